@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: run demo test bench clean
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	@echo "Setting up $(VENV) (once; about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(READY)
+
+run: $(READY)   ## the whole system on this machine; Ctrl-C stops it
+	@$(BIN)/python -m sandbox run
+
+demo: $(READY)  ## one scripted story through every outcome; exits 0 only if every promise was kept
+	@$(BIN)/python -m sandbox demo
+
+test: $(READY)  ## format, lint, types and every test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## the benchmarks, as ratios in one run
+	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
+
+clean:          ## forget the environment and the local data
+	rm -rf $(VENV) .run

@@ -1,0 +1,168 @@
+"""The only reader of the environment: one frozen, typed value, made at start.
+
+A missing or malformed setting stops the start with its name; nothing else in the project looks at `os.environ`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+class ConfigError(Exception):
+    """Settings that are missing or cannot be read, all of them named in one message."""
+
+
+def database_url(text: str) -> str:
+    """Heroku hands out `postgres://`, which SQLAlchemy refuses; name the driver instead."""
+    scheme, _, rest = text.partition("://")
+    if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
+        raise ValueError("expected postgres://user:password@host:port/name")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("expected redis://… or rediss://…")
+    return text
+
+
+def base_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("expected http://… or https://…")
+    return text.rstrip("/")
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def yes_or_no(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered not in ("1", "0", "yes", "no", "true", "false", "on", "off"):
+        raise ValueError("expected yes or no")
+    return lowered in ("1", "yes", "true", "on")
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text
+
+    return choose
+
+
+def string_map(text: str) -> dict[str, str]:
+    value = json.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("expected a JSON object of texts")
+    return value
+
+
+def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool = False, text: str = "") -> Any:
+    """One setting: how its text is read, its default (none: it is required) and what it means."""
+    metadata = {"read": read, "required": default is ..., "secret": secret, "text": text}
+    return field(default=None if default is ... else default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    database_url: str = setting(database_url, secret=True, text="PostgreSQL, the system of record.")
+    redis_url: str = setting(redis_url, secret=True, text="Redis, carrying pointers only; may be lost at any time.")
+    secret_key: str = setting(secret=True, text="Signs cookies and CSRF tokens.")
+    encryption_keys: tuple[str, ...] = setting(
+        words, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
+    )
+    digest_key: str = setting(secret=True, text="Keys the digests that personal data is looked up by.")
+
+    veis_base_url: str = setting(base_url, text="VEIS (Azure AD) token service.")
+    veis_tenant: str = setting(text="Tenant in the VEIS token path.")
+    veis_client_id: str = setting(text="VEIS client id.")
+    veis_client_secret: str = setting(secret=True, text="VEIS client secret.")
+    veis_scope: str = setting(text="VEIS scope asked for.")
+    btsss_base_url: str = setting(base_url, text="BTSSS ClaimIngest, up to and including its base path.")
+    btsss_client_number: str = setting(text="Our client number at BTSSS.")
+    btsss_client_number_oh: str = setting(text="Our client number at BTSSS for Oracle Health facilities.")
+    btsss_subscription_keys: tuple[str, ...] = setting(
+        words, secret=True, text="APIM subscription keys: one (all but production), or E and S (production)."
+    )
+    vanotify_base_url: str = setting(base_url, text="VANotify.")
+    vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
+    vanotify_templates: dict[str, str] = setting(
+        string_map, text="JSON: template ids by `<facility>.<notice>`, e.g. `cie.created`."
+    )
+    vanotify_sms_sender_id: str = setting(text="SMS sender id for check-in texts.")
+    vanotify_sms_sender_id_oh: str = setting(text="SMS sender id for Oracle Health texts.")
+    vanotify_callback_tokens: tuple[str, ...] = setting(
+        words, secret=True, text="Bearer tokens accepted on delivery callbacks."
+    )
+    vanotify_callback_url: str | None = setting(
+        base_url, None, text="Our public https callback URL; set, every send asks for signed callbacks to it."
+    )
+    lorota_base_url: str = setting(base_url, text="LoROTA, the check-in identity service.")
+    lorota_api_key: str = setting(secret=True, text="LoROTA API key.")
+    chip_base_url: str = setting(base_url, text="CHIP, the check-in service.")
+    chip_username: str = setting(text="CHIP token user.")
+    chip_password: str = setting(secret=True, text="CHIP token password.")
+    chip_api_id: str = setting(text="CHIP `x-apigw-api-id`.")
+
+    operators: dict[str, str] = setting(
+        string_map, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
+    )
+    case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
+    case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
+    alert_webhook_url: str | None = setting(base_url, None, text="Called with every case that opens.")
+
+    sms_recipient: str = setting(one_of("icn", "phone"), "icn", text="Address texts by `icn` or by `phone`.")
+    redis_verify_tls: bool = setting(yes_or_no, True, text="Verify the certificate of `rediss://` (Heroku: no).")
+    database_direct_url: str | None = setting(
+        database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
+    )
+    frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
+    legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
+    insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")
+    max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
+    check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
+    upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")
+    veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
+    btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
+    btsss_settle_seconds: float = setting(
+        float, 300.0, text="After this long from its start, a BTSSS submit no look-up finds did not happen."
+    )
+    btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
+    vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
+    vanotify_settle_seconds: float = setting(float, 90.0, text="The same for a VANotify send.")
+    check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
+    gate_close_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
+    gate_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")
+    retry_scale: float = setting(float, 1.0, text="Multiplies every retry delay; below 1 for demonstrations only.")
+    keep_history_months: int = setting(int, 24, text="Months of history and attempts kept.")
+    log_level: str = setting(default="INFO", text="Level of our own loggers.")
+
+
+def setting_names() -> dict[str, Any]:
+    """Environment name → dataclass field, for the README check and for messages."""
+    return {item.name.upper(): item for item in fields(Config)}
+
+
+def from_env(environ: Mapping[str, str]) -> Config:
+    """Read every setting; raises ConfigError naming all that are missing or malformed."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, item in setting_names().items():
+        text = environ.get(name, "")
+        if not text:
+            if item.metadata["required"]:
+                problems.append(f"{name} is not set: {item.metadata['text']}")
+            continue
+        try:
+            values[item.name] = item.metadata["read"](text)
+        except Exception as error:
+            problems.append(f"{name} cannot be read: {error if not item.metadata['secret'] else 'malformed'}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return Config(**values)
