@@ -1,0 +1,224 @@
+"""BTSSS ClaimIngest: files one travel claim for a day's appointment, and finds what was filed for that day.
+
+Filing has no idempotency key, so every answer that is not plainly a yes or a no is "unanswered", to be resolved by
+the look-up. The look-up never guesses: an answer it cannot read whole is no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol, TypeVar
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure, messages
+from flaskapp.upstreams.timestamps import parse_timestamp
+
+UPSTREAM = "btsss"
+T = TypeVar("T")
+
+CLAIM_APPROVED = frozenset(
+    {
+        "ApprovedForPayment",
+        "ClaimPaid",
+        "ClaimSubmitted",
+        "InManualReview",
+        "In-Process",
+        "InProcess",
+        "PreApprovedForPayment",
+        "Saved",
+        "SubmittedForPayment",
+    }
+)
+CLAIM_NOT_APPROVED = frozenset(
+    {
+        "Appeal",
+        "ClosedWithNoPayment",
+        "Denied",
+        "FiscalRescinded",
+        "Incomplete",
+        "OnHold",
+        "PartialPayment",
+        "PaymentCanceled",
+    }
+)
+
+# What a refusal's message means, first match wins; the order is the upstream's own.
+_MEANINGS: tuple[tuple[str, type[UpstreamError], str], ...] = (
+    ("multiple appointments", Rejected, "CLM_001_MULTIPLE_APPTS"),
+    ("already has a claim", Duplicate, "CLM_002_CLAIM_EXISTS"),
+    ("already been created", Duplicate, "CLM_002_CLAIM_EXISTS"),
+    ("appointment not found", Rejected, "CLM_003_APPOINTMENT_NOT_FOUND"),
+    ("unauthorized", Unauthorized, "CLM_020_INVALID_AUTH"),
+    ("timeout", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
+)
+_BY_STATUS: dict[int, tuple[type[UpstreamError], str]] = {
+    401: (Unauthorized, "CLM_020_INVALID_AUTH"),
+    403: (Unauthorized, "CLM_020_INVALID_AUTH"),
+    408: (Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
+    409: (Duplicate, "CLM_002_CLAIM_EXISTS"),
+}
+
+
+class Tokens(Protocol):
+    def get(self) -> str: ...
+    def drop(self, token: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class SubmittedClaim:
+    claim_number: str
+
+
+@dataclass(frozen=True)
+class FiledClaim:
+    """A claim BTSSS holds. `claim_status` is its own spelling, empty when it gave none; times are aware UTC."""
+
+    claim_number: str
+    claim_status: str
+    station: str
+    last_modified_at: datetime
+    appointment_at: datetime | None
+
+
+class BTSSSClient:
+    def __init__(self, config: Config, http: HTTP, tokens: Tokens) -> None:
+        self._config = config
+        self._http = http
+        self._tokens = tokens
+        self._keys = subscription_headers(config.btsss_subscription_keys)
+
+    def submit_claim(
+        self, icn: str, appointment_date: date, facility_type: str, before_write: Callable[[], None]
+    ) -> SubmittedClaim:
+        """File the claim. `before_write` runs right before every request is written; what it raises passes through.
+
+        Raises any of the six. Unanswered means the claim may exist; Duplicate that one exists, perhaps ours.
+        """
+        body = {
+            "ClientNumber": self._client_number(facility_type),
+            "ClaimantID": icn,
+            "ClaimantIDType": "icn",
+            "MileageExpense": {"TripType": "RoundTrip"},
+            "Appointment": {"AppointmentDateTime": appointment_date.isoformat()},
+        }
+
+        def submit(token: str) -> SubmittedClaim:
+            request = self._request("submit_claim", "submitclaim", body, token, write=True)
+            before_write()
+            return _submitted(self._http.call(request))
+
+        return self._with_token(submit)
+
+    def claims_on(self, icn: str, appointment_date: date, facility_type: str) -> list[FiledClaim]:
+        """Every claim filed for that person's appointments of that day, at any station.
+
+        Raises Unavailable for any answer that is not a list with all we decide by, and Throttled or Unauthorized.
+        """
+        body = {
+            "clientNumber": self._client_number(facility_type),
+            "vetIdType": "icn",
+            "vetId": icn,
+            "startRangeDate": appointment_date.isoformat(),
+            "endRangeDate": appointment_date.isoformat(),
+        }
+
+        def look_up(token: str) -> list[FiledClaim]:
+            request = self._request("claims_on", "V1/GetClaimsStatus", body, token, write=False)
+            return _found(self._http.call(request))
+
+        return self._with_token(look_up)
+
+    def _with_token(self, call: Callable[[str], T]) -> T:
+        """A refused token is dropped, exactly that one, and the call made once more with another."""
+        token = self._tokens.get()
+        try:
+            return call(token)
+        except Unauthorized:
+            self._tokens.drop(token)
+        return call(self._tokens.get())
+
+    def _client_number(self, facility_type: str) -> str:
+        oracle_health = facility_type.lower() == "oh"
+        return self._config.btsss_client_number_oh if oracle_health else self._config.btsss_client_number
+
+    def _request(self, operation: str, path: str, body: dict[str, Any], token: str, *, write: bool) -> Outgoing:
+        return Outgoing(
+            UPSTREAM,
+            operation,
+            "POST",
+            f"{self._config.btsss_base_url}/api/ClaimIngest/{path}",
+            write=write,
+            total_seconds=self._config.btsss_total_seconds,
+            headers={"Authorization": f"Bearer {token}", **self._keys},
+            json=body,
+        )
+
+
+def subscription_headers(keys: tuple[str, ...]) -> dict[str, str]:
+    """One key outside production; E and S, in this order, in production."""
+    if len(keys) == 1:
+        return {"Ocp-Apim-Subscription-Key": keys[0]}
+    if len(keys) == 2:
+        return {"Ocp-Apim-Subscription-Key-E": keys[0], "Ocp-Apim-Subscription-Key-S": keys[1]}
+    raise ValueError("BTSSS_SUBSCRIPTION_KEYS must hold one key, or two (E and S)")
+
+
+def _submitted(answer: Answer) -> SubmittedClaim:
+    payload = answer.json()
+    number = payload.get("claimNumber") if isinstance(payload, dict) else None
+    if answer.status == 200 and isinstance(number, str) and number.strip():
+        return SubmittedClaim(number.strip())
+    kind, code = _refusal(answer.status, payload)
+    raise failure(kind, UPSTREAM, answer, code)
+
+
+def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
+    """What an answer without a claim number means; only what is plainly a refusal counts as one."""
+    if status < 400:
+        return Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"
+    said = " ".join(messages(payload)).lower()
+    if status in (400, 401, 404, 408):
+        for text, kind, code in _MEANINGS:
+            if text in said:
+                return kind, code
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    # A page where JSON should be comes from a gateway in front: BTSSS itself has seen nothing.
+    if not isinstance(payload, dict):
+        return Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"
+    return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR" if status in (400, 404) else "CLM_030_UNKNOWN_SERVER_ERROR"
+
+
+def _found(answer: Answer) -> list[FiledClaim]:
+    if answer.status in (401, 403):
+        raise failure(Unauthorized, UPSTREAM, answer)
+    payload = answer.json()
+    if answer.status != 200 or not isinstance(payload, list):
+        raise failure(Unavailable, UPSTREAM, answer)
+    try:
+        return [_filed_claim(element) for element in payload]
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"an element of the claims list cannot be read: {type(error).__name__}"
+    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+
+
+def _filed_claim(element: object) -> FiledClaim:
+    if not isinstance(element, dict):
+        raise TypeError("expected an object")
+    appointment = element.get("aptDateTime")
+    return FiledClaim(
+        claim_number=_text(element["claimNum"]),
+        claim_status=str(element.get("claimStatus") or ""),
+        station=_text(element["facilityStationNum"]),
+        last_modified_at=parse_timestamp(element["claimLastModDateTime"]),
+        appointment_at=None if appointment is None else parse_timestamp(appointment),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("expected a text")
+    return value.strip()

@@ -1,0 +1,68 @@
+"""CHIP: marks a person as checked in. Its answers are passed on to the front end, mapped as it expects them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+
+UPSTREAM = "chip"
+
+_MESSAGES = {401: "Unauthorized", 403: "Forbidden", 404: "Not found"}
+
+
+class CHIPClient:
+    def __init__(self, config: Config, http: HTTP) -> None:
+        self._config = config
+        self._http = http
+
+    def check_in(
+        self, uuid: str, appointment_ien: str, is_travel_enabled: bool, travel_submitted: bool
+    ) -> tuple[int, dict[str, Any]]:
+        """CHIP's status and body: 200 and 400 as they came, any other as `{"error": true, "message": ...}`.
+
+        Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our own log-in.
+        """
+        body = {
+            "appointmentIEN": appointment_ien,
+            "isTravelEnabled": is_travel_enabled,
+            "travelSubmitted": travel_submitted,
+        }
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        answer = self._send("check_in", f"/actions/check-in/{quote(uuid, safe='')}", headers, body)
+        payload = answer.json()
+        if answer.status in (200, 400) and isinstance(payload, dict):
+            return answer.status, payload
+        if answer.status < 400:
+            raise failure(Unavailable, UPSTREAM, answer)
+        return answer.status, {"error": True, "message": _MESSAGES.get(answer.status, "Something went wrong")}
+
+    def _token(self) -> str:
+        """A token for this one call: check-ins are rare, and a kept one would need dropping."""
+        log_in = f"{self._config.chip_username}:{self._config.chip_password}".encode()
+        answer = self._send("token", "/token", {"Authorization": f"Basic {base64.b64encode(log_in).decode()}"}, None)
+        payload = answer.json()
+        token = payload.get("token") if answer.status == 200 and isinstance(payload, dict) else None
+        if not isinstance(token, str) or not token:
+            raise failure(Unauthorized if answer.status in (401, 403) else Unavailable, UPSTREAM, answer)
+        return token
+
+    def _send(self, operation: str, path: str, headers: Mapping[str, str], body: Any) -> Answer:
+        """Not a write in our sense: checking in twice is checking in, so a lost answer is merely unavailable."""
+        return self._http.send(
+            Outgoing(
+                UPSTREAM,
+                operation,
+                "POST",
+                f"{self._config.chip_base_url}{path}",
+                write=False,
+                total_seconds=self._config.check_in_total_seconds,
+                headers={**headers, "x-apigw-api-id": self._config.chip_api_id},
+                json=body,
+            )
+        )

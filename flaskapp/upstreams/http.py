@@ -1,0 +1,206 @@
+"""One way to call any upstream: limits that hold, failures that say whether anything was done, one log line.
+
+No retries, redirects, cookies or netrc here: whether to send again is the job's decision, made from the class of the
+error. Proxies and CA bundles named in the environment are honoured, as `requests` does by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from flaskapp.upstreams.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
+from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.redaction import redact
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 1024 * 1024
+_TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
+
+
+class BodyTooLarge(OSError):
+    """The answer went on beyond 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A request about to be made. `operation` names it in logs, where its URL, which may hold ids, never appears.
+
+    `write` says that sending it may change something upstream: it decides what a lost answer means.
+    `total_seconds` covers connecting, sending and the last byte of the answer.
+    """
+
+    upstream: str
+    operation: str
+    method: str
+    url: str
+    write: bool
+    total_seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    params: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer: its body was read to the end and is at most 1 MiB."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON whatever its content type says; None when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def retry_after(self) -> float | None:
+        return retry_after_seconds(self.headers.get("Retry-After"), datetime.now(UTC))
+
+
+class HTTP:
+    """A pool of connections for one process, safe for `pool_size` threads at once.
+
+    `connect_seconds` covers name resolution and every address of the host together.
+    """
+
+    def __init__(self, connect_seconds: float, pool_size: int = 100) -> None:
+        self._connect_seconds = connect_seconds
+        self._session = _Session()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, LimitedAdapter(pool_connections=16, pool_maxsize=pool_size))
+
+    def call(self, outgoing: Outgoing) -> Answer:
+        """The answer, unless it says "slow down" or "I failed": those raise Throttled, Unanswered or Unavailable."""
+        answer = self.send(outgoing)
+        if answer.status == 429:
+            raise failure(Throttled, outgoing.upstream, answer)
+        if answer.status >= 500:
+            raise failure(Unanswered if outgoing.write else Unavailable, outgoing.upstream, answer)
+        return answer
+
+    def send(self, outgoing: Outgoing) -> Answer:
+        """Any whole answer, whatever its status. Raises Unavailable or, once a write was begun, Unanswered."""
+        started = time.monotonic()
+        with WATCHDOG.limit(outgoing.total_seconds) as call:
+            outcome = self._exchange(outgoing, call)
+            written = call.written
+        _log(outgoing, outcome, time.monotonic() - started)
+        if isinstance(outcome, Answer):
+            return outcome
+        # Raised out here, so that no original error, whose text may hold a URL with ids, travels along.
+        kind = Unanswered if outgoing.write and written else Unavailable
+        stage = "after it was sent" if written else "before anything was sent"
+        raise kind(outgoing.upstream, f"{outcome}, {stage}")
+
+    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | str:
+        """The answer, or the name of what went wrong on the way to it."""
+        try:
+            answer = self._request(outgoing)
+        except _TRANSPORT_FAILURES as error:
+            return TotalLimitPassed.__name__ if call.cut else type(error).__name__
+        # A body that ends with its connection looks whole when the watchdog ended it.
+        return TotalLimitPassed.__name__ if call.cut else answer
+
+    def _request(self, outgoing: Outgoing) -> Answer:
+        with self._session.request(
+            outgoing.method,
+            outgoing.url,
+            headers=dict(outgoing.headers),
+            json=outgoing.json,
+            data=outgoing.form,
+            params=outgoing.params,
+            auth=_as_it_is,
+            timeout=(min(self._connect_seconds, outgoing.total_seconds), outgoing.total_seconds),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return Answer(response.status_code, response.headers, _read(response))
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: looking for it would read a redirect's body without any cap."""
+        return None
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An `auth` that adds nothing; without one, requests replaces our Authorization by what a netrc file says."""
+    return request
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise BodyTooLarge
+    return bytes(body)
+
+
+def _log(outgoing: Outgoing, outcome: Answer | str, seconds: float) -> None:
+    whole = isinstance(outcome, Answer)
+    extra = {
+        "event": "upstream.called",
+        "upstream": outgoing.upstream,
+        "operation": outgoing.operation,
+        "http_status": outcome.status if isinstance(outcome, Answer) else None,
+        "error": None if whole else outcome,
+        "ms": round(seconds * 1000),
+    }
+    logger.log(logging.INFO if whole else logging.WARNING, "upstream.called", extra=extra)
+
+
+def failure(kind: type[UpstreamError], upstream: str, answer: Answer, code: str | None = None) -> UpstreamError:
+    """An error of that kind, carrying what the answer says in redacted form."""
+    detail = describe(answer)
+    return kind(upstream, detail, http_status=answer.status, retry_after=answer.retry_after, code=code)
+
+
+def describe(answer: Answer) -> str:
+    """The message of a JSON error in any shape our upstreams use; of anything else only its size."""
+    said = messages(answer.json())
+    return redact("; ".join(said)) if said else f"no message, {len(answer.body)} bytes"
+
+
+def messages(payload: Any) -> list[str]:
+    """The texts of `message`, `error_description`, `error`, `title` or, one by one, of `errors[]`."""
+    if not isinstance(payload, dict):
+        return []
+    errors = payload.get("errors")
+    if isinstance(errors, list):
+        return [text for entry in errors for text in messages(entry)[:1]]
+    names = ("message", "error_description", "error", "title")
+    return [payload[name] for name in names if isinstance(payload.get(name), str) and payload[name]][:1]
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """`Retry-After` as seconds from `now` (aware); None when absent, past, negative or unreadable."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # RFC 9110 dates are in GMT; one written without a zone ("-0000") comes back naive.
+    seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    return seconds if seconds > 0 else None

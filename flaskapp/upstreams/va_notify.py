@@ -1,0 +1,222 @@
+"""VANotify: sends texts and e-mails, and tells what became of them.
+
+It does not de-duplicate: our `reference`, one for all attempts of a notice, is how an unanswered send is found again.
+Its clock check (30 s either way) makes every request carry a token of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jwt
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.timestamps import parse_timestamp
+
+UPSTREAM = "va_notify"
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# From the right, since names and newer secrets may hold hyphens themselves; a greedy name keeps the rest short.
+_API_KEY = re.compile(rf"(?:.*-)?(?P<service_id>{_UUID})-(?P<secret>{_UUID}|[A-Za-z0-9_-]{{86}})", re.I | re.S)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Stored and queued at VANotify, no more: even an unknown recipient shows only in the later status."""
+
+    notification_id: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where a notification stands, in VANotify's own status words. `completed_at` is aware UTC."""
+
+    id: str
+    reference: str | None
+    status: str
+    status_reason: str | None
+    completed_at: datetime | None
+
+
+class VANotifyClient:
+    """`api_key` is `<name>-<service uuid>-<secret>`; a malformed one raises ValueError, without repeating it."""
+
+    def __init__(self, config: Config, http: HTTP) -> None:
+        match = _API_KEY.fullmatch(config.vanotify_api_key.strip())
+        if match is None:
+            raise ValueError("VANOTIFY_API_KEY must read <name>-<service uuid>-<secret>")
+        self._service_id, self._secret = match["service_id"], match["secret"]
+        self._config = config
+        self._http = http
+
+    @property
+    def service_id(self) -> str:
+        return self._service_id
+
+    @property
+    def secret(self) -> str:
+        """Signs our requests and VANotify's callbacks to a `callback_url`."""
+        return self._secret
+
+    def send_sms(
+        self,
+        *,
+        reference: str,
+        template_id: str,
+        sender_id: str,
+        personalisation: Mapping[str, str],
+        before_write: Callable[[], None],
+        icn: str | None = None,
+        phone: str | None = None,
+    ) -> Sent:
+        """Text one person, by ICN or by phone. `before_write` runs right before the request; what it raises passes.
+
+        Raises any of the six but Duplicate. Unanswered: look it up by `reference`.
+        """
+        fields = {"sms_sender_id": sender_id, **_recipient("phone_number", phone, icn)}
+        return self._send("sms", fields, reference, template_id, personalisation, before_write)
+
+    def send_email(
+        self,
+        *,
+        reference: str,
+        template_id: str,
+        personalisation: Mapping[str, str],
+        before_write: Callable[[], None],
+        icn: str | None = None,
+        email: str | None = None,
+    ) -> Sent:
+        """E-mail one person, by ICN or by address; otherwise as `send_sms`."""
+        fields = _recipient("email_address", email, icn)
+        return self._send("email", fields, reference, template_id, personalisation, before_write)
+
+    def find_by_reference(self, reference: str) -> list[Delivery]:
+        """Every notification sent under that reference; raises Unavailable when the answer leaves any doubt."""
+        answer = self._read("find_by_reference", "", {"reference": reference})
+        payload = answer.json()
+        found = payload.get("notifications") if isinstance(payload, dict) else None
+        if answer.status != 200 or not isinstance(found, list):
+            raise failure(Unavailable, UPSTREAM, answer)
+        deliveries = [_delivery(entry, answer) for entry in found]
+        if any(delivery.reference != reference for delivery in deliveries):
+            raise Unavailable(UPSTREAM, "the list was not filtered by our reference", http_status=answer.status)
+        return deliveries
+
+    def get(self, notification_id: str) -> Delivery | None:
+        """One notification; None only when VANotify itself says that it knows no such id."""
+        answer = self._read("get", f"/{quote(notification_id, safe='')}", None)
+        if answer.status == 404 and _error_class(answer.json()) == "NoResultFound":
+            return None
+        if answer.status != 200:
+            raise failure(Unavailable, UPSTREAM, answer)
+        return _delivery(answer.json(), answer)
+
+    def _send(
+        self,
+        kind: str,
+        fields: Mapping[str, Any],
+        reference: str,
+        template_id: str,
+        personalisation: Mapping[str, str],
+        before_write: Callable[[], None],
+    ) -> Sent:
+        body = {
+            **fields,
+            "template_id": template_id,
+            "reference": reference,
+            "personalisation": dict(personalisation),
+        }
+        if self._config.vanotify_callback_url:
+            body["callback_url"] = self._config.vanotify_callback_url
+        before_write()
+        return _sent(self._http.call(self._request(f"send_{kind}", "POST", f"/{kind}", json=body)))
+
+    def _read(self, operation: str, path: str, params: Mapping[str, str] | None) -> Answer:
+        answer = self._http.call(self._request(operation, "GET", path, params=params))
+        if answer.status in (401, 403):
+            raise failure(Unauthorized, UPSTREAM, answer)
+        return answer
+
+    def _request(self, operation: str, method: str, path: str, **content: Any) -> Outgoing:
+        return Outgoing(
+            UPSTREAM,
+            operation,
+            method,
+            f"{self._config.vanotify_base_url}/v2/notifications{path}",
+            write=method == "POST",
+            total_seconds=self._config.vanotify_total_seconds,
+            headers={"Authorization": f"Bearer {self._token()}"},
+            **content,
+        )
+
+    def _token(self) -> str:
+        return jwt.encode({"iss": self._service_id, "iat": int(time.time())}, self._secret, algorithm="HS256")
+
+
+def callback_signature(secret: str, body: Mapping[str, Any]) -> str:
+    """What `x-enp-signature` must be for a callback with this body, its pairs in the order received."""
+    return hmac.new(secret.encode(), urlencode(list(body.items())).encode(), hashlib.sha256).hexdigest()
+
+
+def _recipient(field: str, address: str | None, icn: str | None) -> dict[str, Any]:
+    if bool(address) == bool(icn):
+        raise ValueError(f"exactly one of icn and {field} must be given")
+    return {field: address} if address else {"recipient_identifier": {"id_type": "ICN", "id_value": icn}}
+
+
+def _sent(answer: Answer) -> Sent:
+    payload = answer.json()
+    given = payload.get("id") if isinstance(payload, dict) else None
+    if answer.status == 201 and isinstance(given, str) and given:
+        return Sent(given)
+    raise failure(_refusal(answer.status, payload), UPSTREAM, answer, _error_class(payload))
+
+
+def _refusal(status: int, payload: Any) -> type[UpstreamError]:
+    if status < 400 or status == 408:
+        return Unanswered
+    if status in (401, 403):
+        return Unauthorized
+    # 413 is final whoever says it; any other page where JSON should be comes from a gateway in front.
+    if status == 413 or isinstance(payload, dict):
+        return Rejected
+    return Unavailable
+
+
+def _error_class(payload: Any) -> str | None:
+    """`errors[0].error`; None in the app-wide shape, which has none."""
+    errors = payload.get("errors") if isinstance(payload, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    name = first.get("error") if isinstance(first, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _delivery(entry: Any, answer: Answer) -> Delivery:
+    try:
+        return _read_delivery(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"a notification cannot be read: {type(error).__name__}"
+    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+
+
+def _read_delivery(entry: Any) -> Delivery:
+    if not isinstance(entry, dict) or not isinstance(entry["id"], str) or not isinstance(entry["status"], str):
+        raise TypeError("expected an object with texts")
+    completed = entry.get("completed_at")
+    return Delivery(
+        id=entry["id"],
+        reference=entry.get("reference"),
+        status=entry["status"],
+        status_reason=entry.get("status_reason"),
+        completed_at=None if completed is None else parse_timestamp(completed),
+    )
