@@ -1,0 +1,177 @@
+"""One JSON line an event on stdout, for every process, with the request's id and no personal data.
+
+Code must not log personal data in the first place; the masks here are the last line of defence, so they would rather
+hide a harmless number than show a telephone. Set up before RQ is used: RQ adds its own handlers where it finds none.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Iterator
+from datetime import date
+from time import perf_counter
+from types import TracebackType
+from typing import Any, TextIO
+
+from flask import Flask, Response, g, has_request_context, request
+from pythonjsonlogger.json import JsonFormatter
+
+from flaskapp.config import Config
+
+log = logging.getLogger(__name__)
+
+OUR_LOGGERS = ("flaskapp", "jobs", "outbox")
+# Werkzeug's access lines hold whole URLs and RQ's INFO lines repeat every job; ours say the same with ids only.
+OTHER_LEVELS = {"gunicorn.error": "INFO", "gunicorn.access": "WARNING", "werkzeug": "WARNING", "rq": "WARNING"}
+OTHERS_WITH_HANDLERS = (*OTHER_LEVELS, "rq.worker", "rq.job", "rq.queue", "rq.scheduler", "rq_scheduler.scheduler")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# Digit runs are bounded by anything but hex digits, or a tenth of all UUIDs would be hidden as telephones.
+MASKS = (
+    (re.compile(r"(?<!\d)\d{10}V\d{6}(?!\d)", re.IGNORECASE), "[icn]"),
+    (re.compile(r"TC\d{15}(?!\d)", re.IGNORECASE), "[claim]"),
+    (re.compile(r"(?<=://)[^@/\s]*@"), "[credentials]@"),
+    (re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"), "[email]"),
+    (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]{8,}", re.IGNORECASE), r"\1 [token]"),
+    (re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"), "[ssn]"),
+    (re.compile(r"\+1[-. ]?\(?\d{3}\)?[-. ]?\d{3}[-. ]?\d{4}(?!\d)"), "[phone]"),
+    (re.compile(r"(?<![\w-])\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}(?![\w-])"), "[phone]"),
+    (re.compile(r"(?<![0-9a-fA-F])\d{10,11}(?![0-9a-fA-F])"), "[number]"),
+)
+# `invalid input syntax for type uuid: "…"`: what stands quoted at the end of a message is somebody's input.
+QUOTED_INPUT = re.compile(r""": (["']).*\1$""")
+
+
+def mask(text: str) -> str:
+    for pattern, name in MASKS:
+        text = pattern.sub(name, text)
+    return text
+
+
+def masked(value: Any) -> Any:
+    """The value with every text in it masked, keys too; what JSON does not know becomes masked text."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if mask(str(value)) == str(value) else mask(str(value))
+    if isinstance(value, dict):
+        return {mask(str(key)): masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [masked(item) for item in value]
+    if isinstance(value, BaseException):
+        return exception_line(value)
+    return value.isoformat() if isinstance(value, date) else mask(str(value))
+
+
+def exception_line(error: BaseException) -> str:
+    """Type and masked message; its first line only, for what follows (SQL, DETAIL, parameters) quotes the row."""
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__qualname__}: {mask(QUOTED_INPUT.sub(': [input]', first))}"
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, latest first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+class MaskingFormatter(JsonFormatter):
+    """Masks the finished line, so that nothing gets past it: message, extras, frames and exception alike."""
+
+    def __init__(self) -> None:
+        names = {"levelname": "level", "name": "logger"}
+        super().__init__(["levelname", "name", "message"], rename_fields=names, timestamp=True)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        if has_request_context():
+            log_data.setdefault("request_id", request_id())
+        return {mask(str(key)): masked(value) for key, value in log_data.items()}
+
+    def formatException(self, ei: Any) -> str:
+        parts = ["".join(traceback.format_tb(link.__traceback__)) + exception_line(link) for link in chain(ei[1])]
+        return "\nwhich led to\n".join(reversed(parts))
+
+
+class StdoutHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever stdout is now, not to what it was when logging was set up."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(MaskingFormatter())
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stdout
+
+
+def configure(level: str = "INFO") -> None:
+    """Set up logging for this process; `level` is that of our own loggers. May be called again."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, StdoutHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(StdoutHandler())
+    for name in OTHERS_WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name, other_level in OTHER_LEVELS.items():
+        logging.getLogger(name).setLevel(other_level)
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(level.upper())
+    sys.excepthook = log_uncaught
+    threading.excepthook = log_uncaught_in_thread
+
+
+def log_uncaught(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, frames)
+        return
+    log.critical("uncaught exception", exc_info=(kind, error, frames), extra={"event": "process.failed"})
+
+
+def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def request_id() -> str:
+    """This request's id: the caller's `X-Request-Id` when it is short and plain, else one of our own."""
+    if "request_id" not in g:
+        offered = request.headers.get("X-Request-Id", "")
+        g.request_id = offered if REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
+def start_clock() -> None:
+    g.request_started = perf_counter()
+
+
+def log_answer(response: Response) -> Response:
+    """One line a request, by route and not by path: paths and queries may hold what people typed."""
+    response.headers["X-Request-Id"] = request_id()
+    fields = {
+        "event": "request.answered",
+        "method": request.method,
+        "route": request.url_rule.rule if request.url_rule else None,
+        "status": response.status_code,
+        "seconds": round(perf_counter() - g.get("request_started", perf_counter()), 4),
+    }
+    log.info("request answered", extra=fields)
+    return response
+
+
+def init_app(app: Flask, config: Config) -> None:
+    """Call first: its clock then starts before anything else and its line is written after everything else."""
+    configure(config.log_level)
+    app.before_request(start_clock)
+    app.after_request(log_answer)

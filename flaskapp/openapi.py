@@ -1,0 +1,250 @@
+"""The served description of the API, built from the schemas the routes really load, so it cannot drift from them.
+
+A route is described beside its code with `@describe`; `undescribed` names those that are not, for a test to refuse.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template
+from marshmallow import Schema
+from werkzeug.routing import Rule
+
+from flaskapp.config import Config
+from flaskapp.errors import DETAILS, add_page_prefix, under_pages
+from flaskapp.inflection import to_camel, with_keys
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+INFLECTION = {
+    "name": "X-Key-Inflection",
+    "in": "header",
+    "schema": {"type": "string", "enum": ["camel"]},
+    "description": "`camel`: keys of the answer in camelCase, as written here; without it, in snake_case.",
+}
+TYPES = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
+
+INTRODUCTION = (
+    "A 202 is a promise: the submission reaches an explained end, or a named person is holding it. "
+    "Requests may use camelCase or snake_case keys; unknown keys are ignored. Every failure is an `errors` list. "
+    "Every answer carries `X-Request-Id`."
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What `describe` was told of one view."""
+
+    summary: str
+    body: type[Schema] | None
+    example: Any
+    answers: Mapping[int, type[Schema] | str]
+    answer_example: Any
+    problems: Mapping[int, str]
+    security: str | None
+    tag: str
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+
+
+def describe(
+    summary: str,
+    *,
+    body: type[Schema] | None = None,
+    example: Any = None,
+    answers: Mapping[int, type[Schema] | str] | None = None,
+    answer_example: Any = None,
+    problems: Mapping[int, str] | None = None,
+    security: str | None = None,
+    tag: str = "Service",
+    parameters: list[dict[str, Any]] | None = None,
+) -> Callable[[View], View]:
+    """Describe a view that serves one method. Keys in schemas and examples are given in snake case.
+
+    `answers` maps a success status to a schema or to words; `problems` maps an error status to when it happens;
+    `security` says in words who may call; `parameters` are OpenAPI parameter objects for query and headers.
+    """
+    operation = Operation(
+        summary, body, example, answers or {200: "OK"}, answer_example, problems or {}, security, tag, parameters or []
+    )
+
+    def keep(view: View) -> View:
+        # In the view's dict, so that decorators using functools.wraps hand it on.
+        vars(view)["openapi"] = operation
+        return view
+
+    return keep
+
+
+def public_rules(app: Flask) -> Iterator[Rule]:
+    """Routes of the API: not the consoles, not static files."""
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint != "static" and not (under_pages(app, rule.rule.rstrip("/")) and rule.rule != "/docs"):
+            yield rule
+
+
+def operation_of(app: Flask, rule: Rule) -> Operation | None:
+    view = inspect.unwrap(app.view_functions[rule.endpoint])
+    found = vars(app.view_functions[rule.endpoint]).get("openapi") or vars(view).get("openapi")
+    return found if isinstance(found, Operation) else None
+
+
+def undescribed(app: Flask) -> list[str]:
+    """`<method> <path>` of every public route without a description."""
+    rules = [rule for rule in public_rules(app) if operation_of(app, rule) is None]
+    return sorted(f"{method} {rule.rule}" for rule in rules for method in methods_of(rule))
+
+
+def methods_of(rule: Rule) -> list[str]:
+    return sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of this app, in the camelCase the front end uses."""
+    marshmallow = MarshmallowPlugin(schema_name_resolver=lambda schema: schema_name(schema))
+    spec = APISpec("Surefile", "1.0", "3.1.0", plugins=[marshmallow], info={"description": INTRODUCTION})
+    spec.components.schema("Errors", ERRORS)
+    for rule in sorted(public_rules(app), key=lambda rule: rule.rule):
+        operation = operation_of(app, rule)
+        if operation is not None:
+            described = {method.lower(): openapi_operation(rule, operation) for method in methods_of(rule)}
+            spec.path(path=re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), operations=described)
+    written: dict[str, Any] = camel_properties(spec.to_dict())
+    return written
+
+
+def schema_name(schema: Any) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return str(kind.__name__).removesuffix("Schema")
+
+
+def openapi_operation(rule: Rule, operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [*path_parameters(rule), *operation.parameters, INFLECTION],
+        "responses": responses(operation),
+    }
+    if operation.security:
+        described["description"] = f"Caller: {operation.security}"
+    if operation.body is not None:
+        content = {"schema": operation.body, **example_of(operation.example)}
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return described
+
+
+def path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    parts = re.findall(r"<(?:(\w+)[^:<>]*:)?(\w+)>", rule.rule)
+    return [
+        {"name": name, "in": "path", "required": True, "schema": TYPES.get(kind, {"type": "string"})}
+        for kind, name in parts
+    ]
+
+
+def responses(operation: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, what in operation.answers.items():
+        found[str(status)] = {"description": what if isinstance(what, str) else HTTPStatus(status).phrase}
+        if not isinstance(what, str):
+            content = {"schema": what, **example_of(operation.answer_example)}
+            found[str(status)]["content"] = {"application/json": content}
+    refusals = {"application/json": {"schema": "Errors"}}
+    for status, when in {500: DETAILS[500], **operation.problems}.items():
+        found[str(status)] = {"description": when, "content": refusals}
+    return found
+
+
+def example_of(example: Any) -> dict[str, Any]:
+    return {} if example is None else {"example": with_keys(example, to_camel)}
+
+
+def camel_properties(node: Any) -> Any:
+    """Property names, and the lists of those required, in the wire's spelling."""
+    if isinstance(node, list):
+        return [camel_properties(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    spelled = {key: camel_properties(value) for key, value in node.items()}
+    if isinstance(spelled.get("properties"), dict):
+        spelled["properties"] = {to_camel(key): value for key, value in spelled["properties"].items()}
+        spelled["required"] = [to_camel(key) for key in spelled.get("required", [])]
+    return spelled
+
+
+ERRORS = {
+    "type": "object",
+    "required": ["errors"],
+    "properties": {
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["title", "detail", "code", "status"],
+                "properties": {
+                    "title": {"type": "string"},
+                    "detail": {"type": "string", "description": "What is wrong and what to do; shown to people."},
+                    "code": {"type": "string"},
+                    "status": {"type": "string", "description": "The HTTP status, as text."},
+                    "source": {"type": "object", "properties": {"pointer": {"type": "string"}}},
+                    "meta": {"type": "object", "properties": {"request_id": {"type": "string"}}},
+                },
+            },
+        }
+    },
+}
+
+blueprint = Blueprint("openapi", __name__)
+
+
+@blueprint.get("/openapi.json")
+@describe("This description, as OpenAPI 3.1", tag="Documentation", answers={200: "The document, as JSON."})
+def openapi_json() -> Response:
+    return jsonify(document(current_app))
+
+
+@blueprint.get("/docs")
+@describe("This description, as a page", tag="Documentation", answers={200: "The page, as HTML."})
+def docs() -> str:
+    written = document(current_app)
+    return render_template("docs.html", document=written, endpoints=endpoints(written))
+
+
+def endpoints(written: dict[str, Any]) -> list[dict[str, Any]]:
+    """The document as the page shows it: one entry a method and path, fields in one flat list."""
+    found = []
+    for path, operations in written["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            found.append(
+                {
+                    "path": path,
+                    "method": method.upper(),
+                    "operation": operation,
+                    "fields": list(fields_of(written, content.get("schema", {}))),
+                    "example": content.get("example"),
+                    "responses": sorted(operation["responses"].items()),
+                }
+            )
+    return found
+
+
+def fields_of(written: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
+    """The schema's fields, nested ones with the path to them."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    resolved = written["components"]["schemas"][name] if name else schema
+    for key, item in resolved.get("properties", {}).items():
+        required = key in resolved.get("required", [])
+        yield {"name": prefix + key, "required": required, "schema": item}
+        yield from fields_of(written, item, f"{prefix}{key}.")
+
+
+def init_app(app: Flask, config: Config) -> None:
+    add_page_prefix(app, "/docs")
+    app.register_blueprint(blueprint)

@@ -1,0 +1,37 @@
+"""The operators' side: log-in, home page, and the guard every console stands behind."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_login import LoginManager
+from flask_wtf.csrf import generate_csrf
+
+from flaskapp.config import Config
+from flaskapp.errors import add_page_prefix
+from flaskapp.ops import home, login
+from flaskapp.ops.home import link, panel
+from flaskapp.ops.login import operator_name, require_operator
+from flaskapp.ops.operators import LOGIN_SECONDS, load_operator, operators_cli
+
+__all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
+
+
+def init_app(app: Flask, config: Config) -> None:
+    """Needs `limits.init_app` before it. Settles the session cookie for the whole app."""
+    app.secret_key = config.secret_key
+    app.config.update(
+        SESSION_COOKIE_NAME="surefile_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=not config.insecure_cookies,
+        WTF_CSRF_TIME_LIMIT=LOGIN_SECONDS,
+    )
+    app.extensions["operators_config"] = config
+    app.jinja_env.globals["csrf_token"] = generate_csrf
+    manager = LoginManager()
+    manager.init_app(app)
+    manager.user_loader(load_operator)
+    add_page_prefix(app, "/ops")
+    app.register_blueprint(login.blueprint)
+    app.register_blueprint(home.blueprint)
+    app.cli.add_command(operators_cli)

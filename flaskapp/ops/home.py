@@ -1,0 +1,70 @@
+"""The operators' first page: says in plain words what is there. Other modules add their panels and links to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Blueprint, Flask, current_app, render_template
+
+from flaskapp.ops.login import require_operator
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("ops_home", __name__, url_prefix="/ops")
+require_operator(blueprint)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of the page: a template of its own and the values it is shown with, read at every view."""
+
+    title: str
+    template: str
+    context: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Link:
+    title: str
+    url: str
+    text: str
+
+
+@dataclass
+class Home:
+    panels: list[Panel] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+
+
+def contents(app: Flask) -> Home:
+    home: Home = app.extensions.setdefault("ops_home", Home())
+    return home
+
+
+def panel(app: Flask, title: str, template: str, context: Callable[[], Mapping[str, Any]] = dict) -> None:
+    """Show `template`, rendered with what `context()` returns, on the operators' home page."""
+    contents(app).panels.append(Panel(title, template, context))
+
+
+def link(app: Flask, title: str, url: str, text: str) -> None:
+    """Offer another page; `text` says in a sentence what is there."""
+    contents(app).links.append(Link(title, url, text))
+
+
+def shown(item: Panel) -> str | None:
+    """The panel's HTML, or None when its values cannot be read: one panel must not take the page with it."""
+    try:
+        return render_template(item.template, **item.context())
+    except Exception:
+        log.exception("panel failed", extra={"event": "ops.panel_failed", "panel": item.title})
+        return None
+
+
+@blueprint.get("/")
+def home() -> str:
+    page = contents(current_app)
+    panels = [(item.title, shown(item)) for item in page.panels]
+    return render_template("ops/home.html", panels=panels, links=page.links)

@@ -1,0 +1,116 @@
+"""Operators log in here, and everything under /ops and /rq asks this module who is there."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask_login import current_user, login_user, logout_user
+from flask_wtf import FlaskForm
+from flask_wtf.csrf import validate_csrf
+from werkzeug.wrappers import Response as WerkzeugResponse
+from wtforms import PasswordField, StringField, ValidationError
+from wtforms.validators import InputRequired, Length
+
+from flaskapp.errors import Problem, page_wanted
+from flaskapp.limits import limiter
+from flaskapp.ops.operators import authenticate
+
+ADDRESS_LIMIT = "10 per 15 minutes"
+NAME_LIMIT = "30 per hour"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+CONSOLES = ("/ops", "/rq")
+
+blueprint = Blueprint("ops_login", __name__, url_prefix="/ops")
+
+
+class LoginForm(FlaskForm):
+    name = StringField("Name", [InputRequired(), Length(max=100)])
+    password = PasswordField("Password", [InputRequired(), Length(max=1000)])
+
+
+def operator_name() -> str:
+    """The logged-in operator's name; raises Problem 401 when nobody is."""
+    if not current_user.is_authenticated:
+        raise Problem(401)
+    return str(current_user.id)
+
+
+def safe_next(target: str | None) -> str:
+    """Where to go after the log-in: a path of our consoles, or the home page. Never another site."""
+    home = url_for("ops_home.home")
+    if not target or not target.isprintable() or "\\" in target:
+        return home
+    parts = urlsplit(target)
+    inside = any(parts.path == prefix or parts.path.startswith(f"{prefix}/") for prefix in CONSOLES)
+    return target if inside and not parts.scheme and not parts.netloc else home
+
+
+def failed(response: Response) -> bool:
+    return response.status_code == 401
+
+
+def named() -> str:
+    return f"operator:{request.form.get('name', '')[:100]}"
+
+
+@blueprint.get("/login")
+def login_page() -> str | WerkzeugResponse:
+    target = safe_next(request.args.get("next"))
+    if current_user.is_authenticated:
+        return redirect(target)
+    return render_template("ops/login.html", form=LoginForm(), target=target, refused=False)
+
+
+@blueprint.post("/login")
+@limiter.limit(ADDRESS_LIMIT, deduct_when=failed)
+@limiter.limit(NAME_LIMIT, key_func=named, deduct_when=failed)
+def log_in() -> tuple[str, int] | WerkzeugResponse:
+    form = LoginForm()
+    target = safe_next(request.args.get("next"))
+    valid = form.validate_on_submit()
+    operator = authenticate(form.name.data or "", form.password.data or "") if valid else None
+    if operator is None:
+        return render_template("ops/login.html", form=form, target=target, refused=True), 401
+    # A session prepared by somebody else must not survive into the logged-in one.
+    session.clear()
+    login_user(operator)
+    return redirect(target, 303)
+
+
+@blueprint.post("/logout")
+def log_out() -> WerkzeugResponse:
+    check_form()
+    logout_user()
+    session.clear()
+    return redirect(url_for("ops_login.login_page"), 303)
+
+
+def check_form() -> None:
+    """Refuse a change that does not carry this session's CSRF token, as form field or `X-CSRFToken`."""
+    token = request.form.get("csrf_token") or request.headers.get("X-CSRFToken")
+    try:
+        validate_csrf(token)
+    except ValidationError as error:
+        raise Problem(403, detail="The page was too old or not ours. Load it again and repeat.") from error
+
+
+def demand_operator() -> WerkzeugResponse | None:
+    """People are sent to the log-in page; scripts, and everything that changes something, get a 401."""
+    if current_user.is_authenticated:
+        return None
+    if request.method in SAFE_METHODS and page_wanted(current_app):
+        return redirect(url_for("ops_login.login_page", next=request.full_path.rstrip("?")))
+    raise Problem(401)
+
+
+def guard() -> WerkzeugResponse | None:
+    response = demand_operator()
+    if response is None and request.method not in SAFE_METHODS:
+        check_form()
+    return response
+
+
+def require_operator(target: Blueprint) -> None:
+    """Only operators reach this blueprint, and its forms must carry `{{ csrf_token() }}` in field `csrf_token`."""
+    target.before_request(guard)

@@ -1,0 +1,78 @@
+"""Who operates: names and password hashes from the settings, and for how long a log-in holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from flask_login import UserMixin
+from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from flaskapp.config import Config
+
+LOGIN_SECONDS = 8 * 3600
+
+# Of a password nobody knows; checked for unknown names so that they take as long as known ones.
+NOBODY = (
+    "scrypt:32768:8:1$fD9bQ1mXw0s2LkVe$"
+    "5d2a0f1c7be94e9b7d2c61f08a3e5b64c19f7d20e8b3a6459c0d1e2f3a4b5c6d"
+    "7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d"
+)
+
+operators_cli = AppGroup("operators", help="Operators of the consoles.")
+
+
+class Operator(UserMixin):
+    """A logged-in operator; `id` is the name that history shows."""
+
+    def __init__(self, name: str, password_hash: str) -> None:
+        self.id = name
+        self.password_hash = password_hash
+
+    def get_id(self) -> str:
+        """What the session keeps: the name, dated and bound to the password, so that both limits are absolute."""
+        return signer().dumps([self.id, fingerprint(self.password_hash)])
+
+
+def signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(str(current_app.secret_key), salt="operator-login")
+
+
+def fingerprint(password_hash: str) -> str:
+    return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
+
+
+def operators() -> Mapping[str, str]:
+    config: Config = current_app.extensions["operators_config"]
+    return config.operators
+
+
+def load_operator(token: str) -> Operator | None:
+    """The operator a session names, unless eight hours have passed, the name went, or its password changed."""
+    try:
+        name, bound_to = signer().loads(token, max_age=LOGIN_SECONDS)
+    except (BadData, ValueError, TypeError):
+        return None
+    password_hash = operators().get(str(name))
+    if password_hash is None or fingerprint(password_hash) != bound_to:
+        return None
+    return Operator(str(name), password_hash)
+
+
+def authenticate(name: str, password: str) -> Operator | None:
+    """The operator with this name and password. An unknown name costs the same time as a wrong password."""
+    known = operators()
+    password_hash = known.get(name) or next(iter(known.values()), NOBODY)
+    correct = check_password_hash(password_hash, password)
+    return Operator(name, password_hash) if correct and name in known else None
+
+
+@operators_cli.command("hash")
+@click.password_option("--password", prompt="Password", help="Asked for when left out; better so.")
+def hash_password(password: str) -> None:
+    """Print the hash of a password, for the OPERATORS setting."""
+    click.echo(generate_password_hash(password))

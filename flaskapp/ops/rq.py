@@ -1,0 +1,116 @@
+"""The RQ dashboard at /rq, made safe to offer: it brings no log-in, changes state by GET, and trusts stored texts.
+
+Only operators get in, static files included; only a POST from one of its own pages changes anything; and a policy
+with nonces stops a script that got into a page in spite of the escaping in `rq_views`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import rq_dashboard.web as web
+from flask import Flask, Response, request
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from flaskapp.browser import same_origin
+from flaskapp.config import Config
+from flaskapp.errors import Problem, add_page_prefix, entry, refuse
+from flaskapp.ops.login import SAFE_METHODS, demand_operator
+from flaskapp.ops.rq_views import OnChange, read_json_only, replacements
+from flaskapp.redis_pool import bounded_pool
+
+PREFIX = "/rq"
+NAME = "rq_dashboard"
+CONNECTIONS = 2
+CHANGES_BY_GET = frozenset({f"{NAME}.requeue_all"})
+
+# Its templates are compiled in the browser, hence 'unsafe-eval'; its pages carry style attributes.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+INLINE_SCRIPT = '<script type="text/javascript">'
+
+# A queue's name stands unescaped inside a script of the jobs page, and other values outside these end as a 500.
+ARGUMENTS = {
+    "instance_number": re.compile(r"0"),
+    "queue_name": re.compile(r"[A-Za-z0-9_.-]{1,100}"),
+    "registry_name": re.compile(r"queued|scheduled|deferred|started|finished|failed|canceled"),
+    "per_page": re.compile(r"[1-9][0-9]?|1[0-9][0-9]|200"),
+    "order": re.compile(r"asc|dsc"),
+    "page": re.compile(r"[1-9][0-9]{0,5}"),
+}
+
+
+def mount(app: Flask, config: Config, redis_url: str, job_class: type[Job], on_change: OnChange | None = None) -> None:
+    """Serve the dashboard under /rq; needs `ops.init_app` before it.
+
+    `job_class` is the class RQ's jobs are read as, always with the JSON serializer. `on_change(operator, "requeued",
+    job ids)` is called after jobs went back to their queues; each then carries the operator in `meta["requeued_by"]`.
+    """
+    pool = bounded_pool(redis_url, config.redis_verify_tls, CONNECTIONS)
+    app.redis_conn = Redis(connection_pool=pool)  # type: ignore[attr-defined]
+    app.config["RQ_DASHBOARD_REDIS_URL"] = (label(redis_url),)
+    app.config["RQ_DASHBOARD_DISABLE_DELETE"] = True
+    app.extensions["rq_dashboard_on_change"] = on_change
+    read_json_only(job_class)
+    add_page_prefix(app, PREFIX)
+    app.register_blueprint(web.blueprint, url_prefix=PREFIX)
+    # Replaced here and not on the blueprint, which is one object for the whole process and closed once registered.
+    app.view_functions.update({f"{NAME}.{name}": view for name, view in replacements().items()})
+    # This also drops its own hook, which opened a new Redis client at every poll and put it into the app.
+    app.before_request_funcs[NAME] = [admit]
+    app.after_request_funcs.setdefault(NAME, []).append(confine_scripts)
+
+    @app.errorhandler(RedisError)
+    def redis_away(_error: RedisError) -> Response:
+        detail = "Redis cannot be reached. Nothing is lost: the work is in the ledger and is published again."
+        return refuse(app, 503, [entry(503, detail=detail)], {"Retry-After": "5"})
+
+
+def label(redis_url: str) -> str:
+    """What the page shows of the address: host and database, never credentials or options."""
+    parts = urlsplit(redis_url)
+    return f"{parts.hostname or 'local'}{parts.path}"
+
+
+def admit() -> WerkzeugResponse | None:
+    """Before every view: an operator, a known address, and for changes a POST sent by one of our own pages."""
+    if request.method in SAFE_METHODS and request.endpoint in CHANGES_BY_GET:
+        raise MethodNotAllowed(["POST"])
+    response = demand_operator()
+    if response is not None:
+        return response
+    check_arguments(request.view_args or {})
+    if request.method not in SAFE_METHODS:
+        check_sender()
+    return None
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    for name, pattern in ARGUMENTS.items():
+        value = arguments.get(name)
+        if value is not None and not pattern.fullmatch(str(value)):
+            raise Problem(404)
+
+
+def check_sender() -> None:
+    """A form on another site can send neither this header nor our origin; the dashboard's own script sends both."""
+    if request.headers.get("X-Requested-With") != "XMLHttpRequest" or not same_origin():
+        raise Problem(403, detail="Changes are taken from the dashboard's own pages only.")
+
+
+def confine_scripts(response: Response) -> Response:
+    nonce = secrets.token_urlsafe(16)
+    response.headers["Content-Security-Policy"] = POLICY.format(nonce=nonce)
+    if response.mimetype == "text/html" and not response.direct_passthrough:
+        marked = INLINE_SCRIPT.replace(">", f' nonce="{nonce}">')
+        response.set_data(response.get_data(as_text=True).replace(INLINE_SCRIPT, marked))
+    return response

@@ -1,0 +1,243 @@
+"""What rq-dashboard's pages show and do, where its own way is unsafe or fails.
+
+Under the JSON serializer its workers and job pages answer 500; requeueing stops at the first entry that is gone; and
+its scripts put texts into the page as HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+import rq_dashboard.web as web
+from flask import Response, current_app, jsonify
+from markupsafe import escape
+from redis import Redis
+from rq import Queue, Worker
+from rq.exceptions import DeserializationError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from flaskapp.errors import Problem
+from flaskapp.ops.login import operator_name
+
+OnChange = Callable[[str, str, list[str]], None]
+
+# A requeue takes about a millisecond and the router gives up after thirty seconds; the rest waits for another click.
+REQUEUE_AT_MOST = 2_000
+
+
+class ShownQueue(Queue):
+    """A queue that is only looked at: JSON always, and an entry whose job is gone is skipped, not removed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **(options | {"serializer": JSONSerializer}))
+
+    def fetch_job(self, job_id: str) -> Job | None:
+        job = fetch(job_id, self.job_class, self.connection)
+        return job if job is not None and job.origin == self.name else None
+
+
+class ShownWorker(Worker):
+    """A worker that is only looked at. RQ still drops run-out execution entries while reading: they mean nothing."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **(options | {"serializer": JSONSerializer}))
+
+    @classmethod
+    def find_by_key(cls, worker_key: str, connection: Redis, *args: Any, **options: Any) -> Any:
+        """Without the original's removal of dead names: looking changes nothing."""
+        return super().find_by_key(worker_key, connection, *args, **options) if connection.exists(worker_key) else None
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        """The original raises the shared pool's time-out to that of a blocking worker, seven minutes."""
+        return connection
+
+    def get_current_job(self) -> Job | None:
+        """None also for a job that has just ended or cannot be read, where the page would fail as a whole."""
+        try:
+            job = super().get_current_job()
+            if job is not None:
+                job.get_call_string()
+        except (NoSuchJobError, DeserializationError, ValueError):
+            return None
+        return job
+
+
+def read_json_only(job_class: type[Job]) -> None:
+    """Give the dashboard our classes. It keeps them in module globals, so a process has one dashboard's worth.
+
+    Reading with the default, pickle, would run code for anybody who can write to Redis.
+    """
+    web.config.serializer = JSONSerializer
+    web.Job = bound_to_json(job_class)
+    web.Queue = type("DashboardQueue", (ShownQueue,), {"job_class": job_class})
+    web.Worker = type("DashboardWorker", (ShownWorker,), {"job_class": job_class, "queue_class": web.Queue})
+
+
+def bound_to_json(job_class: type[Job]) -> type[Job]:
+    """The dashboard fetches some jobs without naming a serializer."""
+
+    class DashboardJob(job_class):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **(options | {"serializer": JSONSerializer}))
+
+    return DashboardJob
+
+
+def connection() -> Redis:
+    return cast(Redis, current_app.redis_conn)  # type: ignore[attr-defined]
+
+
+def fetch(job_id: str, job_class: type[Job], redis: Redis) -> Job | None:
+    """The job, or None when there is none; ids RQ would not accept name no job."""
+    try:
+        return job_class.fetch(job_id, connection=redis, serializer=JSONSerializer)
+    except (NoSuchJobError, ValueError):
+        return None
+
+
+def known_job(job_id: str) -> Job:
+    job = fetch(job_id, web.Job, connection())
+    if job is None:
+        raise Problem(404, detail="There is no such job in Redis. The ledger may know more about it.")
+    return job
+
+
+def escape_texts(value: Any, spared: frozenset[str] = frozenset()) -> Any:
+    """Every text as HTML source, at every depth and in keys; `spared` are those the page's script escapes itself."""
+    if isinstance(value, str):
+        return str(escape(value))
+    if isinstance(value, list):
+        return [escape_texts(item, spared) for item in value]
+    if isinstance(value, dict):
+        return {
+            str(escape(key)): item if key in spared and isinstance(item, str) else escape_texts(item, spared)
+            for key, item in value.items()
+        }
+    return value
+
+
+def escaping(view: Callable[..., Any], *spared: str) -> Callable[..., Response]:
+    """The view, its answer safe to be put into a page by a script that does not escape."""
+
+    @wraps(view)
+    def shown(**arguments: Any) -> Response:
+        response = current_app.make_response(view(**arguments))
+        response.set_data(json.dumps(escape_texts(response.get_json(), frozenset(spared))))
+        return response
+
+    return shown
+
+
+def job_view(instance_number: int, job_id: str) -> Any:
+    known_job(job_id)
+    return web.job_view(instance_number, job_id)
+
+
+def job_info(instance_number: int, job_id: str) -> Response:
+    """As the original, which fails for unknown jobs and, on this RQ, for every job that depends on another."""
+    job = known_job(job_id)
+    latest = job.latest_result()
+    depends_on = [str(other) for other in job.dependency_ids]
+    info: dict[str, Any] = {
+        "id": job.id,
+        "created_at": web.serialize_date(job.created_at),
+        "enqueued_at": web.serialize_date(job.enqueued_at),
+        "started_at": web.serialize_date(job.started_at),
+        "ended_at": web.serialize_date(job.ended_at),
+        "origin": job.origin,
+        "status": job.get_status(refresh=False),
+        "result": latest.return_value if latest else None,
+        "exc_info": latest.exc_string if latest else None,
+        "description": web.format_job_description(job),
+        "metadata": json.dumps(job.meta, default=str),
+    }
+    if depends_on:
+        found = [fetch(other, web.Job, connection()) is not None for other in depends_on]
+        info |= {"depends_on": depends_on, "depends_on_status": ["active" if one else "expired" for one in found]}
+    return jsonify(info)
+
+
+def requeue(job: Job, operator: str) -> None:
+    """Back into its queue; raises InvalidJobOperation when it is not in the failed registry (any more).
+
+    RQ saves meta in the transaction that pushes the job, so only the operator who really requeued it is named.
+    """
+    job.meta["requeued_by"] = operator
+    job.requeue()
+
+
+def announce(operator: str, action: str, job_ids: list[str]) -> None:
+    on_change: OnChange | None = current_app.extensions["rq_dashboard_on_change"]
+    if on_change is not None and job_ids:
+        on_change(operator, action, job_ids)
+
+
+def requeue_job_view(job_id: str) -> Response:
+    job = known_job(job_id)
+    try:
+        requeue(job, operator_name())
+    except InvalidJobOperation as error:
+        raise Problem(409, detail="This job is not failed; somebody may have requeued it already.") from error
+    announce(operator_name(), "requeued", [job.id])
+    return jsonify(status="OK")
+
+
+def requeue_all(queue_name: str) -> Response:
+    """Requeue the failed jobs of a queue. `skipped` were gone; `left` are more than one click takes."""
+    registry = FailedJobRegistry(queue_name, connection=connection(), job_class=web.Job, serializer=JSONSerializer)
+    job_ids = registry.get_job_ids(0, REQUEUE_AT_MOST - 1, cleanup=False)
+    done = [job_id for job_id in job_ids if requeued(registry, job_id)]
+    announce(operator_name(), "requeued", done)
+    left = registry.get_job_count(cleanup=False)
+    return jsonify(status="OK", count=len(done), skipped=len(job_ids) - len(done), left=left)
+
+
+def requeued(registry: FailedJobRegistry, job_id: str) -> bool:
+    """False for a ghost, an id whose job is gone; it is taken off the list, which it would block for ever."""
+    job = fetch(job_id, web.Job, connection())
+    if job is None:
+        connection().zrem(registry.key, job_id)
+        return False
+    try:
+        requeue(job, operator_name())
+    except InvalidJobOperation:
+        return False
+    return True
+
+
+def compact_queue(queue_name: str) -> Response:
+    """Take ids whose job is gone off a queue, one by one.
+
+    The original moves the whole queue aside first, and a process that dies there leaves it where no worker looks.
+    """
+    queue = web.Queue(queue_name, connection=connection())
+    gone = [job_id for job_id in queue.get_job_ids() if not web.Job.exists(job_id, connection())]
+    for job_id in gone:
+        queue.remove(job_id)
+    return jsonify(status="OK", count=len(gone))
+
+
+def refuse_deletion(**_arguments: Any) -> Response:
+    raise Problem(403, detail="Nothing is deleted here: the ledger owns this work and would publish it again.")
+
+
+def replacements() -> dict[str, Callable[..., Any]]:
+    """Endpoint of the dashboard → the view that takes its place."""
+    return {
+        "list_queues": escaping(web.list_queues),
+        # These two pages escape the named fields in their scripts; escaped twice, people would read `&lt;`.
+        "list_jobs": escaping(web.list_jobs, "description", "exc_info"),
+        "list_workers": escaping(web.list_workers, "description"),
+        "job_info": escaping(job_info),
+        "job_view": job_view,
+        "requeue_job_view": requeue_job_view,
+        "requeue_all": requeue_all,
+        "compact_queue": compact_queue,
+        "delete_job_view": refuse_deletion,
+        "empty_queue": refuse_deletion,
+    }

@@ -1,0 +1,23 @@
+"""Small, bounded Redis connections for the web process: hosted plans allow twenty in all, and Redis may be away."""
+
+from __future__ import annotations
+
+from redis import BlockingConnectionPool
+
+
+def with_tls_choice(url: str, verify_tls: bool) -> str:
+    """Heroku's `rediss://` shows a self-signed chain; RQ's tools turn checking off only by this text in the URL."""
+    if verify_tls or not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=none"
+
+
+def bounded_pool(url: str, verify_tls: bool, connections: int) -> BlockingConnectionPool:
+    """At most so many connections; a caller waits a second for one, and two for Redis to answer."""
+    return BlockingConnectionPool.from_url(
+        with_tls_choice(url, verify_tls),
+        max_connections=connections,
+        timeout=1,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+    )

@@ -1,0 +1,94 @@
+"""Reading a JSON body: everything a parser or PostgreSQL would choke on later is refused here, in plain words."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from flask import Flask, request
+from marshmallow import EXCLUDE, Schema
+
+from flaskapp.config import Config
+from flaskapp.errors import Problem
+from flaskapp.inflection import to_snake
+
+MAX_DEPTH = 32
+
+
+class Body(Schema):
+    """Base of request schemas, nested ones too: the front end sends more keys than the server knows."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+def json_body(schema: Schema) -> dict[str, Any]:
+    """The request's JSON object, keys in snake case, loaded by the schema; unknown keys are dropped.
+
+    Raises Problem 415 for another content type, 413 for a body over `MAX_BODY_BYTES`, 400 for what is not one clean
+    JSON object, and marshmallow's ValidationError (answered as 422, one entry a field).
+    """
+    if not request.is_json:
+        raise Problem(415)
+    loaded: dict[str, Any] = schema.load(parse(request.get_data()), unknown=EXCLUDE)
+    return loaded
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=snake_object,
+            parse_constant=refuse_constant,
+            parse_float=finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, detail="The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise Problem(400, detail="The body has to be one JSON object.")
+    check(value, 1)
+    return value
+
+
+def snake_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name given twice, in one spelling or in two, leaves open which is meant."""
+    found = {to_snake(key): value for key, value in pairs}
+    if len(found) != len(pairs):
+        raise Problem(400, detail="The body names a key twice.")
+    return found
+
+
+def refuse_constant(_name: str) -> Any:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def check(value: Any, depth: int) -> None:
+    """Refuse what is nested too deep, and texts PostgreSQL cannot store: NUL and half surrogate pairs."""
+    if depth > MAX_DEPTH:
+        raise Problem(400, detail=f"The body is nested more than {MAX_DEPTH} deep.")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check(key, depth)
+            check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check(item, depth + 1)
+    elif isinstance(value, str) and ("\0" in value or not value.isascii() and not encodable(value)):
+        raise Problem(400, detail="The body holds characters that cannot be stored.")
+
+
+def encodable(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def init_app(app: Flask, config: Config) -> None:
+    """The limit holds for every route; one that takes files sets `request.max_content_length` itself."""
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
