@@ -1,0 +1,127 @@
+"""Turning the fault switches of a running sandbox, from Python and from the command line.
+
+`python -m sandbox faults btsss slow --seconds 20 --times 1 --operation submitclaim`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import requests
+
+from sandbox.upstreams.switches import KINDS
+
+CONTROL_URL = "http://127.0.0.1:8100"
+UPSTREAMS = ("veis", "btsss", "va_notify", "lorota", "chip")
+_SECONDS = 10
+
+
+class Refused(Exception):
+    """The sandbox did not accept what was asked; the text says why."""
+
+
+class Control:
+    """The back doors of a running sandbox, at the URL of its control page; raises Refused, or requests' errors."""
+
+    def __init__(self, url: str = CONTROL_URL) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def close(self) -> None:
+        self._session.close()
+
+    def call(self, method: str, upstream: str, path: str, **parts: Any) -> Any:
+        """Any call of one fake's admin surface, e.g. `call("POST", "btsss", "claims", json={…})`; its JSON."""
+        return self._asked(method, f"{self.url}/{upstream}/_sandbox/{path}", **parts)
+
+    def set(self, upstream: str, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        """Turn one fault on, with the fields of `Fault`; the faults now active."""
+        return list(self.call("POST", upstream, "faults", json={"kind": kind, **fields}))
+
+    def clear(self, upstream: str, kind: str | None = None) -> None:
+        """Turn the faults of an upstream off: all, or those of one kind."""
+        self.call("DELETE", upstream, "faults", params={"kind": kind} if kind else {})
+
+    def faults(self, upstream: str) -> list[dict[str, Any]]:
+        return list(self.call("GET", upstream, "faults"))
+
+    def received(self, upstream: str, operation: str = "") -> list[dict[str, Any]]:
+        """What the upstream was asked, oldest first, narrowed to `METHOD /path` texts that hold `operation`."""
+        return list(self.call("GET", upstream, "received", params={"operation": operation}))
+
+    def turn(self, upstream: str, **knobs: Any) -> dict[str, Any]:
+        """Turn knobs, e.g. `turn("btsss", skew_seconds=90)`; all knobs as they are now."""
+        return dict(self.call("POST", upstream, "knobs", json=knobs))
+
+    def play(self, upstream: str, scenario: str) -> None:
+        """Replace an upstream's faults by a named scenario's."""
+        self._asked("POST", f"{self.url}/scenario", data={"upstream": upstream, "scenario": scenario})
+
+    def phone(self) -> list[dict[str, Any]]:
+        """What people received, newest first."""
+        return list(self._asked("GET", f"{self.url}/phone.json"))
+
+    def reset(self) -> None:
+        """Everything as at the start."""
+        self._asked("POST", f"{self.url}/reset")
+
+    def _asked(self, method: str, url: str, **parts: Any) -> Any:
+        reply = self._session.request(method, url, timeout=_SECONDS, allow_redirects=False, **parts)
+        if reply.status_code >= 400:
+            raise Refused(f"HTTP {reply.status_code}: {reply.text[:300]}")
+        return reply.json() if reply.headers.get("Content-Type") == "application/json" else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments, for a parser of its own or a subcommand's."""
+    kinds = "\n".join(f"  {kind:14}{text}" for kind, text in KINDS.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Break and mend the upstreams of a running sandbox."
+    parser.epilog = f"faults:\n{kinds}"
+    parser.add_argument("upstream", nargs="?", default="all", choices=(*UPSTREAMS, "all"))
+    parser.add_argument("fault", nargs="?", default="list", choices=("list", "clear", *KINDS), metavar="fault")
+    parser.add_argument("--url", default=CONTROL_URL, help="the sandbox's control page (default %(default)s)")
+    parser.add_argument("--operation", help="only calls whose METHOD /path holds this text")
+    parser.add_argument("--times", type=int, help="only so many calls")
+    parser.add_argument("--chance", type=float, help="with this chance, 0 to 1")
+    parser.add_argument("--seconds", type=float, help="how slow (see below)")
+    parser.add_argument("--status", type=int, help="which HTTP status")
+    parser.add_argument("--retry-after", help="the Retry-After header of a throttle or status")
+    parser.add_argument("--works", action="store_true", default=None, help="do the work before answering badly")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the arguments say and print the switches; non-zero, and one line, when that was not possible."""
+    names = UPSTREAMS if args.upstream == "all" else (args.upstream,)
+    control = Control(args.url)
+    try:
+        for name in names:
+            _turn(control, name, args)
+            _print(name, control.faults(name))
+    except (Refused, requests.RequestException) as error:
+        told = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
+        print(told, file=sys.stderr)
+        return 1
+    finally:
+        control.close()
+    return 0
+
+
+def _turn(control: Control, name: str, args: argparse.Namespace) -> None:
+    if args.fault == "clear":
+        control.clear(name)
+    elif args.fault != "list":
+        fields = ("operation", "times", "chance", "seconds", "status", "retry_after", "works")
+        given = {field: getattr(args, field) for field in fields if getattr(args, field) is not None}
+        control.set(name, args.fault, **given)
+
+
+def _print(name: str, faults: list[dict[str, Any]]) -> None:
+    print(f"{name}: {'works' if not faults else ''}".rstrip())
+    for fault in faults:
+        told = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
+        print(f"  {fault['kind']} {json.dumps(told) if told != {'chance': 1.0} else ''}".rstrip())

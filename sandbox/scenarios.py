@@ -1,0 +1,44 @@
+"""Named behaviours of the outside world, as data: what demonstrations, tests and the switch page play.
+
+A scenario for an upstream replaces the faults that were set there. `duplicate` and `refused` are about one veteran, so
+these name the cast member whose habit it is instead of setting a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Faults to set, as the admin surface takes them, and what a caller will notice."""
+
+    text: str
+    faults: tuple[Mapping[str, Any], ...] = ()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "ok": Scenario("everything works"),
+    "refusing": Scenario("nobody listens: connections are refused", ({"kind": "refuse"},)),
+    "down": Scenario("connections are reset before anything is read", ({"kind": "down"},)),
+    "slow": Scenario("every answer takes 15 seconds", ({"kind": "slow", "seconds": 15},)),
+    "failing": Scenario("every call answers 503", ({"kind": "status", "status": 503},)),
+    "throttled": Scenario("every call answers 429: wait 5 seconds", ({"kind": "throttle", "retry_after": "5"},)),
+    "reply lost": Scenario("the next call is done, its reply is lost", ({"kind": "drop", "times": 1},)),
+    "flaky": Scenario(
+        "one call in ten loses its reply, one in ten answers 502",
+        ({"kind": "drop", "chance": 0.1}, {"kind": "html", "chance": 0.1}),
+    ),
+}
+
+
+def with_habit(habit: str, facility_type: str = "vista") -> Veteran:
+    """The cast member who is always treated this way, e.g. `ok`, `filed` (a duplicate), `refused`; else KeyError."""
+    for veteran in DEFAULT_CAST:
+        if (veteran.habit, veteran.facility_type) == (habit, facility_type):
+            return veteran
+    raise KeyError(f"nobody in the cast is {habit} at a {facility_type} facility")

@@ -1,0 +1,209 @@
+"""The people the fakes know, all made up, shared by every fake as real veterans are shared by real services.
+
+A veteran whose appointment has no date has it again every day, so a sandbox left running past midnight stays useful.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+FACILITIES = {
+    "983": "Bluff Creek VA Clinic",
+    "530": "Willow Bend VA Medical Center",
+    "442": "Stony Fork VA Clinic",
+    "757": "Cedar Landing VA Clinic",
+    "668": "Harbor Ridge VA Medical Center",
+}
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """`start` is local to `time_zone`; a `day` of None means every day."""
+
+    ien: str = "460"
+    station: str = "983"
+    start: str = "09:30"
+    time_zone: str = "America/Chicago"
+    day: str | None = None
+
+    def on(self, wanted: date) -> bool:
+        return self.day in (None, wanted.isoformat())
+
+    def today(self) -> date:
+        return date.fromisoformat(self.day) if self.day else datetime.now(ZoneInfo(self.time_zone)).date()
+
+    def starts_at(self, day: date) -> datetime:
+        return datetime.combine(day, time.fromisoformat(self.start), ZoneInfo(self.time_zone))
+
+
+@dataclass(frozen=True)
+class Veteran:
+    """`habit` makes BTSSS and VANotify always treat this person the same way; see `HABITS`."""
+
+    uuid: str
+    last_name: str
+    dob: str
+    icn: str
+    phone: str | None
+    first_name: str = "Test"
+    facility_type: str = "vista"
+    email: str | None = None
+    habit: str = "ok"
+    appointments: tuple[Appointment, ...] = field(default_factory=lambda: (Appointment(),))
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}"
+
+    @property
+    def station(self) -> str:
+        return self.appointments[0].station if self.appointments else "983"
+
+    def described(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+HABITS = {
+    "ok": "everything works",
+    "filed": "a claim was filed at the kiosk before anybody asks",
+    "refused": "BTSSS refuses every claim",
+    "not_found": "BTSSS does not know the appointment",
+    "no_contact": "VANotify finds no number for the ICN",
+    "blocked": "every text ends in permanent-failure",
+    "unreachable": "every text ends in temporary-failure",
+}
+
+
+def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok") -> Veteran:
+    """`stations` lists one appointment each; 757 and 668 are Oracle Health facilities."""
+    listed = stations.split()
+    visits = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
+    return Veteran(
+        uuid=f"{number:08x}-5aee-4c1a-9f00-{number:012x}",
+        last_name=last,
+        dob=dob,
+        icn=f"10123{number:05d}V{654000 + number:06d}",
+        phone=f"+1555555{100 + number:04d}",
+        first_name=first,
+        facility_type="oh" if listed[0] in ("757", "668") else "vista",
+        email=f"{first}.{last}@example.com".lower(),
+        habit=habit,
+        appointments=visits,
+    )
+
+
+DEFAULT_CAST = (
+    _veteran(1, "Ada", "Marlow", "1951-04-12", "983"),
+    _veteran(2, "Ben", "Okafor", "1968-11-30", "530"),
+    _veteran(3, "Carla", "Nguyen", "1975-02-03", "442"),
+    _veteran(4, "Dov", "Lindqvist", "1983-07-21", "983"),
+    _veteran(5, "Elena", "Baptiste", "1990-09-09", "757"),
+    _veteran(6, "Frank", "Tallman", "1947-12-01", "668"),
+    _veteran(7, "Grace", "O'Dell", "1959-06-17", "757"),
+    _veteran(8, "Hector", "Ruiz", "1972-03-28", "983", "filed"),
+    _veteran(9, "Imani", "Stone", "1988-01-15", "668", "filed"),
+    _veteran(10, "Jonas", "Vang", "1964-08-05", "530", "refused"),
+    _veteran(11, "Kay", "Whitehorse", "1970-10-19", "442", "not_found"),
+    _veteran(12, "Liam", "Petrov", "1955-05-05", "983 530"),
+    _veteran(13, "Mona", "Achebe", "1979-12-24", "983", "no_contact"),
+    _veteran(14, "Nils", "Garcia", "1993-02-11", "442", "blocked"),
+    _veteran(15, "Olive", "Hart", "1961-07-07", "757", "unreachable"),
+)
+
+
+def veteran_from(data: dict[str, Any]) -> Veteran:
+    """A veteran from JSON; whatever is left out is made up, and unknown fields raise TypeError."""
+    fresh = uuid.uuid4()
+    number = fresh.int % 10**7
+    visits = tuple(Appointment(**visit) for visit in data.get("appointments", [{}]))
+    values: dict[str, Any] = {
+        "uuid": str(fresh),
+        "last_name": "Newcomer",
+        "dob": "1970-01-01",
+        "icn": f"1{fresh.int % 10**9:09d}V{fresh.int // 10**9 % 10**6:06d}",
+        "phone": f"+1555{number:07d}",
+    }
+    return Veteran(**{**values, **data, "appointments": visits})
+
+
+class Cast:
+    """Everybody the fakes know, by check-in uuid, ICN and phone; safe to use from many threads."""
+
+    def __init__(self, veterans: Iterable[Veteran] = DEFAULT_CAST) -> None:
+        self._lock = threading.Lock()
+        self._first = tuple(veterans)
+        self.reset()
+
+    def reset(self) -> None:
+        with self._lock:
+            self._by_uuid: dict[str, Veteran] = {}
+            self._by_icn: dict[str, Veteran] = {}
+            self._by_phone: dict[str, Veteran] = {}
+        for veteran in self._first:
+            self.add(veteran)
+
+    def add(self, veteran: Veteran) -> None:
+        with self._lock:
+            self._by_uuid[veteran.uuid] = veteran
+            self._by_icn[veteran.icn] = veteran
+            if veteran.phone:
+                self._by_phone[veteran.phone] = veteran
+
+    def by_uuid(self, wanted: str) -> Veteran | None:
+        return self._by_uuid.get(wanted)
+
+    def by_icn(self, wanted: str) -> Veteran | None:
+        return self._by_icn.get(wanted)
+
+    def by_phone(self, wanted: str) -> Veteran | None:
+        return self._by_phone.get(wanted)
+
+    def everybody(self) -> list[Veteran]:
+        with self._lock:
+            return list(self._by_uuid.values())
+
+
+def appointment_json(veteran: Veteran, visit: Appointment) -> dict[str, Any]:
+    """One appointment as the check-in pages read it: local times for vista, UTC and a zone name for `oh`."""
+    start = visit.starts_at(visit.today())
+    shared = {
+        "appointmentIEN": visit.ien,
+        "facility": FACILITIES.get(visit.station, f"Station {visit.station}"),
+        "stationNo": visit.station,
+        "clinicIen": "32216049",
+        "clinicName": "PRIMARY CARE",
+        "clinicFriendlyName": "Primary care",
+        "clinicStopCodeName": "PRIMARY CARE/MEDICINE",
+        "clinicPhoneNumber": "5555550142",
+        "clinicLocation": "Second floor, room 210",
+        "doctorName": "Dr. Sample",
+        "kind": "clinic",
+        "status": "",
+        "facilityAddress": {
+            "street1": "100 Sample Road",
+            "street2": "",
+            "street3": "",
+            "city": "Springfield",
+            "state": "IL",
+            "zip": "62701",
+        },
+    }
+    if veteran.facility_type == "oh":
+        return shared | {"startTime": utc_text(start), "timezone": visit.time_zone}
+    return shared | {
+        "startTime": start.strftime("%Y-%m-%dT%H:%M:%S"),
+        "checkInWindowStart": (start - timedelta(minutes=45)).isoformat(timespec="milliseconds"),
+        "checkInWindowEnd": (start + timedelta(minutes=15)).isoformat(timespec="milliseconds"),
+        "eligibility": "ELIGIBLE",
+    }
+
+
+def utc_text(moment: datetime) -> str:
+    """`2025-03-07T14:00:00.000Z`, the form of BTSSS and of Oracle Health times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,129 @@
+"""One notification in the fake VANotify, and how its answers show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox.upstreams.templates import Template
+
+SENDING_STATUSES = ("created", "sending", "pending", "sent")
+
+
+def stamp(moment: datetime | None = None) -> str:
+    """UTC, microseconds, `Z`."""
+    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass
+class Notification:
+    """Mutable, changed only under the fake's lock. `to` is None until a contact lookup has found one."""
+
+    id: str
+    template: Template
+    personalisation: dict[str, Any]
+    to: str | None
+    recipient: dict[str, str] | None = None
+    reference: str | None = None
+    billing_code: str | None = None
+    callback_url: str | None = None
+    sender_id: str | None = None
+    from_number: str | None = None
+    status: str = "created"
+    status_reason: str | None = None
+    created_at: str = field(default_factory=stamp)
+    sent_at: str | None = None
+    completed_at: str | None = None
+
+    @property
+    def body(self) -> str:
+        return self.template.filled(self.template.body, self.personalisation)
+
+    @property
+    def subject(self) -> str | None:
+        return self.template.subject and self.template.filled(self.template.subject, self.personalisation)
+
+    def addressed_as(self) -> tuple[str | None, str | None]:
+        """The number or address, and the identifier's value: whatever a planted outcome may name."""
+        return self.to, self.recipient["id_value"] if self.recipient else None
+
+    def move(self, status: str, reason: str | None) -> None:
+        self.status = status
+        self.status_reason = None if status == "delivered" else reason
+        if status == "sent":
+            self.sent_at = stamp()
+        if status not in SENDING_STATUSES:
+            self.completed_at = stamp()
+
+    def _template(self, host: str, service_id: str) -> dict[str, Any]:
+        uri = f"{host}/services/{service_id}/templates/{self.template.id}"
+        return {"id": self.template.id, "version": self.template.version, "uri": uri}
+
+    def created_answer(self, host: str, service_id: str) -> dict[str, Any]:
+        """The 201: what was asked is shown with its placeholders redacted."""
+        hidden = dict.fromkeys(self.template.placeholders, "<redacted>")
+        content = {"body": self.template.filled(self.template.body, hidden)}
+        if self.template.channel == "sms":
+            content["from_number"] = self.from_number or ""
+        else:
+            content["subject"] = self.template.filled(self.template.subject or "", hidden)
+        return {
+            "id": self.id,
+            "reference": self.reference,
+            "uri": f"{host}/v2/notifications/{self.id}",
+            "template": self._template(host, service_id),
+            "content": content,
+            "billing_code": self.billing_code,
+            "scheduled_for": None,
+            "callback_url": self.callback_url,
+        }
+
+    def shown(self, host: str, service_id: str) -> dict[str, Any]:
+        """The GET: everything, with the identifier's value redacted."""
+        sms = self.template.channel == "sms"
+        hidden = dict.fromkeys(self.template.placeholders, "<redacted>")
+        subject = self.template.subject and self.template.filled(self.template.subject, hidden)
+        identifiers = [{**self.recipient, "id_value": "<redacted>"}] if self.recipient else []
+        return {
+            "id": self.id,
+            "reference": self.reference,
+            "provider_reference": f"provider-{self.id[:8]}" if self.sent_at else None,
+            "type": self.template.channel,
+            "status": self.status,
+            "status_reason": self.status_reason,
+            "email_address": None if sms else self.to,
+            "phone_number": self.to if sms else None,
+            **dict.fromkeys([f"line_{number}" for number in range(1, 7)] + ["postcode", "postage"]),
+            "template": self._template(host, service_id),
+            "body": self.template.filled(self.template.body, hidden),
+            "subject": subject,
+            "created_at": self.created_at,
+            "created_by_name": None,
+            "sent_at": self.sent_at,
+            "sent_by": "pinpoint" if self.sent_at else None,
+            "completed_at": self.completed_at,
+            "scheduled_for": None,
+            "recipient_identifiers": identifiers,
+            "billing_code": self.billing_code,
+            "sms_sender_id": self.sender_id,
+            "segments_count": 1 if sms else 0,
+            "cost_in_millicents": 0.0,
+            "callback_url": self.callback_url,
+        }
+
+    def callback_body(self, signed: bool) -> dict[str, Any]:
+        """A callback's pairs, in the order the signature covers them."""
+        body = {
+            "id": self.id,
+            "reference": self.reference,
+            "to": self.to,
+            "status": self.status,
+            "created_at": self.created_at,
+            "completed_at": self.completed_at,
+            "sent_at": self.sent_at,
+            "notification_type": self.template.channel,
+            "status_reason": self.status_reason,
+            "provider": "pinpoint",
+        }
+        return body | {"provider_payload": None} if signed else body

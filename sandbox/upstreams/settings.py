@@ -1,0 +1,72 @@
+"""What the fakes know about their one customer: the credentials they accept and the places they call back.
+
+One value serves both sides: the fakes check against it, and `environment()` hands the product the same credentials.
+Every default is made up and opens nothing outside this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sandbox.upstreams.templates import TEMPLATE_IDS
+
+
+@dataclass(frozen=True)
+class FakeSettings:
+    """Delays are seconds. `callback_rewrites` maps https prefixes onto the loopback http ones really called."""
+
+    veis_tenant: str = "sandbox-tenant"
+    veis_client_id: str = "surefile"
+    veis_client_secret: str = "veis-secret-of-the-sandbox"
+    veis_scope: str = "api://btsss.sandbox/.default"
+    veis_expires_in: int = 3599
+    btsss_base_path: str = "EC/ClaimIngestSvc"
+    btsss_client_number: str = "0042"
+    btsss_client_number_oh: str = "0043"
+    btsss_subscription_keys: tuple[str, ...] = ("subscription-key-of-the-sandbox",)
+    vanotify_key_name: str = "surefile"
+    vanotify_service_id: str = "5b6f1c1e-3d0a-4a55-9d53-0d6e7a1f2b30"
+    vanotify_secret: str = "0f1d9c8b-7a65-4e43-9f21-0a1b2c3d4e5f"
+    vanotify_sms_sender_id: str = "a6a3f1d0-8c7b-4f5e-9a1b-2c3d4e5f6a70"
+    vanotify_sms_sender_id_oh: str = "b7b4f2e1-9d8c-4a6f-8b2c-3d4e5f6a7b81"
+    vanotify_callback_url: str | None = None
+    vanotify_callback_token: str = "callback-token-of-the-sandbox"
+    vanotify_callback_rewrites: Mapping[str, str] = field(default_factory=dict)
+    vanotify_delays: tuple[float, float, float] = (0.05, 0.05, 0.1)
+    vanotify_retry_scale: float = 1.0
+    lorota_api_key: str = "lorota-key-of-the-sandbox"
+    chip_username: str = "surefile"
+    chip_password: str = "chip-password-of-the-sandbox"
+    chip_api_id: str = "chip-api-id"
+
+    @property
+    def vanotify_api_key(self) -> str:
+        return f"{self.vanotify_key_name}-{self.vanotify_service_id}-{self.vanotify_secret}"
+
+    def environment(self, urls: Mapping[str, str]) -> dict[str, str]:
+        """The product's upstream settings by environment name, for fakes listening at `urls` (see `serve`)."""
+        return {
+            "VEIS_BASE_URL": urls["veis"],
+            "VEIS_TENANT": self.veis_tenant,
+            "VEIS_CLIENT_ID": self.veis_client_id,
+            "VEIS_CLIENT_SECRET": self.veis_client_secret,
+            "VEIS_SCOPE": self.veis_scope,
+            "BTSSS_BASE_URL": urls["btsss"],
+            "BTSSS_CLIENT_NUMBER": self.btsss_client_number,
+            "BTSSS_CLIENT_NUMBER_OH": self.btsss_client_number_oh,
+            "BTSSS_SUBSCRIPTION_KEYS": ",".join(self.btsss_subscription_keys),
+            "VANOTIFY_BASE_URL": urls["va_notify"],
+            "VANOTIFY_API_KEY": self.vanotify_api_key,
+            "VANOTIFY_TEMPLATES": json.dumps(TEMPLATE_IDS),
+            "VANOTIFY_SMS_SENDER_ID": self.vanotify_sms_sender_id,
+            "VANOTIFY_SMS_SENDER_ID_OH": self.vanotify_sms_sender_id_oh,
+            "VANOTIFY_CALLBACK_TOKENS": self.vanotify_callback_token,
+            "LOROTA_BASE_URL": urls["lorota"],
+            "LOROTA_API_KEY": self.lorota_api_key,
+            "CHIP_BASE_URL": urls["chip"],
+            "CHIP_USERNAME": self.chip_username,
+            "CHIP_PASSWORD": self.chip_password,
+            "CHIP_API_ID": self.chip_api_id,
+        }

@@ -1,0 +1,121 @@
+"""The fault switches of one fake: what goes wrong, how often, and for which calls.
+
+A switch is drawn once for a request, before anything else is decided, so `times` counts requests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+KINDS = {
+    "refuse": "nobody listens: connections are refused (the whole upstream, until lifted)",
+    "down": "the connection is reset at once, nothing is read",
+    "slow": "waits `seconds`, then does the work and answers",
+    "late": "does the work, then waits `seconds` before answering",
+    "status": "answers `status`; does the work first only with `works`",
+    "throttle": "answers 429, with Retry-After when `retry_after` is set",
+    "drop": "does the work, then resets the connection: the reply is lost",
+    "half": "does the work, then sends half of the body and closes",
+    "html": "answers an HTML page with `status`; does the work first only with `works`",
+    "content_type": "the true answer, labelled as HTML",
+    "expire": "the token is dead before its time (at VEIS: new tokens live `seconds`)",
+    "drip": "does the work, then sends the body a byte at a time, `seconds` apart",
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "slow": {"seconds": 30.0},
+    "late": {"seconds": 30.0},
+    "drip": {"seconds": 0.2},
+    "status": {"status": 503},
+    "html": {"status": 502},
+    "throttle": {"status": 429},
+}
+
+
+class BadFault(ValueError):
+    """A switch that does not exist or makes no sense; the text says why."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until lifted."""
+
+    kind: str
+    operation: str = ""
+    chance: float = 1.0
+    times: int | None = None
+    seconds: float = 0.0
+    status: int = 0
+    retry_after: str | None = None
+    works: bool = False
+    id: int = 0
+
+    def touches(self, request: str) -> bool:
+        return self.operation in request and (self.chance >= 1 or random.random() < self.chance)
+
+
+def fault_from(data: dict[str, Any]) -> Fault:
+    """A fault from JSON, with the defaults of its kind; raises BadFault."""
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise BadFault(f"kind must be one of {', '.join(KINDS)}")
+    unknown = set(data) - {item.name for item in fields(Fault)} | ({"id"} & set(data))
+    if unknown:
+        raise BadFault(f"unknown: {', '.join(sorted(unknown))}")
+    fault = Fault(**{**_DEFAULTS.get(kind, {}), **data})
+    if kind == "refuse" and (fault.operation or fault.times is not None or fault.chance < 1):
+        raise BadFault("refuse acts on the whole upstream until it is lifted: no operation, times or chance")
+    if fault.times is not None and fault.times < 1:
+        raise BadFault("times must be at least 1")
+    return fault
+
+
+class Faults:
+    """The switches of one fake, safe to use from many threads. `on_refuse` is told when listening must change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._active: list[Fault] = []
+        self.on_refuse: Callable[[bool], None] = lambda refused: None
+
+    def add(self, fault: Fault) -> Fault:
+        with self._lock:
+            kept = replace(fault, id=next(self._ids))
+            self._active.append(kept)
+        self._tell()
+        return kept
+
+    def clear(self, kind: str | None = None) -> None:
+        with self._lock:
+            self._active = [fault for fault in self._active if kind and fault.kind != kind]
+        self._tell()
+
+    def listed(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [asdict(fault) for fault in self._active]
+
+    def draw(self, request: str, kinds: Collection[str]) -> dict[str, Fault]:
+        """The faults of these kinds that strike `request`, one a kind, counted down by one each."""
+        drawn: dict[str, Fault] = {}
+        with self._lock:
+            for fault in list(self._active):
+                if fault.kind in kinds and fault.kind not in drawn and fault.touches(request):
+                    drawn[fault.kind] = fault
+                    self._count_down(fault)
+        return drawn
+
+    def _count_down(self, fault: Fault) -> None:
+        if fault.times is None:
+            return
+        place = self._active.index(fault)
+        self._active[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+
+    def _tell(self) -> None:
+        with self._lock:
+            refused = any(fault.kind == "refuse" for fault in self._active)
+        self.on_refuse(refused)

@@ -1,0 +1,53 @@
+"""Things that happen later in a fake: one thread, one list of due moments, and a few hands for slow calls."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+class Timeline:
+    """Runs callables after a delay in seconds. What is still waiting at a reset never happens."""
+
+    def __init__(self, hands: int = 16) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._closed = False
+        self._hands = ThreadPoolExecutor(hands)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def after(self, seconds: float, step: Callable[[], None]) -> None:
+        with self._changed:
+            heapq.heappush(self._waiting, (time.monotonic() + seconds, next(self._order), step))
+            self._changed.notify()
+
+    def reset(self) -> None:
+        with self._changed:
+            self._waiting.clear()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify()
+        self._thread.join()
+        self._hands.shutdown(cancel_futures=True)
+
+    def _run(self) -> None:
+        while step := self._next():
+            self._hands.submit(step)
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while not self._closed:
+                wait = self._waiting[0][0] - time.monotonic() if self._waiting else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                self._changed.wait(wait)
+        return None

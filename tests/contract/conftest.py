@@ -1,0 +1,41 @@
+"""The fakes on loopback, one set for the whole run, as new for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from sandbox.faults import Control
+from sandbox.upstreams.serve import Upstreams, running_upstreams
+
+
+@pytest.fixture(scope="session")
+def _listening() -> Iterator[Upstreams]:
+    with running_upstreams() as upstreams:
+        yield upstreams
+
+
+@pytest.fixture
+def upstreams(_listening: Upstreams) -> Iterator[Upstreams]:
+    """Base URLs by name; `.fakes` is the state behind them, forgotten after the test."""
+    _listening.fakes.reset()
+    yield _listening
+    _listening.fakes.reset()
+
+
+@pytest.fixture
+def control(upstreams: Upstreams) -> Iterator[Control]:
+    """The fault switches and back doors, over HTTP."""
+    client = Control(upstreams["control"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """Raw HTTP: the fakes are tested without any of the product's own clients."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
