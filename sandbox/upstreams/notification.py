@@ -18,7 +18,10 @@ def stamp(moment: datetime | None = None) -> str:
 
 @dataclass
 class Notification:
-    """Mutable, changed only under the fake's lock. `to` is None until a contact lookup has found one."""
+    """Mutable, changed only under the lifecycle's lock. `to` is None until a contact lookup has found one.
+
+    `arrived_at` is the person's own truth: a later permanent-failure does not take the message off their phone.
+    """
 
     id: str
     template: Template
@@ -35,6 +38,7 @@ class Notification:
     created_at: str = field(default_factory=stamp)
     sent_at: str | None = None
     completed_at: str | None = None
+    arrived_at: str | None = None
 
     @property
     def body(self) -> str:
@@ -51,6 +55,8 @@ class Notification:
     def move(self, status: str, reason: str | None) -> None:
         self.status = status
         self.status_reason = None if status == "delivered" else reason
+        if status == "delivered":
+            self.arrived_at = self.arrived_at or stamp()
         if status == "sent":
             self.sent_at = stamp()
         if status not in SENDING_STATUSES:

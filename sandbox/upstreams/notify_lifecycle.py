@@ -6,7 +6,7 @@ An outcome can be planted for a recipient, and callbacks can be made to come ear
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ REASONS = {
     "temporary-failure": "Retryable - unreachable",
     "delivered": None,
 }
+REFUSED = "refused"
 NO_PROFILE = "Undeliverable - no profile"
 NO_CONTACT = "Undeliverable - no contact info"
 HABITS = {"blocked": "permanent-failure", "unreachable": "temporary-failure"}
@@ -32,13 +33,15 @@ HABITS = {"blocked": "permanent-failure", "unreachable": "temporary-failure"}
 class VANotifyKnobs:
     """`delays` are seconds before sending, sent and the end; limits count sends, None meaning no limit.
 
-    `early` makes callbacks before the 201 is answered, `twice` makes each one twice, and `contradict` follows a
-    delivered with a permanent-failure, and the other way round.
+    `rewrites` maps https prefixes onto the ones really called, since the sandbox has no TLS. `early` makes callbacks
+    before the 201 is answered, `twice` makes each one twice, and `contradict` follows a delivered with a
+    permanent-failure, and the other way round.
     """
 
-    delays: tuple[float, float, float]
+    delays: Sequence[float]
     callback_url: str | None
     callback_token: str
+    rewrites: Mapping[str, str]
     retry_scale: float
     early: bool = False
     twice: bool = False
@@ -46,6 +49,9 @@ class VANotifyKnobs:
     minute_limit: int | None = 3000
     daily_limit: int | None = None
     default_sender: bool = True
+    key_revoked: bool = False
+    channels: Sequence[str] = ("sms", "email")
+    deleted_templates: Sequence[str] = ()
 
 
 class Lifecycle:
@@ -69,6 +75,11 @@ class Lifecycle:
     def plan(self, recipient: str, status: str, reason: str | None, times: int | None) -> None:
         with self._lock:
             self._outcomes[recipient] = (status, reason, times)
+
+    def refuses(self, notification: Notification) -> bool:
+        """Whether it is planted that this recipient may not be written to."""
+        with self._lock:
+            return any(self._outcomes.get(name or "", ("",))[0] == REFUSED for name in notification.addressed_as())
 
     def begin(self, notification: Notification) -> None:
         """Start the way of a stored notification; with `early`, go it at once, before the 201 is answered."""
@@ -152,8 +163,8 @@ class Lifecycle:
         return None
 
     def _reachable(self, url: str) -> str:
-        """Callback URLs must be https, and the sandbox has no TLS: a known prefix stands for a loopback one."""
-        for prefix, stand_in in self._settings.vanotify_callback_rewrites.items():
+        """Callback URLs must be https; a known prefix stands for a loopback one."""
+        for prefix, stand_in in self._knobs().rewrites.items():
             if url.startswith(prefix):
                 return stand_in + url[len(prefix) :]
         return url
@@ -172,5 +183,5 @@ def described(notification: Notification) -> dict[str, Any]:
         "status": notification.status,
         "status_reason": notification.status_reason,
         "reference": notification.reference,
-        "at": notification.sent_at,
+        "at": notification.arrived_at,
     }

@@ -45,6 +45,10 @@ class Fakes:
     def each(self) -> list[Fake]:
         return [self.veis, self.btsss, self.va_notify, self.lorota, self.chip]
 
+    def close(self) -> None:
+        for fake in self.each():
+            fake.close()
+
     def reset(self) -> None:
         """Everything as at the start: no faults, no claims, no messages, the first cast."""
         for fake in self.each():
@@ -82,6 +86,7 @@ def serve(ports: Mapping[str, int], settings: FakeSettings | None = None) -> Ite
     """Listen on the given ports (a missing one is free choice) until the block ends; OSError for a taken port."""
     with contextlib.ExitStack() as stack:
         fakes = build_apps(settings)
+        stack.callback(fakes.close)
         urls = {}
         for fake in [*fakes.each(), fakes.control]:
             server = UpstreamServer(fake, ports.get(fake.name, 0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import socketserver
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,11 @@ class UpstreamServer(ThreadingHTTPServer):
         self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         fake.faults.on_refuse = self.refuse
 
+    def server_bind(self) -> None:
+        """Without the name look-up of the standard server, which can hang where there is no DNS."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
@@ -71,7 +77,6 @@ class UpstreamServer(ThreadingHTTPServer):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self.thread.join()
-        self.fake.close()
 
     def refuse(self, refused: bool) -> None:
         """Stop or resume listening while keeping the port: callers meet a real refusal, nobody else takes it."""

@@ -75,7 +75,7 @@ def fault_from(data: dict[str, Any]) -> Fault:
 
 
 class Faults:
-    """The switches of one fake, safe to use from many threads. `on_refuse` is told when listening must change."""
+    """The switches of one fake, safe to use from many threads. `on_refuse` hears, locked, whether to refuse."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,13 +87,13 @@ class Faults:
         with self._lock:
             kept = replace(fault, id=next(self._ids))
             self._active.append(kept)
-        self._tell()
+            self._tell()
         return kept
 
     def clear(self, kind: str | None = None) -> None:
         with self._lock:
             self._active = [fault for fault in self._active if kind and fault.kind != kind]
-        self._tell()
+            self._tell()
 
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -116,6 +116,4 @@ class Faults:
         self._active[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
 
     def _tell(self) -> None:
-        with self._lock:
-            refused = any(fault.kind == "refuse" for fault in self._active)
-        self.on_refuse(refused)
+        self.on_refuse(any(fault.kind == "refuse" for fault in self._active))

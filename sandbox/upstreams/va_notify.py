@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import deque
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest as MalformedJSON
@@ -16,7 +17,7 @@ from werkzeug.exceptions import BadRequest as MalformedJSON
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import BadRequest, Fake, answer, json_body
 from sandbox.upstreams.notification import Notification
-from sandbox.upstreams.notify_lifecycle import REASONS, Lifecycle, VANotifyKnobs, described
+from sandbox.upstreams.notify_lifecycle import REASONS, REFUSED, Lifecycle, VANotifyKnobs, described
 from sandbox.upstreams.notify_requests import Refusal, bad, check_body, check_token
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.templates import TEMPLATES, Template
@@ -43,10 +44,11 @@ class VANotify(Fake):
     def first_knobs(self) -> VANotifyKnobs:
         known = self.settings
         return VANotifyKnobs(
-            known.vanotify_delays,
-            known.vanotify_callback_url,
-            known.vanotify_callback_token,
-            known.vanotify_retry_scale,
+            delays=known.vanotify_delays,
+            callback_url=known.vanotify_callback_url,
+            callback_token=known.vanotify_callback_token,
+            rewrites=known.vanotify_callback_rewrites,
+            retry_scale=known.vanotify_retry_scale,
         )
 
     def routes(self) -> None:
@@ -85,6 +87,8 @@ class VANotify(Fake):
         self._limit()
         template = self._template(channel, body)
         notification = self._notification(channel, body, template)
+        if self.lifecycle.refuses(notification):
+            raise bad("Can't send to this recipient using a team-only API key")
         with self.lock:
             self._notifications[notification.id] = notification
         reply = notification.created_answer(self._host(), self.settings.vanotify_service_id)
@@ -110,7 +114,9 @@ class VANotify(Fake):
         page = found[:PAGE]
         links = {"current": request.url}
         if len(found) > PAGE:
-            links["next"] = f"{self._host()}/v2/notifications?older_than={page[-1].id}"
+            rest = [(name, value) for name, value in wanted.items(multi=True) if name != "older_than"]
+            query = urlencode([*rest, ("older_than", page[-1].id)])
+            links["next"] = f"{self._host()}/v2/notifications?{query}"
         service = self.settings.vanotify_service_id
         return answer({"notifications": [item.shown(self._host(), service) for item in page], "links": links})
 
@@ -127,7 +133,7 @@ class VANotify(Fake):
 
     def phone(self) -> list[dict[str, Any]]:
         """What people got to see, newest first: a message a person never received is not among them."""
-        seen = [item for item in self.messages() if item["at"] and item["status"] in ("sent", "delivered")]
+        seen = [item for item in self.messages() if item["at"]]
         return sorted(seen, key=lambda item: item["at"], reverse=True)
 
     def call_back(self) -> Response:
@@ -142,16 +148,22 @@ class VANotify(Fake):
         return answer(described(found))
 
     def plan_outcome(self) -> Response:
-        """Plant how sends to a `recipient` (number, address or ICN) end: `status`, optional `reason`, `times`."""
+        """Plant how sends to a `recipient` (number, address or ICN) end: `status`, optional `reason`, `times`.
+
+        The status `refused` is a 400 in place of a 201, until the next reset.
+        """
         body = json_body()
-        if body.get("status") not in REASONS or not body.get("recipient"):
-            raise BadRequest(f"recipient is needed, and status must be one of {', '.join(REASONS)}")
+        outcomes = (*REASONS, REFUSED)
+        if body.get("status") not in outcomes or not body.get("recipient"):
+            raise BadRequest(f"recipient is needed, and status must be one of {', '.join(outcomes)}")
         self.lifecycle.plan(body["recipient"], body["status"], body.get("reason"), body.get("times"))
         return answer({"planned": body["status"]}, 201)
 
     def _authenticate(self) -> None:
         header = request.headers.get("Authorization")
         check_token(header, self.settings.vanotify_service_id, self.settings.vanotify_secret)
+        if self.knobs.key_revoked:
+            raise Refusal(403, "AuthError", ("Invalid token: API key revoked",))
 
     def _json(self) -> Any:
         try:
@@ -174,8 +186,12 @@ class VANotify(Fake):
 
     def _template(self, channel: str, body: dict[str, Any]) -> Template:
         template = TEMPLATES.get(str(uuid.UUID(body["template_id"])))
+        if channel not in self.knobs.channels:
+            raise bad(f"Service is not allowed to send {channel} messages")
         if template is None:
             raise bad("Template not found")
+        if template.id in self.knobs.deleted_templates:
+            raise bad(f"Template {template.id} has been deleted")
         if template.channel != channel:
             raise bad(f"{template.channel} template is not suitable for {channel} notification")
         missing = [name for name in template.placeholders if name not in body.get("personalisation", {})]
