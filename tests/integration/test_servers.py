@@ -17,6 +17,8 @@ import psutil
 import psycopg2
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sandbox import unprivileged
 from sandbox.databases import TemplateDatabase
@@ -211,7 +213,10 @@ def test_passwords_are_needed_and_kept_from_other_users(folder):
     with EmbeddedPostgres(folder / "postgres", fast=True) as postgres, EmbeddedRedis(folder / "redis") as cache:
         with pytest.raises(psycopg2.OperationalError, match="password"):
             query(f"postgresql://surefile:guess@127.0.0.1:{postgres.port}/surefile", "SELECT 1")
-        with pytest.raises(redis.AuthenticationError), redis.Redis(port=cache.port) as stranger:
+        with (
+            pytest.raises(redis.AuthenticationError),
+            redis.Redis(port=cache.port, retry=Retry(NoBackoff(), 0)) as stranger,
+        ):
             stranger.ping()
         kept = folder / "postgres" / "password"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600

@@ -1,0 +1,33 @@
+"""How the web process serves: found here by gunicorn itself, so that the Procfile line stays one word long."""
+
+import os
+from pathlib import Path
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+
+# Requests wait for the database, never for an upstream: few processes, some threads. Eight threads use at most the
+# eight connections one process may hold.
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gthread"
+threads = 8
+preload_app = False
+
+# Heroku kills what is left 30 s after SIGTERM and gives up on a request after 30 s; we are done before either.
+timeout = 28
+graceful_timeout = 25
+# Longer than Heroku's router keeps an idle connection (90 s), so that the router is never the one to be surprised.
+keepalive = 100
+
+# A slow leak ends with the worker; the jitter keeps the workers from ending together.
+max_requests = 10_000
+max_requests_jitter = 1_000
+
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 8_190
+
+# The application logs each request; gunicorn's own lines go to stdout with them. Heartbeats belong in memory.
+accesslog = None
+errorlog = "-"
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+control_socket_disable = True

@@ -1,0 +1,27 @@
+"""`python -m sandbox`: the outside world in miniature, and the whole product inside it, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sandbox import run
+from sandbox.upstreams import serve
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, module, text in (
+        ("run", run, "the whole system: servers, upstreams and every process, until Ctrl-C"),
+        ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
+    ):
+        command = commands.add_parser(name, help=text, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    arguments = parser.parse_args()
+    return int(arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""`make run`: the whole system for one person at one terminal, and one line to paste that files a claim."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from flaskapp.config import ConfigError
+from sandbox.processes import Terminal, procfile
+from sandbox.server import ServerError
+from sandbox.settings import OPERATOR
+from sandbox.system import System
+from sandbox.unprivileged import Unsafe
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.serve import PORTS
+
+CONTENT = "-H 'Content-Type: application/json'"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    port = os.environ.get("PORT") or "8000"
+    parser.add_argument("--port", type=int, default=port, help="where the web process listens (PORT, else 8000)")
+    parser.add_argument(
+        "--upstream-port", type=int, default=min(PORTS.values()), help="the first of the upstreams' six; 0: any free"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show every line the processes write, not only warnings")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run this folder's Procfile until Ctrl-C (0), or until something fails (1, its reason on standard error)."""
+    for number in STOPS:
+        signal.signal(number, interrupt)
+    try:
+        with system_from(arguments) as system:
+            say(welcome(system))
+            while True:
+                system.must_run()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        say("Everything is stopped. The data stays in .run/ for the next start; `make clean` forgets it.")
+        return 0
+    except (ConfigError, ServerError, Unsafe, OSError) as error:
+        print(f"surefile: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """End the run. Further signals are ignored: each step of the stop has its own limit, a cut one leaves a mess."""
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def system_from(arguments: argparse.Namespace) -> System:
+    first = arguments.upstream_port
+    return System(
+        Path.cwd(),
+        port=arguments.port,
+        environ=os.environ,
+        upstream_ports={name: first + place for place, name in enumerate(PORTS)} if first else {},
+        say=say,
+        hear=Terminal(procfile(Path("Procfile")), arguments.verbose).hear,
+    )
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def welcome(system: System) -> str:
+    """What a person needs now that all is up: places, the operator's password, and a claim to file."""
+    veteran = DEFAULT_CAST[0]
+    return f"""
+Surefile is running. Logs: {system.folder / "logs"}
+
+  application     {system.url}
+  API reference   {system.url}/docs
+  console         {system.url}/ops     {OPERATOR} / {system.secrets.operator_password}
+  RQ dashboard    {system.url}/rq
+  the phone       {system.upstreams["va_notify"]}/phone
+  fault switches  {system.upstreams["control"]}
+
+File a travel claim for {veteran.name}:
+
+  {claim_line(system.url, veteran)}
+
+Ctrl-C stops everything.
+"""
+
+
+def claim_line(url: str, veteran: Veteran) -> str:
+    """One line of shell that checks in as `veteran`, loads the appointment and files the claim for it."""
+    session = {"session": {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}}
+    day = veteran.appointments[0].today().isoformat()
+    claim = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day}}
+    return (
+        f"C=$(mktemp) && curl -sSf -c $C {CONTENT} -d {quoted(session)} {url}/check_in/v2/sessions/ -o /dev/null"
+        f" && curl -sSf -b $C {url}/check_in/v2/patient_check_ins/{veteran.uuid} -o /dev/null"
+        f" && curl -sS -i -b $C {CONTENT} -d {quoted(claim)} {url}/check_in/v0/travel_claims/"
+    )
+
+
+def quoted(body: Mapping[str, object]) -> str:
+    return "'" + json.dumps(body, separators=(",", ":")) + "'"

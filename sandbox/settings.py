@@ -1,0 +1,81 @@
+"""Every setting the product needs, for one machine: made-up credentials shared with the fakes, and secrets kept.
+
+The secrets are drawn once and kept beside the data they encrypt, so that a restart can read old rows.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+from werkzeug.security import generate_password_hash
+
+from flaskapp.config import setting_names
+from sandbox.server import keep_private
+from sandbox.upstreams.settings import FakeSettings
+
+OPERATOR = "operator"
+CALLBACK_PATH = "/va_notify/callbacks"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What one installation keeps to itself; `operator_password` is the only one a person types."""
+
+    secret_key: str
+    encryption_keys: str
+    digest_key: str
+    operator_password: str
+
+
+def kept_secrets(folder: Path) -> Secrets:
+    """The secrets in `folder`/settings.json, drawn and written there (mode 0600) the first time."""
+    path = folder / "settings.json"
+    if path.exists():
+        return Secrets(**json.loads(path.read_text()))
+    drawn = Secrets(
+        secret_key=secrets.token_urlsafe(32),
+        encryption_keys=Fernet.generate_key().decode(),
+        digest_key=secrets.token_urlsafe(32),
+        operator_password=secrets.token_urlsafe(9),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_private(path, json.dumps(asdict(drawn), indent=2))
+    return drawn
+
+
+def fake_settings(public_url: str) -> FakeSettings:
+    """What the fakes are to know when the product listens at `public_url`."""
+    return FakeSettings(vanotify_callback_url=f"{public_url}{CALLBACK_PATH}")
+
+
+def environment(
+    database: str,
+    redis: str,
+    upstreams: Mapping[str, str],
+    kept: Secrets,
+    overrides: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Environment name to text for every required setting.
+
+    `upstreams` maps the fakes' names to their base URLs. `overrides` is usually the caller's own environment; of it
+    only names the product knows count, and an empty text leaves the sandbox's value.
+    """
+    chosen = {name: text for name, text in (overrides or {}).items() if name in setting_names() and text}
+    return {
+        "DATABASE_URL": database,
+        "REDIS_URL": redis,
+        "SECRET_KEY": kept.secret_key,
+        "ENCRYPTION_KEYS": kept.encryption_keys,
+        "DIGEST_KEY": kept.digest_key,
+        "OPERATORS": json.dumps({OPERATOR: generate_password_hash(kept.operator_password)}),
+        "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
+        "CASE_OWNER_NOTIFICATION": OPERATOR,
+        "INSECURE_COOKIES": "yes",
+        **FakeSettings().environment(upstreams),
+        **chosen,
+    }

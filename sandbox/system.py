@@ -1,0 +1,197 @@
+"""The whole product on one machine: servers, migrations, upstreams and the Procfile's processes, in that order.
+
+`make run` shows it to a person; other scripts of the sandbox drive the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+import requests
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flaskapp.config import Config, from_env
+from flaskapp.redis_pool import with_tls_choice
+from sandbox.processes import Crew, Process, procfile, surroundings
+from sandbox.server import Server, ServerError, port_is_free
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.settings import environment, fake_settings, kept_secrets
+from sandbox.upstreams.serve import PORTS, serve
+
+RELEASE_SECONDS = 120.0
+NOT_YET_KNOWN = {"database": "postgres://embedded/surefile", "redis": "redis://embedded"}
+
+
+class System:
+    """One running product. Start it from the main thread; after `start` the attributes below are set.
+
+    `environ` may hold any setting of the product: DATABASE_URL and REDIS_URL replace the embedded servers. Data, logs
+    and secrets are kept in `folder`. An upstream missing from `upstream_ports` takes a free port. `say` is told each
+    step, `hear` each line the processes write.
+    """
+
+    environment: dict[str, str]
+    upstreams: dict[str, str]
+    crew: Crew
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        port: int = 8000,
+        environ: Mapping[str, str],
+        folder: Path | None = None,
+        upstream_ports: Mapping[str, int] = PORTS,
+        say: Callable[[str], None] = print,
+        hear: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.root = root
+        self.port = port
+        self.environ = environ
+        self.folder = folder or root / ".run"
+        self.upstream_ports = upstream_ports
+        self.say = say
+        self.hear = hear
+        self.url = f"http://127.0.0.1:{port}"
+        self.commands = procfile(root / "Procfile")
+        self._running = ExitStack()
+
+    def start(self) -> Self:
+        """Everything up to a ready web process; on any failure what had started is stopped and the error raised."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop all that was started, last things first. May be called again."""
+        self._running.close()
+
+    def must_run(self) -> None:
+        """Raises ProcessEnded when one of the processes is gone."""
+        self.crew.must_run()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self.secrets = kept_secrets(self.folder)
+        config = self._settings(dict.fromkeys(PORTS, "http://127.0.0.1"), **NOT_YET_KNOWN)
+        self._check_ports()
+        database, broker = self._servers(config)
+        self.upstreams = self._upstreams()
+        self._settings(self.upstreams, database=database, redis=broker)
+        self._release()
+        self._processes()
+
+    def _settings(self, upstreams: Mapping[str, str], *, database: str, redis: str) -> Config:
+        """Raises ConfigError naming every setting that cannot be read."""
+        self.environment = environment(database, redis, upstreams, self.secrets, self.environ)
+        return from_env(self.environment)
+
+    def _check_ports(self) -> None:
+        wanted = {"web": self.port, **self.upstream_ports}
+        taken = [f"{port} ({name})" for name, port in wanted.items() if not port_is_free(port)]
+        if not port_is_free(self.port, "0.0.0.0") and not taken:
+            taken = [f"{self.port} (web)"]
+        if taken:
+            raise ServerError(f"port {', '.join(taken)} is taken; is Surefile running already?")
+
+    def _servers(self, config: Config) -> tuple[str, str]:
+        """The two URLs to use; raises ServerError when one that was given does not answer."""
+        if self.environ.get("DATABASE_URL"):
+            check_database(self.environ["DATABASE_URL"])
+            database = self.environ["DATABASE_URL"]
+        else:
+            database = self._server(EmbeddedPostgres(self.folder / "postgres"))
+        if self.environ.get("REDIS_URL"):
+            check_redis(config.redis_url, config.redis_verify_tls)
+            return database, self.environ["REDIS_URL"]
+        return database, self._server(EmbeddedRedis(self.folder / "redis"))
+
+    def _server(self, server: Server) -> str:
+        self.say(f"Starting {server.name} ...")
+        server.start()
+        self._running.callback(self._stop, server.name, server.stop)
+        return server.url
+
+    def _upstreams(self) -> dict[str, str]:
+        self.say("Starting the sandbox upstreams ...")
+        return self._running.enter_context(serve(self.upstream_ports, fake_settings(self.url)))
+
+    def _stop(self, what: str, stop: Callable[[], None]) -> None:
+        self.say(f"Stopping {what} ...")
+        stop()
+
+    def _process(self, name: str) -> Process:
+        environment = surroundings(self.environment, self.port)
+        log = self.folder / "logs" / f"{name}.log"
+        return Process(name, self.commands[name], environment, log, root=self.root, hear=self.hear)
+
+    def _release(self) -> None:
+        """The Procfile's release line, to its end; raises ProcessEnded with its last lines when it fails."""
+        self.say("Migrating the database ...")
+        release = self._process("release")
+        release.start()
+        if release.wait(RELEASE_SECONDS) != 0:
+            release.must_run()
+
+    def _processes(self) -> None:
+        self.crew = Crew(self._process(name) for name in self.commands if name != "release")
+        self.say(f"Starting {', '.join(self.crew.processes)} ...")
+        self._running.callback(self._stop, ", ".join(self.crew.processes), self.crew.stop)
+        self.crew.start()
+        self.crew.wait_ready("web", self._ready)
+
+    def _ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/healthz/ready", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+
+def check_database(url: str) -> None:
+    """Raises ServerError in one line, without the password, unless a PostgreSQL answers there."""
+    try:
+        psycopg2.connect(url.replace("+psycopg2", "", 1), connect_timeout=10).close()
+    except psycopg2.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ServerError(f"DATABASE_URL: no PostgreSQL to be had at {place(url)}: {reason}") from None
+    except (psycopg2.Error, ValueError):
+        raise ServerError("DATABASE_URL cannot be read: malformed") from None
+
+
+def check_redis(url: str, verify_tls: bool) -> None:
+    """The same for Redis, with the certificate checked or not as the product will."""
+    try:
+        client = redis.Redis.from_url(
+            with_tls_choice(url, verify_tls),
+            socket_connect_timeout=10,
+            socket_timeout=10,
+            retry=Retry(NoBackoff(), 0),
+        )
+        with closing(client):
+            client.ping()
+    except redis.RedisError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ServerError(f"REDIS_URL: no Redis to be had at {place(url)}: {reason}") from None
+    except ValueError:
+        raise ServerError("REDIS_URL cannot be read: malformed") from None
+
+
+def place(url: str) -> str:
+    """Where a URL points, without its user, password and options."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] or parts.path
