@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from redis import Redis
 
 from flaskapp.config import Config
+from flaskapp.upstreams.alerts import AlertClient
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.chip import CHIPClient
 from flaskapp.upstreams.http import HTTP
@@ -24,6 +25,7 @@ class Upstreams:
     va_notify: VANotifyClient
     lorota: LorotaClient
     chip: CHIPClient
+    alerts: AlertClient
 
 
 def build(config: Config, redis: Redis) -> Upstreams:
@@ -45,4 +47,5 @@ def build(config: Config, redis: Redis) -> Upstreams:
         va_notify=VANotifyClient(config, http),
         lorota=LorotaClient(config, http),
         chip=CHIPClient(config, http),
+        alerts=AlertClient(config, http),
     )

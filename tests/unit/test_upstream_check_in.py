@@ -1,0 +1,227 @@
+"""LoROTA and CHIP on the wire we assume, and VEIS: what each answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from flaskapp.upstreams.chip import CHIPClient
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.lorota import LorotaClient
+from flaskapp.upstreams.tokens import FetchedToken
+from flaskapp.upstreams.veis import VEISClient, lifetime_seconds
+from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
+from tests.unit.upstream_settings import settings
+
+UUID = "0a1b2c3d-1111-4222-8333-444455556666"
+TOKEN = whole(200, {"token": "t-1"})
+DONE = {"uuid": UUID, "message": "Checkin successful"}
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving(TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def lorota(server: Loopback) -> LorotaClient:
+    return LorotaClient(settings(lorota_base_url=server.url, check_in_total_seconds=2), HTTP(1))
+
+
+@pytest.fixture
+def chip(server: Loopback) -> CHIPClient:
+    return CHIPClient(settings(chip_base_url=server.url, check_in_total_seconds=2), HTTP(1))
+
+
+@pytest.fixture
+def veis(server: Loopback) -> VEISClient:
+    return VEISClient(settings(veis_base_url=server.url, veis_total_seconds=2), HTTP(1))
+
+
+def test_lorota_is_asked_for_a_token_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:
+    assert lorota.token(UUID, date(1950, 1, 31), "O'Neill") == "t-1"
+    (sent,) = server.received
+    assert (sent.line, sent.headers["x-api-key"]) == ("POST /token HTTP/1.1", "lorota-key")
+    assert sent.json() == {"uuid": UUID, "dob": "1950-01-31", "lastName": "O'Neill"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "code"),
+    [
+        (whole(401, {"error": "No match"}), Rejected, "no_match"),
+        (whole(410, {"error": "Too many attempts"}), Rejected, "too_many"),
+        (whole(404, {"error": "Not found"}), Rejected, "not_found"),
+        (whole(404, "<html>"), Unavailable, None),
+        (whole(401, "<html>"), Unavailable, None),
+        (whole(403, {"message": "Forbidden"}), Unauthorized, None),
+        (whole(200, {"token": ""}), Unavailable, None),
+        (whole(200, "<html>"), Unavailable, None),
+        (whole(418, {}), Unavailable, None),
+        (whole(500, {}), Unavailable, None),
+        (whole(429, {}), Throttled, None),
+        (reset, Unavailable, None),
+    ],
+)
+def test_every_answer_to_a_lorota_token_has_one_meaning(
+    server: Loopback, lorota: LorotaClient, reply: Reply, kind: type[UpstreamError], code: str | None
+) -> None:
+    server.replies[:] = [reply]
+    with pytest.raises(kind) as caught:
+        lorota.token(UUID, date(1950, 1, 31), "Doe")
+    assert type(caught.value) is kind and caught.value.code == code
+
+
+def check_in(**changes: Any) -> dict[str, Any]:
+    return {"uuid": UUID, "icn": "1012345678V123456", "appointments": [{"appointmentIEN": "1"}], **changes}
+
+
+def test_lorota_data_is_fetched_with_the_token(server: Loopback, lorota: LorotaClient) -> None:
+    server.replies[:] = [whole(200, check_in(stationNo="983"))]
+    assert lorota.data(UUID, "t-1") == check_in(stationNo="983")
+    assert server.received[0].line == f"GET /data/{UUID} HTTP/1.1"
+    assert server.received[0].headers["authorization"] == "Bearer t-1"
+
+
+def test_an_id_cannot_leave_its_place_in_the_path(server: Loopback, lorota: LorotaClient) -> None:
+    server.replies[:] = [whole(404, {"error": "Not found"})]
+    with pytest.raises(Rejected):
+        lorota.data("../token?x=1", "t-1")
+    assert server.received[0].line == "GET /data/..%2Ftoken%3Fx%3D1 HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (whole(401, {}), Unauthorized),
+        (whole(404, {"error": "Not found"}), Rejected),
+        (whole(404, "<html>"), Unavailable),
+        (whole(200, "<html>"), Unavailable),
+        (whole(200, check_in(icn="")), Unavailable),
+        (whole(200, check_in(icn=None)), Unavailable),
+        (whole(200, check_in(appointments=None)), Unavailable),
+        (whole(200, check_in(appointments=["text"])), Unavailable),
+        (whole(200, check_in(uuid="somebody-else")), Unavailable),
+        (whole(200, []), Unavailable),
+        (whole(503, {}), Unavailable),
+        (reset, Unavailable),
+    ],
+)
+def test_lorota_data_is_believed_only_when_whole(
+    server: Loopback, lorota: LorotaClient, reply: Reply, kind: type[UpstreamError]
+) -> None:
+    server.replies[:] = [reply]
+    with pytest.raises(kind) as caught:
+        lorota.data(UUID, "t-1")
+    assert type(caught.value) is kind
+
+
+def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClient) -> None:
+    server.replies[:] = [TOKEN, whole(200, DONE)]
+    assert chip.check_in(UUID, "38846", True, False) == (200, DONE)
+    token, action = server.received
+    assert token.line == "POST /token HTTP/1.1"
+    assert token.headers["authorization"] == "Basic Y2hpcC11c2VyOmNoaXAtcGFzc3dvcmQ="
+    assert action.line == f"POST /actions/check-in/{UUID} HTTP/1.1"
+    assert action.headers["authorization"] == "Bearer t-1"
+    assert {sent.headers["x-apigw-api-id"] for sent in server.received} == {"chip-api"}
+    assert action.json() == {"appointmentIEN": "38846", "isTravelEnabled": True, "travelSubmitted": False}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "answered"),
+    [
+        (400, {"errors": ["x"]}, {"errors": ["x"]}),
+        (400, "<html>", {"error": True, "message": "Something went wrong"}),
+        (401, {"x": 1}, {"error": True, "message": "Unauthorized"}),
+        (403, {"x": 1}, {"error": True, "message": "Forbidden"}),
+        (404, "<html>", {"error": True, "message": "Not found"}),
+        (429, {}, {"error": True, "message": "Something went wrong"}),
+        (500, {"x": 1}, {"error": True, "message": "Something went wrong"}),
+    ],
+)
+def test_chips_answers_are_mapped_as_the_front_end_reads_them(
+    server: Loopback, chip: CHIPClient, status: int, body: Body, answered: dict[str, Any]
+) -> None:
+    server.replies[:] = [TOKEN, whole(status, body)]
+    assert chip.check_in(UUID, "1", True, True) == (status, answered)
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        ([whole(401, {})], Unauthorized),
+        ([whole(403, "<html>")], Unauthorized),
+        ([whole(500, {})], Unavailable),
+        ([whole(200, {})], Unavailable),
+        ([reset], Unavailable),
+        ([TOKEN, reset], Unavailable),
+        ([TOKEN, whole(200, "<html>")], Unavailable),
+        ([TOKEN, whole(302, "")], Unavailable),
+    ],
+)
+def test_chip_without_a_whole_answer_raises(
+    server: Loopback, chip: CHIPClient, replies: list[Reply], kind: type[UpstreamError]
+) -> None:
+    server.replies[:] = replies
+    with pytest.raises(kind):
+        chip.check_in(UUID, "1", True, True)
+
+
+def test_a_veis_token_is_asked_for_with_a_form(server: Loopback, veis: VEISClient) -> None:
+    server.replies[:] = [whole(200, {"token_type": "Bearer", "expires_in": 3599, "access_token": "veis-abc"})]
+    assert veis.fetch_token() == FetchedToken("veis-abc", 3599)
+    (sent,) = server.received
+    assert sent.line == "POST /tenant-1/oauth2/v2.0/token HTTP/1.1"
+    assert sent.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert parse_qs(sent.body.decode()) == {
+        "client_id": ["client-1"],
+        "client_secret": ["veis secret/+"],
+        "scope": ["scope-1/.default"],
+        "grant_type": ["client_credentials"],
+    }
+
+
+AZURE = {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret", "error_codes": [1]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (whole(400, AZURE), Unauthorized),
+        (whole(401, AZURE), Unauthorized),
+        (whole(500, AZURE), Unavailable),
+        (whole(400, "<html>"), Unavailable),
+        (whole(403, AZURE), Unavailable),
+        (whole(200, {"expires_in": 5}), Unavailable),
+        (whole(200, "<html>"), Unavailable),
+        (whole(302, ""), Unavailable),
+        (whole(429, ""), Throttled),
+        (reset, Unavailable),
+    ],
+)
+def test_a_veis_failure_is_never_unanswered(
+    server: Loopback, veis: VEISClient, reply: Reply, kind: type[UpstreamError]
+) -> None:
+    server.replies[:] = [reply]
+    with pytest.raises(kind) as caught:
+        veis.fetch_token()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "seconds"),
+    [(3599, 3599), ("3599", 3599), (None, 300), (True, 300), (-5, 300), ("x", 300), (1.5, 300), (10**9, 86_400)],
+)
+def test_a_veis_lifetime_is_read_as_number_or_text(expires_in: object, seconds: float) -> None:
+    assert lifetime_seconds(expires_in) == seconds
+
+
+@pytest.mark.parametrize(("expires_in", "usable"), [(3600, 3540), (600, 540), (100, 90), (0, 0)])
+def test_a_token_is_used_up_to_a_margin_before_its_end(expires_in: float, usable: float) -> None:
+    assert FetchedToken("t", expires_in).usable_seconds == usable

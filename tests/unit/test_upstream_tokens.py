@@ -1,0 +1,302 @@
+"""One token for all: shared through a real Redis, fetched once, and still there when Redis is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
+from flaskapp.upstreams.tokens import FetchedToken, TokenCache
+from sandbox.servers import EmbeddedRedis
+from tests.unit.loopback import closed_port, serving, silence, whole
+from tests.unit.upstream_settings import ENVIRON
+
+CIPHER = Fernet(Fernet.generate_key())
+
+
+class Source:
+    """Hands out canary-1, canary-2, …; slow enough that many would ask at once."""
+
+    def __init__(self, seconds: float = 0.05, expires_in: float = 3600, error: Exception | None = None) -> None:
+        self.seconds, self.expires_in, self.error = seconds, expires_in, error
+        self.calls = 0
+
+    def __call__(self) -> FetchedToken:
+        self.calls += 1
+        token = f"canary-{self.calls}"
+        time.sleep(self.seconds)
+        if self.error:
+            raise self.error
+        return FetchedToken(token, self.expires_in)
+
+
+def cache(redis: Redis, source: Callable[[], FetchedToken], cipher: Fernet = CIPHER) -> TokenCache:
+    """As one process would build it."""
+    return TokenCache(redis, "test", source, encrypt=cipher.encrypt, decrypt=cipher.decrypt, fetch_seconds=2)
+
+
+def all_outcomes(calls: list[Callable[[], str]]) -> list[str]:
+    """What each call gives or raises, all started together."""
+    together = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], str]) -> str:
+        together.wait(10)
+        try:
+            return call()
+        except Exception as error:
+            return repr(error)
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis.throwaway() as running:
+        yield running
+
+
+@pytest.fixture
+def redis(server: EmbeddedRedis) -> Iterator[Redis]:
+    with Redis.from_url(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def no_redis() -> Redis:
+    return Redis.from_url(closed_port().replace("http:", "redis:"))
+
+
+def test_a_token_is_fetched_once_and_shared_by_processes(redis: Redis) -> None:
+    source = Source()
+    here, there = cache(redis, source), cache(redis, source)
+    assert [here.get(), there.get(), here.get()] == ["canary-1"] * 3
+    assert source.calls == 1
+
+
+def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
+    source = Source(0.2)
+    here, there = cache(redis, source), cache(redis, source)
+    assert set(all_outcomes([here.get, there.get] * 25)) == {"canary-1"}
+    assert source.calls == 1
+
+
+CROWD = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from redis import Redis
+from flaskapp.upstreams import build
+from flaskapp.config import from_env
+config = from_env(os.environ)
+tokens = build(config, Redis.from_url(config.redis_url)).btsss._tokens
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(50) as pool:
+    print(*set(pool.map(lambda _: tokens.get(), range(50))))
+"""
+
+
+@pytest.mark.processes
+def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis, server: EmbeddedRedis) -> None:
+    def slow_token(sock: object) -> None:
+        time.sleep(0.3)
+        whole(200, {"access_token": "canary-1", "expires_in": 3600})(sock)  # type: ignore[arg-type]
+
+    from_root = Path(__file__).parents[2]
+    with serving(slow_token) as veis:
+        environ = {**ENVIRON, "REDIS_URL": server.url, "VEIS_BASE_URL": veis.url, "PATH": os.environ["PATH"]}
+        crowds = [
+            subprocess.Popen(
+                [sys.executable, "-c", CROWD],
+                env=environ,
+                cwd=from_root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        for crowd in crowds:
+            assert crowd.stdout and crowd.stdout.readline() == "ready\n"
+        answers = [crowd.communicate("go\n", timeout=30)[0] for crowd in crowds]
+    assert answers == ["canary-1\n"] * 2
+    assert len(veis.received) == 1
+
+
+def test_nothing_readable_is_in_redis(redis: Redis) -> None:
+    cache(redis, Source()).get()
+    kept = [redis.get(key) or b"" for key in redis.scan_iter()]
+    assert kept and not any(b"canary" in value for value in kept)
+
+
+def test_a_token_is_kept_for_its_lifetime_less_the_margin(redis: Redis) -> None:
+    cache(redis, Source(expires_in=3600)).get()
+    assert 3530 < redis.ttl("surefile:token:test") <= 3540
+
+
+def test_an_ended_token_is_fetched_anew(redis: Redis) -> None:
+    source = Source(0, expires_in=0.1)
+    tokens = cache(redis, source)
+    assert tokens.get() == "canary-1"
+    wait_until(lambda: not redis.exists("surefile:token:test"))
+    assert tokens.get() == "canary-2"
+
+
+def test_a_token_without_any_lifetime_is_used_once(redis: Redis) -> None:
+    tokens = cache(redis, Source(0, expires_in=0))
+    assert [tokens.get(), tokens.get()] == ["canary-1", "canary-2"]
+
+
+def test_a_dropped_token_is_gone_for_every_process(redis: Redis) -> None:
+    source = Source()
+    here, there = cache(redis, source), cache(redis, source)
+    here.get(), there.get()
+    here.drop("canary-1")
+    assert [there.get(), here.get()] == ["canary-2"] * 2
+
+
+def test_dropping_an_old_token_leaves_its_successor(redis: Redis) -> None:
+    source = Source()
+    here, there = cache(redis, source), cache(redis, source)
+    there.get()
+    here.drop("canary-1")
+    here.get()
+    there.drop("canary-1")
+    assert there.get() == "canary-2"
+    assert source.calls == 2
+
+
+def test_a_token_sealed_with_a_retired_key_is_fetched_anew(redis: Redis) -> None:
+    source = Source()
+    cache(redis, source, Fernet(Fernet.generate_key())).get()
+    assert cache(redis, source).get() == "canary-2"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unauthorized("veis", "bad secret", http_status=401), Throttled("veis", "slow down", retry_after=7.0)],
+)
+def test_a_failing_refresh_reaches_every_waiter_at_once(redis: Redis, error: Unauthorized | Throttled) -> None:
+    source = Source(0.3, error=error)
+    here, there = cache(redis, source), cache(redis, source)
+    caught: list[Unauthorized | Throttled] = []
+
+    def get(tokens: TokenCache) -> str:
+        try:
+            return tokens.get()
+        except (Unauthorized, Throttled) as failure:
+            caught.append(failure)
+            raise
+
+    started = time.monotonic()
+    outcomes = all_outcomes([lambda: get(here), lambda: get(there)] * 20)
+    assert time.monotonic() - started < 2
+    assert set(outcomes) == {repr(error)}
+    assert {(type(one), one.detail, one.http_status, one.retry_after) for one in caught} == {
+        (type(error), error.detail, error.http_status, error.retry_after)
+    }
+    assert len({id(one) for one in caught}) == 40
+    assert source.calls == 1
+
+
+def test_a_failure_is_not_kept_for_those_who_come_later(redis: Redis) -> None:
+    source = Source(0, error=Unavailable("veis"))
+    tokens = cache(redis, source)
+    with pytest.raises(Unavailable):
+        tokens.get()
+    source.error = None
+    assert tokens.get() == "canary-2"
+
+
+def test_a_refresh_that_breaks_off_leaves_nobody_waiting(redis: Redis) -> None:
+    tokens = cache(redis, Source(0.2, error=ZeroDivisionError()))
+    outcomes = all_outcomes([tokens.get] * 5)
+    assert outcomes.count("ZeroDivisionError()") == 1
+    assert sum("Unavailable" in outcome for outcome in outcomes) == 4
+    assert not redis.exists("surefile:token:test:refresher")
+
+
+def test_a_dead_refreshers_lock_ends_and_somebody_else_fetches(redis: Redis) -> None:
+    redis.set("surefile:token:test:refresher", "a process that died", px=300)
+    started = time.monotonic()
+    assert cache(redis, Source(0)).get() == "canary-1"
+    assert 0.2 < time.monotonic() - started < 2
+
+
+def test_a_lock_taken_over_is_not_released_by_its_old_owner(redis: Redis) -> None:
+    class TakenOver(Source):
+        def __call__(self) -> FetchedToken:
+            redis.set("surefile:token:test:refresher", "the next refresher")
+            return super().__call__()
+
+    cache(redis, TakenOver(0)).get()
+    assert redis.get("surefile:token:test:refresher") == b"the next refresher"
+
+
+def test_without_redis_the_process_fetches_once_for_itself(no_redis: Redis) -> None:
+    source = Source(0.2)
+    tokens = cache(no_redis, source)
+    assert set(all_outcomes([tokens.get] * 25)) == {"canary-1"}
+    assert tokens.get() == "canary-1"
+    tokens.drop("canary-1")
+    assert tokens.get() == "canary-2"
+    assert source.calls == 2
+
+
+def test_an_ended_token_is_not_used_without_redis_either(no_redis: Redis) -> None:
+    source = Source(0, expires_in=0.1)
+    tokens = cache(no_redis, source)
+    tokens.get()
+    wait_until(lambda: tokens.get() == "canary-2")
+
+
+def test_a_redis_that_never_answers_costs_a_call_less_than_two_seconds() -> None:
+    with serving(silence) as black_hole:
+        source = Source(0)
+        tokens = cache(Redis.from_url(black_hole.url.replace("http:", "redis:")), source)
+        started = time.monotonic()
+        assert set(all_outcomes([tokens.get] * 25)) == {"canary-1"}
+        assert time.monotonic() - started < 2
+        tokens.drop("canary-1")
+        assert tokens.get() == "canary-2"
+        assert time.monotonic() - started < 2
+
+
+def test_a_flushed_redis_and_a_failing_service_leave_the_token_that_works(redis: Redis) -> None:
+    source = Source()
+    tokens = cache(redis, source)
+    tokens.get()
+    redis.flushall()
+    source.error = Unavailable("veis")
+    assert tokens.get() == "canary-1"
+
+
+def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.upstreams.token_store.REST_SECONDS", 0.05)
+    with EmbeddedRedis.throwaway() as server, Redis.from_url(server.url) as redis:
+        source = Source(0)
+        here, there = cache(redis, source), cache(redis, source)
+        here.get()
+        server.stop()
+        assert here.get() == "canary-1"
+        server.start()
+        wait_until(lambda: here.get() and redis.exists("surefile:token:test") == 1)
+        assert there.get() == here.get()
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 5) -> None:
+    ends_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends_at, "waited in vain"
+        time.sleep(0.02)

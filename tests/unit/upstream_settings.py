@@ -1,0 +1,48 @@
+"""A whole Config pointing at chosen servers, for tests of the clients alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.config import Config, from_env
+
+SERVICE_ID = "9a1b2c3d-1111-4222-8333-444455556666"
+SECRET = "0c9e7d52-3f14-4d7a-8a51-6f0a1b2c3d4e"
+NOWHERE = "http://127.0.0.1:9"
+
+ENVIRON = {
+    "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/none",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "SECRET_KEY": "s" * 32,
+    "ENCRYPTION_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "DIGEST_KEY": "d" * 32,
+    "VEIS_BASE_URL": NOWHERE,
+    "VEIS_TENANT": "tenant-1",
+    "VEIS_CLIENT_ID": "client-1",
+    "VEIS_CLIENT_SECRET": "veis secret/+",
+    "VEIS_SCOPE": "scope-1/.default",
+    "BTSSS_BASE_URL": f"{NOWHERE}/EC/ClaimIngestSvc",
+    "BTSSS_CLIENT_NUMBER": "0042",
+    "BTSSS_CLIENT_NUMBER_OH": "0043",
+    "BTSSS_SUBSCRIPTION_KEYS": "key-1",
+    "VANOTIFY_BASE_URL": NOWHERE,
+    "VANOTIFY_API_KEY": f"check-in-{SERVICE_ID}-{SECRET}",
+    "VANOTIFY_TEMPLATES": "{}",
+    "VANOTIFY_SMS_SENDER_ID": "sender-1",
+    "VANOTIFY_SMS_SENDER_ID_OH": "sender-2",
+    "VANOTIFY_CALLBACK_TOKENS": "callback-token",
+    "LOROTA_BASE_URL": NOWHERE,
+    "LOROTA_API_KEY": "lorota-key",
+    "CHIP_BASE_URL": NOWHERE,
+    "CHIP_USERNAME": "chip-user",
+    "CHIP_PASSWORD": "chip-password",
+    "CHIP_API_ID": "chip-api",
+    "OPERATORS": "{}",
+    "CASE_OWNER_TRAVEL_CLAIM": "claims desk",
+    "CASE_OWNER_NOTIFICATION": "claims desk",
+}
+
+
+def settings(**changes: Any) -> Config:
+    """Settings by their lower-case names; every other value is made up."""
+    return from_env({**ENVIRON, **{name.upper(): str(value) for name, value in changes.items()}})
