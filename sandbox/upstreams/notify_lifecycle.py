@@ -101,7 +101,8 @@ class Lifecycle:
                 self.caller.call(callback)
 
     def _sending(self, notification: Notification, early: bool = False) -> None:
-        fault = self._lookup_fault(notification)
+        with self._lock:
+            fault = self._lookup_fault(notification)
         if fault:
             self.tell(notification, "permanent-failure", fault)
             return

@@ -1,0 +1,192 @@
+"""The fakes of LoROTA and CHIP against the wire this project assumes for them, and the cast behind both."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.faults import Control, Refused
+from sandbox.scenarios import with_habit
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.serve import Upstreams
+
+ADA = with_habit("ok")
+
+
+class CheckIn:
+    """Raw calls to both services, right unless told otherwise."""
+
+    def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
+        self.http, self.urls, self.known = http, upstreams, upstreams.fakes.settings
+
+    def identify(self, key: str | None = None, **changes: Any) -> requests.Response:
+        body = {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name} | changes
+        headers = {"x-api-key": key or self.known.lorota_api_key}
+        return self.http.post(f"{self.urls['lorota']}/token", json=body, headers=headers)
+
+    def data(self, uuid: str, token: str) -> requests.Response:
+        return self.http.get(f"{self.urls['lorota']}/data/{uuid}", headers={"Authorization": f"Bearer {token}"})
+
+    def data_of(self, veteran: Veteran) -> dict[str, Any]:
+        token = self.identify(uuid=veteran.uuid, dob=veteran.dob, lastName=veteran.last_name).json()["token"]
+        return dict(self.data(veteran.uuid, token).json())
+
+    def chip_token(self, user: tuple[str, str] | None = None, api_id: str | None = None) -> requests.Response:
+        auth = user or (self.known.chip_username, self.known.chip_password)
+        headers = {"x-apigw-api-id": api_id or self.known.chip_api_id}
+        return self.http.post(f"{self.urls['chip']}/token", auth=auth, headers=headers)
+
+    def check_in(self, uuid: str, token: str | None = None, **changes: Any) -> requests.Response:
+        token = token or self.chip_token().json()["token"]
+        body = {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": True} | changes
+        headers = {"Authorization": f"Bearer {token}", "x-apigw-api-id": self.known.chip_api_id}
+        return self.http.post(f"{self.urls['chip']}/actions/check-in/{uuid}", json=body, headers=headers)
+
+
+@pytest.fixture
+def services(http: requests.Session, upstreams: Upstreams) -> CheckIn:
+    return CheckIn(http, upstreams)
+
+
+def test_the_cast_is_well_formed_and_nobody_is_twice() -> None:
+    assert len(DEFAULT_CAST) >= 12
+    for veteran in DEFAULT_CAST:
+        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", veteran.uuid)
+        assert re.fullmatch(r"\d{10}V\d{6}", veteran.icn)
+        assert re.fullmatch(r"\+1555555\d{4}", veteran.phone or "")
+    for name in ("uuid", "icn", "phone", "email"):
+        assert len({getattr(veteran, name) for veteran in DEFAULT_CAST}) == len(DEFAULT_CAST)
+    assert {veteran.facility_type for veteran in DEFAULT_CAST} == {"vista", "oh"}
+
+
+@pytest.mark.parametrize("name", [ADA.last_name, ADA.last_name.upper(), f"  {ADA.last_name} "])
+def test_the_right_answers_get_a_token_whatever_the_case_of_the_name(services: CheckIn, name: str) -> None:
+    answer = services.identify(lastName=name)
+    assert answer.status_code == 200
+    assert services.data(ADA.uuid, answer.json()["token"]).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", [{"dob": "1951-04-13"}, {"lastName": "Marlowe"}])
+def test_a_wrong_answer_is_no_match(services: CheckIn, wrong: dict[str, str]) -> None:
+    answer = services.identify(**wrong)
+    assert (answer.status_code, answer.json()) == (401, {"error": "No match"})
+
+
+def test_after_three_wrong_answers_a_link_is_closed_even_to_right_ones(services: CheckIn) -> None:
+    assert [services.identify(dob="1900-01-01").status_code for _ in range(3)] == [401, 401, 401]
+    answer = services.identify()
+    assert (answer.status_code, answer.json()) == (410, {"error": "Too many attempts"})
+
+
+def test_an_unknown_link_is_not_found(services: CheckIn) -> None:
+    answer = services.identify(uuid="00000000-0000-4000-8000-000000000000")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
+
+
+def test_a_wrong_api_key_is_forbidden(services: CheckIn) -> None:
+    assert services.identify(key="wrong").status_code == 403
+
+
+def test_a_token_opens_only_its_own_data(services: CheckIn) -> None:
+    token = services.identify().json()["token"]
+    other = next(veteran for veteran in DEFAULT_CAST if veteran.uuid != ADA.uuid)
+    assert services.data(other.uuid, token).status_code == 401
+    assert services.data("00000000-0000-4000-8000-000000000000", token).status_code == 404
+    assert services.data(ADA.uuid, "made-up").status_code == 401
+
+
+def test_an_expired_token_opens_nothing(services: CheckIn, control: Control) -> None:
+    token = services.identify().json()["token"]
+    control.set("lorota", "expire", operation="/data/", times=1)
+    assert [services.data(ADA.uuid, token).status_code for _ in range(2)] == [401, 401]
+
+
+def test_the_data_has_all_that_check_in_needs(services: CheckIn) -> None:
+    data = services.data_of(ADA)
+    assert (data["uuid"], data["icn"], data["patientCellPhone"]) == (ADA.uuid, ADA.icn, ADA.phone)
+    assert (data["stationNo"], data["facilityType"]) == (ADA.station, "vista")
+    assert data["setECheckinStartedCalled"] is False
+    assert "\n" in data["address"]
+    assert {"mobilePhone", "patientDFN", "demographics", "patientDemographicsStatus"} <= set(data)
+
+
+SHARED_FIELDS = set(
+    [
+        "appointmentIEN",
+        "facility",
+        "stationNo",
+        "clinicIen",
+        "clinicName",
+        "clinicFriendlyName",
+        "clinicStopCodeName",
+        "clinicPhoneNumber",
+        "clinicLocation",
+        "doctorName",
+        "kind",
+        "status",
+        "facilityAddress",
+        "startTime",
+    ]
+)
+
+
+def test_a_day_of_appointment_has_local_times_and_a_window(services: CheckIn) -> None:
+    (appointment,) = services.data_of(ADA)["appointments"]
+    assert set(appointment) == SHARED_FIELDS | {"checkInWindowStart", "checkInWindowEnd", "eligibility"}
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T09:30:00", appointment["startTime"])
+    assert re.search(r"T\d{2}:\d{2}:\d{2}\.000-0[56]:00$", appointment["checkInWindowStart"])
+    assert appointment["eligibility"] == "ELIGIBLE"
+    assert set(appointment["facilityAddress"]) == {"street1", "street2", "street3", "city", "state", "zip"}
+
+
+def test_an_oracle_health_appointment_has_utc_times_and_a_zone(services: CheckIn) -> None:
+    (appointment,) = services.data_of(with_habit("ok", "oh"))["appointments"]
+    assert set(appointment) == SHARED_FIELDS | {"timezone"}
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.000Z", appointment["startTime"])
+    assert appointment["timezone"] == "America/Chicago"
+
+
+def test_a_fresh_veteran_is_known_everywhere(services: CheckIn, control: Control) -> None:
+    added = control.call("POST", "lorota", "veterans", json={"last_name": "Fresh", "facility_type": "oh"})
+    token = services.identify(uuid=added["uuid"], dob=added["dob"], lastName="fresh").json()["token"]
+    assert services.data(added["uuid"], token).json()["icn"] == added["icn"]
+    assert services.check_in(added["uuid"]).status_code == 200
+
+
+def test_many_veterans_can_be_added_at_once(control: Control) -> None:
+    added = control.call("POST", "lorota", "veterans", json=[{} for _ in range(50)])
+    assert len({veteran["icn"] for veteran in added}) == 50
+    listed = control.call("GET", "lorota", "veterans")
+    assert len(listed) == len(DEFAULT_CAST) + 50
+
+
+@pytest.mark.parametrize("wrong", [{"shoe_size": 9}, {"habit": "sings"}])
+def test_a_veteran_that_makes_no_sense_is_refused(control: Control, wrong: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match=next(iter(wrong))):
+        control.call("POST", "lorota", "veterans", json=wrong)
+
+
+def test_a_check_in_is_acknowledged(services: CheckIn) -> None:
+    answer = services.check_in(ADA.uuid)
+    assert (answer.status_code, answer.json()) == (200, {"uuid": ADA.uuid, "message": "Checkin successful"})
+
+
+def test_a_check_in_with_an_unknown_link_is_not_found(services: CheckIn) -> None:
+    assert services.check_in("00000000-0000-4000-8000-000000000000").status_code == 404
+
+
+def test_a_check_in_with_a_dead_token_is_unauthorized(services: CheckIn) -> None:
+    assert services.check_in(ADA.uuid, token="made-up").status_code == 401
+
+
+@pytest.mark.parametrize("wrong", [{"appointmentIEN": ""}, {"isTravelEnabled": "yes"}, {"travelSubmitted": None}])
+def test_a_malformed_check_in_is_refused(services: CheckIn, wrong: dict[str, Any]) -> None:
+    assert services.check_in(ADA.uuid, **wrong).status_code == 400
+
+
+def test_chip_wants_its_password_and_its_gateway_id(services: CheckIn) -> None:
+    assert services.chip_token(user=("surefile", "wrong")).status_code == 401
+    assert services.chip_token(api_id="wrong").status_code == 403
