@@ -41,6 +41,7 @@ def init_app(app: Flask, config: Config) -> None:
     """
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
     origins = frozenset(config.frontend_origins)
 

@@ -73,7 +73,7 @@ def entry(
     item: dict[str, Any] = {"title": title, "detail": detail or DETAILS.get(status, title)}
     item |= {"code": code or str(status), "status": str(status)}
     if source is not None:
-        item["source"] = {"pointer": spelled(source)}
+        item["source"] = {"pointer": source}
     return item
 
 
@@ -113,8 +113,13 @@ def refuse(
         all_headers.setdefault("WWW-Authenticate", CHALLENGE)
     if page_wanted(app):
         return page(status, list(entries), all_headers)
-    errors = [item | {"meta": {"request_id": request_id()}} for item in entries]
-    return answer({"errors": errors}, status, all_headers)
+    return answer({"errors": [addressed(item) for item in entries]}, status, all_headers)
+
+
+def addressed(item: dict[str, Any]) -> dict[str, Any]:
+    """The entry for this request: with its id, and its pointer in the caller's spelling."""
+    source = {"source": {"pointer": spelled(item["source"]["pointer"])}} if "source" in item else {}
+    return item | source | {"meta": {"request_id": request_id()}}
 
 
 def page(status: int, entries: list[dict[str, Any]], headers: Mapping[str, str]) -> Response:

@@ -236,9 +236,11 @@ def endpoints(written: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fields_of(written: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
-    """The schema's fields, nested ones with the path to them."""
-    name = schema.get("$ref", "").rpartition("/")[2]
-    resolved = written["components"]["schemas"][name] if name else schema
+    """The schema's fields, nested ones with the path to them; `[]` stands for the items of a list."""
+    if "items" in schema:
+        schema, prefix = schema["items"], f"{prefix.removesuffix('.')}[]."
+    reference = schema.get("$ref") or next((part["$ref"] for part in schema.get("allOf", []) if "$ref" in part), "")
+    resolved = written["components"]["schemas"][reference.rpartition("/")[2]] if reference else schema
     for key, item in resolved.get("properties", {}).items():
         required = key in resolved.get("required", [])
         yield {"name": prefix + key, "required": required, "schema": item}

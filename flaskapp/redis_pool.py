@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from redis import BlockingConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 def with_tls_choice(url: str, verify_tls: bool) -> str:
@@ -13,11 +15,15 @@ def with_tls_choice(url: str, verify_tls: bool) -> str:
 
 
 def bounded_pool(url: str, verify_tls: bool, connections: int) -> BlockingConnectionPool:
-    """At most so many connections; a caller waits a second for one, and two for Redis to answer."""
+    """At most so many connections; a caller waits a second for one, and two for Redis to answer.
+
+    One repeat at once, for connections the router has closed: the default's growing waits would hold up the request.
+    """
     return BlockingConnectionPool.from_url(
         with_tls_choice(url, verify_tls),
         max_connections=connections,
         timeout=1,
         socket_connect_timeout=1,
         socket_timeout=2,
+        retry=Retry(NoBackoff(), 1),
     )
