@@ -131,11 +131,11 @@ class Config:
     veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
     btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
     btsss_settle_seconds: float = setting(
-        float, 300.0, text="After this long from its start, a BTSSS submit no look-up finds did not happen."
+        float, 450.0, text="After this long from its start, a BTSSS submit no look-up finds did not happen."
     )
     btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
     vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
-    vanotify_settle_seconds: float = setting(float, 90.0, text="The same for a VANotify send.")
+    vanotify_settle_seconds: float = setting(float, 150.0, text="The same for a VANotify send.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
     gate_close_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
     gate_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")

@@ -18,6 +18,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, render_templ
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
+from flaskapp import auth
 from flaskapp.config import Config
 from flaskapp.errors import DETAILS, add_page_prefix, under_pages
 from flaskapp.inflection import to_camel, with_keys
@@ -201,6 +202,7 @@ ERRORS = {
 }
 
 blueprint = Blueprint("openapi", __name__)
+auth.declare(blueprint, "anybody: it describes, and shows nothing else")
 
 
 @blueprint.get("/openapi.json")

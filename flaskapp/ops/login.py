@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from wtforms import PasswordField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
+from flaskapp import auth
 from flaskapp.errors import Problem, page_wanted
 from flaskapp.limits import limiter
 from flaskapp.ops.operators import authenticate
@@ -22,6 +23,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONSOLES = ("/ops", "/rq")
 
 blueprint = Blueprint("ops_login", __name__, url_prefix="/ops")
+auth.declare(blueprint, "anybody: this is the log-in")
 
 
 class LoginForm(FlaskForm):
@@ -113,4 +115,5 @@ def guard() -> WerkzeugResponse | None:
 
 def require_operator(target: Blueprint) -> None:
     """Only operators reach this blueprint, and its forms must carry `{{ csrf_token() }}` in field `csrf_token`."""
+    auth.declare(target, "operators, by log-in")
     target.before_request(guard)

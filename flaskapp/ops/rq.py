@@ -19,6 +19,7 @@ from rq.job import Job
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from flaskapp import auth
 from flaskapp.browser import same_origin
 from flaskapp.config import Config
 from flaskapp.errors import Problem, add_page_prefix, entry, refuse
@@ -62,6 +63,7 @@ def mount(app: Flask, config: Config, redis_url: str, job_class: type[Job], on_c
     app.extensions["rq_dashboard_on_change"] = on_change
     read_json_only(job_class)
     add_page_prefix(app, PREFIX)
+    auth.declare(web.blueprint, "operators, by log-in")
     app.register_blueprint(web.blueprint, url_prefix=PREFIX)
     # Replaced here and not on the blueprint, which is one object for the whole process and closed once registered.
     app.view_functions.update({f"{NAME}.{name}": view for name, view in replacements().items()})

@@ -1,0 +1,61 @@
+"""What each kind of case means, in words an operator understands at three in the morning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`summary`: what happened. `to_do`: what the owner does now. `alert`: whether opening one wakes somebody."""
+
+    summary: str
+    to_do: str
+    alert: bool = True
+
+
+KINDS = {
+    "refused": Kind(
+        "The upstream refused this submission and will refuse it again as it is. The person was told it failed.",
+        "Read the attempt's reason (`flask outbox show MESSAGE`). Correct the cause upstream and requeue, or help the"
+        " person file another way, then close the case.",
+    ),
+    "exhausted": Kind(
+        "We tried for as long as this flow allows and never got through. The person was told it failed.",
+        "When the upstream works again, requeue the message; the person is told if it then succeeds.",
+    ),
+    "may_exist_upstream": Kind(
+        "We cannot tell whether the upstream holds this submission. The person was told we could not confirm it.",
+        "Look it up by hand upstream. If it is there, tell the person and close; if it is not, requeue: we look again"
+        " before sending anything.",
+    ),
+    "conflicting_answers": Kind(
+        "Two attempts at one submission came back with different upstream ids: it may be on file twice.",
+        "Compare both ids (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close.",
+    ),
+    "answered_late": Kind(
+        "A submission we had given up was accepted after all: the answer came when nobody was waiting any more.",
+        "Requeue the message: it finds the answer, tells the person and closes the first case. Then close this one.",
+    ),
+    "overdue": Kind(
+        "This work is still being tried but is later than its flow allows.",
+        "Look at the upstream's gate (`flask outbox gates`). Nothing is lost; tell whoever runs the upstream.",
+    ),
+    "notice_undeliverable": Kind(
+        "A text or e-mail to the person could not be delivered.",
+        "Reach the person another way (phone, letter) about the subject of this notice, then close.",
+    ),
+    "notice_not_sent": Kind(
+        "VANotify would not take a notice, or never answered; the person may not know how their submission ended.",
+        "Requeue the message if VANotify works again, or reach the person another way, then close.",
+    ),
+    "parked_by_hand": Kind(
+        "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
+        "Requeue the message when it may go on, or finish it by hand and close.",
+        alert=False,
+    ),
+    "unaccounted": Kind(
+        "The audit found a submission that is neither owed, nor told, nor held by anybody.",
+        "Read its history (`flask outbox show`), find out what became of it upstream, and close with what you found.",
+    ),
+}

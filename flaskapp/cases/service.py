@@ -1,0 +1,110 @@
+"""Opening, noting and closing cases. Opening one tells somebody, in the same transaction that makes it true."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import text
+from sqlalchemy.orm import Session, scoped_session
+
+from flaskapp.cases.kinds import KINDS
+from flaskapp.config import Config
+from flaskapp.queues import ALERTS
+from outbox.write import add, write_history
+
+log = logging.getLogger("flaskapp.cases")
+
+DbSession = Session | scoped_session[Session]
+DAY_SECONDS = 86_400.0
+
+OPEN = text("""
+    INSERT INTO cases (id, kind, subject_type, subject_id, owner, priority, details, notes)
+    VALUES (:id, :kind, :subject_type, :subject_id, :owner, :priority, CAST(:details AS jsonb), '[]')
+    ON CONFLICT (subject_type, subject_id, kind) WHERE closed_at IS NULL DO NOTHING
+    RETURNING id
+""")
+NOTE = text("""
+    UPDATE cases SET notes = notes || jsonb_build_array(jsonb_build_object(
+           'at', outbox_now(), 'by', CAST(:actor AS text), 'note', CAST(:note AS text)))
+     WHERE subject_type = :subject_type AND subject_id = :subject_id AND closed_at IS NULL
+    RETURNING id
+""")
+CLOSE_OF_SUBJECT = text("""
+    UPDATE cases SET closed_at = outbox_now(), closed_by = :actor, resolution = :resolution
+     WHERE subject_type = :subject_type AND subject_id = :subject_id AND closed_at IS NULL
+       AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(:kinds))
+    RETURNING id, kind
+""")
+
+
+def owner_of(subject_type: str) -> str:
+    """The default owner of a flow's cases: a required setting, so that no case is ever nobody's."""
+    config: Config = current_app.extensions["config"]
+    return {"travel_claim": config.case_owner_travel_claim, "notification": config.case_owner_notification}[
+        subject_type
+    ]
+
+
+def open_case(
+    session: DbSession, kind: str, subject_type: str, subject_id: str, details: dict[str, Any] | None = None
+) -> uuid.UUID | None:
+    """Put a subject into a named human's hands; None when such a case is open already. Details hold ids only."""
+    owner = owner_of(subject_type)
+    values = {"id": uuid.uuid4(), "kind": kind, "subject_type": subject_type, "subject_id": subject_id}
+    case_id = session.execute(
+        OPEN, {**values, "owner": owner, "priority": 0, "details": json.dumps(details or {})}
+    ).scalar_one_or_none()
+    if case_id is None:
+        return None
+    write_history(session, subject_type, subject_id, "case.opened", detail={"case": str(case_id), "kind": kind})
+    if KINDS[kind].alert:
+        raise_alert(session, case_id, kind, subject_type, subject_id, owner)
+    return case_id  # type: ignore[no-any-return]
+
+
+def raise_alert(
+    session: DbSession, case_id: uuid.UUID, kind: str, subject_type: str, subject_id: str, owner: str
+) -> None:
+    """An error-level event for the log, and a message of its own for the webhook, which is filed as surely as a claim."""
+    config: Config = current_app.extensions["config"]
+    extra = {"event": "case.opened", "case": str(case_id), "kind": kind, "owner": owner}
+    log.error("case opened", extra={**extra, "subject_type": subject_type, "subject": subject_id})
+    if config.alert_webhook_url is not None:
+        add(
+            session,
+            job="jobs.alerts.send_alert",
+            queue=ALERTS.name,
+            upstream=ALERTS.upstream,
+            subject_type="case",
+            subject_id=str(case_id),
+            deadline_seconds=DAY_SECONDS / 24,
+            give_up_seconds=7 * DAY_SECONDS,
+        )
+
+
+def note_cases(session: DbSession, subject_type: str, subject_id: str, note: str, actor: str = "system") -> int:
+    """Write a note on every open case of a subject; returns how many there are."""
+    values = {"subject_type": subject_type, "subject_id": subject_id, "note": note, "actor": actor}
+    return len(session.execute(NOTE, values).all())
+
+
+def close_cases(
+    session: DbSession,
+    subject_type: str,
+    subject_id: str,
+    resolution: str,
+    *,
+    kinds: list[str] | None = None,
+    actor: str = "system",
+) -> int:
+    """Close a subject's open cases, of the given kinds or all; returns how many were closed."""
+    values = {"subject_type": subject_type, "subject_id": subject_id, "resolution": resolution}
+    rows = session.execute(CLOSE_OF_SUBJECT, {**values, "kinds": kinds, "actor": actor}).all()
+    for row in rows:
+        detail = {"case": str(row.id), "kind": row.kind}
+        write_history(session, subject_type, subject_id, "case.closed", actor=actor, detail=detail)
+    return len(rows)

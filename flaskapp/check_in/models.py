@@ -1,0 +1,26 @@
+"""A check-in session: who proved to be the person behind an appointment link, and what LoROTA told of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.crypto import EncryptedJSON
+from flaskapp.db import db
+from outbox.tables import NOW, Moment
+
+
+class CheckInSession(db.Model):  # type: ignore[name-defined,misc]
+    __tablename__ = "check_in_sessions"
+    __table_args__ = (Index("ix_check_in_sessions_expires_at", "expires_at"),)
+
+    # Only the digest of the cookie is kept: who reads this table cannot sign in with it.
+    token_digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    uuid: Mapped[str] = mapped_column(Text)
+    lorota_token: Mapped[str] = mapped_column(EncryptedJSON)
+    identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    expires_at: Mapped[datetime] = mapped_column(Moment)

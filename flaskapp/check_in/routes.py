@@ -1,0 +1,198 @@
+"""Check-in as the front end calls it (contract: front end, 2): sessions, check-in data, and the check-in itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, request
+from marshmallow import fields, validate
+
+from flaskapp import auth
+from flaskapp.check_in import service
+from flaskapp.check_in.service import CheckIn
+from flaskapp.config import Config
+from flaskapp.errors import Problem
+from flaskapp.inflection import answer
+from flaskapp.openapi import describe
+from flaskapp.request import Body, json_body
+from flaskapp.upstreams import Upstreams
+from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
+
+blueprint = Blueprint("check_in", __name__, url_prefix="/check_in/v2")
+auth.declare(blueprint, "anybody; a person proves who they are through LoROTA, then carries the cookie `cie_session`")
+
+COOKIE = "cie_session"
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CALLER = "the check-in session's cookie"
+
+# The front end reads the status in the body; what each one shows is in its contract, 2.2.
+SESSION_PROBLEMS = {
+    "no_match": (400, "401", "LOROTA-MAPPED-API_401", "We could not match that name and date of birth."),
+    "too_many": (410, "410", "LOROTA-MAPPED-API_410", "Too many tries. Please check in with a staff member."),
+    "not_found": (404, "404", "CHIP-API_404", "This link has expired. Please check in with a staff member."),
+}
+
+
+class SessionFields(Body):
+    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    dob = fields.Date(required=True, format="%Y-%m-%d", error_messages={"invalid": "has to be a date, YYYY-MM-DD."})
+    last_name = fields.String(required=True, validate=validate.Length(1, 200))
+
+
+class SessionBody(Body):
+    session = fields.Nested(SessionFields, required=True)
+
+
+class CheckInFields(Body):
+    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    appointment_ien = fields.String(required=True, validate=validate.Length(1, 100))
+    is_travel_enabled = fields.Boolean(load_default=False)
+    travel_submitted = fields.Boolean(load_default=False)
+
+
+class CheckInBody(Body):
+    patient_check_ins = fields.Nested(CheckInFields, required=True)
+
+
+def permissions(level: str, uuid: str) -> dict[str, str]:
+    return {"permissions": level, "status": "success", "uuid": uuid}
+
+
+def current() -> CheckIn | None:
+    """The caller's session, looked up once a request."""
+    if "check_in" not in g:
+        g.check_in = service.find_session(request.cookies.get(COOKIE))
+    found: CheckIn | None = g.check_in
+    return found
+
+
+def current_for(uuid: str) -> CheckIn | None:
+    found = current()
+    return found if found is not None and found.uuid == uuid else None
+
+
+def upstreams() -> Upstreams:
+    found: Upstreams = current_app.extensions["upstreams"]
+    return found
+
+
+@blueprint.get("/sessions/<uuid>")
+@describe(
+    "Whether this browser is signed in to a check-in",
+    tag="Check-in",
+    answers={200: "`permissions` is `read.full` or `read.none`; `error` is true for an id that is none."},
+)
+def show_session(uuid: str) -> Response:
+    if not UUID.fullmatch(uuid):
+        return answer({"error": True, "message": "The check-in id is not valid."})
+    return answer(permissions("read.full" if current_for(uuid) else "read.none", uuid))
+
+
+@blueprint.post("/sessions")
+@describe(
+    "Sign in to a check-in by last name and date of birth",
+    tag="Check-in",
+    body=SessionBody,
+    example={
+        "session": {
+            "uuid": "0c4f6d1e-0000-4000-8000-0000000000aa",
+            "dob": "1950-01-31",
+            "last_name": "Example",
+            "check_in_type": "preCheckIn",
+        }
+    },
+    answers={200: "`permissions` is `read.full`; the cookie `cie_session` is set."},
+    problems={
+        400: "No match; the `status` in the body is `401`.",
+        404: "No such check-in.",
+        410: "Too many tries.",
+        422: "A field is missing or malformed.",
+        502: "LoROTA does not answer.",
+    },
+)
+def create_session() -> Response:
+    config: Config = current_app.extensions["config"]
+    asked = json_body(SessionBody())["session"]
+    try:
+        token = service.start_session(
+            upstreams().lorota, asked["uuid"], asked["dob"], asked["last_name"].strip(), config.check_in_session_seconds
+        )
+    except UpstreamError as error:
+        return refuse_session(error)
+    response = answer(permissions("read.full", asked["uuid"]))
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=config.check_in_session_seconds,
+        httponly=True,
+        secure=not config.insecure_cookies,
+        samesite="Lax",
+    )
+    return response
+
+
+def refuse_session(error: UpstreamError) -> Response:
+    if not isinstance(error, Rejected) or error.code not in SESSION_PROBLEMS:
+        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+    status, told, code, detail = SESSION_PROBLEMS[error.code]
+    return answer({"errors": [{"title": "Check-in refused", "detail": detail, "code": code, "status": told}]}, status)
+
+
+@blueprint.get("/patient_check_ins/<uuid>")
+@describe(
+    "Appointments and details of a check-in",
+    tag="Check-in",
+    security=CALLER,
+    answers={200: "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object."},
+    problems={404: "No such check-in.", 502: "LoROTA does not answer."},
+)
+def show_check_in(uuid: str) -> Response:
+    check_in = current_for(uuid)
+    if check_in is None:
+        return answer(permissions("read.none", uuid))
+    try:
+        data = service.load_check_in(upstreams().lorota, check_in)
+    except UpstreamError as error:
+        if isinstance(error, Rejected):
+            raise Problem(404, detail="This link has expired.") from error
+        if isinstance(error, Unauthorized):
+            return answer(permissions("read.none", uuid))
+        raise Problem(502, detail="Your appointments cannot be read just now. Try again.") from error
+    return answer({"id": uuid, "payload": shown(data)})
+
+
+def shown(data: dict[str, Any]) -> dict[str, Any]:
+    """What the pages use. Identifiers and phone numbers stay with us."""
+    kept = {"appointments", "demographics", "patientDemographicsStatus", "setECheckinStartedCalled", "address"}
+    return {key: value for key, value in data.items() if key in kept}
+
+
+@blueprint.post("/patient_check_ins")
+@describe(
+    "Check in for an appointment",
+    tag="Check-in",
+    security=CALLER,
+    body=CheckInBody,
+    example={
+        "patient_check_ins": {
+            "uuid": "0c4f6d1e-0000-4000-8000-0000000000aa",
+            "appointment_ien": "4444",
+            "is_travel_enabled": True,
+            "travel_submitted": True,
+        }
+    },
+    answers={200: "`data` is CHIP's answer and `status` its code; without a session the `read.none` object."},
+    problems={422: "A field is missing or malformed.", 502: "CHIP does not answer."},
+)
+def check_in() -> Response:
+    asked = json_body(CheckInBody())["patient_check_ins"]
+    if current_for(asked["uuid"]) is None:
+        return answer(permissions("read.none", asked["uuid"]))
+    try:
+        status, data = upstreams().chip.check_in(
+            asked["uuid"], asked["appointment_ien"], asked["is_travel_enabled"], asked["travel_submitted"]
+        )
+    except UpstreamError as error:
+        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+    return answer({"data": data, "status": status})

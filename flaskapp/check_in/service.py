@@ -1,0 +1,92 @@
+"""Check-in sessions: LoROTA says who somebody is, we remember it, encrypted, for as long as the session lasts."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from flaskapp.check_in.models import CheckInSession
+from flaskapp.crypto import vault
+from flaskapp.db import transaction
+from flaskapp.travel_claims.service import Identity
+from flaskapp.upstreams.errors import UpstreamError
+from flaskapp.upstreams.lorota import LorotaClient
+from outbox.tables import NOW
+
+
+@dataclass(frozen=True)
+class CheckIn:
+    """A caller who proved who they are, and what is known of them."""
+
+    token_digest: str
+    uuid: str
+    lorota_token: str
+    identity: Identity | None
+
+
+def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, lifetime_seconds: int) -> str:
+    """Verify somebody and remember them; returns the cookie's token. Raises LoROTA's upstream errors.
+
+    The identity is fetched here too, so that a claim posted later needs no upstream at all.
+    """
+    lorota_token = lorota.token(uuid, dob, last_name)
+    try:
+        identity = identity_of(lorota.data(uuid, lorota_token))
+    except UpstreamError:
+        identity = None
+    token = secrets.token_urlsafe(32)
+    with transaction() as session:
+        session.add(
+            CheckInSession(
+                token_digest=vault().digest(token),
+                uuid=uuid,
+                lorota_token=lorota_token,
+                identity=vars(identity) if identity else None,
+                expires_at=NOW + timedelta(seconds=lifetime_seconds),
+            )
+        )
+    return token
+
+
+def find_session(token: str | None) -> CheckIn | None:
+    """The session behind a cookie, copied out so that no connection stays with the request."""
+    if not token:
+        return None
+    statement = select(CheckInSession).where(
+        CheckInSession.token_digest == vault().digest(token), CheckInSession.expires_at > NOW
+    )
+    with transaction() as session:
+        row = session.execute(statement).scalar_one_or_none()
+        if row is None:
+            return None
+        identity = Identity(**row.identity) if row.identity else None
+        return CheckIn(row.token_digest, row.uuid, row.lorota_token, identity)
+
+
+def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:
+    """Today's check-in data from LoROTA; what identifies the person is kept with the session."""
+    data = lorota.data(check_in.uuid, check_in.lorota_token)
+    identity = identity_of(data)
+    if identity is not None:
+        with transaction() as session:
+            row = session.get_one(CheckInSession, check_in.token_digest)
+            row.identity = vars(identity)
+    return data
+
+
+def identity_of(data: dict[str, Any]) -> Identity | None:
+    """The attributes the jobs need (contract: check-in 1.2); None while LoROTA does not know the station."""
+    first = data["appointments"][0] if data["appointments"] else {}
+    station = data.get("stationNo") or first.get("stationNo")
+    if not station:
+        return None
+    return Identity(
+        icn=data["icn"],
+        phone=data.get("patientCellPhone") or data.get("mobilePhone"),
+        station=str(station),
+        facility_type=str(data.get("facilityType") or ""),
+    )

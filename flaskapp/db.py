@@ -1,0 +1,92 @@
+"""The SQLAlchemy object, and the one way a transaction begins and ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
+
+from flaskapp.config import Config
+from outbox.tables import NAMING
+
+log = logging.getLogger("flaskapp.db")
+
+T = TypeVar("T")
+POOL_SIZE = 7
+RETRIED_SQLSTATES = ("40001", "40P01")
+
+db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
+
+
+def engine_options(application_name: str) -> dict[str, Any]:
+    """Seven connections a process and no more: small hosted plans allow twenty in all, and LISTEN takes one."""
+    return {
+        "pool_size": POOL_SIZE,
+        "max_overflow": 0,
+        "pool_timeout": 10,
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": 5,
+            "application_name": application_name,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "options": "-c statement_timeout=25000 -c lock_timeout=10000"
+            " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+        },
+    }
+
+
+def init_app(app: Flask, config: Config) -> None:
+    app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options("surefile")
+    db.init_app(app)
+
+
+@contextmanager
+def transaction() -> Iterator[scoped_session[Session]]:
+    """Commit at the end, roll back on any exception; inside another transaction it joins that one."""
+    session = db.session
+    if session.info.get("open"):
+        yield session
+        return
+    session.info["open"] = True
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.info["open"] = False
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the same statements may well pass next time: a lost connection, a deadlock, a lost race."""
+    sqlstate = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return error.connection_invalidated or sqlstate in RETRIED_SQLSTATES
+
+
+def durably(work: Callable[[scoped_session[Session]], T]) -> T:
+    """Run idempotent work in one transaction, once more if the connection broke or a deadlock chose us.
+
+    A COMMIT whose answer was lost may have landed, so the work must find what it wrote. What fails twice raises:
+    the caller gets a 503, never a 202 that is not known to be durable.
+    """
+    try:
+        with transaction() as session:
+            return work(session)
+    except DBAPIError as error:
+        if not is_passing(error):
+            raise
+        log.warning("transaction rerun", extra={"event": "db.rerun", "error": type(error).__name__})
+        db.session.remove()
+    with transaction() as session:
+        return work(session)

@@ -1,0 +1,44 @@
+"""A notice to the person: one row a subject, kind and cycle. Its id is the `reference` of every send of it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.crypto import EncryptedJSON
+from flaskapp.db import db
+from flaskapp.notifications.states import NOTIFICATION, PENDING
+from outbox.tables import NOW, Moment, one_of
+
+
+class Notification(db.Model):  # type: ignore[name-defined,misc]
+    __tablename__ = "notifications"
+    __table_args__ = (
+        CheckConstraint(one_of("state", NOTIFICATION.states), name="state"),
+        CheckConstraint("channel IN ('sms', 'email')", name="channel"),
+        CheckConstraint("state NOT IN ('delivered', 'undeliverable') OR finished_at IS NOT NULL", name="finished"),
+        UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
+        Index("ix_notifications_followed", "sent_at", postgresql_where=text("state = 'sent' AND asked_at IS NULL")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    subject_type: Mapped[str] = mapped_column(Text)
+    subject_id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    cycle: Mapped[int] = mapped_column(Integer)
+    channel: Mapped[str] = mapped_column(Text)
+    facility: Mapped[str] = mapped_column(Text)
+    recipient: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    personalisation: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    state: Mapped[str] = mapped_column(Text, default=PENDING)
+    va_notify_id: Mapped[str | None] = mapped_column(Text)
+    upstream_status: Mapped[str | None] = mapped_column(Text)
+    status_at: Mapped[datetime | None] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    sent_at: Mapped[datetime | None] = mapped_column(Moment)
+    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+    asked_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -1,0 +1,213 @@
+"""The only writer of notices: what we owe the person, what VANotify took, and what became of it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from flaskapp.cases.service import DbSession, close_cases, note_cases, open_case
+from flaskapp.notifications.models import Notification
+from flaskapp.notifications.states import (
+    DELIVERED,
+    NOTIFICATION,
+    PENDING,
+    SENT,
+    STATE_OF_STATUS,
+    UNDELIVERABLE,
+)
+from flaskapp.queues import NOTIFICATIONS
+from outbox.tables import NOW
+from outbox.write import add, write_history
+
+SUBJECT = "notification"
+HOUR_SECONDS = 3600.0
+DEADLINE_SECONDS = 24 * HOUR_SECONDS
+GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
+ASK_AFTER = timedelta(days=3)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a send needs, copied out of the row so that no connection is held while VANotify thinks."""
+
+    id: uuid.UUID
+    state: str
+    kind: str
+    channel: str
+    facility: str
+    recipient: dict[str, str]
+    personalisation: dict[str, str]
+    va_notify_id: str | None
+
+
+def owe_notice(
+    session: DbSession,
+    subject_type: str,
+    subject_id: str,
+    kind: str,
+    *,
+    cycle: int,
+    facility: str,
+    recipient: dict[str, str],
+    personalisation: dict[str, str],
+    channel: str = "sms",
+) -> uuid.UUID | None:
+    """Owe the person one notice of this kind in this cycle, with the message that sends it; None if owed before."""
+    values = {
+        "id": uuid.uuid4(),
+        "subject_type": subject_type,
+        "subject_id": subject_id,
+        "kind": kind,
+        "cycle": cycle,
+        "channel": channel,
+        "facility": facility,
+        "recipient": recipient,
+        "personalisation": personalisation,
+        "state": PENDING,
+    }
+    statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
+    notice_id = session.execute(statement).scalar_one_or_none()
+    if notice_id is None:
+        return None
+    write_history(
+        session, subject_type, subject_id, "notice.owed", detail={"notification": str(notice_id), "kind": kind}
+    )
+    add(
+        session,
+        job="jobs.notifications.send_notice",
+        queue=NOTIFICATIONS.name,
+        upstream=NOTIFICATIONS.upstream,
+        subject_type=SUBJECT,
+        subject_id=str(notice_id),
+        deadline_seconds=DEADLINE_SECONDS,
+        give_up_seconds=GIVE_UP_SECONDS,
+    )
+    return uuid.UUID(str(notice_id))
+
+
+def load_notice(session: DbSession, notice_id: str) -> Notice:
+    row = session.get_one(Notification, uuid.UUID(notice_id))
+    fields = {name: getattr(row, name) for name in Notice.__dataclass_fields__}
+    return Notice(**fields)
+
+
+def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
+    statement = select(Notification).where(Notification.id == notice_id).with_for_update()
+    return session.execute(statement.execution_options(populate_existing=True)).scalar_one_or_none()
+
+
+def move(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
+    NOTIFICATION.check(row.state, target)
+    write_history(
+        session,
+        SUBJECT,
+        str(row.id),
+        "notification.moved",
+        moved_from=row.state,
+        moved_to=target,
+        actor=actor,
+        detail=detail,
+    )
+    row.state = target
+
+
+def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
+    """VANotify took it: the person counts as told. A callback may have said more already, and then keeps its word."""
+    row = lock(session, uuid.UUID(notice_id))
+    if row is None:
+        return
+    row.va_notify_id = va_notify_id
+    row.sent_at = row.sent_at or session.execute(select(NOW)).scalar_one()
+    if row.state == PENDING:
+        move(session, row, SENT, "worker", va_notify_id=va_notify_id)
+    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent"])
+
+
+def record_delivery(
+    session: DbSession,
+    notice_id: uuid.UUID,
+    status: str,
+    at: datetime | None,
+    *,
+    actor: str,
+    va_notify_id: str | None = None,
+) -> bool:
+    """Fold in one delivery status, whoever brought it and in whatever order; False when the notice is not ours.
+
+    `at` is VANotify's moment of this status (UTC); older news than what we know changes nothing.
+    """
+    row = lock(session, notice_id)
+    if row is None:
+        return False
+    row.va_notify_id = row.va_notify_id or va_notify_id
+    target = STATE_OF_STATUS.get(status)
+    outdated = at is not None and row.status_at is not None and at < row.status_at
+    if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
+        return True
+    move(session, row, target, actor, status=status)
+    row.upstream_status, row.status_at = status, at or row.status_at
+    now = session.execute(select(NOW)).scalar_one()
+    row.sent_at = row.sent_at or now
+    row.finished_at = now if target in NOTIFICATION.final else None
+    follow_ending(session, row)
+    return True
+
+
+def follow_ending(session: DbSession, row: Notification) -> None:
+    """A text that cannot arrive needs a human; one that arrived after all needs none any more."""
+    details = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind}
+    if row.state == UNDELIVERABLE:
+        open_case(session, "notice_undeliverable", SUBJECT, str(row.id), details)
+    elif row.state == DELIVERED:
+        close_cases(session, SUBJECT, str(row.id), "delivered after all", kinds=["notice_undeliverable"])
+
+
+def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
+    """VANotify would not take it: the person was not told, so a human must."""
+    row = lock(session, uuid.UUID(notice_id))
+    if row is None or row.state != PENDING:
+        return
+    move(session, row, UNDELIVERABLE, "worker", reason=reason)
+    row.finished_at = session.execute(select(NOW)).scalar_one()
+    details = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind, "reason": reason}
+    open_case(session, "notice_not_sent", SUBJECT, notice_id, details)
+
+
+def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
+    """An operator wants it sent again."""
+    row = lock(session, uuid.UUID(notice_id))
+    if row is not None and row.state == UNDELIVERABLE:
+        move(session, row, PENDING, actor)
+        row.finished_at = None
+        note_cases(session, SUBJECT, notice_id, "requeued", actor)
+
+
+def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
+    """Notices without a word for three days: owe a question to VANotify about each, once."""
+    statement = (
+        select(Notification)
+        .where(Notification.state == SENT, Notification.asked_at.is_(None))
+        .where(Notification.sent_at < NOW - ASK_AFTER)
+        .order_by(Notification.sent_at)
+        .limit(batch)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.execute(statement).scalars().all()
+    for row in rows:
+        row.asked_at = session.execute(select(NOW)).scalar_one()
+        add(
+            session,
+            job="jobs.notifications.ask_delivery",
+            queue=NOTIFICATIONS.name,
+            upstream=NOTIFICATIONS.upstream,
+            subject_type=SUBJECT,
+            subject_id=str(row.id),
+            deadline_seconds=DEADLINE_SECONDS,
+            give_up_seconds=GIVE_UP_SECONDS,
+        )
+    return len(rows)

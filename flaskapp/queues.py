@@ -1,0 +1,12 @@
+"""The queues, one per kind of work, and the upstream each of them serves. The worker reads nothing else."""
+
+from __future__ import annotations
+
+from outbox.values import QueueSpec
+
+TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
+NOTIFICATIONS = QueueSpec("notifications", upstream="vanotify", threads=16, depth=300, concurrency=100)
+ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
+HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
+
+QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS, ALERTS, HOUSEKEEPING)

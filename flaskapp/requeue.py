@@ -1,0 +1,44 @@
+"""Reopening a parked message: one way through, whichever door (dashboard, console, command line) it came in by."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+
+from flaskapp.db import transaction
+from flaskapp.flows import FLOWS
+from flaskapp.statemachine import IllegalMove
+from outbox import parked
+from outbox.write import write_history
+
+
+class Refused(Exception):
+    """The message stays parked; the text says why."""
+
+
+def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
+    """`parked` → `ready` and its subject back to work, in one transaction; False when someone else came first.
+
+    Raises Refused when a constraint or the subject's states do not allow it: the message then says so itself.
+    """
+    try:
+        with transaction() as session:
+            row = parked.reopen(session, message_id, actor=actor, fence=fence)
+            if row is None:
+                return False
+            FLOWS[row.subject_type].reopen(session, row.subject_id, actor)
+            session.flush()
+        return True
+    except (IntegrityError, IllegalMove) as error:
+        reason = constraint_of(error)
+    with transaction() as session:
+        parked.keep_parked(session, message_id, f"requeue refused: {reason}")
+        write_history(session, "message", str(message_id), "message.reopen_refused", actor=actor, message_id=message_id)
+    raise Refused(reason)
+
+
+def constraint_of(error: Exception) -> str:
+    """The rule that said no, without the row's values: those may be personal."""
+    if isinstance(error, IntegrityError):
+        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        return f"a newer one exists ({name})" if name else "a constraint forbids it"
+    return str(error)

@@ -1,0 +1,31 @@
+"""Allowed moves as data. A flow's states are a table; whatever is not in it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class IllegalMove(Exception):
+    """A move that the state table does not allow."""
+
+
+@dataclass(frozen=True)
+class StateMachine:
+    """`moves` lists, for each state, where it may go; `final` are the states a person is told of."""
+
+    subject: str
+    moves: Mapping[str, frozenset[str]]
+    final: frozenset[str]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return tuple(self.moves)
+
+    def allows(self, current: str, target: str) -> bool:
+        return target in self.moves[current]
+
+    def check(self, current: str, target: str) -> None:
+        """Raises IllegalMove unless the table has this move."""
+        if not self.allows(current, target):
+            raise IllegalMove(f"{self.subject}: {current} → {target}")

@@ -1,0 +1,53 @@
+"""Travel claims. Postgres itself allows one per person, appointment date and station."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Date, Index, Integer, Text, UniqueConstraint, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.crypto import EncryptedJSON
+from flaskapp.db import db
+from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
+from outbox.tables import NOW, Moment, one_of
+
+
+class TravelClaim(db.Model):  # type: ignore[name-defined,misc]
+    __tablename__ = "travel_claims"
+    __table_args__ = (
+        CheckConstraint(one_of("state", TRAVEL_CLAIM.states), name="state"),
+        CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
+        CheckConstraint("state NOT IN ('submitted', 'duplicate') OR filed IS NOT NULL", name="filed_known"),
+        UniqueConstraint("person_digest", "appointment_date", "station_digest"),
+        Index("ix_travel_claims_state", "state", "requested_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    person_digest: Mapped[str] = mapped_column(Text)
+    station_digest: Mapped[str] = mapped_column(Text)
+    appointment_date: Mapped[date] = mapped_column(Date)
+    # ICN, phone, station and facility type as they were when the person asked: a job a day late still has them.
+    identity: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    state: Mapped[str] = mapped_column(Text, default=PENDING)
+    unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
+    # What BTSSS holds: `{"claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
+    filed: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
+    notice: Mapped[str | None] = mapped_column(Text)
+    cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    requested_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class IdempotencyKey(db.Model):  # type: ignore[name-defined,misc]
+    """A caller's key for one request: the same key with another body is refused."""
+
+    __tablename__ = "idempotency_keys"
+
+    principal: Mapped[str] = mapped_column(Text, primary_key=True)
+    key_digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    request_digest: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)

@@ -1,0 +1,143 @@
+"""Asking for travel pay: a 202 in milliseconds, decided by our database alone, and the honest state afterwards."""
+
+from __future__ import annotations
+
+import re
+import uuid as uuids
+from datetime import date
+from typing import Any
+
+from flask import Blueprint, Response, request
+from marshmallow import ValidationError, fields, validate
+from sqlalchemy.orm import Session, scoped_session
+
+from flaskapp import auth
+from flaskapp.check_in.routes import CALLER, UUID, current, current_for, permissions
+from flaskapp.check_in.service import CheckIn
+from flaskapp.db import durably, transaction
+from flaskapp.errors import Problem
+from flaskapp.idempotency import remember
+from flaskapp.inflection import answer
+from flaskapp.openapi import describe
+from flaskapp.request import Body, json_body
+from flaskapp.travel_claims import service
+from flaskapp.travel_claims.models import TravelClaim
+from flaskapp.travel_claims.service import Filed
+from flaskapp.travel_claims.states import UNCONFIRMED_WORDS, WORDS
+
+blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
+auth.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else is told 401")
+
+WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "Names this request: repeating it with the same body is safe, with another body it is refused.",
+}
+EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
+
+
+class AppointmentDate(fields.Field[date]):
+    """A calendar date, or a date-time whose wall clock counts: an offset is dropped, as the front end means it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
+        try:
+            if found:
+                return date.fromisoformat(found[1])
+        except ValueError:
+            pass
+        raise ValidationError("has to be a date like 2031-03-04.")
+
+
+class ClaimFields(Body):
+    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    appointment_date = AppointmentDate(required=True)
+
+
+class ClaimBody(Body):
+    travel_claims = fields.Nested(ClaimFields, required=True)
+
+
+def unauthorized(uuid: str) -> Response:
+    return answer(permissions("read.none", uuid), 401, {"WWW-Authenticate": 'Token realm="Application"'})
+
+
+@blueprint.post("")
+@blueprint.post("/", endpoint="request_claim_slash")
+@describe(
+    "Ask for travel pay",
+    tag="Travel claims",
+    security=CALLER,
+    body=ClaimBody,
+    example=EXAMPLE,
+    answers={202: "Accepted: `data.id` names the claim. It will be filed, or a named person will hold it."},
+    problems={
+        401: "No check-in session for this uuid; the body is the `read.none` object.",
+        409: "The check-in was never loaded, so we do not know who this is.",
+        413: "Too large.",
+        415: "Not JSON.",
+        422: "A field is missing or malformed, or the Idempotency-Key named another request.",
+        503: "Our database is away; nothing was accepted.",
+    },
+    parameters=[KEY_PARAMETER],
+)
+def request_claim() -> Response:
+    asked = json_body(ClaimBody())["travel_claims"]
+    check_in = current_for(asked["uuid"])
+    if check_in is None:
+        return unauthorized(asked["uuid"])
+    key = request.headers.get("Idempotency-Key")
+    described = durably(lambda session: accept(session, check_in, asked, key))
+    return answer({"data": {**described, "status_code": 202}, "status": 202}, 202)
+
+
+def accept(
+    session: scoped_session[Session], check_in: CheckIn, asked: dict[str, Any], key: str | None
+) -> dict[str, Any]:
+    """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun."""
+    if check_in.identity is None:
+        raise Problem(409, "Conflict", "Load the check-in before asking for travel pay.", "CHECK_IN_NOT_LOADED")
+    remember(session, check_in.uuid, key, {**asked, "path": "travel_claims"})
+    return describe_claim(service.request_claim(session, check_in.identity, asked["appointment_date"]))
+
+
+def describe_claim(claim: TravelClaim) -> dict[str, Any]:
+    """The honest state, as a code and in words."""
+    filed = Filed(**claim.filed) if claim.filed else None
+    return {
+        "id": str(claim.id),
+        "type": "travel_claim",
+        "state": claim.state,
+        "unconfirmed": claim.unconfirmed,
+        "message": UNCONFIRMED_WORDS if claim.unconfirmed else WORDS[claim.state],
+        "appointment_date": claim.appointment_date.isoformat(),
+        "claim_number_last_four": filed.last_four if filed else None,
+        "requested_at": claim.requested_at.isoformat(),
+        "finished_at": claim.finished_at.isoformat() if claim.finished_at else None,
+    }
+
+
+@blueprint.get("/<claim_id>")
+@describe(
+    "Where a claim stands",
+    tag="Travel claims",
+    security=CALLER,
+    answers={200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words."},
+    problems={401: "No check-in session.", 404: "No such claim of this person."},
+)
+def show_claim(claim_id: str) -> Response:
+    check_in = current()
+    if check_in is None or check_in.identity is None:
+        return unauthorized("")
+    try:
+        uuids.UUID(claim_id)
+    except ValueError:
+        raise Problem(404, detail="You have no such claim.") from None
+    with transaction() as session:
+        claim = service.find_claim(session, claim_id, check_in.identity.icn)
+        if claim is None:
+            raise Problem(404, detail="You have no such claim.")
+        described = describe_claim(claim)
+    return answer({"data": described})

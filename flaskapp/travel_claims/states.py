@@ -1,0 +1,25 @@
+"""A travel claim: pending until BTSSS holds one or we have given up. `failed → pending` is an operator's move only."""
+
+from flaskapp.statemachine import StateMachine
+
+PENDING, SUBMITTED, DUPLICATE, FAILED = "pending", "submitted", "duplicate", "failed"
+
+TRAVEL_CLAIM = StateMachine(
+    subject="travel_claim",
+    moves={
+        PENDING: frozenset({SUBMITTED, DUPLICATE, FAILED}),
+        SUBMITTED: frozenset(),
+        DUPLICATE: frozenset(),
+        FAILED: frozenset({PENDING}),
+    },
+    final=frozenset({SUBMITTED, DUPLICATE, FAILED}),
+)
+
+# What the person and the front end are told of each state, in plain words.
+WORDS = {
+    PENDING: "We have your travel claim and are filing it. We'll text you when it is filed.",
+    SUBMITTED: "Your travel claim is filed. We sent you its number by text message.",
+    DUPLICATE: "A travel claim for this appointment was already on file. You don't need to file another.",
+    FAILED: "We could not file your travel claim. A person here is working on it, and you can still file another way.",
+}
+UNCONFIRMED_WORDS = "We could not confirm whether your travel claim was filed. A person here is finding out. Please don't file again yet."

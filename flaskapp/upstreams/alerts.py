@@ -1,0 +1,30 @@
+"""The alert webhook: told that a case has opened. At least once; a case id makes repeats plain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Rejected, Throttled, Unavailable
+from flaskapp.upstreams.http import HTTP, Outgoing, failure
+
+UPSTREAM = "alert_webhook"
+TOTAL_SECONDS = 15.0
+
+
+class AlertClient:
+    def __init__(self, config: Config, http: HTTP) -> None:
+        self._url = config.alert_webhook_url
+        self._http = http
+
+    def send(self, body: dict[str, Any]) -> None:
+        """POST one alert. Raises Unavailable unless answered 2xx, Rejected for a 4xx, Throttled for a 429."""
+        if self._url is None:
+            return
+        answer = self._http.call(
+            Outgoing(UPSTREAM, "send", "POST", self._url, write=False, total_seconds=TOTAL_SECONDS, json=body)
+        )
+        if answer.status == 429:
+            raise failure(Throttled, UPSTREAM, answer)
+        if not 200 <= answer.status < 300:
+            raise failure(Rejected if 400 <= answer.status < 500 else Unavailable, UPSTREAM, answer)

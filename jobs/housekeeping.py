@@ -1,0 +1,103 @@
+"""Periodic work. Each of these only asks Postgres what is due, so a lost tick loses nothing and two run as one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from flask import current_app
+from redis import Redis
+from sqlalchemy import text
+
+from flaskapp.audit import audit
+from flaskapp.cases.service import open_case
+from flaskapp.config import Config
+from flaskapp.db import db, transaction
+from flaskapp.notifications.service import owe_delivery_questions
+from flaskapp.queues import QUEUES
+from jobs.registry import SPECS
+from jobs.runner import Process
+from jobs.settle import Outcome, settle_once
+from outbox import attempts, parked, rescue, retention
+from outbox.sweep import sweep_queue
+
+log = logging.getLogger("jobs.housekeeping")
+
+REOPEN_PATH = "jobs.ledger.reopen"
+OVERDUE = text("""
+    SELECT m.id, m.subject_type, m.subject_id FROM outbox_messages m
+     WHERE m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type IN ('travel_claim', 'notification')
+       AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = m.subject_type AND c.subject_id = m.subject_id
+                          AND c.kind = 'overdue')
+     ORDER BY m.deadline_at LIMIT 200
+""")
+OLD_ROWS = (
+    text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
+    text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
+)
+
+
+def alone(name: str, work: Callable[[], None]) -> None:
+    """Run under an advisory lock that a second runner does not wait for."""
+    with db.engine.connect() as lock:
+        if lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
+            try:
+                work()
+            finally:
+                lock.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
+
+
+def sweep() -> None:
+    """Rescue lost work, give up what is out of time, and make RQ's registries say what the ledger says."""
+    alone("surefile.sweep", sweep_alone)
+
+
+def sweep_alone() -> None:
+    redis: Redis = current_app.extensions["redis"]
+    rescue.rescue_lost(db.engine)
+    rescue.forget_silent(db.engine)
+    give_up_overdue()
+    with transaction() as session:
+        owe_delivery_questions(session)
+        for row in session.execute(OVERDUE).all():
+            open_case(session, "overdue", row.subject_type, row.subject_id, {"message": row.id})
+    for queue in QUEUES:
+        sweep_queue(db.engine, redis, queue.name, REOPEN_PATH)
+
+
+def give_up_overdue(limit: int = 200) -> None:
+    """What waited behind a closed gate past its wall-clock limit gets its case and its notice all the same."""
+    process: Process = current_app.extensions["process"]
+    for _ in range(limit):
+        with transaction() as session:
+            held = attempts.seize_overdue(session, fence=parked.draw_fence(), worker_id=process.worker_id)
+            if held is None:
+                return
+            settle_once(session, SPECS[held.job], held, Outcome("later", reason="wall-clock limit reached"))
+
+
+def audit_all() -> None:
+    """Count what nobody accounts for; a person's submission in that state is a case at once."""
+    alone("surefile.audit", audit_alone)
+
+
+def audit_alone() -> None:
+    with transaction() as session:
+        report = audit(session)
+        for finding in report.unaccounted:
+            open_case(session, "unaccounted", finding.subject_type, finding.subject_id, {"why": finding.why})
+    level = logging.ERROR if report.unaccounted_count else logging.INFO
+    log.log(level, "audited", extra={"event": "audit.done", **report.counts()})
+
+
+def retain() -> None:
+    """Make next months' history partitions, drop those past keeping, and forget what has served its time."""
+    alone("surefile.retention", retain_alone)
+
+
+def retain_alone() -> None:
+    config: Config = current_app.extensions["config"]
+    retention.keep(db.engine, config.keep_history_months)
+    with transaction() as session:
+        for statement in OLD_ROWS:
+            session.execute(statement)

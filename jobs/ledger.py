@@ -1,0 +1,24 @@
+"""The callable behind *Requeue* on the RQ dashboard: it reopens a parked message and grants nothing."""
+
+from __future__ import annotations
+
+import logging
+
+from rq import get_current_job
+
+from flaskapp.requeue import Refused
+from flaskapp.requeue import reopen as reopen_message
+
+log = logging.getLogger("jobs.ledger")
+
+
+def reopen(message_id: int, fence: int) -> None:
+    """Stale entries (requeued by another door, or parked anew) lose the compare-and-set and end quietly."""
+    job = get_current_job()
+    actor = job.meta.get("requeued_by") if job is not None else None
+    try:
+        reopen_message(message_id, actor=actor or "rq dashboard", fence=fence)
+    except Refused as refusal:
+        log.warning(
+            "requeue refused", extra={"event": "outbox.reopen_refused", "message": message_id, "why": str(refusal)}
+        )

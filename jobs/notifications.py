@@ -1,0 +1,140 @@
+"""Sending a notice through VANotify under one reference for all attempts, and asking what became of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flaskapp.cases.service import DbSession
+from flaskapp.config import Config
+from flaskapp.notifications import service
+from flaskapp.notifications.service import Notice
+from flaskapp.notifications.states import PENDING, SENT
+from flaskapp.queues import NOTIFICATIONS
+from flaskapp.upstreams.errors import Rejected
+from flaskapp.upstreams.va_notify import Delivery
+from jobs.retry import NOTICE
+from jobs.runner import run
+from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail
+
+LEASE_MARGIN_SECONDS = 30.0
+
+
+def load_pending(session: DbSession, notice_id: str) -> Notice | None:
+    """A notice VANotify has not taken yet, as far as we know; an early callback may have told us otherwise."""
+    notice = service.load_notice(session, notice_id)
+    return notice if notice.state == PENDING else None
+
+
+def address(config: Config, notice: Notice) -> dict[str, str]:
+    """By ICN as a rule, so that VANotify finds today's number; by phone where the setting says so and we have one."""
+    if config.sms_recipient == "phone" and notice.recipient["phone"]:
+        return {"phone": notice.recipient["phone"]}
+    return {"icn": notice.recipient["icn"]}
+
+
+def send(call: Call, notice: Notice) -> str:
+    """Ask VANotify for the text (contract: 6.2); returns its id. Raises the six upstream errors."""
+    config = call.config
+    template = config.vanotify_templates.get(f"{notice.facility}.{notice.kind}")
+    if template is None:
+        raise Rejected("vanotify", "no template is configured for this notice", code="NO_TEMPLATE")
+    oracle_health = notice.facility == "oh"
+    sent = call.upstreams.va_notify.send_sms(
+        reference=str(notice.id),
+        template_id=template,
+        sender_id=config.vanotify_sms_sender_id_oh if oracle_health else config.vanotify_sms_sender_id,
+        personalisation=notice.personalisation,
+        before_write=call.before_write,
+        **address(config, notice),
+    )
+    return sent.notification_id
+
+
+def find_sent(call: Call, notice: Notice, trail: Trail) -> Finding:
+    """Every send carries the notice's id as reference, so one that was taken can be found (contract: 6.4)."""
+    deliveries = call.upstreams.va_notify.find_by_reference(str(notice.id))
+    return Found(deliveries[0]) if deliveries else NotFound()
+
+
+def record_sent(session: DbSession, notice_id: str, answer: str | Delivery) -> None:
+    """An answer to the send is an id; a look-up's also says how far it got, folded in like a callback."""
+    service.record_sent(session, notice_id, answer if isinstance(answer, str) else answer.id)
+    if isinstance(answer, Delivery):
+        fold_in(session, notice_id, answer)
+
+
+def fold_in(session: DbSession, notice_id: str, delivery: Delivery) -> None:
+    service.record_delivery(
+        session, uuid.UUID(notice_id), delivery.status, delivery.completed_at, actor="vanotify look-up"
+    )
+
+
+def give_up(session: DbSession, notice_id: str, kind: str, details: dict[str, Any]) -> None:
+    service.record_given_up(session, notice_id, kind)
+
+
+def load_silent(session: DbSession, notice_id: str) -> Notice | None:
+    notice = service.load_notice(session, notice_id)
+    return notice if notice.state == SENT and notice.va_notify_id else None
+
+
+def ask(call: Call, notice: Notice) -> Delivery | None:
+    assert notice.va_notify_id is not None
+    return call.upstreams.va_notify.get(notice.va_notify_id)
+
+
+def record_asked(session: DbSession, notice_id: str, delivery: Delivery | None) -> None:
+    """Still on its way after three days, or unknown to VANotify: nobody can say the person was reached."""
+    status = delivery.status if delivery is not None else "failed"
+    if service.STATE_OF_STATUS.get(status) == SENT or status not in service.STATE_OF_STATUS:
+        status = "failed"
+    at = delivery.completed_at if delivery is not None else None
+    service.record_delivery(session, uuid.UUID(notice_id), status, at, actor="vanotify look-up")
+
+
+def give_up_asking(session: DbSession, notice_id: str, kind: str, details: dict[str, Any]) -> None:
+    service.record_delivery(session, uuid.UUID(notice_id), "failed", None, actor="worker")
+
+
+SEND = JobSpec(
+    path="jobs.notifications.send_notice",
+    queue=NOTIFICATIONS,
+    writes=True,
+    schedule=NOTICE,
+    lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
+    call_seconds=lambda config: config.vanotify_total_seconds,
+    load=load_pending,
+    act=send,
+    look_up=find_sent,
+    settle_seconds=lambda config: config.vanotify_settle_seconds,
+    record=record_sent,
+    give_up=give_up,
+    ids=lambda answer: (
+        {"notification": answer, "digest": answer}
+        if isinstance(answer, str)
+        else {"notification": answer.id, "digest": answer.id}
+    ),
+    from_ids=lambda kept: kept["notification"],
+)
+
+ASK = JobSpec(
+    path="jobs.notifications.ask_delivery",
+    queue=NOTIFICATIONS,
+    writes=False,
+    schedule=NOTICE,
+    lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
+    call_seconds=lambda config: config.vanotify_total_seconds,
+    load=load_silent,
+    act=ask,
+    record=record_asked,
+    give_up=give_up_asking,
+)
+
+
+def send_notice(message_id: int, fence: int) -> None:
+    run(SEND, message_id, fence)
+
+
+def ask_delivery(message_id: int, fence: int) -> None:
+    run(ASK, message_id, fence)

@@ -1,0 +1,176 @@
+"""The long-running processes besides the web: worker, relay, scheduler. Each beats, and each stops cleanly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg2
+from flask import Flask
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.config import Config
+from flaskapp.db import db
+from flaskapp.queues import QUEUES
+from jobs.registry import SPECS
+from jobs.runner import Process
+from jobs.schedule import PERIODIC
+from jobs.scheduler import LedgerScheduler
+from jobs.settle import gate_settings
+from jobs.worker import Lane, fetch_forever
+from outbox import gates, rescue, rq_side
+from outbox.relay import Relay
+from outbox.write import WAKE_CHANNEL
+
+log = logging.getLogger("jobs.processes")
+
+BEAT_SECONDS = 3.0
+LAST_CALLS_SECONDS = 20.0
+AFTER_TROUBLE_SECONDS = 15.0
+REOPEN = "jobs.ledger.reopen"
+
+
+def allow_our_jobs() -> None:
+    """From here on, this process runs these callables out of Redis and no others."""
+    rq_side.LedgerJob.allowed = frozenset({*SPECS, *(entry.path for entry in PERIODIC), REOPEN})
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """SIGTERM comes to every process of a dyno and may come twice: only a flag is set, however often."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+
+def beat_until(engine: Engine, process_id: str, kind: str, stopping: threading.Event) -> None:
+    while True:
+        try:
+            rescue.beat(engine, process_id, kind)
+        except SQLAlchemyError as error:
+            log.warning("beat failed", extra={"event": "process.beat_failed", "error": type(error).__name__})
+        if stopping.wait(BEAT_SECONDS):
+            return
+
+
+def start_thread(target: Callable[..., None], *args: Any, name: str) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
+    """Name this process, beat for it, and listen for its stop. Beats go on until the process has left."""
+    process = Process(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+    app.extensions["process"] = process
+    beating = threading.Event()
+    stop_on_signals(process.stopping)
+    engine = db.engine
+    start_thread(beat_until, engine, process.worker_id, kind, beating, name="beat")
+    log.info("started", extra={"event": f"{kind}.started", "process": process.worker_id})
+    return process, beating
+
+
+def leave(process: Process, beating: threading.Event, kind: str) -> None:
+    beating.set()
+    try:
+        rescue.leave(db.engine, process.worker_id)
+    except SQLAlchemyError as error:
+        log.warning("could not say goodbye", extra={"event": "process.leave_failed", "error": type(error).__name__})
+    log.info("stopped", extra={"event": f"{kind}.stopped", "process": process.worker_id})
+
+
+def run_worker(app: Flask) -> None:
+    """Work until SIGTERM: then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
+    allow_our_jobs()
+    redis: Redis = app.extensions["redis"]
+    process, beating = start_process(app, "worker")
+    lanes = [Lane(queue) for queue in QUEUES]
+    fetchers = [
+        start_thread(
+            fetch_forever, app, redis, lane, process.worker_id, process.stopping, name=f"fetch-{lane.spec.name}"
+        )
+        for lane in lanes
+    ]
+    process.stopping.wait()
+    deadline = time.monotonic() + LAST_CALLS_SECONDS
+    while time.monotonic() < deadline and (
+        any(lane.running for lane in lanes) or any(fetcher.is_alive() for fetcher in fetchers)
+    ):
+        time.sleep(0.05)
+    hand_back_rest(process, redis, lanes)
+    leave(process, beating, "worker")
+    # Threads may still wait for an upstream: their answers would come to a process that has left.
+    logging.shutdown()
+    os._exit(0)
+
+
+def hand_back_rest(process: Process, redis: Redis, lanes: list[Lane]) -> None:
+    """What is still open becomes unknown and due at once, in the ledger and on the dashboard alike."""
+    try:
+        rescue.hand_back(db.engine, process.worker_id, process.still_held())
+    except SQLAlchemyError as error:
+        log.warning("left to rescue", extra={"event": "worker.hand_back_failed", "error": type(error).__name__})
+    try:
+        for lane in lanes:
+            rq_side.forget_started(redis, lane.spec.name, list(lane.running))
+    except (RedisError, OSError) as error:
+        log.warning("left to the sweep", extra={"event": "worker.tidy_failed", "error": type(error).__name__})
+
+
+class Listener:
+    """A direct connection that LISTENs for new work. Without it the relay still looks every second."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn.replace("postgresql+psycopg2://", "postgresql://", 1)
+        self.connection: Any = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at the first notification, or after `seconds`; a lost connection is made anew."""
+        try:
+            if self.connection is None or self.connection.closed:
+                self.connection = psycopg2.connect(self.dsn, connect_timeout=5, application_name="surefile-listen")
+                self.connection.autocommit = True
+                with self.connection.cursor() as cursor:
+                    cursor.execute(f"LISTEN {WAKE_CHANNEL}")
+                return
+            select.select([self.connection], [], [], seconds)
+            self.connection.poll()
+            self.connection.notifies.clear()
+        except (psycopg2.Error, OSError):
+            self.connection = None
+            time.sleep(seconds)
+
+
+def run_relay(app: Flask) -> None:
+    """Move work to Redis until SIGTERM; every trouble is only a later round."""
+    config: Config = app.extensions["config"]
+    process, beating = start_process(app, "relay")
+    with db.engine.begin() as connection:
+        gates.ensure_gates(connection, QUEUES)
+    relay = Relay(db.engine, app.extensions["redis"], QUEUES, gate_settings(config))
+    listener = Listener(config.database_direct_url or config.database_url)
+    while not process.stopping.is_set():
+        try:
+            pause = relay.run_once()
+        except SQLAlchemyError as error:
+            log.warning("round failed", extra={"event": "relay.round_failed", "error": type(error).__name__})
+            relay.next_rescue = time.monotonic() + AFTER_TROUBLE_SECONDS
+            pause = 1.0
+        if pause:
+            listener.wait(pause)
+    leave(process, beating, "relay")
+
+
+def run_scheduler(app: Flask) -> None:
+    process, beating = start_process(app, "scheduler")
+    LedgerScheduler(app.extensions["redis"]).run_until(process.stopping)
+    leave(process, beating, "scheduler")

@@ -1,0 +1,10 @@
+"""Every callable a worker may run, by its dotted path: the list that a planted job is checked against."""
+
+from __future__ import annotations
+
+from jobs import alerts, notifications, travel_claims
+from jobs.spec import JobSpec
+
+SPECS: dict[str, JobSpec] = {
+    spec.path: spec for spec in (travel_claims.SUBMIT, notifications.SEND, notifications.ASK, alerts.SEND)
+}

@@ -1,0 +1,38 @@
+"""Retry schedules as data. A budget runs in gate-open time, so an outage of the upstream spends none of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`delays` in seconds after each charged attempt, the last repeating, until `open_seconds` of gate-open time."""
+
+    delays: tuple[float, ...]
+    open_seconds: float
+
+    def delay(self, charged_attempts: int) -> float:
+        return self.delays[min(charged_attempts, len(self.delays) - 1)]
+
+
+# Sidekiq's backoff, which the texts of check-in have always been retried with: 14 delays, about 25 hours in all.
+TRAVEL_CLAIM = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
+NOTICE = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
+ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), open_seconds=7 * 24 * HOUR)
+
+# A look-up answers soon after a lost reply, and again when the upstream must have made up its mind.
+LOOK_UP_DELAYS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+SECOND_LOOK_SECONDS = 15.0
+
+
+def look_up_delay(look_ups: int) -> float:
+    return LOOK_UP_DELAYS[min(look_ups, len(LOOK_UP_DELAYS) - 1)]
+
+
+def jittered(seconds: float, scale: float = 1.0) -> float:
+    """Spread by up to a tenth either way, so that what failed together does not come back together."""
+    return seconds * scale * random.uniform(0.9, 1.1)

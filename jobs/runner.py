@@ -1,0 +1,165 @@
+"""The three beats of every job: grant, call, settle. Nothing is held open while the upstream thinks.
+
+grant ─► load ─► act ──────► accepted · refused · later · unknown · duplicate
+             └─► look up ──► accepted · not_found · unclear · later        (while a question is open)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import text
+
+from flaskapp.config import Config
+from flaskapp.db import db, transaction
+from flaskapp.upstreams.errors import (
+    Duplicate,
+    Rejected,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
+from jobs.settle import Outcome, settle
+from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
+from outbox import attempts
+from outbox.values import Grant, Sibling
+
+log = logging.getLogger("jobs.runner")
+
+KIND_OF_ERROR: dict[type[UpstreamError], str] = {
+    Unavailable: "later",
+    Throttled: "later",
+    Unauthorized: "later",
+    Rejected: "refused",
+    Duplicate: "duplicate",
+    Unanswered: "unknown",
+}
+
+
+class Process:
+    """This worker process as its jobs see it: its name in the ledger, what it holds, whether it is stopping."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.held: dict[int, Grant] = {}
+
+    def take(self, held: Grant) -> None:
+        with self.lock:
+            self.held[held.attempt_id] = held
+
+    def release(self, held: Grant) -> None:
+        with self.lock:
+            self.held.pop(held.attempt_id, None)
+
+    def still_held(self) -> list[Grant]:
+        with self.lock:
+            return list(self.held.values())
+
+
+@dataclass
+class Pen:
+    """Watches the writes of one attempt: whether there was any, and whether another still fits in the lease."""
+
+    process: Process
+    ends_at: float
+    call_seconds: float
+    used: bool = False
+
+    def before_write(self) -> None:
+        """Raises HandBack when the answer could come after the lease, or when this process is stopping."""
+        if self.process.stopping.is_set() or time.monotonic() + self.call_seconds > self.ends_at:
+            raise HandBack
+        self.used = True
+
+
+def run(spec: JobSpec, message_id: int, fence: int) -> None:
+    """Make one attempt at a message; ends quietly when its pointer is stale, doubled or gated."""
+    process: Process = current_app.extensions["process"]
+    config: Config = current_app.extensions["config"]
+    lease = spec.lease_seconds(config)
+    pen = Pen(process, time.monotonic() + lease, spec.call_seconds(config))
+    held = attempts.grant(
+        db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
+    )
+    if held is None:
+        return
+    process.take(held)
+    try:
+        settle(spec, held, attempt(spec, held, config, pen))
+    finally:
+        process.release(held)
+        db.session.remove()
+
+
+def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
+    """Load what the call needs, give the connection back, and call; every ending becomes an Outcome."""
+    try:
+        work, trail, late_answer = prepare(spec, held, config)
+        if late_answer is not None:
+            return Outcome("accepted", answer=late_answer)
+        if work is None:
+            return Outcome("obsolete")
+        call = Call(current_app.extensions["upstreams"], config, pen.before_write)
+        if held.purpose == "look_up":
+            return look_up(spec, call, work, trail)
+        return Outcome("accepted", answer=spec.act(call, work))
+    except HandBack:
+        return Outcome("handed_back")
+    except UpstreamError as error:
+        return Outcome(kind_of(error, held), error=error)
+    except Exception as error:
+        # A fault of our own. What was written may have happened; what was not may be tried again.
+        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message": held.message_id})
+        return Outcome("unknown" if pen.used else "broken", error=error)
+
+
+def kind_of(error: UpstreamError, held: Grant) -> str:
+    """A look-up never ends a message: whatever goes wrong with one only postpones the next."""
+    kind = KIND_OF_ERROR[type(error)]
+    return "later" if held.purpose != "write" and kind in ("unknown", "duplicate") else kind
+
+
+def prepare(spec: JobSpec, held: Grant, config: Config) -> tuple[Any, Trail, Any]:
+    """One short transaction: the subject, the trail of our writes, and an answer that came late to a sibling."""
+    with transaction() as session:
+        work = spec.load(session, held.subject_id)
+        siblings = attempts.siblings(session, held.message_id) if spec.writes else []
+        now = session.execute(text("SELECT outbox_now()")).scalar_one()
+    db.session.remove()
+    late = next((item for item in siblings if item.status == "success"), None)
+    late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
+    return work, trail_of(spec, held, siblings, config, now), late_answer
+
+
+def trail_of(spec: JobSpec, held: Grant, siblings: list[Sibling], config: Config, now: Any) -> Trail:
+    """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
+    writes = [item for item in siblings if item.purpose == "write"]
+    age = (now - writes[-1].started_at).total_seconds() if writes else 0.0
+    return Trail(
+        first_write_at=writes[0].started_at if writes else None,
+        why=held.unresolved_why,
+        ever_unknown=any(item.status == "unknown" for item in writes),
+        settled=age > spec.settle_seconds(config),
+    )
+
+
+def look_up(spec: JobSpec, call: Call, work: Any, trail: Trail) -> Outcome:
+    """Ask the upstream whether an unanswered write happened. Believing *not there* takes time, and two such answers."""
+    if spec.look_up is None:
+        return Outcome("unclear", reason="no look-up exists")
+    finding = spec.look_up(call, work, trail)
+    if isinstance(finding, Found):
+        return Outcome("accepted", answer=finding.answer)
+    if isinstance(finding, NotFound):
+        return Outcome("not_found") if trail.settled else Outcome("unclear", reason="too early to tell")
+    assert isinstance(finding, Unclear)
+    return Outcome("unclear", reason=finding.reason)

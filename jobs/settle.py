@@ -1,0 +1,265 @@
+"""The third beat: one transaction that moves the subject, finishes the attempt and disposes of the message.
+
+All of it happens under the message's fence, or none of it does. An answer that lost its fence is kept on its own
+attempt. A settle that cannot commit keeps the answer in hand and tries again, first reading whether it landed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from flaskapp.cases.service import DbSession, open_case
+from flaskapp.config import Config
+from flaskapp.db import db, is_passing, transaction
+from flaskapp.upstreams.errors import Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
+from jobs.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
+from jobs.spec import JobSpec
+from outbox import attempts, gates, parked
+from outbox.values import Ending, GateSettings, Grant
+
+log = logging.getLogger("jobs.settle")
+
+SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+STATUS_OF_KIND = {
+    "accepted": "success",
+    "obsolete": "success",
+    "unknown": "unknown",
+}
+ANSWERED_KINDS = frozenset({"accepted", "refused", "duplicate", "not_found", "unclear"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
+    handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do)."""
+
+    kind: str
+    answer: Any = None
+    error: Exception | None = None
+    reason: str | None = None
+
+
+def gate_settings(config: Config) -> GateSettings:
+    return GateSettings(close_seconds=config.gate_close_seconds, cap_seconds=config.gate_cap_seconds)
+
+
+def settle(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """Record an outcome, through deadlocks and restarts of Postgres; what cannot be recorded is left to rescue."""
+    for wait in (*SETTLE_RETRY_SECONDS, None):
+        try:
+            with transaction() as session:
+                # A second round may follow a COMMIT whose answer was lost: then there is nothing left to do.
+                if wait == SETTLE_RETRY_SECONDS[0] or attempts.status_of(session, held.attempt_id) in (
+                    "try",
+                    "unknown",
+                ):
+                    settle_once(session, spec, held, outcome)
+            return
+        except DBAPIError as error:
+            db.session.remove()
+            if wait is None or not is_passing(error):
+                raise
+            log.warning("settle retried", extra={"event": "job.settle_retried", "message": held.message_id})
+            time.sleep(wait)
+
+
+def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    if not attempts.hold(session, held):
+        settle_late(session, spec, held, outcome)
+        return
+    if outcome.kind in ("not_found", "unclear", "later") and held.purpose == "look_up":
+        outcome = answered_meanwhile(session, spec, held) or outcome
+    SETTLERS[outcome.kind](session, spec, held, outcome)
+    tell_gate(session, held, outcome)
+    extra = {"event": "job.settled", "job": spec.path, "message": held.message_id, "outcome": outcome.kind}
+    log.info("settled", extra={**extra, "upstream": held.upstream, "error": type(outcome.error).__name__})
+
+
+def answered_meanwhile(session: DbSession, spec: JobSpec, held: Grant) -> Outcome | None:
+    """An answer that came late to an earlier attempt beats whatever a look-up could not find."""
+    for sibling in attempts.siblings(session, held.message_id):
+        if sibling.status == "success":
+            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids))
+    return None
+
+
+def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending:
+    error = outcome.error
+    upstream_error = error if isinstance(error, UpstreamError) else None
+    return Ending(
+        status=status or STATUS_OF_KIND.get(outcome.kind, "error"),
+        answered=outcome.kind in ANSWERED_KINDS,
+        http_status=upstream_error.http_status if upstream_error else None,
+        error_class=type(error).__name__ if error else None,
+        error_detail=upstream_error.detail if upstream_error else outcome.reason,
+        upstream_ids=spec.ids(outcome.answer) if outcome.kind == "accepted" else {},
+    )
+
+
+def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    spec.record(session, held.subject_id, outcome.answer)
+    finished = ending(spec, outcome)
+    attempts.finish(session, held.attempt_id, finished)
+    attempts.complete(session, held)
+    compare_answers(session, held, finished)
+
+
+def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
+    """Two attempts that came back with different upstream ids mean it may be on file twice."""
+    key = finished.upstream_ids.get("digest")
+    for sibling in attempts.siblings(session, held.message_id):
+        other = sibling.upstream_ids.get("digest")
+        if sibling.id != held.attempt_id and key and other and other != key:
+            details = {"message": held.message_id, "attempts": [sibling.id, held.attempt_id]}
+            open_case(session, "conflicting_answers", held.subject_type, held.subject_id, details)
+
+
+def drop(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    attempts.finish(session, held.attempt_id, ending(spec, outcome))
+    attempts.complete(session, held)
+
+
+def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    if held.purpose == "look_up":
+        # The look-up was refused, not the submission: the question stays open.
+        return wonder(session, spec, held, outcome)
+    return leave_to_human(session, spec, held, outcome, "refused", status="error")
+
+
+def leave_to_human(
+    session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, kind: str, status: str, why: str | None = None
+) -> None:
+    """Subject, case, notice, attempt and parked message: one transaction."""
+    details = {"message": held.message_id, "attempt": held.attempt_id}
+    spec.give_up(session, held.subject_id, kind, details)
+    charged = attempts.is_charged(session, held)
+    attempts.finish(session, held.attempt_id, ending(spec, outcome, status), charged=charged)
+    fence = parked.draw_fence()
+    attempts.park(session, held, reason_of(kind, outcome), new_fence=fence, charged=charged, unresolved_why=why)
+
+
+def reason_of(kind: str, outcome: Outcome) -> str:
+    name = type(outcome.error).__name__ if outcome.error else outcome.reason
+    return f"{kind}: {name}" if name else kind
+
+
+def retry(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """Nothing was done: try again later, on the schedule, unless the budget is spent."""
+    if held.unresolved_since is not None:
+        return wonder(session, spec, held, outcome)
+    if is_spent(session, spec, held):
+        return leave_to_human(session, spec, held, outcome, "exhausted", status="expired")
+    charged = attempts.is_charged(session, held)
+    attempts.finish(session, held.attempt_id, ending(spec, outcome), charged=charged)
+    delay = spec.schedule.delay(held.charged_attempts)
+    return attempts.postpone(session, held, jittered(delay, scale()), charged=charged)
+
+
+def hand_back(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    attempts.finish(session, held.attempt_id, ending(spec, outcome))
+    attempts.postpone(session, held, 0.0, look_ups=held.look_up_count, not_found=held.not_found_count)
+
+
+def ask_first(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """It may have happened, or is there already: nothing is sent again before a look-up has answered."""
+    if spec.look_up is None:
+        return retry(session, spec, held, outcome)
+    why = "duplicate" if outcome.kind == "duplicate" else "unanswered"
+    if is_spent(session, spec, held):
+        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status="expired", why=why)
+    charged = attempts.is_charged(session, held)
+    attempts.finish(session, held.attempt_id, ending(spec, outcome), charged=charged)
+    delay = 0.0 if why == "duplicate" else jittered(look_up_delay(0), scale())
+    return attempts.postpone(session, held, delay, charged=charged, unresolved_why=why)
+
+
+def wonder(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """The look-up did not say: the question stays open, and is asked again."""
+    if is_spent(session, spec, held):
+        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status="expired")
+    attempts.finish(session, held.attempt_id, ending(spec, outcome))
+    look_ups = held.look_up_count + 1
+    return attempts.postpone(session, held, jittered(look_up_delay(look_ups), scale()), look_ups=look_ups)
+
+
+def believe_absent(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """*Not there* twice in a row, late enough: the write did not happen, and may be made again."""
+    if is_spent(session, spec, held):
+        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status="expired")
+    attempts.finish(session, held.attempt_id, ending(spec, outcome))
+    if held.not_found_count + 1 < 2:
+        look_ups, delay = held.look_up_count + 1, jittered(SECOND_LOOK_SECONDS, scale())
+        return attempts.postpone(session, held, delay, not_found=1, look_ups=look_ups)
+    delay = jittered(spec.schedule.delay(held.charged_attempts), scale())
+    return attempts.postpone(session, held, delay, resolved=True)
+
+
+Settler = Callable[[DbSession, JobSpec, Grant, Outcome], None]
+SETTLERS: dict[str, Settler] = {
+    "accepted": accept,
+    "obsolete": drop,
+    "refused": refuse,
+    "later": retry,
+    "broken": retry,
+    "handed_back": hand_back,
+    "unknown": ask_first,
+    "duplicate": ask_first,
+    "unclear": wonder,
+    "not_found": believe_absent,
+}
+
+
+def scale() -> float:
+    config: Config = current_app.extensions["config"]
+    return config.retry_scale
+
+
+def is_spent(session: DbSession, spec: JobSpec, held: Grant) -> bool:
+    """Whether this message has had its time: gate-open time for the schedule, wall-clock time for the cap."""
+    if held.purpose == "give_up" or session.execute(text("SELECT outbox_now()")).scalar_one() >= held.give_up_at:
+        return True
+    return gates.open_seconds(session, held.upstream, held.budget_from) >= spec.schedule.open_seconds
+
+
+def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
+    """What this outcome says of the upstream itself, last in the lock order."""
+    if held.upstream is None:
+        return
+    settings = gate_settings(current_app.extensions["config"])
+    error = outcome.error
+    if outcome.kind in ANSWERED_KINDS and held.purpose != "give_up":
+        changed, event = gates.note_answer(session, held), "gate.opened"
+    elif isinstance(error, Unanswered):
+        changed, event = gates.note_unanswered(session, held, settings), "gate.closed"
+    elif isinstance(error, Unavailable | Throttled | Unauthorized):
+        reason = type(error).__name__.lower()
+        changed, event = gates.close(session, held, reason, settings, error.retry_after), "gate.closed"
+    else:
+        return
+    if changed:
+        log.warning("gate moved", extra={"event": event, "upstream": held.upstream, "error": type(error).__name__})
+
+
+def settle_late(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """Our fence is gone: keep the answer on our own attempt, and fetch a human where it changes what was told."""
+    if outcome.kind not in ("accepted", "refused", "duplicate") or held.purpose != "write":
+        return
+    finished = ending(spec, outcome)
+    if not attempts.record_late(session, held, finished):
+        return
+    log.warning("answered late", extra={"event": "job.answered_late", "message": held.message_id})
+    compare_answers(session, held, finished)
+    state = session.execute(
+        text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": held.message_id}
+    ).scalar_one_or_none()
+    if state == "parked" and outcome.kind == "accepted":
+        details = {"message": held.message_id, "attempt": held.attempt_id}
+        open_case(session, "answered_late", held.subject_type, held.subject_id, details)

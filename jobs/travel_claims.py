@@ -1,0 +1,114 @@
+"""Filing a travel claim with BTSSS: submit it, or find out what became of an earlier submit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from flaskapp.cases.service import DbSession
+from flaskapp.config import Config
+from flaskapp.crypto import vault
+from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims import service
+from flaskapp.travel_claims.service import ClaimWork, Filed
+from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
+from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
+from jobs.retry import TRAVEL_CLAIM
+from jobs.runner import run
+from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+
+LEASE_MARGIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Filing:
+    """What to tell the person and why: the claim's new state, the notice, and what BTSSS holds."""
+
+    target: str
+    notice: str
+    filed: Filed
+
+
+def load(session: DbSession, claim_id: str) -> ClaimWork | None:
+    work = service.load_claim(session, claim_id)
+    return work if work.state == PENDING else None
+
+
+def act(call: Call, work: ClaimWork) -> Filing:
+    """Submit the claim (contract: ClaimIngest 4.1). Raises the six upstream errors."""
+    submitted = call.upstreams.btsss.submit_claim(
+        work.identity.icn, work.appointment_date, work.identity.facility_type, call.before_write
+    )
+    return Filing(SUBMITTED, "created", Filed(submitted.claim_number, "answered"))
+
+
+def look_up(call: Call, work: ClaimWork, trail: Trail) -> Finding:
+    """Whose claim is it that BTSSS holds for this person, date and station (contract: ClaimIngest 4.2)?
+
+    One modified before our first try was there already. A later one is ours by presumption, and recorded as such —
+    unless no reply of ours was ever lost: then a *duplicate* answer can only mean somebody else's.
+    """
+    on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
+    here = [item for item in on_date if item.station == work.identity.station]
+    if not on_date:
+        return Unclear("none on file after a duplicate answer") if trail.why == "duplicate" else NotFound()
+    if len(here) != 1:
+        return Unclear("several on file here" if here else "on file for another station")
+    skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
+    theirs = trail.first_write_at is None or here[0].last_modified_at < trail.first_write_at - skew
+    if theirs or (trail.why == "duplicate" and not trail.ever_unknown):
+        return Found(Filing(DUPLICATE, "duplicate", Filed(here[0].claim_number, "found", here[0].claim_status)))
+    return presumed_ours(here[0])
+
+
+def presumed_ours(claim: FiledClaim) -> Finding:
+    """Told by its status (contract: 2.3). A status word nobody knows tells nothing: the question stays open."""
+    filed = Filed(claim.claim_number, "presumed", claim.claim_status)
+    if claim.claim_status in CLAIM_APPROVED:
+        return Found(Filing(SUBMITTED, "created", filed))
+    if claim.claim_status in CLAIM_NOT_APPROVED:
+        return Found(Filing(SUBMITTED, "denied", filed))
+    return Unclear("unknown claim status")
+
+
+def record(session: DbSession, claim_id: str, filing: Filing) -> None:
+    service.record_filed(session, claim_id, filing.target, filing.notice, filing.filed)
+
+
+def ids(filing: Filing) -> dict[str, str]:
+    """What the attempt keeps of an answer: encrypted, so that a late one can be told, and a digest to compare."""
+    token = vault().encrypt(json.dumps(asdict(filing))).decode()
+    return {"answer": token, "digest": vault().digest("claim", filing.filed.claim_number or "")}
+
+
+def from_ids(kept: dict[str, str]) -> Filing:
+    values = json.loads(vault().decrypt(kept["answer"].encode()))
+    return Filing(values["target"], values["notice"], Filed(**{**values["filed"], "how": "late"}))
+
+
+def lease_seconds(config: Config) -> float:
+    """A token and a submit, and both once more after a refused token."""
+    return 2 * (config.veis_total_seconds + config.btsss_total_seconds) + LEASE_MARGIN_SECONDS
+
+
+SUBMIT = JobSpec(
+    path=service.SUBMIT_JOB,
+    queue=TRAVEL_CLAIMS,
+    writes=True,
+    schedule=TRAVEL_CLAIM,
+    lease_seconds=lease_seconds,
+    call_seconds=lambda config: config.btsss_total_seconds,
+    load=load,
+    act=act,
+    look_up=look_up,
+    settle_seconds=lambda config: config.btsss_settle_seconds,
+    record=record,
+    give_up=service.record_failed,
+    ids=ids,
+    from_ids=from_ids,
+)
+
+
+def submit_claim(message_id: int, fence: int) -> None:
+    run(SUBMIT, message_id, fence)

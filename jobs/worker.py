@@ -1,0 +1,179 @@
+"""The worker process: one fetcher a queue, its threads behind it, one application for all of them.
+
+RQ's own worker kills the running job at SIGTERM and loses jobs at every stop when it serves two queues. This one
+holds many slow calls in flight, takes nothing more once told to stop, and hands back what does not end in time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import redis.exceptions
+from flask import Flask
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.executions import Execution
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import BaseDeathPenalty
+from rq.worker.base import WorkerStatus
+
+from outbox import rq_side
+from outbox.values import QueueSpec
+
+log = logging.getLogger("jobs.worker")
+
+WAIT_SECONDS = 1
+REGISTER_SECONDS = 5.0
+WORKER_TTL_SECONDS = 60
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """RQ's timers cannot stop a blocked thread; every upstream call carries its own total limit instead."""
+
+    def setup_death_penalty(self) -> None:
+        """Nothing to arm."""
+
+    def cancel_death_penalty(self) -> None:
+        """Nothing to disarm."""
+
+
+class Lane:
+    """A queue's threads. They outlive a fetcher that lost Redis, so the bulkhead holds across its lives."""
+
+    def __init__(self, spec: QueueSpec) -> None:
+        self.spec = spec
+        self.slots = threading.BoundedSemaphore(spec.threads)
+        self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix=spec.name)
+        self.running: set[str] = set()
+
+
+class Fetcher(SimpleWorker):
+    """Takes pointers off one queue, and only while one of its threads is free to run them."""
+
+    death_penalty_class = NoDeathPenalty
+    job_class = rq_side.LedgerJob
+
+    def __init__(self, app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:
+        queue = rq_side.open_queue(connection, lane.spec.name)
+        super().__init__(
+            [queue],
+            name=name,
+            connection=connection,
+            worker_ttl=WORKER_TTL_SECONDS,
+            job_class=rq_side.LedgerJob,
+            serializer=JSONSerializer,
+            log_job_description=False,
+        )
+        self.app = app
+        self.stopping = stopping
+        self.lane = lane
+        self.registered_at = 0.0
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a free thread, then for a pointer, a second at a time, so that a stop is never far away."""
+        while not self.stopping.is_set():
+            self.heartbeat()
+            if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
+                continue
+            found = None
+            try:
+                found = self.dequeue()
+            finally:
+                if found is None:
+                    self.lane.slots.release()
+            if found is not None:
+                return found
+        raise StopRequested
+
+    def dequeue(self) -> tuple[Job, Queue] | None:
+        try:
+            found = Queue.dequeue_any(
+                self.queues,
+                WAIT_SECONDS,
+                connection=self.connection,
+                job_class=self.job_class,
+                serializer=self.serializer,
+                death_penalty_class=self.death_penalty_class,
+            )
+        except DequeueTimeout:
+            return None
+        if found is not None and self.stopping.is_set():
+            self.put_back(*found)
+            return None
+        return found
+
+    def put_back(self, job: Job, queue: Queue) -> None:
+        with self.connection.pipeline() as pipe:
+            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipe.lpush(queue.key, job.id)
+            pipe.execute()
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Start it on a thread of its own and come back for the next."""
+        try:
+            execution = self.prepare_execution(job)
+        except BaseException:
+            self.lane.slots.release()
+            raise
+        self.lane.running.add(execution.composite_key)
+        self.lane.pool.submit(self.run_on_thread, job, queue, execution)
+
+    def run_on_thread(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """RQ's bookkeeping may fail with Redis; the job's effect is in Postgres all the same."""
+        try:
+            with self.app.app_context():
+                self.perform_job(job, queue, execution)
+        except redis.exceptions.RedisError as error:
+            log.warning("bookkeeping failed", extra={"event": "worker.redis_lost", "error": type(error).__name__})
+        finally:
+            self.executions.pop(execution.id, None)
+            self.lane.running.discard(execution.composite_key)
+            self.lane.slots.release()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+        elif time.monotonic() - self.registered_at > REGISTER_SECONDS:
+            self.registered_at = time.monotonic()
+            self._state = WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE
+            with self.connection.pipeline() as pipe:
+                super().heartbeat(WORKER_TTL_SECONDS, pipe)
+                pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
+                pipe.sadd(self.redis_workers_keys, self.key)
+                for name in self.queue_names():
+                    pipe.sadd(f"rq:workers:{name}", self.key)
+                pipe.execute()
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """One fetcher runs many jobs: it is idle only when none of them is left."""
+        super().set_state(WorkerStatus.BUSY if self.executions else state, pipeline)
+
+    def clean_registries(self) -> None:
+        """The ledger's sweep keeps the registries; RQ's would turn rescued work into failed jobs."""
+
+    def subscribe(self) -> None:
+        """No remote commands, and no second connection for them."""
+
+    def _install_signal_handlers(self) -> None:
+        """The main thread owns the signals."""
+
+
+def fetch_forever(app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:
+    """Keep a fetcher working through every outage of Redis; each one starts under a new name."""
+    life = 0
+    while not stopping.is_set():
+        life += 1
+        try:
+            Fetcher(app, connection, lane, f"{name}-{lane.spec.name}-{life}", stopping).work(logging_level=None)
+        except Exception as error:
+            log.warning("fetcher restarts", extra={"event": "worker.fetcher_lost", "error": type(error).__name__})
+        stopping.wait(WAIT_SECONDS)

@@ -1,0 +1,280 @@
+"""Grant, then settle: one attempt at a message, held under its fence from first to last.
+
+A settle locks message → subject → attempt, in this order everywhere: `hold` first, then the flow's own rows, then
+`finish`. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from outbox.values import Ending, Grant, Sibling
+from outbox.write import WAKE_CHANNEL, Database, write_history
+
+GRANT = text("""
+    WITH granted AS (
+        UPDATE outbox_messages m
+           SET state = 'running', worker_id = :worker_id,
+               lease_expires_at = outbox_now() + make_interval(secs => :lease)
+         WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
+           AND NOT EXISTS (
+                SELECT 1 FROM outbox_gates g
+                 WHERE g.upstream = m.upstream AND g.closed_until IS NOT NULL
+                   AND (g.canary_message_id, g.canary_fence) IS DISTINCT FROM (m.id, m.fence))
+        RETURNING m.*
+    ), tried AS (
+        INSERT INTO outbox_attempts
+            (message_id, fence, subject_type, subject_id, job, upstream, purpose, worker_id)
+        SELECT id, fence, subject_type, subject_id, job, upstream,
+               CASE WHEN NOT :writes THEN 'read' WHEN unresolved_since IS NOT NULL THEN 'look_up' ELSE 'write' END,
+               :worker_id
+          FROM granted
+        RETURNING id, message_id, purpose, started_at
+    )
+    SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at
+      FROM granted JOIN tried ON tried.message_id = granted.id
+""")
+
+# A pointer that met a closed gate goes back to wait in Postgres, where closed gates cost nothing.
+TURN_BACK = text("""
+    UPDATE outbox_messages SET state = 'ready'
+     WHERE id = :message_id AND fence = :fence AND state = 'published'
+""")
+
+HOLD = text("""
+    SELECT id FROM outbox_messages
+     WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
+""")
+
+FINISH = text("""
+    UPDATE outbox_attempts
+       SET status = :status, finished_at = outbox_now(), answered = :answered, charged = :charged,
+           http_status = :http_status, error_class = :error_class, error_detail = :error_detail,
+           upstream_ids = CAST(:upstream_ids AS jsonb), late = :late
+     WHERE id = :attempt_id
+""")
+
+CHARGED = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM outbox_attempts other
+         WHERE other.upstream = :upstream AND other.answered AND other.message_id <> :message_id
+           AND other.finished_at > COALESCE(
+                (SELECT max(started_at) FROM outbox_attempts mine
+                  WHERE mine.message_id = :message_id AND mine.id < :attempt_id), :budget_from))
+""")
+
+POSTPONE = text("""
+    UPDATE outbox_messages
+       SET state = CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
+           due_at = outbox_now() + make_interval(secs => :delay),
+           worker_id = NULL, lease_expires_at = NULL,
+           charged_attempts = charged_attempts + CAST(:charged AS int),
+           unresolved_since = CASE WHEN :resolved THEN NULL
+                                   WHEN :why IS NOT NULL THEN COALESCE(unresolved_since, outbox_now())
+                                   ELSE unresolved_since END,
+           unresolved_why = CASE WHEN :resolved THEN NULL ELSE COALESCE(unresolved_why, :why) END,
+           not_found_count = CASE WHEN :resolved THEN 0 ELSE :not_found END,
+           look_up_count = CASE WHEN :resolved THEN 0 ELSE :look_ups END
+     WHERE id = :message_id
+""")
+
+PARK = text("""
+    UPDATE outbox_messages
+       SET state = 'parked', fence = :new_fence, parked_reason = :reason, worker_id = NULL, lease_expires_at = NULL,
+           charged_attempts = charged_attempts + CAST(:charged AS int),
+           unresolved_since = CASE WHEN :why IS NOT NULL THEN COALESCE(unresolved_since, outbox_now())
+                                   ELSE unresolved_since END,
+           unresolved_why = COALESCE(unresolved_why, :why)
+     WHERE id = :message_id
+""")
+
+# A message whose wall-clock limit passed while it waited is taken to be given up, under a fence like any attempt.
+SEIZE = text("""
+    WITH seized AS (
+        UPDATE outbox_messages m
+           SET state = 'running', fence = :fence, worker_id = :worker_id,
+               lease_expires_at = outbox_now() + make_interval(secs => :lease)
+         WHERE m.id = (SELECT id FROM outbox_messages
+                        WHERE state IN ('later', 'ready') AND give_up_at <= outbox_now()
+                        ORDER BY give_up_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING m.*
+    ), tried AS (
+        INSERT INTO outbox_attempts
+            (message_id, fence, subject_type, subject_id, job, upstream, purpose, worker_id)
+        SELECT id, fence, subject_type, subject_id, job, upstream, 'give_up', :worker_id FROM seized
+        RETURNING id, message_id, purpose, started_at
+    )
+    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at
+      FROM seized JOIN tried ON tried.message_id = seized.id
+""")
+
+GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "message_id")
+
+
+def read_grant(row: Any) -> Grant:
+    values = row._mapping
+    return Grant(message_id=values["id"], **{name: values[name] for name in GRANT_FIELDS})
+
+
+def grant(
+    engine: Engine, message_id: int, fence: int, *, worker_id: str, lease_seconds: float, writes: bool
+) -> Grant | None:
+    """Take leave for one attempt, committed before this returns; None for a stale, doubled or gated pointer.
+
+    Work that writes upstream commits synchronously: losing its `try` row would lose the duty to look up first.
+    """
+    key = {"message_id": message_id, "fence": fence}
+    with engine.begin() as db:
+        if not writes:
+            db.execute(text("SET LOCAL synchronous_commit = off"))
+        row = db.execute(GRANT, {**key, "worker_id": worker_id, "lease": lease_seconds, "writes": writes}).one_or_none()
+        if row is None:
+            db.execute(TURN_BACK, key)
+            return None
+        return read_grant(row)
+
+
+def seize_overdue(db: Database, *, fence: int, worker_id: str, lease_seconds: float = 60.0) -> Grant | None:
+    """Take one waiting message whose wall-clock limit has passed, to give it up in this transaction."""
+    row = db.execute(SEIZE, {"fence": fence, "worker_id": worker_id, "lease": lease_seconds}).one_or_none()
+    return read_grant(row) if row is not None else None
+
+
+def hold(db: Database, held: Grant) -> bool:
+    """Lock the message while its fence still stands; False means another grant or a settle came first."""
+    return db.execute(HOLD, {"message_id": held.message_id, "fence": held.fence}).one_or_none() is not None
+
+
+def is_charged(db: Database, held: Grant) -> bool:
+    """Whether this attempt counts: only if the upstream answered some other message since our previous one."""
+    values = {
+        "upstream": held.upstream,
+        "message_id": held.message_id,
+        "attempt_id": held.attempt_id,
+        "budget_from": held.budget_from,
+    }
+    return held.upstream is None or bool(db.execute(CHARGED, values).scalar_one())
+
+
+def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:
+    values = {
+        "attempt_id": attempt_id,
+        "status": ending.status,
+        "answered": ending.answered,
+        "charged": charged,
+        "late": late,
+        "http_status": ending.http_status,
+        "error_class": ending.error_class,
+        "error_detail": ending.error_detail,
+        "upstream_ids": json.dumps(ending.upstream_ids),
+    }
+    db.execute(FINISH, values)
+
+
+def complete(db: Database, held: Grant) -> None:
+    """The work is done: the row goes in the transaction that records its effect."""
+    db.execute(text("DELETE FROM outbox_messages WHERE id = :id"), {"id": held.message_id})
+
+
+def postpone(
+    db: Database,
+    held: Grant,
+    delay_seconds: float,
+    *,
+    charged: bool = False,
+    unresolved_why: str | None = None,
+    resolved: bool = False,
+    not_found: int = 0,
+    look_ups: int = 0,
+) -> None:
+    """Owe it again after a delay. `unresolved_why` opens the question whether it happened, `resolved` closes it."""
+    db.execute(
+        POSTPONE,
+        {
+            "message_id": held.message_id,
+            "delay": delay_seconds,
+            "charged": charged,
+            "why": unresolved_why,
+            "resolved": resolved,
+            "not_found": not_found,
+            "look_ups": look_ups,
+        },
+    )
+    if delay_seconds <= 0:
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+
+
+def park(
+    db: Database,
+    held: Grant,
+    reason: str,
+    *,
+    new_fence: int,
+    charged: bool = False,
+    unresolved_why: str | None = None,
+) -> None:
+    """Leave the message with a human, under a new fence so that no pointer out there can touch it."""
+    db.execute(
+        PARK,
+        {
+            "message_id": held.message_id,
+            "new_fence": new_fence,
+            "reason": reason,
+            "charged": charged,
+            "why": unresolved_why,
+        },
+    )
+    write_history(
+        db, held.subject_type, held.subject_id, "message.parked", message_id=held.message_id, detail={"reason": reason}
+    )
+
+
+def siblings(db: Database, message_id: int) -> list[Sibling]:
+    """Every attempt at a message, oldest first, late answers included."""
+    rows = db.execute(
+        text("""SELECT id, purpose, status, started_at, finished_at, upstream_ids
+                  FROM outbox_attempts WHERE message_id = :id ORDER BY id"""),
+        {"id": message_id},
+    )
+    return [Sibling(**row._mapping) for row in rows]
+
+
+def status_of(db: Database, attempt_id: int) -> str:
+    """How an attempt stands: tells a settle whose COMMIT went unanswered whether it landed."""
+    return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
+
+
+def record_late(db: Database, held: Grant, ending: Ending) -> bool:
+    """Keep an answer that lost its fence, on its own attempt; wake a look-up waiting for just this news.
+
+    Returns whether anything was written: an attempt settled as a success keeps what it says.
+    """
+    message = db.execute(
+        text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": held.message_id}
+    ).one_or_none()
+    status = db.execute(
+        text("SELECT status FROM outbox_attempts WHERE id = :id FOR UPDATE"), {"id": held.attempt_id}
+    ).scalar_one()
+    if status == "success":
+        return False
+    finish(db, held.attempt_id, ending, late=True)
+    write_history(
+        db,
+        held.subject_type,
+        held.subject_id,
+        "attempt.answered_late",
+        moved_from=status,
+        moved_to=ending.status,
+        message_id=held.message_id,
+        detail={"attempt": held.attempt_id},
+    )
+    if message is not None and message.state == "later":
+        db.execute(
+            text("UPDATE outbox_messages SET state = 'ready', due_at = outbox_now() WHERE id = :id"),
+            {"id": held.message_id},
+        )
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return True

@@ -1,0 +1,154 @@
+"""One durable gate per upstream: closed while it fails, opened by the answer of a single canary, then a slow start.
+
+The canary is a message and its fence. It is held exactly as long as that message is published or running under that
+fence, so a dead worker or a lost pointer releases it without any lease of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import text
+
+from outbox.values import GateSettings, Grant, QueueSpec
+from outbox.write import Database
+
+UNANSWERED_TO_CLOSE = 3
+
+ENSURE = text("""
+    INSERT INTO outbox_gates (upstream, concurrency_limit) VALUES (:upstream, :limit)
+    ON CONFLICT (upstream) DO UPDATE SET concurrency_limit = EXCLUDED.concurrency_limit
+     WHERE outbox_gates.concurrency_limit <> EXCLUDED.concurrency_limit
+""")
+
+# What the gate lets through now: `room` for an open gate, a single canary for one whose time is up, else nothing.
+ASK = text("""
+    SELECT g.closed_at IS NULL AS open,
+           g.closed_until <= outbox_now() AND NOT EXISTS (
+               SELECT 1 FROM outbox_messages m
+                WHERE m.id = g.canary_message_id AND m.fence = g.canary_fence
+                  AND m.state IN ('published', 'running')) AS wants_canary,
+           g.canary_message_id,
+           g.concurrency_limit AS bound,
+           extract(epoch FROM outbox_now() - g.opened_at)::float AS open_for,
+           (SELECT count(*) FROM outbox_messages m
+             WHERE m.queue = :queue AND m.state IN ('published', 'running')) AS in_flight
+      FROM outbox_gates g WHERE g.upstream = :upstream FOR UPDATE OF g
+""")
+
+CLOSE = text("""
+    WITH shut AS (
+        UPDATE outbox_gates
+           SET closed_at = COALESCE(closed_at, outbox_now()),
+               closed_until = GREATEST(closed_until, outbox_now() + make_interval(secs => LEAST(
+                   CAST(:cap AS float), COALESCE(:retry_after, :base * power(2, LEAST(closings, 12)))))),
+               closings = closings + 1, reason = :reason, unanswered = '{}',
+               canary_message_id = COALESCE(canary_message_id, CAST(:message_id AS bigint)), canary_fence = NULL
+         WHERE upstream = :upstream
+           AND (opened_at IS NULL OR opened_at <= :started_at)
+           AND (closed_at IS NULL OR (canary_message_id, canary_fence) = (:message_id, :fence))
+        RETURNING upstream, closed_at
+    )
+    INSERT INTO outbox_gate_closings (upstream, closed_at, reason)
+    SELECT upstream, closed_at, :reason FROM shut
+    ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
+    RETURNING id
+""")
+
+# Only news younger than the closing opens a gate: an old call that comes back late says nothing about now.
+OPEN = text("""
+    WITH opened AS (
+        UPDATE outbox_gates
+           SET closed_at = NULL, closed_until = NULL, reason = NULL, closings = 0, unanswered = '{}',
+               opened_at = CASE WHEN closed_at IS NULL THEN opened_at ELSE outbox_now() END,
+               canary_message_id = NULL, canary_fence = NULL
+         WHERE upstream = :upstream AND (closed_at IS NOT NULL OR unanswered <> '{}')
+           AND (closed_at IS NULL OR :started_at > closed_at)
+        RETURNING upstream
+    )
+    UPDATE outbox_gate_closings c SET opened_at = outbox_now()
+      FROM opened WHERE c.upstream = opened.upstream AND c.opened_at IS NULL
+    RETURNING c.id
+""")
+
+NOTE_UNANSWERED = text("""
+    UPDATE outbox_gates SET unanswered = array_append(array_remove(unanswered, :message_id), :message_id)
+     WHERE upstream = :upstream RETURNING cardinality(unanswered), canary_message_id, canary_fence
+""")
+
+OPEN_SECONDS = text("""
+    SELECT extract(epoch FROM (outbox_now() - :since) - COALESCE(sum(
+               LEAST(COALESCE(opened_at, outbox_now()), outbox_now()) - GREATEST(closed_at, :since)), '0'))::float
+      FROM outbox_gate_closings
+     WHERE upstream = :upstream AND COALESCE(opened_at, outbox_now()) > :since
+""")
+
+
+def ensure_gates(db: Database, queues: Iterable[QueueSpec]) -> None:
+    for queue in queues:
+        if queue.upstream is not None:
+            db.execute(ENSURE, {"upstream": queue.upstream, "limit": queue.concurrency})
+
+
+def close(db: Database, held: Grant, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
+    """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
+
+    A failure that began before the gate last opened is old news, and while it is closed only its canary may speak.
+    """
+    row = db.execute(
+        CLOSE,
+        {
+            "upstream": held.upstream,
+            "message_id": held.message_id,
+            "fence": held.fence,
+            "started_at": held.started_at,
+            "reason": reason,
+            "retry_after": retry_after,
+            "base": settings.close_seconds,
+            "cap": settings.cap_seconds,
+        },
+    ).one_or_none()
+    return row is not None
+
+
+def note_answer(db: Database, held: Grant) -> bool:
+    """The upstream is alive, refusals included; True when this answer opened a closed gate."""
+    values = {"upstream": held.upstream, "started_at": held.started_at}
+    return db.execute(OPEN, values).one_or_none() is not None
+
+
+def note_unanswered(db: Database, held: Grant, settings: GateSettings) -> bool:
+    """Outages mostly look like time-outs: three different messages running close the gate, a canary's one does."""
+    row = db.execute(NOTE_UNANSWERED, {"upstream": held.upstream, "message_id": held.message_id}).one_or_none()
+    if row is None:
+        return False
+    is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)
+    if row.cardinality >= UNANSWERED_TO_CLOSE or is_canary:
+        return close(db, held, "unanswered", settings)
+    return False
+
+
+def room(db: Database, queue: QueueSpec, settings: GateSettings) -> tuple[int, int | None]:
+    """How many messages may be published now and, for a canary, which message was the last one and goes last."""
+    row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name}).one_or_none()
+    if row is None:
+        return queue.depth, None
+    if not row.open:
+        return (1, row.canary_message_id or 0) if row.wants_canary else (0, None)
+    bound = row.bound
+    if row.open_for is not None and row.open_for < 10 * settings.slow_start_seconds:
+        bound = min(bound, int(2 ** (1 + row.open_for / settings.slow_start_seconds)))
+    return max(0, bound - row.in_flight), None
+
+
+def name_canary(db: Database, upstream: str, message_id: int, fence: int) -> None:
+    db.execute(
+        text("UPDATE outbox_gates SET canary_message_id = :id, canary_fence = :fence WHERE upstream = :upstream"),
+        {"upstream": upstream, "id": message_id, "fence": fence},
+    )
+
+
+def open_seconds(db: Database, upstream: str | None, since: datetime) -> float:
+    """Seconds the gate stood open since a moment: what a flow's budget runs in."""
+    return float(db.execute(OPEN_SECONDS, {"upstream": upstream, "since": since}).scalar_one())

@@ -1,0 +1,172 @@
+"""The relay: promote what is due, claim under a fresh fence, commit, and only then push to Redis.
+
+Pushing before the commit would lose pointers by the thousand: a waiting worker's compare-and-set still sees the old
+row and drops them. Several relays may run side by side; SKIP LOCKED keeps them apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+
+from outbox import gates, rescue, rq_side
+from outbox.parked import draw_fence
+from outbox.values import GateSettings, QueueSpec
+
+log = logging.getLogger("outbox.relay")
+
+BATCH = 500
+POLL_SECONDS = 1.0
+MISSING_CHECK_SECONDS = 5.0
+RESCUE_SECONDS = 2.0
+POINTER_TIMEOUT_SECONDS = 600
+# A started entry without a grant means a worker died in the milliseconds between the two.
+STARTED_GRACE_LOOKS = 6
+
+PROMOTE = text("""
+    UPDATE outbox_messages SET state = 'ready'
+     WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages WHERE state = 'later' AND due_at <= outbox_now()
+                           ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
+""")
+
+CLAIM = """
+    UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
+     WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages
+                           WHERE state = 'ready' AND queue = :queue AND deadline_at {reach} outbox_now()
+                           ORDER BY (id = :last), deadline_at, id LIMIT :batch FOR UPDATE SKIP LOCKED))
+    RETURNING id, job, deadline_at
+"""
+CLAIM_IN_ORDER = CLAIM.replace("(id = :last), ", "")
+REACHABLE, MISSED = text(CLAIM_IN_ORDER.format(reach=">")), text(CLAIM_IN_ORDER.format(reach="<="))
+REACHABLE_CANARY, MISSED_CANARY = text(CLAIM.format(reach=">")), text(CLAIM.format(reach="<="))
+
+PUBLISHED_COUNT = text("SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state = 'published'")
+
+UNDO = text("""
+    UPDATE outbox_messages SET state = 'ready'
+     WHERE id = ANY(:ids) AND fence = :fence AND state = 'published'
+""")
+
+LONG_PUBLISHED = text("""
+    SELECT id, fence FROM outbox_messages
+     WHERE queue = :queue AND state = 'published' AND published_at < outbox_now() - make_interval(secs => :age)
+""")
+
+
+class Relay:
+    """One relay process. `run_once` does a whole round and says how many seconds to wait for the next."""
+
+    def __init__(self, engine: Engine, redis: Redis, queues: Sequence[QueueSpec], settings: GateSettings) -> None:
+        self.engine = engine
+        self.redis = redis
+        self.queues = queues
+        self.settings = settings
+        self.missing: dict[tuple[int, int], int] = {}
+        self.next_missing_check = 0.0
+        self.next_rescue = 0.0
+
+    def run_once(self) -> float:
+        """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
+        full = self.promote() >= BATCH
+        for queue in self.queues:
+            full = self.move(queue) >= BATCH or full
+        now = time.monotonic()
+        if now >= self.next_rescue:
+            self.next_rescue = now + RESCUE_SECONDS
+            rescue.rescue_lost(self.engine)
+        if now >= self.next_missing_check:
+            self.next_missing_check = now + MISSING_CHECK_SECONDS
+            self.find_missing()
+        return 0.0 if full else POLL_SECONDS
+
+    def promote(self) -> int:
+        with self.engine.begin() as db:
+            return int(db.execute(PROMOTE, {"batch": BATCH}).rowcount)
+
+    def move(self, queue: QueueSpec) -> int:
+        """Claim and push for one queue; a push that fails is undone under its fence. Returns how many moved."""
+        fence, claimed = self.claim(queue)
+        if not claimed:
+            return 0
+        try:
+            rq_side.push(self.redis, queue.name, claimed, fence, POINTER_TIMEOUT_SECONDS)
+        except (RedisError, OSError) as error:
+            self.undo(fence, [message_id for message_id, _ in claimed])
+            log.warning(
+                "push failed, messages wait in Postgres",
+                extra={"event": "outbox.push_failed", "queue": queue.name, "error": type(error).__name__},
+            )
+            return 0
+        log.info("published", extra={"event": "outbox.published", "queue": queue.name, "count": len(claimed)})
+        return len(claimed)
+
+    def claim(self, queue: QueueSpec) -> tuple[int, list[tuple[int, str]]]:
+        """Mark what may go now as published under one fresh fence, committed; earliest deadline first."""
+        fence = draw_fence()
+        with self.engine.begin() as db:
+            # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
+            db.execute(text("SET LOCAL synchronous_commit = off"))
+            room, last_canary = self.room(db, queue)
+            if room <= 0:
+                return fence, []
+            rows = self.take(db, queue, fence, room, last_canary)
+            if last_canary is not None and rows and queue.upstream is not None:
+                gates.name_canary(db, queue.upstream, rows[0][1], fence)
+        return fence, [(message_id, job) for _, message_id, job in rows]
+
+    def room(self, db: Connection, queue: QueueSpec) -> tuple[int, int | None]:
+        allowed, last_canary = gates.room(db, queue, self.settings)
+        published = db.execute(PUBLISHED_COUNT, {"queue": queue.name}).scalar_one()
+        return min(allowed, queue.depth - published, BATCH), last_canary
+
+    def take(self, db: Connection, queue: QueueSpec, fence: int, room: int, last: int | None) -> list[tuple]:
+        """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met."""
+        reachable, missed = (REACHABLE, MISSED) if last is None else (REACHABLE_CANARY, MISSED_CANARY)
+        values = {"queue": queue.name, "fence": fence, "last": last}
+        rows: list[tuple] = []
+        for statement, share in ((missed, max(1, room // 10) if room > 1 else 0), (reachable, room), (missed, room)):
+            batch = min(share, room - len(rows))
+            if batch > 0:
+                found = db.execute(statement, {**values, "batch": batch})
+                rows += [(row.deadline_at, row.id, row.job) for row in found]
+        return sorted(rows)
+
+    def undo(self, fence: int, ids: list[int]) -> None:
+        with self.engine.begin() as db:
+            db.execute(UNDO, {"ids": ids, "fence": fence})
+
+    def find_missing(self) -> None:
+        """Published rows whose pointer Redis does not hold, seen twice, wait in Postgres again."""
+        seen: dict[tuple[int, int], int] = {}
+        for queue in self.queues:
+            with self.engine.begin() as db:
+                rows = db.execute(LONG_PUBLISHED, {"queue": queue.name, "age": MISSING_CHECK_SECONDS}).all()
+            if rows:
+                seen.update(self.count_missing(queue, [(row.id, row.fence) for row in rows]))
+        self.missing = seen
+
+    def count_missing(self, queue: QueueSpec, published: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        try:
+            waiting, started = rq_side.pointers_held(self.redis, queue.name)
+        except (RedisError, OSError):
+            return {}
+        counts: dict[tuple[int, int], int] = {}
+        for pointer in published:
+            identifier = rq_side.job_id(*pointer)
+            if identifier in waiting:
+                continue
+            looks = self.missing.get(pointer, 0) + 1
+            if looks >= (STARTED_GRACE_LOOKS if identifier in started else 2):
+                self.undo(pointer[1], [pointer[0]])
+                log.warning(
+                    "pointer was missing",
+                    extra={"event": "outbox.pointer_missing", "queue": queue.name, "message": pointer[0]},
+                )
+            else:
+                counts[pointer] = looks
+        return counts

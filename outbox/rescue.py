@@ -1,0 +1,101 @@
+"""Processes beat; what a silent one left running becomes an unanswered question and is due again.
+
+Every comparison uses Postgres's clock, and a rescue may itself be killed at any statement.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, text
+
+from outbox.values import Grant
+from outbox.write import WAKE_CHANNEL
+
+log = logging.getLogger("outbox.rescue")
+
+SILENT_SECONDS = 10.0
+BATCH = 500
+
+BEAT = text("""
+    INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind)
+    ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
+""")
+
+# A write that nobody saw end may have happened; a look-up or a read that nobody saw end did not matter.
+GIVE_BACK = """
+    WITH lost AS (
+        SELECT m.id, m.fence FROM outbox_messages m
+          LEFT JOIN outbox_processes p ON p.id = m.worker_id
+         WHERE m.state = 'running' AND ({whose})
+         LIMIT :batch FOR UPDATE OF m SKIP LOCKED
+    ), ended AS (
+        UPDATE outbox_attempts a
+           SET status = CASE WHEN a.purpose = 'write' THEN 'unknown' ELSE 'error' END,
+               finished_at = outbox_now(), error_class = :why
+          FROM lost WHERE a.message_id = lost.id AND a.fence = lost.fence AND a.status = 'try'
+        RETURNING a.message_id, a.purpose, a.started_at
+    )
+    UPDATE outbox_messages m
+       SET state = 'ready', due_at = outbox_now(), worker_id = NULL, lease_expires_at = NULL,
+           not_found_count = CASE WHEN e.purpose = 'write' THEN 0 ELSE not_found_count END,
+           unresolved_since = CASE WHEN e.purpose = 'write' THEN COALESCE(m.unresolved_since, e.started_at)
+                                   ELSE m.unresolved_since END,
+           unresolved_why = CASE WHEN e.purpose = 'write' THEN COALESCE(m.unresolved_why, 'unanswered')
+                                 ELSE m.unresolved_why END
+      FROM lost LEFT JOIN ended e ON e.message_id = lost.id
+     WHERE m.id = lost.id
+    RETURNING m.id
+"""
+LOST = text(
+    GIVE_BACK.format(
+        whose="m.lease_expires_at < outbox_now() OR ("
+        # After a restart of Postgres nobody could beat for a while: let the living beat first.
+        "(p.id IS NULL OR p.beat_at < outbox_now() - make_interval(secs => :silent))"
+        " AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => :silent))"
+    )
+)
+HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = ANY(:ids)"))
+
+
+def beat(engine: Engine, process_id: str, kind: str) -> None:
+    """Say that a process is alive; the row appears with its first beat."""
+    with engine.begin() as db:
+        db.execute(text("SET LOCAL synchronous_commit = off"))
+        db.execute(BEAT, {"id": process_id, "kind": kind})
+
+
+def leave(engine: Engine, process_id: str) -> None:
+    """A process that ends properly takes its row along."""
+    with engine.begin() as db:
+        db.execute(text("DELETE FROM outbox_processes WHERE id = :id"), {"id": process_id})
+
+
+def rescue_lost(engine: Engine) -> int:
+    """Give back what silent processes and ended leases hold; returns how many messages."""
+    with engine.begin() as db:
+        rows = db.execute(LOST, {"silent": SILENT_SECONDS, "batch": BATCH, "why": "WorkerLost"}).all()
+        if rows:
+            db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    for row in rows:
+        log.warning("message rescued", extra={"event": "outbox.rescued", "message": row.id})
+    return len(rows)
+
+
+def hand_back(engine: Engine, worker_id: str, held: Sequence[Grant]) -> int:
+    """Rescue of one's own at SIGTERM: calls still open become unknown, uncharged, and due at once."""
+    if not held:
+        return 0
+    values = {"worker_id": worker_id, "ids": [item.message_id for item in held], "batch": BATCH, "why": "HandedBack"}
+    with engine.begin() as db:
+        rows = db.execute(HANDED_BACK, values).all()
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return len(rows)
+
+
+def forget_silent(engine: Engine, seconds: float = 3600.0) -> int:
+    """Remove the rows of processes that died without saying so, long after anything they held was rescued."""
+    with engine.begin() as db:
+        statement = text("DELETE FROM outbox_processes WHERE beat_at < outbox_now() - make_interval(secs => :age)")
+        return int(db.execute(statement, {"age": seconds}).rowcount)

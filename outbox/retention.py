@@ -1,0 +1,61 @@
+"""History by the month: partitions are made ahead and dropped when their time is over; attempts go in batches."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import Connection, Engine, text
+
+MONTHS_AHEAD = 3
+BATCH = 5000
+
+PARTITIONS = text("""
+    SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'outbox_history'::regclass AND c.relname ~ '^outbox_history_[0-9]{6}$'
+""")
+STRAYED = text("SELECT EXISTS (SELECT 1 FROM outbox_history_rest WHERE at >= :start AND at < :end)")
+OLD_ATTEMPTS = text("""
+    DELETE FROM outbox_attempts a WHERE a.id IN (
+        SELECT id FROM outbox_attempts WHERE started_at < :before
+           AND NOT EXISTS (SELECT 1 FROM outbox_messages m WHERE m.id = message_id) LIMIT :batch)
+""")
+OLD_CLOSINGS = text("DELETE FROM outbox_gate_closings WHERE opened_at < :before")
+
+
+def add_months(month: date, count: int) -> date:
+    years, index = divmod(month.year * 12 + month.month - 1 + count, 12)
+    return date(years, index + 1, 1)
+
+
+def make_partitions(db: Connection, first: date) -> None:
+    """Partitions for the month of `first` and the next three; idempotent.
+
+    A month whose rows already went to the catch-all partition stays there: history is never refused for want of one.
+    """
+    for offset in range(MONTHS_AHEAD + 1):
+        start, end = add_months(first, offset), add_months(first, offset + 1)
+        if db.execute(STRAYED, {"start": start, "end": end}).scalar_one():
+            continue
+        db.execute(
+            text(
+                f"CREATE TABLE IF NOT EXISTS outbox_history_{start:%Y%m} PARTITION OF outbox_history"
+                f" FOR VALUES FROM ('{start} 00:00:00+00') TO ('{end} 00:00:00+00')"
+            )
+        )
+
+
+def keep(engine: Engine, months: int) -> None:
+    """Make partitions ahead; drop history and finished attempts older than `months`."""
+    with engine.begin() as db:
+        db.execute(text("SET LOCAL lock_timeout = '5s'"))
+        today = db.execute(text("SELECT (outbox_now() AT TIME ZONE 'UTC')::date")).scalar_one()
+        make_partitions(db, today)
+        oldest = add_months(today, -months)
+        for name in db.execute(PARTITIONS).scalars().all():
+            if name < f"outbox_history_{oldest:%Y%m}":
+                db.execute(text(f"DROP TABLE {name}"))
+        db.execute(OLD_CLOSINGS, {"before": oldest})
+    removed = BATCH
+    while removed == BATCH:
+        with engine.begin() as db:
+            removed = db.execute(OLD_ATTEMPTS, {"before": oldest, "batch": BATCH}).rowcount

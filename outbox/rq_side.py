@@ -1,0 +1,146 @@
+"""A message as RQ sees it: a pointer `(message id, fence)` in a list, and parked ones as failed jobs.
+
+Nothing here is believed: Redis may forget, repeat or bring back anything, and the grant's compare-and-set decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+
+RESULT_SECONDS = 120
+PARKED_SECONDS = 400 * 24 * 3600
+
+
+class ForbiddenCallable(Exception):
+    """A job in Redis names a function that is not on our list: somebody else wrote it."""
+
+
+class LedgerJob(Job):
+    """An RQ job that carries JSON and runs nothing but the callables registered in `allowed`."""
+
+    allowed: frozenset[str] = frozenset()
+
+    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:
+        super().__init__(id=id, connection=connection, serializer=serializer or JSONSerializer)
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        if self.func_name not in self.allowed or self.instance is not None:
+            raise ForbiddenCallable("refused a callable that is not on the list")
+        return super().func  # type: ignore[return-value]
+
+
+def open_queue(redis: Redis, name: str) -> Queue:
+    return Queue(name, connection=redis, job_class=LedgerJob, serializer=JSONSerializer)
+
+
+def job_id(message_id: int, fence: int) -> str:
+    return f"{message_id}-{fence}"
+
+
+def read_job_id(text: str) -> tuple[int, int] | None:
+    """The `(message id, fence)` a job id stands for; None for periodic and foreign jobs."""
+    message, _, fence = text.partition("-")
+    return (int(message), int(fence)) if message.isdigit() and fence.isdigit() else None
+
+
+def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: int, timeout_seconds: int) -> None:
+    """Append pointers `(message id, job path)` in one pipeline, in the order given."""
+    rq_queue = open_queue(redis, queue)
+    rq_queue.enqueue_many(
+        [
+            Queue.prepare_data(
+                path,
+                args=(message_id, fence),
+                job_id=job_id(message_id, fence),
+                description=f"{path.rsplit('.', 1)[-1]}, message {message_id}",
+                timeout=timeout_seconds,
+                result_ttl=RESULT_SECONDS,
+                failure_ttl=RESULT_SECONDS,
+            )
+            for message_id, path in pointers
+        ]
+    )
+
+
+def pointers_held(redis: Redis, queue: str) -> tuple[set[str], set[str]]:
+    """Job ids the queue really holds: waiting in its list, and started. The intermediate list is not evidence."""
+    rq_queue = open_queue(redis, queue)
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.lrange(rq_queue.key, 0, -1)
+        pipe.zrange(StartedJobRegistry(queue=rq_queue).key, 0, -1)
+        waiting, started = pipe.execute()
+    return {item.decode() for item in waiting}, {item.decode().split(":")[0] for item in started}
+
+
+def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_path: str, title: str) -> None:
+    """Show a parked message as a failed job. Its Requeue runs `reopen_path`, which grants nothing."""
+    rq_queue = open_queue(redis, queue)
+    job = LedgerJob.create(
+        reopen_path,
+        args=(message_id, fence),
+        id=job_id(message_id, fence),
+        connection=redis,
+        origin=queue,
+        description=title,
+        status=JobStatus.FAILED,
+        result_ttl=RESULT_SECONDS,
+        failure_ttl=PARKED_SECONDS,
+        timeout=60,
+        serializer=JSONSerializer,
+    )
+    with redis.pipeline() as pipe:
+        pipe.sadd(Queue.redis_queues_keys, rq_queue.key)
+        job.save(pipeline=pipe)
+        FailedJobRegistry(queue=rq_queue).add(job, ttl=PARKED_SECONDS, pipeline=pipe)
+        pipe.execute()
+
+
+def failed_ids(redis: Redis, queue: str) -> set[str]:
+    registry = FailedJobRegistry(queue=open_queue(redis, queue))
+    return {item.decode() for item in redis.zrange(registry.key, 0, -1)}
+
+
+def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
+    """Drop failed entries and their jobs: no longer parked, or never ours."""
+    registry = FailedJobRegistry(queue=open_queue(redis, queue))
+    with redis.pipeline() as pipe:
+        for identifier in ids:
+            pipe.zrem(registry.key, identifier)
+            pipe.delete(LedgerJob.key_for(identifier))
+        pipe.execute()
+
+
+def started_entries(redis: Redis, queue: str) -> list[str]:
+    registry = StartedJobRegistry(queue=open_queue(redis, queue))
+    return [item.decode() for item in redis.zrange(registry.key, 0, -1)]
+
+
+def intermediate_ids(redis: Redis, queue: str) -> list[str]:
+    return [item.decode() for item in redis.lrange(open_queue(redis, queue).intermediate_queue_key, 0, -1)]
+
+
+def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:
+    """Drop started entries (`<job>:<execution>`) of workers that died: their messages moved on without them."""
+    registry = StartedJobRegistry(queue=open_queue(redis, queue))
+    with redis.pipeline() as pipe:
+        for entry in entries:
+            identifier = entry.split(":")[0]
+            pipe.zrem(registry.key, entry)
+            pipe.delete(f"rq:execution:{entry}", f"rq:executions:{identifier}", LedgerJob.key_for(identifier))
+        pipe.execute()
+
+
+def forget_intermediate(redis: Redis, queue: str, ids: Iterable[str]) -> None:
+    key = open_queue(redis, queue).intermediate_queue_key
+    with redis.pipeline() as pipe:
+        for identifier in ids:
+            pipe.lrem(key, 0, identifier)
+        pipe.execute()

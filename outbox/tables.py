@@ -1,0 +1,201 @@
+"""The ledger's tables, their constraints and the partial indexes its working set lives in.
+
+Rules that must never break are constraints here, not checks in Python: a message cannot be granted twice under one
+fence, an attempt cannot be open and finished, a parked message cannot lack its reason.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+MESSAGE_STATES = ("later", "ready", "published", "running", "parked")
+ATTEMPT_STATUSES = ("try", "success", "error", "unknown", "expired")
+ATTEMPT_PURPOSES = ("write", "look_up", "read", "give_up")
+
+NOW = func.outbox_now()
+Moment = DateTime(timezone=True)
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+# One row: how far tests have moved the clock. Zero everywhere else.
+clock = Table(
+    "outbox_clock",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("clock_offset", Interval, nullable=False, server_default=text("'0'")),
+    CheckConstraint("single", name="single_row"),
+)
+
+messages = Table(
+    "outbox_messages",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("args", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("queue", Text, nullable=False),
+    Column("upstream", Text),
+    Column("subject_type", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("fence", BigInteger),
+    Column("due_at", Moment, nullable=False),
+    Column("deadline_at", Moment, nullable=False),
+    Column("budget_from", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("give_up_at", Moment, nullable=False),
+    Column("charged_attempts", Integer, nullable=False, server_default=text("0")),
+    Column("unresolved_since", Moment),
+    Column("unresolved_why", Text),
+    Column("not_found_count", Integer, nullable=False, server_default=text("0")),
+    Column("look_up_count", Integer, nullable=False, server_default=text("0")),
+    Column("published_at", Moment),
+    Column("worker_id", Text),
+    Column("lease_expires_at", Moment),
+    Column("parked_reason", Text),
+    Column("created_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    CheckConstraint(one_of("state", MESSAGE_STATES), name="state"),
+    CheckConstraint("jsonb_typeof(args) = 'array'", name="args_array"),
+    CheckConstraint(
+        "(state = 'running') = (worker_id IS NOT NULL) AND (state = 'running') = (lease_expires_at IS NOT NULL)",
+        name="running_has_lease",
+    ),
+    CheckConstraint("state NOT IN ('published', 'running', 'parked') OR fence IS NOT NULL", name="fenced"),
+    CheckConstraint("(state = 'parked') = (parked_reason IS NOT NULL)", name="parked_has_reason"),
+    CheckConstraint("(unresolved_since IS NULL) = (unresolved_why IS NULL)", name="unresolved_has_why"),
+    Index("ix_outbox_messages_later", "due_at", postgresql_where=text("state = 'later'")),
+    Index("ix_outbox_messages_ready", "queue", "deadline_at", "id", postgresql_where=text("state = 'ready'")),
+    Index(
+        "ix_outbox_messages_in_flight",
+        "queue",
+        "published_at",
+        postgresql_where=text("state IN ('published', 'running')"),
+    ),
+    Index("ix_outbox_messages_subject", "subject_type", "subject_id"),
+    Index("ix_outbox_messages_give_up", "give_up_at", postgresql_where=text("state IN ('later', 'ready')")),
+    Index("ix_outbox_messages_deadline", "deadline_at", postgresql_where=text("state <> 'parked'")),
+)
+
+attempts = Table(
+    "outbox_attempts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("message_id", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("subject_type", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("upstream", Text),
+    Column("purpose", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'try'")),
+    Column("started_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("finished_at", Moment),
+    Column("answered", Boolean, nullable=False, server_default=text("false")),
+    Column("charged", Boolean, nullable=False, server_default=text("false")),
+    Column("late", Boolean, nullable=False, server_default=text("false")),
+    Column("http_status", Integer),
+    Column("error_class", Text),
+    Column("error_detail", Text),
+    Column("upstream_ids", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("worker_id", Text, nullable=False),
+    # A fence is drawn fresh at every publication, so two grants under one fence are impossible.
+    UniqueConstraint("message_id", "fence"),
+    CheckConstraint(one_of("status", ATTEMPT_STATUSES), name="status"),
+    CheckConstraint(one_of("purpose", ATTEMPT_PURPOSES), name="purpose"),
+    CheckConstraint("(status = 'try') = (finished_at IS NULL)", name="finished"),
+    Index("ix_outbox_attempts_subject", "subject_type", "subject_id", "id"),
+    Index("ix_outbox_attempts_answered", "upstream", "finished_at", postgresql_where=text("answered")),
+    Index("ix_outbox_attempts_started", "started_at"),
+    Index("ix_outbox_attempts_open", "message_id", postgresql_where=text("status = 'try'")),
+)
+
+# Append-only, partitioned by month so that retention drops a partition instead of deleting rows.
+history = Table(
+    "outbox_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("subject_type", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("moved_from", Text),
+    Column("moved_to", Text),
+    Column("actor", Text, nullable=False),
+    Column("message_id", BigInteger),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("at", "id"),
+    Index("ix_outbox_history_subject", "subject_type", "subject_id", "id"),
+    postgresql_partition_by="RANGE (at)",
+)
+
+gates = Table(
+    "outbox_gates",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("closed_at", Moment),
+    Column("closed_until", Moment),
+    Column("reason", Text),
+    Column("closings", Integer, nullable=False, server_default=text("0")),
+    Column("opened_at", Moment),
+    Column("canary_message_id", BigInteger),
+    Column("canary_fence", BigInteger),
+    Column("unanswered", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    Column("concurrency_limit", Integer, nullable=False),
+    CheckConstraint("(closed_at IS NULL) = (closed_until IS NULL)", name="closed_has_end"),
+    CheckConstraint("concurrency_limit > 0", name="limit"),
+)
+
+# One row a closing, ended by the answer that opened the gate again: budgets run in the time between them.
+gate_closings = Table(
+    "outbox_gate_closings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("upstream", Text, nullable=False),
+    Column("closed_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("opened_at", Moment),
+    Column("reason", Text, nullable=False),
+    Index(
+        "uq_outbox_gate_closings_open",
+        "upstream",
+        unique=True,
+        postgresql_where=text("opened_at IS NULL"),
+    ),
+    Index("ix_outbox_gate_closings_upstream", "upstream", "closed_at"),
+)
+
+processes = Table(
+    "outbox_processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("started_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("beat_at", Moment, nullable=False, server_default=text("outbox_now()")),
+)

@@ -1,0 +1,84 @@
+"""The few values that travel between the ledger and its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class QueueSpec:
+    """One kind of work. A queue serves one upstream, so its threads are that upstream's bulkhead.
+
+    `depth` bounds the pointers Redis holds, about what the workers take in a minute; `concurrency` bounds the calls
+    in flight across all workers.
+    """
+
+    name: str
+    upstream: str | None
+    threads: int
+    depth: int
+    concurrency: int = 200
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """How long a failing upstream is left alone, in seconds."""
+
+    close_seconds: float = 15.0
+    cap_seconds: float = 900.0
+    slow_start_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to make one attempt, held until `lease_expires_at` and only under `fence`."""
+
+    message_id: int
+    fence: int
+    attempt_id: int
+    purpose: str
+    job: str
+    args: list[Any]
+    queue: str
+    upstream: str | None
+    subject_type: str
+    subject_id: str
+    charged_attempts: int
+    look_up_count: int
+    not_found_count: int
+    unresolved_since: datetime | None
+    unresolved_why: str | None
+    budget_from: datetime
+    give_up_at: datetime
+    started_at: datetime
+    lease_expires_at: datetime
+    worker_id: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of one attempt, as its row will say. `detail` is redacted by whoever made it."""
+
+    status: str
+    answered: bool = False
+    http_status: int | None = None
+    error_class: str | None = None
+    error_detail: str | None = None
+    upstream_ids: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another attempt at the same message."""
+
+    id: int
+    purpose: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    upstream_ids: dict[str, str]

@@ -1,0 +1,98 @@
+"""Adding work and writing history: both in the caller's transaction, neither ever commits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from sqlalchemy import text
+
+WAKE_CHANNEL = "outbox_ready"
+
+
+class Database(Protocol):
+    """A SQLAlchemy Session or Connection, with the caller's transaction open in it."""
+
+    def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
+
+
+ADD = text("""
+    INSERT INTO outbox_messages
+        (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    VALUES (:job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, :subject_id,
+            CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
+            outbox_now() + make_interval(secs => :delay),
+            outbox_now() + make_interval(secs => :deadline),
+            outbox_now() + make_interval(secs => :give_up))
+    RETURNING id
+""")
+
+WRITE_HISTORY = text("""
+    INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, message_id, detail)
+    VALUES (:subject_type, :subject_id, :what, :moved_from, :moved_to, :actor, :message_id, CAST(:detail AS jsonb))
+""")
+
+
+def add(
+    db: Database,
+    *,
+    job: str,
+    queue: str,
+    subject_type: str,
+    subject_id: str,
+    deadline_seconds: float,
+    give_up_seconds: float,
+    upstream: str | None = None,
+    args: tuple[str | int, ...] = (),
+    delay_seconds: float = 0.0,
+) -> int:
+    """Owe one more piece of work and return its message id.
+
+    The deadline orders the work; past the wall-clock `give_up_seconds` it is parked whatever its gate does. Relays
+    are woken when the caller commits.
+    """
+    message_id = db.execute(
+        ADD,
+        {
+            "job": job,
+            "args": json.dumps(list(args)),
+            "queue": queue,
+            "upstream": upstream,
+            "subject_type": subject_type,
+            "subject_id": subject_id,
+            "delay": delay_seconds,
+            "deadline": deadline_seconds,
+            "give_up": give_up_seconds,
+        },
+    ).scalar_one()
+    if delay_seconds <= 0:
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return int(message_id)
+
+
+def write_history(
+    db: Database,
+    subject_type: str,
+    subject_id: str,
+    what: str,
+    *,
+    moved_from: str | None = None,
+    moved_to: str | None = None,
+    actor: str = "system",
+    message_id: int | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Append one row of history. `detail` holds ids and codes, never personal data."""
+    db.execute(
+        WRITE_HISTORY,
+        {
+            "subject_type": subject_type,
+            "subject_id": subject_id,
+            "what": what,
+            "moved_from": moved_from,
+            "moved_to": moved_to,
+            "actor": actor,
+            "message_id": message_id,
+            "detail": json.dumps(detail or {}),
+        },
+    )
