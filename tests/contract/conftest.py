@@ -9,11 +9,13 @@ import requests
 
 from sandbox.faults import Control
 from sandbox.upstreams.serve import Upstreams, running_upstreams
+from sandbox.upstreams.settings import FakeSettings
 
 
 @pytest.fixture(scope="session")
 def _listening() -> Iterator[Upstreams]:
-    with running_upstreams() as upstreams:
+    hasty = FakeSettings(vanotify_delays=(0.01, 0.01, 0.02))
+    with running_upstreams(hasty) as upstreams:
         yield upstreams
 
 

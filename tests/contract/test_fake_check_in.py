@@ -113,24 +113,22 @@ def test_the_data_has_all_that_check_in_needs(services: CheckIn) -> None:
     assert {"mobilePhone", "patientDFN", "demographics", "patientDemographicsStatus"} <= set(data)
 
 
-SHARED_FIELDS = set(
-    [
-        "appointmentIEN",
-        "facility",
-        "stationNo",
-        "clinicIen",
-        "clinicName",
-        "clinicFriendlyName",
-        "clinicStopCodeName",
-        "clinicPhoneNumber",
-        "clinicLocation",
-        "doctorName",
-        "kind",
-        "status",
-        "facilityAddress",
-        "startTime",
-    ]
-)
+SHARED_FIELDS = {
+    "appointmentIEN",
+    "facility",
+    "stationNo",
+    "clinicIen",
+    "clinicName",
+    "clinicFriendlyName",
+    "clinicStopCodeName",
+    "clinicPhoneNumber",
+    "clinicLocation",
+    "doctorName",
+    "kind",
+    "status",
+    "facilityAddress",
+    "startTime",
+}
 
 
 def test_a_day_of_appointment_has_local_times_and_a_window(services: CheckIn) -> None:

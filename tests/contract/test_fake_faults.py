@@ -1,0 +1,314 @@
+"""The fault switches: each really does to a connection what it says, and strikes only what it should."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from sandbox import faults
+from sandbox.faults import UPSTREAMS, Control, Refused
+from sandbox.scenarios import SCENARIOS, with_habit
+from sandbox.upstreams.serve import Upstreams
+from sandbox.upstreams.switches import KINDS
+from tests.contract.receiver import eventually
+
+ICN = with_habit("ok").icn
+
+
+class Filing:
+    """A call with an effect that can be counted: a claim on another day every time."""
+
+    def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
+        self.http = http
+        self.known, self.claims = upstreams.fakes.settings, upstreams.fakes.btsss.claims
+        self.url = f"{upstreams['btsss']}/api/ClaimIngest/submitclaim"
+        self.token = upstreams.fakes.veis.tokens.issue(3600)
+        self.day = 0
+
+    def submit(self, timeout: float = 10) -> requests.Response:
+        self.day += 1
+        body = {
+            "ClientNumber": self.known.btsss_client_number,
+            "ClaimantID": ICN,
+            "ClaimantIDType": "icn",
+            "MileageExpense": {"TripType": "RoundTrip"},
+            "Appointment": {"AppointmentDateTime": f"2031-03-{self.day:02d}"},
+        }
+        key = self.known.btsss_subscription_keys[0]
+        headers = {"Authorization": f"Bearer {self.token}", "Ocp-Apim-Subscription-Key": key}
+        return self.http.post(self.url, json=body, headers=headers, timeout=timeout)
+
+    def filed(self) -> int:
+        return len(self.claims.everything())
+
+
+@pytest.fixture
+def fresh(http: requests.Session, upstreams: Upstreams) -> Filing:
+    """Its first call opens a connection."""
+    return Filing(http, upstreams)
+
+
+@pytest.fixture(params=["fresh", "reused"])
+def filing(request: pytest.FixtureRequest, fresh: Filing) -> Filing:
+    """Over a connection of its own, and over one that has served a call already."""
+    if request.param == "reused":
+        assert fresh.submit().status_code == 200
+        fresh.claims.reset()
+    return fresh
+
+
+def test_connections_are_kept_open_between_calls(upstreams: Upstreams) -> None:
+    place = urlsplit(upstreams["btsss"])
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=5) as raw:
+        for _ in range(3):
+            raw.sendall(b"GET /nothing HTTP/1.1\r\nHost: btsss\r\n\r\n")
+            assert raw.recv(4096).startswith(b"HTTP/1.1 404")
+
+
+def test_a_refusing_upstream_has_nobody_listening(fresh: Filing, upstreams: Upstreams, control: Control) -> None:
+    place = urlsplit(upstreams["btsss"])
+    control.set("btsss", "refuse")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((place.hostname or "", place.port or 0), timeout=2)
+    control.clear("btsss")
+    assert fresh.submit().status_code == 200
+
+
+def test_a_refusing_upstream_ends_connections_that_were_open(fresh: Filing, control: Control) -> None:
+    fresh.submit()
+    control.set("btsss", "refuse")
+    with pytest.raises(requests.ConnectionError):
+        fresh.submit()
+    assert fresh.filed() == 1
+
+
+def test_a_refusal_can_be_set_and_lifted_again_and_again(fresh: Filing, control: Control) -> None:
+    for _ in range(5):
+        control.set("btsss", "refuse")
+        with pytest.raises(requests.ConnectionError):
+            fresh.submit()
+        control.clear("btsss")
+        assert fresh.submit().status_code == 200
+
+
+def test_a_down_upstream_resets_without_reading(filing: Filing, control: Control) -> None:
+    control.call("POST", "btsss", "reset")
+    control.set("btsss", "down", times=1)
+    with pytest.raises(requests.ConnectionError):
+        filing.submit()
+    assert control.received("btsss") == []
+    assert filing.submit().status_code == 200
+
+
+def test_down_is_a_tcp_reset(upstreams: Upstreams, control: Control) -> None:
+    control.set("btsss", "down")
+    place = urlsplit(upstreams["btsss"])
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=5) as raw:
+        raw.sendall(b"GET /nothing HTTP/1.1\r\nHost: btsss\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            raw.recv(100)
+
+
+def test_a_dropped_reply_comes_after_the_work(filing: Filing, control: Control) -> None:
+    control.set("btsss", "drop", times=1)
+    with pytest.raises(requests.ConnectionError):
+        filing.submit()
+    assert filing.filed() == 1
+    assert filing.submit().status_code == 200
+
+
+def test_half_a_body_is_cut_off_after_the_work(filing: Filing, control: Control) -> None:
+    control.set("btsss", "half", times=1)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        filing.submit()
+    assert filing.filed() == 1
+    assert filing.submit().status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "filed_by_then"), [("slow", 0), ("late", 1)])
+def test_a_slow_upstream_works_after_its_wait_and_a_late_one_before(
+    filing: Filing, control: Control, kind: str, filed_by_then: int
+) -> None:
+    control.set("btsss", kind, seconds=0.6, times=1)
+    with pytest.raises(requests.Timeout):
+        filing.submit(timeout=0.2)
+    assert filing.filed() == filed_by_then
+    eventually(lambda: filing.filed() == 1)
+    eventually(lambda: control.received("btsss")[-1]["worked"])
+
+
+@pytest.mark.parametrize(("kind", "status"), [("status", 500), ("status", 503), ("status", 504), ("status", 403)])
+@pytest.mark.parametrize("works", [False, True])
+def test_a_status_is_answered_before_or_after_the_work(
+    filing: Filing, control: Control, kind: str, status: int, works: bool
+) -> None:
+    control.set("btsss", kind, status=status, works=works, times=1)
+    answer = filing.submit()
+    assert (answer.status_code, list(answer.json())) == (status, ["message"])
+    assert filing.filed() == int(works)
+
+
+@pytest.mark.parametrize("retry_after", [None, "7", "Wed, 21 Oct 2043 07:28:00 GMT"])
+def test_a_throttle_says_when_to_return_only_when_told_to(
+    fresh: Filing, control: Control, retry_after: str | None
+) -> None:
+    control.set("btsss", "throttle", retry_after=retry_after)
+    answer = fresh.submit()
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (429, retry_after)
+    assert fresh.filed() == 0
+
+
+@pytest.mark.parametrize("status", [200, 502])
+@pytest.mark.parametrize("works", [False, True])
+def test_an_html_page_can_come_with_any_status(filing: Filing, control: Control, status: int, works: bool) -> None:
+    control.set("btsss", "html", status=status, works=works, times=1)
+    answer = filing.submit()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html")
+    assert answer.text.startswith("<!DOCTYPE html>")
+    assert filing.filed() == int(works)
+
+
+def test_a_wrong_content_type_hides_the_true_answer(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "content_type", times=1)
+    answer = fresh.submit()
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.json()["claimNumber"].startswith("TC")
+
+
+def test_a_dripping_body_comes_byte_by_byte_and_whole(filing: Filing, control: Control) -> None:
+    control.set("btsss", "drip", seconds=0.01, times=1)
+    started = time.monotonic()
+    answer = filing.submit()
+    assert time.monotonic() - started > 0.01 * len(answer.content)
+    assert answer.json()["claimNumber"].startswith("TC")
+
+
+def test_faults_of_several_kinds_strike_together(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "slow", seconds=0.2)
+    control.set("btsss", "throttle")
+    started = time.monotonic()
+    assert fresh.submit().status_code == 429
+    assert time.monotonic() - started >= 0.2
+
+
+def test_a_fault_strikes_as_often_as_it_was_set(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "status", times=2)
+    assert [fresh.submit().status_code for _ in range(3)] == [503, 503, 200]
+    assert control.faults("btsss") == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"), [("submitclaim", 503), ("POST /EC", 503), ("GetClaims", 200), ("GET ", 200)]
+)
+def test_a_fault_strikes_only_its_operation(fresh: Filing, control: Control, operation: str, status: int) -> None:
+    control.set("btsss", "status", operation=operation)
+    assert fresh.submit().status_code == status
+
+
+def test_a_fault_with_a_chance_strikes_sometimes(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "status", chance=0.5)
+    statuses = {fresh.http.post(fresh.url).status_code for _ in range(60)}
+    assert statuses == {503, 401}
+
+
+def test_clearing_lifts_one_kind_or_all(control: Control) -> None:
+    for kind in ("slow", "status", "drop"):
+        control.set("btsss", kind)
+    control.clear("btsss", "status")
+    assert [fault["kind"] for fault in control.faults("btsss")] == ["slow", "drop"]
+    control.clear("btsss")
+    assert control.faults("btsss") == []
+
+
+def test_a_fault_of_one_upstream_leaves_the_others_alone(fresh: Filing, control: Control) -> None:
+    control.set("chip", "down")
+    assert fresh.submit().status_code == 200
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"refuse"}))
+def test_no_fault_locks_the_back_door_of_the_fake_itself(
+    http: requests.Session, upstreams: Upstreams, control: Control, kind: str
+) -> None:
+    control.set("chip", kind)
+    door = f"{upstreams['chip']}/_sandbox/faults"
+    assert http.get(door, timeout=2).json()[0]["kind"] == kind
+    assert http.delete(door, timeout=2).json() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "gremlins"},
+        {},
+        {"kind": "slow", "colour": "red"},
+        {"kind": "drop", "times": 0},
+        {"kind": "refuse", "times": 1},
+        {"kind": "refuse", "operation": "submit"},
+    ],
+)
+def test_a_switch_that_makes_no_sense_is_refused(control: Control, wrong: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="HTTP 400"):
+        control.call("POST", "btsss", "faults", json=wrong)
+    assert control.faults("btsss") == []
+
+
+def test_a_knob_that_does_not_exist_is_refused(control: Control) -> None:
+    with pytest.raises(Refused, match="volume"):
+        control.turn("btsss", volume=11)
+
+
+@pytest.mark.parametrize("name", UPSTREAMS)
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_every_scenario_plays_on_every_upstream(control: Control, name: str, scenario: str) -> None:
+    control.set(name, "content_type")
+    control.play(name, scenario)
+    wanted = [fault["kind"] for fault in SCENARIOS[scenario].faults]
+    assert [fault["kind"] for fault in control.faults(name)] == wanted
+
+
+def test_an_unknown_scenario_is_refused(control: Control) -> None:
+    with pytest.raises(Refused):
+        control.play("btsss", "apocalypse")
+
+
+def test_a_reset_forgets_the_faults_of_everybody(control: Control) -> None:
+    for name in UPSTREAMS:
+        control.set(name, "refuse" if name == "btsss" else "down")
+    control.reset()
+    assert [control.faults(name) for name in UPSTREAMS] == [[]] * 5
+
+
+def command(control: Control, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    faults.add_arguments(parser)
+    return faults.run(parser.parse_args([*words, "--url", control.url]))
+
+
+def test_the_command_sets_lists_and_clears(control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(control, "btsss", "slow", "--seconds", "20", "--times", "1", "--operation", "submitclaim") == 0
+    assert 'slow {"operation": "submitclaim", "chance": 1.0, "times": 1, "seconds": 20.0}' in capsys.readouterr().out
+    (fault,) = control.faults("btsss")
+    assert (fault["seconds"], fault["times"], fault["operation"]) == (20.0, 1, "submitclaim")
+    assert command(control, "all", "clear") == 0
+    assert command(control) == 0
+    assert capsys.readouterr().out.splitlines()[-5:] == [f"{name}: works" for name in UPSTREAMS]
+
+
+def test_the_command_says_in_one_line_what_was_refused(control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(control, "btsss", "refuse", "--times", "1") == 1
+    assert "refuse acts on the whole upstream" in capsys.readouterr().err
+
+
+def test_the_command_says_in_one_line_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    parser = argparse.ArgumentParser()
+    faults.add_arguments(parser)
+    assert faults.run(parser.parse_args(["--url", f"http://127.0.0.1:{port}"])) == 1
+    assert capsys.readouterr().err == f"no sandbox answers at http://127.0.0.1:{port}\n"

@@ -1,0 +1,86 @@
+"""The pages of the sandbox: the veteran's phone and the switches, as people and programs read them."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from sandbox.faults import Control
+from sandbox.scenarios import with_habit
+from sandbox.upstreams.serve import Upstreams
+from tests.contract.notify_wire import VALUES, Sender
+from tests.contract.receiver import eventually
+
+
+@pytest.fixture
+def sender(http: requests.Session, upstreams: Upstreams) -> Sender:
+    return Sender(http, upstreams)
+
+
+@pytest.fixture(params=["control", "va_notify"])
+def page(request: pytest.FixtureRequest, upstreams: Upstreams) -> str:
+    return f"{upstreams[request.param]}/phone"
+
+
+def test_an_empty_phone_says_so(http: requests.Session, page: str) -> None:
+    assert "Nothing has arrived yet" in http.get(page).text
+    assert http.get(f"{page}.json").json() == []
+
+
+def test_a_text_arrives_as_the_person_reads_it_newest_first(
+    http: requests.Session, sender: Sender, control: Control, page: str
+) -> None:
+    sender.ended(sender.text(personalisation=VALUES | {"claim_number": "1111"}).json()["id"])
+    sender.ended(sender.text(personalisation=VALUES | {"claim_number": "2222"}).json()["id"])
+    first, second = control.phone()
+    assert "2222" in first["body"]
+    assert "1111" in second["body"]
+    text = http.get(page).text
+    assert text.index("2222") < text.index("1111")
+    assert with_habit("ok").name in text
+    assert "((" not in text
+
+
+def test_an_email_arrives_with_its_subject(http: requests.Session, sender: Sender, page: str) -> None:
+    sender.ended(sender.email().json()["id"])
+    assert "Your travel claim for Mar 04" in http.get(page).text
+
+
+def test_a_phone_can_be_looked_at_alone(http: requests.Session, sender: Sender, page: str) -> None:
+    mine, other = with_habit("ok").phone, "+15555559876"
+    for number in (mine, other):
+        sender.ended(sender.text(phone_number=number).json()["id"])
+    alone = http.get(f"{page}.json", params={"to": other}).json()
+    assert [message["to"] for message in alone] == [other]
+    assert str(mine) not in http.get(page, params={"to": other}).text
+
+
+def test_what_was_never_delivered_never_shows(sender: Sender, control: Control) -> None:
+    ended = sender.ended(sender.text(phone_number=with_habit("blocked").phone).json()["id"])
+    assert ended["status"] == "permanent-failure"
+    assert control.phone() == []
+
+
+def test_what_was_delivered_stays_whatever_is_said_later(sender: Sender, control: Control) -> None:
+    sent = sender.text().json()
+    sender.ended(sent["id"])
+    control.call("POST", "va_notify", "callbacks", json={"id": sent["id"], "status": "permanent-failure"})
+    assert [message["status"] for message in control.phone()] == ["permanent-failure"]
+
+
+def test_markup_in_a_message_is_shown_and_not_obeyed(http: requests.Session, sender: Sender, page: str) -> None:
+    sent = sender.text(personalisation=VALUES | {"claim_number": "<script>alert(1)</script>"}).json()
+    sender.ended(sent["id"])
+    assert "<script>" not in http.get(page).text
+
+
+def test_the_switch_page_shows_what_is_broken_and_mends_it(
+    http: requests.Session, upstreams: Upstreams, control: Control
+) -> None:
+    home = f"{upstreams['control']}/"
+    answer = http.post(f"{home}scenario", data={"upstream": "btsss", "scenario": "reply lost"})
+    assert answer.status_code == 200
+    assert "the reply is lost, 1 more" in " ".join(answer.text.split())
+    http.post(f"{home}scenario", data={"upstream": "btsss", "scenario": "ok"})
+    assert control.faults("btsss") == []
+    eventually(lambda: "the reply is lost, 1 more" not in http.get(home).text)
