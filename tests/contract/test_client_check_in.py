@@ -1,0 +1,118 @@
+"""The LoROTA and CHIP clients against their fakes, on the wire this project assumes for both."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+
+import pytest
+
+from flaskapp.upstreams import Upstreams as Clients
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable
+from sandbox.faults import Control
+from sandbox.upstreams.serve import Upstreams
+from tests.contract.clients import LIMIT_SECONDS, STRIKES, Strike, clients_for
+
+ADA = "00000001-5aee-4c1a-9f00-000000000001"
+BORN = date(1951, 4, 12)
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def clients(upstreams: Upstreams) -> Clients:
+    return clients_for(upstreams)
+
+
+def test_a_person_is_known_by_birthday_and_name(clients: Clients) -> None:
+    token = clients.lorota.token(ADA, BORN, " mARLOW ")
+    data = clients.lorota.data(ADA, token)
+    assert (data["uuid"], data["icn"], data["facilityType"]) == (ADA, "1012300001V654001", "vista")
+    assert data["appointments"][0]["stationNo"] == "983"
+
+
+def test_three_wrong_answers_close_a_check_in(clients: Clients) -> None:
+    codes = []
+    for _ in range(4):
+        with pytest.raises(Rejected) as caught:
+            clients.lorota.token(ADA, BORN, "Wrong")
+        codes.append(caught.value.code)
+    assert codes[0] == "no_match" and codes[-1] == "too_many"
+
+
+def test_an_unknown_check_in_is_not_found(clients: Clients) -> None:
+    token = clients.lorota.token(ADA, BORN, "Marlow")
+    with pytest.raises(Rejected) as caught:
+        clients.lorota.token(UNKNOWN, BORN, "Marlow")
+    assert caught.value.code == "not_found"
+    with pytest.raises((Rejected, Unauthorized)):
+        clients.lorota.data(UNKNOWN, token)
+
+
+def test_a_wrong_lorota_key_or_a_dead_token_is_unauthorized(
+    clients: Clients, upstreams: Upstreams, control: Control
+) -> None:
+    with pytest.raises(Unauthorized):
+        clients_for(upstreams, LOROTA_API_KEY="wrong").lorota.token(ADA, BORN, "Marlow")
+    token = clients.lorota.token(ADA, BORN, "Marlow")
+    with pytest.raises(Unauthorized):
+        clients.lorota.data(ADA, "made up")
+    control.set("lorota", "expire")
+    with pytest.raises(Unauthorized):
+        clients.lorota.data(ADA, token)
+
+
+@pytest.mark.parametrize("strike", STRIKES, ids=str)
+def test_lorota_through_a_fault_is_unavailable(clients: Clients, control: Control, strike: Strike) -> None:
+    token = clients.lorota.token(ADA, BORN, "Marlow")
+    control.set("lorota", strike.kind, **strike.fields)
+    started = time.monotonic()
+    with pytest.raises(strike.read) as caught:
+        clients.lorota.token(ADA, BORN, "Marlow")
+    assert time.monotonic() - started < LIMIT_SECONDS + 0.5
+    assert type(caught.value) is strike.read and caught.value.retry_after == strike.retry_after
+    with pytest.raises(strike.read):
+        clients.lorota.data(ADA, token)
+
+
+def test_a_check_in_succeeds(clients: Clients) -> None:
+    assert clients.chip.check_in(ADA, "460", True, False) == (200, {"uuid": ADA, "message": "Checkin successful"})
+
+
+@pytest.mark.parametrize(
+    ("uuid", "ien", "status", "message"), [(UNKNOWN, "460", 404, "Not found"), (ADA, "", 400, None)]
+)
+def test_a_refused_check_in_is_mapped(clients: Clients, uuid: str, ien: str, status: int, message: str | None) -> None:
+    answered, body = clients.chip.check_in(uuid, ien, True, False)
+    assert answered == status
+    assert body == {"error": True, "message": message} if message else "error" not in body
+
+
+def test_a_chip_token_that_dies_early_is_a_401(clients: Clients, control: Control) -> None:
+    control.set("chip", "expire")
+    assert clients.chip.check_in(ADA, "460", True, False) == (401, {"error": True, "message": "Unauthorized"})
+
+
+@pytest.mark.parametrize("name", ["CHIP_PASSWORD", "CHIP_API_ID"])
+def test_wrong_chip_credentials_are_unauthorized(upstreams: Upstreams, name: str) -> None:
+    with pytest.raises(Unauthorized):
+        clients_for(upstreams, **{name: "wrong"}).chip.check_in(ADA, "460", True, False)
+
+
+@pytest.mark.parametrize("strike", STRIKES, ids=str)
+def test_chip_through_a_fault_is_unavailable_or_its_status(clients: Clients, control: Control, strike: Strike) -> None:
+    control.set("chip", strike.kind, operation="" if strike.kind == "refuse" else "check-in", **strike.fields)
+    status = {"status": strike.fields.get("status"), "html": strike.fields.get("status"), "throttle": 429}
+    answered = status.get(strike.kind)
+    if answered in (None, 200):
+        with pytest.raises(Unavailable):
+            clients.chip.check_in(ADA, "460", True, False)
+    else:
+        assert clients.chip.check_in(ADA, "460", True, False)[0] == answered
+
+
+@pytest.mark.parametrize("strike", STRIKES, ids=str)
+def test_without_a_chip_token_nobody_is_checked_in(clients: Clients, control: Control, strike: Strike) -> None:
+    control.set("chip", strike.kind, operation="" if strike.kind == "refuse" else "/token", **strike.fields)
+    with pytest.raises((Unavailable, Throttled)):
+        clients.chip.check_in(ADA, "460", True, False)
+    assert control.received("chip", "check-in") == []
