@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 
 from flaskapp.upstreams.deadline import connect_within
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, messages, retry_after_seconds
+from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing
 from tests.unit.loopback import Reply, closed_port, drip, raw, reset, serving, silence, whole
 
-NOW = datetime(2025, 3, 7, 12, 0, 0, tzinfo=UTC)
 LIMIT = 0.4
 
 
@@ -260,42 +258,3 @@ def test_an_error_carries_no_url_in_its_causes(http: HTTP) -> None:
     with serving(reset) as server, pytest.raises(Unanswered) as caught:
         http.call(request(server.url))
     assert caught.value.__cause__ is None and caught.value.__context__ is None
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120),
-        (" 5 ", 5),
-        ("0", 0),
-        ("Fri, 07 Mar 2025 12:01:30 GMT", 90),
-        ("Fri, 07 Mar 2025 12:01:30 -0000", 90),
-        ("Fri, 07 Mar 2025 11:59:00 GMT", None),
-        ("-5", None),
-        ("1.5", None),
-        ("soon", None),
-        ("", None),
-        (None, None),
-        ("٣", None),
-        ("99999999999999", None),
-        ("Fri, 99 Mar 2025 12:01:30 GMT", None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_date(value: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(value, NOW) == seconds
-
-
-@pytest.mark.parametrize(
-    ("payload", "said"),
-    [
-        ({"message": "a"}, ["a"]),
-        ({"error": "code", "error_description": "long"}, ["long"]),
-        ({"errors": [{"error": "X", "message": "a"}, {"error": "Y", "message": "b"}]}, ["a", "b"]),
-        ({"message": 5, "title": "t"}, ["t"]),
-        ({"errors": ["text", None]}, []),
-        ([], []),
-        (None, []),
-    ],
-)
-def test_messages_are_found_in_every_known_error_shape(payload: object, said: list[str]) -> None:
-    assert messages(payload) == said

@@ -116,16 +116,9 @@ def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis
     from_root = Path(__file__).parents[2]
     with serving(slow_token) as veis:
         environ = {**ENVIRON, "REDIS_URL": server.url, "VEIS_BASE_URL": veis.url, "PATH": os.environ["PATH"]}
+        argv, pipe = [sys.executable, "-c", CROWD], subprocess.PIPE
         crowds = [
-            subprocess.Popen(
-                [sys.executable, "-c", CROWD],
-                env=environ,
-                cwd=from_root,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
+            subprocess.Popen(argv, env=environ, cwd=from_root, stdin=pipe, stdout=pipe, text=True) for _ in range(2)
         ]
         for crowd in crowds:
             assert crowd.stdout and crowd.stdout.readline() == "ready\n"
