@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sandbox import run
+from sandbox import faults, run
 from sandbox.upstreams import serve
 
 
@@ -15,6 +15,7 @@ def main() -> int:
     for name, module, text in (
         ("run", run, "the whole system: servers, upstreams and every process, until Ctrl-C"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
+        ("faults", faults, "make a running upstream fail, or stop failing"),
     ):
         command = commands.add_parser(name, help=text, description=module.__doc__)
         module.add_arguments(command)

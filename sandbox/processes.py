@@ -61,6 +61,7 @@ class Process:
         self.log = log
         self.root = root
         self.hear = hear
+        self._over = False
         self._recent: deque[str] = deque(maxlen=15)
         self._child: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -82,6 +83,7 @@ class Process:
         """Start it from the main thread: should that thread's process be killed, the kernel ends this one too."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._recent.clear()
+        self._over = False
         self._child = subprocess.Popen(
             tethered(["/bin/sh", "-c", f"exec {self.command}"], "TERM"),
             cwd=self.root,
@@ -98,13 +100,14 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group; quiet when nobody is left."""
-        if self._child is not None:
+        if self._child is not None and not self._over:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL the whole group, as a dyno that vanishes."""
+        """SIGKILL the whole group, as a dyno that vanishes. From here on its number may be somebody else's."""
         self.signal(signal.SIGKILL)
+        self._over = True
         self._finish()
 
     def terminate(self, seconds: float = STOP_SECONDS) -> int:
@@ -192,7 +195,8 @@ def trouble_in(line: str) -> str | None:
         return None
     known = ("level", "logger", "message", "timestamp", "exc_info")
     rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in known)
-    return f"{entry['level']} {entry.get('message', '')} {rest}".rstrip()
+    first_line = str(entry.get("message", "")).partition("\n")[0]
+    return f"{entry['level']} {first_line} {rest}".rstrip()
 
 
 class Crew:

@@ -18,7 +18,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flaskapp.config import Config, from_env
-from flaskapp.redis_pool import with_tls_choice
 from sandbox.processes import Crew, Process, procfile, surroundings
 from sandbox.server import Server, ServerError, port_is_free
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
@@ -145,8 +144,11 @@ class System:
         self.say("Migrating the database ...")
         release = self._process("release")
         release.start()
-        if release.wait(RELEASE_SECONDS) != 0:
-            release.must_run()
+        try:
+            if release.wait(RELEASE_SECONDS) != 0:
+                release.must_run()
+        finally:
+            release.kill()
 
     def _processes(self) -> None:
         self.crew = Crew(self._process(name) for name in self.commands if name != "release")
@@ -156,10 +158,13 @@ class System:
         self.crew.wait_ready("web", self._ready)
 
     def _ready(self) -> bool:
+        """Whether the web process accepts requests and says that each of the others has beaten lately."""
         try:
-            return requests.get(f"{self.url}/healthz/ready", timeout=5).status_code == 200
-        except requests.RequestException:
+            answer = requests.get(f"{self.url}/healthz/ready", timeout=5)
+            beating = answer.json().get("processes", {}) if answer.status_code == 200 else {}
+        except (requests.RequestException, ValueError):
             return False
+        return {*beating, "web"} >= set(self.crew.processes)
 
 
 def check_database(url: str) -> None:
@@ -175,12 +180,10 @@ def check_database(url: str) -> None:
 
 def check_redis(url: str, verify_tls: bool) -> None:
     """The same for Redis, with the certificate checked or not as the product will."""
+    trust = {"ssl_cert_reqs": "none"} if url.startswith("rediss://") and not verify_tls else {}
     try:
         client = redis.Redis.from_url(
-            with_tls_choice(url, verify_tls),
-            socket_connect_timeout=10,
-            socket_timeout=10,
-            retry=Retry(NoBackoff(), 0),
+            url, socket_connect_timeout=10, socket_timeout=10, retry=Retry(NoBackoff(), 0), **trust
         )
         with closing(client):
             client.ping()

@@ -131,6 +131,7 @@ def test_each_line_is_heard_with_its_name(start):
             json.dumps({"level": "WARNING", "logger": "x", "message": "gate.closed", "upstream": "btsss"}),
             "WARNING gate.closed upstream=btsss",
         ),
+        (json.dumps({"level": "ERROR", "message": "job failed\nTraceback\n  File"}), "ERROR job failed"),
         ("{broken", "{broken"),
     ],
 )
