@@ -14,6 +14,7 @@ from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import answer
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+MOST_SHOWN = 200
 ZONE = ZoneInfo("America/Chicago")
 
 
@@ -31,14 +32,16 @@ def phone(messages: Callable[[], list[dict[str, Any]]], cast: Cast) -> Blueprint
 
     @pages.get("/phone")
     def as_page() -> str:
-        people = {veteran.phone: veteran.name for veteran in cast.everybody() if veteran.phone}
-        people |= {veteran.email: veteran.name for veteran in cast.everybody() if veteran.email}
-        shown = [
-            {**message, "person": people.get(message["to"]), "when": _local(message["at"])} for message in wanted()
-        ]
-        return render_template("phone.html", messages=shown, to=request.args.get("to"))
+        found = wanted()
+        shown = [_for_people(message, cast) for message in found[:MOST_SHOWN]]
+        return render_template("phone.html", messages=shown, total=len(found), to=request.args.get("to"))
 
     return pages
+
+
+def _for_people(message: dict[str, Any], cast: Cast) -> dict[str, Any]:
+    person = cast.by_contact(message["to"])
+    return {**message, "person": person and person.name, "when": _local(message["at"])}
 
 
 def _local(stamp: str) -> str:

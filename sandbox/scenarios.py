@@ -1,7 +1,7 @@
 """Named behaviours of the outside world, as data: what demonstrations, tests and the switch page play.
 
-A scenario for an upstream replaces the faults that were set there. `duplicate` and `refused` are about one veteran, so
-these name the cast member whose habit it is instead of setting a fault.
+A scenario replaces what was set at an upstream before: its faults, and how it treats everybody who has no habit of
+their own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 
 @dataclass(frozen=True)
 class Scenario:
-    """Faults to set, as the admin surface takes them, and what a caller will notice."""
+    """Faults to set, as the admin surface takes them, and a habit; `only` names the one upstream that can play it."""
 
     text: str
     faults: tuple[Mapping[str, Any], ...] = ()
+    habit: str = "ok"
+    only: str | None = None
+
+    def fits(self, upstream: str) -> bool:
+        return self.only in (None, upstream)
 
 
 SCENARIOS: dict[str, Scenario] = {
     "ok": Scenario("everything works"),
+    "duplicate": Scenario("a claim was filed at the kiosk before anybody asks", habit="filed", only="btsss"),
+    "refused": Scenario("every claim is refused", habit="refused", only="btsss"),
+    "blocked": Scenario("every text ends in permanent-failure", habit="blocked", only="va_notify"),
     "refusing": Scenario("nobody listens: connections are refused", ({"kind": "refuse"},)),
     "down": Scenario("connections are reset before anything is read", ({"kind": "down"},)),
     "slow": Scenario("every answer takes 15 seconds", ({"kind": "slow", "seconds": 15},)),

@@ -35,10 +35,14 @@ OUTCOMES = ("duplicate", "multiple", "not_found", "refused", "unauthorized", "er
 
 @dataclass(frozen=True)
 class BTSSSKnobs:
-    """`skew_seconds` moves BTSSS's own clock, which stamps `claimLastModDateTime`, against the true one."""
+    """`skew_seconds` moves BTSSS's own clock, which stamps `claimLastModDateTime`, against the true one.
+
+    `habit` is the habit of everybody in the cast who has none of their own.
+    """
 
     skew_seconds: float = 0.0
     claim_status: str = "ClaimSubmitted"
+    habit: str = "ok"
 
 
 class BTSSS(Fake):
@@ -168,7 +172,7 @@ class BTSSS(Fake):
     def _habit(self, icn: str, day: date) -> str | None:
         """What always happens to this veteran: a refusal, or a claim filed at the kiosk before anybody asked."""
         veteran = self.cast.by_icn(icn)
-        habit = veteran.habit if veteran else "ok"
+        habit = veteran.habit if veteran and veteran.habit != "ok" else self.knobs.habit
         if habit == "filed":
             for visit in self._visits(icn, day):
                 earlier = self._claim(icn, day, visit)

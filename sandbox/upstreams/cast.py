@@ -133,7 +133,7 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
 
 
 class Cast:
-    """Everybody the fakes know, by check-in uuid, ICN and phone; safe to use from many threads."""
+    """Everybody the fakes know, by check-in uuid, ICN, phone and e-mail; safe to use from many threads."""
 
     def __init__(self, veterans: Iterable[Veteran] = DEFAULT_CAST) -> None:
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class Cast:
         with self._lock:
             self._by_uuid: dict[str, Veteran] = {}
             self._by_icn: dict[str, Veteran] = {}
-            self._by_phone: dict[str, Veteran] = {}
+            self._by_contact: dict[str, Veteran] = {}
         for veteran in self._first:
             self.add(veteran)
 
@@ -152,8 +152,8 @@ class Cast:
         with self._lock:
             self._by_uuid[veteran.uuid] = veteran
             self._by_icn[veteran.icn] = veteran
-            if veteran.phone:
-                self._by_phone[veteran.phone] = veteran
+            for contact in filter(None, (veteran.phone, veteran.email)):
+                self._by_contact[contact] = veteran
 
     def by_uuid(self, wanted: str) -> Veteran | None:
         return self._by_uuid.get(wanted)
@@ -161,8 +161,9 @@ class Cast:
     def by_icn(self, wanted: str) -> Veteran | None:
         return self._by_icn.get(wanted)
 
-    def by_phone(self, wanted: str) -> Veteran | None:
-        return self._by_phone.get(wanted)
+    def by_contact(self, wanted: str) -> Veteran | None:
+        """By phone number or e-mail address."""
+        return self._by_contact.get(wanted)
 
     def everybody(self) -> list[Veteran]:
         with self._lock:

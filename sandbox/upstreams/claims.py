@@ -41,7 +41,7 @@ class Claims:
 
     def reset(self) -> None:
         with self._lock:
-            self._by_place: dict[tuple[str, date, str], Claim] = {}
+            self._by_icn: dict[str, dict[tuple[date, str], Claim]] = {}
             self._outcomes: dict[tuple[str, str | None], tuple[str, int | None]] = {}
 
     def next_number(self) -> str:
@@ -51,27 +51,28 @@ class Claims:
     def file(self, claim: Claim) -> bool:
         """Keep the claim unless that veteran, day and station has one; says whether it was kept."""
         with self._lock:
-            return self._by_place.setdefault((claim.icn, claim.day, claim.station), claim) is claim
+            return self._of(claim.icn).setdefault((claim.day, claim.station), claim) is claim
 
     def plant(self, claim: Claim) -> None:
         with self._lock:
-            self._by_place[(claim.icn, claim.day, claim.station)] = claim
+            self._of(claim.icn)[(claim.day, claim.station)] = claim
 
     def between(self, icn: str, first: date, last: date) -> list[Claim]:
-        return [claim for claim in self.everything() if claim.icn == icn and first <= claim.day <= last]
+        with self._lock:
+            return [claim for claim in self._of(icn).values() if first <= claim.day <= last]
 
     def everything(self) -> list[Claim]:
         with self._lock:
-            return list(self._by_place.values())
+            return [claim for claims in self._by_icn.values() for claim in claims.values()]
 
     def move(self, number: str, status: str, modified_at: datetime) -> Claim | None:
         """Give a claim another status, as processing does; None when there is no such claim."""
-        with self._lock:
-            for place, claim in self._by_place.items():
-                if claim.number == number:
-                    self._by_place[place] = replace(claim, status=status, modified_at=modified_at)
-                    return self._by_place[place]
-        return None
+        claim = next((claim for claim in self.everything() if claim.number == number), None)
+        if claim is None:
+            return None
+        moved = replace(claim, status=status, modified_at=modified_at)
+        self.plant(moved)
+        return moved
 
     def plan(self, icn: str, day: str | None, outcome: str, times: int | None) -> None:
         with self._lock:
@@ -86,6 +87,9 @@ class Claims:
                     self._keep(key, outcome, times)
                     return outcome
         return None
+
+    def _of(self, icn: str) -> dict[tuple[date, str], Claim]:
+        return self._by_icn.setdefault(icn, {})
 
     def _keep(self, key: tuple[str, str | None], outcome: str, times: int | None) -> None:
         if times == 1:

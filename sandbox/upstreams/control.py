@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from sandbox.phone import phone
 from sandbox.scenarios import SCENARIOS
 from sandbox.upstreams.admin import admin
-from sandbox.upstreams.cast import Cast
+from sandbox.upstreams.cast import HABITS, Cast
 from sandbox.upstreams.fake import Fake, answer
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.switches import KINDS, fault_from
@@ -41,12 +41,14 @@ class Control(Fake):
         self.app.add_url_rule("/reset", view_func=self.reset_all, methods=["POST"])
 
     def switches(self) -> str:
-        return render_template("switches.html", fakes=self.fakes.values(), kinds=KINDS, scenarios=SCENARIOS)
+        return render_template(
+            "switches.html", fakes=self.fakes.values(), kinds=KINDS, habits=HABITS, scenarios=SCENARIOS
+        )
 
     def choose(self) -> Response:
         fake, scenario = self.fakes.get(request.form.get("upstream", "")), request.form.get("scenario")
-        if fake is None or scenario not in SCENARIOS:
-            return answer({"error": "no such upstream or scenario"}, 400)
+        if fake is None or scenario not in SCENARIOS or not SCENARIOS[scenario].fits(fake.name):
+            return answer({"error": "no such upstream, or no such scenario there"}, 400)
         play(fake, scenario)
         return redirect("./", 303)
 
@@ -57,8 +59,10 @@ class Control(Fake):
 
 
 def play(fake: Fake, scenario: str) -> None:
-    """Replace the faults of one fake by a scenario's; raises KeyError for an unknown one."""
-    faults = [fault_from(dict(fault)) for fault in SCENARIOS[scenario].faults]
+    """Replace the faults of one fake, and its habit where it has one; raises KeyError for an unknown scenario."""
+    chosen = SCENARIOS[scenario]
     fake.faults.clear()
-    for fault in faults:
-        fake.faults.add(fault)
+    for fault in chosen.faults:
+        fake.faults.add(fault_from(dict(fault)))
+    if hasattr(fake.knobs, "habit"):
+        fake.turn({"habit": chosen.habit})

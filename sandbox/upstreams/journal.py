@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-KEPT = 50_000
+KEPT = 20_000
 
 
 def utc_now() -> str:

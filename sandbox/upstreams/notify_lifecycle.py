@@ -35,7 +35,7 @@ class VANotifyKnobs:
 
     `rewrites` maps https prefixes onto the ones really called, since the sandbox has no TLS. `early` makes callbacks
     before the 201 is answered, `twice` makes each one twice, and `contradict` follows a delivered with a
-    permanent-failure, and the other way round.
+    permanent-failure, and the other way round. `habit` is that of everybody who has none of their own.
     """
 
     delays: Sequence[float]
@@ -52,6 +52,7 @@ class VANotifyKnobs:
     key_revoked: bool = False
     channels: Sequence[str] = ("sms", "email")
     deleted_templates: Sequence[str] = ()
+    habit: str = "ok"
 
 
 class Lifecycle:
@@ -148,8 +149,9 @@ class Lifecycle:
                     if times is None or times > 1:
                         self._outcomes[name] = (status, reason, times and times - 1)
                     return status, reason or REASONS.get(status)
-        veteran = self._cast.by_phone(notification.to or "")
-        status = HABITS.get(veteran.habit, "delivered") if veteran else "delivered"
+        veteran = self._cast.by_contact(notification.to or "")
+        habit = veteran.habit if veteran and veteran.habit in HABITS else self._knobs().habit
+        status = HABITS.get(habit, "delivered")
         return status, REASONS[status]
 
     def _callback(self, notification: Notification) -> Callback | None:

@@ -61,3 +61,12 @@ class Sender:
     def ended(self, notification_id: str) -> dict[str, Any]:
         """The notification, once it has reached an end."""
         return dict(eventually(lambda: (found := self.get(notification_id).json()) and found["completed_at"] and found))
+
+
+def errors(answer: requests.Response) -> tuple[int, str, str]:
+    """HTTP status, class of the first error and all messages; the v2 shape is checked on the way."""
+    body = answer.json()
+    assert set(body) == {"status_code", "errors"}
+    assert body["status_code"] == answer.status_code
+    assert all(set(error) == {"error", "message"} for error in body["errors"])
+    return answer.status_code, body["errors"][0]["error"], " | ".join(error["message"] for error in body["errors"])

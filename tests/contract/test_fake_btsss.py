@@ -1,10 +1,10 @@
-"""The fake BTSSS against the ClaimIngest contract: every row of its tables, and the traps between them."""
+"""The fake BTSSS against the submit contract: every row of its table, and the traps between them."""
 
 from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,53 +15,9 @@ from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from sandbox.upstreams.settings import FakeSettings
+from tests.contract.claim_wire import DAY, Caller
 
-DAY = "2031-03-04"
 STAMP = re.compile(r"\[\d{2}/\d{2}/\d{4} \d{2}:\d{2}:\d{2} [AP]M\]")
-APPROVED = ["ApprovedForPayment", "ClaimPaid", "ClaimSubmitted", "InManualReview", "In-Process", "Saved"]
-NOT_APPROVED = ["Appeal", "ClosedWithNoPayment", "Denied", "FiscalRescinded", "Incomplete", "OnHold", "PartialPayment"]
-
-
-class Caller:
-    """A caller that knows the wire and nothing else."""
-
-    def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
-        self.http = http
-        self.base = f"{upstreams['btsss']}/api/ClaimIngest"
-        self.known = upstreams.fakes.settings
-        token = upstreams.fakes.veis.tokens.issue(3600)
-        key = self.known.btsss_subscription_keys[0]
-        self.headers = {"Authorization": f"Bearer {token}", "Ocp-Apim-Subscription-Key": key}
-
-    def submit_body(self, icn: str, day: str = DAY) -> dict[str, Any]:
-        return {
-            "ClientNumber": self.known.btsss_client_number,
-            "ClaimantID": icn,
-            "ClaimantIDType": "icn",
-            "MileageExpense": {"TripType": "RoundTrip"},
-            "Appointment": {"AppointmentDateTime": day},
-        }
-
-    def submit(self, icn: str, day: str = DAY) -> requests.Response:
-        return self.post("submitclaim", self.submit_body(icn, day))
-
-    def status_body(self, icn: str, day: str = DAY) -> dict[str, Any]:
-        number = self.known.btsss_client_number
-        return {
-            "clientNumber": number,
-            "vetIdType": "icn",
-            "vetId": icn,
-            "startRangeDate": day,
-            "endRangeDate": day,
-        }
-
-    def status(self, icn: str, day: str = DAY) -> list[dict[str, Any]]:
-        answer = self.post("V1/GetClaimsStatus", self.status_body(icn, day))
-        assert answer.status_code == 200
-        return list(answer.json())
-
-    def post(self, path: str, body: Any) -> requests.Response:
-        return self.http.post(f"{self.base}/{path}", json=body, headers=self.headers)
 
 
 @pytest.fixture
@@ -212,84 +168,6 @@ def test_oracle_health_has_its_own_client_number(caller: Caller) -> None:
     assert caller.post("submitclaim", body).status_code == 200
 
 
-def test_nothing_filed_is_an_empty_list(caller: Caller, veteran: Veteran) -> None:
-    assert caller.status(veteran.icn) == []
-
-
-def test_a_status_element_has_every_field_of_the_contract(caller: Caller, veteran: Veteran) -> None:
-    number = caller.submit(veteran.icn).json()["claimNumber"]
-    (element,) = caller.status(veteran.icn)
-    assert set(element) == {
-        "aptDateTime",
-        "aptId",
-        "aptSourceSystem",
-        "aptSourceSystemId",
-        "claimLastModDateTime",
-        "claimNum",
-        "claimStatus",
-        "facilityStationNum",
-    }
-    assert (element["claimNum"], element["claimStatus"]) == (number, "ClaimSubmitted")
-    assert element["facilityStationNum"] == veteran.station
-    assert element["aptDateTime"] == "2031-03-04T15:30:00.000Z"
-
-
-def modified(element: dict[str, Any]) -> datetime:
-    stamp = element["claimLastModDateTime"]
-    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", stamp)
-    return datetime.fromisoformat(stamp)
-
-
-@pytest.mark.parametrize("skew", [0, 90, -90])
-def test_last_modified_is_true_by_the_fakes_own_clock(
-    caller: Caller, control: Control, veteran: Veteran, skew: int
-) -> None:
-    control.turn("btsss", skew_seconds=skew)
-    caller.submit(veteran.icn)
-    expected = datetime.now(UTC) + timedelta(seconds=skew)
-    assert abs(modified(caller.status(veteran.icn)[0]) - expected) < timedelta(seconds=5)
-
-
-@pytest.mark.parametrize("status", [*APPROVED, *NOT_APPROVED, "NeverHeardOf"])
-def test_a_planted_claim_is_found_with_its_status_age_and_number(
-    caller: Caller, control: Control, veteran: Veteran, status: str
-) -> None:
-    plan = {"icn": veteran.icn, "date": DAY, "claimStatus": status, "age_seconds": 600, "claimNumber": "TC1"}
-    control.call("POST", "btsss", "claims", json=plan)
-    (element,) = caller.status(veteran.icn)
-    assert (element["claimNum"], element["claimStatus"]) == ("TC1", status)
-    age = datetime.now(UTC) - modified(element)
-    assert timedelta(seconds=595) < age < timedelta(seconds=605)
-    assert "already has a claim" in caller.submit(veteran.icn).json()["message"]
-
-
-def test_a_claim_at_another_station_hinders_nothing_and_is_listed_too(
-    caller: Caller, control: Control, veteran: Veteran
-) -> None:
-    control.call("POST", "btsss", "claims", json={"icn": veteran.icn, "date": DAY, "station": "405"})
-    assert caller.submit(veteran.icn).status_code == 200
-    assert {claim["facilityStationNum"] for claim in caller.status(veteran.icn)} == {"405", veteran.station}
-
-
-def test_a_claim_can_be_processed_to_another_status(caller: Caller, control: Control, veteran: Veteran) -> None:
-    number = caller.submit(veteran.icn).json()["claimNumber"]
-    control.call("PATCH", "btsss", f"claims/{number}", json={"claimStatus": "Denied"})
-    assert caller.status(veteran.icn)[0]["claimStatus"] == "Denied"
-
-
-@pytest.mark.parametrize("field", ["clientNumber", "vetIdType", "vetId", "startRangeDate", "endRangeDate"])
-def test_a_malformed_status_request_is_refused(caller: Caller, veteran: Veteran, field: str) -> None:
-    assert caller.post("V1/GetClaimsStatus", caller.status_body(veteran.icn) | {field: None}).status_code == 400
-
-
-def test_a_kiosk_claim_was_there_before_anybody_asked(caller: Caller) -> None:
-    started = datetime.now(UTC)
-    early = with_habit("filed")
-    assert "already has a claim" in caller.submit(early.icn).json()["message"]
-    (element,) = caller.status(early.icn)
-    assert modified(element) < started - timedelta(minutes=30)
-
-
 def test_what_was_received_and_filed_can_be_read(caller: Caller, control: Control, veteran: Veteran) -> None:
     caller.submit(veteran.icn)
     caller.submit(veteran.icn)
@@ -320,3 +198,13 @@ def test_a_hundred_submits_at_once_file_one_claim(upstreams: Upstreams, veteran:
     with ThreadPoolExecutor(20) as hands:
         statuses = list(hands.map(once, range(100)))
     assert sorted(statuses) == [200] + [400] * 99
+
+
+@pytest.mark.parametrize(("scenario", "words"), [("duplicate", "already has a claim"), ("refused", "not eligible")])
+def test_a_scenario_gives_everybody_a_habit(
+    caller: Caller, control: Control, veteran: Veteran, scenario: str, words: str
+) -> None:
+    control.play("btsss", scenario)
+    assert words in caller.submit(veteran.icn).json()["message"]
+    control.play("btsss", "ok")
+    assert caller.submit(veteran.icn, "2031-03-05").status_code == 200
