@@ -32,6 +32,8 @@ def engine_options(application_name: str) -> dict[str, Any]:
         "max_overflow": 0,
         "pool_timeout": 10,
         "pool_pre_ping": True,
+        # Parameters may be personal: they never stand in an error's text.
+        "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 5,
             "application_name": application_name,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 from flask import Flask, current_app
+from flask.cli import with_appcontext
 
 from jobs import processes
 
@@ -22,19 +23,10 @@ def attach(app: Flask) -> None:
 
 
 def make_command(name: str, run: Callable[[Flask], None], text: str) -> click.Command:
+    """The process runs inside one application context; jobs get fresh ones of their own."""
+
+    @with_appcontext
     def start() -> None:
         run(current_app._get_current_object())  # type: ignore[attr-defined]
 
-    return click.Command(name, callback=with_context(start), help=text)
-
-
-def with_context(start: Callable[[], None]) -> Callable[[], None]:
-    """The process runs inside one application context; jobs get fresh ones of their own."""
-
-    @click.pass_context
-    def inside(context: click.Context) -> None:
-        info = context.ensure_object(object)
-        with info.load_app().app_context():  # type: ignore[attr-defined]
-            start()
-
-    return inside
+    return click.Command(name, callback=start, help=text)

@@ -20,5 +20,5 @@ def reopen(message_id: int, fence: int) -> None:
         reopen_message(message_id, actor=actor or "rq dashboard", fence=fence)
     except Refused as refusal:
         log.warning(
-            "requeue refused", extra={"event": "outbox.reopen_refused", "message": message_id, "why": str(refusal)}
+            "requeue refused", extra={"event": "outbox.reopen_refused", "message_id": message_id, "why": str(refusal)}
         )

@@ -75,7 +75,7 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     stop_on_signals(process.stopping)
     engine = db.engine
     start_thread(beat_until, engine, process.worker_id, kind, beating, name="beat")
-    log.info("started", extra={"event": f"{kind}.started", "process": process.worker_id})
+    log.info("started", extra={"event": f"{kind}.started", "process_id": process.worker_id})
     return process, beating
 
 
@@ -85,7 +85,7 @@ def leave(process: Process, beating: threading.Event, kind: str) -> None:
         rescue.leave(db.engine, process.worker_id)
     except SQLAlchemyError as error:
         log.warning("could not say goodbye", extra={"event": "process.leave_failed", "error": type(error).__name__})
-    log.info("stopped", extra={"event": f"{kind}.stopped", "process": process.worker_id})
+    log.info("stopped", extra={"event": f"{kind}.stopped", "process_id": process.worker_id})
 
 
 def run_worker(app: Flask) -> None:

@@ -26,7 +26,7 @@ from flaskapp.upstreams.errors import (
     Unavailable,
     UpstreamError,
 )
-from jobs.settle import Outcome, settle
+from jobs.settle import Outcome, keep_answer, settle
 from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
 from outbox import attempts
 from outbox.values import Grant, Sibling
@@ -94,10 +94,22 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
         return
     process.take(held)
     try:
-        settle(spec, held, attempt(spec, held, config, pen))
+        finish(spec, held, attempt(spec, held, config, pen))
     finally:
         process.release(held)
         db.session.remove()
+
+
+def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """Settle; if that is what fails, keep at least the answer. Nothing is raised to RQ, which would show its text."""
+    try:
+        settle(spec, held, outcome)
+    except Exception:
+        log.exception("settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id})
+        try:
+            keep_answer(spec, held, outcome)
+        except Exception:
+            log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": held.message_id})
 
 
 def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
@@ -118,7 +130,7 @@ def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
         return Outcome(kind_of(error, held), error=error)
     except Exception as error:
         # A fault of our own. What was written may have happened; what was not may be tried again.
-        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message": held.message_id})
+        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": held.message_id})
         return Outcome("unknown" if pen.used else "broken", error=error)
 
 

@@ -28,6 +28,7 @@ from outbox.values import Ending, GateSettings, Grant
 log = logging.getLogger("jobs.settle")
 
 SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+KEPT_SECONDS = 30.0
 STATUS_OF_KIND = {
     "accepted": "success",
     "obsolete": "success",
@@ -67,7 +68,7 @@ def settle(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
             db.session.remove()
             if wait is None or not is_passing(error):
                 raise
-            log.warning("settle retried", extra={"event": "job.settle_retried", "message": held.message_id})
+            log.warning("settle retried", extra={"event": "job.settle_retried", "message_id": held.message_id})
             time.sleep(wait)
 
 
@@ -79,8 +80,18 @@ def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
         outcome = answered_meanwhile(session, spec, held) or outcome
     SETTLERS[outcome.kind](session, spec, held, outcome)
     tell_gate(session, held, outcome)
-    extra = {"event": "job.settled", "job": spec.path, "message": held.message_id, "outcome": outcome.kind}
+    extra = {"event": "job.settled", "job": spec.path, "message_id": held.message_id, "outcome": outcome.kind}
     log.info("settled", extra={**extra, "upstream": held.upstream, "error": type(outcome.error).__name__})
+
+
+def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    """The settle itself cannot be made: put the answer on its attempt, and owe the work again a little later."""
+    db.session.rollback()
+    with transaction() as session:
+        if attempts.hold(session, held):
+            attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
+            why = "unanswered" if held.purpose == "write" else None
+            attempts.postpone(session, held, KEPT_SECONDS, unresolved_why=why)
 
 
 def answered_meanwhile(session: DbSession, spec: JobSpec, held: Grant) -> Outcome | None:
@@ -255,7 +266,7 @@ def settle_late(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
     finished = ending(spec, outcome)
     if not attempts.record_late(session, held, finished):
         return
-    log.warning("answered late", extra={"event": "job.answered_late", "message": held.message_id})
+    log.warning("answered late", extra={"event": "job.answered_late", "message_id": held.message_id})
     compare_answers(session, held, finished)
     state = session.execute(
         text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": held.message_id}

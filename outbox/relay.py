@@ -165,7 +165,7 @@ class Relay:
                 self.undo(pointer[1], [pointer[0]])
                 log.warning(
                     "pointer was missing",
-                    extra={"event": "outbox.pointer_missing", "queue": queue.name, "message": pointer[0]},
+                    extra={"event": "outbox.pointer_missing", "queue": queue.name, "message_id": pointer[0]},
                 )
             else:
                 counts[pointer] = looks

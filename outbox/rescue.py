@@ -79,7 +79,7 @@ def rescue_lost(engine: Engine) -> int:
         if rows:
             db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     for row in rows:
-        log.warning("message rescued", extra={"event": "outbox.rescued", "message": row.id})
+        log.warning("message rescued", extra={"event": "outbox.rescued", "message_id": row.id})
     return len(rows)
 
 

@@ -28,6 +28,7 @@ SUBJECT = "notification"
 HOUR_SECONDS = 3600.0
 DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
+TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
 
 
@@ -103,17 +104,20 @@ def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
 
 def move(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
     NOTIFICATION.check(row.state, target)
+    now = session.execute(select(NOW)).scalar_one()
+    moved_from, row.state, row.finished_at = row.state, target, now if target in NOTIFICATION.final else None
+    if target in TAKEN:
+        row.sent_at = row.sent_at or now
     write_history(
         session,
         SUBJECT,
         str(row.id),
         "notification.moved",
-        moved_from=row.state,
+        moved_from=moved_from,
         moved_to=target,
         actor=actor,
         detail=detail,
     )
-    row.state = target
 
 
 def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
@@ -122,7 +126,6 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     if row is None:
         return
     row.va_notify_id = va_notify_id
-    row.sent_at = row.sent_at or session.execute(select(NOW)).scalar_one()
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
     close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent"])
@@ -151,9 +154,6 @@ def record_delivery(
         return True
     move(session, row, target, actor, status=status)
     row.upstream_status, row.status_at = status, at or row.status_at
-    now = session.execute(select(NOW)).scalar_one()
-    row.sent_at = row.sent_at or now
-    row.finished_at = now if target in NOTIFICATION.final else None
     follow_ending(session, row)
     return True
 
@@ -173,7 +173,6 @@ def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
     if row is None or row.state != PENDING:
         return
     move(session, row, UNDELIVERABLE, "worker", reason=reason)
-    row.finished_at = session.execute(select(NOW)).scalar_one()
     details = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind, "reason": reason}
     open_case(session, "notice_not_sent", SUBJECT, notice_id, details)
 
@@ -183,7 +182,6 @@ def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
     row = lock(session, uuid.UUID(notice_id))
     if row is not None and row.state == UNDELIVERABLE:
         move(session, row, PENDING, actor)
-        row.finished_at = None
         note_cases(session, SUBJECT, notice_id, "requeued", actor)
 
 

@@ -145,8 +145,8 @@ def lock(session: DbSession, claim_id: str) -> TravelClaim:
 def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, actor: str, **detail: Any) -> None:
     """Move a claim to a final state and owe the person the notice that says so, in the caller's transaction."""
     TRAVEL_CLAIM.check(claim.state, target)
-    moved_from, claim.state, claim.notice = claim.state, target, notice
-    claim.finished_at = session.execute(select(NOW)).scalar_one()
+    now = session.execute(select(NOW)).scalar_one()
+    moved_from, claim.state, claim.finished_at, claim.notice = claim.state, target, now, notice
     write_history(
         session,
         SUBJECT,
