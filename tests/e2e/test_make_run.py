@@ -149,6 +149,7 @@ def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
     assert used_by(checkout) == []
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
 def test_the_line_it_prints_files_a_claim_and_the_person_is_texted(begin, checkout):
     for name in ("web.py", "release.py", "Procfile"):
         (checkout / name).unlink()
