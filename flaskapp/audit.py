@@ -1,4 +1,4 @@
-"""The audit: every accepted submission is held by a human, owed, watched, or terminal and told. The rest must be none."""
+"""The audit: every accepted submission is held by a human, owed, watched, or terminal and told. None is left over."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from flaskapp.cases.service import DbSession
+from flaskapp.db import DbSession
 from outbox.audit import Fault, find_faults
 
 # A subject counts under the first of these that fits.

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from flask_migrate import upgrade
 from redis.exceptions import RedisError
 from sqlalchemy import select, text
@@ -243,6 +243,7 @@ def note_case(case_id: uuid.UUID, note: str) -> None:
 
 
 @click.command("audit")
+@with_appcontext
 @as_json_option
 def audit_command(as_json: bool) -> None:
     """Count what nobody accounts for. Exits 1 unless it is nothing and the ledger's own rules hold."""
@@ -275,6 +276,7 @@ def redis_counts(session: Any) -> Any:
 
 
 @click.command("release")
+@with_appcontext
 def release() -> None:
     """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat."""
     upgrade()

@@ -16,7 +16,7 @@ class ConfigError(Exception):
     """Settings that are missing or cannot be read, all of them named in one message."""
 
 
-def database_url(text: str) -> str:
+def read_database_url(text: str) -> str:
     """Heroku hands out `postgres://`, which SQLAlchemy refuses; name the driver instead."""
     scheme, _, rest = text.partition("://")
     if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
@@ -24,13 +24,13 @@ def database_url(text: str) -> str:
     return f"postgresql+psycopg2://{rest}"
 
 
-def redis_url(text: str) -> str:
+def read_redis_url(text: str) -> str:
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("expected redis://… or rediss://…")
     return text
 
 
-def base_url(text: str) -> str:
+def read_base_url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("expected http://… or https://…")
     return text.rstrip("/")
@@ -71,26 +71,26 @@ def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool =
 
 @dataclass(frozen=True)
 class Config:
-    database_url: str = setting(database_url, secret=True, text="PostgreSQL, the system of record.")
-    redis_url: str = setting(redis_url, secret=True, text="Redis, carrying pointers only; may be lost at any time.")
+    database_url: str = setting(read_database_url, secret=True, text="PostgreSQL, the system of record.")
+    redis_url: str = setting(read_redis_url, secret=True, text="Redis; carries pointers only, may be lost at any time.")
     secret_key: str = setting(secret=True, text="Signs cookies and CSRF tokens.")
     encryption_keys: tuple[str, ...] = setting(
         words, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
     )
     digest_key: str = setting(secret=True, text="Keys the digests that personal data is looked up by.")
 
-    veis_base_url: str = setting(base_url, text="VEIS (Azure AD) token service.")
+    veis_base_url: str = setting(read_base_url, text="VEIS (Azure AD) token service.")
     veis_tenant: str = setting(text="Tenant in the VEIS token path.")
     veis_client_id: str = setting(text="VEIS client id.")
     veis_client_secret: str = setting(secret=True, text="VEIS client secret.")
     veis_scope: str = setting(text="VEIS scope asked for.")
-    btsss_base_url: str = setting(base_url, text="BTSSS ClaimIngest, up to and including its base path.")
+    btsss_base_url: str = setting(read_base_url, text="BTSSS ClaimIngest, up to and including its base path.")
     btsss_client_number: str = setting(text="Our client number at BTSSS.")
     btsss_client_number_oh: str = setting(text="Our client number at BTSSS for Oracle Health facilities.")
     btsss_subscription_keys: tuple[str, ...] = setting(
         words, secret=True, text="APIM subscription keys: one (all but production), or E and S (production)."
     )
-    vanotify_base_url: str = setting(base_url, text="VANotify.")
+    vanotify_base_url: str = setting(read_base_url, text="VANotify.")
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
     vanotify_templates: dict[str, str] = setting(
         string_map, text="JSON: template ids by `<facility>.<notice>`, e.g. `cie.created`."
@@ -101,11 +101,11 @@ class Config:
         words, secret=True, text="Bearer tokens accepted on delivery callbacks."
     )
     vanotify_callback_url: str | None = setting(
-        base_url, None, text="Our public https callback URL; set, every send asks for signed callbacks to it."
+        read_base_url, None, text="Our public https callback URL; set, every send asks for signed callbacks to it."
     )
-    lorota_base_url: str = setting(base_url, text="LoROTA, the check-in identity service.")
+    lorota_base_url: str = setting(read_base_url, text="LoROTA, the check-in identity service.")
     lorota_api_key: str = setting(secret=True, text="LoROTA API key.")
-    chip_base_url: str = setting(base_url, text="CHIP, the check-in service.")
+    chip_base_url: str = setting(read_base_url, text="CHIP, the check-in service.")
     chip_username: str = setting(text="CHIP token user.")
     chip_password: str = setting(secret=True, text="CHIP token password.")
     chip_api_id: str = setting(text="CHIP `x-apigw-api-id`.")
@@ -115,12 +115,12 @@ class Config:
     )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
-    alert_webhook_url: str | None = setting(base_url, None, text="Called with every case that opens.")
+    alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
 
     sms_recipient: str = setting(one_of("icn", "phone"), "icn", text="Address texts by `icn` or by `phone`.")
     redis_verify_tls: bool = setting(yes_or_no, True, text="Verify the certificate of `rediss://` (Heroku: no).")
     database_direct_url: str | None = setting(
-        database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
+        read_database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
     )
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import scoped_session
 
 from flaskapp.config import Config
 from outbox.tables import NAMING
@@ -19,6 +20,7 @@ from outbox.tables import NAMING
 log = logging.getLogger("flaskapp.db")
 
 T = TypeVar("T")
+DbSession = scoped_session[Session]
 POOL_SIZE = 7
 RETRIED_SQLSTATES = ("40001", "40P01")
 
@@ -53,7 +55,7 @@ def init_app(app: Flask, config: Config) -> None:
 
 
 @contextmanager
-def transaction() -> Iterator[scoped_session[Session]]:
+def transaction() -> Iterator[DbSession]:
     """Commit at the end, roll back on any exception; inside another transaction it joins that one."""
     session = db.session
     if session.info.get("open"):
@@ -76,7 +78,7 @@ def is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or sqlstate in RETRIED_SQLSTATES
 
 
-def durably(work: Callable[[scoped_session[Session]], T]) -> T:
+def durably(work: Callable[[DbSession], T]) -> T:
     """Run idempotent work in one transaction, once more if the connection broke or a deadlock chose us.
 
     A COMMIT whose answer was lost may have landed, so the work must find what it wrote. What fails twice raises:

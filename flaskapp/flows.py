@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flaskapp.cases.service import DbSession
+from flaskapp.db import DbSession
 from flaskapp.notifications.service import reopen_notice
 from flaskapp.travel_claims.service import reopen_claim
 

@@ -59,5 +59,5 @@ def owed_gauges(owed: Any) -> Iterator[Any]:
 @describe("Gauges for Prometheus", answers={200: "Text in Prometheus's format."})
 def metrics() -> Response:
     registry = CollectorRegistry()
-    registry.register(LedgerCollector())  # type: ignore[arg-type]
+    registry.register(LedgerCollector())
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")

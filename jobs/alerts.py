@@ -7,7 +7,7 @@ from typing import Any
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
-from flaskapp.cases.service import DbSession
+from flaskapp.db import DbSession
 from flaskapp.queues import ALERTS
 from jobs.retry import ALERT
 from jobs.runner import run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from flaskapp.cases.service import DbSession
 from flaskapp.config import Config
+from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import Notice
 from flaskapp.notifications.states import PENDING, SENT

@@ -105,7 +105,9 @@ def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
     try:
         settle(spec, held, outcome)
     except Exception:
-        log.exception("settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id})
+        log.exception(
+            "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id}
+        )
         try:
             keep_answer(spec, held, outcome)
         except Exception:

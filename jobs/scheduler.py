@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from redis import Redis, WatchError
 from redis.exceptions import RedisError
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 from rq_scheduler import Scheduler
 
 from flaskapp.queues import HOUSEKEEPING
@@ -68,7 +68,7 @@ class LedgerScheduler(Scheduler):
             except WatchError:
                 return False
 
-    def make_job(self, entry: Periodic) -> LedgerJob:
+    def make_job(self, entry: Periodic) -> Job:
         return LedgerJob.create(
             entry.path,
             id=entry.name,

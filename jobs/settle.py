@@ -16,9 +16,9 @@ from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from flaskapp.cases.service import DbSession, open_case
+from flaskapp.cases.service import open_case
 from flaskapp.config import Config
-from flaskapp.db import db, is_passing, transaction
+from flaskapp.db import DbSession, db, is_passing, transaction
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
 from jobs.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.spec import JobSpec

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flaskapp.cases.service import DbSession
 from flaskapp.config import Config
+from flaskapp.db import DbSession
 from flaskapp.queues import QueueSpec
 from flaskapp.upstreams import Upstreams
 from jobs.retry import Schedule

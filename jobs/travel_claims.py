@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from flaskapp.cases.service import DbSession
 from flaskapp.config import Config
 from flaskapp.crypto import vault
+from flaskapp.db import DbSession
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.service import ClaimWork, Filed

@@ -34,7 +34,7 @@ class LedgerJob(Job):
     def func(self) -> Callable[..., Any]:
         if self.func_name not in self.allowed or self.instance is not None:
             raise ForbiddenCallable("refused a callable that is not on the list")
-        return super().func  # type: ignore[return-value]
+        return super().func
 
 
 def open_queue(redis: Redis, name: str) -> Queue:
@@ -43,6 +43,11 @@ def open_queue(redis: Redis, name: str) -> Queue:
 
 def job_id(message_id: int, fence: int) -> str:
     return f"{message_id}-{fence}"
+
+
+def texts(items: Any) -> list[str]:
+    """Redis's answers to list and set reads, decoded."""
+    return [item.decode() for item in items]
 
 
 def read_job_id(text: str) -> tuple[int, int] | None:
@@ -77,7 +82,7 @@ def pointers_held(redis: Redis, queue: str) -> tuple[set[str], set[str]]:
         pipe.lrange(rq_queue.key, 0, -1)
         pipe.zrange(StartedJobRegistry(queue=rq_queue).key, 0, -1)
         waiting, started = pipe.execute()
-    return {item.decode() for item in waiting}, {item.decode().split(":")[0] for item in started}
+    return set(texts(waiting)), {item.split(":")[0] for item in texts(started)}
 
 
 def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_path: str, title: str) -> None:
@@ -105,7 +110,7 @@ def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_p
 
 def failed_ids(redis: Redis, queue: str) -> set[str]:
     registry = FailedJobRegistry(queue=open_queue(redis, queue))
-    return {item.decode() for item in redis.zrange(registry.key, 0, -1)}
+    return set(texts(redis.zrange(registry.key, 0, -1)))
 
 
 def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
@@ -120,11 +125,11 @@ def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
 
 def started_entries(redis: Redis, queue: str) -> list[str]:
     registry = StartedJobRegistry(queue=open_queue(redis, queue))
-    return [item.decode() for item in redis.zrange(registry.key, 0, -1)]
+    return texts(redis.zrange(registry.key, 0, -1))
 
 
 def intermediate_ids(redis: Redis, queue: str) -> list[str]:
-    return [item.decode() for item in redis.lrange(open_queue(redis, queue).intermediate_queue_key, 0, -1)]
+    return texts(redis.lrange(open_queue(redis, queue).intermediate_queue_key, 0, -1))
 
 
 def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:

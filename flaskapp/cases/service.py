@@ -9,16 +9,15 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import text
-from sqlalchemy.orm import Session, scoped_session
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.config import Config
+from flaskapp.db import DbSession
 from flaskapp.queues import ALERTS
 from outbox.write import add, write_history
 
 log = logging.getLogger("flaskapp.cases")
 
-DbSession = Session | scoped_session[Session]
 DAY_SECONDS = 86_400.0
 
 OPEN = text("""
@@ -63,13 +62,13 @@ def open_case(
     write_history(session, subject_type, subject_id, "case.opened", detail={"case": str(case_id), "kind": kind})
     if KINDS[kind].alert:
         raise_alert(session, case_id, kind, subject_type, subject_id, owner)
-    return case_id  # type: ignore[no-any-return]
+    return case_id
 
 
 def raise_alert(
     session: DbSession, case_id: uuid.UUID, kind: str, subject_type: str, subject_id: str, owner: str
 ) -> None:
-    """An error-level event for the log, and a message of its own for the webhook, which is filed as surely as a claim."""
+    """An error-level event for the log, and a message of its own for the webhook, sent as surely as a claim."""
     config: Config = current_app.extensions["config"]
     extra = {"event": "case.opened", "case": str(case_id), "kind": kind, "owner": owner}
     log.error("case opened", extra={**extra, "subject_type": subject_type, "subject": subject_id})

@@ -13,7 +13,7 @@ from flaskapp.db import db
 from outbox.tables import NOW, Moment
 
 
-class CheckInSession(db.Model):  # type: ignore[name-defined,misc]
+class CheckInSession(db.Model):  # type: ignore[name-defined]
     __tablename__ = "check_in_sessions"
     __table_args__ = (Index("ix_check_in_sessions_expires_at", "expires_at"),)
 

@@ -15,7 +15,7 @@ from flaskapp.notifications.states import NOTIFICATION, PENDING
 from outbox.tables import NOW, Moment, one_of
 
 
-class Notification(db.Model):  # type: ignore[name-defined,misc]
+class Notification(db.Model):  # type: ignore[name-defined]
     __tablename__ = "notifications"
     __table_args__ = (
         CheckConstraint(one_of("state", NOTIFICATION.states), name="state"),

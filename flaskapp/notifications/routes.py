@@ -1,4 +1,4 @@
-"""VANotify's delivery callbacks (contract: VANotify 6.6, 6.7): early, late, twice or contradictory, all are folded in."""
+"""VANotify's delivery callbacks (contract: VANotify 6.6, 6.7): early, late, twice or contradictory, all folded in."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def is_authentic(body: dict[str, Any]) -> bool:
     upstreams: Upstreams = current_app.extensions["upstreams"]
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        # Every token is compared, so that the time taken does not tell which one was nearly right.
-        return any([hmac.compare_digest(token.encode(), known.encode()) for known in config.vanotify_callback_tokens])
+        return any(hmac.compare_digest(token.encode(), known.encode()) for known in config.vanotify_callback_tokens)
     given = request.headers.get(SIGNATURE_HEADER, "")
     expected = callback_signature(upstreams.va_notify.secret, body)
     return bool(given) and hmac.compare_digest(given.lower().encode(), expected.encode())

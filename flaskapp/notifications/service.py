@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.cases.service import DbSession, close_cases, note_cases, open_case
+from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.db import DbSession
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
     DELIVERED,

@@ -15,7 +15,7 @@ from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
 from outbox.tables import NOW, Moment, one_of
 
 
-class TravelClaim(db.Model):  # type: ignore[name-defined,misc]
+class TravelClaim(db.Model):  # type: ignore[name-defined]
     __tablename__ = "travel_claims"
     __table_args__ = (
         CheckConstraint(one_of("state", TRAVEL_CLAIM.states), name="state"),
@@ -42,7 +42,7 @@ class TravelClaim(db.Model):  # type: ignore[name-defined,misc]
     finished_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
-class IdempotencyKey(db.Model):  # type: ignore[name-defined,misc]
+class IdempotencyKey(db.Model):  # type: ignore[name-defined]
     """A caller's key for one request: the same key with another body is refused."""
 
     __tablename__ = "idempotency_keys"

@@ -9,12 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
-from sqlalchemy.orm import Session, scoped_session
 
 from flaskapp import auth
 from flaskapp.check_in.routes import CALLER, UUID, current, current_for, permissions
 from flaskapp.check_in.service import CheckIn
-from flaskapp.db import durably, transaction
+from flaskapp.db import DbSession, durably, transaction
 from flaskapp.errors import Problem
 from flaskapp.idempotency import remember
 from flaskapp.inflection import answer
@@ -93,9 +92,7 @@ def request_claim() -> Response:
     return answer({"data": {**described, "status_code": 202}, "status": 202}, 202)
 
 
-def accept(
-    session: scoped_session[Session], check_in: CheckIn, asked: dict[str, Any], key: str | None
-) -> dict[str, Any]:
+def accept(session: DbSession, check_in: CheckIn, asked: dict[str, Any], key: str | None) -> dict[str, Any]:
     """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun."""
     if check_in.identity is None:
         raise Problem(409, "Conflict", "Load the check-in before asking for travel pay.", "CHECK_IN_NOT_LOADED")

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.cases.service import DbSession, close_cases, note_cases, open_case
+from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.crypto import vault
+from flaskapp.db import DbSession
 from flaskapp.notifications.service import owe_notice
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
+from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
 from outbox.tables import NOW
 from outbox.write import add, write_history
 

@@ -15,6 +15,10 @@ TRAVEL_CLAIM = StateMachine(
     final=frozenset({SUBMITTED, DUPLICATE, FAILED}),
 )
 
+UNCONFIRMED_WORDS = (
+    "We could not confirm whether your travel claim was filed. A person here is finding out."
+    " Please don't file again yet."
+)
 # What the person and the front end are told of each state, in plain words.
 WORDS = {
     PENDING: "We have your travel claim and are filing it. We'll text you when it is filed.",
@@ -22,4 +26,3 @@ WORDS = {
     DUPLICATE: "A travel claim for this appointment was already on file. You don't need to file another.",
     FAILED: "We could not file your travel claim. A person here is working on it, and you can still file another way.",
 }
-UNCONFIRMED_WORDS = "We could not confirm whether your travel claim was filed. A person here is finding out. Please don't file again yet."

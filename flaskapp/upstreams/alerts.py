@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Throttled, Unavailable
+from flaskapp.upstreams.errors import Rejected, Unavailable
 from flaskapp.upstreams.http import HTTP, Outgoing, failure
 
 UPSTREAM = "alert_webhook"
@@ -18,13 +18,11 @@ class AlertClient:
         self._http = http
 
     def send(self, body: dict[str, Any]) -> None:
-        """POST one alert. Raises Unavailable unless answered 2xx, Rejected for a 4xx, Throttled for a 429."""
+        """POST one alert. Raises Rejected for a 4xx, Throttled for 429, else Unavailable unless 2xx."""
         if self._url is None:
             return
         answer = self._http.call(
             Outgoing(UPSTREAM, "send", "POST", self._url, write=False, total_seconds=TOTAL_SECONDS, json=body)
         )
-        if answer.status == 429:
-            raise failure(Throttled, UPSTREAM, answer)
         if not 200 <= answer.status < 300:
             raise failure(Rejected if 400 <= answer.status < 500 else Unavailable, UPSTREAM, answer)

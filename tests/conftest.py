@@ -1,0 +1,83 @@
+"""Real servers for every test that wants them: started once, a migrated database copied for each test in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from sandbox.databases import TemplateDatabase
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.settings import environment, kept_secrets
+from sandbox.upstreams.serve import Upstreams, running_upstreams
+from tests.house import SETTINGS, House
+
+NOWHERE = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True)
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def secrets_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("secrets")
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, secrets_folder: Path) -> TemplateDatabase:
+    """A database as `flask release` leaves it."""
+
+    def migrate(url: str) -> None:
+        app = create_app(from_env(environment(url, redis_server.url, NOWHERE, kept_secrets(secrets_folder))))
+        result = app.test_cli_runner().invoke(args=["release"])
+        assert result.exit_code == 0, result.output
+        with app.app_context():
+            db.engine.dispose()
+
+    return TemplateDatabase(postgres, migrate)
+
+
+@pytest.fixture(scope="session")
+def fakes() -> Iterator[Upstreams]:
+    with running_upstreams() as upstreams:
+        yield upstreams
+
+
+@pytest.fixture
+def database_url(migrated: TemplateDatabase) -> Iterator[str]:
+    with migrated.copied() as url:
+        yield url
+
+
+@pytest.fixture
+def house(database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path) -> Iterator[House]:
+    """The whole product in this process: the application, its relay and a worker, on real servers and real HTTP."""
+    fakes.fakes.reset()
+    kept = kept_secrets(secrets_folder)
+    app = create_app(from_env(environment(database_url, redis_server.url, fakes, kept, SETTINGS)))
+    built = House(app, fakes)
+    built.redis.flushall()
+    with app.app_context():
+        yield built
+        db.session.remove()
+        db.engine.dispose()
+    built.redis.close()

@@ -1,0 +1,158 @@
+"""The product in one process, driven step by step: what integration tests hold in their hands."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+from sqlalchemy import text
+
+from flaskapp import clock
+from flaskapp.db import db, transaction
+from flaskapp.queues import QUEUES
+from jobs.processes import allow_our_jobs
+from jobs.runner import Process
+from jobs.settle import gate_settings
+from outbox import rescue
+from outbox.relay import Relay
+from outbox.rq_side import LedgerJob
+from sandbox.faults import Control
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.serve import Upstreams
+
+# Times compressed so that a test waits for conditions, not for schedules.
+SETTINGS = {
+    "RETRY_SCALE": "0.001",
+    "BTSSS_SETTLE_SECONDS": "0.05",
+    "VANOTIFY_SETTLE_SECONDS": "0.05",
+    "BTSSS_CLOCK_SKEW_SECONDS": "1",
+    "BTSSS_TOTAL_SECONDS": "3",
+    "VEIS_TOTAL_SECONDS": "3",
+    "VANOTIFY_TOTAL_SECONDS": "3",
+    "GATE_CLOSE_SECONDS": "0.1",
+    "GATE_CAP_SECONDS": "1",
+}
+ADA = DEFAULT_CAST[0]
+APPOINTMENT_DATE = "2031-03-04"
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Poll until the condition holds and return what it said; fails with its last answer."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"still not so after {seconds} s: {condition()!r}")
+
+
+class BurstWorker(SimpleWorker):
+    """RQ's own loop in this thread, until the queue is empty."""
+
+    def subscribe(self) -> None:
+        """No second connection."""
+
+    def _install_signal_handlers(self) -> None:
+        """The test runner owns them."""
+
+
+class House:
+    """`work` relays and runs jobs until nothing moves; the rest asks and posts as people and upstreams do."""
+
+    def __init__(self, app: Flask, fakes: Upstreams) -> None:
+        self.app = app
+        self.fakes = fakes
+        self.control = Control(fakes["control"])
+        self.redis: Redis = app.extensions["redis"]
+        allow_our_jobs()
+        app.extensions["process"] = Process(f"test-{secrets.token_hex(4)}")
+        with app.app_context():
+            self.relay = Relay(db.engine, self.redis, QUEUES, gate_settings(app.extensions["config"]))
+
+    # -- moving work -------------------------------------------------------
+
+    def beat(self) -> None:
+        rescue.beat(db.engine, self.app.extensions["process"].worker_id, "worker")
+
+    def run_queued(self) -> None:
+        """Run every pointer that Redis holds."""
+        names = [queue.name for queue in QUEUES]
+        worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)
+        worker.log_job_description = False
+        worker.work(burst=True, logging_level=None)
+
+    def work(self, until: Callable[[], Any] | None = None, seconds: float = 15.0) -> Any:
+        """Relay and run until the condition holds (by default: nothing is owed but parked work)."""
+        deadline = time.monotonic() + seconds
+        done = until or (lambda: self.owed() == 0)
+        while time.monotonic() < deadline:
+            if found := done():
+                return found
+            self.beat()
+            self.relay.run_once()
+            self.run_queued()
+            time.sleep(0.01)
+        raise AssertionError(f"still not so after {seconds} s: {self.messages()}")
+
+    def move_clock(self, offset: timedelta) -> None:
+        with transaction() as session:
+            clock.set_offset(session, offset)
+
+    # -- looking -----------------------------------------------------------
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        with transaction() as session:
+            return list(session.execute(text(query), values).all())
+
+    def value(self, query: str, **values: Any) -> Any:
+        return self.rows(query, **values)[0][0]
+
+    def owed(self) -> int:
+        return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
+
+    def messages(self) -> list[dict[str, Any]]:
+        return [dict(row._mapping) for row in self.rows("SELECT * FROM outbox_messages ORDER BY id")]
+
+    def cases(self) -> list[str]:
+        return [row[0] for row in self.rows("SELECT kind FROM cases WHERE closed_at IS NULL ORDER BY opened_at")]
+
+    def phone(self, texts: int = 1) -> list[dict[str, Any]]:
+        """Every text that reached somebody, newest first, once there are so many; VANotify takes a moment."""
+        return list(eventually(lambda: (found := self.control.phone()) and len(found) >= texts and found))
+
+    def submits(self) -> list[dict[str, Any]]:
+        """Every submit that reached BTSSS."""
+        found: list[dict[str, Any]] = self.control.received("btsss", "submitclaim")
+        return found
+
+    def filed(self) -> list[dict[str, Any]]:
+        """Every claim BTSSS holds."""
+        found: list[dict[str, Any]] = self.control.call("GET", "btsss", "claims")
+        return found
+
+    # -- asking ------------------------------------------------------------
+
+    def sign_in(self, veteran: Veteran = ADA) -> FlaskClient:
+        client = self.app.test_client()
+        body = {"session": {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}}
+        response = client.post("/check_in/v2/sessions/", json=body)
+        assert response.status_code == 200, response.text
+        return client
+
+    def ask(self, client: FlaskClient, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE, **headers: str) -> Any:
+        body = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": date}}
+        return client.post("/check_in/v0/travel_claims/", json=body, headers=headers)
+
+    def claim_state(self, client: FlaskClient, claim_id: str) -> dict[str, Any]:
+        response = client.get(f"/check_in/v0/travel_claims/{claim_id}")
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.get_json()["data"]
+        return found
