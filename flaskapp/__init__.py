@@ -20,8 +20,8 @@ from flaskapp.upstreams import build
 from outbox.rq_side import LedgerJob
 
 MIGRATIONS = str(Path(__file__).parent.parent / "migrations")
-# A worker's fetchers wait on Redis inside a blocking command, so its sockets must outlast that wait.
-REDIS_CONNECTIONS = 8
+# The token cache adds one of its own, and in a web process the dashboard and the limiter two each: eight in all.
+REDIS_CONNECTIONS = 3
 REDIS_WAIT_SECONDS = 5.0
 
 
@@ -49,8 +49,8 @@ def create_app(config: Config) -> Flask:
     return app
 
 
-def open_redis(config: Config) -> Redis:
-    """At most eight connections a process; a caller waits for one rather than open a ninth."""
-    pool = bounded_pool(config.redis_url, config.redis_verify_tls, REDIS_CONNECTIONS)
+def open_redis(config: Config, connections: int = REDIS_CONNECTIONS) -> Redis:
+    """A client with at most so many connections; a caller waits for one rather than open another."""
+    pool = bounded_pool(config.redis_url, config.redis_verify_tls, connections)
     pool.timeout = REDIS_WAIT_SECONDS
     return Redis(connection_pool=pool)

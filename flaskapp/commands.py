@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import sys
 import uuid
 from typing import Any
@@ -26,6 +27,8 @@ from outbox import gates, parked, retention
 from outbox.audit import OWED, compare_redis
 from outbox.sweep import show_parked
 from outbox.write import write_history
+
+log = logging.getLogger("flaskapp.commands")
 
 REOPEN_PATH = "jobs.ledger.reopen"
 
@@ -283,7 +286,7 @@ def release() -> None:
     with db.engine.begin() as connection:
         gates.ensure_gates(connection, QUEUES)
     retention.keep(db.engine, current_app.extensions["config"].keep_history_months)
-    click.echo("released")
+    log.info("released", extra={"event": "release.done"})
 
 
 def init_app(app: Flask) -> None:

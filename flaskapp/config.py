@@ -122,6 +122,7 @@ class Config:
     database_direct_url: str | None = setting(
         read_database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
     )
+    database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections a process holds (a relay one more).")
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
     insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")

@@ -11,7 +11,8 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import scoped_session
 
 from flaskapp.config import Config
@@ -21,16 +22,16 @@ log = logging.getLogger("flaskapp.db")
 
 T = TypeVar("T")
 DbSession = scoped_session[Session]
-POOL_SIZE = 7
-RETRIED_SQLSTATES = ("40001", "40P01")
+# Connection lost, transaction rolled back for another, lock not had in time, too many connections, shutting down.
+PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
 
 db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
 
 
-def engine_options(application_name: str) -> dict[str, Any]:
-    """Seven connections a process and no more: small hosted plans allow twenty in all, and LISTEN takes one."""
+def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
+    """So many connections a process and no more: small hosted plans allow twenty for all processes together."""
     return {
-        "pool_size": POOL_SIZE,
+        "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 10,
         "pool_pre_ping": True,
@@ -50,7 +51,7 @@ def engine_options(application_name: str) -> dict[str, Any]:
 
 def init_app(app: Flask, config: Config) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options("surefile")
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options("surefile", config.database_pool_size)
     db.init_app(app)
 
 
@@ -72,10 +73,13 @@ def transaction() -> Iterator[DbSession]:
         session.info["open"] = False
 
 
-def is_passing(error: DBAPIError) -> bool:
-    """Whether the same statements may well pass next time: a lost connection, a deadlock, a lost race."""
-    sqlstate = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    return error.connection_invalidated or sqlstate in RETRIED_SQLSTATES
+def is_passing(error: SQLAlchemyError) -> bool:
+    """Whether the same statements may well pass next time: Postgres away or restarting, a deadlock, a lost race."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, PoolTimeoutError)
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    away = isinstance(error, OperationalError) and not sqlstate
+    return away or error.connection_invalidated or sqlstate.startswith(PASSING_SQLSTATES)
 
 
 def durably(work: Callable[[DbSession], T]) -> T:
@@ -87,7 +91,7 @@ def durably(work: Callable[[DbSession], T]) -> T:
     try:
         with transaction() as session:
             return work(session)
-    except DBAPIError as error:
+    except SQLAlchemyError as error:
         if not is_passing(error):
             raise
         log.warning("transaction rerun", extra={"event": "db.rerun", "error": type(error).__name__})

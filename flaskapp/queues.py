@@ -5,7 +5,7 @@ from __future__ import annotations
 from outbox.values import QueueSpec
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
-NOTIFICATIONS = QueueSpec("notifications", upstream="vanotify", threads=16, depth=300, concurrency=100)
+NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
 

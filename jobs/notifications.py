@@ -38,7 +38,7 @@ def send(call: Call, notice: Notice) -> str:
     config = call.config
     template = config.vanotify_templates.get(f"{notice.facility}.{notice.kind}")
     if template is None:
-        raise Rejected("vanotify", "no template is configured for this notice", code="NO_TEMPLATE")
+        raise Rejected("va_notify", "no template is configured for this notice", code="NO_TEMPLATE")
     oracle_health = notice.facility == "oh"
     sent = call.upstreams.va_notify.send_sms(
         reference=str(notice.id),
@@ -66,7 +66,7 @@ def record_sent(session: DbSession, notice_id: str, answer: str | Delivery) -> N
 
 def fold_in(session: DbSession, notice_id: str, delivery: Delivery) -> None:
     service.record_delivery(
-        session, uuid.UUID(notice_id), delivery.status, delivery.completed_at, actor="vanotify look-up"
+        session, uuid.UUID(notice_id), delivery.status, delivery.completed_at, actor="VANotify look-up"
     )
 
 
@@ -90,7 +90,7 @@ def record_asked(session: DbSession, notice_id: str, delivery: Delivery | None) 
     if service.STATE_OF_STATUS.get(status) == SENT or status not in service.STATE_OF_STATUS:
         status = "failed"
     at = delivery.completed_at if delivery is not None else None
-    service.record_delivery(session, uuid.UUID(notice_id), status, at, actor="vanotify look-up")
+    service.record_delivery(session, uuid.UUID(notice_id), status, at, actor="VANotify look-up")
 
 
 def give_up_asking(session: DbSession, notice_id: str, kind: str, details: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from flaskapp import open_redis
 from flaskapp.config import Config
 from flaskapp.db import db
 from flaskapp.queues import QUEUES
@@ -35,6 +36,7 @@ from outbox.write import WAKE_CHANNEL
 log = logging.getLogger("jobs.processes")
 
 BEAT_SECONDS = 3.0
+WORKER_REDIS_CONNECTIONS = 7
 LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
 REOPEN = "jobs.ledger.reopen"
@@ -91,7 +93,8 @@ def leave(process: Process, beating: threading.Event, kind: str) -> None:
 def run_worker(app: Flask) -> None:
     """Work until SIGTERM: then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
     allow_our_jobs()
-    redis: Redis = app.extensions["redis"]
+    # Each fetcher waits inside a blocking command on a connection of its own; the rest is for the jobs' bookkeeping.
+    redis = app.extensions["redis"] = open_redis(app.extensions["config"], WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")
     lanes = [Lane(queue) for queue in QUEUES]
     fetchers = [

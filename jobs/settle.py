@@ -14,7 +14,7 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
@@ -64,7 +64,7 @@ def settle(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
                 ):
                     settle_once(session, spec, held, outcome)
             return
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             db.session.remove()
             if wait is None or not is_passing(error):
                 raise

@@ -1,4 +1,4 @@
-"""Real servers for every test that wants them: started once, a migrated database copied for each test in milliseconds."""
+"""Real servers for every test that wants them, started once; a migrated database is copied for each test."""
 
 from __future__ import annotations
 

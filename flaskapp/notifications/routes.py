@@ -45,7 +45,7 @@ def receive() -> Response:
                 reference,
                 str(body.get("status")),
                 read_moment(body),
-                actor="vanotify callback",
+                actor="VANotify callback",
                 va_notify_id=str(body["id"]) if body.get("id") else None,
             )
     return answer({"message": "success"})

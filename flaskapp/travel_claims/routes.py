@@ -64,7 +64,6 @@ def unauthorized(uuid: str) -> Response:
 
 
 @blueprint.post("")
-@blueprint.post("/", endpoint="request_claim_slash")
 @describe(
     "Ask for travel pay",
     tag="Travel claims",

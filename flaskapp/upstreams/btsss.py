@@ -187,9 +187,10 @@ def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     # A page where JSON should be comes from a gateway in front: BTSSS itself has seen nothing.
-    if not isinstance(payload, dict):
+    # So is a 404 that does not speak of the appointment: a path the gateway does not know must fail nobody's claim.
+    if not isinstance(payload, dict) or status == 404:
         return Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"
-    return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR" if status in (400, 404) else "CLM_030_UNKNOWN_SERVER_ERROR"
+    return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR" if status == 400 else "CLM_030_UNKNOWN_SERVER_ERROR"
 
 
 def _found(answer: Answer) -> list[FiledClaim]:

@@ -125,7 +125,7 @@ def test_a_claim_number_counts_whatever_the_content_type(bench: Bench) -> None:
         (408, {"message": "slow"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, "<html>", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (400, {"message": "ClientNumber is wrong"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
-        (404, {"message": "no such thing"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        (404, {"message": "no such thing"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (409, "", Duplicate, "CLM_002_CLAIM_EXISTS"),
         (422, {"message": "cannot"}, Rejected, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (400, "<html>Bad request</html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
