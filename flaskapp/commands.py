@@ -22,15 +22,13 @@ from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES
-from flaskapp.requeue import Refused, reopen
+from flaskapp.requeue import REOPEN_PATH, Refused, reopen
 from outbox import gates, parked, retention
 from outbox.audit import OWED, compare_redis
 from outbox.sweep import show_parked
 from outbox.write import write_history
 
 log = logging.getLogger("flaskapp.commands")
-
-REOPEN_PATH = "jobs.ledger.reopen"
 
 outbox_cli = AppGroup("outbox", help="The ledger: what is owed, what is parked, and what became of each attempt.")
 cases_cli = AppGroup("cases", help="What named humans are holding.")

@@ -11,6 +11,10 @@ from outbox import parked
 from outbox.write import write_history
 
 
+# The callable behind *Requeue* on the RQ dashboard.
+REOPEN_PATH = "jobs.ledger.reopen"
+
+
 class Refused(Exception):
     """The message stays parked; the text says why."""
 

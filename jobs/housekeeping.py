@@ -15,6 +15,7 @@ from flaskapp.config import Config
 from flaskapp.db import db, transaction
 from flaskapp.notifications.service import owe_delivery_questions
 from flaskapp.queues import QUEUES
+from flaskapp.requeue import REOPEN_PATH
 from jobs.registry import SPECS
 from jobs.runner import Process
 from jobs.settle import Outcome, settle_once
@@ -23,7 +24,6 @@ from outbox.sweep import sweep_queue
 
 log = logging.getLogger("jobs.housekeeping")
 
-REOPEN_PATH = "jobs.ledger.reopen"
 OVERDUE = text("""
     SELECT m.id, m.subject_type, m.subject_id FROM outbox_messages m
      WHERE m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type IN ('travel_claim', 'notification')
@@ -39,7 +39,7 @@ OLD_ROWS = (
 
 def alone(name: str, work: Callable[[], None]) -> None:
     """Run under an advisory lock that a second runner does not wait for."""
-    with db.engine.connect() as lock:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lock:
         if lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
             try:
                 work()

@@ -23,13 +23,14 @@ from flaskapp import open_redis
 from flaskapp.config import Config
 from flaskapp.db import db
 from flaskapp.queues import QUEUES
+from flaskapp.requeue import REOPEN_PATH
 from jobs.registry import SPECS
 from jobs.runner import Process
 from jobs.schedule import PERIODIC
 from jobs.scheduler import LedgerScheduler
 from jobs.settle import gate_settings
 from jobs.worker import Lane, fetch_forever
-from outbox import gates, rescue, rq_side
+from outbox import rescue, rq_side
 from outbox.relay import Relay
 from outbox.write import WAKE_CHANNEL
 
@@ -39,12 +40,11 @@ BEAT_SECONDS = 3.0
 WORKER_REDIS_CONNECTIONS = 7
 LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
-REOPEN = "jobs.ledger.reopen"
 
 
 def allow_our_jobs() -> None:
     """From here on, this process runs these callables out of Redis and no others."""
-    rq_side.LedgerJob.allowed = frozenset({*SPECS, *(entry.path for entry in PERIODIC), REOPEN})
+    rq_side.LedgerJob.allowed = frozenset({*SPECS, *(entry.path for entry in PERIODIC), REOPEN_PATH})
 
 
 def stop_on_signals(stopping: threading.Event) -> None:
@@ -157,8 +157,6 @@ def run_relay(app: Flask) -> None:
     """Move work to Redis until SIGTERM; every trouble is only a later round."""
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
-    with db.engine.begin() as connection:
-        gates.ensure_gates(connection, QUEUES)
     relay = Relay(db.engine, app.extensions["redis"], QUEUES, gate_settings(config))
     listener = Listener(config.database_direct_url or config.database_url)
     while not process.stopping.is_set():

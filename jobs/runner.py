@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app
+from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from flaskapp.config import Config
 from flaskapp.db import db, transaction
+from flaskapp.requeue import REOPEN_PATH
 from flaskapp.upstreams.errors import (
     Duplicate,
     Rejected,
@@ -29,6 +32,7 @@ from flaskapp.upstreams.errors import (
 from jobs.settle import Outcome, keep_answer, settle
 from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
 from outbox import attempts
+from outbox.sweep import show_if_parked
 from outbox.values import Grant, Sibling
 
 log = logging.getLogger("jobs.runner")
@@ -104,6 +108,8 @@ def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
     """Settle; if that is what fails, keep at least the answer. Nothing is raised to RQ, which would show its text."""
     try:
         settle(spec, held, outcome)
+        if outcome.kind not in ("accepted", "obsolete"):
+            show_parked(held)
     except Exception:
         log.exception(
             "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id}
@@ -112,6 +118,12 @@ def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
             keep_answer(spec, held, outcome)
         except Exception:
             log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": held.message_id})
+
+
+def show_parked(held: Grant) -> None:
+    """On the dashboard at once; with Redis away, the sweep shows it later."""
+    with suppress(RedisError, OSError):
+        show_if_parked(db.engine, current_app.extensions["redis"], held.message_id, REOPEN_PATH)
 
 
 def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:

@@ -76,12 +76,13 @@ def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
     if not attempts.hold(session, held):
         settle_late(session, spec, held, outcome)
         return
-    if outcome.kind in ("not_found", "unclear", "later") and held.purpose == "look_up":
+    if outcome.kind in ("not_found", "unclear", "later") and held.purpose in ("look_up", "give_up"):
         outcome = answered_meanwhile(session, spec, held) or outcome
     SETTLERS[outcome.kind](session, spec, held, outcome)
     tell_gate(session, held, outcome)
     extra = {"event": "job.settled", "job": spec.path, "message_id": held.message_id, "outcome": outcome.kind}
-    log.info("settled", extra={**extra, "upstream": held.upstream, "error": type(outcome.error).__name__})
+    error = type(outcome.error).__name__ if outcome.error else None
+    log.info("settled", extra={**extra, "upstream": held.upstream, "error": error})
 
 
 def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
@@ -256,7 +257,7 @@ def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
     else:
         return
     if changed:
-        log.warning("gate moved", extra={"event": event, "upstream": held.upstream, "error": type(error).__name__})
+        log.warning("gate moved", extra={"event": event, "upstream": held.upstream, "why": outcome.kind})
 
 
 def settle_late(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:

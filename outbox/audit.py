@@ -40,9 +40,6 @@ RULES = {
          WHERE m.state = 'ready' AND g.closed_at IS NULL AND m.due_at < outbox_now() - interval '15 minutes'
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
                             WHERE p.queue = m.queue AND p.state IN ('published', 'running'))""",
-    "published_too_long": """
-        SELECT id FROM outbox_messages
-         WHERE state = 'published' AND published_at < outbox_now() - interval '1 hour'""",
 }
 
 OWED = text("""

@@ -8,28 +8,35 @@ from sqlalchemy import Engine, text
 from outbox import rq_side
 
 PARKED = text("SELECT id, fence, job, parked_reason FROM outbox_messages WHERE queue = :queue AND state = 'parked'")
+PARKED_ONE = text("""
+    SELECT id, fence, job, queue, parked_reason FROM outbox_messages WHERE id = :id AND state = 'parked'
+""")
 LIVE = text("SELECT id, fence FROM outbox_messages WHERE id = ANY(:ids) AND state IN ('published', 'running')")
 
 
 def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> None:
     """Restore failed entries that Redis lost, drop those no longer parked, and entries of workers that died."""
+    # Redis first: what it shows and the later look at the ledger does not know is certainly outdated.
+    shown = rq_side.failed_ids(redis, queue)
     with engine.begin() as db:
         rows = db.execute(PARKED, {"queue": queue}).all()
     parked = {rq_side.job_id(row.id, row.fence): row for row in rows}
-    shown = rq_side.failed_ids(redis, queue)
-    for identifier in parked.keys() - shown:
+    waiting, started = rq_side.pointers_held(redis, queue)
+    # An entry that was just requeued waits for the pointer that reopens it, with its operator's name: leave it alone.
+    for identifier in parked.keys() - shown - waiting - started:
         row = parked[identifier]
         show_parked(redis, queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)
-    gone = [item for item in shown - parked.keys() if not is_reopening(redis, queue, item)]
-    if gone:
-        rq_side.forget(redis, queue, gone)
+    if shown - parked.keys():
+        rq_side.forget(redis, queue, shown - parked.keys() - waiting - started)
     drop_dead(engine, redis, queue)
 
 
-def is_reopening(redis: Redis, queue: str, identifier: str) -> bool:
-    """A requeued entry waits in the queue's list for the pointer that reopens it: leave it alone."""
-    waiting, started = rq_side.pointers_held(redis, queue)
-    return identifier in waiting | started
+def show_if_parked(engine: Engine, redis: Redis, message_id: int, reopen_path: str) -> None:
+    """Right after a settle: a message that was just parked need not wait for the next sweep to be seen."""
+    with engine.begin() as db:
+        row = db.execute(PARKED_ONE, {"id": message_id}).one_or_none()
+    if row is not None:
+        show_parked(redis, row.queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)
 
 
 def show_parked(redis: Redis, queue: str, message_id: int, fence: int, job: str, reason: str, reopen_path: str) -> None:

@@ -129,7 +129,7 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent"])
+    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent", "overdue", "parked_by_hand"])
 
 
 def record_delivery(
