@@ -10,7 +10,6 @@ from flaskapp.statemachine import IllegalMove
 from outbox import parked
 from outbox.write import write_history
 
-
 # The callable behind *Requeue* on the RQ dashboard.
 REOPEN_PATH = "jobs.ledger.reopen"
 
