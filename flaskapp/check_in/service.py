@@ -12,10 +12,24 @@ from sqlalchemy import select
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.crypto import vault
 from flaskapp.db import transaction
-from flaskapp.travel_claims.service import Identity
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
 from outbox.tables import NOW
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks and where, as LoROTA told it. All of it is personal data."""
+
+    icn: str
+    phone: str | None
+    station: str
+    facility_type: str
+
+    @property
+    def facility(self) -> str:
+        """The two families of templates: Oracle Health, and everything else (contract: check-in, 2.3)."""
+        return "oh" if self.facility_type.lower() == "oh" else "cie"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.notifications.service import owe_notice
@@ -35,21 +36,6 @@ ENDED_BY_FILING = [
     "parked_by_hand",
     "unaccounted",
 ]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who asks and where, as LoROTA told it. All of it is personal data."""
-
-    icn: str
-    phone: str | None
-    station: str
-    facility_type: str
-
-    @property
-    def facility(self) -> str:
-        """The two families of templates: Oracle Health, and everything else (contract: check-in, 2.3)."""
-        return "oh" if self.facility_type.lower() == "oh" else "cie"
 
 
 @dataclass(frozen=True)
