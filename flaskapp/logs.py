@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from flask import Flask, Response, g, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.config import Config
 
@@ -135,6 +136,10 @@ def configure(level: str = "INFO") -> None:
 def log_uncaught(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, frames)
+        return
+    if isinstance(error, OperationalError) and not getattr(error.orig, "pgcode", None):
+        # Never connected, or the connection is gone: frames would only bury the one thing worth saying.
+        log.critical("PostgreSQL cannot be reached", extra={"event": "process.failed"})
         return
     log.critical("uncaught exception", exc_info=(kind, error, frames), extra={"event": "process.failed"})
 
