@@ -15,6 +15,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.house import SETTINGS, House
+from tests.ledger import Ledger, opened
 
 NOWHERE = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
 
@@ -66,6 +67,19 @@ def fakes() -> Iterator[Upstreams]:
 def database_url(migrated: TemplateDatabase) -> Iterator[str]:
     with migrated.copied() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def ledger_database_url(migrated: TemplateDatabase) -> Iterator[str]:
+    with migrated.copied() as url:
+        yield url
+
+
+@pytest.fixture
+def ledger(ledger_database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
+    """The ledger alone, for tests of its own rules: emptied, not copied, since its tests are many."""
+    with opened(ledger_database_url, redis_server.url) as built:
+        yield built
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""Grant, settle, and what becomes of an answer that lost its fence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from outbox import attempts, rescue
+from outbox.values import Ending, Grant
+from tests.ledger import ACCEPTED, OUTAGE, SILENCE, Ledger
+
+
+def late(ledger: Ledger, held: Grant, ending: Ending = ACCEPTED) -> bool:
+    with ledger.engine.begin() as db:
+        return attempts.record_late(db, held, ending)
+
+
+def lose_fence(ledger: Ledger, held: Grant) -> None:
+    """The lease ends and rescue gives the message back, while its worker lives on."""
+    ledger.pass_time(61)
+    assert rescue.rescue_lost(ledger.engine) == 1
+
+
+def test_a_grant_leaves_a_committed_try_before_anything_is_called(ledger: Ledger) -> None:
+    held = ledger.start(worker="w7", lease=45.0)
+    row = ledger.row(held.message_id)
+    assert (row["state"], row["worker_id"], row["fence"]) == ("running", "w7", held.fence)
+    (attempt,) = ledger.attempts(held.message_id)
+    assert (attempt["id"], attempt["status"], attempt["purpose"]) == (held.attempt_id, "try", "write")
+    assert (held.lease_expires_at - held.started_at).total_seconds() == 45
+
+
+def test_a_pointer_of_an_older_publication_is_stale(ledger: Ledger) -> None:
+    message_id = ledger.add()
+    ((_, old),) = ledger.publish()
+    ledger.relay.undo(old, [message_id])
+    ((_, new),) = ledger.publish()
+    assert ledger.grant(message_id, old) is None
+    assert ledger.state(message_id) == "published"
+    assert ledger.attempts(message_id) == []
+    assert ledger.grant(message_id, new) is not None
+
+
+def test_a_doubled_pointer_is_granted_once(ledger: Ledger) -> None:
+    held = ledger.start()
+    assert ledger.grant(held.message_id, held.fence) is None
+    assert len(ledger.attempts(held.message_id)) == 1
+    assert ledger.state(held.message_id) == "running"
+
+
+def test_of_many_workers_with_one_pointer_one_is_granted(ledger: Ledger) -> None:
+    message_id = ledger.add()
+    ((_, fence),) = ledger.publish()
+    start = threading.Barrier(4)
+    granted: list[Grant | None] = []
+
+    def work() -> None:
+        start.wait()
+        granted.append(ledger.grant(message_id, fence))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [held is not None for held in granted].count(True) == 1
+    assert len(ledger.attempts(message_id)) == 1
+
+
+def test_a_pointer_that_comes_back_after_the_settle_finds_nothing(ledger: Ledger) -> None:
+    done = ledger.start()
+    ledger.end(done)
+    assert ledger.grant(done.message_id, done.fence) is None
+    retried = ledger.start()
+    ledger.again(retried)
+    assert ledger.grant(retried.message_id, retried.fence) is None
+    assert [row["status"] for row in ledger.attempts(retried.message_id)] == ["error"]
+
+
+def test_a_pointer_at_a_closed_gate_goes_back_to_wait_in_postgres(ledger: Ledger) -> None:
+    message_id = ledger.add()
+    ((_, fence),) = ledger.publish()
+    ledger.run("UPDATE outbox_gates SET closed_at = now(), closed_until = now() + interval '1 hour'")
+    assert ledger.grant(message_id, fence) is None
+    assert ledger.state(message_id) == "ready"
+    assert ledger.attempts(message_id) == []
+
+
+def test_reading_work_is_no_write_and_an_open_question_makes_a_look_up(ledger: Ledger) -> None:
+    assert ledger.start(writes=False).purpose == "read"
+    asked = ledger.start()
+    ledger.again(asked, SILENCE, unresolved_why="unanswered")
+    assert ledger.start(asked.message_id).purpose == "look_up"
+
+
+def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
+    held = ledger.start()
+    lose_fence(ledger, held)
+    assert not ledger.end(held)
+    assert ledger.state(held.message_id) == "ready"
+    again = ledger.start(held.message_id)
+    assert not ledger.end(held)
+    assert ledger.end(again)
+
+
+def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger) -> None:
+    held = ledger.start()
+    with ledger.engine.connect() as db:
+        assert attempts.hold(db, held)
+        attempts.finish(db, held.attempt_id, ACCEPTED)
+        attempts.complete(db, held)
+        db.rollback()
+    assert ledger.state(held.message_id) == "running"
+    assert ledger.attempts(held.message_id)[0]["status"] == "try"
+    assert ledger.end(held)
+
+
+def test_a_question_stays_open_until_a_settle_closes_it(ledger: Ledger) -> None:
+    first = ledger.start()
+    ledger.again(first, SILENCE, unresolved_why="unanswered")
+    opened = ledger.row(first.message_id)
+    second = ledger.start(first.message_id)
+    ledger.pass_time(5)
+    ledger.again(second, OUTAGE, look_ups=1, unresolved_why="duplicate")
+    still = ledger.row(first.message_id)
+    assert still["unresolved_since"] == opened["unresolved_since"]
+    assert (still["unresolved_why"], still["look_up_count"]) == ("unanswered", 1)
+    third = ledger.start(first.message_id)
+    ledger.again(third, OUTAGE, resolved=True)
+    closed = ledger.row(first.message_id)
+    assert (closed["unresolved_since"], closed["unresolved_why"], closed["look_up_count"]) == (None, None, 0)
+    assert ledger.start(first.message_id).purpose == "write"
+
+
+def test_a_late_answer_is_written_to_its_own_attempt(ledger: Ledger) -> None:
+    held = ledger.start()
+    lose_fence(ledger, held)
+    assert late(ledger, held, Ending("success", answered=True, upstream_ids={"digest": "d"}))
+    (attempt,) = ledger.attempts(held.message_id)
+    assert (attempt["status"], attempt["late"], attempt["upstream_ids"]) == ("success", True, {"digest": "d"})
+    assert ledger.state(held.message_id) == "ready"
+    (told,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
+    assert (told["moved_from"], told["moved_to"]) == ("unknown", "success")
+
+
+def test_a_late_answer_wakes_the_look_up_that_waits_for_it(ledger: Ledger) -> None:
+    held = ledger.start()
+    lose_fence(ledger, held)
+    looking = ledger.start(held.message_id)
+    ledger.again(looking, OUTAGE, delay=600.0)
+    assert ledger.state(held.message_id) == "later"
+    assert late(ledger, held)
+    assert ledger.state(held.message_id) == "ready"
+
+
+def test_a_late_answer_never_overwrites_a_success(ledger: Ledger) -> None:
+    held = ledger.start()
+    lose_fence(ledger, held)
+    assert late(ledger, held, Ending("success", upstream_ids={"digest": "first"}))
+    assert not late(ledger, held, Ending("error"))
+    assert ledger.attempts(held.message_id)[0]["upstream_ids"] == {"digest": "first"}
+
+
+def test_an_answer_is_kept_even_when_its_message_is_gone(ledger: Ledger) -> None:
+    held = ledger.start()
+    lose_fence(ledger, held)
+    ledger.end(ledger.start(held.message_id))
+    assert late(ledger, held)
+    assert [row["status"] for row in ledger.attempts(held.message_id)] == ["success", "success"]
+
+
+@pytest.fixture
+def noted(ledger: Ledger) -> Iterator[str]:
+    """A column that a trigger fills with the setting each grant commits under."""
+    ledger.run("CREATE TABLE noted (setting text)")
+    ledger.run("""CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                  INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$""")
+    ledger.run("CREATE TRIGGER note AFTER INSERT ON outbox_attempts FOR EACH ROW EXECUTE FUNCTION note()")
+    yield "noted.setting"
+    ledger.run("DROP FUNCTION note CASCADE; DROP TABLE noted")
+
+
+@pytest.mark.parametrize(("writes", "setting"), [(True, "on"), (False, "off")])
+def test_only_work_that_writes_waits_for_the_disk(ledger: Ledger, noted: str, writes: bool, setting: str) -> None:
+    ledger.start(writes=writes)
+    assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": setting}]
+
+
+def test_status_tells_a_settle_whether_its_commit_landed(ledger: Ledger) -> None:
+    held = ledger.start()
+    with ledger.engine.connect() as db:
+        assert attempts.status_of(db, held.attempt_id) == "try"
+    ledger.end(held)
+    with ledger.engine.connect() as db:
+        assert attempts.status_of(db, held.attempt_id) == "success"
+        assert db.execute(text("SELECT count(*) FROM outbox_messages")).scalar_one() == 0

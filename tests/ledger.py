@@ -1,0 +1,161 @@
+"""The ledger by itself on real servers: no application, two toy queues, and a hand for each of its beats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from redis import Redis
+from sqlalchemy import Engine, create_engine, text
+
+from flaskapp.config import read_database_url
+from outbox import attempts, gates
+from outbox.relay import Relay
+from outbox.values import Ending, GateSettings, Grant, QueueSpec
+from outbox.write import add
+
+CALLS = QueueSpec("calls", upstream="clerk", threads=4, depth=20, concurrency=15)
+CHORES = QueueSpec("chores", upstream=None, threads=1, depth=20)
+JOB = "tests.ledger.call"
+REOPEN = "tests.ledger.reopen"
+WORKER = "worker-1"
+SETTINGS = GateSettings(close_seconds=10.0, cap_seconds=100.0, slow_start_seconds=5.0)
+
+EMPTY = """
+    DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_gates;
+    DELETE FROM outbox_gate_closings; DELETE FROM outbox_processes; UPDATE outbox_clock SET clock_offset = '0'
+"""
+
+ACCEPTED = Ending("success", answered=True)
+REFUSED = Ending("error", answered=True, error_class="Rejected")
+OUTAGE = Ending("error", error_class="Unavailable")
+SILENCE = Ending("unknown", error_class="Unanswered")
+
+
+class Ledger:
+    """What is added here is toy work; its outcomes are whatever the test says they were."""
+
+    def __init__(self, engine: Engine, redis: Redis) -> None:
+        self.engine = engine
+        self.redis = redis
+        self.relay = self.another_relay()
+        with engine.begin() as db:
+            gates.ensure_gates(db, (CALLS, CHORES))
+
+    def another_relay(self, *queues: QueueSpec, redis: Redis | None = None) -> Relay:
+        return Relay(self.engine, redis or self.redis, queues or (CALLS, CHORES), SETTINGS)
+
+    # -- the beats ---------------------------------------------------------
+
+    def add(
+        self,
+        *,
+        queue: QueueSpec = CALLS,
+        subject: str = "one",
+        deadline: float = 3600.0,
+        give_up: float = 86_400.0,
+        delay: float = 0.0,
+    ) -> int:
+        with self.engine.begin() as db:
+            return add(
+                db,
+                job=JOB,
+                queue=queue.name,
+                upstream=queue.upstream,
+                subject_type="toy",
+                subject_id=subject,
+                deadline_seconds=deadline,
+                give_up_seconds=give_up,
+                delay_seconds=delay,
+            )
+
+    def publish(self, queue: QueueSpec = CALLS) -> list[tuple[int, int]]:
+        """Claim without pushing; the pointers `(message id, fence)` in the order they would be pushed."""
+        fence, claimed = self.relay.claim(queue)
+        return [(message_id, fence) for message_id, _ in claimed]
+
+    def grant(
+        self, message_id: int, fence: int, *, worker: str = WORKER, lease: float = 60.0, writes: bool = True
+    ) -> Grant | None:
+        return attempts.grant(self.engine, message_id, fence, worker_id=worker, lease_seconds=lease, writes=writes)
+
+    def start(self, message_id: int | None = None, **options: Any) -> Grant:
+        """Bring a message, by default a new one, as far as a granted attempt."""
+        message_id = message_id or self.add()
+        self.publish()
+        held = self.grant(message_id, self.row(message_id)["fence"], **options)
+        assert held is not None, self.row(message_id)
+        return held
+
+    def end(self, held: Grant, ending: Ending = ACCEPTED) -> bool:
+        """Settle as done, under the fence; False when it was lost."""
+        with self.engine.begin() as db:
+            if not attempts.hold(db, held):
+                return False
+            attempts.finish(db, held.attempt_id, ending)
+            attempts.complete(db, held)
+            return True
+
+    def again(self, held: Grant, ending: Ending = OUTAGE, delay: float = 0.0, **options: Any) -> None:
+        """Settle as still owed."""
+        with self.engine.begin() as db:
+            assert attempts.hold(db, held)
+            attempts.finish(db, held.attempt_id, ending)
+            attempts.postpone(db, held, delay, **options)
+
+    def park(self, held: Grant, reason: str = "refused", fence: int = 7, why: str | None = None) -> None:
+        with self.engine.begin() as db:
+            assert attempts.hold(db, held)
+            attempts.finish(db, held.attempt_id, REFUSED)
+            attempts.park(db, held, reason, new_fence=fence, unresolved_why=why)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the ledger's clock on."""
+        self.run("UPDATE outbox_clock SET clock_offset = clock_offset + make_interval(secs => :by)", by=seconds)
+
+    # -- looking -----------------------------------------------------------
+
+    def run(self, statement: str, **values: Any) -> None:
+        with self.engine.begin() as db:
+            db.execute(text(statement), values)
+
+    def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as db:
+            return [dict(row._mapping) for row in db.execute(text(query), values)]
+
+    def messages(self) -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM outbox_messages ORDER BY id")
+
+    def row(self, message_id: int) -> dict[str, Any]:
+        return self.rows("SELECT * FROM outbox_messages WHERE id = :id", id=message_id)[0]
+
+    def state(self, message_id: int) -> str:
+        return str(self.row(message_id)["state"])
+
+    def states(self) -> dict[int, str]:
+        return {row["id"]: row["state"] for row in self.messages()}
+
+    def attempts(self, message_id: int) -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM outbox_attempts WHERE message_id = :id ORDER BY id", id=message_id)
+
+    def history(self, subject: str = "one") -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM outbox_history WHERE subject_id = :subject ORDER BY id", subject=subject)
+
+    def gate(self) -> dict[str, Any]:
+        return self.rows("SELECT * FROM outbox_gates WHERE upstream = 'clerk'")[0]
+
+
+@contextmanager
+def opened(database_url: str, redis_url: str) -> Iterator[Ledger]:
+    """An empty ledger on a migrated database, and an empty Redis."""
+    engine = create_engine(read_database_url(database_url))
+    redis = Redis.from_url(redis_url)
+    redis.flushall()
+    with engine.begin() as db:
+        db.execute(text(EMPTY))
+    try:
+        yield Ledger(engine, redis)
+    finally:
+        engine.dispose()
+        redis.close()
