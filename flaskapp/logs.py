@@ -28,8 +28,15 @@ log = logging.getLogger(__name__)
 
 OUR_LOGGERS = ("flaskapp", "jobs", "outbox")
 # Werkzeug's access lines hold whole URLs and RQ's INFO lines repeat every job; ours say the same with ids only.
-OTHER_LEVELS = {"gunicorn.error": "INFO", "gunicorn.access": "WARNING", "werkzeug": "WARNING", "rq": "WARNING"}
-OTHERS_WITH_HANDLERS = (*OTHER_LEVELS, "rq.worker", "rq.job", "rq.queue", "rq.scheduler", "rq_scheduler.scheduler")
+# RQ gives its worker's logger a level of its own when it is imported, so that one must be named beside its parent.
+OTHER_LEVELS = {
+    "gunicorn.error": "INFO",
+    "gunicorn.access": "WARNING",
+    "werkzeug": "WARNING",
+    "rq": "WARNING",
+    "rq.worker": "WARNING",
+}
+OTHERS_WITH_HANDLERS = (*OTHER_LEVELS, "rq.job", "rq.queue", "rq.scheduler", "rq_scheduler.scheduler")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

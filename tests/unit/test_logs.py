@@ -141,6 +141,13 @@ def test_rq_and_gunicorn_write_our_lines_and_add_no_handler_of_their_own(lines):
     assert [line["message"] for line in lines()] == ["job of [icn]", "booting"]
 
 
+def test_what_rq_says_of_every_job_is_not_repeated(lines):
+    """RQ sets its logger to INFO when it is imported."""
+    logs.configure("INFO")
+    logging.getLogger("rq.worker").info("Job OK")
+    assert lines() == []
+
+
 def test_a_request_writes_one_line_with_its_id_and_route_but_not_its_path(lines):
     app = Flask(__name__)
     app.add_url_rule("/people/<name>", "person", lambda name: "ok")
