@@ -9,7 +9,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2
@@ -48,9 +48,20 @@ def allow_our_jobs() -> None:
 
 
 def stop_on_signals(stopping: threading.Event) -> None:
-    """SIGTERM comes to every process of a dyno and may come twice: only a flag is set, however often."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    """SIGTERM comes to every process of a dyno and may come twice: only a flag is set, however often.
+
+    A thread of its own takes the signals, and this comes before any other thread. A handler would interrupt the main
+    thread anywhere: also inside `Event.set` or `Event.wait`, where setting the flag waits for its own thread for ever.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    start_thread(set_at_signals, numbers, stopping, name="signals")
+
+
+def set_at_signals(numbers: Sequence[signal.Signals], stopping: threading.Event) -> None:
+    while True:
+        signal.sigwait(numbers)
+        stopping.set()
 
 
 def beat_until(engine: Engine, process_id: str, kind: str, stopping: threading.Event) -> None:
