@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import secrets
 import time
 from collections.abc import Callable
@@ -64,6 +65,13 @@ class BurstWorker(SimpleWorker):
         """The test runner owns them."""
 
 
+class Browser(FlaskClient):
+    """Each request gets an application context of its own, as it does from gunicorn: none of it outlives the answer."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        return contextvars.Context().run(super().open, *args, **kwargs)
+
+
 class House:
     """`work` relays and runs jobs until nothing moves; the rest asks and posts as people and upstreams do."""
 
@@ -72,6 +80,7 @@ class House:
         self.fakes = fakes
         self.control = Control(fakes["control"])
         self.redis: Redis = app.extensions["redis"]
+        app.test_client_class = Browser
         allow_our_jobs()
         app.extensions["process"] = Process(f"test-{secrets.token_hex(4)}")
         with app.app_context():
