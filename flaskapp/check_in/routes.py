@@ -13,7 +13,7 @@ from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
 from flaskapp.config import Config
 from flaskapp.errors import Problem
-from flaskapp.inflection import answer
+from flaskapp.inflection import answer, to_snake, with_keys
 from flaskapp.openapi import describe
 from flaskapp.request import Body, json_body
 from flaskapp.upstreams import Upstreams
@@ -163,9 +163,15 @@ def show_check_in(uuid: str) -> Response:
 
 
 def shown(data: dict[str, Any]) -> dict[str, Any]:
-    """What the pages use. Identifiers and phone numbers stay with us."""
+    """What the pages use, in the spelling of all our answers; our own identifiers of the person stay with us.
+
+    LoROTA's `appointmentIEN` is the pages' `appointmentIen` (contract: front end, 2.3), which they send back.
+    """
     kept = {"appointments", "demographics", "patientDemographicsStatus", "setECheckinStartedCalled", "address"}
-    return {key: value for key, value in data.items() if key in kept}
+    payload: dict[str, Any] = with_keys({key: value for key, value in data.items() if key in kept}, to_snake)
+    for appointment in payload["appointments"]:
+        appointment["appointment_ien"] = appointment.pop("appointmentIEN", None)
+    return payload
 
 
 @blueprint.post("/patient_check_ins")

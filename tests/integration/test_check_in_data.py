@@ -1,0 +1,133 @@
+"""A check-in's data and the check-in itself, as the pages read them (contracts: check-in, 1.3; front end, 2.1, 2.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox.scenarios import with_habit
+from tests.house import ADA, House
+
+CAMEL = {"X-Key-Inflection": "camel"}
+CHECK_INS = "/check_in/v2/patient_check_ins"
+NOBODY = {"permissions": "read.none", "status": "success", "uuid": ADA.uuid}
+# What the pages take from an appointment, whatever kind of facility it is at.
+BOTH = {
+    "appointmentIen",
+    "facility",
+    "stationNo",
+    "clinicIen",
+    "clinicName",
+    "clinicFriendlyName",
+    "clinicStopCodeName",
+    "clinicPhoneNumber",
+    "clinicLocation",
+    "doctorName",
+    "kind",
+    "status",
+    "facilityAddress",
+    "startTime",
+}
+DAY_OF = BOTH | {"checkInWindowStart", "checkInWindowEnd", "eligibility"}
+TRAVEL_ONLY = BOTH | {"timezone"}
+
+
+def check_in(client: Any, path: str = f"{CHECK_INS}/", uuid: str = ADA.uuid, **changes: Any) -> Any:
+    body = {
+        "uuid": uuid,
+        "appointmentIen": "460",
+        "setECheckinStartedCalled": True,
+        "isTravelEnabled": True,
+        "travelSubmitted": False,
+    }
+    return client.post(path, json={"patientCheckIns": body | changes}, headers=CAMEL)
+
+
+@pytest.mark.parametrize(("veteran", "keys"), [(ADA, DAY_OF), (with_habit("ok", "oh"), TRAVEL_ONLY)])
+def test_the_payload_has_what_the_pages_read(house: House, veteran: Any, keys: set[str]) -> None:
+    client = house.sign_in(veteran)
+    response = client.get(f"{CHECK_INS}/{veteran.uuid}?reload=true", headers=CAMEL)
+    payload = response.get_json()["payload"]
+    assert response.content_type == "application/json"
+    assert set(payload["appointments"][0]) == keys
+    assert payload["appointments"][0]["appointmentIen"] == veteran.appointments[0].ien
+    assert payload["setECheckinStartedCalled"] is False
+    assert payload["demographics"]["nextOfKin1"]["relationship"] == "SIBLING"
+    assert set(payload["patientDemographicsStatus"]) >= {"demographicsNeedsUpdate"}
+    assert "\n" in payload["address"]
+
+
+def test_without_the_header_the_payload_is_in_snake_case(house: House) -> None:
+    payload = house.sign_in().get(f"{CHECK_INS}/{ADA.uuid}").get_json()["payload"]
+    assert payload["set_e_checkin_started_called"] is False
+    assert payload["appointments"][0]["appointment_ien"] == "460"
+    assert payload["demographics"]["next_of_kin1"]["phone"] == "5555550160"
+
+
+def test_identifiers_stay_with_us(house: House) -> None:
+    text = house.sign_in().get(f"{CHECK_INS}/{ADA.uuid}", headers=CAMEL).text
+    assert ADA.icn not in text
+    assert "patientDFN" not in text
+
+
+def test_a_stranger_gets_the_read_none_object_with_a_200(house: House) -> None:
+    client = house.app.test_client()
+    for response in (client.get(f"{CHECK_INS}/{ADA.uuid}"), check_in(client), check_in(house.sign_in(), uuid="0" * 8)):
+        assert response.status_code in (200, 422)
+    assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
+    assert check_in(client).get_json() == NOBODY
+    assert house.control.received("chip") == []
+
+
+@pytest.mark.parametrize(("fault", "status"), [("refuse", 502), ("html", 502), ("throttle", 502)])
+def test_data_that_cannot_be_read_is_a_502(house: House, fault: str, status: int) -> None:
+    client = house.sign_in()
+    house.control.set("lorota", fault)
+    response = client.get(f"{CHECK_INS}/{ADA.uuid}")
+    house.control.clear("lorota")
+    assert (response.status_code, response.get_json()["errors"][0]["status"]) == (status, str(status))
+
+
+def test_a_token_that_lorota_no_longer_knows_is_read_none(house: House) -> None:
+    client = house.sign_in()
+    house.fakes.fakes.lorota.tokens.reset()
+    assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
+
+
+@pytest.mark.parametrize("path", [CHECK_INS, f"{CHECK_INS}/"])
+def test_checking_in_passes_on_what_chip_says(house: House, path: str) -> None:
+    response = check_in(house.sign_in(), path)
+    said = {"uuid": ADA.uuid, "message": "Checkin successful"}
+    assert (response.status_code, response.get_json()) == (200, {"data": said, "status": 200})
+    (received,) = house.control.received("chip", "POST /actions/check-in")
+    assert received["body"] == {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": False}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409])
+def test_a_refusal_of_chip_is_an_error_in_the_data(house: House, status: int) -> None:
+    client = house.sign_in()
+    house.control.set("chip", "status", status=status, operation="check-in")
+    answer = check_in(client).get_json()
+    assert (answer["status"], answer["data"]["error"]) == (status, True)
+    assert answer["data"]["message"]
+
+
+def test_chips_own_400_is_passed_on(house: House) -> None:
+    client = house.sign_in()
+    house.control.set("chip", "status", status=400, operation="check-in")
+    assert check_in(client).get_json() == {"data": {"title": "Bad Request", "status": "400"}, "status": 400}
+
+
+def test_a_chip_that_is_down_is_a_502(house: House) -> None:
+    client = house.sign_in()
+    house.control.set("chip", "refuse")
+    response = check_in(client)
+    house.control.clear("chip")
+    assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502")
+
+
+def test_a_check_in_without_its_appointment_names_the_field(house: House) -> None:
+    response = check_in(house.sign_in(), appointmentIen="")
+    (entry,) = response.get_json()["errors"]
+    assert (response.status_code, entry["source"]["pointer"]) == (422, "/patientCheckIns/appointmentIen")
