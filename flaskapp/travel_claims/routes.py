@@ -37,7 +37,7 @@ KEY_PARAMETER = {
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
 
 
-class AppointmentDate(fields.Field[date]):
+class AppointmentDate(fields.Date):
     """A calendar date, or a date-time whose wall clock counts: an offset is dropped, as the front end means it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
@@ -52,7 +52,10 @@ class AppointmentDate(fields.Field[date]):
 
 class ClaimFields(Body):
     uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
-    appointment_date = AppointmentDate(required=True)
+    appointment_date = AppointmentDate(
+        required=True,
+        metadata={"description": "`YYYY-MM-DD`, or a date-time whose wall clock counts; an offset is dropped."},
+    )
 
 
 class ClaimBody(Body):
