@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sandbox import faults, run
+from sandbox import demo, faults, run
 from sandbox.upstreams import serve
 
 
@@ -14,6 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, module, text in (
         ("run", run, "the whole system: servers, upstreams and every process, until Ctrl-C"),
+        ("demo", demo, "a scripted story through every outcome; exits 0 only if every promise was kept"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
         ("faults", faults, "make a running upstream fail, or stop failing"),
     ):

@@ -1,0 +1,91 @@
+"""`make demo` as a person meets it: the real processes, every outcome, and an end that says what was kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.processes
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[[], subprocess.Popen[bytes]]
+KEPT = "promises: 35 made, 35 kept, 0 broken, 0 unaccounted"
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """A copy of the project in a folder where PostgreSQL's account may go."""
+    folder = Path(tempfile.mkdtemp(prefix="surefile-demo-"))
+    folder.chmod(0o711)
+    spared = shutil.ignore_patterns(".*", "__pycache__", "tests")
+    shutil.copytree(ROOT, folder, ignore=spared, dirs_exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start(checkout: Path) -> Iterator[Start]:
+    """Start the demo in the checkout, its output in a file; whatever a test leaves running is ended."""
+    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> subprocess.Popen[bytes]:
+        with (checkout / "output").open("w") as output:
+            argv = [sys.executable, "-m", "sandbox", "demo"]
+            options: dict[str, Any] = {"cwd": checkout, "env": known, "start_new_session": True}
+            begun.append(subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, **options))
+        return begun[-1]
+
+    yield begin
+    for child in begun:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+            child.wait(40)
+
+
+def said(checkout: Path) -> str:
+    return (checkout / "output").read_text()
+
+
+def used_by(checkout: Path) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter() if str(checkout) in command_of(each)]
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join([*process.cmdline(), process.cwd()])
+    except psutil.Error:
+        return ""
+
+
+def test_the_demo_keeps_every_promise_and_says_so_last(start: Start, checkout: Path) -> None:
+    assert start().wait(90) == 0, said(checkout)
+    lines = said(checkout).splitlines()
+    assert lines[-1] == KEPT
+    for happened in ("already there → found", "no reply → found", "worker killed → found", "429 → filed", "refused"):
+        assert any(happened in line for line in lines), happened
+    assert sum("held by sam.whitfield" in line for line in lines) == 3
+    assert used_by(checkout) == []
+
+
+def test_ctrl_c_stops_the_demo_and_all_it_started(start: Start, checkout: Path) -> None:
+    demo = start()
+    deadline = time.monotonic() + 40
+    while "to file" not in said(checkout):
+        assert demo.poll() is None and time.monotonic() < deadline, said(checkout)
+        time.sleep(0.05)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(40) == 130
+    assert "promises:" not in said(checkout) and "Traceback" not in said(checkout)
+    assert used_by(checkout) == []

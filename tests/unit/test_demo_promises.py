@@ -1,0 +1,112 @@
+"""The demo's judge: it believes BTSSS's book and the phone, and nothing that merely looks like success."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.promises import Evidence, faults_in, in_words, kept_how, seconds_to_told
+from sandbox.story import CREATED, DUPLICATE, REFUSED, UNDELIVERABLE, Promise
+from sandbox.upstreams.cast import DEFAULT_CAST
+from sandbox.upstreams.templates import TEXTS
+
+ASKED = datetime(2031, 3, 4, 9, 0, tzinfo=UTC)
+PROMISE = Promise("claim-1", DEFAULT_CAST[0], date(2031, 3, 4), "a scene", CREATED, 12.0)
+STATES = {"created": "submitted", "duplicate": "duplicate", "error": "failed"}
+
+
+def text(notice: str, number: str = "6902", day: str = "Mar 04") -> dict[str, Any]:
+    template = TEXTS[f"cie.{notice}"]
+    return {
+        "template": template.name,
+        "body": template.filled(template.body, {"claim_number": number, "appt_date": day}),
+    }
+
+
+def evidence(notice: str = "created", **changes: Any) -> Evidence:
+    """A claim told with that notice as it should be, but for the changes."""
+    sources = {"created": "submitted", "duplicate": "kiosk"}
+    kept = {
+        "claim": {"state": STATES[notice], "requested_at": ASKED},
+        "notices": [{"notice_id": "n", "sent_at": ASKED + timedelta(seconds=2)}],
+        "cases": [{"kind": "refused", "owner": "rosa", "opened_at": ASKED}] if notice == "error" else [],
+        "book": [{"number": "TC202503000006902", "source": sources[notice]}] if notice in sources else [],
+        "submits": [{"worked": True}],
+        "sends": [{"status_reason": None}],
+        "texts": [text(notice)],
+    }
+    return Evidence(**{**kept, **changes})
+
+
+UNREACHED = {"texts": [], "cases": [{"kind": "notice_undeliverable", "owner": "sam", "opened_at": ASKED}]}
+
+
+@pytest.mark.parametrize(
+    ("planned", "seen"),
+    [
+        (CREATED, evidence("created")),
+        (CREATED, evidence("created", submits=[{"worked": False}, {"worked": True}])),
+        (DUPLICATE, evidence("duplicate")),
+        (REFUSED, evidence("error")),
+        (UNDELIVERABLE, evidence("created", **UNREACHED)),
+    ],
+)
+def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: Evidence) -> None:
+    assert faults_in(replace(PROMISE, planned=planned), seen) == []
+
+
+@pytest.mark.parametrize(
+    ("planned", "seen", "told"),
+    [
+        (CREATED, Evidence(), "Postgres holds no such claim"),
+        (CREATED, evidence(claim={"state": "pending", "requested_at": ASKED}), "we call it pending"),
+        (CREATED, evidence(texts=[]), "0 texts on the phone"),
+        (CREATED, evidence(texts=[text("created"), text("created")]), "2 texts on the phone"),
+        (CREATED, evidence(texts=[text("duplicate")]), "the wrong text"),
+        (CREATED, evidence(texts=[text("created", number="1111")]), "the wrong text"),
+        (CREATED, evidence(texts=[text("created", day="Mar 05")]), "the wrong text"),
+        (CREATED, evidence(sends=[{}, {}]), "VANotify took 2 texts"),
+        (CREATED, evidence(submits=[{"worked": True}, {"worked": None}]), "BTSSS took 2 submits"),
+        (CREATED, evidence(book=[{"number": "TC1", "source": "submitted"}] * 2), "BTSSS holds 2 claims"),
+        (CREATED, evidence(book=[]), "by BTSSS's book it is error"),
+        (CREATED, evidence("error"), "planned as created"),
+        (CREATED, evidence(cases=[{"kind": "overdue", "owner": "rosa"}]), "open cases overdue where none belongs"),
+        (DUPLICATE, evidence("created"), "planned as duplicate"),
+        (REFUSED, evidence("error", cases=[]), "open cases none where refused belongs"),
+        (REFUSED, evidence("error", cases=[{"kind": "refused", "owner": ""}]), "a case without an owner"),
+        (UNDELIVERABLE, evidence("created", texts=[]), "where notice_undeliverable belongs"),
+        (UNDELIVERABLE, evidence("created", cases=UNREACHED["cases"]), "a text arrived that could not"),
+    ],
+)
+def test_anything_else_is_broken_and_said_in_words(planned: str, seen: Evidence, told: str) -> None:
+    assert told in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+
+
+def test_the_seconds_count_to_the_text_and_without_one_to_the_case() -> None:
+    assert seconds_to_told(evidence()) == 2
+    untold = evidence(
+        notices=[{"notice_id": "n", "sent_at": None}], cases=[{"opened_at": ASKED + timedelta(seconds=5)}]
+    )
+    assert seconds_to_told(untold) == 5
+    assert seconds_to_told(evidence(notices=[])) is None
+
+
+def test_how_a_promise_was_kept_names_who_holds_it() -> None:
+    assert kept_how(evidence("created")) == "told"
+    assert kept_how(evidence("error")) == "told, held by rosa"
+    assert kept_how(evidence("created", **UNREACHED)) == "held by sam"
+
+
+def test_attempts_are_told_in_order_and_repeats_are_counted() -> None:
+    attempts: list[dict[str, Any]] = [
+        {"purpose": "write", "status": "error", "error_class": "Unavailable"},
+        {"purpose": "write", "status": "error", "error_class": "Unavailable"},
+        {"purpose": "write", "status": "unknown", "error_class": "WorkerLost"},
+        {"purpose": "look_up", "status": "error", "error_class": None},
+        {"purpose": "look_up", "status": "success", "error_class": None},
+    ]
+    assert in_words(attempts, "filed") == "unreachable ×2 → worker killed → not there yet → found"
+    assert in_words([], "filed") == "nothing"
