@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -48,6 +49,12 @@ def kept_secrets(folder: Path) -> Secrets:
     return drawn
 
 
+@cache
+def hashed(password: str) -> str:
+    """Slow on purpose, so once a process is enough."""
+    return generate_password_hash(password)
+
+
 def fake_settings(public_url: str) -> FakeSettings:
     """What the fakes are to know when the product listens at `public_url`."""
     return FakeSettings(vanotify_callback_url=f"{public_url}{CALLBACK_PATH}")
@@ -72,7 +79,7 @@ def environment(
         "SECRET_KEY": kept.secret_key,
         "ENCRYPTION_KEYS": kept.encryption_keys,
         "DIGEST_KEY": kept.digest_key,
-        "OPERATORS": json.dumps({OPERATOR: generate_password_hash(kept.operator_password)}),
+        "OPERATORS": json.dumps({OPERATOR: hashed(kept.operator_password)}),
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "INSECURE_COOKIES": "yes",
