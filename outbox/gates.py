@@ -74,7 +74,8 @@ OPEN = text("""
 
 NOTE_UNANSWERED = text("""
     UPDATE outbox_gates SET unanswered = array_append(array_remove(unanswered, :message_id), :message_id)
-     WHERE upstream = :upstream RETURNING cardinality(unanswered), canary_message_id, canary_fence
+     WHERE upstream = :upstream AND (opened_at IS NULL OR opened_at <= :started_at)
+    RETURNING cardinality(unanswered), canary_message_id, canary_fence
 """)
 
 OPEN_SECONDS = text("""
@@ -120,7 +121,8 @@ def note_answer(db: Database, held: Grant) -> bool:
 
 def note_unanswered(db: Database, held: Grant, settings: GateSettings) -> bool:
     """Outages mostly look like time-outs: three different messages running close the gate, a canary's one does."""
-    row = db.execute(NOTE_UNANSWERED, {"upstream": held.upstream, "message_id": held.message_id}).one_or_none()
+    values = {"upstream": held.upstream, "message_id": held.message_id, "started_at": held.started_at}
+    row = db.execute(NOTE_UNANSWERED, values).one_or_none()
     if row is None:
         return False
     is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from sqlalchemy import Engine, create_engine, text
 
 from flaskapp.config import read_database_url
-from outbox import attempts, gates
+from outbox import attempts, gates, rq_side
 from outbox.relay import Relay
 from outbox.values import Ending, GateSettings, Grant, QueueSpec
 from outbox.write import add
@@ -31,6 +32,23 @@ ACCEPTED = Ending("success", answered=True)
 REFUSED = Ending("error", answered=True, error_class="Rejected")
 OUTAGE = Ending("error", error_class="Unavailable")
 SILENCE = Ending("unknown", error_class="Unanswered")
+
+
+class HookedRedis(Redis):
+    """A real Redis whose pushes are watched: `before` runs, or raises, right before one is sent."""
+
+    before: Callable[[], Any]
+
+    def pipeline(self, *args: Any, **options: Any) -> Pipeline:
+        pipe = super().pipeline(*args, **options)
+        send = pipe.execute
+
+        def execute(*given: Any, **named: Any) -> Any:
+            self.before()
+            return send(*given, **named)
+
+        pipe.execute = execute  # type: ignore[method-assign]
+        return pipe
 
 
 class Ledger:
@@ -141,6 +159,11 @@ class Ledger:
 
     def history(self, subject: str = "one") -> list[dict[str, Any]]:
         return self.rows("SELECT * FROM outbox_history WHERE subject_id = :subject ORDER BY id", subject=subject)
+
+    def waiting(self, queue: QueueSpec = CALLS) -> list[tuple[int, int]]:
+        """The pointers in a queue's list, next first."""
+        found = [rq_side.read_job_id(item) for item in rq_side.open_queue(self.redis, queue.name).get_job_ids()]
+        return [pointer for pointer in found if pointer is not None]
 
     def gate(self) -> dict[str, Any]:
         return self.rows("SELECT * FROM outbox_gates WHERE upstream = 'clerk'")[0]

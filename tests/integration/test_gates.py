@@ -1,0 +1,243 @@
+"""A gate closes on what an outage looks like, lets one canary try, and opens on any answer that is news."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from outbox import gates
+from outbox.values import Grant, QueueSpec
+from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
+
+
+def fail(ledger: Ledger, held: Grant, retry_after: float | None = None, reason: str = "unavailable") -> bool:
+    """A failed attempt, owed again at once; True when it closed the gate."""
+    ledger.again(held, OUTAGE)
+    with ledger.engine.begin() as db:
+        return gates.close(db, held, reason, SETTINGS, retry_after)
+
+
+def stay_silent(ledger: Ledger, held: Grant) -> bool:
+    ledger.again(held, SILENCE)
+    with ledger.engine.begin() as db:
+        return gates.note_unanswered(db, held, SETTINGS)
+
+
+def answer(ledger: Ledger, held: Grant) -> bool:
+    with ledger.engine.begin() as db:
+        return gates.note_answer(db, held)
+
+
+def closed_for(ledger: Ledger) -> float | None:
+    """Seconds from now until the gate lets a canary try; None when it is open."""
+    (row,) = ledger.rows("SELECT closed_until - outbox_now() AS left FROM outbox_gates WHERE upstream = 'clerk'")
+    left: timedelta | None = row["left"]
+    return None if left is None else round(left.total_seconds())
+
+
+def close_gate(ledger: Ledger) -> int:
+    """An outage met by one message, which waits again; its id."""
+    held = ledger.start()
+    assert fail(ledger, held)
+    return held.message_id
+
+
+def open_gate(ledger: Ledger) -> None:
+    """Close it and have a canary answered, just now."""
+    close_gate(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    held = ledger.grant(message_id, fence)
+    assert held is not None
+    assert answer(ledger, held)
+    ledger.end(held)
+
+
+def test_an_outage_closes_the_gate_and_costs_nothing_while_it_lasts(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.add()
+    close_gate(ledger)
+    assert (closed_for(ledger), ledger.gate()["reason"]) == (10, "unavailable")
+    ledger.relay.move(CALLS)
+    assert ledger.relay.move(CALLS) == 0
+    ledger.pass_time(9)
+    assert ledger.relay.move(CALLS) == 0
+    assert ledger.publish() == []
+
+
+def test_other_work_is_not_held_up_by_a_closed_gate(ledger: Ledger) -> None:
+    close_gate(ledger)
+    chore = ledger.add(queue=QueueSpec("chores", None, 1, 20))
+    assert ledger.relay.run_once() > 0
+    assert ledger.state(chore) == "published"
+
+
+def test_retry_after_is_obeyed_up_to_the_cap(ledger: Ledger) -> None:
+    assert fail(ledger, ledger.start(), retry_after=42.0, reason="throttled")
+    assert (closed_for(ledger), ledger.gate()["reason"]) == (42, "throttled")
+
+
+def test_a_retry_after_of_days_is_cut_at_the_cap(ledger: Ledger) -> None:
+    assert fail(ledger, ledger.start(), retry_after=500_000.0)
+    assert closed_for(ledger) == 100
+
+
+def test_three_silent_messages_close_the_gate(ledger: Ledger) -> None:
+    first, second, third = ledger.start(), ledger.start(), ledger.start()
+    assert not stay_silent(ledger, first)
+    assert not stay_silent(ledger, second)
+    assert closed_for(ledger) is None
+    assert stay_silent(ledger, third)
+    assert (closed_for(ledger), ledger.gate()["reason"]) == (10, "unanswered")
+
+
+def test_one_message_silent_three_times_does_not_close_it(ledger: Ledger) -> None:
+    message_id = ledger.add()
+    for _ in range(4):
+        assert not stay_silent(ledger, ledger.start(message_id))
+    assert closed_for(ledger) is None
+
+
+def test_an_answer_between_silences_starts_the_count_anew(ledger: Ledger) -> None:
+    for _ in range(2):
+        stay_silent(ledger, ledger.start())
+    answer(ledger, ledger.start())
+    assert not stay_silent(ledger, ledger.start())
+    assert closed_for(ledger) is None
+
+
+def test_silence_from_before_the_gate_opened_does_not_count(ledger: Ledger) -> None:
+    old = [ledger.start() for _ in range(2)]
+    open_gate(ledger)
+    ledger.pass_time(60)
+    for held in old:
+        assert not stay_silent(ledger, held)
+    assert not stay_silent(ledger, ledger.start())
+    assert closed_for(ledger) is None
+
+
+def test_one_canary_at_a_time_may_try_when_the_time_is_up(ledger: Ledger) -> None:
+    for _ in range(5):
+        ledger.add()
+    close_gate(ledger)
+    for row in ledger.messages():
+        ledger.run("UPDATE outbox_messages SET state = 'ready' WHERE id = :id", id=row["id"])
+    ledger.pass_time(11)
+    ((canary, fence),) = ledger.publish()
+    gate = ledger.gate()
+    assert (gate["canary_message_id"], gate["canary_fence"]) == (canary, fence)
+    assert ledger.publish() == []
+    assert ledger.grant(canary, fence) is not None
+    assert ledger.publish() == []
+
+
+def test_only_the_canary_is_granted_while_the_gate_is_closed(ledger: Ledger) -> None:
+    ledger.add()
+    ((early, early_fence),) = ledger.publish()
+    close_gate(ledger)
+    ledger.pass_time(11)
+    ((canary, fence),) = ledger.publish()
+    assert ledger.grant(early, early_fence) is None
+    assert ledger.grant(canary, fence) is not None
+
+
+def test_a_canary_that_fails_closes_the_gate_for_longer(ledger: Ledger) -> None:
+    close_gate(ledger)
+    for seconds in (20, 40, 80, 100, 100):
+        ledger.pass_time(101)
+        ((message_id, fence),) = ledger.publish()
+        held = ledger.grant(message_id, fence)
+        assert held is not None
+        fail(ledger, held)
+        assert closed_for(ledger) == seconds
+
+
+def test_a_canarys_silence_alone_keeps_the_gate_closed(ledger: Ledger) -> None:
+    close_gate(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    held = ledger.grant(message_id, fence)
+    assert held is not None
+    stay_silent(ledger, held)
+    assert closed_for(ledger) == 20
+
+
+def test_the_next_canary_is_another_message(ledger: Ledger) -> None:
+    poison = close_gate(ledger)
+    other = ledger.add(deadline=9000.0)
+    for expected in (other, poison, other):
+        ledger.pass_time(101)
+        ((message_id, fence),) = ledger.publish()
+        assert message_id == expected
+        held = ledger.grant(message_id, fence)
+        assert held is not None
+        fail(ledger, held)
+
+
+def test_the_next_canary_is_another_message_even_if_that_one_is_late(ledger: Ledger) -> None:
+    late = ledger.add(deadline=1.0)
+    ledger.run("UPDATE outbox_messages SET state = 'later' WHERE id = :id", id=late)
+    poison = close_gate(ledger)
+    ledger.run("UPDATE outbox_messages SET state = 'ready' WHERE id = :id", id=late)
+    ledger.pass_time(11)
+    assert [message_id for message_id, _ in ledger.publish()] == [late]
+    assert ledger.state(poison) == "ready"
+
+
+@pytest.mark.parametrize("loss", ["rescued", "pointer lost", "settled"])
+def test_a_canary_that_is_gone_frees_its_place(ledger: Ledger, loss: str) -> None:
+    close_gate(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    if loss == "pointer lost":
+        ledger.relay.undo(fence, [message_id])
+    else:
+        held = ledger.grant(message_id, fence)
+        assert held is not None
+        ledger.again(held) if loss == "rescued" else ledger.end(held)
+    ledger.add()
+    assert len(ledger.publish()) == 1
+
+
+@pytest.mark.parametrize("ending", [ACCEPTED, REFUSED])
+def test_any_answer_to_the_canary_opens_the_gate_refusals_too(ledger: Ledger, ending: object) -> None:
+    close_gate(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    held = ledger.grant(message_id, fence)
+    assert held is not None
+    assert answer(ledger, held)
+    gate = ledger.gate()
+    assert (gate["closed_at"], gate["closed_until"], gate["closings"], gate["canary_message_id"]) == (
+        None,
+        None,
+        0,
+        None,
+    )
+
+
+def test_an_answer_to_a_call_from_before_the_closing_opens_nothing(ledger: Ledger) -> None:
+    old = ledger.start()
+    ledger.pass_time(1)
+    close_gate(ledger)
+    assert not answer(ledger, old)
+    assert closed_for(ledger) is not None
+
+
+def test_a_failure_of_a_call_from_before_the_opening_closes_nothing(ledger: Ledger) -> None:
+    old = ledger.start()
+    open_gate(ledger)
+    assert not fail(ledger, old)
+    assert closed_for(ledger) is None
+
+
+def test_while_it_is_closed_only_the_canarys_failure_counts(ledger: Ledger) -> None:
+    others = [ledger.start() for _ in range(3)]
+    close_gate(ledger)
+    for held in others:
+        assert not fail(ledger, held)
+    assert (closed_for(ledger), ledger.gate()["closings"]) == (10, 1)
+    with ledger.engine.connect() as db:
+        assert db.execute(text("SELECT count(*) FROM outbox_gate_closings")).scalar_one() == 1

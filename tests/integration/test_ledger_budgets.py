@@ -1,0 +1,176 @@
+"""How much may be in flight, how a gate starts slowly, which time counts, and which attempts are charged."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from outbox import attempts, gates
+from outbox.values import Grant, QueueSpec
+from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
+
+
+def room(ledger: Ledger) -> int:
+    with ledger.engine.begin() as db:
+        return gates.room(db, CALLS, SETTINGS)[0]
+
+
+def now(ledger: Ledger) -> datetime:
+    moment: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
+    return moment
+
+
+def open_seconds(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> int:
+    with ledger.engine.begin() as db:
+        return round(gates.open_seconds(db, upstream, since))
+
+
+def close(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.again(held, delay=1e6)
+    with ledger.engine.begin() as db:
+        assert gates.close(db, held, "unavailable", SETTINGS)
+
+
+def reopen(ledger: Ledger) -> None:
+    """Let a canary through when the time is up, and have it answered."""
+    ledger.pass_time(1000)
+    ledger.add()
+    ((message_id, fence),) = ledger.publish()
+    held = ledger.grant(message_id, fence)
+    assert held is not None
+    with ledger.engine.begin() as db:
+        assert gates.note_answer(db, held)
+    ledger.end(held)
+
+
+def is_charged(ledger: Ledger, held: Grant) -> bool:
+    with ledger.engine.begin() as db:
+        return attempts.is_charged(db, held)
+
+
+def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
+    assert room(ledger) == CALLS.concurrency
+    running = ledger.start()
+    ledger.add()
+    ledger.publish()
+    assert room(ledger) == CALLS.concurrency - 2
+    ledger.end(running)
+    assert room(ledger) == CALLS.concurrency - 1
+
+
+def test_an_upstream_nobody_knows_a_gate_of_is_bounded_by_depth(ledger: Ledger) -> None:
+    with ledger.engine.begin() as db:
+        assert gates.room(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (33, None)
+
+
+def test_a_changed_limit_reaches_its_gate(ledger: Ledger) -> None:
+    with ledger.engine.begin() as db:
+        gates.ensure_gates(db, [QueueSpec("calls", "clerk", 4, 20, concurrency=3)])
+    assert room(ledger) == 3
+
+
+def test_an_opened_gate_starts_slowly(ledger: Ledger) -> None:
+    close(ledger)
+    reopen(ledger)
+    allowed = []
+    for _ in range(4):
+        allowed.append(room(ledger))
+        ledger.pass_time(SETTINGS.slow_start_seconds)
+    assert allowed == [2, 4, 8, CALLS.concurrency]
+    ledger.pass_time(3600)
+    assert room(ledger) == CALLS.concurrency
+
+
+def test_the_slow_start_counts_what_is_in_flight_already(ledger: Ledger) -> None:
+    before = [ledger.start() for _ in range(2)]
+    close(ledger)
+    reopen(ledger)
+    assert room(ledger) == 0
+    for held in before:
+        ledger.end(held)
+    assert room(ledger) == 2
+
+
+def test_open_seconds_are_wall_clock_seconds_without_the_closings(ledger: Ledger) -> None:
+    since = now(ledger)
+    ledger.pass_time(100)
+    close(ledger)
+    reopen(ledger)
+    ledger.pass_time(50)
+    assert open_seconds(ledger, since) == 150
+    ledger.pass_time(5)
+    close(ledger)
+    ledger.pass_time(500)
+    assert open_seconds(ledger, since) == 155, "a closing that still lasts counts no more either"
+    assert open_seconds(ledger, since, upstream=None) == 1655
+    assert open_seconds(ledger, since, upstream="another") == 1655
+
+
+def test_a_closing_that_began_earlier_counts_from_the_moment_asked_about(ledger: Ledger) -> None:
+    close(ledger)
+    ledger.pass_time(300)
+    since = now(ledger)
+    assert open_seconds(ledger, since) == 0
+    reopen(ledger)
+    ledger.pass_time(7)
+    assert open_seconds(ledger, since) == 7
+    later = now(ledger)
+    ledger.pass_time(3)
+    assert open_seconds(ledger, later) == 3
+
+
+def test_an_outage_charges_nobody(ledger: Ledger) -> None:
+    message_ids = [ledger.add() for _ in range(3)]
+    for _ in range(3):
+        for message_id in message_ids:
+            held = ledger.start(message_id)
+            assert not is_charged(ledger, held)
+            ledger.again(held, OUTAGE)
+            ledger.pass_time(1)
+
+
+@pytest.mark.parametrize("ending", [ACCEPTED, REFUSED])
+def test_an_attempt_is_charged_once_another_message_was_answered(ledger: Ledger, ending: object) -> None:
+    unlucky = ledger.add()
+    ledger.again(ledger.start(unlucky), OUTAGE)
+    ledger.pass_time(1)
+    ledger.end(ledger.start(), ending)  # type: ignore[arg-type]
+    ledger.pass_time(1)
+    held = ledger.start(unlucky)
+    assert is_charged(ledger, held)
+    ledger.again(held, OUTAGE)
+    ledger.pass_time(1)
+    assert not is_charged(ledger, ledger.start(unlucky)), "that answer is older than the attempt it was charged to"
+
+
+def test_an_unanswered_call_to_another_message_charges_nobody(ledger: Ledger) -> None:
+    unlucky = ledger.add()
+    other = ledger.start()
+    ledger.again(other, SILENCE)
+    ledger.pass_time(1)
+    assert not is_charged(ledger, ledger.start(unlucky))
+
+
+def test_answers_of_another_upstream_charge_nobody(ledger: Ledger) -> None:
+    unlucky = ledger.add()
+    ledger.end(ledger.start())
+    ledger.run("UPDATE outbox_attempts SET upstream = 'another' WHERE status = 'success'")
+    assert not is_charged(ledger, ledger.start(unlucky))
+
+
+def test_work_without_an_upstream_is_always_charged(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.run("UPDATE outbox_messages SET upstream = NULL")
+    ledger.again(held)
+    assert is_charged(ledger, ledger.start(held.message_id))
+
+
+def test_charges_are_counted_on_the_message(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.again(held, charged=True)
+    held = ledger.start(held.message_id)
+    ledger.again(held, charged=False)
+    held = ledger.start(held.message_id)
+    assert held.charged_attempts == 1
