@@ -7,6 +7,7 @@ row and drops them. Several relays may run side by side; SKIP LOCKED keeps them 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Sequence
 
@@ -37,13 +38,14 @@ PROMOTE = text("""
 CLAIM = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
      WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages
-                           WHERE state = 'ready' AND queue = :queue AND deadline_at {reach} outbox_now()
-                           ORDER BY (id = :last), deadline_at, id LIMIT :batch FOR UPDATE SKIP LOCKED))
-    RETURNING id, job, deadline_at
+                           WHERE state = 'ready' AND queue = :queue {reach}
+                           ORDER BY {order} deadline_at, id LIMIT :batch FOR UPDATE SKIP LOCKED))
+    RETURNING deadline_at <= outbox_now(), deadline_at, id, job
 """
-CLAIM_IN_ORDER = CLAIM.replace("(id = :last), ", "")
-REACHABLE, MISSED = text(CLAIM_IN_ORDER.format(reach=">")), text(CLAIM_IN_ORDER.format(reach="<="))
-REACHABLE_CANARY, MISSED_CANARY = text(CLAIM.format(reach=">")), text(CLAIM.format(reach="<="))
+REACHABLE = text(CLAIM.format(reach="AND deadline_at > outbox_now()", order=""))
+MISSED = text(CLAIM.format(reach="AND deadline_at <= outbox_now()", order=""))
+# Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on.
+CANARY = text(CLAIM.format(reach="", order="(id = :last), (deadline_at <= outbox_now()),"))
 
 PUBLISHED_COUNT = text("SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state = 'published'")
 
@@ -116,8 +118,8 @@ class Relay:
                 return fence, []
             rows = self.take(db, queue, fence, room, last_canary)
             if last_canary is not None and rows and queue.upstream is not None:
-                gates.name_canary(db, queue.upstream, rows[0][1], fence)
-        return fence, [(message_id, job) for _, message_id, job in rows]
+                gates.name_canary(db, queue.upstream, rows[0][2], fence)
+        return fence, [(message_id, job) for _, _, message_id, job in rows]
 
     def room(self, db: Connection, queue: QueueSpec) -> tuple[int, int | None]:
         allowed, last_canary = gates.room(db, queue, self.settings)
@@ -125,15 +127,18 @@ class Relay:
         return min(allowed, queue.depth - published, BATCH), last_canary
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, room: int, last: int | None) -> list[tuple]:
-        """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met."""
-        reachable, missed = (REACHABLE, MISSED) if last is None else (REACHABLE_CANARY, MISSED_CANARY)
+        """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met.
+
+        A tenth of little room is drawn by lot: rounded to nothing, they would starve behind a steady stream.
+        """
         values = {"queue": queue.name, "fence": fence, "last": last}
+        reserved = (room + random.randrange(10)) // 10
+        shares = ((MISSED, reserved), (REACHABLE, room), (MISSED, room)) if last is None else ((CANARY, room),)
         rows: list[tuple] = []
-        for statement, share in ((missed, max(1, room // 10) if room > 1 else 0), (reachable, room), (missed, room)):
+        for statement, share in shares:
             batch = min(share, room - len(rows))
             if batch > 0:
-                found = db.execute(statement, {**values, "batch": batch})
-                rows += [(row.deadline_at, row.id, row.job) for row in found]
+                rows += [tuple(row) for row in db.execute(statement, {**values, "batch": batch})]
         return sorted(rows)
 
     def undo(self, fence: int, ids: list[int]) -> None:
