@@ -37,12 +37,14 @@ class Asked:
     """One claim somebody asked for, and the browser it was asked from."""
 
     house: House
+    veteran: Veteran
     client: FlaskClient
     id: str
 
     @property
     def state(self) -> dict[str, Any]:
-        return self.house.claim_state(self.client, self.id)
+        """What its person is told now, signed in anew: days may have passed on the test's clock."""
+        return self.house.claim_state(self.house.sign_in(self.veteran), self.id)
 
     @property
     def message(self) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def file_claim(house: House, veteran: Veteran = ADA, date: str = APPOINTMENT_DAT
     client = house.sign_in(veteran)
     response = house.ask(client, veteran, date)
     assert response.status_code == 202, response.text
-    return Asked(house, client, response.get_json()["data"]["id"])
+    return Asked(house, veteran, client, response.get_json()["data"]["id"])
 
 
 def reconfigure(house: House, **changes: Any) -> None:
@@ -146,4 +148,3 @@ def listening(app: Flask) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-

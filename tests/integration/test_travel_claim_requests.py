@@ -1,0 +1,207 @@
+"""Asking for travel pay: what is answered to every generation of the front end, and what is written (or is not)."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy.exc import IntegrityError
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from sandbox.settings import environment, kept_secrets
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.house import ADA, APPOINTMENT_DATE, House
+from tests.integration.steps import counts, file_claim, look_ups, sends
+
+CAMEL = {"X-Key-Inflection": "camel"}
+CLAIMS = "/check_in/v0/travel_claims"
+BEN = DEFAULT_CAST[1]
+STRANGER = "0c4f6d1e-0000-4000-8000-0000000000aa"
+DEAD = "redis://127.0.0.1:1/0"
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": APPOINTMENT_DATE} | changes}
+
+
+@pytest.mark.parametrize("path", [CLAIMS, f"{CLAIMS}/"])
+def test_the_202_satisfies_every_generation_of_the_front_end(house: House, path: str) -> None:
+    response = house.sign_in().post(path, json=body(timeToComplete="NaN", facilityType="oh"), headers=CAMEL)
+    answered = response.get_json()
+    assert (response.status_code, response.content_type) == (202, "application/json")
+    assert (answered["status"], answered["data"]["statusCode"]) == (202, 202)
+    assert house.rows("SELECT 1 FROM travel_claims WHERE id::text = :id", id=answered["data"]["id"])
+    assert (answered["data"]["state"], answered["data"]["appointmentDate"]) == ("pending", APPOINTMENT_DATE)
+
+
+def test_snake_case_is_read_and_answered_too(house: House) -> None:
+    asked = {"travel_claims": {"uuid": ADA.uuid, "appointment_date": APPOINTMENT_DATE}}
+    answered = house.sign_in().post(CLAIMS, json=asked).get_json()
+    assert (answered["data"]["status_code"], answered["data"]["appointment_date"]) == (202, APPOINTMENT_DATE)
+
+
+def test_the_state_is_told_in_words_and_codes_and_to_its_person_only(house: House) -> None:
+    asked = file_claim(house)
+    before = asked.state
+    house.work()
+    after = asked.state
+    assert (before["state"], before["finished_at"], before["claim_number_last_four"]) == ("pending", None, None)
+    assert (after["state"], after["unconfirmed"]) == ("submitted", False)
+    assert after["finished_at"] > after["requested_at"]
+    assert "is filed" in after["message"] and "are filing it" in before["message"]
+    path = f"{CLAIMS}/{asked.id}"
+    assert house.sign_in(BEN).get(path).status_code == 404
+    assert house.app.test_client().get(path).status_code == 401
+    assert [asked.client.get(f"{CLAIMS}/{wrong}").status_code for wrong in (STRANGER, "x")] == [404, 404]
+
+
+def test_whoever_is_not_signed_in_gets_401_with_the_read_none_object(house: House) -> None:
+    strangers = [(house.app.test_client(), ADA.uuid), (house.sign_in(), STRANGER), (house.sign_in(BEN), ADA.uuid)]
+    before = counts(house)
+    for client, uuid in strangers:
+        response = client.post(f"{CLAIMS}/", json=body(uuid=uuid), headers=CAMEL)
+        assert response.status_code == 401
+        assert response.get_json() == {"permissions": "read.none", "status": "success", "uuid": uuid}
+        assert response.headers["WWW-Authenticate"] == 'Token realm="Application"'
+    assert counts(house) == before
+
+
+FORM = "application/x-www-form-urlencoded"
+BAD = {
+    "no root": ("{}", 422, "/travelClaims"),
+    "root is no object": ('{"travelClaims": 1}', 422, "/travelClaims"),
+    "no uuid": (body(uuid=None), 422, "/travelClaims/uuid"),
+    "malformed uuid": (body(uuid="DROP TABLE"), 422, "/travelClaims/uuid"),
+    "upper-case uuid": (body(uuid=ADA.uuid.upper()), 422, "/travelClaims/uuid"),
+    "uuid with a line after it": (body(uuid=ADA.uuid + "\n"), 422, "/travelClaims/uuid"),
+    "uuid is a number": (body(uuid=5), 422, "/travelClaims/uuid"),
+    "no date": ({"travelClaims": {"uuid": ADA.uuid}}, 422, "/travelClaims/appointmentDate"),
+    "american date": (body(appointmentDate="03/04/2031"), 422, "/travelClaims/appointmentDate"),
+    "day that is none": (body(appointmentDate="2031-02-30"), 422, "/travelClaims/appointmentDate"),
+    "date with words after it": (body(appointmentDate="2031-03-04 soon"), 422, "/travelClaims/appointmentDate"),
+    "date with a line after it": (body(appointmentDate="2031-03-04\n"), 422, "/travelClaims/appointmentDate"),
+    "date in other digits": (body(appointmentDate="٢٠٣١-٠٣-٠٤"), 422, "/travelClaims/appointmentDate"),
+    "date is null": (body(appointmentDate=None), 422, "/travelClaims/appointmentDate"),
+    "date is a list": (body(appointmentDate=[APPOINTMENT_DATE]), 422, "/travelClaims/appointmentDate"),
+    "not JSON": ("{", 400, None),
+    "empty": ("", 400, None),
+    "a list": ("[]", 400, None),
+    "not UTF-8": (b"\xff\xfe", 400, None),
+    "a key twice": ('{"travelClaims": {}, "travel_claims": {}}', 400, None),
+    "a NUL": (body(appointmentDate="2031-03-04\0"), 400, None),
+    "half a character": ('{"travelClaims": {"uuid": "\\ud800"}}', 400, None),
+    "too deep": ("[" * 5000, 400, None),
+    "too large": (body(note="x" * 70_000), 413, None),
+}
+
+
+def test_bad_input_is_told_apart_in_the_errors_shape_and_writes_nothing(house: House) -> None:
+    client = house.sign_in()
+    before = counts(house)
+    for name, (sent, status, pointer) in BAD.items():
+        data = json.dumps(sent) if isinstance(sent, dict) else sent
+        response = client.post(f"{CLAIMS}/", data=data, content_type="application/json", headers=CAMEL)
+        entries = response.get_json()["errors"]
+        assert (response.status_code, entries[0]["status"]) == (status, str(status)), name
+        assert entries[0]["title"] and entries[0]["detail"] and isinstance(entries[0]["code"], str), name
+        assert pointer in [None, *(entry.get("source", {}).get("pointer") for entry in entries)], name
+    for content_type in (FORM, "text/plain", "", "multipart/form-data"):
+        response = client.post(f"{CLAIMS}/", data=json.dumps(body()), content_type=content_type)
+        assert (response.status_code, response.get_json()["errors"][0]["status"]) == (415, "415")
+    assert client.put(f"{CLAIMS}/", json=body()).get_json()["errors"][0]["status"] == "405"
+    assert counts(house) == before
+
+
+def test_of_a_date_time_the_wall_clock_date_counts(house: House) -> None:
+    client = house.sign_in()
+    for clock_time in ("", "T10:00", "T23:59:59", "T00:30:00.000Z", "T23:30:00-05:00", "T00:30:00+0900"):
+        response = client.post(f"{CLAIMS}/", json=body(appointmentDate=f"{APPOINTMENT_DATE}{clock_time}"))
+        assert response.get_json()["data"]["appointment_date"] == APPOINTMENT_DATE
+    assert [str(row[0]) for row in house.rows("SELECT appointment_date FROM travel_claims")] == [APPOINTMENT_DATE]
+
+
+def test_a_repeated_request_answers_with_the_same_claim(house: House) -> None:
+    asked = file_claim(house)
+    again = house.ask(house.sign_in(), date=f"{APPOINTMENT_DATE}T09:30:00").get_json()["data"]
+    assert (again["id"], again["state"]) == (asked.id, "pending")
+    house.work()
+    after = house.ask(asked.client).get_json()["data"]
+    assert (after["id"], after["state"]) == (asked.id, "submitted")
+    assert (len(house.submits()), len(house.phone())) == (1, 1)
+
+
+def test_twenty_identical_requests_at_once_are_one_claim_one_submit_one_text(house: House) -> None:
+    cookie = house.sign_in().get_cookie("cie_session")
+    assert cookie is not None
+
+    def ask(client: FlaskClient) -> str:
+        client.set_cookie("cie_session", cookie.value)
+        response = house.ask(client)
+        assert response.status_code == 202, response.text
+        return str(response.get_json()["data"]["id"])
+
+    with ThreadPoolExecutor(20) as pool:
+        ids = set(pool.map(ask, [house.app.test_client() for _ in range(20)]))
+    assert len(ids) == house.value("SELECT count(*) FROM travel_claims") == house.owed() == 1
+    house.work()
+    assert (len(house.submits()), len(sends(house)), len(house.phone())) == (1, 1, 1)
+
+
+COPY = """
+    INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state)
+    SELECT gen_random_uuid(), person_digest, {station}, appointment_date, identity, 'pending' FROM travel_claims
+"""
+
+
+def test_postgres_itself_refuses_a_second_claim_for_the_same_person_date_and_station(house: House) -> None:
+    file_claim(house)
+    with pytest.raises(IntegrityError, match="uq_travel_claims_person_digest_appointment_date_station_digest"):
+        house.rows(COPY.format(station="station_digest") + " RETURNING id")
+    assert len(house.rows(COPY.format(station="'another'") + " RETURNING id")) == 1
+
+
+def test_the_same_person_may_ask_at_a_second_station_and_for_a_second_day(house: House) -> None:
+    cast = house.fakes.fakes.cast
+    elsewhere = house.control.call(
+        "POST", "lorota", "veterans", json={"icn": ADA.icn, "appointments": [{"station": "530"}]}
+    )
+    there = cast.by_uuid(elsewhere["uuid"])
+    assert there is not None
+    ids = {file_claim(house).id, file_claim(house, there).id, file_claim(house, there, "2031-03-05").id}
+    assert len(ids) == 3
+    owners = house.rows("SELECT DISTINCT person_digest FROM travel_claims")
+    assert len(owners) == 1
+
+
+def test_a_202_needs_neither_redis_nor_any_upstream(house: House, database_url: str, secrets_folder: Any) -> None:
+    cookie = house.sign_in().get_cookie("cie_session")
+    assert cookie is not None
+    alone = create_app(from_env(environment(database_url, DEAD, house.fakes, kept_secrets(secrets_folder))))
+    for upstream in ("veis", "btsss", "va_notify", "lorota", "chip"):
+        house.control.set(upstream, "refuse")
+    client = alone.test_client()
+    client.set_cookie("cie_session", cookie.value)
+    client.get(f"{CLAIMS}/{STRANGER}")
+    started = time.monotonic()
+    response = client.post(f"{CLAIMS}/", json=body(), headers={"Idempotency-Key": "k-1"})
+    seconds = time.monotonic() - started
+    state = client.get(f"{CLAIMS}/{response.get_json()['data']['id']}")
+    with alone.app_context():
+        db.engine.dispose()
+    house.control.reset()
+    assert (response.status_code, state.status_code) == (202, 200)
+    assert seconds < 0.5
+    house.work()
+    assert house.phone()[0]["template"] == "cie.created"
+
+
+def test_no_upstream_hears_of_a_request_before_the_job_runs(house: House) -> None:
+    file_claim(house)
+    assert (house.submits(), look_ups(house), sends(house)) == ([], 0, [])
+    assert house.redis.keys("rq:job:*") == []
