@@ -12,9 +12,14 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.results import Result
 from rq.serializers import JSONSerializer
 
 RESULT_SECONDS = 120
+EXPLANATION = (
+    "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n"
+    "Its attempts and history: flask outbox show {message_id}"
+)
 PARKED_SECONDS = 400 * 24 * 3600
 
 
@@ -104,6 +109,11 @@ def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_p
     with redis.pipeline() as pipe:
         pipe.sadd(Queue.redis_queues_keys, rq_queue.key)
         job.save(pipeline=pipe)
+        pipe.delete(Result.get_key(job.id))
+        # The dashboard offers Requeue in its list only beside a job with an error text.
+        Result.create_failure(
+            job, PARKED_SECONDS, EXPLANATION.format(title=title, message_id=message_id), pipeline=pipe
+        )
         FailedJobRegistry(queue=rq_queue).add(job, ttl=PARKED_SECONDS, pipeline=pipe)
         pipe.execute()
 
@@ -119,7 +129,7 @@ def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
     with redis.pipeline() as pipe:
         for identifier in ids:
             pipe.zrem(registry.key, identifier)
-            pipe.delete(LedgerJob.key_for(identifier))
+            pipe.delete(LedgerJob.key_for(identifier), Result.get_key(identifier))
         pipe.execute()
 
 
