@@ -41,6 +41,13 @@ class LedgerJob(Job):
             raise ForbiddenCallable("refused a callable that is not on the list")
         return super().func
 
+    def restore(self, raw_data: Any) -> Any:
+        """Our jobs carry no callbacks and no webhooks: what Redis names as such is somebody else's, and dropped."""
+        restored = super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+        return restored
+
 
 def open_queue(redis: Redis, name: str) -> Queue:
     return Queue(name, connection=redis, job_class=LedgerJob, serializer=JSONSerializer)

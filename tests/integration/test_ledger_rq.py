@@ -1,0 +1,159 @@
+"""What RQ may run out of Redis: our own callables, carried as JSON, and nothing a stranger wrote there."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from rq.job import Job
+
+from jobs.worker import Fetcher, Lane
+from outbox import rq_side
+from outbox.rq_side import LedgerJob
+from tests.ledger import CALLS, Ledger
+
+RAN: list[Any] = []
+HERE = "tests.integration.test_ledger_rq"
+
+
+def allowed(*arguments: Any) -> None:
+    RAN.append(arguments)
+
+
+def forbidden(*arguments: Any) -> None:
+    RAN.append(("forbidden", *arguments))
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (forbidden, ("pickled",))
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    RAN.clear()
+    monkeypatch.setattr(LedgerJob, "allowed", frozenset({f"{HERE}.allowed"}))
+
+
+def plant(ledger: Ledger, data: bytes, **fields: str) -> None:
+    """Write a job as somebody with Redis in their hands would: a hash and an entry in the queue."""
+    values: dict[Any, Any] = {
+        "data": data,
+        "status": "queued",
+        "origin": CALLS.name,
+        "created_at": "2031-03-04T05:06:07.000000Z",
+    }
+    ledger.redis.hset("rq:job:planted", mapping=values | {"description": "harmless", "timeout": "60"} | fields)
+    ledger.redis.rpush(f"rq:queue:{CALLS.name}", "planted")
+
+
+def call(path: str, *arguments: Any, instance: Any = None) -> bytes:
+    return json.dumps([path, instance, arguments, {}]).encode()
+
+
+def run_next(ledger: Ledger) -> None:
+    """Take one job as the worker process does, and run it to its end on a thread of its lane."""
+    lane = Lane(CALLS)
+    fetcher = Fetcher(Flask("toy"), ledger.redis, lane, "fetcher", threading.Event())
+    lane.slots.acquire()
+    found = fetcher.dequeue()
+    assert found is not None
+    fetcher.execute_job(*found)
+    lane.pool.shutdown(wait=True)
+
+
+def failure(ledger: Ledger) -> str:
+    job: Job = LedgerJob.fetch("planted", connection=ledger.redis)
+    assert job.is_failed
+    result = job.latest_result()
+    assert result is not None
+    return str(result.exc_string)
+
+
+def test_a_pointer_runs_its_job_with_message_and_fence(ledger: Ledger) -> None:
+    rq_side.push(ledger.redis, CALLS.name, [(4, f"{HERE}.allowed")], 9, 60)
+    run_next(ledger)
+    assert RAN == [(4, 9)]
+
+
+def test_a_planted_shell_command_does_not_run(ledger: Ledger, tmp_path: Path) -> None:
+    plant(ledger, call("os.system", f"touch {tmp_path}/owned"))
+    run_next(ledger)
+    assert "ForbiddenCallable" in failure(ledger)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [f"{HERE}.forbidden", f"{HERE}.allowed.__call__", "builtins.eval", "jobs.cli.attach"])
+def test_no_callable_off_the_list_runs(ledger: Ledger, path: str) -> None:
+    plant(ledger, call(path, "RAN.append(1)"))
+    run_next(ledger)
+    assert "ForbiddenCallable" in failure(ledger)
+    assert RAN == []
+
+
+def test_a_method_of_a_planted_instance_does_not_run(ledger: Ledger) -> None:
+    plant(ledger, call(f"{HERE}.allowed", 1, instance={"allowed": 1}))
+    run_next(ledger)
+    assert "ForbiddenCallable" in failure(ledger)
+    assert RAN == []
+
+
+def test_a_pickled_payload_is_not_opened(ledger: Ledger) -> None:
+    plant(ledger, pickle.dumps(Bomb()))
+    run_next(ledger)
+    assert RAN == []
+    failure(ledger)
+
+
+@pytest.mark.parametrize("name", ["success_callback_name", "failure_callback_name", "stopped_callback_name"])
+@pytest.mark.parametrize("path", ["allowed", "forbidden"])
+def test_a_planted_callback_does_not_run(ledger: Ledger, name: str, path: str) -> None:
+    plant(ledger, call(f"{HERE}.{path}", 1), **{name: f"{HERE}.forbidden"})
+    run_next(ledger)
+    assert all(arguments == (1,) for arguments in RAN)
+    assert len(RAN) == (path == "allowed")
+
+
+@pytest.mark.parametrize(("path", "ending"), [("allowed", "finished"), ("forbidden", "failed")])
+def test_a_planted_webhook_is_not_called(ledger: Ledger, path: str, ending: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.setblocking(False)
+        hook = {"url": f"http://127.0.0.1:{stranger.getsockname()[1]}/", "job_status": ending, "timeout": 1}
+        plant(ledger, call(f"{HERE}.{path}", 1), webhooks=json.dumps([{**hook, "method": "POST", "headers": None}]))
+        run_next(ledger)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+
+
+def test_without_a_list_nothing_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LedgerJob, "allowed", frozenset())
+    plant(ledger, call(f"{HERE}.allowed", 1))
+    run_next(ledger)
+    assert RAN == []
+
+
+@pytest.mark.parametrize(
+    ("identifier", "pointer"),
+    [("12-34", (12, 34)), ("periodic-sweep", None), ("12", None), ("12-", None), ("-5-6", None), ("a1b2-3", None)],
+)
+def test_only_ids_of_our_shape_are_pointers(identifier: str, pointer: tuple[int, int] | None) -> None:
+    assert rq_side.read_job_id(identifier) == pointer
+
+
+def test_a_job_is_json_in_redis_and_says_what_it_is_in_plain_words(ledger: Ledger) -> None:
+    rq_side.push(ledger.redis, CALLS.name, [(4, f"{HERE}.allowed")], 9, 60)
+    job: Job = LedgerJob.fetch("4-9", connection=ledger.redis)
+    assert json.loads(job.data) == [f"{HERE}.allowed", None, [4, 9], {}]
+    assert job.description == "allowed, message 4"
+    assert job.retries_left is None
+
+
+def test_pointers_are_queued_in_the_order_given(ledger: Ledger) -> None:
+    rq_side.push(ledger.redis, CALLS.name, [(3, f"{HERE}.allowed"), (1, f"{HERE}.allowed")], 9, 60)
+    assert ledger.waiting() == [(3, 9), (1, 9)]
