@@ -1,0 +1,51 @@
+"""One running product for all tests of this package: started once, restored after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.server import free_port
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.system import System
+from tests.house import SETTINGS
+from tests.processes.running import Running
+
+ROOT = Path(__file__).parents[2]
+# The limits of calls stay long here: what ends a call is the disaster.
+PATIENT = {**SETTINGS, "BTSSS_TOTAL_SECONDS": "60", "VANOTIFY_TOTAL_SECONDS": "30"}
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("product")
+    lines: list[tuple[str, str]] = []
+    with (
+        # Commits wait for the disk in name only; killing Postgres is not a power cut.
+        EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"}) as postgres,
+        EmbeddedRedis(tmp_path_factory.mktemp("redis")) as redis_server,
+    ):
+        system = System(
+            ROOT,
+            port=free_port(),
+            environ={**PATIENT, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url},
+            folder=folder,
+            upstream_ports={},
+            say=lambda step: None,
+            hear=lambda name, line: lines.append((name, line)),
+        )
+        with system:
+            running = Running(system, postgres, redis_server, lines)
+            yield running
+            running.control.close()
+            running.redis.close()
+
+
+@pytest.fixture(scope="module")
+def running(product: Running) -> Iterator[Running]:
+    """The product, everything up and every upstream well; restored after the module has done its worst."""
+    product.restore()
+    yield product
+    product.restore()

@@ -1,0 +1,278 @@
+"""The running product as these tests hold it: people who ask, processes and servers to strike, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import psutil
+import psycopg2
+import requests
+from psycopg2.extras import RealDictCursor
+from redis import Redis
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+from flaskapp.queues import QUEUES
+from outbox import rq_side
+from sandbox.faults import Control
+from sandbox.processes import Process, surroundings
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.system import System
+from sandbox.upstreams.cast import Veteran, veteran_from
+from tests.house import eventually
+
+DAY = "2031-03-04"
+SUBMIT = "submitclaim"
+LOOK_UP = "GetClaimsStatus"
+
+
+@dataclass
+class Person:
+    """Somebody with an appointment, signed in. What becomes of the claim is asked by `claim_id`."""
+
+    veteran: Veteran
+    session: requests.Session
+    claim_id: str = ""
+
+
+@dataclass
+class Running:
+    """Every process of the Procfile, on servers and fakes of its own."""
+
+    system: System
+    postgres: EmbeddedPostgres
+    redis_server: EmbeddedRedis
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.control = Control(self.system.upstreams["control"])
+        self.redis = Redis.from_url(self.redis_server.url)
+        self.people: list[Veteran] = []
+
+    # -- people ------------------------------------------------------------
+
+    def newcomer(self) -> Person:
+        """A person nobody has met, signed in."""
+        veteran = veteran_from({"first_name": "Zebediah", "last_name": "Quillfeather"})
+        self.system.upstreams.fakes.cast.add(veteran)
+        self.people.append(veteran)
+        person = Person(veteran, requests.Session())
+        person.session.trust_env = False
+        body = {"session": {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}}
+        assert person.session.post(f"{self.system.url}/check_in/v2/sessions/", json=body).status_code == 200
+        return person
+
+    def post_claim(self, person: Person, day: str = DAY) -> requests.Response:
+        body = {"travelClaims": {"uuid": person.veteran.uuid, "appointmentDate": day}}
+        return person.session.post(f"{self.system.url}/check_in/v0/travel_claims/", json=body, timeout=30)
+
+    def ask(self, person: Person | None = None, day: str = DAY) -> Person:
+        """File a claim as the form does, and hold the promise: 202."""
+        person = person or self.newcomer()
+        reply = self.post_claim(person, day)
+        assert reply.status_code == 202, reply.text
+        person.claim_id = reply.json()["data"]["id"]
+        return person
+
+    # -- what came of it ---------------------------------------------------
+
+    def received(self, operation: str, person: Person | None = None, upstream: str = "btsss") -> list[dict[str, Any]]:
+        """What the upstream was asked by this operation, for one person or for all."""
+        entries = self.control.received(upstream, operation)
+        return [entry for entry in entries if person is None or person.veteran.icn in json.dumps(entry["body"])]
+
+    def in_flight(self, operation: str, person: Person | None = None, upstream: str = "btsss") -> bool:
+        """Whether a call of this person's is with the upstream right now."""
+        return any(entry["answered_at"] is None for entry in self.received(operation, person, upstream))
+
+    def filed(self, person: Person) -> list[dict[str, Any]]:
+        found = self.control.call("GET", "btsss", "claims", params={"icn": person.veteran.icn})
+        return list(found)
+
+    def texts(self, person: Person) -> list[str]:
+        return [item["body"] for item in self.control.phone() if item["to"] == person.veteran.phone]
+
+    def until_told(self, *people: Person, seconds: float = 30.0) -> None:
+        """Wait until everybody named has a text and nothing is owed any more."""
+        for person in people:
+            eventually(partial(self.texts, person), seconds)
+        eventually(lambda: self.owed() == 0, seconds)
+
+    def until_in_flight(self, operation: str, person: Person, upstream: str = "btsss") -> None:
+        """Wait until a call of this person's is with the upstream."""
+        eventually(partial(self.in_flight, operation, person, upstream))
+
+    def state(self, person: Person) -> str:
+        return str(self.value("SELECT state FROM travel_claims WHERE id::text = %s", person.claim_id))
+
+    def message(self, person: Person) -> dict[str, Any]:
+        """The claim's message as long as it is owed, else an empty one."""
+        return next(iter(self.rows("SELECT * FROM outbox_messages WHERE subject_id = %s", person.claim_id)), {})
+
+    def attempts(self, person: Person) -> list[tuple[str, str]]:
+        """What was tried for the claim, as (purpose, status), oldest first."""
+        found = self.rows(
+            "SELECT purpose, status FROM outbox_attempts WHERE subject_id = %s ORDER BY id", person.claim_id
+        )
+        return [(row["purpose"], row["status"]) for row in found]
+
+    def owed(self) -> int:
+        return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
+
+    def audit(self) -> subprocess.CompletedProcess[str]:
+        environment = surroundings(self.system.environment, self.system.port)
+        return subprocess.run(
+            ["flask", "audit"], cwd=self.system.root, env=environment, capture_output=True, text=True, check=False
+        )
+
+    # -- Postgres ----------------------------------------------------------
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with (
+            closing(psycopg2.connect(self.postgres.url)) as connection,
+            connection,
+            connection.cursor(cursor_factory=RealDictCursor) as cursor,
+        ):
+            cursor.execute(query, values)
+            return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+
+    def value(self, query: str, *values: Any) -> Any:
+        return next(iter(self.rows(query, *values)[0].values()))
+
+    @contextmanager
+    def commits_unanswered(self) -> Iterator[None]:
+        """Every COMMIT is on disk and not answered: Postgres waits for a standby that does not exist."""
+        self.administer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try:
+            yield
+        finally:
+            self.administer("ALTER SYSTEM RESET synchronous_standby_names")
+
+    def administer(self, statement: str) -> None:
+        with closing(psycopg2.connect(self.postgres.admin_url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SET synchronous_commit = local")
+                cursor.execute(statement)
+                cursor.execute("SELECT pg_reload_conf()")
+
+    def waiting_for(self, event: str) -> int:
+        """How many sessions of the product wait for this event of Postgres's."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE %s IN (wait_event, wait_event_type) AND datname IS NOT NULL"
+        )
+        return int(self.value(f"{query} AND application_name = 'surefile'", event))
+
+    # -- Redis -------------------------------------------------------------
+
+    def waiting(self, queue: str) -> set[str]:
+        return rq_side.pointers_held(self.redis, queue)[0]
+
+    def started(self, queue: str) -> set[str]:
+        return rq_side.pointers_held(self.redis, queue)[1]
+
+    def shown_failed(self, queue: str) -> set[str]:
+        return rq_side.failed_ids(self.redis, queue)
+
+    def fetchers(self) -> list[Worker]:
+        """The workers RQ knows of and its dashboard lists."""
+        return list(Worker.all(connection=self.redis, serializer=JSONSerializer))
+
+    def queued_outside_a_list(self) -> set[str]:
+        """Jobs that say they wait although no queue holds them: what RQ loses."""
+        listed = set().union(*(self.waiting(queue.name) for queue in QUEUES))
+        hashes = [key for key in self.redis.scan_iter("rq:job:*") if self.redis.type(key) == b"hash"]
+        queued = {key.decode().removeprefix("rq:job:") for key in hashes if self.redis.hget(key, "status") == b"queued"}
+        return queued - listed
+
+    @contextmanager
+    def redis_frozen(self) -> Iterator[None]:
+        """Redis neither answers nor goes away. Connections are cut first, so that nothing sent now arrives later."""
+        process = psutil.Process(self.redis_server.pid)
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    # -- processes ---------------------------------------------------------
+
+    def process(self, name: str) -> Process:
+        return self.system.crew[name]
+
+    def another(self, name: str) -> Process:
+        """One more process of a kind, started, as a dyno manager starts the new one beside the old."""
+        known = self.process(name)
+        fresh = Process(name, known.command, known.environment, known.log, root=known.root, hear=known.hear)
+        fresh.start()
+        return fresh
+
+    def replace(self, name: str) -> Process:
+        """Start a new process in the place of one that is stopping or gone; the old one is returned."""
+        old = self.process(name)
+        self.system.crew.processes[name] = self.another(name)
+        return old
+
+    def has_started(self, name: str) -> bool:
+        """Whether the process now running under this name has said so."""
+        sign = f'"{name}-{self.process(name).pid}-'
+        return any(f"{name}.started" in line and sign in line for line in self.log_lines(name))
+
+    def beating(self, kind: str) -> int:
+        return int(
+            self.value(
+                "SELECT count(*) FROM outbox_processes WHERE kind = %s AND beat_at > now() - interval '5 seconds'", kind
+            )
+        )
+
+    def restore(self) -> None:
+        """Everything up and nothing broken, whatever the test before did."""
+        for name in self.system.upstreams.fakes.control.fakes:
+            self.control.clear(name)
+        for process in self.system.crew.processes.values():
+            if not process.running:
+                process.start()
+        eventually(self.is_ready, 30)
+
+    def is_ready(self) -> bool:
+        try:
+            reply = requests.get(f"{self.system.url}/healthz/ready", timeout=5)
+        except requests.RequestException:
+            return False
+        kinds = set(reply.json().get("processes", ()))
+        return reply.status_code == 200 and kinds >= {"relay", "worker", "scheduler"}
+
+    def answers(self) -> bool:
+        """Whether the web process takes requests at all."""
+        try:
+            return requests.get(f"{self.system.url}/healthz/live", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def log_lines(self, *names: str) -> list[str]:
+        return [line for name, line in list(self.lines) if not names or name in names]
+
+
+def events(lines: list[str]) -> list[dict[str, Any]]:
+    """Log lines as what they say; raises ValueError for one that is not JSON."""
+    return [json.loads(line) for line in lines]
+
+
+def twice(process: Process, number: int = signal.SIGTERM) -> None:
+    """The same signal again before anybody can have obeyed the first."""
+    process.signal(number)
+    process.signal(number)
+
+
+def connections(pid: int, port: int) -> int:
+    """How many connections a process holds to a port of this machine."""
+    held = psutil.Process(pid).net_connections("tcp")
+    return sum(bool(each.raddr) and each.raddr.port == port and each.status == "ESTABLISHED" for each in held)

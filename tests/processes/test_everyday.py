@@ -1,0 +1,39 @@
+"""An ordinary day: one claim from the form to the text, by six processes, with nothing in the log to worry about."""
+
+from collections import Counter
+
+import pytest
+
+from tests.processes.running import SUBMIT, events
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def heard(running):
+    """What the processes wrote while one person filed a claim and was told."""
+    before = len(running.lines)
+    person = running.ask()
+    running.until_told(person)
+    return person, events([line for _, line in running.lines[before:]])
+
+
+def test_a_claim_is_filed_once_and_its_person_told_once(running, heard):
+    person, _ = heard
+    assert (len(running.received(SUBMIT, person)), len(running.filed(person))) == (1, 1)
+    (text,) = running.texts(person)
+    assert "We filed your travel claim" in text and running.filed(person)[0]["number"][-4:] in text
+
+
+def test_nothing_of_it_is_a_warning(heard):
+    _, lines = heard
+    assert [line for line in lines if line["level"] not in ("INFO", "DEBUG")] == []
+
+
+def test_each_step_writes_one_line_and_rq_none(heard):
+    """LoROTA is asked twice at the sign-in; the VEIS token may be known already."""
+    _, lines = heard
+    told = Counter(line["event"] for line in lines)
+    assert (told["outbox.published"], told["job.settled"]) == (2, 2)
+    assert told["upstream.called"] in (4, 5)
+    assert not [line for line in lines if line["logger"].startswith("rq")]

@@ -1,0 +1,146 @@
+"""Processes that vanish in the middle of everything: each promise made before is kept once, and only once.
+
+One disaster for all tests below, so that their waits (ten seconds of silence, two looks for a pointer) pass together.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from tests.house import eventually
+from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
+
+pytestmark = pytest.mark.processes
+
+SEND = "notifications/sms"
+
+
+@dataclass
+class Aftermath:
+    """Whose claim met which end, and what was seen at that moment."""
+
+    running: Running
+    done_upstream: Person
+    not_yet_done: Person
+    being_told: Person
+    pushed: Person
+    unpushed: Person
+    unanswered: Person
+    pointer_was_there: bool = True
+    request_failed: bool = False
+
+    def people(self) -> dict[str, Person]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Person)}
+
+
+@pytest.fixture(scope="module")
+def aftermath(running):
+    """The worker dies in three calls, the relay at its two worst moments, the web after a COMMIT."""
+    people = {name: running.newcomer() for name in ("done_upstream", "not_yet_done", "being_told")}
+    kill_worker_in_mid_call(running, **people)
+    seen = Aftermath(running, **people, **{name: running.newcomer() for name in ("pushed", "unpushed", "unanswered")})
+    kill_relay_after_push(running, seen)
+    kill_relay_before_push(running, seen)
+    kill_web_after_commit(running, seen)
+    running.replace("worker")
+    running.until_told(*seen.people().values())
+    return seen
+
+
+def kill_worker_in_mid_call(running, done_upstream, not_yet_done, being_told):
+    running.control.set("va_notify", "late", seconds=60, times=1, operation=SEND)
+    running.ask(being_told)
+    running.until_in_flight(SEND, being_told, "va_notify")
+    for person, kind, seconds in ((done_upstream, "late", 60), (not_yet_done, "slow", 3)):
+        running.control.set("btsss", kind, seconds=seconds, times=1, operation=SUBMIT)
+        running.ask(person)
+        running.until_in_flight(SUBMIT, person)
+    running.process("worker").kill()
+
+
+def kill_relay_after_push(running, seen):
+    """No worker is there to take the pointer before we have seen it."""
+    running.ask(seen.pushed)
+    eventually(lambda: running.waiting("travel_claims"))
+    running.process("relay").kill()
+    running.replace("relay")
+    eventually(lambda: running.has_started("relay"))
+
+
+def kill_relay_before_push(running, seen):
+    """Redis holds up the push of what is committed as published already; the relay never learns more."""
+    with running.redis_frozen():
+        running.ask(seen.unpushed)
+        eventually(lambda: running.message(seen.unpushed)["state"] == "published", 4)
+        running.process("relay").kill()
+    message = running.message(seen.unpushed)
+    seen.pointer_was_there = f"{message['id']}-{message['fence']}" in running.waiting("travel_claims")
+    running.replace("relay")
+
+
+def kill_web_after_commit(running, seen):
+    """Postgres keeps the answer to the COMMIT back; by the time it comes there is nobody to hear it."""
+
+    def post():
+        try:
+            running.post_claim(seen.unanswered)
+        except requests.ConnectionError:
+            seen.request_failed = True
+
+    poster = threading.Thread(target=post)
+    with running.commits_unanswered():
+        poster.start()
+        eventually(lambda: running.waiting_for("SyncRep"))
+        running.process("web").kill()
+        poster.join()
+    running.replace("web")
+    eventually(running.answers, 20)
+
+
+def test_the_moments_were_the_ones_meant(aftermath):
+    assert not aftermath.pointer_was_there and aftermath.request_failed
+
+
+def test_one_claim_and_one_text_came_of_each(aftermath):
+    running = aftermath.running
+    found = {
+        name: (len(running.filed(person)), len(running.texts(person))) for name, person in aftermath.people().items()
+    }
+    assert found == dict.fromkeys(found, (1, 1))
+
+
+def test_a_worker_killed_in_mid_call_leaves_a_question_that_a_look_up_answers(aftermath):
+    running = aftermath.running
+    for person in (aftermath.done_upstream, aftermath.not_yet_done):
+        assert len(running.received(SUBMIT, person)) == 1
+        assert running.attempts(person)[0] == ("write", "unknown")
+        assert running.attempts(person)[-1] == ("look_up", "success")
+        assert running.state(person) == "submitted"
+
+
+def test_a_text_whose_sender_was_killed_is_found_by_its_reference(aftermath):
+    running = aftermath.running
+    assert len(running.received(SEND, aftermath.being_told, "va_notify")) == 1
+
+
+def test_what_the_relay_had_pushed_or_not_is_submitted_once_and_never_wondered_about(aftermath):
+    running = aftermath.running
+    for person in (aftermath.pushed, aftermath.unpushed):
+        assert running.attempts(person) == [("write", "success")]
+        assert (len(running.received(SUBMIT, person)), running.received(LOOK_UP, person)) == (1, [])
+
+
+def test_asking_again_after_a_lost_answer_finds_the_claim_that_was_filed(aftermath):
+    running, person = aftermath.running, aftermath.unanswered
+    running.ask(person)
+    assert running.state(person) == "submitted"
+    assert (len(running.received(SUBMIT, person)), len(running.texts(person))) == (1, 1)
+
+
+def test_nothing_is_unaccounted_after_it(aftermath):
+    audit = aftermath.running.audit()
+    assert audit.returncode == 0, audit.stdout
