@@ -1,0 +1,177 @@
+"""Parking leaves a message with a human; reopening gives it a fresh start and grants nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from flask import Flask
+from redis import Redis
+from rq.registry import FailedJobRegistry
+from sqlalchemy import text
+
+from flaskapp import flows, requeue
+from flaskapp.db import DbSession, db
+from flaskapp.flows import Flow
+from flaskapp.requeue import Refused
+from outbox import parked, rq_side
+from tests.house import House
+from tests.ledger import CALLS, SILENCE, Ledger
+
+
+def reopen(ledger: Ledger, message_id: int, fence: int | None = None) -> Any:
+    with ledger.engine.begin() as db:
+        return parked.reopen(db, message_id, actor="somebody", fence=fence)
+
+
+def park_waiting(ledger: Ledger, message_id: int) -> Any:
+    with ledger.engine.begin() as db:
+        return parked.park_waiting(db, message_id, reason="by hand", actor="somebody")
+
+
+def test_parking_takes_the_message_out_of_circulation_under_a_new_fence(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.park(held, "refused: Rejected", fence=99)
+    row = ledger.row(held.message_id)
+    assert (row["state"], row["fence"], row["parked_reason"]) == ("parked", 99, "refused: Rejected")
+    assert ledger.publish() == []
+    assert ledger.grant(held.message_id, held.fence) is None
+    assert ledger.grant(held.message_id, 99) is None
+    (told,) = ledger.history()
+    assert (told["what"], told["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
+
+
+def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.again(held, charged=True, look_ups=3, not_found=1)
+    ledger.park(ledger.start(held.message_id))
+    ledger.pass_time(7200)
+    assert reopen(ledger, held.message_id).subject_id == "one"
+    row = ledger.row(held.message_id)
+    assert (row["state"], row["parked_reason"]) == ("ready", None)
+    assert (row["charged_attempts"], row["look_up_count"], row["not_found_count"]) == (0, 0, 0)
+    assert (row["deadline_at"] - row["budget_from"]).total_seconds() == 3600
+    assert (row["give_up_at"] - row["budget_from"]).total_seconds() == 86_400
+    assert (row["budget_from"] - row["created_at"]).total_seconds() >= 7200
+    assert ledger.rows("SELECT id FROM outbox_attempts WHERE status = 'try'") == []
+    (told,) = [entry for entry in ledger.history() if entry["what"] == "message.reopened"]
+    assert told["actor"] == "somebody"
+
+
+def test_an_open_question_survives_parking_and_reopening(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.again(held, SILENCE, unresolved_why="unanswered")
+    since = ledger.row(held.message_id)["unresolved_since"]
+    ledger.park(ledger.start(held.message_id), "may_exist_upstream", why="duplicate")
+    reopen(ledger, held.message_id)
+    row = ledger.row(held.message_id)
+    assert (row["unresolved_since"], row["unresolved_why"]) == (since, "unanswered")
+    assert ledger.start(held.message_id).purpose == "look_up"
+
+
+def test_parking_can_be_what_opens_the_question(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.park(held, "may_exist_upstream", why="unanswered")
+    reopen(ledger, held.message_id)
+    assert ledger.start(held.message_id).purpose == "look_up"
+
+
+def test_a_door_that_knows_an_older_parking_opens_nothing(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.park(held, fence=11)
+    reopen(ledger, held.message_id)
+    ledger.park(ledger.start(held.message_id), fence=22)
+    assert reopen(ledger, held.message_id, fence=11) is None
+    assert ledger.state(held.message_id) == "parked"
+    assert reopen(ledger, held.message_id, fence=22) is not None
+
+
+def test_of_many_doors_at_once_one_reopens(ledger: Ledger) -> None:
+    held = ledger.start()
+    ledger.park(held, fence=11)
+    start, opened = threading.Barrier(4), []
+
+    def come_in(fence: int | None) -> None:
+        start.wait()
+        opened.append(reopen(ledger, held.message_id, fence))
+
+    threads = [threading.Thread(target=come_in, args=(fence,)) for fence in (None, 11, None, 11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [row is not None for row in opened].count(True) == 1
+    assert [entry["what"] for entry in ledger.history()].count("message.reopened") == 1
+
+
+@pytest.mark.parametrize("state", ["later", "ready", "published"])
+def test_a_waiting_message_can_be_parked_by_hand_whatever_it_waits_for(ledger: Ledger, state: str) -> None:
+    message_id = ledger.add(delay=60.0 if state == "later" else 0.0)
+    pointers = ledger.publish() if state == "published" else []
+    assert ledger.state(message_id) == state
+    assert park_waiting(ledger, message_id).queue == CALLS.name
+    assert ledger.state(message_id) == "parked"
+    assert [ledger.grant(*pointer) for pointer in pointers] == [None] * len(pointers)
+
+
+def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) -> None:
+    running, done, already = ledger.start(), ledger.start(), ledger.start()
+    ledger.end(done)
+    ledger.park(already, "refused")
+    assert [park_waiting(ledger, held.message_id) for held in (running, done, already)] == [None] * 3
+    assert ledger.row(already.message_id)["parked_reason"] == "refused"
+
+
+# -- through the product's one way of reopening ------------------------------------------------------
+
+
+def add_toy(house: House) -> int:
+    ledger = Ledger(db.engine, house.redis)
+    held = ledger.start(ledger.add(subject="toy-1"))
+    ledger.park(held, "refused", fence=77)
+    return held.message_id
+
+
+def refuse_with_constraint(session: DbSession, subject_id: str, actor: str) -> None:
+    session.execute(text("INSERT INTO idempotency_keys VALUES (:who, 'k', 'd'), (:who, 'k', 'd')"), {"who": subject_id})
+
+
+def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_id = add_toy(house)
+    monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=refuse_with_constraint))
+    with pytest.raises(Refused):
+        requeue.reopen(message_id, actor="somebody")
+    (row,) = house.messages()
+    assert (row["state"], row["fence"]) == ("parked", 77)
+    assert row["parked_reason"] == "requeue refused: a newer one exists (pk_idempotency_keys)"
+    assert row["charged_attempts"] == 0
+    told = house.rows("SELECT what, actor, detail::text AS detail FROM outbox_history ORDER BY id")
+    assert [(entry.what, entry.actor) for entry in told][-1] == ("message.reopen_refused", "somebody")
+    assert "message.reopened" not in [entry.what for entry in told]
+    assert not any("toy-1" in entry.detail for entry in told)
+
+
+def test_the_dashboards_door_and_the_shells_end_in_one_reopening(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    message_id = add_toy(house)
+    opened: list[str] = []
+    monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=lambda session, subject, actor: opened.append(actor)))
+    press_requeue(house.redis, message_id, 77)
+    assert requeue.reopen(message_id, actor="shell")
+    run_pointers(house.app, house.redis)
+    assert opened == ["shell"]
+    assert [row["state"] for row in house.messages()] == ["ready"]
+
+
+def press_requeue(redis: Redis, message_id: int, fence: int) -> None:
+    """What the dashboard's button does."""
+    rq_side.leave_failed(redis, CALLS.name, message_id, fence, "jobs.ledger.reopen", "parked")
+    FailedJobRegistry(queue=rq_side.open_queue(redis, CALLS.name)).requeue(rq_side.job_id(message_id, fence))
+
+
+def run_pointers(app: Flask, redis: Redis) -> None:
+    queue = rq_side.open_queue(redis, CALLS.name)
+    for identifier in queue.get_job_ids():
+        rq_side.LedgerJob.fetch(identifier, connection=redis).perform()
