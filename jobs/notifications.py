@@ -9,7 +9,7 @@ from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import Notice
-from flaskapp.notifications.states import PENDING, SENT
+from flaskapp.notifications.states import DELIVERED, PENDING, SENT
 from flaskapp.queues import NOTIFICATIONS
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
@@ -75,8 +75,9 @@ def give_up(session: DbSession, notice_id: str, kind: str, details: dict[str, An
 
 
 def load_silent(session: DbSession, notice_id: str) -> Notice | None:
+    """Also one given up as undeliverable: an operator who requeues the question wants it answered."""
     notice = service.load_notice(session, notice_id)
-    return notice if notice.state == SENT and notice.va_notify_id else None
+    return notice if notice.va_notify_id and notice.state not in (PENDING, DELIVERED) else None
 
 
 def ask(call: Call, notice: Notice) -> Delivery | None:

@@ -179,9 +179,9 @@ def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
 
 
 def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
-    """An operator wants it sent again."""
+    """An operator wants it sent again, or asked after again: what VANotify once took is never owed anew."""
     row = lock(session, uuid.UUID(notice_id))
-    if row is not None and row.state == UNDELIVERABLE:
+    if row is not None and row.state == UNDELIVERABLE and row.va_notify_id is None:
         move(session, row, PENDING, actor)
         note_cases(session, SUBJECT, notice_id, "requeued", actor)
 
