@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 
 def title(text: str) -> None:
-    print(f"\n{text}")
+    say(f"\n{text}")
 
 
 def figure(what: str, told: str) -> None:
-    print(f"  {what:<66} {told}", flush=True)
+    say(f"  {what:<66} {told}")
+
+
+def say(text: str) -> None:
+    """To the terminal, also where `quiet` has sent stdout elsewhere."""
+    print(text, file=sys.__stdout__, flush=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log lines are written, so that their price is paid, but nobody has to read them."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

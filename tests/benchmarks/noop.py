@@ -1,0 +1,32 @@
+"""Jobs whose call takes no time: what is left is the price of doing it through the ledger, or through plain RQ."""
+
+from __future__ import annotations
+
+from jobs.retry import ALERT
+from jobs.runner import run
+from jobs.spec import JobSpec
+from outbox.values import QueueSpec
+
+# Deep enough that the relay, not the bound on Redis, is what is measured.
+BENCH = QueueSpec("bench", upstream="bench", threads=16, depth=1_000_000, concurrency=1_000_000)
+
+NOOP = JobSpec(
+    path="tests.benchmarks.noop.through_the_ledger",
+    queue=BENCH,
+    writes=True,
+    schedule=ALERT,
+    lease_seconds=lambda config: 60.0,
+    call_seconds=lambda config: 1.0,
+    load=lambda session, subject_id: subject_id,
+    act=lambda call, work: None,
+    record=lambda session, subject_id, answer: None,
+    give_up=lambda session, subject_id, kind, details: None,
+)
+
+
+def through_the_ledger(message_id: int, fence: int) -> None:
+    run(NOOP, message_id, fence)
+
+
+def through_plain_rq(message_id: int, fence: int) -> None:
+    """Nothing to do, and nobody to tell."""

@@ -1,0 +1,166 @@
+"""What the ledger costs: moving a message, claiming one among a million, and doing a job through it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
+from sqlalchemy import text
+
+from flaskapp.db import db
+from jobs.processes import start_thread
+from jobs.worker import Lane, fetch_forever
+from outbox import gates, rq_side
+from outbox.relay import BATCH, Relay
+from outbox.values import GateSettings
+from tests.benchmarks.figures import figure, percentile, quiet, timed, title
+from tests.benchmarks.noop import BENCH, NOOP, through_plain_rq
+from tests.house import BurstWorker, House
+
+MOVED = 10_000
+JOBS = 1_000
+CLAIMS = 25
+CLAIMED = 200
+MILLION = 1_000_000
+
+# The moment is read once: as a column default, outbox_now() would run three times for each of a million rows.
+OWE = text("""
+    INSERT INTO outbox_messages
+        (job, queue, upstream, subject_type, subject_id, state,
+         due_at, deadline_at, budget_from, created_at, give_up_at)
+    SELECT :job, :queue, :upstream, 'bench', number::text, :state,
+           moment + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
+           moment + interval '1 day' + number * interval '1 millisecond', moment, moment, moment + interval '9 days'
+      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, :count) AS number
+""")
+
+
+@pytest.fixture
+def relay(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A relay for one deep queue, whose job this process may run."""
+    monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.path}))
+    with db.engine.begin() as connection:
+        gates.ensure_gates(connection, [BENCH])
+    with quiet():
+        yield Relay(db.engine, house.redis, (BENCH,), GateSettings())
+
+
+def owe(count: int, state: str = "ready") -> None:
+    values = {"job": NOOP.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
+    with db.engine.begin() as connection:
+        connection.execute(OWE, values)
+
+
+def vacuum() -> None:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE outbox_messages"))
+
+
+def forget(house: House) -> None:
+    house.redis.flushall()
+    with db.engine.begin() as connection:
+        connection.execute(text("TRUNCATE outbox_messages"))
+
+
+def move_all(relay: Relay) -> None:
+    while relay.run_once() == 0.0:
+        pass
+
+
+def enqueue_raw(queue: Queue, count: int) -> None:
+    for first in range(0, count, BATCH):
+        numbers = range(first, min(first + BATCH, count))
+        queue.enqueue_many([Queue.prepare_data(through_plain_rq, args=(n, n), job_id=f"{n}-{n}") for n in numbers])
+
+
+def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(house: House, relay: Relay) -> None:
+    owe(MOVED)
+    vacuum()
+    moving = timed(lambda: move_all(relay))
+    assert house.redis.llen("rq:queue:bench") == MOVED
+    house.redis.flushall()
+    raw = timed(lambda: enqueue_raw(Queue("raw", connection=house.redis, serializer=JSONSerializer), MOVED))
+
+    title(f"The relay, {MOVED:,} messages in batches of {BATCH}")
+    figure("claim, commit and push", f"{MOVED / moving:,.0f} messages/s")
+    figure("RQ's enqueue_many alone", f"{MOVED / raw:,.0f} messages/s")
+    figure("relay / enqueue_many", f"{raw / moving:.2f}")
+    assert raw / moving > 0.25
+
+
+def claims(relay: Relay) -> list[float]:
+    """Claim after claim; what was claimed is done at once, and as much new work comes in."""
+    queue = replace(BENCH, depth=CLAIMED)
+    times = []
+    for _ in range(CLAIMS):
+        began = time.perf_counter()
+        _, claimed = relay.claim(queue)
+        times.append(time.perf_counter() - began)
+        assert len(claimed) == CLAIMED
+        with db.engine.begin() as connection:
+            connection.execute(text("DELETE FROM outbox_messages WHERE state = 'published'"))
+        owe(CLAIMED)
+    return times
+
+
+def test_a_claim_costs_the_same_with_a_million_messages_waiting(house: House, relay: Relay) -> None:
+    owe(1_000)
+    vacuum()
+    few, idle = percentile(claims(relay), 50), timed(relay.promote)
+    owe(100_000)
+    owe(MILLION, "later")
+    vacuum()
+    many, loaded = percentile(claims(relay), 50), timed(relay.promote)
+
+    title(f"One claim of {CLAIMED}, median of {CLAIMS}")
+    figure("1,000 ready", f"{few * 1000:.1f} ms")
+    figure("100,000 ready and 1,000,000 later", f"{many * 1000:.1f} ms")
+    figure("ratio", f"{many / few:.2f}")
+    figure("looking for what has become due, nothing / a million later", f"{idle * 1000:.1f} / {loaded * 1000:.1f} ms")
+    assert many / few < 4
+
+
+def run_in_threads(house: House) -> None:
+    """The worker process's own fetcher and threads, in this process, until nothing is owed."""
+    stopping = threading.Event()
+    lane = Lane(BENCH)
+    fetcher = start_thread(fetch_forever, house.app, house.redis, lane, "bench", stopping, name="bench")
+    while house.owed():
+        time.sleep(0.05)
+    stopping.set()
+    fetcher.join()
+    lane.pool.shutdown()
+
+
+def run_in_burst(house: House, queue: str) -> None:
+    job_class = rq_side.LedgerJob if queue == BENCH.name else None
+    worker = BurstWorker([queue], connection=house.redis, job_class=job_class, serializer=JSONSerializer)
+    worker.log_job_description = False
+    worker.work(burst=True, logging_level=None)
+
+
+def test_a_job_through_the_ledger_against_a_job_of_plain_rq(house: House, relay: Relay) -> None:
+    enqueue_raw(Queue("raw", connection=house.redis, serializer=JSONSerializer), JOBS)
+    plain = timed(lambda: run_in_burst(house, "raw"))
+    owe(JOBS)
+    move_all(relay)
+    one_by_one = timed(lambda: run_in_burst(house, BENCH.name))
+    assert house.owed() == 0
+    forget(house)
+    owe(JOBS)
+    move_all(relay)
+    threads = timed(lambda: run_in_threads(house))
+
+    title(f"{JOBS:,} jobs whose call takes no time")
+    figure("plain RQ, SimpleWorker", f"{JOBS / plain:,.0f} jobs/s")
+    figure("granted and settled, the same SimpleWorker", f"{JOBS / one_by_one:,.0f} jobs/s")
+    figure(f"granted and settled, our worker's {BENCH.threads} threads", f"{JOBS / threads:,.0f} jobs/s")
+    figure("ledger / plain RQ, the same worker", f"{plain / one_by_one:.2f}")
+    figure("our worker / plain RQ", f"{plain / threads:.2f}")
+    assert plain / one_by_one > 0.05
+    assert plain / threads > 0.05
