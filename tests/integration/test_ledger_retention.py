@@ -1,0 +1,155 @@
+"""History and attempts are kept for their months and then go, and nothing that is still owed loses its trail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import pytest
+
+from outbox import retention
+from outbox.audit import RULES, find_faults
+from outbox.write import write_history
+from sandbox.servers import EmbeddedRedis
+from tests.ledger import CALLS, Ledger, opened
+
+MONTH = 31 * 86_400.0
+
+
+@pytest.fixture
+def ledger(database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
+    """A database of its own: these tests make and drop partitions."""
+    with opened(database_url, redis_server.url) as built:
+        yield built
+
+
+def partitions(ledger: Ledger) -> set[str]:
+    found = ledger.rows(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits JOIN pg_class c ON c.oid = inhparent"
+        " WHERE c.relname = 'outbox_history'"
+    )
+    return {row["name"] for row in found}
+
+
+def this_month(ledger: Ledger, offset: int = 0) -> str:
+    today = ledger.rows("SELECT (outbox_now() AT TIME ZONE 'UTC')::date AS day")[0]["day"]
+    return f"outbox_history_{retention.add_months(today, offset):%Y%m}"
+
+
+def tell(ledger: Ledger, subject: str) -> None:
+    with ledger.engine.begin() as db:
+        write_history(db, "toy", subject, "toy.moved")
+
+
+@pytest.mark.parametrize(
+    ("month", "count", "expected"),
+    [
+        (date(2031, 1, 31), 1, date(2031, 2, 1)),
+        (date(2031, 12, 5), 1, date(2032, 1, 1)),
+        (date(2031, 3, 5), -3, date(2030, 12, 1)),
+        (date(2031, 3, 5), -24, date(2029, 3, 1)),
+    ],
+)
+def test_months_are_counted_by_the_calendar(month: date, count: int, expected: date) -> None:
+    assert retention.add_months(month, count) == expected
+
+
+def test_partitions_stand_ready_for_the_next_three_months(ledger: Ledger) -> None:
+    assert {this_month(ledger, offset) for offset in range(4)} <= partitions(ledger)
+    ledger.pass_time(2 * MONTH)
+    retention.keep(ledger.engine, 24)
+    assert {this_month(ledger, offset) for offset in range(4)} <= partitions(ledger)
+
+
+def test_history_goes_into_its_months_partition(ledger: Ledger) -> None:
+    tell(ledger, "now")
+    (row,) = ledger.rows("SELECT tableoid::regclass::text AS part FROM outbox_history")
+    assert row["part"] == this_month(ledger)
+
+
+def test_history_is_never_refused_for_want_of_a_partition(ledger: Ledger) -> None:
+    ledger.pass_time(12 * MONTH)
+    tell(ledger, "a year without housekeeping")
+    retention.keep(ledger.engine, 24)
+    tell(ledger, "afterwards")
+    assert len(ledger.rows("SELECT id FROM outbox_history")) == 2
+    assert this_month(ledger) not in partitions(ledger), "its rows are in the catch-all already"
+    assert this_month(ledger, 1) in partitions(ledger)
+
+
+def test_history_past_keeping_goes_with_its_partition_and_the_rest_stays(ledger: Ledger) -> None:
+    tell(ledger, "old")
+    first = this_month(ledger)
+    ledger.pass_time(2 * MONTH)
+    tell(ledger, "younger")
+    retention.keep(ledger.engine, 2)
+    assert [row["subject_id"] for row in ledger.rows("SELECT subject_id FROM outbox_history ORDER BY id")] == [
+        "old",
+        "younger",
+    ]
+    ledger.pass_time(MONTH)
+    retention.keep(ledger.engine, 2)
+    assert [row["subject_id"] for row in ledger.rows("SELECT subject_id FROM outbox_history")] == ["younger"]
+    assert first not in partitions(ledger)
+    assert "outbox_history_rest" in partitions(ledger)
+
+
+def test_attempts_past_keeping_go_unless_their_message_is_still_owed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    done = [ledger.start() for _ in range(5)]
+    for held in done:
+        ledger.end(held)
+    owed = ledger.start()
+    ledger.park(owed)
+    ledger.pass_time(4 * MONTH)
+    recent = ledger.start()
+    ledger.end(recent)
+    retention.keep(ledger.engine, 2)
+    left = {row["message_id"] for row in ledger.rows("SELECT message_id FROM outbox_attempts")}
+    assert left == {owed.message_id, recent.message_id}
+
+
+def test_ended_closings_past_keeping_go_and_a_lasting_one_stays(ledger: Ledger) -> None:
+    ledger.run("""INSERT INTO outbox_gate_closings (upstream, reason, opened_at)
+                  VALUES ('clerk', 'ended', outbox_now()), ('clerk', 'lasting', NULL)""")
+    ledger.pass_time(4 * MONTH)
+    retention.keep(ledger.engine, 2)
+    assert [row["reason"] for row in ledger.rows("SELECT reason FROM outbox_gate_closings")] == ["lasting"]
+
+
+# -- the audit's own rules ---------------------------------------------------------------------------
+
+BREAKAGES = {
+    "try_without_running_message": "DELETE FROM outbox_messages",
+    "running_without_try": "DELETE FROM outbox_attempts",
+    "lease_long_over": "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '2 minutes'",
+    "due_but_not_promoted": """UPDATE outbox_messages SET state = 'later', worker_id = NULL, lease_expires_at = NULL,
+                               due_at = outbox_now() - interval '2 minutes'; DELETE FROM outbox_attempts""",
+    "ready_behind_open_gate": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL,
+                               due_at = outbox_now() - interval '1 hour'; DELETE FROM outbox_attempts""",
+}
+
+
+def test_every_rule_is_shown_broken() -> None:
+    assert BREAKAGES.keys() == RULES.keys()
+
+
+def test_waiting_long_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
+    ledger.add()
+    ledger.publish()
+    ledger.pass_time(86_400)
+    with ledger.engine.begin() as db:
+        assert find_faults(db) == []
+
+
+@pytest.mark.parametrize("rule", BREAKAGES)
+def test_the_audit_names_the_rule_that_is_broken_and_the_message(ledger: Ledger, rule: str) -> None:
+    held = ledger.start(ledger.add(queue=CALLS))
+    with ledger.engine.begin() as db:
+        assert find_faults(db) == []
+    ledger.run("UPDATE outbox_attempts SET started_at = started_at - interval '2 minutes'")
+    ledger.run(BREAKAGES[rule])
+    with ledger.engine.begin() as db:
+        assert [(fault.rule, fault.message_id) for fault in find_faults(db)] == [(rule, held.message_id)]
