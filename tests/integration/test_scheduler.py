@@ -1,0 +1,272 @@
+"""Periodic work survives a stop at any Redis command, a flush, and company: every run is pushed once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis import Connection, ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flaskapp.queues import HOUSEKEEPING
+from jobs.schedule import PERIODIC, Periodic
+from jobs.scheduler import LedgerScheduler
+from outbox import rq_side
+from sandbox.servers import EmbeddedRedis
+from tests.house import eventually
+from tests.ledger import Ledger
+
+TABLE = (Periodic("periodic-often", "jobs.often", 10), Periodic("periodic-seldom", "jobs.seldom", 3600))
+NAMES = {entry.name for entry in TABLE}
+
+
+class Stopped(BaseException):
+    """The process ends right here."""
+
+
+class Fuse:
+    """Burns at the nth step of talking to Redis: before a command is sent, or after its answer was read."""
+
+    def __init__(self, when: str, step: int) -> None:
+        self.when = when
+        self.left = step
+
+    def count(self, when: str) -> None:
+        if when == self.when:
+            self.left -= 1
+            if self.left == 0:
+                raise Stopped
+
+
+class FusedConnection(Connection):
+    def __init__(self, fuse: Fuse, **options: Any) -> None:
+        self.fuse = fuse
+        super().__init__(**options)
+
+    def send_packed_command(self, *args: Any, **options: Any) -> Any:
+        self.fuse.count("before")
+        return super().send_packed_command(*args, **options)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        answer = super().read_response(*args, **options)
+        self.fuse.count("after")
+        return answer
+
+
+@pytest.fixture
+def redis(ledger: Ledger) -> Redis:
+    return ledger.redis
+
+
+@pytest.fixture
+def scheduler(redis: Redis) -> LedgerScheduler:
+    return LedgerScheduler(redis, TABLE)
+
+
+def table(redis: Redis) -> dict[str, float]:
+    """Seconds until the next run of each entry."""
+    entries: Any = redis.zrange(LedgerScheduler.scheduled_jobs_key, 0, -1, withscores=True)
+    return {name.decode(): score - time.time() for name, score in entries}
+
+
+def set_due(redis: Redis, *names: str) -> None:
+    for name in names:
+        redis.zadd(LedgerScheduler.scheduled_jobs_key, {name: time.time() - 1})
+
+
+def take_all(redis: Redis) -> list[str]:
+    """What a worker would run now, taken off the queue."""
+    queue = rq_side.open_queue(redis, HOUSEKEEPING.name)
+    taken = queue.get_job_ids()
+    redis.delete(queue.key)
+    return taken
+
+
+def test_the_first_tick_runs_everything_and_writes_the_next_runs(scheduler: LedgerScheduler, redis: Redis) -> None:
+    assert scheduler.tick() == 2
+    assert sorted(take_all(redis)) == sorted(NAMES)
+    left = table(redis)
+    assert 9 < left["periodic-often"] <= 10
+    assert 3599 < left["periodic-seldom"] <= 3600
+
+
+def test_a_run_not_due_is_not_pushed(scheduler: LedgerScheduler, redis: Redis) -> None:
+    scheduler.tick()
+    take_all(redis)
+    assert scheduler.tick() == 0
+    assert take_all(redis) == []
+
+
+def test_a_due_run_is_pushed_as_json_without_arguments(scheduler: LedgerScheduler, redis: Redis) -> None:
+    scheduler.tick()
+    job = rq_side.LedgerJob.fetch("periodic-often", connection=redis)
+    assert (job.func_name, job.args, job.kwargs) == ("jobs.often", [], {})
+    assert job.get_status() == "queued"
+
+
+def test_missed_runs_are_made_up_once(scheduler: LedgerScheduler, redis: Redis) -> None:
+    scheduler.tick()
+    take_all(redis)
+    redis.zadd(scheduler.scheduled_jobs_key, {"periodic-often": time.time() - 86_400})
+    assert [scheduler.tick() for _ in range(3)] == [1, 0, 0]
+    assert take_all(redis) == ["periodic-often"]
+
+
+def test_nothing_piles_up_while_nobody_works(scheduler: LedgerScheduler, redis: Redis) -> None:
+    for _ in range(4):
+        scheduler.tick()
+        set_due(redis, *NAMES)
+    assert Counter(take_all(redis)) == Counter(NAMES)
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "after it was taken"])
+def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler, redis: Redis, moment: str) -> None:
+    scheduler.tick()
+    if moment == "after it was taken":
+        take_all(redis)
+    redis.flushall()
+    assert scheduler.tick() == 2
+    assert table(redis).keys() == NAMES
+    assert sorted(take_all(redis)) == sorted(NAMES)
+
+
+def test_a_changed_table_drops_strangers_and_leaves_the_rest_alone(scheduler: LedgerScheduler, redis: Redis) -> None:
+    scheduler.tick()
+    take_all(redis)
+    before = redis.zscore(scheduler.scheduled_jobs_key, "periodic-often")
+    new = Periodic("periodic-new", "jobs.new", 60)
+    assert LedgerScheduler(redis, (TABLE[0], new)).tick() == 1
+    assert table(redis).keys() == {"periodic-often", "periodic-new"}
+    assert take_all(redis) == ["periodic-new"]
+    assert redis.zscore(scheduler.scheduled_jobs_key, "periodic-often") == before
+
+
+def prepare(redis: Redis, state: str) -> set[str]:
+    """Put Redis into a state; returns which entries the next tick has to push."""
+    redis.flushall()
+    if state == "empty":
+        return NAMES
+    LedgerScheduler(redis, TABLE).tick()
+    take_all(redis)
+    set_due(redis, "periodic-often")
+    if state == "changed":
+        redis.zadd(LedgerScheduler.scheduled_jobs_key, {"stranger": 5})
+        redis.zrem(LedgerScheduler.scheduled_jobs_key, "periodic-seldom")
+        return NAMES
+    return {"periodic-often"}
+
+
+def tick_with_fuse(redis: Redis, when: str, step: int) -> bool:
+    """Tick until the fuse burns; False when the tick ended before."""
+    options = {key: redis.connection_pool.connection_kwargs[key] for key in ("host", "port", "password")}
+    pool = ConnectionPool(connection_class=FusedConnection, fuse=Fuse(when, step), **options)
+    try:
+        LedgerScheduler(Redis(connection_pool=pool), TABLE).tick()
+    except Stopped:
+        return True
+    finally:
+        pool.disconnect()
+    return False
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("state", ["empty", "due", "changed"])
+def test_stopped_at_any_redis_command_the_table_is_whole_at_the_next_tick(redis: Redis, state: str, when: str) -> None:
+    steps = 0
+    stopped = True
+    while stopped:
+        steps += 1
+        expected = prepare(redis, state)
+        stopped = tick_with_fuse(redis, when, steps)
+        pushed = take_all(redis)
+        LedgerScheduler(redis, TABLE).tick()
+        assert table(redis).keys() == NAMES, f"stopped {when} command {steps}"
+        assert Counter(pushed + take_all(redis)) == Counter(expected), f"stopped {when} command {steps}"
+        assert min(table(redis).values()) > 0
+    assert steps > 10
+
+
+def test_a_scheduler_that_was_stopped_in_mid_tick_leaves_nothing_waiting_for_ever(redis: Redis) -> None:
+    """A job hash without an entry in the queue must not keep the next run from being pushed."""
+    prepare(redis, "due")
+    redis.hset("rq:job:periodic-often", "status", "queued")
+    assert LedgerScheduler(redis, TABLE).tick() == 1
+
+
+def test_two_schedulers_on_threads_fire_each_run_once(redis: Redis) -> None:
+    schedulers = [LedgerScheduler(redis, TABLE) for _ in range(3)]
+    for _ in range(10):
+        prepare(redis, "due")
+        start = threading.Barrier(3)
+        fired: list[int] = []
+
+        def tick(scheduler: LedgerScheduler, start: threading.Barrier = start, fired: list[int] = fired) -> None:
+            start.wait()
+            fired.append(scheduler.tick())
+
+        threads = [threading.Thread(target=tick, args=(scheduler,)) for scheduler in schedulers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert sum(fired) == 1
+        assert take_all(redis) == ["periodic-often"]
+
+
+SCRIPT = """
+import sys, time
+from redis import Redis
+from jobs.schedule import Periodic
+from jobs.scheduler import LedgerScheduler
+redis = Redis.from_url(sys.stdin.readline().strip())
+scheduler = LedgerScheduler(redis, [Periodic("periodic-often", "jobs.often", 10)])
+redis.incr("present")
+while not redis.exists("over"):
+    if scheduler.tick():
+        redis.incr("fired")
+    time.sleep(0.002)
+"""
+
+
+def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    redis.zadd(LedgerScheduler.scheduled_jobs_key, {"periodic-often": time.time() + 600})
+    crew = [subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for process in crew:
+            assert process.stdin is not None
+            process.stdin.write(redis_server.url + "\n")
+            process.stdin.close()
+        eventually(lambda: redis.get("present") == b"2", 30)
+        for _ in range(20):
+            set_due(redis, "periodic-often")
+            eventually(lambda: redis.llen(f"rq:queue:{HOUSEKEEPING.name}"))
+            assert take_all(redis) == ["periodic-often"]
+    finally:
+        redis.set("over", 1)
+        codes = [process.wait(20) for process in crew]
+    assert codes == [0, 0]
+    assert redis.get("fired") == b"20"
+    assert take_all(redis) == []
+
+
+def test_a_scheduler_outlives_an_outage_of_redis(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    away = Redis(host="127.0.0.1", port=9, retry=Retry(NoBackoff(), 0))
+    stopping = threading.Event()
+    runner = threading.Thread(target=LedgerScheduler(away, TABLE).run_until, args=(stopping,))
+    runner.start()
+    eventually(lambda: any(getattr(record, "event", "") == "scheduler.tick_failed" for record in caplog.records))
+    assert runner.is_alive()
+    stopping.set()
+    runner.join(10)
+    assert not runner.is_alive()
+
+
+def test_the_real_table_runs_what_the_worker_allows_and_has_stable_names() -> None:
+    assert [entry.name for entry in PERIODIC] == ["periodic-sweep", "periodic-audit", "periodic-retention"]
+    assert all(rq_side.read_job_id(entry.name) is None for entry in PERIODIC)
