@@ -221,10 +221,10 @@ class Running:
         self.system.crew.processes[name] = self.another(name)
         return old
 
-    def has_started(self, name: str) -> bool:
-        """Whether the process now running under this name has said so."""
-        sign = f'"{name}-{self.process(name).pid}-'
-        return any(f"{name}.started" in line and sign in line for line in self.log_lines(name))
+    def has_started(self, process: Process) -> bool:
+        """Whether this process has said so."""
+        sign = f'"{process.name}-{process.pid}-'
+        return any(f"{process.name}.started" in line and sign in line for line in self.log_lines(process.name))
 
     def beating(self, kind: str) -> int:
         return int(

@@ -68,7 +68,7 @@ def kill_relay_after_push(running, seen):
     eventually(lambda: running.waiting("travel_claims"))
     running.process("relay").kill()
     running.replace("relay")
-    eventually(lambda: running.has_started("relay"))
+    eventually(lambda: running.has_started(running.process("relay")))
 
 
 def kill_relay_before_push(running, seen):

@@ -1,0 +1,151 @@
+"""Dynos are stopped every day: SIGTERM to every process, maybe twice, and the new ones start at once.
+
+What can end in 20 seconds ends, the rest is handed back, and a worker stopped anywhere in its loop loses nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from flaskapp.travel_claims import service
+from sandbox.processes import Process
+from tests.house import eventually
+from tests.processes.running import SUBMIT, Person, Running, twice
+
+pytestmark = pytest.mark.processes
+
+STOPS = 20
+AT_A_TIME = 4
+MESSAGES = 1000
+DYNO_SECONDS = 30
+ADD = """
+    INSERT INTO outbox_messages
+        (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    SELECT %s, 'travel_claims', 'btsss', 'travel_claim', %s, 'ready', now(), now() + interval '1 day',
+           now() + interval '1 day'
+      FROM generate_series(1, %s)
+"""
+ENDS = """
+    SELECT message_id, count(*) FILTER (WHERE status = 'success') AS successes, count(*) AS attempts
+      FROM outbox_attempts WHERE subject_id = %s GROUP BY message_id
+"""
+
+
+class Leaving(threading.Thread):
+    """Tells a process to stop, twice, and watches how it goes: its exit code, and the seconds it took."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(name=f"watch-{process.name}")
+        self.process = process
+        self.code: int | None = None
+        self.seconds = 0.0
+        self.start()
+
+    def run(self) -> None:
+        told_at = time.monotonic()
+        twice(self.process)
+        self.code = self.process.wait(DYNO_SECONDS)
+        self.seconds = time.monotonic() - told_at
+
+
+@dataclass
+class Restart:
+    running: Running
+    ends_in_time: Person
+    takes_too_long: Person
+    done: Person
+    leaving: dict[str, Leaving] = field(default_factory=dict)
+    codes: list[int] = field(default_factory=list)
+    left_over: list[int] = field(default_factory=list)
+    queued_outside: set[str] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def restart(running):
+    """Every process stopped twice in mid-job and replaced; the old worker's last 20 seconds are used for more stops."""
+    seen = Restart(running, running.newcomer(), running.newcomer(), running.ask())
+    running.until_told(seen.done)
+    for person, seconds in ((seen.takes_too_long, 60), (seen.ends_in_time, 3)):
+        running.control.set("btsss", "late", seconds=seconds, times=1, operation=SUBMIT)
+        running.ask(person)
+        running.until_in_flight(SUBMIT, person)
+    stop_everything(running, seen)
+    stop_at_random(running, seen)
+    seen.leaving["worker"].join()
+    running.replace("worker")
+    running.until_told(seen.ends_in_time, seen.takes_too_long)
+    return seen
+
+
+def stop_everything(running, seen):
+    seen.leaving = {name: Leaving(process) for name, process in running.system.crew.processes.items()}
+    for name in ("scheduler", "relay", "web"):
+        seen.leaving[name].join()
+        running.replace(name)
+    eventually(running.answers, 20)
+
+
+def stop_at_random(running, seen):
+    """Workers loaded with jobs that find nothing left to do, each stopped somewhere in its loop."""
+    running.rows(ADD, service.SUBMIT_JOB, seen.done.claim_id, MESSAGES)
+    while len(seen.codes) < STOPS:
+        workers = [running.another("worker") for _ in range(AT_A_TIME)]
+        for worker in workers:
+            eventually(partial(running.has_started, worker), 20)
+        for worker in workers:
+            time.sleep(random.uniform(0, 0.05))
+            twice(worker)
+        seen.codes += [worker.wait(DYNO_SECONDS) for worker in workers]
+        seen.left_over.append(running.owed())
+        seen.queued_outside |= running.queued_outside_a_list()
+
+
+def test_web_relay_and_scheduler_are_gone_at_once(restart):
+    for name in ("web", "relay", "scheduler"):
+        assert restart.leaving[name].code == 0
+        assert restart.leaving[name].seconds < 5, name
+
+
+def test_a_worker_leaves_cleanly_before_it_would_be_killed(restart):
+    worker = restart.leaving["worker"]
+    assert worker.code == 0 and 20 <= worker.seconds < DYNO_SECONDS
+
+
+def test_a_call_that_ends_in_time_is_settled_by_the_worker_that_made_it(restart):
+    running, person = restart.running, restart.ends_in_time
+    assert running.attempts(person) == [("write", "success")]
+    assert (len(running.received(SUBMIT, person)), len(running.texts(person))) == (1, 1)
+
+
+def test_a_longer_call_is_handed_back_uncharged_and_found_by_the_next_worker(restart):
+    running, person = restart.running, restart.takes_too_long
+    assert running.attempts(person) == [("write", "unknown"), ("look_up", "success")]
+    first, _ = running.rows("SELECT * FROM outbox_attempts WHERE subject_id = %s ORDER BY id", person.claim_id)
+    assert (first["error_class"], first["charged"]) == ("HandedBack", False)
+    assert (len(running.received(SUBMIT, person)), len(running.filed(person)), len(running.texts(person))) == (1, 1, 1)
+
+
+def test_workers_stopped_at_random_under_load_all_exit_cleanly(restart):
+    assert restart.codes == [0] * STOPS
+    assert min(restart.left_over) > 0 and max(restart.left_over) < MESSAGES
+
+
+def test_no_stop_leaves_a_job_queued_outside_a_list(restart):
+    assert restart.queued_outside == set()
+
+
+def test_every_message_ends_exactly_once(restart):
+    ends = restart.running.rows(ENDS, restart.done.claim_id)
+    assert len(ends) == MESSAGES + 1
+    assert {(row["successes"], row["attempts"]) for row in ends} == {(1, 1)}
+
+
+def test_nothing_is_unaccounted_after_it(restart):
+    audit = restart.running.audit()
+    assert audit.returncode == 0, audit.stdout
