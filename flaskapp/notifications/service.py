@@ -31,6 +31,7 @@ DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
+ENDED_BY_DELIVERY = ["notice_undeliverable", "notice_not_sent"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def record_delivery(
     row.va_notify_id = row.va_notify_id or va_notify_id
     target = STATE_OF_STATUS.get(status)
     outdated = at is not None and row.status_at is not None and at < row.status_at
+    if target == row.state and not outdated:
+        row.status_at = at or row.status_at
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
     move(session, row, target, actor, status=status)
@@ -165,7 +168,7 @@ def follow_ending(session: DbSession, row: Notification) -> None:
     if row.state == UNDELIVERABLE:
         open_case(session, "notice_undeliverable", SUBJECT, str(row.id), details)
     elif row.state == DELIVERED:
-        close_cases(session, SUBJECT, str(row.id), "delivered after all", kinds=["notice_undeliverable"])
+        close_cases(session, SUBJECT, str(row.id), "delivered after all", kinds=ENDED_BY_DELIVERY)
 
 
 def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
