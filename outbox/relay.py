@@ -71,12 +71,16 @@ class Relay:
         self.missing: dict[tuple[int, int], int] = {}
         self.next_missing_check = 0.0
         self.next_rescue = 0.0
+        self.next_push = 0.0
 
     def run_once(self) -> float:
         """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
         full = self.promote() >= BATCH
         for queue in self.queues:
-            full = self.move(queue) >= BATCH or full
+            # Every new claim wakes us. While Redis is away, claiming and undoing at each of them would only wear out
+            # Postgres, which then has to carry everything.
+            if time.monotonic() >= self.next_push:
+                full = self.move(queue) >= BATCH or full
         now = time.monotonic()
         if now >= self.next_rescue:
             self.next_rescue = now + RESCUE_SECONDS
@@ -98,6 +102,7 @@ class Relay:
         try:
             rq_side.push(self.redis, queue.name, claimed, fence, POINTER_TIMEOUT_SECONDS)
         except (RedisError, OSError) as error:
+            self.next_push = time.monotonic() + POLL_SECONDS
             self.undo(fence, [message_id for message_id, _ in claimed])
             log.warning(
                 "push failed, messages wait in Postgres",
