@@ -1,0 +1,179 @@
+"""A canary's ICN, phone, names, date of birth and claim numbers, looked for everywhere they must not be."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from jobs import runner
+from sandbox.settings import OPERATOR, kept_secrets
+from sandbox.upstreams.cast import Veteran
+from tests.edge_app import log_in
+from tests.house import House
+from tests.integration.steps import SUBMIT, call, command, file_claim, lose, reconfigure, sweep, take
+from tests.unit.loopback import serving, whole
+
+CANARY = {
+    "icn": "1087654321V998877",
+    "phone": "+15559871234",
+    "first_name": "Quillon",
+    "last_name": "Zzyzxfield",
+    "dob": "1937-11-13",
+    "email": "quillon.zzyzxfield@example.com",
+}
+SPELLED = ["1087654321", "5559871234", "555-987-1234", "Quillon", "Zzyzxfield", "1937-11-13", "19371113"]
+WRITTEN_TO_PAGES = ("/metrics", "/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.json", "/rq/0/data/workers.json")
+REGISTRIES = ("queued", "started", "finished", "failed", "scheduled", "deferred", "canceled")
+
+
+def redis_texts(redis: Redis) -> Iterator[str]:
+    """Every key and every value in Redis, RQ's compressed ones unpacked."""
+    readers: dict[bytes, Any] = {
+        b"string": lambda key: [redis.get(key)],
+        b"hash": lambda key: [part for pair in redis.hgetall(key).items() for part in pair],
+        b"list": lambda key: redis.lrange(key, 0, -1),
+        b"set": redis.smembers,
+        b"zset": lambda key: redis.zrange(key, 0, -1),
+        b"stream": lambda key: [part for _, entry in redis.xrange(key) for pair in entry.items() for part in pair],
+    }
+    for key in redis.scan_iter():
+        yield key.decode()
+        for value in readers[redis.type(key)](key):
+            yield unpacked(value)
+
+
+def unpacked(value: bytes) -> str:
+    try:
+        return zlib.decompress(value).decode("latin-1")
+    except zlib.error:
+        return value.decode("latin-1")
+
+
+def postgres_texts(house: House) -> Iterator[str]:
+    """Every value of every column of every table, as whoever steals a backup reads it."""
+    tables = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+    for (table,) in house.rows(tables):
+        for row in house.rows(f'SELECT * FROM "{table}"'):
+            yield " ".join(
+                bytes(value).decode("latin-1") if isinstance(value, memoryview) else str(value) for value in row
+            )
+
+
+def console_texts(operator: FlaskClient, house: House) -> Iterator[str]:
+    for path in WRITTEN_TO_PAGES:
+        yield operator.get(path).text
+    for queue in ("travel_claims", "notifications"):
+        for registry in REGISTRIES:
+            yield operator.get(f"/rq/0/data/jobs/{queue}/{registry}/8/asc/1.json").text
+    for key in house.redis.scan_iter("rq:job:*"):
+        yield operator.get(f"/rq/0/data/job/{key.decode()[7:]}.json").text
+    for arguments in (["outbox", "list"], ["outbox", "summary"], ["cases", "list", "--all"], ["audit", "--json"]):
+        yield command(house, *arguments).output
+    for row in house.rows("SELECT DISTINCT message_id FROM outbox_attempts"):
+        yield command(house, "outbox", "show", str(row.message_id), "--json").output
+
+
+def planned(house: House, day: str, outcome: str) -> None:
+    body = {"icn": CANARY["icn"], "date": day, "outcome": outcome}
+    house.control.call("POST", "btsss", "outcomes", json=body)
+
+
+def live_through_everything(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims in every outcome, wrong log-ins, garbage, late answers, callbacks, and faults that quote the person."""
+    stumble_at_the_door(house, canary)
+    planned(house, "2031-03-02", "duplicate")
+    house.control.call("POST", "btsss", "claims", json={"icn": canary.icn, "date": "2031-03-02", "age_seconds": 900})
+    planned(house, "2031-03-03", "refused")
+    for day in ("2031-03-01", "2031-03-02", "2031-03-03"):
+        file_claim(house, canary, day)
+    house.work()
+    house.control.set("btsss", "drop", times=1, operation="submitclaim")
+    file_claim(house, canary, "2031-03-04")
+    house.work()
+    fail_while_quoting_the_person(house, canary, monkeypatch)
+    asked = file_claim(house, canary, "2031-03-06")
+    held = take(house, asked)
+    answer = call(house, held)
+    lose(house, held)
+    house.move_clock(timedelta(days=5, hours=1))
+    sweep(house)
+    runner.finish(SUBMIT, held, answer)
+    house.work()
+
+
+def stumble_at_the_door(house: House, canary: Veteran) -> None:
+    client = house.app.test_client()
+    session = {"uuid": canary.uuid, "dob": canary.dob, "lastName": f"{canary.last_name}X"}
+    client.post("/check_in/v2/sessions/", json={"session": session})
+    client.post("/check_in/v2/sessions/", json={"session": {**session, "dob": f"{canary.dob}?"}})
+    client.post(
+        "/check_in/v2/sessions/", data=f'{{"session": {canary.last_name} {canary.icn}', content_type="text/json"
+    )
+    client.get(f"/check_in/v2/sessions/{canary.last_name}?dob={canary.dob}&phone={canary.phone}")
+    callback = {"reference": canary.icn, "to": canary.phone, "status": canary.last_name, "id": canary.phone}
+    client.post("/va_notify/callbacks", json=callback)
+    token = house.app.extensions["config"].vanotify_callback_tokens[0]
+    client.post("/va_notify/callbacks", json=callback, headers={"Authorization": f"Bearer {token}"})
+
+
+def fail_while_quoting_the_person(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a fault of our own, with the person in its text, and once BTSSS itself."""
+    said = f"ClaimantID {canary.icn}, phone {canary.phone}, claim TC202603999988887"
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError(said)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.app.extensions["upstreams"].btsss), "submit_claim", fail)
+        file_claim(house, canary, "2031-03-05")
+        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'"))
+    before = house.app.extensions["config"].btsss_base_url
+    with serving(whole(400, {"message": said})) as server:
+        reconfigure(house, btsss_base_url=server.url)
+        house.work()
+        reconfigure(house, btsss_base_url=before)
+
+
+def test_a_persons_data_is_nowhere_but_encrypted(
+    house: House, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = house.control.call("POST", "lorota", "veterans", json=CANARY)
+    canary = house.fakes.fakes.cast.by_uuid(added["uuid"])
+    assert canary is not None
+    live_through_everything(house, canary, monkeypatch)
+    operator = house.app.test_client()
+    assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
+    places = {
+        "the log": [capsys.readouterr().out],
+        "Redis": list(redis_texts(house.redis)),
+        "Postgres": list(postgres_texts(house)),
+        "the consoles": list(console_texts(operator, house)),
+    }
+    numbers = [claim["number"] for claim in house.filed()] + ["TC202603999988887"]
+    assert len(numbers) >= 5
+    found = [
+        (place, canary_text)
+        for place, texts in places.items()
+        for canary_text in [*SPELLED, *numbers]
+        if any(canary_text.lower() in text.lower() for text in texts)
+    ]
+    assert found == []
+    assert_the_search_would_find_something(house, places)
+
+
+def assert_the_search_would_find_something(house: House, places: dict[str, list[str]]) -> None:
+    """What is allowed there is there: the places were not simply empty, and RQ's packed values were read."""
+    states = {row[0] for row in house.rows("SELECT state FROM travel_claims")}
+    assert states == {"submitted", "duplicate", "failed"}
+    claim = str(house.value("SELECT id FROM travel_claims LIMIT 1"))
+    assert any(claim in text for text in places["Postgres"])
+    assert "job failed" in places["the log"][0] and "answered late" in places["the log"][0]
+    assert any('"jobs.notifications.send_notice"' in text for text in places["Redis"])
+    assert any("[icn]" in text for text in places["the consoles"])
+    assert any("surefile_messages" in text for text in places["the consoles"])
