@@ -131,7 +131,7 @@ def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
     try:
         work, trail, late_answer = prepare(spec, held, config)
         if late_answer is not None:
-            return Outcome("accepted", answer=late_answer)
+            return Outcome("accepted", answer=late_answer, heard=False)
         if work is None:
             return Outcome("obsolete")
         call = Call(current_app.extensions["upstreams"], config, pen.before_write)

@@ -40,12 +40,21 @@ ANSWERED_KINDS = frozenset({"accepted", "refused", "duplicate", "not_found", "un
 @dataclass(frozen=True)
 class Outcome:
     """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
-    handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do)."""
+    handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do).
+
+    `heard` is False for an answer out of our own book: the upstream itself said nothing just now.
+    """
 
     kind: str
     answer: Any = None
     error: Exception | None = None
     reason: str | None = None
+    heard: bool = True
+
+    @property
+    def answered(self) -> bool:
+        """Whether the upstream answered this very call, refusals included."""
+        return self.heard and self.kind in ANSWERED_KINDS
 
 
 def gate_settings(config: Config) -> GateSettings:
@@ -76,10 +85,11 @@ def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
     if not attempts.hold(session, held):
         settle_late(session, spec, held, outcome)
         return
-    if outcome.kind in ("not_found", "unclear", "later") and held.purpose in ("look_up", "give_up"):
-        outcome = answered_meanwhile(session, spec, held) or outcome
+    heard = outcome
+    if spec.writes and outcome.kind not in ("accepted", "obsolete"):
+        outcome = answered_meanwhile(session, spec, held, heard) or outcome
     SETTLERS[outcome.kind](session, spec, held, outcome)
-    tell_gate(session, held, outcome)
+    tell_gate(session, held, heard)
     extra = {"event": "job.settled", "job": spec.path, "message_id": held.message_id, "outcome": outcome.kind}
     error = type(outcome.error).__name__ if outcome.error else None
     log.info("settled", extra={**extra, "upstream": held.upstream, "error": error})
@@ -95,11 +105,11 @@ def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
             attempts.postpone(session, held, KEPT_SECONDS, unresolved_why=why)
 
 
-def answered_meanwhile(session: DbSession, spec: JobSpec, held: Grant) -> Outcome | None:
-    """An answer that came late to an earlier attempt beats whatever a look-up could not find."""
+def answered_meanwhile(session: DbSession, spec: JobSpec, held: Grant, heard: Outcome) -> Outcome | None:
+    """An answer that came late to an earlier attempt beats whatever this one, look-up or resend, has met."""
     for sibling in attempts.siblings(session, held.message_id):
         if sibling.status == "success":
-            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids))
+            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), heard=heard.answered)
     return None
 
 
@@ -108,7 +118,7 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
     upstream_error = error if isinstance(error, UpstreamError) else None
     return Ending(
         status=status or STATUS_OF_KIND.get(outcome.kind, "error"),
-        answered=outcome.kind in ANSWERED_KINDS,
+        answered=outcome.answered,
         http_status=upstream_error.http_status if upstream_error else None,
         error_class=type(error).__name__ if error else None,
         error_detail=upstream_error.detail if upstream_error else outcome.reason,
@@ -247,7 +257,7 @@ def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
         return
     settings = gate_settings(current_app.extensions["config"])
     error = outcome.error
-    if outcome.kind in ANSWERED_KINDS and held.purpose != "give_up":
+    if outcome.answered and held.purpose != "give_up":
         changed, event = gates.note_answer(session, held), "gate.opened"
     elif isinstance(error, Unanswered):
         changed, event = gates.note_unanswered(session, held, settings), "gate.closed"
