@@ -1,0 +1,102 @@
+"""Settings are read once, typed, and complete; whatever is wrong with them is said in one message without secrets."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from flaskapp.config import ConfigError, from_env, setting_names
+from sandbox.settings import environment, kept_secrets
+
+UPSTREAMS = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", UPSTREAMS, kept_secrets(tmp_path))
+
+
+def required() -> list[str]:
+    return [name for name, item in setting_names().items() if item.metadata["required"]]
+
+
+def test_a_complete_environment_is_read_and_cannot_be_changed(settings: dict[str, str]) -> None:
+    config = from_env(settings)
+    with pytest.raises(FrozenInstanceError):
+        config.log_level = "DEBUG"  # type: ignore[misc]
+    assert (config.sms_recipient, config.legal_time_zone) == ("icn", ZoneInfo("America/Chicago"))
+    assert (config.alert_webhook_url, config.frontend_origins) == (None, ())
+
+
+def test_every_missing_setting_is_named_at_once_with_what_it_is_for() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_env({})
+    for name in required():
+        assert f"{name} is not set: {setting_names()[name].metadata['text']}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", required())
+def test_each_required_setting_stops_the_start_by_itself(settings: dict[str, str], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is not set"):
+        from_env({**settings, name: ""})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgres://u:p@h:5/d", "postgresql+psycopg2://u:p@h:5/d"),
+        ("postgresql://u:p@h/d?sslmode=require", "postgresql+psycopg2://u:p@h/d?sslmode=require"),
+        ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+    ],
+)
+def test_herokus_database_urls_are_understood(settings: dict[str, str], text: str, expected: str) -> None:
+    assert from_env({**settings, "DATABASE_URL": text}).database_url == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("REDIS_URL", "rediss://:p@h:6380", "rediss://:p@h:6380"),
+        ("BTSSS_BASE_URL", "https://h/EC/ClaimIngestSvc/", "https://h/EC/ClaimIngestSvc"),
+        ("ENCRYPTION_KEYS", "a, b,", ("a", "b")),
+        ("OPERATORS", '{"ana": "hash"}', {"ana": "hash"}),
+        ("INSECURE_COOKIES", "Yes", True),
+        ("REDIS_VERIFY_TLS", "off", False),
+        ("SMS_RECIPIENT", "phone", "phone"),
+        ("MAX_BODY_BYTES", "10", 10),
+        ("GATE_CLOSE_SECONDS", "0.5", 0.5),
+        ("LEGAL_TIME_ZONE", "UTC", ZoneInfo("UTC")),
+    ],
+)
+def test_texts_become_typed_values(settings: dict[str, str], name: str, text: str, expected: Any) -> None:
+    assert getattr(from_env({**settings, name: text}), name.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+        ("DATABASE_URL", "postgres://"),
+        ("REDIS_URL", "http://:hunter2@h"),
+        ("OPERATORS", '{"ana": 1, "x": "hunter2"}'),
+        ("OPERATORS", "hunter2"),
+        ("VANOTIFY_TEMPLATES", "[]"),
+        ("LOROTA_BASE_URL", "h:80"),
+        ("SMS_RECIPIENT", "pigeon"),
+        ("INSECURE_COOKIES", "maybe"),
+        ("MAX_BODY_BYTES", "many"),
+        ("LEGAL_TIME_ZONE", "Mars/Olympus"),
+    ],
+)
+def test_a_malformed_setting_is_named_and_no_secret_is_repeated(settings: dict[str, str], name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} cannot be read") as caught:
+        from_env({**settings, name: text})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, item in setting_names().items() if not item.metadata["text"].endswith(".")] == []

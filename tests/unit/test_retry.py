@@ -1,0 +1,50 @@
+"""The real delays of every schedule, written out, and how they add up."""
+
+from __future__ import annotations
+
+import pytest
+
+from flaskapp.travel_claims.service import DEADLINE_SECONDS, GIVE_UP_SECONDS
+from jobs.registry import SPECS
+from jobs.retry import ALERT, HOUR, LOOK_UP_DELAYS, NOTICE, TRAVEL_CLAIM, Schedule, jittered, look_up_delay
+
+FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656, 20751, 28576]
+
+
+@pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTICE])
+def test_claims_and_texts_are_retried_as_check_in_always_was(schedule: Schedule) -> None:
+    assert [schedule.delay(count) for count in range(14)] == FOURTH_POWERS
+    assert 24.5 * HOUR < sum(FOURTH_POWERS) < 25.5 * HOUR
+    assert schedule.open_seconds == 25 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("count", "delay"), [(0, 10.0), (1, 30.0), (2, 60.0), (3, 300.0), (4, 900.0), (5, 900.0), (999, 900.0)]
+)
+def test_an_alert_is_repeated_for_a_week_and_its_last_delay_repeats(count: int, delay: float) -> None:
+    assert ALERT.delay(count) == delay
+    assert ALERT.open_seconds == 7 * 24 * HOUR
+
+
+def test_look_ups_begin_soon_and_become_rare() -> None:
+    assert [look_up_delay(count) for count in range(10)] == [5, 15, 30, 60, 120, 300, 600, 1800, 1800, 1800]
+    assert list(LOOK_UP_DELAYS) == sorted(LOOK_UP_DELAYS)
+
+
+def test_jitter_is_a_tenth_either_way_and_follows_the_scale() -> None:
+    drawn = [jittered(100.0) for _ in range(500)]
+    assert 90 <= min(drawn) < 95 and 105 < max(drawn) <= 110
+    assert 0.09 <= jittered(100.0, 0.001) <= 0.11
+    assert jittered(0.0) == 0.0
+
+
+def test_a_claim_has_25_hours_of_open_gate_and_five_days_in_all() -> None:
+    assert (DEADLINE_SECONDS, GIVE_UP_SECONDS) == (25 * HOUR, 5 * 24 * HOUR)
+
+
+@pytest.mark.parametrize("path", sorted(SPECS))
+def test_no_schedule_ends_before_its_delays_are_used(path: str) -> None:
+    schedule = SPECS[path].schedule
+    assert list(schedule.delays) == sorted(schedule.delays)
+    assert schedule.delays[0] > 0
+    assert schedule.open_seconds >= sum(schedule.delays)

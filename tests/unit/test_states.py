@@ -1,0 +1,67 @@
+"""Every allowed and every forbidden move of every flow, and that VANotify's words mean states that exist."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from flaskapp.notifications.states import NOTIFICATION, STATE_OF_STATUS
+from flaskapp.statemachine import IllegalMove, StateMachine
+from flaskapp.travel_claims.states import TRAVEL_CLAIM, WORDS
+
+ALLOWED = {
+    TRAVEL_CLAIM.subject: {
+        ("pending", "submitted"),
+        ("pending", "duplicate"),
+        ("pending", "failed"),
+        ("failed", "pending"),
+    },
+    NOTIFICATION.subject: {
+        ("pending", "sent"),
+        ("pending", "delivered"),
+        ("pending", "undeliverable"),
+        ("sent", "delivered"),
+        ("sent", "undeliverable"),
+        ("delivered", "undeliverable"),
+        ("undeliverable", "delivered"),
+        ("undeliverable", "pending"),
+    },
+}
+MACHINES = [TRAVEL_CLAIM, NOTIFICATION]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
+def test_only_the_drawn_moves_are_allowed(machine: StateMachine) -> None:
+    found = {move for move in product(machine.states, repeat=2) if machine.allows(*move)}
+    assert found == ALLOWED[machine.subject]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
+def test_a_forbidden_move_raises_and_names_both_states(machine: StateMachine) -> None:
+    for current, target in product(machine.states, repeat=2):
+        if (current, target) in ALLOWED[machine.subject]:
+            machine.check(current, target)
+        else:
+            with pytest.raises(IllegalMove, match=f"{machine.subject}: {current} → {target}"):
+                machine.check(current, target)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
+def test_moves_lead_to_states_that_exist_and_everything_can_end(machine: StateMachine) -> None:
+    assert {target for targets in machine.moves.values() for target in targets} <= set(machine.states)
+    assert machine.final <= set(machine.states)
+    assert all(targets & machine.final or state in machine.final for state, targets in machine.moves.items())
+
+
+def test_what_is_filed_stays_filed() -> None:
+    """Only an operator's requeue leads out of an end, and only out of `failed`."""
+    assert [state for state in TRAVEL_CLAIM.final if TRAVEL_CLAIM.moves[state]] == ["failed"]
+
+
+def test_every_state_of_a_claim_has_words_for_its_person() -> None:
+    assert set(WORDS) == set(TRAVEL_CLAIM.states)
+
+
+def test_every_word_of_va_notify_means_a_state_and_none_means_owed_again() -> None:
+    assert set(STATE_OF_STATUS.values()) == {"sent", "delivered", "undeliverable"}
