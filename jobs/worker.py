@@ -21,7 +21,9 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
+from rq.utils import now
 from rq.worker.base import WorkerStatus
+from rq.worker_registration import clean_worker_registry
 
 from outbox import rq_side
 from outbox.values import QueueSpec
@@ -139,9 +141,12 @@ class Fetcher(SimpleWorker):
             self.lane.slots.release()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker."""
+        """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker.
+
+        And it must not show a dead one for long, so a job's own, much longer time does not count here.
+        """
         if pipeline is not None:
-            super().heartbeat(timeout, pipeline)
+            super().heartbeat(WORKER_TTL_SECONDS, pipeline)
         elif time.monotonic() - self.registered_at > REGISTER_SECONDS:
             self.registered_at = time.monotonic()
             self._state = WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE
@@ -158,7 +163,10 @@ class Fetcher(SimpleWorker):
         super().set_state(WorkerStatus.BUSY if self.executions else state, pipeline)
 
     def clean_registries(self) -> None:
-        """The ledger's sweep keeps the registries; RQ's would turn rescued work into failed jobs."""
+        """Only forget dead workers' names: the ledger's sweep keeps the registries, RQ's would fail rescued work."""
+        for queue in self.queues:
+            clean_worker_registry(queue)
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def subscribe(self) -> None:
         """No remote commands, and no second connection for them."""

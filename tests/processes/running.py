@@ -18,6 +18,7 @@ from psycopg2.extras import RealDictCursor
 from redis import Redis
 from rq import Worker
 from rq.serializers import JSONSerializer
+from rq.worker import BaseWorker
 
 from flaskapp.queues import QUEUES
 from outbox import rq_side
@@ -26,6 +27,7 @@ from sandbox.processes import Process, surroundings
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 from sandbox.upstreams.cast import Veteran, veteran_from
+from sandbox.upstreams.serve import Upstreams
 from tests.house import eventually
 
 DAY = "2031-03-04"
@@ -55,13 +57,15 @@ class Running:
         self.control = Control(self.system.upstreams["control"])
         self.redis = Redis.from_url(self.redis_server.url)
         self.people: list[Veteran] = []
+        assert isinstance(self.system.upstreams, Upstreams)
+        self.fakes = self.system.upstreams.fakes
 
     # -- people ------------------------------------------------------------
 
     def newcomer(self) -> Person:
         """A person nobody has met, signed in."""
         veteran = veteran_from({"first_name": "Zebediah", "last_name": "Quillfeather"})
-        self.system.upstreams.fakes.cast.add(veteran)
+        self.fakes.cast.add(veteran)
         self.people.append(veteran)
         person = Person(veteran, requests.Session())
         person.session.trust_env = False
@@ -181,16 +185,16 @@ class Running:
     def shown_failed(self, queue: str) -> set[str]:
         return rq_side.failed_ids(self.redis, queue)
 
-    def fetchers(self) -> list[Worker]:
-        """The workers RQ knows of and its dashboard lists."""
-        return list(Worker.all(connection=self.redis, serializer=JSONSerializer))
+    def fetchers(self) -> list[BaseWorker]:
+        """What RQ and its dashboard list of the worker now running: one fetcher a queue."""
+        known = Worker.all(connection=self.redis, serializer=JSONSerializer)
+        return [fetcher for fetcher in known if fetcher.pid == self.process("worker").pid]
 
     def queued_outside_a_list(self) -> set[str]:
-        """Jobs that say they wait although no queue holds them: what RQ loses."""
-        listed = set().union(*(self.waiting(queue.name) for queue in QUEUES))
+        """Jobs that say they wait although no queue holds them: what RQ loses. The lists are read last: they grow."""
         hashes = [key for key in self.redis.scan_iter("rq:job:*") if self.redis.type(key) == b"hash"]
         queued = {key.decode().removeprefix("rq:job:") for key in hashes if self.redis.hget(key, "status") == b"queued"}
-        return queued - listed
+        return queued.difference(*(self.waiting(queue.name) for queue in QUEUES))
 
     @contextmanager
     def redis_frozen(self) -> Iterator[None]:
@@ -207,6 +211,15 @@ class Running:
 
     def process(self, name: str) -> Process:
         return self.system.crew[name]
+
+    @contextmanager
+    def held_up(self, name: str) -> Iterator[None]:
+        """A process that does nothing for a moment, shorter than it takes to be missed."""
+        self.process(name).signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process(name).signal(signal.SIGCONT)
 
     def another(self, name: str) -> Process:
         """One more process of a kind, started, as a dyno manager starts the new one beside the old."""
@@ -235,7 +248,7 @@ class Running:
 
     def restore(self) -> None:
         """Everything up and nothing broken, whatever the test before did."""
-        for name in self.system.upstreams.fakes.control.fakes:
+        for name in self.fakes.control.fakes:
             self.control.clear(name)
         for process in self.system.crew.processes.values():
             if not process.running:
@@ -256,6 +269,9 @@ class Running:
             return requests.get(f"{self.system.url}/healthz/live", timeout=5).status_code == 200
         except requests.RequestException:
             return False
+
+    def metrics(self) -> str:
+        return requests.get(f"{self.system.url}/metrics", timeout=10).text
 
     def log_lines(self, *names: str) -> list[str]:
         return [line for name, line in list(self.lines) if not names or name in names]

@@ -6,7 +6,7 @@ One disaster for all tests below, so that their waits (ten seconds of silence, t
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import requests
@@ -30,6 +30,7 @@ class Aftermath:
     pushed: Person
     unpushed: Person
     unanswered: Person
+    shown_dead: dict[str, int] = field(default_factory=dict)
     pointer_was_there: bool = True
     request_failed: bool = False
 
@@ -43,6 +44,8 @@ def aftermath(running):
     people = {name: running.newcomer() for name in ("done_upstream", "not_yet_done", "being_told")}
     kill_worker_in_mid_call(running, **people)
     seen = Aftermath(running, **people, **{name: running.newcomer() for name in ("pushed", "unpushed", "unanswered")})
+    seen.shown_dead = {fetcher.key: running.redis.ttl(fetcher.key) for fetcher in running.fetchers()}
+    running.redis.delete(*seen.shown_dead)
     kill_relay_after_push(running, seen)
     kill_relay_before_push(running, seen)
     kill_web_after_commit(running, seen)
@@ -139,6 +142,13 @@ def test_asking_again_after_a_lost_answer_finds_the_claim_that_was_filed(afterma
     running.ask(person)
     assert running.state(person) == "submitted"
     assert (len(running.received(SUBMIT, person)), len(running.texts(person))) == (1, 1)
+
+
+def test_a_dead_worker_leaves_the_dashboard_within_a_minute_and_its_name_is_forgotten(aftermath):
+    """Their keys were removed as if that minute had passed; the next worker drops what is left of the names."""
+    assert len(aftermath.shown_dead) == 4 and max(aftermath.shown_dead.values()) <= 60
+    names = {name.decode() for name in aftermath.running.redis.smembers("rq:workers")}
+    assert names.isdisjoint(aftermath.shown_dead) and len(names) == 4
 
 
 def test_nothing_is_unaccounted_after_it(aftermath):

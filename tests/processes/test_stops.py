@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 STOPS = 20
 AT_A_TIME = 4
-MESSAGES = 1000
+MESSAGES = 600
 DYNO_SECONDS = 30
 ADD = """
     INSERT INTO outbox_messages

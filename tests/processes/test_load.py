@@ -1,0 +1,106 @@
+"""One worker process holds 64 slow calls at once, within eight connections each to Redis and to Postgres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import psutil
+import pytest
+
+from tests.house import eventually
+from tests.processes.running import SUBMIT, Running, connections
+
+pytestmark = pytest.mark.processes
+
+CALLS = 64
+CALL_SECONDS = 4
+MOST_CONNECTIONS = 8
+DYNO_BYTES = 512 * 2**20
+
+
+@dataclass
+class Load:
+    running: Running
+    at_once: int = 0
+    pointers: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)
+    worker_states: set[str] = field(default_factory=set)
+    executions: int = 0
+    redis_connections: list[int] = field(default_factory=list)
+    postgres_connections: list[int] = field(default_factory=list)
+    rss: int = 0
+    pss: int = 0
+
+
+@pytest.fixture(scope="module")
+def load(running):
+    """One person's 64 claims of as many days, all with BTSSS at the same time, watched from the first to the last."""
+    seen = Load(running)
+    person = running.newcomer()
+    running.control.set("btsss", "slow", seconds=CALL_SECONDS, operation=SUBMIT)
+    with running.held_up("worker"):
+        for day in range(CALLS):
+            running.ask(person, (date(2031, 1, 1) + timedelta(day)).isoformat())
+    eventually(lambda: look(running, seen, person) == CALLS)
+    look_at_registries(running, seen)
+    eventually(lambda: look(running, seen, person) == 0)
+    eventually(lambda: count_connections(running, seen) or len(running.texts(person)) == CALLS, 20)
+    memory = psutil.Process(running.process("worker").pid).memory_full_info()
+    seen.rss, seen.pss = memory.rss, memory.pss
+    return seen
+
+
+def look(running, seen, person):
+    """How many calls are with BTSSS right now."""
+    count_connections(running, seen)
+    now = sum(entry["answered_at"] is None for entry in running.received(SUBMIT, person))
+    seen.at_once = max(seen.at_once, now)
+    return now
+
+
+def count_connections(running, seen):
+    pid = running.process("worker").pid
+    seen.redis_connections.append(connections(pid, running.redis_server.port))
+    seen.postgres_connections.append(connections(pid, running.postgres.port))
+
+
+def look_at_registries(running, seen):
+    rows = running.rows("SELECT id, fence FROM outbox_messages WHERE state = 'running'")
+    seen.pointers = {f"{row['id']}-{row['fence']}" for row in rows}
+    seen.started = running.started("travel_claims")
+    (fetcher,) = [each for each in running.fetchers() if each.queue_names() == ["travel_claims"]]
+    seen.worker_states = {fetcher.get_state()}
+    seen.executions = len(fetcher.get_current_executions())
+
+
+def test_all_calls_are_in_flight_at_once(load):
+    assert load.at_once == CALLS
+
+
+def test_it_never_holds_more_than_eight_connections_to_either_server(load):
+    assert 4 <= max(load.redis_connections) <= MOST_CONNECTIONS
+    assert 1 <= max(load.postgres_connections) <= MOST_CONNECTIONS
+
+
+def test_rq_says_meanwhile_what_the_ledger_says(load):
+    assert len(load.pointers) == CALLS
+    assert load.started == load.pointers
+    assert (load.worker_states, load.executions) == ({"busy"}, CALLS)
+
+
+def test_it_fits_into_a_small_dyno(load):
+    print(f"\nconnections: Redis {max(load.redis_connections)}, Postgres {max(load.postgres_connections)}")
+    print(f"worker with {CALLS} calls: RSS {load.rss >> 20} MB, PSS {load.pss >> 20} MB")
+    assert 0 < load.pss < DYNO_BYTES / 2
+
+
+def test_nothing_is_left_in_the_registries_afterwards(load):
+    running = load.running
+    eventually(lambda: not running.started("travel_claims") | running.started("notifications"))
+    assert running.queued_outside_a_list() == set()
+
+
+def test_nothing_is_unaccounted_after_it(load):
+    audit = load.running.audit()
+    assert audit.returncode == 0, audit.stdout

@@ -1,0 +1,91 @@
+"""What the running system writes down where others read it: JSON in the logs, ids in Redis, nobody's data in either.
+
+It reads everything written since the first test of this package, disasters included.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import pytest
+
+from tests.house import eventually
+
+pytestmark = pytest.mark.processes
+
+ZLIB = b"x\x9c"
+
+
+@pytest.fixture(scope="module")
+def canaries(running):
+    """Everything personal of everybody so far, plus somebody whose text is being sent and one whose claim is parked."""
+    running.control.set("va_notify", "slow", seconds=2, times=1)
+    parked, told = running.newcomer(), running.newcomer()
+    plan = {"icn": parked.veteran.icn, "outcome": "refused", "times": 1}
+    running.control.call("POST", "btsss", "outcomes", json=plan)
+    running.ask(told)
+    running.ask(parked)
+    eventually(lambda: running.started("notifications") and running.shown_failed("travel_claims"))
+    stored = "\n".join(everything_in(running.redis))
+    running.until_told(parked, told)
+    numbers = [claim["number"] for claim in running.control.call("GET", "btsss", "claims")]
+    people = running.people
+    personal = [
+        *numbers,
+        *(person.icn for person in people),
+        *(person.phone for person in people),
+        *(person.phone.removeprefix("+1") for person in people),
+        *(person.uuid for person in people),
+        *(person.last_name for person in people),
+    ]
+    return set(personal), stored
+
+
+def everything_in(redis):
+    """Every key with its value, as text, whatever its type; what RQ has compressed is opened."""
+    read = {
+        b"string": redis.get,
+        b"hash": redis.hgetall,
+        b"list": lambda key: redis.lrange(key, 0, -1),
+        b"set": redis.smembers,
+        b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+        b"stream": redis.xrange,
+    }
+    for key in redis.scan_iter():
+        kind = redis.type(key)
+        if kind in read:
+            yield f"{key!r} {opened(read[kind](key))!r}"
+
+
+def opened(value):
+    if isinstance(value, dict):
+        return {name: opened(item) for name, item in value.items()}
+    packed = isinstance(value, bytes) and value.startswith(ZLIB)
+    return zlib.decompress(value) if packed else value
+
+
+def test_redis_holds_nothing_personal(canaries):
+    personal, stored = canaries
+    assert "parked: refused" in stored and "jobs.notifications.send_notice" in stored
+    assert [canary for canary in personal if canary in stored] == []
+
+
+def test_no_log_line_holds_anything_personal(running, canaries):
+    personal, _ = canaries
+    written = "\n".join(running.log_lines())
+    assert len(written) > 1000
+    assert [canary for canary in personal if canary in written] == []
+
+
+def test_every_line_of_every_process_is_json(running, canaries):
+    for line in running.log_lines():
+        entry = json.loads(line)
+        assert {"level", "logger", "message", "timestamp"} <= entry.keys(), line
+
+
+def test_the_metrics_name_nobody(running, canaries):
+    personal, _ = canaries
+    shown = running.metrics()
+    assert "surefile" in shown
+    assert [canary for canary in personal if canary in shown] == []
