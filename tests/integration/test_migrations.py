@@ -1,0 +1,84 @@
+"""The migrations make exactly what the models say, and go down to nothing and up again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import CheckConstraint
+
+from flaskapp.db import db
+from outbox.tables import metadata as ledger
+from tests.house import House
+
+RELATIONS = """
+    SELECT relname, relkind::text, pg_get_expr(relpartbound, oid) FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace ORDER BY relname
+"""
+COLUMNS = """
+    SELECT table_name, column_name, data_type, is_nullable, column_default
+      FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2
+"""
+CONSTRAINTS = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+
+
+def known(thing: Any, name: str | None, kind: str, reflected: bool, compared: Any) -> bool:
+    """Partitions belong to their parent, and the version table to alembic."""
+    return not (kind == "table" and reflected and str(name).startswith(("outbox_history_", "alembic_")))
+
+
+def differences() -> list[Any]:
+    options = {"compare_type": True, "include_object": known, "target_metadata": [ledger, db.metadata]}
+    with db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, [ledger, db.metadata]))  # type: ignore[arg-type]
+
+
+def schema(house: House) -> dict[str, list[Any]]:
+    queries = {"relations": RELATIONS, "columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES}
+    return {name: sorted(map(str, house.rows(query))) for name, query in queries.items()}
+
+
+def test_the_models_and_the_migrated_database_agree(house: House) -> None:
+    assert differences() == []
+
+
+def test_every_check_of_the_models_is_in_the_database(house: House) -> None:
+    """Alembic compares no CHECKs, and these are the rules that must never break."""
+    present = {row.conname for row in house.rows(CONSTRAINTS)}
+    wanted = {
+        constraint.name
+        for metadata in (ledger, db.metadata)
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    assert "ck_travel_claims_final_is_finished" in wanted
+    assert wanted <= present
+
+
+def test_the_predicate_of_every_partial_index_is_in_the_database(house: House) -> None:
+    definitions = {row.indexname: row.indexdef for row in house.rows(INDEXES)}
+    for metadata in (ledger, db.metadata):
+        for table in metadata.tables.values():
+            for index in table.indexes:
+                partial = index.dialect_options["postgresql"]["where"] is not None
+                assert (" WHERE " in definitions[str(index.name)]) == partial, index.name
+
+
+def test_downgrading_to_nothing_and_up_again_gives_the_same_schema(house: House) -> None:
+    before = schema(house)
+    db.session.remove()
+    downgrade(revision="base")
+    left = {row.relname for row in house.rows(RELATIONS)}
+    functions = house.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    assert (left, functions) == ({"alembic_version", "alembic_version_pkc"}, [])
+    upgrade()
+    again = schema(house)
+    assert again["constraints"] and differences() == []
+    for name, rows in before.items():
+        lost = [row for row in rows if row not in again[name] and "outbox_history_2" not in row]
+        assert lost == [], name

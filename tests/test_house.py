@@ -1,0 +1,225 @@
+"""The house guards itself: who imports whom, which job paths resolve, that Procfile, queues and README say what is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from flaskapp import auth, create_app, openapi
+from flaskapp.config import from_env
+from flaskapp.queues import QUEUES
+from jobs.cli import COMMANDS
+from jobs.processes import allow_our_jobs
+from jobs.registry import SPECS
+from jobs.schedule import PERIODIC
+from outbox.rq_side import LedgerJob
+from sandbox.settings import environment, kept_secrets
+from tests.conftest import NOWHERE
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("wsgi", "jobs", "flaskapp", "outbox")
+FLOWS = ("check_in", "travel_claims", "notifications", "cases")
+OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
+# A claim is asked for by whoever checked in, so it may ask who that is; never the other way round.
+BUILT_ON = {"travel_claims": ("flaskapp.check_in",)}
+JOB_PATH = re.compile(r"jobs\.\w+\.\w+")
+
+
+def sources(*rooms: str) -> list[Path]:
+    found = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    return found + [ROOT / f"{room}.py" for room in rooms if (ROOT / f"{room}.py").exists()]
+
+
+def imported(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """The modules a file imports, with the statement; a name imported from a package counts as its module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} imports relatively"
+            yield from ((f"{node.module}.{alias.name}", node) for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    kept = kept_secrets(tmp_path_factory.mktemp("house"))
+    return create_app(from_env(environment("postgres://nobody@127.0.0.1:1/x", "redis://127.0.0.1:1/0", NOWHERE, kept)))
+
+
+# -- imports ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_only_to_the_right(room: str) -> None:
+    allowed = ROOMS[ROOMS.index(room) :]
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(room)
+        for module, _ in imported(path)
+        if room_of(module) in (*ROOMS, "sandbox", "tests") and room_of(module) not in allowed
+    }
+    assert wrong == set()
+
+
+def test_the_sandbox_takes_from_the_product_its_settings_and_nothing_else() -> None:
+    taken = {module for path in sources("sandbox") for module, _ in imported(path) if room_of(module) in ROOMS}
+    assert {module for module in taken if not module.startswith("flaskapp.config.")} == set()
+
+
+def test_flows_do_not_import_each_other() -> None:
+    wrong = set()
+    for flow in FLOWS:
+        allowed = (f"flaskapp.{flow}.", *OPEN_TO_FLOWS, *BUILT_ON.get(flow, ()))
+        others = tuple(f"flaskapp.{other}" for other in FLOWS if other != flow)
+        for path in (ROOT / "flaskapp" / flow).rglob("*.py"):
+            names = {module for module, _ in imported(path) if module.startswith(others)}
+            wrong |= {f"{path.relative_to(ROOT)}: {module}" for module in names if not module.startswith(allowed)}
+    assert wrong == set()
+
+
+def test_upstream_clients_know_no_models_and_no_flask() -> None:
+    for path in (ROOT / "flaskapp" / "upstreams").rglob("*.py"):
+        ours = {module.split(".")[1] for module, _ in imported(path) if module.startswith("flaskapp.")}
+        assert ours <= {"config", "upstreams"}, path
+        assert "flask" not in {room_of(module) for module, _ in imported(path)}, path
+
+
+def test_nothing_is_imported_inside_a_function() -> None:
+    inside = set()
+    for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found = [each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom)]
+                inside |= {f"{path.relative_to(ROOT)}:{each.lineno}" for each in found}
+    assert inside == set()
+
+
+def test_only_the_roof_reads_the_environment() -> None:
+    readers = {path.name for path in sources(*ROOMS) if re.search(r"os\.environ|getenv", code_of(path))}
+    assert readers == {"wsgi.py"}
+
+
+def code_of(path: Path) -> str:
+    """A file without its comments and docstrings."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant("")
+    return ast.unparse(tree)
+
+
+# -- jobs, queues, processes --------------------------------------------------
+
+
+def job_paths() -> set[str]:
+    """Every job that is named anywhere in the product."""
+    texts = {
+        node.value
+        for path in sources("jobs", "flaskapp")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {text for text in texts if JOB_PATH.fullmatch(text) and text not in LOGGERS}
+
+
+LOGGERS = {f"jobs.{path.stem}" for path in (ROOT / "jobs").glob("*.py")}
+
+
+def callable_at(path: str) -> object:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_every_job_that_is_named_exists_and_is_on_the_workers_list() -> None:
+    allow_our_jobs()
+    assert job_paths() == LedgerJob.allowed
+    for path in LedgerJob.allowed:
+        assert inspect.isfunction(callable_at(path)), path
+
+
+@pytest.mark.parametrize("entry", PERIODIC, ids=lambda entry: entry.name)
+def test_a_periodic_job_takes_no_arguments_and_waits_between_runs(entry: object) -> None:
+    path, seconds = vars(entry)["path"], vars(entry)["every_seconds"]
+    function = callable_at(path)
+    assert callable(function) and not inspect.signature(function).parameters
+    assert seconds >= 10
+    assert len({each.name for each in PERIODIC}) == len(PERIODIC)
+
+
+@pytest.mark.parametrize("path", sorted(SPECS))
+def test_a_job_of_the_ledger_takes_a_message_and_a_fence_and_nothing_else(path: str) -> None:
+    function = callable_at(path)
+    assert callable(function)
+    assert list(inspect.signature(function).parameters) == ["message_id", "fence"]
+    assert SPECS[path].path == path
+
+
+def test_every_queue_has_its_jobs_its_threads_and_one_upstream() -> None:
+    served = {spec.queue.name for spec in SPECS.values()}
+    assert {queue.name for queue in QUEUES if queue.upstream is not None} == served
+    upstreams = [queue.upstream for queue in QUEUES if queue.upstream is not None]
+    assert len(set(upstreams)) == len(upstreams)
+    for queue in QUEUES:
+        assert 0 < queue.threads <= queue.concurrency
+        assert queue.depth >= queue.threads
+    assert {spec.queue for spec in SPECS.values()} <= set(QUEUES)
+
+
+def test_the_procfile_starts_what_there_is(app: Flask) -> None:
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    assert list(lines) == ["release", "web", "relay", "worker", "scheduler"]
+    assert lines["web"].startswith("gunicorn wsgi:app")
+    commands = {name: line.removeprefix("flask ") for name, line in lines.items() if name != "web"}
+    assert commands == {name: name for name in commands}
+    assert set(commands) - {"release"} == set(COMMANDS)
+    assert "release" in app.cli.commands
+
+
+# -- routes -------------------------------------------------------------------
+
+
+def test_every_blueprint_says_who_may_call_it(app: Flask) -> None:
+    assert auth.undeclared(app) == []
+
+
+def test_every_public_route_is_described(app: Flask) -> None:
+    assert openapi.undescribed(app) == []
+
+
+# -- sizes --------------------------------------------------------------------
+
+
+def test_files_and_functions_stay_short_enough_to_read_in_one_go() -> None:
+    long = set()
+    for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
+        text = path.read_text()
+        name = str(path.relative_to(ROOT))
+        if len(text.splitlines()) > 300:
+            long.add(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "versions" not in name:
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                long |= {f"{name}: {node.name}"} if lines > 50 else set()
+    assert long == set()
+
+
+def test_every_module_opens_by_saying_why_it_exists() -> None:
+    """In one to five lines; a drawing may follow."""
+    silent = set()
+    for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
+        text = path.read_text()
+        why = ast.get_docstring(ast.parse(text)) or ""
+        if text.strip() and not 1 <= len(why.partition("\n\n")[0].splitlines()) <= 5:
+            silent.add(str(path.relative_to(ROOT)))
+    assert silent == set()
