@@ -80,6 +80,14 @@ class Fetcher(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
+        """The next pointer, once a thread is free. Losing Redis ends this fetcher, quietly: another one follows it."""
+        try:
+            return self.wait_for_pointer()
+        except redis.exceptions.RedisError as error:
+            log.warning("Redis lost", extra={"event": "worker.redis_lost", "error": type(error).__name__})
+            raise StopRequested from error
+
+    def wait_for_pointer(self) -> tuple[Job, Queue]:
         """Wait for a free thread, then for a pointer, a second at a time, so that a stop is never far away."""
         while not self.stopping.is_set():
             self.heartbeat()

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.schedule import PERIODIC
 from tests.house import eventually
-from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
+from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
 
 pytestmark = pytest.mark.processes
 
@@ -29,6 +29,7 @@ class Aftermath:
     hidden: Person
     meanwhile: Person
     pids: list[int]
+    lines_before: int = 0
     fetchers_after_flush: set[str] = field(default_factory=set)
     fetchers_before: set[str] = field(default_factory=set)
 
@@ -71,6 +72,7 @@ def fill_the_lane(running):
 
 
 def flush(running, seen):
+    seen.lines_before = len(running.lines)
     seen.fetchers_before = {fetcher.name for fetcher in running.fetchers()}
     running.redis.flushall()
     running.control.clear("va_notify")
@@ -124,6 +126,11 @@ def test_registries_and_periodic_table_are_whole_again(aftermath):
     assert running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC)
     assert running.queued_outside_a_list() == set()
     assert len(running.fetchers()) == LANES
+
+
+def test_an_outage_of_redis_is_a_warning_and_nobody_is_woken_for_it(aftermath):
+    written = events([line for _, line in aftermath.running.lines[aftermath.lines_before :]])
+    assert {line["level"] for line in written} == {"INFO", "WARNING"}
 
 
 def test_no_process_had_to_be_started_again(aftermath):
