@@ -44,8 +44,10 @@ def live() -> Response:
 @blueprint.get("/ready")
 @describe(
     "Can requests be accepted?",
-    answers={200: "Yes; `processes` counts those beating, `redis` is `ok` or `away`."},
-    problems={503: "Postgres is away or not migrated; `reason` says which."},
+    answers={
+        200: "Yes; `processes` counts those beating, `redis` is `ok` or `away`.",
+        503: "Postgres is away or not migrated; `reason` says which.",
+    },
 )
 def ready() -> Response:
     try:

@@ -31,6 +31,8 @@ INFLECTION = {
     "schema": {"type": "string", "enum": ["camel"]},
     "description": "`camel`: keys of the answer in camelCase, as written here; without it, in snake_case.",
 }
+# What any request with a body can be refused for, before a route looks at it.
+READING = (400, 413, 415, 422)
 TYPES = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
 
 INTRODUCTION = (
@@ -69,8 +71,9 @@ def describe(
 ) -> Callable[[View], View]:
     """Describe a view that serves one method. Keys in schemas and examples are given in snake case.
 
-    `answers` maps a success status to a schema or to words; `problems` maps an error status to when it happens;
-    `security` says in words who may call; `parameters` are OpenAPI parameter objects for query and headers.
+    `answers` maps a status to a schema or to words, also that of a refusal whose body is no `errors` list; `problems`
+    maps the status of an `errors` list to when it happens; `security` says in words who may call; `parameters` are
+    OpenAPI parameter objects for query and headers.
     """
     operation = Operation(
         summary, body, example, answers or {200: "OK"}, answer_example, problems or {}, security, tag, parameters or []
@@ -157,7 +160,8 @@ def responses(operation: Operation) -> dict[str, Any]:
             content = {"schema": what, **example_of(operation.answer_example)}
             found[str(status)]["content"] = {"application/json": content}
     refusals = {"application/json": {"schema": "Errors"}}
-    for status, when in {500: DETAILS[500], **operation.problems}.items():
+    always = (500, *READING) if operation.body is not None else (500,)
+    for status, when in {**{status: DETAILS[status] for status in always}, **operation.problems}.items():
         found[str(status)] = {"description": when, "content": refusals}
     return found
 

@@ -30,8 +30,11 @@ SIGNATURE_HEADER = "x-enp-signature"
     "Delivery callback from VANotify",
     tag="VANotify",
     security="VANotify, by bearer token or by signature",
-    answers={200: "Taken, also for a notice that is not ours."},
-    problems={400: "Not a JSON object.", 401: "Neither token nor signature fits.", 503: "Our database is away."},
+    answers={
+        200: "Taken, also for a notice that is not ours.",
+        401: "Neither token nor signature fits; the body is VANotify's `message` object.",
+    },
+    problems={400: "Not a JSON object.", 503: "Our database is away."},
 )
 def receive() -> Response:
     body = parse(request.get_data())

@@ -73,12 +73,12 @@ def unauthorized(uuid: str) -> Response:
     security=CALLER,
     body=ClaimBody,
     example=EXAMPLE,
-    answers={202: "Accepted: `data.id` names the claim. It will be filed, or a named person will hold it."},
-    problems={
+    answers={
+        202: "Accepted: `data.id` names the claim. It will be filed, or a named person will hold it.",
         401: "No check-in session for this uuid; the body is the `read.none` object.",
+    },
+    problems={
         409: "The check-in was never loaded, so we do not know who this is.",
-        413: "Too large.",
-        415: "Not JSON.",
         422: "A field is missing or malformed, or the Idempotency-Key named another request.",
         503: "Our database is away; nothing was accepted.",
     },
@@ -123,8 +123,11 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
     "Where a claim stands",
     tag="Travel claims",
     security=CALLER,
-    answers={200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words."},
-    problems={401: "No check-in session.", 404: "No such claim of this person."},
+    answers={
+        200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words.",
+        401: "No check-in session; the body is the `read.none` object.",
+    },
+    problems={404: "No such claim of this person."},
 )
 def show_claim(claim_id: str) -> Response:
     check_in = current()
