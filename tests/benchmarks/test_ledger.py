@@ -28,6 +28,7 @@ CLAIMS = 25
 CLAIMED = 200
 MILLION = 1_000_000
 
+# What waits for a retry is older than what is new, so its deadlines come first: the claim must not walk past it all.
 # The moment is read once: as a column default, outbox_now() would run three times for each of a million rows.
 OWE = text("""
     INSERT INTO outbox_messages
@@ -35,7 +36,9 @@ OWE = text("""
          due_at, deadline_at, budget_from, created_at, give_up_at)
     SELECT :job, :queue, :upstream, 'bench', number::text, :state,
            moment + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
-           moment + interval '1 day' + number * interval '1 millisecond', moment, moment, moment + interval '9 days'
+           moment + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
+                  + number * interval '1 millisecond',
+           moment, moment, moment + interval '9 days'
       FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, :count) AS number
 """)
 
@@ -122,7 +125,8 @@ def test_a_claim_costs_the_same_with_a_million_messages_waiting(house: House, re
     figure("100,000 ready and 1,000,000 later", f"{many * 1000:.1f} ms")
     figure("ratio", f"{many / few:.2f}")
     figure("looking for what has become due, nothing / a million later", f"{idle * 1000:.1f} / {loaded * 1000:.1f} ms")
-    assert many / few < 4
+    # Cold pages of a big table cost some; walking past what waits would cost thirty times as much.
+    assert many / few < 8
 
 
 def run_in_threads(house: House) -> None:
