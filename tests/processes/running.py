@@ -239,13 +239,6 @@ class Running:
         sign = f'"{process.name}-{process.pid}-'
         return any(f"{process.name}.started" in line and sign in line for line in self.log_lines(process.name))
 
-    def beating(self, kind: str) -> int:
-        return int(
-            self.value(
-                "SELECT count(*) FROM outbox_processes WHERE kind = %s AND beat_at > now() - interval '5 seconds'", kind
-            )
-        )
-
     def restore(self) -> None:
         """Everything up and nothing broken, whatever the test before did."""
         for name in self.fakes.control.fakes:
