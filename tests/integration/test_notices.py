@@ -173,7 +173,8 @@ def test_a_text_that_arrived_is_asked_after_once_and_closed(house: House) -> Non
     house.move_clock(THREE_DAYS)
     for _ in range(2):
         sweep(house)
-        house.work()
+    assert house.owed() == 1
+    house.work()
     assert (notice(house)["state"], house.cases()) == ("delivered", [])
     assert len(house.control.received("va_notify", "GET")) == before + 1
 
