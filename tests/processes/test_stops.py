@@ -95,18 +95,28 @@ def stop_everything(running, seen):
 def stop_at_random(running, seen):
     """Workers loaded with jobs that find nothing left to do, each stopped somewhere in its loop."""
     while len(seen.codes) < STOPS:
-        added = LOAD - running.owed()
-        running.rows(ADD, service.SUBMIT_JOB, seen.done.claim_id, added)
-        seen.messages += added
         workers = [running.another("worker") for _ in range(AT_A_TIME)]
         for worker in workers:
-            eventually(partial(running.has_started, worker), 20)
+            eventually(partial(running.has_started, worker), 30)
+        load(running, seen)
         for worker in workers:
-            time.sleep(random.uniform(0, 0.05))
+            time.sleep(random.uniform(0, 0.1))
             twice(worker)
         seen.codes += [worker.wait(DYNO_SECONDS) for worker in workers]
-        seen.left_over.append(running.owed())
+        seen.left_over.append(left(running, seen))
         seen.queued_outside |= running.queued_outside_a_list()
+
+
+def load(running, seen):
+    """More than the workers can do before the last of them has stopped; the relay is told at once."""
+    added = LOAD - left(running, seen)
+    running.rows(ADD, service.SUBMIT_JOB, seen.done.claim_id, added)
+    running.rows("NOTIFY outbox_ready")
+    seen.messages += added
+
+
+def left(running, seen):
+    return int(running.value("SELECT count(*) FROM outbox_messages WHERE subject_id = %s", seen.done.claim_id))
 
 
 def test_relay_and_scheduler_are_gone_at_once_and_the_web_in_time(restart):
