@@ -64,10 +64,8 @@ def test_every_claim_is_accounted_for_at_every_moment(
     [
         (waiting, "DELETE FROM outbox_messages"),
         (filed_and_not_told_yet, "DELETE FROM outbox_messages"),
-        (filed_and_not_told_yet, "DELETE FROM notifications"),
         (told, "DELETE FROM notifications"),
         (told, "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()"),
-        (told, "UPDATE notifications SET state = 'pending', finished_at = NULL"),
         (told, "UPDATE notifications SET kind = 'error'"),
         (told, "UPDATE travel_claims SET cycle = 2"),
         (told, "UPDATE travel_claims SET state = 'pending', finished_at = NULL"),
