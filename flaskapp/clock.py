@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
@@ -14,11 +14,6 @@ _offset = timedelta()
 def now() -> datetime:
     """The current moment, aware, in UTC."""
     return datetime.now(UTC) + _offset
-
-
-def today(zone: tzinfo) -> date:
-    """The calendar day it is now in a legal time zone."""
-    return now().astimezone(zone).date()
 
 
 def set_offset(db: Database, offset: timedelta) -> None:

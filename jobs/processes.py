@@ -64,10 +64,11 @@ def set_at_signals(numbers: Sequence[signal.Signals], stopping: threading.Event)
         stopping.set()
 
 
-def beat_until(engine: Engine, process_id: str, kind: str, stopping: threading.Event) -> None:
+def beat_until(engine: Engine, process: Process, kind: str, stopping: threading.Event) -> None:
     while True:
         try:
-            rescue.beat(engine, process_id, kind)
+            rescue.beat(engine, process.worker_id, kind)
+            rescue.hand_back(engine, process.worker_id, process.take_abandoned())
         except SQLAlchemyError as error:
             log.warning("beat failed", extra={"event": "process.beat_failed", "error": type(error).__name__})
         if stopping.wait(BEAT_SECONDS):
@@ -87,7 +88,7 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     beating = threading.Event()
     stop_on_signals(process.stopping)
     engine = db.engine
-    start_thread(beat_until, engine, process.worker_id, kind, beating, name="beat")
+    start_thread(beat_until, engine, process, kind, beating, name="beat")
     log.info("started", extra={"event": f"{kind}.started", "process_id": process.worker_id})
     return process, beating
 

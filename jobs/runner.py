@@ -55,6 +55,7 @@ class Process:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.held: dict[int, Grant] = {}
+        self.abandoned: list[Grant] = []
 
     def take(self, held: Grant) -> None:
         with self.lock:
@@ -63,6 +64,16 @@ class Process:
     def release(self, held: Grant) -> None:
         with self.lock:
             self.held.pop(held.attempt_id, None)
+
+    def abandon(self, held: Grant) -> None:
+        """Nothing could be recorded: the next beat that reaches Postgres gives it back, long before its lease ends."""
+        with self.lock:
+            self.abandoned.append(held)
+
+    def take_abandoned(self) -> list[Grant]:
+        with self.lock:
+            taken, self.abandoned = self.abandoned, []
+            return taken
 
     def still_held(self) -> list[Grant]:
         with self.lock:
@@ -118,6 +129,7 @@ def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
             keep_answer(spec, held, outcome)
         except Exception:
             log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": held.message_id})
+            current_app.extensions["process"].abandon(held)
 
 
 def show_parked(held: Grant) -> None:

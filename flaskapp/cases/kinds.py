@@ -35,7 +35,7 @@ KINDS = {
     ),
     "answered_late": Kind(
         "A submission we had given up was accepted after all: the answer came when nobody was waiting any more.",
-        "Requeue the message: it finds the answer, tells the person and closes the first case. Then close this one.",
+        "Requeue the message: it finds the answer, tells the person and closes the cases.",
     ),
     "overdue": Kind(
         "This work is still being tried but is later than its flow allows.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid as uuids
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -44,7 +44,7 @@ class AppointmentDate(fields.Date):
         found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
         try:
             if found:
-                return date.fromisoformat(found[1])
+                return datetime.fromisoformat(found[0]).date()
         except ValueError:
             pass
         raise ValidationError("has to be a date like 2031-03-04.")

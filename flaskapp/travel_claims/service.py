@@ -108,7 +108,7 @@ def owe_filing(session: DbSession, claim: TravelClaim) -> None:
 
 def note_asked_again(session: DbSession, claim: TravelClaim) -> None:
     """The person came back after a failure: whoever holds the case should know."""
-    claim.asked_again += 1
+    claim.asked_again = TravelClaim.asked_again + 1
     write_history(session, SUBJECT, str(claim.id), "travel_claim.asked_again", actor="person")
     note_cases(session, SUBJECT, str(claim.id), "the person asked again", "person")
 

@@ -21,6 +21,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError
 
+from flaskapp import clock
 from flaskapp.upstreams.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.redaction import redact
@@ -72,7 +73,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        return retry_after_seconds(self.headers.get("Retry-After"), datetime.now(UTC))
+        return retry_after_seconds(self.headers.get("Retry-After"), clock.now())
 
 
 class HTTP:
