@@ -32,6 +32,8 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
     app = Flask(flaskapp.__name__)
     for module in (logs, errors, request, browser, limits):
         module.init_app(app, config)
+    # One limiter serves the process: a test that took its Redis away must not leave this one counting in memory.
+    limits.limiter._storage_dead = False
     if operators:
         ops.init_app(app, config)
     openapi.init_app(app, config)
