@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from flaskapp.db import db
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unavailable
 from jobs import runner, settle
+from jobs.runner import Pen
 from jobs.settle import Outcome
 from outbox import gates
 from tests.house import House
@@ -197,3 +199,23 @@ def test_budgets_run_in_gate_open_time(house: House) -> None:
     assert asked.state["state"] == "pending"
     rows = house.rows("SELECT charged FROM outbox_attempts")
     assert [row[0] for row in rows] == [False, False]
+
+
+@pytest.mark.parametrize(("left", "stopping"), [(2.9, False), (60.0, True)])
+def test_a_write_that_may_outlast_its_lease_or_its_process_is_handed_back_unsent(
+    house: House, left: float, stopping: bool
+) -> None:
+    """A submit may take three seconds here. What is handed back costs no attempt and opens no question."""
+    asked = file_claim(house)
+    held = take(house, asked)
+    process, config = house.app.extensions["process"], house.app.extensions["config"]
+    if stopping:
+        process.stopping.set()
+    pen = Pen(process, time.monotonic() + left, SUBMIT.call_seconds(config))
+    runner.finish(SUBMIT, held, runner.attempt(SUBMIT, held, config, pen))
+    assert house.submits() == []
+    message = asked.message
+    assert (message["state"], message["unresolved_since"], message["charged_attempts"]) == ("ready", None, 0)
+    process.stopping.clear()
+    house.work()
+    assert asked.state["state"] == "submitted"

@@ -173,6 +173,13 @@ class Promises(RuleBasedStateMachine):
         if rescued:
             rescue.rescue_lost(db.engine)
 
+    @precondition(lambda self: self.calls())
+    @rule()
+    def everybody_is_taken_for_dead(self) -> None:
+        """Their beats do not get through, their calls do: what they bring back comes late."""
+        self.world.advance(15.0)
+        rescue.rescue_lost(db.engine)
+
     @rule(index=either, what=st.sampled_from(["sweep", "missing pointers"]))
     def the_house_is_kept(self, index: int, what: str) -> None:
         if what == "sweep":

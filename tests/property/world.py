@@ -196,7 +196,7 @@ class World:
         assert (row.state, row.fence) == ("running", pointer[1]), "granted to a stale pointer"
 
     def check(self) -> None:
-        assert self.btsss.violations == []
+        assert not self.btsss.violations, self.btsss.violations
         for row in self.rows(TRIES):
             assert row.tries == (row.state == "running"), f"{row.tries} live attempts at a message {row.state}"
             assert row.tries == 0 or row.own, "the live attempt has another fence"
