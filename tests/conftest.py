@@ -20,12 +20,6 @@ from tests.ledger import Ledger, opened
 NOWHERE = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Run in parallel, whatever starts whole systems keeps to one core, and everything else to the other."""
-    if item.get_closest_marker("processes"):
-        item.add_marker(pytest.mark.xdist_group("system"))
-
-
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True)
