@@ -122,10 +122,8 @@ class Promises(RuleBasedStateMachine):
     def a_worker_makes_an_attempt(self, relay: int, index: int, how: str) -> None:
         self.world.find_work(self.world.relays[relay])
         call = self.world.take(self.worker(index))
-        if call is not None and call.waiting == "before the write":
-            self.world.proceed(call, lambda: None)
-        if call is not None and call.waiting:
-            self.world.answer(call, how)
+        if call is not None:
+            self.world.finish(call, how)
 
     @precondition(lambda self: self.calls())
     @rule(index=which, how=ENDINGS)
@@ -135,6 +133,16 @@ class Promises(RuleBasedStateMachine):
             self.world.proceed(call, lambda: None)
         else:
             self.world.answer(call, how)
+
+    @precondition(lambda self: self.calls())
+    @rule(index=which, how=st.sampled_from(["answered", "answered", "refused", "lost"]), meanwhile=ENDINGS)
+    def an_answer_comes_late(self, index: int, how: str, meanwhile: str) -> None:
+        """A worker is taken for dead while its call is open, and another one goes on with its message."""
+        call: Call = pick(self.calls(), index)
+        self.world.advance(15.0)
+        rescue.rescue_lost(db.engine)
+        self.a_worker_makes_an_attempt(0, 1, meanwhile)
+        self.world.finish(call, how)
 
     @precondition(lambda self: self.effective())
     @rule(index=which)
@@ -172,13 +180,6 @@ class Promises(RuleBasedStateMachine):
             self.worker(index).beat()
         if rescued:
             rescue.rescue_lost(db.engine)
-
-    @precondition(lambda self: self.calls())
-    @rule()
-    def everybody_is_taken_for_dead(self) -> None:
-        """Their beats do not get through, their calls do: what they bring back comes late."""
-        self.world.advance(15.0)
-        rescue.rescue_lost(db.engine)
 
     @rule(index=either, what=st.sampled_from(["sweep", "missing pointers"]))
     def the_house_is_kept(self, index: int, what: str) -> None:
