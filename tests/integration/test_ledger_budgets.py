@@ -145,6 +145,17 @@ def test_an_attempt_is_charged_once_another_message_was_answered(ledger: Ledger,
     assert not is_charged(ledger, ledger.start(unlucky)), "that answer is older than the attempt it was charged to"
 
 
+def test_its_own_answers_charge_a_message_nothing(ledger: Ledger) -> None:
+    """An upstream that answers this one message and no other may be choking on it, or be down for all the rest."""
+    message_id = ledger.add()
+    for _ in range(3):
+        held = ledger.start(message_id)
+        ledger.pass_time(1)
+        assert not is_charged(ledger, held)
+        ledger.again(held, REFUSED)
+        ledger.pass_time(1)
+
+
 def test_an_unanswered_call_to_another_message_charges_nobody(ledger: Ledger) -> None:
     unlucky = ledger.add()
     other = ledger.start()
