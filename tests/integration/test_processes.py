@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from sandbox.processes import Crew, Process, ProcessEnded, procfile, surroundings, trouble_in
+from tests.house import eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEP = f"{sys.executable} -c 'import time; print(1, flush=True); time.sleep(60)'"
@@ -77,7 +78,8 @@ def test_what_ignores_sigterm_is_killed_with_its_children_at_the_limit(start):
     began = time.monotonic()
     assert process.terminate(0.3) == -signal.SIGKILL
     assert 0.3 <= time.monotonic() - began < 5
-    assert group(process) == []
+    # Who dies is still listed for an instant, until the kernel is done with it.
+    assert eventually(lambda: group(process) == [])
 
 
 def test_a_killed_process_starts_again_and_keeps_its_log(start):

@@ -45,7 +45,7 @@ from tests.property.world import World
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 STEPS = 30
 PROFILE = settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 40,
     stateful_step_count=STEPS,
     derandomize=not EXAMPLES,
     database=None,
@@ -189,7 +189,7 @@ class Promises(RuleBasedStateMachine):
             self.world.advance(6.0)
             self.world.relays[index].find_missing()
 
-    @precondition(lambda self: self.world.parked())
+    @precondition(lambda self: self.world.parked)
     @rule(index=which, door=st.sampled_from(["shell", "dashboard"]))
     def an_operator_requeues(self, index: int, door: str) -> None:
         failed = sorted(rq_side.failed_ids(self.world.redis, TRAVEL_CLAIMS.name))
@@ -197,9 +197,9 @@ class Promises(RuleBasedStateMachine):
             registry = FailedJobRegistry(queue=rq_side.open_queue(self.world.redis, TRAVEL_CLAIMS.name))
             registry.requeue(pick(failed, index))
         else:
-            assert reopen(pick(self.world.parked(), index), actor="shell")
+            assert reopen(pick(self.world.parked, index), actor="shell")
 
-    @precondition(lambda self: self.calls() and not self.world.parked())
+    @precondition(lambda self: self.calls() and not self.world.parked)
     @rule(index=which)
     def an_operator_parks(self, index: int) -> None:
         self.world.park_by_hand(index)

@@ -36,14 +36,23 @@ CALL_LIMIT_SECONDS = 120.0
 ROUNDS_TO_DRAIN = 30
 PEOPLE = 4
 TABLES = (
-    "travel_claims, notifications, cases, outbox_messages, outbox_attempts, outbox_history, outbox_gates,"
-    " outbox_gate_closings, outbox_processes"
+    "travel_claims",
+    "notifications",
+    "cases",
+    "outbox_messages",
+    "outbox_attempts",
+    "outbox_history",
+    "outbox_gates",
+    "outbox_gate_closings",
+    "outbox_processes",
 )
 TRIES = """
     SELECT m.id, m.state, m.fence, count(a.id) FILTER (WHERE a.status = 'try') AS tries,
            bool_or(a.status = 'try' AND a.fence = m.fence) AS own
-      FROM outbox_messages m LEFT JOIN outbox_attempts a ON a.message_id = m.id GROUP BY m.id
+      FROM outbox_messages m LEFT JOIN outbox_attempts a ON a.message_id = m.id
+     GROUP BY m.id ORDER BY m.id
 """
+UNACCOUNTED = f"SELECT subject_id, state FROM ({CLAIMS}) s WHERE standing = 'unaccounted'"
 
 
 class World:
@@ -67,12 +76,13 @@ class World:
         self.unpushed: list[tuple[int, list[tuple[int, str]]]] = []
         self.pointers: list[tuple[int, int]] = []
         self.granted: set[tuple[int, int]] = set()
+        self.parked: list[int] = []
 
     def empty(self) -> None:
         allow_our_jobs()
         self.redis.flushall()
         with transaction() as session:
-            session.execute(text(f"TRUNCATE {TABLES}"))
+            session.execute(text("; ".join(f"DELETE FROM {table}" for table in TABLES)))
             gates.ensure_gates(session, QUEUES)
             clock.set_offset(session, timedelta())
         self.move_monotonic(0.0)
@@ -192,9 +202,6 @@ class World:
         with transaction() as session:
             return list(session.execute(text(query), {"queue": TRAVEL_CLAIMS.name, **values}).all())
 
-    def parked(self) -> list[int]:
-        return [row.id for row in self.rows("SELECT id FROM outbox_messages WHERE state = 'parked' ORDER BY id")]
-
     def check_grant(self, pointer: tuple[int, int]) -> None:
         """A worker was let through to the upstream: by this very pointer, and never before."""
         assert pointer not in self.granted, "two grants under one fence"
@@ -203,12 +210,15 @@ class World:
         assert (row.state, row.fence) == ("running", pointer[1]), "granted to a stale pointer"
 
     def check(self) -> None:
+        """After every step; also notes what is parked now, which decides what an operator may do next."""
         assert not self.btsss.violations, self.btsss.violations
-        for row in self.rows(TRIES):
+        with transaction():
+            messages, lost = self.rows(TRIES), self.rows(UNACCOUNTED)
+        for row in messages:
             assert row.tries == (row.state == "running"), f"{row.tries} live attempts at a message {row.state}"
             assert row.tries == 0 or row.own, "the live attempt has another fence"
-        lost = self.rows(f"SELECT subject_id, state FROM ({CLAIMS}) s WHERE standing = 'unaccounted'")
         assert lost == [], "nobody accounts for a claim"
+        self.parked = [row.id for row in messages if row.state == "parked"]
 
     def check_end(self) -> None:
         """Everything is told, once, with the number that the upstream really holds."""
@@ -240,7 +250,8 @@ class World:
             self.advance(1200.0)
             self.workers[0].beat()
             housekeeping.sweep_alone()
-            for message_id in self.parked():
+            self.check()
+            for message_id in self.parked:
                 reopen(message_id, actor="drain")
             for _ in range(2):
                 self.advance(6.0)
