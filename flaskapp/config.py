@@ -6,6 +6,7 @@ A missing or malformed setting stops the start with its name; nothing else in th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -63,6 +64,28 @@ def string_map(text: str) -> dict[str, str]:
     return value
 
 
+def percent(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 100:
+        raise ValueError("expected 0 to 100")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("expected 1 or more")
+    return value
+
+
+def key_blocks(text: str) -> tuple[str, ...]:
+    """PEM blocks one after another; `\\n` may stand for a line's end, as in one-line settings."""
+    blocks = re.findall(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", text.replace("\\n", "\n"), re.DOTALL)
+    if not blocks:
+        raise ValueError("expected PEM text")
+    return tuple(f"{block}\n" for block in blocks)
+
+
 def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool = False, text: str = "") -> Any:
     """One setting: how its text is read, its default (none: it is required) and what it means."""
     metadata = {"read": read, "required": default is ..., "secret": secret, "text": text}
@@ -93,7 +116,7 @@ class Config:
     vanotify_base_url: str = setting(read_base_url, text="VANotify.")
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
     vanotify_templates: dict[str, str] = setting(
-        string_map, text="JSON: template ids by `<facility>.<notice>`, e.g. `cie.created`."
+        string_map, text="JSON: template ids by `<sender>.<notice>`; senders are `cie`, `oh` (texts), `itf` (e-mails)."
     )
     vanotify_sms_sender_id: str = setting(text="SMS sender id for check-in texts.")
     vanotify_sms_sender_id_oh: str = setting(text="SMS sender id for Oracle Health texts.")
@@ -110,10 +133,32 @@ class Config:
     chip_password: str = setting(secret=True, text="CHIP token password.")
     chip_api_id: str = setting(text="CHIP `x-apigw-api-id`.")
 
+    sis_jwks_url: str | None = setting(
+        read_base_url, None, text="JWK set of the Sign-in Service; this or `SIS_PUBLIC_KEYS` has to be set."
+    )
+    sis_public_keys: tuple[str, ...] = setting(
+        key_blocks, (), text="PEM public keys of the Sign-in Service: today's and, during a rotation, the old one."
+    )
+    sis_audiences: tuple[str, ...] = setting(
+        words, ("va.gov",), text="Audiences an access token may be for; any overlap passes."
+    )
+    accounts_base_url: str = setting(read_base_url, text="Account service: whose a sign-in account is.")
+    accounts_api_key: str = setting(secret=True, text="Account service API key.")
+    lighthouse_base_url: str = setting(read_base_url, text="Lighthouse APIs, the host alone.")
+    lighthouse_token_url: str = setting(read_base_url, text="Lighthouse token endpoint of the Benefits Claims API.")
+    lighthouse_audience: str = setting(
+        text="`aud` of the client assertion: the authorization server, not the token endpoint."
+    )
+    lighthouse_client_id: str = setting(text="Lighthouse client id.")
+    lighthouse_private_key: str = setting(
+        lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs the client assertion."
+    )
+
     operators: dict[str, str] = setting(
         string_map, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
     )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
+    case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
     case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
     alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
 
@@ -137,6 +182,24 @@ class Config:
     btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
     vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
     vanotify_settle_seconds: float = setting(float, 150.0, text="The same for a VANotify send.")
+    accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
+    sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
+    lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
+    lighthouse_settle_seconds: float = setting(
+        float, 240.0, text="After this long from its start, an ITF creation no look-up finds did not happen."
+    )
+    itf_async_percent: int = setting(
+        percent, 100, text="Share of accounts whose compensation ITF is created in the background."
+    )
+    itf_pending_as_active: bool = setting(
+        yes_or_no, True, text="Show a pending ITF as `active`, the one word today's pages accept."
+    )
+    itf_sync_apps: tuple[str, ...] = setting(
+        words, ("995-supplemental-claim",), text="`Source-App-Name`s that stay synchronous."
+    )
+    itf_sync_seconds: float = setting(float, 20.0, text="Total limit on one Lighthouse call a person waits for.")
+    itf_refresh_days: int = setting(at_least_one, 7, text="A confirmed ITF is compared with upstream this often.")
+    itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
     gate_close_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
     gate_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")
