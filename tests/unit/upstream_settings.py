@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from flaskapp.config import Config, from_env
 
+
+def pem_of(key: rsa.RSAPrivateKey) -> str:
+    kind = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
+
+
+SIGNING_KEY = rsa.generate_private_key(65537, 2048)
 SERVICE_ID = "9a1b2c3d-1111-4222-8333-444455556666"
 SECRET = "0c9e7d52-3f14-4d7a-8a51-6f0a1b2c3d4e"
 NOWHERE = "http://127.0.0.1:9"
@@ -37,8 +47,17 @@ ENVIRON = {
     "CHIP_USERNAME": "chip-user",
     "CHIP_PASSWORD": "chip-password",
     "CHIP_API_ID": "chip-api",
+    "SIS_JWKS_URL": f"{NOWHERE}/sign_in/openid_connect/certs",
+    "ACCOUNTS_BASE_URL": NOWHERE,
+    "ACCOUNTS_API_KEY": "accounts-key",
+    "LIGHTHOUSE_BASE_URL": NOWHERE,
+    "LIGHTHOUSE_TOKEN_URL": f"{NOWHERE}/oauth2/claims/system/v1/token",
+    "LIGHTHOUSE_AUDIENCE": "https://authorization.example/oauth2/claims",
+    "LIGHTHOUSE_CLIENT_ID": "lighthouse-client",
+    "LIGHTHOUSE_PRIVATE_KEY": pem_of(SIGNING_KEY),
     "OPERATORS": "{}",
     "CASE_OWNER_TRAVEL_CLAIM": "claims desk",
+    "CASE_OWNER_INTENT_TO_FILE": "claims desk",
     "CASE_OWNER_NOTIFICATION": "claims desk",
 }
 
