@@ -73,7 +73,11 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        return retry_after_seconds(self.headers.get("Retry-After"), clock.now())
+        """Seconds. Of a 429 without `Retry-After`, those to the end of the rate limit's window, if it names them."""
+        waits = retry_after_seconds(self.headers.get("Retry-After"), clock.now())
+        if waits is None and self.status == 429:
+            waits = retry_after_seconds(self.headers.get("RateLimit-Reset"), clock.now())
+        return waits
 
 
 class HTTP:
@@ -183,13 +187,13 @@ def describe(answer: Answer) -> str:
 
 
 def messages(payload: Any) -> list[str]:
-    """The texts of `message`, `error_description`, `error`, `title` or, one by one, of `errors[]`."""
+    """The text of `message`, `error_description`, `error`, `detail` or `title`, or of each of `errors[]`."""
     if not isinstance(payload, dict):
         return []
     errors = payload.get("errors")
     if isinstance(errors, list):
         return [text for entry in errors for text in messages(entry)[:1]]
-    names = ("message", "error_description", "error", "title")
+    names = ("message", "error_description", "error", "detail", "title")
     return [payload[name] for name in names if isinstance(payload.get(name), str) and payload[name]][:1]
 
 
