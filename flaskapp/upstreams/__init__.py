@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography.fernet import Fernet, MultiFernet
 from redis import Redis
 
 from flaskapp.config import Config
+from flaskapp.upstreams.accounts import AccountsClient
 from flaskapp.upstreams.alerts import AlertClient
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.chip import CHIPClient
 from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.lighthouse_auth import LighthouseAuthClient, token_seconds
+from flaskapp.upstreams.lighthouse_claims import LighthouseClaimsClient
 from flaskapp.upstreams.lorota import LorotaClient
+from flaskapp.upstreams.sign_in_keys import SignInKeys
+from flaskapp.upstreams.token_store import impatient
 from flaskapp.upstreams.tokens import TokenCache
 from flaskapp.upstreams.va_notify import VANotifyClient
 from flaskapp.upstreams.veis import VEISClient
@@ -25,6 +31,9 @@ class Upstreams:
     va_notify: VANotifyClient
     lorota: LorotaClient
     chip: CHIPClient
+    accounts: AccountsClient
+    sign_in_keys: SignInKeys
+    lighthouse_claims: LighthouseClaimsClient
     alerts: AlertClient
 
 
@@ -32,20 +41,20 @@ def build(config: Config, redis: Redis) -> Upstreams:
     """The clients of one process. Connects nowhere; raises ValueError naming a setting that cannot be right."""
     http = HTTP(config.upstream_connect_seconds)
     veis = VEISClient(config, http)
+    lighthouse = LighthouseAuthClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
-    tokens = TokenCache(
-        redis,
-        "veis",
-        veis.fetch_token,
-        encrypt=cipher.encrypt,
-        decrypt=cipher.decrypt,
-        fetch_seconds=config.veis_total_seconds,
-    )
+    # Shared, so that all tokens together cost the process one connection.
+    token_cache = partial(TokenCache, impatient(redis), encrypt=cipher.encrypt, decrypt=cipher.decrypt)
+    veis_tokens = token_cache("veis", veis.fetch_token, fetch_seconds=config.veis_total_seconds)
+    lighthouse_tokens = token_cache("lighthouse_claims", lighthouse.fetch_token, fetch_seconds=token_seconds(config))
     return Upstreams(
         veis=veis,
-        btsss=BTSSSClient(config, http, tokens),
+        btsss=BTSSSClient(config, http, veis_tokens),
         va_notify=VANotifyClient(config, http),
         lorota=LorotaClient(config, http),
         chip=CHIPClient(config, http),
+        accounts=AccountsClient(config, http),
+        sign_in_keys=SignInKeys(config, http),
+        lighthouse_claims=LighthouseClaimsClient(config, http, lighthouse_tokens),
         alerts=AlertClient(config, http),
     )

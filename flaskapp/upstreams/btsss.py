@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure, messages
 from flaskapp.upstreams.timestamps import parse_timestamp
+from flaskapp.upstreams.tokens import Tokens, with_token
 
 UPSTREAM = "btsss"
-T = TypeVar("T")
 
 CLAIM_APPROVED = frozenset(
     {
@@ -60,11 +60,6 @@ _BY_STATUS: dict[int, tuple[type[UpstreamError], str]] = {
     408: (Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
     409: (Duplicate, "CLM_002_CLAIM_EXISTS"),
 }
-
-
-class Tokens(Protocol):
-    def get(self) -> str: ...
-    def drop(self, token: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ class BTSSSClient:
             before_write()
             return _submitted(self._http.call(request))
 
-        return self._with_token(submit)
+        return with_token(self._tokens, submit)
 
     def claims_on(self, icn: str, appointment_date: date, facility_type: str) -> list[FiledClaim]:
         """Every claim filed for that person's appointments of that day, at any station.
@@ -129,16 +124,7 @@ class BTSSSClient:
             request = self._request("claims_on", "V1/GetClaimsStatus", body, token, write=False)
             return _found(self._http.call(request))
 
-        return self._with_token(look_up)
-
-    def _with_token(self, call: Callable[[str], T]) -> T:
-        """A refused token is dropped, exactly that one, and the call made once more with another."""
-        token = self._tokens.get()
-        try:
-            return call(token)
-        except Unauthorized:
-            self._tokens.drop(token)
-        return call(self._tokens.get())
+        return with_token(self._tokens, look_up)
 
     def _client_number(self, facility_type: str) -> str:
         oracle_health = facility_type.lower() == "oh"

@@ -28,7 +28,7 @@ _DELETE_IF_EQUAL = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.c
 
 
 def impatient(redis: Redis) -> Redis:
-    """A client of the same server with one connection and short limits.
+    """A client of the same server with one connection and short limits, for all the token stores of a process.
 
     The one given may be made for blocking reads, whose time-outs are far too long to stand in front of a call.
     """
@@ -48,12 +48,15 @@ def impatient(redis: Redis) -> Redis:
 
 
 class TokenStore:
-    """One named token in Redis, with the lock of its refresher and the last refresher's failure."""
+    """One named token in Redis, with the lock of its refresher and the last refresher's failure.
+
+    `redis` should be `impatient`.
+    """
 
     def __init__(
         self, redis: Redis, name: str, encrypt: Callable[[bytes], bytes], decrypt: Callable[[bytes], bytes]
     ) -> None:
-        self._redis = impatient(redis)
+        self._redis = redis
         self._key = f"surefile:token:{name}"
         self._encrypt = encrypt
         self._decrypt = decrypt

@@ -11,14 +11,31 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
 
 from redis import Redis
 
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.token_store import TokenStore
 
+T = TypeVar("T")
 _POLL_SECONDS = 0.05
 _KINDS: dict[str, type[UpstreamError]] = {kind.__name__: kind for kind in (Throttled, Unauthorized, Unavailable)}
+
+
+class Tokens(Protocol):
+    def get(self) -> str: ...
+    def drop(self, token: str) -> None: ...
+
+
+def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
+    """A refused token is dropped, exactly that one, and the call made once more with another."""
+    token = tokens.get()
+    try:
+        return call(token)
+    except Unauthorized:
+        tokens.drop(token)
+    return call(tokens.get())
 
 
 @dataclass(frozen=True)
@@ -60,8 +77,9 @@ class Failure:
 class TokenCache:
     """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that one.
 
-    `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died.
-    Without Redis the process keeps its own copy.
+    `redis` should be `impatient`; the caches of a process may share it, and with it its one connection.
+    `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died. Without Redis the
+    process keeps its own copy.
     """
 
     def __init__(

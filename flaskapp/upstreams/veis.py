@@ -1,16 +1,13 @@
-"""VEIS: the Azure AD token service in front of BTSSS. A token fetch does nothing, so it is never "unanswered"."""
+"""VEIS: the Azure AD token service in front of BTSSS."""
 
 from __future__ import annotations
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Unauthorized, Unavailable
-from flaskapp.upstreams.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.http import HTTP, Outgoing
+from flaskapp.upstreams.oauth import token_from
 from flaskapp.upstreams.tokens import FetchedToken
 
 UPSTREAM = "veis"
-# RFC 6749 lets a service leave `expires_in` out; then its token is kept only briefly.
-UNSTATED_LIFETIME_SECONDS = 300.0
-LONGEST_LIFETIME_SECONDS = 86_400.0
 
 
 class VEISClient:
@@ -20,14 +17,7 @@ class VEISClient:
 
     def fetch_token(self) -> FetchedToken:
         """A new token by client credentials. Raises Unauthorized when Azure names an error, else Unavailable."""
-        answer = self._http.call(self._request())
-        payload = answer.json()
-        payload = payload if isinstance(payload, dict) else {}
-        token = payload.get("access_token")
-        if answer.status == 200 and isinstance(token, str) and token:
-            return FetchedToken(token, lifetime_seconds(payload.get("expires_in")))
-        named = answer.status in (400, 401) and isinstance(payload.get("error"), str)
-        raise failure(Unauthorized if named else Unavailable, UPSTREAM, answer)
+        return token_from(self._http, self._request())
 
     def _request(self) -> Outgoing:
         config = self._config
@@ -45,11 +35,3 @@ class VEISClient:
                 "grant_type": "client_credentials",
             },
         )
-
-
-def lifetime_seconds(expires_in: object) -> float:
-    """`expires_in` as v2 (number) or v1 (text) of Azure AD writes it."""
-    text = str(expires_in)
-    if isinstance(expires_in, bool) or not text.isascii() or not text.isdecimal():
-        return UNSTATED_LIFETIME_SECONDS
-    return min(float(text), LONGEST_LIFETIME_SECONDS)

@@ -13,8 +13,9 @@ from flaskapp.upstreams.chip import CHIPClient
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.lorota import LorotaClient
+from flaskapp.upstreams.oauth import lifetime_seconds
 from flaskapp.upstreams.tokens import FetchedToken
-from flaskapp.upstreams.veis import VEISClient, lifetime_seconds
+from flaskapp.upstreams.veis import VEISClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import settings
 

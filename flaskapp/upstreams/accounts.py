@@ -1,0 +1,84 @@
+"""The account service: which person a sign-in account is.
+
+Its wire is our stated assumption, so what it answers is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+
+UPSTREAM = "accounts"
+
+_SSN = re.compile("[0-9]{9}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who an account belongs to; `ssn` is nine digits. Kept out of every repr, and so out of logs."""
+
+    icn: str | None = field(repr=False)
+    first_name: str = field(repr=False)
+    ssn: str | None = field(repr=False)
+
+
+class AccountsClient:
+    def __init__(self, config: Config, http: HTTP) -> None:
+        self._config = config
+        self._http = http
+
+    def find(self, account_id: str) -> Person | None:
+        """The person of that account; None only when the service itself says that it knows no such account.
+
+        Raises Unauthorized when our key is refused, Throttled, and Unavailable for every other answer.
+        """
+        answer = self._http.call(
+            Outgoing(
+                UPSTREAM,
+                "find",
+                "GET",
+                f"{self._config.accounts_base_url}/accounts/{quote(account_id, safe='')}",
+                write=False,
+                total_seconds=self._config.accounts_total_seconds,
+                headers={"x-api-key": self._config.accounts_api_key, "Accept": "application/json"},
+            )
+        )
+        return _person(answer, account_id)
+
+
+def _person(answer: Answer, account_id: str) -> Person | None:
+    payload = answer.json()
+    if answer.status in (401, 403):
+        raise failure(Unauthorized, UPSTREAM, answer)
+    if answer.status == 404 and isinstance(payload, dict) and isinstance(payload.get("error"), str):
+        return None
+    if answer.status != 200:
+        raise failure(Unavailable, UPSTREAM, answer)
+    try:
+        return _read(payload, account_id)
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"the account cannot be read: {type(error).__name__}"
+    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+
+
+def _read(payload: Any, account_id: str) -> Person:
+    """Raises KeyError, TypeError or ValueError for an account that is not whole, or is somebody else's."""
+    if payload["id"].lower() != account_id.lower():
+        raise ValueError("another account than asked for")
+    ssn = _text_or_none(payload["ssn"])
+    if ssn is not None and not _SSN.fullmatch(ssn):
+        raise ValueError("expected nine digits")
+    return Person(_text_or_none(payload["icn"]), _text_or_none(payload["firstName"]) or "", ssn)
+
+
+def _text_or_none(value: object) -> str | None:
+    """A blank text is as good as none."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError("expected a text or null")
+    return (value or "").strip() or None

@@ -1,0 +1,34 @@
+"""Client credentials (RFC 6749): what a token service answers means the same whoever runs it.
+
+A token fetch does nothing, so it is never "unanswered".
+"""
+
+from __future__ import annotations
+
+from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from flaskapp.upstreams.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.tokens import FetchedToken
+
+# RFC 6749 lets a service leave `expires_in` out; then its token is kept only briefly.
+UNSTATED_LIFETIME_SECONDS = 300.0
+LONGEST_LIFETIME_SECONDS = 86_400.0
+
+
+def token_from(http: HTTP, request: Outgoing) -> FetchedToken:
+    """The token that request brings. Raises Unauthorized when the service names an error, else Unavailable."""
+    answer = http.call(request)
+    payload = answer.json()
+    payload = payload if isinstance(payload, dict) else {}
+    token = payload.get("access_token")
+    if answer.status == 200 and isinstance(token, str) and token:
+        return FetchedToken(token, lifetime_seconds(payload.get("expires_in")))
+    named = answer.status in (400, 401) and isinstance(payload.get("error"), str)
+    raise failure(Unauthorized if named else Unavailable, request.upstream, answer)
+
+
+def lifetime_seconds(expires_in: object) -> float:
+    """`expires_in` as a number or, as v1 of Azure AD writes it, a text."""
+    text = str(expires_in)
+    if isinstance(expires_in, bool) or not text.isascii() or not text.isdecimal():
+        return UNSTATED_LIFETIME_SECONDS
+    return min(float(text), LONGEST_LIFETIME_SECONDS)

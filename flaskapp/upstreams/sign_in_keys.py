@@ -1,0 +1,126 @@
+"""The public keys of the Sign-in Service, which sign every access token: ours by setting, and those it publishes.
+
+They change at any time without notice, and the service may be away just then. So known keys are kept for as long as
+it does not answer, and a token nobody's key fits is reason to ask again, though not at a stranger's pace.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt import PyJWTError
+from jwt.algorithms import RSAAlgorithm
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Unavailable, UpstreamError
+from flaskapp.upstreams.http import HTTP, Outgoing, failure
+
+logger = logging.getLogger(__name__)
+
+UPSTREAM = "sign_in"
+LIFETIME_SECONDS = 600.0
+AGAIN_SECONDS = 60.0
+# NIST SP 800-131A.
+_FEWEST_BITS = 2048
+_NEVER = float("-inf")
+
+
+class SignInKeys:
+    """The keys known to this process. Settings that give none, or no RSA public key, raise ValueError."""
+
+    def __init__(self, config: Config, http: HTTP) -> None:
+        if not config.sis_jwks_url and not config.sis_public_keys:
+            raise ValueError("SIS_JWKS_URL or SIS_PUBLIC_KEYS must be set")
+        self._config = config
+        self._http = http
+        self._own = [public_key(pem) for pem in config.sis_public_keys]
+        self._published: list[RSAPublicKey] = []
+        self._read_at = _NEVER
+        self._asked_at = _NEVER
+        self._asking = threading.Lock()
+
+    def current(self) -> list[RSAPublicKey]:
+        """All known keys, read again every ten minutes. Raises Unavailable when not a single one is known."""
+        now = time.monotonic()
+        if now - self._read_at >= LIFETIME_SECONDS and self._may_ask(now):
+            self._ask(now)
+        return self._known()
+
+    def refetched(self) -> list[RSAPublicKey]:
+        """The keys after a signature fitted none: asked for anew, unless this process did so within a minute."""
+        now = time.monotonic()
+        if self._may_ask(now):
+            self._ask(now)
+        return self._known()
+
+    def _may_ask(self, now: float) -> bool:
+        """Without any key nobody can be let in, so then there is nothing to be gained by waiting."""
+        return not (self._own or self._published) or now - self._asked_at >= AGAIN_SECONDS
+
+    def _known(self) -> list[RSAPublicKey]:
+        known = [*self._own, *self._published]
+        if not known:
+            raise Unavailable(UPSTREAM, "no public key is known")
+        return known
+
+    def _ask(self, now: float) -> None:
+        """One thread asks; the others go on with what is known, or wait for it when nothing is."""
+        url = self._config.sis_jwks_url
+        if url is None or not self._asking.acquire(blocking=not (self._own or self._published)):
+            return
+        try:
+            # Whoever had to wait takes what the one before it brought, be it nothing.
+            if self._asked_at < now:
+                self._read(url)
+        finally:
+            self._asking.release()
+
+    def _read(self, url: str) -> None:
+        try:
+            self._published = self._fetch(url)
+            self._read_at = time.monotonic()
+        except UpstreamError as error:
+            extra = {"event": "sign_in.keys_not_read", "error": type(error).__name__, "detail": error.detail}
+            logger.warning("sign_in.keys_not_read", extra=extra)
+        finally:
+            self._asked_at = time.monotonic()
+
+    def _fetch(self, url: str) -> list[RSAPublicKey]:
+        """What is published; raises Unavailable for a set without a single key that could sign a token."""
+        request = Outgoing(UPSTREAM, "keys", "GET", url, write=False, total_seconds=self._config.sis_total_seconds)
+        answer = self._http.call(request)
+        payload = answer.json() if answer.status == 200 else None
+        entries = payload.get("keys") if isinstance(payload, dict) else None
+        keys = [key for entry in entries if (key := published_key(entry))] if isinstance(entries, list) else []
+        if not keys:
+            raise failure(Unavailable, UPSTREAM, answer)
+        return keys
+
+
+def public_key(pem: str) -> RSAPublicKey:
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("SIS_PUBLIC_KEYS must hold RSA public keys in PEM")
+    return key
+
+
+def published_key(entry: Any) -> RSAPublicKey | None:
+    """The public half of one JWK; None for what cannot sign our tokens (RS256) or cannot be read."""
+    if not isinstance(entry, dict) or entry.get("kty") != "RSA":
+        return None
+    if entry.get("use", "sig") != "sig" or entry.get("alg", "RS256") != "RS256":
+        return None
+    try:
+        key = RSAAlgorithm.from_jwk({name: entry[name] for name in ("kty", "n", "e")})
+    except (PyJWTError, KeyError, TypeError, ValueError):
+        return None
+    return key if isinstance(key, RSAPublicKey) and key.key_size >= _FEWEST_BITS else None
