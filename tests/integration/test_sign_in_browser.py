@@ -1,0 +1,175 @@
+"""A signed-in browser: its changes need the CSRF token of its own session, and every answer tells it that token.
+
+Over real HTTP where cookies and headers have to travel as they do between a browser and a server.
+"""
+
+import threading
+from datetime import datetime
+
+import pytest
+import requests
+import time_machine
+from werkzeug.serving import make_server
+
+from tests.edge_app import ORIGIN, csrf_of
+from tests.sign_in_edge import ACCOUNT, PATH, make_signed_in_app, token
+
+CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture(scope="module")
+def app():
+    return make_signed_in_app()
+
+
+def browser(app, **changes):
+    client = app.test_client()
+    client.set_cookie("vagov_access_token", token(**changes))
+    return client
+
+
+@pytest.fixture
+def client(app):
+    return browser(app)
+
+
+@pytest.fixture(scope="module")
+def server(app):
+    running = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{running.port}"
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def told(response):
+    return response.headers["X-CSRF-Token"]
+
+
+def refused(response):
+    assert response.status_code == 403
+    [error] = response.json["errors"]
+    assert (error["code"], error["status"]) == ("CSRF", "403")
+    assert "Load it again" in error["detail"]
+    return True
+
+
+def change(client, csrf=None, method="POST"):
+    return client.open(PATH, method=method, headers={} if csrf is None else {"X-CSRF-Token": csrf})
+
+
+def test_a_page_reads_changes_and_goes_on_changing(server):
+    """As the front end does it: what it holds goes with every call, what an answer tells replaces it."""
+    page = requests.Session()
+    page.headers.update({"Origin": ORIGIN, "X-Key-Inflection": "camel", "X-CSRF-Token": "null"})
+    page.cookies.set("vagov_access_token", token())
+    for method, status in (("GET", 200), ("POST", 200), ("GET", 200), ("DELETE", 200)):
+        response = page.request(method, server + PATH, timeout=5)
+        assert response.status_code == status
+        assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert {"X-CSRF-Token", "X-Session-Expiration"} <= set(
+            response.headers["Access-Control-Expose-Headers"].split(", ")
+        )
+        page.headers["X-CSRF-Token"] = told(response)
+    assert response.json() == {"account": ACCOUNT, "byCookie": True}
+
+
+def test_a_header_as_large_as_the_server_takes_is_answered_like_any_bad_token(server):
+    response = requests.get(server + PATH, headers={"Authorization": f"Bearer {'a.' * 20_000}"}, timeout=5)
+    assert (response.status_code, response.json()) == (401, {"errors": "Access token JWT is malformed"})
+
+
+def test_the_session_cookie_is_closed_to_scripts_and_other_sites_and_set_once(client):
+    first = client.get(PATH)
+    [cookie] = [value for value in first.headers.getlist("Set-Cookie") if value.startswith("surefile_session=")]
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert first.headers["Cache-Control"] == "no-store"
+    assert not client.get(PATH).headers.getlist("Set-Cookie")
+
+
+def test_over_https_the_session_cookie_is_secure():
+    response = browser(make_signed_in_app(insecure_cookies=False)).get(PATH)
+    assert "; Secure" in response.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_a_change_passes_with_the_token_told_and_not_without(client, method):
+    csrf = told(client.get(PATH))
+    assert refused(change(client, method=method))
+    assert change(client, csrf, method).status_code == 200
+
+
+@pytest.mark.parametrize("csrf", ["", "null", "undefined", "é", "a.b.c", "x" * 20_000])
+def test_no_token_and_no_sensible_token_are_the_same(client, csrf):
+    assert refused(change(client, csrf))
+    client.get(PATH)
+    assert refused(change(client, csrf))
+
+
+def test_the_token_of_another_session_is_refused(app, client):
+    client.get(PATH)
+    assert refused(change(client, told(browser(app).get(PATH))))
+
+
+def test_a_refused_change_is_told_the_token_that_the_next_one_passes_with(client):
+    response = change(client, "null")
+    assert refused(response)
+    assert change(client, told(response)).status_code == 200
+
+
+def test_a_page_left_open_for_days_can_still_be_sent(app, client):
+    csrf = told(client.get(PATH))
+    with time_machine.travel(datetime.now().timestamp() + 30 * 86_400, tick=False):
+        client.set_cookie("vagov_access_token", token())
+        assert change(client, csrf).status_code == 200
+
+
+def test_nobody_else_is_asked_for_a_csrf_token(app):
+    client = app.test_client()
+    response = client.post(PATH, headers={"Authorization": f"Bearer {token()}"})
+    assert response.json == {"account": ACCOUNT, "by_cookie": False}
+
+
+def test_a_bearer_header_that_is_none_does_not_spare_the_cookie_its_csrf_token(client):
+    assert refused(client.post(PATH, headers={"Authorization": "Basic c3RhZ2luZzpkb29y"}))
+
+
+@pytest.mark.parametrize(("path", "status"), [(PATH, 200), (f"{PATH}/gone", 404), (f"{PATH}/broken", 500)])
+def test_every_answer_tells_the_token_and_the_end_of_the_sign_in(app, path, status):
+    response = browser(app, exp=4_000_000_000).get(path)
+    assert response.status_code == status
+    assert told(response)
+    assert response.headers["X-Session-Expiration"] == "2096-10-02T07:06:40+00:00"
+
+
+@pytest.mark.parametrize(("changes", "status"), [({"exp": 1}, 403), ({"aud": "other"}, 401)])
+def test_who_is_not_let_in_is_told_a_token_too_and_no_end(app, changes, status):
+    client = browser(app, **changes)
+    response = client.get(PATH)
+    assert response.status_code == status
+    assert "X-Session-Expiration" not in response.headers
+    client.set_cookie("vagov_access_token", token())
+    assert change(client, told(response)).status_code == 200
+
+
+def test_a_token_is_read_before_its_csrf_token_is_missed(app):
+    response = change(browser(app, exp=1))
+    assert (response.status_code, response.json) == (403, {"errors": "Access token has expired"})
+
+
+@pytest.mark.parametrize("headers", [PREFLIGHT, PREFLIGHT | {"Origin": "https://evil.example"}, {}])
+def test_a_preflight_needs_nobody_and_starts_no_session(app, headers):
+    response = app.test_client().options(PATH, headers=headers)
+    assert response.status_code == (204 if headers == PREFLIGHT else 200)
+    assert not {"X-CSRF-Token", "Set-Cookie", "X-Session-Expiration"} & set(response.headers.keys())
+
+
+def test_what_the_front_end_is_told_does_not_pass_on_the_operators_forms(client):
+    csrf = told(client.get(PATH))
+    own = csrf_of(client.get("/ops/login").text)
+    assert client.post("/ops/logout", headers={"X-CSRFToken": csrf}).status_code == 403
+    assert refused(change(client, own))
+    assert client.post("/ops/logout", headers={"X-CSRFToken": own}).status_code == 303
