@@ -21,6 +21,11 @@ class Schedule:
 
 # Sidekiq's backoff, which the texts of check-in have always been retried with: 14 delays, about 25 hours in all.
 TRAVEL_CLAIM = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
+# The same backoff over 16 delays, as ITF creation has always been retried with: 49.6 hours, about two days.
+ITF_DELAYS = tuple(float(n**4 + 15) for n in range(16))
+ITF_CREATE = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
+IDENTIFY = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
+ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), open_seconds=6 * HOUR)
 NOTICE = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
 ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), open_seconds=7 * 24 * HOUR)
 

@@ -153,6 +153,8 @@ def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> 
     if held.purpose == "look_up":
         # The look-up was refused, not the submission: the question stays open.
         return wonder(session, spec, held, outcome)
+    if not spec.is_final(outcome.error):
+        return retry(session, spec, held, outcome)
     return leave_to_human(session, spec, held, outcome, "refused", status="error")
 
 
@@ -160,6 +162,9 @@ def leave_to_human(
     session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, kind: str, status: str, why: str | None = None
 ) -> None:
     """Subject, case, notice, attempt and parked message: one transaction."""
+    if spec.disposable:
+        drop(session, spec, held, outcome)
+        return
     details = {"message": held.message_id, "attempt": held.attempt_id}
     spec.give_up(session, held.subject_id, kind, details)
     charged = attempts.is_charged(session, held)
