@@ -12,6 +12,8 @@ from flaskapp import browser, commands, db, errors, health, limits, logs, metric
 from flaskapp.check_in.routes import blueprint as check_in
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
+from flaskapp.intent_to_file import commands as itf_commands
+from flaskapp.intent_to_file.routes import blueprint as intent_to_file
 from flaskapp.notifications.routes import blueprint as notifications
 from flaskapp.ops import console, rq
 from flaskapp.redis_pool import bounded_pool
@@ -37,7 +39,7 @@ def create_app(config: Config) -> Flask:
     request.init_app(app, config)
     db.init_app(app, config)
     Migrate(app, db.db, directory=MIGRATIONS)
-    for blueprint in (check_in, travel_claims, notifications, metrics.blueprint):
+    for blueprint in (check_in, travel_claims, intent_to_file, notifications, metrics.blueprint):
         app.register_blueprint(blueprint)
     health.init_app(app, MIGRATIONS)
     limits.init_app(app, config)
@@ -46,6 +48,7 @@ def create_app(config: Config) -> Flask:
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
     commands.init_app(app)
+    itf_commands.init_app(app)
     return app
 
 

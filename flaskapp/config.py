@@ -227,6 +227,8 @@ def from_env(environ: Mapping[str, str]) -> Config:
             values[item.name] = item.metadata["read"](text)
         except Exception as error:
             problems.append(f"{name} cannot be read: {error if not item.metadata['secret'] else 'malformed'}")
+    if not values.get("sis_jwks_url") and not values.get("sis_public_keys"):
+        problems.append("SIS_JWKS_URL or SIS_PUBLIC_KEYS has to be set: nobody could sign in")
     if problems:
         raise ConfigError("; ".join(problems))
     return Config(**values)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flaskapp.db import DbSession
+from flaskapp.intent_to_file.record import reopen_itf
 from flaskapp.notifications.service import reopen_notice
 from flaskapp.travel_claims.service import reopen_claim
 
@@ -23,6 +24,7 @@ def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:
 
 FLOWS = {
     "travel_claim": Flow(reopen=reopen_claim),
+    "intent_to_file": Flow(reopen=reopen_itf),
     "notification": Flow(reopen=reopen_notice),
     "case": Flow(reopen=leave_as_it_is),
 }

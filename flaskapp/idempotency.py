@@ -18,6 +18,12 @@ REMEMBER = text("""
 RECALL = text("SELECT request_digest FROM idempotency_keys WHERE principal = :principal AND key_digest = :key")
 
 MAX_KEY_LENGTH = 255
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": MAX_KEY_LENGTH},
+    "description": "Names this request: repeating it with the same body is safe, with another body it is refused.",
+}
 
 
 def remember(db: Database, principal: str, key: str | None, request: dict[str, Any]) -> None:

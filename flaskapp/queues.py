@@ -5,8 +5,10 @@ from __future__ import annotations
 from outbox.values import QueueSpec
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
+ACCOUNTS = QueueSpec("accounts", upstream="accounts", threads=8, depth=100, concurrency=32)
+INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
 
-QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS, ALERTS, HOUSEKEEPING)
+QUEUES = (TRAVEL_CLAIMS, ACCOUNTS, INTENTS_TO_FILE, NOTIFICATIONS, ALERTS, HOUSEKEEPING)

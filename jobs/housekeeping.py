@@ -13,6 +13,7 @@ from flaskapp.audit import audit
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.db import db, transaction
+from flaskapp.intent_to_file.upkeep import open_past_midnight, owe_refreshes
 from flaskapp.notifications.service import owe_delivery_questions
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
@@ -59,6 +60,7 @@ def sweep_alone() -> None:
     give_up_overdue()
     with transaction() as session:
         owe_delivery_questions(session)
+        open_past_midnight(session)
         for row in session.execute(OVERDUE).all():
             open_case(session, "overdue", row.subject_type, row.subject_id, {"message": row.id})
     for queue in QUEUES:
@@ -74,6 +76,12 @@ def give_up_overdue(limit: int = 200) -> None:
             if held is None:
                 return
             settle_once(session, SPECS[held.job], held, Outcome("later", reason="wall-clock limit reached"))
+
+
+def refresh_itfs() -> None:
+    """Owe this minute's share of the rolling refresh."""
+    with transaction() as session:
+        owe_refreshes(session)
 
 
 def audit_all() -> None:

@@ -28,27 +28,32 @@ def load_pending(session: DbSession, notice_id: str) -> Notice | None:
 
 def address(config: Config, notice: Notice) -> dict[str, str]:
     """By ICN as a rule, so that VANotify finds today's number; by phone where the setting says so and we have one."""
-    if config.sms_recipient == "phone" and notice.recipient["phone"]:
+    if config.sms_recipient == "phone" and notice.channel == "sms" and notice.recipient["phone"]:
         return {"phone": notice.recipient["phone"]}
+    if not notice.recipient["icn"]:
+        raise Rejected("va_notify", "nobody knows this person's ICN", code="NO_RECIPIENT")
     return {"icn": notice.recipient["icn"]}
 
 
 def send(call: Call, notice: Notice) -> str:
-    """Ask VANotify for the text (contract: 6.2); returns its id. Raises the six upstream errors."""
+    """Ask VANotify for the text or e-mail (contract: 6.2); returns its id. Raises the six upstream errors."""
     config = call.config
     template = config.vanotify_templates.get(f"{notice.facility}.{notice.kind}")
     if template is None:
         raise Rejected("va_notify", "no template is configured for this notice", code="NO_TEMPLATE")
-    oracle_health = notice.facility == "oh"
-    sent = call.upstreams.va_notify.send_sms(
-        reference=str(notice.id),
-        template_id=template,
-        sender_id=config.vanotify_sms_sender_id_oh if oracle_health else config.vanotify_sms_sender_id,
-        personalisation=notice.personalisation,
-        before_write=call.before_write,
+    shared: dict[str, Any] = {
+        "reference": str(notice.id),
+        "template_id": template,
+        "personalisation": notice.personalisation,
+        "before_write": call.before_write,
         **address(config, notice),
-    )
-    return sent.notification_id
+    }
+    client = call.upstreams.va_notify
+    if notice.channel == "email":
+        return client.send_email(**shared).notification_id
+    oracle_health = notice.facility == "oh"
+    sender_id = config.vanotify_sms_sender_id_oh if oracle_health else config.vanotify_sms_sender_id
+    return client.send_sms(sender_id=sender_id, **shared).notification_id
 
 
 def find_sent(call: Call, notice: Notice, trail: Trail) -> Finding:

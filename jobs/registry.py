@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from jobs import alerts, notifications, travel_claims
+from jobs import alerts, intent_to_file, notifications, travel_claims
 from jobs.spec import JobSpec
 
 SPECS: dict[str, JobSpec] = {
-    spec.path: spec for spec in (travel_claims.SUBMIT, notifications.SEND, notifications.ASK, alerts.SEND)
+    spec.path: spec
+    for spec in (
+        travel_claims.SUBMIT,
+        intent_to_file.IDENTIFY_PERSON,
+        intent_to_file.CREATE,
+        intent_to_file.REFRESH,
+        notifications.SEND,
+        notifications.ASK,
+        alerts.SEND,
+    )
 }

@@ -81,6 +81,7 @@ def environment(
         "DIGEST_KEY": kept.digest_key,
         "OPERATORS": json.dumps({OPERATOR: hashed(kept.operator_password)}),
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
+        "CASE_OWNER_INTENT_TO_FILE": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "INSECURE_COOKIES": "yes",
         **FakeSettings().environment(upstreams),

@@ -41,6 +41,22 @@ KINDS = {
         "This work is still being tried but is later than its flow allows.",
         "Look at the upstream's gate (`flask outbox gates`). Nothing is lost; tell whoever runs the upstream.",
     ),
+    "past_midnight": Kind(
+        "An intent to file was still not in VA's records when the legal day it was asked on ended. Filed now, upstream"
+        " dates it later than the law does.",
+        "Nothing is lost and we keep trying. Print the evidence (`flask itf evidence ID`) and follow the remediation"
+        " playbook in the README, so that the date the person asked on is honoured.",
+    ),
+    "dated_late": Kind(
+        "VA's records date this intent to file on a later day than the person asked for it. The person was told.",
+        "Print the evidence (`flask itf evidence ID`), have the date corrected as the remediation playbook in the"
+        " README says, tell the person, and close.",
+    ),
+    "broken": Kind(
+        "An intent to file that VA's records had confirmed is no longer there: two readings an hour apart agree.",
+        "Find out upstream what became of it (`flask itf evidence ID` has its id and dates). If a claim used it up,"
+        " say so with `flask itf used ID` next time; else have it restored, tell the person, and close.",
+    ),
     "notice_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
         "Reach the person another way (phone, letter) about the subject of this notice, then close.",

@@ -43,9 +43,11 @@ CLOSE_OF_SUBJECT = text("""
 def owner_of(subject_type: str) -> str:
     """The default owner of a flow's cases: a required setting, so that no case is ever nobody's."""
     config: Config = current_app.extensions["config"]
-    return {"travel_claim": config.case_owner_travel_claim, "notification": config.case_owner_notification}[
-        subject_type
-    ]
+    return {
+        "travel_claim": config.case_owner_travel_claim,
+        "intent_to_file": config.case_owner_intent_to_file,
+        "notification": config.case_owner_notification,
+    }[subject_type]
 
 
 def open_case(

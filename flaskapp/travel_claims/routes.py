@@ -15,7 +15,7 @@ from flaskapp.check_in.routes import CALLER, UUID, current, current_for, permiss
 from flaskapp.check_in.service import CheckIn
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.errors import Problem
-from flaskapp.idempotency import remember
+from flaskapp.idempotency import KEY_PARAMETER, remember
 from flaskapp.inflection import answer
 from flaskapp.openapi import describe
 from flaskapp.request import Body, json_body
@@ -28,12 +28,6 @@ blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel
 auth.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else is told 401")
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
-KEY_PARAMETER = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "schema": {"type": "string", "maxLength": 255},
-    "description": "Names this request: repeating it with the same body is safe, with another body it is refused.",
-}
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
 
 

@@ -1,0 +1,32 @@
+"""Sign-in accounts: a token names an account, not a person. Who that is, is looked up once and kept encrypted."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, Text, Uuid
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.crypto import EncryptedJSON
+from flaskapp.db import db
+from outbox.tables import NOW, Moment
+
+
+class Account(db.Model):  # type: ignore[name-defined]
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint(
+            "(identity IS NULL) = (icn_digest IS NULL) AND (identity IS NULL) = (identified_at IS NULL)",
+            name="identified_whole",
+        ),
+        # Not unique: one person may hold two accounts.
+        Index("ix_accounts_icn_digest", "icn_digest"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
+    icn_digest: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    identified_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -1,0 +1,94 @@
+"""Intents to file. Postgres itself forbids a person a second valid one of a type."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Uuid, func, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.db import db
+from flaskapp.intent_to_file.states import INTENT_TO_FILE, PATHS, PENDING, TYPES
+from outbox.tables import NOW, Moment, one_of
+
+
+class IntentToFile(db.Model):  # type: ignore[name-defined]
+    """Moments are UTC. Valid from `asked_at` to `expires_at`; `effective_date` is the moment that counts for the law.
+
+    The range begins at `asked_at`, not at `effective_date`: an ITF found upstream may be dated back into the time of
+    an earlier one that has since expired, and must not be refused for it.
+    """
+
+    __tablename__ = "intents_to_file"
+    __table_args__ = (
+        CheckConstraint(one_of("state", INTENT_TO_FILE.states), name="state"),
+        CheckConstraint(one_of("type", TYPES), name="type"),
+        CheckConstraint(one_of("path", PATHS), name="path"),
+        CheckConstraint("effective_date <= asked_at", name="effective_only_earlier"),
+        CheckConstraint("expires_at > asked_at", name="expires_later"),
+        CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
+        CheckConstraint(
+            "state NOT IN ('confirmed', 'broken') OR (upstream_id IS NOT NULL AND upstream_status IS NOT NULL"
+            " AND upstream_created_at IS NOT NULL AND upstream_expires_at IS NOT NULL)",
+            name="confirmed_is_known_upstream",
+        ),
+        CheckConstraint("refresh_due_at IS NULL OR state = 'confirmed'", name="only_confirmed_is_refreshed"),
+        ExcludeConstraint(
+            ("account_id", "="),
+            ("type", "="),
+            (func.tstzrange(text("asked_at"), text("expires_at")), "&&"),
+            using="gist",
+            where=text("state IN ('pending', 'confirmed')"),
+            name="ex_intents_to_file_one_valid",
+        ),
+        Index("ix_intents_to_file_account", "account_id", "type", "asked_at"),
+        Index(
+            "ix_intents_to_file_midnight",
+            "legal_midnight_at",
+            postgresql_where=text("state = 'pending' AND NOT past_midnight"),
+        ),
+        Index("ix_intents_to_file_pending", "legal_midnight_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_intents_to_file_refresh", "refresh_due_at", postgresql_where=text("refresh_due_at IS NOT NULL")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    type: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, default=PENDING)
+    unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
+    asked_at: Mapped[datetime] = mapped_column(Moment)
+    effective_date: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    # The first midnight in LEGAL_TIME_ZONE after it was asked for: filed later, it would carry a later date upstream.
+    legal_midnight_at: Mapped[datetime] = mapped_column(Moment)
+    past_midnight: Mapped[bool] = mapped_column(server_default=text("false"))
+    upstream_id: Mapped[str | None] = mapped_column(Text)
+    upstream_status: Mapped[str | None] = mapped_column(Text)
+    upstream_created_at: Mapped[datetime | None] = mapped_column(Moment)
+    upstream_expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    # How we know what upstream holds: created, found (read before creating) or late.
+    how: Mapped[str | None] = mapped_column(Text)
+    last_synced_at: Mapped[datetime | None] = mapped_column(Moment)
+    refresh_due_at: Mapped[datetime | None] = mapped_column(Moment)
+    doubted_at: Mapped[datetime | None] = mapped_column(Moment)
+    # An accepted 526 used it up; upstream answers such a one as if there were none.
+    used_at: Mapped[datetime | None] = mapped_column(Moment)
+    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+    notice: Mapped[str | None] = mapped_column(Text)
+    cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    # The one before it that failed or broke, whose earlier date its open case defends.
+    follows_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("intents_to_file.id"))
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+
+
+class RefreshTick(db.Model):  # type: ignore[name-defined]
+    """One row: when the rolling refresh last took its share, so that two schedulers do not take two."""
+
+    __tablename__ = "itf_refresh_ticks"
+    __table_args__ = (CheckConstraint("single", name="single_row"),)
+
+    single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    ticked_at: Mapped[datetime] = mapped_column(Moment)

@@ -1,0 +1,188 @@
+"""Intents to file as the front end reads them (contract: front end, 3): an array on GET, an object on POST.
+
+In the background path both answer from our database alone, whatever the upstream is doing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from flaskapp.db import DbSession, durably, transaction
+from flaskapp.errors import Problem
+from flaskapp.idempotency import KEY_PARAMETER, remember
+from flaskapp.inflection import answer
+from flaskapp.intent_to_file import service, waited
+from flaskapp.intent_to_file.models import IntentToFile
+from flaskapp.intent_to_file.service import Contended, settings
+from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
+from flaskapp.openapi import describe
+from flaskapp.sign_in import caller, require_sign_in
+from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+
+blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
+require_sign_in(blueprint)
+
+CALLER = "Sign-in Service access token: bearer header or cookie"
+TAG = "Intent to file"
+Item = dict[str, Any]
+
+ITEM_EXAMPLE: Item = {
+    "id": "0c4f6d1e-0000-4000-8000-0000000000aa",
+    "creation_date": "2031-03-04T16:11:12.000+00:00",
+    "expiration_date": "2032-03-04T16:11:12.000+00:00",
+    "participant_id": 0,
+    "source": "",
+    "status": "active",
+    "type": "compensation",
+    "record_state": "pending",
+    "record_message": WORDS[PENDING],
+}
+TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
+TOKEN_ANSWERS = {
+    401: "No valid access token; `errors` is a text.",
+    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
+}
+UPSTREAM_PROBLEMS = {
+    404: "Pension and survivor: upstream has no active one.",
+    429: "Waiting callers only: upstream asks to slow down.",
+    502: "Waiting callers only: upstream failed.",
+    504: "Waiting callers only: upstream did not answer in time.",
+}
+
+
+@blueprint.get("")
+@describe(
+    "The caller's compensation intent to file",
+    tag=TAG,
+    security=CALLER,
+    answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
+    answer_example={"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": [ITEM_EXAMPLE]}}},
+    problems={503: "Our database is away.", **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)}},
+)
+def list_itfs() -> Response:
+    return show(COMPENSATION)
+
+
+@blueprint.get("/<itf_type>")
+@describe(
+    "The caller's intent to file of one type",
+    tag=TAG,
+    security=CALLER,
+    answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
+    problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS, 503: "Our database is away."},
+)
+def show_itf(itf_type: str) -> Response:
+    return show(checked(itf_type))
+
+
+@blueprint.post("/<itf_type>")
+@describe(
+    "Ask for an intent to file",
+    tag=TAG,
+    security=CALLER,
+    answers={
+        200: "The caller's ITF, on record upstream. `data.attributes.intentToFile` is an object.",
+        202: "The caller's ITF, on record here and dated now; it is being sent upstream. The same shape.",
+        **TOKEN_ANSWERS,
+    },
+    problems={
+        **TYPE_PROBLEM,
+        422: "The Idempotency-Key named another request.",
+        **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)},
+        503: "Our database is away; nothing was recorded.",
+    },
+    parameters=[KEY_PARAMETER],
+)
+def request_itf(itf_type: str) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    key = request.headers.get("Idempotency-Key")
+    if not answered_here(account_id, checked(itf_type)):
+        with transaction() as session:
+            remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
+        made = waited.create_itf(account_id, itf_type)
+        return answer(shaped(upstream_item(made)))
+    try:
+        described, state = durably(lambda session: accept(session, account_id, itf_type, key))
+    except Contended:
+        raise Problem(503, headers={"Retry-After": "1"}) from None
+    return answer(shaped(described), 202 if state == PENDING else 200)
+
+
+def accept(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> tuple[Item, str]:
+    """One transaction: the key, the ITF and the message that creates it. Idempotent, so it may be rerun."""
+    remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
+    itf = service.request_itf(session, account_id, itf_type)
+    return item(itf), itf.state
+
+
+def checked(itf_type: str) -> str:
+    if itf_type not in TYPES:
+        detail = f"The type has to be one of {', '.join(TYPES)}."
+        raise Problem(400, "Invalid field value", detail, "103")
+    return itf_type
+
+
+def show(itf_type: str) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    if answered_here(account_id, itf_type):
+        return answer(shaped(valid_items(account_id, itf_type)))
+    found = waited.read_itf(account_id, itf_type)
+    if found is None and itf_type != COMPENSATION:
+        raise Problem(404, "Resource not found", f"There is no active {itf_type} intent to file.")
+    return answer(shaped([upstream_item(found)] if found is not None else []))
+
+
+def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:
+    """Whether the caller is answered from our database: compensation, in the background's share.
+
+    Whoever has a valid ITF here keeps seeing it, whatever became of the share since.
+    """
+    if itf_type != COMPENSATION or request.headers.get("Source-App-Name") in settings().itf_sync_apps:
+        return False
+    if service.is_in_background(account_id, settings().itf_async_percent):
+        return True
+    return bool(valid_items(account_id, itf_type))
+
+
+def valid_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
+    with transaction() as session:
+        itf = service.find_valid(session, account_id, itf_type)
+        return [item(itf)] if itf is not None else []
+
+
+def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
+    """The envelope (contract: front end, 3.2), which says `intent_to_file` for one and for many."""
+    return {"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": intent_to_file}}}
+
+
+def item(itf: IntentToFile) -> Item:
+    """One valid ITF. Today's pages take no word but `active`; beside it stands what is really so, and in words."""
+    shown_active = itf.state == CONFIRMED or settings().itf_pending_as_active
+    return {
+        **dated(itf.upstream_id or str(itf.id), itf.effective_date, itf.expires_at),
+        "status": "active" if shown_active else PENDING,
+        "type": itf.type,
+        "record_state": itf.state,
+        "record_message": WORDS[itf.state],
+    }
+
+
+def upstream_item(upstream: UpstreamITF) -> Item:
+    """What upstream told a caller who waited for it; `duplicate` means that an active one is on record."""
+    return {
+        **dated(upstream.id, upstream.created_at, upstream.expires_at),
+        "status": "active",
+        "type": upstream.type,
+        "record_state": CONFIRMED,
+        "record_message": WORDS[CONFIRMED],
+    }
+
+
+def dated(id: str, created: datetime, expires: datetime) -> Item:
+    moments = {"creation_date": created, "expiration_date": expires}
+    texts = {name: moment.isoformat(timespec="milliseconds") for name, moment in moments.items()}
+    return {"id": id, **texts, "participant_id": 0, "source": ""}

@@ -1,0 +1,160 @@
+"""What happens to ITFs while nobody asks: the legal midnight passes, and the rolling refresh compares them upstream.
+
+The refresh is a trickle: every minute a tick owes its share of reads, spread over that minute. Where each ITF stands
+in the cycle is on its own row, so it can be stopped at any time, and what was missed is never made up in a burst.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select, text
+
+from flaskapp.cases.service import open_case
+from flaskapp.db import DbSession
+from flaskapp.intent_to_file.models import IntentToFile
+from flaskapp.intent_to_file.record import adopt_upstream, dates_of, lock
+from flaskapp.intent_to_file.service import SUBJECT, moment_now, settings
+from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
+from flaskapp.queues import INTENTS_TO_FILE
+from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from outbox.tables import NOW
+from outbox.write import add, write_history
+
+REFRESH_JOB = "jobs.intent_to_file.refresh_itf"
+DAY_SECONDS = 86_400.0
+MINUTE_SECONDS = 60.0
+SECOND_LOOK = timedelta(hours=1)
+# A little faster than the cycle needs, so that a stopped refresh catches up in days rather than never.
+HEADROOM = 1.25
+
+# One tick a minute, whoever runs it and however often it is called.
+TICK = text("""
+    UPDATE itf_refresh_ticks SET ticked_at = outbox_now()
+     WHERE ticked_at <= outbox_now() - interval '55 seconds' RETURNING single
+""")
+# The share of a minute: what the cycle needs, at most the limit, less what is still owed and due.
+SHARE = text("""
+    SELECT LEAST(:most, ceil(:headroom * (SELECT count(*) FROM intents_to_file WHERE refresh_due_at IS NOT NULL)
+                             / (:days * 1440.0)))
+           - (SELECT count(*) FROM outbox_messages
+               WHERE job = :job AND queue = :queue AND state <> 'parked'
+                 AND due_at <= outbox_now() + interval '1 minute')
+""")
+# Oldest first. One that has expired leaves the cycle instead.
+TAKE = text("""
+    WITH due AS (
+        SELECT id FROM intents_to_file WHERE refresh_due_at <= outbox_now()
+         ORDER BY refresh_due_at LIMIT :share FOR UPDATE SKIP LOCKED)
+    UPDATE intents_to_file f
+       SET refresh_due_at = CASE WHEN f.expires_at > outbox_now() THEN outbox_now() + make_interval(days => :days) END
+      FROM due WHERE f.id = due.id
+    RETURNING f.id::text, f.refresh_due_at IS NOT NULL AS goes_on
+""")
+
+
+def open_past_midnight(session: DbSession, batch: int = 200) -> int:
+    """Still pending at the first legal midnight: upstream can only date it late now; a human is told at once."""
+    statement = (
+        select(IntentToFile)
+        .where(IntentToFile.state == PENDING, ~IntentToFile.past_midnight, IntentToFile.legal_midnight_at <= NOW)
+        .order_by(IntentToFile.legal_midnight_at)
+        .limit(batch)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.execute(statement).scalars().all()
+    for itf in rows:
+        itf.past_midnight = True
+        open_case(session, "past_midnight", SUBJECT, str(itf.id), dates_of(itf))
+    return len(rows)
+
+
+def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:
+    """An accepted 526 used this ITF: upstream shows it no more, so nothing is left to compare. False if known."""
+    itf = lock(session, itf_id)
+    if itf.used_at is not None:
+        return False
+    itf.used_at, itf.refresh_due_at, itf.doubted_at = moment_now(session), None, None
+    write_history(session, SUBJECT, itf_id, "intent_to_file.used", actor=actor)
+    return True
+
+
+def owe_refreshes(session: DbSession) -> int:
+    """Owe this minute's share of reads, evenly apart; 0 when this minute's was taken already."""
+    if session.execute(TICK).scalar_one_or_none() is None:
+        return 0
+    config = settings()
+    values = {"most": config.itf_refresh_per_minute, "days": config.itf_refresh_days, "headroom": HEADROOM}
+    share = session.execute(SHARE, {**values, "job": REFRESH_JOB, "queue": INTENTS_TO_FILE.name}).scalar_one()
+    if share <= 0:
+        return 0
+    taken = session.execute(TAKE, {"share": int(share), "days": config.itf_refresh_days}).all()
+    going = [row.id for row in taken if row.goes_on]
+    for place, itf_id in enumerate(going):
+        owe_refresh(session, itf_id, place * MINUTE_SECONDS / len(going))
+    return len(going)
+
+
+def owe_refresh(session: DbSession, itf_id: str, delay_seconds: float) -> None:
+    add(
+        session,
+        job=REFRESH_JOB,
+        queue=INTENTS_TO_FILE.name,
+        upstream=INTENTS_TO_FILE.upstream,
+        subject_type=SUBJECT,
+        subject_id=itf_id,
+        # Far behind every creation: a refresh never takes the place of one.
+        deadline_seconds=7 * DAY_SECONDS,
+        give_up_seconds=DAY_SECONDS,
+        delay_seconds=delay_seconds,
+    )
+
+
+def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> None:
+    """Compare what upstream shows now with what it showed before. `seen` is its active ITF; None, it shows none.
+
+    An earlier one than we knew is adopted. Anything else that differs is read again an hour later before it counts:
+    upstream's "none" is also what a used one and a passing fault look like.
+    """
+    itf = lock(session, itf_id)
+    now = moment_now(session)
+    if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
+        return
+    if seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
+        adopt_upstream(itf, seen)
+        itf.last_synced_at, itf.doubted_at = now, None
+    elif itf.doubted_at is None:
+        itf.doubted_at = now
+        owe_refresh(session, itf_id, SECOND_LOOK.total_seconds())
+    elif now - itf.doubted_at >= SECOND_LOOK:
+        break_itf(session, itf, "none" if seen is None else "another")
+
+
+def same(itf: IntentToFile, seen: UpstreamITF) -> bool:
+    """Its stored dates and status still hold."""
+    known = (itf.upstream_id, itf.upstream_created_at, itf.upstream_expires_at)
+    return known == (seen.id, seen.created_at, seen.expires_at)
+
+
+def is_earlier(itf: IntentToFile, seen: UpstreamITF) -> bool:
+    """An older one than ours is what upstream counts: nothing is lost by it."""
+    assert itf.upstream_created_at is not None
+    return seen.created_at < itf.upstream_created_at
+
+
+def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
+    """Twice, an hour apart, upstream did not show what it had confirmed: a human finds out why."""
+    INTENT_TO_FILE.check(itf.state, BROKEN)
+    now = moment_now(session)
+    itf.state, itf.finished_at, itf.refresh_due_at = BROKEN, now, None
+    write_history(
+        session,
+        SUBJECT,
+        str(itf.id),
+        "intent_to_file.moved",
+        moved_from=CONFIRMED,
+        moved_to=BROKEN,
+        actor="refresh",
+        detail={"upstream_shows": shows},
+    )
+    open_case(session, "broken", SUBJECT, str(itf.id), {**dates_of(itf), "upstream_shows": shows})

@@ -1,0 +1,133 @@
+"""ITFs a person waits for: passed through to the upstream while they wait, and what was learned kept.
+
+Pension, survivor, the callers named in `ITF_SYNC_APPS`, and accounts outside `ITF_ASYNC_PERCENT` go this way.
+"""
+
+from __future__ import annotations
+
+import uuid
+from http import HTTPStatus
+
+from flask import current_app
+
+from flaskapp.accounts.service import ensure_account, icn_of, remember_person
+from flaskapp.db import DbSession, db, transaction
+from flaskapp.errors import Problem
+from flaskapp.intent_to_file.record import first_refresh
+from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf, moment_now, settings
+from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, WAITED
+from flaskapp.legal_time import next_midnight
+from flaskapp.upstreams import Upstreams
+from flaskapp.upstreams.accounts import Person
+from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from outbox.write import write_history
+
+
+def upstreams() -> Upstreams:
+    found: Upstreams = current_app.extensions["upstreams"]
+    return found
+
+
+def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
+    """The active ITF upstream, kept here too. Raises Problem with upstream's status for whatever went wrong."""
+    icn = whose(account_id)
+    try:
+        found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    if found is not None:
+        keep(account_id, itf_type, found)
+    return found
+
+
+def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
+    """Create it upstream now; a survivor's needs the caller's SSN, which is asked for and not kept (contract: 2.1)."""
+    ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
+    icn = whose(account_id)
+    try:
+        made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, settings().itf_sync_seconds)
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    keep(account_id, itf_type, made)
+    return made
+
+
+def whose(account_id: uuid.UUID) -> str:
+    """The caller's ICN, from our accounts or else from the account service; Problem 403 when there is none."""
+    with transaction() as session:
+        icn = icn_of(session, account_id)
+    # Given back before anybody waits for an upstream.
+    db.session.remove()
+    if icn is None:
+        icn = find_person(account_id).icn
+        if icn is None:
+            raise Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
+        with transaction() as session:
+            remember_person(session, account_id, icn)
+        db.session.remove()
+    return icn
+
+
+def find_person(account_id: uuid.UUID) -> Person:
+    try:
+        person = upstreams().accounts.find(str(account_id))
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    if person is None:
+        raise Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
+    return person
+
+
+def passed_on(error: UpstreamError) -> Problem:
+    """Upstream's own status as the caller's, as these calls always had it; a lost or late answer is a 504."""
+    if isinstance(error, Throttled):
+        headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}
+        return Problem(429, headers=headers)
+    status = error.http_status
+    if status is None or status < 400:
+        status = 504 if isinstance(error, Unavailable | Unanswered) else 502
+    known = status in HTTPStatus._value2member_map_
+    return Problem(status if known else 502, detail=error.detail or None, code=error.code or str(status))
+
+
+def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
+    with transaction() as session:
+        store_answer(session, account_id, itf_type, upstream)
+
+
+def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
+    """Keep what upstream told a person who waited for it.
+
+    A pending one is its own job's to confirm, and one that differs is the refresh's to judge.
+    """
+    now, zone = moment_now(session), settings().legal_time_zone
+    itf = find_valid(session, account_id, itf_type)
+    if itf is not None:
+        if itf.state == CONFIRMED and itf.upstream_id == upstream.id:
+            itf.last_synced_at = now
+        return
+    if upstream.expires_at <= now:
+        return
+    ensure_account(session, account_id)
+    created = insert_itf(
+        session,
+        account_id=account_id,
+        type=itf_type,
+        path=WAITED,
+        state=CONFIRMED,
+        asked_at=now,
+        effective_date=min(now, upstream.created_at),
+        expires_at=upstream.expires_at,
+        legal_midnight_at=next_midnight(now, zone),
+        upstream_id=upstream.id,
+        upstream_status=upstream.status,
+        upstream_created_at=upstream.created_at,
+        upstream_expires_at=upstream.expires_at,
+        how="found",
+        last_synced_at=now,
+        refresh_due_at=first_refresh(now),
+        finished_at=now,
+    )
+    if created is not None:
+        write_history(session, SUBJECT, str(created.id), "intent_to_file.stored", moved_to=CONFIRMED, actor="person")

@@ -1,0 +1,183 @@
+"""Intents to file: find out who asked, create theirs upstream unless it is there, and compare it now and then."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from flaskapp import clock
+from flaskapp.config import Config
+from flaskapp.crypto import vault
+from flaskapp.db import DbSession
+from flaskapp.intent_to_file import record, service, upkeep
+from flaskapp.intent_to_file.record import Confirmation, ITFWork
+from flaskapp.intent_to_file.states import PENDING
+from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
+from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
+from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from jobs.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
+from jobs.runner import run
+from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail
+
+LEASE_MARGIN_SECONDS = 30.0
+
+
+def is_final(refusal: Exception | None) -> bool:
+    """Only a missing ICN: no repetition makes one. Whatever upstream refuses is tried again, it may be its own fault.
+
+    A type nobody supports never comes so far: the request is refused, and Postgres holds no such row.
+    """
+    return isinstance(refusal, UpstreamError) and refusal.code == "NO_ICN"
+
+
+def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
+    work = record.load_itf(session, itf_id)
+    return work if work.state == PENDING else None
+
+
+# -- who asked ----------------------------------------------------------------
+
+
+def identify(call: Call, work: ITFWork) -> str:
+    """The person's ICN. Raises the upstream errors; Rejected `NO_ICN` when the account service knows of none."""
+    if work.icn is not None:
+        return work.icn
+    person = call.upstreams.accounts.find(str(work.account_id))
+    if person is None or person.icn is None:
+        raise Rejected("accounts", "no ICN for this account", code="NO_ICN")
+    return person.icn
+
+
+# -- creating -----------------------------------------------------------------
+
+
+def create(call: Call, work: ITFWork) -> Confirmation:
+    """Read, and create only what is not there (contract: Benefits Claims 2.1, 8). Raises the six upstream errors."""
+    if work.icn is None:
+        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN")
+    client = call.upstreams.lighthouse_claims
+    there = client.active_itf(work.icn, work.type)
+    if there is not None:
+        return Confirmation(there, "found")
+    made = client.create_itf(work.icn, work.type, call.before_write)
+    if made.status == "duplicate":
+        return Confirmation(counting(call, work, made), "found")
+    if made.expires_at <= clock.now():
+        raise Unanswered("lighthouse_claims", "the one it says it created has expired")
+    return Confirmation(made, "created")
+
+
+def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
+    """After `duplicate`, the one that counts is the one a read shows; if that says nothing, the answer itself does."""
+    assert work.icn is not None
+    try:
+        there = call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
+    except UpstreamError:
+        there = None
+    if there is None and duplicate.expires_at <= clock.now():
+        raise Unanswered("lighthouse_claims", "a duplicate of one that has expired")
+    return there or duplicate
+
+
+def look_up(call: Call, work: ITFWork, trail: Trail) -> Finding:
+    """Whether an unanswered creation happened: whatever is active now is the person's."""
+    if work.icn is None:
+        return NotFound()
+    there = call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
+    return Found(Confirmation(there, "found")) if there is not None else NotFound()
+
+
+def ids(confirmation: Confirmation) -> dict[str, str]:
+    """What the attempt keeps of an answer, encrypted. A duplicate's id is compared with nothing: two may differ."""
+    upstream = confirmation.upstream
+    kept = {"answer": vault().encrypt(json.dumps(asdict(confirmation), default=datetime.isoformat)).decode()}
+    return kept if upstream.status == "duplicate" else {**kept, "digest": vault().digest("itf", upstream.id)}
+
+
+def from_ids(kept: dict[str, str]) -> Confirmation:
+    values = json.loads(vault().decrypt(kept["answer"].encode()))["upstream"]
+    moments = {name: datetime.fromisoformat(values[name]) for name in ("created_at", "expires_at")}
+    return Confirmation(UpstreamITF(**{**values, **moments}), "late")
+
+
+# -- comparing ----------------------------------------------------------------
+
+
+def load_refreshed(session: DbSession, itf_id: str) -> ITFWork | None:
+    work = record.load_itf(session, itf_id)
+    return work if work.state == "confirmed" and work.icn is not None else None
+
+
+def read(call: Call, work: ITFWork) -> UpstreamITF | None:
+    assert work.icn is not None
+    return call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
+
+
+def leave(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
+    """A comparison that never got an answer changes nothing; the next cycle asks again."""
+
+
+def lease_seconds(config: Config) -> float:
+    """A token, a read, a create and a read again, each once more after a refused token."""
+    return 8 * config.lighthouse_total_seconds + LEASE_MARGIN_SECONDS
+
+
+IDENTIFY_PERSON = JobSpec(
+    path=service.IDENTIFY_JOB,
+    queue=ACCOUNTS,
+    writes=False,
+    schedule=IDENTIFY,
+    lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
+    call_seconds=lambda config: config.accounts_total_seconds,
+    load=load_pending,
+    act=identify,
+    record=record.record_identified,
+    give_up=record.record_failed,
+    is_final=is_final,
+)
+
+CREATE = JobSpec(
+    path=service.CREATE_JOB,
+    queue=INTENTS_TO_FILE,
+    writes=True,
+    schedule=ITF_CREATE,
+    lease_seconds=lease_seconds,
+    call_seconds=lambda config: config.lighthouse_total_seconds,
+    load=load_pending,
+    act=create,
+    look_up=look_up,
+    settle_seconds=lambda config: config.lighthouse_settle_seconds,
+    record=record.record_confirmed,
+    give_up=record.record_failed,
+    ids=ids,
+    from_ids=from_ids,
+    is_final=is_final,
+)
+
+REFRESH = JobSpec(
+    path=upkeep.REFRESH_JOB,
+    queue=INTENTS_TO_FILE,
+    writes=False,
+    schedule=ITF_REFRESH,
+    lease_seconds=lease_seconds,
+    call_seconds=lambda config: config.lighthouse_total_seconds,
+    load=load_refreshed,
+    act=read,
+    record=upkeep.record_read,
+    give_up=leave,
+    disposable=True,
+)
+
+
+def identify_person(message_id: int, fence: int) -> None:
+    run(IDENTIFY_PERSON, message_id, fence)
+
+
+def create_itf(message_id: int, fence: int) -> None:
+    run(CREATE, message_id, fence)
+
+
+def refresh_itf(message_id: int, fence: int) -> None:
+    run(REFRESH, message_id, fence)
