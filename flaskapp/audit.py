@@ -10,38 +10,52 @@ from sqlalchemy import text
 from flaskapp.db import DbSession
 from outbox.audit import Fault, find_faults
 
-# A subject counts under the first of these that fits. Nearly every claim was told long ago, so its notice is joined:
+# A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
-CLAIMS = """
+STANDING = """
     SELECT c.id::text AS subject_id,
            CASE
              WHEN EXISTS (SELECT 1 FROM cases k WHERE k.closed_at IS NULL
-                            AND k.subject_type = 'travel_claim' AND k.subject_id = c.id::text) THEN 'held'
+                            AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'held'
              WHEN EXISTS (SELECT 1 FROM cases k JOIN notifications n ON k.subject_id = n.id::text
                            WHERE k.closed_at IS NULL AND k.subject_type = 'notification'
-                             AND n.subject_type = 'travel_claim' AND n.subject_id = c.id::text
+                             AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle) THEN 'held'
-             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked'
-                            AND m.subject_type = 'travel_claim' AND m.subject_id = c.id::text) THEN 'owed'
+             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked' AND {working}
+                            AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'owed'
              WHEN EXISTS (SELECT 1 FROM notifications n
                             JOIN outbox_messages m ON m.subject_type = 'notification' AND m.subject_id = n.id::text
-                           WHERE n.subject_type = 'travel_claim' AND n.subject_id = c.id::text
+                           WHERE n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle AND n.state = 'pending' AND m.state <> 'parked') THEN 'owed'
+             {more}
              WHEN c.state <> 'pending' AND owed.state IN ('sent', 'delivered') THEN 'told'
              -- Undeliverable, and its case closed by a human: they reached the person another way.
              WHEN c.state <> 'pending' AND EXISTS (
                     SELECT 1 FROM notifications n JOIN cases k
                         ON k.subject_type = 'notification' AND k.subject_id = n.id::text
-                     WHERE n.subject_type = 'travel_claim' AND n.subject_id = c.id::text
+                     WHERE n.subject_type = '{subject}' AND n.subject_id = c.id::text
                        AND n.cycle = c.cycle AND n.state = 'undeliverable' AND k.closed_at IS NOT NULL) THEN 'told'
              ELSE 'unaccounted'
            END AS standing,
            c.state
-      FROM travel_claims c
-      LEFT JOIN notifications owed ON owed.subject_type = 'travel_claim' AND owed.subject_id = c.id::text
+      FROM {table} c
+      LEFT JOIN notifications owed ON owed.subject_type = '{subject}' AND owed.subject_id = c.id::text
             AND owed.cycle = c.cycle AND owed.kind = c.notice
 """
-SUBMISSIONS = {"travel_claim": CLAIMS}
+CLAIMS = STANDING.format(table="travel_claims", subject="travel_claim", working="true", more="")
+# A comparison that is owed keeps nobody's promise. Who waited for the answer was told by it. A broken one was told
+# of before it broke: since then only a human accounts for it, and a closed case says that one did.
+ITFS = STANDING.format(
+    table="intents_to_file",
+    subject="intent_to_file",
+    working="m.job <> 'jobs.intent_to_file.refresh_itf'",
+    more="""
+             WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
+                    SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
+                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'told' ELSE 'unaccounted' END
+             WHEN c.path = 'waited' THEN 'told'""",
+)
+SUBMISSIONS = {"travel_claim": CLAIMS, "intent_to_file": ITFS}
 LIMIT = 100
 
 
