@@ -15,7 +15,7 @@ import requests
 from sandbox.upstreams.switches import KINDS
 
 CONTROL_URL = "http://127.0.0.1:8100"
-UPSTREAMS = ("veis", "btsss", "va_notify", "lorota", "chip")
+UPSTREAMS = ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse")
 _SECONDS = 10
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     port = os.environ.get("PORT") or "8000"
     parser.add_argument("--port", type=int, default=port, help="where the web process listens (PORT, else 8000)")
     parser.add_argument(
-        "--upstream-port", type=int, default=min(PORTS.values()), help="the first of the upstreams' six; 0: any free"
+        "--upstream-port", type=int, default=min(PORTS.values()), help="the first of the upstreams' nine; 0: any free"
     )
     parser.add_argument("--verbose", action="store_true", help="show every line the processes write, not only warnings")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST, Veteran
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ SCENARIOS: dict[str, Scenario] = {
     "down": Scenario("connections are reset before anything is read", ({"kind": "down"},)),
     "slow": Scenario("every answer takes 15 seconds", ({"kind": "slow", "seconds": 15},)),
     "failing": Scenario("every call answers 503", ({"kind": "status", "status": 503},)),
+    "empty": Scenario("every call answers 502 without a body", ({"kind": "empty", "status": 502},)),
     "throttled": Scenario("every call answers 429: wait 5 seconds", ({"kind": "throttle", "retry_after": "5"},)),
     "reply lost": Scenario("the next call is done, its reply is lost", ({"kind": "drop", "times": 1},)),
     "flaky": Scenario(
@@ -50,3 +51,16 @@ def with_habit(habit: str, facility_type: str = "vista") -> Veteran:
         if (veteran.habit, veteran.facility_type) == (habit, facility_type):
             return veteran
     raise KeyError(f"nobody in the cast is {habit} at a {facility_type} facility")
+
+
+def with_itf(habit: str) -> Veteran:
+    """The cast member whom Lighthouse always treats this way: `active`, `expired`, `used`, `unknown`; else KeyError."""
+    for veteran in ITF_CAST:
+        if veteran.itf == habit:
+            return veteran
+    raise KeyError(f"nobody in the cast has the habit {habit} at Lighthouse")
+
+
+def without_icn() -> Veteran:
+    """The cast member whose account leads to no ICN."""
+    return next(veteran for veteran in ITF_CAST if not veteran.identified)

@@ -17,7 +17,9 @@ from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.house import SETTINGS, House
 from tests.ledger import Ledger, opened
 
-NOWHERE = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
+NOWHERE = dict.fromkeys(
+    ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse"), "http://127.0.0.1:9"
+)
 
 
 @pytest.fixture(scope="session")

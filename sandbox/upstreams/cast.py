@@ -20,6 +20,7 @@ FACILITIES = {
     "757": "Cedar Landing VA Clinic",
     "668": "Harbor Ridge VA Medical Center",
 }
+_ACCOUNTS = uuid.UUID("3c9d5b2e-8a41-4f07-9b6a-5d2e7c1f8a90")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Appointment:
 
 @dataclass(frozen=True)
 class Veteran:
-    """`habit` makes BTSSS and VANotify always treat this person the same way; see `HABITS`."""
+    """`habit` makes BTSSS and VANotify always treat this person the same way, `itf` makes Lighthouse; see `HABITS` and
+    `ITF_HABITS`. Whoever is not `identified` has an account at which no ICN is known."""
 
     uuid: str
     last_name: str
@@ -55,7 +57,14 @@ class Veteran:
     facility_type: str = "vista"
     email: str | None = None
     habit: str = "ok"
+    itf: str = "none"
+    ssn: str | None = None
+    identified: bool = True
     appointments: tuple[Appointment, ...] = field(default_factory=lambda: (Appointment(),))
+
+    def __post_init__(self) -> None:
+        if self.itf not in ITF_HABITS:
+            raise ValueError(f"itf must be one of {', '.join(ITF_HABITS)}")
 
     @property
     def name(self) -> str:
@@ -65,8 +74,13 @@ class Veteran:
     def station(self) -> str:
         return self.appointments[0].station if self.appointments else "983"
 
+    @property
+    def account(self) -> str:
+        """The person's account at the Sign-in Service: a UUID, and another one than that of the check-in link."""
+        return str(uuid.uuid5(_ACCOUNTS, self.uuid))
+
     def described(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "account": self.account}
 
 
 HABITS = {
@@ -78,9 +92,16 @@ HABITS = {
     "blocked": "every text ends in permanent-failure",
     "unreachable": "every text ends in temporary-failure",
 }
+ITF_HABITS = {
+    "none": "no intent to file yet",
+    "active": "a compensation ITF was filed elsewhere 100 days ago",
+    "expired": "a compensation ITF was filed 400 days ago and is expired",
+    "used": "a compensation ITF was filed 100 days ago and used by a claim",
+    "unknown": "Lighthouse does not know the ICN",
+}
 
 
-def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok") -> Veteran:
+def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok", **fields: Any) -> Veteran:
     """`stations` lists one appointment each; 757 and 668 are Oracle Health facilities."""
     listed = stations.split()
     visits = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
@@ -94,7 +115,9 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
         facility_type="oh" if listed[0] in ("757", "668") else "vista",
         email=f"{first}.{last}@example.com".lower(),
         habit=habit,
+        ssn=f"666{number:06d}",
         appointments=visits,
+        **fields,
     )
 
 
@@ -115,10 +138,18 @@ DEFAULT_CAST = (
     _veteran(14, "Nils", "Garcia", "1993-02-11", "442", "blocked"),
     _veteran(15, "Olive", "Hart", "1961-07-07", "757", "unreachable"),
 )
+# Known to every fake like the others, and apart from them because the demonstration files a claim for each of those.
+ITF_CAST = (
+    _veteran(16, "Pia", "Sorensen", "1966-10-02", "983", itf="active"),
+    _veteran(17, "Quentin", "Abara", "1974-04-23", "530", itf="expired"),
+    _veteran(18, "Rosa", "Delgado", "1981-08-14", "442", itf="used"),
+    _veteran(19, "Sam", "Yazzie", "1957-01-30", "983", itf="unknown"),
+    _veteran(20, "Tess", "Moreau", "1986-06-06", "530", identified=False),
+)
 
 
 def veteran_from(data: dict[str, Any]) -> Veteran:
-    """A veteran from JSON; whatever is left out is made up, and unknown fields raise TypeError."""
+    """A veteran from JSON; whatever is left out is made up; an unknown field raises TypeError."""
     fresh = uuid.uuid4()
     number = fresh.int % 10**7
     visits = tuple(Appointment(**visit) for visit in data.get("appointments", [{}]))
@@ -128,14 +159,15 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
         "dob": "1970-01-01",
         "icn": f"1{fresh.int % 10**9:09d}V{fresh.int // 10**9 % 10**6:06d}",
         "phone": f"+1555{number:07d}",
+        "ssn": f"9{fresh.int % 10**8:08d}",
     }
     return Veteran(**{**values, **data, "appointments": visits})
 
 
 class Cast:
-    """Everybody the fakes know, by check-in uuid, ICN, phone and e-mail; safe to use from many threads."""
+    """Everybody the fakes know, by check-in uuid, account, ICN, phone and e-mail; safe to use from many threads."""
 
-    def __init__(self, veterans: Iterable[Veteran] = DEFAULT_CAST) -> None:
+    def __init__(self, veterans: Iterable[Veteran] = (*DEFAULT_CAST, *ITF_CAST)) -> None:
         self._lock = threading.Lock()
         self._first = tuple(veterans)
         self.reset()
@@ -143,6 +175,7 @@ class Cast:
     def reset(self) -> None:
         with self._lock:
             self._by_uuid: dict[str, Veteran] = {}
+            self._by_account: dict[str, Veteran] = {}
             self._by_icn: dict[str, Veteran] = {}
             self._by_contact: dict[str, Veteran] = {}
         for veteran in self._first:
@@ -151,12 +184,16 @@ class Cast:
     def add(self, veteran: Veteran) -> None:
         with self._lock:
             self._by_uuid[veteran.uuid] = veteran
+            self._by_account[veteran.account] = veteran
             self._by_icn[veteran.icn] = veteran
             for contact in filter(None, (veteran.phone, veteran.email)):
                 self._by_contact[contact] = veteran
 
     def by_uuid(self, wanted: str) -> Veteran | None:
         return self._by_uuid.get(wanted)
+
+    def by_account(self, wanted: str) -> Veteran | None:
+        return self._by_account.get(wanted)
 
     def by_icn(self, wanted: str) -> Veteran | None:
         return self._by_icn.get(wanted)

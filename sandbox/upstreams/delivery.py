@@ -46,11 +46,17 @@ def _refusal(fake: Fake, fault: Fault) -> Response:
     return Response(body, fault.status, headers, content_type="application/json")
 
 
+def _instead(fake: Fake, fault: Fault) -> Response:
+    if fault.kind == "empty":
+        return Response(status=fault.status)
+    return _page(fault) if fault.kind == "html" else _refusal(fake, fault)
+
+
 def prepared(
     fake: Fake, faults: Mapping[str, Fault], work: Callable[[], Response], stopping: threading.Event
 ) -> tuple[Response, bool]:
     """The answer after the faults that change or delay it, and whether the work was done."""
-    instead = next((faults[kind] for kind in ("status", "throttle", "html") if kind in faults), None)
+    instead = next((faults[kind] for kind in ("status", "throttle", "html", "empty") if kind in faults), None)
     if "slow" in faults:
         stopping.wait(faults["slow"].seconds)
     worked = instead is None or instead.works
@@ -58,7 +64,7 @@ def prepared(
     if "late" in faults:
         stopping.wait(faults["late"].seconds)
     if instead is not None:
-        reply = _page(instead) if instead.kind == "html" else _refusal(fake, instead)
+        reply = _instead(fake, instead)
     if "content_type" in faults:
         reply.headers["Content-Type"] = "text/html; charset=utf-8"
     return reply, worked

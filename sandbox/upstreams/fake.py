@@ -62,11 +62,11 @@ class Fake:
         return {"message": text}
 
     def turn(self, changes: dict[str, Any]) -> None:
-        """Turn knobs; raises BadRequest naming one that does not exist."""
+        """Turn knobs; raises BadRequest naming one that does not exist or cannot be turned that way."""
         try:
             with self.lock:
                 self.knobs = replace(self.knobs, **changes)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise BadRequest(str(error)) from None
 
     def reset(self) -> None:

@@ -94,7 +94,7 @@ class LoROTA(Fake):
         body = request.get_json(force=True, silent=True)
         try:
             added = [veteran_from(item) for item in (body if isinstance(body, list) else [body or {}])]
-        except (TypeError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise BadRequest(str(error)) from None
         if any(veteran.habit not in HABITS for veteran in added):
             raise BadRequest(f"habit must be one of {', '.join(HABITS)}")

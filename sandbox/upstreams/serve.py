@@ -13,20 +13,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sandbox.phone import phone
+from sandbox.upstreams.accounts import Accounts
 from sandbox.upstreams.admin import admin
 from sandbox.upstreams.btsss import BTSSS
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.chip import CHIP
 from sandbox.upstreams.control import Control
 from sandbox.upstreams.fake import Fake
+from sandbox.upstreams.lighthouse import Lighthouse
 from sandbox.upstreams.lorota import LoROTA
 from sandbox.upstreams.server import UpstreamServer
 from sandbox.upstreams.settings import FakeSettings
+from sandbox.upstreams.sign_in import SignIn
 from sandbox.upstreams.va_notify import VANotify
 from sandbox.upstreams.veis import VEIS
 
 # Where `python -m sandbox upstreams` listens; tests take free ports.
-PORTS = {"control": 8100, "veis": 8101, "btsss": 8102, "va_notify": 8103, "lorota": 8104, "chip": 8105}
+PORTS = {
+    "control": 8100,
+    "veis": 8101,
+    "btsss": 8102,
+    "va_notify": 8103,
+    "lorota": 8104,
+    "chip": 8105,
+    "sign_in": 8106,
+    "accounts": 8107,
+    "lighthouse": 8108,
+}
 
 
 @dataclass(frozen=True)
@@ -40,17 +53,20 @@ class Fakes:
     va_notify: VANotify
     lorota: LoROTA
     chip: CHIP
+    sign_in: SignIn
+    accounts: Accounts
+    lighthouse: Lighthouse
     control: Control
 
     def each(self) -> list[Fake]:
-        return [self.veis, self.btsss, self.va_notify, self.lorota, self.chip]
+        return list(self.control.fakes.values())
 
     def close(self) -> None:
         for fake in self.each():
             fake.close()
 
     def reset(self) -> None:
-        """Everything as at the start: no faults, no claims, no messages, the first cast."""
+        """Everything as at the start: no faults, no claims, no messages, no ITFs, the first cast."""
         for fake in self.each():
             fake.reset()
 
@@ -73,12 +89,13 @@ def build_apps(settings: FakeSettings | None = None) -> Fakes:
     cast = Cast()
     veis, va_notify = VEIS(known, cast), VANotify(known, cast)
     btsss, lorota, chip = BTSSS(known, cast, veis.tokens), LoROTA(known, cast), CHIP(known, cast)
-    fakes: list[Fake] = [veis, btsss, va_notify, lorota, chip]
+    sign_in, accounts, lighthouse = SignIn(known, cast), Accounts(known, cast), Lighthouse(known, cast)
+    fakes: list[Fake] = [veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse]
     for fake in fakes:
         fake.app.register_blueprint(admin(fake), url_prefix="/_sandbox")
     va_notify.app.register_blueprint(phone(va_notify.phone, cast))
     control = Control(known, cast, fakes, va_notify)
-    return Fakes(known, cast, veis, btsss, va_notify, lorota, chip, control)
+    return Fakes(known, cast, veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse, control)
 
 
 @contextlib.contextmanager

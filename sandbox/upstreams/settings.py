@@ -10,7 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY
 from sandbox.upstreams.templates import TEMPLATE_IDS
+
+JWKS_PATH = "/sign_in/openid_connect/certs"
+LIGHTHOUSE_TOKEN_PATH = "/oauth2/claims/system/v1/token"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class FakeSettings:
     chip_username: str = "surefile"
     chip_password: str = "chip-password-of-the-sandbox"
     chip_api_id: str = "chip-api-id"
+    sis_audience: str = "va.gov"
+    accounts_api_key: str = "accounts-key-of-the-sandbox"
+    lighthouse_client_id: str = "0oa-surefile-of-the-sandbox"
+    lighthouse_audience: str = "https://authorization.sandbox.invalid/oauth2/claims"
+    lighthouse_client_key: str = LIGHTHOUSE_CLIENT_KEY
 
     @property
     def vanotify_api_key(self) -> str:
@@ -69,4 +78,12 @@ class FakeSettings:
             "CHIP_USERNAME": self.chip_username,
             "CHIP_PASSWORD": self.chip_password,
             "CHIP_API_ID": self.chip_api_id,
+            "SIS_JWKS_URL": f"{urls['sign_in']}{JWKS_PATH}",
+            "ACCOUNTS_BASE_URL": urls["accounts"],
+            "ACCOUNTS_API_KEY": self.accounts_api_key,
+            "LIGHTHOUSE_BASE_URL": urls["lighthouse"],
+            "LIGHTHOUSE_TOKEN_URL": f"{urls['lighthouse']}{LIGHTHOUSE_TOKEN_PATH}",
+            "LIGHTHOUSE_AUDIENCE": self.lighthouse_audience,
+            "LIGHTHOUSE_CLIENT_ID": self.lighthouse_client_id,
+            "LIGHTHOUSE_PRIVATE_KEY": self.lighthouse_client_key,
         }

@@ -22,6 +22,7 @@ KINDS = {
     "drop": "does the work, then resets the connection: the reply is lost",
     "half": "does the work, then sends half of the body and closes",
     "html": "answers an HTML page with `status`; does the work first only with `works`",
+    "empty": "answers `status` without a body; does the work first only with `works`",
     "content_type": "the true answer, labelled as HTML",
     "expire": "the token is dead before its time (at VEIS: new tokens live `seconds`)",
     "drip": "does the work, then sends the body a byte at a time, `seconds` apart",
@@ -32,6 +33,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "drip": {"seconds": 0.2},
     "status": {"status": 503},
     "html": {"status": 502},
+    "empty": {"status": 502},
     "throttle": {"status": 429},
 }
 

@@ -1,6 +1,7 @@
 """The templates the fake VANotify holds: fixed ids, so that settings and tests can name them.
 
-Keys are `<facility>.<notice>`, the form of the product's VANOTIFY_TEMPLATES setting.
+Keys are `<sender>.<notice>`, the form of the product's VANOTIFY_TEMPLATES setting: texts about travel claims by the
+kind of facility, e-mails about intents to file.
 """
 
 from __future__ import annotations
@@ -63,6 +64,35 @@ EMAIL = _template(
     "Your travel claim ending in ((claim_number)) was filed for your appointment on ((appt_date)).",
     "Your travel claim for ((appt_date))",
 )
+_ITF_WORDS = {
+    "confirmed": (
+        "Your intent to file is on record",
+        "We recorded your intent to file a claim for disability compensation.\n\n"
+        "Effective date: ((effective_date))\nFile your claim by: ((expiration_date))\n\n"
+        "If we approve your claim, your benefits may start on the effective date.",
+    ),
+    "confirmed_late": (
+        "Your intent to file is on record, with a later date",
+        "You asked us to record your intent to file on ((asked_date)). A problem on our side delayed it, and it was "
+        "recorded on ((recorded_date)).\n\n"
+        "We are working to correct the date. You don't need to do anything, and you can file your claim now.",
+    ),
+    "failed": (
+        "We couldn't record your intent to file",
+        "You asked us to record your intent to file on ((asked_date)). We tried for several days and couldn't.\n\n"
+        "A member of our team has your request and the date you asked. You can still file your claim now.",
+    ),
+    "unconfirmed": (
+        "We couldn't confirm your intent to file",
+        "You asked us to record your intent to file on ((asked_date)). We sent it, and couldn't confirm that it was "
+        "recorded.\n\n"
+        "A member of our team is looking into it. You can still file your claim now.",
+    ),
+}
+EMAILS = {
+    f"itf.{notice}": _template(f"itf.{notice}", "email", body, subject)
+    for notice, (subject, body) in _ITF_WORDS.items()
+}
 
-TEMPLATES = {template.id: template for template in [*TEXTS.values(), EMAIL]}
-TEMPLATE_IDS = {key: template.id for key, template in TEXTS.items()}
+TEMPLATES = {template.id: template for template in [*TEXTS.values(), EMAIL, *EMAILS.values()]}
+TEMPLATE_IDS = {key: template.id for key, template in (TEXTS | EMAILS).items()}

@@ -10,10 +10,11 @@ import requests
 
 from sandbox.faults import Control, Refused
 from sandbox.scenarios import with_habit
-from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST, Veteran
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")
+CAST = (*DEFAULT_CAST, *ITF_CAST)
 
 
 class CheckIn:
@@ -53,12 +54,13 @@ def services(http: requests.Session, upstreams: Upstreams) -> CheckIn:
 
 def test_the_cast_is_well_formed_and_nobody_is_twice() -> None:
     assert len(DEFAULT_CAST) >= 12
-    for veteran in DEFAULT_CAST:
+    for veteran in CAST:
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", veteran.uuid)
         assert re.fullmatch(r"\d{10}V\d{6}", veteran.icn)
         assert re.fullmatch(r"\+1555555\d{4}", veteran.phone or "")
-    for name in ("uuid", "icn", "phone", "email"):
-        assert len({getattr(veteran, name) for veteran in DEFAULT_CAST}) == len(DEFAULT_CAST)
+        assert re.fullmatch(r"\d{9}", veteran.ssn or "")
+    for name in ("uuid", "account", "icn", "phone", "email", "ssn"):
+        assert len({getattr(veteran, name) for veteran in CAST}) == len(CAST)
     assert {veteran.facility_type for veteran in DEFAULT_CAST} == {"vista", "oh"}
 
 
@@ -155,13 +157,14 @@ def test_a_fresh_veteran_is_known_everywhere(services: CheckIn, control: Control
 
 
 def test_many_veterans_can_be_added_at_once(control: Control) -> None:
+    before = len(control.call("GET", "lorota", "veterans"))
     added = control.call("POST", "lorota", "veterans", json=[{} for _ in range(50)])
     assert len({veteran["icn"] for veteran in added}) == 50
     listed = control.call("GET", "lorota", "veterans")
-    assert len(listed) == len(DEFAULT_CAST) + 50
+    assert len(listed) == before + 50
 
 
-@pytest.mark.parametrize("wrong", [{"shoe_size": 9}, {"habit": "sings"}])
+@pytest.mark.parametrize("wrong", [{"shoe_size": 9}, {"habit": "sings"}, {"itf": "sings"}])
 def test_a_veteran_that_makes_no_sense_is_refused(control: Control, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused, match=next(iter(wrong))):
         control.call("POST", "lorota", "veterans", json=wrong)

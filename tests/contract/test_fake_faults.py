@@ -170,6 +170,15 @@ def test_an_html_page_can_come_with_any_status(filing: Filing, control: Control,
     assert filing.filed() == int(works)
 
 
+@pytest.mark.parametrize("status", [200, 502])
+@pytest.mark.parametrize("works", [False, True])
+def test_an_empty_answer_can_come_with_any_status(filing: Filing, control: Control, status: int, works: bool) -> None:
+    control.set("btsss", "empty", status=status, works=works, times=1)
+    answer = filing.submit()
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert filing.filed() == int(works)
+
+
 def test_a_wrong_content_type_hides_the_true_answer(fresh: Filing, control: Control) -> None:
     control.set("btsss", "content_type", times=1)
     answer = fresh.submit()

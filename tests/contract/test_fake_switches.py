@@ -77,7 +77,7 @@ def test_a_reset_forgets_the_faults_of_everybody(control: Control) -> None:
     for name in UPSTREAMS:
         control.set(name, "refuse" if name == "btsss" else "down")
     control.reset()
-    assert [control.faults(name) for name in UPSTREAMS] == [[]] * 5
+    assert [control.faults(name) for name in UPSTREAMS] == [[]] * len(UPSTREAMS)
 
 
 def command(control: Control, *words: str) -> int:
@@ -93,7 +93,7 @@ def test_the_command_sets_lists_and_clears(control: Control, capsys: pytest.Capt
     assert (fault["seconds"], fault["times"], fault["operation"]) == (20.0, 1, "submitclaim")
     assert command(control, "all", "clear") == 0
     assert command(control) == 0
-    assert capsys.readouterr().out.splitlines()[-5:] == [f"{name}: works" for name in UPSTREAMS]
+    assert capsys.readouterr().out.splitlines()[-len(UPSTREAMS) :] == [f"{name}: works" for name in UPSTREAMS]
 
 
 def test_the_command_says_in_one_line_what_was_refused(control: Control, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import requests
 from sandbox.faults import Control
 from sandbox.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
-from sandbox.upstreams.templates import EMAIL, TEMPLATE_IDS, TEXTS
+from sandbox.upstreams.templates import EMAIL, EMAILS, TEMPLATE_IDS, TEXTS
 from tests.contract.notify_wire import TEXT, VALUES, Sender, errors
 
 NOTICES = ("created", "duplicate", "error", "unconfirmed", "denied")
@@ -34,9 +34,23 @@ def sender(http: requests.Session, upstreams: Upstreams) -> Sender:
 
 
 def test_there_is_a_text_for_every_notice_at_both_kinds_of_facility() -> None:
-    assert set(TEMPLATE_IDS) == {f"{facility}.{notice}" for facility in ("cie", "oh") for notice in NOTICES}
-    assert len(set(TEMPLATE_IDS.values())) == 10
+    assert set(TEXTS) == {f"{facility}.{notice}" for facility in ("cie", "oh") for notice in NOTICES}
     assert all(template.placeholders for template in TEXTS.values())
+
+
+def test_there_is_an_email_for_every_notice_about_an_intent_to_file() -> None:
+    assert {key: template.placeholders for key, template in EMAILS.items()} == {
+        "itf.confirmed": ["effective_date", "expiration_date"],
+        "itf.confirmed_late": ["asked_date", "recorded_date"],
+        "itf.failed": ["asked_date"],
+        "itf.unconfirmed": ["asked_date"],
+    }
+    assert all((template.channel, bool(template.subject)) == ("email", True) for template in EMAILS.values())
+
+
+def test_the_product_is_told_every_template_once() -> None:
+    assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
+    assert len(set(TEMPLATE_IDS.values())) == 14
 
 
 def answer_to(sender: Sender, authorization: str | None) -> requests.Response:

@@ -1,0 +1,37 @@
+"""The fake account service, which knows whose a sign-in account is, on the wire this project assumes for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, request
+
+from sandbox.upstreams.fake import Fake, answer
+
+
+@dataclass(frozen=True)
+class AccountsKnobs:
+    """Nothing can be turned here; the faults are enough."""
+
+
+class Accounts(Fake):
+    name = "accounts"
+
+    def first_knobs(self) -> AccountsKnobs:
+        return AccountsKnobs()
+
+    def routes(self) -> None:
+        self.app.add_url_rule("/accounts/<account_id>", view_func=self.show)
+
+    def error_body(self, status: int, text: str) -> dict[str, Any]:
+        return {"error": text}
+
+    def show(self, account_id: str) -> Response:
+        if request.headers.get("x-api-key") != self.settings.accounts_api_key:
+            return answer({"error": "Forbidden"}, 403)
+        veteran = self.cast.by_account(account_id.lower())
+        if veteran is None:
+            return answer({"error": "Account not found"}, 404)
+        icn = veteran.icn if veteran.identified else None
+        return answer({"id": veteran.account, "icn": icn, "firstName": veteran.first_name, "ssn": veteran.ssn})

@@ -1,0 +1,151 @@
+"""The sandbox's RSA keys, fixed so that a token outlives a restart; they open nothing outside this machine.
+
+The Sign-in Service signed with the old key, signs with today's and rotates to the new one; the Lighthouse client's is
+the product's own, and for the Sign-in Service a foreign one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+TODAYS_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQCs3fSkE4TP2zpL
+qvMiAiFsMcJ1HIlL8jllVcyw1oxghDATGZnjDfmYO8m2KX0QgK4e13+gCUNeButS
+zif0pZrAUZ/ozexuMXdgaZd8X+noYGnE6PFJvZasfG/KFmvwkM/lcStE8CrobUyE
+G/i6n/kMAuoyfsaxuUhWCJJp/ne9W+xokOHrV+ZMQrYO4ZrkYJr438Io1rh33bfO
+nQF7GQCEybMoD2UD0Gjhi1/iFEzG//A70b8YewpT3Cnl4s1zqBT2PAKHsw6RhBc5
+prLxOJNcgzvr0pKWsehJlD+sD45B1+lFluYRv6NyRPk3s/pv2HDN6gnY8JMhF0ip
+wsVRfZMrAgMBAAECggEATTlWWZnyodyAvV7gAJhNEAVmpmSaHRhXdaKPr4wY5+EF
+jPLJ4TnT/6Lt6He+TAoAPvzsIbUhqDaVF8fK56q3aCTOt/SOI2fruWFScBh06P9x
+IKsjZ1rPnbx1QCUmETDP/uLAfqp/sJdrMDVCtzRR0IDY2Lfz0V9BJlXr+nfYS/mx
+GQ2TNotR8J9taS0LNxPa9wizj8Jm7nzJoMRsnmGZdbVvskcDtHVpC0zwGlsW5dWs
+pz+R/o1AyxAlRCUaQBpCKVub7GNBNwSlwrZ9m80GOCSaUwDqW5NnZyi5C9cAdER5
+c7fXCLdPaWz4gWmCo22XtfMhjAHoIyxDcD/83CUocQKBgQDkfLPPZS5NHDy48289
+Mn5pgPFYZKyptIYunbXgwUlIVs7qvhYVOfFdAZ/GG8Uxdxi9Hvtf7rfQhNJXMJ7x
+r1OIU5GZWBEbgMThnII3xOvfT7fth0OznzOU2QVlarfNpp9NZ5b+De+ZRgXYPPln
+6VgHQZbCB4urljZt6RRptEXXGQKBgQDBrrgb3tTWgp3a9xFEur/a3AcMeMgyYOvT
+U70eM1Nl0Qo0L+O7QfqPP4B5PoDU+/j7FxB5UwYP+61nd+MjC/dIaKjX3lQoMSUW
+peApNCD3H84pVIT19Zkb9CM6ky/TC5MB6KN71BWkMW/uGCcGSeK/MQeoUzIimWYS
+4FbxRsGY4wKBgQDM2JBMrCXqtBospvNgJlj3NccqvHegXly+hl59dkzBMjKoemtJ
+9HzUKZSZBGSyiFgBljlANMFPjQUXblvRyqJVYrbyh+Yuhi/9JVgJr97YgpwftFma
+PGz+UeNonVjUY0IHH4xbkRryi7jJuUDRTH7DYqZKpoEuAKojuAe5DQpgYQKBgDK9
+ZAwhH18nDtW7XjHEPtjGRa51wfS4wW82g9fymEmXLvYnCaEYEt0ORMj+n9+sNzkI
+fM9b+b2cMHxnwwB+dQTqLjmHTELPRSkewY/p0S0MjwTy2HZbJgZVuhjxUFkYsiWQ
+3atmD1lZfjpA55BVMOrnnFrzmLHJwBz32q8Q200DAoGBAKcY9jqgAuS99AcJVoJA
+xr1q6digAx/2V8umuFQ+Jrl7HTN5Rnx4TWMax4sTs+D+uXHW9nAAw0V0Igakqjq8
+1UEv+4/cjNZWWL3rtF2ddACkp+TG5Z7ZevVokB5eCcfaGXmxEX5eKigIn6RfidRl
+O9LMq/OJTptDWQkY+Bw1w8wn
+-----END PRIVATE KEY-----
+"""
+OLD_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQCcsKayfDONny59
+sqy/O1cQRNtgzqIFKXR5CgZfds/Rk71pQdGZngsoA9O7UiP2HSyDue5JVf66mqHk
+WQyCLmPd2yT4nhYKzxnFIhjHYO5eeAp2FMGG8xJOK5bko+swxOBeH+B9Yf7ITFbv
+L+fAFwNa4wYFXlJ0VaNfIxjUVJOnoW1G/uiI7rvhmHmlwoyqHwEN87N0hm0LJXiO
+DjAEfurOwE+LwTKmWTr4k4m9aVOErbb98688RF+hRd31d4Qe/GqfwTkwJnz/93ju
+CZ9++i6VKfpr2fr4muzT8qGAGspKvsnfzUzGuYqjUBGq/CZa84Csyt+DVEXtp4Tj
+u0oe4PdHAgMBAAECggEACqzaXpSpqn9q2nN+43R2hQw76geJ8FIXtlthfcWJeRzY
+rcAnOJEU73/7P+rjulPYgYz8WBC8zxfT6cvLV18zvJy+kxWqKMhdWBnvmD3ZX6RM
+Cil12ezblWnQ2Pj2ABeZta/0SnaPtjPFRHx+DI9E0j9fXKRFd9mRzNyGR4kPmj8A
++ZEOhNMXXxLAJ5e02sD9Wpux3U5zI54MlXXWtjrGqQmWRkHjCONzlXA524d0AtzF
+eZoM6ZCei6b3fCW3W7vz1Q0ylW1IKfd3lDFZNMTWobrbc2g6Iu7iQWNH1L308aeC
+1T2A6BYkISg2Zw8zdqyyamAjw1NOWUAvH1pKfsOq8QKBgQDIVdzBiiV9OF1CCuoU
+9lVbBN/W9w9cmPfrkh8GAdDXJN14QzD7RtiLm3Qz1QBo6Uwtg4Lr/Re/LoeU0V7R
+71r51KY4lI5fUyFWPwBBGqcX+yIQT6nOLcATLecO0EyzHBo+KQ8Y7V0lyGyP3n6N
+ipuyVAq6fz0Fcy9v+hgnIzWJSQKBgQDIOjvGrfdjWI3hho6YPfk69QHyGvIi9hg1
+668rJztMfj14LIRyJ3Vrma3LsAgpXtkPkCPnj9BeYgeNP4xeZOB593sd0BAy0UPm
+gG1z1BFNYZXdezXgldGqckxn+JM5xwM8JblSFojQ6gFnWhKx4FSIZN+rueVGS2yJ
+NtfzZFqMDwKBgFLiAyUnbH80FJFARrxJdeLkT192c6qRtvCFUcSAd9Cq9d3NnrQ3
+CVwpAph3JWZCLzwdTssnuO1l6L4PKTWd23vFGMgL3iNeF0rBYe+NgVgQlHU/IDen
+AfJtaUzdrP3lQI47Gn3rpj/9fbzABoe0stnCn3WtMqfQke24AMogbQPRAoGANaYk
+zh9e4eegXIVJP9GbLgjn9I7zwhpeclQsI0vnv58zqTeEZXHdLG+I+cK47RzU3C6q
+8CjAlAmALICSg9hTrVp6SoqtTHB12RUgPqDb4ff7x9RzozGBdEIb5t/b0udYHo2d
+EjmnfxK0PZUM3UxWWhVtOP4eSK987WcchcKl4FECgYEAjL7yqwUxkN2n1uv6+g9M
+HomkYryC0mM3GmWVBFL+eAWMAyFNGR6ue9S+Nhrcg+ctv2ydnEAlWn5QULGgjlOB
+WQQ4V/2TFxwFMJHaCgKVhlynX51Kfv1hMuGUdG5DhxFvYii2FkeeDY3iOjzzOckj
+9goLMCQeKmYl3bJ9Cyrh8C0=
+-----END PRIVATE KEY-----
+"""
+NEW_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvwIBADANBgkqhkiG9w0BAQEFAASCBKkwggSlAgEAAoIBAQCnfbFTBA0Q8lKJ
+MQk2LUuxKPzwxZNKAqkOce0FaIetACRHQxoc8XnA4KA2LlQrLkg0tEeI+NNHkygE
+SM9bNushSHcffEVVN1CF5rzUHyvgcrktYnHQDK1dfkfkkAvnQ2DzBcHxObm7bGfh
+bO6gJGRDwuPlhgfd6e5y8zGiFPi7NBrcNIqw2o1CGp3/0yCYRuEqBdftY6oxx4oq
+QtWKNUKYnk9rjs5JB8AzRKqPtZ/OK4feghNYIwdjp46ZtV0jucOYfP94zyY+0FuW
+dcbRdUYD9ETgd1ZaMar1ESuHNhg3Dv9n67jMS6ZPmY5/xNQf3YHs54qQhXFH8PL0
+xNOlIZLTAgMBAAECggEABdM5/ST/EQ1jUAnhjSJh3kDBZZNyq8q0wHsk/wVMqGYT
+AYALguFTqNfCiGRvzvSmZoSQTqGlWJ3GTF60dlc76M7ahuVfr+2+tHl643ZM7aPd
+gkgkW8GS1EMn7l4RSaDBRpJ3Hm9WPHbo3WpYUIilw3vU/86yh6Fp4glIqMQAhpEI
+x6MfwLFpv2uLyz+CQ+jR5SSzzpIHqTtqKx/cmhIt7gNTHiWQnK++1nGVopdYc7u+
+x/0DwJfrfaNHOz8ugKqZ2SAnzu5aagO9uzUx+2WrtIGMX2rXLm0k66oQcJDj4oVO
+YkLqt+qo+LQ1LSdpyQOVGgAqxBrDMmmrBdTTNVNg6QKBgQDasD1DRCDs6c87AuNP
+dGayp53U733IqueAEknBKM+N4HtAgwoWFNbrW05b0W/gr6QHZ+pufxXK12GKe+cI
+b3BKVPpjkP04k4iOdUdTGfwZXFpcCQFJtonDvAOUMElryjGvVf5ptffr9Wc4WGX/
+zCS/PpyHyF8vpDxxIHjuLH21zwKBgQDEEUcTZRXFqyaOG73TrSoPMYUXTm5FSDXe
+MqL2zQEijwRNFA1rRXaZ1ykdGI+ASzFcpfsCKYXSfb8bd6Da5AJ23yGn3ZCqiwdD
+pQhS0mNPOmbV4VIrXijygg9kgIIt9aTQA6lDiZGcSoAay1l+QtleAyx0fsenDpzn
+a0g7zydXvQKBgQDTk9tRryJj1DoIj9y4TJfnlT+geiyp7p+XSxpMZV2ZmGvmmGEz
+x+m/P1FqiBDDw2rhN2qaiR3eZ88ZGpMFmDt9zwWJOweiqypdGZ5uCh/bsXxCuvui
+A5b55ndX8fe276JuTracM8+vXHgHDY9xkmKjHMJ4pCVjhHRtxsr5M9ZUBQKBgQCU
+GHDVR39AhVxj7rRdlOi1/TOIPSexkS+PHDRXstVuoxQenEzef+NrpEdbwNdzklhA
+oOaN5Ys9SNn3B08qxxrNaxDi2MqS5tyfzaIR3PRCPdy7JKyKMV9AfdjekurBiE/r
+Bzjs2JZxtRw6IOsCIcBJ8J+9hp2Lo9AERNaUxo3zCQKBgQCijggrP4lo247NSghH
+W12z9ua8/0cuxEVbUXdmQ/D8e1y7d60oektumIo+r2ezi5ekPlRh4/5cvu5rKPL2
+VkyYFsZXLmPDTed13gmirFAQk4zOEDmkqxfqRh4YCp5IM3tM5Ap5wW+wNdb4RbCD
+ojpmUEjloz4YfCBNMLnYL3ofpg==
+-----END PRIVATE KEY-----
+"""
+LIGHTHOUSE_CLIENT_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIBAQCU/V/4frk0F6Ki
+qpccwL2x+tgCtPlJ5a54MPiV0A0Dn6HNVKwCFybKRnNillJRFUcPZyPUConJIe6L
+zAiHP7y8X90wIOsC4OU7/2hQSM4fwGmLaCwD8A5WKOOnbxgKRq5t8/vV364VqKEQ
+4rSq+9Yi7UA/iesWAUeZiQ7H+IJh6HWXq1yDLuAfQzLmwJcZiElobXSq/J8vMjfr
+5FKV7YMZHg9g2k71bysfsPbsw5jfwNYZfBlC8KALKFIz2olwEAT8boL3encOTWgb
+ljm4UhWezr0HbhWNvvx1qINEquMFZy6GhkVVbqVrbPZ/9Dnf4fRLdTD8FDovddX+
+1EVNgiGFAgMBAAECggEAQ/Zce9calnedmYQlkFkfbvuU4484FAxwjKUSEAyqkxeT
+UD2qhP2YlTaT1cnqXNBO7OjIgCYaeiQ/U4fL8B4T8v3rwNOTQGnkR30XUWAUnok/
+2/a19Ung0E6woiTcG3vof4GHRCVXnMuiRTiU31YndSEyaIl6Mjx9M71Af9mNaClW
+oFDZ3VVGuquMZQ+rmbXKB30yBYsS+YtgKTfvUKqrP7YTE8lhMxJRfbefXZVOZ0Fe
+9kLVCxW6YoGn7AcrG+3ZlAJprczPzgQ+q6Fyj5PaMWXWBpnSG1b3xEksAKMt8aDP
+NGNbS8jx+3DSZPCnSec9RoFT3HzFHs05KCI68iZEVQKBgQDGZ3GrSgJmIl0qI8nO
+W9eDZ1cqB2oFqyiTjCurXKlJ1YkZznXs6l0H6i974ILKaeK/TOKb7R9s0b1VI1Iy
+bJwMqFUmxpMtUURKY5pdsNpIyVXpPzv5vQfQF+M/lmka8tsA99lzNzUsb3manElL
+oPvFrgvzFiQTnwSQ+eCzi5Td+wKBgQDAPapo1g1h835iKEI/M9XJSkjGxCweQBFV
+nuRY4aWbN2S9uSDr39SN0mSjhCr8v7PI0y2OGlajV3Uod1NiHFacVYmrqBvptgNm
+AtxALUNKuryyR1Pvq4qkqVM7ogBV9aGjl5xA5EqrccZaBBi102zWqdKeYe3pEPUl
+FW63ssJmfwKBgFx7mbPDkuyy9gSPnCFSFFqPUEUqIZS03PwyKaT+U3c0T201HSkr
+ceQfmLTAyZa61tRfbX5LgQuDlSLbjRQuJmuMB+1EQRStvgyC81DbAFVPbHmGXVmj
+cMHicK6SWToTnFyOK9GWGXY2HFQip9PWHaZe4/kTCAwRYtqFb+WhmeoDAoGAPNfH
+hWKp3aR5DYv8W5CGSyztl6si43gXhGfDkbXo+hUwFzPujXjMBw7dtzrveAscVaUw
+t9byMMRPWj1Z8KVTbCtOZTvRiciHjtO87brln1M2wZ39nM9IFBFbPHZrcMlLHUGw
+vIEEePqLcpX1VCbUPaSF+oa4C5nIXLJJ1m4HRPUCgYBY3fzMxjgvmxvPNVqVt6x7
+Yx2fuI3M7NHmoz66UNGPRw9SbhMiXR6cKQ6Ci9vufHMv49XyUcd1Jh8U2y60Ln0i
+20LEamlNYZbO+Mv9M312+5RXYXR74V9EV14V/pv/ri/V2PEd2OWAZXVO2V5dBaC6
+K5CRoqz4H0ydej3S09WdEA==
+-----END PRIVATE KEY-----
+"""
+
+
+@cache
+def private_key(pem: str) -> RSAPrivateKey:
+    """The key ready to sign; reading one takes far longer than signing with it."""
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
+
+
+def public_key(pem: str) -> RSAPublicKey:
+    """The public half of a private key's PEM."""
+    return private_key(pem).public_key()
+
+
+def public_pem(pem: str) -> str:
+    """The public half as PEM text, the form of the product's SIS_PUBLIC_KEYS."""
+    return public_key(pem).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -1,0 +1,199 @@
+"""The fake Lighthouse: token endpoint and ITF API of Benefits Claims v2, with the traps of the contract.
+
+No date is taken from a request: a new ITF begins when the request arrives, by Lighthouse's own clock. An ITF that is
+over, that was used by a claim, or that never was, look all the same to a read.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+
+from sandbox.upstreams.cast import Cast
+from sandbox.upstreams.fake import Fake, answer, json_body
+from sandbox.upstreams.itf_admin import itf_admin
+from sandbox.upstreams.itfs import ITF, ITFs
+from sandbox.upstreams.lighthouse_errors import API_BASE, FAMILIES, problem, told
+from sandbox.upstreams.lighthouse_tokens import READ, WRITE, TokenRefusal, scope_granted
+from sandbox.upstreams.minute_limit import MinuteLimit
+from sandbox.upstreams.settings import LIGHTHOUSE_TOKEN_PATH, FakeSettings
+from sandbox.upstreams.tokens import Tokens
+
+TYPES = {"compensation": "C", "pension": "P", "survivor": "S"}
+# Status and age in days of what a veteran with a habit holds.
+HELD = {"active": ("active", 100), "expired": ("expired", 400), "used": ("claim_recieved", 100)}
+
+
+@dataclass(frozen=True)
+class LighthouseKnobs:
+    """`clock_offset_seconds` moves the clock that stamps and expires ITFs, `token_clock_offset_seconds` that of the
+    authorization server. `create_status` is the word every create without an active ITF on file answers with.
+
+    `duplicate_as`: with an active one on file a create answers a `new` record, or the `existing` one, as duplicate.
+    `expires_in` is a token's life in seconds. `minute_limit` calls go in `minute_seconds`. `error_family` words
+    every fault and every refused token as `api`, `kong` or `gateway` do, in place of what fits the status.
+    """
+
+    clock_offset_seconds: float = 0.0
+    token_clock_offset_seconds: float = 0.0
+    create_status: str = "active"
+    duplicate_as: str = "new"
+    expires_in: int = 600
+    minute_limit: int = 60_000
+    minute_seconds: float = 60.0
+    error_family: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.duplicate_as not in ("new", "existing"):
+            raise ValueError("duplicate_as must be new or existing")
+        if self.error_family not in (None, *FAMILIES):
+            raise ValueError(f"error_family must be null or one of {', '.join(FAMILIES)}")
+
+
+class Lighthouse(Fake):
+    name = "lighthouse"
+
+    def __init__(self, settings: FakeSettings, cast: Cast) -> None:
+        self.tokens = Tokens("lighthouse")
+        self.itfs = ITFs()
+        self._limit = MinuteLimit()
+        self._settled: set[str] = set()
+        super().__init__(settings, cast)
+
+    def first_knobs(self) -> LighthouseKnobs:
+        return LighthouseKnobs()
+
+    def routes(self) -> None:
+        veteran = f"{API_BASE}/<icn>/intent-to-file"
+        self.app.add_url_rule(LIGHTHOUSE_TOKEN_PATH, view_func=self.token, methods=["POST"])
+        self.app.add_url_rule(f"{veteran}/<itf_type>", view_func=self.read)
+        self.app.add_url_rule(veteran, view_func=self.create, methods=["POST"])
+        self.app.add_url_rule(f"{veteran}/validate", view_func=self.validate, methods=["POST"])
+        self.app.before_request(self._count)
+        self.app.after_request(self._tell_limit)
+
+    def admin_routes(self, admin: Blueprint) -> None:
+        itf_admin(admin, self.itfs, self.now, self._settle_everybody)
+
+    def reset(self) -> None:
+        super().reset()
+        self.tokens.reset()
+        self._limit.reset()
+        with self.lock:
+            self.itfs.reset()
+            self._settled.clear()
+
+    def error_body(self, status: int, text: str) -> dict[str, Any]:
+        return told(status, text, self.knobs.error_family)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.knobs.clock_offset_seconds)
+
+    def token(self) -> Response:
+        try:
+            scope = scope_granted(request.form, self.settings, time.time() + self.knobs.token_clock_offset_seconds)
+        except TokenRefusal as refusal:
+            body = {"error": refusal.error, "error_description": refusal.description}
+            return answer(body, refusal.status)
+        promised = self.knobs.expires_in
+        early = request.environ.get("sandbox.faults", {}).get("expire")
+        token = self.tokens.issue(early.seconds if early else promised, scope)
+        return answer(
+            {"access_token": token, "token_type": "Bearer", "scope": scope, "expires_in": promised, "state": None}
+        )
+
+    def read(self, icn: str, itf_type: str) -> Response:
+        asked = itf_type.lower()
+        refusal = self._unauthorized(READ) or _bad_type(itf_type)
+        if refusal:
+            return refusal
+        self._settle(icn)
+        found = self.itfs.active(icn, asked, self.now())
+        if found is None:
+            return problem(404, f"No active '{TYPES[asked]}' intent to file found.")
+        return answer(found.resource())
+
+    def create(self, icn: str) -> Response:
+        refusal = self._unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
+        if refusal:
+            return refusal
+        self._settle(icn)
+        return answer(self._created(icn).resource())
+
+    def validate(self, icn: str) -> Response:
+        refusal = self._unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
+        return refusal or answer({"data": {"type": "intent_to_file_validation", "attributes": {"status": "valid"}}})
+
+    def _created(self, icn: str) -> ITF:
+        asked = json_body()["data"]["attributes"]["type"].lower()
+        knobs = self.knobs
+        return self.itfs.create(icn, asked, self.now(), knobs.create_status, knobs.duplicate_as == "new")
+
+    def _malformed(self, icn: str) -> Response | None:
+        data = json_body().get("data")
+        attributes = data.get("attributes") if isinstance(data, dict) else None
+        if not isinstance(attributes, dict):
+            return problem(400, "Request body is not in the correct format.")
+        kind = str(attributes.get("type") or "")
+        return _bad_type(kind) or self._bad_ssn(icn, kind.lower(), attributes.get("claimantSsn"))
+
+    def _bad_ssn(self, icn: str, kind: str, given: Any) -> Response | None:
+        """An empty one is none; one that is given is looked at whatever the type, and needed for survivors."""
+        if not given:
+            needed = kind == "survivor"
+            return problem(422, "claimantSsn parameter cannot be blank for type survivor") if needed else None
+        digits = re.sub(r"\D", "", str(given))
+        if len(digits) != 9:
+            return problem(422, "Invalid claimantSsn parameter")
+        veteran = self.cast.by_icn(icn)
+        if kind == "survivor" and veteran and digits == veteran.ssn:
+            return problem(422, "Claimant SSN cannot be the same as veteran SSN for type survivor")
+        return None
+
+    def _nobody(self, icn: str) -> Response | None:
+        veteran = self.cast.by_icn(icn)
+        known = veteran is not None and veteran.itf != "unknown"
+        return None if known else problem(404, "Veteran ID not found")
+
+    def _unauthorized(self, *needed: str) -> Response | None:
+        scope = self.bearer(self.tokens)
+        if scope is None:
+            return answer(self.error_body(401, "Not authorized"), 401)
+        if not set(needed) <= set(scope.split()):
+            return answer(self.error_body(403, "Forbidden"), 403)
+        return None
+
+    def _settle(self, icn: str) -> None:
+        """Put on file, once, what a veteran's habit says was filed before anybody asked."""
+        veteran = self.cast.by_icn(icn)
+        with self.lock:
+            if veteran and veteran.itf in HELD and icn not in self._settled:
+                self._settled.add(icn)
+                status, days = HELD[veteran.itf]
+                self.itfs.plant(icn, "compensation", status, self.now() - timedelta(days=days), None)
+
+    def _settle_everybody(self) -> None:
+        for veteran in self.cast.everybody():
+            self._settle(veteran.icn)
+
+    def _count(self) -> Response | None:
+        if not request.path.startswith(API_BASE):
+            return None
+        g.standing = self._limit.take(self.knobs.minute_limit, self.knobs.minute_seconds)
+        return answer(self.error_body(429, ""), 429) if g.standing.refused else None
+
+    def _tell_limit(self, response: Response) -> Response:
+        if "standing" in g:
+            response.headers.update(g.standing.headers())
+        return response
+
+
+def _bad_type(asked: str) -> Response | None:
+    if asked.lower() in TYPES:
+        return None
+    return problem(400, f"{asked} is not valid for type", "invalid value for type")

@@ -1,0 +1,55 @@
+"""The bodies Lighthouse's errors come in: of the API itself, of the Kong gateway before it, and of its token check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response, has_request_context, request
+
+from sandbox.upstreams.fake import answer
+
+API_BASE = "/services/claims/v2/veterans"
+TITLES = {
+    400: "Bad Request",
+    401: "Not authorized",
+    403: "Forbidden",
+    404: "Resource not found",
+    422: "Unprocessable Entity",
+    502: "Bad Gateway",
+}
+KONG_TEXTS = {
+    413: "Request size limit exceeded",
+    429: "API rate limit exceeded",
+    504: "The server took too long to respond",
+}
+# Kong's own, and a 503, which was recorded in its words.
+OF_KONG = (*KONG_TEXTS, 503)
+
+
+def api(status: int, text: str, title: str | None = None) -> dict[str, Any]:
+    """`status` and `code` are optional and texts; of the contract's samples only the 502 has them."""
+    error = {"title": title or TITLES.get(status, text), "detail": text}
+    return {"errors": [error | ({"status": "502", "code": "502"} if status == 502 else {})]}
+
+
+def kong(status: int, text: str) -> dict[str, Any]:
+    return {"message": KONG_TEXTS.get(status, text)}
+
+
+def gateway(status: int, text: str) -> dict[str, Any]:
+    """A token rejected before the API saw it; the status is a number here."""
+    return {"status": status, "error": text, "path": request.path if has_request_context() else API_BASE}
+
+
+FAMILIES: dict[str, Callable[[int, str], dict[str, Any]]] = {"api": api, "kong": kong, "gateway": gateway}
+
+
+def told(status: int, text: str, family: str | None) -> dict[str, Any]:
+    """An error in the family asked for, else in the one such a status comes in."""
+    return FAMILIES[family or ("kong" if status in OF_KONG else "api")](status, text)
+
+
+def problem(status: int, detail: str, title: str | None = None) -> Response:
+    """An error of the API's own, whatever the family of the others."""
+    return answer(api(status, detail, title), status)

@@ -1,0 +1,78 @@
+"""What Lighthouse's authorization server asks of a token request: a client assertion that is really checked.
+
+The contract has no recording of a refusal; these have the shape and the error names of the OAuth standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from sandbox.upstreams.keys import public_key
+from sandbox.upstreams.settings import FakeSettings
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+FIELDS = ("grant_type", "client_assertion_type", "client_assertion", "scope")
+READ, WRITE = "system/claim.read", "system/claim.write"
+SCOPES = (READ, WRITE, "system/526-pdf.override")
+LONGEST_SECONDS = 300
+
+
+@dataclass
+class TokenRefusal(Exception):
+    """An OAuth error: its name, its words and the HTTP status."""
+
+    error: str
+    description: str
+    status: int = 400
+
+
+def scope_granted(form: Mapping[str, str], settings: FakeSettings, now: float) -> str:
+    """The scope a right request gets, in an order of the server's own; raises TokenRefusal. `now`: epoch seconds."""
+    for name in FIELDS:
+        if not form.get(name):
+            raise TokenRefusal("invalid_request", f"The parameter '{name}' is required.")
+    if form["grant_type"] != "client_credentials":
+        raise TokenRefusal("unsupported_grant_type", "The grant type is not supported.")
+    if form["client_assertion_type"] != ASSERTION_TYPE:
+        raise TokenRefusal("invalid_request", "The client_assertion_type is not supported.")
+    _check_assertion(form["client_assertion"], settings, now)
+    asked = form["scope"].split()
+    if not set(asked) <= set(SCOPES):
+        raise TokenRefusal("invalid_scope", "One or more scopes are not configured for the client.")
+    return " ".join(sorted(asked, reverse=True))
+
+
+def _check_assertion(assertion: str, settings: FakeSettings, now: float) -> None:
+    claims = _claims(assertion, settings)
+    if not claims["iss"] == claims["sub"] == settings.lighthouse_client_id:
+        raise _bad_client("The issuer and subject of the client_assertion must be the client's id.")
+    audience = claims["aud"]
+    if settings.lighthouse_audience not in (audience if isinstance(audience, list) else [audience]):
+        raise _bad_client("The audience of the client_assertion must be the authorization server.")
+    if not all(isinstance(claims[name], int | float) for name in ("iat", "exp")):
+        raise _bad_client("The times of the client_assertion must be numbers.")
+    if claims["exp"] <= now:
+        raise _bad_client("The client_assertion is expired.")
+    if claims["exp"] > claims["iat"] + LONGEST_SECONDS:
+        raise _bad_client("The client_assertion lives too long.")
+
+
+def _claims(assertion: str, settings: FakeSettings) -> dict[str, Any]:
+    # The times are judged by the caller, on the server's own clock.
+    options: Any = {
+        "require": ["iss", "sub", "aud", "iat", "exp"],
+        **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_aud"), False),
+    }
+    try:
+        key = public_key(settings.lighthouse_client_key)
+        return jwt.decode(assertion, key, algorithms=["RS256"], options=options)
+    except jwt.InvalidTokenError:
+        raise _bad_client("The client_assertion token is not valid.") from None
+
+
+def _bad_client(description: str) -> TokenRefusal:
+    return TokenRefusal("invalid_client", description, 401)
