@@ -1,0 +1,101 @@
+"""Steps that tests of intents to file take again and again: sign in, ask, look, and let time pass everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flaskapp import clock
+from sandbox.upstreams.cast import ITF_CAST, Veteran
+from tests.house import ADA, House
+
+ITF_URL = "/v0/intent_to_file"
+CREATES = "POST /services/claims"
+READS = "GET /services/claims"
+WITH_ITF = {veteran.itf: veteran for veteran in ITF_CAST if veteran.identified}
+WITHOUT_ICN = next(veteran for veteran in ITF_CAST if not veteran.identified)
+
+
+@dataclass
+class Signed:
+    """Somebody signed in, calling with a bearer token, as the front end spells things."""
+
+    house: House
+    veteran: Veteran
+    headers: dict[str, str]
+
+    def get(self, path: str = "/compensation", **headers: str) -> Any:
+        return self.house.app.test_client().get(f"{ITF_URL}{path}", headers={**self.headers, **headers})
+
+    def post(self, itf_type: str = "compensation", **headers: str) -> Any:
+        return self.house.app.test_client().post(f"{ITF_URL}/{itf_type}", headers={**self.headers, **headers})
+
+    def shown(self, path: str = "/compensation") -> list[dict[str, Any]]:
+        """The ITFs a page would see."""
+        response = self.get(path)
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.get_json()["data"]["attributes"]["intentToFile"]
+        return found
+
+    def ask(self) -> dict[str, Any]:
+        """Ask for one, as the page does after an empty list."""
+        response = self.post()
+        assert response.status_code in (200, 202), response.text
+        found: dict[str, Any] = response.get_json()["data"]["attributes"]["intentToFile"]
+        return found
+
+
+def sign_in(house: House, veteran: Veteran = ADA) -> Signed:
+    """A token that is good by the product's clock, however far a test has moved it."""
+    seconds = 1800 + (clock.now() - datetime.now(UTC)).total_seconds()
+    issued = house.control.call("POST", "sign_in", "tokens", json={"account": veteran.account, "seconds": seconds})
+    headers = {"Authorization": f"Bearer {issued['access_token']}", "X-Key-Inflection": "camel"}
+    return Signed(house, veteran, headers)
+
+
+def itfs(house: House) -> list[dict[str, Any]]:
+    """Every ITF we hold, in the order asked for."""
+    return [dict(row._mapping) for row in house.rows("SELECT * FROM intents_to_file ORDER BY asked_at, id")]
+
+
+def on_file(house: House, veteran: Veteran = ADA) -> list[dict[str, Any]]:
+    """Every ITF Lighthouse holds of one person."""
+    found: list[dict[str, Any]] = house.control.call("GET", "lighthouse", "itfs", params={"icn": veteran.icn})
+    return found
+
+
+def creates(house: House) -> int:
+    return len(house.control.received("lighthouse", CREATES))
+
+
+def reads(house: House) -> int:
+    return len(house.control.received("lighthouse", READS))
+
+
+def attempts(house: House, itf_id: Any) -> list[tuple[str, str]]:
+    """The creation jobs of an ITF: what each did and how it ended."""
+    query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND job LIKE :job ORDER BY id"
+    return [tuple(row) for row in house.rows(query, id=str(itf_id), job="%.create_itf")]
+
+
+def mails(house: House, number: int = 1) -> list[str]:
+    """The templates of what reached people, oldest first."""
+    return [message["template"] for message in reversed(house.phone(number))]
+
+
+def pass_time(house: House, **span: float) -> None:
+    """Time passes for us and for Lighthouse alike."""
+    offset = clock.now() - datetime.now(UTC) + timedelta(**span)
+    move_to(house, offset)
+
+
+def move_to(house: House, offset: timedelta) -> None:
+    house.move_clock(offset)
+    seconds = offset.total_seconds()
+    house.control.turn("lighthouse", clock_offset_seconds=seconds, token_clock_offset_seconds=seconds)
+
+
+def travel_to(house: House, moment: datetime) -> None:
+    """It is this moment now, for us and for Lighthouse."""
+    move_to(house, moment - datetime.now(UTC))
