@@ -87,8 +87,8 @@ class ITFs:
             if itf_id not in self._by_id:
                 return None
             changed = replace(self._by_id[itf_id], **values)
-            exact = {"created_at": _rounded(changed.created_at), "expires_at": _rounded(changed.expires_at)}
-            self._by_id[itf_id] = replace(changed, **exact)
+            created_at, expires_at = _rounded(changed.created_at), _rounded(changed.expires_at)
+            self._by_id[itf_id] = replace(changed, created_at=created_at, expires_at=expires_at)
             return self._by_id[itf_id]
 
     def remove(self, itf_id: str) -> ITF | None:

@@ -8,6 +8,7 @@ import requests
 from sandbox.faults import Control
 from sandbox.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
+from sandbox.upstreams.templates import EMAILS
 from tests.contract.notify_wire import VALUES, Sender
 from tests.contract.receiver import eventually
 
@@ -44,6 +45,18 @@ def test_a_text_arrives_as_the_person_reads_it_newest_first(
 def test_an_email_arrives_with_its_subject(http: requests.Session, sender: Sender, page: str) -> None:
     sender.ended(sender.email().json()["id"])
     assert "Your travel claim for Mar 04" in http.get(page).text
+
+
+def test_an_email_about_an_intent_to_file_shows_its_subject_and_every_line(
+    http: requests.Session, sender: Sender, page: str
+) -> None:
+    template, dates = EMAILS["itf.confirmed"], {"effective_date": "March 4, 2031", "expiration_date": "March 4, 2032"}
+    sent = sender.email(template_id=template.id, personalisation=dates, email_address=with_habit("ok").email)
+    sender.ended(sent.json()["id"])
+    text = http.get(page).text
+    assert f"<strong>{template.subject}</strong>" in text
+    assert "Effective date: March 4, 2031\nFile your claim by: March 4, 2032\n" in text
+    assert with_habit("ok").name in text
 
 
 def test_a_phone_can_be_looked_at_alone(http: requests.Session, sender: Sender, page: str) -> None:

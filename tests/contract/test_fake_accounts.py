@@ -1,0 +1,53 @@
+"""The fake account service against the wire this project assumes for it."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+import requests
+
+from sandbox.faults import Control
+from sandbox.scenarios import with_habit, without_icn
+from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.serve import Upstreams
+
+ADA = with_habit("ok")
+
+
+def find(http: requests.Session, upstreams: Upstreams, account: str, key: str | None = None) -> requests.Response:
+    headers = {"x-api-key": key or upstreams.fakes.settings.accounts_api_key}
+    return http.get(f"{upstreams['accounts']}/accounts/{account}", headers=headers)
+
+
+@pytest.mark.parametrize(("person", "icn"), [(ADA, ADA.icn), (without_icn(), None)])
+def test_an_account_is_somebodys(
+    http: requests.Session, upstreams: Upstreams, person: Veteran, icn: str | None
+) -> None:
+    answer = find(http, upstreams, person.account)
+    assert answer.status_code == 200
+    assert answer.json() == {"id": person.account, "icn": icn, "firstName": person.first_name, "ssn": person.ssn}
+    assert find(http, upstreams, person.account.upper()).json() == answer.json()
+
+
+def test_an_account_nobody_has_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
+    for account in (str(uuid.uuid4()), ADA.uuid, "x"):
+        answer = find(http, upstreams, account)
+        assert (answer.status_code, answer.json()) == (404, {"error": "Account not found"})
+
+
+def test_a_wrong_key_is_forbidden(http: requests.Session, upstreams: Upstreams) -> None:
+    answer = find(http, upstreams, ADA.account, "wrong")
+    assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden"})
+
+
+def test_a_newcomer_has_an_account_at_once(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+    added = control.call("POST", "lorota", "veterans", json={"identified": False, "first_name": "Uma"})
+    person = find(http, upstreams, added["account"]).json()
+    assert (person["icn"], person["firstName"]) == (None, "Uma")
+
+
+def test_a_fault_is_told_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+    control.set("accounts", "status", times=1)
+    answer = find(http, upstreams, ADA.account)
+    assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})
