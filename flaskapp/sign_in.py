@@ -25,6 +25,7 @@ from flaskapp import auth, clock
 from flaskapp.config import Config
 from flaskapp.errors import CHALLENGE, RETRY_AFTER_SECONDS, Problem
 from flaskapp.inflection import answer
+from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def read_token(token: str) -> tuple[str, datetime]:
 
 
 def signed_claims(token: str) -> dict[str, Any]:
-    if not token or not token.isascii() or len(token) > LONGEST_TOKEN:
+    if not token or len(token) > LONGEST_TOKEN:
         raise TokenFault(MALFORMED)
     try:
         claims = json.loads(signed_bytes(token))
@@ -158,10 +159,10 @@ def signed_claims(token: str) -> dict[str, Any]:
 
 def signed_bytes(token: str) -> bytes:
     """What the token says, once one of the keys fits. When none does, a new one may have come since we asked."""
-    keys = current_app.extensions["upstreams"].sign_in_keys
+    upstreams: Upstreams = current_app.extensions["upstreams"]
     try:
-        for ask in (keys.current, keys.refetched):
-            for key in ask() or ():
+        for ask in (upstreams.sign_in_keys.current, upstreams.sign_in_keys.refetched):
+            for key in ask():
                 with suppress(InvalidSignatureError):
                     return bytes(jws.decode(token, key, ALGORITHMS))
     except Unavailable as error:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Blueprint
 
 from flaskapp.errors import Problem
@@ -28,6 +29,10 @@ def private_key(name):
 
 def public_key(name):
     return private_key(name).public_key()
+
+
+def pem(name):
+    return public_key(name).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def claims(**changes):
@@ -71,10 +76,9 @@ class Keys:
         return [public_key(name) for name in self.known]
 
     def refetched(self):
-        if self.refetches == 0:
-            return None
-        self.refetches -= 1
-        self.known = self.published
+        if self.refetches > 0:
+            self.refetches -= 1
+            self.known = self.published
         return self.current()
 
 

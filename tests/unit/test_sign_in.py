@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,10 @@ from jwt import PyJWS
 
 from flaskapp import auth
 from flaskapp.upstreams.errors import Unavailable
-from tests.sign_in_edge import ACCOUNT, PATH, Keys, claims, make_signed_in_app, private_key, public_key, token
+from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.sign_in_keys import SignInKeys
+from tests.edge_app import CONFIG
+from tests.sign_in_edge import ACCOUNT, PATH, Keys, claims, make_signed_in_app, pem, private_key, public_key, token
 
 MALFORMED = "Access token JWT is malformed"
 NOT_SIGNED = "Access token signature is not valid"
@@ -208,8 +212,8 @@ def test_a_changed_token_is_refused(client):
 
 
 def test_the_public_key_is_no_secret_to_sign_with(client):
-    for form in (Encoding.PEM, Encoding.DER):
-        secret = public_key("today").public_bytes(form, PublicFormat.SubjectPublicKeyInfo)
+    der = public_key("today").public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    for secret in (pem("today").encode(), der):
         assert refused(ask(client, hmac_signed({"alg": "HS256", "typ": "JWT"}, secret)), MALFORMED)
         assert refused(ask(client, hmac_signed({"alg": "RS256", "typ": "JWT"}, secret)), NOT_SIGNED)
 
@@ -233,9 +237,10 @@ def test_a_key_offered_by_the_token_itself_is_not_used(client):
 
 
 def test_during_a_rotation_the_old_key_and_the_new_are_good(app, client):
-    keys = holding(app, Keys(("old", "today")))
+    config = replace(CONFIG, sis_public_keys=(pem("old"), pem("today")))
+    holding(app, SignInKeys(config, HTTP(5.0)))
     assert [ask(client, token(key)).status_code for key in ("old", "today")] == [200, 200]
-    assert keys.refetches == 1
+    assert refused(ask(client, token("foreign")), NOT_SIGNED)
 
 
 def test_a_key_we_have_not_seen_is_asked_for_once(app, client):
@@ -251,9 +256,10 @@ def test_while_no_key_is_known_nobody_is_sent_away_to_sign_in_again(client, keys
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
     assert response.json["errors"][0]["status"] == "503"
+    assert refused(client.get(PATH), MALFORMED)
 
 
-def test_a_bad_signature_is_refused_at_once_when_asking_again_is_not_allowed_yet(app, client):
+def test_a_bad_signature_is_refused_when_asking_again_is_not_allowed_yet(app, client):
     holding(app, Keys(("old",), published=("today",), refetches=0))
     assert refused(ask(client, token()), NOT_SIGNED)
 
