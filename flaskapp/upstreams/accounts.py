@@ -69,7 +69,7 @@ def _person(answer: Answer, account_id: str) -> Person | None:
 
 def _read(payload: Any, account_id: str) -> Person:
     """Raises KeyError, TypeError or ValueError for an account that is not whole, or is somebody else's."""
-    if payload["id"].lower() != account_id.lower():
+    if (_text_or_none(payload["id"]) or "").lower() != account_id.lower():
         raise ValueError("another account than asked for")
     ssn = _text_or_none(payload["ssn"])
     if ssn is not None and not _SSN.fullmatch(ssn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -67,7 +68,9 @@ def token_seconds(config: Config) -> float:
     return min(config.lighthouse_total_seconds, config.itf_sync_seconds)
 
 
+@cache
 def signing_key(pem: str) -> RSAPrivateKey:
+    """The key in that PEM text; remembered, since checking one takes some 50 ms."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
