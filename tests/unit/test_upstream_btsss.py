@@ -27,25 +27,12 @@ from flaskapp.upstreams.errors import (
 )
 from flaskapp.upstreams.http import HTTP
 from tests.unit.loopback import Body, Loopback, Reply, raw, reset, serving, whole
-from tests.unit.upstream_settings import settings
+from tests.unit.upstream_settings import Tokens, settings
 
 ICN = "1012345678V123456"
 DAY = date(2025, 3, 7)
 YES = whole(200, {"claimNumber": "TC202503000000042"})
 DATED = "[3/7/2025 2:00:00 PM]: "
-
-
-class Tokens:
-    """Hands out token-1, token-2, … and remembers what was dropped."""
-
-    def __init__(self) -> None:
-        self.dropped: list[str] = []
-
-    def get(self) -> str:
-        return f"token-{len(self.dropped) + 1}"
-
-    def drop(self, token: str) -> None:
-        self.dropped.append(token)
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""A whole Config pointing at chosen servers, for tests of the clients alone."""
+"""A whole Config pointing at chosen servers, and tokens from nowhere, for tests of the clients alone."""
 
 from __future__ import annotations
 
@@ -65,3 +65,16 @@ ENVIRON = {
 def settings(**changes: Any) -> Config:
     """Settings by their lower-case names; every other value is made up."""
     return from_env({**ENVIRON, **{name.upper(): str(value) for name, value in changes.items()}})
+
+
+class Tokens:
+    """Hands out token-1, token-2, … and remembers what was dropped."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def get(self) -> str:
+        return f"token-{len(self.dropped) + 1}"
+
+    def drop(self, token: str) -> None:
+        self.dropped.append(token)

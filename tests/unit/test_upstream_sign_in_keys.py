@@ -1,0 +1,261 @@
+"""Keys that rotate without notice, at a service that may be away: what is known is kept, what is new is found."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import RSAAlgorithm
+
+from flaskapp.upstreams import sign_in_keys
+from flaskapp.upstreams.errors import Unavailable
+from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.sign_in_keys import SignInKeys
+from tests.unit.loopback import Loopback, Reply, reset, serving, silence, whole
+from tests.unit.upstream_settings import SIGNING_KEY, pem_of, settings
+
+OLD = SIGNING_KEY.public_key()
+
+
+@cache
+def another_key(bits: int = 2048) -> rsa.RSAPublicKey:
+    return rsa.generate_private_key(65537, bits).public_key()
+
+
+def jwk(key: rsa.RSAPublicKey, **changes: Any) -> dict[str, Any]:
+    return {**RSAAlgorithm.to_jwk(key, as_dict=True), "use": "sig", "alg": "RS256", "kid": "1", **changes}
+
+
+def pem(key: rsa.RSAPublicKey) -> str:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def published(*keys: rsa.RSAPublicKey) -> Reply:
+    return whole(200, {"keys": [jwk(key) for key in keys]})
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving(published(OLD)) as running:
+        yield running
+
+
+@pytest.fixture
+def keys(server: Loopback) -> SignInKeys:
+    return keys_at(server)
+
+
+def keys_at(server: Loopback, **changes: Any) -> SignInKeys:
+    chosen = {"sis_jwks_url": f"{server.url}/certs", "sis_total_seconds": 2, **changes}
+    return SignInKeys(settings(**chosen), HTTP(1))
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Moves the clock the keys are aged by, and that clock alone."""
+    passed = [0.0]
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + passed[0]
+
+    def forward(seconds: float) -> None:
+        passed[0] += seconds
+
+    monkeypatch.setattr(sign_in_keys, "time", Clock)
+    return forward
+
+
+def test_published_keys_are_read_once_and_kept(server: Loopback, keys: SignInKeys) -> None:
+    assert [keys.current(), keys.current()] == [[OLD], [OLD]]
+    assert [sent.line for sent in server.received] == ["GET /certs HTTP/1.1"]
+
+
+def test_keys_from_the_settings_alone_ask_nobody() -> None:
+    keys = SignInKeys(settings(sis_jwks_url="", sis_public_keys=pem(OLD) + pem(another_key())), HTTP(1))
+    assert keys.current() == keys.refetched() == [OLD, another_key()]
+
+
+def test_keys_of_both_origins_count(server: Loopback) -> None:
+    assert keys_at(server, sis_public_keys=pem(another_key())).current() == [another_key(), OLD]
+
+
+def test_a_key_may_be_given_on_one_line(server: Loopback) -> None:
+    one_line = pem(another_key()).replace("\n", "\\n")
+    assert keys_at(server, sis_public_keys=one_line).current() == [another_key(), OLD]
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", pem_of(SIGNING_KEY)])
+def test_a_setting_that_is_no_public_key_stops_the_start(text: str) -> None:
+    with pytest.raises(ValueError, match="^SIS_PUBLIC_KEYS must hold RSA public keys in PEM$"):
+        SignInKeys(settings(sis_public_keys=text), HTTP(1))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        jwk(OLD, kty="oct", k="AAAA"),
+        jwk(OLD, kty="EC"),
+        jwk(OLD, use="enc"),
+        jwk(OLD, alg="RS512"),
+        jwk(OLD, n="!"),
+        jwk(OLD, n=5),
+        jwk(OLD, e=None),
+        jwk(OLD, e=""),
+        {"kty": "RSA"},
+        "text",
+        None,
+        jwk(another_key(1024)),
+    ],
+)
+def test_an_entry_that_cannot_sign_our_tokens_is_skipped(server: Loopback, keys: SignInKeys, entry: Any) -> None:
+    server.replies[:] = [whole(200, {"keys": [entry, jwk(another_key())]})]
+    assert keys.current() == [another_key()]
+
+
+def test_an_entry_need_not_say_what_it_is_for(server: Loopback, keys: SignInKeys) -> None:
+    bare = {name: value for name, value in jwk(OLD).items() if name in ("kty", "n", "e")}
+    server.replies[:] = [whole(200, {"keys": [bare]})]
+    assert keys.current() == [OLD]
+
+
+def test_of_a_private_key_published_by_mistake_only_the_public_half_is_used(server: Loopback, keys: SignInKeys) -> None:
+    server.replies[:] = [whole(200, {"keys": [RSAAlgorithm.to_jwk(SIGNING_KEY, as_dict=True)]})]
+    assert keys.current() == [OLD]
+
+
+def test_keys_are_read_again_when_they_are_old(server: Loopback, keys: SignInKeys, wait: Any) -> None:
+    assert keys.current() == [OLD]
+    server.replies[:] = [published(another_key())]
+    wait(599)
+    assert keys.current() == [OLD]
+    wait(1)
+    assert keys.current() == [another_key()]
+
+
+def test_a_signature_nobody_fits_is_reason_to_ask_once_a_minute(server: Loopback, keys: SignInKeys, wait: Any) -> None:
+    keys.current()
+    server.replies[:] = [published(OLD, another_key())]
+    assert keys.refetched() == [OLD]
+    wait(60)
+    assert keys.refetched() == keys.refetched() == keys.current() == [OLD, another_key()]
+    assert len(server.received) == 2
+
+
+AWAY = {
+    "reset": reset,
+    "500": whole(500),
+    "429": whole(429),
+    "html": whole(200, "<html>"),
+    "no keys": whole(200, {"keys": []}),
+    "no list": whole(200, {"keys": {}}),
+    "no object": whole(200, []),
+    "only strange keys": whole(200, {"keys": [{"kty": "oct", "k": "AAAA"}]}),
+    "404 with keys": whole(404, {"keys": [jwk(OLD)]}),
+    "redirect": whole(302, "", Location="/elsewhere"),
+}
+
+
+@pytest.mark.parametrize("reply", AWAY.values(), ids=AWAY)
+def test_known_keys_are_kept_while_the_service_is_away(
+    server: Loopback, keys: SignInKeys, wait: Any, reply: Reply
+) -> None:
+    keys.current()
+    server.replies[:] = [reply]
+    wait(3_600)
+    assert [keys.current(), keys.current(), keys.refetched()] == [[OLD]] * 3
+    assert len(server.received) == 2
+    server.replies[:] = [published(another_key())]
+    wait(60)
+    assert keys.current() == [another_key()]
+
+
+@pytest.mark.parametrize("reply", AWAY.values(), ids=AWAY)
+def test_without_any_key_every_call_asks_until_there_is_one(server: Loopback, keys: SignInKeys, reply: Reply) -> None:
+    server.replies[:] = [reply]
+    with pytest.raises(Unavailable):
+        keys.current()
+    server.replies[:] = [published(OLD)]
+    assert keys.current() == [OLD]
+
+
+def test_keys_from_the_settings_serve_while_the_service_is_away(server: Loopback) -> None:
+    server.replies[:] = [reset]
+    keys = keys_at(server, sis_public_keys=pem(another_key()))
+    assert keys.current() == keys.current() == keys.refetched() == [another_key()]
+    assert len(server.received) == 1
+
+
+class Held:
+    """A reply that comes when it is let go."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, sock: Any) -> None:
+        self.asked.set()
+        assert self.go.wait(5)
+        self.reply(sock)
+
+
+def test_one_thread_asks_while_the_others_go_on_with_what_is_known(
+    server: Loopback, keys: SignInKeys, wait: Any
+) -> None:
+    keys.current()
+    held = Held(published(another_key()))
+    server.replies[:] = [held]
+    wait(600)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(keys.current)
+        assert held.asked.wait(5)
+        assert keys.current() == keys.refetched() == [OLD]
+        held.go.set()
+        assert asking.result() == [another_key()]
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize(("reply", "outcome"), [(published(OLD), [OLD]), (whole(500), Unavailable)])
+def test_the_first_callers_all_wait_for_one_answer(
+    server: Loopback, keys: SignInKeys, monkeypatch: pytest.MonkeyPatch, reply: Reply, outcome: Any
+) -> None:
+    came = threading.Semaphore(0)
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            came.release()
+            return time.monotonic()
+
+    def first(_: int) -> Any:
+        try:
+            return keys.current()
+        except Unavailable as error:
+            return type(error)
+
+    monkeypatch.setattr(sign_in_keys, "time", Clock)
+    held = Held(reply)
+    server.replies[:] = [held]
+    with ThreadPoolExecutor(5) as pool:
+        outcomes = pool.map(first, range(5))
+        assert all(came.acquire(timeout=5) for _ in range(5)) and held.asked.wait(5)
+        held.go.set()
+        assert list(outcomes) == [outcome] * 5
+    assert len(server.received) == 1
+
+
+def test_a_service_that_hangs_costs_one_caller_its_limit_and_nobody_else(server: Loopback) -> None:
+    server.replies[:] = [silence]
+    keys = keys_at(server, sis_total_seconds=0.05, sis_public_keys=pem(OLD))
+    started = time.monotonic()
+    assert [keys.current() for _ in range(50)] == [[OLD]] * 50
+    assert time.monotonic() - started < 1
+    assert len(server.received) == 1
