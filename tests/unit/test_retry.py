@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.intent_to_file import service as itf_service
 from flaskapp.travel_claims.service import DEADLINE_SECONDS, GIVE_UP_SECONDS
 from jobs.registry import SPECS
-from jobs.retry import ALERT, HOUR, LOOK_UP_DELAYS, NOTICE, TRAVEL_CLAIM, Schedule, jittered, look_up_delay
+from jobs.retry import (
+    ALERT,
+    HOUR,
+    IDENTIFY,
+    ITF_CREATE,
+    ITF_REFRESH,
+    LOOK_UP_DELAYS,
+    NOTICE,
+    TRAVEL_CLAIM,
+    Schedule,
+    jittered,
+    look_up_delay,
+)
 
 FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656, 20751, 28576]
 
@@ -16,6 +29,23 @@ def test_claims_and_texts_are_retried_as_check_in_always_was(schedule: Schedule)
     assert [schedule.delay(count) for count in range(14)] == FOURTH_POWERS
     assert 24.5 * HOUR < sum(FOURTH_POWERS) < 25.5 * HOUR
     assert schedule.open_seconds == 25 * HOUR
+
+
+@pytest.mark.parametrize("schedule", [ITF_CREATE, IDENTIFY])
+def test_an_itf_is_retried_sixteen_times_in_about_two_days(schedule: Schedule) -> None:
+    delays = [*FOURTH_POWERS, 38431, 50640]
+    assert [schedule.delay(count) for count in range(17)] == [*delays, 50640]
+    assert schedule.open_seconds == sum(delays) == 178552
+    assert round(sum(delays) / HOUR, 1) == 49.6
+
+
+def test_an_itf_is_given_up_thirty_days_after_it_was_asked_for_however_long_the_outage() -> None:
+    assert itf_service.GIVE_UP_SECONDS == 30 * 24 * HOUR
+
+
+def test_a_comparison_with_upstream_is_tried_for_six_hours_and_its_last_delay_repeats() -> None:
+    assert [ITF_REFRESH.delay(count) for count in range(6)] == [60, 300, 900, 3600, 3600, 3600]
+    assert ITF_REFRESH.open_seconds == 6 * HOUR
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from itertools import product
 
 import pytest
 
+from flaskapp.intent_to_file import states as itf_states
+from flaskapp.intent_to_file.states import INTENT_TO_FILE
 from flaskapp.notifications.states import NOTIFICATION, STATE_OF_STATUS
 from flaskapp.statemachine import IllegalMove, StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM, WORDS
@@ -15,6 +17,12 @@ ALLOWED = {
         ("pending", "submitted"),
         ("pending", "duplicate"),
         ("pending", "failed"),
+        ("failed", "pending"),
+    },
+    INTENT_TO_FILE.subject: {
+        ("pending", "confirmed"),
+        ("pending", "failed"),
+        ("confirmed", "broken"),
         ("failed", "pending"),
     },
     NOTIFICATION.subject: {
@@ -28,7 +36,7 @@ ALLOWED = {
         ("undeliverable", "pending"),
     },
 }
-MACHINES = [TRAVEL_CLAIM, NOTIFICATION]
+MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, NOTIFICATION]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
@@ -52,6 +60,15 @@ def test_moves_lead_to_states_that_exist_and_everything_can_end(machine: StateMa
     assert {target for targets in machine.moves.values() for target in targets} <= set(machine.states)
     assert machine.final <= set(machine.states)
     assert all(targets & machine.final or state in machine.final for state, targets in machine.moves.items())
+
+
+def test_nothing_brings_back_what_upstream_lost_and_only_a_failure_is_taken_up_again() -> None:
+    assert {state for state in INTENT_TO_FILE.states if "pending" in INTENT_TO_FILE.moves[state]} == {"failed"}
+    assert INTENT_TO_FILE.moves["broken"] == frozenset()
+
+
+def test_an_itf_is_valid_while_a_person_may_rely_on_it_and_then_has_words_for_them() -> None:
+    assert itf_states.VALID == tuple(itf_states.WORDS) == ("pending", "confirmed")
 
 
 def test_what_is_filed_stays_filed() -> None:
