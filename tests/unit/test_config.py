@@ -11,13 +11,15 @@ import pytest
 
 from flaskapp.config import ConfigError, from_env, setting_names
 from sandbox.settings import environment, kept_secrets
+from tests.conftest import NOWHERE
 
-UPSTREAMS = dict.fromkeys(("veis", "btsss", "va_notify", "lorota", "chip"), "http://127.0.0.1:9")
+
+PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
-    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", UPSTREAMS, kept_secrets(tmp_path))
+    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", NOWHERE, kept_secrets(tmp_path))
 
 
 def required() -> list[str]:
@@ -70,6 +72,9 @@ def test_herokus_database_urls_are_understood(settings: dict[str, str], text: st
         ("MAX_BODY_BYTES", "10", 10),
         ("GATE_CLOSE_SECONDS", "0.5", 0.5),
         ("LEGAL_TIME_ZONE", "UTC", ZoneInfo("UTC")),
+        ("ITF_ASYNC_PERCENT", "0", 0),
+        ("ITF_SYNC_APPS", "one, two", ("one", "two")),
+        ("SIS_PUBLIC_KEYS", PEM.replace("\n", "\\n") + PEM, (PEM, PEM)),
     ],
 )
 def test_texts_become_typed_values(settings: dict[str, str], name: str, text: str, expected: Any) -> None:
@@ -90,12 +95,20 @@ def test_texts_become_typed_values(settings: dict[str, str], name: str, text: st
         ("INSECURE_COOKIES", "maybe"),
         ("MAX_BODY_BYTES", "many"),
         ("LEGAL_TIME_ZONE", "Mars/Olympus"),
+        ("ITF_ASYNC_PERCENT", "101"),
+        ("ITF_REFRESH_DAYS", "0"),
+        ("LIGHTHOUSE_PRIVATE_KEY", "hunter2"),
     ],
 )
 def test_a_malformed_setting_is_named_and_no_secret_is_repeated(settings: dict[str, str], name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name} cannot be read") as caught:
         from_env({**settings, name: text})
     assert "hunter2" not in str(caught.value)
+
+
+def test_without_any_key_nobody_could_sign_in_and_nothing_starts(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="SIS_JWKS_URL or SIS_PUBLIC_KEYS has to be set"):
+        from_env({**settings, "SIS_JWKS_URL": ""})
 
 
 def test_every_setting_says_what_it_means() -> None:
