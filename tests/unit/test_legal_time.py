@@ -20,7 +20,7 @@ what,zone,moment,legal_date,midnight,year_after
 a day in winter,America/Chicago,2031-01-15T12:00:00,2031-01-15,2031-01-16T06:00:00,2032-01-15T12:00:00
 a day in summer,America/Chicago,2031-07-15T12:00:00,2031-07-15,2031-07-16T05:00:00,2032-07-15T12:00:00
 the last minute of a day,America/Chicago,2031-03-05T05:59:00,2031-03-04,2031-03-05T06:00:00,2032-03-05T05:59:00
-its last microsecond,America/Chicago,2031-03-05T05:59:59.999999,2031-03-04,2031-03-05T06:00:00,2032-03-05T05:59:59.999999
+its last instant,America/Chicago,2031-03-05T05:59:59.999,2031-03-04,2031-03-05T06:00:00,2032-03-05T05:59:59.999
 midnight itself,America/Chicago,2031-03-05T06:00:00,2031-03-05,2031-03-06T06:00:00,2032-03-05T06:00:00
 the first minute of a day,America/Chicago,2031-03-05T06:01:00,2031-03-05,2031-03-06T06:00:00,2032-03-05T06:01:00
 the day of 23 hours begins,America/Chicago,2031-03-09T06:00:00,2031-03-09,2031-03-10T05:00:00,2032-03-09T06:00:00
