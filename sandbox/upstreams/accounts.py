@@ -23,6 +23,7 @@ class Accounts(Fake):
 
     def routes(self) -> None:
         self.app.add_url_rule("/accounts/<account_id>", view_func=self.show)
+        self.app.register_error_handler(404, _no_route)
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
         return {"error": text}
@@ -35,3 +36,8 @@ class Accounts(Fake):
             return answer({"error": "Account not found"}, 404)
         icn = veteran.icn if veteran.identified else None
         return answer({"id": veteran.account, "icn": icn, "firstName": veteran.first_name, "ssn": veteran.ssn})
+
+
+def _no_route(_: Exception) -> Response:
+    """A path that is none, told otherwise than an account that is none."""
+    return answer({"message": "Not Found"}, 404)

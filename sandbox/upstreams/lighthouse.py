@@ -18,7 +18,7 @@ from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import Fake, answer, json_body
 from sandbox.upstreams.itf_admin import itf_admin
 from sandbox.upstreams.itfs import ITF, ITFs
-from sandbox.upstreams.lighthouse_errors import API_BASE, FAMILIES, problem, told
+from sandbox.upstreams.lighthouse_errors import API_BASE, FAMILIES, no_route, problem, told
 from sandbox.upstreams.lighthouse_tokens import READ, WRITE, TokenRefusal, scope_granted
 from sandbox.upstreams.minute_limit import MinuteLimit
 from sandbox.upstreams.settings import LIGHTHOUSE_TOKEN_PATH, FakeSettings
@@ -74,6 +74,7 @@ class Lighthouse(Fake):
         self.app.add_url_rule(f"{veteran}/<itf_type>", view_func=self.read)
         self.app.add_url_rule(veteran, view_func=self.create, methods=["POST"])
         self.app.add_url_rule(f"{veteran}/validate", view_func=self.validate, methods=["POST"])
+        self.app.register_error_handler(404, no_route)
         self.app.before_request(self._count)
         self.app.after_request(self._tell_limit)
 

@@ -53,3 +53,8 @@ def told(status: int, text: str, family: str | None) -> dict[str, Any]:
 def problem(status: int, detail: str, title: str | None = None) -> Response:
     """An error of the API's own, whatever the family of the others."""
     return answer(api(status, detail, title), status)
+
+
+def no_route(_: Exception) -> Response:
+    """A path that leads to no API is Kong's to refuse; a client must not take it for the API's own 404."""
+    return answer(kong(404, "no Route matched with those values"), 404)

@@ -36,6 +36,11 @@ def test_an_account_nobody_has_is_not_found(http: requests.Session, upstreams: U
         assert (answer.status_code, answer.json()) == (404, {"error": "Account not found"})
 
 
+def test_a_path_that_is_none_is_told_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
+    answer = http.get(f"{upstreams['accounts']}/typo/accounts/{ADA.account}")
+    assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
+
+
 def test_a_wrong_key_is_forbidden(http: requests.Session, upstreams: Upstreams) -> None:
     answer = find(http, upstreams, ADA.account, "wrong")
     assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden"})

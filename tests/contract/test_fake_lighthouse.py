@@ -158,6 +158,7 @@ def test_people_with_a_past_have_it_on_file(
     person = with_itf(habit)
     assert [itf["status"] for itf in held(control, icn=person.icn)] == on_file
     assert caller.read(person.icn).status_code == read
+    assert [itf["status"] for itf in held(control, icn=person.icn)] == on_file
     word = "duplicate" if read == 200 else "active"
     assert attributes(caller.create(person.icn))["status"] == word
 

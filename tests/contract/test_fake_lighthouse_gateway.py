@@ -192,9 +192,9 @@ def test_the_family_can_be_chosen(caller: Caller, control: Control, family: str,
 
 
 def test_a_path_that_is_none_is_no_404_about_an_itf(caller: Caller) -> None:
-    answer = caller.http.get(f"{caller.base}/{ICN}/intents", headers=caller.headers)
-    assert answer.status_code == 404
-    assert "intent to file found" not in answer.text
+    for path in (f"{caller.base}/{ICN}/intents", f"{caller.base}/typo/{ICN}/intent-to-file/compensation"):
+        answer = caller.http.get(path, headers=caller.headers)
+        assert (answer.status_code, answer.json()) == (404, {"message": "no Route matched with those values"})
 
 
 # -- the back door -------------------------------------------------------------
