@@ -1,0 +1,99 @@
+"""The account service's client against its fake, on the wire this project assumes, and the published keys in use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from flaskapp.upstreams import Upstreams as Clients
+from flaskapp.upstreams.accounts import Person
+from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from sandbox.faults import Control
+from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST
+from sandbox.upstreams.serve import Upstreams
+from tests.contract.clients import QUICK_STRIKES, Strike, clients_for
+
+ADA, TESS = DEFAULT_CAST[0], ITF_CAST[-1]
+
+
+@pytest.fixture
+def clients(upstreams: Upstreams) -> Clients:
+    return clients_for(upstreams)
+
+
+def test_an_account_has_its_person(clients: Clients) -> None:
+    assert clients.accounts.find(ADA.account) == Person(ADA.icn, "Ada", ADA.ssn)
+    assert clients.accounts.find(ADA.account.upper()) == Person(ADA.icn, "Ada", ADA.ssn)
+
+
+def test_an_account_may_have_nobody_identified(clients: Clients) -> None:
+    found = clients.accounts.find(TESS.account)
+    assert found is not None and found.icn is None
+
+
+def test_an_unknown_account_is_none(clients: Clients) -> None:
+    assert clients.accounts.find(str(uuid.uuid4())) is None
+
+
+def test_another_services_404_never_looks_like_an_unknown_account(upstreams: Upstreams) -> None:
+    with pytest.raises(Unavailable):
+        clients_for(upstreams, ACCOUNTS_BASE_URL=upstreams["lighthouse"]).accounts.find(ADA.account)
+
+
+def test_a_wrong_key_is_unauthorized(upstreams: Upstreams) -> None:
+    with pytest.raises(Unauthorized):
+        clients_for(upstreams, ACCOUNTS_API_KEY="wrong").accounts.find(ADA.account)
+
+
+@pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
+def test_the_account_service_through_a_fault_knows_nobody(clients: Clients, control: Control, strike: Strike) -> None:
+    control.set("accounts", strike.kind, **strike.fields)
+    with pytest.raises(strike.read) as caught:
+        clients.accounts.find(ADA.account)
+    assert type(caught.value) is strike.read and caught.value.retry_after == strike.retry_after
+
+
+def fits(control: Control, keys: Sequence[RSAPublicKey]) -> bool:
+    """Whether one of these keys signed a token issued now."""
+    token = control.call("POST", "sign_in", "tokens", json={"account": ADA.account})["access_token"]
+    fitting = 0
+    for key in keys:
+        try:
+            jwt.decode(token, key, algorithms=["RS256"], options={"verify_aud": False})
+        except jwt.InvalidSignatureError:
+            continue
+        fitting += 1
+    return fitting == 1
+
+
+def test_a_token_is_signed_by_one_of_the_published_keys(clients: Clients, control: Control) -> None:
+    keys = clients.sign_in_keys.current()
+    assert len(keys) == 2 and fits(control, keys)
+    assert len(control.received("sign_in", "GET")) == 1
+
+
+def test_a_rotated_key_is_found_by_a_process_that_asks_again(
+    upstreams: Upstreams, clients: Clients, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients.sign_in_keys.current()
+    control.turn("sign_in", rotate="both")
+    assert not fits(control, clients.sign_in_keys.current())
+    monkeypatch.setattr("flaskapp.upstreams.sign_in_keys.AGAIN_SECONDS", 0.0)
+    assert fits(control, clients.sign_in_keys.refetched())
+    assert fits(control, clients_for(upstreams).sign_in_keys.current())
+
+
+@pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
+def test_a_faulty_key_service_keeps_what_is_known_and_tells_the_new_that_there_is_nothing(
+    upstreams: Upstreams, clients: Clients, control: Control, monkeypatch: pytest.MonkeyPatch, strike: Strike
+) -> None:
+    known = clients.sign_in_keys.current()
+    monkeypatch.setattr("flaskapp.upstreams.sign_in_keys.AGAIN_SECONDS", 0.0)
+    control.set("sign_in", strike.kind, **strike.fields)
+    assert clients.sign_in_keys.refetched() == known
+    with pytest.raises(Unavailable):
+        clients_for(upstreams).sign_in_keys.current()
