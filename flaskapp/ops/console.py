@@ -18,6 +18,14 @@ from outbox.audit import OWED
 OPEN_CASES_SHOWN = 50
 GATES = text("SELECT upstream, closed_at, closed_until, reason FROM outbox_gates ORDER BY upstream")
 
+# Whose legal day is running out: the forms in the order they lose it are listed by `flask itf at-risk`.
+DAYS_AT_RISK = text("""
+    SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
+           round((extract(epoch FROM min(legal_midnight_at) FILTER (WHERE legal_midnight_at > outbox_now())
+                                     - outbox_now()) / 3600)::numeric, 1)::float AS hours_left
+      FROM intents_to_file WHERE state = 'pending'
+""")
+
 
 def promises() -> Mapping[str, Any]:
     with transaction() as session:
@@ -27,6 +35,11 @@ def promises() -> Mapping[str, Any]:
 def owed() -> Mapping[str, Any]:
     with transaction() as session:
         return {"rows": session.execute(OWED).all(), "gates": session.execute(GATES).all()}
+
+
+def days_at_risk() -> Mapping[str, Any]:
+    with transaction() as session:
+        return dict(session.execute(DAYS_AT_RISK).one()._mapping)
 
 
 def cases() -> Mapping[str, Any]:
@@ -40,6 +53,7 @@ def cases() -> Mapping[str, Any]:
 def init_app(app: Flask) -> None:
     panel(app, "Promises", "ops/promises.html", promises)
     panel(app, "Open cases", "ops/cases.html", cases)
+    panel(app, "Intents to file: days at risk", "ops/days.html", days_at_risk)
     panel(app, "Work owed, and gates", "ops/owed.html", owed)
     link(app, "RQ dashboard", "/rq/", "Parked work shows there as failed jobs; Requeue reopens it.")
     link(app, "API", "/docs", "What the front end may call.")

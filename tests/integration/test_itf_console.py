@@ -1,0 +1,32 @@
+"""The operators' page says whose legal day is running out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask.testing import FlaskClient
+
+from jobs import housekeeping
+from sandbox.settings import OPERATOR, kept_secrets
+from tests.edge_app import log_in
+from tests.house import House
+from tests.integration.itf_steps import pass_time, sign_in
+
+
+def panel(client: FlaskClient) -> str:
+    return client.get("/ops/").text.partition("Intents to file: days at risk")[2].partition("</section>")[0]
+
+
+def test_the_first_page_counts_what_is_pending_and_what_is_past_its_midnight(
+    house: House, secrets_folder: Path
+) -> None:
+    client = house.app.test_client()
+    log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR)
+    assert "None is pending" in panel(client)
+    sign_in(house).ask()
+    assert "1 pending" in panel(client) and "past their midnight" not in panel(client)
+    pass_time(house, days=1)
+    house.beat()
+    housekeeping.sweep()
+    assert house.cases() == ["past_midnight"]
+    assert "1 past their midnight" in panel(client)
