@@ -153,12 +153,19 @@ class Config:
     lighthouse_private_key: str = setting(
         lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs the client assertion."
     )
+    lighthouse_documents_token_url: str = setting(
+        read_base_url, text="Lighthouse token endpoint of the Benefits Documents API."
+    )
+    lighthouse_documents_audience: str = setting(text="`aud` of the client assertion there.")
+    form526_base_url: str = setting(read_base_url, text="Service that takes 526 submissions.")
+    form526_api_key: str = setting(secret=True, text="Its API key.")
 
     operators: dict[str, str] = setting(
         string_map, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
     )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
+    case_owner_form526: str = setting(text="Who owns the cases of 526 submissions and their documents.")
     case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
     alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
 
@@ -187,6 +194,20 @@ class Config:
     lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
     lighthouse_settle_seconds: float = setting(
         float, 240.0, text="After this long from its start, an ITF creation no look-up finds did not happen."
+    )
+    form526_total_seconds: float = setting(float, 60.0, text="Total limit on one call of the 526 service.")
+    form526_settle_seconds: float = setting(
+        float, 300.0, text="After this long from its start, a 526 submission no look-up finds did not happen."
+    )
+    document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
+    document_status_seconds: float = setting(float, 65.0, text="Total limit on one question for upload statuses.")
+    document_poll_minutes: int = setting(at_least_one, 60, text="How often a pending document is asked after.")
+    document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
+    attachment_keep_days: int = setting(
+        at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."
+    )
+    bdd_instructions: str = setting(
+        one_of("always", "qualified"), "always", text="Send BDD instructions `always`, or with `qualified` claims only."
     )
     itf_async_percent: int = setting(
         percent, 100, text="Share of accounts whose compensation ITF is created in the background."
