@@ -12,6 +12,8 @@ from flaskapp import browser, commands, db, errors, health, limits, logs, metric
 from flaskapp.check_in.routes import blueprint as check_in
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
+from flaskapp.form526 import commands as form526_commands
+from flaskapp.form526.routes import blueprint as form526
 from flaskapp.intent_to_file import commands as itf_commands
 from flaskapp.intent_to_file.routes import blueprint as intent_to_file
 from flaskapp.notifications.routes import blueprint as notifications
@@ -39,7 +41,7 @@ def create_app(config: Config) -> Flask:
     request.init_app(app, config)
     db.init_app(app, config)
     Migrate(app, db.db, directory=MIGRATIONS)
-    for blueprint in (check_in, travel_claims, intent_to_file, notifications, metrics.blueprint):
+    for blueprint in (check_in, travel_claims, intent_to_file, form526, notifications, metrics.blueprint):
         app.register_blueprint(blueprint)
     health.init_app(app, MIGRATIONS)
     limits.init_app(app, config)
@@ -49,6 +51,7 @@ def create_app(config: Config) -> Flask:
     console.init_app(app)
     commands.init_app(app)
     itf_commands.init_app(app)
+    form526_commands.init_app(app)
     return app
 
 

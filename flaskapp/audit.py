@@ -55,7 +55,22 @@ ITFS = STANDING.format(
                        AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'told' ELSE 'unaccounted' END
              WHEN c.path = 'waited' THEN 'told'""",
 )
-SUBMISSIONS = {"travel_claim": CLAIMS, "intent_to_file": ITFS}
+FORMS = STANDING.format(table="form526_submissions", subject="form526_submission", working="true", more="")
+# A document that Lighthouse has is watched while it is due to be asked after. One that arrived was promised no more.
+DOCUMENTS = STANDING.format(
+    table="(SELECT *, lighthouse_status AS state FROM form526_document_submissions)",
+    subject="form526_document",
+    working="true",
+    more="""
+             WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
+             WHEN c.state = 'done' THEN 'told'""",
+)
+SUBMISSIONS = {
+    "travel_claim": CLAIMS,
+    "intent_to_file": ITFS,
+    "form526_submission": FORMS,
+    "form526_document": DOCUMENTS,
+}
 LIMIT = 100
 
 

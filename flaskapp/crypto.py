@@ -29,6 +29,13 @@ class Vault:
         """Raises cryptography.fernet.InvalidToken when no key fits."""
         return self.fernet.decrypt(token).decode()
 
+    def seal(self, content: bytes) -> bytes:
+        return self.fernet.encrypt(content)
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """Raises cryptography.fernet.InvalidToken when no key fits."""
+        return self.fernet.decrypt(sealed)
+
     def digest(self, *parts: str) -> str:
         """A look-up key for personal data. Parts are length-prefixed, so no two lists of parts collide."""
         message = b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flaskapp.db import DbSession
+from flaskapp.form526.documents import reopen_document
+from flaskapp.form526.service import reopen_submission
 from flaskapp.intent_to_file.record import reopen_itf
 from flaskapp.notifications.service import reopen_notice
 from flaskapp.travel_claims.service import reopen_claim
@@ -19,12 +21,15 @@ class Flow:
 
 
 def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:
-    """An alert's subject is a case, which is open whatever became of the alert."""
+    """An alert's subject is a case, open whatever became of the alert; a poll's is a batch, which has no state."""
 
 
 FLOWS = {
     "travel_claim": Flow(reopen=reopen_claim),
     "intent_to_file": Flow(reopen=reopen_itf),
+    "form526_submission": Flow(reopen=reopen_submission),
+    "form526_document": Flow(reopen=reopen_document),
+    "document_poll": Flow(reopen=leave_as_it_is),
     "notification": Flow(reopen=reopen_notice),
     "case": Flow(reopen=leave_as_it_is),
 }

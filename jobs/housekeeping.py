@@ -13,6 +13,9 @@ from flaskapp.audit import audit
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.db import db, transaction
+from flaskapp.form526.intake import purge_files
+from flaskapp.form526.polling import BATCH, open_stuck, owe_poll
+from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import open_past_midnight, owe_refreshes
 from flaskapp.notifications.service import owe_delivery_questions
 from flaskapp.queues import QUEUES
@@ -27,11 +30,15 @@ log = logging.getLogger("jobs.housekeeping")
 
 OVERDUE = text("""
     SELECT m.id, m.subject_type, m.subject_id FROM outbox_messages m
-     WHERE m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type IN ('travel_claim', 'notification')
+     WHERE m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type = ANY(:overdue)
        AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = m.subject_type AND c.subject_id = m.subject_id
                           AND c.kind = 'overdue')
      ORDER BY m.deadline_at LIMIT 200
 """)
+# An ITF that is late has a case of its own kind, and a question that is late nobody was promised.
+OVERDUE_SUBJECTS = ("travel_claim", "form526_submission", "form526_document", "notification")
+# A tick's worth: what is left stays due for the next.
+MOST_BATCHES = 500
 OLD_ROWS = (
     text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
     text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
@@ -61,7 +68,9 @@ def sweep_alone() -> None:
     with transaction() as session:
         owe_delivery_questions(session)
         open_past_midnight(session)
-        for row in session.execute(OVERDUE).all():
+        open_stuck(session)
+        put_late_pairs_first(session)
+        for row in session.execute(OVERDUE, {"overdue": list(OVERDUE_SUBJECTS)}).all():
             open_case(session, "overdue", row.subject_type, row.subject_id, {"message": row.id})
     for queue in QUEUES:
         sweep_queue(db.engine, redis, queue.name, REOPEN_PATH)
@@ -82,6 +91,14 @@ def refresh_itfs() -> None:
     """Owe this minute's share of the rolling refresh."""
     with transaction() as session:
         owe_refreshes(session)
+
+
+def poll_documents() -> None:
+    """Deal every document that is due into batches, each with its question; stopped half-way, the rest stays due."""
+    for _ in range(MOST_BATCHES):
+        with transaction() as session:
+            if owe_poll(session) < BATCH:
+                return
 
 
 def audit_all() -> None:
@@ -109,3 +126,9 @@ def retain_alone() -> None:
     with transaction() as session:
         for statement in OLD_ROWS:
             session.execute(statement)
+    removed = True
+    while removed:
+        with transaction() as session:
+            removed = bool(
+                purge_files(session, unclaimed_days=config.attachment_keep_days, kept_days=config.document_keep_days)
+            )

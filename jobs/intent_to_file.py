@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from flaskapp import clock
+from flaskapp.accounts.identify import identify
+from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -40,14 +42,8 @@ def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
 # -- who asked ----------------------------------------------------------------
 
 
-def identify(call: Call, work: ITFWork) -> str:
-    """The person's ICN. Raises the upstream errors; Rejected `NO_ICN` when the account service knows of none."""
-    if work.icn is not None:
-        return work.icn
-    person = call.upstreams.accounts.find(str(work.account_id))
-    if person is None or person.icn is None:
-        raise Rejected("accounts", "no ICN for this account", code="NO_ICN")
-    return person.icn
+def identify_asker(call: Call, work: ITFWork) -> Identity:
+    return identify(call.upstreams.accounts, str(work.account_id))
 
 
 # -- creating -----------------------------------------------------------------
@@ -132,7 +128,7 @@ IDENTIFY_PERSON = JobSpec(
     lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.accounts_total_seconds,
     load=load_pending,
-    act=identify,
+    act=identify_asker,
     record=record.record_identified,
     give_up=record.record_failed,
     is_final=is_final,

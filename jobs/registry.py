@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs import alerts, intent_to_file, notifications, travel_claims
+from jobs import alerts, documents, form526, intent_to_file, notifications, travel_claims
 from jobs.spec import JobSpec
 
 SPECS: dict[str, JobSpec] = {
@@ -12,6 +12,10 @@ SPECS: dict[str, JobSpec] = {
         intent_to_file.IDENTIFY_PERSON,
         intent_to_file.CREATE,
         intent_to_file.REFRESH,
+        form526.IDENTIFY_PERSON,
+        form526.SUBMIT,
+        documents.UPLOAD,
+        documents.POLL,
         notifications.SEND,
         notifications.ASK,
         alerts.SEND,

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.models import Account
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from outbox.tables import NOW
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose an account is. Documents go by participant id or, where there is none, by file number."""
+
+    icn: str
+    participant_id: str | None = None
+    file_number: str | None = None
 
 
 def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
@@ -22,18 +32,24 @@ def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
     return account
 
 
+def identity_of(session: DbSession, account_id: uuid.UUID) -> Identity | None:
+    """Whose it is; None while nobody has told us."""
+    kept = session.execute(select(Account.identity).filter_by(id=account_id)).scalar_one_or_none()
+    return Identity(**kept) if kept is not None else None
+
+
 def icn_of(session: DbSession, account_id: uuid.UUID) -> str | None:
     """The person's ICN; None while nobody has told us."""
-    account = session.get(Account, account_id)
-    return account.identity["icn"] if account is not None and account.identity is not None else None
+    found = identity_of(session, account_id)
+    return found.icn if found is not None else None
 
 
-def remember_person(session: DbSession, account_id: uuid.UUID, icn: str) -> None:
+def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identity) -> None:
     """Keep whose account this is. The first answer stays: an account does not change hands."""
     ensure_account(session, account_id)
     session.execute(
         update(Account)
         .where(Account.id == account_id, Account.identity.is_(None))
-        .values(identity={"icn": icn}, icn_digest=vault().digest(icn), identified_at=NOW)
+        .values(identity=asdict(identity), icn_digest=vault().digest(identity.icn), identified_at=NOW)
         .execution_options(synchronize_session="fetch")
     )

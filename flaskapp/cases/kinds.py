@@ -57,6 +57,37 @@ KINDS = {
         "Find out upstream what became of it (`flask itf evidence ID` has its id and dates). If a claim used it up,"
         " say so with `flask itf used ID` next time; else have it restored, tell the person, and close.",
     ),
+    "document_failed": Kind(
+        "A document of a 526 did not get into the veteran's eFolder. The veteran was told, by an obscured file name.",
+        "`flask documents show ID` says at which step. Upload it again (`flask documents upload-again ID`), or bring it"
+        " there another way and say so (`flask documents delivered ID --note …`).",
+    ),
+    "document_in_efolder": Kind(
+        "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may be stuck without anybody"
+        " noticing. The veteran was told.",
+        "Don't upload it again: it would be there twice. Ask the claims team to link it, then say so with"
+        " `flask documents delivered ID --note …`.",
+    ),
+    "document_missing": Kind(
+        "A form names a file that we do not hold: never uploaded, or too long ago. The form was filed; the veteran was"
+        " told.",
+        "Ask the veteran for the file, bring it where it belongs, and say so"
+        " (`flask documents delivered ID --note …`).",
+    ),
+    "document_not_found": Kind(
+        "Lighthouse gave us a request id for a document, and three polls running did not know it.",
+        "Ask Lighthouse about the id (`flask documents show ID`). We keep asking; it closes itself if it arrives.",
+    ),
+    "document_unclear": Kind(
+        "Lighthouse answers about a document in a way we cannot read. It stays pending.",
+        "Compare the answer with the contract (`flask documents show ID`); we keep asking, it closes itself if it"
+        " arrives.",
+    ),
+    "document_stuck": Kind(
+        "A document has been on its way for more than ten days.",
+        "Ask Lighthouse about its request id (`flask documents show ID`). We keep asking; it closes itself if it"
+        " arrives.",
+    ),
     "notice_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
         "Reach the person another way (phone, letter) about the subject of this notice, then close.",

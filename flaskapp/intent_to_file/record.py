@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from flaskapp.accounts.service import icn_of, remember_person
+from flaskapp.accounts.service import Identity, icn_of, remember_person
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
@@ -63,10 +63,10 @@ def lock(session: DbSession, itf_id: str) -> IntentToFile:
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
 
 
-def record_identified(session: DbSession, itf_id: str, icn: str) -> None:
+def record_identified(session: DbSession, itf_id: str, identity: Identity) -> None:
     """Now we know who it is: the creation is owed."""
     itf = lock(session, itf_id)
-    remember_person(session, itf.account_id, icn)
+    remember_person(session, itf.account_id, identity)
     if itf.state == PENDING:
         write_history(session, SUBJECT, itf_id, "intent_to_file.identified", actor="worker")
         owe_creation(session, itf)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from flask import current_app
 
+from flaskapp.accounts.identify import identity_in
 from flaskapp.accounts.service import ensure_account, icn_of, remember_person
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.errors import Problem
@@ -60,11 +61,12 @@ def whose(account_id: uuid.UUID) -> str:
     # Given back before anybody waits for an upstream.
     db.session.remove()
     if icn is None:
-        icn = find_person(account_id).icn
-        if icn is None:
+        identity = identity_in(find_person(account_id))
+        if identity is None:
             raise Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
+        icn = identity.icn
         with transaction() as session:
-            remember_person(session, account_id, icn)
+            remember_person(session, account_id, identity)
         db.session.remove()
     return icn
 

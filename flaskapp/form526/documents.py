@@ -1,0 +1,207 @@
+"""The documents of an accepted submission: each is owed, uploaded, followed, and ends with somebody knowing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.db import DbSession
+from flaskapp.form526 import pdf_making
+from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
+from flaskapp.form526.named_files import NamedFile
+from flaskapp.form526.notices import DOCUMENT as SUBJECT
+from flaskapp.form526.notices import owe_document_notice, settings
+from flaskapp.form526.states import (
+    BDD,
+    BENEFITS_GATEWAY,
+    DOC_TYPES,
+    DOCUMENT,
+    DONE,
+    EVIDENCE,
+    FAILED,
+    FORM_0781,
+    FORM_0781A,
+    MADE_NAMES,
+    MISSING,
+    PENDING,
+)
+from flaskapp.queues import DOCUMENTS
+from flaskapp.statemachine import IllegalMove
+from outbox.tables import NOW
+from outbox.write import add, write_history
+
+UPLOAD_JOB = "jobs.documents.upload_document"
+DEADLINE_SECONDS = 24 * 3600.0
+GIVE_UP_SECONDS = 30 * 24 * 3600.0
+OTHER_CORRESPONDENCE = "L023"
+# The codes Lighthouse knows (contract: Benefits Documents 4.2).
+KNOWN_DOC_TYPES = {
+    *("1489", "L014", "L015", "L018", "L023", "L029", "L033", "L034", "L037", "L048", "L049", "L051", "L070", "L102"),
+    *("L107", "L115", "L117", "L133", "L139", "L149", "L159", "L222", "L228", "L229", "L418", "L450", "L451", "L478"),
+    *("L702", "L703", "L827", "L1489"),
+}
+ENDED_BY_DELIVERY = [
+    "document_failed",
+    "document_in_efolder",
+    "document_not_found",
+    "document_unclear",
+    "document_stuck",
+    "document_missing",
+    "refused",
+    "exhausted",
+    "overdue",
+    "parked_by_hand",
+    "unaccounted",
+]
+
+
+def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
+    """One document and one message each: what the person attached, the forms their answers make, the instructions."""
+    for named in files:
+        add_evidence(session, submission, named)
+    parts = pdf_making.ptsd_parts(submission.form)
+    if parts.form_0781 is not None:
+        add_made(session, submission, FORM_0781)
+    if parts.form_0781a is not None:
+        add_made(session, submission, FORM_0781A)
+    if settings().bdd_instructions == "always" or submission.form.get("bdd_qualified") is True:
+        add_made(session, submission, BDD)
+
+
+def add_evidence(session: DbSession, submission: Submission, named: NamedFile) -> None:
+    """A file the form names but we do not hold fails at once: the form is filed, and somebody asks for the file."""
+    attachment = session.get(Attachment, named.guid) if named.guid is not None else None
+    held = attachment is not None and attachment.account_id == submission.account_id and attachment.purged_at is None
+    document = insert_document(
+        session,
+        submission,
+        EVIDENCE,
+        doc_type=named.doc_type if named.doc_type in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE,
+        name=attachment.name if held and attachment is not None else named.name,
+        attachment_guid=named.guid if held else None,
+    )
+    if held:
+        owe_upload(session, document)
+    else:
+        fail_document(session, document, MISSING, "the form names a file that we do not hold", "worker")
+
+
+def add_made(session: DbSession, submission: Submission, kind: str) -> None:
+    owe_upload(session, insert_document(session, submission, kind, doc_type=DOC_TYPES[kind], name=MADE_NAMES[kind]))
+
+
+def insert_document(session: DbSession, submission: Submission, kind: str, **values: Any) -> DocumentSubmission:
+    document = DocumentSubmission(id=uuid.uuid4(), submission_id=submission.id, kind=kind, **values)
+    session.add(document)
+    session.flush()
+    detail = {"kind": kind, "submission": str(submission.id)}
+    write_history(session, SUBJECT, str(document.id), "document.owed", moved_to=PENDING, detail=detail)
+    return document
+
+
+def owe_upload(session: DbSession, document: DocumentSubmission) -> None:
+    add(
+        session,
+        job=UPLOAD_JOB,
+        queue=DOCUMENTS.name,
+        upstream=DOCUMENTS.upstream,
+        subject_type=SUBJECT,
+        subject_id=str(document.id),
+        deadline_seconds=DEADLINE_SECONDS,
+        give_up_seconds=GIVE_UP_SECONDS,
+    )
+
+
+def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[DocumentSubmission]:
+    """Every document of a submission, in the order they were owed."""
+    statement = select(DocumentSubmission).filter_by(submission_id=submission_id)
+    return session.execute(statement.order_by(DocumentSubmission.created_at, DocumentSubmission.id)).scalars().all()
+
+
+def lock(session: DbSession, document_id: str) -> DocumentSubmission:
+    statement = select(DocumentSubmission).where(DocumentSubmission.id == uuid.UUID(document_id)).with_for_update()
+    return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+
+
+def fail_document(
+    session: DbSession,
+    document: DocumentSubmission,
+    step: str,
+    error: str | None,
+    actor: str,
+    details: dict[str, Any] | None = None,
+) -> None:
+    """It did not arrive where it should: the state with its step, the e-mail, and a case, together."""
+    DOCUMENT.check(document.lighthouse_status, FAILED)
+    now = session.execute(select(NOW)).scalar_one()
+    document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, now, None
+    document.failed_step, document.upstream_error = step, error
+    tell_failure(session, document, actor, details or {})
+
+
+def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
+    """What follows from `failed`: in the eFolder but not beyond is a state of affairs of its own."""
+    in_efolder = document.failed_step == BENEFITS_GATEWAY
+    document.notice = "document_incomplete" if in_efolder else "document_failed"
+    moved = {"step": document.failed_step, "notice": document.notice}
+    write_move(session, document, PENDING, FAILED, actor, **moved)
+    owe_document_notice(session, document)
+    kind = "document_in_efolder" if in_efolder else CASE_OF_STEP.get(document.failed_step or "", "document_failed")
+    about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}
+    open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
+
+
+CASE_OF_STEP = {MISSING: "document_missing"}
+
+
+def write_move(
+    session: DbSession, document: DocumentSubmission, moved_from: str, moved_to: str, actor: str, **detail: Any
+) -> None:
+    write_history(
+        session,
+        SUBJECT,
+        str(document.id),
+        "document.moved",
+        moved_from=moved_from,
+        moved_to=moved_to,
+        actor=actor,
+        detail=detail,
+    )
+
+
+def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
+    """An operator wants it uploaded again: failed → pending, under a new request id, a new cycle of notices.
+
+    Raises IllegalMove when its bytes are gone: then it can only be delivered by hand.
+    """
+    document = lock(session, document_id)
+    if document.lighthouse_status != FAILED:
+        return
+    attachment = session.get(Attachment, document.attachment_guid) if document.attachment_guid else None
+    gone = attachment is None if document.kind == EVIDENCE else False
+    if gone or (attachment is not None and attachment.purged_at is not None):
+        raise IllegalMove("its bytes are gone: deliver it by hand")
+    before = document.lighthouse_request_id
+    document.lighthouse_status, document.finished_at, document.failed_step = PENDING, None, None
+    document.lighthouse_request_id, document.upstream_error, document.notice = None, None, None
+    document.started_at = document.ended_at = document.uploaded_at = None
+    document.not_found_count = 0
+    document.cycle += 1
+    write_move(session, document, FAILED, PENDING, actor, earlier_request_id=before)
+    note_cases(session, SUBJECT, document_id, "to be uploaded again", actor)
+
+
+def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str) -> bool:
+    """Staff brought it where it belongs: failed → done, and its cases are closed. False when it has not failed."""
+    document = lock(session, document_id)
+    if document.lighthouse_status != FAILED:
+        return False
+    now = session.execute(select(NOW)).scalar_one()
+    document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
+    write_move(session, document, FAILED, DONE, actor, by="hand")
+    close_cases(session, SUBJECT, document_id, f"delivered by hand: {note}", kinds=ENDED_BY_DELIVERY, actor=actor)
+    return True

@@ -1,0 +1,50 @@
+"""Which files a form names, wherever in it they stand."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file a form names: our guid (None when it is none), its docType code and name as the form says them."""
+
+    guid: uuid.UUID | None
+    doc_type: str
+    name: str
+
+
+def named_files(form: dict[str, Any]) -> list[NamedFile]:
+    """Every file the form names, each once, wherever it stands (contract: front end, 4.2: the place is unconfirmed)."""
+    found: dict[str, NamedFile] = {}
+    for entry in objects_in(form):
+        code = entry.get("confirmation_code")
+        if isinstance(code, str) and code:
+            name, doc_type = entry.get("name"), entry.get("attachment_id")
+            named = NamedFile(
+                guid_of(code),
+                doc_type if isinstance(doc_type, str) else "",
+                name if isinstance(name, str) and name else "document",
+            )
+            found.setdefault(code.lower(), named)
+    return list(found.values())
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from objects_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from objects_in(item)
+
+
+def guid_of(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

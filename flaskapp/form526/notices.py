@@ -1,0 +1,73 @@
+"""The e-mails of a 526: what became of the form, and of a document that did not arrive."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask import current_app
+
+from flaskapp.accounts.service import icn_of
+from flaskapp.config import Config
+from flaskapp.db import DbSession
+from flaskapp.form526.files import obscured
+from flaskapp.form526.models import DocumentSubmission, Submission
+from flaskapp.legal_time import legal_date
+from flaskapp.notifications.service import owe_notice
+
+# Under whose name VANotify's templates for forms and documents are configured.
+SENDER = "form526"
+FORM, DOCUMENT = "form526_submission", "form526_document"
+
+
+def settings() -> Config:
+    found: Config = current_app.extensions["config"]
+    return found
+
+
+def day_of(moment: datetime) -> str:
+    """A moment as a calendar day of the law, as the e-mails write it."""
+    return f"{legal_date(moment, settings().legal_time_zone):%B %-d, %Y}"
+
+
+def recipient_of(session: DbSession, submission: Submission) -> dict[str, str]:
+    """Without an ICN the send is refused, and a human has to reach the person."""
+    return {"icn": icn_of(session, submission.account_id) or "", "phone": ""}
+
+
+def owe_form_notice(session: DbSession, submission: Submission) -> None:
+    """Owe the e-mail that says what became of the form; `notice` names it."""
+    assert submission.notice is not None
+    owe_notice(
+        session,
+        FORM,
+        str(submission.id),
+        submission.notice,
+        cycle=submission.cycle,
+        facility=SENDER,
+        recipient=recipient_of(session, submission),
+        personalisation={
+            "claim_id": str(submission.claim_id or ""),
+            "submitted_date": day_of(submission.requested_at),
+        },
+        channel="email",
+    )
+
+
+def owe_document_notice(session: DbSession, document: DocumentSubmission) -> None:
+    """Owe the e-mail that names the document, its file name obscured: names of files hold names of people."""
+    assert document.notice is not None
+    submission = session.get_one(Submission, document.submission_id)
+    owe_notice(
+        session,
+        DOCUMENT,
+        str(document.id),
+        document.notice,
+        cycle=document.cycle,
+        facility=SENDER,
+        recipient=recipient_of(session, submission),
+        personalisation={
+            "file_name": obscured(document.name),
+            "submitted_date": day_of(submission.requested_at),
+        },
+        channel="email",
+    )

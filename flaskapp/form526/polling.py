@@ -1,0 +1,193 @@
+"""Asking Lighthouse what became of uploaded documents, a hundred at a time.
+
+A tick deals due documents into batches, each owed as one message; the answer is recorded in one statement a batch.
+Every document asked after is stamped, whether or not anything changed, and one bad entry never spoils the others.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, text
+
+from flaskapp.cases.service import close_cases, open_case
+from flaskapp.db import DbSession
+from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, tell_failure, write_move
+from flaskapp.form526.models import DocumentSubmission
+from flaskapp.form526.notices import settings
+from flaskapp.form526.states import DONE, PENDING
+from flaskapp.queues import DOCUMENTS
+from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses
+from outbox.write import add
+
+POLL_JOB = "jobs.documents.poll_statuses"
+POLL = "document_poll"
+BATCH = 100
+NOT_FOUND_POLLS = 3
+HOUR_SECONDS = 3600.0
+
+DEAL = text("""
+    WITH due AS (
+        SELECT id FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
+         ORDER BY poll_due_at LIMIT :size FOR UPDATE SKIP LOCKED)
+    UPDATE form526_document_submissions d
+       SET poll_batch = :batch, poll_due_at = outbox_now() + make_interval(mins => :minutes)
+      FROM due WHERE d.id = due.id
+    RETURNING d.id
+""")
+REDEAL = text("""
+    UPDATE form526_document_submissions SET poll_batch = :new
+     WHERE poll_batch = :batch AND lighthouse_request_id = ANY(:requests)
+""")
+# One statement a batch. Only what is still pending, and still of this batch, is touched.
+STAMP = text("""
+    UPDATE form526_document_submissions d
+       SET last_polled_at = outbox_now(), poll_batch = NULL,
+           not_found_count = CASE WHEN v.word = 'not_found' THEN d.not_found_count + 1 ELSE 0 END,
+           started_at = COALESCE(v.started_at, d.started_at), ended_at = COALESCE(v.ended_at, d.ended_at),
+           upstream_error = COALESCE(v.error, d.upstream_error),
+           lighthouse_status = CASE v.word WHEN 'success' THEN 'done' WHEN 'failed' THEN 'failed' ELSE 'pending' END,
+           failed_step = CASE WHEN v.word = 'failed' THEN v.step END,
+           finished_at = CASE WHEN v.word IN ('success', 'failed') THEN outbox_now() END,
+           poll_due_at = CASE WHEN v.word IN ('success', 'failed') THEN NULL ELSE d.poll_due_at END
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
+               request_id bigint, word text, step text, error text, started_at timestamptz, ended_at timestamptz)
+     WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'pending'
+    RETURNING d.id, v.word, d.not_found_count
+""")
+# Older than ten days and still on its way: somebody should ask Lighthouse.
+STUCK = text("""
+    SELECT d.id::text, d.submission_id::text AS submission FROM form526_document_submissions d
+     WHERE d.lighthouse_status = 'pending' AND d.created_at < outbox_now() - interval '10 days'
+       AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = 'form526_document' AND c.subject_id = d.id::text
+                          AND c.kind = 'document_stuck')
+     ORDER BY d.created_at LIMIT 200
+""")
+UNKNOWN_STEP = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The request ids one question is asked about."""
+
+    id: uuid.UUID
+    request_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NoneOfThem:
+    """Lighthouse knew none of a batch: which of them it is cannot be told but by asking after fewer."""
+
+    request_ids: tuple[int, ...]
+
+
+Reply = Statuses | NoneOfThem
+
+
+def owe_poll(session: DbSession) -> int:
+    """Deal one batch of what is due, with the message that asks after it; how many documents are in it."""
+    batch = uuid.uuid4()
+    values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
+    dealt = len(session.execute(DEAL, values).all())
+    if dealt:
+        owe_question(session, batch)
+    return dealt
+
+
+def owe_question(session: DbSession, batch: uuid.UUID) -> None:
+    add(
+        session,
+        job=POLL_JOB,
+        queue=DOCUMENTS.name,
+        upstream=DOCUMENTS.upstream,
+        subject_type=POLL,
+        subject_id=str(batch),
+        deadline_seconds=2 * HOUR_SECONDS,
+        # By then the next cycle has dealt its documents anew.
+        give_up_seconds=24 * HOUR_SECONDS,
+    )
+
+
+def load_batch(session: DbSession, batch_id: str) -> Batch | None:
+    """What is left of a batch; None when a later cycle has taken it over."""
+    statement = (
+        select(DocumentSubmission.lighthouse_request_id)
+        .where(DocumentSubmission.poll_batch == uuid.UUID(batch_id), DocumentSubmission.lighthouse_status == PENDING)
+        .order_by(DocumentSubmission.lighthouse_request_id)
+    )
+    found = [request for request in session.execute(statement).scalars() if request is not None]
+    return Batch(uuid.UUID(batch_id), tuple(found)) if found else None
+
+
+def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
+    """Stamp every document of the batch and follow what changed; a batch nobody knew is asked again by halves."""
+    if isinstance(reply, NoneOfThem):
+        return halve(session, batch_id, reply.request_ids)
+    rows = json.dumps([row_of(request_id, reply) for request_id in asked(reply)])
+    changed = session.execute(STAMP, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
+    for row in changed:
+        follow(session, str(row.id), row.word, row.not_found_count)
+    return None
+
+
+def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None:
+    middle = (len(request_ids) + 1) // 2
+    for half in (request_ids[:middle], request_ids[middle:]):
+        new = uuid.uuid4()
+        session.execute(REDEAL, {"new": new, "batch": uuid.UUID(batch_id), "requests": list(half)})
+        owe_question(session, new)
+
+
+def asked(reply: Statuses) -> list[int]:
+    return sorted({*reply.found, *reply.not_found, *reply.unreadable})
+
+
+def row_of(request_id: int, reply: Statuses) -> dict[str, Any]:
+    """What one entry means: success, failed, pending, not_found or unclear. Never more than the answer said."""
+    status = reply.found.get(request_id)
+    if status is None:
+        return {"request_id": request_id, "word": "not_found" if request_id in reply.not_found else "unclear"}
+    words = {"success": "success", "failed": "failed", "in_progress": "pending"}
+    return {
+        "request_id": request_id,
+        "word": words.get(status.state, "unclear"),
+        "step": step_of(status),
+        "error": status.error,
+        "started_at": written(status.started_at),
+        "ended_at": written(status.ended_at),
+    }
+
+
+def step_of(status: DocumentStatus) -> str:
+    """Where it failed: the step the answer names, else the one it calls failed, else nobody knows."""
+    failed = [name for name, state in status.step_states.items() if state == "FAILED"]
+    return status.failed_step or (failed[0] if failed else UNKNOWN_STEP)
+
+
+def written(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
+
+
+def follow(session: DbSession, document_id: str, word: str, not_found: int) -> None:
+    """History, e-mail and cases of one document, after its row was stamped."""
+    if word == "pending" or (word == "not_found" and not_found < NOT_FOUND_POLLS):
+        return
+    document = session.get_one(DocumentSubmission, uuid.UUID(document_id), populate_existing=True)
+    if word == "success":
+        write_move(session, document, PENDING, DONE, "poll")
+        close_cases(session, SUBJECT, document_id, "it arrived", kinds=ENDED_BY_DELIVERY)
+    elif word == "failed":
+        tell_failure(session, document, "poll", {})
+    else:
+        kind = "document_not_found" if word == "not_found" else "document_unclear"
+        open_case(session, kind, SUBJECT, document_id, {"submission": str(document.submission_id)})
+
+
+def open_stuck(session: DbSession) -> None:
+    for row in session.execute(STUCK).all():
+        open_case(session, "document_stuck", SUBJECT, row.id, {"submission": row.submission})

@@ -1,0 +1,210 @@
+"""Form 526 as the front end calls it (contract: front end, 4): files first, then the form, then the question how it is.
+
+All answers come from our database alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, BinaryIO, cast
+
+from flask import Blueprint, Response, request
+from marshmallow import ValidationError, fields
+from werkzeug.datastructures import FileStorage
+
+from flaskapp.db import DbSession, durably, transaction
+from flaskapp.errors import Problem
+from flaskapp.form526 import file_types, pdf_opening, service
+from flaskapp.form526.documents import of_submission
+from flaskapp.form526.file_types import FileRefused
+from flaskapp.form526.files import obscured
+from flaskapp.form526.intake import keep_file
+from flaskapp.form526.models import DocumentSubmission, Submission
+from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
+from flaskapp.form526.words import words_of
+from flaskapp.idempotency import KEY_PARAMETER, remember
+from flaskapp.inflection import answer
+from flaskapp.openapi import describe
+from flaskapp.request import Body, json_body
+from flaskapp.sign_in import caller, require_sign_in
+
+blueprint = Blueprint("form526", __name__, url_prefix="/v0")
+require_sign_in(blueprint)
+
+CALLER = "Sign-in Service access token: bearer header or cookie"
+TAG = "Form 526"
+FILE_FIELD = "supporting_evidence_attachment[file_data]"
+PASSWORD_FIELD = "supporting_evidence_attachment[password]"
+# The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
+MOST_UPLOAD_BYTES = file_types.MOST_PDF_BYTES + 1024 * 1024
+MOST_FORM_BYTES = 5 * 1024 * 1024
+TOKEN_ANSWERS = {
+    401: "No valid access token; `errors` is a text.",
+    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
+}
+# The words the client polls on (contract: front end, 4.3). It stops at any other, so `try` lasts while we do.
+WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
+GIVEN_UP, REFUSED = "exhausted", "non_retryable_error"
+
+
+class FormBody(Body):
+    form526 = fields.Dict(keys=fields.String(), required=True)
+
+
+@blueprint.post("/upload_supporting_evidence")
+@describe(
+    "Upload one file",
+    tag=TAG,
+    security=CALLER,
+    answers={200: "`data.attributes.guid` names the file; a form refers to it within 60 days.", **TOKEN_ANSWERS},
+    answer_example={
+        "data": {
+            "id": "0c4f6d1e-0000-4000-8000-00000000aa01",
+            "type": "supporting_evidence_attachment",
+            "attributes": {"guid": "0c4f6d1e-0000-4000-8000-00000000aa01"},
+        }
+    },
+    problems={
+        413: "The file is larger than 99 MiB.",
+        422: "The file is refused; `detail` is the sentence to show: type, size, damage, password.",
+        503: "Our database is away; nothing was kept.",
+    },
+)
+def upload_evidence() -> Response:
+    """`multipart/form-data` with the file in `supporting_evidence_attachment[file_data]` and, for a locked PDF, its
+    password in `supporting_evidence_attachment[password]`; other parts are ignored."""
+    request.max_content_length = MOST_UPLOAD_BYTES
+    sent = request.files.get(FILE_FIELD)
+    if sent is None or not sent.filename:
+        raise Problem(422, detail=f"Send one file as {FILE_FIELD}.")
+    try:
+        guid = take_in(sent, request.form.get(PASSWORD_FIELD))
+    except FileRefused as refused:
+        raise Problem(422, detail=str(refused)) from None
+    kind = {"id": str(guid), "type": "supporting_evidence_attachment"}
+    return answer({"data": {**kind, "attributes": {"guid": str(guid)}}})
+
+
+def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
+    """Check the file, open it if it is locked, keep it. Its bytes wait in an anonymous temporary file meanwhile."""
+    name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
+    kind = file_types.recognise(stream, name, size_of(stream))
+    if kind.extension == "pdf":
+        stream = pdf_opening.opened(stream, password or None)
+    return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
+
+
+def size_of(stream: BinaryIO) -> int:
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    return size
+
+
+@blueprint.post("/disability_compensation_form/submit_all_claim")
+@describe(
+    "Submit a form",
+    tag=TAG,
+    security=CALLER,
+    body=FormBody,
+    example={"form526": {"attachments": []}},
+    answers={
+        202: "`data.attributes.jobId` is what to poll with. The form will be filed, or a named person will hold it.",
+        **TOKEN_ANSWERS,
+    },
+    problems={
+        422: "`form526` is missing or empty, or the Idempotency-Key named another request.",
+        503: "Our database is away; nothing was accepted.",
+    },
+    parameters=[KEY_PARAMETER],
+)
+def submit_form() -> Response:
+    request.max_content_length = MOST_FORM_BYTES
+    form = json_body(FormBody())["form526"]
+    if not form:
+        raise ValidationError({"form526": ["holds no form."]})
+    account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
+    submission_id, job_id = durably(lambda session: accept(session, account_id, form, key))
+    attributes = {"job_id": job_id, "submission_id": submission_id}
+    return answer({"data": {"id": "", "type": "submit_disability_form", "attributes": attributes}}, 202)
+
+
+def accept(session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key: str | None) -> tuple[str, str]:
+    """One transaction: the key, the submission, its files, and the message that files it. Idempotent."""
+    remember(session, str(account_id), key, {"path": "submit_all_claim", "form": form})
+    submission = service.request_submission(session, account_id, form)
+    return str(submission.id), submission.job_id
+
+
+@blueprint.get("/disability_compensation_form/submission_status/<job_id>")
+@describe(
+    "Where a submission stands",
+    tag=TAG,
+    security=CALLER,
+    answers={
+        200: "`data.attributes.status`: `try` while we are at it, `success`, `exhausted`, `non_retryable_error`; beside"
+        " it `state` and `message`, what is really so and the sentence to show.",
+        **TOKEN_ANSWERS,
+    },
+    problems={404: "You have no such submission.", 503: "Our database is away."},
+)
+def show_status(job_id: str) -> Response:
+    with transaction() as session:
+        row = service.find_by_job(session, uuid.UUID(caller().account_id), job_id)
+        if row is None:
+            raise Problem(404, detail="You have no such submission.")
+        described = described_status(row)
+    return answer({"data": {"id": "", "type": "form526_job_statuses", "attributes": described}})
+
+
+def described_status(row: Submission) -> dict[str, Any]:
+    refused = row.notice == "failed" and row.finished_at is not None and not row.unconfirmed
+    word = WORD_OF_STATE.get(row.state) or (REFUSED if refused else GIVEN_UP)
+    return {
+        "job_id": row.job_id,
+        "status": word,
+        "claim_id": row.claim_id,
+        "submission_id": str(row.id),
+        "state": row.state,
+        "unconfirmed": row.unconfirmed,
+        "message": SUBMISSION_UNCONFIRMED if row.unconfirmed else SUBMISSION_WORDS[row.state],
+        "updated_at": (row.finished_at or row.requested_at).isoformat(timespec="seconds"),
+    }
+
+
+@blueprint.get("/disability_compensation_form/<uuid:submission_id>/documents")
+@describe(
+    "What became of each document",
+    tag=TAG,
+    security=CALLER,
+    answers={
+        200: "`data` lists each document: its `status` (pending, done, failed), when it was last checked, and"
+        " `message`, the sentence to show.",
+        **TOKEN_ANSWERS,
+    },
+    problems={404: "You have no such submission.", 503: "Our database is away."},
+)
+def show_documents(submission_id: uuid.UUID) -> Response:
+    with transaction() as session:
+        row = service.find_own(session, uuid.UUID(caller().account_id), submission_id)
+        if row is None:
+            raise Problem(404, detail="You have no such submission.")
+        described = [described_document(document) for document in of_submission(session, row.id)]
+    return answer({"data": described})
+
+
+def described_document(document: DocumentSubmission) -> dict[str, Any]:
+    attributes = {
+        "kind": document.kind,
+        "name": obscured(document.name) if document.kind == "evidence" else document.name,
+        "doc_type": document.doc_type,
+        "status": document.lighthouse_status,
+        "message": words_of(document),
+        "uploaded_at": written(document.uploaded_at),
+        "last_checked_at": written(document.last_polled_at),
+        "finished_at": written(document.finished_at),
+    }
+    return {"id": str(document.id), "type": "form526_document", "attributes": attributes}
+
+
+def written(moment: Any) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment is not None else None

@@ -1,0 +1,47 @@
+"""A 526 submission, and each of its documents: accepted is not delivered, so each has states of its own.
+
+`failed → pending` is an operator's move only, and so is `failed → done`: delivered by hand.
+"""
+
+from flaskapp.statemachine import StateMachine
+
+PENDING, ACCEPTED, FAILED, DONE = "pending", "accepted", "failed", "done"
+
+SUBMISSION = StateMachine(
+    subject="form526_submission",
+    moves={
+        PENDING: frozenset({ACCEPTED, FAILED}),
+        ACCEPTED: frozenset(),
+        FAILED: frozenset({PENDING}),
+    },
+    final=frozenset({ACCEPTED, FAILED}),
+)
+
+DOCUMENT = StateMachine(
+    subject="form526_document",
+    moves={
+        PENDING: frozenset({DONE, FAILED}),
+        DONE: frozenset(),
+        FAILED: frozenset({PENDING, DONE}),
+    },
+    final=frozenset({DONE, FAILED}),
+)
+
+EVIDENCE, FORM_0781, FORM_0781A, BDD = "evidence", "form_0781", "form_0781a", "bdd_instructions"
+KINDS = (EVIDENCE, FORM_0781, FORM_0781A, BDD)
+# docType codes of what we make (contract: Benefits Documents 4.2); evidence carries its own.
+DOC_TYPES = {FORM_0781: "L228", FORM_0781A: "L229", BDD: "L023"}
+MADE_NAMES = {FORM_0781: "Form 0781.pdf", FORM_0781A: "Form 0781a.pdf", BDD: "BDD instructions.pdf"}
+
+# The steps a document takes behind Lighthouse (contract: Benefits Documents 4.3), and two of our own.
+CLAIMS_EVIDENCE, BENEFITS_GATEWAY = "CLAIMS_EVIDENCE", "BENEFITS_GATEWAY_SERVICE"
+MISSING, UPLOAD = "MISSING", "UPLOAD"
+
+SUBMISSION_WORDS = {
+    PENDING: "We have your form and are sending it. You don't need to do anything.",
+    ACCEPTED: "VA has your form.",
+    FAILED: "We could not send your form. A person here is working on it and will reach you.",
+}
+SUBMISSION_UNCONFIRMED = (
+    "We could not confirm whether VA has your form. A person here is finding out. Don't send it again."
+)

@@ -1,0 +1,113 @@
+"""Handing a document to Lighthouse: what the upload needs, and what its answer means."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, text
+
+from flaskapp.accounts.service import Identity, identity_of
+from flaskapp.db import DbSession
+from flaskapp.form526 import pdf_making
+from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
+from flaskapp.form526.intake import stored_chunks
+from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
+from flaskapp.form526.notices import settings
+from flaskapp.form526.states import FORM_0781, FORM_0781A, PENDING, UPLOAD
+from outbox.tables import NOW
+from outbox.write import write_history
+
+PDF = "application/pdf"
+# An upload whose reply was lost may have arrived too, and Lighthouse offers no way to ask.
+LOST_BEFORE = text("""
+    SELECT EXISTS (SELECT 1 FROM outbox_attempts
+                    WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
+                      AND status = 'unknown')
+""")
+
+
+@dataclass(frozen=True)
+class UploadWork:
+    """What uploading a document needs, copied out of its rows; bytes are read while they are sent."""
+
+    id: uuid.UUID
+    status: str
+    kind: str
+    doc_type: str
+    name: str
+    request_id: int | None
+    claim_id: int
+    identity: Identity | None
+    attachment_guid: uuid.UUID | None
+    content_type: str
+    size: int
+    chunk_count: int
+    made: bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes, a chunk at a time, from the beginning at every call."""
+        if self.attachment_guid is None:
+            return iter([self.made])
+        return stored_chunks(self.attachment_guid, self.chunk_count)
+
+
+def load_upload(session: DbSession, document_id: str) -> UploadWork:
+    document = session.get_one(DocumentSubmission, uuid.UUID(document_id))
+    submission = session.get_one(Submission, document.submission_id)
+    assert submission.claim_id is not None
+    attachment = session.get(Attachment, document.attachment_guid) if document.attachment_guid else None
+    made = made_bytes(document.kind, submission.form) if attachment is None else b""
+    return UploadWork(
+        id=document.id,
+        status=document.lighthouse_status,
+        kind=document.kind,
+        doc_type=document.doc_type,
+        name=document.name,
+        request_id=document.lighthouse_request_id,
+        claim_id=submission.claim_id,
+        identity=identity_of(session, submission.account_id),
+        attachment_guid=document.attachment_guid,
+        content_type=attachment.content_type if attachment is not None else PDF,
+        size=attachment.size if attachment is not None else len(made),
+        chunk_count=attachment.chunks if attachment is not None else 1,
+        made=made,
+    )
+
+
+def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
+    """The PDF of a document that is ours to make; the same answers make the same bytes."""
+    parts = pdf_making.ptsd_parts(form)
+    if kind == FORM_0781:
+        return pdf_making.form_0781(parts.form_0781 or {})
+    if kind == FORM_0781A:
+        return pdf_making.form_0781a(parts.form_0781a or {})
+    return pdf_making.bdd_instructions()
+
+
+def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
+    """Lighthouse received it, no more. From here on it is asked after."""
+    document = lock(session, document_id)
+    if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
+        return
+    taken = select(DocumentSubmission.id).filter_by(lighthouse_request_id=request_id)
+    if session.execute(taken).scalar_one_or_none() is not None:
+        fail_document(session, document, UPLOAD, "Lighthouse gave it another document's request id", "worker")
+        return
+    now = session.execute(select(NOW)).scalar_one()
+    lost = {"type": SUBJECT, "id": document_id, "job": UPLOAD_JOB}
+    document.possibly_twice = bool(session.execute(LOST_BEFORE, lost).scalar_one())
+    document.lighthouse_request_id, document.uploaded_at = request_id, now
+    document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)
+    detail = {"request_id": request_id, "possibly_twice": document.possibly_twice}
+    write_history(session, SUBJECT, document_id, "document.uploaded", actor="worker", detail=detail)
+
+
+def record_upload_failed(session: DbSession, document_id: str, kind: str, details: dict[str, Any]) -> None:
+    """It could not be handed over: the person is told, and a human holds it."""
+    document = lock(session, document_id)
+    if document.lighthouse_status == PENDING:
+        fail_document(session, document, UPLOAD, kind, "worker", details)

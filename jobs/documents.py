@@ -1,0 +1,114 @@
+"""Documents of a 526: hand each to Lighthouse, then ask, a hundred at a time, whether they arrived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.config import Config
+from flaskapp.crypto import vault
+from flaskapp.db import DbSession
+from flaskapp.form526 import polling, uploads
+from flaskapp.form526.documents import UPLOAD_JOB
+from flaskapp.form526.polling import Batch, NoneOfThem, Reply
+from flaskapp.form526.states import PENDING
+from flaskapp.form526.uploads import UploadWork
+from flaskapp.queues import DOCUMENTS
+from flaskapp.upstreams.errors import Rejected
+from flaskapp.upstreams.lighthouse_documents import NoneKnown, Statuses, Upload
+from jobs.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
+from jobs.runner import run
+from jobs.spec import Call, Finding, JobSpec, NotFound, Trail
+
+LEASE_MARGIN_SECONDS = 30.0
+
+
+def load_pending(session: DbSession, document_id: str) -> UploadWork | None:
+    work = uploads.load_upload(session, document_id)
+    return work if work.status == PENDING and work.request_id is None else None
+
+
+def upload(call: Call, work: UploadWork) -> int:
+    """Lighthouse's request id (contract: Benefits Documents 4.1). Raises the six upstream errors."""
+    identity = work.identity
+    if identity is None or not (identity.participant_id or identity.file_number):
+        raise Rejected("lighthouse_documents", "neither participant id nor file number", code="NO_IDENTIFIER")
+    described = Upload(
+        claim_id=work.claim_id,
+        doc_type=work.doc_type,
+        file_name=work.name,
+        content_type=work.content_type,
+        size=work.size,
+        participant_id=identity.participant_id,
+        file_number=None if identity.participant_id else identity.file_number,
+    )
+    return call.upstreams.lighthouse_documents.upload(described, work.chunks, call.before_write)
+
+
+def look_up(call: Call, work: UploadWork, trail: Trail) -> Finding:
+    """Lighthouse cannot be asked for an upload whose request id was lost. An answer that came late to an earlier
+    attempt is found before this; without one it is sent again, and recorded as possibly twice."""
+    return NotFound()
+
+
+def ask(call: Call, batch: Batch) -> Reply:
+    """What became of them. One nobody knows of is *not found*; several are asked again by halves."""
+    try:
+        return call.upstreams.lighthouse_documents.statuses(batch.request_ids)
+    except NoneKnown:
+        if len(batch.request_ids) > 1:
+            return NoneOfThem(batch.request_ids)
+    return Statuses(found={}, not_found=frozenset(batch.request_ids), unreadable=frozenset())
+
+
+def leave(session: DbSession, batch_id: str, kind: str, details: dict[str, Any]) -> None:
+    """A question that never got an answer changes nothing: the next cycle asks again."""
+
+
+def upload_lease(config: Config) -> float:
+    """A token and an upload, and both once more after a refused token."""
+    return 2 * (config.lighthouse_total_seconds + config.document_upload_seconds) + LEASE_MARGIN_SECONDS
+
+
+def poll_lease(config: Config) -> float:
+    return 2 * (config.lighthouse_total_seconds + config.document_status_seconds) + LEASE_MARGIN_SECONDS
+
+
+UPLOAD = JobSpec(
+    path=UPLOAD_JOB,
+    queue=DOCUMENTS,
+    writes=True,
+    schedule=DOCUMENT_UPLOAD,
+    lease_seconds=upload_lease,
+    call_seconds=lambda config: config.document_upload_seconds,
+    load=load_pending,
+    act=upload,
+    look_up=look_up,
+    # Until then the first upload may still be on its way, and its answer may come late.
+    settle_seconds=lambda config: config.document_upload_seconds,
+    record=uploads.record_uploaded,
+    give_up=uploads.record_upload_failed,
+    ids=lambda request_id: {"request": str(request_id), "digest": vault().digest("document", str(request_id))},
+    from_ids=lambda kept: int(kept["request"]),
+)
+
+POLL = JobSpec(
+    path=polling.POLL_JOB,
+    queue=DOCUMENTS,
+    writes=False,
+    schedule=DOCUMENT_POLL,
+    lease_seconds=poll_lease,
+    call_seconds=lambda config: config.document_status_seconds,
+    load=polling.load_batch,
+    act=ask,
+    record=polling.record_reply,
+    give_up=leave,
+    disposable=True,
+)
+
+
+def upload_document(message_id: int, fence: int) -> None:
+    run(UPLOAD, message_id, fence)
+
+
+def poll_statuses(message_id: int, fence: int) -> None:
+    run(POLL, message_id, fence)

@@ -1,0 +1,90 @@
+"""Submitting a 526: find out whose it is, hand it over, or find out what became of an earlier try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.accounts.identify import identify
+from flaskapp.accounts.service import Identity
+from flaskapp.config import Config
+from flaskapp.crypto import vault
+from flaskapp.db import DbSession
+from flaskapp.form526 import service
+from flaskapp.form526.service import SubmissionWork
+from flaskapp.form526.states import PENDING
+from flaskapp.inflection import to_camel, with_keys
+from flaskapp.queues import ACCOUNTS, FORM526
+from flaskapp.upstreams.errors import Rejected
+from jobs.retry import FORM526_SUBMIT, IDENTIFY
+from jobs.runner import run
+from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+
+LEASE_MARGIN_SECONDS = 30.0
+
+
+def load_pending(session: DbSession, submission_id: str) -> SubmissionWork | None:
+    work = service.load_submission(session, submission_id)
+    return work if work.state == PENDING else None
+
+
+def identify_veteran(call: Call, work: SubmissionWork) -> Identity:
+    return identify(call.upstreams.accounts, str(work.account_id))
+
+
+def submit(call: Call, work: SubmissionWork) -> int:
+    """The claim id (our stated assumption: see the README). Raises the six upstream errors."""
+    if work.identity is None:
+        raise Rejected("form526", "no ICN for this account", code="NO_ICN")
+    form: dict[str, Any] = with_keys(work.form, to_camel)
+    return call.upstreams.form526.submit(str(work.id), work.identity.icn, form, call.before_write)
+
+
+def look_up(call: Call, work: SubmissionWork, trail: Trail) -> Finding:
+    """Every try carries the submission's id as reference, so one that arrived can be found."""
+    claim_id = call.upstreams.form526.find(str(work.id))
+    if claim_id is not None:
+        return Found(claim_id)
+    return Unclear("none on file after a duplicate answer") if trail.why == "duplicate" else NotFound()
+
+
+def lease_seconds(config: Config) -> float:
+    return config.form526_total_seconds + LEASE_MARGIN_SECONDS
+
+
+IDENTIFY_PERSON = JobSpec(
+    path=service.IDENTIFY_JOB,
+    queue=ACCOUNTS,
+    writes=False,
+    schedule=IDENTIFY,
+    lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
+    call_seconds=lambda config: config.accounts_total_seconds,
+    load=load_pending,
+    act=identify_veteran,
+    record=service.record_identified,
+    give_up=service.record_failed,
+)
+
+SUBMIT = JobSpec(
+    path=service.SUBMIT_JOB,
+    queue=FORM526,
+    writes=True,
+    schedule=FORM526_SUBMIT,
+    lease_seconds=lease_seconds,
+    call_seconds=lambda config: config.form526_total_seconds,
+    load=load_pending,
+    act=submit,
+    look_up=look_up,
+    settle_seconds=lambda config: config.form526_settle_seconds,
+    record=service.record_accepted,
+    give_up=service.record_failed,
+    ids=lambda claim_id: {"claim": str(claim_id), "digest": vault().digest("form526", str(claim_id))},
+    from_ids=lambda kept: int(kept["claim"]),
+)
+
+
+def identify_person(message_id: int, fence: int) -> None:
+    run(IDENTIFY_PERSON, message_id, fence)
+
+
+def submit_form(message_id: int, fence: int) -> None:
+    run(SUBMIT, message_id, fence)
