@@ -15,7 +15,18 @@ import requests
 from sandbox.upstreams.switches import KINDS
 
 CONTROL_URL = "http://127.0.0.1:8100"
-UPSTREAMS = ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse")
+UPSTREAMS = (
+    "veis",
+    "btsss",
+    "va_notify",
+    "lorota",
+    "chip",
+    "sign_in",
+    "accounts",
+    "lighthouse",
+    "documents",
+    "form526",
+)
 _SECONDS = 10
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, Veteran
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,24 @@ def with_itf(habit: str) -> Veteran:
         if veteran.itf == habit:
             return veteran
     raise KeyError(f"nobody in the cast has the habit {habit} at Lighthouse")
+
+
+def with_documents(plan: str) -> Veteran:
+    """The cast member whose files always go this way at Benefits Documents, e.g. `fails_at_bgs`; else KeyError."""
+    for veteran in DOCUMENT_CAST:
+        if veteran.documents == plan and veteran.participant_id:
+            return veteran
+    raise KeyError(f"nobody in the cast has files that go by {plan}")
+
+
+def with_file_number_only() -> Veteran:
+    """The cast member of whom the account service knows a file number and no participant id."""
+    return next(veteran for veteran in DOCUMENT_CAST if veteran.file_number and not veteran.participant_id)
+
+
+def without_benefit_ids() -> Veteran:
+    """The cast member of whom neither is known."""
+    return next(veteran for veteran in DOCUMENT_CAST if not veteran.file_number and not veteran.participant_id)
 
 
 def without_icn() -> Veteran:

@@ -82,6 +82,7 @@ def environment(
         "OPERATORS": json.dumps({OPERATOR: hashed(kept.operator_password)}),
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
         "CASE_OWNER_INTENT_TO_FILE": OPERATOR,
+        "CASE_OWNER_FORM526": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "INSECURE_COOKIES": "yes",
         **FakeSettings().environment(upstreams),

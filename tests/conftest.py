@@ -18,7 +18,8 @@ from tests.house import SETTINGS, House
 from tests.ledger import Ledger, opened
 
 NOWHERE = dict.fromkeys(
-    ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse"), "http://127.0.0.1:9"
+    ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse", "documents", "form526"),
+    "http://127.0.0.1:9",
 )
 
 

@@ -34,8 +34,16 @@ class Accounts(Fake):
         veteran = self.cast.by_account(account_id.lower())
         if veteran is None:
             return answer({"error": "Account not found"}, 404)
-        icn = veteran.icn if veteran.identified else None
-        return answer({"id": veteran.account, "icn": icn, "firstName": veteran.first_name, "ssn": veteran.ssn})
+        return answer(
+            {
+                "id": veteran.account,
+                "icn": veteran.icn if veteran.identified else None,
+                "firstName": veteran.first_name,
+                "ssn": veteran.ssn,
+                "participantId": veteran.participant_id,
+                "fileNumber": veteran.file_number,
+            }
+        )
 
 
 def _no_route(_: Exception) -> Response:

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sandbox.upstreams.upload_plans import PLANS
+
 FACILITIES = {
     "983": "Bluff Creek VA Clinic",
     "530": "Willow Bend VA Medical Center",
@@ -46,7 +48,8 @@ class Appointment:
 @dataclass(frozen=True)
 class Veteran:
     """`habit` makes BTSSS and VANotify always treat this person the same way, `itf` makes Lighthouse; see `HABITS` and
-    `ITF_HABITS`. Whoever is not `identified` has an account at which no ICN is known."""
+    `ITF_HABITS`; `documents` names the plan that Benefits Documents follows with this person's files. Whoever is not
+    `identified` has an account at which no ICN is known; participant id and file number are for the benefit systems."""
 
     uuid: str
     last_name: str
@@ -58,13 +61,18 @@ class Veteran:
     email: str | None = None
     habit: str = "ok"
     itf: str = "none"
+    documents: str = "ok"
     ssn: str | None = None
+    participant_id: str | None = None
+    file_number: str | None = None
     identified: bool = True
     appointments: tuple[Appointment, ...] = field(default_factory=lambda: (Appointment(),))
 
     def __post_init__(self) -> None:
         if self.itf not in ITF_HABITS:
             raise ValueError(f"itf must be one of {', '.join(ITF_HABITS)}")
+        if self.documents not in PLANS:
+            raise ValueError(f"documents must be one of {', '.join(PLANS)}")
 
     @property
     def name(self) -> str:
@@ -117,7 +125,7 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
         habit=habit,
         ssn=f"666{number:06d}",
         appointments=visits,
-        **fields,
+        **{"participant_id": f"6000{number:05d}", "file_number": f"7960{number:05d}"} | fields,
     )
 
 
@@ -146,6 +154,12 @@ ITF_CAST = (
     _veteran(19, "Sam", "Yazzie", "1957-01-30", "983", itf="unknown"),
     _veteran(20, "Tess", "Moreau", "1986-06-06", "530", identified=False),
 )
+# Apart for the same reason: whom the benefit systems know by other numbers than everybody else, or treat otherwise.
+DOCUMENT_CAST = (
+    _veteran(21, "Uma", "Castellano", "1963-05-27", "983", participant_id=None),
+    _veteran(22, "Viktor", "Amsel", "1977-12-09", "442", participant_id=None, file_number=None),
+    _veteran(23, "Wanda", "Kealoha", "1969-09-18", "530", documents="fails_at_bgs"),
+)
 
 
 def veteran_from(data: dict[str, Any]) -> Veteran:
@@ -160,14 +174,16 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
         "icn": f"1{fresh.int % 10**9:09d}V{fresh.int // 10**9 % 10**6:06d}",
         "phone": f"+1555{number:07d}",
         "ssn": f"9{fresh.int % 10**8:08d}",
+        "participant_id": f"9{number:08d}",
+        "file_number": f"8{number:08d}",
     }
     return Veteran(**{**values, **data, "appointments": visits})
 
 
 class Cast:
-    """Everybody the fakes know, by check-in uuid, account, ICN, phone and e-mail; safe to use from many threads."""
+    """Everybody the fakes know, by any id or address they have; safe to use from many threads."""
 
-    def __init__(self, veterans: Iterable[Veteran] = (*DEFAULT_CAST, *ITF_CAST)) -> None:
+    def __init__(self, veterans: Iterable[Veteran] = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST)) -> None:
         self._lock = threading.Lock()
         self._first = tuple(veterans)
         self.reset()
@@ -178,6 +194,7 @@ class Cast:
             self._by_account: dict[str, Veteran] = {}
             self._by_icn: dict[str, Veteran] = {}
             self._by_contact: dict[str, Veteran] = {}
+            self._by_benefit_id: dict[str, Veteran] = {}
         for veteran in self._first:
             self.add(veteran)
 
@@ -188,6 +205,8 @@ class Cast:
             self._by_icn[veteran.icn] = veteran
             for contact in filter(None, (veteran.phone, veteran.email)):
                 self._by_contact[contact] = veteran
+            for number in filter(None, (veteran.participant_id, veteran.file_number)):
+                self._by_benefit_id[number] = veteran
 
     def by_uuid(self, wanted: str) -> Veteran | None:
         return self._by_uuid.get(wanted)
@@ -201,6 +220,10 @@ class Cast:
     def by_contact(self, wanted: str) -> Veteran | None:
         """By phone number or e-mail address."""
         return self._by_contact.get(wanted)
+
+    def by_benefit_id(self, wanted: str) -> Veteran | None:
+        """By participant id or file number."""
+        return self._by_benefit_id.get(wanted)
 
     def everybody(self) -> list[Veteran]:
         with self._lock:

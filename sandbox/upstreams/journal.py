@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
+from sandbox.upstreams.multipart import summary
+
 KEPT = 20_000
 
 
@@ -18,7 +20,9 @@ def utc_now() -> str:
 
 
 def readable(body: bytes, content_type: str) -> Any:
-    """A body as JSON or form pairs where it is one, else as text."""
+    """A body as JSON or form pairs where it is one, else as text; of a multipart one, what its parts are."""
+    if "multipart/" in content_type:
+        return summary(body, content_type)
     text = body.decode("utf-8", "replace")
     if "form-urlencoded" in content_type:
         return dict(parse_qsl(text, keep_blank_values=True))

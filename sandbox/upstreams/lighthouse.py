@@ -1,4 +1,4 @@
-"""The fake Lighthouse: token endpoint and ITF API of Benefits Claims v2, with the traps of the contract.
+"""The fake Lighthouse: the ITF API of Benefits Claims v2, with the traps of the contract.
 
 No date is taken from a request: a new ITF begins when the request arrives, by Lighthouse's own clock. An ITF that is
 over, that was used by a claim, or that never was, look all the same to a read.
@@ -7,61 +7,49 @@ over, that was used by a claim, or that never was, look all the same to a read.
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response
 
 from sandbox.upstreams.cast import Cast
-from sandbox.upstreams.fake import Fake, answer, json_body
+from sandbox.upstreams.fake import answer, json_body
 from sandbox.upstreams.itf_admin import itf_admin
 from sandbox.upstreams.itfs import ITF, ITFs
-from sandbox.upstreams.lighthouse_errors import API_BASE, FAMILIES, no_route, problem, told
-from sandbox.upstreams.lighthouse_tokens import READ, WRITE, TokenRefusal, scope_granted
-from sandbox.upstreams.minute_limit import MinuteLimit
+from sandbox.upstreams.lighthouse_errors import problem
+from sandbox.upstreams.lighthouse_gateway import GatewayKnobs, LighthouseAPI
 from sandbox.upstreams.settings import LIGHTHOUSE_TOKEN_PATH, FakeSettings
-from sandbox.upstreams.tokens import Tokens
 
+READ, WRITE = "system/claim.read", "system/claim.write"
 TYPES = {"compensation": "C", "pension": "P", "survivor": "S"}
 # Status and age in days of what a veteran with a habit holds.
 HELD = {"active": ("active", 100), "expired": ("expired", 400), "used": ("claim_recieved", 100)}
 
 
-@dataclass(frozen=True)
-class LighthouseKnobs:
-    """`clock_offset_seconds` moves the clock that stamps and expires ITFs, `token_clock_offset_seconds` that of the
-    authorization server. `create_status` is the word every create without an active ITF on file answers with.
+@dataclass(frozen=True, kw_only=True)
+class LighthouseKnobs(GatewayKnobs):
+    """`clock_offset_seconds` stamps and expires ITFs. `create_status` is the word every create without an active ITF on
+    file answers with. `duplicate_as`: with one on file a create answers a `new` record, or the `existing` one, as
+    duplicate."""
 
-    `duplicate_as`: with an active one on file a create answers a `new` record, or the `existing` one, as duplicate.
-    `expires_in` is a token's life in seconds. `minute_limit` calls go in `minute_seconds`. `error_family` words
-    every fault and every refused token as `api`, `kong` or `gateway` do, in place of what fits the status.
-    """
-
-    clock_offset_seconds: float = 0.0
-    token_clock_offset_seconds: float = 0.0
     create_status: str = "active"
     duplicate_as: str = "new"
-    expires_in: int = 600
-    minute_limit: int = 60_000
-    minute_seconds: float = 60.0
-    error_family: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.duplicate_as not in ("new", "existing"):
             raise ValueError("duplicate_as must be new or existing")
-        if self.error_family not in (None, *FAMILIES):
-            raise ValueError(f"error_family must be null or one of {', '.join(FAMILIES)}")
 
 
-class Lighthouse(Fake):
+class Lighthouse(LighthouseAPI):
     name = "lighthouse"
+    base = "/services/claims/v2/veterans"
+    token_path = LIGHTHOUSE_TOKEN_PATH
+    scopes = (READ, WRITE, "system/526-pdf.override")
 
     def __init__(self, settings: FakeSettings, cast: Cast) -> None:
-        self.tokens = Tokens("lighthouse")
         self.itfs = ITFs()
-        self._limit = MinuteLimit()
         self._settled: set[str] = set()
         super().__init__(settings, cast)
 
@@ -69,48 +57,27 @@ class Lighthouse(Fake):
         return LighthouseKnobs()
 
     def routes(self) -> None:
-        veteran = f"{API_BASE}/<icn>/intent-to-file"
-        self.app.add_url_rule(LIGHTHOUSE_TOKEN_PATH, view_func=self.token, methods=["POST"])
+        super().routes()
+        veteran = f"{self.base}/<icn>/intent-to-file"
         self.app.add_url_rule(f"{veteran}/<itf_type>", view_func=self.read)
         self.app.add_url_rule(veteran, view_func=self.create, methods=["POST"])
         self.app.add_url_rule(f"{veteran}/validate", view_func=self.validate, methods=["POST"])
-        self.app.register_error_handler(404, no_route)
-        self.app.before_request(self._count)
-        self.app.after_request(self._tell_limit)
 
     def admin_routes(self, admin: Blueprint) -> None:
         itf_admin(admin, self.itfs, self.now, self._settle_everybody)
 
     def reset(self) -> None:
         super().reset()
-        self.tokens.reset()
-        self._limit.reset()
         with self.lock:
             self.itfs.reset()
             self._settled.clear()
 
-    def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return told(status, text, self.knobs.error_family)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.knobs.clock_offset_seconds)
-
-    def token(self) -> Response:
-        try:
-            scope = scope_granted(request.form, self.settings, time.time() + self.knobs.token_clock_offset_seconds)
-        except TokenRefusal as refusal:
-            body = {"error": refusal.error, "error_description": refusal.description}
-            return answer(body, refusal.status)
-        promised = self.knobs.expires_in
-        early = request.environ.get("sandbox.faults", {}).get("expire")
-        token = self.tokens.issue(early.seconds if early else promised, scope)
-        return answer(
-            {"access_token": token, "token_type": "Bearer", "scope": scope, "expires_in": promised, "state": None}
-        )
+    def audience(self) -> str:
+        return self.settings.lighthouse_audience
 
     def read(self, icn: str, itf_type: str) -> Response:
         asked = itf_type.lower()
-        refusal = self._unauthorized(READ) or _bad_type(itf_type)
+        refusal = self.unauthorized(READ) or _bad_type(itf_type)
         if refusal:
             return refusal
         self._settle(icn)
@@ -120,14 +87,14 @@ class Lighthouse(Fake):
         return answer(found.resource())
 
     def create(self, icn: str) -> Response:
-        refusal = self._unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
+        refusal = self.unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
         if refusal:
             return refusal
         self._settle(icn)
         return answer(self._created(icn).resource())
 
     def validate(self, icn: str) -> Response:
-        refusal = self._unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
+        refusal = self.unauthorized(READ, WRITE) or self._malformed(icn) or self._nobody(icn)
         return refusal or answer({"data": {"type": "intent_to_file_validation", "attributes": {"status": "valid"}}})
 
     def _created(self, icn: str) -> ITF:
@@ -161,14 +128,6 @@ class Lighthouse(Fake):
         known = veteran is not None and veteran.itf != "unknown"
         return None if known else problem(404, "Veteran ID not found")
 
-    def _unauthorized(self, *needed: str) -> Response | None:
-        scope = self.bearer(self.tokens)
-        if scope is None:
-            return answer(self.error_body(401, "Not authorized"), 401)
-        if not set(needed) <= set(scope.split()):
-            return answer(self.error_body(403, "Forbidden"), 403)
-        return None
-
     def _settle(self, icn: str) -> None:
         """Put on file, once, what a veteran's habit says was filed before anybody asked."""
         veteran = self.cast.by_icn(icn)
@@ -181,17 +140,6 @@ class Lighthouse(Fake):
     def _settle_everybody(self) -> None:
         for veteran in self.cast.everybody():
             self._settle(veteran.icn)
-
-    def _count(self) -> Response | None:
-        if not request.path.startswith(API_BASE):
-            return None
-        g.standing = self._limit.take(self.knobs.minute_limit, self.knobs.minute_seconds)
-        return answer(self.error_body(429, ""), 429) if g.standing.refused else None
-
-    def _tell_limit(self, response: Response) -> Response:
-        if "standing" in g:
-            response.headers.update(g.standing.headers())
-        return response
 
 
 def _bad_type(asked: str) -> Response | None:

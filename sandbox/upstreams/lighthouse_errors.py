@@ -1,4 +1,4 @@
-"""The bodies Lighthouse's errors come in: of the API itself, of the Kong gateway before it, and of its token check."""
+"""The bodies Lighthouse's errors come in: of the APIs, of the Kong gateway before them, and of its token check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from flask import Response, has_request_context, request
 
 from sandbox.upstreams.fake import answer
 
-API_BASE = "/services/claims/v2/veterans"
 TITLES = {
     400: "Bad Request",
     401: "Not authorized",
@@ -39,15 +38,16 @@ def kong(status: int, text: str) -> dict[str, Any]:
 
 def gateway(status: int, text: str) -> dict[str, Any]:
     """A token rejected before the API saw it; the status is a number here."""
-    return {"status": status, "error": text, "path": request.path if has_request_context() else API_BASE}
+    return {"status": status, "error": text, "path": request.path if has_request_context() else "/services"}
 
 
-FAMILIES: dict[str, Callable[[int, str], dict[str, Any]]] = {"api": api, "kong": kong, "gateway": gateway}
+FAMILIES = ("api", "kong", "gateway")
 
 
-def told(status: int, text: str, family: str | None) -> dict[str, Any]:
-    """An error in the family asked for, else in the one such a status comes in."""
-    return FAMILIES[family or ("kong" if status in OF_KONG else "api")](status, text)
+def told(status: int, text: str, family: str | None, api: Callable[[int, str], dict[str, Any]] = api) -> dict[str, Any]:
+    """An error in the family asked for, else in the one such a status comes in; `api` words those of the API itself."""
+    worded = {"api": api, "kong": kong, "gateway": gateway}
+    return worded[family or ("kong" if status in OF_KONG else "api")](status, text)
 
 
 def problem(status: int, detail: str, title: str | None = None) -> Response:

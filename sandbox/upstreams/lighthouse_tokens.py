@@ -1,4 +1,4 @@
-"""What Lighthouse's authorization server asks of a token request: a client assertion that is really checked.
+"""What Lighthouse's authorization servers ask of a token request: a client assertion that is really checked.
 
 The contract has no recording of a refusal; these have the shape and the error names of the OAuth standard.
 """
@@ -12,12 +12,9 @@ from typing import Any
 import jwt
 
 from sandbox.upstreams.keys import public_key
-from sandbox.upstreams.settings import FakeSettings
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FIELDS = ("grant_type", "client_assertion_type", "client_assertion", "scope")
-READ, WRITE = "system/claim.read", "system/claim.write"
-SCOPES = (READ, WRITE, "system/526-pdf.override")
 LONGEST_SECONDS = 300
 
 
@@ -30,7 +27,17 @@ class TokenRefusal(Exception):
     status: int = 400
 
 
-def scope_granted(form: Mapping[str, str], settings: FakeSettings, now: float) -> str:
+@dataclass(frozen=True)
+class TokenRules:
+    """Which client one authorization server knows, by what key, under what name of its own, and for what scopes."""
+
+    client_id: str
+    client_key: str
+    audience: str
+    scopes: tuple[str, ...]
+
+
+def scope_granted(form: Mapping[str, str], rules: TokenRules, now: float) -> str:
     """The scope a right request gets, in an order of the server's own; raises TokenRefusal. `now`: epoch seconds."""
     for name in FIELDS:
         if not form.get(name):
@@ -39,19 +46,19 @@ def scope_granted(form: Mapping[str, str], settings: FakeSettings, now: float) -
         raise TokenRefusal("unsupported_grant_type", "The grant type is not supported.")
     if form["client_assertion_type"] != ASSERTION_TYPE:
         raise TokenRefusal("invalid_request", "The client_assertion_type is not supported.")
-    _check_assertion(form["client_assertion"], settings, now)
+    _check_assertion(form["client_assertion"], rules, now)
     asked = form["scope"].split()
-    if not set(asked) <= set(SCOPES):
+    if not set(asked) <= set(rules.scopes):
         raise TokenRefusal("invalid_scope", "One or more scopes are not configured for the client.")
     return " ".join(sorted(asked, reverse=True))
 
 
-def _check_assertion(assertion: str, settings: FakeSettings, now: float) -> None:
-    claims = _claims(assertion, settings)
-    if not claims["iss"] == claims["sub"] == settings.lighthouse_client_id:
+def _check_assertion(assertion: str, rules: TokenRules, now: float) -> None:
+    claims = _claims(assertion, rules)
+    if not claims["iss"] == claims["sub"] == rules.client_id:
         raise _bad_client("The issuer and subject of the client_assertion must be the client's id.")
     audience = claims["aud"]
-    if settings.lighthouse_audience not in (audience if isinstance(audience, list) else [audience]):
+    if rules.audience not in (audience if isinstance(audience, list) else [audience]):
         raise _bad_client("The audience of the client_assertion must be the authorization server.")
     if not all(isinstance(claims[name], int | float) for name in ("iat", "exp")):
         raise _bad_client("The times of the client_assertion must be numbers.")
@@ -61,14 +68,14 @@ def _check_assertion(assertion: str, settings: FakeSettings, now: float) -> None
         raise _bad_client("The client_assertion lives too long.")
 
 
-def _claims(assertion: str, settings: FakeSettings) -> dict[str, Any]:
+def _claims(assertion: str, rules: TokenRules) -> dict[str, Any]:
     # The times are judged by the caller, on the server's own clock.
     options: Any = {
         "require": ["iss", "sub", "aud", "iat", "exp"],
         **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_aud"), False),
     }
     try:
-        key = public_key(settings.lighthouse_client_key)
+        key = public_key(rules.client_key)
         return jwt.decode(assertion, key, algorithms=["RS256"], options=options)
     except jwt.InvalidTokenError:
         raise _bad_client("The client_assertion token is not valid.") from None

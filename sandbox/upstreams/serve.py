@@ -19,7 +19,9 @@ from sandbox.upstreams.btsss import BTSSS
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.chip import CHIP
 from sandbox.upstreams.control import Control
+from sandbox.upstreams.documents import Documents
 from sandbox.upstreams.fake import Fake
+from sandbox.upstreams.form526 import Form526
 from sandbox.upstreams.lighthouse import Lighthouse
 from sandbox.upstreams.lorota import LoROTA
 from sandbox.upstreams.server import UpstreamServer
@@ -39,6 +41,8 @@ PORTS = {
     "sign_in": 8106,
     "accounts": 8107,
     "lighthouse": 8108,
+    "documents": 8109,
+    "form526": 8110,
 }
 
 
@@ -56,6 +60,8 @@ class Fakes:
     sign_in: SignIn
     accounts: Accounts
     lighthouse: Lighthouse
+    documents: Documents
+    form526: Form526
     control: Control
 
     def each(self) -> list[Fake]:
@@ -66,7 +72,7 @@ class Fakes:
             fake.close()
 
     def reset(self) -> None:
-        """Everything as at the start: no faults, no claims, no messages, no ITFs, the first cast."""
+        """Everything as at the start: no faults, no claims, no messages, no ITFs, no uploads, the first cast."""
         for fake in self.each():
             fake.reset()
 
@@ -90,23 +96,28 @@ def build_apps(settings: FakeSettings | None = None) -> Fakes:
     veis, va_notify = VEIS(known, cast), VANotify(known, cast)
     btsss, lorota, chip = BTSSS(known, cast, veis.tokens), LoROTA(known, cast), CHIP(known, cast)
     sign_in, accounts, lighthouse = SignIn(known, cast), Accounts(known, cast), Lighthouse(known, cast)
-    fakes: list[Fake] = [veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse]
+    documents, form526 = Documents(known, cast), Form526(known, cast)
+    fakes = (veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse, documents, form526)
     for fake in fakes:
         fake.app.register_blueprint(admin(fake), url_prefix="/_sandbox")
     va_notify.app.register_blueprint(phone(va_notify.phone, cast))
     control = Control(known, cast, fakes, va_notify)
-    return Fakes(known, cast, veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse, control)
+    return Fakes(known, cast, *fakes, control)
 
 
 @contextlib.contextmanager
 def serve(ports: Mapping[str, int], settings: FakeSettings | None = None) -> Iterator[Upstreams]:
-    """Listen on the given ports (a missing one is free choice) until the block ends; OSError for a taken port."""
+    """Listen on the given ports (a missing one is free choice) until the block ends; OSError for a taken port.
+
+    Lighthouse's APIs share a host, so its port answers for Benefits Documents too.
+    """
     with contextlib.ExitStack() as stack:
         fakes = build_apps(settings)
         stack.callback(fakes.close)
         urls = {}
         for fake in [*fakes.each(), fakes.control]:
-            server = UpstreamServer(fake, ports.get(fake.name, 0))
+            beside = {fakes.documents.base: fakes.documents} if fake is fakes.lighthouse else {}
+            server = UpstreamServer(fake, ports.get(fake.name, 0), beside)
             stack.callback(server.stop)
             server.start()
             urls[fake.name] = server.url

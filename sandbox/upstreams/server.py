@@ -11,6 +11,7 @@ import socket
 import socketserver
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
@@ -40,13 +41,17 @@ def _free_port() -> int:
 
 
 class UpstreamServer(ThreadingHTTPServer):
-    """One fake on one loopback port, a thread a connection; port 0 takes a free one."""
+    """One fake on one loopback port, a thread a connection; port 0 takes a free one.
+
+    `beside` holds fakes with ports of their own whose paths this host answers too, by the beginning of those paths.
+    """
 
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, fake: Fake, port: int = 0) -> None:
+    def __init__(self, fake: Fake, port: int = 0, beside: Mapping[str, Fake] | None = None) -> None:
         self.fake = fake
+        self.beside = beside or {}
         self.stopping = threading.Event()
         self._listening = threading.Event()
         self._listening.set()
@@ -63,6 +68,9 @@ class UpstreamServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def fake_at(self, path: str) -> Fake:
+        return next((fake for start, fake in self.beside.items() if path.startswith(start)), self.fake)
 
     def start(self) -> None:
         self.thread.start()
@@ -129,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         faults = self._draw(self.command, self.path, delivery.AFTER_READING)
         entry = self._entry(body, faults)
         stopping = self.server.stopping
-        reply, worked = delivery.prepared(self.server.fake, faults, lambda: self._work(body, faults), stopping)
+        reply, worked = delivery.prepared(self._fake(), faults, lambda: self._work(body, faults), stopping)
         self._note(entry, reply, worked)
         try:
             delivery.send(self.connection, reply, faults, not self.close_connection, stopping)
@@ -144,7 +152,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _draw(self, method: str, target: str, kinds: tuple[str, ...]) -> dict[str, Fault]:
         path = urlsplit(target).path
-        return {} if _spared(path) else self.server.fake.faults.draw(f"{method} {path}", kinds)
+        return {} if _spared(path) else self.server.fake_at(path).faults.draw(f"{method} {path}", kinds)
+
+    def _fake(self) -> Fake:
+        return self.server.fake_at(urlsplit(self.path).path)
 
     def _work(self, body: bytes, faults: dict[str, Fault]) -> Response:
         environ = create_environ(
@@ -156,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             content_length=len(body),
         )
         environ["sandbox.faults"] = faults
-        return Response.from_app(self.server.fake.app, environ, buffered=True)
+        return Response.from_app(self._fake().app, environ, buffered=True)
 
     def _entry(self, body: bytes, faults: dict[str, Fault]) -> dict[str, Any]:
         """What is written down as soon as a request has been read; the rest follows with the answer."""
@@ -174,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             "answered_at": None,
         }
         if not _spared(url.path):
-            self.server.fake.received.add(entry)
+            self._fake().received.add(entry)
         return entry
 
     def _note(self, entry: dict[str, Any], reply: Response, worked: bool) -> None:

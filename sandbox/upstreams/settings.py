@@ -15,6 +15,7 @@ from sandbox.upstreams.templates import TEMPLATE_IDS
 
 JWKS_PATH = "/sign_in/openid_connect/certs"
 LIGHTHOUSE_TOKEN_PATH = "/oauth2/claims/system/v1/token"
+DOCUMENTS_TOKEN_PATH = "/oauth2/benefits-documents/system/v1/token"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class FakeSettings:
     lighthouse_client_id: str = "0oa-surefile-of-the-sandbox"
     lighthouse_audience: str = "https://authorization.sandbox.invalid/oauth2/claims"
     lighthouse_client_key: str = LIGHTHOUSE_CLIENT_KEY
+    documents_audience: str = "https://authorization.sandbox.invalid/oauth2/benefits-documents"
+    form526_api_key: str = "form526-key-of-the-sandbox"
 
     @property
     def vanotify_api_key(self) -> str:
@@ -86,4 +89,8 @@ class FakeSettings:
             "LIGHTHOUSE_AUDIENCE": self.lighthouse_audience,
             "LIGHTHOUSE_CLIENT_ID": self.lighthouse_client_id,
             "LIGHTHOUSE_PRIVATE_KEY": self.lighthouse_client_key,
+            "LIGHTHOUSE_DOCUMENTS_TOKEN_URL": f"{urls['documents']}{DOCUMENTS_TOKEN_PATH}",
+            "LIGHTHOUSE_DOCUMENTS_AUDIENCE": self.documents_audience,
+            "FORM526_BASE_URL": urls["form526"],
+            "FORM526_API_KEY": self.form526_api_key,
         }

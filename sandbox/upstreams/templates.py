@@ -1,7 +1,7 @@
 """The templates the fake VANotify holds: fixed ids, so that settings and tests can name them.
 
 Keys are `<sender>.<notice>`, the form of the product's VANOTIFY_TEMPLATES setting: texts about travel claims by the
-kind of facility, e-mails about intents to file.
+kind of facility, e-mails about intents to file and about disability claims.
 """
 
 from __future__ import annotations
@@ -89,10 +89,48 @@ _ITF_WORDS = {
         "A member of our team is looking into it. You can still file your claim now.",
     ),
 }
-EMAILS = {
-    f"itf.{notice}": _template(f"itf.{notice}", "email", body, subject)
-    for notice, (subject, body) in _ITF_WORDS.items()
+_FORM526_WORDS = {
+    "accepted": (
+        "We received your disability claim",
+        "We received the disability claim you submitted on ((submitted_date)).\n\n"
+        "Your claim number: ((claim_id))\n\n"
+        "We are now sending your documents on to the team that decides your claim. We'll e-mail you again only if "
+        "one of them doesn't arrive.",
+    ),
+    "failed": (
+        "We couldn't file your disability claim",
+        "We couldn't file the disability claim you submitted on ((submitted_date)).\n\n"
+        "A member of our team has your claim and the date you submitted it, and will contact you. If you don't want "
+        "to wait, you can file by mail or in person.",
+    ),
+    "unconfirmed": (
+        "We couldn't confirm your disability claim",
+        "We sent the disability claim you submitted on ((submitted_date)), and couldn't confirm that it was "
+        "received.\n\n"
+        "A member of our team is looking into it. Please don't submit it again before you hear from us.",
+    ),
+    "document_failed": (
+        "One of your documents didn't reach us",
+        "A document of the disability claim you submitted on ((submitted_date)) didn't reach your file: "
+        "((file_name)).\n\n"
+        "A member of our team has been asked to send it again. If you have a copy, you can also upload it to your "
+        "claim yourself, mail it, or bring it in person.",
+    ),
+    "document_incomplete": (
+        "One of your documents is delayed",
+        "A document of the disability claim you submitted on ((submitted_date)) is safe in your file, but the team "
+        "that decides your claim may not have been told of it: ((file_name)).\n\n"
+        "A member of our team is looking into it. You don't need to send the document again.",
+    ),
 }
+
+
+def _emails(sender: str, words: Mapping[str, tuple[str, str]]) -> dict[str, Template]:
+    keyed = {f"{sender}.{notice}": told for notice, told in words.items()}
+    return {key: _template(key, "email", body, subject) for key, (subject, body) in keyed.items()}
+
+
+EMAILS = _emails("itf", _ITF_WORDS) | _emails("form526", _FORM526_WORDS)
 
 TEMPLATES = {template.id: template for template in [*TEXTS.values(), EMAIL, *EMAILS.values()]}
 TEMPLATE_IDS = {key: template.id for key, template in (TEXTS | EMAILS).items()}

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit, without_icn
+from sandbox.scenarios import with_file_number_only, with_habit, without_benefit_ids, without_icn
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.serve import Upstreams
 
@@ -26,8 +26,22 @@ def test_an_account_is_somebodys(
 ) -> None:
     answer = find(http, upstreams, person.account)
     assert answer.status_code == 200
-    assert answer.json() == {"id": person.account, "icn": icn, "firstName": person.first_name, "ssn": person.ssn}
+    assert answer.json() == {
+        "id": person.account,
+        "icn": icn,
+        "firstName": person.first_name,
+        "ssn": person.ssn,
+        "participantId": person.participant_id,
+        "fileNumber": person.file_number,
+    }
     assert find(http, upstreams, person.account.upper()).json() == answer.json()
+
+
+def test_somebody_may_have_a_file_number_alone_or_neither(http: requests.Session, upstreams: Upstreams) -> None:
+    people = (ADA, with_file_number_only(), without_benefit_ids())
+    told = [find(http, upstreams, person.account).json() for person in people]
+    known = [(bool(each["participantId"]), bool(each["fileNumber"])) for each in told]
+    assert known == [(True, True), (False, True), (False, False)]
 
 
 def test_an_account_nobody_has_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:

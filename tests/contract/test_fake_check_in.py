@@ -10,11 +10,11 @@ import requests
 
 from sandbox.faults import Control, Refused
 from sandbox.scenarios import with_habit
-from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, Veteran
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")
-CAST = (*DEFAULT_CAST, *ITF_CAST)
+CAST = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST)
 
 
 class CheckIn:

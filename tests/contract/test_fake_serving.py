@@ -12,12 +12,13 @@ import pytest
 import requests
 
 from flaskapp.config import setting_names
+from sandbox.faults import UPSTREAMS
 from sandbox.upstreams.serve import running_upstreams, serve
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.switches import fault_from
 from tests.contract.receiver import eventually
 
-NAMES = ["veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse", "control"]
+NAMES = [*UPSTREAMS, "control"]
 
 
 def ports_of(urls: dict[str, str]) -> dict[str, int]:
@@ -70,7 +71,7 @@ def test_a_stop_does_not_wait_for_slow_answers() -> None:
 
 def test_the_settings_name_every_upstream_setting_the_product_requires() -> None:
     given = FakeSettings().environment(dict.fromkeys(NAMES, "http://127.0.0.1"))
-    prefixes = ("VEIS_", "BTSSS_", "VANOTIFY_", "LOROTA_", "CHIP_", "ACCOUNTS_", "LIGHTHOUSE_")
+    prefixes = ("VEIS_", "BTSSS_", "VANOTIFY_", "LOROTA_", "CHIP_", "ACCOUNTS_", "LIGHTHOUSE_", "FORM526_")
     required = {name for name, item in setting_names().items() if item.metadata["required"]}
     assert {name for name in required if name.startswith(prefixes)} == set(given) - {"SIS_JWKS_URL"}
     assert "SIS_JWKS_URL" in setting_names()

@@ -1,0 +1,163 @@
+"""The fake Benefits Documents v1 of Lighthouse: files taken in, and what later becomes of each, step by step.
+
+A 200 says that a file was received and nothing more; where it got to is only told to whoever asks by request id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from sandbox.upstreams.cast import Cast
+from sandbox.upstreams.document_requests import Refused, UploadRequest, api, asked_ids, problem, read_upload
+from sandbox.upstreams.documents_admin import documents_admin
+from sandbox.upstreams.fake import answer, json_body
+from sandbox.upstreams.lighthouse_errors import told as worded
+from sandbox.upstreams.lighthouse_gateway import GatewayKnobs, LighthouseAPI
+from sandbox.upstreams.multipart import BadMultipart, parts_of
+from sandbox.upstreams.settings import DOCUMENTS_TOKEN_PATH, FakeSettings
+from sandbox.upstreams.upload_plans import PLANS, told
+from sandbox.upstreams.uploads import Upload, Uploads
+
+READ, WRITE = "documents.read", "documents.write"
+NOT_FOUND_TOLD = ("always", "when_any", "never")
+SHOWN_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsKnobs(GatewayKnobs):
+    """`step_seconds` is how long each step of the uploads to come takes. `plan` is what they go by, `plans` what those
+    do whose docType, or a part of whose file name, it names. `largest_bytes` is the most a request may hold.
+
+    `success` is the word an upload is answered with; with False the file is not kept. `not_found_told`: whether an
+    answer has requestIdsNotFound `always`, `when_any` is missing, or `never`. `unasked` statuses nobody asked for come
+    with every answer.
+    """
+
+    step_seconds: float = 20.0
+    plan: str = "ok"
+    plans: dict[str, str] = field(default_factory=dict)
+    largest_bytes: int = 150 * 1024 * 1024
+    success: bool = True
+    not_found_told: str = "always"
+    unasked: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not {self.plan, *self.plans.values()} <= set(PLANS):
+            raise ValueError(f"a plan must be one of {', '.join(PLANS)}")
+        if self.not_found_told not in NOT_FOUND_TOLD:
+            raise ValueError(f"not_found_told must be one of {', '.join(NOT_FOUND_TOLD)}")
+
+
+class Documents(LighthouseAPI):
+    name = "documents"
+    base = "/services/benefits-documents/v1"
+    token_path = DOCUMENTS_TOKEN_PATH
+    scopes = (READ, WRITE)
+
+    def __init__(self, settings: FakeSettings, cast: Cast) -> None:
+        self.uploads = Uploads()
+        super().__init__(settings, cast)
+
+    def first_knobs(self) -> DocumentsKnobs:
+        return DocumentsKnobs()
+
+    def audience(self) -> str:
+        return self.settings.documents_audience
+
+    def routes(self) -> None:
+        super().routes()
+        self.app.add_url_rule(f"{self.base}/documents", view_func=self.upload, methods=["POST"])
+        self.app.add_url_rule(f"{self.base}/uploads/status", view_func=self.statuses, methods=["POST"])
+        self.app.add_url_rule(f"{self.base}/uploads/<int:request_id>/status", view_func=self.status)
+        self.app.register_error_handler(Refused, lambda refusal: problem(400, str(refusal)))
+        self.app.register_error_handler(BadMultipart, lambda refusal: problem(400, str(refusal)))
+
+    def admin_routes(self, admin: Blueprint) -> None:
+        documents_admin(admin, self.uploads, self.now, lambda: float(self.knobs.step_seconds))
+
+    def reset(self) -> None:
+        super().reset()
+        self.uploads.reset()
+
+    def error_body(self, status: int, text: str) -> dict[str, Any]:
+        return worded(status, text, self.knobs.error_family, api)
+
+    def upload(self) -> Response:
+        if (request.content_length or 0) > self.knobs.largest_bytes:
+            return answer(self.error_body(413, ""), 413)
+        refusal = self.unauthorized(WRITE)
+        if refusal:
+            return refusal
+        wanted = read_upload(parts_of(request.stream, request.content_type or ""))
+        upload = self._kept(wanted)
+        told_id = str(upload.id) if PLANS[upload.plan].texts else upload.id
+        return answer({"data": {"success": self.knobs.success, "requestId": told_id}})
+
+    def statuses(self) -> Response:
+        refusal = self.unauthorized(READ)
+        if refusal:
+            return refusal
+        asked = asked_ids(json_body())
+        found = self.uploads.found(asked)
+        if not found:
+            return _unknown()
+        missing = sorted(set(asked) - {upload.id for upload in found})
+        data: dict[str, Any] = {"statuses": [self._told(upload) for upload in found] + self._unasked(asked)}
+        if self.knobs.not_found_told == "always" or (missing and self.knobs.not_found_told == "when_any"):
+            data["requestIdsNotFound"] = missing
+        return answer({"data": data})
+
+    def status(self, request_id: int) -> Response:
+        refusal = self.unauthorized(READ)
+        if refusal:
+            return refusal
+        found = self.uploads.found([request_id])
+        return answer({"data": self._told(found[0])}) if found else _unknown()
+
+    def _kept(self, wanted: UploadRequest) -> Upload:
+        file = wanted.file
+        upload = self.uploads.add(
+            started_at=self.now(),
+            step_seconds=self.knobs.step_seconds,
+            plan=self._plan(wanted),
+            claim_id=wanted.claim_id,
+            doc_type=wanted.doc_type,
+            file_name=wanted.file_name,
+            content_type=file.content_type,
+            participant_id=wanted.participant_id,
+            file_number=wanted.file_number,
+            size=file.size,
+            sha256=file.sha256,
+            first_bytes=file.first_bytes[:SHOWN_BYTES].decode("latin-1"),
+        )
+        if not self.knobs.success:
+            self.uploads.remove(upload.id)
+        return upload
+
+    def _plan(self, wanted: UploadRequest) -> str:
+        """By the knobs for the file, else by a `plan-<name>` in its own name, else by the veteran's habit."""
+        for text, plan in self.knobs.plans.items():
+            if text == wanted.doc_type or text in wanted.file_name:
+                return plan
+        named = wanted.file_name.lower().replace("-", "_")
+        for plan in sorted(PLANS, key=len, reverse=True):
+            if f"plan_{plan}" in named:
+                return plan
+        veteran = self.cast.by_benefit_id(wanted.participant_id or wanted.file_number or "")
+        return veteran.documents if veteran and veteran.documents != "ok" else self.knobs.plan
+
+    def _told(self, upload: Upload) -> dict[str, Any]:
+        internal = request.args.get("includeInternalOnlyStepStatuses") == "true"
+        return told(upload.id, upload.standing(self.now()), internal)
+
+    def _unasked(self, asked: list[int]) -> list[dict[str, Any]]:
+        others = [upload for upload in self.uploads.listed() if upload.id not in asked] if self.knobs.unasked else []
+        return [self._told(upload) for upload in others[: self.knobs.unasked]]
+
+
+def _unknown() -> Response:
+    return problem(404, "Upload Request Async Status Not Found")
