@@ -29,7 +29,7 @@ from jobs.runner import Process
 from jobs.schedule import PERIODIC
 from jobs.scheduler import LedgerScheduler
 from jobs.settle import gate_settings
-from jobs.worker import Lane, fetch_forever
+from jobs.worker import Lane, fetch_forever, wake_forever
 from outbox import rescue, rq_side
 from outbox.relay import Relay
 from outbox.write import WAKE_CHANNEL
@@ -105,7 +105,7 @@ def leave(process: Process, beating: threading.Event, kind: str) -> None:
 def run_worker(app: Flask) -> None:
     """Work until SIGTERM: then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
     allow_our_jobs()
-    # Each fetcher waits inside a blocking command on a connection of its own; the rest is for the jobs' bookkeeping.
+    # One connection hears what was pushed; fetchers and the jobs' bookkeeping take turns on the others.
     redis = app.extensions["redis"] = open_redis(app.extensions["config"], WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")
     lanes = [Lane(queue) for queue in QUEUES]
@@ -115,6 +115,7 @@ def run_worker(app: Flask) -> None:
         )
         for lane in lanes
     ]
+    start_thread(wake_forever, redis, lanes, process.stopping, name="wake")
     process.stopping.wait()
     deadline = time.monotonic() + LAST_CALLS_SECONDS
     while time.monotonic() < deadline and (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,7 @@ import redis.exceptions
 from flask import Flask
 from redis import Redis
 from rq import Queue, SimpleWorker
-from rq.exceptions import DequeueTimeout, StopRequested
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -31,6 +32,8 @@ from outbox.values import QueueSpec
 log = logging.getLogger("jobs.worker")
 
 WAIT_SECONDS = 1
+# How long a fetcher rests when nobody says that something was pushed: requeued and periodic jobs say nothing.
+LOOK_SECONDS = 0.25
 REGISTER_SECONDS = 5.0
 WORKER_TTL_SECONDS = 60
 
@@ -53,6 +56,7 @@ class Lane:
         self.slots = threading.BoundedSemaphore(spec.threads)
         self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix=spec.name)
         self.running: set[str] = set()
+        self.pushed = threading.Event()
 
 
 class Fetcher(SimpleWorker):
@@ -88,12 +92,16 @@ class Fetcher(SimpleWorker):
             raise StopRequested from error
 
     def wait_for_pointer(self) -> tuple[Job, Queue]:
-        """Wait for a free thread, then for a pointer, a second at a time, so that a stop is never far away."""
+        """Wait for a free thread, then for a pointer, a moment at a time, so that a stop is never far away.
+
+        No connection is held while waiting: many queues share the few that a process may have.
+        """
         while not self.stopping.is_set():
             self.heartbeat()
             if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
                 continue
             found = None
+            self.lane.pushed.clear()
             try:
                 found = self.dequeue()
             finally:
@@ -101,20 +109,13 @@ class Fetcher(SimpleWorker):
                     self.lane.slots.release()
             if found is not None:
                 return found
+            self.lane.pushed.wait(LOOK_SECONDS)
         raise StopRequested
 
     def dequeue(self) -> tuple[Job, Queue] | None:
-        try:
-            found = Queue.dequeue_any(
-                self.queues,
-                WAIT_SECONDS,
-                connection=self.connection,
-                job_class=self.job_class,
-                serializer=self.serializer,
-                death_penalty_class=self.death_penalty_class,
-            )
-        except DequeueTimeout:
-            return None
+        found = Queue.dequeue_any(
+            self.queues, None, connection=self.connection, job_class=self.job_class, serializer=self.serializer
+        )
         if found is not None and self.stopping.is_set():
             self.put_back(*found)
             return None
@@ -181,6 +182,22 @@ class Fetcher(SimpleWorker):
 
     def _install_signal_handlers(self) -> None:
         """The main thread owns the signals."""
+
+
+def wake_forever(connection: Redis, lanes: Sequence[Lane], stopping: threading.Event) -> None:
+    """Tell each lane what was pushed to it. One connection listens for all; without it the lanes look by themselves."""
+    by_name = {lane.spec.name: lane for lane in lanes}
+    while not stopping.is_set():
+        try:
+            with connection.pubsub(ignore_subscribe_messages=True) as pushed:
+                pushed.subscribe(rq_side.PUSHED_CHANNEL)
+                while not stopping.is_set():
+                    message = pushed.get_message(timeout=WAIT_SECONDS)
+                    lane = by_name.get(message["data"].decode()) if message else None
+                    if lane is not None:
+                        lane.pushed.set()
+        except (redis.exceptions.RedisError, OSError):
+            stopping.wait(WAIT_SECONDS)
 
 
 def fetch_forever(app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:

@@ -16,6 +16,8 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 RESULT_SECONDS = 120
+# Names the queue that something was pushed to; who misses it looks by itself a moment later.
+PUSHED_CHANNEL = "surefile:pushed"
 EXPLANATION = (
     "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n"
     "Its attempts and history: flask outbox show {message_id}"
@@ -69,22 +71,24 @@ def read_job_id(text: str) -> tuple[int, int] | None:
 
 
 def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: int, timeout_seconds: int) -> None:
-    """Append pointers `(message id, job path)` in one pipeline, in the order given."""
+    """Append pointers `(message id, job path)` in one pipeline, in the order given, and wake the workers."""
     rq_queue = open_queue(redis, queue)
-    rq_queue.enqueue_many(
-        [
-            Queue.prepare_data(
-                path,
-                args=(message_id, fence),
-                job_id=job_id(message_id, fence),
-                description=f"{path.rsplit('.', 1)[-1]}, message {message_id}",
-                timeout=timeout_seconds,
-                result_ttl=RESULT_SECONDS,
-                failure_ttl=RESULT_SECONDS,
-            )
-            for message_id, path in pointers
-        ]
-    )
+    data = [
+        Queue.prepare_data(
+            path,
+            args=(message_id, fence),
+            job_id=job_id(message_id, fence),
+            description=f"{path.rsplit('.', 1)[-1]}, message {message_id}",
+            timeout=timeout_seconds,
+            result_ttl=RESULT_SECONDS,
+            failure_ttl=RESULT_SECONDS,
+        )
+        for message_id, path in pointers
+    ]
+    with redis.pipeline() as pipe:
+        rq_queue.enqueue_many(data, pipeline=pipe)
+        pipe.publish(PUSHED_CHANNEL, queue)
+        pipe.execute()
 
 
 def pointers_held(redis: Redis, queue: str) -> tuple[set[str], set[str]]:
