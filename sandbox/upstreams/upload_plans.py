@@ -88,7 +88,7 @@ def standing(plan: Plan, started_at: datetime, step_seconds: float, steps_behind
     length = last + (1 if plan.fails_at else 0)
     over = plan.stuck_at is None and steps_behind >= length
     ended_at = started_at + timedelta(seconds=length * step_seconds) if over else None
-    return Standing(plan, min(int(steps_behind), last), started_at, ended_at)
+    return Standing(plan, int(min(steps_behind, last)), started_at, ended_at)
 
 
 def _last(plan: Plan) -> int:

@@ -1,0 +1,307 @@
+"""The fake Benefits Documents against the contract: what an upload must hold, and what stands before the API."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.faults import Control
+from sandbox.scenarios import with_habit
+from sandbox.upstreams.document_requests import DOC_TYPES
+from sandbox.upstreams.serve import Upstreams
+from tests.contract.documents_wire import (
+    BOUNDARY,
+    DATA,
+    FILE,
+    MULTIPART,
+    PDF,
+    SCOPE,
+    DocumentsCaller,
+    parameters,
+    part,
+    problem,
+    whole,
+)
+from tests.contract.lighthouse_wire import Caller
+
+ADA = with_habit("ok")
+
+
+@pytest.fixture
+def caller(http: requests.Session, upstreams: Upstreams) -> DocumentsCaller:
+    return DocumentsCaller(http, upstreams)
+
+
+def held(control: Control, **query: str) -> list[dict[str, Any]]:
+    return list(control.call("GET", "documents", "uploads", params=query))
+
+
+# -- the token endpoint --------------------------------------------------------
+
+
+def test_a_right_assertion_gets_a_token_that_opens_the_api(caller: DocumentsCaller) -> None:
+    body = caller.ask_token().json()
+    assert set(body) == {"access_token", "token_type", "scope", "expires_in", "state"}
+    assert (body["token_type"], body["expires_in"], body["state"]) == ("Bearer", 600, None)
+    assert (sorted(body["scope"].split()), body["scope"] != SCOPE) == (sorted(SCOPE.split()), True)
+    caller.headers = {"Authorization": f"Bearer {body['access_token']}"}
+    assert caller.upload().status_code == 200
+
+
+def test_the_audience_is_this_authorization_servers_own(caller: DocumentsCaller) -> None:
+    for audience in (caller.known.lighthouse_audience, caller.token_url):
+        answer = caller.ask_token(caller.assertion(aud=audience))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize("scope", ["system/claim.read", "documents.read system/claim.write", "documents.delete"])
+def test_scopes_of_another_api_are_refused(caller: DocumentsCaller, scope: str) -> None:
+    assert caller.ask_token(scope=scope).json()["error"] == "invalid_scope"
+
+
+def test_a_token_is_worth_nothing_at_the_other_api(
+    caller: DocumentsCaller, http: requests.Session, upstreams: Upstreams
+) -> None:
+    other = Caller(http, upstreams)
+    caller.headers, other.headers = other.headers, caller.headers
+    assert caller.upload().status_code == 401
+    assert other.read(ADA.icn).status_code == 401
+
+
+def test_each_call_needs_its_scope(caller: DocumentsCaller) -> None:
+    taken = caller.uploaded()
+    caller.take_token("documents.read")
+    assert (caller.upload().status_code, caller.ask(taken).status_code) == (403, 200)
+    caller.take_token("documents.write")
+    assert (caller.upload().status_code, caller.ask(taken).status_code) == (200, 403)
+    assert caller.ask_one(taken).status_code == 403
+    caller.headers = {}
+    assert [call.status_code for call in (caller.upload(), caller.ask(taken), caller.ask_one(taken))] == [401] * 3
+
+
+def test_a_token_can_die_before_its_time(caller: DocumentsCaller, control: Control) -> None:
+    control.set("documents", "expire", operation="/documents", times=1)
+    assert [caller.upload().status_code for _ in range(2)] == [401, 401]
+
+
+# -- what an upload must hold ---------------------------------------------------
+
+
+def test_an_upload_is_answered_with_a_number_and_kept_without_its_bytes(
+    caller: DocumentsCaller, control: Control
+) -> None:
+    answer = caller.upload()
+    assert set(answer.json()) == {"data"}
+    taken = answer.json()["data"]
+    assert (taken["success"], type(taken["requestId"]), set(taken)) == (True, int, {"success", "requestId"})
+    (kept,) = held(control)
+    assert {name: kept[name] for name in ("id", "claim_id", "doc_type", "file_name", "participant_id")} == {
+        "id": taken["requestId"],
+        "claim_id": 600123456,
+        "doc_type": "L023",
+        "file_name": "letter.pdf",
+        "participant_id": "600000001",
+    }
+    assert (kept["size"], kept["sha256"]) == (len(PDF), hashlib.sha256(PDF).hexdigest())
+    assert (kept["first_bytes"], kept["content_type"]) == (PDF[:16].decode(), "application/pdf")
+
+
+def test_the_same_upload_again_is_another_one(caller: DocumentsCaller, control: Control) -> None:
+    assert caller.uploaded() != caller.uploaded()
+    assert len(held(control)) == 2
+
+
+@pytest.mark.parametrize("code", sorted(DOC_TYPES))
+def test_every_known_doc_type_is_taken(caller: DocumentsCaller, code: str) -> None:
+    assert caller.upload(docType=code).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"claimId": "600123456"},
+        {"claimId": 2**63 - 1},
+        {"participantId": 600000001},
+        {"participantId": ..., "fileNumber": "796000001"},
+        {"participantId": "", "fileNumber": "796000001"},
+        {"fileNumber": ""},
+        {"trackedItemIds": ...},
+        {"trackedItemIds": [1, 2]},
+        {"validationToken": "t" * 64},
+        {"fileName": f"{'n' * 252}.pdf"},
+        {"fileName": "ünï.TIFF"},
+        {"somethingElse": 1},
+    ],
+    ids=str,
+)
+def test_what_the_contract_allows_is_taken(caller: DocumentsCaller, changes: dict[str, Any]) -> None:
+    assert caller.upload(**changes).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"systemName": ...}, "systemName"),
+        ({"systemName": ""}, "systemName"),
+        ({"docType": ...}, "docType"),
+        ({"docType": "L999"}, "docType"),
+        ({"docType": 23}, "docType"),
+        ({"claimId": ...}, "claimId"),
+        ({"claimId": 0}, "claimId"),
+        ({"claimId": True}, "claimId"),
+        ({"claimId": 1.5}, "claimId"),
+        ({"claimId": "x1"}, "claimId"),
+        ({"claimId": 2**63}, "claimId"),
+        ({"fileName": ...}, "fileName"),
+        ({"fileName": f"{'n' * 253}.pdf"}, "fileName"),
+        ({"fileName": "program.exe"}, "fileName"),
+        ({"participantId": ...}, "exactly one"),
+        ({"participantId": ""}, "exactly one"),
+        ({"fileNumber": "796000001"}, "exactly one"),
+        ({"participantId": "PID-1"}, "participantId"),
+        ({"participantId": ..., "fileNumber": 796000001}, "fileNumber"),
+        ({"trackedItemIds": "1"}, "trackedItemIds"),
+        ({"trackedItemIds": ["a"]}, "trackedItemIds"),
+        ({"validationToken": "t" * 65}, "validationToken"),
+    ],
+    ids=str,
+)
+def test_what_it_does_not_allow_is_refused(
+    caller: DocumentsCaller, control: Control, changes: dict[str, Any], named: str
+) -> None:
+    status, title, detail = problem(caller.upload(**changes))
+    assert (status, title, named in detail) == (400, "Bad Request", True)
+    assert held(control) == []
+
+
+RIGHT = parameters(DATA)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        whole(RIGHT),
+        whole(FILE),
+        whole(RIGHT, FILE, FILE),
+        whole(RIGHT, FILE, part("more", b"x", None)),
+        whole(parameters(DATA, None), FILE),
+        whole(parameters(DATA, "text/plain"), FILE),
+        whole(parameters(None), FILE),
+        whole(parameters([DATA]), FILE),
+        whole(part("parameters", b"[]", "application/json"), FILE),
+        whole(part("parameters", b"{", "application/json"), FILE),
+        whole(RIGHT, part("file", PDF, "application/pdf")),
+        whole(RIGHT, part("file", b"", "application/pdf", "letter.pdf")),
+        RIGHT + FILE,
+        whole(RIGHT, FILE)[:-4],
+        b"\r\n" + whole(RIGHT, FILE),
+        whole(RIGHT, FILE).replace(b"\r\n", b"\n"),
+        b"",
+        b"no parts at all",
+    ],
+    ids=range(18),
+)
+def test_a_body_in_any_other_form_is_refused(caller: DocumentsCaller, control: Control, body: bytes) -> None:
+    assert problem(caller.send(body))[0] == 400
+    assert held(control) == []
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", "multipart/mixed; boundary=b"])
+def test_only_a_multipart_form_with_a_boundary_is_read(caller: DocumentsCaller, content_type: str) -> None:
+    assert problem(caller.send(whole(RIGHT, FILE), content_type))[0] == 400
+
+
+def test_parts_may_come_in_any_order_and_parameters_with_a_file_name(caller: DocumentsCaller) -> None:
+    assert caller.send(whole(FILE, RIGHT)).status_code == 200
+    named = part("parameters", RIGHT.partition(b"\r\n\r\n")[2][:-2], "application/json", "parameters.json")
+    assert caller.send(whole(named, FILE)).status_code == 200
+
+
+def test_bytes_that_look_like_a_boundary_are_only_bytes(caller: DocumentsCaller, control: Control) -> None:
+    tricky = PDF + f"--{BOUNDARY}\r\nx\r\n--{BOUNDARY}not\r\n-".encode() + bytes(range(256))
+    caller.uploaded(file=part("file", tricky, "application/pdf", "letter.pdf"))
+    assert held(control)[0]["sha256"] == hashlib.sha256(tricky).hexdigest()
+
+
+def test_a_success_that_is_none_keeps_nothing(caller: DocumentsCaller, control: Control) -> None:
+    control.turn("documents", success=False)
+    told = caller.upload().json()["data"]
+    assert (told["success"], type(told["requestId"]), held(control)) == (False, int, [])
+
+
+# -- the gateway ----------------------------------------------------------------
+
+
+def test_too_large_a_request_is_the_gateways_to_refuse(caller: DocumentsCaller, control: Control) -> None:
+    control.turn("documents", largest_bytes=len(whole(RIGHT, FILE)) - 1)
+    answer = caller.upload()
+    assert (answer.status_code, answer.json()) == (413, {"message": "Request size limit exceeded"})
+
+
+def test_beyond_the_limit_calls_are_told_to_wait(caller: DocumentsCaller, control: Control) -> None:
+    control.turn("documents", minute_limit=1)
+    assert caller.upload().headers["X-RateLimit-Remaining-Minute"] == "0"
+    answer = caller.upload()
+    assert (answer.status_code, answer.json()) == (429, {"message": "API rate limit exceeded"})
+    assert int(answer.headers["RateLimit-Reset"]) <= 60
+    assert caller.ask_token().status_code == 200
+
+
+@pytest.mark.parametrize("status", [404, 500, 502])
+def test_the_apis_own_errors_have_a_number_for_a_status(caller: DocumentsCaller, control: Control, status: int) -> None:
+    control.set("documents", "status", status=status)
+    assert problem(caller.upload())[0] == problem(caller.ask(1))[0] == status
+
+
+@pytest.mark.parametrize("status", [503, 504])
+def test_other_errors_are_the_gateways(caller: DocumentsCaller, control: Control, status: int) -> None:
+    control.set("documents", "status", status=status)
+    assert (caller.upload().status_code, set(caller.upload().json())) == (status, {"message"})
+
+
+def test_a_path_that_leads_to_no_api_never_looks_like_an_unknown_upload(caller: DocumentsCaller) -> None:
+    caller.base += "/typo"
+    assert (caller.ask(1).status_code, set(caller.ask(1).json())) == (404, {"message"})
+
+
+def test_lighthouses_own_host_answers_for_it_too(
+    caller: DocumentsCaller, control: Control, upstreams: Upstreams
+) -> None:
+    caller.base = caller.base.replace(upstreams["documents"], upstreams["lighthouse"])
+    taken = caller.uploaded()
+    assert caller.status(taken)["requestId"] == taken
+    control.set("lighthouse", "status", status=503)
+    assert caller.ask(taken).status_code == 200
+    control.set("documents", "status", status=502)
+    assert caller.ask(taken).status_code == 502
+    assert (len(control.received("documents")), control.received("lighthouse")) == (4, [])
+
+
+def test_a_lost_reply_leaves_an_upload_nobody_knows_the_number_of(caller: DocumentsCaller, control: Control) -> None:
+    control.set("documents", "drop", times=1)
+    with pytest.raises(requests.ConnectionError):
+        caller.upload()
+    assert len(held(control)) == 1
+
+
+def test_the_journal_shows_the_parts_and_no_bytes_of_the_file(caller: DocumentsCaller, control: Control) -> None:
+    caller.upload()
+    (entry,) = control.received("documents", "POST /services")
+    shown = {each["name"]: each for each in entry["body"]}
+    assert '"docType": "L023"' in shown["parameters"]["text"]
+    assert (shown["file"]["file_name"], shown["file"]["size"], "text" in shown["file"]) == (
+        "letter.pdf",
+        len(PDF),
+        False,
+    )
+    assert entry["headers"]["content-type"] == MULTIPART
+
+
+def test_a_file_read_in_several_pieces_is_taken_whole(caller: DocumentsCaller, control: Control) -> None:
+    big = os.urandom(3 * (1 << 20) + 1)
+    caller.uploaded(file=part("file", big, "application/pdf", "letter.pdf"))
+    assert (held(control)[0]["size"], held(control)[0]["sha256"]) == (len(big), hashlib.sha256(big).hexdigest())
