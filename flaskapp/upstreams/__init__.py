@@ -13,9 +13,11 @@ from flaskapp.upstreams.accounts import AccountsClient
 from flaskapp.upstreams.alerts import AlertClient
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.chip import CHIPClient
+from flaskapp.upstreams.form526 import Form526Client
 from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_auth import LighthouseAuthClient, token_seconds
+from flaskapp.upstreams.lighthouse_auth import LighthouseAuthClient, TokenService, claims_tokens, documents_tokens
 from flaskapp.upstreams.lighthouse_claims import LighthouseClaimsClient
+from flaskapp.upstreams.lighthouse_documents import LighthouseDocumentsClient
 from flaskapp.upstreams.lorota import LorotaClient
 from flaskapp.upstreams.sign_in_keys import SignInKeys
 from flaskapp.upstreams.token_store import impatient
@@ -34,6 +36,8 @@ class Upstreams:
     accounts: AccountsClient
     sign_in_keys: SignInKeys
     lighthouse_claims: LighthouseClaimsClient
+    lighthouse_documents: LighthouseDocumentsClient
+    form526: Form526Client
     alerts: AlertClient
 
 
@@ -41,12 +45,17 @@ def build(config: Config, redis: Redis) -> Upstreams:
     """The clients of one process. Connects nowhere; raises ValueError naming a setting that cannot be right."""
     http = HTTP(config.upstream_connect_seconds)
     veis = VEISClient(config, http)
-    lighthouse = LighthouseAuthClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
     # Shared, so that all tokens together cost the process one connection.
     token_cache = partial(TokenCache, impatient(redis), encrypt=cipher.encrypt, decrypt=cipher.decrypt)
     veis_tokens = token_cache("veis", veis.fetch_token, fetch_seconds=config.veis_total_seconds)
-    lighthouse_tokens = token_cache("lighthouse_claims", lighthouse.fetch_token, fetch_seconds=token_seconds(config))
+
+    def lighthouse_tokens(name: str, service: TokenService) -> TokenCache:
+        auth = LighthouseAuthClient(config, http, service)
+        return token_cache(name, auth.fetch_token, fetch_seconds=service.total_seconds)
+
+    claims = lighthouse_tokens("lighthouse_claims", claims_tokens(config))
+    documents = lighthouse_tokens("lighthouse_documents", documents_tokens(config))
     return Upstreams(
         veis=veis,
         btsss=BTSSSClient(config, http, veis_tokens),
@@ -55,6 +64,8 @@ def build(config: Config, redis: Redis) -> Upstreams:
         chip=CHIPClient(config, http),
         accounts=AccountsClient(config, http),
         sign_in_keys=SignInKeys(config, http),
-        lighthouse_claims=LighthouseClaimsClient(config, http, lighthouse_tokens),
+        lighthouse_claims=LighthouseClaimsClient(config, http, claims),
+        lighthouse_documents=LighthouseDocumentsClient(config, http, documents),
+        form526=Form526Client(config, http),
         alerts=AlertClient(config, http),
     )

@@ -21,11 +21,16 @@ _SSN = re.compile("[0-9]{9}")
 
 @dataclass(frozen=True)
 class Person:
-    """Who an account belongs to; `ssn` is nine digits. Kept out of every repr, and so out of logs."""
+    """Who an account belongs to; `ssn` is nine digits. Kept out of every repr, and so out of logs.
+
+    The last two say whose claim a document belongs to; most of what we do needs neither.
+    """
 
     icn: str | None = field(repr=False)
     first_name: str = field(repr=False)
     ssn: str | None = field(repr=False)
+    participant_id: str | None = field(default=None, repr=False)
+    file_number: str | None = field(default=None, repr=False)
 
 
 class AccountsClient:
@@ -74,7 +79,10 @@ def _read(payload: Any, account_id: str) -> Person:
     ssn = _text_or_none(payload["ssn"])
     if ssn is not None and not _SSN.fullmatch(ssn):
         raise ValueError("expected nine digits")
-    return Person(_text_or_none(payload["icn"]), _text_or_none(payload["firstName"]) or "", ssn)
+    # Left out they are as good as null: what needs neither of the two must not fail for them.
+    participant_id, file_number = (_text_or_none(payload.get(name)) for name in ("participantId", "fileNumber"))
+    first_name = _text_or_none(payload["firstName"]) or ""
+    return Person(_text_or_none(payload["icn"]), first_name, ssn, participant_id, file_number)
 
 
 def _text_or_none(value: object) -> str | None:

@@ -54,9 +54,12 @@ class Call:
         """Called before every piece of the request; raises TotalLimitPassed while that still means "not sent"."""
         if self.written:
             return
-        if self.cut or time.monotonic() >= self.ends_at:
+        left = self.ends_at - time.monotonic()
+        if self.cut or left <= 0:
             raise TotalLimitPassed
         self.hold(sock)
+        # Else the limit on connecting would go on to bound each piece of a large body.
+        sock.settimeout(left)
         self.written = True
 
     def cut_off(self) -> None:

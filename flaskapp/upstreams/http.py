@@ -25,6 +25,7 @@ from flaskapp import clock
 from flaskapp.upstreams.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.redaction import redact
+from flaskapp.upstreams.streamed import BodyBroken, StreamedBody
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     form: Mapping[str, str] | None = None
+    stream: StreamedBody | None = None
     params: Mapping[str, str] | None = None
 
 
@@ -103,7 +105,10 @@ class HTTP:
         return answer
 
     def send(self, outgoing: Outgoing) -> Answer:
-        """Any whole answer, whatever its status. Raises Unavailable or, once a write was begun, Unanswered."""
+        """Any whole answer, whatever its status. Raises Unavailable or, once a write was begun, Unanswered.
+
+        A streamed body that breaks on our side raises BodyBroken, which is no upstream error.
+        """
         started = time.monotonic()
         with WATCHDOG.limit(outgoing.total_seconds) as call:
             outcome = self._exchange(outgoing, call)
@@ -111,15 +116,19 @@ class HTTP:
         _log(outgoing, outcome, time.monotonic() - started)
         if isinstance(outcome, Answer):
             return outcome
+        if isinstance(outcome, BodyBroken):
+            raise outcome
         # Raised out here, so that no original error, whose text may hold a URL with ids, travels along.
         kind = Unanswered if outgoing.write and written else Unavailable
         stage = "after it was sent" if written else "before anything was sent"
         raise kind(outgoing.upstream, f"{outcome}, {stage}")
 
-    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | str:
-        """The answer, or the name of what went wrong on the way to it."""
+    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
+        """The answer, or what went wrong on the way to it: by name alone, unless it is our own doing."""
         try:
             answer = self._request(outgoing)
+        except BodyBroken as broken:
+            return broken
         except _TRANSPORT_FAILURES as error:
             return TotalLimitPassed.__name__ if call.cut else type(error).__name__
         # A body that ends with its connection looks whole when the watchdog ended it.
@@ -131,7 +140,7 @@ class HTTP:
             outgoing.url,
             headers=dict(outgoing.headers),
             json=outgoing.json,
-            data=outgoing.form,
+            data=outgoing.form if outgoing.stream is None else outgoing.stream,
             params=outgoing.params,
             auth=_as_it_is,
             timeout=(min(self._connect_seconds, outgoing.total_seconds), outgoing.total_seconds),
@@ -161,14 +170,15 @@ def _read(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _log(outgoing: Outgoing, outcome: Answer | str, seconds: float) -> None:
+def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float) -> None:
     whole = isinstance(outcome, Answer)
+    error = outcome if isinstance(outcome, str) else type(outcome).__name__
     extra = {
         "event": "upstream.called",
         "upstream": outgoing.upstream,
         "operation": outgoing.operation,
         "http_status": outcome.status if isinstance(outcome, Answer) else None,
-        "error": None if whole else outcome,
+        "error": None if whole else error,
         "ms": round(seconds * 1000),
     }
     logger.log(logging.INFO if whole else logging.WARNING, "upstream.called", extra=extra)

@@ -1,8 +1,9 @@
-"""Lighthouse's token service for Benefits Claims: we show who we are by an assertion signed with our private key."""
+"""Lighthouse's token services, one for each of its APIs: we show who we are by an assertion signed with our key."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import cache
 
 import jwt
@@ -15,18 +16,49 @@ from flaskapp.upstreams.http import HTTP, Outgoing
 from flaskapp.upstreams.oauth import token_from
 from flaskapp.upstreams.tokens import FetchedToken
 
-UPSTREAM = "lighthouse_auth"
 ASSERTION_SECONDS = 300
-# What reading and creating an ITF take, and no more.
-SCOPE = "system/claim.read system/claim.write"
+
+
+@dataclass(frozen=True)
+class TokenService:
+    """Where an API's tokens come from. `audience` is the authorization server; `total_seconds` limits one fetch."""
+
+    upstream: str
+    url: str
+    audience: str
+    scope: str
+    total_seconds: float
+
+
+def claims_tokens(config: Config) -> TokenService:
+    """For Benefits Claims, with the scopes that reading and creating an ITF take, and no more."""
+    return TokenService(
+        "lighthouse_auth",
+        config.lighthouse_token_url,
+        config.lighthouse_audience,
+        "system/claim.read system/claim.write",
+        token_seconds(config),
+    )
+
+
+def documents_tokens(config: Config) -> TokenService:
+    """For Benefits Documents: one scope uploads, the other reads statuses."""
+    return TokenService(
+        "lighthouse_documents_auth",
+        config.lighthouse_documents_token_url,
+        config.lighthouse_documents_audience,
+        "documents.read documents.write",
+        config.lighthouse_total_seconds,
+    )
 
 
 class LighthouseAuthClient:
     """A key that cannot sign raises ValueError, without repeating it."""
 
-    def __init__(self, config: Config, http: HTTP) -> None:
+    def __init__(self, config: Config, http: HTTP, service: TokenService) -> None:
         self._config = config
         self._http = http
+        self._service = service
         self._key = signing_key(config.lighthouse_private_key)
 
     def fetch_token(self) -> FetchedToken:
@@ -34,20 +66,20 @@ class LighthouseAuthClient:
         return token_from(self._http, self._request())
 
     def _request(self) -> Outgoing:
-        config = self._config
+        service = self._service
         return Outgoing(
-            UPSTREAM,
+            service.upstream,
             "token",
             "POST",
-            config.lighthouse_token_url,
+            service.url,
             write=False,
-            total_seconds=token_seconds(config),
+            total_seconds=service.total_seconds,
             headers={"Accept": "application/json"},
             form={
                 "grant_type": "client_credentials",
                 "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
                 "client_assertion": self._assertion(),
-                "scope": SCOPE,
+                "scope": service.scope,
             },
         )
 
@@ -56,7 +88,7 @@ class LighthouseAuthClient:
         claims = {
             "iss": client,
             "sub": client,
-            "aud": self._config.lighthouse_audience,
+            "aud": self._service.audience,
             "iat": now,
             "exp": now + ASSERTION_SECONDS,
         }
@@ -64,7 +96,7 @@ class LighthouseAuthClient:
 
 
 def token_seconds(config: Config) -> float:
-    """Total limit on one token call: jobs and people wait for the same one, so the shorter of their limits."""
+    """Total limit on one token call for claims: jobs and people wait for the same, so the shorter of their limits."""
     return min(config.lighthouse_total_seconds, config.itf_sync_seconds)
 
 

@@ -46,6 +46,8 @@ def test_a_person_is_found_by_account(server: Loopback, accounts: AccountsClient
         ({"icn": None, "ssn": None}, Person(None, "Ada", None)),
         ({"icn": " ", "ssn": ""}, Person(None, "Ada", None)),
         ({"firstName": None}, Person(ICN, "", SSN)),
+        ({"participantId": "600045678", "fileNumber": " "}, Person(ICN, "Ada", SSN, "600045678", None)),
+        ({"participantId": None, "fileNumber": "796000001"}, Person(ICN, "Ada", SSN, None, "796000001")),
         ({"id": ACCOUNT.upper(), "more": 1}, Person(ICN, "Ada", SSN)),
     ],
 )
@@ -83,6 +85,8 @@ def test_an_account_nobody_knows_is_none(server: Loopback, accounts: AccountsCli
         (whole(200, account(ssn="absent")), Unavailable),
         (whole(200, account(ssn="123-45-6789")), Unavailable),
         (whole(200, account(ssn=123456789)), Unavailable),
+        (whole(200, account(participantId=600045678)), Unavailable),
+        (whole(200, account(fileNumber=["796000001"])), Unavailable),
         (reset, Unavailable),
     ],
 )
@@ -103,4 +107,4 @@ def test_an_id_cannot_leave_its_place_in_the_path(server: Loopback, accounts: Ac
 
 
 def test_a_person_printed_by_mistake_stays_unknown() -> None:
-    assert repr(Person(ICN, "Ada", SSN)) == "Person()"
+    assert repr(Person(ICN, "Ada", SSN, "600045678", "796000001")) == "Person()"

@@ -55,9 +55,14 @@ ENVIRON = {
     "LIGHTHOUSE_AUDIENCE": "https://authorization.example/oauth2/claims",
     "LIGHTHOUSE_CLIENT_ID": "lighthouse-client",
     "LIGHTHOUSE_PRIVATE_KEY": pem_of(SIGNING_KEY),
+    "LIGHTHOUSE_DOCUMENTS_TOKEN_URL": f"{NOWHERE}/oauth2/benefits-documents/system/v1/token",
+    "LIGHTHOUSE_DOCUMENTS_AUDIENCE": "https://authorization.example/oauth2/documents",
+    "FORM526_BASE_URL": NOWHERE,
+    "FORM526_API_KEY": "form526-key",
     "OPERATORS": "{}",
     "CASE_OWNER_TRAVEL_CLAIM": "claims desk",
     "CASE_OWNER_INTENT_TO_FILE": "claims desk",
+    "CASE_OWNER_FORM526": "claims desk",
     "CASE_OWNER_NOTIFICATION": "claims desk",
 }
 

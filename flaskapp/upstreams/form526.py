@@ -1,0 +1,83 @@
+"""The service that takes 526 submissions in, and finds one by our reference.
+
+Its wire is our stated assumption, so what it answers is checked before it is believed. A submission takes up to 40 s;
+a reference it knows already it answers as a duplicate, and reading settles whose claim that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Duplicate, Unanswered, Unavailable
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.ids import read_id
+from flaskapp.upstreams.refusals import has_errors, refused
+
+UPSTREAM = "form526"
+
+
+class Form526Client:
+    def __init__(self, config: Config, http: HTTP) -> None:
+        self._config = config
+        self._http = http
+
+    def submit(self, reference: str, icn: str, form: dict[str, Any], before_write: Callable[[], None]) -> int:
+        """Submit the form under our reference; the id of the claim it became.
+
+        `before_write` runs right before the request is written; what it raises passes through. Raises any of the six;
+        Duplicate and Unanswered: look it up by its reference.
+        """
+        body = {"reference": reference, "icn": icn, "form526": form}
+        request = self._request("submit", "POST", "", body)
+        before_write()
+        return _submitted(self._http.call(request))
+
+    def find(self, reference: str) -> int | None:
+        """The claim id of the submission under that reference; None only when the service itself says it has none.
+
+        Raises Unauthorized, Throttled, Rejected for a refusal of what we ask, and Unavailable for everything else.
+        """
+        return _found(self._http.call(self._request("find", "GET", f"/{quote(reference, safe='')}")), reference)
+
+    def _request(self, operation: str, method: str, path: str, body: Any = None) -> Outgoing:
+        return Outgoing(
+            UPSTREAM,
+            operation,
+            method,
+            f"{self._config.form526_base_url}/submissions{path}",
+            write=method == "POST",
+            total_seconds=self._config.form526_total_seconds,
+            headers={"x-api-key": self._config.form526_api_key, "Accept": "application/json"},
+            json=body,
+        )
+
+
+def _submitted(answer: Answer) -> int:
+    if answer.status == 409:
+        raise failure(Duplicate, UPSTREAM, answer, "409")
+    # Whatever it says, it is about the path: no refusal of anybody's form.
+    if answer.status == 404:
+        raise failure(Unavailable, UPSTREAM, answer, "404")
+    if answer.status != 201:
+        raise refused(UPSTREAM, answer, write=True)
+    payload = answer.json()
+    claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
+    if claim_id is None:
+        raise Unanswered(UPSTREAM, "the answer names no claim", http_status=answer.status)
+    return claim_id
+
+
+def _found(answer: Answer, reference: str) -> int | None:
+    payload = answer.json()
+    if answer.status == 404 and has_errors(payload):
+        return None
+    if answer.status != 200:
+        raise refused(UPSTREAM, answer, write=False)
+    payload = payload if isinstance(payload, dict) else {}
+    claim_id = read_id(payload.get("claimId"))
+    if claim_id is None or str(payload.get("reference")).lower() != reference.lower():
+        raise Unavailable(UPSTREAM, "the answer is not about this submission", http_status=answer.status)
+    return claim_id
