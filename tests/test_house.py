@@ -25,10 +25,11 @@ from tests.conftest import NOWHERE
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("wsgi", "jobs", "flaskapp", "outbox")
-FLOWS = ("check_in", "travel_claims", "intent_to_file", "notifications", "cases")
+FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "notifications", "cases")
 OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
-# A claim is asked for by whoever checked in, so it may ask who that is; never the other way round.
-BUILT_ON = {"travel_claims": ("flaskapp.check_in",)}
+# A claim is asked for by whoever checked in, so it may ask who that is, and a form is posted under an ITF; never the
+# other way round.
+BUILT_ON = {"travel_claims": ("flaskapp.check_in",), "form526": ("flaskapp.intent_to_file",)}
 JOB_PATH = re.compile(r"jobs\.\w+\.\w+")
 
 

@@ -1,0 +1,116 @@
+"""Steps that tests of Form 526 take again and again: upload, submit, look, and let the hours of a poll pass."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+from zlib import compress, crc32
+
+from flaskapp import clock
+from jobs import housekeeping
+from sandbox.upstreams.cast import Veteran
+from tests.house import ADA, House
+from tests.integration.itf_steps import Signed, pass_time, sign_in
+
+FILE_FIELD = "supporting_evidence_attachment[file_data]"
+PASSWORD_FIELD = "supporting_evidence_attachment[password]"
+SUBMIT_URL = "/v0/disability_compensation_form/submit_all_claim"
+STATUS_URL = "/v0/disability_compensation_form/submission_status"
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc32(kind + content))
+
+
+HEADER = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", HEADER) + chunk(b"IDAT", compress(b"\0\0")) + chunk(b"IEND")
+
+
+@dataclass
+class Filer:
+    """Somebody signed in who files a 526."""
+
+    house: House
+    signed: Signed
+
+    def upload(
+        self, name: str = "letter.txt", content: bytes = b"a doctor's letter", password: str | None = None
+    ) -> Any:
+        parts: dict[str, Any] = {FILE_FIELD: (BytesIO(content), name)}
+        if password is not None:
+            parts[PASSWORD_FIELD] = password
+        client = self.house.app.test_client()
+        return client.post("/v0/upload_supporting_evidence", data=parts, headers=self.signed.headers)
+
+    def attach(
+        self, name: str = "letter.txt", content: bytes = b"a doctor's letter", code: str = "L015"
+    ) -> dict[str, Any]:
+        """Upload a file, as the form then names it."""
+        response = self.upload(name, content)
+        assert response.status_code == 200, response.text
+        guid = response.get_json()["data"]["attributes"]["guid"]
+        return {"name": name, "confirmationCode": guid, "attachmentId": code}
+
+    def submit(self, *attachments: dict[str, Any], **form: Any) -> Any:
+        body = {"form526": {"attachments": list(attachments), "veteran": {"note": "as the pages gather it"}, **form}}
+        return self.house.app.test_client().post(SUBMIT_URL, json=body, headers=self.signed.headers)
+
+    def file(self, *attachments: dict[str, Any], **form: Any) -> dict[str, Any]:
+        """Submit a form; what its answer says of it."""
+        response = self.submit(*attachments, **form)
+        assert response.status_code == 202, response.text
+        found: dict[str, Any] = response.get_json()["data"]["attributes"]
+        return found
+
+    def status(self, filed: dict[str, Any]) -> dict[str, Any]:
+        return self.read(f"{STATUS_URL}/{filed['jobId']}")["attributes"]
+
+    def documents(self, filed: dict[str, Any]) -> list[dict[str, Any]]:
+        """Each document as its person sees it."""
+        listed = self.read(f"/v0/disability_compensation_form/{filed['submissionId']}/documents")
+        return [entry["attributes"] for entry in listed]
+
+    def read(self, path: str) -> Any:
+        # A token lives for half an hour, and a test may have let days pass since.
+        headers = sign_in(self.house, self.signed.veteran).headers
+        response = self.house.app.test_client().get(path, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.get_json()["data"]
+
+
+def filer(house: House, veteran: Veteran = ADA) -> Filer:
+    return Filer(house, sign_in(house, veteran))
+
+
+def documents(house: House) -> list[dict[str, Any]]:
+    """Every document we follow, in the order owed."""
+    query = "SELECT * FROM form526_document_submissions ORDER BY created_at, id"
+    return [dict(row._mapping) for row in house.rows(query)]
+
+
+def statuses(house: House) -> list[str]:
+    return [row["lighthouse_status"] for row in documents(house)]
+
+
+def uploaded(house: House) -> list[dict[str, Any]]:
+    """Every upload Lighthouse took."""
+    found: list[dict[str, Any]] = house.control.call("GET", "documents", "uploads")
+    return found
+
+
+def questions(house: House) -> list[list[int]]:
+    """The request ids of every question asked of uploads/status, oldest first."""
+    asked = house.control.received("documents", "uploads/status")
+    return [[int(item) for item in entry["body"]["data"]["requestIds"]] for entry in asked]
+
+
+def poll(house: House, hours: float = 1.0) -> None:
+    """An hour passes, what is due is asked after, and the answers are recorded."""
+    pass_time(house, hours=hours)
+    offset = (clock.now() - datetime.now(UTC)).total_seconds()
+    house.control.turn("documents", clock_offset_seconds=offset)
+    housekeeping.poll_documents()
+    house.work()
