@@ -22,6 +22,13 @@ def documents_admin(
     admin: Blueprint, uploads: Uploads, now: Callable[[], datetime], step_seconds: Callable[[], float]
 ) -> None:
     """Add the routes; `now` is the API's clock, `step_seconds` how long a step takes that is not said otherwise."""
+    _many_uploads(admin, uploads, now, step_seconds)
+    _one_upload(admin, uploads, now)
+
+
+def _many_uploads(
+    admin: Blueprint, uploads: Uploads, now: Callable[[], datetime], step_seconds: Callable[[], float]
+) -> None:
 
     def wanted() -> list[dict[str, Any]]:
         """All uploads, or those the query narrows down to."""
@@ -56,17 +63,19 @@ def documents_admin(
             _tried(uploads.change, request_id, **changes)
         return answer({"ids": ids})
 
-    @admin.patch("/uploads/<int:request_id>")
-    def change_upload(request_id: int) -> Response:
-        changed = _tried(uploads.change, request_id, **_changes(json_body(), now()))
-        return _shown(request_id, changed, now())
-
     @admin.delete("/uploads")
     def forget_uploads() -> Response:
         ids = [each["id"] for each in wanted()]
         for request_id in ids:
             uploads.remove(request_id)
         return answer({"ids": ids})
+
+
+def _one_upload(admin: Blueprint, uploads: Uploads, now: Callable[[], datetime]) -> None:
+    @admin.patch("/uploads/<int:request_id>")
+    def change_upload(request_id: int) -> Response:
+        changed = _tried(uploads.change, request_id, **_changes(json_body(), now()))
+        return _shown(request_id, changed, now())
 
     @admin.delete("/uploads/<int:request_id>")
     def forget_upload(request_id: int) -> Response:

@@ -39,6 +39,7 @@ def whole(*parts: bytes) -> bytes:
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
+RIGHT = parameters(DATA)
 FILE = part("file", PDF, "application/pdf", "letter.pdf")
 
 

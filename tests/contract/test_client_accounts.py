@@ -26,8 +26,9 @@ def clients(upstreams: Upstreams) -> Clients:
 
 
 def test_an_account_has_its_person(clients: Clients) -> None:
-    assert clients.accounts.find(ADA.account) == Person(ADA.icn, "Ada", ADA.ssn)
-    assert clients.accounts.find(ADA.account.upper()) == Person(ADA.icn, "Ada", ADA.ssn)
+    person = Person(ADA.icn, "Ada", ADA.ssn, participant_id=ADA.participant_id, file_number=ADA.file_number)
+    assert clients.accounts.find(ADA.account) == person
+    assert clients.accounts.find(ADA.account.upper()) == person
 
 
 def test_an_account_may_have_nobody_identified(clients: Clients) -> None:
