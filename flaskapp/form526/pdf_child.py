@@ -25,7 +25,7 @@ CPU_SECONDS = 12
 COPY_BYTES = 256 * MIB
 
 # A stream that grows beyond this in the reading is no document, and whoever opens it later is spared as well.
-STREAM_BYTES = 512 * MIB
+STREAM_BYTES = 256 * MIB
 ALL_BYTES = 2048 * MIB
 # The tables of a document (cross-references, packed objects) are read whole by the library; real ones are far smaller.
 TABLE_BYTES = 64 * MIB
@@ -107,15 +107,15 @@ def open_pdf(source: BinaryIO, password: str) -> pikepdf.Pdf:
 
 def check_content(pdf: pikepdf.Pdf) -> None:
     """It has a page, and no stream, a table included, unpacks to more than any document's would; raises TooMuch."""
-    pages = len(pdf.pages)
-    left = ALL_BYTES
-    for item in pdf.objects:
-        if isinstance(item, pikepdf.Stream):
-            left -= unpacked_bytes(item, min(left, STREAM_BYTES))
+    if len(pdf.pages) < 1:
+        raise ValueError("no pages")
+    items = pdf.objects
     if pikepdf.settings.qpdf_limit_errors():
         raise TooMuch
-    if pages < 1:
-        raise ValueError("no pages")
+    left = ALL_BYTES
+    for item in items:
+        if isinstance(item, pikepdf.Stream):
+            left -= unpacked_bytes(item, min(left, STREAM_BYTES))
 
 
 def unpacked_bytes(stream: pikepdf.Stream, allowed: int) -> int:

@@ -7,17 +7,16 @@ answer we do not know is printed under its own name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from fpdf import FPDF
 
-from flaskapp.form526.pdf_text import humanised, printable, written
-from flaskapp.inflection import to_snake, with_keys
+from flaskapp.form526.pdf_text import composed, humanised, printable, written
+from flaskapp.form526.ptsd import Ptsd, ptsd_parts
 
-# What the front end keeps apart: this text is about events of assault, this one about all others.
-ABOUT_ASSAULT, ABOUT_OTHERS = "additional_secondary_incident_text", "additional_incident_text"
+__all__ = ["Ptsd", "bdd_instructions", "form_0781", "form_0781a", "ptsd_parts"]
+
 FIXED_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 INDENT, DEEPEST_INDENT = 5, 12
 NOTE = (
@@ -25,57 +24,6 @@ NOTE = (
     " character stands as its name or its Unicode number in square brackets."
 )
 SOURCE = "Made from the answers that the Veteran gave in the online application (VA Form 21-526EZ)."
-
-
-@dataclass(frozen=True)
-class Ptsd:
-    """The answers of each form, keys in snake case; None when the form is not needed."""
-
-    form_0781: Mapping[str, Any] | None
-    form_0781a: Mapping[str, Any] | None
-
-
-def ptsd_parts(form: Mapping[str, Any]) -> Ptsd:
-    """Which PTSD forms a 526 needs, by its `form0781`: 0781a for what is about personal assault, 0781 for all else.
-
-    Answers that belong to neither (remarks, changes in behaviour) stand in each form that is made; the two texts about
-    further events go into the other form only when their own is not made.
-    """
-    given = form.get("form0781")
-    answers = with_keys(given, to_snake) if isinstance(given, Mapping) else {"answers": given}
-    told = {key: value for key, value in answers.items() if answered(value)}
-    incidents = told.pop("incidents", [])
-    incidents = [each for each in (incidents if isinstance(incidents, list) else [incidents]) if answered(each)]
-    assaults = [each for each in incidents if is_assault(each)]
-    others = [each for each in incidents if not is_assault(each)]
-    with_assault = bool(assaults) or ABOUT_ASSAULT in told
-    without = bool(others) or ABOUT_OTHERS in told or (bool(told) and not with_assault)
-    return Ptsd(
-        part(told, others, ABOUT_ASSAULT if with_assault else "") if without else None,
-        part(told, assaults, ABOUT_OTHERS if without else "") if with_assault else None,
-    )
-
-
-def part(told: Mapping[str, Any], incidents: list[Any], left_out: str) -> dict[str, Any]:
-    shared = {key: value for key, value in told.items() if key != left_out}
-    return {"incidents": incidents, **shared} if incidents else shared
-
-
-def answered(value: Any) -> bool:
-    """Whether anything in it was answered: a no is an answer, an empty field at any depth is none."""
-    if isinstance(value, Mapping):
-        return any(answered(item) for item in value.values())
-    if isinstance(value, list):
-        return any(answered(item) for item in value)
-    return value is not None and (not isinstance(value, str) or bool(value.strip()))
-
-
-def is_assault(incident: Any) -> bool:
-    said = incident.get("personal_assault") if isinstance(incident, Mapping) else None
-    return said is True or (isinstance(said, str) and said.strip().lower() in ("true", "yes"))
-
-
-# -- the documents ------------------------------------------------------------
 
 
 def form_0781(answers: Mapping[str, Any]) -> bytes:
@@ -95,7 +43,7 @@ def bdd_instructions() -> bytes:
     page = Page("BDD instructions", "Benefits Delivery at Discharge: what to do after filing")
     for heading, text in BDD:
         page.heading(heading, 0)
-        page.text(text, 1)
+        page.paragraph(text, 1)
     return bytes(page.output())
 
 
@@ -127,7 +75,7 @@ BDD = (
 
 def of_answers(title: str, subtitle: str, answers: Mapping[str, Any]) -> bytes:
     page = Page(title, subtitle)
-    page.text(SOURCE, 0)
+    page.paragraph(SOURCE, 0)
     for depth, name, value in lines_of(answers):
         if value is None:
             page.heading(name, depth)
@@ -135,7 +83,7 @@ def of_answers(title: str, subtitle: str, answers: Mapping[str, Any]) -> bytes:
             page.answer(name, value, depth)
     if page.changed:
         page.heading("About this print", 0)
-        page.text(NOTE, 0)
+        page.paragraph(NOTE, 0)
     return bytes(page.output())
 
 
@@ -195,12 +143,13 @@ class Page(FPDF):
         self.write_block(f"{name}:", depth, "B", 9)
         self.write_block(value, depth + 1, "", 10)
 
-    def text(self, text: str, depth: int) -> None:  # type: ignore[override]
+    def paragraph(self, text: str, depth: int) -> None:
         self.write_block(text, depth, "", 10)
 
     def write_block(self, text: str, depth: int, style: str, size: float) -> None:
-        shown = printable(text)
-        self.changed = self.changed or shown != text
+        typed = composed(text)
+        shown = printable(typed)
+        self.changed = self.changed or shown != typed
         self.set_font("Helvetica", style=style, size=size)
         self.set_x(self.l_margin + INDENT * min(depth, DEEPEST_INDENT))
         self.multi_cell(0, size * 0.48, shown, align="L", new_x="LMARGIN", new_y="NEXT")

@@ -31,20 +31,23 @@ def written(value: Any) -> str:
     return text if text.strip() else "(no answer)"
 
 
+def composed(text: str) -> str:
+    """The same text with its accents joined to their letters, line feeds alone ending lines, and no tabs."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4)
+    return unicodedata.normalize("NFC", lines)
+
+
 def printable(text: str) -> str:
-    """The text in Windows-1252: other letters without their accents, anything else by its name in square brackets.
+    """A composed text in Windows-1252: other letters without their accents, anything else by name in square brackets.
 
     Line ends stay; characters that only steer (joiners, directions, controls) go.
     """
-    composed = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return "".join(as_printable(letter) for letter in composed)
+    return "".join(as_printable(letter) for letter in text)
 
 
 def as_printable(letter: str) -> str:
     if letter == "\n" or fits(letter):
         return letter
-    if letter == "\t":
-        return "    "
     if unicodedata.category(letter) in ("Cc", "Cf", "Mn", "Me"):
         return ""
     plain = "".join(each for each in unicodedata.normalize("NFKD", letter) if fits(each))

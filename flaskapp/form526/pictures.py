@@ -13,7 +13,7 @@ from typing import BinaryIO
 PIECE = 256 * 1024
 # Honest files of 50 MiB stay far below these; a file made to keep us busy does not get past them.
 MOST_SEGMENTS = 10_000
-MOST_PARTS = 200_000
+MOST_PARTS = 100_000
 MOST_BLOCKS = 500_000
 
 
@@ -147,8 +147,10 @@ def whole_bmp(stream: BinaryIO, size: int) -> bool:
 
 # -- TIFF ---------------------------------------------------------------------
 
-_SIZES = {1: "B", 3: "H", 4: "I"}
-_STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _OLD_JPEG = 273, 279, 324, 325, 513
+# Bytes of one value of each kind, and the kinds that hold the numbers we follow.
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_NUMBERS = {1: "B", 3: "H", 4: "I"}
+_PLACES = _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _OLD_JPEG = 273, 279, 324, 325, 513
 
 
 def whole_tiff(stream: BinaryIO, size: int) -> bool:
@@ -166,7 +168,8 @@ class TiffWalk:
         self.stream = stream
         self.size = size
         self.order = "<" if read_at(stream, 0, 2) == b"II" else ">"
-        self.bytes_left = size
+        # An entry's numbers may be read twice, no byte more often.
+        self.bytes_left = 2 * size
         self.reads_left = MOST_PARTS
 
     def unpack(self, shape: str, at: int) -> tuple[int, ...]:
@@ -191,15 +194,16 @@ class TiffWalk:
 
     def entry(self, at: int) -> tuple[int, tuple[int, ...]]:
         """A tag and its numbers; of a tag that says nothing about where the picture lies, none."""
-        tag, kind, count = self.unpack("HHI", at)
-        if tag not in (_STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _OLD_JPEG) or kind not in _SIZES:
+        tag, kind, count, where = self.unpack("HHII", at)
+        length = _WIDTHS.get(kind, 0) * count
+        # Up to four bytes stand in the entry itself, more of them where it points.
+        if length > 4 and where + length > self.size:
+            raise struct.error("points behind the end")
+        if tag not in _PLACES or kind not in _NUMBERS:
             return tag, ()
         if count > MOST_PARTS:
             raise struct.error("names more than we follow")
-        # Up to four bytes stand in the entry itself, more of them where it points.
-        shape = f"{count}{_SIZES[kind]}"
-        where = at + 8 if struct.calcsize(self.order + shape) <= 4 else self.unpack("I", at + 8)[0]
-        return tag, self.unpack(shape, where)
+        return tag, self.unpack(f"{count}{_NUMBERS[kind]}", where if length > 4 else at + 8)
 
     def page_is_whole(self, tags: dict[int, tuple[int, ...]]) -> bool:
         named = [each for each in (_STRIPS, _TILES, _OLD_JPEG) if tags.get(each)]

@@ -1,0 +1,261 @@
+"""A file is what its content says, all of it; its name may only agree."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from contextlib import suppress
+from typing import BinaryIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flaskapp.form526.file_types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
+from flaskapp.form526.files import LONGEST_NAME, chunks_of, obscured, safe_name
+
+EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
+# The first half of the well-known test virus text, enough to look like it and to be harmless.
+VIRUS_LIKE = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
+
+
+def picture(kind: str, **options: object) -> bytes:
+    drawn = Image.frombytes("RGB", (24, 18), random.Random(526).randbytes(24 * 18 * 3))
+    if kind in ("GIF", "PNG"):
+        drawn = drawn.convert("P")
+    kept = io.BytesIO()
+    drawn.save(kept, kind, **options)
+    return kept.getvalue()
+
+
+def frames(kind: str) -> bytes:
+    kept = io.BytesIO()
+    pages = [Image.new("P", (20, 20), shade) for shade in (1, 50, 90)]
+    pages[0].save(kept, kind, save_all=True, append_images=pages[1:])
+    return kept.getvalue()
+
+
+def big_endian_tiff() -> bytes:
+    """One grey pixel in one strip, as written on machines that put the high byte first."""
+    entries = [(256, 3, 1), (257, 3, 1), (273, 4, 8), (279, 4, 1)]
+    directory = len(entries).to_bytes(2, "big")
+    for tag, kind, value in entries:
+        field = value.to_bytes(2, "big") + b"\0\0" if kind == 3 else value.to_bytes(4, "big")
+        directory += tag.to_bytes(2, "big") + kind.to_bytes(2, "big") + (1).to_bytes(4, "big") + field
+    return b"MM\0*" + (10).to_bytes(4, "big") + b"\x80\0" + directory + bytes(4)
+
+
+PICTURES = {
+    "plain.jpg": picture("JPEG"),
+    "progressive.jpeg": picture("JPEG", progressive=True),
+    "plain.png": picture("PNG"),
+    "plain.gif": picture("GIF"),
+    "moving.gif": frames("GIF"),
+    "plain.bmp": picture("BMP"),
+    "plain.tif": picture("TIFF"),
+    "packed.tiff": picture("TIFF", compression="tiff_deflate"),
+    # The writer fills up with zeros, which nobody would miss.
+    "pages.tiff": frames("TIFF").rstrip(b"\0"),
+    "big_endian.tif": big_endian_tiff(),
+}
+TYPES = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "bmp": "image/bmp", "tif": "image/tiff"}
+
+
+def judged(content: bytes, name: str) -> FileType:
+    return recognise(io.BytesIO(content), name, len(content))
+
+
+def refusal(content: bytes, name: str, size: int | None = None) -> str:
+    with pytest.raises(FileRefused) as refused:
+        recognise(io.BytesIO(content), name, len(content) if size is None else size)
+    assert refused.value.reason == str(refused.value)
+    return refused.value.reason
+
+
+# -- what is taken ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_whole_picture_is_known_by_its_content(name: str) -> None:
+    found = judged(PICTURES[name], name)
+    assert TYPES[found.extension] == found.content_type
+    assert found.extension[:2] == name.rpartition(".")[2][:2]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_a_phone_appends_to_a_picture_does_no_harm(name: str) -> None:
+    assert judged(PICTURES[name] + b"SEFT" * 20, name)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPG", "jpeg", "Jpeg"])
+def test_both_endings_of_a_format_mean_the_same(ending: str) -> None:
+    assert judged(PICTURES["plain.jpg"], f"scan.{ending}") == FileType("jpg", "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"Dear VA,\r\nmy knee hurts.\r\n\x1a", VIRUS_LIKE, b"BMW repair, 2 pages", b"MZ is my initials", b"\x1b[1mbold"],
+)
+def test_any_ascii_is_just_text(content: bytes) -> None:
+    assert judged(content, "letter.txt") == FileType("txt", "text/plain")
+
+
+def test_a_pdf_is_known_and_left_at_its_beginning() -> None:
+    stream = io.BytesIO(b"%PDF-1.7\nrest")
+    assert recognise(stream, "letter.PDF", 13) == FileType("pdf", "application/pdf")
+    assert stream.read(5) == b"%PDF-"
+
+
+def test_the_name_may_be_as_long_as_it_likes() -> None:
+    assert judged(b"text", "long " * 100_000 + ".txt").extension == "txt"
+
+
+# -- what is not --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_cut_short_anywhere_is_refused(name: str) -> None:
+    whole = PICTURES[name]
+    for length in {*range(1, len(whole), 11), *range(max(1, len(whole) - 64), len(whole))}:
+        reason = refusal(whole[:length], name)
+        assert "not complete" in reason or "something else" in reason, length
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "pdf", "gif", "bmp", "tif"])
+def test_a_renamed_program_is_refused_and_named(ending: str) -> None:
+    assert refusal(EXE, f"holiday.{ending}") == f"This file's name ends in .{ending}, but it is a Windows program."
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        (EXE, "setup.exe", "We cannot take this type of file."),
+        (EXE, "letter.txt", "not plain ASCII"),
+        (b"text", "photo.jpg.exe", "We cannot take this type of file."),
+        (b"text", "no ending", "We cannot take this type of file."),
+        (b"text", ".", "We cannot take this type of file."),
+        (b"text", "letter.pdf", "but it is something else, or damaged"),
+        (b"%PDF-1.7", "letter.txt", "but it is a PDF"),
+        (b"\xef\xbb\xbf \n%PDF-1.7", "letter.txt", "but it is a PDF"),
+        (b"GIF89a%PDF-1.7", "both.pdf", "but it is a GIF picture"),
+        (PICTURES["plain.png"], "photo.jpg", "but it is a PNG picture"),
+        (PICTURES["plain.bmp"], "photo.txt", "but it is a BMP picture"),
+        (b"\0\0\0\x18ftypheic", "photo.jpg", "a HEIC picture of an iPhone"),
+        (b"PK\x03\x04\x14\0", "letter.pdf", "a Word document"),
+        ("Grüße".encode(), "letter.txt", "not plain ASCII"),
+        ("letter".encode("utf-16-le"), "letter.txt", "not plain ASCII"),
+        (b"a" * 600_000 + b"\xe9", "letter.txt", "not plain ASCII"),
+    ],
+)
+def test_a_name_and_a_content_that_disagree_are_refused_in_words(content: bytes, name: str, words: str) -> None:
+    assert words in refusal(content, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "size", "words"),
+    [
+        (b"", "a.txt", 0, "This file is empty."),
+        (b"", "a.pdf", 0, "This file is empty."),
+        (b"text", "a.txt", MOST_BYTES + 1, "50 MB"),
+        (b"%PDF-1.7", "a.pdf", MOST_PDF_BYTES + 1, "99 MB"),
+    ],
+)
+def test_a_size_outside_the_limits_is_refused(content: bytes, name: str, size: int, words: str) -> None:
+    assert words in refusal(content, name, size)
+
+
+def test_the_limits_are_counted_as_the_browser_counts() -> None:
+    assert (MOST_BYTES, MOST_PDF_BYTES) == (52_428_800, 103_809_024)
+    assert recognise(io.BytesIO(b"text"), "a.txt", MOST_BYTES)
+    assert recognise(io.BytesIO(b"%PDF-1.7"), "a.pdf", MOST_PDF_BYTES)
+
+
+# -- hostile ones -------------------------------------------------------------
+
+SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a", b"II*\0", b"MM\0*", b"BM", b""]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SIGNATURES), st.binary(max_size=200), st.sampled_from(["jpg", "png", "gif", "tif", "bmp"]))
+def test_no_bytes_find_an_error_of_ours(signature: bytes, rest: bytes, ending: str) -> None:
+    with suppress(FileRefused):
+        judged(signature + rest, f"x.{ending}")
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\xff\xd8\xff\xe0\0\2" + b"\xff\xda\0\2" * 1_000_000, "scans.jpg"),
+        (PICTURES["plain.png"][:33] + b"\0\0\0\0tEXt\0\0\0\0" * 300_000, "chunks.png"),
+        (b"GIF89a" + bytes(7) + b"," + bytes(9) + b"\2" + b"\1\0" + b"!\xfe" + b"\1x" * 2_000_000, "blocks.gif"),
+        (b"II*\0\x08\0\0\0" + b"\xff\xff" + b"\x11\1\4\0\1\0\0\0\x08\0\0\0" * 600_000, "entries.tif"),
+        (b"II*\0\x08\0\0\0" + b"\1\0\x11\1\4\0\1\0\0\0\x08\0\0\0" + b"\x08\0\0\0" + bytes(4_000_000), "circle.tif"),
+    ],
+)
+def test_a_picture_made_to_keep_us_busy_does_not(content: bytes, name: str) -> None:
+    started = time.process_time()
+    assert "not complete" in refusal(content, name)
+    assert time.process_time() - started < 1.5
+
+
+# -- chunks and names ---------------------------------------------------------
+
+
+class Dripping(io.BytesIO):
+    """Answers fewer bytes than asked for, as sockets and pipes do."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 7))
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, Dripping])
+def test_chunks_are_full_but_the_last_and_together_the_file(kind: type[BinaryIO]) -> None:
+    content = bytes(range(256)) * 3
+    stream = kind(content)  # type: ignore[call-arg]
+    stream.seek(99)
+    chunks = list(chunks_of(stream, 100))
+    assert b"".join(chunks) == content
+    assert [len(chunk) for chunk in chunks] == [100] * 7 + [68]
+    assert list(chunks_of(io.BytesIO(b""))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("discharge_letter.pdf", "disXXXXXXXXXXXer.pdf"),
+        ("Jane Doe.PDF", "XXXXXXXX.pdf"),
+        ("Jane Does.pdf", "JanXXXXes.pdf"),
+        ("123-45-6789.pdf", "XXXXXXXXXXX.pdf"),
+        ("a.txt", "X.txt"),
+        ("C:\\Users\\jane\\letter of 2020.docx", "letXXXXXXXXXXXXXXcx"),
+        ("/home/jane/x.jpg", "X.jpg"),
+        ("y" * 5_000 + ".jpg", "yyy" + "X" * 20 + "yy.jpg"),
+        ("", ""),
+    ],
+)
+def test_an_obscured_name_is_known_by_its_owner_only(name: str, shown: str) -> None:
+    assert obscured(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("letter.pdf", "letter.pdf"),
+        ("my.old.letter (2).PDF", "my_old_letter_(2).pdf"),
+        ("Zoë Müller – Brief.pdf", "Zoe_Muller_Brief.pdf"),
+        ('"; name="x\r\nX-Evil: 1.pdf', "name_x_X-Evil_1.pdf"),
+        ("../../etc/passwd.txt", "passwd.txt"),
+        ("C:\\fakepath\\scan.tiff", "scan.tiff"),
+        ("写真.jpg", "document.jpg"),
+        ("", "document"),
+    ],
+)
+def test_a_safe_name_is_one_every_upstream_takes(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+def test_a_huge_name_is_cut_before_its_ending() -> None:
+    safe = safe_name("x" * 100_000 + ".pdf")
+    assert len(safe) == LONGEST_NAME and safe.endswith("x.pdf")

@@ -1,0 +1,295 @@
+"""A PDF reaches the upstream so that anyone can read it, and no PDF can hurt the process that takes it in."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import tempfile
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import BinaryIO
+
+import pytest
+from pikepdf import Encryption, Name, Pdf, Stream, StreamDecodeLevel
+
+from flaskapp.form526 import pdf_child, pdf_opening
+from flaskapp.form526.file_types import MOST_PDF_BYTES, FileRefused, recognise
+from flaskapp.form526.files import chunks_of
+
+WORD = "pässwörd 7"
+LOCKED = Encryption(owner="owner", user=WORD)
+FOR_READING = Encryption(owner="owner", user="")
+NEEDS = "This PDF needs a password."
+WRONG = "That password does not open this PDF."
+DAMAGED = "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that."
+TOO_MUCH = "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that."
+BUSY = "We are opening too many PDFs right now. Please add this one again in a minute."
+
+
+def document(content: bytes = b"0 0 m 9 9 l S", filters: object = None) -> Pdf:
+    pdf = Pdf.new()
+    pdf.add_blank_page()
+    drawn = Stream(pdf, b"")
+    drawn.write(content, filter=filters)
+    pdf.pages[0].Contents = drawn
+    return pdf
+
+
+def saved(pdf: Pdf, encryption: Encryption | bool = False) -> bytes:
+    kept = io.BytesIO()
+    # What is locked is never decoded, and saying so is refused.
+    level = None if encryption else StreamDecodeLevel.none
+    pdf.save(kept, encryption=encryption, compress_streams=False, stream_decode_level=level)
+    return kept.getvalue()
+
+
+PLAIN = saved(document())
+LOCKED_PDF = saved(document(), LOCKED)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine busy with other tests is no reason to refuse a PDF."""
+    monkeypatch.setattr(pdf_opening, "TURN_SECONDS", 60)
+    monkeypatch.setattr(pdf_opening, "READING_SECONDS", 60)
+
+
+def refusal(content: bytes | BinaryIO, password: str | None = None) -> str:
+    with pytest.raises(FileRefused) as refused:
+        pdf_opening.opened(io.BytesIO(content) if isinstance(content, bytes) else content, password)
+    return refused.value.reason
+
+
+def drawn_in(stream: BinaryIO) -> bytes:
+    """What is drawn on the first page; raises when it needs a password."""
+    with Pdf.open(stream) as pdf:
+        assert not pdf.is_encrypted
+        contents = pdf.pages[0].Contents
+        assert isinstance(contents, Stream)
+        return contents.read_bytes()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    yield tmp_path
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# -- passwords ----------------------------------------------------------------
+
+
+def test_a_pdf_without_a_lock_is_the_same_stream(temporary: Path) -> None:
+    stream = io.BytesIO(PLAIN)
+    assert pdf_opening.opened(stream, "not asked for") is stream
+    assert stream.read() == PLAIN
+
+
+@pytest.mark.parametrize(("password", "encryption"), [(WORD, LOCKED), ("owner", LOCKED), (None, FOR_READING)])
+def test_a_locked_pdf_becomes_a_copy_that_anyone_can_read(
+    password: str | None, encryption: Encryption, temporary: Path
+) -> None:
+    with pdf_opening.opened(io.BytesIO(saved(document(b"1 2 m"), encryption)), password) as copy:
+        assert list(temporary.iterdir()) == []
+        assert drawn_in(copy) == b"1 2 m"
+
+
+def test_old_locks_open_too() -> None:
+    old = saved(document(b"1 2 m"), Encryption(owner="owner", user="old", R=3, aes=False, metadata=False))
+    with pdf_opening.opened(io.BytesIO(old), "old") as copy:
+        assert drawn_in(copy) == b"1 2 m"
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"), [(None, NEEDS), ("", NEEDS), ("guess", WRONG), ("x" * 200_000, WRONG), ("\udc80", WRONG)]
+)
+def test_a_password_that_does_not_fit_is_told_from_one_that_is_missing(password: str | None, reason: str) -> None:
+    assert refusal(LOCKED_PDF, password) == reason
+
+
+def test_the_password_travels_through_a_pipe_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "import os, sys\n"
+        "seen = ['read: ' + sys.stdin.read(), 'args: ' + repr(sys.argv), 'env: ' + repr(os.environ)]\n"
+        "os.write(int(sys.argv[2]), '\\n'.join(seen).encode())\n"
+        f"sys.exit({pdf_child.COPIED})\n"
+    )
+    monkeypatch.setattr(pdf_opening, "CHILD", probe)
+    with pdf_opening.opened(io.BytesIO(PLAIN), "sesame-526") as copy:
+        read, *elsewhere = copy.read().decode().splitlines()
+    assert read == "read: sesame-526"
+    assert "sesame-526" not in "".join(elsewhere)
+
+
+# -- broken ones --------------------------------------------------------------
+
+
+def test_a_pdf_without_pages_or_without_its_end_is_damaged() -> None:
+    assert refusal(saved(Pdf.new())) == DAMAGED
+    assert refusal(PLAIN[:-40]) == DAMAGED
+    assert refusal(b"%PDF-1.7\n" + Random(526).randbytes(3000) + b"\nstartxref\n9\n%%EOF") == DAMAGED
+
+
+def test_a_small_fault_that_every_viewer_mends_is_no_reason_to_refuse() -> None:
+    shifted = PLAIN.replace(b"startxref\n", b"startxref\n1")
+    assert shifted != PLAIN
+    assert pdf_opening.opened(io.BytesIO(shifted), None).read() == shifted
+
+
+def test_a_locked_pdf_with_a_fault_is_refused_as_only_our_copy_would_remain() -> None:
+    assert refusal(LOCKED_PDF.replace(b"startxref\n", b"startxref\n1"), WORD) == DAMAGED
+
+
+# -- hostile ones -------------------------------------------------------------
+
+
+def deflated_zeros(gibibytes: float) -> bytes:
+    """A deflated stream of so many GiB of zeros, made from one block of 16 MiB over and over."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x78\xda" + block * int(gibibytes * 64) + b"\x03\x00" + bytes(4)
+
+
+def packed_objects_bomb() -> bytes:
+    """A PDF whose table of packed objects unpacks to 3 GiB."""
+    bomb = deflated_zeros(3)
+    head = f"<</Type/ObjStm/N 1/First 4/Filter/FlateDecode/Length {len(bomb)}>>stream\n".encode()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Resources 5 0 R>>",
+        head + bomb + b"\nendstream",
+    ]
+    made, rows = b"%PDF-1.7\n", bytes(6)
+    for number, body in enumerate(objects, start=1):
+        rows += b"\1" + len(made).to_bytes(4, "big") + b"\0"
+        made += b"%d 0 obj\n" % number + body + b"\nendobj\n"
+    rows += b"\2" + (4).to_bytes(4, "big") + b"\0" + b"\1" + len(made).to_bytes(4, "big") + b"\0"
+    table = b"6 0 obj\n<</Type/XRef/Size 7/W[1 4 1]/Root 1 0 R/Length %d>>stream\n" % len(rows)
+    return made + table + rows + b"\nendstream endobj\nstartxref\n%d\n%%%%EOF" % len(made)
+
+
+def test_a_zip_bomb_is_refused_before_it_unpacks() -> None:
+    twice = document(zlib.compress(deflated_zeros(3)), [Name.FlateDecode, Name.FlateDecode])
+    bomb = saved(twice)
+    assert len(bomb) < 20_000
+    assert refusal(bomb) == TOO_MUCH
+
+
+def test_a_bomb_among_the_packed_objects_is_refused() -> None:
+    assert refusal(packed_objects_bomb()) == TOO_MUCH
+
+
+def test_many_streams_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_child, "ALL_BYTES", 2500)
+    with document(zlib.compress(bytes(1000)), Name.FlateDecode) as pdf:
+        pdf.Root.More = pdf.make_indirect(Stream(pdf, bytes(5000)))
+        pdf_child.check_content(pdf)
+        for name in ("/Second", "/Third"):
+            more = Stream(pdf, b"")
+            more.write(zlib.compress(bytes(1000)), filter=Name.FlateDecode)
+            pdf.Root[name] = pdf.make_indirect(more)
+        with pytest.raises(pdf_child.TooMuch):
+            pdf_child.check_content(pdf)
+
+
+def test_a_pdf_nested_deeper_than_any_stack_is_refused() -> None:
+    deep = PLAIN.replace(b"/Type /Catalog", b"/Type /Catalog /Deep " + b"[" * 100_000 + b"]" * 100_000)
+    assert deep != PLAIN
+    assert refusal(deep) == DAMAGED
+
+
+def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_opening, "READING_SECONDS", 0.001)
+    assert refusal(PLAIN) == TOO_MUCH
+
+
+def test_a_child_that_fails_by_itself_is_no_fault_of_the_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_opening, "CHILD", tmp_path / "gone.py")
+    (tmp_path / "gone.py").write_text("import nothing_of_this_name")
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        pdf_opening.opened(io.BytesIO(PLAIN), None)
+
+
+def test_the_child_and_its_reader_mean_the_same_by_a_code() -> None:
+    assert (pdf_opening.AS_IS, pdf_opening.COPIED, pdf_opening.TOO_MUCH) == (
+        pdf_child.AS_IS,
+        pdf_child.COPIED,
+        pdf_child.TOO_MUCH,
+    )
+    assert {
+        pdf_child.NEEDS_PASSWORD: NEEDS,
+        pdf_child.WRONG_PASSWORD: WRONG,
+        pdf_child.DAMAGED: DAMAGED,
+        pdf_child.TOO_MUCH: TOO_MUCH,
+    } == pdf_opening.REASONS
+
+
+def test_only_one_pdf_is_opened_at_a_time_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_opening, "TURN_SECONDS", 0)
+    with pdf_opening.CHILD.open("rb") as key:
+        fcntl.flock(key, fcntl.LOCK_EX)
+        assert refusal(PLAIN) == BUSY
+    assert pdf_opening.opened(io.BytesIO(PLAIN), None).read() == PLAIN
+
+
+# -- the largest --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def largest() -> Iterator[tuple[BinaryIO, str]]:
+    """A locked PDF of almost 99 MiB, one photo filling it, as an upload lies in the web process; and its digest."""
+    photo = Random(526).randbytes(1 << 20) * 98
+    with tempfile.TemporaryFile() as stream:
+        with document(photo, Name.DCTDecode) as pdf:
+            pdf.save(stream, encryption=LOCKED, compress_streams=False)
+        yield stream, hashlib.sha256(photo).hexdigest()
+
+
+def test_a_99_mib_pdf_is_opened_and_read_in_8_mib_of_this_process(largest: tuple[BinaryIO, str]) -> None:
+    """The child is held to 400 MiB by the kernel, so that the two stay under 512 MiB together."""
+    stream, digest = largest
+    size = stream.seek(0, os.SEEK_END)
+    assert 98 << 20 < size <= MOST_PDF_BYTES
+    # A buffered stream whose position the child moved would answer the wrong bytes afterwards.
+    stream.seek(5000)
+    stream.read(10)
+    tracemalloc.start()
+    recognise(stream, "largest.pdf", size)
+    with pdf_opening.opened(stream, WORD) as copy:
+        total = sum(len(chunk) for chunk in chunks_of(copy))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 << 20
+        assert pdf_child.MEMORY_BYTES == 400 << 20
+        with Pdf.open(copy) as pdf:
+            contents = pdf.pages[0].Contents
+            assert isinstance(contents, Stream)
+            assert hashlib.sha256(memoryview(contents.get_raw_stream_buffer())).hexdigest() == digest
+    assert 98 << 20 < total < size + 4096
+
+
+def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
+    largest: tuple[BinaryIO, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library only warns when a stream does not fit, and writes a PDF without its pictures."""
+    child = tmp_path / "small_child.py"
+    source = pdf_opening.CHILD.read_text()
+    child.write_text(source.replace("MEMORY_BYTES = 400 * MIB", "MEMORY_BYTES = 120 * MIB"))
+    assert child.read_text() != source
+    monkeypatch.setattr(pdf_opening, "CHILD", child)
+    assert refusal(largest[0], WORD) in (TOO_MUCH, DAMAGED)
+
+
+def test_an_upload_that_still_lies_in_memory_is_handed_over_too() -> None:
+    with tempfile.SpooledTemporaryFile(max_size=100) as stream:
+        stream.write(PLAIN)
+        kept = pdf_opening.opened(stream, None)  # type: ignore[arg-type]
+        assert kept.read() == PLAIN
