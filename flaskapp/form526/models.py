@@ -82,6 +82,8 @@ class Submission(db.Model):  # type: ignore[name-defined]
     form: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     form_digest: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
+    # Failed because it was refused, which its client tells apart from given up.
+    refused: Mapped[bool] = mapped_column(server_default=text("false"))
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     claim_id: Mapped[int | None] = mapped_column(BigInteger)
     # The person's valid ITF when they posted, in whatever state it was; nothing ever waits for it.

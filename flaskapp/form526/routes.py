@@ -157,8 +157,7 @@ def show_status(job_id: str) -> Response:
 
 
 def described_status(row: Submission) -> dict[str, Any]:
-    refused = row.notice == "failed" and row.finished_at is not None and not row.unconfirmed
-    word = WORD_OF_STATE.get(row.state) or (REFUSED if refused else GIVEN_UP)
+    word = WORD_OF_STATE.get(row.state) or (REFUSED if row.refused else GIVEN_UP)
     return {
         "job_id": row.job_id,
         "status": word,

@@ -197,7 +197,7 @@ def record_failed(session: DbSession, submission_id: str, kind: str, details: di
     row = lock(session, submission_id)
     if row.state != PENDING:
         return
-    row.unconfirmed = kind == "may_exist_upstream"
+    row.refused, row.unconfirmed = kind == "refused", kind == "may_exist_upstream"
     finish(session, row, FAILED, "unconfirmed" if row.unconfirmed else "failed", case=kind)
     open_case(session, kind, SUBJECT, submission_id, details)
 

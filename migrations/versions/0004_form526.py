@@ -55,6 +55,7 @@ def create_submissions() -> None:
         sa.Column("form", sa.LargeBinary(), nullable=False),
         sa.Column("form_digest", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        flag("refused"),
         flag("unconfirmed"),
         sa.Column("claim_id", sa.BigInteger(), nullable=True),
         sa.Column("itf_id", sa.Uuid(), nullable=True),
