@@ -24,12 +24,14 @@ def named_files(form: dict[str, Any]) -> list[NamedFile]:
         code = entry.get("confirmation_code")
         if isinstance(code, str) and code:
             name, doc_type = entry.get("name"), entry.get("attachment_id")
+            guid = guid_of(code)
             named = NamedFile(
-                guid_of(code),
+                guid,
                 doc_type if isinstance(doc_type, str) else "",
                 name if isinstance(name, str) and name else "document",
             )
-            found.setdefault(code.lower(), named)
+            # A guid has several spellings, and two documents of one file would keep the form from being recorded.
+            found.setdefault(str(guid) if guid is not None else code.lower(), named)
     return list(found.values())
 
 
