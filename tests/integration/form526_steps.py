@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -11,14 +12,21 @@ from zlib import compress, crc32
 
 from flaskapp import clock
 from jobs import housekeeping
+from jobs.registry import SPECS
+from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.house import ADA, House
 from tests.integration.itf_steps import Signed, pass_time, sign_in
+from tests.integration.steps import Asked, take
 
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
 SUBMIT_URL = "/v0/disability_compensation_form/submit_all_claim"
 STATUS_URL = "/v0/disability_compensation_form/submission_status"
+SUBMIT = SPECS["jobs.form526.submit_form"]
+UPLOAD = SPECS["jobs.documents.upload_document"]
+# How the two look to the upstream that is asked, for its faults and its journal.
+SUBMITS, LOOKS, UPLOADS = "POST /submissions", "GET /submissions", "POST /services/benefits-documents/v1/documents"
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -68,6 +76,10 @@ class Filer:
     def status(self, filed: dict[str, Any]) -> dict[str, Any]:
         return self.read(f"{STATUS_URL}/{filed['jobId']}")["attributes"]
 
+    def word(self, filed: dict[str, Any]) -> str:
+        """The one word its client polls on."""
+        return str(self.status(filed)["status"])
+
     def documents(self, filed: dict[str, Any]) -> list[dict[str, Any]]:
         """Each document as its person sees it."""
         listed = self.read(f"/v0/disability_compensation_form/{filed['submissionId']}/documents")
@@ -91,6 +103,12 @@ def documents(house: House) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in house.rows(query)]
 
 
+def evidence(house: House) -> dict[str, Any]:
+    """The one document somebody attached."""
+    (found,) = [row for row in documents(house) if row["kind"] == "evidence"]
+    return found
+
+
 def statuses(house: House) -> list[str]:
     return [row["lighthouse_status"] for row in documents(house)]
 
@@ -99,6 +117,36 @@ def uploaded(house: House) -> list[dict[str, Any]]:
     """Every upload Lighthouse took."""
     found: list[dict[str, Any]] = house.control.call("GET", "documents", "uploads")
     return found
+
+
+def submissions(house: House) -> list[dict[str, Any]]:
+    """Every submission the 526 service took."""
+    found: list[dict[str, Any]] = house.control.call("GET", "form526", "submissions")
+    return found
+
+
+def attempts(house: House, subject_id: Any) -> list[tuple[str, str]]:
+    """What each attempt at a form or a document did, and how it ended."""
+    query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND upstream <> 'accounts' ORDER BY id"
+    return [tuple(row) for row in house.rows(query, id=str(subject_id))]
+
+
+def tried(house: House, times: int, upstream: str = "form526") -> Callable[[], bool]:
+    """Whether so many attempts at this upstream have ended."""
+    query = "SELECT count(*) >= :times FROM outbox_attempts WHERE upstream = :upstream AND status <> 'try'"
+    return lambda: bool(house.value(query, times=times, upstream=upstream))
+
+
+def owed_of(house: House, subject_id: Any) -> dict[str, Any]:
+    """The message still owed for a form or a document."""
+    (found,) = [row for row in house.messages() if row["subject_id"] == str(subject_id)]
+    return found
+
+
+def grant(house: House, subject_id: Any) -> Grant:
+    """An attempt at what a form or a document is owed, as a worker holds it that has not gone on yet."""
+    spec = SPECS[owed_of(house, subject_id)["job"]]
+    return take(house, Asked(house, ADA, house.app.test_client(), str(subject_id)), spec)
 
 
 def questions(house: House) -> list[list[int]]:
