@@ -76,12 +76,13 @@ KINDS = {
     ),
     "document_not_found": Kind(
         "Lighthouse gave us a request id for a document, and three polls running did not know it.",
-        "Ask Lighthouse about the id (`flask documents show ID`). We keep asking; it closes itself if it arrives.",
+        "Ask Lighthouse about the id (`flask documents show ID`). We keep asking; it closes itself when Lighthouse"
+        " knows it.",
     ),
     "document_unclear": Kind(
         "Lighthouse answers about a document in a way we cannot read. It stays pending.",
-        "Compare the answer with the contract (`flask documents show ID`); we keep asking, it closes itself if it"
-        " arrives.",
+        "Compare the answer with the contract (`flask documents show ID`); we keep asking, it closes itself when an"
+        " answer can be read.",
     ),
     "document_stuck": Kind(
         "A document has been on its way for more than ten days.",

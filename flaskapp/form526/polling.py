@@ -68,6 +68,12 @@ STUCK = text("""
                           AND c.kind = 'document_stuck')
      ORDER BY d.created_at LIMIT 200
 """)
+# What an answer that can be read puts an end to, be the document there or not yet.
+DOUBTS = ["document_not_found", "document_unclear"]
+DOUBTED = text("""
+    SELECT DISTINCT subject_id FROM cases
+     WHERE subject_type = 'form526_document' AND closed_at IS NULL AND kind = ANY(:kinds) AND subject_id = ANY(:ids)
+""")
 UNKNOWN_STEP = "UNKNOWN"
 
 
@@ -130,9 +136,16 @@ def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
         return halve(session, batch_id, reply.request_ids)
     rows = json.dumps([row_of(request_id, reply) for request_id in asked(reply)])
     changed = session.execute(STAMP, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
+    end_doubts(session, [str(row.id) for row in changed if row.word in ("pending", "failed")])
     for row in changed:
         follow(session, str(row.id), row.word, row.not_found_count)
     return None
+
+
+def end_doubts(session: DbSession, document_ids: list[str]) -> None:
+    """Close the cases that say Lighthouse could not tell: it has told."""
+    for row in session.execute(DOUBTED, {"kinds": DOUBTS, "ids": document_ids}).all():
+        close_cases(session, SUBJECT, row.subject_id, "Lighthouse tells of it again", kinds=DOUBTS)
 
 
 def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None:

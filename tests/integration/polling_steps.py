@@ -1,0 +1,107 @@
+"""Steps that tests of polling take again and again: plant documents on their way, deal, ask once, and look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from flaskapp import clock
+from flaskapp.db import db
+from jobs import housekeeping
+from jobs.documents import POLL
+from outbox import attempts
+from outbox.values import Grant
+from tests.house import House
+from tests.integration.form526_steps import Filer, filer
+from tests.integration.itf_steps import pass_time
+from tests.integration.steps import publish
+
+STATUS = "uploads/status"
+UPLOAD = "POST /services/benefits-documents/v1/documents"
+# Copies of the one document a form always has, as if each had been uploaded just now.
+PLANT = """
+    INSERT INTO form526_document_submissions (id, submission_id, kind, doc_type, name, lighthouse_request_id,
+                                              lighthouse_status, uploaded_at, poll_due_at)
+    SELECT gen_random_uuid(), d.submission_id, d.kind, d.doc_type, d.name, request_id, 'pending', outbox_now(),
+           outbox_now() + interval '1 hour'
+      FROM form526_document_submissions d, unnest(CAST(:ids AS bigint[])) AS request_id WHERE d.id = :like
+    RETURNING lighthouse_request_id
+"""
+FACTS = """
+    SELECT d.lighthouse_request_id AS request_id, d.lighthouse_status AS status, d.failed_step AS step, d.notice,
+           d.last_polled_at, d.not_found_count AS missed, d.poll_batch,
+           ARRAY(SELECT c.kind FROM cases c WHERE c.subject_id = d.id::text AND c.closed_at IS NULL ORDER BY 1) AS cases
+      FROM form526_document_submissions d WHERE d.lighthouse_request_id IS NOT NULL ORDER BY 1
+"""
+
+
+def accepted(house: House) -> Filer:
+    """Somebody whose form was accepted, and whose only document, the instructions, is on its way."""
+    person = filer(house)
+    person.file()
+    house.work()
+    return person
+
+
+def plant(house: House, count: int = 1, plan: str = "ok") -> list[int]:
+    """So many more documents that Lighthouse took from us; their request ids."""
+    upload = {"count": count, "plan": plan, "step_seconds": 1.0}
+    ids: list[int] = house.control.call("POST", "documents", "uploads", json=upload)["ids"]
+    first = house.value("SELECT id FROM form526_document_submissions ORDER BY created_at, id LIMIT 1")
+    assert len(house.rows(PLANT, ids=ids, like=first)) == count
+    return ids
+
+
+def facts(house: House) -> dict[int, Any]:
+    """What we hold of every uploaded document, by request id."""
+    return {row.request_id: row for row in house.rows(FACTS)}
+
+
+def stamps(house: House) -> list[datetime | None]:
+    return [row.last_polled_at for row in facts(house).values()]
+
+
+def change(house: House, **changes: Any) -> None:
+    """Lighthouse changes its mind about every upload."""
+    house.control.call("PATCH", "documents", "uploads", json=changes)
+
+
+def forget(house: House, *request_ids: int) -> None:
+    for request_id in request_ids:
+        house.control.call("DELETE", "documents", f"uploads/{request_id}")
+
+
+def deal(house: House, hours: float = 1.0) -> None:
+    """Time passes, and what is due is dealt into questions; none is asked yet."""
+    pass_time(house, hours=hours)
+    offset = (clock.now() - datetime.now(UTC)).total_seconds()
+    house.control.turn("documents", clock_offset_seconds=offset)
+    housekeeping.poll_documents()
+
+
+def owed_questions(house: House) -> list[dict[str, Any]]:
+    return [each for each in house.messages() if each["job"] == POLL.path]
+
+
+def batches(house: House) -> Counter[Any]:
+    """How many documents each batch holds."""
+    return Counter(row.poll_batch for row in facts(house).values() if row.poll_batch is not None)
+
+
+def asked(house: House) -> int:
+    """How many questions reached Lighthouse, whatever it answered."""
+    return len(house.control.received("documents", STATUS))
+
+
+def take_question(house: House, which: int = 0) -> Grant:
+    """Publish what is owed and grant an attempt at one question, as a worker would, but without going on."""
+    publish(house)
+    message = owed_questions(house)[which]
+    process = house.app.extensions["process"]
+    held = attempts.grant(
+        db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=False
+    )
+    assert held is not None, message
+    house.redis.flushall()
+    return held
