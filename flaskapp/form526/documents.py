@@ -53,6 +53,7 @@ ENDED_BY_DELIVERY = [
     "document_missing",
     "refused",
     "exhausted",
+    "answered_late",
     "overdue",
     "parked_by_hand",
     "unaccounted",
