@@ -29,6 +29,7 @@ from flaskapp.upstreams.errors import (
     Unavailable,
     UpstreamError,
 )
+from flaskapp.upstreams.streamed import BodyBroken
 from jobs.settle import Outcome, keep_answer, settle
 from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
 from outbox import attempts
@@ -154,6 +155,12 @@ def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
         return Outcome("handed_back")
     except UpstreamError as error:
         return Outcome(kind_of(error, held), error=error)
+    except BodyBroken as error:
+        # Begun, but no whole request went out: nothing was done upstream, and there is nothing to wonder about.
+        log.exception(
+            "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": held.message_id}
+        )
+        return Outcome("broken", error=error)
     except Exception as error:
         # A fault of our own. What was written may have happened; what was not may be tried again.
         log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": held.message_id})
