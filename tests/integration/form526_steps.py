@@ -10,6 +10,9 @@ from io import BytesIO
 from typing import Any
 from zlib import compress, crc32
 
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
 from flaskapp import clock
 from jobs import housekeeping
 from jobs.registry import SPECS
@@ -21,6 +24,7 @@ from tests.integration.steps import Asked, take
 
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
+UPLOAD_URL = "/v0/upload_supporting_evidence"
 SUBMIT_URL = "/v0/disability_compensation_form/submit_all_claim"
 STATUS_URL = "/v0/disability_compensation_form/submission_status"
 SUBMIT = SPECS["jobs.form526.submit_form"]
@@ -47,11 +51,20 @@ class Filer:
     def upload(
         self, name: str = "letter.txt", content: bytes = b"a doctor's letter", password: str | None = None
     ) -> Any:
-        parts: dict[str, Any] = {FILE_FIELD: (BytesIO(content), name)}
+        parts: dict[str, Any] = {FILE_FIELD: FileStorage(BytesIO(content), name)}
         if password is not None:
             parts[PASSWORD_FIELD] = password
-        client = self.house.app.test_client()
-        return client.post("/v0/upload_supporting_evidence", data=parts, headers=self.signed.headers)
+        return self.send(parts)
+
+    def send(self, parts: dict[str, Any], **headers: str) -> Any:
+        """Post these parts as a browser does; the test client itself would leave a large body's file open."""
+        boundary, body = encode_multipart(parts)
+        return self.house.app.test_client().post(
+            UPLOAD_URL,
+            data=body,
+            content_type=f"multipart/form-data; boundary={boundary}",
+            headers={**self.signed.headers, **headers},
+        )
 
     def attach(
         self, name: str = "letter.txt", content: bytes = b"a doctor's letter", code: str = "L015"

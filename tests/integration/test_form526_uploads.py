@@ -1,0 +1,274 @@
+"""Handing documents to Lighthouse: byte for byte, once where we can tell, recorded where we cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flaskapp.crypto import Vault
+from flaskapp.db import db
+from flaskapp.form526 import pdf_making
+from flaskapp.form526.ptsd import ptsd_parts
+from flaskapp.inflection import to_snake, with_keys
+from jobs import housekeeping, runner
+from sandbox.upstreams.cast import DOCUMENT_CAST
+from tests.house import ADA, House
+from tests.integration.form526_steps import (
+    UPLOAD,
+    UPLOADS,
+    Filer,
+    attempts,
+    documents,
+    evidence,
+    filer,
+    grant,
+    poll,
+    statuses,
+    tried,
+    uploaded,
+)
+from tests.integration.itf_steps import mails, pass_time
+from tests.integration.steps import call, command, lose, reconfigure, sweep
+from tests.unit.loopback import serving, whole
+
+BY_FILE_NUMBER, BY_NOTHING = DOCUMENT_CAST[0], DOCUMENT_CAST[1]
+# So long after an upload its answer can come no more, and one that was lost is sent again.
+SETTLED = {"seconds": 10}
+
+
+@pytest.fixture(autouse=True)
+def one_document_a_form(house: House) -> None:
+    """What was attached, and no instructions beside it."""
+    reconfigure(house, bdd_instructions="qualified")
+
+
+def sent(house: House) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What every upload said and the file it brought, whatever was answered."""
+    bodies = [entry["body"] for entry in house.control.received("documents", UPLOADS)]
+    parts = [{part["name"]: part for part in body} for body in bodies]
+    return [(json.loads(each["parameters"]["text"])["data"], each["file"]) for each in parts]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def accepted(house: House) -> Filer:
+    """A form with one file that was accepted; its upload is owed, and nobody has tried yet."""
+    person = filer(house)
+    person.file(person.attach())
+    house.work(until=lambda: house.value("SELECT count(*) FROM form526_document_submissions"))
+    return person
+
+
+# -- what is sent -------------------------------------------------------------
+
+
+def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number(house: House) -> None:
+    for veteran, code in ((ADA, "L015"), (BY_FILE_NUMBER, "L999")):
+        person = filer(house, veteran)
+        person.file(person.attach("Zoë.scan 1.txt", b"plain words", code))
+    house.work()
+    claims = dict(
+        house.rows("SELECT a.id, s.claim_id FROM accounts a JOIN form526_submissions s ON s.account_id = a.id")
+    )
+    first, second = sorted(sent(house), key=lambda each: each[0]["docType"])
+    assert first[0] == {
+        "systemName": "VA.gov",
+        "docType": "L015",
+        "claimId": next(claim for account, claim in claims.items() if str(account) == ADA.account),
+        "fileName": "Zoëscan 1.txt",
+        "participantId": ADA.participant_id,
+    }
+    assert (second[0]["docType"], second[0]["fileNumber"]) == ("L023", BY_FILE_NUMBER.file_number)
+    assert "participantId" not in second[0]
+    assert (first[1]["content_type"], first[1]["sha256"]) == ("text/plain", digest(b"plain words"))
+
+
+def test_without_either_number_nothing_is_sent_and_person_and_staff_know(house: House) -> None:
+    person = filer(house, BY_NOTHING)
+    filed = person.file(person.attach())
+    house.work()
+    row = evidence(house)
+    assert (row["lighthouse_status"], row["failed_step"], sent(house)) == ("failed", "UPLOAD", [])
+    assert (house.cases(), set(mails(house, 2))) == (
+        ["document_failed"],
+        {"form526.accepted", "form526.document_failed"},
+    )
+    assert "did not get into your file" in person.documents(filed)[0]["message"]
+    (reason,) = house.rows("SELECT error_detail FROM outbox_attempts WHERE subject_id = :id", id=str(row["id"]))
+    assert reason[0] == "neither participant id nor file number"
+
+
+def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(house: House) -> None:
+    reconfigure(house, bdd_instructions="always")
+    content = random.Random(526).randbytes(1_835_008).hex().encode()
+    form = {"form0781": {"incidents": [{"personalAssault": True, "unit": "1st"}, {"incidentLocation": "Camp"}]}}
+    person = filer(house)
+    person.file(person.attach("long.txt", content), **form)
+    assert house.value("SELECT count(*) FROM form526_attachment_chunks") == 4
+    house.work()
+    parts = ptsd_parts(with_keys(form, to_snake))
+    assert {row["doc_type"] + row["file_name"]: (row["size"], row["sha256"]) for row in uploaded(house)} == {
+        "L015long.txt": (3_670_016, digest(content)),
+        **{
+            name: (len(made), digest(made))
+            for name, made in {
+                "L228Form 0781.pdf": pdf_making.form_0781(parts.form_0781 or {}),
+                "L229Form 0781a.pdf": pdf_making.form_0781a(parts.form_0781a or {}),
+                "L023BDD instructions.pdf": pdf_making.bdd_instructions(),
+            }.items()
+        },
+    }
+
+
+def test_a_slow_upload_holds_no_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(house)
+    pool, held = db.engine.pool, []
+    unseal = Vault.unseal
+
+    def watched(vault: Vault, sealed: bytes) -> bytes:
+        held.append(pool.checkedout())  # type: ignore[attr-defined]
+        return unseal(vault, sealed)
+
+    monkeypatch.setattr(Vault, "unseal", watched)
+
+    def answer(sock: Any) -> None:
+        held.append(pool.checkedout())  # type: ignore[attr-defined]
+        whole(200, {"data": {"success": True, "requestId": 1}})(sock)
+
+    with serving(answer) as server:
+        reconfigure(house, lighthouse_base_url=server.url)
+        house.work(until=lambda: evidence(house)["uploaded_at"])
+    assert held == [0, 0]
+
+
+# -- answers that are lost ----------------------------------------------------
+
+
+def test_a_lost_reply_is_sent_again_after_its_time_and_recorded_as_possibly_twice(house: House) -> None:
+    house.control.set("documents", "drop", times=1, operation=UPLOADS)
+    accepted(house)
+    house.work(until=tried(house, 1, "lighthouse_documents"))
+    pass_time(house, **SETTLED)
+    house.work()
+    first, second = uploaded(house)
+    row = evidence(house)
+    assert (row["lighthouse_request_id"], row["possibly_twice"]) == (second["id"], True)
+    assert first["sha256"] == second["sha256"]
+    made = attempts(house, row["id"])
+    assert (made[0], made[-1]) == (("write", "unknown"), ("write", "success"))
+    query = "SELECT detail FROM outbox_history WHERE what = 'document.uploaded'"
+    assert house.value(query) == {"request_id": second["id"], "possibly_twice": True}
+    poll(house)
+    assert statuses(house) == ["done"]
+
+
+def test_a_settle_that_fails_keeps_the_request_id_and_nothing_is_sent_again(house: House) -> None:
+    accepted(house)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the process has no memory left")
+
+    held = grant(house, evidence(house)["id"])
+    runner.finish(replace(UPLOAD, record=fail), held, call(house, held, UPLOAD))
+    assert evidence(house)["lighthouse_request_id"] is None
+    pass_time(house, minutes=1)
+    house.work()
+    (only,) = uploaded(house)
+    row = evidence(house)
+    assert (row["lighthouse_request_id"], row["possibly_twice"], house.cases()) == (only["id"], False, [])
+
+
+def test_an_answer_that_comes_after_its_worker_was_given_up_is_used(house: House) -> None:
+    accepted(house)
+    held = grant(house, evidence(house)["id"])
+    answer = call(house, held, UPLOAD)
+    lose(house, held)
+    runner.finish(UPLOAD, held, answer)
+    house.work()
+    (only,) = uploaded(house)
+    assert evidence(house)["lighthouse_request_id"] == only["id"]
+    assert house.cases() == []
+
+
+def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends_every_case(house: House) -> None:
+    accepted(house)
+    row = evidence(house)
+    held = grant(house, row["id"])
+    answer = call(house, held, UPLOAD)
+    lose(house, held)
+    pass_time(house, days=31)
+    sweep(house)
+    assert evidence(house)["lighthouse_status"] == "failed"
+    runner.finish(UPLOAD, held, answer)
+    assert {"document_failed", "answered_late"} <= set(house.cases())
+    assert command(house, "documents", "upload-again", str(row["id"])).exit_code == 0
+    house.work()
+    poll(house)
+    assert (len(uploaded(house)), statuses(house), house.cases()) == (1, ["done"], [])
+
+
+def test_what_our_own_side_broke_off_never_arrived(house: House) -> None:
+    """No whole request went out: it is tried again, and nobody need wonder whether it is there twice."""
+    accepted(house)
+    house.rows("UPDATE form526_attachment_chunks SET place = 7 RETURNING 1")
+    house.work(until=tried(house, 1, "lighthouse_documents"))
+    house.rows("UPDATE form526_attachment_chunks SET place = 0 RETURNING 1")
+    house.work()
+    row = evidence(house)
+    assert attempts(house, row["id"])[-1] == ("write", "success")
+    assert (len(uploaded(house)), row["possibly_twice"], row["lighthouse_status"]) == (1, False, "pending")
+
+
+def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_held(house: House) -> None:
+    person = filer(house)
+    filed = person.file(person.attach("one.txt"), person.attach("two.txt"))
+    with serving(whole(200, {"data": {"success": True, "requestId": 77}})) as server:
+        reconfigure(house, lighthouse_base_url=server.url)
+        house.work()
+    one, two = sorted(documents(house), key=lambda row: row["lighthouse_request_id"] is None)
+    assert (one["lighthouse_request_id"], one["lighthouse_status"]) == (77, "pending")
+    assert (two["lighthouse_status"], two["failed_step"]) == ("failed", "UPLOAD")
+    assert two["upstream_error"] == "Lighthouse gave it another document's request id"
+    assert (house.cases(), len(person.documents(filed))) == (["document_failed"], 2)
+
+
+# -- refusals and giving up ---------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_refused_upload_is_told_and_held_and_never_sent_again(house: House, status: int) -> None:
+    house.control.set("documents", "status", status=status, operation=UPLOADS)
+    accepted(house)
+    house.work()
+    row = evidence(house)
+    assert (row["failed_step"], row["upstream_error"], len(sent(house))) == ("UPLOAD", "refused", 1)
+    assert (house.cases(), "form526.document_failed" in mails(house, 2)) == (["document_failed"], True)
+
+
+def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(house: House) -> None:
+    house.control.set("documents", "expire", times=1, operation=UPLOADS)
+    accepted(house)
+    house.work()
+    assert [file["sha256"] for _, file in sent(house)] == [digest(b"a doctor's letter")] * 2
+    assert attempts(house, evidence(house)["id"]) == [("write", "success")]
+    assert not evidence(house)["possibly_twice"]
+
+
+def test_an_upload_is_given_up_after_two_days_of_open_gate(house: House) -> None:
+    person = accepted(house)
+    pass_time(house, hours=50)
+    house.control.set("documents", "refuse")
+    house.work()
+    row = evidence(house)
+    assert (row["lighthouse_status"], row["failed_step"], row["upstream_error"]) == ("failed", "UPLOAD", "exhausted")
+    assert "form526.document_failed" in mails(house, 2)
+    assert (house.cases(), person.house.owed()) == (["document_failed"], 0)
+    housekeeping.audit_all()
+    assert house.cases() == ["document_failed"]
