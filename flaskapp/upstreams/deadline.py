@@ -32,6 +32,7 @@ class Call:
     """One request in flight: when it must be over, whether it was cut, and whether any of it was written."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self.ends_at = time.monotonic() + seconds
         self.written = False
         self.cut = False
@@ -54,12 +55,11 @@ class Call:
         """Called before every piece of the request; raises TotalLimitPassed while that still means "not sent"."""
         if self.written:
             return
-        left = self.ends_at - time.monotonic()
-        if self.cut or left <= 0:
+        if self.cut or time.monotonic() >= self.ends_at:
             raise TotalLimitPassed
         self.hold(sock)
         # Else the limit on connecting would go on to bound each piece of a large body.
-        sock.settimeout(left)
+        sock.settimeout(self._seconds)
         self.written = True
 
     def cut_off(self) -> None:

@@ -99,17 +99,19 @@ def test_a_body_that_begins_anew_is_sent_twice_on_one_connection(client: HTTP) -
 
 
 def test_a_server_that_does_not_read_is_left_at_the_total_limit(client: HTTP) -> None:
-    with answering_with(silence_after_head) as url:
+    left = threading.Event()
+
+    def read_no_more(sock: socket.socket) -> None:
+        read_head(sock)
+        left.wait(10)
+
+    with answering_with(read_no_more) as url:
         started = time.monotonic()
         with pytest.raises(Unanswered) as caught:
             client.send(sending(url, megabytes(16), 16 * MIB))
-    assert LIMIT <= time.monotonic() - started < LIMIT + 0.4
+        left.set()
+    assert LIMIT <= time.monotonic() - started < 3
     assert "TotalLimitPassed" in caught.value.detail
-
-
-def silence_after_head(sock: socket.socket) -> None:
-    read_head(sock)
-    threading.Event().wait(LIMIT + 0.2)
 
 
 def test_a_source_that_drips_is_left_at_the_total_limit(client: HTTP) -> None:
@@ -122,7 +124,7 @@ def test_a_source_that_drips_is_left_at_the_total_limit(client: HTTP) -> None:
         started = time.monotonic()
         with pytest.raises(Unanswered):
             client.send(sending(server.url, drip, 1000))
-    assert time.monotonic() - started < LIMIT + 0.4
+    assert time.monotonic() - started < 3
 
 
 def test_a_server_may_pause_for_longer_than_connecting_may_take(client: HTTP) -> None:
