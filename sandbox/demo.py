@@ -104,8 +104,9 @@ def tell(system: System, console: Console) -> tuple[str, int]:
     try:
         crowd = newcomers()
         introduce(control, crowd)
-        made = play(system, control, witnesses, scenes(crowd), console)
-        return judge(system, witnesses, made, console)
+        made, to_the_end = play(system, control, witnesses, scenes(crowd), console)
+        line, kept = judge(system, witnesses, made, console)
+        return line, 0 if kept and to_the_end else 1
     finally:
         witnesses.close()
         control.close()
@@ -113,20 +114,22 @@ def tell(system: System, console: Console) -> tuple[str, int]:
 
 def play(
     system: System, control: Control, witnesses: Witnesses, story: Sequence[Scene], console: Console
-) -> list[Promise]:
-    """What was promised, whether or not all of it was kept in time."""
+) -> tuple[list[Promise], bool]:
+    """What was promised, whether or not all of it was kept in time, and whether the story came to its end."""
+    to_the_end = False
     with Board(console, witnesses) as board:
         stage = Stage(system, control, witnesses.settled, board.begin, board.heard)
         try:
             for scene in story:
                 stage.play(scene)
             stage.until_settled()
+            to_the_end = True
         except Stuck as stuck:
             console.print(f"[red]{stuck}[/]")
-    return list(stage.promises.values())
+    return list(stage.promises.values()), to_the_end
 
 
-def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console: Console) -> tuple[str, int]:
+def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console: Console) -> tuple[str, bool]:
     """The table, what broke and where to look, and the one line that everything comes down to."""
     report, clean = promises.audit(system)
     claims = [promise for promise in made if isinstance(promise, ClaimPromise)]
@@ -142,7 +145,7 @@ def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console
     lost, unaccounted = sum(bool(verdict.faults) for verdict in verdicts), report["unaccounted"]
     line = f"promises: {len(verdicts)} made, {len(verdicts) - lost} kept, {lost} broken, {unaccounted} unaccounted"
     counted = {promises_claims.FLOW: len(claims), promises_itf.FLOW: len(itfs)}
-    return line, 0 if made and clean and not lost and audited(report) == counted else 1
+    return line, bool(made) and clean and not lost and audited(report) == counted
 
 
 def audited(report: Mapping[str, Any]) -> dict[str, int]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import requests
 
 from sandbox.stage import Promise, Scene, Stage, expect, new_browser
 from sandbox.upstreams.cast import Veteran
 
+PATH, KEY = "/v0/intent_to_file/compensation", "intentToFile"
 CREATE = "POST /services/claims"
 LOG_INS = 20
 AWAY_SECONDS = 5.0
@@ -21,6 +23,8 @@ REFUSALS = 2
 
 # What Lighthouse's book says in the end. Overtaken: filed elsewhere between our look and our creation.
 CREATED, ADOPTED, OVERTAKEN, NOT_FILED = "created", "adopted", "overtaken", "not filed"
+
+Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Answer:
 class ITFPromise(Promise):
     """One person's intent to file, with every answer about it; its key is the person's account.
 
-    `answer_ms` is how long the page waited, for the list and then for the POST, before the person could go on.
+    `answer_ms` is how long the page waited, as a rule for the list and then for the POST, until the person could go on.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -58,13 +62,26 @@ def sign_in(stage: Stage, people: Sequence[Veteran]) -> list[requests.Session]:
     return browsers
 
 
+def look(stage: Stage, browser: requests.Session) -> list[Item]:
+    """The person's ITFs, as the page lists them."""
+    found: list[Item] = expect(browser.get(f"{stage.url}{PATH}", timeout=30), 200)["data"]["attributes"][KEY]
+    return found
+
+
+def create(stage: Stage, browser: requests.Session) -> list[Item]:
+    """Ask for one, as the page does after an empty list."""
+    return [expect(browser.post(f"{stage.url}{PATH}", timeout=30), 200, 202)["data"]["attributes"][KEY]]
+
+
 def ask(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session) -> None:
     """What the page does when the form is opened: look for an ITF, and ask for one when there is none."""
+    answered(stage, scene, veteran, lambda: look(stage, browser) or create(stage, browser))
+
+
+def answered(stage: Stage, scene: Scene, veteran: Veteran, page: Callable[[], list[Item]]) -> None:
+    """What the page got to show binds us."""
     began_at, began = datetime.now(UTC), time.perf_counter()
-    url = f"{stage.url}/v0/intent_to_file/compensation"
-    shown = expect(browser.get(url, timeout=30), 200)["data"]["attributes"]["intentToFile"]
-    if not shown:
-        shown = [expect(browser.post(url, timeout=30), 200, 202)["data"]["attributes"]["intentToFile"]]
+    shown = page()
     took = (time.perf_counter() - began) * 1000
     promise = ITFPromise(veteran.account, veteran, scene.title, scene.planned, took)
     answers = [Answer(itf["id"], began_at, datetime.now(UTC)) for itf in shown]
@@ -78,11 +95,12 @@ def ask_all(stage: Stage, scene: Scene) -> None:
 
 
 def log_ins(stage: Stage, scene: Scene) -> None:
-    """One person's first log-in, twenty times at once: each has its own session, none knows of the others."""
+    """One person's first log-in, twenty times at once: nobody finds an ITF, so all ask for one."""
     (veteran,) = scene.people
+    browsers = sign_in(stage, [veteran] * LOG_INS)
     with ThreadPoolExecutor(LOG_INS) as hands:
-        browsers = sign_in(stage, [veteran] * LOG_INS)
-        list(hands.map(lambda browser: ask(stage, scene, veteran, browser), browsers))
+        list(hands.map(lambda browser: look(stage, browser), browsers))
+        list(hands.map(lambda browser: answered(stage, scene, veteran, lambda: create(stage, browser)), browsers))
     stage.until_settled(scene)
 
 
