@@ -48,6 +48,7 @@ MASKS = (
     (re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"), "[email]"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]{8,}", re.IGNORECASE), r"\1 [token]"),
     (re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"), "[ssn]"),
+    (re.compile(r"(?<![\w.-])\d{9}(?![\w-])"), "[ssn]"),
     (re.compile(r"\+1[-. ]?\(?\d{3}\)?[-. ]?\d{3}[-. ]?\d{4}(?!\d)"), "[phone]"),
     (re.compile(r"(?<![\w-])\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}(?![\w-])"), "[phone]"),
     (re.compile(r"(?<![0-9a-fA-F])\d{10,11}(?![0-9a-fA-F])"), "[number]"),

@@ -1,4 +1,4 @@
-"""`make run`: the whole system for one person at one terminal, and one line to paste that files a claim."""
+"""`make run`: the whole system for one person at one terminal, and a line to paste for each thing people ask for."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def say(text: str) -> None:
 
 
 def welcome(system: System) -> str:
-    """What a person needs now that all is up: places, the operator's password, and a claim to file."""
+    """What a person needs now that all is up: places, the operator's password, and something to ask for."""
     veteran = DEFAULT_CAST[0]
     return f"""
 Surefile is running. Logs: {system.folder / "logs"}
@@ -85,12 +85,17 @@ Surefile is running. Logs: {system.folder / "logs"}
   API reference   {system.url}/docs
   console         {system.url}/ops     {OPERATOR} / {system.secrets.operator_password}
   RQ dashboard    {system.url}/rq
+  sign-in page    {system.upstreams["sign_in"]}/
   the phone       {system.upstreams["va_notify"]}/phone
   fault switches  {system.upstreams["control"]}
 
 File a travel claim for {veteran.name}:
 
   {claim_line(system.url, veteran)}
+
+Sign {veteran.first_name} in and ask for an intent to file; the phone shows the e-mail when it is on record:
+
+  {itf_line(system.url, system.upstreams["sign_in"], veteran)}
 
 Ctrl-C stops everything.
 """
@@ -105,6 +110,17 @@ def claim_line(url: str, veteran: Veteran) -> str:
         f"C=$(mktemp) && curl -sSf -c $C {CONTENT} -d {quoted(session)} {url}/check_in/v2/sessions/ -o /dev/null"
         f" && curl -sSf -b $C {url}/check_in/v2/patient_check_ins/{veteran.uuid} -o /dev/null"
         f" && curl -sS -i -b $C {CONTENT} -d {quoted(claim)} {url}/check_in/v0/travel_claims/"
+    )
+
+
+def itf_line(url: str, sign_in: str, veteran: Veteran) -> str:
+    """One line of shell that gets `veteran` an access token and asks for an intent to file with it."""
+    token = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
+    account = quoted({"account": veteran.account})
+    return (
+        f"T=$(curl -sSf {CONTENT} -d {account} {sign_in}/_sandbox/tokens | {token})"
+        f" && curl -sS -i -X POST -H \"Authorization: Bearer $T\" -H 'X-Key-Inflection: camel'"
+        f" {url}/v0/intent_to_file/compensation"
     )
 
 

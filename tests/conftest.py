@@ -1,4 +1,4 @@
-"""Real servers for every test that wants them, started once; a migrated database is copied for each test."""
+"""Real servers for every test that wants them, started once, and a migrated database as nobody has used it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
-from sandbox.databases import TemplateDatabase
+from sandbox.databases import LentDatabase, TemplateDatabase
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
@@ -66,9 +66,14 @@ def fakes() -> Iterator[Upstreams]:
         yield upstreams
 
 
+@pytest.fixture(scope="session")
+def spare(migrated: TemplateDatabase) -> LentDatabase:
+    return LentDatabase(migrated)
+
+
 @pytest.fixture
-def database_url(migrated: TemplateDatabase) -> Iterator[str]:
-    with migrated.copied() as url:
+def database_url(spare: LentDatabase) -> Iterator[str]:
+    with spare.lent() as url:
         yield url
 
 

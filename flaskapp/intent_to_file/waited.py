@@ -20,7 +20,7 @@ from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, WAITED
 from flaskapp.legal_time import next_midnight
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.accounts import Person
-from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Throttled, UpstreamError
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 from outbox.write import write_history
 
@@ -82,15 +82,17 @@ def find_person(account_id: uuid.UUID) -> Person:
 
 
 def passed_on(error: UpstreamError) -> Problem:
-    """Upstream's own status as the caller's, as these calls always had it; a lost or late answer is a 504."""
+    """Upstream's own status as the caller's, as these calls always had it.
+
+    A lost or late answer is a 504; one that says it went well and cannot be read is a 502.
+    """
     if isinstance(error, Throttled):
         headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}
         return Problem(429, headers=headers)
-    status = error.http_status
-    if status is None or status < 400:
-        status = 504 if isinstance(error, Unavailable | Unanswered) else 502
-    known = status in HTTPStatus._value2member_map_
-    return Problem(status if known else 502, detail=error.detail or None, code=error.code or str(status))
+    status = error.http_status or 504
+    if status < 400 or status not in HTTPStatus._value2member_map_:
+        status = 502
+    return Problem(status, detail=error.detail or None, code=error.code or str(status))
 
 
 def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:

@@ -22,6 +22,7 @@ import requests
 
 from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.forks import Fork
 
 pytestmark = pytest.mark.processes
 
@@ -58,24 +59,23 @@ def checkout():
     shutil.rmtree(folder)
 
 
-class Run:
-    """`python -m sandbox run` in `checkout`, its output collected in a file."""
+def python(argv, cwd, env, output):
+    with output.open("w") as file:
+        options = {"stdout": file, "stderr": file, "start_new_session": True}
+        return subprocess.Popen([sys.executable, "-m", *argv], cwd=cwd, env=env, **options)
 
-    def __init__(self, checkout, port=None, **environ):
+
+class Run:
+    """`python -m sandbox run` in `checkout`, its output collected in a file; a Python of its own only if `afresh`."""
+
+    def __init__(self, checkout, port=None, afresh=False, **environ):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = checkout / "output"
-        argv = [sys.executable, "-m", "sandbox", "run", "--port", str(self.port), "--upstream-port", "0"]
+        argv = ["sandbox", "run", "--port", str(self.port), "--upstream-port", "0"]
         known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        with self.output.open("w") as output:
-            self.child = subprocess.Popen(
-                argv,
-                cwd=checkout,
-                env={**known, "PYTHONPATH": str(ROOT), **environ},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        env = {**known, "PYTHONPATH": str(ROOT), **environ}
+        self.child = (python if afresh else Fork)(argv, cwd=checkout, env=env, output=self.output)
 
     def text(self):
         return self.output.read_text()
@@ -91,7 +91,7 @@ class Run:
         return self.until("Ctrl-C stops everything")
 
     def end(self, number=signal.SIGINT, seconds=40):
-        self.child.send_signal(number)
+        os.kill(self.child.pid, number)
         return self.child.wait(seconds)
 
     def processes(self):
@@ -103,8 +103,8 @@ def begin(checkout):
     """Start a run in the checkout; whatever a test leaves running is ended."""
     begun = []
 
-    def start(port=None, **environ):
-        begun.append(Run(checkout, port, **environ))
+    def start(*args, **options):
+        begun.append(Run(checkout, *args, **options))
         return begun[-1]
 
     yield start
@@ -139,10 +139,10 @@ def runs_in(url):
 
 
 def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
-    run = begin().up()
+    run = begin(afresh=True).up()
     assert requests.get(f"{run.url}/healthz/ready", timeout=5).status_code == 200
     assert re.search(r"operator / \S+", run.text())
-    pages = re.findall(r"http://127\.0\.0\.1:\d+/phone|http://127\.0\.0\.1:\d+$", run.text(), re.MULTILINE)
+    pages = re.findall(r"http://127\.0\.0\.1:\d+/(?:phone)?|http://127\.0\.0\.1:\d+$", run.text(), re.MULTILINE)
     assert {requests.get(page, timeout=5).status_code for page in pages if run.url not in page} == {200}
     assert run.end() == 0
     assert "Everything is stopped" in run.text() and "Traceback" not in run.text()
@@ -150,21 +150,25 @@ def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-def test_the_line_it_prints_files_a_claim_and_the_person_is_texted(begin, checkout):
+def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, checkout):
     for name in ("web.py", "release.py", "Procfile"):
         (checkout / name).unlink()
     spared = shutil.ignore_patterns(".*", "__pycache__", "tests")
     shutil.copytree(ROOT, checkout, ignore=spared, dirs_exist_ok=True)
-    run = begin().up()
-    (line,) = [line for line in run.text().splitlines() if "travel_claims" in line]
-    filed = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-    assert filed.stdout.startswith("HTTP/1.1 202")
-    (phone,) = re.findall(r"\S+/phone", run.text())
+    run = begin(afresh=True).up()
+    for what in ("travel_claims", "intent_to_file"):
+        (line,) = [line for line in run.text().splitlines() if what in line]
+        asked = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        assert asked.stdout.startswith("HTTP/1.1 202"), asked.stdout
+    (phone,) = re.findall(r"(\S+/phone)$", run.text(), re.MULTILINE)
     deadline = time.monotonic() + 40
-    while not (texts := requests.get(f"{phone}.json", timeout=5).json()):
+    while len(told := requests.get(f"{phone}.json", timeout=5).json()) < 2:
         assert time.monotonic() < deadline, run.text()
         time.sleep(0.1)
-    assert "We filed your travel claim" in texts[0]["body"]
+    text, mail = sorted(told, key=lambda message: message["channel"], reverse=True)
+    assert "We filed your travel claim" in text["body"]
+    shown = requests.get(phone, timeout=5).text
+    assert f"<strong>{mail['subject']}</strong>" in shown and mail["body"] in shown
     assert run.end() == 0
     assert used_by(checkout) == []
 

@@ -73,6 +73,21 @@ def reads(house: House) -> int:
     return len(house.control.received("lighthouse", READS))
 
 
+def creating(veteran: Veteran) -> str:
+    """A fault's `operation` that strikes only this person's creations."""
+    return f"POST /services/claims/v2/veterans/{veteran.icn}/"
+
+
+def reading(veteran: Veteran) -> str:
+    """The same for this person's reads."""
+    return f"GET /services/claims/v2/veterans/{veteran.icn}/"
+
+
+def row_of(house: House, person: Signed) -> dict[str, Any]:
+    """The latest ITF we hold of this person."""
+    return [row for row in itfs(house) if str(row["account_id"]) == person.veteran.account][-1]
+
+
 def attempts(house: House, itf_id: Any) -> list[tuple[str, str]]:
     """The creation jobs of an ITF: what each did and how it ended."""
     query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND job LIKE :job ORDER BY id"

@@ -1,4 +1,4 @@
-"""A canary's ICN, phone, names, date of birth and claim numbers, looked for everywhere they must not be."""
+"""A canary's ICN, SSN, phone, names, e-mail, date of birth, tokens and claim numbers, looked for where none belongs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import Veteran
 from tests.edge_app import log_in
 from tests.house import House
+from tests.integration.itf_steps import Signed, itfs, on_file, pass_time, sign_in
+from tests.integration.itf_upkeep import let_a_cycle_pass, row_of, work_what_is_due
 from tests.integration.steps import SUBMIT, call, command, file_claim, lose, reconfigure, sweep, take
 from tests.unit.loopback import serving, whole
 
@@ -25,8 +27,10 @@ CANARY = {
     "last_name": "Zzyzxfield",
     "dob": "1937-11-13",
     "email": "quillon.zzyzxfield@example.com",
+    "ssn": "987006543",
 }
 SPELLED = ["1087654321", "5559871234", "555-987-1234", "Quillon", "Zzyzxfield", "1937-11-13", "19371113"]
+SPELLED += ["987006543", "987-00-6543"]
 WRITTEN_TO_PAGES = ("/metrics", "/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.json", "/rq/0/data/workers.json")
 REGISTRIES = ("queued", "started", "finished", "failed", "scheduled", "deferred", "canceled")
 
@@ -67,13 +71,16 @@ def postgres_texts(house: House) -> Iterator[str]:
 def console_texts(operator: FlaskClient, house: House) -> Iterator[str]:
     for path in WRITTEN_TO_PAGES:
         yield operator.get(path).text
-    for queue in ("travel_claims", "notifications"):
+    for queue in ("travel_claims", "accounts", "intents_to_file", "notifications"):
         for registry in REGISTRIES:
             yield operator.get(f"/rq/0/data/jobs/{queue}/{registry}/8/asc/1.json").text
     for key in house.redis.scan_iter("rq:job:*"):
         yield operator.get(f"/rq/0/data/job/{key.decode()[7:]}.json").text
     for arguments in (["outbox", "list"], ["outbox", "summary"], ["cases", "list", "--all"], ["audit", "--json"]):
         yield command(house, *arguments).output
+    for arguments in (["at-risk"], ["preflight"], *(["evidence", str(itf["id"])] for itf in itfs(house))):
+        yield command(house, "itf", *arguments).output
+        yield command(house, "itf", *arguments, "--json").output
     for row in house.rows("SELECT DISTINCT message_id FROM outbox_attempts"):
         yield command(house, "outbox", "show", str(row.message_id), "--json").output
 
@@ -148,22 +155,29 @@ def test_a_persons_data_is_nowhere_but_encrypted(
     live_through_everything(house, canary, monkeypatch)
     operator = house.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
-    places = {
+    places = searched(house, operator, capsys)
+    numbers = [claim["number"] for claim in house.filed()] + ["TC202603999988887"]
+    assert len(numbers) >= 5
+    assert found_in(places, [*SPELLED, *numbers]) == []
+    assert_the_search_would_find_something(house, places)
+
+
+def searched(house: House, operator: FlaskClient, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    return {
         "the log": [capsys.readouterr().out],
         "Redis": list(redis_texts(house.redis)),
         "Postgres": list(postgres_texts(house)),
         "the consoles": list(console_texts(operator, house)),
     }
-    numbers = [claim["number"] for claim in house.filed()] + ["TC202603999988887"]
-    assert len(numbers) >= 5
-    found = [
+
+
+def found_in(places: dict[str, list[str]], canary_texts: list[str]) -> list[tuple[str, str]]:
+    return [
         (place, canary_text)
         for place, texts in places.items()
-        for canary_text in [*SPELLED, *numbers]
+        for canary_text in canary_texts
         if any(canary_text.lower() in text.lower() for text in texts)
     ]
-    assert found == []
-    assert_the_search_would_find_something(house, places)
 
 
 def assert_the_search_would_find_something(house: House, places: dict[str, list[str]]) -> None:
@@ -176,3 +190,61 @@ def assert_the_search_would_find_something(house: House, places: dict[str, list[
     assert any('"jobs.notifications.send_notice"' in text for text in places["Redis"])
     assert any("[icn]" in text for text in places["the consoles"])
     assert any("surefile_messages" in text for text in places["the consoles"])
+
+
+def live_through_itfs(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> Signed:
+    """Strange requests, refusals and faults that quote the person, an answer somebody waits for, and a lost ITF."""
+    person = sign_in(house, canary)
+    for headers in ({"Authorization": f"Bearer {canary.last_name}.{canary.icn}.x"}, {"Source-App-Name": canary.icn}):
+        person.get(f"/{canary.icn}", **headers)
+    person.post(canary.last_name, **{"Idempotency-Key": f"{canary.icn} {canary.ssn}"})
+    person.ask()
+    said = f"{canary.icn}, SSN {canary.ssn} (987-00-6543), {canary.email}"
+    fail_itfs_while_quoting(house, said, monkeypatch)
+    be_refused_while_quoting(house, person, said)
+    person.post("survivor")
+    house.work()
+    for filed in on_file(house, canary):
+        house.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
+    let_a_cycle_pass(house)
+    pass_time(house, hours=2)
+    work_what_is_due(house)
+    return person
+
+
+def fail_itfs_while_quoting(house: House, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError(said)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.app.extensions["upstreams"].accounts), "find", fail)
+        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'"))
+
+
+def be_refused_while_quoting(house: House, person: Signed, said: str) -> None:
+    before = house.app.extensions["config"].lighthouse_base_url
+    with serving(whole(422, {"errors": [{"title": "Unprocessable Entity", "detail": said}]})) as server:
+        reconfigure(house, lighthouse_base_url=server.url)
+        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE http_status = 422"))
+        assert not any(text in person.post("pension").text for text in SPELLED)
+        reconfigure(house, lighthouse_base_url=before)
+
+
+def test_who_an_itf_is_for_is_nowhere_but_encrypted(
+    house: House, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = house.control.call("POST", "lorota", "veterans", json=CANARY)
+    canary = house.fakes.fakes.cast.by_uuid(added["uuid"])
+    assert canary is not None
+    person = live_through_itfs(house, canary, monkeypatch)
+    operator = house.app.test_client()
+    assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
+    places = searched(house, operator, capsys)
+    sent = [entry["headers"].get("authorization", "") for entry in house.control.received("lighthouse")]
+    tokens = {header.removeprefix("Bearer ") for header in (*sent, person.headers["Authorization"]) if header}
+    assert len(tokens) >= 2
+    assert found_in(places, [*SPELLED, *tokens]) == []
+    itf = str(row_of(house, canary)["id"])
+    assert row_of(house, canary)["state"] == "broken"
+    assert all(any(itf in text for text in places[place]) for place in ("the log", "Postgres", "the consoles"))
+    assert any("[icn]" in text for text in places["the consoles"]) and "job failed" in places["the log"][0]

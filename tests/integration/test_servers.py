@@ -21,7 +21,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox import unprivileged
-from sandbox.databases import TemplateDatabase
 from sandbox.server import PORTS, Server, ServerError, port_is_free, tethered
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 
@@ -240,22 +239,6 @@ def test_redis_never_evicts_and_keeps_what_it_was_asked_to(folder):
         client(cache).set("pointer", "1")
         cache.restart()
         assert client(cache).get("pointer") == b"1"
-
-
-def test_a_template_is_migrated_once_and_copied(folder):
-    runs = []
-
-    def migrate(url):
-        runs.append(url)
-        query(url, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
-
-    with EmbeddedPostgres(folder, fast=True) as postgres:
-        template = TemplateDatabase(postgres, migrate)
-        with template.copied() as one, template.copied() as two, closing(psycopg2.connect(two)):
-            query(one, "DELETE FROM t")
-            assert query(two, "SELECT id FROM t") == [(1,)]
-        assert len(runs) == 1
-        assert query(postgres.admin_url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'template\\__'") == [(0,)]
 
 
 def test_a_throwaway_leaves_no_folder():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 from sandbox.upstreams.cast import Veteran, veteran_from
 from sandbox.upstreams.serve import Upstreams
+from tests.forks import Fork
 from tests.house import eventually
 
 DAY = "2031-03-04"
@@ -221,23 +223,19 @@ class Running:
         finally:
             self.process(name).signal(signal.SIGCONT)
 
-    def another(self, name: str) -> Process:
-        """One more process of a kind, started, as a dyno manager starts the new one beside the old."""
-        known = self.process(name)
-        fresh = Process(name, known.command, known.environment, known.log, root=known.root, hear=known.hear)
-        fresh.start()
-        return fresh
+    def fork(self, name: str) -> Fork:
+        """One more process of a kind, cheaper to start than the others."""
+        environment = surroundings(self.system.environment, self.system.port)
+        output = self.process(name).log.with_suffix(f".{secrets.token_hex(4)}")
+        return Fork(["flask", name], cwd=self.system.root, env=environment, output=output)
 
     def replace(self, name: str) -> Process:
-        """Start a new process in the place of one that is stopping or gone; the old one is returned."""
+        """Start a new process in the place of one that is stopping or gone, as a dyno manager does; the old one."""
         old = self.process(name)
-        self.system.crew.processes[name] = self.another(name)
+        fresh = Process(name, old.command, old.environment, old.log, root=old.root, hear=old.hear)
+        fresh.start()
+        self.system.crew.processes[name] = fresh
         return old
-
-    def has_started(self, process: Process) -> bool:
-        """Whether this process has said so."""
-        sign = f'"{process.name}-{process.pid}-'
-        return any(f"{process.name}.started" in line and sign in line for line in self.log_lines(process.name))
 
     def restore(self) -> None:
         """Everything up and nothing broken, whatever the test before did."""
@@ -275,7 +273,7 @@ def events(lines: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def twice(process: Process, number: int = signal.SIGTERM) -> None:
+def twice(process: Process | Fork, number: int = signal.SIGTERM) -> None:
     """The same signal again before anybody can have obeyed the first."""
     process.signal(number)
     process.signal(number)

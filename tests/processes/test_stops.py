@@ -95,16 +95,21 @@ def stop_everything(running, seen):
 def stop_at_random(running, seen):
     """Workers loaded with jobs that find nothing left to do, each stopped somewhere in its loop."""
     while len(seen.codes) < STOPS:
-        workers = [running.another("worker") for _ in range(AT_A_TIME)]
+        workers = [running.fork("worker") for _ in range(AT_A_TIME)]
         for worker in workers:
-            eventually(partial(running.has_started, worker), 30)
+            eventually(partial(has_started, worker), 30)
         load(running, seen)
         for worker in workers:
             time.sleep(random.uniform(0, 0.1))
             twice(worker)
         seen.codes += [worker.wait(DYNO_SECONDS) for worker in workers]
+        running.lines += [("worker", line) for worker in workers for line in worker.lines()]
         seen.left_over.append(left(running, seen))
         seen.queued_outside |= running.queued_outside_a_list()
+
+
+def has_started(worker):
+    return any("worker.started" in line for line in worker.lines())
 
 
 def load(running, seen):

@@ -1,4 +1,4 @@
-"""The demo's judge: it believes BTSSS's book and the phone, and nothing that merely looks like success."""
+"""The demo's judge of claims: it believes BTSSS's book and the phone, and nothing that merely looks like success."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.promises import Evidence, faults_in, in_words, kept_how, seconds_to_told
-from sandbox.story import CREATED, DUPLICATE, REFUSED, UNDELIVERABLE, Promise
+from sandbox.promises import in_words, kept_how, seconds_to_told
+from sandbox.promises_claims import ClaimEvidence, faults_in
+from sandbox.story_claims import CREATED, DUPLICATE, REFUSED, UNDELIVERABLE, ClaimPromise
 from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.templates import TEXTS
 
 ASKED = datetime(2031, 3, 4, 9, 0, tzinfo=UTC)
-PROMISE = Promise("claim-1", DEFAULT_CAST[0], date(2031, 3, 4), "a scene", CREATED, 12.0)
+PROMISE = ClaimPromise("claim-1", DEFAULT_CAST[0], "a scene", CREATED, 12.0, date(2031, 3, 4))
 STATES = {"created": "submitted", "duplicate": "duplicate", "error": "failed"}
 
 
@@ -26,7 +27,7 @@ def text(notice: str, number: str = "6902", day: str = "Mar 04") -> dict[str, An
     }
 
 
-def evidence(notice: str = "created", **changes: Any) -> Evidence:
+def evidence(notice: str = "created", **changes: Any) -> ClaimEvidence:
     """A claim told with that notice as it should be, but for the changes."""
     sources = {"created": "submitted", "duplicate": "kiosk"}
     kept = {
@@ -36,12 +37,12 @@ def evidence(notice: str = "created", **changes: Any) -> Evidence:
         "book": [{"number": "TC202503000006902", "source": sources[notice]}] if notice in sources else [],
         "submits": [{"worked": True}],
         "sends": [{"status_reason": None}],
-        "texts": [text(notice)],
+        "received": [text(notice)],
     }
-    return Evidence(**{**kept, **changes})
+    return ClaimEvidence(**{**kept, **changes})
 
 
-UNREACHED = {"texts": [], "cases": [{"kind": "notice_undeliverable", "owner": "sam", "opened_at": ASKED}]}
+UNREACHED = {"received": [], "cases": [{"kind": "notice_undeliverable", "owner": "sam", "opened_at": ASKED}]}
 
 
 @pytest.mark.parametrize(
@@ -54,20 +55,20 @@ UNREACHED = {"texts": [], "cases": [{"kind": "notice_undeliverable", "owner": "s
         (UNDELIVERABLE, evidence("created", **UNREACHED)),
     ],
 )
-def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: Evidence) -> None:
+def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: ClaimEvidence) -> None:
     assert faults_in(replace(PROMISE, planned=planned), seen) == []
 
 
 @pytest.mark.parametrize(
     ("planned", "seen", "told"),
     [
-        (CREATED, Evidence(), "Postgres holds no such claim"),
+        (CREATED, ClaimEvidence(), "Postgres holds no such claim"),
         (CREATED, evidence(claim={"state": "pending", "requested_at": ASKED}), "we call it pending"),
-        (CREATED, evidence(texts=[]), "0 texts on the phone"),
-        (CREATED, evidence(texts=[text("created"), text("created")]), "2 texts on the phone"),
-        (CREATED, evidence(texts=[text("duplicate")]), "the wrong text"),
-        (CREATED, evidence(texts=[text("created", number="1111")]), "the wrong text"),
-        (CREATED, evidence(texts=[text("created", day="Mar 05")]), "the wrong text"),
+        (CREATED, evidence(received=[]), "0 texts on the phone"),
+        (CREATED, evidence(received=[text("created"), text("created")]), "2 texts on the phone"),
+        (CREATED, evidence(received=[text("duplicate")]), "the wrong text"),
+        (CREATED, evidence(received=[text("created", number="1111")]), "the wrong text"),
+        (CREATED, evidence(received=[text("created", day="Mar 05")]), "the wrong text"),
         (CREATED, evidence(sends=[{}, {}]), "VANotify took 2 texts"),
         (CREATED, evidence(submits=[{"worked": True}, {"worked": None}]), "BTSSS took 2 submits"),
         (CREATED, evidence(book=[{"number": "TC1", "source": "submitted"}] * 2), "BTSSS holds 2 claims"),
@@ -77,21 +78,22 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: E
         (DUPLICATE, evidence("created"), "planned as duplicate"),
         (REFUSED, evidence("error", cases=[]), "open cases none where refused belongs"),
         (REFUSED, evidence("error", cases=[{"kind": "refused", "owner": ""}]), "a case without an owner"),
-        (UNDELIVERABLE, evidence("created", texts=[]), "where notice_undeliverable belongs"),
+        (UNDELIVERABLE, evidence("created", received=[]), "where notice_undeliverable belongs"),
         (UNDELIVERABLE, evidence("created", cases=UNREACHED["cases"]), "a text arrived that could not"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: Evidence, told: str) -> None:
+def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ClaimEvidence, told: str) -> None:
     assert told in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
 def test_the_seconds_count_to_the_text_and_without_one_to_the_case() -> None:
-    assert seconds_to_told(evidence()) == 2
+    assert seconds_to_told(evidence(), ASKED) == 2
     untold = evidence(
         notices=[{"notice_id": "n", "sent_at": None}], cases=[{"opened_at": ASKED + timedelta(seconds=5)}]
     )
-    assert seconds_to_told(untold) == 5
-    assert seconds_to_told(evidence(notices=[])) is None
+    assert seconds_to_told(untold, ASKED) == 5
+    assert seconds_to_told(evidence(notices=[]), ASKED) is None
+    assert seconds_to_told(evidence(), None) is None
 
 
 def test_how_a_promise_was_kept_names_who_holds_it() -> None:

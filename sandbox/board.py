@@ -1,0 +1,112 @@
+"""What people see of the demo: a bar a scene while it plays, then the table of what became of every promise."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sandbox.promises import Verdict, Witnesses
+from sandbox.stage import Promise, Scene
+
+REFRESH_SECONDS = 0.2
+# Whether a column keeps to one line on a narrow terminal.
+COLUMNS = {
+    "who": True,
+    "scene": False,
+    "what happened upstream": False,
+    "state": True,
+    "text or e-mail received": False,
+    "seconds": True,
+    "kept how": False,
+}
+
+
+class Board:
+    """How many people of a scene have asked, and how many of them are told. Plain lines without a terminal."""
+
+    def __init__(self, console: Console, witnesses: Witnesses) -> None:
+        self.console = console
+        self.witnesses = witnesses
+        self.asked: dict[str, set[str]] = defaultdict(set)
+        self.tasks: dict[str, TaskID] = {}
+        self.told: set[str] = set()
+        self.began = time.monotonic()
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            TextColumn("{task.fields[asked]} asked"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("told"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="board", daemon=True)
+
+    def __enter__(self) -> Board:
+        self.bars.start()
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._over.set()
+        self._watcher.join()
+        self._refresh()
+        self.bars.stop()
+
+    def begin(self, scene: Scene) -> None:
+        self.tasks[scene.title] = self.bars.add_task(f"{scene.title:<35}", total=len(scene.people), asked=0)
+        self._line(f"{scene.title}: {len(scene.people)} to ask")
+
+    def heard(self, promise: Promise) -> None:
+        self.asked[promise.scene].add(promise.key)
+        self.bars.update(self.tasks[promise.scene], asked=len(self.asked[promise.scene]))
+
+    def _watch(self) -> None:
+        while not self._over.wait(REFRESH_SECONDS):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        told = self.witnesses.settled()
+        for title, task in list(self.tasks.items()):
+            self.bars.update(task, completed=len(self.asked[title] & told))
+        if told != self.told:
+            self.told = told
+            self._line(f"{sum(map(len, list(self.asked.values())))} asked, {len(told)} told or held")
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(f"{time.monotonic() - self.began:5.1f} s  {text}")
+
+
+def table_of(flows: Mapping[str, Sequence[Verdict]]) -> Table:
+    """Every promise of every flow; the flows apart."""
+    table = Table(box=SIMPLE_HEAD, title="What became of each promise", title_justify="left", padding=(0, 1, 0, 0))
+    for name, no_wrap in COLUMNS.items():
+        table.add_column(name, no_wrap=no_wrap, justify="right" if name == "seconds" else "left")
+    for flow, verdicts in flows.items():
+        table.add_row(f"[bold]{flow}[/]")
+        for verdict in verdicts:
+            table.add_row(*cells_of(verdict))
+        table.add_section()
+    return table
+
+
+def cells_of(verdict: Verdict) -> Sequence[str]:
+    return (
+        verdict.who or "nobody",
+        verdict.scene,
+        verdict.happened,
+        verdict.state,
+        verdict.received,
+        f"{verdict.seconds:.1f}" if verdict.seconds is not None else "",
+        "[red]broken[/]" if verdict.faults else verdict.kept_how,
+    )

@@ -1,0 +1,125 @@
+"""The travel claims' promises, judged by BTSSS's book and the texts on the phone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sandbox.promises import (
+    Evidence,
+    Row,
+    Verdict,
+    Witnesses,
+    acted_on,
+    faults_of_cases,
+    kept_how,
+    messages_of,
+    seconds_to_told,
+    stray,
+    untold,
+    what_happened,
+)
+from sandbox.story_claims import CREATED, DUPLICATE, REFUSED, UNDELIVERABLE, ClaimPromise
+
+FLOW = "travel_claim"
+CLAIMS = "SELECT id::text AS claim_id, state, requested_at FROM travel_claims"
+
+STATE_OF = {"created": "submitted", "duplicate": "duplicate", "error": "failed"}
+NOTICE_OF = {CREATED: "created", DUPLICATE: "duplicate", REFUSED: "error", UNDELIVERABLE: "created"}
+CASES_OF = {REFUSED: ["refused"], UNDELIVERABLE: ["notice_undeliverable"]}
+
+
+@dataclass
+class ClaimEvidence(Evidence):
+    """All that is known about one claim. `book` is what BTSSS holds for that person and day."""
+
+    claim: Row | None = None
+    book: list[Row] = field(default_factory=list)
+    submits: list[Row] = field(default_factory=list)
+
+
+def verdicts(witnesses: Witnesses, promises: Sequence[ClaimPromise]) -> list[Verdict]:
+    """One for every promise, in order, and for every claim Postgres holds besides."""
+    found = testify(witnesses, promises)
+    made = {promise.key for promise in promises}
+    strays = [
+        stray(f"claim {claim_id}", seen.claim["state"], seen)
+        for claim_id, seen in found.items()
+        if seen.claim and claim_id not in made
+    ]
+    return [judge(promise, found[promise.key]) for promise in promises] + strays
+
+
+def testify(witnesses: Witnesses, promises: Sequence[ClaimPromise]) -> Mapping[str, ClaimEvidence]:
+    found: dict[str, ClaimEvidence] = defaultdict(ClaimEvidence)
+    for row in witnesses.rows(CLAIMS):
+        found[row["claim_id"]].claim = row
+    witnesses.add_ledger(FLOW, found)
+    book = witnesses.control.call("GET", "btsss", "claims")
+    submits = witnesses.control.received("btsss", "submitclaim")
+    sends, phone = witnesses.control.call("GET", "va_notify", "notifications"), witnesses.control.phone()
+    for promise in promises:
+        evidence, veteran = found[promise.key], promise.veteran
+        witnesses.add_notices(evidence, sends, phone, veteran.phone)
+        evidence.book = [row for row in book if (row["icn"], row["day"]) == (veteran.icn, promise.day.isoformat())]
+        evidence.submits = [row for row in submits if row["body"]["ClaimantID"] == veteran.icn]
+    return found
+
+
+def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
+    asked_at = evidence.claim["requested_at"] if evidence.claim else None
+    return Verdict(
+        subject=f"claim {promise.key}",
+        who=promise.veteran.name,
+        scene=promise.scene,
+        happened=what_happened(evidence, "filed", "text"),
+        state=evidence.claim["state"] if evidence.claim else "unknown",
+        received=received(evidence),
+        seconds=seconds_to_told(evidence, asked_at),
+        kept_how=kept_how(evidence),
+        faults=faults_in(promise, evidence),
+        messages=messages_of(evidence),
+    )
+
+
+def received(evidence: Evidence) -> str:
+    """The text's first words after its greeting, or why there is none."""
+    told = (text["body"].partition(": ")[2].partition(" for your")[0] for text in evidence.received)
+    return " / ".join(told) or untold(evidence)
+
+
+def owed_words(evidence: ClaimEvidence) -> str:
+    """The notice that BTSSS's own book makes the truth: ours was filed, somebody else's was there, or none is."""
+    if not evidence.book:
+        return "error"
+    return "created" if any(row["source"] == "submitted" for row in evidence.book) else "duplicate"
+
+
+def faults_in(promise: ClaimPromise, evidence: ClaimEvidence) -> list[str]:
+    """Everything about this promise that is not as it must be; nothing when it was kept."""
+    if evidence.claim is None:
+        return ["answered with 202, but Postgres holds no such claim"]
+    notice, submitted = owed_words(evidence), acted_on(evidence.submits)
+    checks: tuple[tuple[bool, str], ...] = (
+        (notice == NOTICE_OF[promise.planned], f"planned as {promise.planned}, but by BTSSS's book it is {notice}"),
+        (evidence.claim["state"] == STATE_OF[notice], f"we call it {evidence.claim['state']}, BTSSS's book {notice}"),
+        (len(evidence.book) <= 1, f"BTSSS holds {len(evidence.book)} claims"),
+        (submitted == 1, f"BTSSS took {submitted} submits"),
+        (len(evidence.sends) == 1, f"VANotify took {len(evidence.sends)} texts"),
+    )
+    wrong = [told for holds, told in checks if not holds]
+    cases = faults_of_cases(evidence, CASES_OF.get(promise.planned, []))
+    return wrong + faults_of_text(promise, evidence, notice) + cases
+
+
+def faults_of_text(promise: ClaimPromise, evidence: ClaimEvidence, notice: str) -> list[str]:
+    if promise.planned == UNDELIVERABLE:
+        return ["a text arrived that could not"] if evidence.received else []
+    if len(evidence.received) != 1:
+        return [f"{len(evidence.received)} texts on the phone"]
+    (text,) = evidence.received
+    facility = "oh" if promise.veteran.facility_type == "oh" else "cie"
+    parts = [f"{promise.day:%b %d}", *(row["number"][-4:] for row in evidence.book)]
+    right = text["template"] == f"{facility}.{notice}" and all(part in text["body"] for part in parts)
+    return [] if right else [f"the wrong text: {text['template']}: {text['body']}"]

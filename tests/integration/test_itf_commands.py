@@ -1,0 +1,147 @@
+"""What operators ask of ITFs: which are about to lose their day, and what proves the day one was asked on."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.house import ADA, House
+from tests.integration.itf_steps import CREATES, itfs, on_file, pass_time, sign_in, travel_to
+from tests.integration.itf_upkeep import confirm, row_of
+from tests.integration.steps import command, sweep
+
+BEN, CARLA = DEFAULT_CAST[1:3]
+# Half past ten in the evening in Chicago, on the 3rd of March.
+LATE_IN_THE_EVENING = datetime(2031, 3, 4, 4, 30, tzinfo=UTC)
+
+
+def as_json(house: House, *arguments: str) -> Any:
+    result = command(house, "itf", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_what_is_pending_is_listed_by_the_hours_left_of_its_day(house: House) -> None:
+    house.control.set("lighthouse", "refuse")
+    travel_to(house, LATE_IN_THE_EVENING)
+    sign_in(house, BEN).ask()
+    pass_time(house, hours=3)
+    sign_in(house, ADA).ask()
+    pass_time(house, hours=1)
+    sign_in(house, CARLA).ask()
+    house.work(until=lambda: house.value("SELECT count(*) FROM outbox_gates WHERE closed_at IS NOT NULL"))
+    listed = as_json(house, "at-risk")
+    assert [row["id"] for row in listed] == [str(row_of(house, each)["id"]) for each in (BEN, ADA, CARLA)]
+    assert [row["hours_left"] for row in listed] == [-2.5, 21.5, 21.5]
+    assert {row["closed_gate"] for row in listed} <= {None, "unavailable"} and "unavailable" in str(listed)
+    assert {row["message"] for row in listed} <= {"ready", "later"}
+    shown = command(house, "itf", "at-risk").output.splitlines()
+    assert "hours_left" in shown[0] and "-2.5" in shown[1] and listed[0]["id"] in shown[1]
+    assert [row["id"] for row in as_json(house, "at-risk", "--limit", "1")] == [listed[0]["id"]]
+    assert ADA.icn not in "".join(shown)
+
+
+def test_nothing_is_at_risk_when_everything_is_on_record(house: House) -> None:
+    confirm(house, ADA)
+    assert as_json(house, "at-risk") == []
+    assert command(house, "itf", "at-risk").output == "nothing\n"
+
+
+def refused_then_away_past_midnight_then_created(house: House) -> dict[str, Any]:
+    travel_to(house, LATE_IN_THE_EVENING)
+    sign_in(house).ask()
+    house.control.set("lighthouse", "status", status=422, times=1, operation=CREATES)
+    house.work(until=lambda: "error" in [row.status for row in house.rows("SELECT status FROM outbox_attempts")])
+    house.control.set("lighthouse", "refuse")
+    house.work(until=lambda: house.value("SELECT count(*) FROM outbox_gate_closings"))
+    pass_time(house, hours=2)
+    sweep(house)
+    house.control.clear("lighthouse")
+    house.work()
+    (row,) = itfs(house)
+    assert row["state"] == "confirmed"
+    return row
+
+
+def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(house: House) -> None:
+    row = refused_then_away_past_midnight_then_created(house)
+    (filed,) = on_file(house)
+    found = as_json(house, "evidence", str(row["id"]))
+    itf = found["intent_to_file"]
+    assert datetime.fromisoformat(itf["asked_at"]) == row["asked_at"]
+    assert (itf["asked_on_legal_date"], itf["effective_legal_date"], itf["upstream_legal_date"]) == (
+        "2031-03-03",
+        "2031-03-03",
+        "2031-03-04",
+    )
+    assert itf["legal_time_zone"] == "America/Chicago"
+    creations = [each for each in found["attempts"] if each["job"].endswith("create_itf")]
+    assert [(each["status"], each["http_status"], each["error_class"]) for each in (creations[0], creations[-1])] == [
+        ("error", 422, "Rejected"),
+        ("success", None, None),
+    ]
+    assert creations[0]["error_detail"] and "Unavailable" in {each["error_class"] for each in creations}
+    assert creations[-1]["answer"]["upstream"]["id"] == filed["id"]
+    assert [each["answer"] for each in creations[:-1]] == [None] * (len(creations) - 1)
+    (outage,) = found["outages"]
+    assert (outage["upstream"], outage["reason"], outage["seconds"] >= 7_200) == (
+        "lighthouse_claims",
+        "unavailable",
+        True,
+    )
+    assert [each["what"] for each in found["history"]][:2] == ["intent_to_file.requested", "intent_to_file.identified"]
+    assert {each["kind"]: each["closed_at"] is None for each in found["cases"]} == {
+        "past_midnight": False,
+        "dated_late": True,
+    }
+    told = command(house, "itf", "evidence", str(row["id"])).output
+    for words in ("2031-03-03 in America/Chicago", "Upstream dates it 2031-03-04", "unavailable", "422", filed["id"]):
+        assert words in told
+    for heading in ("Attempts", "Outages", "History", "Cases"):
+        assert f"\n{heading}\n" in told
+    for output in (told, json.dumps(found)):
+        assert ADA.icn not in output and ADA.last_name not in output
+
+
+def test_evidence_is_there_before_upstream_holds_anything(house: House) -> None:
+    sign_in(house).ask()
+    (row,) = itfs(house)
+    told = command(house, "itf", "evidence", str(row["id"])).output
+    assert "pending" in told and "Upstream holds none of it." in told
+    found = as_json(house, "evidence", str(row["id"]))
+    assert (found["attempts"], found["outages"], found["cases"]) == ([], [], [])
+
+
+@pytest.mark.parametrize("name", ["evidence", "used"])
+def test_an_itf_that_does_not_exist_is_said_not_to(house: House, name: str) -> None:
+    nobody = str(uuid.uuid4())
+    result = command(house, "itf", name, nobody)
+    assert (result.exit_code, f"there is no intent to file {nobody}" in result.output) == (1, True)
+    assert command(house, "itf", name, "seven").exit_code == 2
+
+
+def test_one_that_a_claim_used_is_noted_once_with_who_said_so(house: House) -> None:
+    confirm(house, ADA)
+    identifier = str(row_of(house)["id"])
+    assert command(house, "itf", "used", identifier).output == "noted\n"
+    assert command(house, "itf", "used", identifier).output == "known already\n"
+    row = row_of(house)
+    assert (row["refresh_due_at"], row["used_at"] is not None, row["state"]) == (None, True, "confirmed")
+    (noted,) = house.rows("SELECT actor FROM outbox_history WHERE what = 'intent_to_file.used'")
+    assert noted.actor.startswith("shell:")
+
+
+def test_the_help_says_what_each_command_tells_and_when_it_exits_with_one(house: House) -> None:
+    listed = command(house, "itf", "--help").output
+    for name in ("at-risk", "evidence", "preflight", "used"):
+        assert name in listed
+        assert "--help" in command(house, "itf", name, "--help").output
+    assert "negative, it has passed" in command(house, "itf", "at-risk", "--help").output
+    assert "Exits 1" in command(house, "itf", "preflight", "--help").output
+    assert "every attempt" in command(house, "itf", "evidence", "--help").output
+    assert "used this ITF up" in command(house, "itf", "used", "--help").output

@@ -1,0 +1,175 @@
+"""The effective date is law: the moment the person asked, or an earlier one upstream holds, and never a later one.
+
+Where upstream can only date it later, a human is told at once, and the person sees the date they asked on.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from flaskapp.db import db
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.house import ADA, House
+from tests.integration.itf_steps import Signed, itfs, mails, on_file, pass_time, row_of, sign_in, travel_to
+from tests.integration.steps import command, reconfigure, sweep
+
+BEN, CARLA = DEFAULT_CAST[1:3]
+# 4 March 2031, and its end, in America/Chicago.
+EVENING = datetime(2031, 3, 5, 5, 30, tzinfo=UTC)
+MIDNIGHT = datetime(2031, 3, 5, 6, tzinfo=UTC)
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+
+
+def shown_dates(person: Signed) -> tuple[datetime, datetime]:
+    """From when and until when the person's page says it counts."""
+    (shown,) = person.shown()
+    return datetime.fromisoformat(shown["creationDate"]), datetime.fromisoformat(shown["expirationDate"])
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def cases_of(house: House, person: Signed) -> dict[str, Any]:
+    """Every case of a person's ITF, by kind: None while it is open, else why it was closed."""
+    query = "SELECT kind, resolution FROM cases WHERE subject_id = :id"
+    return {row.kind: row.resolution for row in house.rows(query, id=str(row_of(house, person)["id"]))}
+
+
+def body_to(house: House, person: Signed) -> str:
+    """The one e-mail this person has had."""
+    house.phone(2)
+    (mail,) = [mail for mail in house.phone() if mail["to"] == person.veteran.email]
+    return f"{mail['template']}: {mail['body']}"
+
+
+@pytest.mark.parametrize(
+    ("zone", "late"), [("America/Chicago", True), ("America/Los_Angeles", False), ("UTC", False)], ids=str
+)
+def test_created_after_the_legal_midnight_it_is_dated_late_and_before_it_is_not(
+    house: House, zone: str, late: bool
+) -> None:
+    """Asked a minute before midnight in Chicago, and created two minutes later: another day only where it is one."""
+    reconfigure(house, legal_time_zone=ZoneInfo(zone))
+    house.control.set("lighthouse", "refuse")
+    travel_to(house, MIDNIGHT - MINUTE)
+    before = sign_in(house)
+    before.ask()
+    travel_to(house, MIDNIGHT + MINUTE)
+    house.control.clear("lighthouse")
+    after = sign_in(house, BEN)
+    after.ask()
+    house.work()
+    row, (filed,) = row_of(house, before), on_file(house)
+    assert (row["state"], row["effective_date"]) == ("confirmed", row["asked_at"])
+    assert cases_of(house, before) == ({"dated_late": None} if late else {})
+    assert cases_of(house, after) == {}
+    begins, ends = shown_dates(before)
+    assert begins == whole_milliseconds(row["asked_at"]) < MIDNIGHT
+    assert ends <= min(datetime.fromisoformat(filed["expires_at"]), begins.replace(year=2032) + SECOND)
+    if late:
+        assert "itf.confirmed_late: You asked us to record your intent to file on March 4, 2031." in body_to(
+            house, before
+        )
+        assert "recorded on March 5, 2031" in body_to(house, before)
+    else:
+        assert body_to(house, before).startswith("itf.confirmed: ")
+    assert body_to(house, after).startswith("itf.confirmed: ")
+
+
+def test_a_late_date_is_a_case_with_what_a_human_needs(house: House) -> None:
+    house.control.set("lighthouse", "refuse")
+    travel_to(house, MIDNIGHT - MINUTE)
+    person = sign_in(house)
+    person.ask()
+    travel_to(house, MIDNIGHT + timedelta(days=2))
+    house.control.clear("lighthouse")
+    house.work()
+    itf_id = row_of(house, person)["id"]
+    (details,) = house.rows("SELECT details FROM cases")[0]
+    assert details == {
+        "asked_on": "2031-03-04",
+        "upstream_dates_it": "2031-03-07",
+        "evidence": f"flask itf evidence {itf_id}",
+    }
+    told = command(house, *details["evidence"].split()[1:])
+    assert (told.exit_code, "2031-03-04 in America/Chicago" in told.output) == (0, True)
+
+
+def test_pending_at_the_first_legal_midnight_is_a_case_once_until_it_is_confirmed(house: House) -> None:
+    """Ada's is created late; Ben's had been filed elsewhere that day, so his day is kept after all."""
+    travel_to(house, EVENING)
+    elsewhere = {"icn": BEN.icn, "created_at": (EVENING - MINUTE).isoformat()}
+    house.control.call("POST", "lighthouse", "itfs", json=elsewhere)
+    house.control.set("lighthouse", "refuse")
+    ada, ben = sign_in(house), sign_in(house, BEN)
+    ada.ask(), ben.ask()
+    travel_to(house, MIDNIGHT - 30 * SECOND)
+    sweep(house)
+    assert house.cases() == []
+    travel_to(house, MIDNIGHT)
+    carla = sign_in(house, CARLA)
+    carla.ask()
+    sweep(house)
+    assert house.cases() == ["past_midnight"] * 2
+    (case,) = house.rows("SELECT id FROM cases WHERE subject_id = :id", id=str(row_of(house, ben)["id"]))
+    assert command(house, "cases", "close", str(case.id), "--resolution", "seen").exit_code == 0
+    for _ in range(2):
+        sweep(house)
+    assert cases_of(house, carla) == {}
+    assert house.value("SELECT count(*) FROM cases") == 2
+    house.control.clear("lighthouse")
+    pass_time(house, minutes=5)
+    house.work()
+    assert cases_of(house, ada) == {"past_midnight": "confirmed (created)", "dated_late": None}
+    assert cases_of(house, ben) == {"past_midnight": "seen"}
+    assert sorted(mails(house, 3)) == ["itf.confirmed", "itf.confirmed", "itf.confirmed_late"]
+    assert command(house, "audit").exit_code == 0
+
+
+def test_who_asked_may_become_known_only_after_midnight(house: House) -> None:
+    """The account service was away over midnight: the creation is owed past its deadline, and made all the same."""
+    travel_to(house, EVENING)
+    house.control.set("accounts", "refuse")
+    person = sign_in(house)
+    person.ask()
+    travel_to(house, MIDNIGHT + MINUTE)
+    sweep(house)
+    assert cases_of(house, person) == {"past_midnight": None}
+    house.control.clear("accounts")
+    house.work()
+    assert cases_of(house, person) == {"past_midnight": "confirmed (created)", "dated_late": None}
+    assert row_of(house, person)["effective_date"] == row_of(house, person)["asked_at"] < MIDNIGHT
+
+
+@pytest.mark.parametrize(("age", "left"), [(MINUTE, timedelta(days=365)), (timedelta(days=364), 30 * MINUTE)], ids=str)
+def test_one_filed_earlier_elsewhere_is_adopted_with_its_dates(house: House, age: timedelta, left: timedelta) -> None:
+    """Its end is upstream's, even where that is within the hour: then the person may ask again."""
+    travel_to(house, EVENING)
+    dates = {"created_at": (EVENING - age).isoformat(), "expires_at": (EVENING + left).isoformat()}
+    filed = house.control.call("POST", "lighthouse", "itfs", json={"icn": ADA.icn, **dates})
+    person = sign_in(house)
+    person.ask()
+    house.work()
+    row = row_of(house, person)
+    begins, ends = (datetime.fromisoformat(filed[name]) for name in ("created_at", "expires_at"))
+    assert shown_dates(person) == (row["effective_date"], row["expires_at"]) == (begins, ends)
+    assert EVENING <= row["asked_at"] < EVENING + MINUTE
+    assert (house.cases(), mails(house)) == ([], ["itf.confirmed"])
+    travel_to(house, ends)
+    again = sign_in(house)
+    assert (again.shown(), again.post().status_code, len(itfs(house))) == ([], 202, 2)
+
+
+def test_postgres_refuses_an_effective_date_after_the_moment_asked(house: House) -> None:
+    sign_in(house).ask()
+    later = "UPDATE intents_to_file SET effective_date = asked_at + interval '1 microsecond'"
+    with pytest.raises(IntegrityError, match="ck_intents_to_file_effective_only_earlier"), db.engine.begin() as session:
+        session.exec_driver_sql(later)
+    with db.engine.begin() as session:
+        session.exec_driver_sql("UPDATE intents_to_file SET effective_date = asked_at - interval '1 day'")

@@ -1,0 +1,156 @@
+"""The rolling refresh is a trickle: bounded in every minute, each ITF once a cycle, and never a burst after a stop."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from flaskapp.db import db, transaction
+from flaskapp.intent_to_file.upkeep import HEADROOM, REFRESH_JOB, SHARE, TAKE
+from flaskapp.queues import INTENTS_TO_FILE
+from jobs import housekeeping
+from tests.benchmarks.figures import quiet
+from tests.house import House
+from tests.integration.itf_steps import READS, pass_time
+from tests.integration.steps import reconfigure
+from tests.many_itfs import compare_owed, plant_everywhere, plant_expired, plant_here
+
+LATE = timedelta(days=-30)
+
+
+def tick(house: House, minutes: float = 1) -> int:
+    """Time passes, and a scheduler calls; how many comparisons it came to owe."""
+    before = house.owed()
+    house.move_clock(clock_of(house) + timedelta(minutes=minutes))
+    housekeeping.refresh_itfs()
+    return house.owed() - before
+
+
+def clock_of(house: House) -> timedelta:
+    offset: timedelta = house.value("SELECT clock_offset FROM outbox_clock")
+    return offset
+
+
+def forget_owed(house: House) -> None:
+    """As if each had been made; what a comparison does is shown elsewhere."""
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+
+
+def vacuum() -> None:
+    """What autovacuum does to a table of this size by itself."""
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE intents_to_file"))
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for part in plan.get("Plans", []) for node in nodes(part))]
+
+
+def access(statement: TextClause, **values: Any) -> list[tuple[str, str]]:
+    """How Postgres reaches the ITFs in this statement: the kind of each scan, and its index."""
+    with transaction() as session:
+        found = session.execute(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values).scalar_one()
+    scans = [node for node in nodes(found[0]["Plan"]) if "Scan" in node["Node Type"]]
+    return [(node["Node Type"], node.get("Index Name", "")) for node in scans if of_itfs(node)]
+
+
+def of_itfs(node: dict[str, Any]) -> bool:
+    return "intents_to_file" in (node.get("Relation Name") or node.get("Index Name") or "")
+
+
+def test_a_tick_owes_its_share_and_no_more_evenly_over_its_minute(house: House) -> None:
+    plant_here(500, LATE, timedelta())
+    reconfigure(house, itf_refresh_days=1, itf_refresh_per_minute=6)
+    plant_here(9_000, timedelta(days=1), timedelta())
+    assert tick(house) == 6
+    due = [message["due_at"] for message in house.messages()]
+    assert {(later - earlier) / timedelta(seconds=1) for earlier, later in pairwise(due)} == {10.0}
+    forget_owed(house)
+    housekeeping.refresh_itfs()
+    assert house.messages() == []
+    reconfigure(house, itf_refresh_per_minute=100)
+    assert tick(house) == 9
+
+
+def test_two_schedulers_take_one_share(house: House) -> None:
+    plant_here(100, LATE, timedelta())
+    reconfigure(house, itf_refresh_days=1)
+    pass_time(house, minutes=1)
+    start = threading.Barrier(4)
+
+    def call() -> None:
+        with house.app.app_context():
+            start.wait()
+            housekeeping.refresh_itfs()
+            db.session.remove()
+
+    with ThreadPoolExecutor(4) as hands:
+        for done in [hands.submit(call) for _ in range(4)]:
+            done.result()
+    assert house.owed() == 1
+
+
+def test_after_three_weeks_standing_still_it_goes_on_at_its_pace_oldest_first(house: House) -> None:
+    plant_here(1_500, timedelta(), timedelta(days=1))
+    reconfigure(house, itf_refresh_days=1)
+    oldest = house.rows("SELECT id::text FROM intents_to_file ORDER BY refresh_due_at LIMIT 6")
+    assert tick(house, minutes=21 * 24 * 60) == 2
+    assert (tick(house), len(house.messages())) == (0, 2)
+    owed = [message["subject_id"] for message in house.messages()]
+    for _ in range(2):
+        forget_owed(house)
+        assert tick(house) == 2
+        owed += [message["subject_id"] for message in house.messages()]
+    assert owed == [row.id for row in oldest]
+
+
+def test_behind_a_closed_gate_nothing_piles_up(house: House) -> None:
+    plant_here(1_500, LATE, timedelta())
+    reconfigure(house, itf_refresh_days=1)
+    closed = "closed_at = outbox_now(), closed_until = outbox_now() + interval '1 day', reason = 'unavailable'"
+    house.rows(f"UPDATE outbox_gates SET {closed} WHERE upstream = 'lighthouse_claims' RETURNING 1")
+    for _ in range(10):
+        tick(house)
+        house.relay.run_once()
+    assert [message["state"] for message in house.messages()] == ["ready"] * 2
+    assert house.redis.llen("rq:queue:intents_to_file") == 0
+
+
+def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_found(house: House) -> None:
+    """Of the ten thousand 300 fall due in this half hour, more than its minutes take, and are read for real."""
+    reconfigure(house, itf_refresh_days=1)
+    plant_here(9_700, timedelta(hours=3), timedelta(hours=20))
+    plant_expired(10_000)
+    planted = plant_everywhere(house, 300, due_within=timedelta(minutes=30))
+    lost = {itf["id"] for itf in planted[::60]}
+    for identifier in lost:
+        house.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
+    with quiet():
+        made = [tick(house) and compare_owed(timedelta(minutes=1)) for _ in range(40)]
+        pass_time(house, hours=1)
+        second = compare_owed()
+    assert (sum(made), max(made), second) == (300, 9, 5)
+    visits = Counter(entry["path"].split("/")[5] for entry in house.control.received("lighthouse", READS))
+    assert Counter(visits.values()) == {1: 295, 2: 5}
+    broken = house.rows("SELECT upstream_id FROM intents_to_file WHERE state = 'broken'")
+    assert {row.upstream_id for row in broken} == lost
+    assert house.cases() == ["broken"] * 5
+    assert house.value("SELECT count(*) FROM intents_to_file WHERE last_synced_at > finished_at") == 295
+
+
+def test_however_many_there_are_only_the_index_of_the_cycle_is_read(house: House) -> None:
+    plant_here(10_000, timedelta(days=-1), timedelta(days=7))
+    for out_of_the_cycle in (0, 10_000):
+        plant_expired(out_of_the_cycle)
+        vacuum()
+        taking = access(TAKE, share=9, days=7)
+        counting = access(SHARE, most=30, headroom=HEADROOM, days=7, job=REFRESH_JOB, queue=INTENTS_TO_FILE.name)
+        assert ("Index Scan", "ix_intents_to_file_refresh") in taking
+        assert counting == [("Index Only Scan", "ix_intents_to_file_refresh")]
+        assert "Seq Scan" not in {kind for kind, _ in taking}

@@ -1,0 +1,197 @@
+"""Five hundred people ask in two days of Lighthouse being away, Redis being flushed and workers being killed.
+
+What each was told is kept: one ITF upstream, one e-mail, and the date they asked on. Two days pass on the clocks that
+the ledger and Lighthouse go by; they begin two days ago, so that nothing is left in the future afterwards.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.processes import Process
+from tests.forks import Fork
+from tests.house import eventually
+from tests.processes.running import Running
+
+# As long as it takes where other work keeps the machine busy; alone, half a minute.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
+
+PEOPLE = 500
+HANDS = 8
+OUTAGE = timedelta(days=2)
+STEP = timedelta(hours=9)
+LAST_MINUTE = timedelta(minutes=1)
+KILLS_WHILE_ASKING, KILLS_WHILE_AWAY, KILLS_WHILE_CREATING = 2, 3, 5
+CREATE = "POST /services/claims"
+
+
+@dataclass
+class Aftermath:
+    running: Running
+    veterans: list[dict[str, Any]]
+    workers: list[Fork | Process]
+    answers: Counter[int] = field(default_factory=Counter)
+    created_while_away: int = -1
+    struck_in_mid_call: int = 0
+
+
+@pytest.fixture(scope="module")
+def aftermath(running):
+    # The gate may have opened lately, which would now lie ahead.
+    running.rows("UPDATE outbox_gates SET opened_at = NULL WHERE upstream = 'lighthouse_claims'")
+    running.control.call("POST", "lighthouse", "reset")
+    set_clocks(running, -OUTAGE)
+    running.control.set("lighthouse", "refuse")
+    # Each e-mail's way to its reader is told elsewhere.
+    called_back = running.control.call("GET", "va_notify", "knobs")["callback_url"]
+    running.control.turn("va_notify", callback_url=None)
+    seen = Aftermath(running, plant(running), [running.process("worker")])
+    try:
+        ask_all(seen)
+        two_days_pass(seen)
+        lighthouse_is_back(seen)
+        yield seen
+    finally:
+        set_clocks(running, timedelta())
+        running.control.turn("va_notify", callback_url=called_back)
+        # No refresh of these is to come between the tests of others.
+        running.rows("UPDATE intents_to_file SET refresh_due_at = NULL")
+        for worker in seen.workers[1:]:
+            worker.signal(signal.SIGKILL)
+
+
+def set_clocks(running: Running, offset: timedelta) -> None:
+    """What the ledger goes by, and Lighthouse; the processes keep their own."""
+    running.rows("UPDATE outbox_clock SET clock_offset = %s", offset)
+    running.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
+
+
+def plant(running: Running) -> list[dict[str, Any]]:
+    people = [{"first_name": "Sol", "email": f"sol.{number}@example.com"} for number in range(PEOPLE)]
+    found: list[dict[str, Any]] = running.control.call("POST", "lorota", "veterans", json=people)
+    return found
+
+
+def ask_all(seen: Aftermath) -> None:
+    """Everybody asks; meanwhile the first workers die, and Redis forgets whom it was to ask about."""
+    control, veterans = seen.running.control, seen.veterans
+    wanted = [{"account": veteran["account"]} for veteran in veterans]
+    tokens = [issued["access_token"] for issued in control.call("POST", "sign_in", "tokens", json=wanted)]
+    with ThreadPoolExecutor(HANDS) as hands:
+        asked = [hands.submit(ask, seen.running, tokens[hand::HANDS]) for hand in range(HANDS)]
+        for _ in range(KILLS_WHILE_ASKING):
+            kill_worker(seen)
+        seen.running.redis.flushall()
+        seen.answers = sum((answers_of(each) for each in asked), Counter())
+
+
+def answers_of(asked: Future[list[int]]) -> Counter[int]:
+    return Counter(asked.result(60))
+
+
+def ask(running: Running, tokens: list[str]) -> list[int]:
+    url = f"{running.system.url}/v0/intent_to_file/compensation"
+    with requests.Session() as browser:
+        browser.trust_env = False
+        replies = [browser.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=30) for token in tokens]
+    return [reply.status_code for reply in replies]
+
+
+def two_days_pass(seen: Aftermath) -> None:
+    """In steps, each long enough for whatever is due to have met an upstream that is away."""
+    offset = -OUTAGE
+    for _ in range(KILLS_WHILE_AWAY):
+        offset += STEP
+        set_clocks(seen.running, offset)
+        kill_worker(seen)
+    set_clocks(seen.running, -LAST_MINUTE)
+    seen.created_while_away = len(seen.running.received(CREATE, upstream="lighthouse"))
+
+
+def lighthouse_is_back(seen: Aftermath) -> None:
+    """Answers come late at first, and meanwhile the other workers die; then Redis forgets what they had taken."""
+    running = seen.running
+    running.control.clear("lighthouse")
+    running.control.set("lighthouse", "late", seconds=1, chance=0.2, operation=CREATE)
+    eventually(lambda: filed(running), 30)
+    # The gate's slow start is over.
+    set_clocks(running, timedelta())
+    for kill in range(KILLS_WHILE_CREATING):
+        eventually(lambda share=kill / KILLS_WHILE_CREATING: filed(running) > share * PEOPLE, 60)
+        kill_worker(seen)
+    running.redis.flushall()
+    running.control.clear("lighthouse")
+    eventually(lambda: filed(running) >= PEOPLE, 60)
+    eventually(lambda: running.owed() == 0, 60)
+
+
+def filed(running: Running) -> int:
+    """How many ITFs Lighthouse holds by now."""
+    return len(running.fakes.lighthouse.itfs.listed())
+
+
+def kill_worker(seen: Aftermath) -> None:
+    """The next worker has started before this one dies, whose ten seconds of silence then pass at once."""
+    running = seen.running
+    seen.workers.append(running.fork("worker"))
+    eventually(lambda: any("worker.started" in line for line in seen.workers[-1].lines()), 30)
+    dying = seen.workers[-2]
+    dying.signal(signal.SIGKILL)
+    name = f"worker-{dying.pid}-%"
+    held = "SELECT count(*) FROM outbox_messages WHERE state = 'running' AND worker_id LIKE %s"
+    seen.struck_in_mid_call += running.value(held, name)
+    running.rows("UPDATE outbox_processes SET beat_at = beat_at - interval '11 seconds' WHERE id LIKE %s", name)
+
+
+def test_everybody_was_answered_at_once_and_nothing_reached_lighthouse_meanwhile(aftermath):
+    assert aftermath.answers == {202: PEOPLE}
+    assert aftermath.created_while_away == 0
+
+
+def test_ten_workers_were_killed_and_some_of_them_in_mid_call(aftermath):
+    assert len({worker.pid for worker in aftermath.workers[:-1]}) == 10
+    assert aftermath.struck_in_mid_call > 0
+    wondered = "SELECT count(*) FROM outbox_attempts WHERE status = 'unknown' AND job LIKE %s"
+    assert aftermath.running.value(wondered, "%create_itf") > 0
+
+
+def test_all_are_confirmed_with_the_date_they_asked_on(aftermath):
+    query = """SELECT state, effective_date = asked_at AS kept,
+                      upstream_created_at - asked_at > interval '47 hours' AS late
+                 FROM intents_to_file WHERE account_id = ANY(%s::uuid[])"""
+    rows = aftermath.running.rows(query, [veteran["account"] for veteran in aftermath.veterans])
+    assert Counter(tuple(row.values()) for row in rows) == {("confirmed", True, True): PEOPLE}
+
+
+def test_no_itf_is_upstream_twice(aftermath):
+    filed = aftermath.running.control.call("GET", "lighthouse", "itfs")
+    wanted = {veteran["icn"] for veteran in aftermath.veterans}
+    ours = Counter((itf["icn"], itf["status"]) for itf in filed if itf["icn"] in wanted)
+    assert ours == {(icn, "active"): 1 for icn in wanted}
+
+
+def test_each_got_one_e_mail(aftermath):
+    wanted = {(veteran["email"], "itf.confirmed_late"): 1 for veteran in aftermath.veterans}
+    eventually(lambda: told(aftermath.running) == wanted)
+
+
+def told(running: Running) -> Counter[tuple[str, str]]:
+    """Whom VANotify wrote to, and by which template; it looks up who an ICN is in a moment of its own."""
+    accepted = running.control.call("GET", "va_notify", "notifications")
+    return Counter((mail["to"], mail["template"]) for mail in accepted if mail["channel"] == "email")
+
+
+def test_nothing_is_unaccounted_after_it(aftermath):
+    """A human holds each one's date."""
+    held = "SELECT count(*) FROM cases WHERE kind = 'dated_late' AND closed_at IS NULL"
+    assert aftermath.running.value(held) == PEOPLE
+    audit = aftermath.running.audit()
+    assert audit.returncode == 0, audit.stdout
