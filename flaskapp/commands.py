@@ -170,10 +170,9 @@ def show_gates(as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
 @as_json_option
 def list_cases(owner: str | None, everything: bool, as_json: bool) -> None:
-    """List open cases, oldest first."""
-    statement = select(
-        Case.id, Case.kind, Case.subject_type, Case.subject_id, Case.owner, Case.opened_at, Case.closed_at
-    ).order_by(Case.opened_at)
+    """List open cases, the urgent ones first, then the oldest."""
+    shown = (Case.id, Case.kind, Case.subject_type, Case.subject_id, Case.owner, Case.opened_at, Case.closed_at)
+    statement = select(*shown, Case.priority).order_by(Case.priority.desc(), Case.opened_at)
     statement = statement if everything else statement.where(Case.closed_at.is_(None))
     statement = statement.where(Case.owner == owner) if owner else statement
     with transaction() as session:

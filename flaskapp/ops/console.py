@@ -43,8 +43,9 @@ def days_at_risk() -> Mapping[str, Any]:
 
 
 def cases() -> Mapping[str, Any]:
-    """Oldest first: whoever has waited longest is next."""
-    statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.opened_at).limit(OPEN_CASES_SHOWN)
+    """The urgent ones first, then the oldest: whoever has waited longest is next."""
+    statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.priority.desc(), Case.opened_at)
+    statement = statement.limit(OPEN_CASES_SHOWN)
     with transaction() as session:
         found = session.execute(statement).scalars().all()
         return {"cases": [(case, KINDS[case.kind]) for case in found]}
