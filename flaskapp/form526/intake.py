@@ -18,7 +18,8 @@ from flaskapp.form526.file_types import FileType
 from flaskapp.form526.files import chunks_of
 from flaskapp.form526.models import Attachment, AttachmentChunk
 
-# Bytes go when nobody needs them: no form ever named the file, or all its documents have been final long enough.
+# Bytes go when nobody needs them: no form ever named the file, or all its documents have been final long enough and
+# the last form that named it, a changed one perhaps, is not still on its way.
 PURGE = text("""
     WITH gone AS (
         SELECT a.guid FROM form526_attachments a
@@ -26,6 +27,8 @@ PURGE = text("""
            AND CASE WHEN a.submission_id IS NULL
                     THEN a.created_at < outbox_now() - make_interval(days => :unclaimed_days)
                     ELSE EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid)
+                     AND NOT EXISTS (
+                            SELECT 1 FROM form526_submissions s WHERE s.id = a.submission_id AND s.state = 'pending')
                      AND NOT EXISTS (
                             SELECT 1 FROM form526_document_submissions d
                              WHERE d.attachment_guid = a.guid
