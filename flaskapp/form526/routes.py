@@ -6,6 +6,7 @@ All answers come from our database alone.
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from typing import Any, BinaryIO, cast
 
 from flask import Blueprint, Response, request
@@ -91,7 +92,8 @@ def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     kind = file_types.recognise(stream, name, size_of(stream))
     if kind.extension == "pdf":
         stream = pdf_opening.opened(stream, password or None)
-    return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
+    with closing(stream):
+        return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
 
 
 def size_of(stream: BinaryIO) -> int:
