@@ -15,6 +15,7 @@ from PIL import Image
 
 from flaskapp.form526.file_types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
 from flaskapp.form526.files import LONGEST_NAME, chunks_of, obscured, safe_name
+from flaskapp.form526.pictures import PIECE
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
 # The first half of the well-known test virus text, enough to look like it and to be harmless.
@@ -184,20 +185,51 @@ def test_no_bytes_find_an_error_of_ours(signature: bytes, rest: bytes, ending: s
         judged(signature + rest, f"x.{ending}")
 
 
+FRAME = PICTURES["plain.jpg"].partition(b"\xff\xc0")[2][:17]
+JPEG_HEAD = b"\xff\xd8\xff\xc0" + FRAME
+PNG = PICTURES["plain.png"]
+GIF_HEAD = b"GIF89a" + bytes(7) + b"," + bytes(9) + b"\2"
+TIFF_HEAD = b"II*\0\x08\0\0\0"
+STRIP = b"\x11\1\4\0\1\0\0\0\x08\0\0\0"
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (b"\xff\xd8\xff\xe0\0\2" + b"\xff\xda\0\2" * 1_000_000, "scans.jpg"),
-        (PICTURES["plain.png"][:33] + b"\0\0\0\0tEXt\0\0\0\0" * 300_000, "chunks.png"),
-        (b"GIF89a" + bytes(7) + b"," + bytes(9) + b"\2" + b"\1\0" + b"!\xfe" + b"\1x" * 2_000_000, "blocks.gif"),
-        (b"II*\0\x08\0\0\0" + b"\xff\xff" + b"\x11\1\4\0\1\0\0\0\x08\0\0\0" * 600_000, "entries.tif"),
-        (b"II*\0\x08\0\0\0" + b"\1\0\x11\1\4\0\1\0\0\0\x08\0\0\0" + b"\x08\0\0\0" + bytes(4_000_000), "circle.tif"),
+        (JPEG_HEAD + b"\xff\xda\0\2" * 10_000 + b"\xff\xd9", "scans.jpg"),
+        (PNG[:33] + b"\0\0\0\0tEXt\0\0\0\0" * 100_000 + PNG[33:], "chunks.png"),
+        (GIF_HEAD + b"\1x" * 500_000 + b"\0;", "blocks.gif"),
+        (TIFF_HEAD + b"\xff\xff" + STRIP * 300_000, "entries.tif"),
+        (TIFF_HEAD + b"\1\0" + STRIP + b"\x08\0\0\0" + bytes(4_000_000), "circle.tif"),
     ],
 )
 def test_a_picture_made_to_keep_us_busy_does_not(content: bytes, name: str) -> None:
     started = time.process_time()
     assert "not complete" in refusal(content, name)
     assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\xff\xd8\xff\xd9", "no frame.jpg"),
+        (JPEG_HEAD + b"\xff\xd9", "no scan.jpg"),
+        (PNG[:33] + b"\0\0\0\0IEND\xaeB`\x82", "no data.png"),
+        (b"GIF89a" + bytes(7) + b";", "no image.gif"),
+        (TIFF_HEAD + bytes(6), "no strip.tif"),
+        (TIFF_HEAD[:4] + bytes(4), "no page.tif"),
+        (PICTURES["plain.bmp"][:18] + bytes(8) + PICTURES["plain.bmp"][26:], "no width.bmp"),
+    ],
+)
+def test_a_picture_with_nothing_in_it_is_refused(content: bytes, name: str) -> None:
+    assert "not complete" in refusal(content, name)
+
+
+@pytest.mark.parametrize("before", range(PIECE - 2, PIECE + 2))
+def test_the_end_of_a_picture_is_found_wherever_reading_pauses(before: int) -> None:
+    content = JPEG_HEAD + b"\xff\xda\0\2" + bytes(before) + b"\xff\xd9"
+    assert judged(content, "scan.jpg") == FileType("jpg", "image/jpeg")
+    assert refusal(content[:-1], "scan.jpg")
 
 
 # -- chunks and names ---------------------------------------------------------
