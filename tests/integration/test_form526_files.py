@@ -1,0 +1,198 @@
+"""Uploading files as the pages do: refused in a sentence to show, opened if locked, kept for as long as they are owed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from io import BytesIO
+from typing import Any
+
+import pikepdf
+import pytest
+from werkzeug.datastructures import FileStorage
+
+from flaskapp.form526 import pdf_opening
+from flaskapp.form526.intake import stored_chunks
+from flaskapp.form526.routes import MOST_UPLOAD_BYTES
+from jobs import housekeeping
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.house import House
+from tests.integration.form526_steps import (
+    FILE_FIELD,
+    PASSWORD_FIELD,
+    PNG,
+    UPLOAD_URL,
+    UPLOADS,
+    Filer,
+    documents,
+    evidence,
+    filer,
+    poll,
+    statuses,
+    uploaded,
+)
+from tests.integration.itf_steps import pass_time
+from tests.integration.steps import command, reconfigure
+
+BEN = DEFAULT_CAST[1]
+DAMAGED = "is damaged or not complete"
+REFUSED = [
+    ("run.exe", b"MZ\x90\x00", "We cannot take this type of file."),
+    ("letter.docx", b"PK\x03\x04", "We cannot take this type of file."),
+    ("letter", b"words", "We cannot take this type of file."),
+    ("run.pdf", b"MZ\x90\x00" + bytes(60), "ends in .pdf, but it is a Windows program."),
+    ("photo.jpg", b"\0\0\0\x18ftypheic" + bytes(60), "ends in .jpg, but it is a HEIC picture of an iPhone."),
+    ("scan.jpg", PNG, "ends in .jpg, but it is a PNG picture."),
+    ("scan.png", PNG[:-8], DAMAGED),
+    ("empty.txt", b"", "This file is empty."),
+    ("letter.txt", "Zoë".encode(), "not plain ASCII text"),
+    ("letter.pdf", b"%PDF-1.7\nand no more", DAMAGED),
+]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine busy with other tests is no reason to refuse a PDF."""
+    monkeypatch.setattr(pdf_opening, "TURN_SECONDS", 60)
+    monkeypatch.setattr(pdf_opening, "READING_SECONDS", 60)
+
+
+def pdf(password: str | None = None) -> bytes:
+    kept, document = BytesIO(), pikepdf.new()
+    document.add_blank_page()
+    document.save(kept, encryption=pikepdf.Encryption(owner="owner", user=password) if password else False)
+    return kept.getvalue()
+
+
+def sentence(response: Any, status: int = 422) -> str:
+    (error,) = response.get_json()["errors"]
+    assert (response.status_code, error["status"]) == (status, str(status)), response.text
+    return str(error["detail"])
+
+
+def kept(house: House) -> int:
+    """Files whose bytes are here."""
+    return int(house.value("SELECT count(DISTINCT guid) FROM form526_attachment_chunks"))
+
+
+# -- what is refused ----------------------------------------------------------
+
+
+def test_a_file_we_cannot_take_is_refused_in_a_sentence_and_leaves_nothing(house: House) -> None:
+    person = filer(house)
+    for name, content, words in REFUSED:
+        assert words in sentence(person.upload(name, content)), name
+    misplaced = {"file": FileStorage(BytesIO(b"words"), "letter.txt"), FILE_FIELD: "words"}
+    assert sentence(person.send(misplaced)) == f"Send one file as {FILE_FIELD}."
+    assert sentence(person.send({})) == f"Send one file as {FILE_FIELD}."
+    assert house.value("SELECT count(*) FROM form526_attachments") == 0
+
+
+def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(house: House) -> None:
+    large = {"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1), "CONTENT_TYPE": "multipart/form-data; boundary=b"}
+    headers = filer(house).signed.headers
+    refused = house.app.test_client().post(UPLOAD_URL, data=b"--b", headers=headers, environ_overrides=large)
+    assert sentence(refused, 413) == "The request is larger than is accepted here."
+    anybody = house.app.test_client().post(UPLOAD_URL, data=b"--b", environ_overrides=large)
+    assert (anybody.status_code, kept(house)) == (401, 0)
+
+
+def test_a_locked_pdf_is_opened_by_its_password_and_kept_without_it(house: House) -> None:
+    person, locked = filer(house), pdf("pässwörd 7")
+    assert sentence(person.upload("letter.pdf", locked)) == "This PDF needs a password."
+    assert sentence(person.upload("letter.pdf", locked, "guess")) == "That password does not open this PDF."
+    assert kept(house) == 0
+    response = person.upload("letter.pdf", locked, "pässwörd 7")
+    assert (response.status_code, response.get_json()["data"]["type"]) == (200, "supporting_evidence_attachment")
+    guid = response.get_json()["data"]["attributes"]["guid"]
+    (row,) = house.rows("SELECT guid::text, chunks, size, content_type FROM form526_attachments")
+    content = b"".join(stored_chunks(uuid.UUID(guid), row.chunks))
+    assert (row.guid, row.size, row.content_type) == (guid, len(content), "application/pdf")
+    with pikepdf.open(BytesIO(content)) as opened:
+        assert (opened.is_encrypted, len(opened.pages)) == (False, 1)
+
+
+def test_an_open_pdf_is_kept_as_it_came_and_parts_we_do_not_know_are_ignored(house: House) -> None:
+    content = pdf()
+    parts = {"form_id": "21-526EZ", PASSWORD_FIELD: "", FILE_FIELD: FileStorage(BytesIO(content), "C:\\tmp\\scan.pdf")}
+    assert filer(house).send(parts).status_code == 200
+    (row,) = house.rows("SELECT guid, chunks FROM form526_attachments")
+    assert b"".join(stored_chunks(row.guid, row.chunks)) == content
+
+
+# -- whose it is, and for how long --------------------------------------------
+
+
+def test_somebody_elses_file_goes_into_nobodys_claim(house: House) -> None:
+    """Nor does one that never was: the form is filed, and a human asks for the file."""
+    theirs = filer(house, BEN).attach("bens_discharge_letter.txt")
+    person = filer(house)
+    filed = person.file(theirs, {**theirs, "confirmationCode": str(uuid.uuid4())}, {**theirs, "confirmationCode": "x"})
+    house.work()
+    missing = [row for row in documents(house) if row["failed_step"] == "MISSING"]
+    assert [(row["lighthouse_status"], row["attachment_guid"]) for row in missing] == [("failed", None)] * 3
+    assert [row["file_name"] for row in uploaded(house)] == ["BDD instructions.pdf"]
+    assert house.cases() == ["document_missing"] * 3
+    assert person.word(filed) == "success"
+    assert "We don't have this document" in json.dumps(person.documents(filed))
+    assert house.value("SELECT submission_id IS NULL FROM form526_attachments")
+
+
+def test_a_file_no_form_claims_goes_after_sixty_days_and_is_missing_from_then_on(house: House) -> None:
+    person = filer(house)
+    named = person.attach()
+    pass_time(house, days=59, hours=23)
+    housekeeping.retain()
+    assert kept(house) == 1
+    pass_time(house, hours=2)
+    housekeeping.retain()
+    assert kept(house) == 0
+    assert house.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
+    again = filer(house)
+    again.file(named)
+    house.work()
+    assert (evidence(house)["failed_step"], house.cases()) == ("MISSING", ["document_missing"])
+
+
+def after(house: House, **span: float) -> int:
+    """Files kept once so much time has passed and the broom has been round."""
+    pass_time(house, **span)
+    housekeeping.retain()
+    return kept(house)
+
+
+def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(house: House) -> None:
+    reconfigure(house, bdd_instructions="qualified")
+    house.control.set("form526", "refuse")
+    person = filer(house)
+    named = person.attach()
+    person.file(named)
+    assert after(house, days=20) == 1
+    house.control.clear("form526")
+    house.work()
+    assert (statuses(house), after(house, days=8)) == (["pending"], 1)
+    poll(house)
+    assert (statuses(house), after(house, days=6, hours=22)) == (["done"], 1)
+    # The person changes the form and sends it with the same file, which is owed once more.
+    house.control.set("form526", "refuse")
+    again = Filer(house, filer(house).signed)
+    again.file(named, changed=True)
+    assert after(house, days=3) == 1
+    house.control.clear("form526")
+    house.work()
+    poll(house)
+    assert statuses(house) == ["done", "done"]
+    assert (after(house, days=6, hours=22), after(house, hours=3)) == (1, 0)
+    assert house.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
+
+
+def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(house: House) -> None:
+    reconfigure(house, bdd_instructions="qualified")
+    house.control.set("documents", "status", status=400, operation=UPLOADS)
+    person = filer(house)
+    person.file(person.attach())
+    house.work()
+    assert (statuses(house), after(house, days=40)) == (["failed"], 1)
+    done = command(house, "documents", "delivered", str(evidence(house)["id"]), "--note", "by courier")
+    assert done.exit_code == 0
+    assert (after(house, days=6, hours=22), after(house, hours=3)) == (1, 0)
