@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from flaskapp.form526.states import DOCUMENT, SUBMISSION, SUBMISSION_WORDS
 from flaskapp.intent_to_file import states as itf_states
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
 from flaskapp.notifications.states import NOTIFICATION, STATE_OF_STATUS
@@ -25,6 +26,17 @@ ALLOWED = {
         ("confirmed", "broken"),
         ("failed", "pending"),
     },
+    SUBMISSION.subject: {
+        ("pending", "accepted"),
+        ("pending", "failed"),
+        ("failed", "pending"),
+    },
+    DOCUMENT.subject: {
+        ("pending", "done"),
+        ("pending", "failed"),
+        ("failed", "pending"),
+        ("failed", "done"),
+    },
     NOTIFICATION.subject: {
         ("pending", "sent"),
         ("pending", "delivered"),
@@ -36,7 +48,7 @@ ALLOWED = {
         ("undeliverable", "pending"),
     },
 }
-MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, NOTIFICATION]
+MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
@@ -74,6 +86,19 @@ def test_an_itf_is_valid_while_a_person_may_rely_on_it_and_then_has_words_for_th
 def test_what_is_filed_stays_filed() -> None:
     """Only an operator's requeue leads out of an end, and only out of `failed`."""
     assert [state for state in TRAVEL_CLAIM.final if TRAVEL_CLAIM.moves[state]] == ["failed"]
+
+
+@pytest.mark.parametrize(("machine", "good"), [(SUBMISSION, "accepted"), (DOCUMENT, "done")])
+def test_what_arrived_is_never_taken_back_and_only_a_failure_is_taken_up_again(
+    machine: StateMachine, good: str
+) -> None:
+    assert machine.moves[good] == frozenset()
+    assert {state for state in machine.states if "pending" in machine.moves[state]} == {"failed"}
+    assert machine.final == {good, "failed"}
+
+
+def test_every_state_of_a_form_has_words_for_its_person() -> None:
+    assert set(SUBMISSION_WORDS) == set(SUBMISSION.states)
 
 
 def test_every_state_of_a_claim_has_words_for_its_person() -> None:
