@@ -147,13 +147,18 @@ def fail_document(
 def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
     """What follows from `failed`: in the eFolder but not beyond is a state of affairs of its own."""
     in_efolder = document.failed_step == BENEFITS_GATEWAY
-    document.notice = "document_incomplete" if in_efolder else "document_failed"
+    document.notice = notice_of(document.failed_step)
     moved = {"step": document.failed_step, "notice": document.notice}
     write_move(session, document, PENDING, FAILED, actor, **moved)
     owe_document_notice(session, document)
     kind = "document_in_efolder" if in_efolder else CASE_OF_STEP.get(document.failed_step or "", "document_failed")
     about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}
     open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
+
+
+def notice_of(failed_step: str | None) -> str:
+    """Which e-mail a failure at this step owes."""
+    return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
 
 
 CASE_OF_STEP = {MISSING: "document_missing"}

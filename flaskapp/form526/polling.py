@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.db import DbSession
-from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, tell_failure, write_move
+from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, notice_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.notices import settings
 from flaskapp.form526.states import DONE, PENDING
@@ -53,10 +53,12 @@ STAMP = text("""
            upstream_error = COALESCE(v.error, d.upstream_error),
            lighthouse_status = CASE v.word WHEN 'success' THEN 'done' WHEN 'failed' THEN 'failed' ELSE 'pending' END,
            failed_step = CASE WHEN v.word = 'failed' THEN v.step END,
+           notice = CASE WHEN v.word = 'failed' THEN v.notice END,
            finished_at = CASE WHEN v.word IN ('success', 'failed') THEN outbox_now() END,
            poll_due_at = CASE WHEN v.word IN ('success', 'failed') THEN NULL ELSE d.poll_due_at END
       FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
-               request_id bigint, word text, step text, error text, started_at timestamptz, ended_at timestamptz)
+               request_id bigint, word text, step text, notice text, error text,
+               started_at timestamptz, ended_at timestamptz)
      WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'pending'
     RETURNING d.id, v.word, d.not_found_count
 """)
@@ -170,6 +172,7 @@ def row_of(request_id: int, reply: Statuses) -> dict[str, Any]:
         "request_id": request_id,
         "word": words.get(status.state, "unclear"),
         "step": step_of(status),
+        "notice": notice_of(step_of(status)),
         "error": status.error,
         "started_at": written(status.started_at),
         "ended_at": written(status.ended_at),

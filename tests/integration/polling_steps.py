@@ -18,7 +18,6 @@ from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish
 
 STATUS = "uploads/status"
-UPLOAD = "POST /services/benefits-documents/v1/documents"
 # Copies of the one document a form always has, as if each had been uploaded just now.
 PLANT = """
     INSERT INTO form526_document_submissions (id, submission_id, kind, doc_type, name, lighthouse_request_id,
@@ -103,5 +102,4 @@ def take_question(house: House, which: int = 0) -> Grant:
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=False
     )
     assert held is not None, message
-    house.redis.flushall()
     return held
