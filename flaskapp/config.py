@@ -6,6 +6,7 @@ A missing or malformed setting stops the start with its name; nothing else in th
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -75,6 +76,13 @@ def at_least_one(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ValueError("expected 1 or more")
+    return value
+
+
+def above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError("expected more than 0")
     return value
 
 
@@ -201,7 +209,7 @@ class Config:
     )
     document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
     document_status_seconds: float = setting(float, 65.0, text="Total limit on one question for upload statuses.")
-    document_poll_minutes: int = setting(at_least_one, 60, text="How often a pending document is asked after.")
+    document_poll_minutes: float = setting(above_zero, 60.0, text="How often a pending document is asked after.")
     document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
     attachment_keep_days: int = setting(
         at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."

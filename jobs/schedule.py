@@ -17,7 +17,7 @@ class Periodic:
 PERIODIC = (
     Periodic("periodic-sweep", "jobs.housekeeping.sweep", 10),
     Periodic("periodic-itf-refresh", "jobs.housekeeping.refresh_itfs", 60),
-    Periodic("periodic-document-poll", "jobs.housekeeping.poll_documents", 60),
+    Periodic("periodic-document-poll", "jobs.housekeeping.poll_documents", 10),
     Periodic("periodic-audit", "jobs.housekeeping.audit_all", 60),
     Periodic("periodic-retention", "jobs.housekeeping.retain", 3600),
 )

@@ -36,7 +36,7 @@ DEAL = text("""
         SELECT id FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
          ORDER BY poll_due_at LIMIT :size FOR UPDATE SKIP LOCKED)
     UPDATE form526_document_submissions d
-       SET poll_batch = :batch, poll_due_at = outbox_now() + make_interval(mins => :minutes)
+       SET poll_batch = :batch, poll_due_at = outbox_now() + make_interval(secs => 60 * :minutes)
       FROM due WHERE d.id = due.id
     RETURNING d.id
 """)

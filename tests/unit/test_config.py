@@ -13,7 +13,6 @@ from flaskapp.config import ConfigError, from_env, setting_names
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 
-
 PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 
@@ -74,6 +73,7 @@ def test_herokus_database_urls_are_understood(settings: dict[str, str], text: st
         ("LEGAL_TIME_ZONE", "UTC", ZoneInfo("UTC")),
         ("ITF_ASYNC_PERCENT", "0", 0),
         ("ITF_SYNC_APPS", "one, two", ("one", "two")),
+        ("DOCUMENT_POLL_MINUTES", "0.05", 0.05),
         ("SIS_PUBLIC_KEYS", PEM.replace("\n", "\\n") + PEM, (PEM, PEM)),
     ],
 )
@@ -97,6 +97,8 @@ def test_texts_become_typed_values(settings: dict[str, str], name: str, text: st
         ("LEGAL_TIME_ZONE", "Mars/Olympus"),
         ("ITF_ASYNC_PERCENT", "101"),
         ("ITF_REFRESH_DAYS", "0"),
+        ("DOCUMENT_POLL_MINUTES", "0"),
+        ("DOCUMENT_POLL_MINUTES", "inf"),
         ("LIGHTHOUSE_PRIVATE_KEY", "hunter2"),
     ],
 )
