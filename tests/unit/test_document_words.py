@@ -1,0 +1,77 @@
+"""What an answer about a document means to us, and what its person is told: never more than Lighthouse said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flaskapp.form526.models import DocumentSubmission
+from flaskapp.form526.polling import row_of
+from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE, DONE, FAILED, MISSING, PENDING, UPLOAD
+from flaskapp.form526.words import words_of
+from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses
+
+MOMENT = datetime(2030, 1, 1, 12, tzinfo=UTC)
+SENDING = "We have this document and are sending it."
+RECEIVED = "VA has received this document and is putting it into your file."
+NOT_LINKED = "This document is in your file, but was not yet linked to your claim."
+ASK_AGAIN = "We don't have this document. Please send it again"
+NOT_THERE = "This document did not get into your file."
+
+
+@pytest.mark.parametrize(
+    ("status", "uploaded_at", "step", "words"),
+    [
+        (PENDING, None, None, SENDING),
+        (PENDING, MOMENT, None, RECEIVED),
+        (DONE, MOMENT, None, "This document is in your file."),
+        (FAILED, MOMENT, BENEFITS_GATEWAY, NOT_LINKED),
+        (FAILED, None, MISSING, ASK_AGAIN),
+        (FAILED, MOMENT, CLAIMS_EVIDENCE, NOT_THERE),
+        (FAILED, None, UPLOAD, NOT_THERE),
+        (FAILED, MOMENT, "MALWARE_SCAN", NOT_THERE),
+        (FAILED, MOMENT, "UNKNOWN", NOT_THERE),
+    ],
+)
+def test_a_document_is_told_of_in_words(
+    status: str, uploaded_at: datetime | None, step: str | None, words: str
+) -> None:
+    document = DocumentSubmission(lighthouse_status=status, uploaded_at=uploaded_at, failed_step=step)
+    assert words_of(document).startswith(words)
+    assert ("is in your file" in words_of(document)) == (status == DONE or step == BENEFITS_GATEWAY)
+    assert ("A person here" in words_of(document) or "a person here" in words_of(document)) == (status == FAILED)
+
+
+def told(state: str, step: str | None = None, **steps: str) -> Statuses:
+    status = DocumentStatus(state, MOMENT, None, step, steps, "gave up" if state == "failed" else None)
+    return Statuses({1: status}, frozenset({2}), frozenset({3}))
+
+
+@pytest.mark.parametrize(
+    ("reply", "word", "step", "notice"),
+    [
+        (told("success", BENEFITS_GATEWAY="SUCCESS"), "success", None, None),
+        (told("in_progress", CLAIMS_EVIDENCE="FAILED"), "pending", None, None),
+        (told("unknown", CLAIMS_EVIDENCE="SUCCESS", BENEFITS_GATEWAY_SERVICE="SUCCESS"), "unclear", None, None),
+        (told("failed", CLAIMS_EVIDENCE), "failed", CLAIMS_EVIDENCE, "document_failed"),
+        (told("failed", BENEFITS_GATEWAY), "failed", BENEFITS_GATEWAY, "document_incomplete"),
+        (told("failed", None, BENEFITS_GATEWAY_SERVICE="FAILED"), "failed", BENEFITS_GATEWAY, "document_incomplete"),
+        (told("failed", None, CLAIMS_EVIDENCE="SUCCESS"), "failed", "UNKNOWN", "document_failed"),
+        (told("failed", "MALWARE_SCAN"), "failed", "MALWARE_SCAN", "document_failed"),
+    ],
+)
+def test_an_entry_means_what_it_says_and_no_more(
+    reply: Statuses, word: str, step: str | None, notice: str | None
+) -> None:
+    row = row_of(1, reply)
+    assert (row["request_id"], row["word"], row["started_at"], row["ended_at"]) == (1, word, MOMENT.isoformat(), None)
+    failed: dict[str, Any] = {"step": step, "notice": notice} if word == "failed" else {}
+    assert failed.items() <= row.items()
+
+
+def test_an_id_without_an_entry_is_unknown_or_unclear() -> None:
+    reply = told("success")
+    assert row_of(2, reply) == {"request_id": 2, "word": "not_found"}
+    assert row_of(3, reply) == {"request_id": 3, "word": "unclear"}
