@@ -135,6 +135,7 @@ def test_every_answer_is_printed_under_its_name() -> None:
         assert holds(pdf, text), text
     assert not holds(pdf, "About this print")
     with Pdf.open(io.BytesIO(pdf)) as opened:
+        assert str(opened.docinfo["/CreationDate"]).startswith("D:20240101000000")
         assert str(opened.docinfo["/Title"]).startswith("VA Form 21-0781: Statement")
 
 

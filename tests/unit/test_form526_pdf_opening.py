@@ -280,20 +280,17 @@ def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
     assert refusal(largest[0], WORD) in (TOO_MUCH, DAMAGED)
 
 
-def test_an_upload_that_still_lies_in_memory_is_handed_over_too() -> None:
-    with tempfile.SpooledTemporaryFile(max_size=100_000) as stream:
-        stream.write(PLAIN)
-        kept = pdf_opening.opened(stream, None)  # type: ignore[arg-type]
-        assert kept.read() == PLAIN
+def test_an_upload_not_on_the_disk_yet_is_handed_over_too() -> None:
+    for stream in (tempfile.SpooledTemporaryFile(max_size=100_000), tempfile.TemporaryFile()):
+        with stream:
+            stream.write(PLAIN)
+            assert pdf_opening.opened(stream, None).read() == PLAIN  # type: ignore[arg-type]
 
 
-def test_an_upload_on_the_disk_is_read_on_where_this_process_left_it(temporary: Path) -> None:
+def test_a_file_is_read_on_where_this_process_left_it(tmp_path: Path) -> None:
     """The child shares the position in the file, which a buffered stream believes to know."""
     content = saved(document(Random(526).randbytes(30_000)))
-    with tempfile.TemporaryFile() as stream:
-        stream.write(content[:-10])
-        stream.write(content[-10:])
-        assert pdf_opening.opened(stream, None) is stream
-        stream.seek(0)
+    (tmp_path / "upload").write_bytes(content)
+    with (tmp_path / "upload").open("rb") as stream:
         assert stream.read(64) == content[:64]
         assert b"".join(chunks_of(pdf_opening.opened(stream, None), 1000)) == content
