@@ -100,7 +100,7 @@ def lines_of(answers: Mapping[str, Any]) -> Iterator[tuple[int, str, str | None]
             todo += named(depth + 1, value.items())
         elif isinstance(value, list) and value:
             yield depth, f"{name} ({len(value)})", None
-            todo += named(depth + 1, ((f"{place}", item) for place, item in enumerate(value, start=1)))
+            todo += named(depth + 1, ((f"No. {place}", item) for place, item in enumerate(value, start=1)))
         else:
             yield depth, name, written(value)
 

@@ -5,12 +5,14 @@ Those are the letters of Windows-1252: no font ships with what we depend on, and
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
 from flaskapp.inflection import to_snake
 
 _CAPITALS = frozenset({"va", "ptsd", "ssn", "id", "usa", "dd214", "bdd", "mst", "po"})
+_LATIN = re.compile(r"LATIN (CAPITAL|SMALL) LETTER ([A-Z])(?: WITH .*)?")
 
 
 def humanised(key: str) -> str:
@@ -51,7 +53,14 @@ def as_printable(letter: str) -> str:
     if unicodedata.category(letter) in ("Cc", "Cf", "Mn", "Me"):
         return ""
     plain = "".join(each for each in unicodedata.normalize("NFKD", letter) if fits(each))
-    return plain or by_name(letter)
+    return plain or without_stroke(letter) or by_name(letter)
+
+
+def without_stroke(letter: str) -> str:
+    """`Ł` → `L`: a stroke or hook is no accent that could be taken off, so the letter's name has to tell."""
+    if found := _LATIN.fullmatch(unicodedata.name(letter, "")):
+        return found[2] if found[1] == "CAPITAL" else found[2].lower()
+    return ""
 
 
 def fits(letter: str) -> bool:

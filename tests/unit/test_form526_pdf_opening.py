@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from pikepdf import Encryption, Name, Pdf, Stream, StreamDecodeLevel
@@ -280,11 +280,11 @@ def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
     assert refusal(largest[0], WORD) in (TOO_MUCH, DAMAGED)
 
 
-def test_an_upload_not_on_the_disk_yet_is_handed_over_too() -> None:
-    for stream in (tempfile.SpooledTemporaryFile(max_size=100_000), tempfile.TemporaryFile()):
-        with stream:
-            stream.write(PLAIN)
-            assert pdf_opening.opened(stream, None).read() == PLAIN  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [tempfile.SpooledTemporaryFile, tempfile.TemporaryFile])
+def test_an_upload_not_on_the_disk_yet_is_handed_over_too(kind: Any) -> None:
+    with kind() as stream:
+        stream.write(PLAIN)
+        assert pdf_opening.opened(stream, None).read() == PLAIN
 
 
 def test_a_file_is_read_on_where_this_process_left_it(tmp_path: Path) -> None:
