@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -42,7 +42,8 @@ class Outgoing:
     """A request about to be made. `operation` names it in logs, where its URL, which may hold ids, never appears.
 
     `write` says that sending it may change something upstream: it decides what a lost answer means.
-    `total_seconds` covers connecting, sending and the last byte of the answer.
+    `total_seconds` covers connecting, sending and the last byte of the answer. `unquoted` are texts sent that may name
+    a person and have no shape to know them by: where a refusal quotes one, `[withheld]` takes its place.
     """
 
     upstream: str
@@ -56,6 +57,7 @@ class Outgoing:
     form: Mapping[str, str] | None = None
     stream: StreamedBody | None = None
     params: Mapping[str, str] | None = None
+    unquoted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class HTTP:
             allow_redirects=False,
             stream=True,
         ) as response:
-            return Answer(response.status_code, response.headers, _read(response))
+            answer = Answer(response.status_code, response.headers, _read(response))
+        return _without(outgoing.unquoted, answer) if answer.status >= 400 else answer
 
 
 class _Session(requests.Session):
@@ -168,6 +171,15 @@ def _read(response: requests.Response) -> bytes:
         if len(body) > LARGEST_BODY:
             raise BodyTooLarge
     return bytes(body)
+
+
+def _without(texts: tuple[str, ...], answer: Answer) -> Answer:
+    """The answer without these texts, in whichever of JSON's spellings it quotes them."""
+    body = answer.body
+    for text in texts:
+        for spelled in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            body = body.replace(spelled.encode(), b"[withheld]")
+    return replace(answer, body=body)
 
 
 def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float) -> None:

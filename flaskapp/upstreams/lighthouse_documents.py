@@ -72,7 +72,7 @@ class LighthouseDocumentsClient:
         def send(token: str) -> int:
             content_type, body = form_with_file(_parameters(document), file)
             headers = _headers(token) | {"Content-Type": content_type}
-            request = self._request("upload", "/documents", headers, stream=body)
+            request = self._request("upload", "/documents", headers, stream=body, unquoted=(file.file_name,))
             before_write()
             return _uploaded(self._http.call(request))
 
@@ -102,6 +102,7 @@ class LighthouseDocumentsClient:
         headers: dict[str, str],
         body: Any = None,
         stream: StreamedBody | None = None,
+        unquoted: tuple[str, ...] = (),
     ) -> Outgoing:
         config = self._config
         return Outgoing(
@@ -114,6 +115,7 @@ class LighthouseDocumentsClient:
             headers=headers,
             json=body,
             stream=stream,
+            unquoted=unquoted,
         )
 
 
