@@ -1,4 +1,4 @@
-"""Uploading files as the pages do: refused in a sentence to show, opened if locked, kept for as long as they are owed."""
+"""Uploading files as the pages do: refused in a sentence to show, opened if locked, kept while they are owed."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def postgres_texts(house: House) -> Iterator[str]:
 def console_texts(operator: FlaskClient, house: House) -> Iterator[str]:
     for path in WRITTEN_TO_PAGES:
         yield operator.get(path).text
-    for queue in ("travel_claims", "accounts", "intents_to_file", "notifications"):
+    for queue in ("travel_claims", "accounts", "intents_to_file", "form526", "documents", "notifications"):
         for registry in REGISTRIES:
             yield operator.get(f"/rq/0/data/jobs/{queue}/{registry}/8/asc/1.json").text
     for key in house.redis.scan_iter("rq:job:*"):
