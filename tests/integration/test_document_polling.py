@@ -13,13 +13,15 @@ from tests.integration.itf_steps import mails
 from tests.integration.polling_steps import accepted, asked, change, facts, forget, plant, stamps
 from tests.integration.steps import command, sweep
 
-DONE = ("done", None, None, [])
-PENDING = ("pending", None, None, [])
-LOST = ("failed", CLAIMS_EVIDENCE, "document_failed", ["document_failed"])
-IN_EFOLDER = ("failed", BENEFITS_GATEWAY, "document_incomplete", ["document_in_efolder"])
-UNCLEAR = ("pending", None, None, ["document_unclear"])
+Fate = tuple[str, str | None, str | None, list[str]]
+
+DONE: Fate = ("done", None, None, [])
+PENDING: Fate = ("pending", None, None, [])
+LOST: Fate = ("failed", CLAIMS_EVIDENCE, "document_failed", ["document_failed"])
+IN_EFOLDER: Fate = ("failed", BENEFITS_GATEWAY, "document_incomplete", ["document_in_efolder"])
+UNCLEAR: Fate = ("pending", None, None, ["document_unclear"])
 # Status, step, e-mail and open case after one poll, by the plan Lighthouse goes by.
-FATES = {
+FATES: dict[str, Fate] = {
     "ok": DONE,
     "fails_at_claims_evidence": LOST,
     "fails_at_bgs": IN_EFOLDER,
@@ -39,11 +41,11 @@ FATES = {
 }
 
 
-def fate(row: dict[str, Any], cases: dict[str, list[str]]) -> tuple[Any, ...]:
+def fate(row: dict[str, Any], cases: dict[str, list[str]]) -> Fate:
     return row["lighthouse_status"], row["failed_step"], row["notice"], sorted(cases.get(str(row["id"]), []))
 
 
-def fates(house: House, plans: dict[int, str]) -> dict[str, tuple[Any, ...]]:
+def fates(house: House, plans: dict[int, str]) -> dict[str, Fate]:
     """Status, step, e-mail and open cases of every document, by the plan its upload goes by."""
     cases: dict[str, list[str]] = {}
     for row in house.rows("SELECT subject_id, kind FROM cases WHERE closed_at IS NULL"):

@@ -27,12 +27,10 @@ BEN = DEFAULT_CAST[1]
 # The families of the contract and what networks do: none of them says anything of a document.
 NO_ANSWER: tuple[tuple[str, dict[str, Any], str | None], ...] = (
     ("status", {"status": 500}, "api"),
-    ("status", {"status": 502}, "api"),
     ("status", {"status": 504}, "kong"),
     ("status", {"status": 404}, "kong"),
     ("throttle", {}, None),
     ("html", {"status": 502}, None),
-    ("html", {"status": 200}, None),
     ("drop", {}, None),
     ("late", {"seconds": 2.0}, None),
 )
