@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.db import DbSession
-from flaskapp.form526 import pdf_making
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.named_files import NamedFile
 from flaskapp.form526.notices import DOCUMENT as SUBJECT
 from flaskapp.form526.notices import owe_document_notice, settings
+from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import (
     BDD,
     BENEFITS_GATEWAY,
@@ -64,7 +64,7 @@ def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]
     """One document and one message each: what the person attached, the forms their answers make, the instructions."""
     for named in files:
         add_evidence(session, submission, named)
-    parts = pdf_making.ptsd_parts(submission.form)
+    parts = ptsd_parts(submission.form)
     if parts.form_0781 is not None:
         add_made(session, submission, FORM_0781)
     if parts.form_0781a is not None:

@@ -13,9 +13,6 @@ from typing import Any
 from fpdf import FPDF
 
 from flaskapp.form526.pdf_text import composed, humanised, printable, written
-from flaskapp.form526.ptsd import Ptsd, ptsd_parts
-
-__all__ = ["Ptsd", "bdd_instructions", "form_0781", "form_0781a", "ptsd_parts"]
 
 FIXED_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 INDENT, DEEPEST_INDENT = 5, 12

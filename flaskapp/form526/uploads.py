@@ -17,6 +17,7 @@ from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.notices import settings
+from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, PENDING, UPLOAD
 from outbox.tables import NOW
 from outbox.write import write_history
@@ -80,7 +81,7 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
 
 def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
     """The PDF of a document that is ours to make; the same answers make the same bytes."""
-    parts = pdf_making.ptsd_parts(form)
+    parts = ptsd_parts(form)
     if kind == FORM_0781:
         return pdf_making.form_0781(parts.form_0781 or {})
     if kind == FORM_0781A:
