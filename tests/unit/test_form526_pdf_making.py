@@ -13,7 +13,7 @@ from pikepdf import Operator, Pdf, String, parse_content_stream
 from flaskapp.form526 import pdf_making
 from flaskapp.form526.pdf_making import bdd_instructions, form_0781, form_0781a
 from flaskapp.form526.pdf_text import composed, humanised, printable
-from flaskapp.form526.ptsd import ptsd_parts
+from flaskapp.form526.ptsd import Ptsd, ptsd_parts
 from flaskapp.inflection import to_snake, with_keys
 
 INCIDENT = {"personalAssault": False, "incidentDescription": "An ambush", "incidentDate": "1992-01-01"}
@@ -58,7 +58,7 @@ def form(**answers: Any) -> dict[str, Any]:
     ],
 )
 def test_a_form_without_answers_about_ptsd_needs_neither(given_form: dict[str, Any]) -> None:
-    assert ptsd_parts(given_form) == pdf_making.Ptsd(None, None)
+    assert ptsd_parts(given_form) == Ptsd(None, None)
 
 
 @pytest.mark.parametrize(
