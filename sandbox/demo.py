@@ -20,7 +20,7 @@ import psycopg2
 from rich.console import Console
 
 from flaskapp.config import ConfigError
-from sandbox import promises, promises_claims, promises_itf
+from sandbox import promises, promises_claims, promises_documents, promises_form526, promises_itf, story_form526
 from sandbox.board import Board, table_of
 from sandbox.faults import Control, Refused
 from sandbox.promises import Verdict, Witnesses
@@ -29,13 +29,14 @@ from sandbox.server import ServerError, free_port
 from sandbox.stage import Promise, Scene, Stage, Stuck
 from sandbox.story import introduce, newcomers, scenes
 from sandbox.story_claims import ClaimPromise
+from sandbox.story_form526 import FormPromise
 from sandbox.story_itf import AWAY, ITFPromise
 from sandbox.system import System
 from sandbox.unprivileged import Unsafe
 
 FOLDER = Path(".run/demo")
 INTERRUPTED = 130
-PLAIN_WIDTH = 200
+PLAIN_WIDTH = 240
 
 # Hours become seconds. The rules stay as they are: only the clocks they wait by run faster.
 COMPRESSED = {
@@ -49,10 +50,16 @@ COMPRESSED = {
     "ACCOUNTS_TOTAL_SECONDS": "5",
     "LIGHTHOUSE_TOTAL_SECONDS": "5",
     "LIGHTHOUSE_SETTLE_SECONDS": "6",
+    "FORM526_TOTAL_SECONDS": "5",
+    "FORM526_SETTLE_SECONDS": "6",
+    "DOCUMENT_UPLOAD_SECONDS": "5",
+    "DOCUMENT_STATUS_SECONDS": "5",
+    "DOCUMENT_POLL_MINUTES": "0.05",
     "GATE_CLOSE_SECONDS": "1",
     "GATE_CAP_SECONDS": "4",
     "CASE_OWNER_TRAVEL_CLAIM": "rosa.alvarez",
     "CASE_OWNER_INTENT_TO_FILE": "tara.okonkwo",
+    "CASE_OWNER_FORM526": "uri.lindholm",
     "CASE_OWNER_NOTIFICATION": "sam.whitfield",
 }
 
@@ -104,6 +111,7 @@ def tell(system: System, console: Console) -> tuple[str, int]:
     try:
         crowd = newcomers()
         introduce(control, crowd)
+        control.turn("documents", **story_form526.KNOBS)
         made, to_the_end = play(system, control, witnesses, scenes(crowd), console)
         line, kept = judge(system, witnesses, made, console)
         return line, 0 if kept and to_the_end else 1
@@ -134,17 +142,26 @@ def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console
     report, clean = promises.audit(system)
     claims = [promise for promise in made if isinstance(promise, ClaimPromise)]
     itfs = [promise for promise in made if isinstance(promise, ITFPromise)]
+    forms = [promise for promise in made if isinstance(promise, FormPromise)]
+    of_forms = promises_form526.verdicts(witnesses, forms)
     flows = {
         "travel claims": promises_claims.verdicts(witnesses, claims),
         "intents to file": promises_itf.verdicts(witnesses, itfs),
+        "526 forms": of_forms[promises_form526.FLOW],
+        "their documents": of_forms[promises_documents.FLOW],
     }
     console.print(table_of(flows))
-    tell_waits(claims, itfs, console)
+    tell_waits(claims, itfs, forms, console)
     verdicts = [verdict for found in flows.values() for verdict in found]
     explain(system, verdicts, report, console)
     lost, unaccounted = sum(bool(verdict.faults) for verdict in verdicts), report["unaccounted"]
     line = f"promises: {len(verdicts)} made, {len(verdicts) - lost} kept, {lost} broken, {unaccounted} unaccounted"
-    counted = {promises_claims.FLOW: len(claims), promises_itf.FLOW: len(itfs)}
+    counted = {
+        promises_claims.FLOW: len(claims),
+        promises_itf.FLOW: len(itfs),
+        promises_form526.FLOW: len(forms),
+        promises_documents.FLOW: sum(len(form.documents) for form in forms),
+    }
     return line, bool(made) and clean and not lost and audited(report) == counted
 
 
@@ -153,12 +170,18 @@ def audited(report: Mapping[str, Any]) -> dict[str, int]:
     return {flow: sum(standings.values()) for flow, standings in report["standings"].items()}
 
 
-def tell_waits(claims: Sequence[ClaimPromise], itfs: Sequence[ITFPromise], console: Console) -> None:
+def tell_waits(
+    claims: Sequence[ClaimPromise], itfs: Sequence[ITFPromise], forms: Sequence[FormPromise], console: Console
+) -> None:
     """How long people waited for us, and that an upstream which is away makes no difference to it."""
     waits = {
         "travel claim, POST to 202": [promise.answer_ms for promise in claims],
         "intent to file, until the person goes on with the form": [promise.answer_ms for promise in itfs],
         "the same with Lighthouse away": [promise.answer_ms for promise in itfs if promise.scene == AWAY],
+        "526 form, POST to 202": [promise.answer_ms for promise in forms],
+        "the same with the 526 service away": [
+            promise.answer_ms for promise in forms if promise.scene == story_form526.AWAY
+        ],
     }
     for what, found in waits.items():
         if found:

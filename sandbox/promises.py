@@ -31,6 +31,14 @@ SETTLED = """
     SELECT i.account_id::text
       FROM notifications n JOIN intents_to_file i ON i.id::text = n.subject_id AND i.cycle = n.cycle
      WHERE n.subject_type = 'intent_to_file' AND n.finished_at IS NOT NULL
+    UNION
+    SELECT s.id::text
+      FROM notifications n JOIN form526_submissions s ON s.id::text = n.subject_id AND s.cycle = n.cycle
+     WHERE n.subject_type = 'form526_submission' AND n.finished_at IS NOT NULL
+       AND NOT EXISTS (
+           SELECT 1 FROM form526_document_submissions d
+             LEFT JOIN notifications m ON m.subject_type = 'form526_document' AND m.subject_id = d.id::text
+            WHERE d.submission_id = s.id AND d.lighthouse_status <> 'done' AND m.finished_at IS NULL)
 """
 NOTICES = """
     SELECT subject_id, id::text AS notice_id, sent_at FROM notifications WHERE subject_type = %(flow)s
@@ -74,7 +82,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one promise, in words for people. `seconds` ran until the person was told, or a human had it.
+    """What became of one promise, in words for people. `seconds` ran until the person was told, or a human had it,
+    or a document had arrived.
 
     `subject` is what Postgres knows it as; `who` is None when nobody was promised it. Kept when there are no `faults`.
     """
@@ -103,7 +112,10 @@ class Witnesses:
         self._database.close()
 
     def settled(self) -> set[str]:
-        """The keys of the promises whose notice has arrived, or is known not to. Safe to call from several threads."""
+        """The keys of the promises whose notice has arrived, or is known not to; a form's with those of its documents.
+
+        Safe to call from several threads.
+        """
         return {row["key"] for row in self.rows(SETTLED)}
 
     def rows(self, query: str, values: Mapping[str, object] | None = None) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -118,9 +118,10 @@ class Stage:
         """Wait until a fault of so many times has struck as often."""
         self.until(lambda: not self.control.faults(upstream), f"{upstream} to fail as often as planned")
 
-    def until_settled(self, scene: Scene | None = None) -> None:
-        """Wait for everybody so far, or everybody of one scene, to be told."""
-        keys = {key for key, promise in self.promises.items() if scene is None or promise.scene == scene.title}
+    def until_settled(self, scene: Scene | None = None, kind: type[Promise] = Promise) -> None:
+        """Wait for everybody so far to be told: everybody of one scene, or who was promised this kind of thing."""
+        meant = (promise for promise in self.promises.values() if isinstance(promise, kind))
+        keys = {promise.key for promise in meant if scene is None or promise.scene == scene.title}
         self.until(lambda: keys <= self.settled(), "everybody who asked to be told")
 
     def until_over(self, moment: float) -> None:
@@ -144,6 +145,17 @@ def new_browser(cookies: RequestsCookieJar | None = None) -> requests.Session:
     browser.headers["X-Key-Inflection"] = "camel"
     browser.cookies.update(cookies or {})
     return browser
+
+
+def sign_in(stage: Stage, people: Sequence[Veteran]) -> list[requests.Session]:
+    """A browser each, with an access token."""
+    wanted = [{"account": veteran.account} for veteran in people]
+    browsers = []
+    for issued in stage.control.call("POST", "sign_in", "tokens", json=wanted):
+        browser = new_browser()
+        browser.headers["Authorization"] = f"Bearer {issued['access_token']}"
+        browsers.append(browser)
+    return browsers
 
 
 def expect(reply: requests.Response, *statuses: int) -> Any:

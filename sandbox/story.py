@@ -1,4 +1,4 @@
-"""The demo's script: who asks for what while what goes wrong, travel claims and intents to file side by side."""
+"""The demo's script: who asks for what while what goes wrong, claims, intents to file and 526 forms side by side."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from sandbox import story_claims as claims
+from sandbox import story_form526 as form526
 from sandbox import story_itf as itf
 from sandbox.faults import Control
 from sandbox.scenarios import with_itf, without_icn
-from sandbox.stage import Scene
+from sandbox.stage import Scene, Stage
 from sandbox.upstreams.cast import DEFAULT_CAST, Appointment, Veteran
 
+STARTED = '"worker.started"'
 FILERS = (
     "Pia Aldana",
     "Quinn Becker",
@@ -49,11 +51,12 @@ ASKERS = (
     "Vic Falk",
     "Willa Grant",
 )
+CLAIMANTS = ("Xavi Holt", "Yoko Ives", "Zoe Jarvis", "Amos Kemp", "Bea Lund", "Cyrus Mott", "Della Nunn")
 
 
 def newcomers() -> tuple[Veteran, ...]:
     """People beyond the usual cast, for the scenes that need many; every fourth at an Oracle Health clinic."""
-    return tuple(newcomer(number, *name.split()) for number, name in enumerate((*FILERS, *ASKERS)))
+    return tuple(newcomer(number, *name.split()) for number, name in enumerate((*FILERS, *ASKERS, *CLAIMANTS)))
 
 
 def newcomer(number: int, first: str, last: str) -> Veteran:
@@ -66,6 +69,7 @@ def newcomer(number: int, first: str, last: str) -> Veteran:
         phone=f"+1555556{100 + number:04d}",
         email=f"{first}.{last}@example.com".lower(),
         first_name=first,
+        participant_id=f"6001{number:05d}",
         facility_type="oh" if oracle_health else "vista",
         appointments=(Appointment(station="757" if oracle_health else "983"),),
     )
@@ -79,22 +83,27 @@ def introduce(control: Control, people: Sequence[Veteran]) -> None:
 def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
     """The story, in order. The last claims overlap: the worker dies, and BTSSS goes away before anybody is told.
 
-    Nobody is in the scenes of both flows. What takes claims a while leaves time for the ITFs' scenes.
+    Nobody is in the scenes of two flows. What takes one flow a while leaves time for another's scenes.
     """
-    filers, askers = crowd[: len(FILERS)], crowd[len(FILERS) :]
-    by_habit: dict[str, list[Veteran]] = {}
-    for veteran in DEFAULT_CAST:
-        by_habit.setdefault("refused" if len(veteran.appointments) > 1 else veteran.habit, []).append(veteran)
-    refused = (*by_habit["refused"], *by_habit["not_found"])
-    unreachable = (*by_habit["no_contact"], *by_habit["blocked"], *by_habit["unreachable"])
+    filers, askers = crowd[: len(FILERS)], crowd[len(FILERS) : -len(CLAIMANTS)]
+    claimants = crowd[-len(CLAIMANTS) :]
     return [
-        Scene("nothing fails", claims.CREATED, tuple(by_habit["ok"]), claims.file_all),
-        Scene("filed at the kiosk before", claims.DUPLICATE, tuple(by_habit["filed"]), claims.file_all),
-        Scene("BTSSS refuses", claims.REFUSED, refused, claims.file_all),
-        Scene("the text cannot be delivered", claims.UNDELIVERABLE, unreachable, claims.file_all),
+        *by_habit(),
+        *followed(claimants[0:4]),
         *untroubled(askers[0:3]),
-        Scene(f"{claims.IDENTICAL_POSTS} identical POSTs at once", claims.CREATED, filers[0:1], claims.impatient),
-        Scene("BTSSS files, its reply is lost", claims.CREATED, filers[1:3], claims.reply_lost),
+        Scene("uploads taken, their replies lost", form526.TWICE, claimants[4:5], form526.replies_lost),
+        Scene(
+            form526.AWAY,
+            form526.DELIVERED,
+            claimants[5:],
+            form526.away,
+            meanwhile=(
+                Scene(
+                    f"{claims.IDENTICAL_POSTS} identical POSTs at once", claims.CREATED, filers[0:1], claims.impatient
+                ),
+                Scene("BTSSS files, its reply is lost", claims.CREATED, filers[1:3], claims.reply_lost),
+            ),
+        ),
         Scene("VANotify texts, its reply is lost", claims.CREATED, filers[3:4], claims.text_reply_lost),
         Scene(
             f"429, Retry-After {claims.RETRY_AFTER_SECONDS}",
@@ -103,7 +112,7 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
             claims.throttled,
             meanwhile=troubled(askers[3:7]),
         ),
-        Scene("worker killed mid-call", claims.CREATED, filers[7:9], claims.worker_killed),
+        Scene("worker killed mid-call", claims.CREATED, filers[7:9], worker_killed),
         Scene(
             f"BTSSS away for {claims.OUTAGE_SECONDS:.0f} s",
             claims.CREATED,
@@ -112,6 +121,44 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
             meanwhile=(Scene(itf.AWAY, itf.CREATED, askers[7:], itf.away),),
         ),
     ]
+
+
+def by_habit() -> tuple[Scene, ...]:
+    """The usual cast files, and meets what each of them always meets."""
+    found: dict[str, list[Veteran]] = {}
+    for veteran in DEFAULT_CAST:
+        found.setdefault("refused" if len(veteran.appointments) > 1 else veteran.habit, []).append(veteran)
+    refused = (*found["refused"], *found["not_found"])
+    unreachable = (*found["no_contact"], *found["blocked"], *found["unreachable"])
+    return (
+        Scene("nothing fails", claims.CREATED, tuple(found["ok"]), claims.file_all),
+        Scene("filed at the kiosk before", claims.DUPLICATE, tuple(found["filed"]), claims.file_all),
+        Scene("BTSSS refuses", claims.REFUSED, refused, claims.file_all),
+        Scene("the text cannot be delivered", claims.UNDELIVERABLE, unreachable, claims.file_all),
+    )
+
+
+def worker_killed(stage: Stage, scene: Scene) -> None:
+    """Killed when no document is on its way: one that is caught there may arrive twice.
+
+    Ends when the new one works, since of an outage that is over by then nobody would notice anything.
+    """
+    form526.until_uploaded(stage)
+    log = stage.crew["worker"].log
+    starts = log.read_text().count(STARTED)
+    claims.worker_killed(stage, scene)
+    stage.until(lambda: log.read_text().count(STARTED) > starts, "the new worker to start")
+
+
+def followed(claimants: tuple[Veteran, ...]) -> tuple[Scene, ...]:
+    """Forms are filed, and each document is followed until it has arrived or somebody knows that it has not."""
+    identical = f"{form526.IDENTICAL_FORMS} identical forms at once"
+    return (
+        Scene("526 with a letter and PTSD answers", form526.DELIVERED, claimants[0:1], form526.with_answers),
+        Scene("a document fails at BGS", form526.IN_EFOLDER, claimants[1:2], form526.submit_all),
+        Scene("a document fails at Claims Evidence", form526.NOT_STORED, claimants[2:3], form526.submit_all),
+        Scene(identical, form526.DELIVERED, claimants[3:4], form526.impatient),
+    )
 
 
 def untroubled(askers: tuple[Veteran, ...]) -> tuple[Scene, ...]:

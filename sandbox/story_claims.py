@@ -61,21 +61,21 @@ def impatient(stage: Stage, scene: Scene) -> None:
     tabs = [new_browser(cookies) for _ in range(IDENTICAL_POSTS)]
     with ThreadPoolExecutor(IDENTICAL_POSTS) as hands:
         list(hands.map(lambda tab: file(stage, scene, veteran, tab), tabs))
-    stage.until_settled()
+    stage.until_settled(kind=ClaimPromise)
 
 
 def reply_lost(stage: Stage, scene: Scene) -> None:
     with stage.broken("btsss", "drop", times=len(scene.people), operation=SUBMIT):
         file_all(stage, scene)
         stage.until_struck("btsss")
-    stage.until_settled()
+    stage.until_settled(kind=ClaimPromise)
 
 
 def text_reply_lost(stage: Stage, scene: Scene) -> None:
     with stage.broken("va_notify", "drop", times=len(scene.people), operation=TEXT):
         file_all(stage, scene)
         stage.until_struck("va_notify")
-    stage.until_settled()
+    stage.until_settled(kind=ClaimPromise)
 
 
 def throttled(stage: Stage, scene: Scene) -> None:
@@ -84,7 +84,7 @@ def throttled(stage: Stage, scene: Scene) -> None:
         file_all(stage, scene)
         stage.play_meanwhile(scene)
         stage.until_struck("btsss")
-    stage.until_settled()
+    stage.until_settled(kind=ClaimPromise)
 
 
 def worker_killed(stage: Stage, scene: Scene) -> None:

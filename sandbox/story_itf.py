@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from sandbox.stage import Promise, Scene, Stage, expect, new_browser
+from sandbox.stage import Promise, Scene, Stage, expect, sign_in
 from sandbox.upstreams.cast import Veteran
 
 PATH, KEY = "/v0/intent_to_file/compensation", "intentToFile"
@@ -49,17 +49,6 @@ class ITFPromise(Promise):
     def asked_between(self) -> tuple[datetime, datetime]:
         """It was asked for by the first answer at the latest, whoever of many asked first."""
         return min(answer.began_at for answer in self.answers), min(answer.ended_at for answer in self.answers)
-
-
-def sign_in(stage: Stage, people: Sequence[Veteran]) -> list[requests.Session]:
-    """A browser each, with an access token."""
-    wanted = [{"account": veteran.account} for veteran in people]
-    browsers = []
-    for issued in stage.control.call("POST", "sign_in", "tokens", json=wanted):
-        browser = new_browser()
-        browser.headers["Authorization"] = f"Bearer {issued['access_token']}"
-        browsers.append(browser)
-    return browsers
 
 
 def look(stage: Stage, browser: requests.Session) -> list[Item]:
