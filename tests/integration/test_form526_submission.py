@@ -90,6 +90,31 @@ def test_a_form_the_service_knows_already_is_accepted_as_what_it_became(house: H
     assert len(submissions(house)) == 1
 
 
+def test_a_form_that_was_lost_on_the_way_is_sent_again_only_after_two_looks(house: House) -> None:
+    house.control.set("form526", "status", status=500, times=1, operation=SUBMITS)
+    person = filer(house)
+    filed = person.file()
+    house.work()
+    assert (person.word(filed), len(submissions(house)), house.cases()) == ("success", 1, [])
+    made = attempts(house, filed["submissionId"])
+    assert (made[0], made[-1]) == (("write", "unknown"), ("write", "success"))
+    assert [purpose for purpose, _ in made[1:-1]].count("look_up") >= 2
+
+
+def test_a_duplicate_that_nobody_can_find_is_never_sent_again(house: House) -> None:
+    house.control.set("form526", "status", status=409, times=1, operation=SUBMITS)
+    person = filer(house)
+    filed = person.file()
+    house.work(until=tried(house, 4))
+    assert (person.word(filed), submissions(house)) == ("try", [])
+    assert [purpose for purpose, _ in attempts(house, filed["submissionId"])] == ["write", *["look_up"] * 3]
+    pass_time(house, hours=50)
+    house.work()
+    told = person.status(filed)
+    assert (told["status"], told["unconfirmed"], house.cases()) == ("exhausted", True, ["may_exist_upstream"])
+    assert (mails(house), submissions(house)) == (["form526.unconfirmed"], [])
+
+
 def test_hours_without_the_service_cost_a_form_nothing_and_its_client_waits(house: House) -> None:
     house.control.set("form526", "refuse")
     person = filer(house)
