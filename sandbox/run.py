@@ -22,6 +22,7 @@ from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.serve import PORTS
 
 CONTENT = "-H 'Content-Type: application/json'"
+BEARER = '-H "Authorization: Bearer $T"'
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     port = os.environ.get("PORT") or "8000"
     parser.add_argument("--port", type=int, default=port, help="where the web process listens (PORT, else 8000)")
     parser.add_argument(
-        "--upstream-port", type=int, default=min(PORTS.values()), help="the first of the upstreams' nine; 0: any free"
+        "--upstream-port",
+        type=int,
+        default=min(PORTS.values()),
+        help=f"the first of the upstreams' {len(PORTS)}; 0: any free",
     )
     parser.add_argument("--verbose", action="store_true", help="show every line the processes write, not only warnings")
 
@@ -97,6 +101,11 @@ Sign {veteran.first_name} in and ask for an intent to file; the phone shows the 
 
   {itf_line(system.url, system.upstreams["sign_in"], veteran)}
 
+Upload a letter for {veteran.first_name} and submit a 526 that names it; the phone shows the e-mail when it is filed.
+Lighthouse is asked once an hour whether the documents arrived; DOCUMENT_POLL_MINUTES=0.1 before `make run` asks sooner:
+
+  {form_line(system.url, system.upstreams["sign_in"], veteran)}
+
 Ctrl-C stops everything.
 """
 
@@ -115,13 +124,35 @@ def claim_line(url: str, veteran: Veteran) -> str:
 
 def itf_line(url: str, sign_in: str, veteran: Veteran) -> str:
     """One line of shell that gets `veteran` an access token and asks for an intent to file with it."""
-    token = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
-    account = quoted({"account": veteran.account})
     return (
-        f"T=$(curl -sSf {CONTENT} -d {account} {sign_in}/_sandbox/tokens | {token})"
-        f" && curl -sS -i -X POST -H \"Authorization: Bearer $T\" -H 'X-Key-Inflection: camel'"
-        f" {url}/v0/intent_to_file/compensation"
+        f"{token_line(sign_in, veteran)}"
+        f" && curl -sS -i -X POST {BEARER} -H 'X-Key-Inflection: camel' {url}/v0/intent_to_file/compensation"
     )
+
+
+def form_line(url: str, sign_in: str, veteran: Veteran) -> str:
+    """One line of shell that uploads a letter as `veteran` and submits a form with it as its only attachment."""
+    file = "'supporting_evidence_attachment[file_data]=@-;filename=doctors-letter.txt'"
+    attachment = {"name": "doctors-letter.txt", "confirmationCode": "'$G'", "attachmentId": "L015"}
+    return (
+        f"{token_line(sign_in, veteran)}"
+        f" && G=$(echo 'A letter.' | curl -sSf {BEARER} -F {file} {url}/v0/upload_supporting_evidence"
+        f" | {text_of('guid')})"
+        f" && curl -sS -i {BEARER} -H 'X-Key-Inflection: camel' {CONTENT}"
+        f" -d {quoted({'form526': {'attachments': [attachment]}})}"
+        f" {url}/v0/disability_compensation_form/submit_all_claim"
+    )
+
+
+def token_line(sign_in: str, veteran: Veteran) -> str:
+    """Keeps an access token for `veteran` in the shell's T, which `BEARER` sends."""
+    account = quoted({"account": veteran.account})
+    return f"T=$(curl -sSf {CONTENT} -d {account} {sign_in}/_sandbox/tokens | {text_of('access_token')})"
+
+
+def text_of(key: str) -> str:
+    """A filter that leaves of JSON the text under `key`."""
+    return rf"""sed 's/.*"{key}": *"\([^"]*\)".*/\1/'"""
 
 
 def quoted(body: Mapping[str, object]) -> str:

@@ -156,19 +156,19 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
     spared = shutil.ignore_patterns(".*", "__pycache__", "tests")
     shutil.copytree(ROOT, checkout, ignore=spared, dirs_exist_ok=True)
     run = begin(afresh=True).up()
-    for what in ("travel_claims", "intent_to_file"):
+    for what in ("travel_claims", "intent_to_file", "submit_all_claim"):
         (line,) = [line for line in run.text().splitlines() if what in line]
         asked = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         assert asked.stdout.startswith("HTTP/1.1 202"), asked.stdout
     (phone,) = re.findall(r"(\S+/phone)$", run.text(), re.MULTILINE)
     deadline = time.monotonic() + 40
-    while len(told := requests.get(f"{phone}.json", timeout=5).json()) < 2:
+    while len(told := requests.get(f"{phone}.json", timeout=5).json()) < 3:
         assert time.monotonic() < deadline, run.text()
         time.sleep(0.1)
-    text, mail = sorted(told, key=lambda message: message["channel"], reverse=True)
-    assert "We filed your travel claim" in text["body"]
+    text, form, itf = sorted(told, key=lambda message: message["template"])
+    assert "We filed your travel claim" in text["body"] and "Your claim number: " in form["body"]
     shown = requests.get(phone, timeout=5).text
-    assert f"<strong>{mail['subject']}</strong>" in shown and mail["body"] in shown
+    assert f"<strong>{itf['subject']}</strong>" in shown and itf["body"] in shown
     assert run.end() == 0
     assert used_by(checkout) == []
 
