@@ -14,13 +14,15 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from flaskapp import clock
+from flaskapp.db import db
 from jobs import housekeeping
 from jobs.registry import SPECS
+from outbox import attempts as attempts_at
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.house import ADA, House
 from tests.integration.itf_steps import Signed, pass_time, sign_in
-from tests.integration.steps import Asked, take
+from tests.integration.steps import publish
 
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
@@ -157,9 +159,18 @@ def owed_of(house: House, subject_id: Any) -> dict[str, Any]:
 
 
 def grant(house: House, subject_id: Any) -> Grant:
-    """An attempt at what a form or a document is owed, as a worker holds it that has not gone on yet."""
-    spec = SPECS[owed_of(house, subject_id)["job"]]
-    return take(house, Asked(house, ADA, house.app.test_client(), str(subject_id)), spec)
+    """An attempt at what a form or a document is owed, as a worker holds it that has not gone on yet.
+
+    Its pointer stays where it is, worth nothing now, and so do those of other work: losing them would cost a wait.
+    """
+    publish(house)
+    message = owed_of(house, subject_id)
+    worker_id, writes = house.app.extensions["process"].worker_id, SPECS[message["job"]].writes
+    held = attempts_at.grant(
+        db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes
+    )
+    assert held is not None
+    return held
 
 
 def questions(house: House) -> list[list[int]]:
