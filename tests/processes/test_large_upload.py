@@ -1,0 +1,91 @@
+"""The largest file there is, from the form to Lighthouse, through processes that fit into a small dyno."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import BinaryIO
+
+import psutil
+import pytest
+import requests
+from pikepdf import Dictionary, Encryption, Name, Page, Pdf, Stream
+
+from tests.house import eventually
+
+pytestmark = pytest.mark.processes
+
+MIB = 1024 * 1024
+DYNO_BYTES = 512 * MIB
+WORD = "open sesame"
+FILE_FIELD = "supporting_evidence_attachment[file_data]"
+
+
+@contextmanager
+def locked_pdf() -> Iterator[BinaryIO]:
+    """98 MiB of photo under a password: it has to be opened, which is what takes memory."""
+    with Pdf.new() as pdf, tempfile.TemporaryFile() as stream:
+        photo = Stream(pdf, Random(526).randbytes(MIB) * 98, Filter=Name.DCTDecode)
+        pdf.pages.append(Page(Dictionary(Type=Name.Page, MediaBox=[0, 0, 99, 99], Contents=pdf.make_indirect(photo))))
+        pdf.save(stream, encryption=Encryption(user=WORD, owner=WORD), compress_streams=False)
+        stream.seek(0)
+        yield stream
+
+
+class Watch:
+    """The most memory a process and its children held together, looked at several times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self.root = psutil.Process(pid)
+        self.most = 0
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self) -> None:
+        while not self.over.wait(0.15):
+            held = 0
+            for process in (self.root, *self.root.children(recursive=True)):
+                try:
+                    held += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.most = max(self.most, held)
+
+    def __enter__(self) -> Watch:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+def test_99_mib_go_from_the_form_to_lighthouse_within_512_mib(running):
+    veteran = running.newcomer().veteran
+    issued = running.control.call("POST", "sign_in", "tokens", json={"account": veteran.account})
+    caller = requests.Session()
+    caller.headers.update({"Authorization": f"Bearer {issued['access_token']}", "X-Key-Inflection": "camel"})
+    url = running.system.url
+    with locked_pdf() as stream, Watch(running.process("web").pid) as web:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        parts = {FILE_FIELD: ("largest.pdf", stream), "supporting_evidence_attachment[password]": (None, WORD)}
+        reply = caller.post(f"{url}/v0/upload_supporting_evidence", files=parts, timeout=60)
+    assert (reply.status_code, size > 98 * MIB) == (200, True), reply.text
+    guid = reply.json()["data"]["attributes"]["guid"]
+    form = {"form526": {"attachments": [{"name": "largest.pdf", "confirmationCode": guid, "attachmentId": "L015"}]}}
+    with Watch(running.process("worker").pid) as worker:
+        reply = caller.post(f"{url}/v0/disability_compensation_form/submit_all_claim", json=form, timeout=30)
+        assert reply.status_code == 202, reply.text
+        uploads = {"participant_id": veteran.participant_id}
+        taken = eventually(lambda: len(found(running, uploads)) == 2 and found(running, uploads), 60)
+    assert max(item["size"] for item in taken) > 98 * MIB
+    assert 0 < web.most < DYNO_BYTES and 0 < worker.most < DYNO_BYTES, (web.most // MIB, worker.most // MIB)
+
+
+def found(running, query):
+    return running.control.call("GET", "documents", "uploads", params=query)
