@@ -13,7 +13,6 @@ from flaskapp.config import ConfigError, from_env, setting_names
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 
-
 PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 
