@@ -59,8 +59,9 @@ class Fork:
 
 
 def become(argv: list[str], cwd: Path, env: Mapping[str, str], output: Path) -> None:
-    """In the fork: be that process. Should the tests be killed, the kernel ends it as well."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """In the fork: be that process. Should the tests be killed, Linux ends it as well."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()

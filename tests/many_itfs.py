@@ -32,8 +32,7 @@ ONLY_HERE = text("""
 """)
 PUBLISH = text("""
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
-     WHERE job = :job AND state IN ('later', 'ready') AND due_at <= outbox_now() + CAST(:ahead AS interval)
-    RETURNING id
+     WHERE job = :job AND state IN ('later', 'ready') AND due_at <= outbox_now() RETURNING id
 """)
 
 
@@ -101,12 +100,11 @@ def row(account: uuid.UUID, itf: dict[str, Any], due_at: datetime) -> dict[str, 
     }
 
 
-def compare_owed(ahead: timedelta = timedelta()) -> int:
-    """Grant, read over HTTP and settle whatever is due within that time: only Redis and RQ are left out. How many."""
+def compare_owed() -> int:
+    """Grant, read over HTTP and settle whatever is due now: only Redis and RQ are left out. How many."""
     fence = draw_fence()
-    values = {"fence": fence, "job": REFRESH.path, "ahead": ahead}
     with db.engine.begin() as connection:
-        ids = [found.id for found in connection.execute(PUBLISH, values)]
+        ids = [found.id for found in connection.execute(PUBLISH, {"fence": fence, "job": REFRESH.path})]
     for message_id in ids:
         run(REFRESH, message_id, fence)
     return len(ids)

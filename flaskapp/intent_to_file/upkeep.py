@@ -33,6 +33,8 @@ TICK = text("""
     UPDATE itf_refresh_ticks SET ticked_at = outbox_now()
      WHERE ticked_at <= outbox_now() - interval '55 seconds' RETURNING single
 """)
+# While vacuum is behind, the planner would rather count by reading the whole table than by its partial index.
+BY_INDEX = text("SET LOCAL enable_seqscan = off")
 # The share of a minute: what the cycle needs, at most the limit, less what is still owed and due.
 SHARE = text("""
     SELECT LEAST(:most, ceil(:headroom * (SELECT count(*) FROM intents_to_file WHERE refresh_due_at IS NOT NULL)
@@ -83,6 +85,7 @@ def owe_refreshes(session: DbSession) -> int:
     """Owe this minute's share of reads, evenly apart; 0 when this minute's was taken already."""
     if session.execute(TICK).scalar_one_or_none() is None:
         return 0
+    session.execute(BY_INDEX)
     config = settings()
     values = {"most": config.itf_refresh_per_minute, "days": config.itf_refresh_days, "headroom": HEADROOM}
     share = session.execute(SHARE, {**values, "job": REFRESH_JOB, "queue": INTENTS_TO_FILE.name}).scalar_one()
@@ -103,8 +106,8 @@ def owe_refresh(session: DbSession, itf_id: str, delay_seconds: float) -> None:
         upstream=INTENTS_TO_FILE.upstream,
         subject_type=SUBJECT,
         subject_id=itf_id,
-        # Far behind every creation: a refresh never takes the place of one.
-        deadline_seconds=7 * DAY_SECONDS,
+        # Missed from the first moment, and later than any creation's: a comparison goes behind them all.
+        deadline_seconds=0.0,
         give_up_seconds=DAY_SECONDS,
         delay_seconds=delay_seconds,
     )
@@ -121,13 +124,22 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
     if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
         return
     if seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
-        adopt_upstream(itf, seen)
+        keep_seen(session, itf, seen)
         itf.last_synced_at, itf.doubted_at = now, None
     elif itf.doubted_at is None:
         itf.doubted_at = now
         owe_refresh(session, itf_id, SECOND_LOOK.total_seconds())
     elif now - itf.doubted_at >= SECOND_LOOK:
         break_itf(session, itf, "none" if seen is None else "another")
+
+
+def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF) -> None:
+    """Keep what upstream shows; a date that moves by it, earlier as it only can, is a fact of the ITF's history."""
+    known = itf.upstream_id
+    adopt_upstream(itf, seen)
+    if known != seen.id:
+        detail = {"upstream_id": seen.id, "instead_of": known}
+        write_history(session, SUBJECT, str(itf.id), "intent_to_file.adopted", actor="refresh", detail=detail)
 
 
 def same(itf: IntentToFile, seen: UpstreamITF) -> bool:

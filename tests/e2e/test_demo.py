@@ -51,7 +51,7 @@ def checkout() -> Iterator[Path]:
     """A copy of the project in a folder where PostgreSQL's account may go."""
     folder = Path(tempfile.mkdtemp(prefix="surefile-demo-"))
     folder.chmod(0o711)
-    spared = shutil.ignore_patterns(".*", "__pycache__", "tests")
+    spared = shutil.ignore_patterns(".*", "tests")
     shutil.copytree(ROOT, folder, ignore=spared, dirs_exist_ok=True)
     yield folder
     shutil.rmtree(folder)

@@ -46,6 +46,22 @@ with psycopg2.connect(os.environ["DATABASE_URL"]) as connection:
 IDLE = "python -c 'import time; time.sleep(600)'"
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """A server's folder as the first run of a checkout leaves it."""
+    with EmbeddedPostgres.throwaway() as postgres:
+        postgres.stop()
+        yield postgres.folder
+
+
+@pytest.fixture
+def known_checkout(checkout, cluster):
+    """One that has been run before: setting PostgreSQL up is half the work of a start."""
+    (checkout / ".run").mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", cluster, checkout / ".run" / "postgres"], check=True)
+    return checkout
+
+
 @pytest.fixture
 def checkout():
     """A folder with a Procfile of stand-ins, where PostgreSQL's account may go."""
@@ -153,7 +169,7 @@ def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
 def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, checkout):
     for name in ("web.py", "release.py", "Procfile"):
         (checkout / name).unlink()
-    spared = shutil.ignore_patterns(".*", "__pycache__", "tests")
+    spared = shutil.ignore_patterns(".*", "tests")
     shutil.copytree(ROOT, checkout, ignore=spared, dirs_exist_ok=True)
     run = begin(afresh=True).up()
     for what in ("travel_claims", "intent_to_file", "submit_all_claim"):
@@ -174,9 +190,9 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_stops_as_well_when_it_is_told_to_end(begin, checkout, number):
+def test_it_stops_as_well_when_it_is_told_to_end(begin, known_checkout, number):
     assert begin().up().end(number) == 0
-    assert used_by(checkout) == []
+    assert used_by(known_checkout) == []
 
 
 def test_after_a_power_cut_it_starts_again_with_its_data_and_secrets(begin, checkout):
@@ -193,7 +209,7 @@ def test_after_a_power_cut_it_starts_again_with_its_data_and_secrets(begin, chec
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv(1) here")
-def test_when_only_the_starter_is_killed_everything_goes_with_it(begin, checkout):
+def test_when_only_the_starter_is_killed_everything_goes_with_it(begin, known_checkout):
     run = begin().up()
     children = run.processes()
     run.end(signal.SIGKILL)
@@ -202,21 +218,21 @@ def test_when_only_the_starter_is_killed_everything_goes_with_it(begin, checkout
     assert again.end() == 0
 
 
-def test_a_process_that_dies_stops_the_rest_and_is_named(begin, checkout):
+def test_a_process_that_dies_stops_the_rest_and_is_named(begin, known_checkout):
     run = begin().up()
     (worker,) = [each for each in run.processes() if "sleep(600)" in command_of(each)][1:]
     worker.kill()
     assert run.child.wait(40) == 1
     assert "surefile: worker ended with exit code -9" in run.text()
-    assert used_by(checkout) == []
+    assert used_by(known_checkout) == []
 
 
-def test_a_release_that_fails_is_told_with_its_last_lines(begin, checkout):
-    (checkout / "release.py").write_text("raise SystemExit('no such revision')")
+def test_a_release_that_fails_is_told_with_its_last_lines(begin, known_checkout):
+    (known_checkout / "release.py").write_text("raise SystemExit('no such revision')")
     run = begin()
     assert run.child.wait(40) == 1
     assert "release ended with exit code 1" in run.text() and "no such revision" in run.text()
-    assert "Traceback" not in run.text() and used_by(checkout) == []
+    assert "Traceback" not in run.text() and used_by(known_checkout) == []
 
 
 def problem_of(run):
@@ -233,9 +249,9 @@ def test_a_taken_port_is_one_clear_line(begin, checkout):
         assert problem_of(begin(port)) == f"surefile: port {port} (web) is taken; is Surefile running already?"
 
 
-def test_a_second_run_in_the_same_checkout_leaves_the_first_alone(begin, checkout):
+def test_a_second_run_in_the_same_checkout_leaves_the_first_alone(begin, known_checkout):
     run = begin().up()
-    (checkout / "output").rename(checkout / "first")
+    (known_checkout / "output").rename(known_checkout / "first")
     assert "is this checkout running already?" in problem_of(begin())
     assert requests.get(f"{run.url}/healthz/ready", timeout=5).status_code == 200
     run.end()

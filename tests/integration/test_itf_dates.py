@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from flaskapp.db import db
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.house import ADA, House
-from tests.integration.itf_steps import Signed, itfs, mails, on_file, pass_time, row_of, sign_in, travel_to
+from tests.integration.itf_steps import Signed, creates, itfs, mails, on_file, pass_time, row_of, sign_in, travel_to
 from tests.integration.steps import command, reconfigure, sweep
 
 BEN, CARLA = DEFAULT_CAST[1:3]
@@ -160,7 +160,7 @@ def test_one_filed_earlier_elsewhere_is_adopted_with_its_dates(house: House, age
     begins, ends = (datetime.fromisoformat(filed[name]) for name in ("created_at", "expires_at"))
     assert shown_dates(person) == (row["effective_date"], row["expires_at"]) == (begins, ends)
     assert EVENING <= row["asked_at"] < EVENING + MINUTE
-    assert (house.cases(), mails(house)) == ([], ["itf.confirmed"])
+    assert (creates(house), house.cases(), mails(house)) == (0, [], ["itf.confirmed"])
     travel_to(house, ends)
     again = sign_in(house)
     assert (again.shown(), again.post().status_code, len(itfs(house))) == ([], 202, 2)

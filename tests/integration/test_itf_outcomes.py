@@ -107,7 +107,7 @@ def test_what_is_refused_is_tried_again_and_the_itf_stays_as_it_is_meanwhile(hou
     for person in everybody:
         person.ask()
     before = itfs(house)
-    house.work(until=lambda: has_tried(house, everybody, 2))
+    house.work(until=lambda: has_tried(house, everybody, 1), seconds=40)
     assert itfs(house) == before
     kept = "No [icn] here, call [phone]"
     for status, person in refused.items():
@@ -168,7 +168,8 @@ def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(house: Ho
     for person in (on_its_way, *lost):
         person.ask()
     doubtful = [odd, *lost]
-    house.work(until=lambda: has_tried(house, doubtful, 4) and row_of(house, on_its_way)["state"] == "confirmed")
+    house.work(until=lambda: row_of(house, on_its_way)["state"] == "confirmed", seconds=40)
+    house.work(until=lambda: has_tried(house, doubtful, 3), seconds=40)
     assert [row["state"] for row in itfs(house)].count("confirmed") == 1
     assert [created_for(house, person) for person in (on_its_way, *doubtful)] == [1] * 6
     too_early = ("look_up", "error", None, None, "too early to tell")

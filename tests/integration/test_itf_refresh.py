@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from flaskapp import clock
 from flaskapp.accounts.service import remember_person
 from flaskapp.db import transaction
@@ -114,6 +116,8 @@ def test_an_earlier_one_that_turns_up_upstream_is_adopted_at_once(house: House) 
     row = row_of(house)
     assert (row["state"], row["doubted_at"], row["asked_at"]) == ("confirmed", None, asked)
     assert row["effective_date"] == row["upstream_created_at"] == began
+    adopted = house.value("SELECT detail FROM outbox_history WHERE what = 'intent_to_file.adopted'")
+    assert adopted["upstream_id"] == row["upstream_id"] != adopted["instead_of"]
     (shown,) = sign_in(house).shown()
     assert (shown["id"], datetime.fromisoformat(shown["creationDate"])) == (row["upstream_id"], began)
     assert datetime.fromisoformat(shown["expirationDate"]) == row["expires_at"] < asked + timedelta(days=330)
@@ -200,10 +204,15 @@ def test_one_used_up_while_its_comparison_is_owed_is_left_alone(house: House) ->
     assert (row["state"], row["doubted_at"], row["refresh_due_at"], house.cases()) == ("confirmed", None, None, [])
 
 
-def test_a_creation_goes_before_every_comparison(house: House) -> None:
+@pytest.mark.parametrize("hours", [0, 30], ids=["in time", "past its midnight"])
+def test_a_creation_goes_before_every_comparison(house: House, hours: float) -> None:
     confirm(house, ADA, BEN)
     with transaction() as session:
         remember_person(session, UUID(CARLA.account), CARLA.icn)
+    if hours:
+        sign_in(house, CARLA).ask()
+        pass_time(house, hours=hours)
+    with transaction() as session:
         for veteran in (ADA, BEN):
             owe_refresh(session, str(row_of(house, veteran)["id"]), 0)
     sign_in(house, CARLA).ask()

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from flaskapp.db import db, transaction
-from flaskapp.intent_to_file.upkeep import HEADROOM, REFRESH_JOB, SHARE, TAKE
+from flaskapp.intent_to_file.upkeep import BY_INDEX, HEADROOM, REFRESH_JOB, SHARE, TAKE
 from flaskapp.queues import INTENTS_TO_FILE
 from jobs import housekeeping
 from tests.benchmarks.figures import quiet
@@ -30,6 +30,14 @@ def tick(house: House, minutes: float = 1) -> int:
     house.move_clock(clock_of(house) + timedelta(minutes=minutes))
     housekeeping.refresh_itfs()
     return house.owed() - before
+
+
+def live_through_a_minute(house: House) -> int:
+    """What the last tick spread over it is read, and the next tick comes; how many were read."""
+    house.move_clock(clock_of(house) + timedelta(minutes=1))
+    read = compare_owed()
+    housekeeping.refresh_itfs()
+    return read
 
 
 def clock_of(house: House) -> timedelta:
@@ -53,8 +61,9 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def access(statement: TextClause, **values: Any) -> list[tuple[str, str]]:
-    """How Postgres reaches the ITFs in this statement: the kind of each scan, and its index."""
+    """How Postgres reaches the ITFs in this statement of a tick: the kind of each scan, and its index."""
     with transaction() as session:
+        session.execute(BY_INDEX)
         found = session.execute(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values).scalar_one()
     scans = [node for node in nodes(found[0]["Plan"]) if "Scan" in node["Node Type"]]
     return [(node["Node Type"], node.get("Index Name", "")) for node in scans if of_itfs(node)]
@@ -132,7 +141,7 @@ def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_f
     for identifier in lost:
         house.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
     with quiet():
-        made = [tick(house) and compare_owed(timedelta(minutes=1)) for _ in range(40)]
+        made = [live_through_a_minute(house) for _ in range(40)]
         pass_time(house, hours=1)
         second = compare_owed()
     assert (sum(made), max(made), second) == (300, 9, 5)
@@ -145,12 +154,14 @@ def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_f
 
 
 def test_however_many_there_are_only_the_index_of_the_cycle_is_read(house: House) -> None:
+    """Also while vacuum is behind, as it is for the first round here."""
     plant_here(10_000, timedelta(days=-1), timedelta(days=7))
     for out_of_the_cycle in (0, 10_000):
         plant_expired(out_of_the_cycle)
-        vacuum()
+        if out_of_the_cycle:
+            vacuum()
         taking = access(TAKE, share=9, days=7)
         counting = access(SHARE, most=30, headroom=HEADROOM, days=7, job=REFRESH_JOB, queue=INTENTS_TO_FILE.name)
         assert ("Index Scan", "ix_intents_to_file_refresh") in taking
-        assert counting == [("Index Only Scan", "ix_intents_to_file_refresh")]
-        assert "Seq Scan" not in {kind for kind, _ in taking}
+        assert {index for _, index in counting if index} == {"ix_intents_to_file_refresh"}
+        assert "Seq Scan" not in {kind for kind, _ in (*taking, *counting)}

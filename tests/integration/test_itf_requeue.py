@@ -128,8 +128,8 @@ def test_an_outage_of_three_days_charges_nothing_and_gives_up_nothing(house: Hou
     house.control.set("lighthouse", "refuse")
     creation = ask(house)
     for day in range(3):
-        house.work(until=creation.tried(day + 1))
         pass_time(house, days=1)
+        house.work(until=creation.tried(day + 1))
     sweep(house)
     assert (row_of(house, creation.person)["state"], creation.message["charged_attempts"]) == ("pending", 0)
     assert house.cases() == ["past_midnight"]

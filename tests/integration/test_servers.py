@@ -54,14 +54,16 @@ def gone(server):
 
 
 def use_both(folder):
-    """Each kind of end a server can meet, each followed by a start that finds the committed data."""
-    with EmbeddedPostgres(folder / "postgres") as postgres, EmbeddedRedis(folder / "redis") as cache:
+    """Each kind of end a server can meet, each followed by a start with the same settings that finds committed data."""
+    chosen = {"max_connections": "33"}
+    with EmbeddedPostgres(folder / "postgres", settings=chosen) as postgres, EmbeddedRedis(folder / "redis") as cache:
         query(postgres.url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
         client(cache).set("pointer", "1")
         for end in (postgres.stop, postgres.kill):
             end()
             postgres.start()
             assert query(postgres.url, "SELECT id FROM kept") == [(1,)]
+            assert query(postgres.url, "SHOW max_connections") == [("33",)]
         cache.restart()
         assert client(cache).get("pointer") is None
     assert gone(postgres) and gone(cache)
@@ -105,9 +107,8 @@ def test_an_ordinary_user_runs_both_servers(folder):
 
 
 @as_root
-def test_root_runs_postgres_as_an_ordinary_account(folder):
-    with EmbeddedPostgres(folder, fast=True) as postgres:
-        assert psutil.Process(postgres.pid).username() == "nobody"
+def test_root_runs_postgres_as_an_ordinary_account(postgres):
+    assert psutil.Process(postgres.pid).username() == "nobody"
 
 
 @as_root
@@ -208,29 +209,25 @@ def test_a_taken_port_is_one_clear_line(folder, kind):
     assert str(failure.value) == f"{second.name} needs port {first.port}, which is taken"
 
 
-def test_passwords_are_needed_and_kept_from_other_users(folder):
-    with EmbeddedPostgres(folder / "postgres", fast=True) as postgres, EmbeddedRedis(folder / "redis") as cache:
-        with pytest.raises(psycopg2.OperationalError, match="password"):
-            query(f"postgresql://surefile:guess@127.0.0.1:{postgres.port}/surefile", "SELECT 1")
-        with (
-            pytest.raises(redis.AuthenticationError),
-            redis.Redis(port=cache.port, retry=Retry(NoBackoff(), 0)) as stranger,
-        ):
-            stranger.ping()
-        kept = folder / "postgres" / "password"
-        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-        secrets = [kept.read_text(), cache.url.split(":")[2].split("@")[0]]
-        titles = [" ".join(psutil.Process(server.pid).cmdline()) for server in (postgres, cache)]
-        assert not [title for title in titles for secret in secrets if secret in title]
+def test_passwords_are_needed_and_kept_from_other_users(postgres, redis_server):
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        query(f"postgresql://surefile:guess@127.0.0.1:{postgres.port}/surefile", "SELECT 1")
+    with (
+        pytest.raises(redis.AuthenticationError),
+        redis.Redis(port=redis_server.port, retry=Retry(NoBackoff(), 0)) as stranger,
+    ):
+        stranger.ping()
+    kept = postgres.folder / "password"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    secrets = [kept.read_text(), redis_server.url.split(":")[2].split("@")[0]]
+    titles = [" ".join(psutil.Process(server.pid).cmdline()) for server in (postgres, redis_server)]
+    assert not [title for title in titles for secret in secrets if secret in title]
 
 
-def test_the_application_is_no_superuser_and_sees_statistics_installed(folder):
-    with EmbeddedPostgres(folder, fast=True, settings={"max_connections": "33"}) as postgres:
-        assert query(postgres.url, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user") == [
-            (False, True)
-        ]
-        assert query(postgres.url, "SHOW max_connections") == [("33",)]
-        assert query(postgres.admin_url, "SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
+def test_the_application_is_no_superuser_and_sees_statistics_installed(postgres):
+    rights = query(postgres.url, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+    assert rights == [(False, True)]
+    assert query(postgres.admin_url, "SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
 
 
 def test_redis_never_evicts_and_keeps_what_it_was_asked_to(folder):

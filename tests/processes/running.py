@@ -133,10 +133,9 @@ class Running:
         return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
 
     def audit(self) -> subprocess.CompletedProcess[str]:
-        environment = surroundings(self.system.environment, self.system.port)
-        return subprocess.run(
-            ["flask", "audit"], cwd=self.system.root, env=environment, capture_output=True, text=True, check=False
-        )
+        """`flask audit` and what it said."""
+        asked = self.fork("audit")
+        return subprocess.CompletedProcess("flask audit", asked.wait(30), "\n".join(asked.lines()))
 
     # -- Postgres ----------------------------------------------------------
 
@@ -224,9 +223,9 @@ class Running:
             self.process(name).signal(signal.SIGCONT)
 
     def fork(self, name: str) -> Fork:
-        """One more process of a kind, cheaper to start than the others."""
+        """`flask <name>`, cheaper to start than the others: one more process of a kind, or a command."""
         environment = surroundings(self.system.environment, self.system.port)
-        output = self.process(name).log.with_suffix(f".{secrets.token_hex(4)}")
+        output = self.system.folder / "logs" / f"{name}.{secrets.token_hex(4)}"
         return Fork(["flask", name], cwd=self.system.root, env=environment, output=output)
 
     def replace(self, name: str) -> Process:
@@ -236,6 +235,11 @@ class Running:
         fresh.start()
         self.system.crew.processes[name] = fresh
         return old
+
+    def has_started(self, process: Process) -> bool:
+        """Whether this process has said so."""
+        sign = f'"{process.name}-{process.pid}-'
+        return any(f"{process.name}.started" in line and sign in line for line in self.log_lines(process.name))
 
     def restore(self) -> None:
         """Everything up and nothing broken, whatever the test before did."""

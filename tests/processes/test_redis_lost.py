@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from flaskapp.queues import QUEUES
 from jobs.schedule import PERIODIC
 from tests.house import eventually
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
@@ -16,7 +17,6 @@ from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
 pytestmark = pytest.mark.processes
 
 SEND = "notifications/sms"
-LANES = 4
 THREADS = 16
 WAITING = 3
 
@@ -76,7 +76,7 @@ def flush(running, seen):
     seen.fetchers_before = {fetcher.name for fetcher in running.fetchers()}
     running.redis.flushall()
     running.control.clear("va_notify")
-    eventually(lambda: len(running.fetchers()) == LANES)
+    eventually(lambda: len(running.fetchers()) == len(QUEUES))
     seen.fetchers_after_flush = {fetcher.name for fetcher in running.fetchers()}
     eventually(lambda: running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC))
     eventually(lambda: running.shown_failed("travel_claims"))
@@ -101,7 +101,7 @@ def test_every_text_is_sent_once_whether_it_waited_or_was_being_sent(aftermath):
 
 
 def test_living_workers_show_up_again_under_their_own_names(aftermath):
-    assert len(aftermath.fetchers_before) == LANES
+    assert len(aftermath.fetchers_before) == len(QUEUES)
     assert aftermath.fetchers_after_flush == aftermath.fetchers_before
 
 
@@ -125,7 +125,7 @@ def test_registries_and_periodic_table_are_whole_again(aftermath):
     eventually(lambda: not running.started("travel_claims") | running.started("notifications"), 12)
     assert running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC)
     assert running.queued_outside_a_list() == set()
-    assert len(running.fetchers()) == LANES
+    assert len(running.fetchers()) == len(QUEUES)
 
 
 def test_an_outage_of_redis_is_a_warning_and_nobody_is_woken_for_it(aftermath):

@@ -89,7 +89,7 @@ def stop_everything(running, seen):
     for name in ("scheduler", "relay", "web"):
         seen.leaving[name].join()
         running.replace(name)
-    eventually(running.answers, 20)
+    eventually(running.answers, 60)
 
 
 def stop_at_random(running, seen):
