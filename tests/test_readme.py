@@ -44,7 +44,9 @@ def table_of(names: Iterable[str]) -> Table:
     return near
 
 
-@pytest.mark.parametrize("machine", [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION], ids=lambda machine: machine.subject)
+@pytest.mark.parametrize(
+    "machine", [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION], ids=lambda machine: machine.subject
+)
 def test_the_state_tables_hold_every_state_and_every_move(machine: StateMachine) -> None:
     for state, (_, leads_to) in table_of(machine.states).items():
         assert set(CODE.findall(leads_to)) == machine.moves[state], state

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pikepdf import Operator, Pdf, String, parse_content_stream
 
-from flaskapp.form526 import pdf_making
 from flaskapp.form526.pdf_making import bdd_instructions, form_0781, form_0781a
 from flaskapp.form526.pdf_text import composed, humanised, printable
 from flaskapp.form526.ptsd import Ptsd, ptsd_parts
