@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from flaskapp import clock
-from flaskapp.accounts.service import remember_person
+from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.record import first_refresh
 from flaskapp.intent_to_file.upkeep import owe_refresh
@@ -208,7 +208,7 @@ def test_one_used_up_while_its_comparison_is_owed_is_left_alone(house: House) ->
 def test_a_creation_goes_before_every_comparison(house: House, hours: float) -> None:
     confirm(house, ADA, BEN)
     with transaction() as session:
-        remember_person(session, UUID(CARLA.account), CARLA.icn)
+        remember_person(session, UUID(CARLA.account), Identity(CARLA.icn))
     if hours:
         sign_in(house, CARLA).ask()
         pass_time(house, hours=hours)

@@ -268,6 +268,6 @@ def test_a_scheduler_outlives_an_outage_of_redis(redis: Redis, caplog: pytest.Lo
 
 
 def test_the_real_table_runs_what_the_worker_allows_and_has_stable_names() -> None:
-    names = ["periodic-sweep", "periodic-itf-refresh", "periodic-audit", "periodic-retention"]
+    names = ["periodic-sweep", "periodic-itf-refresh", "periodic-document-poll", "periodic-audit", "periodic-retention"]
     assert [entry.name for entry in PERIODIC] == names
     assert all(rq_side.read_job_id(entry.name) is None for entry in PERIODIC)
