@@ -18,17 +18,22 @@ from flaskapp.form526.file_types import FileType
 from flaskapp.form526.files import chunks_of
 from flaskapp.form526.models import Attachment, AttachmentChunk
 
-# Bytes go when nobody needs them: no form ever named the file, or all its documents have been final long enough and
-# the last form that named it, a changed one perhaps, is not still on its way.
+# Bytes go when nobody needs them: no form ever named the file; or the last form that did, a changed one perhaps, has
+# failed and nobody holds it any more; or it was accepted, and all documents of the file have been final long enough.
 PURGE = text("""
     WITH gone AS (
         SELECT a.guid FROM form526_attachments a
          WHERE a.purged_at IS NULL
            AND CASE WHEN a.submission_id IS NULL
                     THEN a.created_at < outbox_now() - make_interval(days => :unclaimed_days)
-                    ELSE EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid)
-                     AND NOT EXISTS (
-                            SELECT 1 FROM form526_submissions s WHERE s.id = a.submission_id AND s.state = 'pending')
+                    ELSE NOT EXISTS (
+                            SELECT 1 FROM form526_submissions s
+                             WHERE s.id = a.submission_id
+                               AND (s.finished_at IS NULL
+                                    OR s.finished_at > outbox_now() - make_interval(days => :kept_days)
+                                    OR EXISTS (SELECT 1 FROM cases c
+                                                WHERE c.subject_type = 'form526_submission'
+                                                  AND c.subject_id = s.id::text AND c.closed_at IS NULL)))
                      AND NOT EXISTS (
                             SELECT 1 FROM form526_document_submissions d
                              WHERE d.attachment_guid = a.guid

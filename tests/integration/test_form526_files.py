@@ -196,3 +196,14 @@ def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(house: Hous
     done = command(house, "documents", "delivered", str(evidence(house)["id"]), "--note", "by courier")
     assert done.exit_code == 0
     assert (after(house, days=6, hours=22), after(house, hours=3)) == (1, 0)
+
+
+def test_bytes_of_a_form_that_failed_stay_while_a_human_holds_it(house: House) -> None:
+    house.control.turn("form526", refuse_with="")
+    person = filer(house)
+    person.file(person.attach())
+    house.work()
+    assert (house.cases(), after(house, days=40)) == (["refused"], 1)
+    case = house.value("SELECT id FROM cases WHERE closed_at IS NULL")
+    assert command(house, "cases", "close", str(case), "--resolution", "filed by mail").exit_code == 0
+    assert after(house) == 0
