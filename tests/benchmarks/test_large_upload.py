@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import psutil
-import pytest
 import requests
 from pikepdf import Dictionary, Encryption, Name, Page, Pdf, Stream
 
+from sandbox.faults import Control
+from sandbox.system import System
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.benchmarks.figures import figure, title
 from tests.house import eventually
-
-pytestmark = pytest.mark.processes
 
 MIB = 1024 * 1024
 DYNO_BYTES = 512 * MIB
@@ -64,28 +64,28 @@ class Watch:
         self.thread.join()
 
 
-def test_99_mib_go_from_the_form_to_lighthouse_within_512_mib(running):
-    veteran = running.newcomer().veteran
-    issued = running.control.call("POST", "sign_in", "tokens", json={"account": veteran.account})
+def test_99_mib_go_from_the_form_to_lighthouse_within_512_mib(system: System) -> None:
+    control = Control(system.upstreams["control"])
+    account, participant = DEFAULT_CAST[0].account, DEFAULT_CAST[0].participant_id
+    issued = control.call("POST", "sign_in", "tokens", json={"account": account})
     caller = requests.Session()
     caller.headers.update({"Authorization": f"Bearer {issued['access_token']}", "X-Key-Inflection": "camel"})
-    url = running.system.url
-    with locked_pdf() as stream, Watch(running.process("web").pid) as web:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
+    with locked_pdf() as stream, Watch(system.crew["web"].pid) as web:
         parts = {FILE_FIELD: ("largest.pdf", stream), "supporting_evidence_attachment[password]": (None, WORD)}
-        reply = caller.post(f"{url}/v0/upload_supporting_evidence", files=parts, timeout=60)
-    assert (reply.status_code, size > 98 * MIB) == (200, True), reply.text
+        reply = caller.post(f"{system.url}/v0/upload_supporting_evidence", files=parts, timeout=60)
+    assert reply.status_code == 200, reply.text
     guid = reply.json()["data"]["attributes"]["guid"]
     form = {"form526": {"attachments": [{"name": "largest.pdf", "confirmationCode": guid, "attachmentId": "L015"}]}}
-    with Watch(running.process("worker").pid) as worker:
-        reply = caller.post(f"{url}/v0/disability_compensation_form/submit_all_claim", json=form, timeout=30)
+
+    def taken() -> list[dict[str, Any]]:
+        found = control.call("GET", "documents", "uploads", params={"participant_id": participant})
+        return [upload for upload in found if upload["size"] > 98 * MIB]
+
+    with Watch(system.crew["worker"].pid) as worker:
+        reply = caller.post(f"{system.url}/v0/disability_compensation_form/submit_all_claim", json=form, timeout=30)
         assert reply.status_code == 202, reply.text
-        uploads = {"participant_id": veteran.participant_id}
-        taken = eventually(lambda: len(found(running, uploads)) == 2 and found(running, uploads), 60)
-    assert max(item["size"] for item in taken) > 98 * MIB
-    assert 0 < web.most < DYNO_BYTES and 0 < worker.most < DYNO_BYTES, (web.most // MIB, worker.most // MIB)
-
-
-def found(running, query):
-    return running.control.call("GET", "documents", "uploads", params=query)
+        assert len(eventually(taken, 90)) == 1
+    title("A locked PDF of 98 MiB, from the form to Lighthouse")
+    figure("most memory of the web dyno, child and both servers", f"{web.most / MIB:.0f} MiB")
+    figure("most memory of the worker", f"{worker.most / MIB:.0f} MiB")
+    assert 0 < web.most < DYNO_BYTES and 0 < worker.most < DYNO_BYTES
