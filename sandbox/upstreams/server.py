@@ -64,6 +64,8 @@ class UpstreamServer(ThreadingHTTPServer):
         """Without the name look-up of the standard server, which can hang where there is no DNS."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        # A caller may be gone, or this socket refuse, between the look and the accept: then nobody may wait in it.
+        self.socket.setblocking(False)
 
     @property
     def url(self) -> str:
