@@ -45,6 +45,13 @@ MALFORMED = "Access token JWT is malformed"
 NOT_SIGNED = "Access token signature is not valid"
 NOT_FOR_US = "Access token audience is not accepted"
 
+# What the API's description says of every route behind a sign-in.
+CALLER = "Sign-in Service access token: bearer header or cookie"
+TOKEN_ANSWERS = {
+    401: "No valid access token; `errors` is a text.",
+    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
+}
+
 # Signature only: PyJWT would judge the claims too, by a clock that is not ours.
 jws = PyJWS(ALGORITHMS)
 

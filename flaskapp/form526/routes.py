@@ -27,22 +27,17 @@ from flaskapp.idempotency import KEY_PARAMETER, remember
 from flaskapp.inflection import answer
 from flaskapp.openapi import describe
 from flaskapp.request import Body, json_body
-from flaskapp.sign_in import caller, require_sign_in
+from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
 
-CALLER = "Sign-in Service access token: bearer header or cookie"
 TAG = "Form 526"
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
 # The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
 MOST_UPLOAD_BYTES = file_types.MOST_PDF_BYTES + 1024 * 1024
 MOST_FORM_BYTES = 5 * 1024 * 1024
-TOKEN_ANSWERS = {
-    401: "No valid access token; `errors` is a text.",
-    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
-}
 # The words the client polls on (contract: front end, 4.3). It stops at any other, so `try` lasts while we do.
 WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
 GIVEN_UP, REFUSED = "exhausted", "non_retryable_error"

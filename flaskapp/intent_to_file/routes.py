@@ -20,13 +20,12 @@ from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import Contended, settings
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
 from flaskapp.openapi import describe
-from flaskapp.sign_in import caller, require_sign_in
+from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 
 blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
 require_sign_in(blueprint)
 
-CALLER = "Sign-in Service access token: bearer header or cookie"
 TAG = "Intent to file"
 Item = dict[str, Any]
 
@@ -42,10 +41,6 @@ ITEM_EXAMPLE: Item = {
     "record_message": WORDS[PENDING],
 }
 TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
-TOKEN_ANSWERS = {
-    401: "No valid access token; `errors` is a text.",
-    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
-}
 UPSTREAM_PROBLEMS = {
     404: "Pension and survivor: upstream has no active one.",
     429: "Waiting callers only: upstream asks to slow down.",
