@@ -99,6 +99,7 @@ def stop_at_random(running, seen):
         for worker in workers:
             eventually(partial(has_started, worker), 30)
         load(running, seen)
+        eventually(lambda: left(running, seen) < LOAD)
         for worker in workers:
             time.sleep(random.uniform(0, 0.1))
             twice(worker)
