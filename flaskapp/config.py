@@ -86,6 +86,13 @@ def above_zero(text: str) -> float:
     return value
 
 
+def at_least_zero(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError("expected 0 or more")
+    return value
+
+
 def key_blocks(text: str) -> tuple[str, ...]:
     """PEM blocks one after another; `\\n` may stand for a line's end, as in one-line settings."""
     blocks = re.findall(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", text.replace("\\n", "\n"), re.DOTALL)
@@ -168,12 +175,29 @@ class Config:
     form526_base_url: str = setting(read_base_url, text="Service that takes 526 submissions.")
     form526_api_key: str = setting(secret=True, text="Its API key.")
 
+    travel_pay_base_url: str = setting(read_base_url, text="Travel Pay API, the host alone.")
+    travel_pay_client_number: str = setting(text="Our client number at the Travel Pay API.")
+    travel_pay_subscription_keys: tuple[str, ...] = setting(
+        words, secret=True, text="Its APIM subscription keys: one (all but production), or E and S (production)."
+    )
+    travel_pay_veis_resource: str = setting(text="VEIS `resource` its tokens are for.")
+    sts_base_url: str = setting(read_base_url, text="Sign-in Service host whose token endpoint vouches for a person.")
+    sts_issuer: str = setting(text="`iss` of the assertion shown there: our own host.")
+    sts_service_account_id: str = setting(text="Our service account there.")
+    sts_scopes: tuple[str, ...] = setting(words, text="Scopes asked for there.")
+    sts_private_key: str = setting(
+        lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs the assertion."
+    )
+    va_profile_base_url: str = setting(read_base_url, text="VA Profile: a person's contact details.")
+    va_profile_api_key: str = setting(secret=True, text="Its API key.")
+
     operators: dict[str, str] = setting(
         string_map, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
     )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
     case_owner_form526: str = setting(text="Who owns the cases of 526 submissions and their documents.")
+    case_owner_travel_pay: str = setting(text="Who owns the cases of travel pay claims made while signed in.")
     case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
     alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
 
@@ -229,6 +253,22 @@ class Config:
     itf_sync_seconds: float = setting(float, 20.0, text="Total limit on one Lighthouse call a person waits for.")
     itf_refresh_days: int = setting(at_least_one, 7, text="A confirmed ITF is compared with upstream this often.")
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
+    travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
+    travel_pay_settle_seconds: float = setting(
+        above_zero, 240.0, text="After this long from its start, a Travel Pay write no look-up finds did not happen."
+    )
+    travel_pay_wait_seconds: float = setting(
+        at_least_zero, 5.0, text="How long a posted Travel Pay claim is waited for before it is answered with 202."
+    )
+    travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
+    travel_pay_reads_at_once: int = setting(
+        at_least_one, 3, text="Most calls to one upstream that people wait for at once, in one web process."
+    )
+    travel_pay_cache_seconds: float = setting(
+        at_least_zero, 0.0, text="How long what Travel Pay told a person is shown again; 0 asks every time."
+    )
+    sts_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one token exchange for a person.")
+    va_profile_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one VA Profile call.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
     gate_close_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
     gate_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")

@@ -9,7 +9,9 @@ from flaskapp.upstreams.errors import Rejected
 
 def identity_in(person: Person) -> Identity | None:
     """None without an ICN: then VA's records do not know the person."""
-    return Identity(person.icn, person.participant_id, person.file_number) if person.icn is not None else None
+    if person.icn is None:
+        return None
+    return Identity(person.icn, person.participant_id, person.file_number, person.email)
 
 
 def identify(accounts: AccountsClient, account_id: str) -> Identity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,11 +16,13 @@ from outbox.tables import NOW
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose an account is. Documents go by participant id or, where there is none, by file number."""
+    """Whose an account is. Documents go by participant id or, where there is none, by file number; travel pay by
+    e-mail, which a person may be without."""
 
     icn: str
     participant_id: str | None = None
     file_number: str | None = None
+    email: str | None = None
 
 
 def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
@@ -45,7 +47,7 @@ def icn_of(session: DbSession, account_id: uuid.UUID) -> str | None:
 
 
 def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identity) -> None:
-    """Keep whose account this is. The first answer stays: an account does not change hands."""
+    """Keep whose account this is. The first answer stays, an account does not change hands; its e-mail may follow."""
     ensure_account(session, account_id)
     session.execute(
         update(Account)
@@ -53,3 +55,7 @@ def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identit
         .values(identity=asdict(identity), icn_digest=vault().digest(identity.icn), identified_at=NOW)
         .execution_options(synchronize_session="fetch")
     )
+    kept = identity_of(session, account_id)
+    if kept is not None and kept.icn == identity.icn and kept.email is None and identity.email is not None:
+        values = asdict(replace(kept, email=identity.email))
+        session.execute(update(Account).where(Account.id == account_id).values(identity=values))

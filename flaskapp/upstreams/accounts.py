@@ -23,7 +23,8 @@ _SSN = re.compile("[0-9]{9}")
 class Person:
     """Who an account belongs to; `ssn` is nine digits. Kept out of every repr, and so out of logs.
 
-    The last two say whose claim a document belongs to; most of what we do needs neither.
+    Participant id and file number say whose claim a document belongs to, the e-mail whom travel pay is asked for;
+    most of what we do needs none of them.
     """
 
     icn: str | None = field(repr=False)
@@ -31,6 +32,7 @@ class Person:
     ssn: str | None = field(repr=False)
     participant_id: str | None = field(default=None, repr=False)
     file_number: str | None = field(default=None, repr=False)
+    email: str | None = field(default=None, repr=False)
 
 
 class AccountsClient:
@@ -79,10 +81,10 @@ def _read(payload: Any, account_id: str) -> Person:
     ssn = _text_or_none(payload["ssn"])
     if ssn is not None and not _SSN.fullmatch(ssn):
         raise ValueError("expected nine digits")
-    # Left out they are as good as null: what needs neither of the two must not fail for them.
-    participant_id, file_number = (_text_or_none(payload.get(name)) for name in ("participantId", "fileNumber"))
+    # Left out they are as good as null: what needs none of them must not fail for them.
+    optional = (_text_or_none(payload.get(name)) for name in ("participantId", "fileNumber", "email"))
     first_name = _text_or_none(payload["firstName"]) or ""
-    return Person(_text_or_none(payload["icn"]), first_name, ssn, participant_id, file_number)
+    return Person(_text_or_none(payload["icn"]), first_name, ssn, *optional)
 
 
 def _text_or_none(value: object) -> str | None:

@@ -42,6 +42,7 @@ class Accounts(Fake):
                 "ssn": veteran.ssn,
                 "participantId": veteran.participant_id,
                 "fileNumber": veteran.file_number,
+                "email": veteran.email,
             }
         )
 
