@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.named_files import NamedFile
 from flaskapp.form526.notices import DOCUMENT as SUBJECT
-from flaskapp.form526.notices import owe_document_notice, settings
+from flaskapp.form526.notices import owe_document_notice
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import (
     BDD,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask import current_app
-
 from flaskapp.accounts.service import icn_of
-from flaskapp.config import Config
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.form526.files import obscured
 from flaskapp.form526.models import DocumentSubmission, Submission
@@ -17,11 +15,6 @@ from flaskapp.notifications.service import owe_notice
 # Under whose name VANotify's templates for forms and documents are configured.
 SENDER = "form526"
 FORM, DOCUMENT = "form526_submission", "form526_document"
-
-
-def settings() -> Config:
-    found: Config = current_app.extensions["config"]
-    return found
 
 
 def day_of(moment: datetime) -> str:

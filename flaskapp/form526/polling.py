@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.cases.service import close_cases, open_case
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, notice_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
-from flaskapp.form526.notices import settings
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses

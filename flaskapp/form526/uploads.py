@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.accounts.service import Identity, identity_of
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.form526 import pdf_making
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
-from flaskapp.form526.notices import settings
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, PENDING, UPLOAD
 from outbox.tables import NOW

@@ -13,10 +13,10 @@ from flask.cli import AppGroup
 from sqlalchemy import text
 
 from flaskapp.commands import as_json_option, operator, rows, show
+from flaskapp.current import settings
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import settings
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 

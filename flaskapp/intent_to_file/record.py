@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
 from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import SUBJECT, moment_now, owe_creation, settings
+from flaskapp.intent_to_file.service import SUBJECT, owe_creation
 from flaskapp.intent_to_file.states import CONFIRMED, FAILED, INTENT_TO_FILE, PENDING
 from flaskapp.legal_time import legal_date
 from flaskapp.notifications.service import owe_notice

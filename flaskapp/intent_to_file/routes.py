@@ -11,13 +11,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from flaskapp.current import settings
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.errors import Problem
 from flaskapp.idempotency import KEY_PARAMETER, remember
 from flaskapp.inflection import answer
 from flaskapp.intent_to_file import service, waited
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import Contended, settings
+from flaskapp.intent_to_file.service import Contended
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
 from flaskapp.openapi import describe
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in

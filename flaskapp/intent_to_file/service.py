@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.service import ensure_account, icn_of
 from flaskapp.cases.service import note_cases
-from flaskapp.config import Config
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import (
@@ -38,17 +36,6 @@ MOST_ROUNDS = 3
 
 class Contended(Exception):
     """Others kept creating and losing the same ITF while we looked; the caller asks again."""
-
-
-def settings() -> Config:
-    found: Config = current_app.extensions["config"]
-    return found
-
-
-def moment_now(session: DbSession) -> datetime:
-    """Postgres's clock, which also decides what is valid."""
-    found: datetime = session.execute(select(NOW)).scalar_one()
-    return found.astimezone(UTC)
 
 
 def find_valid(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:

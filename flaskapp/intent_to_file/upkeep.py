@@ -11,10 +11,11 @@ from datetime import timedelta
 from sqlalchemy import select, text
 
 from flaskapp.cases.service import open_case
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.record import adopt_upstream, dates_of, lock
-from flaskapp.intent_to_file.service import SUBJECT, moment_now, settings
+from flaskapp.intent_to_file.service import SUBJECT
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
 from flaskapp.queues import INTENTS_TO_FILE
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF

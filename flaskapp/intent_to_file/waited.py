@@ -6,33 +6,23 @@ Pension, survivor, the callers named in `ITF_SYNC_APPS`, and accounts outside `I
 from __future__ import annotations
 
 import uuid
-from http import HTTPStatus
 
-from flask import current_app
-
-from flaskapp.accounts.identify import identity_in
-from flaskapp.accounts.service import ensure_account, icn_of, remember_person
-from flaskapp.db import DbSession, db, transaction
-from flaskapp.errors import Problem
+from flaskapp.accounts.asked import find_person, passed_on, whose
+from flaskapp.accounts.service import ensure_account
+from flaskapp.current import moment_now, settings, upstreams
+from flaskapp.db import DbSession, transaction
 from flaskapp.intent_to_file.record import first_refresh
-from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf, moment_now, settings
+from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf
 from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, WAITED
 from flaskapp.legal_time import next_midnight
-from flaskapp.upstreams import Upstreams
-from flaskapp.upstreams.accounts import Person
-from flaskapp.upstreams.errors import Throttled, UpstreamError
+from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 from outbox.write import write_history
 
 
-def upstreams() -> Upstreams:
-    found: Upstreams = current_app.extensions["upstreams"]
-    return found
-
-
 def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
     """The active ITF upstream, kept here too. Raises Problem with upstream's status for whatever went wrong."""
-    icn = whose(account_id)
+    icn = whose(account_id).icn
     try:
         found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
     except UpstreamError as error:
@@ -45,54 +35,13 @@ def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
 def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
     """Create it upstream now; a survivor's needs the caller's SSN, which is asked for and not kept (contract: 2.1)."""
     ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
-    icn = whose(account_id)
+    icn = whose(account_id).icn
     try:
         made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, settings().itf_sync_seconds)
     except UpstreamError as error:
         raise passed_on(error) from error
     keep(account_id, itf_type, made)
     return made
-
-
-def whose(account_id: uuid.UUID) -> str:
-    """The caller's ICN, from our accounts or else from the account service; Problem 403 when there is none."""
-    with transaction() as session:
-        icn = icn_of(session, account_id)
-    # Given back before anybody waits for an upstream.
-    db.session.remove()
-    if icn is None:
-        identity = identity_in(find_person(account_id))
-        if identity is None:
-            raise Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
-        icn = identity.icn
-        with transaction() as session:
-            remember_person(session, account_id, identity)
-        db.session.remove()
-    return icn
-
-
-def find_person(account_id: uuid.UUID) -> Person:
-    try:
-        person = upstreams().accounts.find(str(account_id))
-    except UpstreamError as error:
-        raise passed_on(error) from error
-    if person is None:
-        raise Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
-    return person
-
-
-def passed_on(error: UpstreamError) -> Problem:
-    """Upstream's own status as the caller's, as these calls always had it.
-
-    A lost or late answer is a 504; one that says it went well and cannot be read is a 502.
-    """
-    if isinstance(error, Throttled):
-        headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}
-        return Problem(429, headers=headers)
-    status = error.http_status or 504
-    if status < 400 or status not in HTTPStatus._value2member_map_:
-        status = 502
-    return Problem(status, detail=error.detail or None, code=error.code or str(status))
 
 
 def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:

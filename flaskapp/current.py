@@ -1,0 +1,29 @@
+"""What the running application was made with, for code far from `create_app`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import current_app
+from sqlalchemy import select
+
+from flaskapp.config import Config
+from flaskapp.upstreams import Upstreams
+from outbox.tables import NOW
+from outbox.write import Database
+
+
+def settings() -> Config:
+    found: Config = current_app.extensions["config"]
+    return found
+
+
+def upstreams() -> Upstreams:
+    found: Upstreams = current_app.extensions["upstreams"]
+    return found
+
+
+def moment_now(db: Database) -> datetime:
+    """Postgres's clock, aware, in UTC: it also decides what is due, valid and late."""
+    found: datetime = db.execute(select(NOW)).scalar_one()
+    return found.astimezone(UTC)
