@@ -26,6 +26,9 @@ UPSTREAMS = (
     "lighthouse",
     "documents",
     "form526",
+    "travel_pay",
+    "sts",
+    "va_profile",
 )
 _SECONDS = 10
 

@@ -83,6 +83,7 @@ def environment(
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
         "CASE_OWNER_INTENT_TO_FILE": OPERATOR,
         "CASE_OWNER_FORM526": OPERATOR,
+        "CASE_OWNER_TRAVEL_PAY": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "INSECURE_COOKIES": "yes",
         **FakeSettings().environment(upstreams),

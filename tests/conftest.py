@@ -11,6 +11,7 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
 from sandbox.databases import LentDatabase, TemplateDatabase
+from sandbox.faults import UPSTREAMS
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
@@ -18,7 +19,7 @@ from tests.house import SETTINGS, House
 from tests.ledger import Ledger, opened
 
 NOWHERE = dict.fromkeys(
-    ("veis", "btsss", "va_notify", "lorota", "chip", "sign_in", "accounts", "lighthouse", "documents", "form526"),
+    UPSTREAMS,
     "http://127.0.0.1:9",
 )
 

@@ -48,8 +48,9 @@ class Appointment:
 @dataclass(frozen=True)
 class Veteran:
     """`habit` makes BTSSS and VANotify always treat this person the same way, `itf` makes Lighthouse; see `HABITS` and
-    `ITF_HABITS`; `documents` names the plan that Benefits Documents follows with this person's files. Whoever is not
-    `identified` has an account at which no ICN is known; participant id and file number are for the benefit systems."""
+    `ITF_HABITS`; `documents` names the plan that Benefits Documents follows with this person's files, `travel_pay` what
+    Travel Pay has on file (see `TRAVEL_PAY_HABITS`). Whoever is not `identified` has an account at which no ICN is
+    known; participant id and file number are for the benefit systems."""
 
     uuid: str
     last_name: str
@@ -62,6 +63,7 @@ class Veteran:
     habit: str = "ok"
     itf: str = "none"
     documents: str = "ok"
+    travel_pay: str = "none"
     ssn: str | None = None
     participant_id: str | None = None
     file_number: str | None = None
@@ -73,6 +75,8 @@ class Veteran:
             raise ValueError(f"itf must be one of {', '.join(ITF_HABITS)}")
         if self.documents not in PLANS:
             raise ValueError(f"documents must be one of {', '.join(PLANS)}")
+        if self.travel_pay not in TRAVEL_PAY_HABITS:
+            raise ValueError(f"travel_pay must be one of {', '.join(TRAVEL_PAY_HABITS)}")
 
     @property
     def name(self) -> str:
@@ -107,6 +111,12 @@ ITF_HABITS = {
     "used": "a compensation ITF was filed 100 days ago and used by a claim",
     "unknown": "Lighthouse does not know the ICN",
 }
+TRAVEL_PAY_HABITS = {
+    "none": "no older claims",
+    "contacts_differ": "BTSSS has another address and phone number than VA Profile",
+    "statuses": "a claim in every status there is, some with documents, and one without an appointment",
+    "many": "120 older claims, all paid",
+}
 
 
 def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok", **fields: Any) -> Veteran:
@@ -121,11 +131,15 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
         phone=f"+1555555{100 + number:04d}",
         first_name=first,
         facility_type="oh" if listed[0] in ("757", "668") else "vista",
-        email=f"{first}.{last}@example.com".lower(),
         habit=habit,
         ssn=f"666{number:06d}",
         appointments=visits,
-        **{"participant_id": f"6000{number:05d}", "file_number": f"7960{number:05d}"} | fields,
+        **{
+            "email": f"{first}.{last}@example.com".lower(),
+            "participant_id": f"6000{number:05d}",
+            "file_number": f"7960{number:05d}",
+        }
+        | fields,
     )
 
 
@@ -160,6 +174,14 @@ DOCUMENT_CAST = (
     _veteran(22, "Viktor", "Amsel", "1977-12-09", "442", participant_id=None, file_number=None),
     _veteran(23, "Wanda", "Kealoha", "1969-09-18", "530", documents="fails_at_bgs"),
 )
+# And once more: people with a past at Travel Pay, and one whose account has no e-mail address to vouch with.
+TRAVEL_PAY_CAST = (
+    _veteran(24, "Xavier", "Boone", "1958-03-15", "983", travel_pay="contacts_differ"),
+    _veteran(25, "Yara", "Holm", "1971-11-02", "530", email=None),
+    _veteran(26, "Zeke", "Martinez", "1949-08-27", "442", travel_pay="many"),
+    _veteran(27, "Abel", "Thorne", "1965-05-19", "983 530", travel_pay="statuses"),
+)
+EVERYBODY = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST, *TRAVEL_PAY_CAST)
 
 
 def veteran_from(data: dict[str, Any]) -> Veteran:
@@ -183,7 +205,7 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
 class Cast:
     """Everybody the fakes know, by any id or address they have; safe to use from many threads."""
 
-    def __init__(self, veterans: Iterable[Veteran] = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST)) -> None:
+    def __init__(self, veterans: Iterable[Veteran] = EVERYBODY) -> None:
         self._lock = threading.Lock()
         self._first = tuple(veterans)
         self.reset()

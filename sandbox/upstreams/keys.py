@@ -1,7 +1,7 @@
 """The sandbox's RSA keys, fixed so that a token outlives a restart; they open nothing outside this machine.
 
-The Sign-in Service signed with the old key, signs with today's and rotates to the new one; the Lighthouse client's is
-the product's own, and for the Sign-in Service a foreign one.
+The Sign-in Service signed with the old key, signs with today's and rotates to the new one; the Lighthouse client's and
+the one for its token exchange (STS) are the product's own, and for the Sign-in Service foreign ones.
 """
 
 from __future__ import annotations
@@ -129,6 +129,36 @@ vIEEePqLcpX1VCbUPaSF+oa4C5nIXLJJ1m4HRPUCgYBY3fzMxjgvmxvPNVqVt6x7
 Yx2fuI3M7NHmoz66UNGPRw9SbhMiXR6cKQ6Ci9vufHMv49XyUcd1Jh8U2y60Ln0i
 20LEamlNYZbO+Mv9M312+5RXYXR74V9EV14V/pv/ri/V2PEd2OWAZXVO2V5dBaC6
 K5CRoqz4H0ydej3S09WdEA==
+-----END PRIVATE KEY-----
+"""
+STS_CLIENT_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQCmxCYZp0kzcSu1
+PUsP+9S7tQG7s8KknJb36bwwEuP3smugOzhObd1mEQYB7glprZWDscwo65V9QGOt
++EPTsDJvjiLCifbs/BvIQlS68wFqQyG5GPMfAjTSshi6q6bo4DRE688JBFLEG6W9
+WfdyauUwxOEJPIbeJl5SfrldDIG/dN3rJecVF8v/f4tz1GdOIWc7Q9WdusNe3qqL
+5l9/EKQBV2BfFT5BdfBATmr/I0RRnXh15hpdbN02mhSOO+AfPuZbayuS4ZgzIre/
+eaF2gsWxoQvDIJrtr8vx30Uptpaytni8LVMmojcy5Z6pRxX8LMKn/p8lo/oQDqKK
+M6C6o7T/AgMBAAECggEALT7oq2skxC0/U5QGqpaD2E2646dY9vp5R1gGM/DcIxco
+dje7BiRuvkN+IsXnjeGHwExb/Po1+96dbNT/6g5TEMs6iRePhCq+iu3cOUC3MJJ4
+MtUfGVmq5UNmzDbIOUSjSdPEv0iKACUUKbSgG03/UuUHvU7LtLgqPS2esy0ygrQN
+SlNC8Qi4mCBCydqUs2+9empfkN0FDnfuyfwj6mdsKgvyFQ29xWCchVws9mYMib0J
+ebaaOminiHwoyKju0/uYlP1NLpaR6ZLOTnBVvb74hKb+t35fDmOUsDtHYYdp/AzF
+SOeGVCbT717vdmFfWiflsmWEqG35pk43m0EnTMTegQKBgQDYGikgeuQJYvIVrYG4
+eLHedaYwgzVasqy3Dx7AQ+ode4pv24w2CyrEpwoq6JE1EUIWG2JHEU8utDwPpSCS
+aGNAxD4LmE5D0H5dPoGAeQSP2MQhqtbYHbpLVz0TwfUOfxuPmZF7idGmxNipX7Uq
+kzbYNPcEj1YF8P7Pmf+YyUndwQKBgQDFjizyFAX7WpX4W30wwWq9vNmU39Q0+p4s
+L37fmA1OtiyYCrcFFg1oLu6NbDTAQYd+peYH5A2k0VsUB8qkcgSZapMoIRtDOLiK
+V8EzQmN/1zqJDKddajt1Slb8kdP/GlsJ/qWV/nDveoVHkF1FrI2CEGPcjoVTJ4s1
+/EzuNzvCvwKBgQCPV3L2P22pKD+pz2gfQ7e/9svgm/e1DJVx646bO7E8Eyk1nyx2
+4Jtiy+X7pj5DNApg/ZMHztx1/0ljm0Vqt+E2IbWCHWm0o8Rd90sRO7Sh8cfPCTHv
+MnDS7q/tvhbdocRXUSbmCfnNo/6PApP6BKI5cZB0LtuBn2R1shGPd90OQQKBgAjp
+HMXeeVaZA2KsXb0xPCtKtVWtstig5TmA+uwC47bFKMXC1fZ4xCoK09+1Hbv+OKpR
+uUpp0uO4Pa9tmopISkTRNcn9lEk36brzslcpi2tcvdsoovPnsr7bl4jU2wcKnUia
+H8XgMB/dGt3beRmHauqO6rIsC39wrSrGMoIcI6npAoGAAZU2+/LyPd8mTwaK7IQT
+DScBZoY5ujxlE7zziext61rLGhmkoqlm8lP3w5C5QHnm7pe8MwOY7I2bYyIgKNze
+B5Q8gKfLy/MWh2tYygL3O9cney1vOUwWi5NplrOdqFjqOrp6/RcESdCjNmpHK5RX
+RJTVJbG12Xt97UXZKXQVWjo=
 -----END PRIVATE KEY-----
 """
 

@@ -27,7 +27,10 @@ from sandbox.upstreams.lorota import LoROTA
 from sandbox.upstreams.server import UpstreamServer
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.sign_in import SignIn
+from sandbox.upstreams.sts import STS
+from sandbox.upstreams.travel_pay import TravelPay
 from sandbox.upstreams.va_notify import VANotify
+from sandbox.upstreams.va_profile import VAProfile
 from sandbox.upstreams.veis import VEIS
 
 # Where `python -m sandbox upstreams` listens; tests take free ports.
@@ -43,6 +46,9 @@ PORTS = {
     "lighthouse": 8108,
     "documents": 8109,
     "form526": 8110,
+    "travel_pay": 8111,
+    "sts": 8112,
+    "va_profile": 8113,
 }
 
 
@@ -62,6 +68,9 @@ class Fakes:
     lighthouse: Lighthouse
     documents: Documents
     form526: Form526
+    travel_pay: TravelPay
+    sts: STS
+    va_profile: VAProfile
     control: Control
 
     def each(self) -> list[Fake]:
@@ -97,7 +106,10 @@ def build_apps(settings: FakeSettings | None = None) -> Fakes:
     btsss, lorota, chip = BTSSS(known, cast, veis.tokens), LoROTA(known, cast), CHIP(known, cast)
     sign_in, accounts, lighthouse = SignIn(known, cast), Accounts(known, cast), Lighthouse(known, cast)
     documents, form526 = Documents(known, cast), Form526(known, cast)
-    fakes = (veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse, documents, form526)
+    sts, va_profile = STS(known, cast), VAProfile(known, cast)
+    travel_pay = TravelPay(known, cast, veis.resource_tokens, sts.tokens)
+    listed = (veis, btsss, va_notify, lorota, chip, sign_in, accounts, lighthouse, documents, form526)
+    fakes = (*listed, travel_pay, sts, va_profile)
     for fake in fakes:
         fake.app.register_blueprint(admin(fake), url_prefix="/_sandbox")
     va_notify.app.register_blueprint(phone(va_notify.phone, cast))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY
+from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY, STS_CLIENT_KEY
 from sandbox.upstreams.templates import TEMPLATE_IDS
 
 JWKS_PATH = "/sign_in/openid_connect/certs"
@@ -52,6 +52,17 @@ class FakeSettings:
     lighthouse_client_key: str = LIGHTHOUSE_CLIENT_KEY
     documents_audience: str = "https://authorization.sandbox.invalid/oauth2/benefits-documents"
     form526_api_key: str = "form526-key-of-the-sandbox"
+    travel_pay_client_number: str = "0044"
+    travel_pay_subscription_keys: tuple[str, ...] = ("travel-pay-subscription-key-of-the-sandbox",)
+    travel_pay_veis_resource: str = "api://travel-pay.sandbox"
+    sts_issuer: str = "https://surefile.sandbox.invalid"
+    sts_service_account_id: str = "9d1c6f0e-5b7a-4c3d-8e2f-1a0b9c8d7e6f"
+    sts_scopes: tuple[str, ...] = (
+        "https://sandbox.invalid/v0/travel_pay/read",
+        "https://sandbox.invalid/v0/travel_pay/write",
+    )
+    sts_client_key: str = STS_CLIENT_KEY
+    va_profile_api_key: str = "va-profile-key-of-the-sandbox"
 
     @property
     def vanotify_api_key(self) -> str:
@@ -93,4 +104,15 @@ class FakeSettings:
             "LIGHTHOUSE_DOCUMENTS_AUDIENCE": self.documents_audience,
             "FORM526_BASE_URL": urls["form526"],
             "FORM526_API_KEY": self.form526_api_key,
+            "TRAVEL_PAY_BASE_URL": urls["travel_pay"],
+            "TRAVEL_PAY_CLIENT_NUMBER": self.travel_pay_client_number,
+            "TRAVEL_PAY_SUBSCRIPTION_KEYS": ",".join(self.travel_pay_subscription_keys),
+            "TRAVEL_PAY_VEIS_RESOURCE": self.travel_pay_veis_resource,
+            "STS_BASE_URL": urls["sts"],
+            "STS_ISSUER": self.sts_issuer,
+            "STS_SERVICE_ACCOUNT_ID": self.sts_service_account_id,
+            "STS_SCOPES": ",".join(self.sts_scopes),
+            "STS_PRIVATE_KEY": self.sts_client_key,
+            "VA_PROFILE_BASE_URL": urls["va_profile"],
+            "VA_PROFILE_API_KEY": self.va_profile_api_key,
         }

@@ -1,7 +1,7 @@
 """The templates the fake VANotify holds: fixed ids, so that settings and tests can name them.
 
 Keys are `<sender>.<notice>`, the form of the product's VANOTIFY_TEMPLATES setting: texts about travel claims by the
-kind of facility, e-mails about intents to file and about disability claims.
+kind of facility, e-mails about intents to file, disability claims and travel claims of the signed-in.
 """
 
 from __future__ import annotations
@@ -125,12 +125,43 @@ _FORM526_WORDS = {
 }
 
 
+_TRAVEL_PAY_WORDS = {
+    "submitted": (
+        "We filed your travel claim for ((appt_date))",
+        "We filed your travel claim for your appointment on ((appt_date)).\n\n"
+        "Your claim number: ((claim_number))\n\n"
+        "You don't need to do anything. You can follow your claim online at any time.",
+    ),
+    "duplicate": (
+        "You already have a travel claim for ((appt_date))",
+        "You asked us to file a travel claim for your appointment on ((appt_date)). There already is one for that "
+        "appointment, so we didn't file another.\n\n"
+        "You don't need to do anything. You can follow your claim online at any time.",
+    ),
+    "failed": (
+        "We couldn't file your travel claim for ((appt_date))",
+        "We couldn't file the travel claim for your appointment on ((appt_date)).\n\n"
+        "You have 30 days from the appointment to file by mail, by fax or in person.",
+    ),
+    "unfinished": (
+        "Your travel claim for ((appt_date)) isn't finished yet",
+        "We began your travel claim for your appointment on ((appt_date)), and couldn't finish it.\n\n"
+        "A member of our team is finishing it for you. You don't need to do anything, and please don't file it again.",
+    ),
+    "unconfirmed": (
+        "We couldn't confirm your travel claim for ((appt_date))",
+        "We sent the travel claim for your appointment on ((appt_date)), and couldn't confirm that it was filed.\n\n"
+        "A member of our team is looking into it. Please don't file it again before you hear from us.",
+    ),
+}
+
+
 def _emails(sender: str, words: Mapping[str, tuple[str, str]]) -> dict[str, Template]:
     keyed = {f"{sender}.{notice}": told for notice, told in words.items()}
     return {key: _template(key, "email", body, subject) for key, (subject, body) in keyed.items()}
 
 
-EMAILS = _emails("itf", _ITF_WORDS) | _emails("form526", _FORM526_WORDS)
+EMAILS = _emails("itf", _ITF_WORDS) | _emails("form526", _FORM526_WORDS) | _emails("travel_pay", _TRAVEL_PAY_WORDS)
 
 TEMPLATES = {template.id: template for template in [*TEXTS.values(), EMAIL, *EMAILS.values()]}
 TEMPLATE_IDS = {key: template.id for key, template in (TEXTS | EMAILS).items()}

@@ -10,11 +10,10 @@ import requests
 
 from sandbox.faults import Control, Refused
 from sandbox.scenarios import with_habit
-from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, EVERYBODY, Veteran
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")
-CAST = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST)
 
 
 class CheckIn:
@@ -54,13 +53,13 @@ def services(http: requests.Session, upstreams: Upstreams) -> CheckIn:
 
 def test_the_cast_is_well_formed_and_nobody_is_twice() -> None:
     assert len(DEFAULT_CAST) >= 12
-    for veteran in CAST:
+    for veteran in EVERYBODY:
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", veteran.uuid)
         assert re.fullmatch(r"\d{10}V\d{6}", veteran.icn)
         assert re.fullmatch(r"\+1555555\d{4}", veteran.phone or "")
         assert re.fullmatch(r"\d{9}", veteran.ssn or "")
     for name in ("uuid", "account", "icn", "phone", "email", "ssn"):
-        assert len({getattr(veteran, name) for veteran in CAST}) == len(CAST)
+        assert len({getattr(veteran, name) for veteran in EVERYBODY}) == len(EVERYBODY)
     assert {veteran.facility_type for veteran in DEFAULT_CAST} == {"vista", "oh"}
 
 

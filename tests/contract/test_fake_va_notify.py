@@ -38,7 +38,7 @@ def test_there_is_a_text_for_every_notice_at_both_kinds_of_facility() -> None:
     assert all(template.placeholders for template in TEXTS.values())
 
 
-def test_there_is_an_email_for_every_notice_about_an_intent_to_file_and_a_disability_claim() -> None:
+def test_there_is_an_email_for_every_notice_that_is_one() -> None:
     assert {key: template.placeholders for key, template in EMAILS.items()} == {
         "itf.confirmed": ["effective_date", "expiration_date"],
         "itf.confirmed_late": ["asked_date", "recorded_date"],
@@ -49,13 +49,18 @@ def test_there_is_an_email_for_every_notice_about_an_intent_to_file_and_a_disabi
         "form526.unconfirmed": ["submitted_date"],
         "form526.document_failed": ["submitted_date", "file_name"],
         "form526.document_incomplete": ["submitted_date", "file_name"],
+        "travel_pay.submitted": ["appt_date", "claim_number"],
+        "travel_pay.duplicate": ["appt_date"],
+        "travel_pay.failed": ["appt_date"],
+        "travel_pay.unfinished": ["appt_date"],
+        "travel_pay.unconfirmed": ["appt_date"],
     }
     assert all((template.channel, bool(template.subject)) == ("email", True) for template in EMAILS.values())
 
 
 def test_the_product_is_told_every_template_once() -> None:
     assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
-    assert len(set(TEMPLATE_IDS.values())) == 19
+    assert len(set(TEMPLATE_IDS.values())) == 24
 
 
 def answer_to(sender: Sender, authorization: str | None) -> requests.Response:
