@@ -65,11 +65,13 @@ DOCUMENTS = STANDING.format(
              WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
              WHEN c.state = 'done' THEN 'told'""",
 )
+TRAVEL_PAY = STANDING.format(table="travel_pay_claims", subject="travel_pay_claim", working="true", more="")
 SUBMISSIONS = {
     "travel_claim": CLAIMS,
     "intent_to_file": ITFS,
     "form526_submission": FORMS,
     "form526_document": DOCUMENTS,
+    "travel_pay_claim": TRAVEL_PAY,
 }
 LIMIT = 100
 

@@ -21,7 +21,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import db, transaction
-from flaskapp.queues import QUEUES
+from flaskapp.queues import QUEUES, VISITED
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
 from outbox import gates, parked, retention
 from outbox.audit import OWED, compare_redis
@@ -281,7 +281,7 @@ def release() -> None:
     """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat."""
     upgrade()
     with db.engine.begin() as connection:
-        gates.ensure_gates(connection, QUEUES)
+        gates.ensure_gates(connection, QUEUES, VISITED)
     retention.keep(db.engine, current_app.extensions["config"].keep_history_months)
     log.info("released", extra={"event": "release.done"})
 

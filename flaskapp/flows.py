@@ -11,6 +11,7 @@ from flaskapp.form526.service import reopen_submission
 from flaskapp.intent_to_file.record import reopen_itf
 from flaskapp.notifications.service import reopen_notice
 from flaskapp.travel_claims.service import reopen_claim
+from flaskapp.travel_pay.service import reopen_claim as reopen_travel_pay_claim
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ FLOWS = {
     "form526_submission": Flow(reopen=reopen_submission),
     "form526_document": Flow(reopen=reopen_document),
     "document_poll": Flow(reopen=leave_as_it_is),
+    "travel_pay_claim": Flow(reopen=reopen_travel_pay_claim),
     "notification": Flow(reopen=reopen_notice),
     "case": Flow(reopen=leave_as_it_is),
 }

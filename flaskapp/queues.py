@@ -10,8 +10,12 @@ INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", thr
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 # Each upload in flight holds a few MiB.
 DOCUMENTS = QueueSpec("documents", upstream="lighthouse_documents", threads=16, depth=100, concurrency=50)
+# Short calls, four to a claim; people read from the same upstream.
+TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
 
-QUEUES = (TRAVEL_CLAIMS, ACCOUNTS, INTENTS_TO_FILE, FORM526, DOCUMENTS, NOTIFICATIONS, ALERTS, HOUSEKEEPING)
+QUEUES = (TRAVEL_CLAIMS, ACCOUNTS, INTENTS_TO_FILE, FORM526, DOCUMENTS, TRAVEL_PAY, NOTIFICATIONS, ALERTS, HOUSEKEEPING)
+# Upstreams that no message is for: people read from them while they wait.
+VISITED = ("va_profile",)

@@ -36,7 +36,7 @@ OVERDUE = text("""
      ORDER BY m.deadline_at LIMIT 200
 """)
 # An ITF that is late has a case of its own kind, and a question that is late nobody was promised.
-OVERDUE_SUBJECTS = ("travel_claim", "form526_submission", "form526_document", "notification")
+OVERDUE_SUBJECTS = ("travel_claim", "form526_submission", "form526_document", "travel_pay_claim", "notification")
 # A tick's worth: what is left stays due for the next.
 MOST_BATCHES = 500
 OLD_ROWS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs import alerts, documents, form526, intent_to_file, notifications, travel_claims
+from jobs import alerts, documents, form526, intent_to_file, notifications, travel_claims, travel_pay
 from jobs.spec import JobSpec
 
 SPECS: dict[str, JobSpec] = {
@@ -16,6 +16,11 @@ SPECS: dict[str, JobSpec] = {
         form526.SUBMIT,
         documents.UPLOAD,
         documents.POLL,
+        travel_pay.IDENTIFY_TRAVELER,
+        travel_pay.FIND_APPOINTMENT,
+        travel_pay.BEGIN,
+        travel_pay.ADD_MILEAGE,
+        travel_pay.SUBMIT_CLAIM,
         notifications.SEND,
         notifications.ASK,
         alerts.SEND,

@@ -29,6 +29,8 @@ ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), open_seconds=6 * HOU
 # The submission and its uploads have always been retried like an ITF: 16 times.
 FORM526_SUBMIT = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
 DOCUMENT_UPLOAD = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
+# Each of the four steps of a signed-in claim, as a claim from check-in.
+TRAVEL_PAY_STEP = TRAVEL_CLAIM
 # Seven tries within the hour of a cycle; the next cycle asks anyway.
 DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), open_seconds=HOUR)
 NOTICE = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)

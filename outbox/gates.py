@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from outbox.values import GateSettings, Grant, QueueSpec
+from outbox.values import Caller, GateSettings, QueueSpec
 from outbox.write import Database
 
 UNANSWERED_TO_CLOSE = 3
@@ -86,13 +86,14 @@ OPEN_SECONDS = text("""
 """)
 
 
-def ensure_gates(db: Database, queues: Iterable[QueueSpec]) -> None:
-    for queue in queues:
-        if queue.upstream is not None:
-            db.execute(ENSURE, {"upstream": queue.upstream, "limit": queue.concurrency})
+def ensure_gates(db: Database, queues: Iterable[QueueSpec], visited: Iterable[str] = ()) -> None:
+    """A gate for the upstream of every queue, and for those that are only ever visited."""
+    limits = {queue.upstream: queue.concurrency for queue in queues if queue.upstream is not None}
+    for upstream, limit in {**dict.fromkeys(visited, 1), **limits}.items():
+        db.execute(ENSURE, {"upstream": upstream, "limit": limit})
 
 
-def close(db: Database, held: Grant, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
+def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
 
     A failure that began before the gate last opened is old news, and while it is closed only its canary may speak.
@@ -113,13 +114,13 @@ def close(db: Database, held: Grant, reason: str, settings: GateSettings, retry_
     return row is not None
 
 
-def note_answer(db: Database, held: Grant) -> bool:
+def note_answer(db: Database, held: Caller) -> bool:
     """The upstream is alive, refusals included; True when this answer opened a closed gate."""
     values = {"upstream": held.upstream, "started_at": held.started_at}
     return db.execute(OPEN, values).one_or_none() is not None
 
 
-def note_unanswered(db: Database, held: Grant, settings: GateSettings) -> bool:
+def note_unanswered(db: Database, held: Caller, settings: GateSettings) -> bool:
     """Outages mostly look like time-outs: three different messages running close the gate, a canary's one does."""
     values = {"upstream": held.upstream, "message_id": held.message_id, "started_at": held.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()

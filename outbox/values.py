@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 Row = Mapping[str, Any]
 
@@ -32,6 +32,19 @@ class GateSettings:
     close_seconds: float = 15.0
     cap_seconds: float = 900.0
     slow_start_seconds: float = 5.0
+
+
+class Caller(Protocol):
+    """Who made a call, as its upstream's gate knows them: a message's attempt, or a visitor."""
+
+    @property
+    def upstream(self) -> str | None: ...
+    @property
+    def message_id(self) -> int: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def started_at(self) -> datetime: ...
 
 
 @dataclass(frozen=True)

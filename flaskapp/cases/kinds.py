@@ -33,6 +33,12 @@ KINDS = {
         "Two attempts at one submission came back with different upstream ids: it may be on file twice.",
         "Compare both ids (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close.",
     ),
+    "half_filed": Kind(
+        "A travel pay claim stands in BTSSS begun and not submitted: we could not do the step the case names. The"
+        " person was told that somebody is finishing it.",
+        "Requeue the message to go on at that step, or finish the claim in BTSSS by hand (or have it taken back), tell"
+        " the person, and close.",
+    ),
     "answered_late": Kind(
         "A submission we had given up was accepted after all: the answer came when nobody was waiting any more.",
         "Requeue the message: it finds the answer, tells the person and closes the cases.",

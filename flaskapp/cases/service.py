@@ -46,6 +46,7 @@ def owner_of(subject_type: str) -> str:
     return {
         "travel_claim": config.case_owner_travel_claim,
         "intent_to_file": config.case_owner_intent_to_file,
+        "travel_pay_claim": config.case_owner_travel_pay,
         "form526_submission": config.case_owner_form526,
         "form526_document": config.case_owner_form526,
         "document_poll": config.case_owner_form526,

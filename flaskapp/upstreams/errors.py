@@ -15,7 +15,10 @@ from __future__ import annotations
 
 
 class UpstreamError(Exception):
-    """Base of the six. `detail` is redacted and safe to store; `str()` gives the upstream and class only."""
+    """Base of the six. `detail` is redacted and safe to store; `str()` gives the upstream and class only.
+
+    `timed_out`: we stopped waiting, which says less about the upstream than an answer or a closed door does.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class UpstreamError(Exception):
         http_status: int | None = None,
         retry_after: float | None = None,
         code: str | None = None,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(f"{upstream}: {type(self).__name__}")
         self.upstream = upstream
@@ -32,6 +36,7 @@ class UpstreamError(Exception):
         self.http_status = http_status
         self.retry_after = retry_after
         self.code = code
+        self.timed_out = timed_out
 
 
 class Unavailable(UpstreamError):

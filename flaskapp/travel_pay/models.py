@@ -1,0 +1,84 @@
+"""Travel pay claims made while signed in, one per account and appointment; and contact details that differ."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.crypto import EncryptedJSON
+from flaskapp.db import db
+from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
+from outbox.tables import NOW, Moment, one_of
+
+CONTACT_FIELDS = ("address", "phone", "email")
+
+
+class TravelPayClaim(db.Model):  # type: ignore[name-defined]
+    """`starts_at` is the appointment's wall clock at its facility: BTSSS knows no other time."""
+
+    __tablename__ = "travel_pay_claims"
+    __table_args__ = (
+        CheckConstraint(one_of("state", TRAVEL_PAY_CLAIM.states), name="state"),
+        CheckConstraint(one_of("step", STEPS), name="step"),
+        CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
+        CheckConstraint("state <> 'submitted' OR step = 'submit'", name="submitted_last"),
+        CheckConstraint("state NOT IN ('submitted', 'duplicate') OR filed IS NOT NULL", name="filed_known"),
+        CheckConstraint("step = 'appointment' OR appointment_id IS NOT NULL", name="appointment_known"),
+        CheckConstraint("step NOT IN ('expense', 'submit') OR claim_id IS NOT NULL", name="claim_known"),
+        CheckConstraint("step <> 'submit' OR expense_id IS NOT NULL", name="expense_known"),
+        UniqueConstraint("account_id", "starts_at", "station_digest"),
+        Index("ix_travel_pay_claims_state", "state", "requested_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    starts_at: Mapped[datetime] = mapped_column(DateTime(timezone=False))
+    station_digest: Mapped[str] = mapped_column(Text)
+    # Station, facility name, appointment type and name, and whether it is over, as the person's form gave them.
+    asked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    state: Mapped[str] = mapped_column(Text, default=PENDING)
+    step: Mapped[str] = mapped_column(Text, default=APPOINTMENT)
+    # BTSSS's ids of what is done so far.
+    appointment_id: Mapped[str | None] = mapped_column(Text)
+    claim_id: Mapped[str | None] = mapped_column(Text)
+    expense_id: Mapped[str | None] = mapped_column(Text)
+    # What BTSSS holds: `{"claim_id", "claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
+    filed: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
+    unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
+    notice: Mapped[str | None] = mapped_column(Text)
+    cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    requested_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    moved_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
+    """One field in which VA Profile and BTSSS differ, recorded once and until they agree. Values are masked."""
+
+    __tablename__ = "contact_discrepancies"
+    __table_args__ = (
+        CheckConstraint(one_of("field", CONTACT_FIELDS), name="field"),
+        Index(
+            "uq_contact_discrepancies_standing",
+            "account_id",
+            "field",
+            unique=True,
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    field: Mapped[str] = mapped_column(Text)
+    # `{"va_profile", "btsss"}`, each masked, or null where the source has none.
+    masked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    # Of both values, so that another difference in the same field is told from the same one seen again.
+    digest: Mapped[str] = mapped_column(Text)
+    found_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    seen_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    resolved_at: Mapped[datetime | None] = mapped_column(Moment)
