@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from cryptography.fernet import Fernet, MultiFernet
 from redis import Redis
@@ -19,10 +20,16 @@ from flaskapp.upstreams.lighthouse_auth import LighthouseAuthClient, TokenServic
 from flaskapp.upstreams.lighthouse_claims import LighthouseClaimsClient
 from flaskapp.upstreams.lighthouse_documents import LighthouseDocumentsClient
 from flaskapp.upstreams.lorota import LorotaClient
+from flaskapp.upstreams.person_tokens import PersonTokens
 from flaskapp.upstreams.sign_in_keys import SignInKeys
+from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.token_store import impatient
 from flaskapp.upstreams.tokens import TokenCache
+from flaskapp.upstreams.travel_pay import TravelPayClient
+from flaskapp.upstreams.travel_pay_auth import TravelerTokenClient, TravelPayAuth
+from flaskapp.upstreams.travel_pay_filing import TravelPayFilingClient
 from flaskapp.upstreams.va_notify import VANotifyClient
+from flaskapp.upstreams.va_profile import VAProfileClient
 from flaskapp.upstreams.veis import VEISClient
 
 
@@ -38,6 +45,9 @@ class Upstreams:
     lighthouse_claims: LighthouseClaimsClient
     lighthouse_documents: LighthouseDocumentsClient
     form526: Form526Client
+    travel_pay: TravelPayClient
+    travel_pay_filing: TravelPayFilingClient
+    va_profile: VAProfileClient
     alerts: AlertClient
 
 
@@ -47,7 +57,8 @@ def build(config: Config, redis: Redis) -> Upstreams:
     veis = VEISClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
     # Shared, so that all tokens together cost the process one connection.
-    token_cache = partial(TokenCache, impatient(redis), encrypt=cipher.encrypt, decrypt=cipher.decrypt)
+    shared = impatient(redis)
+    token_cache = partial(TokenCache, shared, encrypt=cipher.encrypt, decrypt=cipher.decrypt)
     veis_tokens = token_cache("veis", veis.fetch_token, fetch_seconds=config.veis_total_seconds)
 
     def lighthouse_tokens(name: str, service: TokenService) -> TokenCache:
@@ -56,6 +67,7 @@ def build(config: Config, redis: Redis) -> Upstreams:
 
     claims = lighthouse_tokens("lighthouse_claims", claims_tokens(config))
     documents = lighthouse_tokens("lighthouse_documents", documents_tokens(config))
+    travel_pay_auth = _travel_pay_auth(config, http, veis, shared, cipher)
     return Upstreams(
         veis=veis,
         btsss=BTSSSClient(config, http, veis_tokens),
@@ -67,5 +79,25 @@ def build(config: Config, redis: Redis) -> Upstreams:
         lighthouse_claims=LighthouseClaimsClient(config, http, claims),
         lighthouse_documents=LighthouseDocumentsClient(config, http, documents),
         form526=Form526Client(config, http),
+        travel_pay=TravelPayClient(config, http, travel_pay_auth),
+        travel_pay_filing=TravelPayFilingClient(config, http, travel_pay_auth),
+        va_profile=VAProfileClient(config, http),
         alerts=AlertClient(config, http),
     )
+
+
+def _travel_pay_auth(config: Config, http: HTTP, veis: VEISClient, shared: Redis, cipher: MultiFernet) -> TravelPayAuth:
+    """VEIS hands out Travel Pay's token by another name than ClaimIngest's; each opens its own door alone."""
+    sealed: dict[str, Any] = {"encrypt": cipher.encrypt, "decrypt": cipher.decrypt}
+    fetch, seconds = veis.fetch_travel_pay_token, config.veis_total_seconds
+    veis_tokens = TokenCache(shared, "veis", fetch, fetch_seconds=seconds, holder="travel_pay", **sealed)
+    source = TravelerTokenClient(config, http, STSClient(config, http), veis_tokens)
+    person_tokens = PersonTokens(
+        shared,
+        "travel_pay",
+        source.fetch_token,
+        digest_key=config.digest_key,
+        fetch_seconds=source.fetch_seconds,
+        **sealed,
+    )
+    return TravelPayAuth(config, veis_tokens, person_tokens)

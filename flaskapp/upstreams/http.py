@@ -30,11 +30,12 @@ from flaskapp.upstreams.streamed import BodyBroken, StreamedBody
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 1024 * 1024
+TOO_LARGE = "TOO_LARGE"
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
 class BodyTooLarge(OSError):
-    """The answer went on beyond 1 MiB."""
+    """The answer went on beyond what its request allows."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Outgoing:
     `write` says that sending it may change something upstream: it decides what a lost answer means.
     `total_seconds` covers connecting, sending and the last byte of the answer. `unquoted` are texts sent that may name
     a person and have no shape to know them by: where a refusal quotes one, `[withheld]` takes its place.
+    `largest_body` is in bytes; an answer that goes on is an error with the code `TOO_LARGE`.
     """
 
     upstream: str
@@ -58,11 +60,12 @@ class Outgoing:
     stream: StreamedBody | None = None
     params: Mapping[str, str] | None = None
     unquoted: tuple[str, ...] = ()
+    largest_body: int = LARGEST_BODY
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer: its body was read to the end and is at most 1 MiB."""
+    """A whole answer: its body was read to the end."""
 
     status: int
     headers: Mapping[str, str]
@@ -123,7 +126,9 @@ class HTTP:
         # Raised out here, so that no original error, whose text may hold a URL with ids, travels along.
         kind = Unanswered if outgoing.write and written else Unavailable
         stage = "after it was sent" if written else "before anything was sent"
-        raise kind(outgoing.upstream, f"{outcome}, {stage}")
+        code = TOO_LARGE if outcome == BodyTooLarge.__name__ else None
+        timed_out = outcome == TotalLimitPassed.__name__
+        raise kind(outgoing.upstream, f"{outcome}, {stage}", code=code, timed_out=timed_out)
 
     def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
         """The answer, or what went wrong on the way to it: by name alone, unless it is our own doing."""
@@ -149,7 +154,7 @@ class HTTP:
             allow_redirects=False,
             stream=True,
         ) as response:
-            answer = Answer(response.status_code, response.headers, _read(response))
+            answer = Answer(response.status_code, response.headers, _read(response, outgoing.largest_body))
         return _without(outgoing.unquoted, answer) if answer.status >= 400 else answer
 
 
@@ -164,11 +169,11 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: requests.Response, largest: int) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(65_536):
         body += chunk
-        if len(body) > LARGEST_BODY:
+        if len(body) > largest:
             raise BodyTooLarge
     return bytes(body)
 
@@ -209,14 +214,18 @@ def describe(answer: Answer) -> str:
 
 
 def messages(payload: Any) -> list[str]:
-    """The text of `message`, `error_description`, `error`, `detail` or `title`, or of each of `errors[]`."""
+    """The text of `message`, `error_description`, `error`, `detail`, `title` or `errors`, or of each of `errors[]`.
+
+    `error` may be an object with a message of its own.
+    """
     if not isinstance(payload, dict):
         return []
     errors = payload.get("errors")
     if isinstance(errors, list):
         return [text for entry in errors for text in messages(entry)[:1]]
-    names = ("message", "error_description", "error", "detail", "title")
-    return [payload[name] for name in names if isinstance(payload.get(name), str) and payload[name]][:1]
+    names = ("message", "error_description", "error", "detail", "title", "errors")
+    said = [payload[name] for name in names if isinstance(payload.get(name), str) and payload[name]][:1]
+    return said or messages(payload.get("error"))
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

@@ -59,7 +59,7 @@ class LighthouseAuthClient:
         self._config = config
         self._http = http
         self._service = service
-        self._key = signing_key(config.lighthouse_private_key)
+        self._key = signing_key(config.lighthouse_private_key, "LIGHTHOUSE_PRIVATE_KEY")
 
     def fetch_token(self) -> FetchedToken:
         """A new token. Raises Unauthorized when the service names an error, else Unavailable."""
@@ -101,12 +101,12 @@ def token_seconds(config: Config) -> float:
 
 
 @cache
-def signing_key(pem: str) -> RSAPrivateKey:
-    """The key in that PEM text; remembered, since checking one takes some 50 ms."""
+def signing_key(pem: str, setting: str) -> RSAPrivateKey:
+    """The key in that setting's PEM text; remembered, since checking one takes some 50 ms."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError("LIGHTHOUSE_PRIVATE_KEY must be an RSA private key without a passphrase")
+        raise ValueError(f"{setting} must be an RSA private key without a passphrase")
     return key

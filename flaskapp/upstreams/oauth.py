@@ -26,9 +26,9 @@ def token_from(http: HTTP, request: Outgoing) -> FetchedToken:
     raise failure(Unauthorized if named else Unavailable, request.upstream, answer)
 
 
-def lifetime_seconds(expires_in: object) -> float:
+def lifetime_seconds(expires_in: object, unstated: float = UNSTATED_LIFETIME_SECONDS) -> float:
     """`expires_in` as a number or, as v1 of Azure AD writes it, a text."""
     text = str(expires_in)
     if isinstance(expires_in, bool) or not text.isascii() or not text.isdecimal():
-        return UNSTATED_LIFETIME_SECONDS
+        return unstated
     return min(float(text), LONGEST_LIFETIME_SECONDS)

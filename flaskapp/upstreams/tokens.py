@@ -15,12 +15,14 @@ from typing import Protocol, TypeVar
 
 from redis import Redis
 
-from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.token_store import TokenStore
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
-_KINDS: dict[str, type[UpstreamError]] = {kind.__name__: kind for kind in (Throttled, Unauthorized, Unavailable)}
+_KINDS: dict[str, type[UpstreamError]] = {
+    kind.__name__: kind for kind in (Rejected, Throttled, Unauthorized, Unavailable)
+}
 
 
 class Tokens(Protocol):
@@ -79,7 +81,7 @@ class TokenCache:
 
     `redis` should be `impatient`; the caches of a process may share it, and with it its one connection.
     `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died. Without Redis the
-    process keeps its own copy.
+    process keeps its own copy. `holder` tells the tokens of one upstream apart; it is readable in Redis.
     """
 
     def __init__(
@@ -91,8 +93,9 @@ class TokenCache:
         encrypt: Callable[[bytes], bytes],
         decrypt: Callable[[bytes], bytes],
         fetch_seconds: float,
+        holder: str = "",
     ) -> None:
-        self._store = TokenStore(redis, name, encrypt, decrypt)
+        self._store = TokenStore(redis, f"{name}:{holder}" if holder else name, encrypt, decrypt)
         self._name = name
         self._fetch = fetch
         self._lock_seconds = fetch_seconds + 5

@@ -82,7 +82,7 @@ def test_a_claim_is_written_as_the_contract_says(bench: Bench, facility: str, nu
 
 
 def test_two_subscription_keys_are_e_and_s() -> None:
-    assert subscription_headers(("e", "s")) == {
+    assert subscription_headers(("e", "s"), "KEYS") == {
         "Ocp-Apim-Subscription-Key-E": "e",
         "Ocp-Apim-Subscription-Key-S": "s",
     }
@@ -90,8 +90,8 @@ def test_two_subscription_keys_are_e_and_s() -> None:
 
 @pytest.mark.parametrize("keys", [(), ("1", "2", "3")])
 def test_any_other_number_of_subscription_keys_is_refused(keys: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError):
-        subscription_headers(keys)
+    with pytest.raises(ValueError, match="^SOME_KEYS must hold"):
+        subscription_headers(keys, "SOME_KEYS")
 
 
 def test_a_claim_number_counts_whatever_the_content_type(bench: Bench) -> None:

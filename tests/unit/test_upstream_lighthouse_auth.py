@@ -115,7 +115,7 @@ def pem_of_another_kind() -> str:
 @pytest.mark.parametrize("pem", ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "elliptic"])
 def test_a_key_that_cannot_sign_stops_the_start_by_its_name_alone(pem: str) -> None:
     with pytest.raises(ValueError, match="^LIGHTHOUSE_PRIVATE_KEY must be an RSA private key") as caught:
-        signing_key(pem_of_another_kind() if pem == "elliptic" else pem)
+        signing_key(pem_of_another_kind() if pem == "elliptic" else pem, "LIGHTHOUSE_PRIVATE_KEY")
     assert "c2VjcmV0" not in str(caught.value) and caught.value.__context__ is None
 
 

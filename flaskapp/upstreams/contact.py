@@ -1,0 +1,25 @@
+"""Where a person is to be reached, told by two upstreams in one form: the two are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flaskapp.upstreams.fields import text_or_none
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Each as its upstream writes it, None where it holds none. Kept out of every repr, and so out of logs."""
+
+    street: str | None = field(repr=False)
+    city: str | None = field(repr=False)
+    state: str | None = field(repr=False)
+    zip: str | None = field(repr=False)
+    country: str | None = field(repr=False)
+    phone: str | None = field(repr=False)
+    email: str | None = field(repr=False)
+
+
+def one_line(*lines: object) -> str | None:
+    """The lines of a street address that are there. Raises TypeError for one that is no text."""
+    return ", ".join(line for line in map(text_or_none, lines) if line) or None

@@ -1,0 +1,70 @@
+"""Fields of a JSON answer, read strictly: what is there in another form than expected makes the answer unreadable.
+
+Every reader raises TypeError or ValueError for such a field.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
+def an_object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return value
+
+
+def object_or_empty(value: object) -> dict[str, Any]:
+    """An object that is left out is one without fields."""
+    return {} if value is None else an_object(value)
+
+
+def text_or_none(value: object) -> str | None:
+    """A blank text is as good as none."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError("expected a text or null")
+    return (value or "").strip() or None
+
+
+def text(value: object) -> str:
+    found = text_or_none(value)
+    if found is None:
+        raise ValueError("expected a text")
+    return found
+
+
+def time_or_none(value: object) -> str | None:
+    """A date, perhaps with a time, as it is written: many are wall clock though they end in `Z`."""
+    found = text_or_none(value)
+    if found is not None:
+        if not _TIME.fullmatch(found):
+            raise ValueError("expected a date or a date and time")
+        datetime.fromisoformat(found)
+    return found
+
+
+def number_or_none(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("expected a number or null")
+    return value
+
+
+def yes_or_no_or_none(value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError("expected true, false or null")
+    return value
+
+
+def count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError("expected a count")
+    return value
