@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, TRAVEL_PAY_CAST, Veteran
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,16 @@ def without_benefit_ids() -> Veteran:
 def without_icn() -> Veteran:
     """The cast member whose account leads to no ICN."""
     return next(veteran for veteran in ITF_CAST if not veteran.identified)
+
+
+def with_travel_pay(habit: str) -> Veteran:
+    """The cast member with this past at Travel Pay: `contacts_differ`, `statuses`, `many`; else KeyError."""
+    for veteran in TRAVEL_PAY_CAST:
+        if veteran.travel_pay == habit:
+            return veteran
+    raise KeyError(f"nobody in the cast has the habit {habit} at Travel Pay")
+
+
+def without_email() -> Veteran:
+    """The cast member of whom nobody knows an e-mail address."""
+    return next(veteran for veteran in TRAVEL_PAY_CAST if veteran.email is None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 from sandbox.upstreams.cast import Veteran
@@ -69,7 +68,7 @@ class Changes:
         with self._lock:
             self._by_icn.clear()
 
-    def plant(self, icn: str, details: Mapping[str, Any]) -> None:
+    def plant(self, icn: str, details: dict[str, Any]) -> None:
         with self._lock:
             self._by_icn[icn] = self._by_icn.get(icn, {}) | details
 

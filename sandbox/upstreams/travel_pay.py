@@ -1,9 +1,159 @@
-"""The fake Travel Pay API."""
+"""The fake Travel Pay API: appointments, claims and their documents, and the contact details BTSSS has.
+
+Versions are mixed as the real API mixes them. A person sees what is theirs; everything else is not found.
+"""
 
 from __future__ import annotations
 
-from sandbox.upstreams.travel_pay_gate import TravelPayGate
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, g, request
+
+from sandbox.upstreams import travel_pay_answers as words
+from sandbox.upstreams import travel_pay_writes as writes
+from sandbox.upstreams.cast import Cast, Veteran
+from sandbox.upstreams.contacts import Changes, at_btsss
+from sandbox.upstreams.fake import BadRequest, answer, json_body
+from sandbox.upstreams.settings import FakeSettings
+from sandbox.upstreams.tokens import Tokens
+from sandbox.upstreams.travel_pay_admin import travel_pay_admin
+from sandbox.upstreams.travel_pay_book import Book, Claim
+from sandbox.upstreams.travel_pay_gate import GateKnobs, TravelPayGate
+from sandbox.upstreams.travel_pay_past import settle
+from sandbox.upstreams.travel_pay_reads import Unreadable, claim_detail, claim_listed, page_of, visit_told, wall_clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class TravelPayKnobs(GateKnobs):
+    """No list answers more than `largest_page` at once, whatever `pageSize` asks for."""
+
+    largest_page: int = 50
 
 
 class TravelPay(TravelPayGate):
-    """As yet the gate alone."""
+    def __init__(self, settings: FakeSettings, cast: Cast, veis_tokens: Tokens, sts_tokens: Tokens) -> None:
+        self.book = Book()
+        self._changes = Changes()
+        super().__init__(settings, cast, veis_tokens, sts_tokens)
+
+    def first_knobs(self) -> TravelPayKnobs:
+        return TravelPayKnobs()
+
+    def routes(self) -> None:
+        super().routes()
+        rule = self.app.add_url_rule
+        rule("/api/v3/appointments/find-or-add", view_func=self.find_or_add, methods=["POST"])
+        rule("/api/v2/appointments", view_func=self.appointments)
+        rule("/api/v3/claims", view_func=self.create, methods=["POST"])
+        rule("/api/v3/expenses/mileage", view_func=self.add_mileage, methods=["POST"])
+        rule("/api/v3/claims/<claim_id>/submit", view_func=self.submit, methods=["PATCH"])
+        rule("/api/v3/claims/<claim_id>", view_func=self.claim)
+        rule("/api/v2/claims", view_func=self.claims)
+        rule("/api/v2/claims/search-by-appointment-date", view_func=self.search)
+        rule("/api/v2/claims/<claim_id>/documents", view_func=self.documents)
+        rule("/api/v2/claims/<claim_id>/documents/<document_id>/contents", view_func=self.contents)
+        rule("/api/v2/contacts", view_func=self.contacts)
+        self.app.register_error_handler(Unreadable, lambda error: words.refused(str(error)))
+        self.app.before_request(self._settle)
+
+    def admin_routes(self, admin: Blueprint) -> None:
+        super().admin_routes(admin)
+        admin.add_url_rule("/contacts/<icn>", view_func=self.change_contacts, methods=["PATCH"])
+        travel_pay_admin(admin, self.book, self._put_on_file)
+
+    def reset(self) -> None:
+        super().reset()
+        self.book.reset()
+        self._changes.reset()
+
+    def find_or_add(self) -> Response:
+        return writes.find_or_add(self.book, g.icn, json_body())
+
+    def create(self) -> Response:
+        return writes.create(self.book, g.icn, json_body(), self._veteran())
+
+    def add_mileage(self) -> Response:
+        return writes.add_mileage(self.book, g.icn, json_body())
+
+    def submit(self, claim_id: str) -> Response:
+        return writes.submit(self.book, g.icn, claim_id)
+
+    def appointments(self) -> Response:
+        without_claims = request.args.get("excludeWithClaims", "").lower() == "true"
+        with self.book.lock:
+            visits = [each for each in self.book.visits_of(g.icn) if not (without_claims and each.claim_id)]
+            return self._page("Appointments", [visit_told(self.book, visit) for visit in visits])
+
+    def claims(self) -> Response:
+        with self.book.lock:
+            return self._page("Claims", [claim_listed(claim) for claim in self.book.claims_of(g.icn)])
+
+    def search(self) -> Response:
+        """By the wall clock of the appointment; a bare date is its midnight, both ends belong to the range."""
+        first, last = wall_clock(request.args.get("startDate")), wall_clock(request.args.get("endDate"))
+        if first > last:
+            raise Unreadable("startDate must not be after endDate.")
+        with self.book.lock:
+            found = [each for each in self.book.claims_of(g.icn) if _between(each, first, last)]
+            return self._page("Claims", [claim_listed(claim) for claim in found])
+
+    def claim(self, claim_id: str) -> Response:
+        with self.book.lock:
+            claim = self.book.claim(g.icn, claim_id)
+            if claim is None:
+                return words.missing("Claim not found.")
+            return words.good("Claim retrieved successfully.", claim_detail(self.book, claim, self._veteran()))
+
+    def documents(self, claim_id: str) -> Response:
+        claim = self.book.claim(g.icn, claim_id)
+        if claim is None:
+            return words.missing("Claim not found.")
+        return words.good("Documents retrieved successfully.", [document.told() for document in claim.documents])
+
+    def contents(self, claim_id: str, document_id: str) -> Response:
+        claim = self.book.claim(g.icn, claim_id)
+        found = next((each for each in claim.documents if each.id == document_id.lower()), None) if claim else None
+        if found is None:
+            return words.missing("Document not found.")
+        named = f"attachment; filename*=UTF-8''{quote(found.filename)}"
+        kind = found.mimetype or "application/octet-stream"
+        return Response(found.content, headers={"Content-Disposition": named}, content_type=kind)
+
+    def contacts(self) -> Response:
+        return words.good("Contact details retrieved successfully.", self._contacts(g.icn))
+
+    def change_contacts(self, icn: str) -> Response:
+        """Give a person other details at BTSSS: any of `address`, `phoneNumber`, `email`."""
+        body = json_body()
+        if not body or not set(body) <= {"address", "phoneNumber", "email"}:
+            raise BadRequest("only address, phoneNumber and email can be changed")
+        self._changes.plant(icn, body)
+        return answer(self._contacts(icn))
+
+    def _contacts(self, icn: str) -> dict[str, Any]:
+        veteran = self.cast.by_icn(icn)
+        told = at_btsss(veteran) if veteran else {"address": None, "phoneNumber": None, "email": None}
+        return self._changes.over(icn, told)
+
+    def _page(self, kind: str, items: list[dict[str, Any]]) -> Response:
+        page, paging = page_of(items, request.args, self.knobs.largest_page)
+        return words.good(f"{kind} retrieved successfully.", page, **paging)
+
+    def _veteran(self) -> Veteran | None:
+        return self.cast.by_icn(g.icn)
+
+    def _settle(self) -> None:
+        if "icn" in g:
+            self._put_on_file(g.icn)
+
+    def _put_on_file(self, icn: str | None) -> None:
+        veterans = self.cast.everybody() if icn is None else filter(None, [self.cast.by_icn(icn)])
+        for veteran in veterans:
+            settle(self.book, veteran)
+
+
+def _between(claim: Claim, first: datetime, last: datetime) -> bool:
+    return claim.visit is not None and first <= claim.visit.at <= last

@@ -1,0 +1,112 @@
+"""What Travel Pay tells: objects in its words, and lists cut into pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox.upstreams.cast import Veteran, utc_text
+from sandbox.upstreams.travel_pay_book import Book, Claim, Visit, facility_id, facility_name, wall_text
+
+DIRECTIONS = {"": False, "asc": False, "ascending": False, "desc": True, "descending": True}
+
+
+class Unreadable(ValueError):
+    """A question that makes no sense to BTSSS; the text says why."""
+
+
+def visit_told(book: Book, visit: Visit) -> dict[str, Any]:
+    return {
+        "id": visit.id,
+        "appointmentSource": visit.source,
+        "appointmentDateTime": wall_text(visit.at),
+        "appointmentName": visit.name,
+        "appointmentType": visit.type,
+        "facilityId": facility_id(visit.station),
+        "facilityName": facility_name(visit.station),
+        "serviceConnectedDisability": 0,
+        "currentStatus": "Completed" if visit.completed else "Pending",
+        "appointmentStatus": "Completed" if visit.completed else "Pending",
+        "externalAppointmentId": None,
+        "associatedClaimId": visit.claim_id,
+        "associatedClaimNumber": book.number_of(visit),
+        "isCompleted": visit.completed,
+    }
+
+
+def claim_listed(claim: Claim) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "claimNumber": claim.number,
+        "claimStatus": claim.status,
+        "appointmentDateTime": wall_text(claim.visit.at) if claim.visit else None,
+        "facilityId": facility_id(claim.station),
+        "facilityName": facility_name(claim.station),
+        "totalCostRequested": claim.requested,
+        "reimbursementAmount": claim.reimbursed,
+        "createdOn": utc_text(claim.created_at),
+        "modifiedOn": utc_text(claim.modified_at),
+    }
+
+
+def claim_detail(book: Book, claim: Claim, veteran: Veteran | None) -> dict[str, Any]:
+    return {
+        "claimId": claim.id,
+        "claimNumber": claim.number,
+        "claimName": claim.name,
+        "claimantFirstName": veteran.first_name if veteran else "Test",
+        "claimantMiddleName": None,
+        "claimantLastName": veteran.last_name if veteran else "Veteran",
+        "claimStatus": claim.status,
+        "appointmentDate": wall_text(claim.visit.at) if claim.visit else None,
+        "facilityName": facility_name(claim.station),
+        "totalCostRequested": claim.requested,
+        "reimbursementAmount": claim.reimbursed,
+        "rejectionReason": claim.rejection,
+        "createdOn": utc_text(claim.created_at),
+        "modifiedOn": utc_text(claim.modified_at),
+        "appointment": visit_told(book, claim.visit) if claim.visit else None,
+        "expenses": [expense.told() for expense in claim.expenses],
+    }
+
+
+def wall_clock(text: Any) -> datetime:
+    """A date-time without an offset or with `Z`, as naive wall clock; raises Unreadable."""
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise Unreadable(f"'{text}' is not a valid date.") from None
+    if at.tzinfo not in (None, UTC):
+        raise Unreadable(f"'{text}' must be the local time of the facility, without an offset.")
+    return at.replace(tzinfo=None)
+
+
+def page_of(
+    items: Sequence[dict[str, Any]], asked: Mapping[str, str], largest: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """One page and the paging told beside it; a page is never larger than `largest`. Raises Unreadable."""
+    number, size = _count(asked, "pageNumber", 1), min(_count(asked, "pageSize", largest), largest)
+    ordered = _sorted(items, asked.get("sortField", ""), asked.get("sortDirection", ""))
+    first = (number - 1) * size
+    paging = {"totalRecordCount": len(items), "pageNumber": number, "pageSize": size}
+    return ordered[first : first + size], paging
+
+
+def _count(asked: Mapping[str, str], name: str, usual: int) -> int:
+    text = asked.get(name) or str(usual)
+    if not text.isdecimal() or int(text) < 1:
+        raise Unreadable(f"{name} must be 1 or more.")
+    return int(text)
+
+
+def _sorted(items: Sequence[dict[str, Any]], name: str, direction: str) -> list[dict[str, Any]]:
+    """By the wall clock of the appointment, oldest first, unless asked otherwise; whatever has no value comes last."""
+    name = name or "appointmentDateTime"
+    if direction.lower() not in DIRECTIONS:
+        raise Unreadable(f"'{direction}' is not a direction.")
+    if items and name not in items[0]:
+        raise Unreadable(f"'{name}' is not a field to sort by.")
+    valued = [item for item in items if item[name] is not None]
+    ordered = sorted(valued, key=lambda item: item[name], reverse=DIRECTIONS[direction.lower()])
+    return [*ordered, *(item for item in items if item[name] is None)]

@@ -1,0 +1,109 @@
+"""The four steps by which a claim comes about at Travel Pay, with the rules that make repeating each of them matter.
+
+Finding an appointment may be repeated, creating may not; a mileage expense added twice is there twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from sandbox.upstreams import travel_pay_answers as words
+from sandbox.upstreams.cast import FACILITIES, Veteran, utc_text
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Expense, Visit
+from sandbox.upstreams.travel_pay_reads import Unreadable, visit_told, wall_clock
+
+TYPES = ("CompensationAndPensionExamination", "Other")
+DUPLICATE = "A claim has already been created for this appointment."
+SUBMITTED = "Claim has already been submitted."
+OPEN = ("Incomplete", "Saved")
+
+
+def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
+    visit = Visit(
+        icn,
+        wall_clock(body.get("appointmentDateTime")),
+        _station(body.get("facilityStationNumber")),
+        name=_text(body, "appointmentName", "Primary care"),
+        type=_type(body.get("appointmentType", "Other")),
+        completed=_yes_or_no(body.get("isComplete", True)),
+        source="API",
+    )
+    with book.lock:
+        kept, added = book.find_or_add(visit)
+        done = "added" if added else "found"
+        return words.good(f"Appointment {done} successfully.", [visit_told(book, kept)])
+
+
+def create(book: Book, icn: str, body: dict[str, Any], veteran: Veteran | None) -> Response:
+    visit_id, name = _text(body, "appointmentId"), _text(body, "claimName")
+    if body.get("claimantType") != "Veteran":
+        return words.refused("claimantType is not supported.")
+    with book.lock:
+        visit = book.visit(icn, visit_id)
+        if visit is None:
+            return words.missing("Appointment not found.")
+        if veteran and veteran.habit == "refused":
+            return words.refused("The veteran is not eligible for mileage reimbursement.")
+        claim = Claim(icn, book.next_number(), name, visit, station=visit.station)
+        if not book.create(claim):
+            return words.refused(DUPLICATE)
+        return words.good("Claim created successfully.", {"claimId": claim.id})
+
+
+def add_mileage(book: Book, icn: str, body: dict[str, Any]) -> Response:
+    claim_id, trip = _text(body, "claimId"), body.get("tripType")
+    incurred, description = _text(body, "dateIncurred"), _text(body, "description")
+    wall_clock(incurred)
+    if trip not in MILEAGE:
+        return words.refused("tripType is not supported.")
+    with book.lock:
+        claim = book.claim(icn, claim_id)
+        if claim is None:
+            return words.missing("Claim not found.")
+        if claim.status not in OPEN:
+            return words.refused(SUBMITTED)
+        expense = Expense(incurred, description, trip, MILEAGE[trip])
+        claim.expenses.append(expense)
+        claim.moved("Saved")
+        return words.good("Expense added successfully.", {"expenseId": expense.id})
+
+
+def submit(book: Book, icn: str, claim_id: str) -> Response:
+    with book.lock:
+        claim = book.claim(icn, claim_id)
+        if claim is None:
+            return words.missing("Claim not found.")
+        if claim.status not in OPEN:
+            return words.refused(SUBMITTED)
+        if not claim.expenses:
+            return words.refused("A claim without expenses cannot be submitted.")
+        claim.moved("ClaimSubmitted")
+        told = {"createdOn": utc_text(claim.created_at), "modifiedOn": utc_text(claim.modified_at)}
+        return words.good("Claim submitted successfully.", {"claimId": claim.id, "status": claim.status, **told})
+
+
+def _text(body: dict[str, Any], name: str, usual: str | None = None) -> str:
+    value = body.get(name, usual)
+    if not isinstance(value, str) or not value.strip():
+        raise Unreadable(f"{name} is required and cannot be empty.")
+    return value
+
+
+def _station(number: Any) -> str:
+    if number not in FACILITIES:
+        raise Unreadable("facilityStationNumber is not known.")
+    return str(number)
+
+
+def _type(given: Any) -> str:
+    if given not in TYPES:
+        raise Unreadable("appointmentType is not supported.")
+    return str(given)
+
+
+def _yes_or_no(given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise Unreadable("isComplete must be true or false.")
+    return given
