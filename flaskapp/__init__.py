@@ -8,7 +8,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from redis import Redis
 
-from flaskapp import browser, commands, db, errors, health, limits, logs, metrics, openapi, ops, request
+from flaskapp import browser, commands, db, errors, health, limits, logs, metrics, openapi, ops, request, waiting
 from flaskapp.check_in.routes import blueprint as check_in
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
@@ -20,6 +20,9 @@ from flaskapp.notifications.routes import blueprint as notifications
 from flaskapp.ops import console, rq
 from flaskapp.redis_pool import bounded_pool
 from flaskapp.travel_claims.routes import blueprint as travel_claims
+from flaskapp.travel_pay import commands as travel_pay_commands
+from flaskapp.travel_pay.appointments import blueprint as appointments
+from flaskapp.travel_pay.routes import blueprint as travel_pay
 from flaskapp.upstreams import build
 from outbox.rq_side import LedgerJob
 
@@ -41,10 +44,12 @@ def create_app(config: Config) -> Flask:
     request.init_app(app, config)
     db.init_app(app, config)
     Migrate(app, db.db, directory=MIGRATIONS)
-    for blueprint in (check_in, travel_claims, intent_to_file, form526, notifications, metrics.blueprint):
+    flows = (check_in, travel_claims, intent_to_file, form526, travel_pay, appointments, notifications)
+    for blueprint in (*flows, metrics.blueprint):
         app.register_blueprint(blueprint)
     health.init_app(app, MIGRATIONS)
     limits.init_app(app, config)
+    waiting.init_app(app, config)
     openapi.init_app(app, config)
     ops.init_app(app, config)
     rq.mount(app, config, config.redis_url, LedgerJob)
@@ -52,6 +57,7 @@ def create_app(config: Config) -> Flask:
     commands.init_app(app)
     itf_commands.init_app(app)
     form526_commands.init_app(app)
+    travel_pay_commands.init_app(app)
     return app
 
 

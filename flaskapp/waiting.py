@@ -19,6 +19,7 @@ from flaskapp.config import Config
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import TOO_LARGE
 from outbox import visits
 from outbox.values import GateSettings
 
@@ -32,6 +33,7 @@ LEAST_SECONDS = 1.0
 RESTS = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
 BUSY = "Many people are asking VA's {name} just now. Try again in a moment."
 SLOW = "VA's {name} took too long to answer. Try again in a moment."
+LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
 FAILED = "VA's {name} could not answer. Try again later."
 NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
@@ -88,7 +90,7 @@ def twice(call: Callable[[float], T], ends_at: float) -> T:
         return call(ends_at - time.monotonic())
     except Unavailable as error:
         left = ends_at - time.monotonic()
-        if error.http_status is not None or error.timed_out or left < LEAST_SECONDS:
+        if error.http_status is not None or error.code == TOO_LARGE or error.timed_out or left < LEAST_SECONDS:
             raise
     return call(left)
 
@@ -112,21 +114,28 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
     with transaction() as session:
         if error is not None and error.timed_out:
             changed = visits.note_silence(session, visit, settings)
-        elif isinstance(error, Unavailable | Throttled | Unauthorized):
+        elif error is not None and is_failure(error):
             reason = type(error).__name__.lower()
             changed = visits.note_failure(session, visit, reason, settings, error.retry_after)
         else:
             changed = visits.note_answer(session, visit)
     db.session.remove()
     if changed:
-        event = "gate.closed" if isinstance(error, Unavailable | Throttled | Unauthorized) else "gate.opened"
+        event = "gate.opened" if error is None else "gate.closed"
         log.warning("gate moved", extra={"event": event, "upstream": visit.upstream})
+
+
+def is_failure(error: UpstreamError) -> bool:
+    """Whether it says that the upstream cannot; an answer too large for us says that it can."""
+    return isinstance(error, Unavailable | Throttled | Unauthorized) and error.code != TOO_LARGE
 
 
 def told(upstream: str, error: UpstreamError) -> Problem:
     """Upstream's failure as the person's: its own status, except that a refused token of ours is not their sign-out."""
     if isinstance(error, Throttled):
         return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
+    if error.code == TOO_LARGE:
+        return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):
         return refusal(502, FAILED, upstream)
     if error.http_status is None:

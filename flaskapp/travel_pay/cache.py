@@ -33,7 +33,7 @@ STALE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer to show. `age_seconds` since Travel Pay gave it; `stale` when a newer one was wanted and not to be had."""
+    """An answer to show, and the age of what it says. `stale`: a newer one was wanted and not to be had."""
 
     value: Any
     age_seconds: int = 0
@@ -71,10 +71,10 @@ def key_of(account_id: uuid.UUID, question: str) -> str:
 
 def read(key: str) -> Shown | None:
     try:
-        sealed = redis().get(key)
+        sealed: Any = redis().get(key)
         if sealed is None:
             return None
-        kept = json.loads(vault().decrypt(bytes(sealed)))
+        kept = json.loads(vault().decrypt(sealed))
     except (RedisError, OSError):
         return None
     except Exception:

@@ -1,0 +1,123 @@
+"""Appointments with their travel pay claims, where the front end asks for them (contract: front end, 5)."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from flaskapp.errors import Problem
+from flaskapp.inflection import answer
+from flaskapp.openapi import describe
+from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
+from flaskapp.travel_pay import reads, shapes
+from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS, bad
+from flaskapp.upstreams.travel_pay import UpstreamAppointment
+
+blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/appointments")
+require_sign_in(blueprint)
+
+CLAIMS = "travel_pay_claims"
+RANGE = [
+    {"name": name, "in": "query", "schema": {"type": "string"}, "description": text}
+    for name, text in (
+        ("start", "From this moment, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
+        ("end", "To this moment."),
+    )
+]
+INCLUDE = {
+    "name": "_include",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "`travel_pay_claims` adds each appointment's claim as `travelPayClaim`; other words are ignored.",
+}
+
+
+@blueprint.get("")
+@describe(
+    "The caller's appointments",
+    tag=TAG,
+    security=CALLER,
+    parameters=[*RANGE, INCLUDE],
+    answers={200: "`data` lists appointments.", 206: "The same, with a part missing.", **TOKEN_ANSWERS},
+    problems={400: "A moment that is none, or one without the other.", **UPSTREAM_PROBLEMS},
+)
+def list_appointments() -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    start, end = asked_moment("start"), asked_moment("end")
+    if (start is None) != (end is None):
+        raise bad("start and end go together.")
+    found, whole = reads.appointments(account_id)
+    if start is not None and end is not None:
+        found = [each for each in found if is_within(each, start, end)]
+    status = 200 if whole else 206
+    metadata = {"status": status, "success": True, "message": reads.READ if whole else reads.PART}
+    return answer({"data": described(account_id, found), "metadata": metadata}, status)
+
+
+@blueprint.get("/<appointment_id>")
+@describe(
+    "One appointment",
+    tag=TAG,
+    security=CALLER,
+    parameters=[INCLUDE],
+    answers={200: "`data.attributes` describes it.", **TOKEN_ANSWERS},
+    problems={404: "The caller has no such appointment.", **UPSTREAM_PROBLEMS},
+)
+def show_appointment(appointment_id: str) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    found, whole = reads.appointments(account_id)
+    wanted = [each for each in found if appointment_id in (each.id, each.external_appointment_id)]
+    if not wanted and not whole:
+        raise Problem(502, detail=reads.PART)
+    if not wanted:
+        raise Problem(404, "Not found", "You have no such appointment.")
+    return answer({"data": described(account_id, wanted[:1])[0]})
+
+
+def asked_moment(name: str) -> datetime | None:
+    text = request.args.get(name)
+    if not text:
+        return None
+    try:
+        # A plus sign in a query that was not encoded arrives as a space.
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        raise bad(f"{name} has to be a moment like 2031-03-04T00:00:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def is_within(appointment: UpstreamAppointment, start: datetime, end: datetime) -> bool:
+    """By the wall clock taken as UTC: pages ask for half a day on each side, which is what a zone may be off."""
+    shown = shapes.wall_clock(appointment.appointment_date_time)
+    return shown is not None and start <= datetime.fromisoformat(shown).replace(tzinfo=UTC) <= end
+
+
+def described(account_id: uuid.UUID, found: list[UpstreamAppointment]) -> list[dict[str, Any]]:
+    items = [shapes.visited(each) for each in found]
+    if CLAIMS in request.args.get("_include", "").split(","):
+        known = known_claims(account_id) if any(each.associated_claim_id for each in found) else {}
+        for item, each in zip(items, found, strict=True):
+            item["attributes"]["travel_pay_claim"] = claim_of(each, known)
+    return items
+
+
+def known_claims(account_id: uuid.UUID) -> dict[str, Any] | None:
+    """The person's claims by id; None when they could not be read, which must not take the appointments with it."""
+    try:
+        return {item["id"]: item for item in reads.claims(account_id, None, None, None, reads.PAGE_SIZE).items}
+    except Problem:
+        return None
+
+
+def claim_of(appointment: UpstreamAppointment, known: dict[str, Any] | None) -> dict[str, Any]:
+    """What `travelPayClaim` holds: how reading it went and, where there is one, the claim."""
+    if known is None:
+        return {"metadata": {"status": 502, "success": False, "message": reads.PART}}
+    metadata = {"status": 200, "success": True, "message": reads.READ}
+    if appointment.associated_claim_id is None:
+        return {"metadata": metadata}
+    named = {"id": appointment.associated_claim_id, "claim_number": appointment.associated_claim_number}
+    return {"metadata": metadata, "claim": known.get(appointment.associated_claim_id) or named}

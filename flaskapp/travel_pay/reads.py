@@ -1,0 +1,134 @@
+"""What a signed-in person reads from Travel Pay while they wait. All limits are `TRAVEL_PAY_READ_SECONDS` together."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol, TypeVar
+
+from flaskapp.accounts.asked import whose
+from flaskapp.current import settings, upstreams
+from flaskapp.errors import Problem
+from flaskapp.travel_pay import shapes
+from flaskapp.upstreams.travel_pay import Page, UpstreamAppointment
+from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.waiting import ask
+
+T = TypeVar("T")
+Asking = Callable[[Callable[[float], T]], T]
+PAGE_SIZE = 100
+MOST_PAGES = 20
+
+PART = "Not all could be read from VA's travel pay system. What is shown is right; there may be more."
+READ = "Data retrieved successfully."
+
+
+@dataclass(frozen=True)
+class Partly:
+    """A list and whether it is all there is to know; `total` is what upstream counts, None where it does not say."""
+
+    items: list[dict[str, Any]]
+    whole: bool
+    total: int | None = None
+
+
+class Paged(Protocol[T]):
+    def __call__(self, number: int, seconds: float) -> Page[T]: ...
+
+
+def traveler(account_id: uuid.UUID) -> Traveler:
+    """Who Travel Pay is asked for. Raises Problem 403 for an account that is nobody's, or has no e-mail."""
+    identity = whose(account_id, needs_email=True)
+    if identity.email is None:
+        detail = "VA's records hold no e-mail address of yours, and travel pay needs one. Add one to your VA profile."
+        raise Problem(403, detail=detail, code="NO_EMAIL")
+    return Traveler(str(account_id), identity.icn, identity.email)
+
+
+class Limit:
+    """The seconds that all the calls of one request share."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + settings().travel_pay_read_seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.1, self._ends_at - time.monotonic())
+
+    def ask(self, call: Callable[[float], T]) -> T:
+        return ask("travel_pay", call, self.left)
+
+
+def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: int | None, size: int) -> Partly:
+    """The person's claims, all of them or those with an appointment from `start` to `end`; one page where asked."""
+    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+    if start is None or end is None:
+        found = limit.ask(lambda seconds: client.list_claims(who, total_seconds=seconds))
+        return Partly([shapes.listed(claim) for claim in found], True, len(found))
+
+    def read(number: int, seconds: float) -> Page[Any]:
+        return client.search_claims(who, start, end, number, size, total_seconds=seconds)
+
+    pages, whole = all_pages(limit, read) if page is None else ([limit.ask(lambda left: read(page, left))], True)
+    return joined(pages, whole, shapes.listed)
+
+
+def all_pages(limit: Limit, read: Paged[T]) -> tuple[list[Page[T]], bool]:
+    """Every page, and whether none is missing. Without the first there is nothing to show: its failure is raised."""
+    pages = [limit.ask(lambda seconds: read(1, seconds))]
+    while has_more(pages):
+        number = len(pages) + 1
+        if number > MOST_PAGES:
+            return pages, False
+        try:
+            pages.append(limit.ask(lambda seconds, number=number: read(number, seconds)))  # type: ignore[misc]
+        except Problem:
+            return pages, False
+    return pages, True
+
+
+def has_more(pages: list[Page[Any]]) -> bool:
+    last = pages[-1]
+    here = sum(len(page.items) + page.unreadable for page in pages)
+    return bool(last.items or last.unreadable) and (here < last.total if last.total is not None else False)
+
+
+def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str, Any]]) -> Partly:
+    items = [shape(item) for page in pages for item in page.items]
+    return Partly(items, whole and not any(page.unreadable for page in pages), pages[-1].total)
+
+
+def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
+    """One claim with its documents. Those missing because they could not be read are said to be missing."""
+    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+    found = limit.ask(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
+    if found is None:
+        raise Problem(404, "Not found", "You have no such claim.")
+    try:
+        documents = limit.ask(lambda seconds: client.documents(who, claim_id, total_seconds=seconds))
+    except Problem:
+        return {**shapes.detailed(found, []), "documents_message": PART}
+    return shapes.detailed(found, documents)
+
+
+def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[str, bytes]:
+    who, client = traveler(account_id), upstreams().travel_pay
+    found = Limit().ask(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
+    if found is None:
+        raise Problem(404, "Not found", "This claim has no such document.")
+    return found.content_type, found.content
+
+
+def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool]:
+    """Every appointment Travel Pay knows of, and whether none is missing."""
+    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+
+    def read(number: int, seconds: float) -> Page[UpstreamAppointment]:
+        return client.appointments(who, number, PAGE_SIZE, total_seconds=seconds)
+
+    pages, whole = all_pages(limit, read)
+    found = [item for page in pages for item in page.items]
+    return found, whole and not any(page.unreadable for page in pages)

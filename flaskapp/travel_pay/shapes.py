@@ -1,0 +1,138 @@
+"""Travel Pay's answers as the front end reads them (contract: front end, 5): words for people, wall-clock times."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flaskapp.travel_pay.models import TravelPayClaim
+from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
+from flaskapp.upstreams.travel_pay import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
+
+RECEIVED, NOT_FILED = "Received", "Not filed"
+_ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
+
+
+def humanised(status: str | None) -> str | None:
+    """`InManualReview` and `In-Process` as people read them: `In manual review`, `In process`."""
+    if not status:
+        return None
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-_\s]+", " ", status).lower()
+    return words[:1].upper() + words[1:]
+
+
+def wall_clock(moment: str | None) -> str | None:
+    """The time as the facility's clock shows it. The offset upstream writes there means nothing (contract: 5.4)."""
+    return _ZONE.sub("", moment) if moment else None
+
+
+def listed(claim: ClaimSummary) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "claim_number": claim.claim_number,
+        "claim_status": humanised(claim.claim_status),
+        "appointment_date_time": wall_clock(claim.appointment_date_time),
+        "facility_id": claim.facility_id,
+        "facility_name": claim.facility_name,
+        "total_cost_requested": claim.total_cost_requested,
+        "reimbursement_amount": claim.reimbursement_amount,
+        "created_on": claim.created_on,
+        "modified_on": claim.modified_on,
+    }
+
+
+def detailed(claim: ClaimDetail, documents: list[Document]) -> dict[str, Any]:
+    return {
+        "claim_id": claim.claim_id,
+        "claim_number": claim.claim_number,
+        "claim_name": claim.claim_name,
+        "claim_status": humanised(claim.claim_status),
+        "appointment_date": wall_clock(claim.appointment_date),
+        "facility_name": claim.facility_name,
+        "total_cost_requested": claim.total_cost_requested,
+        "reimbursement_amount": claim.reimbursement_amount,
+        "decision_letter_reason": claim.rejection_reason,
+        "created_on": claim.created_on,
+        "modified_on": claim.modified_on,
+        "expenses": [spent(expense) for expense in claim.expenses],
+        "documents": [attached(document) for document in documents],
+    }
+
+
+def spent(expense: Expense) -> dict[str, Any]:
+    return {
+        "id": expense.id,
+        "expense_type": expense.expense_type,
+        "name": expense.name,
+        "date_incurred": wall_clock(expense.date_incurred),
+        "description": expense.description,
+        "cost_requested": expense.cost_requested,
+        "cost_submitted": expense.cost_submitted,
+    }
+
+
+def attached(document: Document) -> dict[str, Any]:
+    return {"document_id": document.document_id, "filename": document.filename, "mimetype": document.mimetype}
+
+
+def visited(appointment: UpstreamAppointment) -> dict[str, Any]:
+    """One appointment; its id is the one the appointment pages know it by, where upstream names it."""
+    shown_id = appointment.external_appointment_id or appointment.id
+    attributes = {
+        "id": shown_id,
+        "kind": "clinic",
+        "status": appointment.appointment_status,
+        "local_start_time": wall_clock(appointment.appointment_date_time),
+        "appointment_name": appointment.appointment_name,
+        "appointment_type": appointment.appointment_type,
+        "location": {"id": appointment.facility_id, "attributes": {"name": appointment.facility_name}},
+    }
+    return {"id": shown_id, "type": "appointments", "attributes": attributes}
+
+
+# -- claims that are still with us --------------------------------------------
+
+
+def status_of(row: TravelPayClaim) -> str:
+    """The one word for a claim that BTSSS does not hold whole (contract: Travel Pay 5.4 names the last two)."""
+    if row.state == PENDING:
+        return RECEIVED
+    if row.claim_id is None:
+        return NOT_FILED
+    return "Incomplete" if row.step == EXPENSE else "Saved"
+
+
+def ours(row: TravelPayClaim) -> dict[str, Any]:
+    """A claim as far as we have come with it, in the shape of a whole one."""
+    return {
+        "claim_id": str(row.id),
+        "claim_number": None,
+        "claim_status": status_of(row),
+        "appointment_date": row.starts_at.isoformat(timespec="seconds"),
+        "facility_name": row.asked.get("facility_name"),
+        "total_cost_requested": None,
+        "reimbursement_amount": None,
+        "created_on": row.requested_at.isoformat(timespec="seconds"),
+        "modified_on": row.moved_at.isoformat(timespec="seconds"),
+        "expenses": [],
+        "documents": [],
+        **record_of(row),
+    }
+
+
+def record_of(row: TravelPayClaim) -> dict[str, Any]:
+    """What is really so, and the sentence to show."""
+    return {"record_state": row.state, "record_message": words_of(row.state, row.step, row.unconfirmed)}
+
+
+def waiting_here(row: TravelPayClaim) -> dict[str, Any]:
+    """One line of the claims that upstream's list cannot show yet."""
+    shown = ours(row)
+    names = ("claim_status", "facility_name", "created_on", "modified_on", "record_state", "record_message")
+    return {"id": str(row.id), "appointment_date_time": shown["appointment_date"]} | {
+        name: shown[name] for name in names
+    }
+
+
+def failed_without_claim(row: TravelPayClaim) -> bool:
+    return row.state == FAILED and row.claim_id is None and not row.unconfirmed
