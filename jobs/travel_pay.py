@@ -23,8 +23,8 @@ from flaskapp.travel_pay.service import ClaimWork, Filed
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, SUBMIT
 from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.timestamps import parse_timestamp
-from flaskapp.upstreams.travel_pay import ClaimDetail, UpstreamAppointment
 from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.upstreams.travel_pay_values import ClaimDetail, UpstreamAppointment
 from jobs.retry import IDENTIFY, TRAVEL_PAY_STEP
 from jobs.runner import run
 from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear

@@ -14,7 +14,7 @@ from flaskapp.openapi import describe
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import reads, shapes
 from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS, bad
-from flaskapp.upstreams.travel_pay import UpstreamAppointment
+from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
 
 blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/appointments")
 require_sign_in(blueprint)

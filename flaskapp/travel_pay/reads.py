@@ -13,8 +13,9 @@ from flaskapp.accounts.asked import whose
 from flaskapp.current import settings, upstreams
 from flaskapp.errors import Problem
 from flaskapp.travel_pay import shapes
-from flaskapp.upstreams.travel_pay import Page, UpstreamAppointment
+from flaskapp.upstreams.travel_pay import Page
 from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
 from flaskapp.waiting import ask
 
 T = TypeVar("T")

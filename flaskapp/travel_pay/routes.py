@@ -59,7 +59,7 @@ PAGING = [
 SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gif", "image/bmp", "text/plain"})
 
 
-class AppointmentTime(fields.Field):  # type: ignore[type-arg]
+class AppointmentTime(fields.Field):
     """A date and time whose wall clock counts: an offset is dropped, as the front end means it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:

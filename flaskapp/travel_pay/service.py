@@ -91,7 +91,7 @@ class ClaimWork:
 
 @dataclass(frozen=True)
 class Filed:
-    """What BTSSS holds. `how` we know: answered, found (there before we asked), presumed (ours, by its time) or late."""
+    """What BTSSS holds. `how` we know: answered, found (there before us), presumed (ours, by its time) or late."""
 
     claim_id: str
     how: str

@@ -1,4 +1,4 @@
-"""A travel pay claim made while signed in: pending through four steps until BTSSS has it submitted, or we have given up.
+"""A travel pay claim made while signed in: pending through four steps until BTSSS has it submitted, or we gave up.
 
 `failed → pending` is an operator's move only.
 """
