@@ -31,6 +31,12 @@ from sandbox.upstreams.serve import Upstreams
 
 # Times compressed so that a test waits for conditions, not for schedules.
 SETTINGS = {
+    "TRAVEL_PAY_TOTAL_SECONDS": "3",
+    "TRAVEL_PAY_SETTLE_SECONDS": "0.05",
+    "TRAVEL_PAY_WAIT_SECONDS": "0",
+    "TRAVEL_PAY_READ_SECONDS": "2",
+    "STS_TOTAL_SECONDS": "3",
+    "VA_PROFILE_TOTAL_SECONDS": "2",
     "RETRY_SCALE": "0.001",
     "BTSSS_SETTLE_SECONDS": "0.05",
     "VANOTIFY_SETTLE_SECONDS": "0.05",

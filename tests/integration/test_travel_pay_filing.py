@@ -1,0 +1,29 @@
+"""A travel pay claim from the signed-in form to BTSSS: four steps, one claim, and what the person is told."""
+
+from __future__ import annotations
+
+from tests.house import House
+from tests.integration import travel_pay_steps as steps
+from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+
+
+def test_a_claim_goes_through_its_four_steps_and_its_person_is_told(house: House) -> None:
+    person = traveling(house)
+    claim_id = person.file()
+    house.work()
+    row = steps.row(house)
+    assert (row["state"], row["step"], str(row["id"])) == ("submitted", "submit", claim_id)
+    (filed,) = steps.on_file(house)
+    assert (filed["claimStatus"], len(filed["expenses"])) == ("ClaimSubmitted", 1)
+    assert steps.attempts(house) == [
+        ("find_appointment", "read", "success"),
+        ("begin_claim", "write", "success"),
+        ("add_mileage", "write", "success"),
+        ("submit_claim", "write", "success"),
+    ]
+    assert steps.e_mails(house) == ["travel_pay.submitted"]
+    again = person.post()
+    assert again.status_code == 201
+    assert again.get_json()["claimId"] == filed["id"] == row["claim_id"]
+    assert again.get_json()["status"] == "Claim submitted"
+    assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Claim submitted"
