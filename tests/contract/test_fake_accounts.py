@@ -33,6 +33,7 @@ def test_an_account_is_somebodys(
         "ssn": person.ssn,
         "participantId": person.participant_id,
         "fileNumber": person.file_number,
+        "email": person.email,
     }
     assert find(http, upstreams, person.account.upper()).json() == answer.json()
 
