@@ -1,0 +1,96 @@
+"""What we say of a person is what the contract wants said, and which answers refuse us and which the person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.sts import STSClient
+from tests.unit.loopback import Loopback, Reply, reset, serving, whole
+from tests.unit.upstream_settings import SIGNING_KEY, settings
+
+ICN, EMAIL = "1012345678V123456", "ada@example.test"
+GIVEN = {"data": {"access_token": "vouched-1"}}
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving(whole(200, GIVEN)) as running:
+        yield running
+
+
+def exchange(server: Loopback, *replies: Reply) -> str:
+    server.replies[:] = replies or server.replies
+    return STSClient(settings(sts_base_url=server.url, sts_total_seconds=2), HTTP(1)).exchange(ICN, EMAIL)
+
+
+def test_a_person_is_vouched_for_by_a_signed_assertion(server: Loopback) -> None:
+    before = int(time.time())
+    assert [exchange(server), exchange(server)] == ["vouched-1"] * 2
+    sent, again = (urlsplit(received.line.split()[1]) for received in server.received)
+    assert server.received[0].line.startswith("POST ") and sent.path == "/v0/sign_in/token"
+    query = parse_qs(sent.query)
+    assert query["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"] and len(query) == 2
+    url = f"{server.url}/v0/sign_in/token"
+    claims, others = (
+        jwt.decode(parse_qs(one.query)["assertion"][0], SIGNING_KEY.public_key(), ["RS256"], audience=url)
+        for one in (sent, again)
+    )
+    assert before <= claims["iat"] <= time.time() and claims["jti"] != others["jti"]
+    assert claims == {
+        "iss": "https://surefile.example",
+        "sub": EMAIL,
+        "aud": url,
+        "iat": claims["iat"],
+        "exp": claims["iat"] + 300,
+        "scopes": ["https://sts.example/scope/one", "https://sts.example/scope/two"],
+        "service_account_id": "service-account-1",
+        "jti": claims["jti"],
+        "user_attributes": {"icn": ICN},
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (whole(401, {"errors": "Assertion is malformed"}), Unauthorized),
+        (whole(401, "<html>"), Unauthorized),
+        (whole(400, {"errors": "User attributes are not valid"}), Rejected),
+        (whole(404, {"errors": "No such person"}), Rejected),
+        (whole(403, {"errors": [{"title": "Forbidden"}]}), Rejected),
+        (whole(404, {"statusCode": 404, "message": "Resource not found"}), Unavailable),
+        (whole(400, "<html>"), Unavailable),
+        (whole(408, {"errors": "Timed out"}), Unavailable),
+        (whole(200, {"data": {}}), Unavailable),
+        (whole(200, {"access_token": "beside the point"}), Unavailable),
+        (whole(200, "<html>"), Unavailable),
+        (whole(302, GIVEN), Unavailable),
+        (whole(429, {"errors": "Slow down"}), Throttled),
+        (whole(503, ""), Unavailable),
+        (reset, Unavailable),
+    ],
+)
+def test_a_refused_person_is_told_from_a_refused_assertion(
+    server: Loopback, reply: Reply, kind: type[UpstreamError]
+) -> None:
+    with pytest.raises(kind) as caught:
+        exchange(server, reply)
+    assert type(caught.value) is kind and caught.value.upstream == "sts"
+
+
+def test_a_refusal_names_nobody(server: Loopback) -> None:
+    with pytest.raises(Rejected) as caught:
+        exchange(server, whole(400, {"errors": f"{EMAIL} ({ICN}) is unknown"}))
+    assert caught.value.detail == "[withheld] ([icn]) is unknown"
+
+
+def test_a_key_that_cannot_sign_stops_the_start_by_its_settings_name() -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
+    with pytest.raises(ValueError, match="^STS_PRIVATE_KEY must be an RSA private key"):
+        STSClient(settings(sts_private_key=pem), HTTP(1))
