@@ -20,7 +20,7 @@ VEIS_TOKEN_REFUSED = "VEIS_TOKEN"
 PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
 A_TOKEN_REFUSED = "TOKEN"
 
-_UNREADABLE = (KeyError, TypeError, ValueError)
+_UNREADABLE = (LookupError, TypeError, ValueError)
 _SUCCESS = frozenset({200, 201})
 _REFUSALS_WITHOUT_FORM = frozenset({400, 409, 422})
 

@@ -1,0 +1,80 @@
+"""Documents of a claim: bytes as they are up to a limit, and nothing else in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from flaskapp.upstreams.errors import Unavailable
+from flaskapp.upstreams.travel_pay import LARGEST_DOCUMENT, DocumentFile
+from flaskapp.upstreams.travel_pay_values import Document
+from tests.unit.loopback import Reply, raw, serving, whole
+from tests.unit.travel_pay import ADA, CLAIM_ID, Bench, envelope
+
+PDF = b"%PDF-1.7 letter"
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with serving(whole(200, envelope([]))) as server:
+        yield Bench(server)
+
+
+def document(bench: Bench) -> DocumentFile | None:
+    return bench.reads.document(ADA, CLAIM_ID, "d/1", total_seconds=2)
+
+
+def list_documents(bench: Bench) -> list[Document]:
+    return bench.reads.documents(ADA, CLAIM_ID, total_seconds=2)
+
+
+def asked(bench: Bench) -> str:
+    return bench.server.received[-1].line.removesuffix(" HTTP/1.1")
+
+
+def test_documents_are_listed(bench: Bench) -> None:
+    given = {
+        "documentId": "d1",
+        "filename": "Decision Letter.pdf",
+        "mimetype": "application/pdf",
+        "createdon": "2031-03-06",
+    }
+    found = list_documents(bench.answering(whole(200, envelope([given, {"documentId": "d2"}, {"filename": "x"}]))))
+    assert found == [
+        Document("d1", "Decision Letter.pdf", "application/pdf", "2031-03-06"),
+        Document("d2", None, None, None),
+    ]
+    assert asked(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
+
+
+def test_a_document_comes_as_it_is(bench: Bench) -> None:
+    found = document(bench.answering(whole(200, PDF, Content_Type="application/pdf")))
+    assert found == DocumentFile("application/pdf", PDF) and "letter" not in repr(found)
+    assert asked(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents/d%2F1/contents"
+    unnamed = document(bench.answering(whole(200, PDF)))
+    assert unnamed is not None and unnamed.content_type == "application/octet-stream"
+
+
+def test_a_document_may_have_ten_mebibytes_and_no_byte_more(bench: Bench) -> None:
+    content = b"x" * (LARGEST_DOCUMENT + 1)
+    found = document(bench.answering(whole(200, content[1:], Content_Type="image/png")))
+    assert found is not None and len(found.content) == LARGEST_DOCUMENT
+    with pytest.raises(Unavailable) as caught:
+        document(bench.answering(whole(200, content, Content_Type="image/png")))
+    assert caught.value.code == "TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        whole(200, "<html>", Content_Type="text/html; charset=utf-8"),
+        whole(200, envelope(None), Content_Type="application/json"),
+        whole(200, b"", Content_Type="application/pdf"),
+        whole(204, b""),
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n%PDF"),
+    ],
+)
+def test_what_stands_in_a_documents_place_is_no_document(bench: Bench, reply: Reply) -> None:
+    with pytest.raises(Unavailable):
+        document(bench.answering(reply))

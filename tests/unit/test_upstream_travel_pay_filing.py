@@ -1,0 +1,217 @@
+"""Filing at Travel Pay: which answers are a yes, which a no, which say it was done before, and which leave it open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flaskapp.upstreams.errors import (
+    Duplicate,
+    Rejected,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
+from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
+from tests.unit.loopback import Body, Reply, raw, reset, serving, silence, whole
+from tests.unit.travel_pay import ADA, APPOINTMENT, BY_BTSSS, BY_GATEWAY, CLAIM_ID, NO_ROUTE, Bench, envelope
+from tests.unit.upstream_settings import settings
+
+SUBMITTED = {"claimId": CLAIM_ID.upper(), "status": "ClaimSubmitted"}
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with serving(whole(200, envelope(None))) as server:
+        yield Bench(server)
+
+
+def find(bench: Bench, *told: Any) -> UpstreamAppointment:
+    return bench.filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983", *told)
+
+
+def create(bench: Bench) -> str:
+    return bench.filing.create_claim(ADA, "a1", "Travel for March 4", bench.before_write)
+
+
+def add(bench: Bench) -> str:
+    return bench.filing.add_mileage(ADA, CLAIM_ID, "2031-03-04", bench.before_write)
+
+
+def submit(bench: Bench) -> str:
+    return bench.filing.submit_claim(ADA, CLAIM_ID, bench.before_write)
+
+
+def refusal(status: int, message: str) -> Reply:
+    return whole(status, envelope(None, status, message))
+
+
+def test_an_appointment_is_asked_for_by_its_wall_clock_and_station(bench: Bench) -> None:
+    found = find(bench.answering(whole(200, envelope([APPOINTMENT, {"id": "a2"}]))))
+    assert (found.id, found.associated_claim_id) == ("a1", None)
+    (sent,) = bench.server.received
+    assert sent.line == "POST /api/v3/appointments/find-or-add HTTP/1.1"
+    assert sent.json() == {"appointmentDateTime": "2031-03-04T09:30:00Z", "facilityStationNumber": "983"}
+
+
+def test_what_is_known_of_an_appointment_is_told_and_a_name_is_never_empty(bench: Bench) -> None:
+    bench.answering(whole(200, envelope([APPOINTMENT])))
+    find(bench, "Other", "Eye clinic", False)
+    find(bench, None, "", None)
+    told, untold = (received.json() for received in bench.server.received)
+    assert (told["appointmentType"], told["appointmentName"], told["isComplete"]) == ("Other", "Eye clinic", False)
+    assert set(untold) == {"appointmentDateTime", "facilityStationNumber"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (whole(200, envelope([])), Unavailable),
+        (whole(200, envelope(APPOINTMENT)), Unavailable),
+        (whole(200, envelope([{"id": "", "appointmentDateTime": None}])), Unavailable),
+        (refusal(400, "Appointment date is not valid."), Rejected),
+        (refusal(409, "Already exists."), Unavailable),
+        (whole(500, ""), Unavailable),
+        (reset, Unavailable),
+    ],
+)
+def test_finding_an_appointment_is_never_unanswered(bench: Bench, reply: Reply, kind: type[UpstreamError]) -> None:
+    with pytest.raises(kind) as caught:
+        find(bench.answering(reply))
+    assert type(caught.value) is kind
+
+
+def test_a_claim_is_created_as_the_contract_says(bench: Bench) -> None:
+    assert create(bench.answering(whole(200, envelope({"claimId": CLAIM_ID})))) == CLAIM_ID
+    (sent,) = bench.server.received
+    assert sent.line == "POST /api/v3/claims HTTP/1.1" and bench.writes == 1
+    assert sent.json() == {"appointmentId": "a1", "claimName": "Travel for March 4", "claimantType": "Veteran"}
+
+
+def test_mileage_is_added_as_the_contract_says(bench: Bench) -> None:
+    assert add(bench.answering(whole(201, envelope({"expenseId": "e1"}, 201)))) == "e1"
+    (sent,) = bench.server.received
+    assert sent.line == "POST /api/v3/expenses/mileage HTTP/1.1" and bench.writes == 1
+    assert sent.json() == {
+        "claimId": CLAIM_ID,
+        "dateIncurred": "2031-03-04",
+        "description": "mileage",
+        "tripType": "RoundTrip",
+    }
+
+
+def test_a_claim_is_submitted_without_a_body(bench: Bench) -> None:
+    assert submit(bench.answering(whole(200, envelope(SUBMITTED)))) == "ClaimSubmitted"
+    (sent,) = bench.server.received
+    assert sent.line == f"PATCH /api/v3/claims/{CLAIM_ID}/submit HTTP/1.1"
+    assert sent.body == b"" and bench.writes == 1
+
+
+WRITES = [create, add, submit]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("reply", "kind", "code"),
+    [
+        (whole(200, envelope(None)), Unanswered, None),
+        (whole(200, envelope({})), Unanswered, None),
+        (whole(200, envelope({"claimId": " ", "expenseId": 7, "status": "Saved"})), Unanswered, None),
+        (whole(200, {**envelope({"claimId": CLAIM_ID, "expenseId": "e1"}), "success": False}), Unanswered, None),
+        (whole(200, "<html>"), Unanswered, None),
+        (whole(302, envelope(SUBMITTED)), Unanswered, None),
+        (refusal(408, "Timeout."), Unanswered, "408"),
+        (whole(500, {"errors": [{"error": {"code": "X", "message": "broken"}}]}), Unanswered, None),
+        (whole(503, ""), Unanswered, None),
+        (reset, Unanswered, None),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), Unanswered, None),
+        (refusal(400, "Date is not valid."), Rejected, "400"),
+        (refusal(422, "Date is not valid."), Rejected, "422"),
+        (whole(400, {"message": "Bad request"}), Rejected, "400"),
+        (refusal(403, "Not yours."), Rejected, "403"),
+        (whole(404, {"errors": [{"status": 404, "code": "TP_404", "title": "No claim"}]}), Rejected, "TP_404"),
+        (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Rejected, "TP_1"),
+        (whole(413, "<html>"), Rejected, "413"),
+        (refusal(409, "Conflict."), Duplicate, "409"),
+        (whole(404, NO_ROUTE), Unavailable, "404"),
+        (whole(403, {"statusCode": 403, "message": "Out of call volume quota."}), Unavailable, "403"),
+        (whole(400, "<html>"), Unavailable, "400"),
+        (whole(429, "", Ratelimit_Reset="7"), Throttled, None),
+    ],
+)
+def test_only_what_is_plainly_a_no_is_one(
+    bench: Bench, write: Callable[[Bench], str], reply: Reply, kind: type[UpstreamError], code: str | None
+) -> None:
+    with pytest.raises(kind) as caught:
+        write(bench.answering(reply))
+    assert type(caught.value) is kind and caught.value.upstream == "travel_pay"
+    assert code in (None, caught.value.code) and len(bench.server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "message", "kind"),
+    [
+        (create, "A claim has Already Been Created for this appointment.", Duplicate),
+        (create, "The claim already exists.", Duplicate),
+        (create, "Duplicate claim.", Duplicate),
+        (create, "The claim has already been submitted.", Rejected),
+        (submit, "The claim has already been submitted.", Duplicate),
+        (submit, "The claim has already been created.", Rejected),
+        (add, "The claim has already been submitted.", Rejected),
+        (add, "The expense already exists.", Duplicate),
+    ],
+)
+def test_what_was_done_before_is_a_duplicate_of_that_step_alone(
+    bench: Bench, write: Callable[[Bench], str], message: str, kind: type[UpstreamError]
+) -> None:
+    with pytest.raises(kind) as caught:
+        write(bench.answering(refusal(400, message)))
+    assert type(caught.value) is kind
+
+
+def test_the_answer_of_another_claims_submit_confirms_nothing(bench: Bench) -> None:
+    with pytest.raises(Unanswered):
+        submit(bench.answering(whole(200, envelope({"claimId": "c2", "status": "ClaimSubmitted"}))))
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("body", [BY_GATEWAY, BY_BTSSS, ""])
+def test_a_write_with_a_refused_token_is_made_once_more_and_announced_again(
+    bench: Bench, write: Callable[[Bench], str], body: Body
+) -> None:
+    yes = whole(200, envelope({**SUBMITTED, "expenseId": "e1"}))
+    assert write(bench.answering(whole(401, body), yes))
+    assert bench.writes == 2
+    with pytest.raises(Unauthorized):
+        write(bench.answering(whole(401, body)))
+    assert bench.writes == 4
+
+
+def test_what_stops_a_write_stops_it_before_anything_is_sent(bench: Bench) -> None:
+    def lost_the_grant() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        bench.filing.create_claim(ADA, "a1", "Travel", lost_the_grant)
+    assert bench.server.received == []
+
+
+def test_a_refusal_names_nobody(bench: Bench) -> None:
+    with pytest.raises(Rejected) as caught:
+        create(bench.answering(refusal(400, f"{ADA.email} ({ADA.icn}) has no TC0928098230498")))
+    assert caught.value.detail == "[e-mail] ([icn]) has no [claim number]"
+
+
+def test_the_limit_of_jobs_holds() -> None:
+    with serving(silence) as server:
+        bench = Bench(server)
+        filing = type(bench.filing)(
+            settings(travel_pay_base_url=server.url, travel_pay_total_seconds=0.1), bench.filing._http, bench.auth
+        )
+        with pytest.raises(Unanswered) as caught:
+            filing.submit_claim(ADA, CLAIM_ID, bench.before_write)
+    assert caught.value.timed_out
