@@ -11,7 +11,7 @@ from flaskapp.form526.service import reopen_submission
 from flaskapp.intent_to_file.record import reopen_itf
 from flaskapp.notifications.service import reopen_notice
 from flaskapp.travel_claims.service import reopen_claim
-from flaskapp.travel_pay.service import reopen_claim as reopen_travel_pay_claim
+from flaskapp.travel_pay.record import reopen_claim as reopen_travel_pay_claim
 
 
 @dataclass(frozen=True)

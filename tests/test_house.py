@@ -25,7 +25,7 @@ from tests.conftest import NOWHERE
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("wsgi", "jobs", "flaskapp", "outbox")
-FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "notifications", "cases")
+FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "travel_pay", "notifications", "cases")
 OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
 # A claim is asked for by whoever checked in, so it may ask who that is, and a form is posted under an ITF; never the
 # other way round.

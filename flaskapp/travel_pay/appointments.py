@@ -13,7 +13,8 @@ from flaskapp.inflection import answer
 from flaskapp.openapi import describe
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import reads, shapes
-from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS, bad
+from flaskapp.travel_pay.asked import bad
+from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS
 from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
 
 blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/appointments")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 import uuid
-from datetime import date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
-from marshmallow import ValidationError, fields, validate
 
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, durably, transaction
@@ -18,9 +15,10 @@ from flaskapp.errors import Problem
 from flaskapp.idempotency import KEY_PARAMETER, remember
 from flaskapp.inflection import answer
 from flaskapp.openapi import describe
-from flaskapp.request import Body, json_body
+from flaskapp.request import json_body
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import contacts, reads, service, shapes
+from flaskapp.travel_pay.asked import PAGING, ClaimBody, asked_range, checked_id, read_asked
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, Filed
@@ -31,8 +29,6 @@ blueprint = Blueprint("travel_pay", __name__, url_prefix="/travel_pay/v0")
 require_sign_in(blueprint)
 
 TAG = "Travel pay"
-WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?)(\.\d+)?(Z|[+-]\d{2}:?\d{2})?")
-DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(T.*)?")
 EXAMPLE = {
     "appointment_date_time": "2031-03-04T09:30:00",
     "facility_station_number": "983",
@@ -46,48 +42,8 @@ UPSTREAM_PROBLEMS = {
     503: "Upstream is left alone just now, or too many people are asking; `Retry-After` says for how long.",
     504: "Upstream did not answer in time.",
 }
-PAGING = [
-    {"name": name, "in": "query", "schema": schema, "description": text}
-    for name, schema, text in (
-        ("start_date", {"type": "string"}, "First day of the appointments, `2031-03-04`; together with `end_date`."),
-        ("end_date", {"type": "string"}, "Last day of the appointments."),
-        ("page_number", {"type": "integer", "minimum": 1}, "One page only, from 1; needs both dates."),
-        ("page_size", {"type": "integer", "minimum": 1, "maximum": 100}, "Items a page; 100 without it."),
-    )
-]
 # What a browser may show by itself; anything else is only ever saved.
 SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gif", "image/bmp", "text/plain"})
-
-
-class AppointmentTime(fields.Field):
-    """A date and time whose wall clock counts: an offset is dropped, as the front end means it."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
-        found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
-        try:
-            if found:
-                return datetime.fromisoformat(found[1])
-        except ValueError:
-            pass
-        raise ValidationError("has to be a date and time like 2031-03-04T09:30:00.")
-
-
-def optional_text() -> fields.String:
-    return fields.String(load_default=None, allow_none=True, validate=validate.Length(max=200))
-
-
-class ClaimBody(Body):
-    appointment_date_time = AppointmentTime(
-        required=True,
-        metadata={"type": "string", "description": "Wall clock at the facility; an offset is dropped."},
-    )
-    facility_station_number = fields.String(
-        required=True, validate=validate.Regexp(r"[0-9A-Za-z]{3,8}\Z", error="has to be a station number like 983.")
-    )
-    facility_name = optional_text()
-    appointment_type = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=64))
-    appointment_name = optional_text()
-    is_complete = fields.Boolean(load_default=None, allow_none=True)
 
 
 @blueprint.get("/claims")
@@ -125,44 +81,6 @@ def list_claims() -> Response:
     return answer({"data": found.items, "metadata": metadata}, status, {"Age": str(shown.age_seconds)})
 
 
-def asked_range() -> tuple[date | None, date | None, int | None, int]:
-    start, end = asked_date("start_date"), asked_date("end_date")
-    if (start is None) != (end is None):
-        raise bad("start_date and end_date go together.")
-    if start is not None and end is not None and start > end:
-        raise bad("start_date has to be on or before end_date.")
-    page, size = asked_number("page_number", 10_000), asked_number("page_size", reads.PAGE_SIZE)
-    if start is None and page is not None:
-        raise bad("page_number needs start_date and end_date.")
-    return start, end, page, size or reads.PAGE_SIZE
-
-
-def asked_date(name: str) -> date | None:
-    text = request.args.get(name)
-    if not text:
-        return None
-    found = DATE.fullmatch(text)
-    try:
-        if found:
-            return date.fromisoformat(found[1])
-    except ValueError:
-        pass
-    raise bad(f"{name} has to be a date like 2031-03-04.")
-
-
-def asked_number(name: str, most: int) -> int | None:
-    text = request.args.get(name)
-    if not text:
-        return None
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
-        raise bad(f"{name} has to be a number from 1 to {most}.")
-    return int(text)
-
-
-def bad(detail: str) -> Problem:
-    return Problem(400, "Invalid field value", detail, "103")
-
-
 def age_of(shown: Shown) -> dict[str, Any]:
     """Only where something is shown again: how old it is, and whether for want of a newer one."""
     return {"age_seconds": shown.age_seconds, "stale": shown.stale} if shown.age_seconds or shown.stale else {}
@@ -195,13 +113,6 @@ def show_claim(claim_id: str) -> Response:
         return answer(here)
     shown = remembered(account_id, f"claim {wanted}", lambda: reads.claim(account_id, wanted))
     return answer({**shown.value, **age_of(shown)}, headers={"Age": str(shown.age_seconds)})
-
-
-def checked_id(text: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise bad("The id has to be a UUID.") from None
 
 
 @blueprint.get("/claims/<claim_id>/documents/<document_id>")
@@ -251,17 +162,6 @@ def file_claim() -> Response:
         row = service.find_own(session, account_id, claim_id)
         assert row is not None
         return outcome(row)
-
-
-def read_asked(loaded: dict[str, Any]) -> Asked:
-    return Asked(
-        starts_at=loaded["appointment_date_time"],
-        station=loaded["facility_station_number"].upper(),
-        facility_name=loaded["facility_name"],
-        appointment_type=loaded["appointment_type"],
-        appointment_name=loaded["appointment_name"],
-        is_complete=loaded["is_complete"],
-    )
 
 
 def accept(session: DbSession, account_id: uuid.UUID, asked: Asked, key: str | None) -> uuid.UUID:

@@ -1,0 +1,91 @@
+"""How the text of a setting is read; each raises ValueError saying what was expected."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+
+
+def read_database_url(text: str) -> str:
+    """Heroku hands out `postgres://`, which SQLAlchemy refuses; name the driver instead."""
+    scheme, _, rest = text.partition("://")
+    if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
+        raise ValueError("expected postgres://user:password@host:port/name")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def read_redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("expected redis://… or rediss://…")
+    return text
+
+
+def read_base_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("expected http://… or https://…")
+    return text.rstrip("/")
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def yes_or_no(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered not in ("1", "0", "yes", "no", "true", "false", "on", "off"):
+        raise ValueError("expected yes or no")
+    return lowered in ("1", "yes", "true", "on")
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text
+
+    return choose
+
+
+def string_map(text: str) -> dict[str, str]:
+    value = json.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("expected a JSON object of texts")
+    return value
+
+
+def percent(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 100:
+        raise ValueError("expected 0 to 100")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("expected 1 or more")
+    return value
+
+
+def above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError("expected more than 0")
+    return value
+
+
+def at_least_zero(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError("expected 0 or more")
+    return value
+
+
+def key_blocks(text: str) -> tuple[str, ...]:
+    """PEM blocks one after another; `\\n` may stand for a line's end, as in one-line settings."""
+    blocks = re.findall(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", text.replace("\\n", "\n"), re.DOTALL)
+    if not blocks:
+        raise ValueError("expected PEM text")
+    return tuple(f"{block}\n" for block in blocks)
