@@ -212,3 +212,5 @@ def test_contact_details_can_be_changed(chain: Chain, control: Control) -> None:
     assert data(ada.call("GET", "v2/contacts")) == before | {"email": None}
     with pytest.raises(Refused, match="can be changed"):
         control.call("PATCH", "travel_pay", f"contacts/{ADA.icn}", json={"fax": "1"})
+    control.reset()
+    assert data(Traveler(chain, ADA).call("GET", "v2/contacts")) == before
