@@ -43,7 +43,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list. `total` counts all pages' items; `unreadable` those of this page that were left out."""
+    """One page of a list. `total` counts all pages' items; `unreadable` those of this page that were left out.
+
+    `page` and `size` are upstream's word: it may cut its pages smaller than asked.
+    """
 
     items: tuple[T, ...]
     total: int
@@ -71,7 +74,7 @@ class TravelPayClient:
         self._auth = auth
 
     def list_claims(self, traveler: Traveler, *, total_seconds: float) -> list[ClaimSummary]:
-        """The claims upstream lists when it is not told which."""
+        """The claims upstream lists when it is told neither days nor page: perhaps not all of them."""
         answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
         return read(answer, lambda payload: _readable(payload["data"], read_summary)[0])
 
@@ -79,7 +82,8 @@ class TravelPayClient:
         self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float
     ) -> Page[ClaimSummary]:
         """Claims for appointments from `start` to `end`, both days included; pages count from 1."""
-        params = {"startDate": start.isoformat(), "endDate": end.isoformat(), **_paging(page, size)}
+        # With their times: a bare last day might be its first moment only.
+        params = {"startDate": f"{start}T00:00:00Z", "endDate": f"{end}T23:59:59Z", **_paging(page, size)}
         path = "v2/claims/search-by-appointment-date"
         answer = self._get(traveler, "search_claims", path, total_seconds, params)
         return read(answer, lambda payload: _page(payload, read_summary, page, size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -111,8 +112,14 @@ def asked(bench: Bench) -> str:
 def test_claims_are_searched_page_by_page(bench: Bench) -> None:
     found = search(bench.answering(whole(200, paged(SUMMARY))))
     assert found == Page((READ_SUMMARY,), total=41, page=2, size=20, unreadable=0)
-    path = "/api/v2/claims/search-by-appointment-date"
-    assert asked(bench) == f"GET {path}?startDate=2031-01-01&endDate=2031-03-31&pageNumber=2&pageSize=20"
+    path, query = asked(bench).split("?")
+    assert path == "GET /api/v2/claims/search-by-appointment-date"
+    assert parse_qsl(query) == [
+        ("startDate", "2031-01-01T00:00:00Z"),
+        ("endDate", "2031-03-31T23:59:59Z"),
+        ("pageNumber", "2"),
+        ("pageSize", "20"),
+    ]
 
 
 def test_claims_are_listed(bench: Bench) -> None:
