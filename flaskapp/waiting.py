@@ -19,7 +19,7 @@ from flaskapp.config import Config
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import TOO_LARGE
+from flaskapp.upstreams.http import TOO_LARGE, within
 from outbox import visits
 from outbox.values import GateSettings
 
@@ -76,7 +76,8 @@ def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
         visit = enter(upstream, seconds)
         started = time.monotonic()
         try:
-            found = twice(call, started + seconds)
+            with within(seconds):
+                found = twice(call, started + seconds)
         except UpstreamError as error:
             tell(visit, error)
             raise told(upstream, error) from error

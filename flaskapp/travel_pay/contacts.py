@@ -60,12 +60,13 @@ class Difference:
 
 def compare(account_id: uuid.UUID) -> list[dict[str, Any]]:
     """Read both, record what differs, and say it. Raises Problem where one of them cannot be read."""
-    who = traveler(account_id)
-    client, limit = upstreams(), settings().va_profile_total_seconds
-    ours = ask("va_profile", lambda seconds: client.va_profile.contact(who.icn, total_seconds=seconds), limit)
+    client, limit = upstreams(), Limit()
+    who = traveler(account_id, limit)
+    seconds = min(settings().va_profile_total_seconds, limit.left)
+    ours = ask("va_profile", lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds)
     if ours is None:
         raise Problem(404, "Not found", "VA Profile holds no contact details of yours.")
-    theirs = Limit().ask(lambda seconds: client.travel_pay.contact(who, total_seconds=seconds))
+    theirs = limit.ask(lambda seconds: client.travel_pay.contact(who, total_seconds=seconds))
     with transaction() as session:
         record(session, account_id, differences(ours, theirs))
         found = standing(session, account_id)

@@ -13,6 +13,7 @@ from flaskapp.accounts.asked import whose
 from flaskapp.current import settings, upstreams
 from flaskapp.errors import Problem
 from flaskapp.travel_pay import shapes
+from flaskapp.upstreams.http import within
 from flaskapp.upstreams.travel_pay import Page
 from flaskapp.upstreams.travel_pay_auth import Traveler
 from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
@@ -40,15 +41,6 @@ class Paged(Protocol[T]):
     def __call__(self, number: int, seconds: float) -> Page[T]: ...
 
 
-def traveler(account_id: uuid.UUID) -> Traveler:
-    """Who Travel Pay is asked for. Raises Problem 403 for an account that is nobody's, or has no e-mail."""
-    identity = whose(account_id, needs_email=True)
-    if identity.email is None:
-        detail = "VA's records hold no e-mail address of yours, and travel pay needs one. Add one to your VA profile."
-        raise Problem(403, detail=detail, code="NO_EMAIL")
-    return Traveler(str(account_id), identity.icn, identity.email)
-
-
 class Limit:
     """The seconds that all the calls of one request share."""
 
@@ -63,9 +55,20 @@ class Limit:
         return ask("travel_pay", call, self.left)
 
 
+def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
+    """Who Travel Pay is asked for. Raises Problem 403 for an account that is nobody's, or has no e-mail."""
+    with within(limit.left):
+        identity = whose(account_id, needs_email=True)
+    if identity.email is None:
+        detail = "VA's records hold no e-mail address of yours, and travel pay needs one. Add one to your VA profile."
+        raise Problem(403, detail=detail, code="NO_EMAIL")
+    return Traveler(str(account_id), identity.icn, identity.email)
+
+
 def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: int | None, size: int) -> Partly:
     """The person's claims, all of them or those with an appointment from `start` to `end`; one page where asked."""
-    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+    limit, client = Limit(), upstreams().travel_pay
+    who = traveler(account_id, limit)
     if start is None or end is None:
         found = limit.ask(lambda seconds: client.list_claims(who, total_seconds=seconds))
         return Partly([shapes.listed(claim) for claim in found], True, len(found))
@@ -80,21 +83,22 @@ def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: in
 def all_pages(limit: Limit, read: Paged[T]) -> tuple[list[Page[T]], bool]:
     """Every page, and whether none is missing. Without the first there is nothing to show: its failure is raised."""
     pages = [limit.ask(lambda seconds: read(1, seconds))]
-    while has_more(pages):
+    while (missing := is_short(pages)) and len(pages) < MOST_PAGES and length(pages[-1]):
         number = len(pages) + 1
-        if number > MOST_PAGES:
-            return pages, False
         try:
             pages.append(limit.ask(lambda seconds, number=number: read(number, seconds)))  # type: ignore[misc]
         except Problem:
-            return pages, False
-    return pages, True
+            break
+    return pages, not missing
 
 
-def has_more(pages: list[Page[Any]]) -> bool:
-    last = pages[-1]
-    here = sum(len(page.items) + page.unreadable for page in pages)
-    return bool(last.items or last.unreadable) and (here < last.total if last.total is not None else False)
+def is_short(pages: list[Page[Any]]) -> bool:
+    """Whether upstream counts more than these pages hold."""
+    return sum(length(page) for page in pages) < pages[-1].total
+
+
+def length(page: Page[Any]) -> int:
+    return len(page.items) + page.unreadable
 
 
 def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str, Any]]) -> Partly:
@@ -104,7 +108,8 @@ def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str,
 
 def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
     """One claim with its documents. Those missing because they could not be read are said to be missing."""
-    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+    limit, client = Limit(), upstreams().travel_pay
+    who = traveler(account_id, limit)
     found = limit.ask(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
     if found is None:
         raise Problem(404, "Not found", "You have no such claim.")
@@ -116,8 +121,9 @@ def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
 
 
 def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[str, bytes]:
-    who, client = traveler(account_id), upstreams().travel_pay
-    found = Limit().ask(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
+    limit, client = Limit(), upstreams().travel_pay
+    who = traveler(account_id, limit)
+    found = limit.ask(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
     if found is None:
         raise Problem(404, "Not found", "This claim has no such document.")
     return found.content_type, found.content
@@ -125,7 +131,8 @@ def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[st
 
 def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool]:
     """Every appointment Travel Pay knows of, and whether none is missing."""
-    who, limit, client = traveler(account_id), Limit(), upstreams().travel_pay
+    limit, client = Limit(), upstreams().travel_pay
+    who = traveler(account_id, limit)
 
     def read(number: int, seconds: float) -> Page[UpstreamAppointment]:
         return client.appointments(who, number, PAGE_SIZE, total_seconds=seconds)

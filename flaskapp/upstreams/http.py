@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -87,6 +90,24 @@ class Answer:
         return waits
 
 
+_ends_at: ContextVar[float] = ContextVar("surefile_calls_end_at", default=math.inf)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """All calls of this thread together take at most so long, whatever each of them may: tokens, repeats and all."""
+    token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+def seconds_left(most: float) -> float:
+    """What a call that may take `most` seconds may take now; never quite nothing."""
+    return max(0.05, min(most, _ends_at.get() - time.monotonic()))
+
+
 class HTTP:
     """A pool of connections for one process, safe for `pool_size` threads at once.
 
@@ -115,6 +136,7 @@ class HTTP:
         A streamed body that breaks on our side raises BodyBroken, which is no upstream error.
         """
         started = time.monotonic()
+        outgoing = replace(outgoing, total_seconds=seconds_left(outgoing.total_seconds))
         with WATCHDOG.limit(outgoing.total_seconds) as call:
             outcome = self._exchange(outgoing, call)
             written = call.written

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from redis import Redis
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.http import seconds_left
 from flaskapp.upstreams.token_store import TokenStore
 
 T = TypeVar("T")
@@ -63,16 +64,23 @@ class Failure:
     http_status: int | None
     retry_after: float | None
     code: str | None
+    timed_out: bool = False
 
     @classmethod
     def of(cls, error: UpstreamError) -> Failure:
         kind = type(error).__name__
-        return cls(kind, error.upstream, error.detail, error.http_status, error.retry_after, error.code)
+        told = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
+        return cls(kind, *told)
 
     def error(self) -> UpstreamError:
         kind = _KINDS.get(self.kind, Unavailable)
         return kind(
-            self.upstream, self.detail, http_status=self.http_status, retry_after=self.retry_after, code=self.code
+            self.upstream,
+            self.detail,
+            http_status=self.http_status,
+            retry_after=self.retry_after,
+            code=self.code,
+            timed_out=self.timed_out,
         )
 
 
@@ -141,9 +149,9 @@ class TokenCache:
         if leads:
             self._lead(flight)
         try:
-            outcome = flight.result(2 * self._lock_seconds)
+            outcome = flight.result(seconds_left(2 * self._lock_seconds))
         except TimeoutError:
-            raise Unavailable(self._name, "no token in time") from None
+            raise Unavailable(self._name, "no token in time", timed_out=True) from None
         if isinstance(outcome, Failure):
             raise outcome.error()
         return outcome
@@ -191,8 +199,10 @@ class TokenCache:
 
     def _wait_for_neighbour(self) -> str | None:
         """Its token, or its failure raised; None when its lock went without either and somebody must try again."""
-        owner = self._store.owner()
+        owner, ends_at = self._store.owner(), time.monotonic() + seconds_left(2 * self._lock_seconds)
         while owner and self._store.owner() == owner:
+            if time.monotonic() > ends_at:
+                raise Unavailable(self._name, "no token in time", timed_out=True)
             time.sleep(_POLL_SECONDS)
         token = self._known()
         failure = self._store.failure_of(owner) if owner and not token else None

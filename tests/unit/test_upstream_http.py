@@ -13,7 +13,7 @@ import pytest
 
 from flaskapp.upstreams.deadline import connect_within
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing
+from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, within
 from tests.unit.loopback import Reply, closed_port, drip, raw, reset, serving, silence, whole
 
 LIMIT = 0.4
@@ -47,6 +47,16 @@ def test_a_dripping_answer_is_cut_at_the_total_limit(http: HTTP, reply: Reply) -
             http.send(request(server.url))
     assert LIMIT <= time.monotonic() - started < LIMIT + 0.4
     assert caught.value.http_status is None
+
+
+def test_calls_made_within_a_limit_share_it_whatever_each_of_them_may_take(http: HTTP) -> None:
+    started = time.monotonic()
+    with serving(silence) as server, within(LIMIT), within(60):
+        for _ in range(2):
+            with pytest.raises(Unanswered) as caught:
+                http.send(request(server.url, seconds=30))
+            assert caught.value.timed_out
+    assert LIMIT <= time.monotonic() - started < LIMIT + 0.5
 
 
 def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:
