@@ -27,7 +27,7 @@ from tests.integration.travel_pay_filing import (
     plant,
     tried,
 )
-from tests.integration.travel_pay_steps import BEGIN, FIND, MILEAGE, SUBMIT, traveling
+from tests.integration.travel_pay_steps import BEGIN, FIND, MILEAGE, SUBMIT
 
 OWN = {"X-Requested-With": "XMLHttpRequest", "Origin": "http://localhost"}
 
