@@ -1,0 +1,298 @@
+"""Travel Pay's clients against the fakes: the whole chain, what repeats of it mean, and every fault on its way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from flaskapp.upstreams import Upstreams as Clients
+from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unauthorized, Unavailable
+from flaskapp.upstreams.travel_pay import ClaimDetail, ClaimSummary
+from flaskapp.upstreams.travel_pay_auth import Traveler
+from sandbox.faults import Control
+from sandbox.upstreams.cast import TRAVEL_PAY_CAST, Veteran
+from sandbox.upstreams.keys import OLD_KEY
+from sandbox.upstreams.serve import Upstreams
+from tests.contract.clients import (
+    LIMIT_SECONDS,
+    QUICK_STRIKES,
+    STRIKES,
+    Strike,
+    clients_for,
+    settled,
+    write_nothing_first,
+)
+
+MOVED, NO_EMAIL, MANY, EVERY_STATUS = TRAVEL_PAY_CAST
+TOKEN = "access-token"
+# The line a token came by is still open, so what is asked for with it meets no refused connection.
+ONCE_CONNECTED = [strike for strike in STRIKES if strike.kind != "refuse"]
+QUICK = [strike for strike in QUICK_STRIKES if strike.kind != "refuse"]
+
+
+def traveler(person: Veteran) -> Traveler:
+    return Traveler(f"account of {person.icn}", person.icn, person.email or "nobody@example.test")
+
+
+ADA = traveler(MOVED)
+
+
+@pytest.fixture
+def clients(upstreams: Upstreams) -> Clients:
+    return clients_for(upstreams)
+
+
+def find(clients: Clients, who: Traveler = ADA) -> Any:
+    told = ("Other", "Eye clinic", True)
+    return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *told)
+
+
+def create(clients: Clients) -> str:
+    return clients.travel_pay_filing.create_claim(ADA, find(clients).id, "Travel", write_nothing_first)
+
+
+def add(clients: Clients, claim_id: str) -> str:
+    return clients.travel_pay_filing.add_mileage(ADA, claim_id, "2031-03-04", write_nothing_first)
+
+
+def submit(clients: Clients, claim_id: str) -> str:
+    return clients.travel_pay_filing.submit_claim(ADA, claim_id, write_nothing_first)
+
+
+def claim(clients: Clients, claim_id: str, who: Traveler = ADA) -> ClaimDetail | None:
+    return clients.travel_pay.claim(who, claim_id, total_seconds=LIMIT_SECONDS)
+
+
+def detail(clients: Clients, claim_id: str) -> ClaimDetail:
+    found = claim(clients, claim_id)
+    assert found is not None
+    return found
+
+
+def test_a_claim_is_filed_step_by_step_and_seen_at_every_one(clients: Clients) -> None:
+    claim_id = create(clients)
+    begun = detail(clients, claim_id)
+    assert (begun.claim_status, begun.expenses) == ("Incomplete", ())
+    assert begun.appointment_date == begun.appointment.appointment_date_time  # type: ignore[union-attr]
+    assert (begun.appointment_date or "").startswith("2031-03-04T09:30:00")
+    assert find(clients).associated_claim_id == claim_id
+    expense_id = add(clients, claim_id)
+    assert [each.id for each in detail(clients, claim_id).expenses] == [expense_id]
+    assert submit(clients, claim_id) == detail(clients, claim_id).claim_status == "ClaimSubmitted"
+    assert find(clients).associated_claim_number == begun.claim_number
+
+
+def test_each_step_done_twice_says_so_but_the_mileage(clients: Clients) -> None:
+    claim_id = create(clients)
+    assert find(clients).id == find(clients).id
+    with pytest.raises(Duplicate):
+        create(clients)
+    assert add(clients, claim_id) != add(clients, claim_id)
+    submit(clients, claim_id)
+    with pytest.raises(Duplicate):
+        submit(clients, claim_id)
+    with pytest.raises(Rejected):
+        add(clients, claim_id)
+
+
+def test_a_claim_is_its_owners_alone(clients: Clients) -> None:
+    claim_id = create(clients)
+    assert claim(clients, claim_id, traveler(MANY)) is None
+    with pytest.raises(Rejected) as caught:
+        clients.travel_pay_filing.submit_claim(traveler(MANY), claim_id, write_nothing_first)
+    assert caught.value.http_status == 404
+
+
+def searched(clients: Clients, person: Veteran, size: int) -> list[ClaimSummary]:
+    """All pages of the last two years."""
+    today, found, number = date.today(), list[ClaimSummary](), 1
+    while True:
+        page = clients.travel_pay.search_claims(
+            traveler(person), today - timedelta(days=730), today, number, size, total_seconds=LIMIT_SECONDS
+        )
+        found += page.items
+        assert page.unreadable == 0 and page.page == number
+        if page.page * page.size >= page.total:
+            return found
+        number += 1
+
+
+def test_many_claims_are_read_page_by_page(clients: Clients) -> None:
+    found = searched(clients, MANY, 100)
+    assert len(found) == len({each.id for each in found}) == 120
+    listed = clients.travel_pay.list_claims(traveler(MANY), total_seconds=LIMIT_SECONDS)
+    assert {each.id for each in listed} <= {each.id for each in found}
+
+
+def test_a_search_ends_with_the_end_of_its_last_day(clients: Clients) -> None:
+    claim_id = create(clients)
+    day = date(2031, 3, 4)
+    page = clients.travel_pay.search_claims(ADA, day, day, 1, 10, total_seconds=LIMIT_SECONDS)
+    assert [each.id for each in page.items] == [claim_id]
+
+
+def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients) -> None:
+    who, documents = traveler(EVERY_STATUS), []
+    listed = searched(clients, EVERY_STATUS, 50)
+    assert len({each.claim_status for each in listed}) > 10
+    for each in listed:
+        assert claim(clients, each.id, who) is not None
+        found = clients.travel_pay.documents(who, each.id, total_seconds=LIMIT_SECONDS)
+        documents += [(each.id, document) for document in found]
+    claim_id, letter = next(each for each in documents if each[1].filename == "Decision Letter.pdf")
+    file = clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=LIMIT_SECONDS)
+    assert file is not None and file.content.startswith(b"%PDF") and file.content_type == "application/pdf"
+    assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=LIMIT_SECONDS) is None
+
+
+def test_appointments_with_claims_are_left_out_only_when_asked(clients: Clients) -> None:
+    create(clients)
+    everything = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=LIMIT_SECONDS)
+    free = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=LIMIT_SECONDS, exclude_with_claims=True)
+    assert (everything.total, everything.unreadable) == (free.total + 1, 0)
+
+
+def test_two_records_of_one_person_may_differ(clients: Clients) -> None:
+    ours = clients.va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
+    theirs = clients.travel_pay.contact(ADA, total_seconds=LIMIT_SECONDS)
+    assert ours is not None and (ours.city, theirs.city) == ("Springfield", "Peoria")
+    assert theirs.street == "12 Old Mill Lane, Apt 4" and ours.phone == MOVED.phone != theirs.phone
+
+
+@pytest.mark.parametrize("strike", ONCE_CONNECTED, ids=str)
+def test_a_create_says_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
+    appointment_id = find(clients).id
+    control.set("travel_pay", strike.kind, operation="POST /api/v3/claims", **strike.fields)
+    started = time.monotonic()
+    with pytest.raises(strike.write) as caught:
+        clients.travel_pay_filing.create_claim(ADA, appointment_id, "Travel", write_nothing_first)
+    assert time.monotonic() - started < LIMIT_SECONDS + 0.5
+    assert type(caught.value) is strike.write and caught.value.upstream == "travel_pay"
+    assert strike.retry_after in (None, caught.value.retry_after)
+    settled(control, "travel_pay", "POST /api/v3/claims")
+    control.clear("travel_pay")
+    assert (find(clients).associated_claim_id is not None) == strike.worked
+
+
+@pytest.mark.parametrize("strike", QUICK, ids=str)
+@pytest.mark.parametrize("step", [add, submit])
+def test_the_other_writes_say_what_a_fault_did(
+    clients: Clients, control: Control, step: Callable[[Clients, str], str], strike: Strike
+) -> None:
+    claim_id = create(clients)
+    if step is submit:
+        add(clients, claim_id)
+    before = detail(clients, claim_id)
+    control.set("travel_pay", strike.kind, **strike.fields)
+    with pytest.raises(strike.write) as caught:
+        step(clients, claim_id)
+    assert type(caught.value) is strike.write
+    settled(control, "travel_pay", "")
+    control.clear("travel_pay")
+    after = detail(clients, claim_id)
+    assert (after.claim_status != before.claim_status) == strike.worked
+
+
+@pytest.mark.parametrize("strike", QUICK, ids=str)
+def test_a_read_never_guesses_through_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
+    claim_id = create(clients)
+    control.set("travel_pay", strike.kind, **strike.fields)
+    for read in (find, lambda known: claim(known, claim_id), lambda known: searched(known, MOVED, 50)):
+        with pytest.raises(strike.read) as caught:
+            read(clients)
+        assert type(caught.value) is strike.read
+
+
+@pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
+@pytest.mark.parametrize("upstream", ["veis", "sts", "travel_pay"])
+def test_without_a_token_nothing_is_asked(clients: Clients, control: Control, upstream: str, strike: Strike) -> None:
+    only = {} if strike.kind == "refuse" or upstream != "travel_pay" else {"operation": TOKEN}
+    control.set(upstream, strike.kind, **only, **strike.fields)
+    with pytest.raises(strike.read) as caught:
+        find(clients)
+    assert type(caught.value) is strike.read and caught.value.upstream == upstream
+    assert control.received("travel_pay", "appointments") == []
+
+
+@pytest.mark.parametrize("revoked", ["veis", "btsss"])
+def test_a_token_that_died_early_is_replaced_alone_and_one_claim_created(
+    clients: Clients, control: Control, revoked: str
+) -> None:
+    appointment_id = find(clients).id
+    control.call("POST", "travel_pay", "revoke", json={"token": revoked})
+    assert clients.travel_pay_filing.create_claim(ADA, appointment_id, "Travel", write_nothing_first)
+    assert [each["status"] for each in control.received("travel_pay", "POST /api/v3/claims")] == [401, 200]
+    fetched = {"veis": len(control.received("veis")), "btsss": len(control.received("sts"))}
+    assert fetched.pop(revoked) == 2 and set(fetched.values()) == {1}
+
+
+def test_tokens_that_keep_dying_are_unauthorized_after_one_repeat(clients: Clients, control: Control) -> None:
+    control.set("travel_pay", "expire", operation="find-or-add")
+    with pytest.raises(Unauthorized):
+        find(clients)
+    assert len(control.received("travel_pay", "find-or-add")) == 2
+
+
+def test_a_token_that_does_not_tell_its_life_is_kept_all_the_same(clients: Clients, control: Control) -> None:
+    control.turn("travel_pay", tell_expiry=False)
+    assert find(clients) == find(clients) and len(control.received("sts")) == 1
+
+
+def test_a_person_sts_does_not_know_is_rejected_and_everybody_else_goes_on(clients: Clients) -> None:
+    stranger = Traveler("account-0", "1999999999V999999", "stranger@example.test")
+    with pytest.raises(Rejected) as caught:
+        find(clients, stranger)
+    assert caught.value.upstream == "sts" and stranger.icn not in caught.value.detail
+    assert find(clients).id
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "upstream"),
+    [
+        ("STS_ISSUER", "https://elsewhere.invalid", "sts"),
+        ("STS_PRIVATE_KEY", OLD_KEY, "sts"),
+        ("STS_SCOPES", "another", "sts"),
+        ("VEIS_CLIENT_SECRET", "wrong", "veis"),
+        ("TRAVEL_PAY_SUBSCRIPTION_KEYS", "wrong", "travel_pay"),
+    ],
+)
+def test_credentials_nobody_knows_are_unauthorized(upstreams: Upstreams, name: str, value: str, upstream: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        find(clients_for(upstreams, **{name: value}))
+    assert caught.value.upstream == upstream
+
+
+def test_a_path_the_gateway_does_not_know_never_looks_like_no_claim(upstreams: Upstreams) -> None:
+    """The tokens, which live under the same host, are there already."""
+    right = clients_for(upstreams)
+    claim_id = create(right)
+    right.travel_pay._base_url = right.travel_pay_filing._base_url = f"{upstreams['travel_pay']}/typo"
+    for read in (lambda: claim(right, claim_id), lambda: submit(right, claim_id)):
+        with pytest.raises(Unavailable):
+            read()
+
+
+def test_the_minutes_limit_says_when_to_come_back(clients: Clients, control: Control) -> None:
+    control.turn("travel_pay", minute_limit=2)
+    assert find(clients)
+    with pytest.raises(Throttled) as caught:
+        find(clients)
+    assert caught.value.retry_after is not None and 0 < caught.value.retry_after <= 60
+
+
+@pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
+def test_va_profile_is_believed_only_when_it_answers(clients: Clients, control: Control, strike: Strike) -> None:
+    control.set("va_profile", strike.kind, **strike.fields)
+    with pytest.raises(strike.read) as caught:
+        clients.va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
+    assert type(caught.value) is strike.read
+
+
+def test_va_profile_knows_who_it_does_not_know(upstreams: Upstreams, clients: Clients) -> None:
+    assert clients.va_profile.contact("1999999999V999999", total_seconds=LIMIT_SECONDS) is None
+    with pytest.raises(Unauthorized):
+        clients_for(upstreams, VA_PROFILE_API_KEY="wrong").va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
