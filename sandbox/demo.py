@@ -20,7 +20,16 @@ import psycopg2
 from rich.console import Console
 
 from flaskapp.config import ConfigError
-from sandbox import promises, promises_claims, promises_documents, promises_form526, promises_itf, story_form526
+from sandbox import (
+    promises,
+    promises_claims,
+    promises_documents,
+    promises_form526,
+    promises_itf,
+    promises_travel_pay,
+    story_form526,
+    story_travel_pay,
+)
 from sandbox.board import Board, table_of
 from sandbox.faults import Control, Refused
 from sandbox.promises import Verdict, Witnesses
@@ -31,6 +40,7 @@ from sandbox.story import introduce, newcomers, scenes
 from sandbox.story_claims import ClaimPromise
 from sandbox.story_form526 import FormPromise
 from sandbox.story_itf import AWAY, ITFPromise
+from sandbox.story_travel_pay import TravelPayPromise
 from sandbox.system import System
 from sandbox.unprivileged import Unsafe
 
@@ -55,11 +65,17 @@ COMPRESSED = {
     "DOCUMENT_UPLOAD_SECONDS": "5",
     "DOCUMENT_STATUS_SECONDS": "5",
     "DOCUMENT_POLL_MINUTES": "0.05",
+    "TRAVEL_PAY_TOTAL_SECONDS": "5",
+    "TRAVEL_PAY_SETTLE_SECONDS": "6",
+    "TRAVEL_PAY_WAIT_SECONDS": str(story_travel_pay.WAIT_SECONDS),
+    "STS_TOTAL_SECONDS": "5",
+    "VA_PROFILE_TOTAL_SECONDS": "5",
     "GATE_CLOSE_SECONDS": "1",
     "GATE_CAP_SECONDS": "4",
     "CASE_OWNER_TRAVEL_CLAIM": "rosa.alvarez",
     "CASE_OWNER_INTENT_TO_FILE": "tara.okonkwo",
     "CASE_OWNER_FORM526": "uri.lindholm",
+    "CASE_OWNER_TRAVEL_PAY": "vera.castellan",
     "CASE_OWNER_NOTIFICATION": "sam.whitfield",
 }
 
@@ -143,21 +159,24 @@ def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console
     claims = [promise for promise in made if isinstance(promise, ClaimPromise)]
     itfs = [promise for promise in made if isinstance(promise, ITFPromise)]
     forms = [promise for promise in made if isinstance(promise, FormPromise)]
+    pays = [promise for promise in made if isinstance(promise, TravelPayPromise)]
     of_forms = promises_form526.verdicts(witnesses, forms)
     flows = {
         "travel claims": promises_claims.verdicts(witnesses, claims),
+        "travel pay of the signed-in": promises_travel_pay.verdicts(witnesses, pays),
         "intents to file": promises_itf.verdicts(witnesses, itfs),
         "526 forms": of_forms[promises_form526.FLOW],
         "their documents": of_forms[promises_documents.FLOW],
     }
     console.print(table_of(flows))
-    tell_waits(claims, itfs, forms, console)
+    tell_waits(made, console)
     verdicts = [verdict for found in flows.values() for verdict in found]
     explain(system, verdicts, report, console)
     lost, unaccounted = sum(bool(verdict.faults) for verdict in verdicts), report["unaccounted"]
     line = f"promises: {len(verdicts)} made, {len(verdicts) - lost} kept, {lost} broken, {unaccounted} unaccounted"
     counted = {
         promises_claims.FLOW: len(claims),
+        promises_travel_pay.FLOW: len(pays),
         promises_itf.FLOW: len(itfs),
         promises_form526.FLOW: len(forms),
         promises_documents.FLOW: sum(len(form.documents) for form in forms),
@@ -170,20 +189,19 @@ def audited(report: Mapping[str, Any]) -> dict[str, int]:
     return {flow: sum(standings.values()) for flow, standings in report["standings"].items()}
 
 
-def tell_waits(
-    claims: Sequence[ClaimPromise], itfs: Sequence[ITFPromise], forms: Sequence[FormPromise], console: Console
-) -> None:
+def tell_waits(made: Sequence[Promise], console: Console) -> None:
     """How long people waited for us, and that an upstream which is away makes no difference to it."""
-    waits = {
-        "travel claim, POST to 202": [promise.answer_ms for promise in claims],
-        "intent to file, until the person goes on with the form": [promise.answer_ms for promise in itfs],
-        "the same with Lighthouse away": [promise.answer_ms for promise in itfs if promise.scene == AWAY],
-        "526 form, POST to 202": [promise.answer_ms for promise in forms],
-        "the same with the 526 service away": [
-            promise.answer_ms for promise in forms if promise.scene == story_form526.AWAY
-        ],
-    }
-    for what, found in waits.items():
+    waits: tuple[tuple[str, type[Promise], str | None], ...] = (
+        ("travel claim, POST to 202", ClaimPromise, None),
+        ("travel pay of the signed-in, POST to 201 or 202", TravelPayPromise, None),
+        ("the same with Travel Pay away", TravelPayPromise, story_travel_pay.AWAY),
+        ("intent to file, until the person goes on with the form", ITFPromise, None),
+        ("the same with Lighthouse away", ITFPromise, AWAY),
+        ("526 form, POST to 202", FormPromise, None),
+        ("the same with the 526 service away", FormPromise, story_form526.AWAY),
+    )
+    for what, kind, scene in waits:
+        found = [each.answer_ms for each in made if isinstance(each, kind) and scene in (None, each.scene)]
         if found:
             console.print(f"{what}: median {statistics.median(found):.0f} ms, slowest {max(found):.0f} ms")
 

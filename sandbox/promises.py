@@ -28,6 +28,10 @@ SETTLED = """
       FROM notifications n JOIN travel_claims c ON c.id::text = n.subject_id AND c.cycle = n.cycle
      WHERE n.subject_type = 'travel_claim' AND n.finished_at IS NOT NULL
     UNION
+    SELECT p.account_id::text
+      FROM notifications n JOIN travel_pay_claims p ON p.id::text = n.subject_id AND p.cycle = n.cycle
+     WHERE n.subject_type = 'travel_pay_claim' AND n.finished_at IS NOT NULL
+    UNION
     SELECT i.account_id::text
       FROM notifications n JOIN intents_to_file i ON i.id::text = n.subject_id AND i.cycle = n.cycle
      WHERE n.subject_type = 'intent_to_file' AND n.finished_at IS NOT NULL

@@ -1,15 +1,17 @@
-"""The demo's script: who asks for what while what goes wrong, claims, intents to file and 526 forms side by side."""
+"""The demo's script: who asks for what while what goes wrong, all flows side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 
 from sandbox import story_claims as claims
 from sandbox import story_form526 as form526
 from sandbox import story_itf as itf
+from sandbox import story_travel_pay as pay
 from sandbox.faults import Control
-from sandbox.scenarios import with_itf, without_icn
+from sandbox.scenarios import with_itf, with_travel_pay, without_icn
 from sandbox.stage import Scene, Stage
 from sandbox.upstreams.cast import DEFAULT_CAST, Appointment, Veteran
 
@@ -52,11 +54,24 @@ ASKERS = (
     "Willa Grant",
 )
 CLAIMANTS = ("Xavi Holt", "Yoko Ives", "Zoe Jarvis", "Amos Kemp", "Bea Lund", "Cyrus Mott", "Della Nunn")
+TRAVELERS = (
+    "Enzo Osei",
+    "Faye Pratt",
+    "Gil Quiroz",
+    "Hana Roth",
+    "Ivo Sato",
+    "Jude Tran",
+    "Kaya Usher",
+    "Lars Vance",
+    "Mira Webb",
+    "Noor Xiong",
+)
+EVERYBODY = (*FILERS, *ASKERS, *CLAIMANTS, *TRAVELERS)
 
 
 def newcomers() -> tuple[Veteran, ...]:
     """People beyond the usual cast, for the scenes that need many; every fourth at an Oracle Health clinic."""
-    return tuple(newcomer(number, *name.split()) for number, name in enumerate((*FILERS, *ASKERS, *CLAIMANTS)))
+    return tuple(newcomer(number, *name.split()) for number, name in enumerate(EVERYBODY))
 
 
 def newcomer(number: int, first: str, last: str) -> Veteran:
@@ -85,8 +100,10 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
 
     Nobody is in the scenes of two flows. What takes one flow a while leaves time for another's scenes.
     """
-    filers, askers = crowd[: len(FILERS)], crowd[len(FILERS) : -len(CLAIMANTS)]
-    claimants = crowd[-len(CLAIMANTS) :]
+    rest = iter(crowd)
+    filers, askers, claimants, travelers = (
+        tuple(islice(rest, len(names))) for names in (FILERS, ASKERS, CLAIMANTS, TRAVELERS)
+    )
     return [
         *by_habit(),
         *followed(claimants[0:4]),
@@ -102,6 +119,7 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
                     f"{claims.IDENTICAL_POSTS} identical POSTs at once", claims.CREATED, filers[0:1], claims.impatient
                 ),
                 Scene("BTSSS files, its reply is lost", claims.CREATED, filers[1:3], claims.reply_lost),
+                *filed_with_trouble(travelers[4:7]),
             ),
         ),
         Scene("VANotify texts, its reply is lost", claims.CREATED, filers[3:4], claims.text_reply_lost),
@@ -110,7 +128,7 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
             claims.CREATED,
             filers[4:7],
             claims.throttled,
-            meanwhile=troubled(askers[3:7]),
+            meanwhile=(*troubled(askers[3:7]), *filed_at_once(travelers[0:4])),
         ),
         Scene("worker killed mid-call", claims.CREATED, filers[7:9], worker_killed),
         Scene(
@@ -118,7 +136,15 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
             claims.CREATED,
             filers[9:],
             claims.outage,
-            meanwhile=(Scene(itf.AWAY, itf.CREATED, askers[7:], itf.away),),
+            meanwhile=(
+                Scene(
+                    pay.AWAY,
+                    pay.SUBMITTED,
+                    travelers[7:],
+                    pay.away,
+                    meanwhile=(Scene(itf.AWAY, itf.CREATED, askers[7:], itf.away),),
+                ),
+            ),
         ),
     ]
 
@@ -177,4 +203,24 @@ def troubled(askers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
         Scene("Lighthouse files, its reply is lost", itf.CREATED, askers[0:2], itf.reply_lost),
         Scene("an ITF filed elsewhere meanwhile", itf.OVERTAKEN, askers[2:3], itf.overtaken),
         Scene(f"Lighthouse refuses {itf.REFUSALS} times", itf.CREATED, askers[3:4], itf.refused),
+    )
+
+
+def filed_at_once(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
+    """Signed-in people file, and the page shows the end of it."""
+    differing = (with_travel_pay("contacts_differ"),)
+    return (
+        Scene("signed in, Travel Pay works", pay.SUBMITTED, travelers[0:1], pay.file_all),
+        Scene(f"one minute, two people, {pay.TABS} tabs each", pay.SUBMITTED, travelers[1:3], pay.two_tabs),
+        Scene("a claim filed on paper before", pay.DUPLICATE, travelers[3:4], pay.filed_before),
+        Scene("VA Profile and BTSSS differ", pay.SUBMITTED, differing, pay.contacts_compared),
+    )
+
+
+def filed_with_trouble(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
+    """The reply is lost last: what is still to do for that claim must not meet the faults meant for others."""
+    return (
+        Scene("Travel Pay refuses the mileage", pay.UNFINISHED, travelers[0:1], pay.refused),
+        Scene(f"the submit takes {pay.LATE_SECONDS:.0f} s", pay.SUBMITTED, travelers[1:2], pay.late),
+        Scene("Travel Pay begins it, its reply is lost", pay.SUBMITTED, travelers[2:], pay.reply_lost),
     )

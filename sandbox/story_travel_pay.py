@@ -1,0 +1,152 @@
+"""The demo's scenes about travel pay of the signed-in: how the page files a claim, and what goes wrong meanwhile.
+
+The page is told the end where it comes soon. Whatever it is told binds us.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import requests
+
+from sandbox.stage import Promise, Scene, Stage, Stuck, expect, sign_in
+from sandbox.upstreams.cast import Veteran
+
+CLAIMS_PATH, CONTACTS_PATH = "/travel_pay/v0/claims", "/travel_pay/v0/contact_discrepancies"
+CREATE, MILEAGE, SUBMIT = "POST /api/v3/claims", "POST /api/v3/expenses/mileage", "PATCH /api/v3/claims"
+# How long a page waits, and an upstream that takes longer.
+WAIT_SECONDS, LATE_SECONDS = 2.0, 3.0
+AWAY = "Travel Pay away"
+TABS = 2
+
+# What Travel Pay's book says in the end. Unfinished: begun by us, and a person here has to bring it to an end.
+SUBMITTED, DUPLICATE, UNFINISHED = "submitted", "duplicate", "unfinished"
+
+DISCREPANCIES = "contactDiscrepancies"
+ALREADY_FILED = "ALREADY_FILED"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page was told, by `ended_at` (UTC, this machine's clock): the status line, the id and the words."""
+
+    status: int
+    id: str | None
+    claim_id: str | None
+    words: str | None
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
+class TravelPayPromise(Promise):
+    """One person's claim for one appointment, with every answer about it; its key is the person's account.
+
+    `shown` are the contact details the page was told to differ; None when it did not ask.
+    """
+
+    day: date
+    starts_at: str
+    answers: list[Answer] = field(default_factory=list)
+    shown: list[dict[str, Any]] | None = None
+
+
+def file_all(stage: Stage, scene: Scene) -> None:
+    """Everybody of the scene files a claim for today's appointment."""
+    browsers = dict(zip(scene.people, sign_in(stage, scene.people), strict=True))
+    stage.each(scene, lambda veteran: file(stage, scene, veteran, browsers[veteran]))
+
+
+def file(
+    stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session, shown: list[dict[str, Any]] | None = None
+) -> None:
+    """One POST of the claim; 201, 202 and the refusal of a second one are promises alike."""
+    day, starts_at = appointment_of(veteran)
+    began = time.perf_counter()
+    reply = browser.post(f"{stage.url}{CLAIMS_PATH}", json=form_of(veteran), timeout=30)
+    took = (time.perf_counter() - began) * 1000
+    answer = read(reply)
+    promise = TravelPayPromise(
+        veteran.account, veteran, scene.title, scene.planned, took, day=day, starts_at=starts_at, shown=shown
+    )
+    stage.promised(promise).answers.append(answer)
+
+
+def appointment_of(veteran: Veteran) -> tuple[date, str]:
+    """The day of the person's first appointment, and when it starts by the facility's wall clock."""
+    visit = veteran.appointments[0]
+    day = visit.today()
+    return day, f"{day.isoformat()}T{visit.start}:00"
+
+
+def form_of(veteran: Veteran) -> dict[str, Any]:
+    return {
+        "appointmentDateTime": appointment_of(veteran)[1],
+        "facilityStationNumber": veteran.station,
+        "facilityName": "Example VA",
+        "appointmentType": "Other",
+        "isComplete": True,
+    }
+
+
+def read(reply: requests.Response) -> Answer:
+    ended_at = datetime.now(UTC)
+    told = expect(reply, 201, 202, 400)
+    if reply.status_code != 400:
+        return Answer(reply.status_code, told["id"], told["claimId"], told["status"], ended_at)
+    code = told["errors"][0]["code"]
+    if code != ALREADY_FILED:
+        raise Stuck(f"a claim for an appointment of today was refused: {told}")
+    return Answer(400, None, None, code, ended_at)
+
+
+def two_tabs(stage: Stage, scene: Scene) -> None:
+    """People who have an appointment at the same minute, and each posts it from two tabs at once."""
+    people = [veteran for veteran in scene.people for _ in range(TABS)]
+    with ThreadPoolExecutor(len(people)) as hands:
+        list(hands.map(lambda veteran, tab: file(stage, scene, veteran, tab), people, sign_in(stage, people)))
+
+
+def filed_before(stage: Stage, scene: Scene) -> None:
+    """Somebody filed for the same appointments, on paper or by phone."""
+    for veteran in scene.people:
+        planted = {"icn": veteran.icn, "station": veteran.station, "appointmentDateTime": appointment_of(veteran)[1]}
+        stage.control.call("POST", "travel_pay", "claims", json=planted)
+    file_all(stage, scene)
+
+
+def contacts_compared(stage: Stage, scene: Scene) -> None:
+    """Before filing, the page asks whether both places know how to reach the person."""
+    for veteran, browser in zip(scene.people, sign_in(stage, scene.people), strict=True):
+        found = expect(browser.get(f"{stage.url}{CONTACTS_PATH}", timeout=30), 200)
+        file(stage, scene, veteran, browser, found["data"]["attributes"][DISCREPANCIES])
+
+
+def refused(stage: Stage, scene: Scene) -> None:
+    """BTSSS takes the claim and then not its mileage: half of it is there, and stays there."""
+    with stage.broken("travel_pay", "status", status=400, times=len(scene.people), operation=MILEAGE):
+        file_all(stage, scene)
+        stage.until_struck("travel_pay")
+
+
+def late(stage: Stage, scene: Scene) -> None:
+    """The answer takes longer than the page waits."""
+    with stage.broken("travel_pay", "late", seconds=LATE_SECONDS, times=len(scene.people), operation=SUBMIT):
+        file_all(stage, scene)
+        stage.until_struck("travel_pay")
+
+
+def reply_lost(stage: Stage, scene: Scene) -> None:
+    with stage.broken("travel_pay", "drop", times=len(scene.people), operation=CREATE):
+        file_all(stage, scene)
+        stage.until_struck("travel_pay")
+
+
+def away(stage: Stage, scene: Scene) -> None:
+    """Nobody waits for an upstream that nobody reaches."""
+    with stage.broken("travel_pay", "refuse"):
+        file_all(stage, scene)
+        stage.play_meanwhile(scene)
