@@ -9,6 +9,7 @@ from typing import Any
 
 from flaskapp.db import transaction
 from flaskapp.travel_pay.models import TravelPayClaim
+from flaskapp.travel_pay.service import STEP_JOBS
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.house import ADA, House
 from tests.integration import travel_pay_steps as steps
@@ -79,8 +80,9 @@ def file(house: House, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **ask
 
 
 def come_to(house: House, step: str, *filings: Filing) -> None:
-    """Work until each of these stands before that step."""
-    house.work(until=lambda: all(each.row["step"] == step for each in filings))
+    """Work until that step is what each of these is owed next."""
+    job = STEP_JOBS[step]
+    house.work(until=lambda: all(each.message["job"] == job for each in filings))
 
 
 def tried(filing: Filing, times: int) -> Callable[[], bool]:

@@ -1,0 +1,214 @@
+"""A signed-in claim whose replies are lost and whose workers die, at each of its steps: one claim, one expense."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from flaskapp.db import db
+from jobs import runner
+from jobs.registry import SPECS
+from jobs.runner import Pen
+from jobs.settle import Outcome
+from jobs.spec import JobSpec
+from outbox import attempts
+from outbox.values import Grant
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.house import House
+from tests.integration import travel_pay_steps as steps
+from tests.integration.itf_steps import pass_time
+from tests.integration.steps import command, lose, publish, reconfigure, sweep
+from tests.integration.travel_pay_filing import Filing, assert_filed_once, come_to, file, filed, plant, tried
+from tests.integration.travel_pay_steps import BEGIN, FIND, MILEAGE, SUBMIT
+
+WRITES = {"claim": BEGIN, "expense": MILEAGE, "submit": SUBMIT}
+Fault = dict[str, Any]
+NO_REPLY = ({"kind": "empty", "status": 200}, {"kind": "drop"}, {"kind": "half"})
+# What each step in turn is answered with, and how often its write then has to be sent.
+DONE: tuple[Fault, ...] = (*NO_REPLY, {"kind": "html", "status": 200, "works": True})
+NOT_DONE: tuple[Fault, ...] = tuple({"kind": "status", "status": status} for status in (503, 500, 502, 504))
+LOST = ((DONE, 1), (NOT_DONE, 2))
+
+
+@pytest.fixture
+def house(house: House) -> House:
+    """A failure closes the gate for a moment only: what is shown here is what comes after it."""
+    reconfigure(house, gate_close_seconds=0.01, gate_cap_seconds=0.05)
+    return house
+
+
+# -- replies that are lost ----------------------------------------------------
+
+
+def sent(house: House, before: dict[str, int] | None = None) -> dict[str, int]:
+    """How often each write was asked for, since the first of two counts."""
+    return {step: steps.received(house, op) - (before or {}).get(step, 0) for step, op in WRITES.items()}
+
+
+def lose_replies(house: House, faults: tuple[Fault, ...]) -> None:
+    for operation, fault in zip((FIND, *WRITES.values()), faults, strict=True):
+        house.control.set("travel_pay", operation=operation, times=1, **fault)
+
+
+def test_a_claim_that_loses_the_reply_of_every_step_is_found_and_filed_once(house: House) -> None:
+    """What was done is not repeated; what was not is sent again, once it was looked for twice."""
+    for veteran, (faults, times) in zip(DEFAULT_CAST, LOST, strict=False):
+        before = sent(house)
+        lose_replies(house, faults)
+        filing = file(house, veteran)
+        house.work()
+        assert sent(house, before) == dict.fromkeys(WRITES, times), faults
+        assert_filed_once(filing, "presumed" if times == 1 else "answered")
+        writes, looks = ([each for each in filing.tries() if each[1] == kind] for kind in ("write", "look_up"))
+        assert [status for _, _, status in writes][::times] == ["unknown"] * 3
+        assert {job for job, _, _ in looks} == {"begin_claim", "add_mileage", "submit_claim"}
+        assert filing.notices == ["submitted"]
+
+
+def test_a_claim_begun_elsewhere_before_our_lost_try_is_theirs(house: House) -> None:
+    """Ours never arrived: what the appointment names is older than our first try, and nothing is added to it."""
+    lose_replies(house, NOT_DONE)
+    filing = file(house)
+    come_to(house, "claim", filing)
+    reconfigure(house, travel_pay_settle_seconds=60.0)
+    house.work(until=tried(filing, 4))
+    theirs = plant(house, claimStatus="Incomplete", age_days=1)
+    house.work()
+    assert filing.stands == ("duplicate", "claim")
+    assert filed(filing) == (theirs["id"], theirs["claimNumber"], "found")
+    assert (steps.received(house, MILEAGE), steps.on_file(house)[0]["expenses"], house.cases()) == (0, [], [])
+
+
+# -- workers that die ---------------------------------------------------------
+
+
+@dataclass
+class Held:
+    """An attempt at the step a claim stands at, in the hands of a worker that may die."""
+
+    house: House
+    spec: JobSpec
+    grant: Grant
+
+    def call(self, pen: Pen | None = None) -> Outcome:
+        """Its call, made and not recorded; from any thread."""
+        app = self.house.app
+        with app.app_context():
+            return runner.attempt(self.spec, self.grant, app.extensions["config"], pen or free_pen(self.house))
+
+    def finish(self, outcome: Outcome) -> None:
+        runner.finish(self.spec, self.grant, outcome)
+
+
+def free_pen(house: House) -> Pen:
+    return Pen(house.app.extensions["process"], ends_at=float("inf"), call_seconds=0.0)
+
+
+def hold(filing: Filing) -> Held:
+    """The pointer stays in Redis and is worth nothing from now on; so may others, which have to stay."""
+    publish(filing.house)
+    message, process = filing.message, filing.house.app.extensions["process"]
+    spec = SPECS[message["job"]]
+    grant = attempts.grant(
+        db.engine,
+        message["id"],
+        message["fence"],
+        worker_id=process.worker_id,
+        lease_seconds=60,
+        writes=spec.writes,
+    )
+    assert grant is not None
+    return Held(filing.house, spec, grant)
+
+
+def is_heard_before_anybody_looks(held: Held) -> Callable[[], None]:
+    outcome = held.call()
+    lose(held.house, held.grant)
+    held.finish(outcome)
+    return lambda: None
+
+
+def is_heard_when_the_step_is_long_done(held: Held) -> Callable[[], None]:
+    outcome = held.call()
+    lose(held.house, held.grant)
+    return lambda: held.finish(outcome)
+
+
+# How the last of its steps is then known to be done.
+DEATHS = {
+    is_heard_before_anybody_looks: "late",
+    is_heard_when_the_step_is_long_done: "presumed",
+}
+
+
+def test_a_worker_given_up_at_every_step_leaves_the_first_step_not_done(house: House) -> None:
+    for veteran, (die, how) in zip(DEFAULT_CAST, DEATHS.items(), strict=False):
+        before, reads = sent(house), steps.received(house, steps.READ)
+        filing, come_back = file(house, veteran), []
+        for step in ("appointment", *WRITES):
+            come_to(house, step, filing)
+            come_back.append(die(hold(filing)))
+        house.work()
+        for late in come_back:
+            late()
+        assert sent(house, before) == dict.fromkeys(WRITES, 1), how
+        assert_filed_once(filing, how)
+        assert (house.cases(), house.owed(), filing.notices) == ([], 0, ["submitted"])
+        if how == "late":
+            # For its number, right after it was submitted: what was answered is not looked up.
+            assert steps.received(house, steps.READ) - reads == 1
+
+
+class StalledPen(Pen):
+    """A worker that stands still right before it writes, for longer than anybody waits for it."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.app.extensions["process"], ends_at=float("inf"), call_seconds=0.0)
+        self.reached, self.goes_on = threading.Event(), threading.Event()
+
+    def before_write(self) -> None:
+        self.reached.set()
+        assert self.goes_on.wait(10)
+        super().before_write()
+
+
+def test_an_expense_that_lands_after_it_was_sent_again_is_a_case(house: House) -> None:
+    """Looked for twice and not there, then it is there twice: no caution of ours can tell, so a human is told."""
+    filing, pen = file(house), StalledPen(house)
+    come_to(house, "expense", filing)
+    held = hold(filing)
+    with ThreadPoolExecutor(1) as hands:
+        stalled = hands.submit(held.call, pen)
+        assert pen.reached.wait(10)
+        lose(house, held.grant)
+        come_to(house, "submit", filing)
+        pen.goes_on.set()
+        held.finish(stalled.result())
+    (claim,) = steps.on_file(house)
+    assert (len(claim["expenses"]), filing.cases) == (2, ["conflicting_answers"])
+    house.work()
+    assert filing.stands == ("submitted", "submit") and filing.row["expense_id"] == claim["expenses"][0]["id"]
+    assert filing.cases == ["conflicting_answers"]
+
+
+def test_a_claim_begun_for_somebody_who_had_given_it_up_is_gone_on_with(house: House) -> None:
+    filing = file(house)
+    come_to(house, "claim", filing)
+    held = hold(filing)
+    outcome = held.call()
+    lose(house, held.grant)
+    pass_time(house, days=5, hours=1)
+    sweep(house)
+    held.finish(outcome)
+    house.work()
+    assert (filing.notices, "Please don't file again yet." in filing.again()[2]) == (["unconfirmed"], True)
+    assert filing.cases == ["answered_late", "may_exist_upstream"]
+    assert command(house, "outbox", "requeue", str(filing.message["id"])).exit_code == 0
+    house.work()
+    assert_filed_once(filing, "answered")
+    assert (steps.received(house, BEGIN), filing.notices) == (1, ["unconfirmed", "submitted"])
