@@ -5,11 +5,12 @@ from pathlib import Path
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
-# Requests wait for the database, never for an upstream: few processes, some threads. Eight threads use at most the
-# eight connections one process may hold.
+# Most requests wait for the database alone; a few people wait for an upstream, in threads that hold no connection then
+# and are few for each upstream (`TRAVEL_PAY_READS_AT_ONCE`). The others go on serving everybody else, and share the
+# process's `DATABASE_POOL_SIZE` connections: each takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
-threads = 8
+threads = 16
 preload_app = False
 
 # Heroku kills what is left 30 s after SIGTERM and gives up on a request after 30 s; we are done before either.

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from flaskapp.config import ConfigError
 from sandbox.processes import Terminal, procfile
@@ -92,6 +94,7 @@ Surefile is running. Logs: {system.folder / "logs"}
   sign-in page    {system.upstreams["sign_in"]}/
   the phone       {system.upstreams["va_notify"]}/phone
   fault switches  {system.upstreams["control"]}
+{ports_line(system.upstreams)}
 
 File a travel claim for {veteran.name}:
 
@@ -106,8 +109,18 @@ Lighthouse is asked once an hour whether the documents arrived; DOCUMENT_POLL_MI
 
   {form_line(system.url, system.upstreams["sign_in"], veteran)}
 
+File travel pay for {veteran.first_name} as the signed-in pages do; 201 means that Travel Pay has it submitted:
+
+  {pay_line(system.url, system.upstreams["sign_in"], veteran)}
+
 Ctrl-C stops everything.
 """
+
+
+def ports_line(upstreams: Mapping[str, str]) -> str:
+    """Where each fake listens, as far as the lines above have not said so: all on this machine."""
+    ports = [f"{name}:{urlsplit(url).port}" for name, url in upstreams.items() if name != "control"]
+    return textwrap.fill(", ".join(ports), 100, initial_indent="  ports of fakes  ", subsequent_indent=" " * 18)
 
 
 def claim_line(url: str, veteran: Veteran) -> str:
@@ -141,6 +154,21 @@ def form_line(url: str, sign_in: str, veteran: Veteran) -> str:
         f" && curl -sS -i {BEARER} -H 'X-Key-Inflection: camel' {CONTENT}"
         f" -d {quoted({'form526': {'attachments': [attachment]}})}"
         f" {url}/v0/disability_compensation_form/submit_all_claim"
+    )
+
+
+def pay_line(url: str, sign_in: str, veteran: Veteran) -> str:
+    """One line of shell that files travel pay for `veteran`'s first appointment, as the signed-in pages do."""
+    visit = veteran.appointments[0]
+    claim = {
+        "appointmentDateTime": f"{visit.today().isoformat()}T{visit.start}:00",
+        "facilityStationNumber": visit.station,
+        "appointmentType": "Other",
+        "isComplete": True,
+    }
+    return (
+        f"{token_line(sign_in, veteran)}"
+        f" && curl -sS -i {BEARER} -H 'X-Key-Inflection: camel' {CONTENT} -d {quoted(claim)} {url}/travel_pay/v0/claims"
     )
 
 

@@ -24,7 +24,7 @@ KINDS = {
     "html": "answers an HTML page with `status`; does the work first only with `works`",
     "empty": "answers `status` without a body; does the work first only with `works`",
     "content_type": "the true answer, labelled as HTML",
-    "expire": "the token is dead before its time (at VEIS: new tokens live `seconds`)",
+    "expire": "the token is dead before its time (where tokens are handed out: new ones live `seconds`)",
     "drip": "does the work, then sends the body a byte at a time, `seconds` apart",
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {

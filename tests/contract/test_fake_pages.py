@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from sandbox.faults import Control
+from sandbox.faults import UPSTREAMS, Control
 from sandbox.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAILS
@@ -91,6 +91,7 @@ def test_the_switch_page_shows_what_is_broken_and_mends_it(
     http: requests.Session, upstreams: Upstreams, control: Control
 ) -> None:
     home = f"{upstreams['control']}/"
+    assert [name for name in UPSTREAMS if f"<h2>{name}</h2>" not in http.get(home).text] == []
     answer = http.post(f"{home}scenario", data={"upstream": "btsss", "scenario": "reply lost"})
     assert answer.status_code == 200
     assert "the reply is lost, 1 more" in " ".join(answer.text.split())

@@ -158,6 +158,7 @@ def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
     run = begin(afresh=True).up()
     assert requests.get(f"{run.url}/healthz/ready", timeout=5).status_code == 200
     assert re.search(r"operator / \S+", run.text())
+    assert all(re.search(rf"\b{name}:\d+", run.text()) for name in ("travel_pay", "sts", "va_profile"))
     pages = re.findall(r"http://127\.0\.0\.1:\d+/(?:phone)?|http://127\.0\.0\.1:\d+$", run.text(), re.MULTILINE)
     assert {requests.get(page, timeout=5).status_code for page in pages if run.url not in page} == {200}
     assert run.end() == 0
@@ -172,17 +173,19 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
     spared = shutil.ignore_patterns(".*", "tests")
     shutil.copytree(ROOT, checkout, ignore=spared, dirs_exist_ok=True)
     run = begin(afresh=True).up()
-    for what in ("travel_claims", "intent_to_file", "submit_all_claim"):
+    for what in ("travel_claims", "intent_to_file", "submit_all_claim", "travel_pay/v0/claims"):
         (line,) = [line for line in run.text().splitlines() if what in line]
         asked = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-        assert asked.stdout.startswith("HTTP/1.1 202"), asked.stdout
+        statuses = ("HTTP/1.1 201", "HTTP/1.1 202") if "travel_pay" in what else ("HTTP/1.1 202",)
+        assert asked.stdout.startswith(statuses), asked.stdout
     (phone,) = re.findall(r"(\S+/phone)$", run.text(), re.MULTILINE)
     deadline = time.monotonic() + 40
-    while len(told := requests.get(f"{phone}.json", timeout=5).json()) < 3:
+    while len(told := requests.get(f"{phone}.json", timeout=5).json()) < 4:
         assert time.monotonic() < deadline, run.text()
         time.sleep(0.1)
-    text, form, itf = sorted(told, key=lambda message: message["template"])
+    text, form, itf, pay = sorted(told, key=lambda message: message["template"])
     assert "We filed your travel claim" in text["body"] and "Your claim number: " in form["body"]
+    assert pay["subject"].startswith("We filed your travel claim for ")
     shown = requests.get(phone, timeout=5).text
     assert f"<strong>{itf['subject']}</strong>" in shown and itf["body"] in shown
     assert run.end() == 0
