@@ -71,7 +71,7 @@ def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: in
     who = traveler(account_id, limit)
     if start is None or end is None:
         found = limit.ask(lambda seconds: client.list_claims(who, total_seconds=seconds))
-        return Partly([shapes.listed(claim) for claim in found], True, len(found))
+        return joined([found], not is_short([found]), shapes.listed)
 
     def read(number: int, seconds: float) -> Page[Any]:
         return client.search_claims(who, start, end, number, size, total_seconds=seconds)

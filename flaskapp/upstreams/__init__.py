@@ -23,7 +23,7 @@ from flaskapp.upstreams.lorota import LorotaClient
 from flaskapp.upstreams.person_tokens import PersonTokens
 from flaskapp.upstreams.sign_in_keys import SignInKeys
 from flaskapp.upstreams.sts import STSClient
-from flaskapp.upstreams.token_store import impatient
+from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import TokenCache
 from flaskapp.upstreams.travel_pay import TravelPayClient
 from flaskapp.upstreams.travel_pay_auth import TravelerTokenClient, TravelPayAuth
@@ -57,7 +57,7 @@ def build(config: Config, redis: Redis) -> Upstreams:
     veis = VEISClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
     # Shared, so that all tokens together cost the process one connection.
-    shared = impatient(redis)
+    shared = ImpatientRedis(redis)
     token_cache = partial(TokenCache, shared, encrypt=cipher.encrypt, decrypt=cipher.decrypt)
     veis_tokens = token_cache("veis", veis.fetch_token, fetch_seconds=config.veis_total_seconds)
 
@@ -86,7 +86,9 @@ def build(config: Config, redis: Redis) -> Upstreams:
     )
 
 
-def _travel_pay_auth(config: Config, http: HTTP, veis: VEISClient, shared: Redis, cipher: MultiFernet) -> TravelPayAuth:
+def _travel_pay_auth(
+    config: Config, http: HTTP, veis: VEISClient, shared: ImpatientRedis, cipher: MultiFernet
+) -> TravelPayAuth:
     """VEIS hands out Travel Pay's token by another name than ClaimIngest's; each opens its own door alone."""
     sealed: dict[str, Any] = {"encrypt": cipher.encrypt, "decrypt": cipher.decrypt}
     fetch, seconds = veis.fetch_travel_pay_token, config.veis_total_seconds

@@ -12,8 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from redis import Redis
-
+from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import FetchedToken, TokenCache
 from flaskapp.upstreams.travel_pay_auth import Traveler
 
@@ -28,7 +27,7 @@ class PersonTokens:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: ImpatientRedis,
         name: str,
         fetch: Callable[[Traveler], FetchedToken],
         *,

@@ -9,7 +9,7 @@ import jwt
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure, messages
+from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.lighthouse_auth import ASSERTION_SECONDS, signing_key
 
 UPSTREAM = "sts"
@@ -73,5 +73,5 @@ def _refusal(status: int, payload: object) -> type[UpstreamError]:
     """Only the service itself, which speaks of `errors`, can refuse a person; a gateway's 404 must not."""
     if status == 401:
         return Unauthorized
-    refuses = isinstance(payload, dict) and "errors" in payload and bool(messages(payload))
+    refuses = isinstance(payload, dict) and "errors" in payload
     return Rejected if 400 <= status != 408 and refuses else Unavailable

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,97 +28,117 @@ _ADDRESS = ("host", "port", "db", "username", "password", "credential_provider",
 _DELETE_IF_EQUAL = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
-def impatient(redis: Redis) -> Redis:
-    """A client of the same server with one connection and short limits, for all the token stores of a process.
+class ImpatientRedis:
+    """The same server as the client given, by one connection and short limits, for all token stores of a process.
 
-    The one given may be made for blocking reads, whose time-outs are far too long to stand in front of a call.
-    """
-    given = redis.connection_pool
-    kwargs = given.connection_kwargs
-    address = {name: value for name, value in kwargs.items() if name in _ADDRESS or name.startswith("ssl_")}
-    pool = BlockingConnectionPool(
-        max_connections=1,
-        timeout=_WAIT_SECONDS,
-        connection_class=given.connection_class,
-        socket_connect_timeout=_WAIT_SECONDS,
-        socket_timeout=_WAIT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        **address,
-    )
-    return Redis(connection_pool=pool)
-
-
-class TokenStore:
-    """One named token in Redis, with the lock of its refresher and the last refresher's failure.
-
-    `redis` should be `impatient`.
+    The client given may be made for blocking reads, whose time-outs are far too long to stand in front of a call. Many
+    callers take turns: waiting for one's turn is no failure of Redis's, and whoever's turn comes after a failure is
+    answered at once.
     """
 
-    def __init__(
-        self, redis: Redis, name: str, encrypt: Callable[[bytes], bytes], decrypt: Callable[[bytes], bytes]
-    ) -> None:
-        self._redis = redis
-        self._key = f"surefile:token:{name}"
-        self._encrypt = encrypt
-        self._decrypt = decrypt
+    def __init__(self, redis: Redis) -> None:
+        given = redis.connection_pool
+        kwargs = given.connection_kwargs
+        address = {name: value for name, value in kwargs.items() if name in _ADDRESS or name.startswith("ssl_")}
+        pool = BlockingConnectionPool(
+            max_connections=1,
+            timeout=_WAIT_SECONDS,
+            connection_class=given.connection_class,
+            socket_connect_timeout=_WAIT_SECONDS,
+            socket_timeout=_WAIT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            **address,
+        )
+        self._redis = Redis(connection_pool=pool)
+        self._turn = threading.Lock()
         self._rests_until = 0.0
 
-    def read(self) -> tuple[str, float] | None:
-        """The shared token and the seconds it has left."""
-        found = self._try(self._value_and_rest)
-        if not found or found[0] is None or found[1] <= 0:
-            return None
-        token = self._open(found[0])
-        return None if token is None else (token, found[1] / 1000)
-
-    def _value_and_rest(self) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.get(self._key)
-        pipeline.pttl(self._key)
-        return pipeline.execute()
-
-    def write(self, token: str, seconds: float) -> None:
-        sealed = self._encrypt(token.encode())
-        self._try(lambda: self._redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
-
-    def delete(self, token: str) -> None:
-        """Remove the shared token if it is this one, and not the one a neighbour has just put in its place."""
-        sealed = self._try(lambda: self._redis.get(self._key))
-        if sealed is not None and self._open(sealed) == token:
-            self._delete_if_equal(self._key, sealed)
-
-    def lock(self, seconds: float) -> str | None:
-        """Become the one refresher of all processes; None while another is."""
-        owner = secrets.token_hex(16)
-        taken = self._try(lambda: self._redis.set(self._lock_key, owner, nx=True, px=int(seconds * 1000)))
-        return owner if taken else None
-
-    def unlock(self, owner: str) -> None:
-        self._delete_if_equal(self._lock_key, owner.encode())
-
-    def owner(self) -> str | None:
-        owner = self._try(lambda: self._redis.get(self._lock_key))
-        return owner.decode() if owner else None
-
-    def note_failure(self, owner: str, failure: dict[str, Any]) -> None:
-        """Leave word for those who wait for this owner's refresh."""
-        self._try(lambda: self._redis.set(f"{self._key}:failure:{owner}", json.dumps(failure), ex=30))
-
-    def failure_of(self, owner: str) -> dict[str, Any] | None:
-        noted = self._try(lambda: self._redis.get(f"{self._key}:failure:{owner}"))
-        return json.loads(noted) if noted else None
+    def ask(self, question: Callable[[Redis], Any]) -> Any:
+        """What Redis answers; None when it does not, or failed a moment ago."""
+        with self._turn:
+            if not self.reachable:
+                return None
+            try:
+                return question(self._redis)
+            except (RedisError, OSError) as error:
+                self._rests_until = time.monotonic() + REST_SECONDS
+                extra = {"event": "token.store_unreachable", "error": type(error).__name__}
+                logger.warning("token.store_unreachable", extra=extra)
+                return None
 
     @property
     def reachable(self) -> bool:
         """Whether Redis answered when it was last asked, or has rested long enough to be asked again."""
         return time.monotonic() >= self._rests_until
 
+
+class TokenStore:
+    """One named token in Redis, with the lock of its refresher and the last refresher's failure."""
+
+    def __init__(
+        self, redis: ImpatientRedis, name: str, encrypt: Callable[[bytes], bytes], decrypt: Callable[[bytes], bytes]
+    ) -> None:
+        self._redis = redis
+        self._key = f"surefile:token:{name}"
+        self._encrypt = encrypt
+        self._decrypt = decrypt
+
+    def read(self) -> tuple[str, float] | None:
+        """The shared token and the seconds it has left."""
+        found = self._redis.ask(self._value_and_rest)
+        if not found or found[0] is None or found[1] <= 0:
+            return None
+        token = self._open(found[0])
+        return None if token is None else (token, found[1] / 1000)
+
+    def _value_and_rest(self, redis: Redis) -> list[Any]:
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.get(self._key)
+        pipeline.pttl(self._key)
+        return pipeline.execute()
+
+    def write(self, token: str, seconds: float) -> None:
+        sealed = self._encrypt(token.encode())
+        self._redis.ask(lambda redis: redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
+
+    def delete(self, token: str) -> None:
+        """Remove the shared token if it is this one, and not the one a neighbour has just put in its place."""
+        sealed = self._redis.ask(lambda redis: redis.get(self._key))
+        if sealed is not None and self._open(sealed) == token:
+            self._delete_if_equal(self._key, sealed)
+
+    def lock(self, seconds: float) -> str | None:
+        """Become the one refresher of all processes; None while another is."""
+        owner = secrets.token_hex(16)
+        taken = self._redis.ask(lambda redis: redis.set(self._lock_key, owner, nx=True, px=int(seconds * 1000)))
+        return owner if taken else None
+
+    def unlock(self, owner: str) -> None:
+        self._delete_if_equal(self._lock_key, owner.encode())
+
+    def owner(self) -> str | None:
+        owner = self._redis.ask(lambda redis: redis.get(self._lock_key))
+        return owner.decode() if owner else None
+
+    def note_failure(self, owner: str, failure: dict[str, Any]) -> None:
+        """Leave word for those who wait for this owner's refresh."""
+        self._redis.ask(lambda redis: redis.set(f"{self._key}:failure:{owner}", json.dumps(failure), ex=30))
+
+    def failure_of(self, owner: str) -> dict[str, Any] | None:
+        noted = self._redis.ask(lambda redis: redis.get(f"{self._key}:failure:{owner}"))
+        return json.loads(noted) if noted else None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether what is not found there is really not there."""
+        return self._redis.reachable
+
     @property
     def _lock_key(self) -> str:
         return f"{self._key}:refresher"
 
     def _delete_if_equal(self, key: str, value: bytes) -> None:
-        self._try(lambda: self._redis.eval(_DELETE_IF_EQUAL, 1, key, value))
+        self._redis.ask(lambda redis: redis.eval(_DELETE_IF_EQUAL, 1, key, value))
 
     def _open(self, sealed: bytes) -> str | None:
         """None for what our keys cannot open: retired keys, or somebody else's bytes."""
@@ -125,15 +146,4 @@ class TokenStore:
             return self._decrypt(sealed).decode()
         except Exception:
             logger.warning("token.unreadable", extra={"event": "token.unreadable"})
-            return None
-
-    def _try(self, ask: Callable[[], Any]) -> Any:
-        if not self.reachable:
-            return None
-        try:
-            return ask()
-        except (RedisError, OSError) as error:
-            self._rests_until = time.monotonic() + REST_SECONDS
-            extra = {"event": "token.store_unreachable", "error": type(error).__name__}
-            logger.warning("token.store_unreachable", extra=extra)
             return None

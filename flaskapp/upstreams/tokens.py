@@ -13,11 +13,9 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Protocol, TypeVar
 
-from redis import Redis
-
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import seconds_left
-from flaskapp.upstreams.token_store import TokenStore
+from flaskapp.upstreams.token_store import ImpatientRedis, TokenStore
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
@@ -87,14 +85,14 @@ class Failure:
 class TokenCache:
     """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that one.
 
-    `redis` should be `impatient`; the caches of a process may share it, and with it its one connection.
+    The caches of a process share `redis`, and with it its one connection.
     `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died. Without Redis the
     process keeps its own copy. `holder` tells the tokens of one upstream apart; it is readable in Redis.
     """
 
     def __init__(
         self,
-        redis: Redis,
+        redis: ImpatientRedis,
         name: str,
         fetch: Callable[[], FetchedToken],
         *,

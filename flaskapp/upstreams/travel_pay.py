@@ -73,10 +73,15 @@ class TravelPayClient:
         self._http = http
         self._auth = auth
 
-    def list_claims(self, traveler: Traveler, *, total_seconds: float) -> list[ClaimSummary]:
-        """The claims upstream lists when it is told neither days nor page: perhaps not all of them."""
+    def list_claims(self, traveler: Traveler, *, total_seconds: float) -> Page[ClaimSummary]:
+        """The claims upstream lists when it is told neither days nor page. `total` may say that they are not all."""
         answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
-        return read(answer, lambda payload: _readable(payload["data"], read_summary)[0])
+
+        def listed(payload: dict[str, Any]) -> Page[ClaimSummary]:
+            here = len(payload["data"])
+            return _page({"totalRecordCount": here, **payload}, read_summary, 1, here)
+
+        return read(answer, listed)
 
     def search_claims(
         self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float

@@ -15,7 +15,7 @@ from redis import Redis
 from flaskapp.upstreams import build, person_tokens
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.person_tokens import PersonTokens
-from flaskapp.upstreams.token_store import impatient
+from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import FetchedToken
 from flaskapp.upstreams.travel_pay_auth import Traveler
 from sandbox.servers import EmbeddedRedis
@@ -62,7 +62,7 @@ class Source:
 def tokens_of(redis: Redis, source: Source) -> PersonTokens:
     """As one process would build them."""
     return PersonTokens(
-        impatient(redis),
+        ImpatientRedis(redis),
         "travel_pay",
         source,
         encrypt=CIPHER.encrypt,
@@ -127,7 +127,7 @@ def test_a_poisoned_token_is_replaced_for_every_process_by_the_first_call_it_fai
         config = settings(veis_base_url=veis.url, sts_base_url=sts.url, travel_pay_base_url=api.url)
         here, there = build(config, redis), build(config, redis)
         for clients in (here, there, there, here):
-            assert clients.travel_pay.list_claims(ADA, total_seconds=2) == []
+            assert clients.travel_pay.list_claims(ADA, total_seconds=2).items == ()
         last = [received.headers for received in api.received[-4:]]
     tokens = ("veis-2", "personal-1") if poisoned == "veis" else ("veis-1", "personal-2")
     assert {(one["authorization"], one["btsss-access-token"]) for one in last} == {(f"Bearer {tokens[0]}", tokens[1])}
@@ -137,6 +137,7 @@ def test_a_poisoned_token_is_replaced_for_every_process_by_the_first_call_it_fai
 # Forked before any thread is begun: four processes for the price of one import.
 CROWDS = """
 import os
+from contextlib import suppress
 from concurrent.futures import ThreadPoolExecutor
 from redis import Redis
 from flaskapp.config import from_env
@@ -147,10 +148,11 @@ traveler = Traveler("account-1", "1012345678V123456", "ada@example.test")
 forks = [os.fork() for _ in range(2)]
 reads = build(config, Redis.from_url(config.redis_url)).travel_pay
 with ThreadPoolExecutor(50) as pool:
-    listed = sum(map(len, pool.map(lambda _: reads.list_claims(traveler, total_seconds=20), range(50))))
+    listed = sum(map(len, pool.map(lambda _: reads.list_claims(traveler, total_seconds=20).items, range(50))))
 os.write(1, f"{listed}\\n".encode())
-for fork in filter(None, forks):
-    os.waitpid(fork, 0)
+with suppress(ChildProcessError):
+    while True:
+        os.wait()
 """
 
 

@@ -7,7 +7,7 @@ import time
 from redis import Redis
 
 from flaskapp.upstreams import build
-from flaskapp.upstreams.token_store import impatient
+from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import TokenCache
 from sandbox.servers import EmbeddedRedis
 from tests.unit.loopback import serving, silence, whole
@@ -34,7 +34,7 @@ def test_the_tokens_of_a_process_are_kept_apart_over_one_connection() -> None:
 
 def test_sharing_a_redis_that_never_answers_costs_no_call_more_than_two_seconds() -> None:
     with serving(silence) as black_hole:
-        redis = impatient(Redis.from_url(black_hole.url.replace("http:", "redis:")))
+        redis = ImpatientRedis(Redis.from_url(black_hole.url.replace("http:", "redis:")))
         caches = [
             TokenCache(redis, name, Source(0), encrypt=CIPHER.encrypt, decrypt=CIPHER.decrypt, fetch_seconds=2)
             for name in ("one", "two")

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
-from flaskapp.upstreams.token_store import impatient
+from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import FetchedToken, TokenCache
 from sandbox.servers import EmbeddedRedis
 from tests.unit.loopback import closed_port, serving, silence, whole
@@ -43,7 +43,9 @@ class Source:
 
 def cache(redis: Redis, source: Callable[[], FetchedToken], cipher: Fernet = CIPHER) -> TokenCache:
     """As one process would build it."""
-    return TokenCache(impatient(redis), "test", source, encrypt=cipher.encrypt, decrypt=cipher.decrypt, fetch_seconds=2)
+    return TokenCache(
+        ImpatientRedis(redis), "test", source, encrypt=cipher.encrypt, decrypt=cipher.decrypt, fetch_seconds=2
+    )
 
 
 def all_outcomes(calls: list[Callable[[], str]]) -> list[str]:

@@ -94,7 +94,7 @@ def document(bench: Bench) -> DocumentFile | None:
 
 
 def list_claims(bench: Bench) -> list[ClaimSummary]:
-    return bench.reads.list_claims(ADA, total_seconds=2)
+    return list(bench.reads.list_claims(ADA, total_seconds=2).items)
 
 
 def list_documents(bench: Bench) -> list[Document]:
