@@ -8,7 +8,21 @@ from flask import Flask
 from flask_migrate import Migrate
 from redis import Redis
 
-from flaskapp import browser, commands, db, errors, health, limits, logs, metrics, openapi, ops, request, waiting
+from flaskapp import (
+    browser,
+    commands,
+    db,
+    errors,
+    gate_commands,
+    health,
+    limits,
+    logs,
+    metrics,
+    openapi,
+    ops,
+    request,
+    waiting,
+)
 from flaskapp.check_in.routes import blueprint as check_in
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
@@ -55,6 +69,7 @@ def create_app(config: Config) -> Flask:
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
     commands.init_app(app)
+    gate_commands.init_app(app)
     itf_commands.init_app(app)
     form526_commands.init_app(app)
     travel_pay_commands.init_app(app)

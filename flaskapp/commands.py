@@ -157,14 +157,6 @@ def summary(as_json: bool) -> None:
         show(rows(session.execute(OWED)), as_json)
 
 
-@outbox_cli.command("gates")
-@as_json_option
-def show_gates(as_json: bool) -> None:
-    """Show each upstream's gate: open, or closed until when and why."""
-    with transaction() as session:
-        show(rows(session.execute(text("SELECT * FROM outbox_gates ORDER BY upstream"))), as_json)
-
-
 @cases_cli.command("list")
 @click.option("--owner", help="Only this owner's.")
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")

@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
-GRANT = text("""
+GRANT = text(f"""
     WITH granted AS (
         UPDATE outbox_messages m
            SET state = 'running', worker_id = :worker_id,
@@ -24,6 +25,7 @@ GRANT = text("""
                 SELECT 1 FROM outbox_gates g
                  WHERE g.upstream = m.upstream AND g.closed_until IS NOT NULL
                    AND (g.canary_message_id, g.canary_fence) IS DISTINCT FROM (m.id, m.fence))
+           AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
         RETURNING m.*
     ), tried AS (
         INSERT INTO outbox_attempts

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from outbox.holds import IN_FORCE, LAST_END
 from outbox.values import Caller, GateSettings, QueueSpec
 from outbox.write import Database
 
@@ -23,15 +24,17 @@ ENSURE = text("""
 """)
 
 # What the gate lets through now: `room` for an open gate, a single canary for one whose time is up, else nothing.
-ASK = text("""
-    SELECT g.closed_at IS NULL AS open,
+ASK = text(f"""
+    SELECT ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held,
+           g.closed_at IS NULL AS open,
            g.closed_until <= outbox_now() AND NOT EXISTS (
                SELECT 1 FROM outbox_messages m
                 WHERE m.id = g.canary_message_id AND m.fence = g.canary_fence
                   AND m.state IN ('published', 'running')) AS wants_canary,
            g.canary_message_id,
            g.concurrency_limit AS bound,
-           extract(epoch FROM outbox_now() - g.opened_at)::float AS open_for,
+           extract(epoch FROM outbox_now() - GREATEST(
+               g.opened_at, ({LAST_END.format(upstream="g.upstream")})))::float AS open_for,
            (SELECT count(*) FROM outbox_messages m
              WHERE m.queue = :queue AND m.state IN ('published', 'running')) AS in_flight
       FROM outbox_gates g WHERE g.upstream = :upstream FOR UPDATE OF g
@@ -78,11 +81,21 @@ NOTE_UNANSWERED = text("""
     RETURNING cardinality(unanswered), canary_message_id, canary_fence
 """)
 
+# Closings and holds may overlap; what lies under both is taken away once.
 OPEN_SECONDS = text("""
-    SELECT extract(epoch FROM (outbox_now() - :since) - COALESCE(sum(
-               LEAST(COALESCE(opened_at, outbox_now()), outbox_now()) - GREATEST(closed_at, :since)), '0'))::float
-      FROM outbox_gate_closings
-     WHERE upstream = :upstream AND COALESCE(opened_at, outbox_now()) > :since
+    WITH shut AS (
+        SELECT tstzrange(GREATEST(closed_at, :since), COALESCE(opened_at, outbox_now())) AS during
+          FROM outbox_gate_closings
+         WHERE upstream = :upstream AND COALESCE(opened_at, outbox_now()) > :since
+        UNION ALL
+        SELECT tstzrange(GREATEST(starts_at, :since), LEAST(ends_at, COALESCE(lifted_at, ends_at), outbox_now()))
+          FROM outbox_gate_holds
+         WHERE upstream = :upstream AND starts_at < LEAST(COALESCE(lifted_at, ends_at), outbox_now())
+           AND LEAST(ends_at, COALESCE(lifted_at, ends_at)) > :since
+    )
+    SELECT extract(epoch FROM outbox_now() - :since)::float - COALESCE((
+               SELECT sum(extract(epoch FROM upper(part) - lower(part)))
+                 FROM (SELECT unnest(range_agg(during)) AS part FROM shut) parts), 0)::float
 """)
 
 
@@ -137,6 +150,8 @@ def room(db: Database, queue: QueueSpec, settings: GateSettings) -> tuple[int, i
     row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name}).one_or_none()
     if row is None:
         return queue.depth, None
+    if row.held:
+        return 0, None
     if not row.open:
         return (1, row.canary_message_id or 0) if row.wants_canary else (0, None)
     bound = row.bound

@@ -191,6 +191,23 @@ gate_closings = Table(
     Index("ix_outbox_gate_closings_upstream", "upstream", "closed_at"),
 )
 
+# While one lasts, nothing is sent to its upstream: set by an operator now, or for a maintenance window to come.
+gate_holds = Table(
+    "outbox_gate_holds",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("upstream", Text, nullable=False),
+    Column("starts_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("ends_at", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("lifted_at", Moment),
+    Column("lifted_by", Text),
+    CheckConstraint("ends_at > starts_at", name="ends_later"),
+    CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name="lifted_by_somebody"),
+    Index("ix_outbox_gate_holds_upstream", "upstream", "ends_at"),
+)
+
 processes = Table(
     "outbox_processes",
     metadata,

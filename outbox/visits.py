@@ -12,14 +12,16 @@ from datetime import datetime
 from sqlalchemy import text
 
 from outbox import gates
+from outbox.holds import IN_FORCE
 from outbox.values import GateSettings
 from outbox.write import Database
 
 LARGEST_ID = 2**62
 
-LOOK = text("""
-    SELECT outbox_now() AS at, g.closed_at IS NOT NULL AS closed, g.unanswered <> '{}' AS doubted,
-           extract(epoch FROM g.closed_until - outbox_now())::float AS seconds
+LOOK = text(f"""
+    SELECT outbox_now() AS at, g.closed_at IS NOT NULL AS closed, cardinality(g.unanswered) > 0 AS doubted,
+           extract(epoch FROM g.closed_until - outbox_now())::float AS seconds,
+           extract(epoch FROM ({IN_FORCE.format(upstream="g.upstream")}) - outbox_now())::float AS held_for
       FROM outbox_gates g WHERE g.upstream = :upstream
 """)
 # Whoever moves the end of the closing away first is the one canary, until that moment or its own answer.
@@ -59,6 +61,8 @@ def enter(db: Database, upstream: str, call_seconds: float) -> Visit:
     visitor, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
     if row is None:
         raise LookupError(f"there is no gate of {upstream}: the release command makes them")
+    if row.held_for is not None:
+        raise GateClosed(row.held_for)
     if not row.closed:
         return Visit(upstream, visitor, fence, row.at, troubled=row.doubted)
     if row.seconds > 0:

@@ -45,7 +45,7 @@ KINDS = {
     ),
     "overdue": Kind(
         "This work is still being tried but is later than its flow allows.",
-        "Look at the upstream's gate (`flask outbox gates`). Nothing is lost; tell whoever runs the upstream.",
+        "Look at the upstream's gate (`flask gates list`). Nothing is lost; tell whoever runs the upstream.",
     ),
     "past_midnight": Kind(
         "An intent to file was still not in VA's records when the legal day it was asked on ended. Filed now, upstream"

@@ -85,7 +85,7 @@ def test_a_closed_gate_is_shown_with_its_reason(house: House) -> None:
     house.control.set("veis", "refuse")
     file_claim(house)
     house.work(until=lambda: house.value("SELECT count(*) FROM outbox_gates WHERE closed_at IS NOT NULL"))
-    gates = {row["upstream"]: row for row in json.loads(command(house, "outbox", "gates", "--json").output)}
+    gates = {row["upstream"]: row for row in json.loads(command(house, "gates", "list", "--json").output)}
     assert gates["btsss"]["reason"] == "unavailable" and gates["va_notify"]["closed_at"] is None
     assert 'surefile_gate_closed{upstream="btsss"} 1.0' in house.app.test_client().get("/metrics").text
 

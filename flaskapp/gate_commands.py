@@ -1,0 +1,110 @@
+"""`flask gates`: which upstreams are left alone and why, holding one by hand, and whether the deadlines will hold."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+from sqlalchemy import text
+
+from flaskapp.commands import as_json_option, operator, rows, show
+from flaskapp.current import moment_now
+from flaskapp.db import transaction
+from outbox import holds
+from outbox.forecast import forecast
+
+gates_cli = AppGroup("gates", help="Upstreams: open, closed or held; and whether deadlines will be met.")
+
+GATES = text("SELECT * FROM outbox_gates ORDER BY upstream")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        found = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+        if found is None or found[1].strip("0") == "":
+            self.fail("expected a number and a unit: 30s, 90m, 4h, 2d", param, ctx)
+        return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+class Moment(click.ParamType):
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail("expected a moment like 2031-03-04T22:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail("say in which zone: 2031-03-04T22:00Z", param, ctx)
+        return moment.astimezone(UTC)
+
+
+DURATION, MOMENT = Duration(), Moment()
+
+
+@gates_cli.command("list")
+@as_json_option
+def show_gates(as_json: bool) -> None:
+    """Show each upstream's gate: open, or closed until when and why."""
+    with transaction() as session:
+        show(rows(session.execute(GATES)), as_json)
+
+
+@gates_cli.command("hold")
+@click.argument("upstream")
+@click.option("--for", "duration", type=DURATION, help="For so long, e.g. 90m, 4h, 2d.")
+@click.option("--until", type=MOMENT, help="Until this moment, ISO 8601 with its zone, e.g. 2031-03-04T22:00Z.")
+@click.option("--from", "starts_at", type=MOMENT, help="From this moment on; now without it.")
+@click.option("--reason", required=True, help="Why, for whoever is on duty next. No personal data.")
+def hold_gate(
+    upstream: str, duration: timedelta | None, until: datetime | None, starts_at: datetime | None, reason: str
+) -> None:
+    """Leave an upstream alone: now, or for a maintenance window to come. Nothing is lost, no budget runs."""
+    if (duration is None) == (until is None):
+        raise click.UsageError("give either --for or --until")
+    with transaction() as session:
+        now = moment_now(session)
+        ends_at = until or (starts_at or now) + (duration or timedelta())
+        if ends_at <= max(now, starts_at or now):
+            raise click.UsageError("a hold has to end after it starts, and in the future")
+        made = holds.hold(session, upstream, ends_at=ends_at, starts_at=starts_at, reason=reason, actor=operator())
+    if made is None:
+        raise click.ClickException(f"there is no gate of {upstream}; `flask gates list` names them")
+    click.echo(f"hold {made}: {upstream} is left alone until {ends_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@gates_cli.command("lift")
+@click.argument("upstream")
+@click.option("--hold", "hold_id", type=int, help="Only this one.")
+def lift_holds(upstream: str, hold_id: int | None) -> None:
+    """End an upstream's holds, those to come too; its flow then starts slowly."""
+    with transaction() as session:
+        lifted = holds.lift(session, upstream, actor=operator(), hold_id=hold_id)
+    click.echo(f"{lifted} lifted")
+
+
+@gates_cli.command("holds")
+@as_json_option
+def show_holds(as_json: bool) -> None:
+    """Show the holds in force and to come, with their reasons."""
+    with transaction() as session:
+        show([dict(row._mapping) for row in holds.standing(session)], as_json)
+
+
+@gates_cli.command("forecast")
+@as_json_option
+def show_forecast(as_json: bool) -> None:
+    """Say how many deadlines will be missed if each queue goes on as in the last quarter of an hour."""
+    with transaction() as session:
+        show([vars(line) for line in forecast(session)], as_json)
+
+
+def init_app(app: Flask) -> None:
+    app.cli.add_command(gates_cli)

@@ -1,0 +1,74 @@
+"""Holds: an upstream is left alone from one moment to another, whatever it answers.
+
+A gate closes and opens by what the upstream says; a hold begins and ends by what people say. Both stop the relay, the
+grant and the visitor, and no budget runs in either.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from outbox.write import WAKE_CHANNEL, Database, write_history
+
+# For other statements: whether `{upstream}` is held now, and until when.
+IN_FORCE = """
+    SELECT max(h.ends_at) FROM outbox_gate_holds h
+     WHERE h.upstream = {upstream} AND h.lifted_at IS NULL AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()
+"""
+# When the last hold ended, planned or lifted: the flow starts slowly after it, as after an outage.
+LAST_END = """
+    SELECT max(LEAST(h.ends_at, COALESCE(h.lifted_at, h.ends_at))) FROM outbox_gate_holds h
+     WHERE h.upstream = {upstream} AND h.starts_at <= outbox_now()
+       AND LEAST(h.ends_at, COALESCE(h.lifted_at, h.ends_at)) <= outbox_now()
+"""
+
+SET = text("""
+    INSERT INTO outbox_gate_holds (upstream, starts_at, ends_at, reason, set_by)
+    SELECT g.upstream, COALESCE(CAST(:starts_at AS timestamptz), outbox_now()), :ends_at, :reason, :actor
+      FROM outbox_gates g WHERE g.upstream = :upstream
+    RETURNING id
+""")
+LIFT = text("""
+    UPDATE outbox_gate_holds SET lifted_at = outbox_now(), lifted_by = :actor
+     WHERE lifted_at IS NULL AND ends_at > outbox_now() AND upstream = :upstream
+       AND (CAST(:id AS bigint) IS NULL OR id = :id)
+    RETURNING id
+""")
+LIST = text("""
+    SELECT id, upstream, starts_at, ends_at, reason, set_by, starts_at <= outbox_now() AS in_force
+      FROM outbox_gate_holds WHERE lifted_at IS NULL AND ends_at > outbox_now() ORDER BY starts_at, id
+""")
+
+
+def hold(
+    db: Database, upstream: str, *, ends_at: datetime, reason: str, actor: str, starts_at: datetime | None = None
+) -> int | None:
+    """Leave this upstream alone until `ends_at` (aware), from now or from `starts_at`; None for one without a gate.
+
+    What is in flight is not called back. Raises IntegrityError when it would end before it starts.
+    """
+    values = {"upstream": upstream, "starts_at": starts_at, "ends_at": ends_at, "reason": reason, "actor": actor}
+    found = db.execute(SET, values).scalar_one_or_none()
+    if found is None:
+        return None
+    detail = {"hold": found, "until": ends_at.isoformat(), "reason": reason}
+    write_history(db, "gate", upstream, "gate.held", actor=actor, detail=detail)
+    return int(found)
+
+
+def lift(db: Database, upstream: str, *, actor: str, hold_id: int | None = None) -> int:
+    """End this upstream's holds now, those to come too, or one of them; how many."""
+    lifted = db.execute(LIFT, {"upstream": upstream, "id": hold_id, "actor": actor}).scalars().all()
+    for found in lifted:
+        write_history(db, "gate", upstream, "gate.lifted", actor=actor, detail={"hold": found})
+    if lifted:
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return len(lifted)
+
+
+def standing(db: Database) -> list[Any]:
+    """Holds that are in force or to come, in the order they begin."""
+    return list(db.execute(LIST, {}).all())
