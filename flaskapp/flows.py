@@ -21,7 +21,8 @@ from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
 
 @dataclass(frozen=True)
 class States:
-    """How a flow's subjects stand: `query` selects `id` and `state`, of one subject where `:only` is set."""
+    """How a flow's subjects stand: `query` selects id, state, notice, cycle, and whether an upstream is due to be asked
+    after them (`watched`); of one subject where `:only` is set."""
 
     machine: StateMachine
     query: str
@@ -38,9 +39,10 @@ class Flow:
     states: States | None = None
 
 
-def states_of(machine: StateMachine, table: str, column: str = "state") -> States:
+def states_of(machine: StateMachine, table: str, column: str = "state", watched: str = "false") -> States:
     only = "CAST(:only AS text) IS NULL OR id::text = :only"
-    return States(machine, f"SELECT id::text AS id, {column} AS state FROM {table} WHERE {only}")
+    shown = f"id::text AS id, {column} AS state, notice, cycle, {watched} AS watched"
+    return States(machine, f"SELECT {shown} FROM {table} WHERE {only}")
 
 
 def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:
@@ -51,7 +53,10 @@ FLOWS = {
     "travel_claim": Flow(reopen_claim, states_of(TRAVEL_CLAIM, "travel_claims")),
     "intent_to_file": Flow(reopen_itf, states_of(INTENT_TO_FILE, "intents_to_file")),
     "form526_submission": Flow(reopen_submission, states_of(SUBMISSION, "form526_submissions")),
-    "form526_document": Flow(reopen_document, states_of(DOCUMENT, "form526_document_submissions", "lighthouse_status")),
+    "form526_document": Flow(
+        reopen_document,
+        states_of(DOCUMENT, "form526_document_submissions", "lighthouse_status", watched="poll_due_at IS NOT NULL"),
+    ),
     "document_poll": Flow(reopen=leave_as_it_is),
     "travel_pay_claim": Flow(reopen_travel_pay_claim, states_of(TRAVEL_PAY_CLAIM, "travel_pay_claims")),
     "notification": Flow(reopen=reopen_notice),
