@@ -18,7 +18,7 @@ from flask import Flask, current_app
 from flaskapp.config import Config
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
-from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import TOO_LARGE, within
 from outbox import visits
 from outbox.values import GateSettings
@@ -141,7 +141,8 @@ def told(upstream: str, error: UpstreamError) -> Problem:
         return refusal(502, FAILED, upstream)
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
-    if error.http_status >= 500 or error.http_status < 400:
+    if not isinstance(error, Rejected):
+        # A gateway's own 403 or 404 is about its paths and keys: it must not look like news of a person or a claim.
         status = error.http_status if error.http_status in (500, 503, 504) else 502
         return refusal(status, FAILED, upstream)
     return Problem(error.http_status, detail=error.detail or None, code=error.code or str(error.http_status))
