@@ -96,7 +96,9 @@ def look_for_claim(call: Call, work: ClaimWork, trail: Trail) -> Finding:
     if detail is None or detail.created_on is None:
         return Unclear("the appointment's claim cannot be read")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    theirs = trail.first_write_at is None or parse_timestamp(detail.created_on) < trail.first_write_at - skew
+    was_there = trail.first_write_at is None or parse_timestamp(detail.created_on) < trail.first_write_at - skew
+    # Ours is bare until its next step: somebody has filed this one since.
+    theirs = was_there or bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
     found = Filed(already.claim_id, "found" if theirs else "presumed", detail.claim_number, detail.claim_status)
     return Found(Begun(found, ours=not theirs))
 
