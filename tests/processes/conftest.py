@@ -15,7 +15,12 @@ from tests.processes.running import Running
 
 ROOT = Path(__file__).parents[2]
 # The limits of calls stay long here: what ends a call is the disaster.
-PATIENT = {**SETTINGS, "BTSSS_TOTAL_SECONDS": "60", "VANOTIFY_TOTAL_SECONDS": "30"}
+PATIENT = {
+    **SETTINGS,
+    "BTSSS_TOTAL_SECONDS": "60",
+    "TRAVEL_PAY_TOTAL_SECONDS": "60",
+    "VANOTIFY_TOTAL_SECONDS": "30",
+}
 
 
 @pytest.fixture(scope="session")

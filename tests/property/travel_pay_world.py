@@ -120,7 +120,7 @@ class World:
         self.upstream.advance(seconds)
 
     def round(self) -> None:
-        """Time passes, the dead are missed, and whatever may go now is worked on; now and then a pointer comes twice."""
+        """Time passes, the dead are missed, and all that may go is worked on; now and then a pointer comes twice."""
         self.advance(1000.0 if self.calm else self.draw(WAITS))
         rescue.rescue_lost(db.engine)
         self.relay.promote()
