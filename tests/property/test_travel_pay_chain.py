@@ -6,9 +6,11 @@ Every run tries the same orders of events; `PROPERTY_EXAMPLES=2000` tries that m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -23,7 +25,7 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 from tests.house import eventually
-from tests.property.travel_pay_world import World
+from tests.property.travel_pay_world import OVERTAKEN, WAITS, World
 from tests.property.workers import Monotonic
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
@@ -78,3 +80,26 @@ def test_no_order_of_events_files_a_claim_twice_or_leaves_it_half_made(app: Flas
         world.check_end()
 
     any_order()
+
+
+def asleep(wanted: int) -> Callable[[tuple[Any, ...]], Any]:
+    """All goes well but the write of that number: its worker sleeps while others look for what it did, and do it."""
+    writes, waits = count(), list[float]()
+
+    def draw(many: tuple[Any, ...]) -> Any:
+        if "stalls before" in many and next(writes) == wanted:
+            waits.extend((240.0, 20.0, 20.0))
+            return "stalls before"
+        if many is WAITS:
+            return waits.pop(0) if waits else 20.0
+        return max(many) if many is OVERTAKEN else many[0]
+
+    return draw
+
+
+def test_a_worker_that_slept_before_its_write_does_not_repeat_what_others_did(app: Flask, monotonic: Monotonic) -> None:
+    for wanted in range(3):
+        world = World(app, monotonic.move, asleep(wanted), people=1)
+        while world.is_owing():
+            world.round()
+        world.check_end()
