@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PATIENT = {**SETTINGS, "BTSSS_TOTAL_SECONDS": "60", "VANOTIFY_TOTAL_SECONDS": "30"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("product")
     lines: list[tuple[str, str]] = []
