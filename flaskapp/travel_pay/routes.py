@@ -18,7 +18,7 @@ from flaskapp.openapi import describe
 from flaskapp.request import json_body
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import contacts, reads, service, shapes
-from flaskapp.travel_pay.asked import PAGING, ClaimBody, asked_range, checked_id, read_asked
+from flaskapp.travel_pay.asked import PAGING, MileageClaimBody, asked_range, checked_id, read_asked
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, Filed
@@ -136,7 +136,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     "File a mileage claim",
     tag=TAG,
     security=CALLER,
-    body=ClaimBody,
+    body=MileageClaimBody,
     example=EXAMPLE,
     answers={
         201: "Submitted: `claimId` and `status`. `Incomplete` or `Saved`: begun, and a person is finishing it.",
@@ -152,7 +152,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     parameters=[KEY_PARAMETER],
 )
 def file_claim() -> Response:
-    asked = read_asked(json_body(ClaimBody()))
+    asked = read_asked(json_body(MileageClaimBody()))
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
     claim_id = durably(lambda session: accept(session, account_id, asked, key))
