@@ -99,12 +99,12 @@ def test_asked_to_slow_down_we_do_for_as_long_as_was_asked(house: House) -> None
 
 
 def test_three_slow_answers_running_close_it_and_a_refusal_does_not(house: House) -> None:
-    reconfigure(house, gate_close_seconds=REST_SECONDS, gate_cap_seconds=900, travel_pay_read_seconds=0.3)
+    reconfigure(house, gate_close_seconds=REST_SECONDS, gate_cap_seconds=900, travel_pay_read_seconds=0.5)
     person = traveling(house)
     person.get(CLAIMS_URL)
     house.control.set("travel_pay", "status", status=400, operation=LIST, times=1)
     assert refusal(person.get(CLAIMS_URL))[0] == 400
-    house.control.set("travel_pay", "slow", seconds=0.6, operation=LIST, times=5)
+    house.control.set("travel_pay", "slow", seconds=0.9, operation=LIST, times=5)
     slow = [refusal(person.get(CLAIMS_URL))[0] for _ in range(2)]
     assert person.get(APPOINTMENTS_URL).status_code == 200
     slow += [refusal(person.get(CLAIMS_URL))[0] for _ in range(3)]

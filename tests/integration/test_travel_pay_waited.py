@@ -32,7 +32,7 @@ def test_every_failure_of_upstream_is_told_in_the_shape_the_page_reads(house: Ho
     """A page that reads `errors[0].status` of anything else crashes."""
     person = traveling(house)
     person.get(CLAIMS_URL)
-    reconfigure(house, travel_pay_read_seconds=0.4)
+    reconfigure(house, travel_pay_read_seconds=0.6)
     person.get(CLAIMS_URL)
     table: list[tuple[str, dict[str, Any], int]] = [
         *(("status", {"status": status}, status) for status in (400, 404, 413, 422, 429, 500, 503, 504)),
