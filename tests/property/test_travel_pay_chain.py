@@ -25,6 +25,7 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 from tests.house import eventually
+from tests.property.travel_pay_upstream import READS, WRITES
 from tests.property.travel_pay_world import OVERTAKEN, WAITS, World
 from tests.property.workers import Monotonic
 
@@ -32,13 +33,22 @@ EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 ROUNDS = 10
 PEOPLE = 2
 PROFILE = settings(
-    max_examples=EXAMPLES or 25,
+    max_examples=EXAMPLES or 12,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
+
+FIND, BEGIN, ADD, SUBMIT = "find_or_add_appointment", "create_claim", "add_mileage", "submit_claim"
+# Every ending of every step; and whatever may come in between when the claim's reply is lost and looked for.
+PLANS = [
+    *([(FIND, ending)] for ending in READS),
+    *([(step, ending)] for step in (BEGIN, ADD, SUBMIT) for ending in WRITES),
+    *([(BEGIN, "lost"), (FIND, ending)] for ending in READS),
+    *([(BEGIN, "took effect and lost"), ("claim", ending)] for ending in READS),
+]
 
 
 @pytest.fixture
@@ -80,6 +90,14 @@ def test_no_order_of_events_files_a_claim_twice_or_leaves_it_half_made(app: Flas
         world.check_end()
 
     any_order()
+
+
+def test_every_step_may_end_in_every_way(app: Flask, monotonic: Monotonic) -> None:
+    world = World(app, monotonic.move, max, people=len(PLANS))
+    world.plans = {f"ICN{index}": list(plan) for index, plan in enumerate(PLANS)}
+    world.drain()
+    assert not any(world.plans.values())
+    world.check_end()
 
 
 def asleep(wanted: int) -> Callable[[tuple[Any, ...]], Any]:

@@ -65,38 +65,38 @@ class Claim:
 class ScriptedTravelPay:
     """`choose` says how a call ends; `meanwhile` lets the rest of the world go on while one is under way."""
 
-    def __init__(self, choose: Callable[[tuple[str, ...]], str], meanwhile: Callable[[], None]) -> None:
+    def __init__(self, choose: Callable[[str, str, tuple[str, ...]], str], meanwhile: Callable[[], None]) -> None:
         self.choose = choose
         self.meanwhile = meanwhile
         self.claims: list[Claim] = []
-        self.effects: list[tuple[float, Callable[[], Any]]] = []
+        self.effects: list[tuple[float, str, Callable[[], Any]]] = []
         self.now = 0.0
         self.ids = count(1)
 
     # -- as the product's clients --------------------------------------------------------------------
 
     def find_or_add_appointment(self, traveler: Traveler, *_: Any) -> UpstreamAppointment:
-        return self.read(traveler.icn, lambda: self.appointment(traveler.icn))
+        return self.read(traveler.icn, "find_or_add_appointment", lambda: self.appointment(traveler.icn))
 
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
-        return self.read(traveler.icn, lambda: described(self.named(claim_id)))
+        return self.read(traveler.icn, "claim", lambda: described(self.named(claim_id)))
 
     def create_claim(self, traveler: Traveler, appointment_id: str, name: str, before: Callable[[], None]) -> str:
         icn = traveler.icn
-        return self.write(icn, before, lambda: self.create(icn), lambda: self.keep(Claim(self.new_id(), icn, True)))
+        return self.write(icn, "create_claim", before, lambda: self.create(icn), lambda: self.keep(icn, ours=True))
 
     def add_mileage(self, traveler: Traveler, claim_id: str, incurred: str, before: Callable[[], None]) -> str:
         claim = self.named(claim_id)
-        return self.write(traveler.icn, before, lambda: self.add(claim), lambda: self.add(claim))
+        return self.write(traveler.icn, "add_mileage", before, lambda: self.add(claim), lambda: self.add(claim))
 
     def submit_claim(self, traveler: Traveler, claim_id: str, before: Callable[[], None]) -> str:
         claim = self.named(claim_id)
-        return self.write(traveler.icn, before, lambda: self.submit(claim), lambda: self.submit(claim))
+        return self.write(traveler.icn, "submit_claim", before, lambda: self.submit(claim), lambda: self.submit(claim))
 
     # -- how calls end -------------------------------------------------------------------------------
 
-    def read(self, icn: str, answer: Callable[[], T]) -> T:
-        how = self.choose(READS)
+    def read(self, icn: str, operation: str, answer: Callable[[], T]) -> T:
+        how = self.choose(icn, operation, READS)
         if how == "filed elsewhere":
             self.file_elsewhere(icn, SUBMITTED)
         if how in FAILURES:
@@ -107,10 +107,15 @@ class ScriptedTravelPay:
         return found
 
     def write(
-        self, icn: str, before: Callable[[], None], effect: Callable[[], str], in_doubt: Callable[[], str]
+        self,
+        icn: str,
+        operation: str,
+        before: Callable[[], None],
+        effect: Callable[[], str],
+        in_doubt: Callable[[], str],
     ) -> str:
         """`in_doubt` is what it does when it takes effect after its reply was lost, with no look at what is there."""
-        how = self.choose(WRITES)
+        how = self.choose(icn, operation, WRITES)
         if how == "killed before":
             raise Killed
         if how == "stalls before":
@@ -118,11 +123,11 @@ class ScriptedTravelPay:
         if how.endswith("elsewhere"):
             self.file_elsewhere(icn, BEGUN if how.startswith("begun") else SUBMITTED)
         before()
-        return self.end(how, effect, in_doubt)
+        return self.end(icn, how, effect, in_doubt)
 
-    def end(self, how: str, effect: Callable[[], str], in_doubt: Callable[[], str]) -> str:
+    def end(self, icn: str, how: str, effect: Callable[[], str], in_doubt: Callable[[], str]) -> str:
         if how == "takes effect later":
-            self.effects.append((self.now + TAKES_EFFECT_WITHIN_SECONDS / 2, in_doubt))
+            self.effects.append((self.now + TAKES_EFFECT_WITHIN_SECONDS / 2, icn, in_doubt))
             how = "lost"
         if how in FAILURES:
             raise FAILURES[how]()
@@ -140,15 +145,12 @@ class ScriptedTravelPay:
     def advance(self, seconds: float) -> None:
         """Whatever was still on its way takes effect when its time has come."""
         self.now += seconds
-        due = [effect for at, effect in self.effects if at <= self.now]
-        self.effects = [(at, effect) for at, effect in self.effects if at > self.now]
+        due = [effect for at, _, effect in self.effects if at <= self.now]
+        self.effects = [item for item in self.effects if item[0] > self.now]
         for effect in due:
             attempted(effect)
 
     # -- what it holds -------------------------------------------------------------------------------
-
-    def new_id(self) -> str:
-        return f"claim-{next(self.ids)}"
 
     def of(self, icn: str) -> list[Claim]:
         return [claim for claim in self.claims if claim.icn == icn]
@@ -156,14 +158,14 @@ class ScriptedTravelPay:
     def named(self, claim_id: str) -> Claim:
         return next(claim for claim in self.claims if claim.id == claim_id)
 
-    def keep(self, claim: Claim) -> str:
-        self.claims.append(claim)
-        return claim.id
+    def keep(self, icn: str, ours: bool) -> str:
+        self.claims.append(Claim(f"claim-{next(self.ids)}", icn, ours))
+        return self.claims[-1].id
 
     def create(self, icn: str) -> str:
         if self.of(icn):
             raise Duplicate(UPSTREAM, http_status=400)
-        return self.keep(Claim(self.new_id(), icn, True))
+        return self.keep(icn, ours=True)
 
     def add(self, claim: Claim) -> str:
         if claim.status != BEGUN:
@@ -181,11 +183,11 @@ class ScriptedTravelPay:
 
     def file_elsewhere(self, icn: str, status: str) -> None:
         """The person, at a kiosk: a claim of their own, or the last press on the button for ours."""
-        if not self.of(icn) and not self.effects:
-            expenses = ["at the kiosk"] if status == SUBMITTED else []
-            self.keep(Claim(self.new_id(), icn, False, status=status, expenses=expenses))
+        if not self.of(icn) and icn not in [owner for _, owner, _ in self.effects]:
+            claim = self.named(self.keep(icn, ours=False))
+            claim.expenses = ["at the kiosk"] if status == SUBMITTED else []
         for claim in self.of(icn):
-            claim.status = SUBMITTED if claim.expenses else claim.status
+            claim.status = SUBMITTED if claim.expenses else BEGUN
 
     def appointment(self, icn: str) -> UpstreamAppointment:
         claim = next(iter(self.of(icn)), None)

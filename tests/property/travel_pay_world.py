@@ -39,7 +39,7 @@ SILENCE_SECONDS = 15.0
 WAITS = (6.0, 20.0, 60.0, 240.0, 1000.0, 100_000.0)
 # For how many rounds others may overtake one that is slow.
 OVERTAKEN = (1, 2, 3)
-ROUNDS_TO_DRAIN = 40
+ROUNDS_TO_DRAIN = 100
 TABLES = (
     "travel_pay_claims",
     "accounts",
@@ -59,7 +59,10 @@ TOLD = text("SELECT cycle, count(*) FROM notifications WHERE subject_id = :id GR
 
 
 class World:
-    """Some people's claims, none of them begun. `draw` picks one of many; nothing is drawn once it is `calm`."""
+    """Some people's claims, none of them begun. `draw` picks one of many; nothing is drawn once it is `calm`.
+
+    `plans` holds, by person, how certain calls of theirs are to end, in this order.
+    """
 
     def __init__(
         self, app: Flask, monotonic: Callable[[float], None], draw: Callable[[tuple[Any, ...]], Any], people: int
@@ -69,6 +72,7 @@ class World:
         self.move_monotonic = monotonic
         self.now = 0.0
         self.calm = False
+        self.plans: dict[str, list[tuple[str, str]]] = {}
         self.depth = 0
         self.lives = count(1)
         self.pointers: list[tuple[int, int, str]] = []
@@ -97,7 +101,10 @@ class World:
 
     # -- what happens --------------------------------------------------------------------------------
 
-    def choose(self, endings: tuple[str, ...]) -> str:
+    def choose(self, icn: str, operation: str, endings: tuple[str, ...]) -> str:
+        plan = self.plans.get(icn)
+        if plan and plan[0][0] == operation:
+            return plan.pop(0)[1]
         if self.calm:
             return "answered"
         possible = tuple(ending for ending in endings if not (self.depth and ending in SLOW))
