@@ -191,7 +191,7 @@ class Config:
     )
     travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
     travel_pay_reads_at_once: int = setting(
-        at_least_one, 3, text="Most calls to one upstream that people wait for at once, in one web process."
+        at_least_one, 5, text="Most calls to one upstream that people wait for at once, in one web process."
     )
     travel_pay_cache_seconds: float = setting(
         at_least_zero, 0.0, text="How long what Travel Pay told a person is shown again; 0 asks every time."
