@@ -20,6 +20,7 @@ from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import TOO_LARGE, within
+from flaskapp.upstreams.travel_pay_answers import PERSON_TOKEN_REFUSED
 from outbox import visits
 from outbox.values import GateSettings
 
@@ -34,6 +35,7 @@ RESTS = "VA's {name} is not answering just now. What you filed is safe; try agai
 BUSY = "Many people are asking VA's {name} just now. Try again in a moment."
 SLOW = "VA's {name} took too long to answer. Try again in a moment."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
+UNKNOWN = "VA's {name} could not be told who you are. Sign in again; if that does not help, call us."
 FAILED = "VA's {name} could not answer. Try again later."
 NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
@@ -127,8 +129,10 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
 
 
 def is_failure(error: UpstreamError) -> bool:
-    """Whether it says that the upstream cannot; an answer too large for us says that it can."""
-    return isinstance(error, Unavailable | Throttled | Unauthorized) and error.code != TOO_LARGE
+    """Whether it says that the upstream cannot. A success we cannot read, or not take, and a token of one person's
+    that is refused say that it can: nobody else must be kept out for that."""
+    about_one = error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED) or (error.http_status or 500) < 400
+    return isinstance(error, Unavailable | Throttled | Unauthorized) and not about_one
 
 
 def told(upstream: str, error: UpstreamError) -> Problem:
@@ -139,6 +143,9 @@ def told(upstream: str, error: UpstreamError) -> Problem:
         return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):
         return refusal(502, FAILED, upstream)
+    if isinstance(error, Rejected) and error.upstream != upstream:
+        # Whoever was to vouch for the person would not: that is no news of what was asked for.
+        return Problem(403, detail=UNKNOWN.format(name=NAMES[upstream]), code="NO_ACCESS")
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
     if not isinstance(error, Rejected):

@@ -66,7 +66,8 @@ def list_claims() -> Response:
     def read() -> dict[str, Any]:
         return vars(reads.claims(account_id, start, end, page, size))
 
-    shown = remembered(account_id, f"claims {start} {end} {page} {size}", read)
+    question = f"claims {start} {end} {page} {size}"
+    shown = remembered(account_id, question, read, is_whole=lambda value: bool(value["whole"]))
     found = reads.Partly(**shown.value)
     status = 200 if found.whole else 206
     metadata = {
@@ -111,7 +112,12 @@ def show_claim(claim_id: str) -> Response:
     db.session.remove()
     if here is not None:
         return answer(here)
-    shown = remembered(account_id, f"claim {wanted}", lambda: reads.claim(account_id, wanted))
+    shown = remembered(
+        account_id,
+        f"claim {wanted}",
+        lambda: reads.claim(account_id, wanted),
+        is_whole=lambda value: "documents_message" not in value,
+    )
     return answer({**shown.value, **age_of(shown)}, headers={"Age": str(shown.age_seconds)})
 
 

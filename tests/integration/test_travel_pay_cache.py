@@ -63,6 +63,16 @@ def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: House) -> Non
     assert reads(caching) == before + 1
 
 
+def test_what_is_not_whole_is_not_kept(caching: House) -> None:
+    person, filed = traveling(caching), plant(caching)
+    caching.control.set("travel_pay", "status", status=500, operation="/documents")
+    assert "documentsMessage" in person.read(f"{CLAIMS_URL}/{filed['id']}")
+    assert kept(caching) == []
+    mend(caching)
+    assert "documentsMessage" not in person.read(f"{CLAIMS_URL}/{filed['id']}")
+    assert len(kept(caching)) == 1
+
+
 def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: House) -> None:
     person, filed = traveling(caching), plant(caching)
     person.read(CLAIMS_URL)

@@ -55,6 +55,16 @@ def test_every_failure_of_upstream_is_told_in_the_shape_the_page_reads(house: Ho
     assert person.get(CLAIMS_URL).status_code == 200
 
 
+def test_with_no_time_left_nothing_is_asked_and_no_silence_counted(house: House) -> None:
+    person = traveling(house)
+    person.get(CLAIMS_URL)
+    before = reads(house)
+    reconfigure(house, travel_pay_read_seconds=0.2)
+    assert [refusal(person.get(CLAIMS_URL))[0] for _ in range(3)] == [504] * 3
+    assert reads(house) == before
+    assert house.value("SELECT cardinality(unanswered) FROM outbox_gates WHERE upstream = 'travel_pay'") == 0
+
+
 def test_every_page_of_travel_pay_fails_alike(house: House) -> None:
     person, filed = traveling(house), plant(house)
     one = f"{CLAIMS_URL}/{filed['id']}"
