@@ -14,11 +14,16 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def tether() -> None:
-    """Should the parent of this process end, Linux ends it as well."""
+SERVER, TESTS = os.getpid(), os.getppid()
+
+
+def tether(parent: int) -> None:
+    """Should the parent of this process end, Linux ends it as well; one that has ended already is told to nobody."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
-tether()
-os.register_at_fork(after_in_child=tether)
+tether(TESTS)
+os.register_at_fork(after_in_child=lambda: tether(SERVER))
