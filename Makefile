@@ -22,7 +22,7 @@ test: $(READY)  ## format, lint, types and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## the benchmarks, as ratios in one run
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s

@@ -184,14 +184,14 @@ class Config:
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
     travel_pay_settle_seconds: float = setting(
-        above_zero, 240.0, text="After this long from its start, a Travel Pay write no look-up finds did not happen."
+        above_zero, 540.0, text="After this long from its start, a Travel Pay write no look-up finds did not happen."
     )
     travel_pay_wait_seconds: float = setting(
         at_least_zero, 5.0, text="How long a posted Travel Pay claim is waited for before it is answered with 202."
     )
     travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
     travel_pay_reads_at_once: int = setting(
-        at_least_one, 3, text="Most calls to one upstream that people wait for at once, in one web process."
+        at_least_one, 5, text="Most calls to one upstream that people wait for at once, in one web process."
     )
     travel_pay_cache_seconds: float = setting(
         at_least_zero, 0.0, text="How long what Travel Pay told a person is shown again; 0 asks every time."

@@ -43,7 +43,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Digit runs are bounded by anything but hex digits, or a tenth of all UUIDs would be hidden as telephones.
 MASKS = (
     (re.compile(r"(?<!\d)\d{10}V\d{6}(?!\d)", re.IGNORECASE), "[icn]"),
-    (re.compile(r"TC\d{15}(?!\d)", re.IGNORECASE), "[claim]"),
+    (re.compile(r"TC\d{4,}", re.IGNORECASE), "[claim]"),
     (re.compile(r"(?<=://)[^@/\s]*@"), "[credentials]@"),
     (re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"), "[email]"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]{8,}", re.IGNORECASE), r"\1 [token]"),

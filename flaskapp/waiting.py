@@ -18,8 +18,9 @@ from flask import Flask, current_app
 from flaskapp.config import Config
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
-from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import TOO_LARGE, within
+from flaskapp.upstreams.travel_pay_answers import PERSON_TOKEN_REFUSED
 from outbox import visits
 from outbox.values import GateSettings
 
@@ -34,6 +35,7 @@ RESTS = "VA's {name} is not answering just now. What you filed is safe; try agai
 BUSY = "Many people are asking VA's {name} just now. Try again in a moment."
 SLOW = "VA's {name} took too long to answer. Try again in a moment."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
+UNKNOWN = "VA's {name} could not be told who you are. Sign in again; if that does not help, call us."
 FAILED = "VA's {name} could not answer. Try again later."
 NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
@@ -127,8 +129,10 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
 
 
 def is_failure(error: UpstreamError) -> bool:
-    """Whether it says that the upstream cannot; an answer too large for us says that it can."""
-    return isinstance(error, Unavailable | Throttled | Unauthorized) and error.code != TOO_LARGE
+    """Whether it says that the upstream cannot. A success we cannot read, or not take, and a token of one person's
+    that is refused say that it can: nobody else must be kept out for that."""
+    about_one = error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED) or (error.http_status or 500) < 400
+    return isinstance(error, Unavailable | Throttled | Unauthorized) and not about_one
 
 
 def told(upstream: str, error: UpstreamError) -> Problem:
@@ -139,9 +143,13 @@ def told(upstream: str, error: UpstreamError) -> Problem:
         return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):
         return refusal(502, FAILED, upstream)
+    if isinstance(error, Rejected) and error.upstream != upstream:
+        # Whoever was to vouch for the person would not: that is no news of what was asked for.
+        return Problem(403, detail=UNKNOWN.format(name=NAMES[upstream]), code="NO_ACCESS")
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
-    if error.http_status >= 500 or error.http_status < 400:
+    if not isinstance(error, Rejected):
+        # A gateway's own 403 or 404 is about its paths and keys: it must not look like news of a person or a claim.
         status = error.http_status if error.http_status in (500, 503, 504) else 502
         return refusal(status, FAILED, upstream)
     return Problem(error.http_status, detail=error.detail or None, code=error.code or str(error.http_status))

@@ -87,66 +87,50 @@ IDENTIFY_TRAVELER = JobSpec(
     give_up=record.record_failed,
 )
 
-FIND_APPOINTMENT = JobSpec(
-    path=service.STEP_JOBS[APPOINTMENT],
-    queue=TRAVEL_PAY,
-    writes=False,
-    schedule=TRAVEL_PAY_STEP,
-    lease_seconds=lease_seconds,
-    call_seconds=call_seconds,
-    load=lambda session, claim_id: load(session, claim_id, APPOINTMENT),
-    act=appointment_of,
-    record=record_appointment,
-    give_up=record.record_failed,
-)
 
-BEGIN = JobSpec(
-    path=service.STEP_JOBS[CLAIM],
-    queue=TRAVEL_PAY,
+def step_spec(step: str, **parts: Any) -> JobSpec:
+    """What the four steps have in common; `parts` are what each of them is."""
+    return JobSpec(
+        path=service.STEP_JOBS[step],
+        queue=TRAVEL_PAY,
+        schedule=TRAVEL_PAY_STEP,
+        lease_seconds=lease_seconds,
+        call_seconds=call_seconds,
+        settle_seconds=settle_seconds,
+        load=lambda session, claim_id: load(session, claim_id, step),
+        give_up=record.record_failed,
+        **parts,
+    )
+
+
+FIND_APPOINTMENT = step_spec(APPOINTMENT, writes=False, act=appointment_of, record=record_appointment)
+
+BEGIN = step_spec(
+    CLAIM,
     writes=True,
-    schedule=TRAVEL_PAY_STEP,
-    lease_seconds=lease_seconds,
-    call_seconds=call_seconds,
-    load=lambda session, claim_id: load(session, claim_id, CLAIM),
     act=begin,
     look_up=look_for_claim,
-    settle_seconds=settle_seconds,
     record=record_begun,
-    give_up=record.record_failed,
     ids=lambda begun: kept(asdict(begun), "travel_pay_claim", begun.filed.claim_id),
     from_ids=begun_from,
 )
 
-ADD_MILEAGE = JobSpec(
-    path=service.STEP_JOBS[EXPENSE],
-    queue=TRAVEL_PAY,
+ADD_MILEAGE = step_spec(
+    EXPENSE,
     writes=True,
-    schedule=TRAVEL_PAY_STEP,
-    lease_seconds=lease_seconds,
-    call_seconds=call_seconds,
-    load=lambda session, claim_id: load(session, claim_id, EXPENSE),
     act=add_mileage_to,
     look_up=look_for_mileage,
-    settle_seconds=settle_seconds,
     record=record.record_mileage,
-    give_up=record.record_failed,
     ids=lambda expense_id: kept(expense_id, "travel_pay_expense", expense_id),
     from_ids=opened,
 )
 
-SUBMIT_CLAIM = JobSpec(
-    path=service.STEP_JOBS[SUBMIT],
-    queue=TRAVEL_PAY,
+SUBMIT_CLAIM = step_spec(
+    SUBMIT,
     writes=True,
-    schedule=TRAVEL_PAY_STEP,
-    lease_seconds=lease_seconds,
-    call_seconds=call_seconds,
-    load=lambda session, claim_id: load(session, claim_id, SUBMIT),
     act=submit,
     look_up=look_for_submit,
-    settle_seconds=settle_seconds,
     record=record.record_submitted,
-    give_up=record.record_failed,
     ids=lambda filed: kept(asdict(filed), "travel_pay_claim", filed.claim_id),
     from_ids=lambda ids: Filed(**{**opened(ids), "how": "late"}),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flaskapp.accounts.identify import identify
 from flaskapp.accounts.service import Identity
@@ -93,12 +93,23 @@ def look_for_claim(call: Call, work: ClaimWork, trail: Trail) -> Finding:
     if trail.why == "duplicate" and not trail.ever_unknown:
         return Found(Begun(already, ours=False))
     detail = detail_of(call, work, already.claim_id)
-    if detail is None or detail.created_on is None:
+    begun_at = begun_at_of(detail)
+    if detail is None or begun_at is None:
         return Unclear("the appointment's claim cannot be read")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    theirs = trail.first_write_at is None or parse_timestamp(detail.created_on) < trail.first_write_at - skew
+    was_there = trail.first_write_at is None or begun_at < trail.first_write_at - skew
+    # Ours is bare until its next step: somebody has filed this one since.
+    theirs = was_there or bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
     found = Filed(already.claim_id, "found" if theirs else "presumed", detail.claim_number, detail.claim_status)
     return Found(Begun(found, ours=not theirs))
+
+
+def begun_at_of(detail: ClaimDetail | None) -> datetime | None:
+    """When the claim was begun; None when it does not say, or says it without an offset: hours decide here."""
+    try:
+        return parse_timestamp(detail.created_on) if detail is not None else None
+    except ValueError:
+        return None
 
 
 def was_refused(trail: Trail) -> bool:

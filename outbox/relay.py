@@ -35,6 +35,12 @@ PROMOTE = text("""
                            ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
 """)
 
+# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does.
+WAITED_IN = text("""
+    SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
+     WHERE EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name)
+""")
+
 CLAIM = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
      WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages
@@ -76,7 +82,7 @@ class Relay:
     def run_once(self) -> float:
         """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
         full = self.promote() >= BATCH
-        for queue in self.queues:
+        for queue in self.waited_in():
             # Every new claim wakes us. While Redis is away, claiming and undoing at each of them would only wear out
             # Postgres, which then has to carry everything.
             if time.monotonic() >= self.next_push:
@@ -93,6 +99,12 @@ class Relay:
     def promote(self) -> int:
         with self.engine.begin() as db:
             return int(db.execute(PROMOTE, {"batch": BATCH}).rowcount)
+
+    def waited_in(self) -> list[QueueSpec]:
+        """The queues where something is ready."""
+        with self.engine.begin() as db:
+            found = set(db.execute(WAITED_IN, {"names": [queue.name for queue in self.queues]}).scalars())
+        return [queue for queue in self.queues if queue.name in found]
 
     def move(self, queue: QueueSpec) -> int:
         """Claim and push for one queue; a push that fails is undone under its fence. Returns how many moved."""

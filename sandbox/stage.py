@@ -124,8 +124,11 @@ class Stage:
         keys = {promise.key for promise in meant if scene is None or promise.scene == scene.title}
         self.until(lambda: keys <= self.settled(), "everybody who asked to be told")
 
-    def until_over(self, moment: float) -> None:
-        """Wait for a moment of the monotonic clock."""
+    def until_over(self, moment: float, gate: str) -> None:
+        """Wait for a moment of the monotonic clock, and for the product to have met the outage: the gate is closed."""
+        closed = f'surefile_gate_closed{{upstream="{gate}"}} 1.0'
+        with new_browser() as browser:
+            self.until(lambda: closed in browser.get(f"{self.url}/metrics", timeout=30).text, f"{gate} to be missed")
         self.until(lambda: time.monotonic() > moment, "the end of the outage")
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = SCENE_SECONDS) -> None:

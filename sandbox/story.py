@@ -109,19 +109,7 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
         *followed(claimants[0:4]),
         *untroubled(askers[0:3]),
         Scene("uploads taken, their replies lost", form526.TWICE, claimants[4:5], form526.replies_lost),
-        Scene(
-            form526.AWAY,
-            form526.DELIVERED,
-            claimants[5:],
-            form526.away,
-            meanwhile=(
-                Scene(
-                    f"{claims.IDENTICAL_POSTS} identical POSTs at once", claims.CREATED, filers[0:1], claims.impatient
-                ),
-                Scene("BTSSS files, its reply is lost", claims.CREATED, filers[1:3], claims.reply_lost),
-                *filed_with_trouble(travelers[4:7]),
-            ),
-        ),
+        form_service_away(claimants[5:], filers[0:3], travelers[4:7]),
         Scene("VANotify texts, its reply is lost", claims.CREATED, filers[3:4], claims.text_reply_lost),
         Scene(
             f"429, Retry-After {claims.RETRY_AFTER_SECONDS}",
@@ -131,22 +119,33 @@ def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
             meanwhile=(*troubled(askers[3:7]), *filed_at_once(travelers[0:4])),
         ),
         Scene("worker killed mid-call", claims.CREATED, filers[7:9], worker_killed),
-        Scene(
-            f"BTSSS away for {claims.OUTAGE_SECONDS:.0f} s",
-            claims.CREATED,
-            filers[9:],
-            claims.outage,
-            meanwhile=(
-                Scene(
-                    pay.AWAY,
-                    pay.SUBMITTED,
-                    travelers[7:],
-                    pay.away,
-                    meanwhile=(Scene(itf.AWAY, itf.CREATED, askers[7:], itf.away),),
-                ),
-            ),
-        ),
+        all_away(filers[9:], travelers[7:], askers[7:]),
     ]
+
+
+def form_service_away(
+    claimants: tuple[Veteran, ...], filers: tuple[Veteran, ...], travelers: tuple[Veteran, ...]
+) -> Scene:
+    identical = f"{claims.IDENTICAL_POSTS} identical POSTs at once"
+    return Scene(
+        form526.AWAY,
+        form526.DELIVERED,
+        claimants,
+        form526.away,
+        meanwhile=(
+            Scene(identical, claims.CREATED, filers[0:1], claims.impatient),
+            Scene("BTSSS files, its reply is lost", claims.CREATED, filers[1:3], claims.reply_lost),
+            *filed_with_trouble(travelers),
+        ),
+    )
+
+
+def all_away(filers: tuple[Veteran, ...], travelers: tuple[Veteran, ...], askers: tuple[Veteran, ...]) -> Scene:
+    """Three upstreams at once, one inside the other: each is away while the next one goes."""
+    itfs = Scene(itf.AWAY, itf.CREATED, askers, itf.away)
+    signed_in = Scene(pay.AWAY, pay.SUBMITTED, travelers, pay.away, meanwhile=(itfs,))
+    title = f"BTSSS away for {claims.OUTAGE_SECONDS:.0f} s"
+    return Scene(title, claims.CREATED, filers, claims.outage, meanwhile=(signed_in,))
 
 
 def by_habit() -> tuple[Scene, ...]:

@@ -102,4 +102,4 @@ def outage(stage: Stage, scene: Scene) -> None:
         file_all(stage, scene)
         over = time.monotonic() + OUTAGE_SECONDS
         stage.play_meanwhile(scene)
-        stage.until_over(over)
+        stage.until_over(over, "btsss")

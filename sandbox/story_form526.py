@@ -143,7 +143,7 @@ def away(stage: Stage, scene: Scene) -> None:
         submit_all(stage, scene)
         over = time.monotonic() + AWAY_SECONDS
         stage.play_meanwhile(scene)
-        stage.until_over(over)
+        stage.until_over(over, "form526")
 
 
 def until_uploaded(stage: Stage) -> None:

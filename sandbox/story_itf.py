@@ -129,4 +129,4 @@ def away(stage: Stage, scene: Scene) -> None:
         ask_all(stage, scene)
         stage.flush_redis()
         ask_all(stage, scene)
-        stage.until_over(over)
+        stage.until_over(over, "lighthouse_claims")

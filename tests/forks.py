@@ -6,10 +6,8 @@ threads. For tests of what a process does once it runs; those of its very start 
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,9 +19,8 @@ from flask.cli import main as flask
 from sandbox.__main__ import main as sandbox
 
 COMMANDS = {"flask": flask, "sandbox": sandbox}
-PR_SET_PDEATHSIG = 1
 forking = get_context("forkserver")
-forking.set_forkserver_preload([__name__, "jobs.cli"])
+forking.set_forkserver_preload(["tests.fork_server", __name__, "jobs.cli"])
 
 
 class Fork:
@@ -59,9 +56,7 @@ class Fork:
 
 
 def become(argv: list[str], cwd: Path, env: Mapping[str, str], output: Path) -> None:
-    """In the fork: be that process. Should the tests be killed, Linux ends it as well."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """In the fork: be that process."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
@@ -109,8 +109,10 @@ class House:
         rescue.beat(db.engine, self.app.extensions["process"].worker_id, "worker")
 
     def run_queued(self) -> None:
-        """Run every pointer that Redis holds."""
+        """Run every pointer that Redis holds. A worker, even one without work, tells Redis of its birth and death."""
         names = [queue.name for queue in QUEUES]
+        if not self.redis.exists(*(Queue.redis_queue_namespace_prefix + name for name in names)):
+            return
         worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)
         worker.log_job_description = False
         worker.work(burst=True, logging_level=None)

@@ -14,6 +14,7 @@ from flask import Flask
 
 from flaskapp import auth, create_app, openapi
 from flaskapp.config import from_env
+from flaskapp.form526.uploads import PDF_MAKING
 from flaskapp.queues import QUEUES
 from jobs.cli import COMMANDS
 from jobs.processes import allow_our_jobs
@@ -104,6 +105,13 @@ def test_nothing_is_imported_inside_a_function() -> None:
                 found = [each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom)]
                 inside |= {f"{path.relative_to(ROOT)}:{each.lineno}" for each in found}
     assert inside == set()
+
+
+def test_no_process_loads_what_makes_pdfs_before_it_makes_one() -> None:
+    heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf_making", "flaskapp.form526.pdf_child")
+    taken = {path.name for path in sources(*ROOMS) for module, _ in imported(path) if module.startswith(heavy)}
+    assert taken == {"pdf_making.py", "pdf_child.py"}
+    assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
 
 
 def test_only_the_roof_reads_the_environment() -> None:

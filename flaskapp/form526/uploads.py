@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import select, text
@@ -13,7 +14,6 @@ from sqlalchemy import select, text
 from flaskapp.accounts.service import Identity, identity_of
 from flaskapp.current import settings
 from flaskapp.db import DbSession
-from flaskapp.form526 import pdf_making
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
@@ -23,6 +23,9 @@ from outbox.tables import NOW
 from outbox.write import write_history
 
 PDF = "application/pdf"
+# Loaded by whoever makes the first PDF: its libraries for fonts and pictures would be a fifth of every process's start,
+# and 23 MB of its memory.
+PDF_MAKING = "flaskapp.form526.pdf_making"
 # An upload whose reply was lost may have arrived too, and Lighthouse offers no way to ask.
 LOST_BEFORE = text("""
     SELECT EXISTS (SELECT 1 FROM outbox_attempts
@@ -81,12 +84,15 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
 
 def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
     """The PDF of a document that is ours to make; the same answers make the same bytes."""
-    parts = ptsd_parts(form)
+    parts, making = ptsd_parts(form), import_module(PDF_MAKING)
+    made: bytes
     if kind == FORM_0781:
-        return pdf_making.form_0781(parts.form_0781 or {})
-    if kind == FORM_0781A:
-        return pdf_making.form_0781a(parts.form_0781a or {})
-    return pdf_making.bdd_instructions()
+        made = making.form_0781(parts.form_0781 or {})
+    elif kind == FORM_0781A:
+        made = making.form_0781a(parts.form_0781a or {})
+    else:
+        made = making.bdd_instructions()
+    return made
 
 
 def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:

@@ -90,7 +90,7 @@ def optional_text() -> fields.String:
     return fields.String(load_default=None, allow_none=True, validate=validate.Length(max=200))
 
 
-class ClaimBody(Body):
+class MileageClaimBody(Body):
     appointment_date_time = AppointmentTime(
         required=True,
         metadata={"type": "string", "description": "Wall clock at the facility; an offset is dropped."},

@@ -40,10 +40,10 @@ class Shown:
     stale: bool = False
 
 
-def remembered(account_id: uuid.UUID, question: str, ask: Callable[[], Any]) -> Shown:
+def remembered(account_id: uuid.UUID, question: str, ask: Callable[[], Any], is_whole: Callable[[Any], bool]) -> Shown:
     """The answer to a person's question: kept, or asked for and kept. `ask` returns JSON, or raises Problem.
 
-    An older answer stands in for a failure of the upstream's, never for a refusal.
+    An older answer stands in for a failure of the upstream's, never for a refusal. Only whole answers are kept.
     """
     keep_seconds = settings().travel_pay_cache_seconds
     if keep_seconds == 0:
@@ -58,7 +58,8 @@ def remembered(account_id: uuid.UUID, question: str, ask: Callable[[], Any]) -> 
         if kept is None or problem.status < 429:
             raise
         return Shown(kept.value, kept.age_seconds, stale=True)
-    write(key, answered, keep_seconds + STALE_SECONDS)
+    if is_whole(answered):
+        write(key, answered, keep_seconds + STALE_SECONDS)
     return Shown(answered)
 
 

@@ -143,18 +143,20 @@ def masked_phone(contact: Contact) -> str | None:
 
 def masked_email(contact: Contact) -> str | None:
     name, _, host = plain_email(contact).partition("@")
-    if not name:
+    if not name and not host:
         return None
-    ending = host.rpartition(".")[2]
-    return f"{name[0]}***@{host[:1]}***.{ending}"
+    _, dot, ending = host.rpartition(".")
+    return f"{name[:1]}***@{host[:1]}***{f'.{ending}' if dot else ''}"
 
 
 def masked_address(contact: Contact) -> str | None:
-    """Enough to tell two apart by: the beginnings of the words, the state, and where the post code begins."""
+    """Enough to tell two apart by: the beginnings of the words, the state, and where a whole post code begins."""
     if not plain_address(contact):
         return None
     words = " ".join(f"{word[0]}***" for word in f"{contact.street or ''} {contact.city or ''}".split())
-    return f"{words}, {(contact.state or '').upper()} {(contact.zip or '')[:3]}**".strip()
+    code = contact.zip or ""
+    place = f"{(contact.state or '').upper()} {code[:3] if len(code) >= 5 else ''}**"
+    return ", ".join(part for part in (words, place.strip()) if part)
 
 
 PLAIN = {"address": plain_address, "phone": plain_phone, "email": plain_email}

@@ -17,12 +17,14 @@ from flaskapp.upstreams.http import within
 from flaskapp.upstreams.travel_pay import Page
 from flaskapp.upstreams.travel_pay_auth import Traveler
 from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
-from flaskapp.waiting import ask
+from flaskapp.waiting import SLOW, ask, refusal
 
 T = TypeVar("T")
 Asking = Callable[[Callable[[float], T]], T]
 PAGE_SIZE = 100
 MOST_PAGES = 20
+# A call that could only time out tells nothing of the upstream.
+LEAST_SECONDS = 0.25
 
 PART = "Not all could be read from VA's travel pay system. What is shown is right; there may be more."
 READ = "Data retrieved successfully."
@@ -52,6 +54,9 @@ class Limit:
         return max(0.1, self._ends_at - time.monotonic())
 
     def ask(self, call: Callable[[float], T]) -> T:
+        """Raises Problem as `waiting.ask`; with no time left the call is not made, nor counted as a silence."""
+        if self.left < LEAST_SECONDS:
+            raise refusal(504, SLOW, "travel_pay")
         return ask("travel_pay", call, self.left)
 
 

@@ -18,7 +18,7 @@ from flaskapp.openapi import describe
 from flaskapp.request import json_body
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import contacts, reads, service, shapes
-from flaskapp.travel_pay.asked import PAGING, ClaimBody, asked_range, checked_id, read_asked
+from flaskapp.travel_pay.asked import PAGING, MileageClaimBody, asked_range, checked_id, read_asked
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, Filed
@@ -66,7 +66,8 @@ def list_claims() -> Response:
     def read() -> dict[str, Any]:
         return vars(reads.claims(account_id, start, end, page, size))
 
-    shown = remembered(account_id, f"claims {start} {end} {page} {size}", read)
+    question = f"claims {start} {end} {page} {size}"
+    shown = remembered(account_id, question, read, is_whole=lambda value: bool(value["whole"]))
     found = reads.Partly(**shown.value)
     status = 200 if found.whole else 206
     metadata = {
@@ -111,7 +112,12 @@ def show_claim(claim_id: str) -> Response:
     db.session.remove()
     if here is not None:
         return answer(here)
-    shown = remembered(account_id, f"claim {wanted}", lambda: reads.claim(account_id, wanted))
+    shown = remembered(
+        account_id,
+        f"claim {wanted}",
+        lambda: reads.claim(account_id, wanted),
+        is_whole=lambda value: "documents_message" not in value,
+    )
     return answer({**shown.value, **age_of(shown)}, headers={"Age": str(shown.age_seconds)})
 
 
@@ -136,7 +142,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     "File a mileage claim",
     tag=TAG,
     security=CALLER,
-    body=ClaimBody,
+    body=MileageClaimBody,
     example=EXAMPLE,
     answers={
         201: "Submitted: `claimId` and `status`. `Incomplete` or `Saved`: begun, and a person is finishing it.",
@@ -152,7 +158,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     parameters=[KEY_PARAMETER],
 )
 def file_claim() -> Response:
-    asked = read_asked(json_body(ClaimBody()))
+    asked = read_asked(json_body(MileageClaimBody()))
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
     claim_id = durably(lambda session: accept(session, account_id, asked, key))

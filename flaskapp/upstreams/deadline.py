@@ -39,6 +39,11 @@ class Call:
         self._line: socket.socket | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_late(self) -> bool:
+        """Cut, or to be cut: where the watchdog wakes late, the socket's own limit, no shorter, strikes first."""
+        return self.cut or time.monotonic() >= self.ends_at
+
     def hold(self, sock: socket.socket) -> None:
         """Keep a second handle on the connection.
 
@@ -55,7 +60,7 @@ class Call:
         """Called before every piece of the request; raises TotalLimitPassed while that still means "not sent"."""
         if self.written:
             return
-        if self.cut or time.monotonic() >= self.ends_at:
+        if self.is_late:
             raise TotalLimitPassed
         self.hold(sock)
         # Else the limit on connecting would go on to bound each piece of a large body.

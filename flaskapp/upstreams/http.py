@@ -159,7 +159,7 @@ class HTTP:
         except BodyBroken as broken:
             return broken
         except _TRANSPORT_FAILURES as error:
-            return TotalLimitPassed.__name__ if call.cut else type(error).__name__
+            return TotalLimitPassed.__name__ if call.is_late else type(error).__name__
         # A body that ends with its connection looks whole when the watchdog ended it.
         return TotalLimitPassed.__name__ if call.cut else answer
 

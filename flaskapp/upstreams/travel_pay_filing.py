@@ -7,7 +7,8 @@ there, and reading it settles what was done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, TypeGuard, TypeVar
 from urllib.parse import quote
 
 from flaskapp.config import Config
@@ -58,6 +59,7 @@ class TravelPayFilingClient:
         def ask(headers: dict[str, str]) -> UpstreamAppointment:
             path = "appointments/find-or-add"
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
+            request = replace(request, unquoted=(name,) if is_free_text(name) else ())
             return read(self._http.call(request), lambda payload: read_appointment(payload["data"][0]))
 
         return self._auth.with_headers(traveler, ask)
@@ -133,3 +135,8 @@ class TravelPayFilingClient:
             headers=headers,
             json=body,
         )
+
+
+def is_free_text(name: str | None) -> TypeGuard[str]:
+    """Whether a refusal that quotes it may name a person. One word, which could be a key of the answer, stays."""
+    return name is not None and " " in name.strip()

@@ -57,7 +57,7 @@ class UpstreamServer(ThreadingHTTPServer):
         self._listening.set()
         self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port or _free_port()), Handler)
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         fake.faults.on_refuse = self.refuse
 
     def server_bind(self) -> None:
@@ -81,6 +81,9 @@ class UpstreamServer(ThreadingHTTPServer):
         """End every wait and connection, then the server; returns when the port is free."""
         self.stopping.set()
         self._listening.set()
+        # Wakes the serving thread, which else looks for its end only twice a second.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
         self.server_close()
         for connection in list(self._open):

@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import date, timedelta
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import requests
@@ -60,6 +61,13 @@ class Person:
 
     def until_nothing_is_owed(self, seconds: float = 60) -> None:
         until(lambda: self.value("SELECT count(*) FROM outbox_messages") == 0, seconds)
+
+
+def headers_of(control: Control, count: int) -> list[dict[str, str]]:
+    """People nobody knows yet, signed in."""
+    added = control.call("POST", "lorota", "veterans", json=[{"email": f"{uuid4()}@example.com"} for _ in range(count)])
+    issued = control.call("POST", "sign_in", "tokens", json=[{"uuid": veteran["uuid"]} for veteran in added])
+    return [{"Authorization": f"Bearer {each['access_token']}"} for each in issued]
 
 
 def post(connection: http.client.HTTPConnection, path: str, body: Any, **headers: str) -> float:

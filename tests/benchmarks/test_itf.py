@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from jobs import housekeeping
-from sandbox.faults import Control
 from sandbox.system import System
 from tests.benchmarks.figures import figure, percentile, quiet, spread, timed, title
-from tests.benchmarks.people import Person
+from tests.benchmarks.people import Person, headers_of
 from tests.house import House
 from tests.integration.itf_steps import READS
 from tests.integration.steps import reconfigure
@@ -33,13 +31,6 @@ TEN_THOUSAND = 10_000
 MINUTES = 1_420
 LOST = 10
 NOTES = ("GET before there is one", "POST that makes it", "GET of it")
-
-
-def headers_of(control: Control, count: int) -> list[dict[str, str]]:
-    """People nobody knows yet, signed in."""
-    added = control.call("POST", "lorota", "veterans", json=[{"email": f"{uuid4()}@example.com"} for _ in range(count)])
-    issued = control.call("POST", "sign_in", "tokens", json=[{"uuid": veteran["uuid"]} for veteran in added])
-    return [{"Authorization": f"Bearer {each['access_token']}"} for each in issued]
 
 
 def asked(connection: http.client.HTTPConnection, method: str, headers: dict[str, str]) -> float:

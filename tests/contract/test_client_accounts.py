@@ -26,7 +26,9 @@ def clients(upstreams: Upstreams) -> Clients:
 
 
 def test_an_account_has_its_person(clients: Clients) -> None:
-    person = Person(ADA.icn, "Ada", ADA.ssn, participant_id=ADA.participant_id, file_number=ADA.file_number)
+    person = Person(
+        ADA.icn, "Ada", ADA.ssn, participant_id=ADA.participant_id, file_number=ADA.file_number, email=ADA.email
+    )
     assert clients.accounts.find(ADA.account) == person
     assert clients.accounts.find(ADA.account.upper()) == person
 

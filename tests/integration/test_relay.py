@@ -168,6 +168,18 @@ def test_a_full_batch_claims_again_at_once(ledger: Ledger, monkeypatch: pytest.M
     assert len(ledger.waiting(CHORES)) == 7
 
 
+def test_a_round_asks_only_the_queues_where_something_is_ready(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    relay = ledger.another_relay()
+    monkeypatch.setattr(relay, "move", lambda queue: asked.append(queue.name) or 0)
+    relay.run_once()
+    assert asked == []
+    ledger.add(queue=CHORES)
+    ledger.add(delay=10.0)
+    relay.run_once()
+    assert asked == ["chores"]
+
+
 def test_two_relays_publish_everything_once(ledger: Ledger) -> None:
     for _ in range(10):
         ledger.add()

@@ -23,6 +23,7 @@ from redis.retry import Retry
 from sandbox import unprivileged
 from sandbox.server import PORTS, Server, ServerError, port_is_free, tethered
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.house import eventually
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -262,6 +263,8 @@ def test_a_child_ends_with_its_parent(folder):
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=-1, stdout=-1, text=True)
     with parent:
         child = psutil.Process(int(parent.stdout.readline()))
+        # Tied before it becomes the program asked for, and not before that.
+        eventually(lambda: child.name() == "sleep")
         parent.send_signal(signal.SIGKILL)
     assert psutil.wait_procs([child], timeout=5)[1] == []
 

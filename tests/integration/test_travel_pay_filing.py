@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.house import House
+from tests.house import ADA, House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
 
@@ -22,6 +22,9 @@ def test_a_claim_goes_through_its_four_steps_and_its_person_is_told(house: House
         ("submit_claim", "write", "success"),
     ]
     assert steps.e_mails(house) == ["travel_pay.submitted"]
+    (mail,), number = house.phone(), filed["claimNumber"]
+    assert (mail["to"], "Mar 4, 2031" in mail["body"], number[-4:] in mail["body"]) == (ADA.email, True, True)
+    assert number not in mail["body"]
     again = person.post()
     assert again.status_code == 201
     assert again.get_json()["claimId"] == filed["id"] == row["claim_id"]

@@ -182,7 +182,8 @@ def test_after_five_days_everybody_is_told_what_is_so_and_a_requeue_goes_on_wher
 
 
 def test_a_requeue_on_the_dashboard_goes_on_at_the_step_it_stood_at(house: House, secrets_folder: Any) -> None:
-    house.control.set("travel_pay", "status", status=403, operation=SUBMIT, times=1)
+    """Refused once more it fails once more, and says so again."""
+    house.control.set("travel_pay", "status", status=403, operation=SUBMIT, times=2)
     filing = file(house)
     house.work()
     sweep(house)
@@ -193,7 +194,10 @@ def test_a_requeue_on_the_dashboard_goes_on_at_the_step_it_stood_at(house: House
     assert client.post(f"/rq/job/{job_id}/requeue", headers=OWN).status_code == 200
     house.run_queued()
     house.work()
+    assert (filing.stands, filing.cases) == (("failed", "submit"), ["half_filed"])
+    assert command(house, "outbox", "requeue", str(filing.message["id"])).exit_code == 0
+    house.work()
     assert_filed_once(filing, "answered")
-    assert filing.notices == ["unfinished", "submitted"]
-    assert [job for job, _, _ in filing.tries()][-2:] == ["submit_claim", "submit_claim"]
+    assert filing.notices == ["unfinished", "unfinished", "submitted"]
+    assert [job for job, _, _ in filing.tries()][-3:] == ["submit_claim"] * 3
     assert (steps.received(house, FIND), steps.received(house, MILEAGE)) == (1, 1)

@@ -191,6 +191,8 @@ def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_asked(h
 def test_another_persons_claim_is_not_there(house: House) -> None:
     person, other = traveling(house), traveling(house, BEN)
     begun_id = person.file()
+    assert refusal(other.get(f"{CLAIMS_URL}/{begun_id}")) == (404, "404")
+    assert other.read(CLAIMS_URL)["metadata"]["pending"] == []
     house.work()
     filed_id = steps.row(house)["claim_id"]
     assert person.read(f"{CLAIMS_URL}/{begun_id}")["claimId"] == filed_id

@@ -15,10 +15,16 @@ from tests.processes.running import Running
 
 ROOT = Path(__file__).parents[2]
 # The limits of calls stay long here: what ends a call is the disaster.
-PATIENT = {**SETTINGS, "BTSSS_TOTAL_SECONDS": "60", "VANOTIFY_TOTAL_SECONDS": "30"}
+PATIENT = {
+    **SETTINGS,
+    "BTSSS_TOTAL_SECONDS": "60",
+    "TRAVEL_PAY_TOTAL_SECONDS": "60",
+    "TRAVEL_PAY_READ_SECONDS": "20",
+    "VANOTIFY_TOTAL_SECONDS": "30",
+}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("product")
     lines: list[tuple[str, str]] = []

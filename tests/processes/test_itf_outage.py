@@ -6,16 +6,22 @@ the ledger and Lighthouse go by; they begin two days ago, so that nothing is lef
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 import requests
 
+from flaskapp.accounts.service import Identity
+from flaskapp.config import from_env
+from flaskapp.crypto import Vault
 from sandbox.processes import Process
 from tests.forks import Fork
 from tests.house import eventually
@@ -24,7 +30,7 @@ from tests.processes.running import Running
 # As long as it takes where other work keeps the machine busy; alone, half a minute.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 
-PEOPLE = 500
+PEOPLE, NEWCOMERS = 500, 50
 HANDS = 8
 OUTAGE = timedelta(days=2)
 STEP = timedelta(hours=9)
@@ -54,6 +60,7 @@ def aftermath(running):
     called_back = running.control.call("GET", "va_notify", "knobs")["callback_url"]
     running.control.turn("va_notify", callback_url=None)
     seen = Aftermath(running, plant(running), [running.process("worker")])
+    introduce(running, seen.veterans[NEWCOMERS:])
     try:
         ask_all(seen)
         two_days_pass(seen)
@@ -78,6 +85,19 @@ def plant(running: Running) -> list[dict[str, Any]]:
     people = [{"first_name": "Sol", "email": f"sol.{number}@example.com"} for number in range(PEOPLE)]
     found: list[dict[str, Any]] = running.control.call("POST", "lorota", "veterans", json=people)
     return found
+
+
+def introduce(running: Running, veterans: list[dict[str, Any]]) -> None:
+    """Who these are has been told before, as it has of most people who come."""
+    vault = Vault(from_env(running.system.environment))
+    known = [Identity(veteran["icn"], veteran["participant_id"], veteran["file_number"]) for veteran in veterans]
+    rows = [
+        (veteran["account"], vault.encrypt(json.dumps(asdict(who))), vault.digest(who.icn))
+        for veteran, who in zip(veterans, known, strict=True)
+    ]
+    statement = "INSERT INTO accounts (id, identity, icn_digest, identified_at) VALUES (%s, %s, %s, outbox_now())"
+    with closing(psycopg2.connect(running.postgres.url)) as connection, connection, connection.cursor() as cursor:
+        cursor.executemany(statement, rows)
 
 
 def ask_all(seen: Aftermath) -> None:

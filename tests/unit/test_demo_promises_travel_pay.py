@@ -97,6 +97,7 @@ def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(
         (SUBMITTED, evidence(received=[mail(number="4321")]), "the wrong e-mail"),
         (SUBMITTED, evidence(cases=HELD), "open cases half_filed where none belongs"),
         (DUPLICATE, evidence(**{**THERE, "creations": [{"worked": True}]}), "Travel Pay began 1 claims"),
+        (UNFINISHED, evidence(**{**UNDONE, "received": [mail("failed")]}), "the wrong e-mail: travel_pay.failed"),
         (UNFINISHED, evidence(**UNDONE), "open cases none where half_filed belongs"),
         (UNFINISHED, evidence(**UNDONE, cases=[{**HELD[0], "owner": ""}]), "a case without an owner"),
     ],

@@ -29,6 +29,7 @@ CANARIES = [
     "ana.lee+va@mail.example.gov",
     "123-45-6789",
     "123456789",
+    "TC20310398765",
 ]
 HARMLESS = [
     "0c4f6d1e-0000-4000-8000-00000000aa01",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.upstreams.deadline import connect_within
+from flaskapp.upstreams.deadline import Call, connect_within
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, within
 from tests.unit.loopback import Reply, closed_port, drip, raw, reset, serving, silence, whole
@@ -57,6 +57,15 @@ def test_calls_made_within_a_limit_share_it_whatever_each_of_them_may_take(http:
                 http.send(request(server.url, seconds=30))
             assert caught.value.timed_out
     assert LIMIT <= time.monotonic() - started < LIMIT + 0.5
+
+
+def test_a_call_ended_by_its_socket_before_the_watchdog_woke_is_late_all_the_same(
+    http: HTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Call, "cut_off", lambda self: None)
+    with serving(silence) as server, pytest.raises(Unavailable) as caught:
+        http.send(request(server.url, write=False, seconds=0.2))
+    assert (caught.value.timed_out, caught.value.detail) == (True, "TotalLimitPassed, after it was sent")
 
 
 def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:

@@ -206,6 +206,15 @@ def test_a_refusal_names_nobody(bench: Bench) -> None:
     assert caught.value.detail == "[e-mail] ([icn]) has no [claim number]"
 
 
+def test_a_refusal_does_not_repeat_what_somebody_wrote_about_the_appointment(bench: Bench) -> None:
+    with pytest.raises(Rejected) as caught:
+        find(bench.answering(refusal(400, "Visit with Ada Marlow is no appointment.")), None, "Visit with Ada Marlow")
+    assert caught.value.detail == "[withheld] is no appointment."
+    with pytest.raises(Rejected) as caught:
+        find(bench.answering(refusal(400, "No such message.")), None, "message")
+    assert caught.value.detail == "No such message."
+
+
 def test_the_limit_of_jobs_holds() -> None:
     with serving(silence) as server:
         bench = Bench(server)

@@ -1,0 +1,90 @@
+"""The served description of travel pay is true: what each call really answers is among what it names, in its shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.contract.test_openapi import assert_shape
+from tests.house import House
+from tests.integration.travel_pay_reading import ALWAYS, APPOINTMENTS_URL, CONTACTS_URL, STATUSES, book, mend, plant
+from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+
+NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
+ONE, DOCUMENT = f"{CLAIMS_URL}/{{claim_id}}", f"{CLAIMS_URL}/{{claim_id}}/documents/{{document_id}}"
+VISIT = f"{APPOINTMENTS_URL}/{{appointment_id}}"
+
+
+def described(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = house.app.test_client().get("/openapi.json").get_json()["paths"]
+    return found
+
+
+def test_every_answer_to_a_read_is_one_the_description_names(house: House) -> None:
+    person, paths = traveling(house, STATUSES), described(house)
+    person.read(CLAIMS_URL)
+    paid = next(claim for claim in book(house).claims.values() if claim.status == "ClaimPaid")
+    own, file = f"{CLAIMS_URL}/{paid.id}", f"{CLAIMS_URL}/{paid.id}/documents/{paid.documents[0].id}"
+    odd = plant(house, STATUSES, appointmentDateTime="2031-01-01T10:00:00")
+    calls: list[tuple[str, str, dict[str, str], int]] = [
+        (CLAIMS_URL, CLAIMS_URL, {}, 200),
+        (CLAIMS_URL, CLAIMS_URL, {"start_date": "x"}, 400),
+        (ONE, own, {}, 200),
+        (ONE, f"{CLAIMS_URL}/1", {}, 400),
+        (ONE, f"{CLAIMS_URL}/{NOBODYS}", {}, 404),
+        (DOCUMENT, file, {}, 200),
+        (DOCUMENT, f"{own}/documents/1", {}, 400),
+        (DOCUMENT, f"{own}/documents/{NOBODYS}", {}, 404),
+        (APPOINTMENTS_URL, APPOINTMENTS_URL, {"_include": "travel_pay_claims"}, 200),
+        (APPOINTMENTS_URL, APPOINTMENTS_URL, {"start": "2031-03-04"}, 400),
+        (VISIT, f"{APPOINTMENTS_URL}/{NOBODYS}", {}, 404),
+        (CONTACTS_URL, CONTACTS_URL, {}, 200),
+    ]
+    for template, path, query, status in calls:
+        response = person.get(path, **query)
+        assert response.status_code == status, (path, response.text)
+        assert_shape_of(paths, template, "get", response)
+    book(house).claims[odd["id"]].status = ""
+    assert_shape_of(paths, CLAIMS_URL, "get", person.get(CLAIMS_URL, **ALWAYS), 206)
+    for kind, fields, status in (("throttle", {}, 429), ("html", {}, 502), ("status", {"status": 504}, 504)):
+        for template, path in ((CLAIMS_URL, CLAIMS_URL), (ONE, own), (DOCUMENT, file), (CONTACTS_URL, CONTACTS_URL)):
+            house.control.set("travel_pay", kind, **fields)
+            assert_shape_of(paths, template, "get", person.get(path), status)
+            assert_shape_of(paths, template, "get", person.get(path), 503)
+            mend(house)
+
+
+def test_every_answer_to_a_posted_claim_is_one_the_description_names(house: House) -> None:
+    person, paths = traveling(house), described(house)
+    assert_shape_of(paths, CLAIMS_URL, "post", person.post(), 202)
+    house.work()
+    assert_shape_of(paths, CLAIMS_URL, "post", person.post(), 201)
+    assert_shape_of(paths, CLAIMS_URL, "post", person.post("soon"), 422)
+    plant(house, appointmentDateTime="2031-01-01T10:00:00")
+    person.post("2031-01-01T10:00:00")
+    house.work()
+    assert_shape_of(paths, CLAIMS_URL, "post", person.post("2031-01-01T10:00:00"), 400)
+
+
+def test_the_query_and_the_body_are_described_by_the_names_that_are_sent(house: House) -> None:
+    document = house.app.test_client().get("/openapi.json").get_json()
+    named = {
+        path: {each["name"] for each in document["paths"][path]["get"]["parameters"] if each["in"] == "query"}
+        for path in (CLAIMS_URL, APPOINTMENTS_URL)
+    }
+    assert named[CLAIMS_URL] == {"start_date", "end_date", "page_number", "page_size"}
+    assert named[APPOINTMENTS_URL] == {"start", "end", "_include"}
+    body = document["paths"][CLAIMS_URL]["post"]["requestBody"]["content"]["application/json"]
+    schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+    assert set(schema["required"]) == {"appointmentDateTime", "facilityStationNumber"}
+    assert set(body["example"]) <= set(schema["properties"])
+    headers = traveling(house).signed.headers
+    assert house.app.test_client().post(CLAIMS_URL, json=body["example"], headers=headers).status_code == 202
+
+
+def assert_shape_of(paths: dict[str, Any], template: str, method: str, response: Any, status: int = 0) -> None:
+    """The status is the one expected, where one is, and is described; a refusal is the list it is said to be."""
+    assert status in (0, response.status_code), (template, response.text)
+    described_answers = paths[template][method]["responses"]
+    assert str(response.status_code) in described_answers, (template, response.status_code)
+    if response.is_json:
+        assert_shape(described_answers[str(response.status_code)], response)

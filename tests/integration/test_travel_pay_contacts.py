@@ -1,0 +1,132 @@
+"""How to reach a person, as VA Profile and BTSSS have it: compared, told masked, recorded once, and never corrected."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.contacts import MOVED, at_va_profile
+from tests.house import ADA, House
+from tests.integration.itf_steps import pass_time
+from tests.integration.steps import command
+from tests.integration.travel_pay_reading import CONTACTS_URL, DIFFER, mend, refusal
+from tests.integration.travel_pay_steps import CLAIMS_URL, Traveling, traveling
+
+BEN = DEFAULT_CAST[1]
+RECORDED = "SELECT count(*) FROM contact_discrepancies"
+
+
+def compared(person: Traveling) -> list[dict[str, Any]]:
+    """The differences told now, by the endpoint and beside the list of claims alike."""
+    attributes = person.read(CONTACTS_URL)["data"]["attributes"]
+    found: list[dict[str, Any]] = attributes["contactDiscrepancies"]
+    assert attributes["sourceOfTruth"] == "va_profile"
+    assert ("differ" in attributes["message"]) is bool(found)
+    assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == found
+    return found
+
+
+def at_btsss(house: House, veteran: Veteran = ADA, **details: Any) -> None:
+    house.control.call("PATCH", "travel_pay", f"contacts/{veteran.icn}", json=details)
+
+
+def listed(house: House, *arguments: str) -> list[dict[str, Any]]:
+    result = command(house, "travel-pay", "discrepancies", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.output)
+    return found
+
+
+def test_details_that_mean_the_same_are_no_discrepancy(house: House) -> None:
+    assert compared(traveling(house)) == []
+    at_btsss(house, email=ADA.email.upper() if ADA.email else None, phoneNumber="1 555-555 0101")
+    assert compared(traveling(house)) == []
+    assert (house.value(RECORDED), listed(house, "--all")) == (0, [])
+
+
+def test_what_differs_is_told_masked_and_recorded_once(house: House) -> None:
+    person = traveling(house, DIFFER)
+    assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == []
+    found = compared(person)
+    assert [set(each) for each in found] == [{"field", "vaProfile", "btsss", "foundAt"}] * 2
+    assert [each["field"] for each in found] == ["address", "phone"]
+    assert (found[1]["vaProfile"], found[1]["btsss"]) == (f"***-***-{(DIFFER.phone or '')[-4:]}", "***-***-0931")
+    assert found[0]["btsss"] == "1*** O*** M*** L*** A*** 4*** P***, IL 616**"
+    pass_time(house, hours=1)
+    assert (compared(person), house.value(RECORDED)) == (found, 2)
+    assert house.value("SELECT count(*) FROM contact_discrepancies WHERE seen_at > found_at") == 2
+    hidden = (MOVED["phoneNumber"], DIFFER.phone or "", "Old Mill", "Sample Road", "61602", DIFFER.icn)
+    kept = "".join(text for (text,) in house.rows("SELECT t::text FROM contact_discrepancies t"))
+    assert not [word for word in hidden if word in json.dumps([found, listed(house)]) + kept]
+
+
+def test_another_difference_takes_the_place_of_the_first_and_agreement_ends_it(house: House) -> None:
+    person = traveling(house)
+    at_btsss(house, email="old@example.org")
+    (first,) = compared(person)
+    pass_time(house, minutes=5)
+    at_btsss(house, email="older@example.org")
+    (second,) = compared(person)
+    assert (first["btsss"], second["btsss"]) == ("o***@e***.org", "o***@e***.org")
+    assert second["foundAt"] > first["foundAt"]
+    at_btsss(house, email=None)
+    (third,) = compared(person)
+    assert (third["btsss"], third["vaProfile"]) == (None, "a***@e***.com")
+    pass_time(house, minutes=5)
+    at_btsss(house, email=ADA.email)
+    assert compared(person) == []
+    assert (house.value(RECORDED), house.value(f"{RECORDED} WHERE resolved_at IS NULL")) == (3, 0)
+    assert (listed(house), len(listed(house, "--all"))) == ([], 3)
+    at_btsss(house, email="old@example.org")
+    assert len(compared(person)) == 1 and house.value(RECORDED) == 4
+
+
+def test_operators_are_shown_who_differs_in_what_and_no_value_whole(house: House) -> None:
+    compared(traveling(house, DIFFER))
+    at_btsss(house, phoneNumber=None)
+    compared(traveling(house))
+    rows = listed(house)
+    assert {(row["account"], row["field"]) for row in rows} == {
+        (DIFFER.account, "address"),
+        (DIFFER.account, "phone"),
+        (ADA.account, "phone"),
+    }
+    assert {row["resolved_at"] for row in rows} == {""}
+    assert [row["btsss"] for row in rows if row["account"] == ADA.account] == ["none"]
+    assert len(listed(house, "--limit", "1")) == 1
+    table = command(house, "travel-pay", "discrepancies")
+    assert table.exit_code == 0 and DIFFER.account in table.output and "***-***-0931" in table.output
+
+
+def test_each_is_told_of_their_own_only_and_nothing_is_written_anywhere(house: House) -> None:
+    assert len(compared(traveling(house, DIFFER))) == 2
+    for upstream in ("travel_pay", "va_profile"):
+        methods = {entry["method"] for entry in house.control.received(upstream) if "Auth" not in entry["path"]}
+        assert methods == {"GET"}
+    assert compared(traveling(house, BEN)) == []
+    assert at_va_profile(DIFFER)["email"] == DIFFER.email
+    assert house.messages() == []
+
+
+def test_a_source_that_cannot_be_read_is_no_agreement(house: House) -> None:
+    person = traveling(house, DIFFER)
+    found = compared(person)
+    at_btsss(house, DIFFER, **{"email": "other@example.org"})
+    for upstream in ("va_profile", "travel_pay"):
+        house.control.set(upstream, "status", status=500)
+        assert refusal(person.get(CONTACTS_URL))[0] == 500
+        mend(house, upstream)
+    assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == found
+    assert len(compared(person)) == 3
+
+
+def test_whom_va_profile_does_not_know_has_nothing_to_be_compared(house: House) -> None:
+    person = traveling(house)
+    house.control.set("va_profile", "status", status=404)
+    status, _ = refusal(person.get(CONTACTS_URL))
+    assert status == 404
+    assert house.value(RECORDED) == 0
+    assert house.control.received("travel_pay", "contacts") == []
+    mend(house, "va_profile")
+    assert compared(person) == []
