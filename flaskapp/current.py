@@ -10,12 +10,18 @@ from sqlalchemy import select
 from flaskapp.config import Config
 from flaskapp.upstreams import Upstreams
 from outbox.tables import NOW
+from outbox.values import GateSettings
 from outbox.write import Database
 
 
 def settings() -> Config:
     found: Config = current_app.extensions["config"]
     return found
+
+
+def gate_settings(config: Config) -> GateSettings:
+    """How long jobs and waiting people leave a failing upstream alone."""
+    return GateSettings(close_seconds=config.gate_close_seconds, cap_seconds=config.gate_cap_seconds)
 
 
 def upstreams() -> Upstreams:

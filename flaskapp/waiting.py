@@ -16,13 +16,13 @@ from typing import TypeVar
 from flask import Flask, current_app
 
 from flaskapp.config import Config
+from flaskapp.current import gate_settings, settings
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.http import TOO_LARGE, within
 from flaskapp.upstreams.travel_pay_answers import PERSON_TOKEN_REFUSED
 from outbox import visits
-from outbox.values import GateSettings
 
 log = logging.getLogger("flaskapp.waiting")
 
@@ -112,14 +112,13 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
     """What this outcome says of the upstream itself, under the rules that jobs go by."""
     if error is None and not visit.troubled:
         return
-    config: Config = current_app.extensions["config"]
-    settings = GateSettings(close_seconds=config.gate_close_seconds, cap_seconds=config.gate_cap_seconds)
+    patience = gate_settings(settings())
     with transaction() as session:
         if error is not None and error.timed_out:
-            changed = visits.note_silence(session, visit, settings)
+            changed = visits.note_silence(session, visit, patience)
         elif error is not None and is_failure(error):
             reason = type(error).__name__.lower()
-            changed = visits.note_failure(session, visit, reason, settings, error.retry_after)
+            changed = visits.note_failure(session, visit, reason, patience, error.retry_after)
         else:
             changed = visits.note_answer(session, visit)
     db.session.remove()

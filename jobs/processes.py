@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp import open_redis
 from flaskapp.config import Config
+from flaskapp.current import gate_settings
 from flaskapp.db import db
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
@@ -28,7 +29,6 @@ from jobs.registry import SPECS
 from jobs.runner import Process
 from jobs.schedule import PERIODIC
 from jobs.scheduler import LedgerScheduler
-from jobs.settle import gate_settings
 from jobs.worker import Lane, fetch_forever, wake_forever
 from outbox import rescue, rq_side
 from outbox.relay import Relay

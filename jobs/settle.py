@@ -18,12 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
+from flaskapp.current import gate_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
 from jobs.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.spec import JobSpec
 from outbox import attempts, gates, parked
-from outbox.values import Ending, GateSettings, Grant
+from outbox.values import Ending, Grant
 
 log = logging.getLogger("jobs.settle")
 
@@ -55,10 +56,6 @@ class Outcome:
     def answered(self) -> bool:
         """Whether the upstream answered this very call, refusals included."""
         return self.heard and self.kind in ANSWERED_KINDS
-
-
-def gate_settings(config: Config) -> GateSettings:
-    return GateSettings(close_seconds=config.gate_close_seconds, cap_seconds=config.gate_cap_seconds)
 
 
 def settle(spec: JobSpec, held: Grant, outcome: Outcome) -> None:

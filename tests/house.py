@@ -17,11 +17,11 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
 from flaskapp import clock
+from flaskapp.current import gate_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES
 from jobs.processes import allow_our_jobs
 from jobs.runner import Process
-from jobs.settle import gate_settings
 from outbox import rescue
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob

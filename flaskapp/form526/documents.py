@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
-from flaskapp.current import settings
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.named_files import NamedFile
@@ -32,7 +32,6 @@ from flaskapp.form526.states import (
 )
 from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
-from outbox.tables import NOW
 from outbox.write import add, write_history
 
 UPLOAD_JOB = "jobs.documents.upload_document"
@@ -139,7 +138,7 @@ def fail_document(
 ) -> None:
     """It did not arrive where it should: the state with its step, the e-mail, and a case, together."""
     DOCUMENT.check(document.lighthouse_status, FAILED)
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, now, None
     document.failed_step, document.upstream_error = step, error
     tell_failure(session, document, actor, details or {})
@@ -207,7 +206,7 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     document = lock(session, document_id)
     if document.lighthouse_status != FAILED:
         return False
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
     close_cases(session, SUBJECT, document_id, f"delivered by hand: {note}", kinds=ENDED_BY_DELIVERY, actor=actor)

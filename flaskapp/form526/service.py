@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.crypto import vault
+from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.form526 import documents
 from flaskapp.form526.models import Attachment, Submission
@@ -24,7 +25,6 @@ from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
 from flaskapp.queues import ACCOUNTS, FORM526
-from outbox.tables import NOW
 from outbox.values import QueueSpec
 from outbox.write import add, write_history
 
@@ -159,7 +159,7 @@ def record_identified(session: DbSession, submission_id: str, identity: Identity
 
 def finish(session: DbSession, row: Submission, target: str, notice: str, **detail: Any) -> None:
     SUBMISSION.check(row.state, target)
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     moved_from, row.state, row.finished_at, row.notice = row.state, target, now, notice
     write_history(
         session,

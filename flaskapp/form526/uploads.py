@@ -12,14 +12,13 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.accounts.service import Identity, identity_of
-from flaskapp.current import settings
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, PENDING, UPLOAD
-from outbox.tables import NOW
 from outbox.write import write_history
 
 PDF = "application/pdf"
@@ -104,7 +103,7 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
     if session.execute(taken).scalar_one_or_none() is not None:
         fail_document(session, document, UPLOAD, "Lighthouse gave it another document's request id", "worker")
         return
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     lost = {"type": SUBJECT, "id": document_id, "job": UPLOAD_JOB}
     document.possibly_twice = bool(session.execute(LOST_BEFORE, lost).scalar_one())
     document.lighthouse_request_id, document.uploaded_at = request_id, now

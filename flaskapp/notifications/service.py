@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
@@ -106,7 +107,7 @@ def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
 
 def move(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
     NOTIFICATION.check(row.state, target)
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     moved_from, row.state, row.finished_at = row.state, target, now if target in NOTIFICATION.final else None
     if target in TAKEN:
         row.sent_at = row.sent_at or now
@@ -201,7 +202,7 @@ def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
     )
     rows = session.execute(statement).scalars().all()
     for row in rows:
-        row.asked_at = session.execute(select(NOW)).scalar_one()
+        row.asked_at = moment_now(session)
         add(
             session,
             job="jobs.notifications.ask_delivery",

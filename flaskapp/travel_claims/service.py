@@ -13,12 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
+from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.notifications.service import owe_notice
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
-from outbox.tables import NOW
 from outbox.write import add, write_history
 
 SUBJECT = "travel_claim"
@@ -132,7 +132,7 @@ def lock(session: DbSession, claim_id: str) -> TravelClaim:
 def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, actor: str, **detail: Any) -> None:
     """Move a claim to a final state and owe the person the notice that says so, in the caller's transaction."""
     TRAVEL_CLAIM.check(claim.state, target)
-    now = session.execute(select(NOW)).scalar_one()
+    now = moment_now(session)
     moved_from, claim.state, claim.finished_at, claim.notice = claim.state, target, now, notice
     write_history(
         session,

@@ -43,15 +43,19 @@ ENDED_BY_FILING = [
 ]
 
 
-def lock(session: DbSession, claim_id: str, step: str) -> TravelPayClaim | None:
+def lock(session: DbSession, claim_id: str) -> TravelPayClaim:
+    found = select(TravelPayClaim).where(TravelPayClaim.id == uuid.UUID(claim_id)).with_for_update()
+    return session.execute(found.execution_options(populate_existing=True)).scalar_one()
+
+
+def lock_at(session: DbSession, claim_id: str, step: str) -> TravelPayClaim | None:
     """The claim, locked; None when this step is done already, or nothing is left to do."""
-    statement = select(TravelPayClaim).where(TravelPayClaim.id == uuid.UUID(claim_id)).with_for_update()
-    row = session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+    row = lock(session, claim_id)
     return row if row.state == PENDING and row.step == step else None
 
 
 def record_identified(session: DbSession, claim_id: str, identity: Identity) -> None:
-    row = lock(session, claim_id, APPOINTMENT)
+    row = lock_at(session, claim_id, APPOINTMENT)
     if row is not None:
         remember_person(session, row.account_id, identity)
         owe_step(session, row)
@@ -66,7 +70,7 @@ def advance(session: DbSession, row: TravelPayClaim, step: str) -> None:
 
 def record_appointment(session: DbSession, claim_id: str, appointment_id: str, already: Filed | None) -> None:
     """The appointment is found. A claim that is there before we began one is somebody else's doing."""
-    row = lock(session, claim_id, APPOINTMENT)
+    row = lock_at(session, claim_id, APPOINTMENT)
     if row is None:
         return
     row.appointment_id = appointment_id
@@ -77,7 +81,7 @@ def record_appointment(session: DbSession, claim_id: str, appointment_id: str, a
 
 
 def record_begun(session: DbSession, claim_id: str, filed: Filed, ours: bool) -> None:
-    row = lock(session, claim_id, CLAIM)
+    row = lock_at(session, claim_id, CLAIM)
     if row is None:
         return
     if not ours:
@@ -88,14 +92,14 @@ def record_begun(session: DbSession, claim_id: str, filed: Filed, ours: bool) ->
 
 
 def record_mileage(session: DbSession, claim_id: str, expense_id: str) -> None:
-    row = lock(session, claim_id, EXPENSE)
+    row = lock_at(session, claim_id, EXPENSE)
     if row is not None:
         row.expense_id = expense_id
         advance(session, row, SUBMIT)
 
 
 def record_submitted(session: DbSession, claim_id: str, filed: Filed) -> None:
-    row = lock(session, claim_id, SUBMIT)
+    row = lock_at(session, claim_id, SUBMIT)
     if row is not None:
         record_filed(session, row, SUBMITTED, filed)
 
@@ -112,8 +116,7 @@ def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[st
 
     What BTSSS holds half made has a case of its own kind: somebody has to finish it or take it back.
     """
-    statement = select(TravelPayClaim).where(TravelPayClaim.id == uuid.UUID(claim_id)).with_for_update()
-    row = session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+    row = lock(session, claim_id)
     if row.state != PENDING:
         return
     row.unconfirmed = kind == "may_exist_upstream"
@@ -158,8 +161,7 @@ def finish(session: DbSession, row: TravelPayClaim, target: str, notice: str, **
 
 def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     """An operator's move: failed → pending at the step it stood at, a new cycle of notices, the case still open."""
-    statement = select(TravelPayClaim).where(TravelPayClaim.id == uuid.UUID(claim_id)).with_for_update()
-    row = session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+    row = lock(session, claim_id)
     if row.state != FAILED:
         return
     TRAVEL_PAY_CLAIM.check(row.state, PENDING)

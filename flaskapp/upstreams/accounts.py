@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from flaskapp.upstreams.fields import text_or_none
 from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "accounts"
@@ -76,19 +77,12 @@ def _person(answer: Answer, account_id: str) -> Person | None:
 
 def _read(payload: Any, account_id: str) -> Person:
     """Raises KeyError, TypeError or ValueError for an account that is not whole, or is somebody else's."""
-    if (_text_or_none(payload["id"]) or "").lower() != account_id.lower():
+    if (text_or_none(payload["id"]) or "").lower() != account_id.lower():
         raise ValueError("another account than asked for")
-    ssn = _text_or_none(payload["ssn"])
+    ssn = text_or_none(payload["ssn"])
     if ssn is not None and not _SSN.fullmatch(ssn):
         raise ValueError("expected nine digits")
     # Left out they are as good as null: what needs none of them must not fail for them.
-    optional = (_text_or_none(payload.get(name)) for name in ("participantId", "fileNumber", "email"))
-    first_name = _text_or_none(payload["firstName"]) or ""
-    return Person(_text_or_none(payload["icn"]), first_name, ssn, *optional)
-
-
-def _text_or_none(value: object) -> str | None:
-    """A blank text is as good as none."""
-    if value is not None and not isinstance(value, str):
-        raise TypeError("expected a text or null")
-    return (value or "").strip() or None
+    optional = (text_or_none(payload.get(name)) for name in ("participantId", "fileNumber", "email"))
+    first_name = text_or_none(payload["firstName"]) or ""
+    return Person(text_or_none(payload["icn"]), first_name, ssn, *optional)

@@ -18,6 +18,7 @@ from flaskapp import clock
 from flaskapp.audit import CLAIMS, audit
 from flaskapp.cases.service import open_case
 from flaskapp.crypto import vault
+from flaskapp.current import gate_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import NOTIFICATIONS, QUEUES, TRAVEL_CLAIMS
 from flaskapp.requeue import reopen
@@ -25,7 +26,6 @@ from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import SUBMIT_JOB, Identity, request_claim
 from jobs import housekeeping
 from jobs.processes import allow_our_jobs
-from jobs.settle import gate_settings
 from outbox import attempts, gates, parked, rq_side
 from outbox.relay import Relay
 from tests.property.upstream import STATION, Call, ScriptedBTSSS, ScriptedVANotify
