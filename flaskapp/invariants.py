@@ -1,6 +1,6 @@
 """What must hold for every submission, each rule written once, in SQL, and named by what is wrong when it is broken.
 
-The audit runs them, the metric counts them, the console shows them, and `flask audit --repair` mends those it safely can.
+The audit runs them, the metric counts them, the console shows them; `flask audit --repair` mends what it safely can.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ OF_FLOWS = (
     Rule(
         "failed_unheld",
         "it failed, and nobody was ever given its case",
-        "SELECT s.id AS subject_id, s.state FROM ({states}) s WHERE s.state = 'failed'"
-        f" AND NOT EXISTS ({EVER_HELD})",
+        f"SELECT s.id AS subject_id, s.state FROM ({{states}}) s WHERE s.state = 'failed' AND NOT EXISTS ({EVER_HELD})",
     ),
     Rule(
         "parked_unheld",
