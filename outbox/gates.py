@@ -23,9 +23,13 @@ ENSURE = text("""
      WHERE outbox_gates.concurrency_limit <> EXCLUDED.concurrency_limit
 """)
 
-# What the gate lets through now: `room` for an open gate, a single canary for one whose time is up, else nothing.
+# A gate is locked before it is asked: a statement counts what was there when it began, and whoever waited for another
+# relay must count what that one has just claimed.
+LOCK = text("SELECT FROM outbox_gates WHERE upstream = :upstream FOR UPDATE")
+# What is out there, and what may follow: `bound` in all through an open gate, a canary if its time is up, or nothing.
 ASK = text(f"""
-    SELECT ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held,
+    SELECT g.upstream IS NULL AS free,
+           ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held,
            g.closed_at IS NULL AS open,
            g.closed_until <= outbox_now() AND NOT EXISTS (
                SELECT 1 FROM outbox_messages m
@@ -35,9 +39,11 @@ ASK = text(f"""
            g.concurrency_limit AS bound,
            extract(epoch FROM outbox_now() - GREATEST(
                g.opened_at, ({LAST_END.format(upstream="g.upstream")})))::float AS open_for,
-           (SELECT count(*) FROM outbox_messages m
-             WHERE m.queue = :queue AND m.state IN ('published', 'running')) AS in_flight
-      FROM outbox_gates g WHERE g.upstream = :upstream FOR UPDATE OF g
+           counted.published, counted.in_flight
+      FROM (SELECT count(*) FILTER (WHERE m.state = 'published') AS published, count(*) AS in_flight
+              FROM outbox_messages m
+             WHERE m.queue = :queue AND m.state IN ('published', 'running')) AS counted
+      LEFT JOIN outbox_gates g ON g.upstream = :upstream
 """)
 
 CLOSE = text("""
@@ -147,17 +153,20 @@ def note_unanswered(db: Database, held: Caller, settings: GateSettings) -> bool:
 
 def room(db: Database, queue: QueueSpec, settings: GateSettings) -> tuple[int, int | None]:
     """How many messages may be published now and, for a canary, which message was the last one and goes last."""
-    row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name}).one_or_none()
-    if row is None:
-        return queue.depth, None
+    if queue.upstream is not None:
+        db.execute(LOCK, {"upstream": queue.upstream})
+    row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name}).one()
+    left = queue.depth - row.published
+    if row.free:
+        return left, None
     if row.held:
         return 0, None
     if not row.open:
-        return (1, row.canary_message_id or 0) if row.wants_canary else (0, None)
+        return (min(1, left), row.canary_message_id or 0) if row.wants_canary else (0, None)
     bound = row.bound
     if row.open_for is not None and row.open_for < 10 * settings.slow_start_seconds:
         bound = min(bound, int(2 ** (1 + row.open_for / settings.slow_start_seconds)))
-    return max(0, bound - row.in_flight), None
+    return min(left, bound - row.in_flight), None
 
 
 def name_canary(db: Database, upstream: str, message_id: int, fence: int) -> None:

@@ -53,8 +53,6 @@ MISSED = text(CLAIM.format(reach="AND deadline_at <= outbox_now()", order=""))
 # Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on.
 CANARY = text(CLAIM.format(reach="", order="(id = :last), (deadline_at <= outbox_now()),"))
 
-PUBLISHED_COUNT = text("SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state = 'published'")
-
 UNDO = text("""
     UPDATE outbox_messages SET state = 'ready'
      WHERE id = ANY(:ids) AND fence = :fence AND state = 'published'
@@ -130,18 +128,13 @@ class Relay:
         with self.engine.begin() as db:
             # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
             db.execute(text("SET LOCAL synchronous_commit = off"))
-            room, last_canary = self.room(db, queue)
+            room, last_canary = gates.room(db, queue, self.settings)
             if room <= 0:
                 return fence, []
-            rows = self.take(db, queue, fence, room, last_canary)
+            rows = self.take(db, queue, fence, min(room, BATCH), last_canary)
             if last_canary is not None and rows and queue.upstream is not None:
                 gates.name_canary(db, queue.upstream, rows[0][2], fence)
         return fence, [(message_id, job) for _, _, message_id, job in rows]
-
-    def room(self, db: Connection, queue: QueueSpec) -> tuple[int, int | None]:
-        allowed, last_canary = gates.room(db, queue, self.settings)
-        published = db.execute(PUBLISHED_COUNT, {"queue": queue.name}).scalar_one()
-        return min(allowed, queue.depth - published, BATCH), last_canary
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, room: int, last: int | None) -> list[tuple]:
         """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met.

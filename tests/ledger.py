@@ -25,7 +25,8 @@ SETTINGS = GateSettings(close_seconds=10.0, cap_seconds=100.0, slow_start_second
 
 EMPTY = """
     DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_gates;
-    DELETE FROM outbox_gate_closings; DELETE FROM outbox_processes; UPDATE outbox_clock SET clock_offset = '0'
+    DELETE FROM outbox_gate_closings; DELETE FROM outbox_gate_holds; DELETE FROM outbox_processes;
+    UPDATE outbox_clock SET clock_offset = '0'
 """
 
 ACCEPTED = Ending("success", answered=True)
