@@ -41,7 +41,7 @@ from flaskapp.upstreams import build
 from outbox.rq_side import LedgerJob
 
 MIGRATIONS = str(Path(__file__).parent.parent / "migrations")
-# The token cache adds one of its own, and in a web process the dashboard and the limiter two each: eight in all.
+# The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
 REDIS_CONNECTIONS = 3
 REDIS_WAIT_SECONDS = 5.0
 

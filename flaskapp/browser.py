@@ -37,12 +37,13 @@ HEADERS = {
 def init_app(app: Flask, config: Config) -> None:
     """Call before any route is added: a rule takes its slash behaviour from the map when it is added.
 
-    Trusts one proxy, as Heroku's router is one; exposed without a proxy, callers could choose their own address.
+    Of `X-Forwarded-For` and `-Proto` only what our own proxies wrote is believed: callers may send any.
     """
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
+    proxies = config.trusted_proxies
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     origins = frozenset(config.frontend_origins)
 
     @app.before_request

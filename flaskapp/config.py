@@ -11,12 +11,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from flaskapp.setting_readers import (
+    Rate,
     above_zero,
     at_least_one,
     at_least_zero,
     key_blocks,
+    not_negative,
     one_of,
     percent,
+    rate,
     read_base_url,
     read_database_url,
     read_redis_url,
@@ -139,6 +142,16 @@ class Config:
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
     insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")
+    trusted_proxies: int = setting(
+        not_negative, text="How many proxies of yours stand before the web process (Heroku: 1; none: 0)."
+    )
+    rate_limit_per_caller: Rate = setting(
+        rate, Rate(120, 60), text="Most requests of one signed-in account or check-in."
+    )
+    rate_limit_per_address: Rate = setting(
+        rate, Rate(600, 60), text="Most requests from one address (IPv6: its /64), whoever asks."
+    )
+    rate_limit_per_webhook: Rate = setting(rate, Rate(6_000, 60), text="Most callbacks with one token.")
     max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
     check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
     upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")

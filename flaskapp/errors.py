@@ -32,6 +32,7 @@ DETAILS = {
     403: "You are not allowed to do this.",
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
+    408: "The request did not arrive in time; send it again.",
     409: "This is in conflict with what is stored.",
     413: "The request is larger than is accepted here.",
     415: "Send the body as application/json.",

@@ -6,6 +6,20 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+
+SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many in so many seconds; as text `120 per minute`."""
+
+    amount: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.amount} per {next(name for name, seconds in SECONDS.items() if seconds == self.seconds)}"
 
 
 def read_database_url(text: str) -> str:
@@ -67,6 +81,20 @@ def at_least_one(text: str) -> int:
     if value < 1:
         raise ValueError("expected 1 or more")
     return value
+
+
+def not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("expected 0 or more")
+    return value
+
+
+def rate(text: str) -> Rate:
+    found = re.fullmatch(r"(\d+) per (second|minute|hour|day)", text.strip())
+    if found is None or int(found[1]) < 1:
+        raise ValueError("expected a rate like 120 per minute")
+    return Rate(int(found[1]), SECONDS[found[2]])
 
 
 def above_zero(text: str) -> float:

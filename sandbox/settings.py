@@ -86,6 +86,11 @@ def environment(
         "CASE_OWNER_TRAVEL_PAY": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "INSECURE_COOKIES": "yes",
+        "TRUSTED_PROXIES": "0",
+        # One machine posts for everybody here: stories, faults, benchmarks and tests.
+        "RATE_LIMIT_PER_CALLER": "1000000 per minute",
+        "RATE_LIMIT_PER_ADDRESS": "1000000 per minute",
+        "RATE_LIMIT_PER_WEBHOOK": "1000000 per minute",
         **FakeSettings().environment(upstreams),
         **chosen,
     }

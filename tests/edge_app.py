@@ -20,6 +20,8 @@ CONFIG = replace(
     Config(),
     redis_url="redis://127.0.0.1:1/0",
     secret_key="for tests only",
+    digest_key="for tests only",
+    trusted_proxies=1,
     operators=OPERATORS,
     frontend_origins=(ORIGIN,),
     insecure_cookies=True,
@@ -32,8 +34,7 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
     app = Flask(flaskapp.__name__)
     for module in (logs, errors, request, browser, limits):
         module.init_app(app, config)
-    # One limiter serves the process: a test that took its Redis away must not leave this one counting in memory.
-    limits.limiter._storage_dead = False
+    app.extensions["config"] = config
     if operators:
         ops.init_app(app, config)
     openapi.init_app(app, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask_login import current_user, login_user, logout_user
 from flask_wtf import FlaskForm
 from flask_wtf.csrf import validate_csrf
@@ -12,13 +12,14 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from wtforms import PasswordField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
-from flaskapp import auth
+from flaskapp import auth, limits
 from flaskapp.errors import Problem, page_wanted
-from flaskapp.limits import limiter
-from flaskapp.ops.operators import authenticate
+from flaskapp.ops.operators import Operator, authenticate
+from flaskapp.setting_readers import Rate
 
-ADDRESS_LIMIT = "10 per 15 minutes"
-NAME_LIMIT = "30 per hour"
+# Of failures; a log-in that succeeds is not counted.
+ADDRESS_LIMIT = Rate(10, 900)
+NAME_LIMIT = Rate(30, 3_600)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONSOLES = ("/ops", "/rq")
 
@@ -48,14 +49,6 @@ def safe_next(target: str | None) -> str:
     return target if inside and not parts.scheme and not parts.netloc else home
 
 
-def failed(response: Response) -> bool:
-    return response.status_code == 401
-
-
-def named() -> str:
-    return f"operator:{request.form.get('name', '')[:100]}"
-
-
 @blueprint.get("/login")
 def login_page() -> str | WerkzeugResponse:
     target = safe_next(request.args.get("next"))
@@ -65,19 +58,33 @@ def login_page() -> str | WerkzeugResponse:
 
 
 @blueprint.post("/login")
-@limiter.limit(ADDRESS_LIMIT, deduct_when=failed)
-@limiter.limit(NAME_LIMIT, key_func=named, deduct_when=failed)
 def log_in() -> tuple[str, int] | WerkzeugResponse:
     form = LoginForm()
     target = safe_next(request.args.get("next"))
-    valid = form.validate_on_submit()
-    operator = authenticate(form.name.data or "", form.password.data or "") if valid else None
+    operator = admitted(form)
     if operator is None:
         return render_template("ops/login.html", form=form, target=target, refused=True), 401
     # A session prepared by somebody else must not survive into the logged-in one.
     session.clear()
     login_user(operator)
     return redirect(target, 303)
+
+
+def admitted(form: LoginForm) -> Operator | None:
+    """The operator who typed this, or None.
+
+    Each try is counted before it is looked at, and taken back when it was right: however many come at once, no more
+    passwords are hashed than may fail.
+    """
+    name = form.name.data or ""
+    tries = (("login_address", limits.address(), ADDRESS_LIMIT), ("login_name", name[:100], NAME_LIMIT))
+    for attempt in tries:
+        limits.count(*attempt)
+    operator = authenticate(name, form.password.data or "") if form.validate_on_submit() else None
+    if operator is not None:
+        for attempt in tries:
+            limits.take_back(*attempt)
+    return operator
 
 
 @blueprint.post("/logout")

@@ -6,6 +6,7 @@ from rq import SimpleWorker
 from flaskapp.redis_pool import with_tls_choice
 from tests.dashboard import OWN, QUEUE, SUCCEED, OurJob, embedded_redis, failed, failed_job, mounted, stored, work
 from tests.edge_app import ORIGIN, log_in
+from tests.house import eventually
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def changes(dashboard):
 
 def contents(redis):
     """Everything in Redis but the log-in counters, to see that nothing changed."""
-    return {key: redis.dump(key) for key in redis.scan_iter() if not key.startswith(b"LIMITS")}
+    return {key: redis.dump(key) for key in redis.scan_iter() if not key.startswith(b"surefile:limit:")}
 
 
 def test_an_anonymous_person_is_sent_to_the_log_in_from_every_page(anonymous):
@@ -173,7 +174,7 @@ def test_compacting_takes_off_ghosts_and_keeps_the_order(client, queue):
 
 def test_failed_log_ins_are_counted_in_redis(dashboard):
     assert log_in(dashboard.app.test_client(), "wrong").status_code == 401
-    assert [key for key in dashboard.redis.scan_iter("LIMITS*") if b"surefile" in key]
+    assert eventually(lambda: list(dashboard.redis.scan_iter("surefile:limit:login_*")))
 
 
 @pytest.mark.parametrize(
