@@ -16,10 +16,15 @@ from flaskapp.current import moment_now
 from flaskapp.db import transaction
 from outbox import holds
 from outbox.forecast import forecast
+from outbox.holds import IN_FORCE
+from outbox.write import Database
 
 gates_cli = AppGroup("gates", help="Upstreams: open, closed or held; and whether deadlines will be met.")
 
-GATES = text("SELECT * FROM outbox_gates ORDER BY upstream")
+GATES = text(f"""
+    SELECT g.*, ({IN_FORCE.format(upstream="g.upstream")}) AS held_until FROM outbox_gates g ORDER BY g.upstream
+""")
+KNOWN = text("SELECT upstream FROM outbox_gates ORDER BY upstream")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -39,20 +44,28 @@ class Moment(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             moment = datetime.fromisoformat(str(value))
-        except ValueError:
+            in_utc = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.fail("expected a moment like 2031-03-04T22:00Z", param, ctx)
         if moment.tzinfo is None:
             self.fail("say in which zone: 2031-03-04T22:00Z", param, ctx)
-        return moment.astimezone(UTC)
+        return in_utc
 
 
 DURATION, MOMENT = Duration(), Moment()
 
 
+def check_known(db: Database, upstream: str) -> None:
+    """Whoever mistypes an upstream is told which there are."""
+    known = db.execute(KNOWN).scalars().all()
+    if upstream not in known:
+        raise click.UsageError(f"there is no gate of {upstream}; there are {', '.join(known)}")
+
+
 @gates_cli.command("list")
 @as_json_option
 def show_gates(as_json: bool) -> None:
-    """Show each upstream's gate: open, or closed until when and why."""
+    """Show each upstream's gate: open, closed until when and why, or held until when."""
     with transaction() as session:
         show(rows(session.execute(GATES)), as_json)
 
@@ -69,15 +82,21 @@ def hold_gate(
     """Leave an upstream alone: now, or for a maintenance window to come. Nothing is lost, no budget runs."""
     if (duration is None) == (until is None):
         raise click.UsageError("give either --for or --until")
+    if not reason.strip():
+        raise click.UsageError("say why: whoever is on duty next will ask")
     with transaction() as session:
+        check_known(session, upstream)
         now = moment_now(session)
-        ends_at = until or (starts_at or now) + (duration or timedelta())
-        if ends_at <= max(now, starts_at or now):
+        begins_at = max(now, starts_at or now)
+        ends_at = until or begins_at + (duration or timedelta())
+        if ends_at <= begins_at:
             raise click.UsageError("a hold has to end after it starts, and in the future")
-        made = holds.hold(session, upstream, ends_at=ends_at, starts_at=starts_at, reason=reason, actor=operator())
-    if made is None:
-        raise click.ClickException(f"there is no gate of {upstream}; `flask gates list` names them")
-    click.echo(f"hold {made}: {upstream} is left alone until {ends_at:%Y-%m-%d %H:%M:%S} UTC")
+        made = holds.hold(session, upstream, ends_at=ends_at, starts_at=begins_at, reason=reason, actor=operator())
+    click.echo(f"hold {made}: {upstream} is left alone from {shown(begins_at)} until {shown(ends_at)}")
+
+
+def shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @gates_cli.command("lift")
@@ -86,7 +105,10 @@ def hold_gate(
 def lift_holds(upstream: str, hold_id: int | None) -> None:
     """End an upstream's holds, those to come too; its flow then starts slowly."""
     with transaction() as session:
+        check_known(session, upstream)
         lifted = holds.lift(session, upstream, actor=operator(), hold_id=hold_id)
+    if not lifted:
+        raise click.ClickException(f"{upstream} has no such hold; `flask gates holds` lists them")
     click.echo(f"{lifted} lifted")
 
 

@@ -162,7 +162,7 @@ def refusal(status: int, words: str, upstream: str, retry_after: float | None = 
 def in_words(seconds: float | None) -> str:
     if seconds is None or seconds < 90:
         return "a minute"
-    return f"{math.ceil(seconds / 60)} minutes"
+    return f"{math.ceil(seconds / 60)} minutes" if seconds <= 2 * 3600 else f"{math.ceil(seconds / 3600)} hours"
 
 
 def init_app(app: Flask, config: Config) -> None:

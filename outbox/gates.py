@@ -87,21 +87,20 @@ NOTE_UNANSWERED = text("""
     RETURNING cardinality(unanswered), canary_message_id, canary_fence
 """)
 
-# Closings and holds may overlap; what lies under both is taken away once.
+# Closings and holds may overlap; what lies under both is taken away once. After a clock that stepped back, one may end
+# before it began: no time at all.
 OPEN_SECONDS = text("""
     WITH shut AS (
-        SELECT tstzrange(GREATEST(closed_at, :since), COALESCE(opened_at, outbox_now())) AS during
-          FROM outbox_gate_closings
-         WHERE upstream = :upstream AND COALESCE(opened_at, outbox_now()) > :since
+        SELECT closed_at AS starts_at, COALESCE(opened_at, outbox_now()) AS ends_at
+          FROM outbox_gate_closings WHERE upstream = :upstream
         UNION ALL
-        SELECT tstzrange(GREATEST(starts_at, :since), LEAST(ends_at, COALESCE(lifted_at, ends_at), outbox_now()))
-          FROM outbox_gate_holds
-         WHERE upstream = :upstream AND starts_at < LEAST(COALESCE(lifted_at, ends_at), outbox_now())
-           AND LEAST(ends_at, COALESCE(lifted_at, ends_at)) > :since
+        SELECT starts_at, LEAST(ends_at, lifted_at) FROM outbox_gate_holds WHERE upstream = :upstream
+    ), merged AS (
+        SELECT unnest(range_agg(tstzrange(GREATEST(starts_at, :since), LEAST(ends_at, outbox_now())))) AS part
+          FROM shut WHERE GREATEST(starts_at, :since) < LEAST(ends_at, outbox_now())
     )
-    SELECT extract(epoch FROM outbox_now() - :since)::float - COALESCE((
-               SELECT sum(extract(epoch FROM upper(part) - lower(part)))
-                 FROM (SELECT unnest(range_agg(during)) AS part FROM shut) parts), 0)::float
+    SELECT extract(epoch FROM outbox_now() - :since)::float
+           - COALESCE(sum(extract(epoch FROM upper(part) - lower(part))), 0)::float FROM merged
 """)
 
 

@@ -18,16 +18,15 @@ IN_FORCE = """
     SELECT max(h.ends_at) FROM outbox_gate_holds h
      WHERE h.upstream = {upstream} AND h.lifted_at IS NULL AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()
 """
-# When the last hold ended, planned or lifted: the flow starts slowly after it, as after an outage.
+# When the last hold that ever began has ended, planned or lifted: the flow starts slowly after it, as after an outage.
 LAST_END = """
-    SELECT max(LEAST(h.ends_at, COALESCE(h.lifted_at, h.ends_at))) FROM outbox_gate_holds h
-     WHERE h.upstream = {upstream} AND h.starts_at <= outbox_now()
-       AND LEAST(h.ends_at, COALESCE(h.lifted_at, h.ends_at)) <= outbox_now()
+    SELECT max(LEAST(h.ends_at, h.lifted_at)) FROM outbox_gate_holds h
+     WHERE h.upstream = {upstream} AND LEAST(h.ends_at, h.lifted_at) BETWEEN h.starts_at AND outbox_now()
 """
 
 SET = text("""
     INSERT INTO outbox_gate_holds (upstream, starts_at, ends_at, reason, set_by)
-    SELECT g.upstream, COALESCE(CAST(:starts_at AS timestamptz), outbox_now()), :ends_at, :reason, :actor
+    SELECT g.upstream, GREATEST(CAST(:starts_at AS timestamptz), outbox_now()), :ends_at, :reason, :actor
       FROM outbox_gates g WHERE g.upstream = :upstream
     RETURNING id
 """)
@@ -46,7 +45,7 @@ LIST = text("""
 def hold(
     db: Database, upstream: str, *, ends_at: datetime, reason: str, actor: str, starts_at: datetime | None = None
 ) -> int | None:
-    """Leave this upstream alone until `ends_at` (aware), from now or from `starts_at`; None for one without a gate.
+    """Leave this upstream alone until `ends_at` (aware), from now or a later `starts_at`; None for one without a gate.
 
     What is in flight is not called back. Raises IntegrityError when it would end before it starts.
     """

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from outbox import gates, rescue, rq_side
+from outbox.autocommit import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.values import GateSettings, QueueSpec
 
@@ -59,8 +60,8 @@ UNDO = text("""
 """)
 
 LONG_PUBLISHED = text("""
-    SELECT id, fence FROM outbox_messages
-     WHERE queue = :queue AND state = 'published' AND published_at < outbox_now() - make_interval(secs => :age)
+    SELECT queue, id, fence FROM outbox_messages
+     WHERE queue = ANY(:names) AND state = 'published' AND published_at < outbox_now() - make_interval(secs => :age)
 """)
 
 
@@ -95,12 +96,12 @@ class Relay:
         return 0.0 if full else POLL_SECONDS
 
     def promote(self) -> int:
-        with self.engine.begin() as db:
+        with connect_autocommit(self.engine) as db:
             return int(db.execute(PROMOTE, {"batch": BATCH}).rowcount)
 
     def waited_in(self) -> list[QueueSpec]:
         """The queues where something is ready."""
-        with self.engine.begin() as db:
+        with connect_autocommit(self.engine) as db:
             found = set(db.execute(WAITED_IN, {"names": [queue.name for queue in self.queues]}).scalars())
         return [queue for queue in self.queues if queue.name in found]
 
@@ -141,28 +142,34 @@ class Relay:
 
         A tenth of little room is drawn by lot: rounded to nothing, they would starve behind a steady stream.
         """
-        values = {"queue": queue.name, "fence": fence, "last": last}
+
+        def claimed(statement: TextClause, batch: int) -> list[tuple]:
+            values = {"queue": queue.name, "fence": fence, "last": last, "batch": batch}
+            return [tuple(row) for row in db.execute(statement, values)] if batch > 0 else []
+
+        if last is not None:
+            return claimed(CANARY, room)
         reserved = (room + random.randrange(10)) // 10
-        shares = ((MISSED, reserved), (REACHABLE, room), (MISSED, room)) if last is None else ((CANARY, room),)
-        rows: list[tuple] = []
-        for statement, share in shares:
-            batch = min(share, room - len(rows))
-            if batch > 0:
-                rows += [tuple(row) for row in db.execute(statement, {**values, "batch": batch})]
-        return sorted(rows)
+        missed = claimed(MISSED, reserved)
+        reachable = claimed(REACHABLE, room - len(missed))
+        # A reserve that was not used up says that nothing else has missed its deadline.
+        more = claimed(MISSED, room - len(missed) - len(reachable)) if len(missed) == reserved else []
+        return sorted([*missed, *reachable, *more])
 
     def undo(self, fence: int, ids: list[int]) -> None:
-        with self.engine.begin() as db:
+        with connect_autocommit(self.engine) as db:
             db.execute(UNDO, {"ids": ids, "fence": fence})
 
     def find_missing(self) -> None:
         """Published rows whose pointer Redis does not hold, seen twice, wait in Postgres again."""
+        values = {"names": [queue.name for queue in self.queues], "age": MISSING_CHECK_SECONDS}
+        with connect_autocommit(self.engine) as db:
+            rows = db.execute(LONG_PUBLISHED, values).all()
         seen: dict[tuple[int, int], int] = {}
         for queue in self.queues:
-            with self.engine.begin() as db:
-                rows = db.execute(LONG_PUBLISHED, {"queue": queue.name, "age": MISSING_CHECK_SECONDS}).all()
-            if rows:
-                seen.update(self.count_missing(queue, [(row.id, row.fence) for row in rows]))
+            published = [(row.id, row.fence) for row in rows if row.queue == queue.name]
+            if published:
+                seen.update(self.count_missing(queue, published))
         self.missing = seen
 
     def count_missing(self, queue: QueueSpec, published: list[tuple[int, int]]) -> dict[tuple[int, int], int]:

@@ -112,8 +112,7 @@ class Ledger:
         with self.engine.begin() as db:
             if not attempts.hold(db, held):
                 return False
-            attempts.finish(db, held.attempt_id, ending)
-            attempts.complete(db, held)
+            attempts.complete(db, held, ending)
             return True
 
     def again(self, held: Grant, ending: Ending = OUTAGE, delay: float = 0.0, **options: Any) -> None:

@@ -1,0 +1,70 @@
+"""Holding the toy upstream and letting go of it, and what the ledger then allows: steps of tests about holds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from outbox import gates, holds, visits
+from outbox.visits import GateClosed
+from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
+
+HOUR = 3600.0
+OPERATOR = "shell:ada"
+
+
+def now(ledger: Ledger) -> datetime:
+    moment: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
+    return moment
+
+
+def hold(ledger: Ledger, seconds: float, after: float = 0.0, upstream: str = "clerk") -> int | None:
+    """Hold it for so long, from now or so many seconds later; the hold's id."""
+    starts_at = now(ledger) + timedelta(seconds=after)
+    with ledger.engine.begin() as db:
+        return holds.hold(
+            db,
+            upstream,
+            starts_at=starts_at if after else None,
+            ends_at=starts_at + timedelta(seconds=seconds),
+            reason="they move house",
+            actor=OPERATOR,
+        )
+
+
+def lift(ledger: Ledger, hold_id: int | None = None) -> int:
+    with ledger.engine.begin() as db:
+        return holds.lift(db, "clerk", actor=OPERATOR, hold_id=hold_id)
+
+
+def standing(ledger: Ledger) -> list[tuple[int, bool]]:
+    with ledger.engine.begin() as db:
+        return [(row.id, row.in_force) for row in holds.standing(db)]
+
+
+def room(ledger: Ledger) -> int:
+    with ledger.engine.begin() as db:
+        return gates.room(db, CALLS, SETTINGS)[0]
+
+
+def open_seconds(ledger: Ledger, since: datetime) -> int:
+    with ledger.engine.begin() as db:
+        return round(gates.open_seconds(db, "clerk", since))
+
+
+def refused_for(ledger: Ledger) -> int | None:
+    """Seconds a visitor is told to stay away; None when one may enter."""
+    try:
+        with ledger.engine.begin() as db:
+            visits.enter(db, "clerk", 5.0)
+    except GateClosed as closed:
+        return round(closed.seconds)
+    return None
+
+
+def close_gate(ledger: Ledger) -> int:
+    """An outage met by one message, which waits again; its id."""
+    held = ledger.start()
+    ledger.again(held, OUTAGE)
+    with ledger.engine.begin() as db:
+        assert gates.close(db, held, "unavailable", SETTINGS)
+    return held.message_id
