@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import psycopg2
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import scoped_session
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
+from outbox.autocommit import autocommit
 from outbox.tables import NAMING
 
 log = logging.getLogger("flaskapp.db")
 
 T = TypeVar("T")
 DbSession = scoped_session[Session]
+# How long a connection rests before it is asked whether Postgres is still there.
+PING_AFTER_SECONDS = 1.0
 # Connection lost, transaction rolled back for another, lock not had in time, too many connections, shutting down.
 PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
 
 db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
+
+
+def note_rest(connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["rests_since"] = time.monotonic()
+
+
+def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+    """One that was at work a moment ago is taken to live: asking first would be one round trip in three.
+
+    Raises InvalidatePoolError, on which the pool makes its connections anew and goes on with a new one.
+    """
+    if time.monotonic() - record.info.get("rests_since", math.inf) < PING_AFTER_SECONDS:
+        return
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.autocommit = False
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
 
 
 def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
@@ -34,7 +61,7 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 10,
-        "pool_pre_ping": True,
+        "pool_events": [(note_rest, "checkin"), (see_whether_alive, "checkout")],
         # Parameters may be personal: they never stand in an error's text.
         "hide_parameters": True,
         "connect_args": {
@@ -56,12 +83,32 @@ def init_app(app: Flask, config: Config) -> None:
 
 
 @contextmanager
+def reading() -> Iterator[DbSession]:
+    """Statements that only read and need no one moment in common: each by itself, without BEGIN and COMMIT.
+
+    Nothing is left afterwards: what was read is copied out in here. Inside a transaction it is part of that one.
+    """
+    session = db.session
+    if session.info.get("open"):
+        yield session
+        return
+    session.info["reading"] = True
+    try:
+        with autocommit(session.connection()):
+            yield session
+    finally:
+        db.session.remove()
+
+
+@contextmanager
 def transaction() -> Iterator[DbSession]:
     """Commit at the end, roll back on any exception; inside another transaction it joins that one."""
     session = db.session
     if session.info.get("open"):
         yield session
         return
+    if session.info.get("reading"):
+        raise RuntimeError("what only reads cannot become a transaction half-way")
     session.info["open"] = True
     try:
         yield session

@@ -15,10 +15,9 @@ from typing import Any
 
 from flask import current_app
 from redis.exceptions import RedisError
-from sqlalchemy import text
 
 from flaskapp.config import Config
-from flaskapp.db import db, transaction
+from flaskapp.db import db, reading
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.upstreams.errors import (
     Duplicate,
@@ -174,21 +173,19 @@ def kind_of(error: UpstreamError, held: Grant) -> str:
 
 
 def prepare(spec: JobSpec, held: Grant, config: Config) -> tuple[Any, Trail, Any]:
-    """One short transaction: the subject, the trail of our writes, and an answer that came late to a sibling."""
-    with transaction() as session:
+    """The subject, the trail of our writes, and an answer that came late to a sibling; no connection stays."""
+    with reading() as session:
         work = spec.load(session, held.subject_id)
-        siblings = attempts.siblings(session, held.message_id) if spec.writes else []
-        now = session.execute(text("SELECT outbox_now()")).scalar_one()
-    db.session.remove()
+        siblings = attempts.siblings(session, held.message_id) if spec.writes and not held.first else []
     late = next((item for item in siblings if item.status == "success"), None)
     late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
-    return work, trail_of(spec, held, siblings, config, now), late_answer
+    return work, trail_of(spec, held, siblings, config), late_answer
 
 
-def trail_of(spec: JobSpec, held: Grant, siblings: list[Sibling], config: Config, now: Any) -> Trail:
+def trail_of(spec: JobSpec, held: Grant, siblings: list[Sibling], config: Config) -> Trail:
     """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
-    age = (now - writes[-1].started_at).total_seconds() if writes else 0.0
+    age = (held.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
     return Trail(
         first_write_at=writes[0].started_at if writes else None,
         why=held.unresolved_why,

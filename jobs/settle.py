@@ -83,7 +83,7 @@ def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
         settle_late(session, spec, held, outcome)
         return
     heard = outcome
-    if spec.writes and outcome.kind not in ("accepted", "obsolete"):
+    if spec.writes and not held.first and outcome.kind not in ("accepted", "obsolete"):
         outcome = answered_meanwhile(session, spec, held, heard) or outcome
     SETTLERS[outcome.kind](session, spec, held, outcome)
     tell_gate(session, held, heard)
@@ -126,9 +126,9 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
 def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
     spec.record(session, held.subject_id, outcome.answer)
     finished = ending(spec, outcome)
-    attempts.finish(session, held.attempt_id, finished)
-    attempts.complete(session, held)
-    compare_answers(session, held, finished)
+    attempts.complete(session, held, finished)
+    if not held.first:
+        compare_answers(session, held, finished)
 
 
 def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
@@ -142,8 +142,7 @@ def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
 
 
 def drop(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
-    attempts.finish(session, held.attempt_id, ending(spec, outcome))
-    attempts.complete(session, held)
+    attempts.complete(session, held, ending(spec, outcome))
 
 
 def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:

@@ -11,9 +11,13 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from outbox.autocommit import connect_autocommit
 from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
 from outbox.write import WAKE_CHANNEL, Database, write_history
+
+# The row that the same statement inserts is not among those it reads.
+FIRST = "NOT EXISTS (SELECT 1 FROM outbox_attempts earlier WHERE earlier.message_id = {message}) AS first"
 
 GRANT = text(f"""
     WITH granted AS (
@@ -36,7 +40,9 @@ GRANT = text(f"""
           FROM granted
         RETURNING id, message_id, purpose, started_at
     )
-    SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at
+    SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="granted.id")},
+           set_config('synchronous_commit',
+                      CASE WHEN :writes THEN current_setting('synchronous_commit') ELSE 'off' END, true)
       FROM granted JOIN tried ON tried.message_id = granted.id
 """)
 
@@ -51,13 +57,15 @@ HOLD = text("""
      WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
 """)
 
-FINISH = text("""
+FINISH = """
     UPDATE outbox_attempts
        SET status = :status, finished_at = outbox_now(), answered = :answered, charged = :charged,
            http_status = :http_status, error_class = :error_class, error_detail = :error_detail,
            upstream_ids = CAST(:upstream_ids AS jsonb), late = :late
      WHERE id = :attempt_id
-""")
+"""
+# The work is done: its row goes in the transaction that records its effect.
+COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
 
 CHARGED = text("""
     SELECT EXISTS (
@@ -94,7 +102,7 @@ PARK = text("""
 """)
 
 # A message whose wall-clock limit passed while it waited is taken to be given up, under a fence like any attempt.
-SEIZE = text("""
+SEIZE = text(f"""
     WITH seized AS (
         UPDATE outbox_messages m
            SET state = 'running', fence = :fence, worker_id = :worker_id,
@@ -109,7 +117,7 @@ SEIZE = text("""
         SELECT id, fence, subject_type, subject_id, job, upstream, 'give_up', :worker_id FROM seized
         RETURNING id, message_id, purpose, started_at
     )
-    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at
+    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="seized.id")}
       FROM seized JOIN tried ON tried.message_id = seized.id
 """)
 
@@ -126,12 +134,11 @@ def grant(
 ) -> Grant | None:
     """Take leave for one attempt, committed before this returns; None for a stale, doubled or gated pointer.
 
-    Work that writes upstream commits synchronously: losing its `try` row would lose the duty to look up first.
+    One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream it waits for the disk:
+    losing its `try` row would lose the duty to look up first.
     """
     key = {"message_id": message_id, "fence": fence}
-    with engine.begin() as db:
-        if not writes:
-            db.execute(text("SET LOCAL synchronous_commit = off"))
+    with connect_autocommit(engine) as db:
         row = db.execute(GRANT, {**key, "worker_id": worker_id, "lease": lease_seconds, "writes": writes}).one_or_none()
         if row is None:
             db.execute(TURN_BACK, key)
@@ -162,23 +169,24 @@ def is_charged(db: Database, held: Grant) -> bool:
 
 
 def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:
-    values = {
-        "attempt_id": attempt_id,
+    db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **told(ending)})
+
+
+def complete(db: Database, held: Grant, ending: Ending) -> None:
+    """The work is done, and this attempt did it: the one ends and the other goes."""
+    values = {"message_id": held.message_id, "attempt_id": held.attempt_id, "charged": False, "late": False}
+    db.execute(COMPLETE, {**values, **told(ending)})
+
+
+def told(ending: Ending) -> dict[str, Any]:
+    return {
         "status": ending.status,
         "answered": ending.answered,
-        "charged": charged,
-        "late": late,
         "http_status": ending.http_status,
         "error_class": ending.error_class,
         "error_detail": ending.error_detail,
         "upstream_ids": json.dumps(ending.upstream_ids),
     }
-    db.execute(FINISH, values)
-
-
-def complete(db: Database, held: Grant) -> None:
-    """The work is done: the row goes in the transaction that records its effect."""
-    db.execute(text("DELETE FROM outbox_messages WHERE id = :id"), {"id": held.message_id})
 
 
 def postpone(

@@ -6,6 +6,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from outbox import rq_side
+from outbox.autocommit import connect_autocommit
 
 PARKED = text("SELECT id, fence, job, parked_reason FROM outbox_messages WHERE queue = :queue AND state = 'parked'")
 PARKED_ONE = text("""
@@ -33,7 +34,7 @@ def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> N
 
 def show_if_parked(engine: Engine, redis: Redis, message_id: int, reopen_path: str) -> None:
     """Right after a settle: a message that was just parked need not wait for the next sweep to be seen."""
-    with engine.begin() as db:
+    with connect_autocommit(engine) as db:
         row = db.execute(PARKED_ONE, {"id": message_id}).one_or_none()
     if row is not None:
         show_parked(redis, row.queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)

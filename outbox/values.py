@@ -71,6 +71,8 @@ class Grant:
     started_at: datetime
     lease_expires_at: datetime
     worker_id: str
+    # No attempt was made at this message before, so none is there to be read while its fence is held.
+    first: bool
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ADD = text("""
             outbox_now() + make_interval(secs => :delay),
             outbox_now() + make_interval(secs => :deadline),
             outbox_now() + make_interval(secs => :give_up))
-    RETURNING id
+    RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END
 """)
 
 WRITE_HISTORY = text("""
@@ -54,6 +54,7 @@ def add(
     message_id = db.execute(
         ADD,
         {
+            "channel": WAKE_CHANNEL,
             "job": job,
             "args": json.dumps(list(args)),
             "queue": queue,
@@ -65,8 +66,6 @@ def add(
             "give_up": give_up_seconds,
         },
     ).scalar_one()
-    if delay_seconds <= 0:
-        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return int(message_id)
 
 

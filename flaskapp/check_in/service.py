@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.crypto import vault
-from flaskapp.db import transaction
+from flaskapp.db import reading, transaction
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
 from outbox.tables import NOW
@@ -73,7 +73,7 @@ def find_session(token: str | None) -> CheckIn | None:
     statement = select(CheckInSession).where(
         CheckInSession.token_digest == vault().digest(token), CheckInSession.expires_at > NOW
     )
-    with transaction() as session:
+    with reading() as session:
         row = session.execute(statement).scalar_one_or_none()
         if row is None:
             return None

@@ -110,8 +110,7 @@ def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger)
     held = ledger.start()
     with ledger.engine.connect() as db:
         assert attempts.hold(db, held)
-        attempts.finish(db, held.attempt_id, ACCEPTED)
-        attempts.complete(db, held)
+        attempts.complete(db, held, ACCEPTED)
         db.rollback()
     assert ledger.state(held.message_id) == "running"
     assert ledger.attempts(held.message_id)[0]["status"] == "try"
