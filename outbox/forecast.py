@@ -6,36 +6,54 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from outbox.holds import STANDS
 from outbox.write import Database
 
 RATE_MINUTES = 15
 
-# A queue's rate is what its upstream's attempts brought to an end; what has no deadline left to miss is counted apart.
-FORECAST = text("""
+# All that waits for an upstream waits in one line, whatever its queue: the rate is the upstream's. While it is held,
+# that is the rate before the hold, and nothing goes before the hold ends. When an outage ends nobody knows, only when
+# its next canary goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
+FORECAST = text(f"""
     WITH waiting AS (
-        SELECT queue, upstream, deadline_at,
-               row_number() OVER (PARTITION BY queue ORDER BY (deadline_at <= outbox_now()), deadline_at, id) AS place
-          FROM outbox_messages WHERE state IN ('later', 'ready', 'published', 'running')
-    ), rate AS (
-        SELECT a.upstream, count(*) / (60.0 * :minutes) AS per_second
-          FROM outbox_attempts a
-         WHERE a.status IN ('success', 'expired') AND a.finished_at > outbox_now() - make_interval(mins => :minutes)
-           AND a.started_at > outbox_now() - make_interval(mins => :minutes) - interval '1 day'
-         GROUP BY a.upstream
+        SELECT queue, upstream, due_at, deadline_at, deadline_at > created_at AS is_dated,
+               row_number() OVER (
+                   PARTITION BY upstream ORDER BY (deadline_at <= outbox_now()), deadline_at, id) AS place
+          FROM outbox_messages WHERE state <> 'parked'
+    ), gates AS (
+        SELECT w.upstream, GREATEST(outbox_now(), g.closed_until, max(h.ends_at)) AS goes_at,
+               COALESCE(min(h.starts_at), outbox_now()) AS went_until
+          FROM (SELECT DISTINCT upstream FROM waiting) w
+          LEFT JOIN outbox_gates g ON g.upstream = w.upstream
+          LEFT JOIN outbox_gate_holds h ON h.upstream = w.upstream AND {STANDS}
+         GROUP BY w.upstream, g.closed_until
+    ), rates AS (
+        SELECT upstream, goes_at, NULLIF((
+                   SELECT count(*) FROM outbox_attempts a
+                    WHERE (a.upstream = gates.upstream OR a.upstream IS NULL AND gates.upstream IS NULL)
+                      AND a.answered AND a.status = 'success' AND a.finished_at <= went_until
+                      AND a.finished_at > went_until - make_interval(mins => :minutes)
+               ) / (60.0 * :minutes), 0) AS per_second
+          FROM gates
+    ), outlook AS (
+        SELECT w.*, r.per_second, r.goes_at + make_interval(secs => (w.place / r.per_second)::float) AS done_at
+          FROM waiting w JOIN rates r ON r.upstream IS NOT DISTINCT FROM w.upstream
     )
-    SELECT w.queue, count(*) AS waiting, round(COALESCE(max(r.per_second), 0) * 60, 1)::float AS per_minute,
-           count(*) FILTER (WHERE w.deadline_at <= outbox_now()) AS missed,
-           count(*) FILTER (WHERE w.deadline_at > outbox_now() AND (r.per_second IS NULL OR w.deadline_at
-                 < outbox_now() + make_interval(secs => (w.place / r.per_second)::float))) AS will_miss,
-           round((count(*) / NULLIF(max(r.per_second), 0) / 60)::numeric, 1)::float AS minutes_to_empty
-      FROM waiting w LEFT JOIN rate r ON r.upstream IS NOT DISTINCT FROM w.upstream
-     GROUP BY w.queue ORDER BY w.queue
+    SELECT queue, count(*) AS waiting, round(COALESCE(max(per_second), 0) * 60, 1)::float AS per_minute,
+           count(*) FILTER (WHERE is_dated AND deadline_at <= outbox_now()) AS missed,
+           count(*) FILTER (WHERE deadline_at > outbox_now() AND (
+               done_at IS NULL OR deadline_at < GREATEST(done_at, due_at))) AS will_miss,
+           round(extract(epoch FROM max(done_at) - outbox_now()) / 60, 1)::float AS minutes_to_empty
+      FROM outlook GROUP BY queue ORDER BY queue
 """)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One queue's outlook: `will_miss` at the present rate, `missed` already; at a standstill it is never empty."""
+    """One queue's outlook: `will_miss` at the present rate, `missed` already; at a standstill it is never empty.
+
+    `per_minute` is its upstream's rate, which queues that share one share too.
+    """
 
     queue: str
     waiting: int
@@ -46,5 +64,8 @@ class Line:
 
 
 def forecast(db: Database) -> list[Line]:
-    """Every queue in which something waits. At a standstill whatever waits will miss its deadline."""
+    """Every queue in which something waits. At a standstill whatever waits will miss its deadline.
+
+    Windows still to come are not foreseen, nor is the slow start after an outage.
+    """
     return [Line(**row._mapping) for row in db.execute(FORECAST, {"minutes": RATE_MINUTES}).all()]

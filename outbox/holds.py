@@ -13,11 +13,9 @@ from sqlalchemy import text
 
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
-# For other statements: whether `{upstream}` is held now, and until when.
-IN_FORCE = """
-    SELECT max(h.ends_at) FROM outbox_gate_holds h
-     WHERE h.upstream = {upstream} AND h.lifted_at IS NULL AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()
-"""
+# For other statements: whether a hold is in force, and until when those on `{upstream}` are.
+STANDS = "h.lifted_at IS NULL AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()"
+IN_FORCE = f"SELECT max(h.ends_at) FROM outbox_gate_holds h WHERE h.upstream = {{upstream}} AND {STANDS}"
 # When the last hold that ever began has ended, planned or lifted: the flow starts slowly after it, as after an outage.
 LAST_END = """
     SELECT max(LEAST(h.ends_at, h.lifted_at)) FROM outbox_gate_holds h
