@@ -9,8 +9,10 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 # and are few for each upstream (`TRAVEL_PAY_READS_AT_ONCE`). The others go on serving everybody else, and share the
 # process's `DATABASE_POOL_SIZE` connections: each takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_class = "gthread"
+# gthread, with a limit to how long and in how many threads anybody may keep us waiting.
+worker_class = "flaskapp.web_worker.PatientWorker"
 threads = 16
+worker_connections = 500
 preload_app = False
 
 # Heroku kills what is left 30 s after SIGTERM and gives up on a request after 30 s; we are done before either.
@@ -22,6 +24,11 @@ keepalive = 100
 # A slow leak ends with the worker; the jitter keeps the workers from ending together.
 max_requests = 10_000
 max_requests_jitter = 1_000
+
+# Which proxies are believed is the application's to know (`TRUSTED_PROXIES`), from everywhere alike.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers = {}
 
 limit_request_line = 4_094
 limit_request_fields = 64

@@ -1,0 +1,68 @@
+"""Whether a request has arrived, told from its bytes without reading meaning into them: gunicorn alone parses.
+
+A wrong guess here does no harm: too early, and the thread that reads it is not let wait; never, and time runs out.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Together as much as gunicorn takes of a line and of sensible headers; cookies are the bulk of them.
+MOST_HEAD_BYTES = 64 * 1024
+# A JSON body and its chunks' sizes. What is larger is read by a thread, as it comes.
+MOST_BODY_BYTES = 128 * 1024
+
+HEAD_END = re.compile(rb"\r?\n\r?\n")
+LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r", re.IGNORECASE)
+CHUNKED = re.compile(rb"\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
+# The client waits to be told to go on, which is a thread's to say.
+EXPECTS = re.compile(rb"\nexpect:", re.IGNORECASE)
+
+
+class Arrival:
+    """The bytes of one request. `refusal` is the HTTP status for what cannot become one, once that is clear."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.refusal: int | None = None
+        self.is_whole = False
+        self._searched = 0
+        self._head_bytes: int | None = None
+        self._body_bytes: int | None = None
+
+    def add(self, data: bytes) -> None:
+        self.received += data
+        if self._head_bytes is None:
+            self._look_for_head()
+        if self._head_bytes is not None:
+            self.is_whole = self._has_body(self._head_bytes)
+
+    def _look_for_head(self) -> None:
+        if self.received.startswith((b"\r", b"\n")):
+            self.refusal = 400
+            return
+        found = HEAD_END.search(self.received, self._searched)
+        self._searched = max(0, len(self.received) - 3)
+        if found is None:
+            self.refusal = 431 if len(self.received) > MOST_HEAD_BYTES else None
+        elif found[0] != b"\r\n\r\n":
+            self.refusal = 400
+        else:
+            self._head_bytes = found.end()
+            self._body_bytes = awaited(bytes(self.received[: found.end()]))
+
+    def _has_body(self, head_bytes: int) -> bool:
+        arrived = len(self.received) - head_bytes
+        if self._body_bytes is not None:
+            return arrived >= self._body_bytes
+        return arrived > MOST_BODY_BYTES or self.received.endswith((b"\n0\r\n\r\n",), head_bytes - 1)
+
+
+def awaited(head: bytes) -> int | None:
+    """How many bytes of body to wait for before a thread is given; None: until the last chunk."""
+    if EXPECTS.search(head):
+        return 0
+    if CHUNKED.search(head):
+        return None
+    length = LENGTH.search(head)
+    return int(length[1]) if length and int(length[1]) <= MOST_BODY_BYTES else 0

@@ -1,0 +1,11 @@
+"""The product's own web worker with its patience cut short: what is tested is that it ends, and what it ends with."""
+
+from __future__ import annotations
+
+from flaskapp.web_worker import PatientWorker
+
+
+class HastyWorker(PatientWorker):
+    ARRIVAL_SECONDS = 1.0
+    SEND_SECONDS = 1.0
+    BODY_PATIENCE_SECONDS = 1.0

@@ -1,0 +1,140 @@
+"""Clients that send slowly, or nothing, or do not take their answers: everybody else is served as if they were not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.hostile.conftest import Web
+from tests.hostile.wire import Wire
+from tests.house import eventually
+
+CLAIM = "POST /check_in/v0/travel_claims HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
+DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+# A thread once was a client's for five seconds before it said a word; two processors serve other tests meanwhile.
+AT_ONCE_SECONDS = 2.0
+THREADS = 16
+
+
+@contextmanager
+def many(web: Web, number: int, data: str = "") -> Iterator[list[Wire]]:
+    with ExitStack() as held:
+        yield [held.enter_context(web.wire(data)) for _ in range(number)]
+
+
+def slowest(ask: Callable[[], object], times: int = 5) -> float:
+    """How long the slowest of so many took, in seconds."""
+    found = []
+    for _ in range(times):
+        began = time.monotonic()
+        ask()
+        found.append(time.monotonic() - began)
+    return max(found)
+
+
+def assert_claims_are_taken_at_once(web: Web) -> None:
+    session = web.checked_in()
+
+    def claim() -> None:
+        assert web.claim(session).status_code == 202
+
+    assert slowest(claim) < AT_ONCE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("number", "data"),
+    [
+        pytest.param(200, "", id="silent"),
+        pytest.param(60, "GET /healthz/live HTTP/1.1\r\nHost: x\r\nX-Slow: ", id="a head without an end"),
+        pytest.param(60, f"{CLAIM}Content-Length: 64\r\n\r\n{{", id="a body announced and not sent"),
+        pytest.param(60, f"{CLAIM}Transfer-Encoding: chunked\r\n\r\n5\r\n{{", id="a chunk announced and not sent"),
+        pytest.param(40, f"{CLAIM}Content-Length: 90000000\r\n\r\n{{", id="a huge body announced and not sent"),
+        pytest.param(
+            40, f"{CLAIM}Content-Length: 64\r\nExpect: 100-continue\r\n\r\n", id="waiting to be told to go on"
+        ),
+        pytest.param(40, "GET / HTTP/9\r\n\r\n", id="refused, and staying"),
+        pytest.param(40, f"{LIVE}Connection: close\r\n\r\n", id="answered, and staying"),
+        pytest.param(40, f"{LIVE}\r\nGET", id="the next request begun behind the first"),
+        pytest.param(20, DOCUMENT * 8, id="not taking its answers"),
+    ],
+)
+def test_nobody_waits_for_clients_that_keep_us_waiting(web: Web, number: int, data: str) -> None:
+    with many(web, number, data):
+        assert_claims_are_taken_at_once(web)
+
+
+def test_a_request_that_drips_is_answered_408_and_its_connection_closed(web: Web) -> None:
+    begun = ("GET / HTTP/1.1\r\n", f"{CLAIM}Content-Length: 64\r\n\r\n{{")
+    with many(web, 1, begun[0]) as [head], many(web, 1, begun[1]) as [body]:
+        while head.is_quiet() or body.is_quiet():
+            assert time.monotonic() < head.opened_at + 10
+            head.send(b"x")
+            body.send(b"x")
+            time.sleep(0.1)
+        for wire in (head, body):
+            [answer] = wire.answers()
+            assert answer.status == 408
+            assert answer.json["errors"][0]["status"] == "408"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_silent_connection_is_closed_without_a_word(web: Web) -> None:
+    with web.wire() as wire:
+        assert wire.answers() == []
+
+
+def test_dripping_uploads_get_few_threads_and_a_time_limit(web: Web) -> None:
+    head = f"{UPLOAD}{web.bearer()}\r\nContent-Length: 90000000\r\n\r\n--b\r\n"
+    with many(web, 2 * THREADS, head) as wires:
+        assert_claims_are_taken_at_once(web)
+        answers = [wire.answer() for wire in wires]
+        told = [answer.status for answer in answers]
+        assert {*told} == {408, 503}
+        assert 1 <= told.count(408) <= THREADS // 2
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json["errors"][0]["status"] == "503"
+    assert_claims_are_taken_at_once(web)
+
+
+def test_an_upload_that_keeps_its_pace_is_read_to_its_end(web: Web) -> None:
+    """It takes longer than a body that stands still is waited for."""
+    content = b"It was quiet at the depot.\r\n" * 8_000
+    part = (
+        b'--b\r\nContent-Disposition: form-data; name="supporting_evidence_attachment[file_data]"; filename="a.txt"\r\n'
+        b"Content-Type: text/plain\r\n\r\n" + content + b"\r\n--b--\r\n"
+    )
+    step = len(part) // 15
+    with web.wire(f"{UPLOAD}{web.bearer()}\r\nContent-Length: {len(part)}\r\n\r\n") as wire:
+        for start in range(0, len(part), step):
+            wire.send(part[start : start + step])
+            time.sleep(0.1)
+        assert time.monotonic() - wire.opened_at > 1.2
+        assert wire.answer().status == 200
+
+
+def test_whoever_may_not_upload_is_told_before_their_file_is_read(web: Web) -> None:
+    with web.wire(f"{UPLOAD}Content-Length: 90000000\r\n\r\n--b\r\n") as wire:
+        assert wire.answer(AT_ONCE_SECONDS).status == 401
+
+
+def test_with_the_house_full_of_silent_clients_the_next_still_gets_in(web: Web) -> None:
+    with many(web, 600) as wires:
+        assert_claims_are_taken_at_once(web)
+        assert not wires[0].is_quiet()
+
+
+def test_a_worker_stops_in_good_time_though_clients_stay_silent(web: Web) -> None:
+    """The last of this file: nothing runs after it."""
+    with many(web, 50), web.wire(f"{LIVE}\r\n") as kept_alive:
+        assert kept_alive.answer().status == 200
+        began = time.monotonic()
+        assert web.process.terminate(20) == 0
+        assert time.monotonic() - began < 10
+    assert not [event for event in web.events() if event["level"] in ("ERROR", "CRITICAL")]
+    assert eventually(lambda: not web.is_alive())
