@@ -16,7 +16,7 @@ RATE_MINUTES = 15
 # its next canary goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
 FORECAST = text(f"""
     WITH waiting AS (
-        SELECT queue, upstream, due_at, deadline_at, deadline_at > created_at AS is_dated,
+        SELECT queue, upstream, due_at, deadline_at, deadline_at <> budget_from AS is_dated,
                row_number() OVER (
                    PARTITION BY upstream ORDER BY (deadline_at <= outbox_now()), deadline_at, id) AS place
           FROM outbox_messages WHERE state <> 'parked'

@@ -77,6 +77,8 @@ def test_work_without_a_deadline_of_its_own_has_none_to_miss(ledger: Ledger) -> 
     owe(ledger, 4, minutes=0)
     ledger.pass_time(MINUTE)
     assert outlook(ledger)["calls"] == Line("calls", 4, 1.0, missed=0, will_miss=0, minutes_to_empty=4.0)
+    owe(ledger, 2, minutes=-3)
+    assert misses(ledger) == (0, 2), "a later step of work whose own deadline has passed"
 
 
 def test_what_is_not_due_before_its_deadline_misses_it_at_any_rate(ledger: Ledger) -> None:
