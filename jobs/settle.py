@@ -261,7 +261,7 @@ def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
     if outcome.answered and held.purpose != "give_up":
         changed, event = gates.note_answer(session, held), "gate.opened"
     elif isinstance(error, Unanswered):
-        changed, event = gates.note_unanswered(session, held, settings), "gate.closed"
+        changed, event = gates.note_unanswered(session, held, settings, error.retry_after), "gate.closed"
     elif isinstance(error, Unavailable | Throttled | Unauthorized):
         reason = type(error).__name__.lower()
         changed, event = gates.close(session, held, reason, settings, error.retry_after), "gate.closed"

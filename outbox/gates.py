@@ -138,7 +138,7 @@ def note_answer(db: Database, held: Caller) -> bool:
     return db.execute(OPEN, values).one_or_none() is not None
 
 
-def note_unanswered(db: Database, held: Caller, settings: GateSettings) -> bool:
+def note_unanswered(db: Database, held: Caller, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Outages mostly look like time-outs: three different messages running close the gate, a canary's one does."""
     values = {"upstream": held.upstream, "message_id": held.message_id, "started_at": held.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()
@@ -146,7 +146,7 @@ def note_unanswered(db: Database, held: Caller, settings: GateSettings) -> bool:
         return False
     is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)
     if row.cardinality >= UNANSWERED_TO_CLOSE or is_canary:
-        return close(db, held, "unanswered", settings)
+        return close(db, held, "unanswered", settings, retry_after)
     return False
 
 
