@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from flask import Blueprint, Flask
 
 CALLERS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call a route: in words, and the proofs any one of which will do, as OpenAPI security schemes by name.
+
+    `optional`: without a proof the answer is no refusal, it only says less.
+    """
+
+    words: str
+    proofs: Mapping[str, Mapping[str, Any]]
+    optional: bool = False
 
 
 def declare(blueprint: Blueprint, callers: str) -> None:

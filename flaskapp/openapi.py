@@ -19,6 +19,7 @@ from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from flaskapp import auth
+from flaskapp.auth import Access
 from flaskapp.config import Config
 from flaskapp.errors import DETAILS, add_page_prefix, under_pages
 from flaskapp.inflection import to_camel, with_keys
@@ -28,8 +29,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 INFLECTION = {
     "name": "X-Key-Inflection",
     "in": "header",
-    "schema": {"type": "string", "enum": ["camel"]},
-    "description": "`camel`: keys of the answer in camelCase, as written here; without it, in snake_case.",
+    "schema": {"type": "string", "examples": ["camel"]},
+    "description": "`camel`: keys of the answer in camelCase, as written here. Without it, or with any other word, in"
+    " snake_case.",
 }
 # What any request with a body can be refused for, before a route looks at it.
 READING = (400, 413, 415, 422)
@@ -52,9 +54,10 @@ class Operation:
     answers: Mapping[int, type[Schema] | str]
     answer_example: Any
     problems: Mapping[int, str]
-    security: str | None
+    security: Access | None
     tag: str
     parameters: list[dict[str, Any]] = field(default_factory=list)
+    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 def describe(
@@ -65,18 +68,29 @@ def describe(
     answers: Mapping[int, type[Schema] | str] | None = None,
     answer_example: Any = None,
     problems: Mapping[int, str] | None = None,
-    security: str | None = None,
+    security: Access | None = None,
     tag: str = "Service",
     parameters: list[dict[str, Any]] | None = None,
+    content: Mapping[str, Any] | None = None,
 ) -> Callable[[View], View]:
     """Describe a view that serves one method. Keys in schemas and examples are given in snake case.
 
     `answers` maps a status to a schema or to words, also that of a refusal whose body is no `errors` list; `problems`
-    maps the status of an `errors` list to when it happens; `security` says in words who may call; `parameters` are
-    OpenAPI parameter objects for query and headers.
+    maps the status of an `errors` list to when it happens; `security` says who may call; `parameters` are OpenAPI
+    parameter objects for query and headers, and for what is to be said of a part of the path; `content` is the OpenAPI
+    content of a body that no schema of ours reads, its names as they are sent.
     """
     operation = Operation(
-        summary, body, example, answers or {200: "OK"}, answer_example, problems or {}, security, tag, parameters or []
+        summary,
+        body,
+        example,
+        answers or {200: "OK"},
+        answer_example,
+        problems or {},
+        security,
+        tag,
+        parameters or [],
+        content or {},
     )
 
     def keep(view: View) -> View:
@@ -115,13 +129,16 @@ def document(app: Flask) -> dict[str, Any]:
     marshmallow = MarshmallowPlugin(schema_name_resolver=lambda schema: schema_name(schema))
     spec = APISpec("Surefile", "1.0", "3.1.0", plugins=[marshmallow], info={"description": INTRODUCTION})
     spec.components.schema("Errors", ERRORS)
+    proofs: dict[str, Any] = {}
     for rule in sorted(public_rules(app), key=lambda rule: rule.rule):
         operation = operation_of(app, rule)
         if operation is not None:
+            proofs |= operation.security.proofs if operation.security is not None else {}
             described = {method.lower(): openapi_operation(rule, operation) for method in methods_of(rule)}
             spec.path(path=re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), operations=described)
-    written: dict[str, Any] = camel_properties(spec.to_dict())
-    return written
+    written = spec.to_dict()
+    schemas = camel_properties(written["components"]["schemas"])
+    return {**written, "components": {"schemas": schemas, "securitySchemes": proofs}}
 
 
 def schema_name(schema: Any) -> str:
@@ -133,23 +150,36 @@ def openapi_operation(rule: Rule, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [*path_parameters(rule), *operation.parameters, INFLECTION],
+        "parameters": [*path_parameters(rule, operation), INFLECTION],
         "responses": responses(operation),
     }
-    if operation.security:
-        described["description"] = f"Caller: {operation.security}"
+    if operation.security is not None:
+        described["description"] = f"Caller: {operation.security.words}"
+        described["security"] = [{name: []} for name in operation.security.proofs]
+        described["security"] += [{}] if operation.security.optional else []
+    content = dict(operation.content)
     if operation.body is not None:
-        content = {"schema": operation.body, **example_of(operation.example)}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        content["application/json"] = {"schema": operation.body, **example_of(operation.example)}
+    if content:
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 
-def path_parameters(rule: Rule) -> list[dict[str, Any]]:
+def path_parameters(rule: Rule, operation: Operation) -> list[dict[str, Any]]:
+    """Those of the path, which its route may say more of, and then the others."""
+    said = {each["name"]: each for each in operation.parameters}
     parts = re.findall(r"<(?:(\w+)[^:<>]*:)?(\w+)>", rule.rule)
-    return [
-        {"name": name, "in": "path", "required": True, "schema": TYPES.get(kind, {"type": "string"})}
+    in_path = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": TYPES.get(kind, {"type": "string"}),
+            **said.pop(name, {}),
+        }
         for kind, name in parts
     ]
+    return [*in_path, *said.values()]
 
 
 def responses(operation: Operation) -> dict[str, Any]:
@@ -227,7 +257,7 @@ def endpoints(written: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for path, operations in written["paths"].items():
         for method, operation in operations.items():
-            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            content: dict[str, Any] = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {})
             found.append(
                 {
                     "path": path,

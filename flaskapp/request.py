@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from datetime import date
+from typing import Any, TypeVar
 
 from flask import Flask, request
-from marshmallow import EXCLUDE, Schema
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from flaskapp.config import Config
 from flaskapp.errors import Problem
 from flaskapp.inflection import to_snake
 
 MAX_DEPTH = 32
+# What upstreams keep dates in begins in 1900, some of it in 1753, and a year of three digits is not even written alike.
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+D = TypeVar("D", bound=date)
 
 
 class Body(Schema):
@@ -21,6 +26,22 @@ class Body(Schema):
 
     class Meta:
         unknown = EXCLUDE
+
+
+class Truth(fields.Boolean):
+    """True or false. The library would also take 0, "off" and "n", of which our description says nothing."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("has to be true or false.")
+        return value
+
+
+def believable(day: D) -> D:
+    """The day or moment itself; ValueError for one no appointment can have, while its person can still correct it."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError("of another age")
+    return day
 
 
 def json_body(schema: Schema) -> dict[str, Any]:
@@ -92,3 +113,11 @@ def encodable(text: str) -> bool:
 def init_app(app: Flask, config: Config) -> None:
     """The limit holds for every route; one that takes files sets `request.max_content_length` itself."""
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+
+    @app.before_request
+    def refuse_nul() -> None:
+        """PostgreSQL stores no NUL, and cannot even be asked for one: there is nothing at such an address."""
+        if "\0" in request.path:
+            raise Problem(404)
+        if any("\0" in text for texts in request.args.listvalues() for text in texts):
+            raise Problem(400, detail="The address holds characters that cannot be stored.")

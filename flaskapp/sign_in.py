@@ -46,7 +46,18 @@ NOT_SIGNED = "Access token signature is not valid"
 NOT_FOR_US = "Access token audience is not accepted"
 
 # What the API's description says of every route behind a sign-in.
-CALLER = "Sign-in Service access token: bearer header or cookie"
+CALLER = auth.Access(
+    "Sign-in Service access token: bearer header or cookie",
+    {
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "accessTokenCookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": TOKEN_COOKIE,
+            "description": "Changes also need `X-CSRF-Token`, as any answer told it.",
+        },
+    },
+)
 TOKEN_ANSWERS = {
     401: "No valid access token; `errors` is a text.",
     403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",

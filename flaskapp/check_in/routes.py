@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
@@ -15,7 +16,7 @@ from flaskapp.config import Config
 from flaskapp.errors import Problem
 from flaskapp.inflection import answer, to_snake, with_keys
 from flaskapp.openapi import describe
-from flaskapp.request import Body, json_body
+from flaskapp.request import Body, Truth, json_body
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
 
@@ -24,7 +25,11 @@ auth.declare(blueprint, "anybody; a person proves who they are through LoROTA, t
 
 COOKIE = "cie_session"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-CALLER = "the check-in session's cookie"
+CALLER = auth.Access(
+    "the check-in session's cookie", {"checkInSession": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
+)
+# Whoever has no session is answered too, with the `read.none` object.
+ANYBODY = replace(CALLER, optional=True)
 
 # The front end reads the status in the body; what each one shows is in its contract, 2.2.
 SESSION_PROBLEMS = {
@@ -47,8 +52,8 @@ class SessionBody(Body):
 class CheckInFields(Body):
     uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
     appointment_ien = fields.String(required=True, validate=validate.Length(1, 100))
-    is_travel_enabled = fields.Boolean(load_default=False)
-    travel_submitted = fields.Boolean(load_default=False)
+    is_travel_enabled = Truth(load_default=False)
+    travel_submitted = Truth(load_default=False)
 
 
 class CheckInBody(Body):
@@ -143,7 +148,7 @@ def refuse_session(error: UpstreamError) -> Response:
 @describe(
     "Appointments and details of a check-in",
     tag="Check-in",
-    security=CALLER,
+    security=ANYBODY,
     answers={200: "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object."},
     problems={404: "No such check-in.", 502: "LoROTA does not answer."},
 )
@@ -178,7 +183,7 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
 @describe(
     "Check in for an appointment",
     tag="Check-in",
-    security=CALLER,
+    security=ANYBODY,
     body=CheckInBody,
     example={
         "patient_check_ins": {

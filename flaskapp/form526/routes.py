@@ -35,6 +35,16 @@ require_sign_in(blueprint)
 TAG = "Form 526"
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
+FILE = {
+    "schema": {
+        "type": "object",
+        "required": [FILE_FIELD],
+        "properties": {
+            FILE_FIELD: {"type": "string", "format": "binary", "description": "The file, under its own name."},
+            PASSWORD_FIELD: {"type": "string", "description": "Of a locked PDF."},
+        },
+    }
+}
 # The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
 MOST_UPLOAD_BYTES = file_types.MOST_PDF_BYTES + 1024 * 1024
 MOST_FORM_BYTES = 5 * 1024 * 1024
@@ -52,6 +62,7 @@ class FormBody(Body):
     "Upload one file",
     tag=TAG,
     security=CALLER,
+    content={"multipart/form-data": FILE},
     answers={200: "`data.attributes.guid` names the file; a form refers to it within 60 days.", **TOKEN_ANSWERS},
     answer_example={
         "data": {

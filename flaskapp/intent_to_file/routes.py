@@ -41,6 +41,7 @@ ITEM_EXAMPLE: Item = {
     "record_state": "pending",
     "record_message": WORDS[PENDING],
 }
+TYPE_PARAMETER = {"name": "itf_type", "in": "path", "schema": {"type": "string", "enum": list(TYPES)}}
 TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
 UPSTREAM_PROBLEMS = {
     404: "Pension and survivor: upstream has no active one.",
@@ -68,6 +69,7 @@ def list_itfs() -> Response:
     "The caller's intent to file of one type",
     tag=TAG,
     security=CALLER,
+    parameters=[TYPE_PARAMETER],
     answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
     problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS, 503: "Our database is away."},
 )
@@ -91,7 +93,7 @@ def show_itf(itf_type: str) -> Response:
         **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)},
         503: "Our database is away; nothing was recorded.",
     },
-    parameters=[KEY_PARAMETER],
+    parameters=[TYPE_PARAMETER, KEY_PARAMETER],
 )
 def request_itf(itf_type: str) -> Response:
     account_id = uuid.UUID(caller().account_id)

@@ -23,18 +23,55 @@ blueprint = Blueprint("va_notify", __name__, url_prefix="/va_notify")
 auth.declare(blueprint, "VANotify: a configured bearer token, or the signature made with our API key's secret")
 
 SIGNATURE_HEADER = "x-enp-signature"
+CALLER = auth.Access(
+    "VANotify, by bearer token or by signature",
+    {
+        "vaNotifyToken": {"type": "http", "scheme": "bearer"},
+        "vaNotifySignature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": SIGNATURE_HEADER,
+            "description": "HMAC-SHA256 of the body's pairs, form-encoded in their order, under our API key's secret.",
+        },
+    },
+)
+# VANotify's names. Whatever a value is, it is taken: it was said, and there is nobody to tell that it makes no sense.
+CALLBACK = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "id": {"description": "VANotify's own id of the notice."},
+            "reference": {"description": "Our id of the notice; any other is somebody else's."},
+            "status": {"description": "Such as `delivered`; words we do not know change nothing."},
+            "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
+            "sent_at": {"description": "The same, where `completed_at` is empty."},
+            "created_at": {"description": "The same, where both are empty."},
+        },
+    },
+    "example": {
+        "id": "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d",
+        "reference": "0c4f6d1e-0000-4000-8000-0000000000aa",
+        "status": "delivered",
+        "completed_at": "2031-03-04T16:11:12.000000Z",
+    },
+}
 
 
 @blueprint.post("/callbacks")
 @describe(
     "Delivery callback from VANotify",
     tag="VANotify",
-    security="VANotify, by bearer token or by signature",
+    security=CALLER,
     answers={
         200: "Taken, also for a notice that is not ours.",
         401: "Neither token nor signature fits; the body is VANotify's `message` object.",
     },
-    problems={400: "Not a JSON object.", 503: "Our database is away."},
+    content={"application/json": CALLBACK},
+    problems={
+        400: "Not a JSON object.",
+        413: "Larger than any callback.",
+        503: "Our database is away.",
+    },
 )
 def receive() -> Response:
     body = parse(request.get_data())
@@ -79,7 +116,7 @@ def read_moment(body: dict[str, Any]) -> datetime | None:
         try:
             if body.get(name):
                 found = datetime.fromisoformat(str(body[name]))
-                return found if found.tzinfo else found.replace(tzinfo=UTC)
-        except ValueError:
+                return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             continue
     return None

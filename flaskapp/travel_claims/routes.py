@@ -18,7 +18,7 @@ from flaskapp.errors import Problem
 from flaskapp.idempotency import KEY_PARAMETER, remember
 from flaskapp.inflection import answer
 from flaskapp.openapi import describe
-from flaskapp.request import Body, json_body
+from flaskapp.request import Body, believable, json_body
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import Filed
@@ -31,14 +31,14 @@ WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
 
 
-class AppointmentDate(fields.Date):
+class AppointmentDate(fields.Field):
     """A calendar date, or a date-time whose wall clock counts: an offset is dropped, as the front end means it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
         found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
         try:
             if found:
-                return datetime.fromisoformat(found[0]).date()
+                return believable(datetime.fromisoformat(found[0]).date())
         except ValueError:
             pass
         raise ValidationError("has to be a date like 2031-03-04.")
@@ -48,7 +48,10 @@ class ClaimFields(Body):
     uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
     appointment_date = AppointmentDate(
         required=True,
-        metadata={"description": "`YYYY-MM-DD`, or a date-time whose wall clock counts; an offset is dropped."},
+        metadata={
+            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "description": "`YYYY-MM-DD`, or a date-time whose wall clock counts; an offset is dropped.",
+        },
     )
 
 
@@ -117,6 +120,7 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
     "Where a claim stands",
     tag="Travel claims",
     security=CALLER,
+    parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}],
     answers={
         200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words.",
         401: "No check-in session; the body is the `read.none` object.",

@@ -21,8 +21,10 @@ blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/
 require_sign_in(blueprint)
 
 CLAIMS = "travel_pay_claims"
+# Left empty it counts as left out.
+A_MOMENT = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
 RANGE = [
-    {"name": name, "in": "query", "schema": {"type": "string"}, "description": text}
+    {"name": name, "in": "query", "schema": A_MOMENT, "description": text}
     for name, text in (
         ("start", "From this moment, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
         ("end", "To this moment."),

@@ -11,21 +11,32 @@ from flask import request
 from marshmallow import ValidationError, fields, validate
 
 from flaskapp.errors import Problem
-from flaskapp.request import Body
+from flaskapp.request import Body, Truth, believable
 from flaskapp.travel_pay import reads
 from flaskapp.travel_pay.service import Asked
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?)(\.\d+)?(Z|[+-]\d{2}:?\d{2})?")
 DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(T.*)?")
+# Left empty it counts as left out.
+A_DATE = {"type": "string", "anyOf": [{"format": "date"}, {"maxLength": 0}]}
 PAGING = [
     {"name": name, "in": "query", "schema": schema, "description": text}
     for name, schema, text in (
-        ("start_date", {"type": "string"}, "First day of the appointments, `2031-03-04`; together with `end_date`."),
-        ("end_date", {"type": "string"}, "Last day of the appointments."),
+        (
+            "start_date",
+            A_DATE,
+            "First day of the appointments, `2031-03-04`; together with `end_date`. A time is dropped.",
+        ),
+        ("end_date", A_DATE, "Last day of the appointments."),
         ("page_number", {"type": "integer", "minimum": 1}, "One page only, from 1; needs both dates."),
         ("page_size", {"type": "integer", "minimum": 1, "maximum": 100}, "Items a page; 100 without it."),
     )
 ]
+
+
+CLAIM_ID, DOCUMENT_ID = (
+    {"name": name, "in": "path", "schema": {"type": "string", "format": "uuid"}} for name in ("claim_id", "document_id")
+)
 
 
 def asked_range() -> tuple[date | None, date | None, int | None, int]:
@@ -80,7 +91,7 @@ class AppointmentTime(fields.Field):
         found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
         try:
             if found:
-                return datetime.fromisoformat(found[1])
+                return believable(datetime.fromisoformat(found[1]))
         except ValueError:
             pass
         raise ValidationError("has to be a date and time like 2031-03-04T09:30:00.")
@@ -93,7 +104,11 @@ def optional_text() -> fields.String:
 class MileageClaimBody(Body):
     appointment_date_time = AppointmentTime(
         required=True,
-        metadata={"type": "string", "description": "Wall clock at the facility; an offset is dropped."},
+        metadata={
+            "type": "string",
+            "format": "date-time",
+            "description": "Wall clock at the facility; an offset is dropped, or left out.",
+        },
     )
     facility_station_number = fields.String(
         required=True, validate=validate.Regexp(r"[0-9A-Za-z]{3,8}\Z", error="has to be a station number like 983.")
@@ -101,7 +116,7 @@ class MileageClaimBody(Body):
     facility_name = optional_text()
     appointment_type = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=64))
     appointment_name = optional_text()
-    is_complete = fields.Boolean(load_default=None, allow_none=True)
+    is_complete = Truth(load_default=None, allow_none=True)
 
 
 def read_asked(loaded: dict[str, Any]) -> Asked:

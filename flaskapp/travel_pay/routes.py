@@ -18,7 +18,15 @@ from flaskapp.openapi import describe
 from flaskapp.request import json_body
 from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import contacts, reads, service, shapes
-from flaskapp.travel_pay.asked import PAGING, MileageClaimBody, asked_range, checked_id, read_asked
+from flaskapp.travel_pay.asked import (
+    CLAIM_ID,
+    DOCUMENT_ID,
+    PAGING,
+    MileageClaimBody,
+    asked_range,
+    checked_id,
+    read_asked,
+)
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, Filed
@@ -100,6 +108,7 @@ def known_here(account_id: uuid.UUID) -> dict[str, Any]:
     "One claim",
     tag=TAG,
     security=CALLER,
+    parameters=[CLAIM_ID],
     answers={200: "The claim, at the top level, with its expenses and documents.", **TOKEN_ANSWERS},
     problems={400: "The id is no UUID.", 404: "The caller has no such claim.", **UPSTREAM_PROBLEMS},
 )
@@ -126,6 +135,7 @@ def show_claim(claim_id: str) -> Response:
     "A document of a claim",
     tag=TAG,
     security=CALLER,
+    parameters=[CLAIM_ID, DOCUMENT_ID],
     answers={200: "The file, never as JSON.", **TOKEN_ANSWERS},
     problems={400: "An id is no UUID.", 404: "The claim has no such document.", **UPSTREAM_PROBLEMS},
 )

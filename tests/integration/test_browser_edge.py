@@ -13,6 +13,7 @@ from marshmallow import fields
 from werkzeug.serving import make_server
 
 from flaskapp import openapi
+from flaskapp.auth import Access
 from flaskapp.errors import Problem, add_page_prefix
 from flaskapp.inflection import answer
 from flaskapp.openapi import describe
@@ -46,7 +47,7 @@ def routes(app):
         example={"travel_claims": {"appointment_date": "2031-03-04"}},
         answers={202: "Accepted."},
         problems={401: "No check-in session."},
-        security="a check-in session",
+        security=Access("a check-in session", {}),
         tag="Check-in",
     )
     def claims():
