@@ -21,7 +21,7 @@ from flask_wtf.csrf import generate_csrf, validate_csrf
 from jwt import InvalidSignatureError, PyJWS, PyJWTError
 from wtforms import ValidationError
 
-from flaskapp import auth, clock
+from flaskapp import auth, clock, limits
 from flaskapp.config import Config
 from flaskapp.errors import CHALLENGE, RETRY_AFTER_SECONDS, Problem
 from flaskapp.inflection import answer
@@ -111,6 +111,7 @@ def guard() -> Response | None:
         return refusal(fault)
     g.caller = Caller(account_id, by_cookie)
     g.token_expires_at = expires_at
+    limits.count_caller("account", account_id)
     if by_cookie and request.method not in SAFE_METHODS:
         check_csrf()
     return None

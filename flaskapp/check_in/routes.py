@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, request
 from marshmallow import fields, validate
 
-from flaskapp import auth
+from flaskapp import auth, limits
 from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
 from flaskapp.config import Config
@@ -65,9 +65,11 @@ def permissions(level: str, uuid: str) -> dict[str, str]:
 
 
 def current() -> CheckIn | None:
-    """The caller's session, looked up once a request."""
+    """The caller's session, looked up and counted once a request."""
     if "check_in" not in g:
         g.check_in = service.find_session(request.cookies.get(COOKIE))
+        if g.check_in is not None:
+            limits.count_caller("check_in", g.check_in.uuid)
     found: CheckIn | None = g.check_in
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from flaskapp import auth
+from flaskapp import auth, limits
 from flaskapp.config import Config
 from flaskapp.db import transaction
 from flaskapp.inflection import answer
@@ -76,7 +76,9 @@ CALLBACK = {
 def receive() -> Response:
     body = parse(request.get_data())
     if not is_authentic(body):
+        limits.count_address()
         return answer({"message": "Unauthorized"}, 401)
+    limits.count_webhook(request.headers.get("Authorization", "signed"))
     reference = read_reference(body.get("reference"))
     if reference is not None:
         with transaction() as session:
