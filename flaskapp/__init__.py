@@ -9,6 +9,7 @@ from flask_migrate import Migrate
 from redis import Redis
 
 from flaskapp import (
+    audit_commands,
     browser,
     commands,
     db,
@@ -69,6 +70,7 @@ def create_app(config: Config) -> Flask:
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
     commands.init_app(app)
+    audit_commands.init_app(app)
     gate_commands.init_app(app)
     itf_commands.init_app(app)
     form526_commands.init_app(app)

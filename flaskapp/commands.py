@@ -1,4 +1,4 @@
-"""What an operator does from a shell: the ledger, the cases, the audit, and the release step."""
+"""What an operator does from a shell: the ledger, the cases, and the release step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from flask_migrate import upgrade
 from redis.exceptions import RedisError
 from sqlalchemy import select, text
 
-from flaskapp.audit import audit
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
@@ -24,7 +23,7 @@ from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES, VISITED
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
 from outbox import gates, parked, retention
-from outbox.audit import OWED, compare_redis
+from outbox.audit import OWED
 from outbox.sweep import show_parked
 from outbox.write import write_history
 
@@ -234,39 +233,6 @@ def note_case(case_id: uuid.UUID, note: str) -> None:
     click.echo("noted")
 
 
-@click.command("audit")
-@with_appcontext
-@as_json_option
-def audit_command(as_json: bool) -> None:
-    """Count what nobody accounts for. Exits 1 unless it is nothing and the ledger's own rules hold."""
-    with transaction() as session:
-        report = audit(session)
-        redis_side = redis_counts(session)
-    if as_json:
-        faults = [vars(fault) for fault in report.faults]
-        unaccounted = [vars(finding) for finding in report.unaccounted]
-        click.echo(
-            json.dumps({**report.counts(), "faults": faults, "findings": unaccounted, "redis": redis_side}, indent=2)
-        )
-    else:
-        for flow, counts in report.standings.items():
-            click.echo(f"{flow}: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"))
-        for finding in report.unaccounted:
-            click.echo(f"unaccounted: {finding.subject_type} {finding.subject_id}: {finding.why}")
-        for fault in report.faults:
-            click.echo(f"fault: message {fault.message_id}: {fault.rule}")
-        click.echo(f"redis: {redis_side}")
-        click.echo(f"unaccounted: {report.unaccounted_count}")
-    sys.exit(0 if report.clean else 1)
-
-
-def redis_counts(session: Any) -> Any:
-    try:
-        return compare_redis(session, current_app.extensions["redis"], QUEUES)
-    except (RedisError, OSError):
-        return "away (nothing is lost: pointers are published again)"
-
-
 @click.command("release")
 @with_appcontext
 def release() -> None:
@@ -279,5 +245,5 @@ def release() -> None:
 
 
 def init_app(app: Flask) -> None:
-    for command in (outbox_cli, cases_cli, audit_command, release):
+    for command in (outbox_cli, cases_cli, release):
         app.cli.add_command(command)

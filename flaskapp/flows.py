@@ -4,61 +4,109 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from flaskapp.db import DbSession
-from flaskapp.form526.documents import reopen_document
-from flaskapp.form526.service import reopen_submission
+from flaskapp.form526 import documents
+from flaskapp.form526 import service as form526
+from flaskapp.form526.notices import owe_document_notice, owe_form_notice
 from flaskapp.form526.states import DOCUMENT, SUBMISSION
-from flaskapp.intent_to_file.record import reopen_itf
+from flaskapp.intent_to_file import record as itfs
+from flaskapp.intent_to_file.service import owe_creation
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
-from flaskapp.notifications.service import reopen_notice
+from flaskapp.notifications import service as notices
 from flaskapp.statemachine import StateMachine
-from flaskapp.travel_claims.service import reopen_claim
+from flaskapp.travel_claims import service as travel_claims
 from flaskapp.travel_claims.states import TRAVEL_CLAIM
-from flaskapp.travel_pay.record import reopen_claim as reopen_travel_pay_claim
+from flaskapp.travel_pay import record as travel_pay
+from flaskapp.travel_pay.service import owe_step
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
+
+# Of a subject that came to its end before `:since`, nothing moves any more; without it, all are meant.
+RECENT = "(CAST(:since AS timestamptz) IS NULL OR {of}finished_at IS NULL OR {of}finished_at >= :since)"
 
 
 @dataclass(frozen=True)
 class States:
     """How a flow's subjects stand: `query` selects id, state, notice, cycle, and whether an upstream is due to be asked
-    after them (`watched`); of one subject where `:only` is set."""
+    after them (`watched`); of one subject where `:only` is set, and not the long finished where `:since` is."""
 
     machine: StateMachine
+    table: str
     query: str
+
+
+Reopen = Callable[[DbSession, str, str], None]
+Owe = Callable[[DbSession, str], None]
+Tell = Callable[[DbSession, str, UUID | None], None]
 
 
 @dataclass(frozen=True)
 class Flow:
     """`reopen(session, subject_id, actor)` brings a subject back when its parked message is requeued.
 
-    A subject without states (a case, a poll) was promised to nobody and has no history to check.
+    `owe(session, subject_id)` owes a pending subject its next step, `tell(session, subject_id, notice_id)` the notice
+    its row says the person gets: for the repair of what was lost. A subject without states (a case, a poll) was
+    promised to nobody and has no history to check.
     """
 
-    reopen: Callable[[DbSession, str, str], None]
+    reopen: Reopen
     states: States | None = None
+    owe: Owe | None = None
+    tell: Tell | None = None
 
 
 def states_of(machine: StateMachine, table: str, column: str = "state", watched: str = "false") -> States:
-    only = "CAST(:only AS text) IS NULL OR id::text = :only"
+    only = "(CAST(:only AS text) IS NULL OR id::text = :only)"
     shown = f"id::text AS id, {column} AS state, notice, cycle, {watched} AS watched"
-    return States(machine, f"SELECT {shown} FROM {table} WHERE {only}")
+    return States(machine, table, f"SELECT {shown} FROM {table} WHERE {only} AND {RECENT.format(of='')}")
 
 
 def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:
     """An alert's subject is a case, open whatever became of the alert; a poll's is a batch, which has no state."""
 
 
+def owing(lock: Callable[[DbSession, str], Any], owe: Callable[[DbSession, Any], Any]) -> Owe:
+    return lambda session, subject_id: owe(session, lock(session, subject_id))
+
+
+def telling(lock: Callable[[DbSession, str], Any], tell: Callable[[DbSession, Any, UUID | None], Any]) -> Tell:
+    return lambda session, subject_id, notice_id: tell(session, lock(session, subject_id), notice_id)
+
+
 FLOWS = {
-    "travel_claim": Flow(reopen_claim, states_of(TRAVEL_CLAIM, "travel_claims")),
-    "intent_to_file": Flow(reopen_itf, states_of(INTENT_TO_FILE, "intents_to_file")),
-    "form526_submission": Flow(reopen_submission, states_of(SUBMISSION, "form526_submissions")),
+    "travel_claim": Flow(
+        travel_claims.reopen_claim,
+        states_of(TRAVEL_CLAIM, "travel_claims"),
+        owing(travel_claims.lock, travel_claims.owe_filing),
+        telling(travel_claims.lock, travel_claims.owe_claim_notice),
+    ),
+    "intent_to_file": Flow(
+        itfs.reopen_itf,
+        states_of(INTENT_TO_FILE, "intents_to_file"),
+        owing(itfs.lock, owe_creation),
+        telling(itfs.lock, itfs.owe_itf_notice),
+    ),
+    "form526_submission": Flow(
+        form526.reopen_submission,
+        states_of(SUBMISSION, "form526_submissions"),
+        owing(form526.lock, form526.owe_submission),
+        telling(form526.lock, owe_form_notice),
+    ),
     "form526_document": Flow(
-        reopen_document,
+        documents.reopen_document,
         states_of(DOCUMENT, "form526_document_submissions", "lighthouse_status", watched="poll_due_at IS NOT NULL"),
+        owing(documents.lock, documents.owe_next),
+        telling(documents.lock, owe_document_notice),
     ),
     "document_poll": Flow(reopen=leave_as_it_is),
-    "travel_pay_claim": Flow(reopen_travel_pay_claim, states_of(TRAVEL_PAY_CLAIM, "travel_pay_claims")),
-    "notification": Flow(reopen=reopen_notice),
+    "travel_pay_claim": Flow(
+        travel_pay.reopen_claim,
+        states_of(TRAVEL_PAY_CLAIM, "travel_pay_claims"),
+        owing(travel_pay.lock, owe_step),
+        telling(travel_pay.lock, travel_pay.owe_claim_notice),
+    ),
+    "notification": Flow(reopen=notices.reopen_notice, owe=notices.owe_sending),
     "case": Flow(reopen=leave_as_it_is),
 }

@@ -1,102 +1,160 @@
-"""What must hold for every submission, each rule written once, in SQL, and named by what is wrong when it is broken.
+"""What must hold for every submission and notice: each rule once, in SQL, named by what is wrong when it is broken.
 
 The audit runs them, the metric counts them, the console shows them; `flask audit --repair` mends what it safely can.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from flaskapp.flows import FLOWS
+from sqlalchemy import text
 
-# Work on a subject that keeps its promise; comparisons of ITFs keep nobody's.
+from flaskapp.db import DbSession
+from flaskapp.flows import FLOWS, States
+from flaskapp.notifications.states import NOTIFICATION, PENDING
+
+# Cases the audit itself opens: they say that records are in disorder, which they do not mend.
+AUDIT_KINDS = ("unaccounted", "contradiction")
+# Cases that go along with work: whoever holds one relies on the work going on.
+WITH_WORK = ("overdue", "past_midnight", "document_not_found", "document_unclear", "document_stuck")
+LIMIT = 100
+
+# Comparisons of ITFs keep nobody's promise.
 LIVE = """
     SELECT 1 FROM outbox_messages m
-     WHERE m.subject_type = '{subject}' AND m.subject_id = s.id AND m.job <> 'jobs.intent_to_file.refresh_itf'
-"""
-HELD = """
-    SELECT 1 FROM cases k WHERE k.subject_type = '{subject}' AND k.subject_id = s.id AND k.closed_at IS NULL
-"""
-EVER_HELD = "SELECT 1 FROM cases k WHERE k.subject_type = '{subject}' AND k.subject_id = s.id"
+     WHERE m.subject_type = :subject AND m.subject_id = s.id AND m.job <> 'jobs.intent_to_file.refresh_itf'"""
+CASES = "SELECT 1 FROM cases k WHERE k.subject_type = :subject AND k.subject_id = s.id"
+HELD = f"{CASES} AND k.closed_at IS NULL AND k.kind NOT IN {AUDIT_KINDS + WITH_WORK}"
+EVER_HELD = f"{CASES} AND (k.closed_at IS NOT NULL OR k.kind NOT IN {AUDIT_KINDS})"
+# A human looked into the contradiction and closed its case: as it stands, it is explained.
+EXPLAINED = f"{CASES} AND k.closed_at IS NOT NULL AND k.kind = 'contradiction' AND k.details ->> 'state' = s.state"
+HISTORY = "FROM outbox_history h WHERE h.subject_type = :subject AND h.subject_id = s.id"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`query` selects `subject_id` and `state` of every subject that breaks it. `words`: what that means to a human."""
+    """`where`: which subjects break it, or where to look for the gone. `words`: what that means to a human."""
 
     name: str
     words: str
-    query: str
+    where: str
 
 
-# Of every flow. `{states}` is the flow's own query: id, state, notice, cycle, watched.
-OF_FLOWS = (
+@dataclass(frozen=True)
+class Broken:
+    """A rule, and a subject that breaks it in a state. `held`: the audit gave it to a human already."""
+
+    rule: str
+    words: str
+    subject_type: str
+    subject_id: str
+    state: str
+    held: bool
+
+
+# Of what exists: `s` has id, state, notice, cycle and watched; `:first` is the state its history need not mention.
+OF_SUBJECTS = (
     Rule(
         "pending_unowed",
         "it is pending, and nobody owes the next step",
-        "SELECT s.id AS subject_id, s.state FROM ({states}) s WHERE s.state = 'pending' AND NOT s.watched"
-        f" AND NOT EXISTS ({LIVE}) AND NOT EXISTS ({HELD})",
+        f"s.state = 'pending' AND NOT s.watched AND NOT EXISTS ({LIVE}) AND NOT EXISTS ({HELD})",
     ),
     Rule(
         "failed_unheld",
         "it failed, and nobody was ever given its case",
-        f"SELECT s.id AS subject_id, s.state FROM ({{states}}) s WHERE s.state = 'failed' AND NOT EXISTS ({EVER_HELD})",
+        f"s.state IN ('failed', 'undeliverable') AND NOT EXISTS ({EVER_HELD})",
     ),
     Rule(
         "parked_unheld",
-        "its message is parked, and no case is open",
-        "SELECT s.id AS subject_id, s.state FROM ({states}) s WHERE EXISTS ("
-        f"{LIVE} AND m.state = 'parked') AND NOT EXISTS ({HELD})",
+        "its message is parked, and nobody was ever given its case",
+        f"EXISTS ({LIVE} AND m.state = 'parked') AND NOT EXISTS ({EVER_HELD})",
+    ),
+    Rule(
+        "case_missing",
+        "its history opened a case that is not there, and nobody was given another",
+        f"""EXISTS (
+            SELECT 1 {HISTORY} AND h.what = 'case.opened'
+               AND NOT EXISTS (SELECT 1 FROM cases k WHERE k.id = CAST(h.detail ->> 'case' AS uuid))
+               AND NOT EXISTS (SELECT 1 FROM outbox_history c WHERE c.subject_type = :subject AND c.subject_id = s.id
+                                  AND c.what = 'case.closed' AND c.detail ->> 'case' = h.detail ->> 'case')
+               AND NOT EXISTS ({EVER_HELD} AND k.opened_at >= h.at))""",
     ),
     Rule(
         "unnoticed",
         "it came to an end, and the notice that says so is missing",
-        "SELECT s.id AS subject_id, s.state FROM ({states}) s WHERE s.notice IS NOT NULL AND NOT EXISTS ("
-        "SELECT 1 FROM notifications n WHERE n.subject_type = '{subject}' AND n.subject_id = s.id"
-        " AND n.kind = s.notice AND n.cycle = s.cycle)",
+        "s.notice IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
+        " AND n.subject_id = s.id AND n.kind = s.notice AND n.cycle = s.cycle)",
     ),
     Rule(
         "unexplained",
         "its state is not the one its history ends with",
-        "SELECT s.id AS subject_id, s.state FROM ({states}) s LEFT JOIN LATERAL ("
-        "SELECT h.moved_to FROM outbox_history h WHERE h.subject_type = '{subject}' AND h.subject_id = s.id"
-        " AND h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late' ORDER BY h.id DESC LIMIT 1) last ON true"
-        " WHERE last.moved_to IS DISTINCT FROM s.state",
+        f"""s.state IS DISTINCT FROM COALESCE((
+                SELECT h.moved_to {HISTORY} AND h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late'
+                 ORDER BY h.id DESC LIMIT 1), CAST(:first AS text))
+            AND NOT EXISTS ({EXPLAINED})""",
     ),
+)
+# Of what does not exist any more: queries of the ids under which something still speaks of it.
+OF_THE_GONE = (
     Rule(
         "owed_for_nobody",
-        "work is owed for a submission that does not exist",
-        "SELECT DISTINCT m.subject_id, 'none' AS state FROM outbox_messages m WHERE m.subject_type = '{subject}'"
-        " AND NOT EXISTS (SELECT 1 FROM ({states}) s WHERE s.id = m.subject_id)",
-    ),
-)
-# Of notices, whichever flow they are of.
-OF_NOTICES = (
-    Rule(
-        "notice_unowed",
-        "a notice is pending, and nobody sends it",
-        "SELECT n.id::text AS subject_id, n.state FROM notifications n WHERE n.state = 'pending' AND NOT EXISTS ("
-        "SELECT 1 FROM outbox_messages m WHERE m.subject_type = 'notification' AND m.subject_id = n.id::text)"
-        " AND NOT EXISTS (SELECT 1 FROM cases k WHERE k.subject_type = 'notification' AND k.subject_id = n.id::text"
-        " AND k.closed_at IS NULL)",
+        "work is owed for something that does not exist",
+        "SELECT subject_id FROM outbox_messages WHERE subject_type = :subject",
     ),
     Rule(
-        "notice_unheld",
-        "a notice could not be delivered, and nobody was ever given its case",
-        "SELECT n.id::text AS subject_id, n.state FROM notifications n WHERE n.state = 'undeliverable' AND NOT EXISTS ("
-        "SELECT 1 FROM cases k WHERE k.subject_type = 'notification' AND k.subject_id = n.id::text)",
+        "row_gone",
+        "its history goes on without it: the row is not there",
+        "SELECT subject_id FROM outbox_history WHERE subject_type = :subject AND moved_to IS NOT NULL"
+        " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)",
     ),
 )
+# Before a notice moves, it is pending.
+NOTICES = States(
+    NOTIFICATION,
+    "notifications",
+    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications"
+    " WHERE CAST(:since AS timestamptz) IS NULL OR state = 'pending' OR finished_at >= :since",
+)
+# What is wrong with a notice is held by the case of the submission it tells of as well.
+FOUND = f"""
+    SELECT s.id, s.state, EXISTS (
+               SELECT 1 FROM cases k LEFT JOIN notifications n
+                    ON :subject = 'notification' AND n.id = CAST(s.id AS uuid)
+                WHERE k.closed_at IS NULL AND k.kind IN {AUDIT_KINDS}
+                  AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
+      FROM ({{query}}) s LIMIT {LIMIT}
+"""
 
 
-def rules() -> dict[str, list[Rule]]:
-    """Every rule with its SQL complete, by the type of subject it is about."""
-    found: dict[str, list[Rule]] = {}
+def query_of(rule: Rule, states: States) -> str:
+    """The rule's SQL, complete."""
+    if rule in OF_SUBJECTS:
+        return FOUND.format(query=f"SELECT s.id, s.state FROM ({states.query}) s WHERE {rule.where}")
+    missing = f"NOT EXISTS (SELECT 1 FROM {states.table} t WHERE t.id = CAST(s.id AS uuid))"
+    spoken_of = f"SELECT DISTINCT subject_id AS id, 'gone' AS state FROM ({rule.where}) spoken"
+    return FOUND.format(query=f"SELECT s.id, s.state FROM ({spoken_of}) s WHERE {missing} AND NOT EXISTS ({EXPLAINED})")
+
+
+def broken(session: DbSession, since: datetime | None = None) -> list[Broken]:
+    """The rules broken now, at most a hundred findings a rule and kind of subject.
+
+    `since` (aware) leaves out what came to its end before it, which makes this cheap enough for every minute.
+    """
+    found = []
+    for subject, states, rules in subjects():
+        first = PENDING if states is NOTICES else None
+        values = {"subject": subject, "first": first, "since": since, "only": None}
+        for rule in rules:
+            rows = session.execute(text(query_of(rule, states)), values).all()
+            found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]
+    return found
+
+
+def subjects() -> Iterator[tuple[str, States, tuple[Rule, ...]]]:
+    """A notice that is gone is missed by the submission it told of."""
     for subject, flow in FLOWS.items():
         if flow.states is not None:
-            states = flow.states.query
-            found[subject] = [
-                Rule(rule.name, rule.words, rule.query.format(subject=subject, states=states)) for rule in OF_FLOWS
-            ]
-    found["notification"] = list(OF_NOTICES)
-    return found
+            yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE)
+    yield "notification", NOTICES, OF_SUBJECTS

@@ -13,6 +13,8 @@ import threading
 import traceback
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date
 from time import perf_counter
 from types import TracebackType
@@ -111,6 +113,19 @@ class MaskingFormatter(JsonFormatter):
         return "\nwhich led to\n".join(reversed(parts))
 
 
+OUTPUT: ContextVar[str] = ContextVar("output", default="stdout")
+
+
+@contextmanager
+def on_stderr() -> Iterator[None]:
+    """For a command whose stdout is its answer: its log goes to stderr meanwhile."""
+    before = OUTPUT.set("stderr")
+    try:
+        yield
+    finally:
+        OUTPUT.reset(before)
+
+
 class StdoutHandler(logging.StreamHandler[TextIO]):
     """Writes to whatever stdout is now, not to what it was when logging was set up."""
 
@@ -120,7 +135,7 @@ class StdoutHandler(logging.StreamHandler[TextIO]):
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stdout
+        return sys.stderr if OUTPUT.get() == "stderr" else sys.stdout
 
 
 def configure(level: str = "INFO") -> None:

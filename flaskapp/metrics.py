@@ -11,16 +11,25 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp import auth
-from flaskapp.audit import audit
+from flaskapp.audit import RECENT_SCOPE
 from flaskapp.db import transaction
 from flaskapp.openapi import describe
 from outbox.audit import OWED
+from outbox.forecast import Line, forecast
 
 blueprint = Blueprint("metrics", __name__)
 auth.declare(blueprint, "anybody inside the network: counts only, no ids")
 
 CASES = text("SELECT kind, owner, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind, owner")
-GATES = text("SELECT upstream, closed_at IS NOT NULL AS closed FROM outbox_gates")
+GATES = text("""
+    SELECT upstream, closed_at IS NOT NULL AS closed, EXISTS (
+               SELECT 1 FROM outbox_gate_holds h WHERE h.upstream = g.upstream AND h.lifted_at IS NULL
+                  AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()) AS held
+      FROM outbox_gates g ORDER BY upstream
+""")
+AUDITS = text("""
+    SELECT scope, seconds, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits ORDER BY scope
+""")
 
 
 class LedgerCollector:
@@ -28,21 +37,58 @@ class LedgerCollector:
 
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
-            report = audit(session)
+            audits = session.execute(AUDITS).all()
             owed = session.execute(OWED).all()
+            outlook = forecast(session)
             cases = session.execute(CASES).all()
             gates = session.execute(GATES).all()
-        yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report.unaccounted_count)
-        yield GaugeMetricFamily("surefile_ledger_faults", "Broken rules of the ledger itself.", len(report.faults))
+        yield from audit_gauges(audits)
         yield from owed_gauges(owed)
+        yield from deadline_gauges(outlook)
         open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind", "owner"])
         for kind, owner, count in cases:
             open_cases.add_metric([kind, owner], count)
         yield open_cases
-        closed = GaugeMetricFamily("surefile_gate_closed", "1 while an upstream's gate is closed.", labels=["upstream"])
-        for upstream, is_closed in gates:
-            closed.add_metric([upstream], int(is_closed))
-        yield closed
+        yield from gate_gauges(gates)
+
+
+def audit_gauges(audits: Any) -> Iterator[Any]:
+    """What the minute's audit found, and how old that is: without a scheduler the age grows, no number is made up."""
+    age = GaugeMetricFamily("surefile_audit_age_seconds", "Since the last audit.", labels=["scope"])
+    seconds = GaugeMetricFamily("surefile_audit_seconds", "How long the last audit took.", labels=["scope"])
+    for row in audits:
+        age.add_metric([row.scope], row.age)
+        seconds.add_metric([row.scope], row.seconds)
+        if row.scope == RECENT_SCOPE:
+            report = row.report
+            yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
+            unheld = sum(not found["held"] for found in report["broken"])
+            yield GaugeMetricFamily("surefile_broken_rules", "Broken rules that no human has in hand yet.", unheld)
+            yield GaugeMetricFamily("surefile_ledger_faults", "Broken rules of the ledger.", len(report["faults"]))
+    yield age
+    yield seconds
+
+
+def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
+    missed = GaugeMetricFamily("surefile_deadlines_missed", "Messages past their deadline.", labels=["queue"])
+    at_risk = GaugeMetricFamily(
+        "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
+    )
+    for line in outlook:
+        missed.add_metric([line.queue], line.missed)
+        at_risk.add_metric([line.queue], line.will_miss)
+    yield missed
+    yield at_risk
+
+
+def gate_gauges(gates: Any) -> Iterator[Any]:
+    closed = GaugeMetricFamily("surefile_gate_closed", "1 while an upstream's gate is closed.", labels=["upstream"])
+    held = GaugeMetricFamily("surefile_gate_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
+    for row in gates:
+        closed.add_metric([row.upstream], int(row.closed))
+        held.add_metric([row.upstream], int(row.held))
+    yield closed
+    yield held
 
 
 def owed_gauges(owed: Any) -> Iterator[Any]:

@@ -5,10 +5,12 @@ The audit says whether a submission is accounted for now; the trace says whether
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import text
@@ -18,22 +20,32 @@ from flaskapp.flows import FLOWS
 from flaskapp.statemachine import StateMachine
 
 FAILED = "failed"
+# Read through a cursor, a part at a time.
+STREAMED: dict[str, Any] = {"execution_options": {"yield_per": 1000}}
 # Whoever takes a failed one up again is a person with a name.
 NOBODY = ("system", "worker", "person")
 
-MOVES = text("""
-    SELECT id, at, subject_id, moved_from, moved_to, actor FROM outbox_history
+# All in one order, so that they can be read side by side however many there are.
+MOVES = """
+    SELECT subject_id, id, at, moved_from, moved_to, actor FROM outbox_history
      WHERE subject_type = :subject AND moved_to IS NOT NULL AND what <> 'attempt.answered_late'
        AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-     ORDER BY subject_id, id
-""")
-ATTEMPTS = text("""
-    SELECT id, subject_id, message_id, purpose, status, started_at, finished_at, late, answered, error_class,
+     ORDER BY subject_id COLLATE "C", id
+"""
+ATTEMPTS = """
+    SELECT subject_id, id, message_id, purpose, status, started_at, finished_at, late, answered, error_class,
            error_detail
       FROM outbox_attempts
      WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-     ORDER BY subject_id, id
-""")
+     ORDER BY subject_id COLLATE "C", id
+"""
+MESSAGES = """
+    SELECT subject_id, id, state FROM outbox_messages
+     WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
+       AND job <> 'jobs.intent_to_file.refresh_itf'
+     ORDER BY subject_id COLLATE "C", id
+"""
+PRESENT = 'SELECT id AS subject_id, state, watched FROM ({states}) s ORDER BY id COLLATE "C"'
 
 
 @dataclass(frozen=True)
@@ -54,50 +66,69 @@ class Trace:
     illegal: list[Step]
 
 
-def trace(session: DbSession, subject_type: str | None = None, subject_id: str | None = None) -> Trace:
-    """Every submission's history, or one flow's, or one's."""
+def trace(
+    session: DbSession,
+    subject_type: str | None = None,
+    subject_id: str | None = None,
+    seen: Callable[[], None] = lambda: None,
+) -> Trace:
+    """Every submission's history, or one flow's, or one's; `seen` is called after each."""
     read, illegal = 0, list[Step]()
     for subject, flow in FLOWS.items():
         if flow.states is None or subject_type not in (None, subject):
             continue
-        for found in histories(session, subject, flow.states.query, subject_id):
+        for found_id, found in histories(session, subject, flow.states.query, subject_id):
             read += 1
-            step = first_illegal(subject, flow.states.machine, *found)
-            illegal += [step] if step is not None else []
+            seen()
+            step = first_illegal(flow.states.machine, found)
+            illegal += [Step(subject, found_id, *step)] if step is not None else []
     return Trace(read, illegal)
 
 
-History = tuple[str, str | None, list[Any], list[Any]]
+@dataclass
+class History:
+    """What there is of one subject. `present` is its row, of which there is one."""
+
+    present: list[Any] = field(default_factory=list)
+    moves: list[Any] = field(default_factory=list)
+    attempts: list[Any] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
 
 
-def histories(session: DbSession, subject: str, states: str, only: str | None) -> Iterator[History]:
-    """Id, present state, moves and attempts of each subject; rows without a history and histories without a row too."""
-    values = {"subject": subject, "only": only}
-    moves = by_subject(session.execute(MOVES, values))
-    attempts = by_subject(session.execute(ATTEMPTS, values))
-    present = {row.id: row.state for row in session.execute(text(states), {"only": only})}
-    for subject_id in sorted({*present, *moves}):
-        yield subject_id, present.get(subject_id), moves.get(subject_id, []), attempts.get(subject_id, [])
+def histories(session: DbSession, subject: str, states: str, only: str | None) -> Iterator[tuple[str, History]]:
+    """Each subject with all that is known of it; rows without a history and histories without a row too."""
+    queries = {"present": PRESENT.format(states=states), "moves": MOVES, "attempts": ATTEMPTS, "messages": MESSAGES}
+    values = {"subject": subject, "only": only, "since": None}
+    read = [tagged(name, session.execute(text(query), values, **STREAMED)) for name, query in queries.items()]
+    for subject_id, rows in groupby(merge(*read, key=itemgetter(0)), key=itemgetter(0)):
+        found = History()
+        for _, name, row in rows:
+            getattr(found, name).append(row)
+        if found.present or found.moves:
+            yield subject_id, found
 
 
-def by_subject(rows: Iterable[Any]) -> Mapping[str, list[Any]]:
-    return {subject_id: list(found) for subject_id, found in groupby(rows, key=lambda row: row.subject_id)}
+def tagged(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
+    return ((row.subject_id, name, row) for row in rows)
 
 
-def first_illegal(
-    subject: str, machine: StateMachine, subject_id: str, state: str | None, moves: list[Any], attempts: list[Any]
-) -> Step | None:
-    """The earliest of what the moves, the attempts and the present state break; None for a legal history."""
-    found = [*illegal_moves(machine, state, moves), *illegal_attempts(attempts), *unfounded(machine, moves, attempts)]
-    if not found:
-        return None
-    at, why = min(found, key=lambda item: (item[0] is None, item[0]))
-    return Step(subject, subject_id, at, why)
+Illegal = tuple[datetime | None, str]
 
 
-def illegal_moves(machine: StateMachine, state: str | None, moves: list[Any]) -> Iterator[tuple[datetime | None, str]]:
+def first_illegal(machine: StateMachine, found: History) -> Illegal | None:
+    """The earliest of what moves, attempts, open messages and the present state break; None for a legal history."""
+    steps = [
+        *illegal_moves(machine, found),
+        *illegal_attempts(found.attempts),
+        *unfounded(machine, found.moves, found.attempts),
+        *illegal_work(machine, found),
+    ]
+    return min(steps, key=lambda step: (step[0] is None, step[0])) if steps else None
+
+
+def illegal_moves(machine: StateMachine, found: History) -> Iterator[Illegal]:
     current: str | None = None
-    for move in moves:
+    for move in found.moves:
         if current is None and move.moved_from is not None:
             yield move.at, f"moved from {move.moved_from} before it was asked for"
         elif current is not None and move.moved_from != current:
@@ -107,13 +138,25 @@ def illegal_moves(machine: StateMachine, state: str | None, moves: list[Any]) ->
         elif current == FAILED and move.actor in NOBODY:
             yield move.at, f"taken up again by {move.actor} instead of an operator"
         current = move.moved_to
-    if state is None:
+    if not found.present:
         yield None, f"its row is gone, its history ends with {current}"
-    elif state != current:
-        yield None, f"it is {state}, and its history ends with {current or 'nothing'}"
+    elif found.present[0].state != current:
+        yield None, f"it is {found.present[0].state}, and its history ends with {current or 'nothing'}"
 
 
-def illegal_attempts(attempts: list[Any]) -> Iterator[tuple[datetime | None, str]]:
+def illegal_work(machine: StateMachine, found: History) -> Iterator[Illegal]:
+    """What is pending is owed or watched; what came to an end is not worked on."""
+    if not found.present:
+        return
+    state, watched = found.present[0].state, found.present[0].watched
+    going_on = [message for message in found.messages if message.state != "parked"]
+    if state not in machine.final and not found.messages and not watched:
+        yield None, f"it is {state}, and nobody owes the next step"
+    if state in machine.final and going_on:
+        yield None, f"it is {state}, and message {going_on[0].id} still works on it"
+
+
+def illegal_attempts(attempts: list[Any]) -> Iterator[Illegal]:
     """Nothing may be sent again while it is open whether it was done, and no two may be at it at once."""
     for _, found in groupby(sorted(attempts, key=lambda row: (row.message_id, row.id)), key=lambda row: row.message_id):
         before, open_since, denials = None, None, 0
@@ -141,7 +184,7 @@ def is_before(moment: datetime, ended: datetime | None) -> bool:
     return ended is None or moment < ended
 
 
-def unfounded(machine: StateMachine, moves: list[Any], attempts: list[Any]) -> Iterator[tuple[datetime | None, str]]:
+def unfounded(machine: StateMachine, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
     """A worker says that upstream holds it: some attempt must have heard so."""
     heard = [row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"]
     for move in moves:

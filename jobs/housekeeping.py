@@ -9,21 +9,22 @@ from flask import current_app
 from redis import Redis
 from sqlalchemy import text
 
-from flaskapp.audit import audit
+from flaskapp.audit import Report, audit_and_keep
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
-from flaskapp.db import db, transaction
+from flaskapp.db import DbSession, db, transaction
 from flaskapp.form526.intake import purge_files
 from flaskapp.form526.polling import BATCH, open_stuck, owe_poll
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import open_past_midnight, owe_refreshes
-from flaskapp.notifications.service import owe_delivery_questions
+from flaskapp.notifications.service import about, owe_delivery_questions
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
 from jobs.registry import SPECS
 from jobs.runner import Process
 from jobs.settle import Outcome, settle_once
 from outbox import attempts, parked, rescue, retention
+from outbox.autocommit import connect_autocommit
 from outbox.sweep import sweep_queue
 
 log = logging.getLogger("jobs.housekeeping")
@@ -47,7 +48,7 @@ OLD_ROWS = (
 
 def alone(name: str, work: Callable[[], None]) -> None:
     """Run under an advisory lock that a second runner does not wait for."""
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lock:
+    with connect_autocommit(db.engine) as lock:
         if lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
             try:
                 work()
@@ -102,17 +103,28 @@ def poll_documents() -> None:
 
 
 def audit_all() -> None:
-    """Count what nobody accounts for; a person's submission in that state is a case at once."""
+    """Count what nobody accounts for; a submission in that state, or with records in disorder, is a case at once."""
     alone("surefile.audit", audit_alone)
 
 
 def audit_alone() -> None:
     with transaction() as session:
-        report = audit(session)
-        for finding in report.unaccounted:
-            open_case(session, "unaccounted", finding.subject_type, finding.subject_id, {"why": finding.why})
-    level = logging.ERROR if report.unaccounted_count else logging.INFO
+        report = audit_and_keep(session)
+        open_audit_cases(session, report)
+    level = logging.INFO if report.clean else logging.ERROR
     log.log(level, "audited", extra={"event": "audit.done", **report.counts()})
+
+
+def open_audit_cases(session: DbSession, report: Report) -> None:
+    """One case for what went wrong with one submission: that of a lost notice is its submission's."""
+    lost = {(finding.subject_type, finding.subject_id) for finding in report.unaccounted}
+    for finding in report.unaccounted:
+        open_case(session, "unaccounted", finding.subject_type, finding.subject_id, {"why": finding.why})
+    for found in report.broken:
+        subject = about(session, found.subject_type, found.subject_id)
+        if not found.held and subject not in lost:
+            details = {"rule": found.rule, "state": found.state}
+            open_case(session, "contradiction", found.subject_type, found.subject_id, details)
 
 
 def retain() -> None:

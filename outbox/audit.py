@@ -14,10 +14,24 @@ from outbox.write import Database
 
 @dataclass(frozen=True)
 class Fault:
-    """A rule the ledger breaks: `rule` is a code, `message_id` the row it was found on."""
+    """A rule the ledger breaks, and the message or the upstream's gate it was found on."""
 
     rule: str
-    message_id: int
+    message_id: int | None
+    upstream: str | None = None
+
+    @property
+    def about(self) -> str:
+        return f"gate {self.upstream}" if self.message_id is None else f"message {self.message_id}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where Redis says something else than the ledger, which alone is believed."""
+
+    rule: str
+    queue: str
+    job_id: str
 
 
 # Each query returns message ids. The grace of a minute keeps work that is moving right now out of them.
@@ -40,7 +54,22 @@ RULES = {
          WHERE m.state = 'ready' AND g.closed_at IS NULL AND m.due_at < outbox_now() - interval '15 minutes'
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
                             WHERE p.queue = m.queue AND p.state IN ('published', 'running'))""",
+    "question_without_attempt": """
+        SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
 }
+# The gate and the book of its closings are written together.
+GATES = text("""
+    SELECT upstream FROM outbox_gates g WHERE (closed_at IS NOT NULL) <> EXISTS (
+        SELECT 1 FROM outbox_gate_closings c WHERE c.upstream = g.upstream AND c.opened_at IS NULL)
+""")
+
+# A pointer counts as lost when it has been away for longer than the relay needs to miss it.
+POINTERS = text("""
+    SELECT queue, id, fence, state,
+           state = 'published' AND published_at < outbox_now() - interval '1 minute' AS long_published
+      FROM outbox_messages WHERE state IN ('published', 'running', 'parked')
+""")
 
 OWED = text("""
     SELECT queue, state, count(*) AS messages, extract(epoch FROM outbox_now() - min(created_at))::float AS oldest
@@ -49,22 +78,43 @@ OWED = text("""
 
 
 def find_faults(db: Database, limit: int = 100) -> list[Fault]:
-    return [
+    found = [
         Fault(rule, row[0])
         for rule, query in RULES.items()
         for row in db.execute(text(f"{query} LIMIT {int(limit)}"), {}).all()
     ]
+    return found + [Fault("gate_and_closings_differ", None, row.upstream) for row in db.execute(GATES, {}).all()]
 
 
-def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> dict[str, int]:
-    """Pointers the ledger counts on against pointers Redis holds. Differences mend themselves within seconds."""
+def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:
+    """Counts of what the ledger and Redis hold, and each difference: relay, grant and sweep mend them in a minute.
+
+    Redis is read first: what it held then and the ledger does not know now is certainly outdated. Raises RedisError.
+    """
+    held = {queue.name: rq_side.pointers_held(redis, queue.name) for queue in queues}
+    failed = {queue.name: ours(rq_side.failed_ids(redis, queue.name)) for queue in queues}
+    rows = db.execute(POINTERS, {}).all()
     counts = {"published": 0, "pointers": 0, "parked": 0, "failed_entries": 0}
-    for queue in queues:
-        waiting, started = rq_side.pointers_held(redis, queue.name)
-        counts["pointers"] += sum(rq_side.read_job_id(item) is not None for item in waiting | started)
-        counts["failed_entries"] += len(rq_side.failed_ids(redis, queue.name))
-    states = "SELECT state, count(*) FROM outbox_messages WHERE state IN ('published', 'running', 'parked') GROUP BY 1"
-    found = dict(db.execute(text(states), {}).all())
-    counts["published"] = found.get("published", 0) + found.get("running", 0)
-    counts["parked"] = found.get("parked", 0)
-    return counts
+    found: list[Difference] = []
+    for queue in failed:
+        known = {rq_side.job_id(row.id, row.fence): row for row in rows if row.queue == queue}
+        parked = {identifier for identifier, row in known.items() if row.state == "parked"}
+        pointers = ours(held[queue][0] | held[queue][1])
+        rules = {
+            "pointer_missing": {item for item, row in known.items() if row.long_published} - pointers,
+            # A requeue on the dashboard waits under the fence of the parked message.
+            "pointer_stale": pointers - known.keys(),
+            "parked_not_shown": parked - failed[queue] - pointers,
+            "shown_not_parked": failed[queue] - parked,
+        }
+        found += [Difference(rule, queue, item) for rule, items in rules.items() for item in sorted(items)]
+        counts["published"] += len(known) - len(parked)
+        counts["pointers"] += len(pointers)
+        counts["parked"] += len(parked)
+        counts["failed_entries"] += len(failed[queue])
+    return counts, found
+
+
+def ours(identifiers: set[str]) -> set[str]:
+    """Those of messages: periodic jobs have names of their own."""
+    return {item for item in identifiers if rq_side.read_job_id(item) is not None}

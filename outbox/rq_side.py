@@ -144,6 +144,16 @@ def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
         pipe.execute()
 
 
+def forget_pointers(redis: Redis, queue: str, ids: Iterable[str]) -> None:
+    """Drop waiting pointers and their jobs: their messages have moved on."""
+    key = open_queue(redis, queue).key
+    with redis.pipeline() as pipe:
+        for identifier in ids:
+            pipe.lrem(key, 0, identifier)
+            pipe.delete(LedgerJob.key_for(identifier))
+        pipe.execute()
+
+
 def started_entries(redis: Redis, queue: str) -> list[str]:
     registry = StartedJobRegistry(queue=open_queue(redis, queue))
     return texts(redis.zrange(registry.key, 0, -1))

@@ -89,6 +89,8 @@ messages = Table(
         name="running_has_lease",
     ),
     CheckConstraint("state NOT IN ('published', 'running', 'parked') OR fence IS NOT NULL", name="fenced"),
+    # Whoever looks for lost pointers goes by it.
+    CheckConstraint("state <> 'published' OR published_at IS NOT NULL", name="published_has_moment"),
     CheckConstraint("(state = 'parked') = (parked_reason IS NOT NULL)", name="parked_has_reason"),
     CheckConstraint("(unresolved_since IS NULL) = (unresolved_why IS NULL)", name="unresolved_has_why"),
     Index("ix_outbox_messages_later", "due_at", postgresql_where=text("state = 'later'")),

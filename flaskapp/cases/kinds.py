@@ -110,6 +110,13 @@ KINDS = {
     ),
     "unaccounted": Kind(
         "The audit found a submission that is neither owed, nor told, nor held by anybody.",
-        "Read its history (`flask outbox show`), find out what became of it upstream, and close with what you found.",
+        "`flask audit --repair` mends what can be mended safely. Else read its history (`flask outbox show`), find out"
+        " what became of it upstream, and close with what you found.",
+    ),
+    "contradiction": Kind(
+        "Our own records of this contradict each other: something outside Surefile changed them. The case's details"
+        " name the rule that is broken.",
+        "Find out who changed the database. `flask audit --repair` mends what can be mended safely; for the rest,"
+        " find out what is true upstream, set it right, and close: closed, it counts as explained.",
     ),
 }

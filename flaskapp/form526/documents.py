@@ -117,6 +117,14 @@ def owe_upload(session: DbSession, document: DocumentSubmission) -> None:
     )
 
 
+def owe_next(session: DbSession, document: DocumentSubmission) -> None:
+    """Owe what a pending document waits for: its upload or, once Lighthouse has it, the next question after it."""
+    if document.lighthouse_request_id is None:
+        owe_upload(session, document)
+    else:
+        document.poll_due_at = moment_now(session)
+
+
 def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[DocumentSubmission]:
     """Every document of a submission, in the order they were owed."""
     statement = select(DocumentSubmission).filter_by(submission_id=submission_id)

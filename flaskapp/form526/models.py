@@ -73,6 +73,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("job_id"),
         UniqueConstraint("claim_id"),
         Index("ix_form526_submissions_itf", "itf_id", postgresql_where=text("itf_id IS NOT NULL")),
+        Index("ix_form526_submissions_finished_at", "finished_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -116,6 +117,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("lighthouse_request_id"),
         UniqueConstraint("submission_id", "attachment_guid"),
         Index("ix_form526_documents_submission", "submission_id"),
+        Index("ix_form526_document_submissions_finished_at", "finished_at"),
         Index("ix_form526_documents_attachment", "attachment_guid"),
         Index("ix_form526_documents_due", "poll_due_at", postgresql_where=text("poll_due_at IS NOT NULL")),
         Index("ix_form526_documents_batch", "poll_batch", postgresql_where=text("poll_batch IS NOT NULL")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 
 from flaskapp.accounts.service import icn_of
@@ -27,7 +28,7 @@ def recipient_of(session: DbSession, submission: Submission) -> dict[str, str]:
     return {"icn": icn_of(session, submission.account_id) or "", "phone": ""}
 
 
-def owe_form_notice(session: DbSession, submission: Submission) -> None:
+def owe_form_notice(session: DbSession, submission: Submission, notice_id: uuid.UUID | None = None) -> None:
     """Owe the e-mail that says what became of the form; `notice` names it."""
     assert submission.notice is not None
     owe_notice(
@@ -35,6 +36,7 @@ def owe_form_notice(session: DbSession, submission: Submission) -> None:
         FORM,
         str(submission.id),
         submission.notice,
+        notice_id=notice_id,
         cycle=submission.cycle,
         facility=SENDER,
         recipient=recipient_of(session, submission),
@@ -46,7 +48,7 @@ def owe_form_notice(session: DbSession, submission: Submission) -> None:
     )
 
 
-def owe_document_notice(session: DbSession, document: DocumentSubmission) -> None:
+def owe_document_notice(session: DbSession, document: DocumentSubmission, notice_id: uuid.UUID | None = None) -> None:
     """Owe the e-mail that names the document, its file name obscured: names of files hold names of people."""
     assert document.notice is not None
     submission = session.get_one(Submission, document.submission_id)
@@ -55,6 +57,7 @@ def owe_document_notice(session: DbSession, document: DocumentSubmission) -> Non
         DOCUMENT,
         str(document.id),
         document.notice,
+        notice_id=notice_id,
         cycle=document.cycle,
         facility=SENDER,
         recipient=recipient_of(session, submission),

@@ -44,6 +44,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
             name="ex_intents_to_file_one_valid",
         ),
         Index("ix_intents_to_file_account", "account_id", "type", "asked_at"),
+        Index("ix_intents_to_file_finished_at", "finished_at"),
         Index(
             "ix_intents_to_file_midnight",
             "legal_midnight_at",

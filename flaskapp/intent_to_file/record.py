@@ -139,11 +139,18 @@ def finish(session: DbSession, itf: IntentToFile, target: str, now: datetime, no
         actor="worker",
         detail={**detail, "notice": notice},
     )
+    owe_itf_notice(session, itf)
+
+
+def owe_itf_notice(session: DbSession, itf: IntentToFile, notice_id: uuid.UUID | None = None) -> None:
+    """Owe the e-mail that says what became of the ITF; `notice` names it."""
+    assert itf.notice is not None
     owe_notice(
         session,
         SUBJECT,
         str(itf.id),
-        notice,
+        itf.notice,
+        notice_id=notice_id,
         cycle=itf.cycle,
         facility=SENDER,
         # Without an ICN the send is refused, and a human has to reach the person.

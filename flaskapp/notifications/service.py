@@ -27,6 +27,8 @@ from outbox.tables import NOW
 from outbox.write import add, write_history
 
 SUBJECT = "notification"
+SEND_JOB = "jobs.notifications.send_notice"
+ASK_JOB = "jobs.notifications.ask_delivery"
 HOUR_SECONDS = 3600.0
 DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
@@ -60,10 +62,14 @@ def owe_notice(
     recipient: dict[str, str],
     personalisation: dict[str, str],
     channel: str = "sms",
+    notice_id: uuid.UUID | None = None,
 ) -> uuid.UUID | None:
-    """Owe the person one notice of this kind in this cycle, with the message that sends it; None if owed before."""
+    """Owe the person one notice of this kind in this cycle, with the message that sends it; None if owed before.
+
+    A given `notice_id` is that of a notice whose row was lost: VANotify may know it.
+    """
     values = {
-        "id": uuid.uuid4(),
+        "id": notice_id or uuid.uuid4(),
         "subject_type": subject_type,
         "subject_id": subject_id,
         "kind": kind,
@@ -75,15 +81,18 @@ def owe_notice(
         "state": PENDING,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
-    notice_id = session.execute(statement).scalar_one_or_none()
-    if notice_id is None:
+    owed = session.execute(statement).scalar_one_or_none()
+    if owed is None:
         return None
-    write_history(
-        session, subject_type, subject_id, "notice.owed", detail={"notification": str(notice_id), "kind": kind}
-    )
+    write_history(session, subject_type, subject_id, "notice.owed", detail={"notification": str(owed), "kind": kind})
+    owe_job(session, SEND_JOB, owed)
+    return uuid.UUID(str(owed))
+
+
+def owe_job(session: DbSession, job: str, notice_id: uuid.UUID) -> None:
     add(
         session,
-        job="jobs.notifications.send_notice",
+        job=job,
         queue=NOTIFICATIONS.name,
         upstream=NOTIFICATIONS.upstream,
         subject_type=SUBJECT,
@@ -91,13 +100,23 @@ def owe_notice(
         deadline_seconds=DEADLINE_SECONDS,
         give_up_seconds=GIVE_UP_SECONDS,
     )
-    return uuid.UUID(str(notice_id))
+
+
+def owe_sending(session: DbSession, notice_id: str) -> None:
+    """Owe the sending of a notice whose message was lost."""
+    owe_job(session, SEND_JOB, uuid.UUID(notice_id))
 
 
 def load_notice(session: DbSession, notice_id: str) -> Notice:
     row = session.get_one(Notification, uuid.UUID(notice_id))
     fields = {name: getattr(row, name) for name in Notice.__dataclass_fields__}
     return Notice(**fields)
+
+
+def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, str]:
+    """The submission that a notice tells of; any other subject is its own."""
+    row = session.get(Notification, uuid.UUID(subject_id)) if subject_type == SUBJECT else None
+    return (row.subject_type, row.subject_id) if row is not None else (subject_type, subject_id)
 
 
 def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
@@ -107,10 +126,9 @@ def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
 
 def move(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
     NOTIFICATION.check(row.state, target)
-    now = moment_now(session)
-    moved_from, row.state, row.finished_at = row.state, target, now if target in NOTIFICATION.final else None
+    moved_from, row.state, row.finished_at = row.state, target, NOW if target in NOTIFICATION.final else None
     if target in TAKEN:
-        row.sent_at = row.sent_at or now
+        row.sent_at = row.sent_at or NOW
     write_history(
         session,
         SUBJECT,
@@ -157,8 +175,8 @@ def record_delivery(
         row.status_at = at or row.status_at
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
-    move(session, row, target, actor, status=status)
     row.upstream_status, row.status_at = status, at or row.status_at
+    move(session, row, target, actor, status=status)
     follow_ending(session, row)
     return True
 
@@ -203,14 +221,5 @@ def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
     rows = session.execute(statement).scalars().all()
     for row in rows:
         row.asked_at = moment_now(session)
-        add(
-            session,
-            job="jobs.notifications.ask_delivery",
-            queue=NOTIFICATIONS.name,
-            upstream=NOTIFICATIONS.upstream,
-            subject_type=SUBJECT,
-            subject_id=str(row.id),
-            deadline_seconds=DEADLINE_SECONDS,
-            give_up_seconds=GIVE_UP_SECONDS,
-        )
+        owe_job(session, ASK_JOB, row.id)
     return len(rows)

@@ -1,4 +1,4 @@
-"""What an operator sees first: what is unaccounted for, what is owed, which gates are closed, which cases are open."""
+"""What an operator sees first: who is unaccounted for, what is owed and till when, the gates, and the open cases."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import select, text
 
-from flaskapp.audit import audit
+from flaskapp.audit import FULL_SCOPE, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
-from outbox.audit import OWED
+from outbox import holds
+from outbox.forecast import forecast
 
 OPEN_CASES_SHOWN = 50
+# The audit runs every minute; silent for this long, something that runs it is not there.
+SILENT_SECONDS = 180
+AUDITS = text("SELECT scope, at, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits")
+OLDEST = text("""
+    SELECT queue, count(*) AS messages, count(*) FILTER (WHERE state = 'parked') AS parked,
+           round((extract(epoch FROM outbox_now() - min(created_at) FILTER (WHERE state <> 'parked')) / 60)::numeric, 1)
+               AS oldest_minutes,
+           min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
+      FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
+""")
 GATES = text("SELECT upstream, closed_at, closed_until, reason FROM outbox_gates ORDER BY upstream")
 
 # Whose legal day is running out: the forms in the order they lose it are listed by `flask itf at-risk`.
@@ -29,12 +40,20 @@ DAYS_AT_RISK = text("""
 
 def promises() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"report": audit(session)}
+        audits = {row.scope: row for row in session.execute(AUDITS).all()}
+    last = audits.get(RECENT_SCOPE)
+    return {"last": last, "full": audits.get(FULL_SCOPE), "silent": last is None or last.age > SILENT_SECONDS}
 
 
 def owed() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"rows": session.execute(OWED).all(), "gates": session.execute(GATES).all()}
+        outlook = {line.queue: line for line in forecast(session)}
+        return {"rows": [(row, outlook.get(row.queue)) for row in session.execute(OLDEST).all()]}
+
+
+def gates() -> Mapping[str, Any]:
+    with transaction() as session:
+        return {"gates": session.execute(GATES).all(), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:
@@ -53,8 +72,9 @@ def cases() -> Mapping[str, Any]:
 
 def init_app(app: Flask) -> None:
     panel(app, "Promises", "ops/promises.html", promises)
+    panel(app, "Oldest work owed", "ops/owed.html", owed)
+    panel(app, "Gates", "ops/gates.html", gates)
     panel(app, "Open cases", "ops/cases.html", cases)
     panel(app, "Intents to file: days at risk", "ops/days.html", days_at_risk)
-    panel(app, "Work owed, and gates", "ops/owed.html", owed)
     link(app, "RQ dashboard", "/rq/", "Parked work shows there as failed jobs; Requeue reopens it.")
     link(app, "API", "/docs", "What the front end may call.")

@@ -23,6 +23,7 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint("state NOT IN ('submitted', 'duplicate') OR filed IS NOT NULL", name="filed_known"),
         UniqueConstraint("person_digest", "appointment_date", "station_digest"),
         Index("ix_travel_claims_state", "state", "requested_at"),
+        Index("ix_travel_claims_finished_at", "finished_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)

@@ -13,12 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
-from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.notifications.service import owe_notice
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
+from outbox.tables import NOW
 from outbox.write import add, write_history
 
 SUBJECT = "travel_claim"
@@ -64,8 +64,8 @@ class Filed:
 def request_claim(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim:
     """Find or create the claim of this person, date and station, with the message that files it.
 
-    The insert comes first and the re-read second, each its own statement: under any number of simultaneous requests
-    one of them inserts and all of them answer with the same claim.
+    The insert comes first and, where nothing was inserted, the re-read second, each its own statement: under any
+    number of simultaneous requests one of them inserts and all of them answer with the same claim.
     """
     person, station = vault().digest(identity.icn), vault().digest(identity.station)
     statement = (
@@ -79,21 +79,23 @@ def request_claim(session: DbSession, identity: Identity, appointment_date: date
             state=PENDING,
         )
         .on_conflict_do_nothing()
-        .returning(TravelClaim.id)
+        .returning(TravelClaim)
     )
-    created = session.execute(statement).scalar_one_or_none()
-    claim = session.execute(
-        select(TravelClaim).filter_by(person_digest=person, station_digest=station, appointment_date=appointment_date)
-    ).scalar_one()
+    created: TravelClaim | None = session.execute(statement).scalar_one_or_none()
     if created is not None:
-        owe_filing(session, claim)
-    elif claim.state == FAILED:
+        write_history(session, SUBJECT, str(created.id), "travel_claim.requested", moved_to=PENDING, actor="person")
+        owe_filing(session, created)
+        return created
+    found = select(TravelClaim).filter_by(
+        person_digest=person, station_digest=station, appointment_date=appointment_date
+    )
+    claim = session.execute(found).scalar_one()
+    if claim.state == FAILED:
         note_asked_again(session, claim)
     return claim
 
 
 def owe_filing(session: DbSession, claim: TravelClaim) -> None:
-    write_history(session, SUBJECT, str(claim.id), "travel_claim.requested", moved_to=PENDING, actor="person")
     add(
         session,
         job=SUBMIT_JOB,
@@ -132,8 +134,7 @@ def lock(session: DbSession, claim_id: str) -> TravelClaim:
 def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, actor: str, **detail: Any) -> None:
     """Move a claim to a final state and owe the person the notice that says so, in the caller's transaction."""
     TRAVEL_CLAIM.check(claim.state, target)
-    now = moment_now(session)
-    moved_from, claim.state, claim.finished_at, claim.notice = claim.state, target, now, notice
+    moved_from, claim.state, claim.finished_at, claim.notice = claim.state, target, NOW, notice
     write_history(
         session,
         SUBJECT,
@@ -144,13 +145,20 @@ def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, act
         actor=actor,
         detail={**detail, "notice": notice},
     )
+    owe_claim_notice(session, claim)
+
+
+def owe_claim_notice(session: DbSession, claim: TravelClaim, notice_id: uuid.UUID | None = None) -> None:
+    """Owe the text that says what became of the claim; `notice` names it."""
+    assert claim.notice is not None
     identity = Identity(**claim.identity)
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
     owe_notice(
         session,
         SUBJECT,
         str(claim.id),
-        notice,
+        claim.notice,
+        notice_id=notice_id,
         cycle=claim.cycle,
         facility=identity.facility,
         recipient={"icn": identity.icn, "phone": identity.phone or ""},

@@ -32,6 +32,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint("step <> 'submit' OR expense_id IS NOT NULL", name="expense_known"),
         UniqueConstraint("account_id", "starts_at", "station_digest"),
         Index("ix_travel_pay_claims_state", "state", "requested_at"),
+        Index("ix_travel_pay_claims_finished_at", "finished_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)

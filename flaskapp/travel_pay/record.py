@@ -142,12 +142,19 @@ def finish(session: DbSession, row: TravelPayClaim, target: str, notice: str, **
         actor="worker",
         detail={**detail, "notice": notice},
     )
+    owe_claim_notice(session, row)
+
+
+def owe_claim_notice(session: DbSession, row: TravelPayClaim, notice_id: uuid.UUID | None = None) -> None:
+    """Owe the e-mail that says what became of the claim; `notice` names it."""
+    assert row.notice is not None
     filed = Filed(**row.filed) if row.filed else None
     owe_notice(
         session,
         SUBJECT,
         str(row.id),
-        notice,
+        row.notice,
+        notice_id=notice_id,
         cycle=row.cycle,
         facility=SENDER,
         recipient={"icn": icn_of(session, row.account_id) or "", "phone": ""},

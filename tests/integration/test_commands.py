@@ -155,9 +155,12 @@ def test_readiness_names_the_processes_and_what_is_away(house: House, monkeypatc
 
 def test_the_gauges_say_what_is_owed_held_and_unaccounted(house: House) -> None:
     refused(house)
+    assert "surefile_unaccounted " not in house.app.test_client().get("/metrics").text, "no audit, no number"
+    housekeeping.audit_all()
     lines = house.app.test_client().get("/metrics").text.splitlines()
     for line in (
         "surefile_unaccounted 0.0",
+        "surefile_broken_rules 0.0",
         "surefile_ledger_faults 0.0",
         'surefile_messages{queue="travel_claims",state="parked"} 1.0',
         f'surefile_open_cases{{kind="refused",owner="{OPERATOR}"}} 1.0',
@@ -166,6 +169,7 @@ def test_the_gauges_say_what_is_owed_held_and_unaccounted(house: House) -> None:
         assert line in lines
     house.rows("UPDATE cases SET closed_at = outbox_now(), closed_by = 'x' RETURNING 1")
     house.rows("DELETE FROM notifications RETURNING 1")
+    housekeeping.audit_all()
     assert "surefile_unaccounted 1.0" in house.app.test_client().get("/metrics").text.splitlines()
 
 

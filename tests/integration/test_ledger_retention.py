@@ -129,6 +129,9 @@ BREAKAGES = {
                                due_at = outbox_now() - interval '2 minutes'; DELETE FROM outbox_attempts""",
     "ready_behind_open_gate": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL,
                                due_at = outbox_now() - interval '1 hour'; DELETE FROM outbox_attempts""",
+    "question_without_attempt": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, due_at = outbox_now(),
+                               lease_expires_at = NULL, unresolved_since = outbox_now(), unresolved_why = 'unanswered';
+                               DELETE FROM outbox_attempts""",
 }
 
 

@@ -1,0 +1,110 @@
+"""`flask audit`: whom nobody accounts for, what contradicts itself, whether it came about by the rules; and repair."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+from redis.exceptions import RedisError
+from sqlalchemy import text
+
+from flaskapp import logs
+from flaskapp.audit import Report, audit
+from flaskapp.commands import as_json_option, operator
+from flaskapp.db import DbSession, db, transaction
+from flaskapp.queues import QUEUES
+from flaskapp.repair import Done, repair_broken, repair_faults, repair_redis
+from flaskapp.trace import Trace, trace
+from outbox.audit import Difference, compare_redis
+
+REDIS_AWAY = "away (nothing is lost: pointers are published again)"
+# The histories, attempts and messages of one submission must be read as of one moment.
+ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+@click.command("audit")
+@with_appcontext
+@click.option("--repair", is_flag=True, help="Mend what can be mended safely, say what was done, and audit again.")
+@click.option(
+    "--trace", "traced", is_flag=True, help="Check every history too, and name each one's first illegal step."
+)
+@as_json_option
+def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
+    """Count what nobody accounts for, and name what contradicts itself.
+
+    Exits 1 unless nobody is unaccounted for, the ledger's own rules hold, whatever else is broken is in a human's
+    hands, and, with --trace, every history was legal.
+    """
+    with logs.on_stderr():
+        report, redis_side, differences = look()
+        done = mend(report, differences) if repair else []
+        if repair:
+            report, redis_side, _ = look()
+        found = trace_all() if traced else None
+    if as_json:
+        shown = {**report.counts(), **report.findings(), "redis": redis_side}
+        shown |= {"repaired": [asdict(item) for item in done]} if repair else {}
+        shown |= {"trace": asdict(found)} if found is not None else {}
+        click.echo(json.dumps(shown, indent=2, default=str))
+    else:
+        say(report, redis_side, done, found)
+    sys.exit(0 if report.clean and not (found is not None and found.illegal) else 1)
+
+
+def look() -> tuple[Report, Any, list[Difference]]:
+    with transaction() as session:
+        report = audit(session)
+        redis_side, differences = look_at_redis(session)
+    return report, redis_side, differences
+
+
+def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
+    try:
+        counts, differences = compare_redis(session, current_app.extensions["redis"], QUEUES)
+    except (RedisError, OSError):
+        return REDIS_AWAY, []
+    return {**counts, "differences": [asdict(item) for item in differences]}, differences
+
+
+def mend(report: Report, differences: list[Difference]) -> list[Done]:
+    done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
+    try:
+        return done + repair_redis(db.engine, current_app.extensions["redis"], QUEUES, differences)
+    except (RedisError, OSError):
+        return [*done, Done("Redis", "away", "left: what it forgot is published again when it is back", mended=False)]
+
+
+def trace_all() -> Trace:
+    with transaction() as session:
+        session.execute(ONE_SNAPSHOT)
+        with click.progressbar(label="histories read", file=sys.stderr, length=0, show_pos=True) as bar:
+            return trace(session, seen=lambda: bar.update(1))
+
+
+def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) -> None:
+    for item in done:
+        click.echo(f"{'mended' if item.mended else 'not mended'}: {item.about}: {item.rule}: {item.did}")
+    for flow, counts in report.standings.items():
+        click.echo(f"{flow}: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"))
+    for finding in report.unaccounted:
+        click.echo(f"unaccounted: {finding.subject_type} {finding.subject_id}: {finding.why}")
+    for broken in report.broken:
+        held = " (a human has it)" if broken.held else ""
+        click.echo(f"broken: {broken.subject_type} {broken.subject_id}: {broken.rule}: {broken.words}{held}")
+    for fault in report.faults:
+        click.echo(f"fault: {fault.about}: {fault.rule}")
+    click.echo(f"redis: {redis_side}")
+    if found is not None:
+        for step in found.illegal:
+            click.echo(f"illegal: {step.subject_type} {step.subject_id}: {step.at or 'now'}: {step.why}")
+        click.echo(f"histories: {found.read} read, {len(found.illegal)} illegal")
+    click.echo(f"unaccounted: {report.unaccounted_count}")
+
+
+def init_app(app: Flask) -> None:
+    app.cli.add_command(audit_command)

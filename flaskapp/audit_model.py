@@ -1,0 +1,25 @@
+"""What the last audit of each scope found, kept for the metric and the console: they ask often, and it reads much."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Float, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.db import db
+from outbox.tables import NOW, Moment
+
+
+class Audit(db.Model):  # type: ignore[name-defined]
+    """One row a scope: `recent` leaves out what ended long ago and is made every minute, `full` reads everything."""
+
+    __tablename__ = "audits"
+    __table_args__ = (CheckConstraint("scope IN ('recent', 'full')", name="scope"),)
+
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    seconds: Mapped[float] = mapped_column(Float)
+    report: Mapped[dict[str, Any]] = mapped_column(JSONB)

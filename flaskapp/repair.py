@@ -1,0 +1,202 @@
+"""What `flask audit --repair` does about each finding: what is safe whatever the upstream holds, and nothing else.
+
+Where the records contradict each other nobody can know which of them is right: that goes to a human, as it is.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from flaskapp.audit import Report
+from flaskapp.cases.kinds import KINDS
+from flaskapp.cases.service import close_cases, open_case
+from flaskapp.db import DbSession, transaction
+from flaskapp.flows import FLOWS
+from flaskapp.invariants import AUDIT_KINDS, Broken
+from flaskapp.notifications.service import about
+from flaskapp.notifications.states import PENDING
+from flaskapp.requeue import REOPEN_PATH
+from outbox import mend, parked, rescue, rq_side
+from outbox.audit import Difference, Fault
+from outbox.sweep import sweep_queue
+from outbox.values import QueueSpec
+from outbox.write import write_history
+
+LAST_CASE = text("""
+    SELECT detail ->> 'kind' FROM outbox_history
+     WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'case.opened'
+       AND detail ->> 'kind' <> ALL(:audit_kinds)
+     ORDER BY id DESC LIMIT 1
+""")
+LAST_NOTICE = text("""
+    SELECT CAST(h.detail ->> 'notification' AS uuid) FROM outbox_history h
+     WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = 'notice.owed'
+       AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = CAST(h.detail ->> 'notification' AS uuid))
+     ORDER BY h.id DESC LIMIT 1
+""")
+WAITING = text("""
+    SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+       AND state IN ('later', 'ready', 'published')
+""")
+DROP_WAITING = text("""
+    DELETE FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id AND state <> 'running'
+""")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done about a finding; `mended` is False where it was left to a human."""
+
+    about: str
+    rule: str
+    did: str
+    mended: bool = True
+
+
+# What was done, and whether that mends it.
+Deed = tuple[str, bool]
+
+
+def subject_of(found: Broken) -> dict[str, str]:
+    return {"subject_type": found.subject_type, "subject_id": found.subject_id}
+
+
+def owe_again(session: DbSession, found: Broken, actor: str) -> Deed:
+    """The lost message is back, under its own id if it was ever tried: it looks before it sends anything again."""
+    owe = FLOWS[found.subject_type].owe
+    assert owe is not None
+    owe(session, found.subject_id)
+    if not session.execute(WAITING, subject_of(found)).all():
+        return "it is due to be asked after again", True
+    return f"owed again as message {mend.take_up_again(session, found.subject_type, found.subject_id)}", True
+
+
+def tell_again(session: DbSession, found: Broken, actor: str) -> Deed:
+    """The lost notice is back under its own id, by which VANotify knows it if it was sent."""
+    tell = FLOWS[found.subject_type].tell
+    assert tell is not None
+    lost: uuid.UUID | None = session.execute(LAST_NOTICE, subject_of(found)).scalar_one_or_none()
+    # Its sending may still be owed; it goes on as the message that is owed now.
+    session.execute(DROP_WAITING, {"subject_type": "notification", "subject_id": str(lost)})
+    tell(session, found.subject_id, lost)
+    if lost is None:
+        return "its notice is owed", True
+    mend.take_up_again(session, "notification", str(lost))
+    write_history(session, "notification", str(lost), "notification.restored", moved_to=PENDING, actor=actor)
+    return "its notice is owed again; VANotify is asked first whether it was sent", True
+
+
+def give_case(session: DbSession, found: Broken, actor: str) -> Deed:
+    """A case like the one its history speaks of last; without any, nobody knows what was wrong with it."""
+    values = {**subject_of(found), "audit_kinds": list(AUDIT_KINDS)}
+    kind = session.execute(LAST_CASE, values).scalar_one_or_none()
+    if kind not in KINDS:
+        return leave_to_human(session, found, actor)
+    open_case(session, kind, found.subject_type, found.subject_id, {"rule": found.rule})
+    return f"it has a case again: {kind}", True
+
+
+def leave_to_human(session: DbSession, found: Broken, actor: str) -> Deed:
+    details = {"rule": found.rule, "state": found.state}
+    open_case(session, "contradiction", found.subject_type, found.subject_id, details)
+    return "left to a human: its case names the rule", False
+
+
+def stop_work(session: DbSession, found: Broken, actor: str) -> Deed:
+    """Work for nothing would only fail: it is parked until a human knows what became of its subject."""
+    for message_id in session.execute(WAITING, subject_of(found)).scalars().all():
+        parked.park_waiting(session, message_id, reason=found.rule, actor=actor)
+    did, mended = leave_to_human(session, found, actor)
+    return f"its work is parked, and {did}", mended
+
+
+Mend = Callable[[DbSession, Broken, str], Deed]
+MENDS: dict[str, Mend] = {
+    "pending_unowed": owe_again,
+    "unnoticed": tell_again,
+    "failed_unheld": give_case,
+    "parked_unheld": give_case,
+    "case_missing": give_case,
+}
+LEFT: dict[str, Mend] = {"unexplained": leave_to_human, "row_gone": leave_to_human, "owed_for_nobody": stop_work}
+
+
+def repair_broken(report: Report, actor: str) -> list[Done]:
+    """Each finding in a transaction of its own. Whose records contradict their own history are left as they are."""
+    doubtful = {(found.subject_type, found.subject_id) for found in report.broken if found.rule in LEFT}
+    done = []
+    for found in report.broken:
+        doubted = (found.subject_type, found.subject_id) in doubtful
+        act = LEFT.get(found.rule, leave_to_human) if doubted else MENDS[found.rule]
+        with transaction() as session:
+            did, mended = act(session, found, actor)
+            if mended:
+                note(session, found.subject_type, found.subject_id, found.rule, did, actor)
+                own = (found.subject_type, found.subject_id)
+                for subject in {own, about(session, *own)}:
+                    close_cases(session, *subject, f"mended: {did}", kinds=list(AUDIT_KINDS), actor=actor)
+        done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, mended))
+    return done
+
+
+def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did: str, actor: str) -> None:
+    detail = {"rule": rule, "did": did}
+    write_history(session, subject_type, subject_id, "audit.repaired", actor=actor, detail=detail)
+
+
+def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]:
+    done = []
+    for fault in faults:
+        did, mended = repair_fault(engine, fault)
+        if mended:
+            subject_type, subject_id = fault.about.split(" ", 1)
+            with transaction() as session:
+                note(session, subject_type, subject_id, fault.rule, did, actor)
+        done.append(Done(fault.about, fault.rule, did, mended))
+    return done
+
+
+def repair_fault(engine: Engine, fault: Fault) -> Deed:
+    if fault.rule == "lease_long_over":
+        rescue.rescue_lost(engine)
+        return "rescued: it is owed again, and what it may have sent is looked up", True
+    with transaction() as session:
+        if fault.rule == "try_without_running_message" and fault.message_id is not None:
+            mend.end_tries(session, fault.message_id)
+            return "its open attempts are ended as unknown", True
+        if fault.rule == "running_without_try" and fault.message_id is not None:
+            mend.reclaim(session, fault.message_id)
+            return "it waits again, and is looked up before it is sent", True
+        if fault.rule == "gate_and_closings_differ" and fault.upstream is not None:
+            mend.match_closings(session, fault.upstream)
+            return "the book of closings says what the gate says", True
+    return ADVICE.get(fault.rule, "left to a human"), False
+
+
+ADVICE = {
+    "due_but_not_promoted": "left: no relay promotes what is due. Is one running?",
+    "ready_behind_open_gate": "left: no relay takes it. Is one running?",
+    "question_without_attempt": "left: it is looked up until its budget ends, and then a human gets it",
+}
+
+
+def repair_redis(
+    engine: Engine, redis: Redis, queues: tuple[QueueSpec, ...], differences: list[Difference]
+) -> list[Done]:
+    """Redis is made to say what the ledger says. Raises RedisError."""
+    for queue in queues:
+        stale = [item.job_id for item in differences if item.queue == queue.name and item.rule == "pointer_stale"]
+        rq_side.forget_pointers(redis, queue.name, stale)
+        sweep_queue(engine, redis, queue.name, REOPEN_PATH)
+    did = {
+        "pointer_missing": ("left to the relay, which publishes it again under a fresh fence", False),
+        "pointer_stale": ("removed: it would have been refused at its grant", True),
+        "parked_not_shown": ("shown on the dashboard again", True),
+        "shown_not_parked": ("removed from the dashboard", True),
+    }
+    return [Done(f"{item.queue} {item.job_id}", item.rule, *did[item.rule]) for item in differences]

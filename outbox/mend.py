@@ -1,0 +1,104 @@
+"""Putting the ledger's own records right after something outside the product damaged them: never on its own account.
+
+Each of these is safe whatever the upstream holds: what may have been sent is looked up before it is sent again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from outbox.write import WAKE_CHANNEL, Database
+
+# The latest message of this job that was tried for the subject and is gone, with what its last write left open.
+LOST = text("""
+    SELECT a.message_id, w.started_at, w.error_class,
+           w.id IS NOT NULL AND (w.status <> 'error' OR w.error_class = 'Duplicate') AS is_open
+      FROM outbox_attempts a
+      LEFT JOIN LATERAL (SELECT * FROM outbox_attempts w WHERE w.message_id = a.message_id AND w.purpose = 'write'
+                          ORDER BY w.id DESC LIMIT 1) w ON true
+     WHERE a.subject_type = :subject_type AND a.subject_id = :subject_id
+       AND a.job = (SELECT job FROM outbox_messages WHERE id = :message_id)
+       AND NOT EXISTS (SELECT 1 FROM outbox_messages m WHERE m.id = a.message_id)
+     ORDER BY a.message_id DESC LIMIT 1
+""")
+NEWEST = text("""
+    SELECT max(id) FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+""")
+# Under its old id it finds its attempts again, and with them every answer that ever came.
+RENAME = text("""
+    WITH made AS (DELETE FROM outbox_messages WHERE id = :message_id RETURNING *)
+    INSERT INTO outbox_messages (id, job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
+                                 budget_from, give_up_at, unresolved_since, unresolved_why) OVERRIDING SYSTEM VALUE
+    SELECT :lost, job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
+           budget_from, give_up_at, CAST(:since AS timestamptz), CAST(:why AS text) FROM made
+""")
+# A try without its running message: a write may have happened, and its message, if there still is one, asks first.
+END_TRY = text("""
+    WITH ended AS (
+        UPDATE outbox_attempts a
+           SET status = CASE WHEN purpose = 'write' THEN 'unknown' ELSE 'error' END,
+               finished_at = outbox_now(), error_class = 'WorkerLost'
+         WHERE a.message_id = :message_id AND a.status = 'try'
+           AND NOT EXISTS (SELECT 1 FROM outbox_messages m
+                            WHERE m.id = a.message_id AND m.fence = a.fence AND m.state = 'running')
+        RETURNING a.message_id, a.purpose, a.started_at
+    )
+    UPDATE outbox_messages m
+       SET unresolved_since = COALESCE(m.unresolved_since, ended.started_at),
+           unresolved_why = COALESCE(m.unresolved_why, 'unanswered'), not_found_count = 0
+      FROM ended WHERE m.id = ended.message_id AND ended.purpose = 'write'
+""")
+# Running without a try: somebody may be at it, and may have sent it. It waits with its question open.
+RECLAIM = text("""
+    UPDATE outbox_messages m
+       SET state = 'ready', due_at = outbox_now(), worker_id = NULL, lease_expires_at = NULL, not_found_count = 0,
+           unresolved_since = COALESCE(unresolved_since, outbox_now()),
+           unresolved_why = COALESCE(unresolved_why, 'unanswered')
+     WHERE id = :message_id AND state = 'running' AND NOT EXISTS (
+           SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id AND a.fence = m.fence AND a.status = 'try')
+""")
+END_CLOSINGS = text("""
+    UPDATE outbox_gate_closings c SET opened_at = outbox_now()
+     WHERE c.upstream = :upstream AND c.opened_at IS NULL
+       AND EXISTS (SELECT 1 FROM outbox_gates g WHERE g.upstream = c.upstream AND g.closed_at IS NULL)
+""")
+BEGIN_CLOSING = text("""
+    INSERT INTO outbox_gate_closings (upstream, closed_at, reason)
+    SELECT upstream, closed_at, COALESCE(reason, 'unknown') FROM outbox_gates
+     WHERE upstream = :upstream AND closed_at IS NOT NULL
+    ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
+""")
+
+
+def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
+    """The subject's newest message becomes the lost one it stands for, if that was ever tried; returns its id.
+
+    What the lost one may have done upstream is an open question of the new one: it looks before it sends.
+    """
+    subject = {"subject_type": subject_type, "subject_id": subject_id}
+    message_id = int(db.execute(NEWEST, subject).scalar_one())
+    lost = db.execute(LOST, {**subject, "message_id": message_id}).one_or_none()
+    if lost is None:
+        return message_id
+    why = None if not lost.is_open else "duplicate" if lost.error_class == "Duplicate" else "unanswered"
+    since = lost.started_at if lost.is_open else None
+    db.execute(RENAME, {"message_id": message_id, "lost": lost.message_id, "since": since, "why": why})
+    end_tries(db, lost.message_id)
+    return int(lost.message_id)
+
+
+def end_tries(db: Database, message_id: int) -> None:
+    """End the tries that no running message stands for."""
+    db.execute(END_TRY, {"message_id": message_id})
+
+
+def reclaim(db: Database, message_id: int) -> None:
+    """A running message whose try is gone waits again, and looks before it sends."""
+    db.execute(RECLAIM, {"message_id": message_id})
+    db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+
+
+def match_closings(db: Database, upstream: str) -> None:
+    """The book of closings follows the gate: budgets run in the time between them."""
+    db.execute(END_CLOSINGS, {"upstream": upstream})
+    db.execute(BEGIN_CLOSING, {"upstream": upstream})
