@@ -72,7 +72,6 @@ class Counts:
         self.start = start
         self.periods: OrderedDict[str, Period] = OrderedDict()
         self.untold: dict[str, Rate] = {}
-        self.next_tell = 0.0
         self.telling = False
         self.lock = threading.Lock()
 
@@ -84,9 +83,9 @@ class Counts:
             period.here += hits
             if period.hits >= rate.amount * SHARED_FROM:
                 self.untold[key] = rate
-            tell = self._is_time_to_tell(now)
-        if tell:
-            self.start(self.tell)
+            begins, self.telling = bool(self.untold) and not self.telling, self.telling or bool(self.untold)
+        if begins:
+            self.start(self.keep_telling)
         return period.ends_at - now if period.hits > rate.amount else None
 
     def _period(self, key: str, rate: Rate, now: float) -> Period:
@@ -98,19 +97,23 @@ class Counts:
                 self.periods.popitem(last=False)
         return period
 
-    def _is_time_to_tell(self, now: float) -> bool:
-        due = bool(self.untold) and not self.telling and now >= self.next_tell
-        self.telling = self.telling or due
-        return due
+    def keep_telling(self) -> None:
+        """In one thread at a time, until there is nothing to tell."""
+        while self._has_untold():
+            time.sleep(TELL_SECONDS if self.tell() else AWAY_SECONDS)
 
-    def tell(self) -> None:
-        """Add what was counted here to Redis and learn what was counted elsewhere.
+    def _has_untold(self) -> bool:
+        with self.lock:
+            self.telling = bool(self.untold)
+            return self.telling
+
+    def tell(self) -> bool:
+        """Add what was counted here to Redis and learn what was counted elsewhere; False when Redis is away.
 
         Told at most once: a call that may or may not have arrived is not repeated, so nobody is counted twice.
         """
         with self.lock:
             batch = self._untold()
-        wait = TELL_SECONDS
         try:
             answers = self._told(batch) if batch else []
             with self.lock:
@@ -118,11 +121,9 @@ class Counts:
                     period.elsewhere = max(0, int(count) - period.told)
                     period.ends_at = time.monotonic() + int(left) / 1000
         except (RedisError, OSError) as error:
-            wait = AWAY_SECONDS
             log.warning("limits not shared", extra={"event": "limits.alone", "error": type(error).__name__})
-        with self.lock:
-            self.telling = False
-            self.next_tell = time.monotonic() + wait
+            return False
+        return True
 
     def _untold(self) -> list[tuple[str, Period, int, Rate]]:
         batch: list[tuple[str, Period, int, Rate]] = []

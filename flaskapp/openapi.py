@@ -34,7 +34,7 @@ INFLECTION = {
     " snake_case.",
 }
 # What any request with a body can be refused for, before a route looks at it.
-READING = (400, 413, 415, 422)
+READING = (400, 408, 413, 415, 422)
 TYPES = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
 
 INTRODUCTION = (
@@ -190,7 +190,7 @@ def responses(operation: Operation) -> dict[str, Any]:
             content = {"schema": what, **example_of(operation.answer_example)}
             found[str(status)]["content"] = {"application/json": content}
     refusals = {"application/json": {"schema": "Errors"}}
-    always = (500, *READING) if operation.body is not None else (500,)
+    always = (429, 500, *READING) if operation.body is not None else (429, 500)
     for status, when in {**{status: DETAILS[status] for status in always}, **operation.problems}.items():
         found[str(status)] = {"description": when, "content": refusals}
     return found

@@ -1,0 +1,26 @@
+"""Every address the application answers at, so that a new route cannot be forgotten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from flask import Flask
+
+PLACE = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?[^<>]+>")
+FILLED = {"int": "1", "uuid": "0c4f6d1e-0000-4000-8000-00000000aa01", "path": "page.css"}
+
+
+class Asked(NamedTuple):
+    endpoint: str
+    method: str
+    path: str
+
+
+def every_request(app: Flask) -> Iterator[Asked]:
+    """One for each route and method, with something that fits where a path takes a value."""
+    for rule in app.url_map.iter_rules():
+        path = PLACE.sub(lambda found: FILLED.get(found[1] or "", "x"), rule.rule)
+        for method in sorted(rule.methods or ()):
+            yield Asked(rule.endpoint, method, path)
