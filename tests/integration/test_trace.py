@@ -1,0 +1,122 @@
+"""The trace finds the first illegal step of a history, and none in one that came about by the rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flaskapp.db import transaction
+from flaskapp.trace import Step, trace
+from tests.house import House
+from tests.integration.steps import Asked, call, command, file_claim, lose, take
+
+
+def traced(house: House, asked: Asked) -> list[Step]:
+    with transaction() as session:
+        found = trace(session, "travel_claim", asked.id)
+    assert found.read == 1
+    return found.illegal
+
+
+def told(house: House) -> Asked:
+    asked = file_claim(house)
+    house.work()
+    return asked
+
+
+def found_by_looking(house: House) -> Asked:
+    """Sent, its reply lost with its worker, and found upstream: three attempts, the last but one a look-up."""
+    asked = file_claim(house)
+    held = take(house, asked)
+    call(house, held)
+    lose(house, held)
+    house.work()
+    return asked
+
+
+def failed_and_filed_after_all(house: House) -> Asked:
+    house.control.play("btsss", "refused")
+    asked = told(house)
+    house.control.clear("btsss")
+    assert command(house, "outbox", "requeue", str(asked.message["id"])).exit_code == 0
+    house.work()
+    return asked
+
+
+@pytest.mark.parametrize("moment", [file_claim, told, found_by_looking, failed_and_filed_after_all])
+def test_what_the_product_does_is_legal(house: House, moment: object) -> None:
+    assert callable(moment)
+    assert traced(house, moment(house)) == []
+
+
+A_SECOND_WRITE = """
+    INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
+                                 started_at, finished_at, worker_id)
+    SELECT message_id, fence + 1, subject_type, subject_id, job, upstream, 'write', 'success',
+           {started}, finished_at + interval '2 s', worker_id FROM outbox_attempts WHERE purpose = 'write'
+"""
+SUBMITTED = "WHERE moved_to = 'submitted'"
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (f"DELETE FROM outbox_history {SUBMITTED}", "it is submitted, and its history ends with pending"),
+        ("DELETE FROM outbox_history WHERE moved_to = 'pending'", "moved from pending before it was asked for"),
+        (f"UPDATE outbox_history SET moved_from = 'failed' {SUBMITTED}", "moved from failed while it was pending"),
+        ("UPDATE travel_claims SET state = 'duplicate'", "it is duplicate, and its history ends with submitted"),
+        ("DELETE FROM travel_claims", "its row is gone, its history ends with submitted"),
+        ("DELETE FROM outbox_attempts", "moved to submitted though no attempt had succeeded"),
+        (
+            "UPDATE outbox_attempts SET finished_at = finished_at + interval '1 hour' WHERE purpose = 'write'",
+            "moved to submitted though no attempt had succeeded",
+        ),
+        (A_SECOND_WRITE.format(started="started_at + interval '1 us'"), "began before attempt"),
+        (
+            """INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor)
+               SELECT subject_type, subject_id, what, 'submitted', 'pending', 'somebody' FROM outbox_history
+                WHERE moved_to = 'submitted'""",
+            "moved from submitted to pending, which its states do not allow",
+        ),
+        (
+            """INSERT INTO outbox_messages
+                      (job, queue, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+               SELECT 'jobs.travel_claims.submit_claim', 'travel_claims', 'travel_claim', id::text, 'later',
+                      outbox_now() + interval '1 day', outbox_now(), outbox_now() FROM travel_claims""",
+            "still works on it",
+        ),
+    ],
+)
+def test_the_first_illegal_step_is_named(house: House, statement: str, why: str) -> None:
+    asked = told(house)
+    house.rows(f"{statement} RETURNING 1")
+    (step,) = traced(house, asked)
+    assert why in step.why
+    result = command(house, "audit", "--trace")
+    assert (result.exit_code, f"illegal: travel_claim {asked.id}" in result.stdout) == (1, True)
+    assert "histories: 1 read, 1 illegal" in result.stdout
+
+
+def test_what_was_sent_again_before_two_look_ups_denied_it_is_illegal(house: House) -> None:
+    asked = found_by_looking(house)
+    house.rows("UPDATE outbox_attempts SET purpose = 'write' WHERE purpose = 'look_up' RETURNING 1")
+    (step,) = traced(house, asked)
+    assert "sent again what attempt" in step.why
+
+
+def test_who_takes_up_a_failed_one_has_a_name(house: House) -> None:
+    asked = failed_and_filed_after_all(house)
+    house.rows("UPDATE outbox_history SET actor = 'worker' WHERE moved_from = 'failed' RETURNING 1")
+    (step,) = traced(house, asked)
+    assert step.why == "taken up again by worker instead of an operator"
+
+
+def test_of_several_the_earliest_is_named_and_the_rest_of_the_book_is_legal(house: House) -> None:
+    asked = told(house)
+    house.rows("UPDATE travel_claims SET state = 'duplicate' RETURNING 1")
+    house.rows("UPDATE outbox_history SET moved_from = 'failed' WHERE moved_to = 'submitted' RETURNING 1")
+    found = json.loads(command(house, "audit", "--trace", "--json").stdout)["trace"]
+    assert (found["read"], len(found["illegal"])) == (1, 1)
+    assert found["illegal"][0]["why"] == "moved from failed while it was pending"
+    assert found["illegal"][0]["subject_id"] == asked.id
