@@ -1,9 +1,10 @@
 PYTHON ?= python3
+SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: run demo test bench clean
+.PHONY: run demo test bench chaos clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -26,6 +27,9 @@ test: $(READY)  ## format, lint, types and every test
 
 bench: $(READY) ## the benchmarks, as ratios in one run
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
+
+chaos: $(READY) ## everything under load and struck all the time, for SECONDS (300); exits 0 only if all was kept
+	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:          ## forget the environment and the local data
 	rm -rf $(VENV) .run

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from sandbox import demo, faults, run
+from sandbox.chaos import command as chaos
 from sandbox.upstreams import serve
 
 
@@ -15,6 +16,7 @@ def main() -> int:
     for name, module, text in (
         ("run", run, "the whole system: servers, upstreams and every process, until Ctrl-C"),
         ("demo", demo, "a scripted story through every outcome; exits 0 only if every promise was kept"),
+        ("chaos", chaos, "the same under load and struck all the time; exits 0 only if nothing was lost or doubled"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
         ("faults", faults, "make a running upstream fail, or stop failing"),
     ):

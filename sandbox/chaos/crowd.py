@@ -1,0 +1,101 @@
+"""Many people who post through every flow at a steady pace, whatever is struck meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+
+import requests
+
+from sandbox.chaos.page import GivenUp, Odd, Page
+from sandbox.chaos.visits import Promise, Visitor
+from sandbox.faults import Control, Refused
+
+HANDS = 6
+# After an answer that makes no sense, so that a thousand more of them tell nothing.
+PAUSE_SECONDS = 0.5
+
+
+class Closed(Exception):
+    """Nobody begins anything new."""
+
+
+class Crowd:
+    """Together `per_second` submissions. `promises` is what was answered so far, `troubles` how often pages had to ask
+    again and why, `odd` every answer that no page expects."""
+
+    def __init__(self, port: int, control_url: str, per_second: float) -> None:
+        self.port = port
+        self.control_url = control_url
+        self.promises: list[Promise] = []
+        self.troubles: Counter[str] = Counter()
+        self.odd: list[str] = []
+        self._gap = 1 / per_second
+        self._closed = threading.Event()
+        self._over = threading.Event()
+        self._visits = itertools.count()
+        self._lock = threading.Lock()
+        self._next_turn = 0.0
+        self._hands = [threading.Thread(target=self._post_on, name=f"page-{n}", daemon=True) for n in range(HANDS)]
+
+    def start(self) -> None:
+        self._next_turn = time.monotonic()
+        for hand in self._hands:
+            hand.start()
+
+    def close(self) -> None:
+        """Nobody begins anything new from here on."""
+        self._closed.set()
+
+    def finish(self, seconds: float) -> None:
+        """Wait until everybody has an answer; after so many seconds they give up."""
+        self.close()
+        ends_at = time.monotonic() + seconds
+        for hand in self._hands:
+            hand.join(max(0.0, ends_at - time.monotonic()))
+        self._over.set()
+
+    def submit(self, flow: str) -> Promise | None:
+        """One submission by somebody new, at once and out of turn; None when there was no answer to the end."""
+        made: list[Promise] = []
+
+        def kept(promise: Promise) -> None:
+            made.append(promise)
+            self._keep(promise)
+
+        with closing(self._visitor(lambda: None, kept)) as visitor:
+            self._tried(lambda: visitor.only(flow))
+        return next(iter(made), None)
+
+    def _post_on(self) -> None:
+        with closing(self._visitor(self._turn, self._keep)) as visitor:
+            while not self._closed.is_set():
+                self._tried(lambda: visitor.visit(next(self._visits)))
+
+    def _visitor(self, turn: Callable[[], None], kept: Callable[[Promise], None]) -> Visitor:
+        return Visitor(Page(self.port, self.troubles, self._over), Control(self.control_url), turn, kept)
+
+    def _keep(self, promise: Promise) -> None:
+        self.promises.append(promise)
+
+    def _turn(self) -> None:
+        """Wait for the next moment of the pace. What was missed while nobody answered is made up for."""
+        with self._lock:
+            moment, self._next_turn = self._next_turn, self._next_turn + self._gap
+        if self._closed.wait(max(0.0, moment - time.monotonic())):
+            raise Closed
+
+    def _tried(self, visit: Callable[[], None]) -> None:
+        try:
+            visit()
+        except Closed:
+            return
+        except GivenUp as given_up:
+            self.troubles[f"never answered: {given_up}"] += 1
+        except (Odd, Refused, requests.RequestException, KeyError, ValueError) as error:
+            self.odd.append(f"{type(error).__name__}: {error}")
+            self._closed.wait(PAUSE_SECONDS)

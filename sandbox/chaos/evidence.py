@@ -1,0 +1,78 @@
+"""Everything there is to know at the end: what people were answered, what Postgres holds, what the fakes' books say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from sandbox.chaos.visits import Promise
+from sandbox.faults import Control
+
+Row = Mapping[str, Any]
+
+# `key` is what a promise of the flow names.
+SUBJECTS = """
+    SELECT 'travel_claim' AS flow, id::text AS id, id::text AS key, state, cycle FROM travel_claims
+    UNION ALL SELECT 'intent_to_file', id::text, account_id::text, state, cycle FROM intents_to_file
+    UNION ALL SELECT 'form526_submission', id::text, id::text, state, cycle FROM form526_submissions
+    UNION ALL SELECT 'travel_pay_claim', id::text, id::text, state, cycle FROM travel_pay_claims
+"""
+DOCUMENTS = """
+    SELECT d.id::text AS id, d.submission_id::text AS form, s.claim_id::text AS claim, d.doc_type,
+           d.lighthouse_status AS state, d.lighthouse_request_id AS request_id, d.possibly_twice, d.cycle
+      FROM form526_document_submissions d JOIN form526_submissions s ON s.id = d.submission_id
+"""
+NOTICES = "SELECT id::text AS id, subject_type, subject_id, facility, kind, cycle, state FROM notifications"
+# The case of a notice is its subject's.
+CASES = """
+    SELECT COALESCE(n.subject_type, k.subject_type) AS subject_type, COALESCE(n.subject_id, k.subject_id) AS subject_id,
+           k.kind, k.owner
+      FROM cases k LEFT JOIN notifications n ON k.subject_type = 'notification' AND n.id::text = k.subject_id
+     WHERE k.closed_at IS NULL
+"""
+
+
+@dataclass
+class Evidence:
+    """Rows as they are: ours by table, the fakes' as their back doors tell them."""
+
+    promises: Sequence[Promise]
+    subjects: list[Row]
+    documents: list[Row]
+    notices: list[Row]
+    cases: list[Row]
+    sends: list[Row]
+    claims: list[Row]
+    itfs: list[Row]
+    forms: list[Row]
+    uploads: list[Row]
+    travel_pay: list[Row]
+
+
+def gather(database_url: str, control: Control, promises: Sequence[Promise]) -> Evidence:
+    with closing(psycopg2.connect(database_url)) as connection:
+        subjects, documents, notices, cases = (rows(connection, each) for each in (SUBJECTS, DOCUMENTS, NOTICES, CASES))
+    return Evidence(
+        promises=list(promises),
+        subjects=subjects,
+        documents=documents,
+        notices=notices,
+        cases=cases,
+        sends=control.call("GET", "va_notify", "notifications"),
+        claims=control.call("GET", "btsss", "claims"),
+        itfs=control.call("GET", "lighthouse", "itfs"),
+        forms=control.call("GET", "form526", "submissions"),
+        uploads=control.call("GET", "documents", "uploads"),
+        travel_pay=control.call("GET", "travel_pay", "claims"),
+    )
+
+
+def rows(connection: Any, query: str) -> list[Row]:
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query)
+        return [dict(row) for row in cursor.fetchall()]

@@ -1,0 +1,101 @@
+"""The product as it runs under chaos: two relays, three workers, servers of its own, and a dyno manager that starts
+again whatever ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from flaskapp.config import Config
+from sandbox.server import free_port
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.system import System
+
+# Names of further processes of a kind, whose Procfile line they run.
+MORE = {"relay.2": "relay", "worker.2": "worker", "worker.3": "worker"}
+# Limits of calls are short, and with them the leases; days of retries pass in seconds. The rules stay as they are.
+COMPRESSED = {
+    "LOG_LEVEL": "WARNING",
+    "RETRY_SCALE": "0.05",
+    "VEIS_TOTAL_SECONDS": "3",
+    "BTSSS_TOTAL_SECONDS": "4",
+    "BTSSS_SETTLE_SECONDS": "5",
+    "VANOTIFY_TOTAL_SECONDS": "4",
+    "VANOTIFY_SETTLE_SECONDS": "5",
+    "ACCOUNTS_TOTAL_SECONDS": "4",
+    "LIGHTHOUSE_TOTAL_SECONDS": "2",
+    "LIGHTHOUSE_SETTLE_SECONDS": "5",
+    "FORM526_TOTAL_SECONDS": "4",
+    "FORM526_SETTLE_SECONDS": "5",
+    "DOCUMENT_UPLOAD_SECONDS": "4",
+    "DOCUMENT_STATUS_SECONDS": "4",
+    "DOCUMENT_POLL_MINUTES": "0.1",
+    "TRAVEL_PAY_TOTAL_SECONDS": "3",
+    "TRAVEL_PAY_SETTLE_SECONDS": "5",
+    "TRAVEL_PAY_WAIT_SECONDS": "0",
+    "STS_TOTAL_SECONDS": "2",
+    "VA_PROFILE_TOTAL_SECONDS": "2",
+    "GATE_CLOSE_SECONDS": "0.5",
+    "GATE_CAP_SECONDS": "4",
+}
+# To be killed is no power cut: what was written is in the kernel's hands.
+POSTGRES = {"fsync": "off", "log_min_messages": "fatal"}
+STOP_SECONDS = 30.0
+
+
+class Fleet(System):
+    """`ended` names each process that ended although nobody struck it; `tend` looks for such and starts them again.
+
+    Everything that starts a process is to be called from the main thread, by whose end the kernel ends them all.
+    """
+
+    def __init__(self, root: Path, folder: Path, say: Callable[[str], None]) -> None:
+        super().__init__(root, port=free_port(), environ=COMPRESSED, folder=folder, upstream_ports={}, say=say)
+        self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
+        self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
+        self.redis = EmbeddedRedis(folder / "redis")
+        self.ended: list[str] = []
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The names of the processes of a kind."""
+        return [name for name in self.crew.processes if name.partition(".")[0] == kind]
+
+    def kill(self, name: str) -> None:
+        self.crew[name].kill()
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM, as at a deploy, and wait for the end it makes of its own."""
+        self.crew[name].terminate(STOP_SECONDS)
+
+    def signal(self, name: str, number: int) -> None:
+        self.crew[name].signal(number)
+
+    def start_again(self, name: str) -> None:
+        """Start one that has ended; nothing where that has been done."""
+        if not self.crew[name].running:
+            self.crew[name].start()
+
+    def tend(self, struck: set[str]) -> None:
+        """Start again whatever ended by itself; `struck` are down on purpose just now."""
+        for name, process in self.crew.processes.items():
+            if name not in struck and not process.running:
+                self.ended.append(name)
+                process.start()
+
+    def _servers(self, config: Config) -> tuple[str, str]:
+        return self._server(self.postgres), self._server(self.redis)
+
+    def _processes(self) -> None:
+        self.environment["WEB_CONCURRENCY"] = "1"
+        super()._processes()
+
+    def _ready(self) -> bool:
+        """Whether the web takes requests and one of each kind beats; its fellows are moments behind."""
+        try:
+            answer = requests.get(f"{self.url}/healthz/ready", timeout=5)
+            beating = answer.json().get("processes", {}) if answer.status_code == 200 else {}
+        except (requests.RequestException, ValueError):
+            return False
+        return {*beating, "web"} >= {name.partition(".")[0] for name in self.crew.processes}

@@ -1,0 +1,183 @@
+"""What went wrong, by the rows alone: lost, done twice upstream, or not told. Every entry says of whom and what.
+
+The upstreams' books decide what is true; our own rows only how it was told. Whom a named human holds is not untold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sandbox.chaos.evidence import Evidence, Row
+from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise
+
+DOCUMENT = "form526_document"
+# By what the upstream's book says of somebody: our state, and the notice that tells it.
+FILED, THERE_BEFORE, NOT_THERE = "filed", "there before", "not there"
+TOLD_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+    (TRAVEL_CLAIM, FILED): ("submitted", ("created",)),
+    (TRAVEL_CLAIM, THERE_BEFORE): ("duplicate", ("duplicate",)),
+    (TRAVEL_CLAIM, NOT_THERE): ("failed", ("error",)),
+    (ITF, FILED): ("confirmed", ("confirmed",)),
+    (FORM, FILED): ("accepted", ("accepted",)),
+    (TRAVEL_PAY, FILED): ("submitted", ("submitted",)),
+}
+# States that say: the upstream has it.
+DONE = ("submitted", "duplicate", "confirmed", "accepted", "done")
+
+
+@dataclass
+class Verdicts:
+    """One line for each thing that must not be."""
+
+    lost: list[str] = field(default_factory=list)
+    duplicate: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+
+def judge(evidence: Evidence) -> Verdicts:
+    """Everything wrong with these rows; three empty lists when every promise was kept."""
+    shelf = Shelf(evidence)
+    return Verdicts(
+        lost=[*lost_promises(shelf), *lost_documents(shelf)],
+        duplicate=[*doubled_upstream(evidence), *doubled_uploads(evidence), *doubled_promises(evidence)],
+        untold=[*untold_promises(shelf), *untold_documents(shelf)],
+    )
+
+
+class Shelf:
+    """The rows where a look finds them."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.subjects = {(row["flow"], row["key"]): row for row in evidence.subjects}
+        self.notices = by(evidence.notices, "subject_type", "subject_id")
+        self.owners = {(row["subject_type"], row["subject_id"]): row["owner"] for row in evidence.cases}
+        self.sends = by(evidence.sends, "reference")
+        self.uploads = {row["id"]: row for row in evidence.uploads}
+        self.books = {
+            TRAVEL_CLAIM: by(evidence.claims, "icn", "day"),
+            ITF: by([row for row in evidence.itfs if row["status"] == "active"], "icn"),
+            FORM: by(evidence.forms, "icn"),
+            TRAVEL_PAY: by(evidence.travel_pay, "icn", "wallClock"),
+        }
+
+    def held(self, flow: str, subject_id: str) -> bool:
+        """Whether an open case names somebody."""
+        return bool(self.owners.get((flow, subject_id)))
+
+    def book(self, promise: Promise) -> list[Row]:
+        """What the upstream holds of what was promised."""
+        icn, dated = promise.veteran.icn, promise.flow in (TRAVEL_CLAIM, TRAVEL_PAY)
+        return self.books[promise.flow].get((icn, promise.about) if dated else (icn,), [])
+
+    def truth(self, promise: Promise) -> str:
+        found = self.book(promise)
+        if not found:
+            return NOT_THERE
+        return THERE_BEFORE if found[0].get("source") == "kiosk" else FILED
+
+
+def by(rows: list[Row], *names: str) -> dict[tuple[object, ...], list[Row]]:
+    found: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[name] for name in names)].append(row)
+    return found
+
+
+def named(promise: Promise) -> str:
+    return f"{promise.flow} {promise.key} ({promise.about})"
+
+
+def lost_promises(shelf: Shelf) -> Iterator[str]:
+    """Answered, and we know nothing of it; or called done, and the upstream knows nothing of it."""
+    for promise in shelf.evidence.promises:
+        row = shelf.subjects.get((promise.flow, promise.key))
+        if row is None:
+            yield f"{named(promise)}: Postgres holds no such thing"
+        elif row["state"] in DONE and not shelf.book(promise):
+            yield f"{named(promise)}: we call it {row['state']}, and the upstream has nothing"
+
+
+def lost_documents(shelf: Shelf) -> Iterator[str]:
+    for document in shelf.evidence.documents:
+        upload = shelf.uploads.get(document["request_id"])
+        if document["state"] == "done" and (upload is None or upload["state"] != "SUCCESS"):
+            yield f"document {document['id']}: called done, by Lighthouse's book it is {upload and upload['state']}"
+
+
+def doubled_upstream(evidence: Evidence) -> Iterator[str]:
+    """Somebody's one thing, twice in an upstream's book; and a notice that VANotify took twice."""
+    things = {
+        "BTSSS claim": Counter((row["icn"], row["day"]) for row in evidence.claims),
+        "ITF": Counter(row["icn"] for row in evidence.itfs if row["status"] in ("active", "duplicate")),
+        "526": Counter(row["icn"] for row in evidence.forms),
+        "Travel Pay claim": Counter((row["icn"], row["wallClock"]) for row in evidence.travel_pay),
+        "notice": Counter(row["reference"] for row in evidence.sends),
+    }
+    for what, counted in things.items():
+        yield from (f"{what} of {whose}: {times} times" for whose, times in counted.items() if times > 1)
+    for row in evidence.travel_pay:
+        if len(row["expenses"]) > 1:
+            yield f"Travel Pay claim {row['id']}: {len(row['expenses'])} times its mileage"
+
+
+def doubled_uploads(evidence: Evidence) -> Iterator[str]:
+    """A document may be there twice where Lighthouse cannot be asked; then it is on record that it may."""
+    uploaded = Counter((str(row["claim_id"]), row["doc_type"]) for row in evidence.uploads)
+    for document in evidence.documents:
+        times = uploaded[(document["claim"], document["doc_type"])]
+        if times > 1 and not document["possibly_twice"]:
+            yield f"document {document['id']}: {times} uploads, and nothing says that it may be there twice"
+
+
+def doubled_promises(evidence: Evidence) -> Iterator[str]:
+    """The same thing asked for twice is one and the same: two ids of it were two submissions."""
+    ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for promise in evidence.promises:
+        ids[(promise.flow, promise.veteran.icn, promise.about)].add(promise.key)
+    yield from (
+        f"{flow} of {icn} ({about}): {len(keys)} ids" for (flow, icn, about), keys in ids.items() if len(keys) > 1
+    )
+
+
+def untold_promises(shelf: Shelf) -> Iterator[str]:
+    for promise in shelf.evidence.promises:
+        row = shelf.subjects.get((promise.flow, promise.key))
+        if row is None or shelf.held(promise.flow, row["id"]):
+            continue
+        truth = shelf.truth(promise)
+        state, kinds = TOLD_AS.get((promise.flow, truth), (None, ()))
+        if row["state"] != state:
+            yield f"{named(promise)}: we call it {row['state']}, by the upstream's book it is {truth}; nobody holds it"
+        else:
+            yield from (f"{named(promise)}: {why}" for why in wrong_notices(shelf, promise.flow, row, kinds))
+
+
+def untold_documents(shelf: Shelf) -> Iterator[str]:
+    """A document that arrived is not written about; one that failed is, and a human has it."""
+    for document in shelf.evidence.documents:
+        if document["state"] == "pending" and not shelf.held(DOCUMENT, document["id"]):
+            yield f"document {document['id']}: still under way"
+        elif document["state"] == "failed" and not shelf.held(DOCUMENT, document["id"]):
+            yield f"document {document['id']}: failed, and nobody holds it"
+        elif document["state"] == "failed":
+            kinds = ("document_failed", "document_incomplete")
+            yield from (f"document {document['id']}: {why}" for why in wrong_notices(shelf, DOCUMENT, document, kinds))
+
+
+def wrong_notices(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> Iterator[str]:
+    """Nothing when exactly the right notice was owed and VANotify took it, whatever became of it afterwards."""
+    notices = [each for each in shelf.notices.get((flow, row["id"]), []) if each["cycle"] == row["cycle"]]
+    if len(notices) != 1:
+        yield f"{len(notices)} notices"
+        return
+    (notice,) = notices
+    sends = shelf.sends.get((notice["id"],), [])
+    if notice["kind"] not in kinds:
+        yield f"told {notice['kind']}, where {' or '.join(kinds)} is true"
+    if not sends:
+        yield f"VANotify never took the notice, which we call {notice['state']}"
+    if any(send["template"] != f"{notice['facility']}.{notice['kind']}" for send in sends):
+        yield f"sent as {', '.join(send['template'] for send in sends)}, owed was {notice['kind']}"

@@ -1,0 +1,102 @@
+"""A page of the front end under chaos: one kept-open connection, and every POST sent again, under its key, until it is
+answered."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+# A page gives an answer so long; then it asks again.
+PATIENCE_SECONDS = 10.0
+AGAIN_SECONDS = 0.3
+# What a page asks again after: the server, or who stands before it, had a bad moment.
+PASSING = (429, 500, 502, 503, 504)
+FILE_FIELD = "supporting_evidence_attachment[file_data]"
+
+
+class GivenUp(Exception):
+    """The run is over, and there was no answer."""
+
+
+class Odd(Exception):
+    """An answer that no page of ours expects; the text says which."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Page:
+    """`troubles` counts what made pages ask again, for all of them together; `over` ends every waiting."""
+
+    def __init__(self, port: int, troubles: Counter[str], over: Event) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        self._troubles = troubles
+        self._over = over
+        self.headers: dict[str, str] = {"X-Key-Inflection": "camel"}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def carrying(self, name: str, value: str) -> Iterator[None]:
+        """With this header in everything it sends, until the end of the block."""
+        self.headers[name] = value
+        try:
+            yield
+        finally:
+            del self.headers[name]
+
+    def get(self, path: str, *expected: int) -> Reply:
+        return self._until_answered("GET", path, None, {}, expected)
+
+    def post(self, path: str, body: Any, *expected: int) -> Reply:
+        """Raises GivenUp, or Odd for an answer that is none of those expected."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        return self._until_answered("POST", path, json.dumps(body).encode(), headers, expected)
+
+    def send_file(self, path: str, name: str, content: bytes, *expected: int) -> Reply:
+        border = uuid.uuid4().hex
+        head = f'--{border}\r\nContent-Disposition: form-data; name="{FILE_FIELD}"; filename="{name}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{border}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={border}", "Idempotency-Key": border}
+        return self._until_answered("POST", path, body, headers, expected)
+
+    def _until_answered(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], expected: tuple[int, ...]
+    ) -> Reply:
+        while True:
+            reply = self._asked(method, path, body, {**self.headers, **headers})
+            if reply is not None and reply.status in expected:
+                return reply
+            if reply is not None and reply.status not in PASSING:
+                raise Odd(f"{method} {path} answered {reply.status}: {reply.body[:300]!r}")
+            if self._over.wait(AGAIN_SECONDS):
+                raise GivenUp(f"{method} {path}")
+
+    def _asked(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply | None:
+        """One try; None when there was no answer."""
+        try:
+            self._connection.request(method, path, body, dict(headers))
+            reply = self._connection.getresponse()
+            found = Reply(reply.status, reply.headers, reply.read())
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            self._troubles[f"no answer ({type(error).__name__})"] += 1
+            return None
+        if found.status in PASSING:
+            self._troubles[f"answered {found.status}"] += 1
+        return found

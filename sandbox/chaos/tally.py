@@ -1,0 +1,99 @@
+"""The end of a chaos run: what was struck and how soon it worked again, what became of the promises, and one last
+line."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sandbox.chaos.judge import Verdicts
+from sandbox.chaos.storm import Fault
+from sandbox.chaos.visits import Promise
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What a run has to reach, in submissions, faults, kinds of them, and seconds."""
+
+    submissions: int
+    faults: int
+    kinds: int
+    recovery_p50: float = 10.0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """`surprises` must not be, and are none of the four: odd answers, processes that ended by themselves, an audit that
+    is not clean."""
+
+    promises: Sequence[Promise]
+    faults: Sequence[Fault]
+    verdicts: Verdicts
+    unaccounted: int
+    surprises: Sequence[str]
+
+    @property
+    def recoveries(self) -> list[float]:
+        return [fault.recovery for fault in self.faults] or [float("inf")]
+
+    @property
+    def kinds(self) -> int:
+        return len({fault.kind for fault in self.faults})
+
+    def line(self) -> str:
+        found = self.verdicts
+        return (
+            f"chaos: {len(self.promises)} submissions, {len(self.faults)} faults of {self.kinds} kinds,"
+            f" recovery p50 {statistics.median(self.recoveries):.1f} s max {max(self.recoveries):.1f} s,"
+            f" lost {len(found.lost)}, duplicate {len(found.duplicate)}, untold {len(found.untold)},"
+            f" unaccounted {self.unaccounted}"
+        )
+
+    def shortfalls(self, bars: Bars) -> Iterator[str]:
+        """Why this run does not count as passed; nothing when it does."""
+        p50 = statistics.median(self.recoveries)
+        reached = (
+            (len(self.promises) >= bars.submissions, f"{len(self.promises)} of {bars.submissions} submissions"),
+            (len(self.faults) >= bars.faults, f"{len(self.faults)} of {bars.faults} faults"),
+            (self.kinds >= bars.kinds, f"{self.kinds} of {bars.kinds} kinds of fault"),
+            (p50 < bars.recovery_p50, f"recovery p50 {p50:.1f} s, to be under {bars.recovery_p50} s"),
+            (not self.verdicts.lost, f"{len(self.verdicts.lost)} lost"),
+            (not self.verdicts.duplicate, f"{len(self.verdicts.duplicate)} duplicate"),
+            (not self.verdicts.untold, f"{len(self.verdicts.untold)} untold"),
+            (not self.unaccounted, f"{self.unaccounted} unaccounted"),
+        )
+        yield from (told for holds, told in reached if not holds)
+        yield from self.surprises
+
+
+def table_of_faults(faults: Sequence[Fault]) -> Table:
+    """Each kind with its recoveries: seconds from when the struck thing was whole until somebody new was told."""
+    table = Table(box=SIMPLE_HEAD, title="What was struck", title_justify="left")
+    table.add_column("fault")
+    for name in ("struck", "recovery p50 s", "max s"):
+        table.add_column(name, justify="right")
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for fault in faults:
+        by_kind[fault.kind].append(fault.recovery)
+    for kind, seconds in sorted(by_kind.items()):
+        table.add_row(kind, str(len(seconds)), f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}")
+    return table
+
+
+def table_of_promises(promises: Sequence[Promise], arrived: Mapping[str, float]) -> Table:
+    """Each flow with its submissions, and how long people waited for their notice. `arrived` is when, by key."""
+    table = Table(box=SIMPLE_HEAD, title="What was asked for", title_justify="left")
+    table.add_column("flow")
+    for name in ("submissions", "told after p50 s", "p99 s", "max s"):
+        table.add_column(name, justify="right")
+    for flow, count in sorted(Counter(promise.flow for promise in promises).items()):
+        made = [promise for promise in promises if promise.flow == flow and promise.key in arrived]
+        waits = sorted(arrived[promise.key] - promise.accepted_at for promise in made) or [float("inf")]
+        told = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
+        table.add_row(flow, str(count), *(f"{seconds:.1f}" for seconds in told))
+    return table

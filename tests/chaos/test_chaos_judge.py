@@ -1,0 +1,254 @@
+"""That the judge of a chaos run has teeth: the rows of promises that were kept, and then one thing of them changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from jobs.housekeeping import poll_documents
+from sandbox.chaos.evidence import Evidence, gather
+from sandbox.chaos.judge import Verdicts, judge
+from sandbox.chaos.page import Page
+from sandbox.chaos.storm import Fault
+from sandbox.chaos.tally import Bars, Tally
+from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise, Visitor
+from sandbox.settings import environment, kept_secrets
+from sandbox.story_form526 import KNOBS
+from tests.house import SETTINGS, House
+
+# Signed in twice, the second time with a letter that fails; at the clinic a usual person, one who filed at the kiosk
+# before, and one whom BTSSS refuses.
+VISITS = (2, 30, 0, 3, 17)
+PENDING = "SELECT count(*) FROM form526_document_submissions WHERE lighthouse_status = 'pending'"
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[int]:
+    """The application on a port, for pages that speak HTTP."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def kept(migrated, redis_server, fakes, secrets_folder) -> Evidence:
+    """What there is to know after a few visits that went well."""
+    fakes.fakes.reset()
+    settings = {**SETTINGS, "DOCUMENT_POLL_MINUTES": "0.0001"}
+    with migrated.copied() as url:
+        app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), settings)))
+        house = House(app, fakes)
+        house.redis.flushall()
+        house.control.turn("documents", **KNOBS | {"step_seconds": 0})
+        with app.app_context():
+            found = gather(url, house.control, visited(house))
+            db.session.remove()
+            db.engine.dispose()
+        house.redis.close()
+        return found
+
+
+def visited(house: House) -> list[Promise]:
+    promises: list[Promise] = []
+    with served(house.app) as port:
+        page = Page(port, Counter(), threading.Event())
+        with closing(Visitor(page, house.control, lambda: None, promises.append)) as visitor:
+            for number in VISITS:
+                visitor.visit(number, days=1)
+    house.work()
+    while house.value(PENDING):
+        poll_documents()
+        house.work()
+    return promises
+
+
+@pytest.fixture
+def evidence(kept: Evidence) -> Evidence:
+    return copy.deepcopy(kept)
+
+
+def test_promises_that_were_kept_are_not_complained_of(evidence):
+    assert Counter(promise.flow for promise in evidence.promises) == {ITF: 2, TRAVEL_PAY: 2, FORM: 2, TRAVEL_CLAIM: 3}
+    assert {row["state"] for row in evidence.documents} == {"done", "failed"}
+    assert {row["state"] for row in evidence.subjects if row["flow"] == TRAVEL_CLAIM} == {
+        "submitted",
+        "duplicate",
+        "failed",
+    }
+    assert judge(evidence) == Verdicts()
+
+
+def row_of(rows: list[Any], **wanted: Any) -> Any:
+    return next(row for row in rows if wanted.items() <= row.items())
+
+
+def forget_a_claim(evidence: Evidence) -> None:
+    evidence.subjects.remove(row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted"))
+
+
+def lose_a_claim_upstream(evidence: Evidence) -> None:
+    evidence.claims.remove(row_of(evidence.claims, source="submitted"))
+
+
+def lose_an_upload(evidence: Evidence) -> None:
+    done = row_of(evidence.documents, state="done")
+    evidence.uploads.remove(row_of(evidence.uploads, id=done["request_id"]))
+
+
+@pytest.mark.parametrize("harm", [forget_a_claim, lose_a_claim_upstream, lose_an_upload])
+def test_what_was_promised_and_is_nowhere_is_lost(evidence, harm):
+    harm(evidence)
+    assert len(judge(evidence).lost) == 1
+
+
+def text_twice(evidence: Evidence) -> None:
+    evidence.sends.append(dict(row_of(evidence.sends, channel="sms")))
+
+
+def file_twice(name: str) -> Callable[[Evidence], None]:
+    def harm(evidence: Evidence) -> None:
+        getattr(evidence, name).append(copy.deepcopy(getattr(evidence, name)[0]))
+
+    return harm
+
+
+def pay_the_way_twice(evidence: Evidence) -> None:
+    expenses = evidence.travel_pay[0]["expenses"]
+    expenses.append(dict(expenses[0]))
+
+
+def answer_with_two_ids(evidence: Evidence) -> None:
+    """A second promise of the same claim; that Postgres has no such one is another complaint."""
+    first = next(promise for promise in evidence.promises if promise.flow == TRAVEL_CLAIM)
+    evidence.promises = [*evidence.promises, replace(first, key="another")]
+
+
+HARMS = {
+    "a text": text_twice,
+    "a claim at BTSSS": file_twice("claims"),
+    "an ITF": file_twice("itfs"),
+    "a form": file_twice("forms"),
+    "an upload": file_twice("uploads"),
+    "a claim at Travel Pay": file_twice("travel_pay"),
+    "mileage": pay_the_way_twice,
+    "an id": answer_with_two_ids,
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
+def test_what_is_upstream_twice_is_a_duplicate(evidence, harm):
+    harm(evidence)
+    assert len(judge(evidence).duplicate) == 1
+
+
+def test_a_document_that_is_recorded_as_possibly_twice_is_none(evidence):
+    file_twice("uploads")(evidence)
+    upload = evidence.uploads[0]
+    document = row_of(evidence.documents, claim=str(upload["claim_id"]), doc_type=upload["doc_type"])
+    document["possibly_twice"] = True
+    assert judge(evidence) == Verdicts()
+
+
+def never_send(evidence: Evidence) -> None:
+    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
+    evidence.sends.remove(row_of(evidence.sends, reference=created["id"]))
+
+
+def say_something_else(evidence: Evidence) -> None:
+    row_of(evidence.sends, template="cie.created")["template"] = "cie.duplicate"
+
+
+def say_what_is_not_so(evidence: Evidence) -> None:
+    """Somebody filed at the kiosk is told that we did."""
+    row_of(evidence.notices, kind="duplicate")["kind"] = "created"
+    row_of(evidence.sends, template="cie.duplicate")["template"] = "cie.created"
+
+
+def call_it_pending(evidence: Evidence) -> None:
+    row_of(evidence.subjects, flow=ITF)["state"] = "pending"
+
+
+def owe_a_second_notice(evidence: Evidence) -> None:
+    evidence.notices.append(row_of(evidence.notices, kind="accepted") | {"id": "another"})
+
+
+def close_the_case(evidence: Evidence) -> None:
+    """Of the claim that BTSSS refused; that it is told rightly as failed does not make up for the human."""
+    evidence.cases.remove(row_of(evidence.cases, kind="document_failed"))
+
+
+def leave_a_document_under_way(evidence: Evidence) -> None:
+    row_of(evidence.documents, state="done")["state"] = "pending"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        never_send,
+        say_something_else,
+        say_what_is_not_so,
+        call_it_pending,
+        owe_a_second_notice,
+        close_the_case,
+        leave_a_document_under_way,
+    ],
+)
+def test_whoever_was_not_told_right_and_is_in_nobodys_hands_is_untold(evidence, harm):
+    harm(evidence)
+    assert judge(evidence).untold
+
+
+def test_whom_a_human_holds_is_not_untold(evidence):
+    claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted")
+    never_send(evidence)
+    evidence.cases.append({"subject_type": TRAVEL_CLAIM, "subject_id": claim["id"], "kind": "overdue", "owner": "rosa"})
+    assert judge(evidence) == Verdicts()
+
+
+def tally(evidence: Evidence, **changes: Any) -> Tally:
+    faults = [Fault("web killed", "web", 1.0), Fault("Redis flushed", "redis", 3.0), Fault("web killed", "web", 8.5)]
+    return replace(Tally(evidence.promises, faults, judge(evidence), 0, []), **changes)
+
+
+def test_the_last_line_counts_everything(evidence):
+    assert tally(evidence).line() == (
+        "chaos: 9 submissions, 3 faults of 2 kinds, recovery p50 3.0 s max 8.5 s,"
+        " lost 0, duplicate 0, untold 0, unaccounted 0"
+    )
+    text_twice(evidence)
+    assert tally(evidence, unaccounted=4).line().endswith("lost 0, duplicate 1, untold 0, unaccounted 4")
+
+
+def test_a_run_passes_only_if_it_reached_every_bar_and_none_of_the_four_is_more_than_zero(evidence):
+    reached = Bars(submissions=9, faults=3, kinds=2, recovery_p50=3.1)
+    assert list(tally(evidence).shortfalls(reached)) == []
+    for missed in ({"submissions": 10}, {"faults": 4}, {"kinds": 3}, {"recovery_p50": 3.0}):
+        assert len(list(tally(evidence).shortfalls(replace(reached, **missed)))) == 1
+    for wrong in (
+        {"verdicts": Verdicts(lost=["x"])},
+        {"verdicts": Verdicts(duplicate=["x"])},
+        {"verdicts": Verdicts(untold=["x"])},
+        {"unaccounted": 1},
+        {"surprises": ["the relay ended by itself"]},
+        {"faults": [Fault("web killed", "web", math.inf)] * 3},
+    ):
+        assert list(tally(evidence, **wrong).shortfalls(reached))
