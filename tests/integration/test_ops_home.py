@@ -1,0 +1,115 @@
+"""What an operator sees first, and what Prometheus reads: the minute's audit, the oldest work, gates, holds, cases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from flaskapp.db import transaction
+from jobs import housekeeping
+from outbox import holds
+from sandbox.settings import OPERATOR, kept_secrets
+from tests.edge_app import log_in
+from tests.house import House
+from tests.integration.steps import command, file_claim
+
+LONG_AGO = "UPDATE travel_claims SET finished_at = outbox_now() - interval '4 days' RETURNING 1"
+
+
+@pytest.fixture
+def operator(house: House, secrets_folder: Path) -> FlaskClient:
+    client = house.app.test_client()
+    assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
+    return client
+
+
+def gauges(house: House) -> dict[str, float]:
+    lines = house.app.test_client().get("/metrics").text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def shown(operator: FlaskClient) -> str:
+    return " ".join(operator.get("/ops/").text.split())
+
+
+def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_gates_and_the_cases(
+    house: House, operator: FlaskClient
+) -> None:
+    page = shown(operator)
+    titles = ("Promises", "Oldest work owed", "Gates", "Open cases")
+    places = [page.index(f"{title}</h2>") for title in titles]
+    assert places == sorted(places)
+    assert "No audit has run yet." in page
+    file_claim(house)
+    housekeeping.audit_all()
+    page = shown(operator)
+    assert "<strong>0 unaccounted.</strong>" in page
+    assert "The audit is silent." not in page
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    housekeeping.audit_all()
+    page = shown(operator)
+    assert "<strong>1 unaccounted.</strong>" in page
+    assert "pending_unowed" in page
+    assert "it is pending, and nobody owes the next step" in page
+
+
+def test_an_audit_that_stopped_is_told_and_measured(house: House, operator: FlaskClient) -> None:
+    housekeeping.audit_all()
+    assert gauges(house)['surefile_audit_age_seconds{scope="recent"}'] < 60
+    house.move_clock(timedelta(minutes=10))
+    assert "The audit is silent." in shown(operator)
+    assert gauges(house)['surefile_audit_age_seconds{scope="recent"}'] >= 600
+
+
+def test_the_oldest_work_and_whether_its_deadline_will_hold(house: House, operator: FlaskClient) -> None:
+    file_claim(house)
+    house.rows("UPDATE outbox_messages SET created_at = created_at - interval '90 minutes' RETURNING 1")
+    page = shown(operator)
+    assert "<td>travel_claims</td> <td>90.0 min</td> <td>1</td> <td>0</td>" in page
+    assert "0 late, 1 more will be at this rate" in page, "nothing was done lately"
+    assert gauges(house)['surefile_deadlines_at_risk{queue="travel_claims"}'] == 1
+    house.rows("UPDATE outbox_messages SET deadline_at = outbox_now() RETURNING 1")
+    assert "1 late, 0 more will be at this rate" in shown(operator)
+    assert gauges(house)['surefile_deadlines_missed{queue="travel_claims"}'] == 1
+
+
+def test_a_hold_stands_there_with_its_reason_and_its_end(house: House, operator: FlaskClient) -> None:
+    assert command(house, "gates", "hold", "btsss", "--for", "2h", "--reason", "their release").exit_code == 0
+    page = shown(operator)
+    assert "in force</td> <td>btsss</td>" in page
+    assert "their release" in page
+    assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 1
+    with transaction() as session:
+        assert holds.lift(session, "btsss", actor="somebody") == 1
+    assert "their release" not in shown(operator)
+    assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 0
+
+
+def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(house: House) -> None:
+    """What ended long ago is left alone for a day; what is wrong with it is found by then."""
+    file_claim(house)
+    house.work()
+    housekeeping.audit_all()
+    house.rows(LONG_AGO)
+    house.rows("DELETE FROM notifications RETURNING 1")
+    housekeeping.audit_all()
+    assert (gauges(house)["surefile_unaccounted"], house.cases()) == (0, [])
+    assert command(house, "audit").exit_code == 1, "the command reads everything"
+    house.move_clock(timedelta(hours=25))
+    housekeeping.audit_all()
+    assert (gauges(house)["surefile_unaccounted"], house.cases()) == (1, ["unaccounted"])
+    housekeeping.audit_all()
+    assert gauges(house)["surefile_unaccounted"] == 0
+    assert [row.scope for row in house.rows("SELECT scope FROM audits ORDER BY scope")] == ["full", "recent"]
+
+
+def test_what_is_not_finished_is_never_left_out(house: House) -> None:
+    file_claim(house)
+    housekeeping.audit_all()
+    house.rows("UPDATE travel_claims SET requested_at = outbox_now() - interval '30 days' RETURNING 1")
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    housekeeping.audit_all()
+    assert house.cases() == ["unaccounted"]
