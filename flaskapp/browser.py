@@ -30,6 +30,10 @@ HEADERS = {
     # Not `no-referrer`: with that, browsers send `Origin: null` on our own forms and the same-origin check fails.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    # For pages that embed our answers; the front end's scripts ask by CORS, which this leaves alone.
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Permitted-Cross-Domain-Policies": "none",
     "Cache-Control": "no-store",
 }
 

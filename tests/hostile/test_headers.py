@@ -1,0 +1,109 @@
+"""Every answer, of every route and of every failure, tells browsers what they may not do with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from flaskapp.setting_readers import Rate
+from sandbox.settings import OPERATOR, kept_secrets
+from tests.edge_app import ORIGIN, log_in
+from tests.hostile.routes import every_request
+from tests.house import House
+from tests.integration.itf_steps import sign_in
+from tests.integration.steps import reconfigure
+
+CLOSED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Permitted-Cross-Domain-Policies": "none",
+}
+# Files of ours that are the same for everybody: a browser may keep them, and asks whether they have changed.
+NOBODYS = ("static", "rq_dashboard.static", "rq_dashboard.favicon")
+
+
+def assert_closed(answer: Any, where: Any) -> None:
+    told = {name: answer.headers.get(name) for name in CLOSED}
+    assert told == CLOSED, where
+    assert answer.headers["Cache-Control"] == "no-store" or where[0] in NOBODYS, where
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'") and "frame-ancestors 'none'" in policy, where
+    assert "geolocation=()" in answer.headers["Permissions-Policy"], where
+    assert not re.search(r"\d", answer.headers.get("Server", "")), where
+    assert "X-Powered-By" not in answer.headers, where
+    if answer.mimetype != "text/html":
+        assert "script-src" not in policy or where[2].startswith("/rq"), where
+    if answer.status_code >= 400 and "json" in answer.mimetype:
+        assert "Traceback" not in answer.text, where
+
+
+def clients(house: House, password: str) -> Iterator[tuple[FlaskClient, dict[str, str]]]:
+    """Nobody, somebody signed in, and an operator."""
+    yield house.app.test_client(), {"Origin": ORIGIN}
+    yield house.app.test_client(), sign_in(house).headers
+    operator = house.app.test_client()
+    assert log_in(operator, password, OPERATOR).status_code == 303
+    yield operator, {"X-Requested-With": "XMLHttpRequest"}
+
+
+def test_every_route_closes_the_doors_for_whoever_asks(house: House, secrets_folder: Any) -> None:
+    statuses = set()
+    for client, headers in clients(house, kept_secrets(secrets_folder).operator_password):
+        for asked in every_request(house.app):
+            answer = client.open(asked.path, method=asked.method, headers=headers)
+            assert_closed(answer, asked)
+            statuses.add(answer.status_code)
+            answer.close()
+    assert {200, 302, 401, 403, 404, 415} <= statuses
+
+
+def test_every_failure_closes_the_doors(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setitem(house.app.view_functions, "ops_login.login_page", fail)
+    monkeypatch.setitem(house.app.view_functions, "health.live", fail)
+    client = house.app.test_client()
+    failures = {
+        404: client.get("/nowhere"),
+        405: client.delete("/healthz/live"),
+        413: client.post("/check_in/v2/sessions", data="x" * 70_000, content_type="application/json"),
+        415: client.post("/check_in/v2/sessions", data="x"),
+        422: client.post("/check_in/v2/sessions", json={}),
+        500: client.get("/healthz/live"),
+    }
+    for status, answer in (*failures.items(), (500, client.get("/ops/login"))):
+        assert answer.status_code == status
+        assert_closed(answer, ("failure", "", str(status)))
+        assert "a fault of ours" not in answer.text
+
+
+def test_a_refusal_for_asking_too_much_closes_the_doors(house: House) -> None:
+    reconfigure(house, rate_limit_per_address=Rate(1, 86_400))
+    client = house.app.test_client()
+    client.get("/nowhere")
+    answer = client.get("/docs")
+    assert answer.status_code == 429
+    assert_closed(answer, ("limit", "GET", "/docs"))
+
+
+def test_a_page_of_ours_runs_no_script_and_the_dashboards_only_with_a_nonce_of_its_own(
+    house: House, secrets_folder: Any
+) -> None:
+    operator = house.app.test_client()
+    log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR)
+    for path in ("/ops/", "/ops/login", "/docs"):
+        answer = operator.get(path)
+        assert "script-src" not in answer.headers["Content-Security-Policy"]
+        assert "<script" not in answer.text and not re.search(r"\son\w+=", answer.text)
+    policies = [operator.get("/rq/0/view/jobs").headers["Content-Security-Policy"] for _ in range(2)]
+    nonces = [re.findall(r"'nonce-([^']+)'", policy) for policy in policies]
+    assert [len(found) for found in nonces] == [1, 1] and nonces[0] != nonces[1]
+    assert "'unsafe-inline'" not in policies[0].partition("script-src")[2].partition(";")[0]
