@@ -17,11 +17,21 @@ from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.house import SETTINGS, House
 from tests.ledger import Ledger, opened
+from tests.scheduling import SharedProduct, rank
 
 NOWHERE = dict.fromkeys(
     UPSTREAMS,
     "http://127.0.0.1:9",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> SharedProduct | None:
+    return SharedProduct(config) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
