@@ -20,7 +20,7 @@ from sandbox.__main__ import main as sandbox
 
 COMMANDS = {"flask": flask, "sandbox": sandbox}
 forking = get_context("forkserver")
-forking.set_forkserver_preload(["tests.fork_server", __name__, "jobs.cli"])
+forking.set_forkserver_preload(["tests.fork_server", __name__, "tests.forked", "jobs.cli"])
 
 
 class Fork:

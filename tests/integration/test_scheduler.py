@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +17,8 @@ from jobs.schedule import PERIODIC, Periodic
 from jobs.scheduler import LedgerScheduler
 from outbox import rq_side
 from sandbox.servers import EmbeddedRedis
+from tests.forked import fire_often
+from tests.forks import forking
 from tests.house import eventually
 from tests.ledger import Ledger
 
@@ -219,29 +219,12 @@ def test_two_schedulers_on_threads_fire_each_run_once(redis: Redis) -> None:
         assert take_all(redis) == ["periodic-often"]
 
 
-SCRIPT = """
-import sys, time
-from redis import Redis
-from jobs.schedule import Periodic
-from jobs.scheduler import LedgerScheduler
-redis = Redis.from_url(sys.stdin.readline().strip())
-scheduler = LedgerScheduler(redis, [Periodic("periodic-often", "jobs.often", 10)])
-redis.incr("present")
-while not redis.exists("over"):
-    if scheduler.tick():
-        redis.incr("fired")
-    time.sleep(0.002)
-"""
-
-
 def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: EmbeddedRedis) -> None:
     redis.zadd(LedgerScheduler.scheduled_jobs_key, {"periodic-often": time.time() + 600})
-    crew = [subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, text=True) for _ in range(2)]
+    crew = [forking.Process(target=fire_often, args=(redis_server.url,), daemon=True) for _ in range(2)]
+    for process in crew:
+        process.start()
     try:
-        for process in crew:
-            assert process.stdin is not None
-            process.stdin.write(redis_server.url + "\n")
-            process.stdin.close()
         eventually(lambda: redis.get("present") == b"2", 30)
         for _ in range(20):
             set_due(redis, "periodic-often")
@@ -249,8 +232,9 @@ def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: 
             assert take_all(redis) == ["periodic-often"]
     finally:
         redis.set("over", 1)
-        codes = [process.wait(20) for process in crew]
-    assert codes == [0, 0]
+        for process in crew:
+            process.join(20)
+    assert [process.exitcode for process in crew] == [0, 0]
     assert redis.get("fired") == b"20"
     assert take_all(redis) == []
 

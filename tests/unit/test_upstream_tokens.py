@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -19,6 +15,8 @@ from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
 from flaskapp.upstreams.token_store import ImpatientRedis
 from flaskapp.upstreams.tokens import FetchedToken, TokenCache
 from sandbox.servers import EmbeddedRedis
+from tests.forked import fetch_tokens
+from tests.forks import forking
 from tests.unit.loopback import closed_port, serving, silence, whole
 from tests.unit.upstream_settings import ENVIRON
 
@@ -95,38 +93,23 @@ def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
     assert source.calls == 1
 
 
-CROWD = """
-import os, sys
-from concurrent.futures import ThreadPoolExecutor
-from redis import Redis
-from flaskapp.upstreams import build
-from flaskapp.config import from_env
-config = from_env(os.environ)
-tokens = build(config, Redis.from_url(config.redis_url)).btsss._tokens
-print("ready", flush=True)
-sys.stdin.readline()
-with ThreadPoolExecutor(50) as pool:
-    print(*set(pool.map(lambda _: tokens.get(), range(50))))
-"""
-
-
 @pytest.mark.processes
 def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis, server: EmbeddedRedis) -> None:
     def slow_token(sock: object) -> None:
         time.sleep(0.3)
         whole(200, {"access_token": "canary-1", "expires_in": 3600})(sock)  # type: ignore[arg-type]
 
-    from_root = Path(__file__).parents[2]
     with serving(slow_token) as veis:
-        environ = {**ENVIRON, "REDIS_URL": server.url, "VEIS_BASE_URL": veis.url, "PATH": os.environ["PATH"]}
-        argv, pipe = [sys.executable, "-c", CROWD], subprocess.PIPE
-        crowds = [
-            subprocess.Popen(argv, env=environ, cwd=from_root, stdin=pipe, stdout=pipe, text=True) for _ in range(2)
-        ]
-        for crowd in crowds:
-            assert crowd.stdout and crowd.stdout.readline() == "ready\n"
-        answers = [crowd.communicate("go\n", timeout=30)[0] for crowd in crowds]
-    assert answers == ["canary-1\n"] * 2
+        environ = {**ENVIRON, "REDIS_URL": server.url, "VEIS_BASE_URL": veis.url}
+        pipes = [forking.Pipe() for _ in range(2)]
+        for _, there in pipes:
+            forking.Process(target=fetch_tokens, args=(environ, there), daemon=True).start()
+        for here, _ in pipes:
+            assert here.poll(30) and here.recv() == "ready"
+        for here, _ in pipes:
+            here.send("go")
+        answers = [here.recv() for here, _ in pipes if here.poll(30)]
+    assert answers == [{"canary-1"}] * 2
     assert len(veis.received) == 1
 
 
