@@ -17,8 +17,8 @@ PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, str]:
-    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", NOWHERE, kept_secrets(tmp_path))
+def settings(secrets_folder: Path) -> dict[str, str]:
+    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", NOWHERE, kept_secrets(secrets_folder))
 
 
 def required() -> list[str]:
