@@ -70,8 +70,9 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            # Whoever freezes inside a transaction loses it before those who wait for its locks give up.
             "options": "-c statement_timeout=25000 -c lock_timeout=10000"
-            " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+            " -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
         },
     }
 
