@@ -215,5 +215,6 @@ def explain(system: System, verdicts: Sequence[Verdict], report: Mapping[str, An
             console.print(f"[red]broken[/]: {who}, {verdict.subject}: {'; '.join(verdict.faults)}")
             messages = ", ".join(map(str, verdict.messages)) or "none"
             console.print(f"        its messages: {messages}; their log: {logs / 'worker.log'}")
-    if report["findings"] or report["faults"]:
-        console.print(f"the audit finds: {report['findings']} {report['faults']}; logs: {logs}")
+    found = {name: report[name] for name in ("findings", "broken", "faults") if report[name]}
+    if found or report["trace"]["illegal"]:
+        console.print(f"the audit finds: {found} {report['trace']['illegal']}; logs: {logs}")

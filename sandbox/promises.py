@@ -141,9 +141,9 @@ class Witnesses:
 
 
 def audit(system: System) -> tuple[dict[str, Any], bool]:
-    """What `flask audit --json` says, and whether it exited clean."""
+    """What `flask audit --trace --json` says, and whether it exited clean."""
     done = subprocess.run(
-        ["flask", "--app", "wsgi", "audit", "--json"],
+        ["flask", "--app", "wsgi", "audit", "--trace", "--json"],
         cwd=system.root,
         env=surroundings(system.environment, system.port),
         capture_output=True,

@@ -133,8 +133,8 @@ class Running:
         return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
 
     def audit(self) -> subprocess.CompletedProcess[str]:
-        """`flask audit` and what it said."""
-        asked = self.fork("audit")
+        """`flask audit --trace` and what it said."""
+        asked = self.fork("audit", "--trace")
         return subprocess.CompletedProcess("flask audit", asked.wait(30), "\n".join(asked.lines()))
 
     # -- Postgres ----------------------------------------------------------
@@ -222,11 +222,11 @@ class Running:
         finally:
             self.process(name).signal(signal.SIGCONT)
 
-    def fork(self, name: str) -> Fork:
+    def fork(self, name: str, *options: str) -> Fork:
         """`flask <name>`, cheaper to start than the others: one more process of a kind, or a command."""
         environment = surroundings(self.system.environment, self.system.port)
         output = self.system.folder / "logs" / f"{name}.{secrets.token_hex(4)}"
-        return Fork(["flask", name], cwd=self.system.root, env=environment, output=output)
+        return Fork(["flask", name, *options], cwd=self.system.root, env=environment, output=output)
 
     def replace(self, name: str) -> Process:
         """Start a new process in the place of one that is stopping or gone, as a dyno manager does; the old one."""
