@@ -15,6 +15,9 @@ from flaskapp.errors import Problem
 from flaskapp.inflection import to_snake
 
 MAX_DEPTH = 32
+# Far above any form's, and little enough that reading one takes tens of megabytes, not hundreds.
+MOST_PARTS = 200_000
+LONGEST_KEY = 200
 # What upstreams keep dates in begins in 1900, some of it in 1753, and a year of three digits is not even written alike.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 
@@ -57,6 +60,9 @@ def json_body(schema: Schema) -> dict[str, Any]:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
+    # Before it is read: five megabytes of `[]` are a hundred of memory. Commas in a text count too, and hardly matter.
+    if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > MOST_PARTS:
+        raise Problem(400, detail=f"The body has more than {MOST_PARTS} parts.")
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -74,6 +80,8 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 def snake_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A name given twice, in one spelling or in two, leaves open which is meant."""
+    if any(len(key) > LONGEST_KEY for key, _ in pairs):
+        raise Problem(400, detail=f"The body names a key longer than {LONGEST_KEY} characters.")
     found = {to_snake(key): value for key, value in pairs}
     if len(found) != len(pairs):
         raise Problem(400, detail="The body names a key twice.")

@@ -59,7 +59,8 @@ def login_page() -> str | WerkzeugResponse:
 
 @blueprint.post("/login")
 def log_in() -> tuple[str, int] | WerkzeugResponse:
-    form = LoginForm()
+    # The form as it was posted, and nothing else: left to itself it would read JSON too, however it is nested.
+    form = LoginForm(request.form)
     target = safe_next(request.args.get("next"))
     operator = admitted(form)
     if operator is None:
