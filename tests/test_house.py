@@ -7,6 +7,8 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,14 +41,50 @@ def sources(*rooms: str) -> list[Path]:
     return found + [ROOT / f"{room}.py" for room in rooms if (ROOT / f"{room}.py").exists()]
 
 
-def imported(path: Path) -> Iterator[tuple[str, ast.AST]]:
-    """The modules a file imports, with the statement; a name imported from a package counts as its module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+@dataclass
+class Source:
+    """What the tests below ask of a file. Kept instead of its tree: all trees together are 200 MB."""
+
+    lines: int
+    why: str
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+    imports_in_functions: list[int] = field(default_factory=list)
+    functions: dict[str, int] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+
+    def take(self, node: ast.AST, in_function: bool) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.imports.append(node)
+            self.imports_in_functions += [node.lineno] if in_function else []
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            self.functions[node.name] = max(lines, self.functions.get(node.name, 0))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.texts.add(node.value)
+
+
+@cache
+def read(path: Path) -> Source:
+    text = path.read_text()
+    tree = ast.parse(text)
+    source = Source(len(text.splitlines()), ast.get_docstring(tree) or "")
+    rest: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while rest:
+        node, in_function = rest.pop()
+        source.take(node, in_function)
+        in_function = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        rest += ((child, in_function) for child in ast.iter_child_nodes(node))
+    return source
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules a file imports; a name imported from a package counts as its module."""
+    for node in read(path).imports:
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (alias.name for alias in node.names)
+        elif node.module:
             assert node.level == 0, f"{path} imports relatively"
-            yield from ((f"{node.module}.{alias.name}", node) for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def room_of(module: str) -> str:
@@ -68,14 +106,14 @@ def test_imports_run_only_to_the_right(room: str) -> None:
     wrong = {
         f"{path.relative_to(ROOT)} imports {module}"
         for path in sources(room)
-        for module, _ in imported(path)
+        for module in imported(path)
         if room_of(module) in (*ROOMS, "sandbox", "tests") and room_of(module) not in allowed
     }
     assert wrong == set()
 
 
 def test_the_sandbox_takes_from_the_product_its_settings_and_nothing_else() -> None:
-    taken = {module for path in sources("sandbox") for module, _ in imported(path) if room_of(module) in ROOMS}
+    taken = {module for path in sources("sandbox") for module in imported(path) if room_of(module) in ROOMS}
     assert {module for module in taken if not module.startswith("flaskapp.config.")} == set()
 
 
@@ -85,31 +123,28 @@ def test_flows_do_not_import_each_other() -> None:
         allowed = (f"flaskapp.{flow}.", *OPEN_TO_FLOWS, *BUILT_ON.get(flow, ()))
         others = tuple(f"flaskapp.{other}" for other in FLOWS if other != flow)
         for path in (ROOT / "flaskapp" / flow).rglob("*.py"):
-            names = {module for module, _ in imported(path) if module.startswith(others)}
+            names = {module for module in imported(path) if module.startswith(others)}
             wrong |= {f"{path.relative_to(ROOT)}: {module}" for module in names if not module.startswith(allowed)}
     assert wrong == set()
 
 
 def test_upstream_clients_know_no_models_and_no_flask() -> None:
     for path in (ROOT / "flaskapp" / "upstreams").rglob("*.py"):
-        ours = {module.split(".")[1] for module, _ in imported(path) if module.startswith("flaskapp.")}
+        ours = {module.split(".")[1] for module in imported(path) if module.startswith("flaskapp.")}
         assert ours <= {"clock", "config", "upstreams"}, path
-        assert "flask" not in {room_of(module) for module, _ in imported(path)}, path
+        assert "flask" not in {room_of(module) for module in imported(path)}, path
 
 
 def test_nothing_is_imported_inside_a_function() -> None:
     inside = set()
     for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found = [each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom)]
-                inside |= {f"{path.relative_to(ROOT)}:{each.lineno}" for each in found}
+        inside |= {f"{path.relative_to(ROOT)}:{line}" for line in read(path).imports_in_functions}
     assert inside == set()
 
 
 def test_no_process_loads_what_makes_pdfs_before_it_makes_one() -> None:
     heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf_making", "flaskapp.form526.pdf_child")
-    taken = {path.name for path in sources(*ROOMS) for module, _ in imported(path) if module.startswith(heavy)}
+    taken = {path.name for path in sources(*ROOMS) for module in imported(path) if module.startswith(heavy)}
     assert taken == {"pdf_making.py", "pdf_child.py"}
     assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
 
@@ -133,12 +168,7 @@ def code_of(path: Path) -> str:
 
 def job_paths() -> set[str]:
     """Every job that is named anywhere in the product."""
-    texts = {
-        node.value
-        for path in sources("jobs", "flaskapp")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    texts = {text for path in sources("jobs", "flaskapp") for text in read(path).texts}
     return {text for text in texts if JOB_PATH.fullmatch(text) and text not in LOGGERS}
 
 
@@ -212,14 +242,11 @@ def test_every_public_route_is_described(app: Flask) -> None:
 def test_files_and_functions_stay_short_enough_to_read_in_one_go() -> None:
     long = set()
     for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
-        text = path.read_text()
         name = str(path.relative_to(ROOT))
-        if len(text.splitlines()) > 300:
+        if read(path).lines > 300:
             long.add(name)
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "versions" not in name:
-                lines = (node.end_lineno or 0) - node.lineno + 1
-                long |= {f"{name}: {node.name}"} if lines > 50 else set()
+        if "versions" not in name:
+            long |= {f"{name}: {function}" for function, lines in read(path).functions.items() if lines > 50}
     assert long == set()
 
 
@@ -227,8 +254,7 @@ def test_every_module_opens_by_saying_why_it_exists() -> None:
     """In one to five lines; a drawing may follow."""
     silent = set()
     for path in sources(*ROOMS, "sandbox", "tests", "migrations"):
-        text = path.read_text()
-        why = ast.get_docstring(ast.parse(text)) or ""
-        if text.strip() and not 1 <= len(why.partition("\n\n")[0].splitlines()) <= 5:
+        why = read(path).why
+        if read(path).lines and not 1 <= len(why.partition("\n\n")[0].splitlines()) <= 5:
             silent.add(str(path.relative_to(ROOT)))
     assert silent == set()
