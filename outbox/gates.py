@@ -42,7 +42,8 @@ ASK = text(f"""
            counted.published, counted.in_flight
       FROM (SELECT count(*) FILTER (WHERE m.state = 'published') AS published, count(*) AS in_flight
               FROM outbox_messages m
-             WHERE m.queue = :queue AND m.state IN ('published', 'running')) AS counted
+             WHERE m.queue = :queue AND m.state IN ('published', 'running')
+               AND (CAST(:since AS timestamptz) IS NULL OR m.published_at >= :since)) AS counted
       LEFT JOIN outbox_gates g ON g.upstream = :upstream
 """)
 
@@ -150,11 +151,16 @@ def note_unanswered(db: Database, held: Caller, settings: GateSettings, retry_af
     return False
 
 
-def room(db: Database, queue: QueueSpec, settings: GateSettings) -> tuple[int, int | None]:
-    """How many messages may be published now and, for a canary, which message was the last one and goes last."""
+def room(
+    db: Database, queue: QueueSpec, settings: GateSettings, since: datetime | None = None
+) -> tuple[int, int | None]:
+    """How many messages may be published now and, for a canary, which message was the last one and goes last.
+
+    Nothing that is out may have been published before `since`.
+    """
     if queue.upstream is not None:
         db.execute(LOCK, {"upstream": queue.upstream})
-    row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name}).one()
+    row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name, "since": since}).one()
     left = queue.depth - row.published
     if row.free:
         return left, None

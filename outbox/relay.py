@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, TextClause, text
+from sqlalchemy import Connection, Engine, text
 
 from outbox import gates, rescue, rq_side
 from outbox.autocommit import connect_autocommit
+from outbox.low_water import LowWater
 from outbox.parked import draw_fence
 from outbox.values import GateSettings, QueueSpec
 
@@ -38,8 +39,12 @@ PROMOTE = text("""
 
 # Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does.
 WAITED_IN = text("""
-    SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
-     WHERE EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name)
+    SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
+           AS asked (name, missed, reachable)
+     WHERE EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name
+                      AND deadline_at > outbox_now() AND deadline_at >= COALESCE(reachable, '-infinity'))
+        OR EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name
+                      AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity'))
 """)
 
 CLAIM = """
@@ -49,10 +54,20 @@ CLAIM = """
                            ORDER BY {order} deadline_at, id LIMIT :batch FOR UPDATE SKIP LOCKED))
     RETURNING deadline_at <= outbox_now(), deadline_at, id, job
 """
-REACHABLE = text(CLAIM.format(reach="AND deadline_at > outbox_now()", order=""))
-MISSED = text(CLAIM.format(reach="AND deadline_at <= outbox_now()", order=""))
+SINCE = "AND deadline_at >= COALESCE(CAST(:since AS timestamptz), '-infinity')"
+FIRST = {
+    "reachable": text(CLAIM.format(reach=f"AND deadline_at > outbox_now() {SINCE}", order="")),
+    "missed": text(CLAIM.format(reach=f"AND deadline_at <= outbox_now() {SINCE}", order="")),
+}
 # Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on.
 CANARY = text(CLAIM.format(reach="", order="(id = :last), (deadline_at <= outbox_now()),"))
+
+# The oldest of each queue that is out, less the time that another relay's claim may take to commit.
+OLDEST_OUT = text("""
+    SELECT name, (SELECT COALESCE(min(published_at), outbox_now()) - interval '1 second' FROM outbox_messages
+                   WHERE queue = name AND state IN ('published', 'running')) AS since
+      FROM unnest(CAST(:names AS text[])) AS asked (name)
+""")
 
 UNDO = text("""
     UPDATE outbox_messages SET state = 'ready'
@@ -77,6 +92,7 @@ class Relay:
         self.next_missing_check = 0.0
         self.next_rescue = 0.0
         self.next_push = 0.0
+        self.low = LowWater()
 
     def run_once(self) -> float:
         """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
@@ -101,8 +117,14 @@ class Relay:
 
     def waited_in(self) -> list[QueueSpec]:
         """The queues where something is ready."""
+        names = [queue.name for queue in self.queues]
         with connect_autocommit(self.engine) as db:
-            found = set(db.execute(WAITED_IN, {"names": [queue.name for queue in self.queues]}).scalars())
+            with self.low.look():
+                marks = {kind: [self.low.mark(name, kind) for name in names] for kind in ("missed", "reachable")}
+                found = set(db.execute(WAITED_IN, {"names": names, **marks}).scalars())
+            if self.low.begins:
+                for name, since in db.execute(OLDEST_OUT, {"names": names}):
+                    self.low.marks[name, "out"] = since
         return [queue for queue in self.queues if queue.name in found]
 
     def move(self, queue: QueueSpec) -> int:
@@ -129,7 +151,7 @@ class Relay:
         with self.engine.begin() as db:
             # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
             db.execute(text("SET LOCAL synchronous_commit = off"))
-            room, last_canary = gates.room(db, queue, self.settings)
+            room, last_canary = gates.room(db, queue, self.settings, self.low.mark(queue.name, "out"))
             if room <= 0:
                 return fence, []
             rows = self.take(db, queue, fence, min(room, BATCH), last_canary)
@@ -143,18 +165,23 @@ class Relay:
         A tenth of little room is drawn by lot: rounded to nothing, they would starve behind a steady stream.
         """
 
-        def claimed(statement: TextClause, batch: int) -> list[tuple]:
-            values = {"queue": queue.name, "fence": fence, "last": last, "batch": batch}
-            return [tuple(row) for row in db.execute(statement, values)] if batch > 0 else []
-
         if last is not None:
-            return claimed(CANARY, room)
+            values = {"queue": queue.name, "fence": fence, "last": last, "batch": room}
+            return [tuple(row) for row in db.execute(CANARY, values)]
         reserved = (room + random.randrange(10)) // 10
-        missed = claimed(MISSED, reserved)
-        reachable = claimed(REACHABLE, room - len(missed))
+        missed = self.take_first(db, queue, fence, "missed", reserved)
+        reachable = self.take_first(db, queue, fence, "reachable", room - len(missed))
         # A reserve that was not used up says that nothing else has missed its deadline.
-        more = claimed(MISSED, room - len(missed) - len(reachable)) if len(missed) == reserved else []
-        return sorted([*missed, *reachable, *more])
+        left = room - len(missed) - len(reachable) if len(missed) == reserved else 0
+        return sorted([*missed, *reachable, *self.take_first(db, queue, fence, "missed", left)])
+
+    def take_first(self, db: Connection, queue: QueueSpec, fence: int, kind: str, batch: int) -> list[tuple]:
+        if batch <= 0:
+            return []
+        values = {"queue": queue.name, "fence": fence, "batch": batch, "since": self.low.mark(queue.name, kind)}
+        rows = [tuple(row) for row in db.execute(FIRST[kind], values)]
+        self.low.raise_to(queue.name, kind, [row[1] for row in rows], more=len(rows) == batch)
+        return rows
 
     def undo(self, fence: int, ids: list[int]) -> None:
         with connect_autocommit(self.engine) as db:
