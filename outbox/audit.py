@@ -52,6 +52,10 @@ RULES = {
     "ready_behind_open_gate": """
         SELECT m.id FROM outbox_messages m LEFT JOIN outbox_gates g ON g.upstream = m.upstream
          WHERE m.state = 'ready' AND g.closed_at IS NULL AND m.due_at < outbox_now() - interval '15 minutes'
+           AND COALESCE(g.opened_at, '-infinity') < outbox_now() - interval '1 minute'
+           AND NOT EXISTS (SELECT 1 FROM outbox_gate_holds h
+                            WHERE h.upstream = m.upstream AND h.starts_at <= outbox_now()
+                              AND LEAST(h.ends_at, h.lifted_at) > outbox_now() - interval '1 minute')
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
                             WHERE p.queue = m.queue AND p.state IN ('published', 'running'))""",
     "question_without_attempt": """

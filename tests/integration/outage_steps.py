@@ -1,0 +1,193 @@
+"""A day without BTSSS, its clock compressed: people go on asking, canaries go out, and then it is back.
+
+Real claims, Postgres, Redis, relay, worker and settle; what BTSSS answers is scripted. One claim is asked for as people
+do, the others are copies of its rows, each asked for at its own moment and for another day.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import chain, repeat
+
+import pytest
+from redis import Redis
+
+from flaskapp.current import gate_settings
+from flaskapp.db import db, transaction
+from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import ClaimWork, Filed
+from flaskapp.travel_claims.states import SUBMITTED
+from flaskapp.upstreams.errors import Unavailable
+from jobs import travel_claims
+from jobs.spec import Call
+from jobs.travel_claims import Filing
+from outbox import gates, rq_side
+from outbox.relay import Relay
+from tests.house import House
+from tests.integration.steps import command, file_claim, reconfigure
+
+QUEUE = TRAVEL_CLAIMS.name
+MAINTENANCE, OUTAGE = timedelta(hours=2), timedelta(hours=24)
+# As long as a gate stays closed at most: a canary at every step.
+STEP = timedelta(minutes=15)
+# Twelve times the slow start of production, so that the seconds this machine takes do not count.
+DOUBLING = timedelta(minutes=1)
+
+MESSAGE = "job, args, queue, upstream, subject_type, state"
+ASK = f"""
+    WITH pattern AS (
+        SELECT * FROM jsonb_populate_record(NULL::outbox_messages, CAST(:message AS jsonb))
+    ), asked AS (
+        INSERT INTO travel_claims
+        SELECT (jsonb_populate_record(claim, jsonb_build_object('id', gen_random_uuid(), 'requested_at', outbox_now(),
+                'appointment_date', claim.appointment_date + (:before + number)::int))).*
+          FROM travel_claims claim, generate_series(1, :count) AS number WHERE claim.id = CAST(:like AS uuid)
+        RETURNING id::text
+    ), told AS (
+        INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
+        SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM asked
+    )
+    INSERT INTO outbox_messages (subject_id, due_at, deadline_at, give_up_at, {MESSAGE})
+    SELECT asked.id, outbox_now(), outbox_now() + (deadline_at - created_at), outbox_now() + (give_up_at - created_at),
+           {MESSAGE}
+      FROM asked, pattern RETURNING 1
+"""
+WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state IN ('later', 'ready')"
+# What one round of the relay let through, before anything of it ran.
+TAKEN = """
+    SELECT count(*) AS taken, count(*) FILTER (WHERE deadline_at <= outbox_now()) AS missed,
+           max(deadline_at) FILTER (WHERE deadline_at > outbox_now()) AS latest,
+           (SELECT min(deadline_at) FROM outbox_messages
+             WHERE queue = :queue AND state = 'ready' AND deadline_at > outbox_now()) AS earliest_left,
+           (SELECT count(*) FROM outbox_messages
+             WHERE queue = :queue AND state = 'ready' AND deadline_at <= outbox_now()) AS missed_left
+      FROM outbox_messages WHERE queue = :queue AND state = 'published'
+"""
+BY_DEADLINE = """
+    SELECT id FROM outbox_messages WHERE queue = :queue AND state = 'published'
+     ORDER BY (deadline_at <= outbox_now()), deadline_at, id
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Redis at one moment: pointers that wait in it, and bytes."""
+
+    waiting: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What went through in one tick of the recovery, and how it stood to what was left behind."""
+
+    taken: int
+    missed: int
+    missed_left: int
+    in_order: bool
+
+
+@dataclass
+class BTSSS:
+    """Refuses connections while it is away, and files every claim otherwise."""
+
+    away: bool = True
+    asked: int = 0
+    filed: list[str] = field(default_factory=list)
+
+    def act(self, call: Call, work: ClaimWork) -> Filing:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("btsss", "connection refused")
+        call.before_write()
+        self.filed.append(str(work.id))
+        return Filing(SUBMITTED, "created", Filed(f"TC{len(self.filed):012}", "answered"))
+
+
+class Day:
+    """Two hours of announced maintenance from which BTSSS does not come back for another day."""
+
+    def __init__(self, house: House, submissions: int) -> None:
+        self.house = house
+        self.btsss = BTSSS()
+        self.passed = timedelta()
+        self.asked = 0
+        self.submissions = submissions
+        self.samples: list[Sample] = []
+        self.calls: list[int] = []
+        self.ticks: list[Tick] = []
+        reconfigure(house, retry_scale=1.0, gate_close_seconds=15.0, gate_cap_seconds=STEP.total_seconds())
+        patience = replace(gate_settings(house.app.extensions["config"]), slow_start_seconds=DOUBLING.total_seconds())
+        self.relay = Relay(db.engine, house.redis, (TRAVEL_CLAIMS,), patience)
+        self.first = file_claim(house)
+        self.message = json.dumps(self.first.message, default=str)
+
+    def go_by(self) -> None:
+        """From the first submission to the last canary that finds nobody."""
+        steps = (MAINTENANCE + OUTAGE) // STEP
+        command(self.house, "gates", "hold", "btsss", "--for", "2h", "--reason", "announced maintenance")
+        for step in range(1, steps + 1):
+            self.ask((self.submissions - 1) * step // steps - self.asked)
+            self.pass_time(STEP)
+            before = self.btsss.asked
+            self.run()
+            self.calls.append(self.btsss.asked - before)
+        self.waiting_at_the_end = int(self.house.value(WAITING, queue=QUEUE))
+        self.charged_at_the_end = int(self.house.value("SELECT count(*) FROM outbox_attempts WHERE charged"))
+        with transaction() as session:
+            self.open_seconds_at_the_end = gates.open_seconds(session, "btsss", self.first.message["budget_from"])
+
+    def ask(self, more: int) -> None:
+        values = {"like": self.first.id, "message": self.message, "before": self.asked, "count": more}
+        self.asked += len(self.house.rows(ASK, **values))
+
+    def pass_time(self, span: timedelta) -> None:
+        self.passed += span
+        self.house.move_clock(self.passed)
+
+    def run(self) -> None:
+        """One round of the relay, and everything it let through."""
+        self.house.beat()
+        self.relay.run_once()
+        self.sample()
+        self.house.run_queued()
+        self.sample()
+
+    def sample(self) -> None:
+        redis: Redis = self.house.redis
+        waiting = int(redis.llen(rq_side.open_queue(redis, QUEUE).key))
+        self.samples.append(Sample(waiting, int(redis.info("memory")["used_memory"])))
+
+    def recover(self, at_least: int) -> None:
+        """BTSSS is back: the canary, then one tick for every doubling of the slow start, until so many are filed."""
+        self.btsss.away = False
+        for span in chain((STEP, timedelta()), repeat(DOUBLING)):
+            self.pass_time(span)
+            self.house.beat()
+            self.relay.run_once()
+            self.ticks.append(self.look())
+            self.sample()
+            self.house.run_queued()
+            if len(self.btsss.filed) >= at_least:
+                return
+
+    def look(self) -> Tick:
+        ((taken, missed, latest, earliest_left, missed_left),) = self.house.rows(TAKEN, queue=QUEUE)
+        due = [row.id for row in self.house.rows(BY_DEADLINE, queue=QUEUE)]
+        listed = [rq_side.read_job_id(each) for each in rq_side.open_queue(self.house.redis, QUEUE).get_job_ids()]
+        in_order = [found[0] for found in listed if found is not None] == due
+        if latest is not None and earliest_left is not None:
+            in_order = in_order and latest <= earliest_left
+        return Tick(taken, missed, missed_left, in_order)
+
+
+@contextmanager
+def scripted(day: Day) -> Iterator[Day]:
+    """The worker's calls reach the day's BTSSS instead of one on the wire."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(travel_claims, "SUBMIT", replace(travel_claims.SUBMIT, act=day.btsss.act))
+        yield day

@@ -1,0 +1,110 @@
+"""A day without BTSSS costs ten thousand people the day and nothing else: no attempt, no room in Redis, no stampede.
+
+All 10,000 wait through it. After it the ramp is followed for real until it is at full width, with hundreds of claims
+filed; the whole drain is a benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from flaskapp.queues import TRAVEL_CLAIMS
+from sandbox.databases import TemplateDatabase
+from sandbox.servers import EmbeddedRedis
+from sandbox.settings import environment, kept_secrets
+from sandbox.upstreams.serve import Upstreams
+from tests.house import SETTINGS, House
+from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
+from tests.integration.steps import command
+
+SUBMISSIONS = 10_000
+DRAINED = 400
+# What the pointers that Redis may hold at once weigh, with the traces of those that ran in the last two minutes.
+MOST_BYTES = 4 * 1024 * 1024
+
+WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims' AND state = 'ready'"
+CHARGED = "SELECT count(*) FROM outbox_attempts WHERE charged"
+
+
+@pytest.fixture(scope="module")
+def day(
+    migrated: TemplateDatabase, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path
+) -> Iterator[Day]:
+    fakes.fakes.reset()
+    with migrated.copied() as url:
+        app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)))
+        house = House(app, fakes)
+        house.redis.flushall()
+        with app.app_context():
+            lived = Day(house, SUBMISSIONS)
+            with scripted(lived):
+                lived.go_by()
+                lived.recover(at_least=DRAINED)
+            yield lived
+            house.move_clock(timedelta())
+            db.session.remove()
+            db.engine.dispose()
+        house.redis.close()
+
+
+def test_everybodys_submission_waited_through_it(day: Day) -> None:
+    assert day.asked + 1 == SUBMISSIONS
+    assert day.waiting_at_the_end == SUBMISSIONS
+
+
+def test_btsss_was_left_alone_while_it_was_held_and_asked_once_in_a_quarter_of_an_hour_after_that(day: Day) -> None:
+    held, away = MAINTENANCE // STEP - 1, OUTAGE // STEP + 1
+    assert day.calls == [0] * held + [1] * away
+
+
+def test_no_attempt_was_charged_and_no_budget_ran(day: Day) -> None:
+    assert day.charged_at_the_end == 0
+    assert day.open_seconds_at_the_end < 60
+    assert day.house.value(CHARGED) == 0
+    assert day.house.value("SELECT max(charged_attempts) FROM outbox_messages") == 0
+
+
+def test_redis_held_no_more_than_a_minutes_work_at_any_moment(day: Day) -> None:
+    away = 2 * len(day.calls)
+    assert max(sample.waiting for sample in day.samples[:away]) <= 2
+    assert max(sample.waiting for sample in day.samples) <= TRAVEL_CLAIMS.depth
+    assert max(sample.bytes for sample in day.samples) - day.samples[0].bytes < MOST_BYTES
+
+
+def test_btsss_came_back_to_a_ramp_and_never_to_more_at_once_than_its_limit(day: Day) -> None:
+    taken = [tick.taken for tick in day.ticks]
+    assert taken[:2] == [1, 2]
+    assert taken[-1] == TRAVEL_CLAIMS.concurrency == max(taken)
+    growth = [after / before for before, after in zip(taken[1:-1], taken[2:], strict=True)]
+    assert all(1.2 < each < 2.5 for each in growth), taken
+
+
+def test_the_earliest_deadlines_went_first_and_missed_ones_had_their_tenth(day: Day) -> None:
+    ramp = day.ticks[1:]
+    assert all(tick.in_order for tick in ramp)
+    assert all(tick.missed_left > 100 for tick in ramp)
+    wide = [tick for tick in ramp if tick.taken >= 10]
+    assert {tick.missed - tick.taken // 10 for tick in wide} <= {0, 1}
+
+
+def test_everything_let_through_was_filed_once_and_nothing_was_given_up(day: Day) -> None:
+    filed = day.btsss.filed
+    assert len(set(filed)) == len(filed) == sum(tick.taken for tick in day.ticks) >= DRAINED
+    assert day.house.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == len(filed)
+    assert day.house.value(WAITING) == SUBMISSIONS - len(filed)
+    assert day.house.value("SELECT count(*) FROM outbox_messages WHERE state = 'parked'") == 0
+    assert day.house.value("SELECT count(*) FROM outbox_attempts WHERE status = 'expired'") == 0
+    assert day.house.cases() == []
+
+
+def test_everybody_is_accounted_for(day: Day) -> None:
+    day.relay.run_once()
+    said = command(day.house, "audit")
+    assert said.exit_code == 0, said.output
