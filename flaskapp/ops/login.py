@@ -14,12 +14,14 @@ from wtforms.validators import InputRequired, Length
 
 from flaskapp import auth, limits
 from flaskapp.errors import Problem, page_wanted
-from flaskapp.ops.operators import Operator, authenticate
+from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, knows
 from flaskapp.setting_readers import Rate
 
 # Of failures; a log-in that succeeds is not counted.
 ADDRESS_LIMIT = Rate(10, 900)
 NAME_LIMIT = Rate(30, 3_600)
+# Says only from which browser an operator has logged in before: strangers who guess shall not lock them out.
+KNOWN_COOKIE = "surefile_known"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONSOLES = ("/ops", "/rq")
 
@@ -59,8 +61,9 @@ def login_page() -> str | WerkzeugResponse:
 
 @blueprint.post("/login")
 def log_in() -> tuple[str, int] | WerkzeugResponse:
-    # The form as it was posted, and nothing else: left to itself it would read JSON too, however it is nested.
-    form = LoginForm(request.form)
+    # Before the form is even read: most of what comes here in bulk ends in this line.
+    limits.count(*by_address())
+    form = LoginForm()
     target = safe_next(request.args.get("next"))
     operator = admitted(form)
     if operator is None:
@@ -68,7 +71,20 @@ def log_in() -> tuple[str, int] | WerkzeugResponse:
     # A session prepared by somebody else must not survive into the logged-in one.
     session.clear()
     login_user(operator)
-    return redirect(target, 303)
+    return remember_browser(redirect(target, 303), operator)
+
+
+def remember_browser(response: WerkzeugResponse, operator: Operator) -> WerkzeugResponse:
+    response.set_cookie(
+        KNOWN_COOKIE,
+        known_browser(operator),
+        max_age=KNOWN_SECONDS,
+        path=url_for("ops_login.log_in"),
+        httponly=True,
+        secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+        samesite="Strict",
+    )
+    return response
 
 
 def admitted(form: LoginForm) -> Operator | None:
@@ -78,14 +94,18 @@ def admitted(form: LoginForm) -> Operator | None:
     passwords are hashed than may fail.
     """
     name = form.name.data or ""
-    tries = (("login_address", limits.address(), ADDRESS_LIMIT), ("login_name", name[:100], NAME_LIMIT))
-    for attempt in tries:
-        limits.count(*attempt)
+    by = "login_known" if knows(request.cookies.get(KNOWN_COOKIE, ""), name) else "login_name"
+    tries = ((by, name[:100], NAME_LIMIT), by_address())
+    limits.count(*tries[0])
     operator = authenticate(name, form.password.data or "") if form.validate_on_submit() else None
     if operator is not None:
         for attempt in tries:
             limits.take_back(*attempt)
     return operator
+
+
+def by_address() -> tuple[str, str, Rate]:
+    return ("login_address", limits.address(), ADDRESS_LIMIT)
 
 
 @blueprint.post("/logout")

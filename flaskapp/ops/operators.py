@@ -15,6 +15,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from flaskapp.config import Config
 
 LOGIN_SECONDS = 8 * 3600
+KNOWN_SECONDS = 90 * 86_400
 
 # Of a password nobody knows; checked for unknown names so that they take as long as known ones.
 NOBODY = (
@@ -38,8 +39,20 @@ class Operator(UserMixin):
         return signer().dumps([self.id, fingerprint(self.password_hash)])
 
 
-def signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(str(current_app.secret_key), salt="operator-login")
+def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(str(current_app.secret_key), salt=salt)
+
+
+def known_browser(operator: Operator) -> str:
+    """What a browser keeps that somebody has logged in from: no proof of anything else."""
+    return str(signer("known-browser").dumps(operator.id))
+
+
+def knows(token: str, name: str) -> bool:
+    try:
+        return bool(signer("known-browser").loads(token, max_age=KNOWN_SECONDS) == name)
+    except BadData:
+        return False
 
 
 def fingerprint(password_hash: str) -> str:
