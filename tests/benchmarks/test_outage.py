@@ -1,0 +1,46 @@
+"""The whole way out of a day's outage: 10,000 who waited through it, filed to the last one, a text owed to each."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from flaskapp.queues import TRAVEL_CLAIMS
+from tests.benchmarks.figures import figure, quiet, timed, title
+from tests.house import House
+from tests.integration.outage_steps import DOUBLING, Day, scripted
+from tests.integration.steps import command
+
+SUBMISSIONS = 10_000
+
+
+@pytest.mark.timeout(1800)
+def test_ten_thousand_who_waited_through_a_day_are_all_filed(house: House) -> None:
+    with quiet():
+        day = Day(house, SUBMISSIONS)
+        with scripted(day):
+            away = timed(day.go_by)
+            back = timed(lambda: day.recover(at_least=SUBMISSIONS))
+    taken = [tick.taken for tick in day.ticks]
+
+    title(f"A day without BTSSS, {SUBMISSIONS:,} who ask, the clock compressed")
+    figure("the day itself, a canary every quarter of an hour", f"{away:.1f} s")
+    figure("canaries sent, attempts charged", f"{sum(day.calls)}, {day.charged_at_the_end}")
+    figure("let through at each step of the ramp", ", ".join(map(str, taken[:10])))
+    figure("most pointers in Redis at once", str(max(sample.waiting for sample in day.samples)))
+    grown = max(sample.bytes for sample in day.samples) - day.samples[0].bytes
+    figure("Redis at its largest, above its start", f"{grown / 2**20:.1f} MiB")
+    figure("filed, one worker thread", f"{SUBMISSIONS / back:,.0f} claims/s")
+    figure("minutes of our clock to the last one", f"{len(taken) * DOUBLING.total_seconds() / 60:.0f}")
+
+    assert len(set(day.btsss.filed)) == len(day.btsss.filed) == SUBMISSIONS
+    assert max(taken) == TRAVEL_CLAIMS.concurrency
+    assert all(after <= 2.5 * before for before, after in pairwise(taken))
+    assert all(tick.in_order for tick in day.ticks[1:])
+    assert house.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == SUBMISSIONS
+    assert house.value("SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims'") == 0
+    assert house.value("SELECT count(*) FROM outbox_messages WHERE queue = 'notifications'") == SUBMISSIONS
+    assert house.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
+    assert house.cases() == []
+    assert command(house, "audit").exit_code == 0
