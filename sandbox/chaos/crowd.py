@@ -16,6 +16,8 @@ from sandbox.chaos.visits import Promise, Visitor
 from sandbox.faults import Control, Refused
 
 HANDS = 6
+# How much faster than the pace people come who had to wait.
+CATCHING_UP = 1.5
 # After an answer that makes no sense, so that a thousand more of them tell nothing.
 PAUSE_SECONDS = 0.5
 
@@ -39,7 +41,7 @@ class Crowd:
         self._over = threading.Event()
         self._visits = itertools.count()
         self._lock = threading.Lock()
-        self._next_turn = 0.0
+        self._next_turn = self._last_turn = 0.0
         self._hands = [threading.Thread(target=self._post_on, name=f"page-{n}", daemon=True) for n in range(HANDS)]
 
     def start(self) -> None:
@@ -83,9 +85,11 @@ class Crowd:
         self.promises.append(promise)
 
     def _turn(self) -> None:
-        """Wait for the next moment of the pace. What was missed while nobody answered is made up for."""
+        """Wait for the next moment of the pace. What was missed while nobody answered is made up for, by and by."""
         with self._lock:
-            moment, self._next_turn = self._next_turn, self._next_turn + self._gap
+            moment = max(self._next_turn, self._last_turn + self._gap / CATCHING_UP)
+            self._next_turn += self._gap
+            self._last_turn = max(moment, time.monotonic())
         if self._closed.wait(max(0.0, moment - time.monotonic())):
             raise Closed
 

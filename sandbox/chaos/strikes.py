@@ -29,7 +29,7 @@ SILENT_SECONDS = 14.0
 # Longer than any lease of the run: twice a token and a call, and the margin.
 LEASE_SECONDS = 48.0
 FLAPS = 3
-AHEAD_SECONDS, BEHIND_SECONDS = 60.0, -20.0
+AHEAD_SECONDS, BEHIND_SECONDS = 30.0, -20.0
 
 
 @dataclass(frozen=True)
