@@ -19,14 +19,16 @@ from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
+from outbox.holds import IN_FORCE
 
 itf_cli = AppGroup("itf", help="Intents to file: what is at risk, the evidence for one, and the rollout.")
 
-AT_RISK = text("""
+AT_RISK = text(f"""
     SELECT f.id::text, f.type, f.asked_at, f.legal_midnight_at,
            round((extract(epoch FROM f.legal_midnight_at - outbox_now()) / 3600)::numeric, 1)::float AS hours_left,
            m.state AS message, m.charged_attempts AS attempts, m.due_at AS next_try_at,
-           (SELECT reason FROM outbox_gates g WHERE g.upstream = m.upstream AND g.closed_at IS NOT NULL) AS closed_gate
+           (SELECT reason FROM outbox_gates g WHERE g.upstream = m.upstream AND g.closed_at IS NOT NULL) AS closed_gate,
+           ({IN_FORCE.format(upstream="m.upstream")}) AS held_until
       FROM intents_to_file f
       LEFT JOIN outbox_messages m ON m.subject_type = 'intent_to_file' AND m.subject_id = f.id::text
      WHERE f.state = 'pending'
@@ -41,9 +43,9 @@ OWED = text("""
     SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
       FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
 """)
-GATES = text("""
-    SELECT upstream, closed_at, closed_until, reason FROM outbox_gates
-     WHERE upstream = ANY(:upstreams) ORDER BY upstream
+GATES = text(f"""
+    SELECT upstream, closed_at, closed_until, reason, ({IN_FORCE.format(upstream="g.upstream")}) AS held_until
+      FROM outbox_gates g WHERE upstream = ANY(:upstreams) ORDER BY upstream
 """)
 OPEN_CASES = text("""
     SELECT kind, count(*) AS cases FROM cases

@@ -33,11 +33,17 @@ CASES = text("""
     SELECT id::text AS "case", kind, owner, opened_at, closed_at, resolution
       FROM cases WHERE subject_type = :type AND subject_id = :id ORDER BY opened_at
 """)
-# The times its upstreams were closed to everybody while this one was waiting.
+# The times its upstreams were closed or held for everybody while this one was waiting.
 OUTAGES = text("""
+    WITH shut AS (
+        SELECT upstream, reason, closed_at, opened_at FROM outbox_gate_closings
+        UNION ALL
+        SELECT upstream, 'held: ' || reason, starts_at, NULLIF(LEAST(ends_at, lifted_at, outbox_now()), outbox_now())
+          FROM outbox_gate_holds WHERE starts_at < LEAST(ends_at, lifted_at)
+    )
     SELECT upstream, reason, closed_at, opened_at,
            round(extract(epoch FROM COALESCE(opened_at, outbox_now()) - closed_at))::int AS seconds
-      FROM outbox_gate_closings
+      FROM shut
      WHERE upstream = ANY(:upstreams) AND COALESCE(opened_at, outbox_now()) > :since
        AND closed_at < COALESCE(:until, outbox_now())
      ORDER BY closed_at

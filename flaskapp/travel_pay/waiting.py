@@ -10,13 +10,15 @@ from sqlalchemy import text
 from flaskapp.db import db, transaction
 from flaskapp.travel_pay.states import PENDING
 from flaskapp.waiting import places
+from outbox.holds import IN_FORCE
 
 FIRST_LOOK_SECONDS, MOST_SECONDS = 0.02, 0.25
 
-LOOK = text("""
+LOOK = text(f"""
     SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m JOIN outbox_gates g ON g.upstream = m.upstream
                              WHERE m.subject_type = 'travel_pay_claim' AND m.subject_id = c.id::text
-                               AND (g.closed_at IS NOT NULL OR m.state = 'later')) AS held_up
+                               AND (g.closed_at IS NOT NULL OR m.state = 'later'
+                                    OR ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL)) AS held_up
       FROM travel_pay_claims c WHERE c.id = :id
 """)
 
@@ -38,7 +40,7 @@ def until_final(claim_id: uuid.UUID, ends_at: float) -> None:
 
 
 def is_over(claim_id: uuid.UUID) -> bool:
-    """Whether it is at an end, or has met a closed gate or a failure: then nothing happens for longer than we wait."""
+    """Whether it is at an end, or has met a gate, closed or held, or a failure: nothing happens while we wait then."""
     with transaction() as session:
         row = session.execute(LOOK, {"id": claim_id}).one()
     db.session.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,8 @@ from flaskapp.commands import operator
 from flaskapp.current import moment_now
 from flaskapp.db import transaction
 from tests.house import House
-from tests.integration.steps import Asked, command, file_claim
+from tests.integration.itf_steps import sign_in
+from tests.integration.steps import Asked, command, file_claim, reconfigure
 from tests.integration.travel_pay_reading import reads, refusal
 from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
 
@@ -163,6 +165,36 @@ def test_whoever_reads_from_a_held_upstream_is_told_when_to_come_again(house: Ho
     assert "try again in 5 hours" in answer.get_json()["errors"][0]["detail"]
     command(house, "gates", "lift", "travel_pay")
     assert person.get(CLAIMS_URL).status_code == 200
+
+
+def test_a_claim_posted_while_travel_pay_is_held_is_answered_at_once(house: House) -> None:
+    reconfigure(house, travel_pay_wait_seconds=60.0)
+    person = traveling(house)
+    person.get(CLAIMS_URL)
+    hold(house, "--for", "1h", upstream="accounts")
+    hold(house, "--for", "1h", upstream="travel_pay")
+    began = time.monotonic()
+    assert person.post().status_code == 202
+    assert time.monotonic() - began < 30
+
+
+def test_a_hold_is_evidence_for_the_date_of_an_itf_that_waited_for_it(house: House) -> None:
+    sign_in(house).ask()
+    hold(house, "--for", "5h", upstream="accounts", reason="they move house")
+    (risk,) = json.loads(command(house, "itf", "at-risk", "--json").output)
+    assert risk["held_until"] == holds(house)[0]["ends_at"]
+    house.move_clock(timedelta(hours=3))
+    (waited,) = outages(house, risk["id"])
+    assert (waited["reason"], waited["opened_at"], waited["seconds"] // 60) == ("held: they move house", None, 180)
+    command(house, "gates", "lift", "accounts")
+    house.move_clock(timedelta(hours=9))
+    (waited,) = outages(house, risk["id"])
+    assert (waited["upstream"], waited["seconds"] // 60, waited["opened_at"] is None) == ("accounts", 180, False)
+
+
+def outages(house: House, itf_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(command(house, "itf", "evidence", itf_id, "--json").output)["outages"]
+    return found
 
 
 def test_the_forecast_names_each_queue_and_what_it_will_miss(house: House) -> None:
