@@ -25,8 +25,10 @@ from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 from rq.worker_registration import clean_worker_registry
+from sqlalchemy.exc import SQLAlchemyError
 
-from outbox import rq_side
+from flaskapp.db import db
+from outbox import rescue, rq_side
 from outbox.values import QueueSpec
 
 log = logging.getLogger("jobs.worker")
@@ -133,6 +135,7 @@ class Fetcher(SimpleWorker):
             execution = self.prepare_execution(job)
         except BaseException:
             self.lane.slots.release()
+            self.turn_back(job)
             raise
         self.lane.running.add(execution.composite_key)
         self.lane.pool.submit(self.run_on_thread, job, queue, execution)
@@ -144,10 +147,23 @@ class Fetcher(SimpleWorker):
                 self.perform_job(job, queue, execution)
         except redis.exceptions.RedisError as error:
             log.warning("bookkeeping failed", extra={"event": "worker.redis_lost", "error": type(error).__name__})
+            self.turn_back(job)
         finally:
             self.executions.pop(execution.id, None)
             self.lane.running.discard(execution.composite_key)
             self.lane.slots.release()
+
+    def turn_back(self, job: Job) -> None:
+        """Redis was lost over this job. If it never began, Redis may well show it as begun: the relay would need half a
+        minute to doubt that."""
+        pointer = rq_side.read_job_id(job.id)
+        if pointer is None:
+            return
+        try:
+            with self.app.app_context():
+                rescue.turn_back(db.engine, *pointer)
+        except SQLAlchemyError as error:
+            log.warning("left to the relay", extra={"event": "worker.turn_back_failed", "error": type(error).__name__})
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, text
 
+from outbox.attempts import TURN_BACK
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL
 
@@ -92,6 +93,13 @@ def hand_back(engine: Engine, worker_id: str, held: Sequence[Grant]) -> int:
         rows = db.execute(HANDED_BACK, values).all()
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return len(rows)
+
+
+def turn_back(engine: Engine, message_id: int, fence: int) -> None:
+    """A pointer that was taken and that nobody will run waits in Postgres again; nothing once it was granted."""
+    with engine.begin() as db:
+        db.execute(TURN_BACK, {"message_id": message_id, "fence": fence})
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
 
 
 def forget_silent(engine: Engine, seconds: float = 3600.0) -> int:

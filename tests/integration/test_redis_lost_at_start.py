@@ -1,0 +1,73 @@
+"""Redis is lost between a pointer's being taken and its job's first line: nobody else waits half a minute to miss it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from flaskapp.queues import TRAVEL_CLAIMS
+from jobs.worker import Fetcher, Lane
+from tests.house import eventually
+
+
+class LostWhenNoted(Fetcher):
+    """Redis does not answer when the job is to be noted as begun."""
+
+    def prepare_execution(self, job):
+        raise RedisConnectionError
+
+
+class LostWhenRun(Fetcher):
+    """Redis does not answer when the job is to be run."""
+
+    def perform_job(self, job, queue, execution):
+        raise RedisConnectionError
+
+
+class LostWhenDone(Fetcher):
+    """Redis does not hear that the job was done."""
+
+    def perform_job(self, job, queue, execution):
+        job.perform()
+        raise RedisConnectionError
+
+
+def take_one(house, kind):
+    """A fetcher of this kind takes the pointer of a claim and gets as far as it does; the lane's threads end with it."""
+    house.ask(house.sign_in())
+    house.beat()
+    house.relay.run_once()
+    lane = Lane(TRAVEL_CLAIMS)
+    fetcher = kind(house.app, house.redis, lane, "fetcher", threading.Event())
+    lane.slots.acquire()
+    try:
+        fetcher.execute_job(*fetcher.dequeue())
+    finally:
+        lane.pool.shutdown()
+        assert not lane.running
+
+
+def state(house):
+    return house.value("SELECT state FROM outbox_messages WHERE queue = 'travel_claims'")
+
+
+def test_a_job_that_could_not_be_noted_waits_in_postgres_at_once(house):
+    with pytest.raises(RedisConnectionError):
+        take_one(house, LostWhenNoted)
+    assert state(house) == "ready"
+
+
+def test_a_job_that_could_not_be_run_waits_in_postgres_at_once_and_is_done_once(house):
+    take_one(house, LostWhenRun)
+    assert state(house) == "ready"
+    house.work()
+    assert (len(house.submits()), len(house.filed())) == (1, 1)
+
+
+def test_a_job_whose_end_was_not_heard_is_not_done_again(house):
+    take_one(house, LostWhenDone)
+    house.work()
+    eventually(lambda: len(house.phone()) == 1)
+    assert len(house.submits()) == 1
