@@ -1,4 +1,4 @@
-"""Redis is lost between a pointer's being taken and its job's first line: nobody else waits half a minute to miss it."""
+"""Redis is lost between the taking of a pointer and its job's first line: nobody waits half a minute to miss it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LostWhenDone(Fetcher):
 
 
 def take_one(house, kind):
-    """A fetcher of this kind takes the pointer of a claim and gets as far as it does; the lane's threads end with it."""
+    """A fetcher of this kind takes the pointer of a claim and gets as far as it does; its threads end with it."""
     house.ask(house.sign_in())
     house.beat()
     house.relay.run_once()
