@@ -57,6 +57,8 @@ MASKS = (
 )
 # `invalid input syntax for type uuid: "…"`: what stands quoted at the end of a message is somebody's input.
 QUOTED_INPUT = re.compile(r""": (["']).*\1$""")
+# Whom a call was about stands in its address, and requests quotes the address of a call that found nobody.
+ADDRESS_PATH = re.compile(r"""((?:https?://|\burl: )[^/\s]*/)[^\s'")]+""")
 
 
 def mask(text: str) -> str:
@@ -82,8 +84,8 @@ def masked(value: Any) -> Any:
 
 def exception_line(error: BaseException) -> str:
     """Type and masked message; its first line only, for what follows (SQL, DETAIL, parameters) quotes the row."""
-    first = str(error).partition("\n")[0]
-    return f"{type(error).__qualname__}: {mask(QUOTED_INPUT.sub(': [input]', first))}"
+    first = QUOTED_INPUT.sub(": [input]", str(error).partition("\n")[0])
+    return f"{type(error).__qualname__}: " + mask(ADDRESS_PATH.sub(r"\1[path]", first))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

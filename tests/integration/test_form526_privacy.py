@@ -16,7 +16,8 @@ from tests.edge_app import log_in
 from tests.house import House
 from tests.integration.form526_steps import STATUS_URL, SUBMIT_URL, documents, filer, poll
 from tests.integration.steps import command, reconfigure
-from tests.integration.test_privacy import CANARY, SPELLED, found_in, searched
+from tests.integration.test_privacy import CANARY, SPELLED, searched
+from tests.scanner import found_in
 from tests.unit.loopback import serving, whole
 
 FILE_NAME = "Vexillary_Zoë_Zzyzxfield_psych_eval.txt"

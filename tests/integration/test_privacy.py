@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from tests.house import House
 from tests.integration.itf_steps import Signed, itfs, on_file, pass_time, sign_in
 from tests.integration.itf_upkeep import let_a_cycle_pass, row_of, work_what_is_due
 from tests.integration.steps import SUBMIT, call, command, file_claim, lose, reconfigure, sweep, take
+from tests.scanner import found_in, postgres_texts, redis_texts
 from tests.unit.loopback import serving, whole
 
 CANARY = {
@@ -33,39 +33,6 @@ SPELLED = ["1087654321", "5559871234", "555-987-1234", "Quillon", "Zzyzxfield", 
 SPELLED += ["987006543", "987-00-6543"]
 WRITTEN_TO_PAGES = ("/metrics", "/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.json", "/rq/0/data/workers.json")
 REGISTRIES = ("queued", "started", "finished", "failed", "scheduled", "deferred", "canceled")
-
-
-def redis_texts(redis: Any) -> Iterator[str]:
-    """Every key and every value in Redis, RQ's compressed ones unpacked."""
-    readers = {
-        b"string": lambda key: [redis.get(key)],
-        b"hash": lambda key: [part for pair in redis.hgetall(key).items() for part in pair],
-        b"list": lambda key: redis.lrange(key, 0, -1),
-        b"set": redis.smembers,
-        b"zset": lambda key: redis.zrange(key, 0, -1),
-        b"stream": lambda key: [part for _, entry in redis.xrange(key) for pair in entry.items() for part in pair],
-    }
-    for key in redis.scan_iter():
-        yield key.decode()
-        for value in readers[redis.type(key)](key):
-            yield unpacked(value)
-
-
-def unpacked(value: bytes) -> str:
-    try:
-        return zlib.decompress(value).decode("latin-1")
-    except zlib.error:
-        return value.decode("latin-1")
-
-
-def postgres_texts(house: House) -> Iterator[str]:
-    """Every value of every column of every table, as whoever steals a backup reads it."""
-    tables = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-    for (table,) in house.rows(tables):
-        for row in house.rows(f'SELECT * FROM "{table}"'):
-            yield " ".join(
-                bytes(value).decode("latin-1") if isinstance(value, memoryview) else str(value) for value in row
-            )
 
 
 def console_texts(operator: FlaskClient, house: House) -> Iterator[str]:
@@ -169,15 +136,6 @@ def searched(house: House, operator: FlaskClient, capsys: pytest.CaptureFixture[
         "Postgres": list(postgres_texts(house)),
         "the consoles": list(console_texts(operator, house)),
     }
-
-
-def found_in(places: dict[str, list[str]], canary_texts: list[str]) -> list[tuple[str, str]]:
-    return [
-        (place, canary_text)
-        for place, texts in places.items()
-        for canary_text in canary_texts
-        if any(canary_text.lower() in text.lower() for text in texts)
-    ]
 
 
 def assert_the_search_would_find_something(house: House, places: dict[str, list[str]]) -> None:

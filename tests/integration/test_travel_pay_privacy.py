@@ -12,9 +12,10 @@ from tests.edge_app import log_in
 from tests.house import House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import command, reconfigure, sweep
-from tests.integration.test_privacy import CANARY, REGISTRIES, SPELLED, found_in, searched
+from tests.integration.test_privacy import CANARY, REGISTRIES, SPELLED, searched
 from tests.integration.travel_pay_filing import come_to, file, plant
 from tests.integration.travel_pay_steps import CLAIMS_URL, SUBMIT, traveling
+from tests.scanner import found_in
 from tests.unit.loopback import serving, whole
 
 STATION, FACILITY, VISIT = "7QZX9", "Quaggamire Fen VA Clinic", "Brontide clinic follow-up"

@@ -6,15 +6,14 @@ It reads everything written since the first test of this package, disasters incl
 from __future__ import annotations
 
 import json
-import zlib
 
 import pytest
 
+from flaskapp.config import from_env
 from tests.house import eventually
+from tests.scanner import found_in, redis_texts, secrets_of
 
 pytestmark = pytest.mark.processes
-
-ZLIB = b"x\x9c"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def canaries(running):
     running.ask(told)
     running.ask(parked)
     eventually(lambda: running.started("notifications") and running.shown_failed("travel_claims"))
-    stored = "\n".join(everything_in(running.redis))
+    stored = "\n".join(redis_texts(running.redis))
     running.until_told(parked, told)
     numbers = [claim["number"] for claim in running.control.call("GET", "btsss", "claims")]
     people = running.people
@@ -40,29 +39,6 @@ def canaries(running):
         *(person.last_name for person in people),
     ]
     return set(personal), stored
-
-
-def everything_in(redis):
-    """Every key with its value, as text, whatever its type; what RQ has compressed is opened."""
-    read = {
-        b"string": redis.get,
-        b"hash": redis.hgetall,
-        b"list": lambda key: redis.lrange(key, 0, -1),
-        b"set": redis.smembers,
-        b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
-        b"stream": redis.xrange,
-    }
-    for key in redis.scan_iter():
-        kind = redis.type(key)
-        if kind in read:
-            yield f"{key!r} {opened(read[kind](key))!r}"
-
-
-def opened(value):
-    if isinstance(value, dict):
-        return {name: opened(item) for name, item in value.items()}
-    packed = isinstance(value, bytes) and value.startswith(ZLIB)
-    return zlib.decompress(value) if packed else value
 
 
 def test_redis_holds_nothing_personal(canaries):
@@ -89,3 +65,11 @@ def test_the_metrics_name_nobody(running, canaries):
     shown = running.metrics()
     assert "surefile" in shown
     assert [canary for canary in personal if canary in shown] == []
+
+
+def test_no_secret_of_the_installation_is_written_anywhere(running, canaries):
+    _, stored = canaries
+    secrets = [*secrets_of(from_env(running.system.environment)), running.system.secrets.operator_password]
+    assert len(secrets) > 20
+    written = {"the logs": running.log_lines(), "Redis": [stored], "the metrics": [running.metrics()]}
+    assert found_in(written, secrets) == []
