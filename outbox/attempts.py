@@ -67,13 +67,16 @@ FINISH = """
 # The work is done: its row goes in the transaction that records its effect.
 COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
 
+# The latest answer, found at the end of its index: asked whether there is any, Postgres may read years of attempts
+# in an outage, when there is none.
 CHARGED = text("""
-    SELECT EXISTS (
-        SELECT 1 FROM outbox_attempts other
+    SELECT COALESCE((
+        SELECT other.finished_at FROM outbox_attempts other
          WHERE other.upstream = :upstream AND other.answered AND other.message_id <> :message_id
-           AND other.finished_at > COALESCE(
-                (SELECT max(started_at) FROM outbox_attempts mine
-                  WHERE mine.message_id = :message_id AND mine.id < :attempt_id), :budget_from))
+         ORDER BY other.finished_at DESC LIMIT 1
+    ) > COALESCE((
+        SELECT max(started_at) FROM outbox_attempts mine
+         WHERE mine.message_id = :message_id AND mine.id < :attempt_id), :budget_from), false)
 """)
 
 POSTPONE = text("""

@@ -101,9 +101,11 @@ messages = Table(
         "published_at",
         postgresql_where=text("state IN ('published', 'running')"),
     ),
+    Index("ix_outbox_messages_parked", "queue", postgresql_where=text("state = 'parked'")),
     Index("ix_outbox_messages_subject", "subject_type", "subject_id"),
     Index("ix_outbox_messages_give_up", "give_up_at", postgresql_where=text("state IN ('later', 'ready')")),
-    Index("ix_outbox_messages_deadline", "deadline_at", postgresql_where=text("state <> 'parked'")),
+    # By deadline alone it would tempt the planner to look there for the next of one queue, past those of all others.
+    Index("ix_outbox_messages_overdue", "subject_type", "deadline_at", postgresql_where=text("state <> 'parked'")),
 )
 
 attempts = Table(

@@ -27,6 +27,8 @@ class Case(db.Model):  # type: ignore[name-defined]
             unique=True,
             postgresql_where=text("closed_at IS NULL"),
         ),
+        # Also the closed ones: what was once a case of some kind is not opened as one again.
+        Index("ix_cases_subject", "subject_type", "subject_id", "kind"),
         Index("ix_cases_open_owner", "owner", "opened_at", postgresql_where=text("closed_at IS NULL")),
     )
 

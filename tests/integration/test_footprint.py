@@ -1,0 +1,128 @@
+"""What one claim costs the database it shares: round trips, statements and log bytes, and the plans behind them."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.sql.expression import TextClause
+
+from flaskapp import db as database
+from flaskapp.form526 import polling
+from flaskapp.intent_to_file import upkeep
+from jobs import housekeeping
+from outbox import attempts, gates, relay, rescue
+from sandbox.servers import EmbeddedPostgres
+from tests.house import ADA, House
+from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
+from tests.integration.polling_steps import accepted
+from tests.integration.steps import file_claim, sweep
+from tests.integration.test_callbacks import DELIVERED, body, post
+
+ROWS = 12_000
+# Round trips, and those of them that are BEGIN or COMMIT. A look whose answer is one statement has neither.
+COSTS = {
+    "POST": (6, 2),
+    "relay, the claim": (9, 2),
+    "job": (14, 2),
+    "relay, the text": (9, 2),
+    "text": (11, 2),
+    "callback": (6, 2),
+    "relay, nothing to do": (2, 0),
+}
+# A claim is two messages: its filing and its text. With their rows, indexes, attempts and history.
+MOST_WAL_BYTES = 7_500
+TOLD = """
+    SELECT count(*) FROM notifications WHERE subject_type = 'travel_claim' AND subject_id = :id AND state = 'sent'
+"""
+
+HOT: list[tuple[TextClause, str]] = [
+    (relay.PROMOTE, "ix_outbox_messages_later"),
+    (relay.WAITED_IN, "ix_outbox_messages_ready"),
+    (relay.FIRST["reachable"], "ix_outbox_messages_ready"),
+    (relay.FIRST["missed"], "ix_outbox_messages_ready"),
+    (relay.CANARY, "ix_outbox_messages_ready"),
+    (relay.LONG_PUBLISHED, "ix_outbox_messages_in_flight"),
+    (relay.OLDEST_OUT, "ix_outbox_messages_in_flight"),
+    (gates.ASK, "ix_outbox_messages_in_flight"),
+    (attempts.GRANT, "pk_outbox_messages"),
+    (attempts.HOLD, "pk_outbox_messages"),
+    (attempts.COMPLETE, "pk_outbox_attempts"),
+    (attempts.CHARGED, "ix_outbox_attempts_answered"),
+    (attempts.SEIZE, "ix_outbox_messages_give_up"),
+    (rescue.LOST, "ix_outbox_messages_in_flight"),
+    (housekeeping.OVERDUE, "ix_outbox_messages_overdue"),
+    (polling.DEAL, "ix_form526_documents_due"),
+    (polling.STUCK, "ix_form526_documents_pending"),
+    (upkeep.SHARE, "ix_intents_to_file_refresh"),
+    (upkeep.TAKE, "ix_intents_to_file_refresh"),
+]
+
+
+def follow(house: House, meter: Meter) -> dict[str, Spent]:
+    """One claim from its POST to the delivered text, each step metered by itself."""
+    client = house.sign_in()
+    house.relay.next_rescue = house.relay.next_missing_check = float("inf")
+    with meter.step("POST"):
+        assert house.ask(client, ADA, "2031-06-01").status_code == 202
+    with meter.step("relay, the claim"):
+        house.relay.run_once()
+    with meter.step("job"):
+        house.run_queued()
+    with meter.step("relay, the text"):
+        house.relay.run_once()
+    with meter.step("text"):
+        house.run_queued()
+    (sent,) = house.rows("SELECT id FROM notifications WHERE state = 'sent' ORDER BY created_at DESC LIMIT 1")
+    with meter.step("callback"):
+        assert post(house, body(sent.id, DELIVERED)).status_code == 200
+    with meter.step("relay, nothing to do"):
+        house.relay.run_once()
+    assert house.value("SELECT count(*) FROM notifications WHERE state = 'delivered'") == 1
+    return meter.spent
+
+
+def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
+    house: House, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine costs nothing here: who rested for long is asked first, and slow looks are made from marks.
+    monkeypatch.setattr(database, "PING_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr("outbox.low_water.SLOW_SECONDS", 60.0)
+    file_claim(house)
+    house.work()
+    with metering(postgres.admin_url) as meter:
+        spent = follow(house, meter)
+    assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
+    assert sum(each.wal_bytes for each in spent.values()) < 2 * MOST_WAL_BYTES
+
+
+def put_through_everything(house: House, plans: Plans) -> None:
+    """A claim whose first filing fails, its canary, its text, and one tick of all that is periodic."""
+    house.control.set("btsss", "throttle", times=1, operation="submitclaim")
+    asked = file_claim(house, date="2031-06-01")
+    house.work(until=lambda: house.value("SELECT state FROM travel_claims WHERE id = :id", id=asked.id) != "pending")
+    house.relay.next_missing_check = 0.0
+    house.relay.low.until = 0.0
+    house.relay.low.looks.extend([1.0] * 3)
+    house.work(until=lambda: house.value(TOLD, id=asked.id))
+    sweep(house)
+    housekeeping.poll_documents()
+    housekeeping.refresh_itfs()
+
+
+@pytest.fixture
+def plans(house: House, monkeypatch: pytest.MonkeyPatch) -> Plans:
+    """Every statement of the product's daily round, on tables as they are after months."""
+    monkeypatch.setattr("outbox.low_water.SLOW_SECONDS", 0.0)
+    accepted(house)
+    file_claim(house)
+    house.work()
+    fill(house, ROWS)
+    with explaining() as found:
+        put_through_everything(house, found)
+    return found
+
+
+def test_no_table_that_grows_is_ever_read_whole_and_every_hot_query_has_its_index(plans: Plans) -> None:
+    assert plans.read_whole == set()
+    missed = [(index, plans.of(query), query.text) for query, index in HOT if index not in plans.of(query)]
+    assert missed == []
+    assert "ix_notifications_followed" in set().union(*plans.indexes.values())
