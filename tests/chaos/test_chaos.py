@@ -19,8 +19,8 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 SUBMISSIONS, FAULTS, KINDS = 300, 12, 8
-# Of this seed's faults most are dear in nothing but time.
-ARGUMENTS = ["--seconds", "60", "--seed", "1", "--least-submissions", str(SUBMISSIONS)]
+# This seed strikes thirteen kinds, and few of them begin a process anew, which is dear.
+ARGUMENTS = ["--seconds", "50", "--seed", "1136", "--least-submissions", str(SUBMISSIONS)]
 LAST_LINE = re.compile(
     r"chaos: (\d+) submissions, (\d+) faults of (\d+) kinds, recovery p50 \S+ s max \S+ s,"
     r" lost 0, duplicate 0, untold 0, unaccounted 0"
