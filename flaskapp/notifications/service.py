@@ -170,12 +170,14 @@ def record_delivery(
         return False
     row.va_notify_id = row.va_notify_id or va_notify_id
     target = STATE_OF_STATUS.get(status)
-    outdated = at is not None and row.status_at is not None and at < row.status_at
+    # Only endings compete, by their moments. That it was sent denies none of them, whatever its clock says.
+    moment = at if target in NOTIFICATION.final else None
+    outdated = moment is not None and row.status_at is not None and moment < row.status_at
     if target == row.state and not outdated:
-        row.status_at = at or row.status_at
+        row.status_at = moment or row.status_at
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
-    row.upstream_status, row.status_at = status, at or row.status_at
+    row.upstream_status, row.status_at = status, moment or row.status_at
     move(session, row, target, actor, status=status)
     follow_ending(session, row)
     return True
