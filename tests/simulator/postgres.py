@@ -1,0 +1,284 @@
+"""Real PostgreSQL, reached over connections that stand still at every statement and every COMMIT.
+
+They are psycopg2's own, so that SQLAlchemy and the product notice nothing. The ledger's clock is the hub's, and a
+transaction keeps, as with `now()`, the moment it began at.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import psycopg2
+from psycopg2 import errors, extensions
+from sqlalchemy import Engine, create_engine, event
+
+from tests.simulator.hub import TICK_SECONDS, Hub, Killed, Task
+
+LOST = "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally"
+BLOCKED = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+VERB = re.compile(r"(UPDATE(?! OF)|INSERT INTO|DELETE FROM|FROM|NOTIFY|SET LOCAL)\s+([a-z_]+)")
+# Answers come within a millisecond or never before somebody else has moved.
+LOOK_SECONDS = 0.005
+# Everything the ledger calls now, and the moment Postgres itself started: long ago.
+CLOCK = """
+    CREATE SCHEMA simulated;
+    CREATE OR REPLACE FUNCTION outbox_now() RETURNS timestamptz LANGUAGE sql STABLE
+        RETURN timestamptz '2031-03-04 12:00+00' + make_interval(secs => current_setting('simulated.now')::float8);
+    CREATE FUNCTION simulated.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
+        RETURN outbox_now() - interval '1 day';
+    CREATE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE RETURN outbox_now()
+"""
+OPTIONS = "-c search_path=simulated,pg_catalog,public -c simulated.now=0 -c timezone=UTC -c jit=off"
+
+
+@cache
+def label_of(query: str) -> str:
+    """A statement as the steps name it: what it does to which tables."""
+    found = dict.fromkeys(f"{verb} {table}" for verb, table in VERB.findall(query))
+    writes = [each for each in found if not each.startswith("FROM")]
+    return ", ".join(writes or list(found)[:1]) or " ".join(query.split())[:40]
+
+
+class Server:
+    """The connections of all processes, the one of nobody that looks on, and the faults that connections meet."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.hub: Hub | None = None
+        self.loses: Callable[[Task, str], bool] = lambda task, where: False
+        self.restarts = 0
+        with psycopg2.connect(url) as plain, plain.cursor() as cursor:
+            cursor.execute(CLOCK)
+        plain.close()
+        self.observer = psycopg2.connect(url, options=OPTIONS, application_name="observer")
+        self.observer.autocommit = True
+
+    def engine(self) -> Engine:
+        """As many connections as anybody may want: the pool would wait with the one thread there is."""
+        made = create_engine("postgresql+psycopg2://", creator=self.connect, pool_size=40, use_native_hstore=False)
+        event.listen(made, "checkin", disown)
+        return made
+
+    def connect(self) -> SimulatedConnection:
+        task = self.hub.current() if self.hub is not None else None
+        if task is not None and task.dying:
+            raise Killed
+        made: SimulatedConnection = psycopg2.connect(
+            self.url, connection_factory=SimulatedConnection, options=OPTIONS, application_name="simulated"
+        )
+        made.server = self
+        extensions.connection.set_session(made, autocommit=True)
+        return made
+
+    def look(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What Postgres holds now, as nobody's process sees it."""
+        now = self.hub.now if self.hub is not None else 0.0
+        with self.observer.cursor() as cursor:
+            cursor.execute(f"SET simulated.now = '{now:.3f}'; {query}", values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def wake_blocked(self) -> None:
+        """A transaction ended: wait until everybody who stood behind it has gone as far as they can."""
+        for task in self.hub.tasks if self.hub is not None else ():
+            while task.blocked_on is not None and not self.is_blocked(task.blocked_on.info.backend_pid):
+                if select.select([task.blocked_on.fileno()], [], [], LOOK_SECONDS)[0]:
+                    task.blocked_on = None
+
+    def is_blocked(self, pid: int) -> bool:
+        return bool(self.look(BLOCKED, pid)[0][0])
+
+    def cancel(self, connection: SimulatedConnection) -> None:
+        """What waits for a lock there waits no more."""
+        self.look("SELECT pg_cancel_backend(%s)", connection.info.backend_pid)
+
+    def terminate(self, connection: SimulatedConnection) -> None:
+        """End a session from the server's side, and wait until it is gone."""
+        pid = connection.info.backend_pid
+        self.look("SELECT pg_terminate_backend(%s)", pid)
+        while self.look("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid):
+            select.select([], [], [], TICK_SECONDS)
+        self.wake_blocked()
+
+    def close(self) -> None:
+        self.observer.close()
+
+    def restart(self) -> None:
+        """Every transaction ends, and every connection with it."""
+        self.restarts += 1
+        for task in self.hub.tasks if self.hub is not None else ():
+            for connection in list(task.connections):
+                task.troubled = True
+                connection.lose()
+
+
+class SimulatedConnection(extensions.connection):
+    """One process's connection. It begins, commits and rolls back as psycopg2 does, and may be lost."""
+
+    server: Server
+
+    def __init__(self, dsn: str, *args: Any, **options: Any) -> None:
+        super().__init__(dsn, *args, **options)
+        self.cursor_factory = SimulatedCursor
+        self.task: Task | None = None
+        self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
+        self.waited_enough = False
+
+    def cursor(self, name: str | None = None, **options: Any) -> Any:
+        """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
+        return super().cursor(**{key: value for key, value in options.items() if key != "scrollable"})
+
+    @property
+    def autocommit(self) -> bool:  # type: ignore[override]
+        return self.auto
+
+    @autocommit.setter
+    def autocommit(self, wanted: bool) -> None:
+        self.auto = wanted
+
+    def set_isolation_level(self, level: int | None) -> None:
+        self.auto = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
+
+    def meet(self, where: str, what: str) -> None:
+        """Stand at a boundary; raises OperationalError when the connection is lost there."""
+        hub = self.server.hub
+        task = hub.current() if hub is not None else None
+        if hub is None or task is None:
+            return
+        self.belong_to(task)
+        if self.lost:
+            task.troubled = True
+            raise psycopg2.OperationalError(LOST)
+        hub.boundary(where, what)
+        if self.server.loses(task, where):
+            hub.steps.append(f"{hub.now:.3f} {task.name}: loses its connection {where} {what}")
+            task.troubled = True
+            self.lose()
+            raise psycopg2.OperationalError(LOST)
+
+    def belong_to(self, task: Task) -> None:
+        if self.task is not task:
+            if self.task is not None:
+                self.task.connections.discard(self)
+            self.task = task
+            task.connections.add(self)
+
+    def begin(self) -> str:
+        """What goes before a statement: its transaction's beginning and the moment of that."""
+        if self.in_transaction:
+            return ""
+        self.in_transaction, self.asynchronous = not self.auto, False
+        now = self.server.hub.now if self.server.hub is not None else 0.0
+        return f"{'' if self.auto else 'BEGIN; '}SET simulated.now = '{now:.3f}'; "
+
+    def commit(self) -> None:
+        if not self.in_transaction:
+            return
+        self.meet("before", "COMMIT")
+        if self.asynchronous and self.task is not None and self.server.loses(self.task, "forgotten"):
+            # The server stops before this was written to disk, though the process was told that it is done.
+            self.server.restart()
+            return
+        self.finish("COMMIT")
+        self.meet("after", "COMMIT")
+
+    def rollback(self) -> None:
+        """Also of a process that dies: the server does the same when it sees the line go dead."""
+        if self.in_transaction and not self.lost:
+            self.finish("ROLLBACK")
+
+    def finish(self, how: str) -> None:
+        with super().cursor(cursor_factory=extensions.cursor) as cursor:
+            cursor.execute(how)
+        self.in_transaction = self.asynchronous = False
+        self.server.wake_blocked()
+
+    def end(self) -> None:
+        """The server's side of a connection that is gone: at once, and not when it comes to notice."""
+        if not self.closed and self.in_transaction:
+            self.finish("ROLLBACK")
+        if not self.closed and self.holds_lock:
+            self.finish("SELECT pg_advisory_unlock_all()")
+
+    def give_up_waiting(self) -> None:
+        """Postgres's own limit on waiting for a lock."""
+        assert self.task is not None
+        self.waited_enough = True
+        self.server.cancel(self)
+        self.task.blocked_on = None
+
+    def lose(self) -> None:
+        if self.task is not None and self.task.blocked_on is self:
+            self.task.blocked_on = None
+            self.server.terminate(self)
+        else:
+            self.end()
+            self.lost = True
+
+    def close(self) -> None:
+        self.end()
+        super().close()
+        self.in_transaction = self.holds_lock = False
+        disown(self)
+
+
+def disown(connection: SimulatedConnection, record: Any = None) -> None:
+    """Back in the pool, or closed: nobody's."""
+    if connection is not None and connection.task is not None:
+        connection.task.connections.discard(connection)
+        connection.task = None
+
+
+class SimulatedCursor(extensions.cursor):
+    def execute(self, query: Any, values: Any = None) -> None:
+        connection: SimulatedConnection = self.connection  # type: ignore[assignment]
+        text = query if isinstance(query, str) else query.decode()
+        what = label_of(text)
+        connection.meet("before", what)
+        prefix = connection.begin()
+        connection.asynchronous = connection.asynchronous or "synchronous_commit = off" in text
+        connection.holds_lock = connection.holds_lock or "advisory_lock" in text
+        try:
+            super().execute(prefix + text, values)
+        except psycopg2.Error:
+            if connection.task is not None and connection.task.dying:
+                raise Killed from None
+            if connection.waited_enough:
+                connection.waited_enough = False
+                raise errors.LockNotAvailable("canceling statement due to lock timeout") from None
+            raise
+        connection.meet("after", what)
+
+
+def wait(connection: Any) -> None:
+    """psycopg2's wait for an answer. Whoever stands behind a lock lets the others go on: Postgres says so, no timer."""
+    while True:
+        state = connection.poll()
+        if state == extensions.POLL_OK:
+            return
+        if state == extensions.POLL_WRITE:
+            select.select([], [connection.fileno()], [])
+        elif not select.select([connection.fileno()], [], [], LOOK_SECONDS)[0]:
+            stand_back(connection)
+
+
+def stand_back(connection: Any) -> None:
+    task = getattr(connection, "task", None)
+    server = getattr(connection, "server", None)
+    if task is None or server is None or server.hub is None or server.hub.current() is not task:
+        return
+    if not task.dying and server.is_blocked(connection.info.backend_pid):
+        server.hub.wait_for_lock(connection)
+
+
+@contextmanager
+def handing_over() -> Iterator[None]:
+    extensions.set_wait_callback(wait)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(None)

@@ -1,0 +1,222 @@
+"""What each process does when its turn comes: relays, workers, the sweep, requests and operators, all in real code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from rq import Queue
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+
+from flaskapp.cases.service import open_case
+from flaskapp.check_in.service import Identity
+from flaskapp.current import gate_settings
+from flaskapp.db import db, durably, transaction
+from flaskapp.notifications.service import record_delivery
+from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.requeue import REOPEN_PATH, Refused, reopen
+from flaskapp.travel_claims.service import request_claim
+from jobs import housekeeping
+from jobs.runner import Process
+from outbox import parked, rescue, rq_side
+from outbox.relay import Relay
+from outbox.values import QueueSpec
+from tests.simulator.house import House
+from tests.simulator.hub import Hub, PromiseBroken, Task
+from tests.simulator.scripted_redis import ScriptedRedis
+from tests.simulator.upstreams import BEGAN, STATION
+
+DAY = date(2031, 3, 4)
+QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS)
+RELAYS = ("relay-1", "relay-2")
+WORKERS = ("worker-1", "worker-2", "worker-3")
+TASKS_A_WORKER = 2
+
+
+class Processes:
+    """All processes of one seed. Each method starts one task, or does nothing where it has nothing to do."""
+
+    def __init__(self, house: House, hub: Hub, redis: ScriptedRedis) -> None:
+        self.house, self.hub, self.redis = house, hub, redis
+        self.lives = count(1)
+        self.visitors = count(1)
+        self.accepted: dict[str, str] = {}
+        self.granted: set[tuple[int, int]] = set()
+        self.relays = {name: self.new_relay() for name in RELAYS}
+        for name in WORKERS:
+            self.begin(name)
+
+    def begin(self, name: str) -> None:
+        """A new life of a process, as its start-up leaves it."""
+        if name in self.relays:
+            self.relays[name] = self.new_relay()
+        elif name in WORKERS:
+            self.process_of(name, Process(f"{name}.{next(self.lives)}"))
+            self.beats([name])
+
+    def new_relay(self) -> Relay:
+        return Relay(self.house.engine, self.redis, QUEUES, gate_settings(self.house.config))  # type: ignore[arg-type]
+
+    def process_of(self, name: str, new: Process | None = None) -> Process:
+        extensions = self.house.apps[name].extensions
+        extensions["process"] = new or extensions["process"]
+        found: Process = extensions["process"]
+        return found
+
+    def beats(self, names: list[str]) -> None:
+        """What their beating threads keep saying of processes that are not stalled, every few seconds."""
+        ids = [self.process_of(name).worker_id for name in names]
+        self.house.server.look(
+            "INSERT INTO outbox_processes (id, kind) SELECT unnest(%s), 'worker'"
+            " ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()",
+            ids,
+        )
+
+    def start(self, owner: str, name: str, work: Callable[[], Any], app: str = "house") -> Task:
+        def within() -> None:
+            with self.house.apps[app].app_context():
+                work()
+
+        return self.hub.start(owner, name, within)
+
+    # -- relays and the sweep -----------------------------------------------------------------------
+
+    def relay_round(self, name: str) -> None:
+        if not self.hub.tasks_of(name):
+            self.hub.start(name, "round", self.relays[name].run_once)
+
+    def sweep(self) -> None:
+        if not self.hub.tasks_of("house"):
+            self.start("house", "sweep", housekeeping.sweep)
+
+    # -- workers ------------------------------------------------------------------------------------
+
+    def take_pointer(self, name: str, queue: QueueSpec) -> None:
+        if len(self.hub.tasks_of(name)) < TASKS_A_WORKER and self.redis.waiting(queue.name):
+            task = self.start(name, f"job of {queue.name}", lambda: self.run_pointer(task, queue), app=name)
+
+    def run_pointer(self, task: Task, queue: QueueSpec) -> None:
+        """Fetch and run one pointer, with the entries that RQ's worker keeps of it."""
+        connection: Any = self.redis
+        rq_queue = rq_side.open_queue(connection, queue.name)
+        found = Queue.dequeue_any([rq_queue], None, connection, rq_side.LedgerJob, JSONSerializer)
+        if found is None:
+            return
+        job, entry = found[0], f"{found[0].id}:1"
+        started = StartedJobRegistry(queue=rq_queue).key
+        with connection.pipeline() as pipe:
+            pipe.zadd(started, {entry: 0.0})
+            pipe.lrem(rq_queue.intermediate_queue_key, 1, job.id)
+            pipe.execute()
+        task.pointer = None if job.func_name == REOPEN_PATH else rq_side.read_job_id(job.id)
+        task.name += f" {job.id.partition('-')[0]}"
+        job.perform()
+        self.check_job(task)
+        connection.zrem(started, entry)
+
+    def check_upstream(self, task: Task) -> None:
+        """A job reaches an upstream: its own pointer was granted, and never before."""
+        if task.granted:
+            return
+        if task.pointer is None:
+            raise PromiseBroken("a requeue called an upstream")
+        if task.pointer in self.granted:
+            raise PromiseBroken("two grants under one fence")
+        query = "SELECT 1 FROM outbox_attempts WHERE message_id = %s AND fence = %s"
+        if not self.house.server.look(query, *task.pointer) and not self.house.server.restarts:
+            raise PromiseBroken("granted to a stale pointer")
+        self.granted.add(task.pointer)
+        task.granted = True
+
+    def check_job(self, task: Task) -> None:
+        """What came back from upstream is on an attempt; a pointer that was not granted was not the current one."""
+        look = self.house.server.look
+        for number in task.answers:
+            digest = self.house.apps["house"].extensions["vault"].digest("claim", number)
+            query = "SELECT 1 FROM outbox_attempts WHERE status = 'success' AND upstream_ids->>'digest' = %s"
+            if not look(query, digest):
+                raise PromiseBroken("an answer was dropped")
+        if task.pointer is not None and not task.granted and not task.troubled:
+            query = "SELECT 1 FROM outbox_messages WHERE id = %s AND fence = %s AND state = 'published'"
+            if look(query, *task.pointer):
+                raise PromiseBroken("a pointer that was the current one was dropped")
+
+    def beat(self, name: str) -> None:
+        process = self.process_of(name)
+
+        def work() -> None:
+            rescue.beat(db.engine, process.worker_id, "worker")
+            rescue.hand_back(db.engine, process.worker_id, process.take_abandoned())
+
+        self.start(name, "beat", work, app=name)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and the last calls do not end in time."""
+        process = self.process_of(name)
+        process.stopping.set()
+
+        def work() -> None:
+            rescue.hand_back(db.engine, process.worker_id, process.still_held())
+            rescue.leave(db.engine, process.worker_id)
+            self.hub.leaving.append(name)
+
+        self.start(name, "stop", work, app=name)
+
+    # -- the web ------------------------------------------------------------------------------------
+
+    def ask(self, icn: str) -> None:
+        """Somebody asks for a claim; only what was answered with a 202 counts as accepted."""
+
+        def work() -> None:
+            identity = Identity(icn, None, STATION, "vamc")
+            self.accepted[icn] = durably(lambda session: str(request_claim(session, identity, DAY).id))
+
+        self.start(f"web-{next(self.visitors)}", f"claim of {icn}", work)
+
+    def call_back(self, reference: str, status: str, age: float) -> None:
+        """VANotify says what became of a text, now or as it was some seconds ago."""
+        at = BEGAN + timedelta(seconds=self.hub.now - age)
+
+        def work() -> None:
+            with transaction() as session:
+                record_delivery(session, UUID(reference), status, at, actor="VANotify callback")
+
+        self.start(f"web-{next(self.visitors)}", f"callback {status}", work)
+
+    # -- operators ----------------------------------------------------------------------------------
+
+    def reopen(self, message_id: int) -> None:
+        def work() -> None:
+            try:
+                reopen(message_id, actor="shell")
+            except Refused:
+                return
+
+        self.start(f"operator-{next(self.visitors)}", f"reopens {message_id}", work)
+
+    def requeue(self, identifier: str, queue: QueueSpec) -> None:
+        """The dashboard's button: RQ's own code."""
+
+        def work() -> None:
+            registry = FailedJobRegistry(queue=rq_side.open_queue(self.redis, queue.name))  # type: ignore[arg-type]
+            registry.job_class = rq_side.LedgerJob
+            try:
+                registry.requeue(identifier)
+            except (InvalidJobOperation, NoSuchJobError):
+                return
+
+        self.start(f"operator-{next(self.visitors)}", f"requeues {identifier.partition('-')[0]}", work)
+
+    def park(self, message_id: int) -> None:
+        def work() -> None:
+            with transaction() as session:
+                row = parked.park_waiting(session, message_id, reason="by hand", actor="shell")
+                if row is not None:
+                    open_case(session, "parked_by_hand", row.subject_type, row.subject_id)
+
+        self.start(f"operator-{next(self.visitors)}", f"parks {message_id}", work)

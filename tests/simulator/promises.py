@@ -1,0 +1,95 @@
+"""What must hold at any moment, and what must hold once everything has come to rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.audit import audit
+from flaskapp.db import transaction
+from flaskapp.trace import trace
+from flaskapp.travel_claims.models import TravelClaim
+from tests.simulator.house import House
+from tests.simulator.hub import PromiseBroken
+from tests.simulator.upstreams import BTSSS, VANotify
+
+TRIES = """
+    SELECT m.id, m.state, count(a.id), coalesce(bool_and(a.fence = m.fence), false)
+      FROM outbox_messages m LEFT JOIN outbox_attempts a ON a.message_id = m.id AND a.status = 'try'
+     GROUP BY m.id HAVING count(a.id) <> (m.state = 'running')::int
+         OR (m.state = 'running' AND NOT coalesce(bool_and(a.fence = m.fence), false))
+"""
+# Written without a look at the audit's own rules: pending and worked on, told, about to be told, or in a human's hands.
+LOST = """
+    SELECT c.id, c.state FROM travel_claims c
+     WHERE NOT EXISTS (SELECT FROM cases k WHERE k.subject_id = c.id::text AND k.closed_at IS NULL)
+       AND NOT (c.state = 'pending' AND EXISTS (
+            SELECT FROM outbox_messages m WHERE m.subject_id = c.id::text AND m.state <> 'parked'))
+       AND NOT (c.state <> 'pending' AND EXISTS (
+            SELECT FROM notifications n WHERE n.subject_id = c.id::text AND n.cycle = c.cycle AND n.kind = c.notice
+               AND (n.state IN ('sent', 'delivered')
+                OR EXISTS (SELECT FROM outbox_messages m WHERE m.subject_id = n.id::text AND m.state <> 'parked')
+                OR EXISTS (SELECT FROM cases k WHERE k.subject_id = n.id::text))))
+"""
+NOTICES = """
+    SELECT n.id::text, n.state, EXISTS (
+           SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
+      FROM notifications n WHERE n.subject_id = %s AND n.kind = %s AND n.cycle = %s
+"""
+
+
+def check_now(house: House) -> None:
+    """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
+    for message_id, state, tries, own in house.server.look(TRIES):
+        whose = "" if own else ", another fence's"
+        raise PromiseBroken(f"message {message_id} is {state} with {tries} live attempts{whose}")
+    for claim_id, state in house.server.look(LOST):
+        raise PromiseBroken(f"nobody accounts for claim {claim_id}, {state}")
+
+
+def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
+    """At rest: the audit is clean, every history legal, and what was told is what the upstream holds."""
+    with house.apps["house"].app_context(), transaction() as session:
+        report = audit(session)
+        if not report.clean:
+            raise PromiseBroken(f"the audit: {report.unaccounted} {report.faults}")
+        for step in trace(session, "travel_claim").illegal:
+            raise PromiseBroken(f"the trace: {step.why}")
+        for icn, claim_id in accepted.items():
+            claim = session.get(TravelClaim, claim_id)
+            if claim is None:
+                raise PromiseBroken("a claim that was accepted does not exist")
+            check_claim(house, claim, icn, btsss)
+            check_told(house, claim, va_notify)
+
+
+def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:
+    held = house.server.look(
+        "SELECT count(*) FROM cases WHERE subject_id = %s AND closed_at IS NULL", str(claim.id)
+    )[0][0]
+    ours = any(write.took_effect for write in btsss.writes if write.key == icn)
+    if claim.state in ("pending", "failed"):
+        if not held:
+            raise PromiseBroken(f"the claim of {icn} is {claim.state}, and nobody holds its case")
+        if ours and claim.state == "failed" and not claim.unconfirmed:
+            raise PromiseBroken(f"{icn} was told that it failed, though it was filed")
+        return
+    if claim.filed["claim_number"] != getattr(btsss.holds.get(icn), "claim_number", None):
+        raise PromiseBroken(f"{icn} was told another number than BTSSS holds")
+    if ours and claim.state != "submitted":
+        raise PromiseBroken(f"{icn} was told {claim.state}, though we filed it")
+
+
+def check_told(house: House, claim: Any, va_notify: VANotify) -> None:
+    if claim.state == "pending":
+        return
+    notices = house.server.look(NOTICES, str(claim.id), claim.notice, claim.cycle)
+    if len(notices) != 1:
+        raise PromiseBroken(f"{len(notices)} notices say that a claim is {claim.state}")
+    ((reference, state, held),) = notices
+    if state in ("sent", "delivered") and reference not in va_notify.holds:
+        raise PromiseBroken(f"a notice is {state}, and VANotify never had it")
+    if state in ("pending", "undeliverable") and not held:
+        raise PromiseBroken(f"a notice is {state}, and nobody holds its case")
+    told = va_notify.holds.get(reference, {}).get("claim_number")
+    if claim.filed and told is not None and told != claim.filed["claim_number"][-4:]:
+        raise PromiseBroken("a text tells another number than the claim has")

@@ -1,0 +1,176 @@
+"""A Redis in memory, as RQ's own code talks to it: it forgets, repeats, brings back and fails when the script says so.
+
+Only what RQ and the ledger use is here. Every round trip is a boundary, and none may happen inside a transaction.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import ConnectionError
+
+from tests.simulator.hub import Hub, PromiseBroken, Task
+
+
+def encoded(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else str(value).encode()
+
+
+class Data:
+    """The commands themselves, on plain values."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[bytes]] = {}
+        self.hashes: dict[str, dict[bytes, bytes]] = {}
+        self.sorted_sets: dict[str, dict[bytes, float]] = {}
+
+    def rpush(self, key: str, *values: Any) -> int:
+        self.lists.setdefault(key, []).extend(map(encoded, values))
+        return len(self.lists[key])
+
+    def lrange(self, key: str, start: int, end: int) -> list[bytes]:
+        return list(self.lists.get(key, []))
+
+    def lmove(self, source: str, target: str) -> bytes | None:
+        if not self.lists.get(source):
+            return None
+        moved = self.lists[source].pop(0)
+        self.lists.setdefault(target, []).append(moved)
+        return moved
+
+    def lrem(self, key: str, count: int, value: Any) -> int:
+        kept = [each for each in self.lists.get(key, []) if each != encoded(value)]
+        self.lists[key] = kept
+        return count
+
+    def hset(self, key: str, name: Any = None, value: Any = None, mapping: dict[Any, Any] | None = None) -> int:
+        given = mapping if mapping is not None else {name: value}
+        self.hashes.setdefault(key, {}).update({encoded(field): encoded(each) for field, each in given.items()})
+        return len(given)
+
+    def hgetall(self, key: str) -> dict[bytes, bytes]:
+        return dict(self.hashes.get(key, {}))
+
+    def zadd(self, key: str, mapping: dict[str, float], **_: Any) -> int:
+        self.sorted_sets.setdefault(key, {}).update({encoded(name): score for name, score in mapping.items()})
+        return len(mapping)
+
+    def zrange(self, key: str, start: int, end: int) -> list[bytes]:
+        return sorted(self.sorted_sets.get(key, {}))
+
+    def zrem(self, key: str, *names: Any) -> int:
+        found = self.sorted_sets.get(key, {})
+        return sum(found.pop(encoded(name), None) is not None for name in names)
+
+    def delete(self, *keys: str) -> int:
+        return sum(self.hashes.pop(key, None) is not None for key in keys)
+
+    def told(self, *_: Any, **__: Any) -> int:
+        """Names of queues, results and life times: nothing here asks for them again."""
+        return 1
+
+    sadd = publish = xadd = expire = persist = told
+
+
+COMMANDS = frozenset(name for name in vars(Data) if not name.startswith("_"))
+
+
+class Pipeline:
+    """Commands that are kept until `execute` sends them together."""
+
+    def __init__(self, redis: ScriptedRedis) -> None:
+        self.redis = redis
+        self.kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.kept = []
+
+    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
+        if name not in COMMANDS:
+            raise AttributeError(name)
+
+        def keep(*args: Any, **options: Any) -> Pipeline:
+            self.kept.append((name, args, options))
+            return self
+
+        return keep
+
+    def execute(self) -> list[Any]:
+        kept, self.kept = self.kept, []
+        return self.redis.send(kept)
+
+
+class ScriptedRedis:
+    """`fails(task)` says how a round trip goes wrong: before or after it took effect, or not at all."""
+
+    def __init__(self, hub: Hub, fails: Callable[[Task], str | None]) -> None:
+        self.hub, self.fails = hub, fails
+        self.data = Data()
+        self.pushed: list[tuple[str, bytes, dict[bytes, bytes]]] = []
+
+    def info(self, section: str = "") -> dict[str, str]:
+        return {"redis_version": "6.2.5"}
+
+    def pipeline(self, transaction: bool = True) -> Pipeline:
+        return Pipeline(self)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in COMMANDS:
+            raise AttributeError(name)
+        return lambda *args, **options: self.send([(name, args, options)])[0]
+
+    def send(self, commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        """One round trip. Raises redis's ConnectionError where the script loses it, before or after its effect."""
+        task = self.hub.current()
+        if task is None:
+            return self.apply(commands)
+        if not task.dying and any(connection.in_transaction for connection in task.connections):
+            raise PromiseBroken("a transaction was open while it talked to Redis")
+        what = f"Redis {commands[-1][0]}"
+        self.hub.boundary("before", what)
+        fault = self.fails(task)
+        if fault is not None:
+            task.troubled = True
+            self.hub.steps.append(f"{self.hub.now:.3f} {task.name}: Redis fails {fault} {what}")
+        if fault == "before":
+            raise ConnectionError("Connection refused")
+        answers = self.apply(commands)
+        self.hub.boundary("after", what)
+        if fault == "after":
+            raise ConnectionError("Connection closed by server")
+        return answers
+
+    def apply(self, commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        answers = []
+        for name, args, options in commands:
+            answers.append(getattr(self.data, name)(*args, **options))
+            if name == "rpush":
+                self.note_pushed(args[0], encoded(args[1]))
+        return answers
+
+    # -- what befalls it ----------------------------------------------------------------------------
+
+    def note_pushed(self, key: str, identifier: bytes) -> None:
+        self.pushed.append((key, identifier, dict(self.data.hashes[f"rq:job:{identifier.decode()}"])))
+
+    def bring_back(self, index: int) -> None:
+        """A pointer from before is in its queue again."""
+        key, identifier, job = self.pushed[index]
+        self.data.hashes[f"rq:job:{identifier.decode()}"] = dict(job)
+        self.data.rpush(key, identifier)
+
+    def snapshot(self) -> Data:
+        return copy.deepcopy(self.data)
+
+    def flush(self) -> None:
+        self.data = Data()
+
+    def waiting(self, queue: str) -> int:
+        return len(self.data.lists.get(f"rq:queue:{queue}", []))
