@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -11,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit_model import Audit
 from flaskapp.current import moment_now
-from flaskapp.db import DbSession
-from flaskapp.flows import RECENT
+from flaskapp.db import DbSession, transaction
+from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import Broken, broken
 from outbox.audit import Fault, find_faults
 
@@ -47,13 +50,14 @@ STANDING = """
       FROM {table} c
       LEFT JOIN notifications owed ON owed.subject_type = '{subject}' AND owed.subject_id = c.id::text
             AND owed.cycle = c.cycle AND owed.kind = c.notice
-     WHERE {recent}
+     WHERE {within}
 """
 
 
 def standing_of(subject: str, table: str, working: str = "true", more: str = "") -> str:
-    """A flow's query of `subject_id`, `standing` and `state`; `:since` leaves out who came to an end before it."""
-    return STANDING.format(subject=subject, table=table, working=working, more=more, recent=RECENT.format(of="c."))
+    """A flow's query of `subject_id`, `standing` and `state`, of who ended within `:since` and `:until` or not yet."""
+    within = WITHIN.format(ended="c.finished_at")
+    return STANDING.format(subject=subject, table=table, working=working, more=more, within=within)
 
 
 CLAIMS = standing_of("travel_claim", "travel_claims")
@@ -91,6 +95,19 @@ LIMIT = 100
 RECENT_DAYS = 3
 RECENT_SCOPE, FULL_SCOPE = "recent", "full"
 
+# The past is read from its end on, so many endings at a time: where the next slice begins, or null in the last.
+SLICE_SIZE = 20_000
+BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
+ENDINGS = " UNION ALL ".join(
+    f"(SELECT finished_at FROM {flow.states.table} WHERE finished_at < :until ORDER BY finished_at DESC LIMIT :size)"
+    for flow in FLOWS.values()
+    if flow.states is not None
+)
+SLICE = text(f"""
+    SELECT CASE WHEN count(*) = :size THEN min(finished_at) END
+      FROM (SELECT finished_at FROM ({ENDINGS}) every ORDER BY finished_at DESC LIMIT :size) slice
+""")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -116,6 +133,18 @@ class Report:
         return sum(counts.get("unaccounted", 0) for counts in self.standings.values())
 
     @property
+    def read(self) -> int:
+        """How many submissions were read."""
+        return sum(sum(counts.values()) for counts in self.standings.values())
+
+    def and_also(self, other: Report) -> Report:
+        """Both together, of different submissions."""
+        flows = self.standings.keys() | other.standings.keys()
+        added = {flow: dict(Counter(self.standings[flow]) + Counter(other.standings[flow])) for flow in sorted(flows)}
+        unaccounted, broken = self.unaccounted + other.unaccounted, self.broken + other.broken
+        return Report(added, unaccounted, broken, self.faults + other.faults)
+
+    @property
     def clean(self) -> bool:
         """Nobody is unaccounted for, and every broken rule is in a human's hands."""
         return self.unaccounted_count == 0 and not self.faults and all(found.held for found in self.broken)
@@ -133,11 +162,14 @@ class Report:
         }
 
 
-def audit(session: DbSession, since: datetime | None = None) -> Report:
-    """Every submission, or those that did not end before `since` (aware). Each rule reads one snapshot."""
+def audit(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> Report:
+    """Whoever came to an end between these moments (aware), and without `until` who has not; without both, everybody.
+
+    Each rule reads one snapshot.
+    """
     standings: dict[str, dict[str, int]] = {}
     unaccounted: list[Finding] = []
-    values = {"since": since}
+    values = {"since": since, "until": until}
     for subject_type, query in SUBMISSIONS.items():
         counting = text(f"SELECT standing, count(*) FROM ({query}) s GROUP BY standing")
         standings[subject_type] = {row[0]: row[1] for row in session.execute(counting, values).all()}
@@ -145,19 +177,46 @@ def audit(session: DbSession, since: datetime | None = None) -> Report:
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    return Report(standings, unaccounted, broken(session, since), find_faults(session))
+    return Report(standings, unaccounted, broken(session, since, until), find_faults(session) if until is None else [])
 
 
-def audit_and_keep(session: DbSession) -> Report:
+def audit_recent() -> Report:
+    """Everybody who has not come to an end, or did in the last days."""
+    with transaction() as session:
+        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS))
+
+
+def audit_everything(seen: Callable[[int], None] = lambda count: None) -> Report:
+    """Everybody, in slices of a transaction each: one long snapshot would keep the shared database from cleaning up.
+
+    `seen` is told after each slice how many submissions were read.
+    """
+    with transaction() as session:
+        until: datetime | None = moment_now(session) - timedelta(days=RECENT_DAYS)
+    whole = audit_recent()
+    seen(whole.read)
+    while until is not None:
+        with transaction() as session:
+            since = session.execute(SLICE, {"until": until, "size": SLICE_SIZE}).scalar_one()
+            part = audit(session, since if since is not None else BEFORE_ALL, until)
+        whole, until = whole.and_also(part), since
+        seen(part.read)
+    return whole
+
+
+def audit_and_keep() -> Report:
     """The audit of every minute, its result kept for those who ask. Once a day it leaves nobody out."""
-    began = moment_now(session)
-    full = session.get(Audit, FULL_SCOPE)
-    scope = FULL_SCOPE if full is None or full.at < began - timedelta(days=1) else RECENT_SCOPE
-    report = audit(session, None if scope == FULL_SCOPE else began - timedelta(days=RECENT_DAYS))
-    seconds = float(session.execute(text("SELECT extract(epoch FROM clock_timestamp() - now())")).scalar_one())
-    values = {"at": began, "seconds": seconds, "report": {**report.counts(), **report.findings()}}
-    for kept in (scope, RECENT_SCOPE):
+    began = time.monotonic()
+    with transaction() as session:
+        at = moment_now(session)
+        full = session.get(Audit, FULL_SCOPE)
+        scope = FULL_SCOPE if full is None or full.at < at - timedelta(days=1) else RECENT_SCOPE
+    report = audit_everything() if scope == FULL_SCOPE else audit_recent()
+    seconds = time.monotonic() - began
+    values = {"at": at, "seconds": seconds, "report": {**report.counts(), **report.findings()}}
+    with transaction() as session:
         # A full audit is a recent one too.
-        statement = insert(Audit).values(scope=kept, **values)
-        session.execute(statement.on_conflict_do_update(index_elements=["scope"], set_=values))
+        for kept in {scope, RECENT_SCOPE}:
+            statement = insert(Audit).values(scope=kept, **values)
+            session.execute(statement.on_conflict_do_update(index_elements=["scope"], set_=values))
     return report

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from flaskapp import logs
-from flaskapp.audit import Report, audit
+from flaskapp.audit import Report, audit_everything
 from flaskapp.commands import as_json_option, operator
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.queues import QUEUES
@@ -57,8 +57,9 @@ def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
 
 
 def look() -> tuple[Report, Any, list[Difference]]:
+    with progress("submissions read") as bar:
+        report = audit_everything(seen=bar.update)
     with transaction() as session:
-        report = audit(session)
         redis_side, differences = look_at_redis(session)
     return report, redis_side, differences
 
@@ -82,8 +83,13 @@ def mend(report: Report, differences: list[Difference]) -> list[Done]:
 def trace_all() -> Trace:
     with transaction() as session:
         session.execute(ONE_SNAPSHOT)
-        with click.progressbar(label="histories read", file=sys.stderr, length=0, show_pos=True) as bar:
+        with progress("histories read") as bar:
             return trace(session, seen=lambda: bar.update(1))
+
+
+def progress(label: str) -> Any:
+    """For whoever looks on; what a program reads has none."""
+    return click.progressbar(label=label, file=sys.stderr, length=0, show_pos=True, hidden=not sys.stderr.isatty())
 
 
 def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) -> None:

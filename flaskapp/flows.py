@@ -23,14 +23,17 @@ from flaskapp.travel_pay import record as travel_pay
 from flaskapp.travel_pay.service import owe_step
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
 
-# Of a subject that came to its end before `:since`, nothing moves any more; without it, all are meant.
-RECENT = "(CAST(:since AS timestamptz) IS NULL OR {of}finished_at IS NULL OR {of}finished_at >= :since)"
+# Whose end, if it came, came between these two moments: of who ended long ago nothing moves any more. None is no bound.
+WITHIN = (
+    "(CAST(:since AS timestamptz) IS NULL OR {ended} IS NULL OR {ended} >= :since)"
+    " AND (CAST(:until AS timestamptz) IS NULL OR {ended} < :until)"
+)
 
 
 @dataclass(frozen=True)
 class States:
     """How a flow's subjects stand: `query` selects id, state, notice, cycle, and whether an upstream is due to be asked
-    after them (`watched`); of one subject where `:only` is set, and not the long finished where `:since` is."""
+    after them (`watched`); of one subject where `:only` is set, and of who ended between `:since` and `:until`."""
 
     machine: StateMachine
     table: str
@@ -60,7 +63,7 @@ class Flow:
 def states_of(machine: StateMachine, table: str, column: str = "state", watched: str = "false") -> States:
     only = "(CAST(:only AS text) IS NULL OR id::text = :only)"
     shown = f"id::text AS id, {column} AS state, notice, cycle, {watched} AS watched"
-    return States(machine, table, f"SELECT {shown} FROM {table} WHERE {only} AND {RECENT.format(of='')}")
+    return States(machine, table, f"SELECT {shown} FROM {table} WHERE {only} AND {WITHIN.format(ended='finished_at')}")
 
 
 def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:

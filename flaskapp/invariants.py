@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from flaskapp.db import DbSession
-from flaskapp.flows import FLOWS, States
+from flaskapp.flows import FLOWS, WITHIN, States
 from flaskapp.notifications.states import NOTIFICATION, PENDING
 
 # Cases the audit itself opens: they say that records are in disorder, which they do not mend.
@@ -107,15 +107,16 @@ OF_THE_GONE = (
         "row_gone",
         "its history goes on without it: the row is not there",
         "SELECT subject_id FROM outbox_history WHERE subject_type = :subject AND moved_to IS NOT NULL"
-        " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)",
+        " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)"
+        " AND (CAST(:until AS timestamptz) IS NULL OR at < :until)",
     ),
 )
 # Before a notice moves, it is pending.
 NOTICES = States(
     NOTIFICATION,
     "notifications",
-    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications"
-    " WHERE CAST(:since AS timestamptz) IS NULL OR state = 'pending' OR finished_at >= :since",
+    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications WHERE "
+    + WITHIN.format(ended="COALESCE(finished_at, sent_at)"),
 )
 # What is wrong with a notice is held by the case of the submission it tells of as well.
 FOUND = f"""
@@ -137,15 +138,15 @@ def query_of(rule: Rule, states: States) -> str:
     return FOUND.format(query=f"SELECT s.id, s.state FROM ({spoken_of}) s WHERE {missing} AND NOT EXISTS ({EXPLAINED})")
 
 
-def broken(session: DbSession, since: datetime | None = None) -> list[Broken]:
+def broken(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> list[Broken]:
     """The rules broken now, at most a hundred findings a rule and kind of subject.
 
-    `since` (aware) leaves out what came to its end before it, which makes this cheap enough for every minute.
+    `since` (aware) leaves out what came to its end before it, `until` also what has not ended before that.
     """
     found = []
     for subject, states, rules in subjects():
         first = PENDING if states is NOTICES else None
-        values = {"subject": subject, "first": first, "since": since, "only": None}
+        values = {"subject": subject, "first": first, "since": since, "until": until, "only": None}
         for rule in rules:
             rows = session.execute(text(query_of(rule, states)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]

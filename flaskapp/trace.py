@@ -98,7 +98,7 @@ class History:
 def histories(session: DbSession, subject: str, states: str, only: str | None) -> Iterator[tuple[str, History]]:
     """Each subject with all that is known of it; rows without a history and histories without a row too."""
     queries = {"present": PRESENT.format(states=states), "moves": MOVES, "attempts": ATTEMPTS, "messages": MESSAGES}
-    values = {"subject": subject, "only": only, "since": None}
+    values = {"subject": subject, "only": only, "since": None, "until": None}
     read = [tagged(name, session.execute(text(query), values, **STREAMED)) for name, query in queries.items()]
     for subject_id, rows in groupby(merge(*read, key=itemgetter(0)), key=itemgetter(0)):
         found = History()

@@ -108,8 +108,8 @@ def audit_all() -> None:
 
 
 def audit_alone() -> None:
+    report = audit_and_keep()
     with transaction() as session:
-        report = audit_and_keep(session)
         open_audit_cases(session, report)
     level = logging.INFO if report.clean else logging.ERROR
     log.log(level, "audited", extra={"event": "audit.done", **report.counts()})

@@ -22,8 +22,8 @@ class Notification(db.Model):  # type: ignore[name-defined]
         CheckConstraint("channel IN ('sms', 'email')", name="channel"),
         CheckConstraint("state NOT IN ('delivered', 'undeliverable') OR finished_at IS NOT NULL", name="finished"),
         UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
-        Index("ix_notifications_finished_at", "finished_at"),
-        Index("ix_notifications_pending", "created_at", postgresql_where=text("state = 'pending'")),
+        # When it came to rest; null while nobody took it.
+        Index("ix_notifications_rest", text("COALESCE(finished_at, sent_at)")),
         Index("ix_notifications_followed", "sent_at", postgresql_where=text("state = 'sent' AND asked_at IS NULL")),
     )
 

@@ -51,17 +51,17 @@ def upgrade() -> None:
         sa.CheckConstraint("scope IN ('recent', 'full')", name=op.f("ck_audits_scope")),
         sa.PrimaryKeyConstraint("scope", name=op.f("pk_audits")),
     )
-    for table in (*SUBJECTS, "notifications"):
+    for table in SUBJECTS:
         op.create_index(f"ix_{table}_finished_at", table, ["finished_at"], unique=False)
-    pending = sa.text("state = 'pending'")
-    op.create_index("ix_notifications_pending", "notifications", ["created_at"], postgresql_where=pending)
+    rest = sa.text("COALESCE(finished_at, sent_at)")
+    op.create_index("ix_notifications_rest", "notifications", [rest], unique=False)
     op.create_check_constraint(op.f(PUBLISHED), "outbox_messages", "state <> 'published' OR published_at IS NOT NULL")
 
 
 def downgrade() -> None:
     op.drop_constraint(op.f(PUBLISHED), "outbox_messages")
-    op.drop_index("ix_notifications_pending")
-    for table in (*SUBJECTS, "notifications"):
+    op.drop_index("ix_notifications_rest")
+    for table in SUBJECTS:
         op.drop_index(f"ix_{table}_finished_at")
     op.drop_table("audits")
     op.drop_table(HOLDS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flaskapp.audit import audit
+from flaskapp.audit import audit, audit_everything
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.house import ADA, House
@@ -135,3 +135,23 @@ def test_a_rescued_claim_is_owed_again_and_no_fault_remains(house: House) -> Non
     lose(house, take(house, asked))
     assert standings(house) == {"owed": 1}
     assert command(house, "audit").exit_code == 0
+
+
+def test_read_in_slices_nobody_is_read_twice_and_nobody_left_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the slices are, and although several ended at one moment."""
+    for date in ("2031-05-04", "2031-05-05", "2031-05-06", "2031-05-07"):
+        file_claim(house, date=date)
+    house.work()
+    waiting(house)
+    past = "SET finished_at = outbox_now() - interval '40 days' WHERE state <> 'pending'"
+    assert len(house.rows(f"UPDATE travel_claims {past} RETURNING 1")) == 4
+    with transaction() as session:
+        whole = audit(session)
+    assert whole.read == 5
+    for size in (1, 2, 3, 5):
+        monkeypatch.setattr("flaskapp.audit.SLICE_SIZE", size)
+        seen: list[int] = []
+        assert audit_everything(seen.append) == whole
+        assert sum(seen) == whole.read
+    house.rows("DELETE FROM notifications RETURNING 1")
+    assert audit_everything().unaccounted_count == 4

@@ -26,7 +26,7 @@ def standings(house: House, loss: str = "SELECT 1") -> dict[str, str]:
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
-        found = {row.subject_id: row.standing for row in session.execute(text(ITFS), {"since": None})}
+        found = {row.subject_id: row.standing for row in session.execute(text(ITFS), {"since": None, "until": None})}
         counted = audit(session)
         nested.rollback()
     assert counted.standings["intent_to_file"] == dict(Counter(found.values()))

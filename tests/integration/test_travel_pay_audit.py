@@ -24,7 +24,7 @@ def standings(house: House, loss: str = "SELECT 1") -> dict[str, str]:
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
-        found = {row.subject_id: row.standing for row in session.execute(text(TRAVEL_PAY), {"since": None})}
+        found = {row.subject_id: row.standing for row in session.execute(text(TRAVEL_PAY), {"since": None, "until": None})}
         counted = audit(session)
         nested.rollback()
     assert counted.standings["travel_pay_claim"] == dict(Counter(found.values()))

@@ -213,7 +213,7 @@ class World:
         """After every step; also notes what is parked now, which decides what an operator may do next."""
         assert not self.btsss.violations, self.btsss.violations
         with transaction():
-            messages, lost = self.rows(TRIES), self.rows(UNACCOUNTED, since=None)
+            messages, lost = self.rows(TRIES), self.rows(UNACCOUNTED, since=None, until=None)
         for row in messages:
             assert row.tries == (row.state == "running"), f"{row.tries} live attempts at a message {row.state}"
             assert row.tries == 0 or row.own, "the live attempt has another fence"
