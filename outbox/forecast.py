@@ -14,37 +14,40 @@ RATE_MINUTES = 15
 # All that waits for an upstream waits in one line, whatever its queue: the rate is the upstream's. While it is held,
 # that is the rate before the hold, and nothing goes before the hold ends. When an outage ends nobody knows, only when
 # its next canary goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
+# The moment and the rates are reckoned once, not for each of what may be a million that wait.
 FORECAST = text(f"""
-    WITH waiting AS (
-        SELECT queue, upstream, due_at, deadline_at, deadline_at <> budget_from AS is_dated,
-               row_number() OVER (
-                   PARTITION BY upstream ORDER BY (deadline_at <= outbox_now()), deadline_at, id) AS place
-          FROM outbox_messages WHERE state <> 'parked'
+    WITH clock AS MATERIALIZED (
+        SELECT outbox_now() AS now
+    ), waiting AS (
+        SELECT queue, upstream, due_at, deadline_at,
+               deadline_at <= now AS is_late, deadline_at <> budget_from AS is_dated,
+               row_number() OVER (PARTITION BY upstream ORDER BY (deadline_at <= now), deadline_at, id) AS place
+          FROM outbox_messages, clock WHERE state <> 'parked'
     ), gates AS (
-        SELECT w.upstream, GREATEST(outbox_now(), g.closed_until, max(h.ends_at)) AS goes_at,
-               COALESCE(min(h.starts_at), outbox_now()) AS went_until
-          FROM (SELECT DISTINCT upstream FROM waiting) w
+        SELECT w.upstream, GREATEST(now, g.closed_until, max(h.ends_at)) AS goes_at,
+               COALESCE(min(h.starts_at), now) AS went_until
+          FROM clock, (SELECT DISTINCT upstream FROM outbox_messages WHERE state <> 'parked') w
           LEFT JOIN outbox_gates g ON g.upstream = w.upstream
           LEFT JOIN outbox_gate_holds h ON h.upstream = w.upstream AND {STANDS}
-         GROUP BY w.upstream, g.closed_until
-    ), rates AS (
+         GROUP BY w.upstream, g.closed_until, now
+    ), rates AS MATERIALIZED (
         SELECT upstream, goes_at, NULLIF((
                    SELECT count(*) FROM outbox_attempts a
                     WHERE (a.upstream = gates.upstream OR a.upstream IS NULL AND gates.upstream IS NULL)
                       AND a.answered AND a.status = 'success' AND a.finished_at <= went_until
                       AND a.finished_at > went_until - make_interval(mins => :minutes)
-               ) / (60.0 * :minutes), 0) AS per_second
+               ) / (60.0 * :minutes), 0)::float AS per_second
           FROM gates
     ), outlook AS (
-        SELECT w.*, r.per_second, r.goes_at + make_interval(secs => (w.place / r.per_second)::float) AS done_at
-          FROM waiting w JOIN rates r ON r.upstream IS NOT DISTINCT FROM w.upstream
+        SELECT w.*, r.per_second, r.goes_at + make_interval(secs => w.place / r.per_second) AS done_at
+          FROM waiting w JOIN rates r ON r.upstream = w.upstream OR r.upstream IS NULL AND w.upstream IS NULL
     )
-    SELECT queue, count(*) AS waiting, round(COALESCE(max(per_second), 0) * 60, 1)::float AS per_minute,
-           count(*) FILTER (WHERE is_dated AND deadline_at <= outbox_now()) AS missed,
-           count(*) FILTER (WHERE deadline_at > outbox_now() AND (
+    SELECT queue, count(*) AS waiting, round((COALESCE(max(per_second), 0) * 60)::numeric, 1)::float AS per_minute,
+           count(*) FILTER (WHERE is_dated AND is_late) AS missed,
+           count(*) FILTER (WHERE NOT is_late AND (
                done_at IS NULL OR deadline_at < GREATEST(done_at, due_at))) AS will_miss,
-           round(extract(epoch FROM max(done_at) - outbox_now()) / 60, 1)::float AS minutes_to_empty
-      FROM outlook GROUP BY queue ORDER BY queue
+           round(extract(epoch FROM max(done_at) - now) / 60, 1)::float AS minutes_to_empty
+      FROM outlook, clock GROUP BY queue, now ORDER BY queue
 """)
 
 

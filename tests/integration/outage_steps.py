@@ -26,6 +26,7 @@ from jobs import travel_claims
 from jobs.spec import Call
 from jobs.travel_claims import Filing
 from outbox import gates, rq_side
+from outbox.forecast import forecast
 from outbox.relay import Relay
 from tests.house import House
 from tests.integration.steps import command, file_claim, reconfigure
@@ -140,6 +141,7 @@ class Day:
         self.charged_at_the_end = int(self.house.value("SELECT count(*) FROM outbox_attempts WHERE charged"))
         with transaction() as session:
             self.open_seconds_at_the_end = gates.open_seconds(session, "btsss", self.first.message["budget_from"])
+            (self.outlook_at_the_end,) = forecast(session)
 
     def ask(self, more: int) -> None:
         values = {"like": self.first.id, "message": self.message, "before": self.asked, "count": more}

@@ -14,8 +14,9 @@ import pytest
 
 from flaskapp import create_app
 from flaskapp.config import from_env
-from flaskapp.db import db
+from flaskapp.db import db, transaction
 from flaskapp.queues import TRAVEL_CLAIMS
+from outbox.forecast import RATE_MINUTES, forecast
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
@@ -24,12 +25,16 @@ from tests.house import SETTINGS, House
 from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
 from tests.integration.steps import command
 
+# As long as it takes where other work keeps the machine busy; alone, ten seconds.
+pytestmark = pytest.mark.timeout(300)
+
 SUBMISSIONS = 10_000
 DRAINED = 400
 # What the pointers that Redis may hold at once weigh, with the traces of those that ran in the last two minutes.
 MOST_BYTES = 4 * 1024 * 1024
 
 WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims' AND state = 'ready'"
+MISSED = "SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims' AND deadline_at <= outbox_now()"
 CHARGED = "SELECT count(*) FROM outbox_attempts WHERE charged"
 
 
@@ -108,3 +113,15 @@ def test_everybody_is_accounted_for(day: Day) -> None:
     day.relay.run_once()
     said = command(day.house, "audit")
     assert said.exit_code == 0, said.output
+
+
+def test_the_forecast_says_that_at_the_rate_of_the_ramp_nobody_else_will_be_late(day: Day) -> None:
+    away = day.outlook_at_the_end
+    assert away.minutes_to_empty is None, "while BTSSS was away nobody knew for how long"
+    assert (away.waiting, away.missed + away.will_miss) == (SUBMISSIONS, SUBMISSIONS)
+    with transaction() as session:
+        (back,) = [each for each in forecast(session) if each.queue == "travel_claims"]
+    left = SUBMISSIONS - len(day.btsss.filed)
+    assert (back.waiting, back.missed, back.will_miss) == (left, day.house.value(MISSED), 0)
+    per_minute = len(day.btsss.filed) / RATE_MINUTES
+    assert back.minutes_to_empty == pytest.approx(left / per_minute, abs=0.1)
