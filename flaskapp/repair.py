@@ -22,7 +22,7 @@ from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
 from outbox import mend, parked, rescue, rq_side
-from outbox.audit import Difference, Fault
+from outbox.audit import GATE_RULE, Difference, Fault
 from outbox.sweep import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -172,7 +172,7 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
         if fault.rule == "running_without_try" and fault.message_id is not None:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
-        if fault.rule == "gate_and_closings_differ" and fault.upstream is not None:
+        if fault.rule == GATE_RULE and fault.upstream is not None:
             mend.match_closings(session, fault.upstream)
             return "the book of closings says what the gate says", True
     return ADVICE.get(fault.rule, "left to a human"), False
@@ -185,6 +185,14 @@ ADVICE = {
 }
 
 
+OF_REDIS: dict[str, Deed] = {
+    "pointer_missing": ("left to the relay, which publishes it again under a fresh fence", False),
+    "pointer_stale": ("removed: it would have been refused at its grant", True),
+    "parked_not_shown": ("shown on the dashboard again", True),
+    "shown_not_parked": ("removed from the dashboard", True),
+}
+
+
 def repair_redis(
     engine: Engine, redis: Redis, queues: tuple[QueueSpec, ...], differences: list[Difference]
 ) -> list[Done]:
@@ -193,10 +201,4 @@ def repair_redis(
         stale = [item.job_id for item in differences if item.queue == queue.name and item.rule == "pointer_stale"]
         rq_side.forget_pointers(redis, queue.name, stale)
         sweep_queue(engine, redis, queue.name, REOPEN_PATH)
-    did = {
-        "pointer_missing": ("left to the relay, which publishes it again under a fresh fence", False),
-        "pointer_stale": ("removed: it would have been refused at its grant", True),
-        "parked_not_shown": ("shown on the dashboard again", True),
-        "shown_not_parked": ("removed from the dashboard", True),
-    }
-    return [Done(f"{item.queue} {item.job_id}", item.rule, *did[item.rule]) for item in differences]
+    return [Done(f"{item.queue} {item.job_id}", item.rule, *OF_REDIS[item.rule]) for item in differences]

@@ -63,6 +63,7 @@ RULES = {
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
 }
 # The gate and the book of its closings are written together.
+GATE_RULE = "gate_and_closings_differ"
 GATES = text("""
     SELECT upstream FROM outbox_gates g WHERE (closed_at IS NOT NULL) <> EXISTS (
         SELECT 1 FROM outbox_gate_closings c WHERE c.upstream = g.upstream AND c.opened_at IS NULL)
@@ -87,7 +88,7 @@ def find_faults(db: Database, limit: int = 100) -> list[Fault]:
         for rule, query in RULES.items()
         for row in db.execute(text(f"{query} LIMIT {int(limit)}"), {}).all()
     ]
-    return found + [Fault("gate_and_closings_differ", None, row.upstream) for row in db.execute(GATES, {}).all()]
+    return found + [Fault(GATE_RULE, None, row.upstream) for row in db.execute(GATES, {}).all()]
 
 
 def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:

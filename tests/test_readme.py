@@ -13,11 +13,14 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.config import setting_names
 from flaskapp.form526.states import DOCUMENT, SUBMISSION
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
+from flaskapp.invariants import OF_SUBJECTS, OF_THE_GONE
 from flaskapp.notifications.states import NOTIFICATION
+from flaskapp.repair import OF_REDIS
 from flaskapp.statemachine import StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
 from jobs.schedule import PERIODIC
+from outbox.audit import GATE_RULE, RULES
 from outbox.tables import ATTEMPT_STATUSES, MESSAGE_STATES
 from sandbox.upstreams.templates import TEMPLATE_IDS
 
@@ -65,6 +68,11 @@ def test_the_ledgers_tables_hold_every_state(names: tuple[str, ...]) -> None:
 
 def test_every_kind_of_case_is_explained() -> None:
     assert all(table_of(KINDS).values())
+
+
+def test_every_rule_of_the_audit_is_explained() -> None:
+    of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE)}
+    assert all(table_of({*of_submissions, *RULES, GATE_RULE, *OF_REDIS}).values())
 
 
 def test_every_kind_of_notice_is_explained() -> None:
