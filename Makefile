@@ -3,8 +3,10 @@ SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# A run starts Python dozens of times: compiled code is kept, whatever the caller's environment says of it.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test bench chaos clean
+.PHONY: run demo test bench chaos audit-dependencies clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -30,6 +32,9 @@ bench: $(READY) ## the benchmarks, as ratios in one run
 
 chaos: $(READY) ## everything under load and struck all the time, for SECONDS (300); exits 0 only if all was kept
 	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+audit-dependencies: $(READY) ## known weaknesses of the pinned packages, but those in accepted-findings.toml; asks the network
+	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))
 
 clean:          ## forget the environment and the local data
 	rm -rf $(VENV) .run
