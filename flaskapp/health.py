@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from alembic.script import ScriptDirectory
@@ -31,8 +32,14 @@ OLDEST = text("""
 
 
 def init_app(app: Flask, migrations: str) -> None:
-    app.extensions["expected_migration"] = ScriptDirectory(migrations).get_current_head()
+    app.extensions["expected_migration"] = newest_migration(migrations)
     app.register_blueprint(blueprint)
+
+
+@cache
+def newest_migration(migrations: str) -> str | None:
+    """Every migration is read for it, so once a process is enough."""
+    return ScriptDirectory(migrations).get_current_head()
 
 
 @blueprint.get("/live")
