@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -110,48 +111,58 @@ class PatientWorker(ThreadWorker):
             return
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections and self.arriving:
-            self.drop(next(iter(self.arriving)))
+            longest = next(iter(self.arriving))
+            self.leave(longest)
+            self.drop(longest)
         self.enqueue_req(Connection(self, client, address, listener.getsockname()))
 
     def enqueue_req(self, conn: Connection) -> None:
         """gunicorn calls this when something of a request may be there; threads get whole ones."""
         conn.expect(self.ARRIVAL_SECONDS)
+        act = self.read_on(conn)
+        if act is not None:
+            act(conn)
+            return
         self.arriving[conn] = None
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_bytes, conn))
-        self.on_bytes(conn, conn.sock)
 
-    def on_bytes(self, conn: Connection, sock: socket.socket) -> None:
-        try:
-            data = b"" if conn.arrival.is_whole else sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.drop(conn)
-            return
-        ended = not data
-        conn.arrival.add(data)
-        if conn.arrival.refusal is not None:
-            self.refuse(conn, conn.arrival.refusal)
-        elif conn.arrival.is_whole or ended and conn.arrival.received:
+    def on_bytes(self, conn: Connection, _sock: socket.socket) -> None:
+        act = self.read_on(conn)
+        if act is not None:
             self.leave(conn)
-            conn.hand_over()
-            super().enqueue_req(conn)
-        elif ended:
-            self.drop(conn)
+            act(conn)
+
+    def read_on(self, conn: Connection) -> Callable[[Connection], None] | None:
+        """Take what there is; what is to be done now, or None while there is nothing to be done but wait."""
+        arrival = conn.arrival
+        try:
+            data = b"" if arrival.is_whole else conn.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self.drop
+        arrival.add(data)
+        if arrival.refusal is not None:
+            return self.refuse
+        if arrival.is_whole or not data and arrival.received:
+            return self.hand_over
+        return None if data else self.drop
 
     def leave(self, conn: Connection) -> None:
         del self.arriving[conn]
         self.poller.unregister(conn.sock)
 
+    def hand_over(self, conn: Connection) -> None:
+        conn.hand_over()
+        super().enqueue_req(conn)
+
     def drop(self, conn: Connection) -> None:
-        self.leave(conn)
         self.nr_conns -= 1
         conn.close()
 
-    def refuse(self, conn: Connection, status: int) -> None:
-        self.leave(conn)
+    def refuse(self, conn: Connection) -> None:
         self.nr_conns -= 1
-        send_refusal(conn.sock, status)
+        send_refusal(conn.sock, conn.arrival.refusal or 408)
         self.linger(conn)
 
     def linger(self, conn: Connection) -> None:
@@ -192,10 +203,9 @@ class PatientWorker(ThreadWorker):
         for conn in [each for each in self.lingering if each.ends_at <= now]:
             self.forget(conn)
         for conn in [each for each in self.arriving if self.is_late(each, now)]:
-            if conn.arrival.received:
-                self.refuse(conn, 408)
-            else:
-                self.drop(conn)
+            self.leave(conn)
+            act = self.refuse if conn.arrival.received else self.drop
+            act(conn)
 
     def is_late(self, conn: Connection, now: float) -> bool:
         """A worker that stops waits for the silent no longer than for those between two requests."""
