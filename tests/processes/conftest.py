@@ -45,6 +45,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         with system:
             running = Running(system, postgres, redis_server, lines)
             yield running
+            running.asked.close()
             running.control.close()
             running.redis.close()
 

@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import psycopg2
 import requests
-from psycopg2.extras import RealDictCursor
 from redis import Redis
 from rq import Worker
 from rq.serializers import JSONSerializer
@@ -31,6 +30,7 @@ from sandbox.upstreams.cast import Veteran, veteran_from
 from sandbox.upstreams.serve import Upstreams
 from tests.forks import Fork
 from tests.house import eventually
+from tests.processes.kept import KeptConnection
 
 DAY = "2031-03-04"
 SUBMIT = "submitclaim"
@@ -58,6 +58,7 @@ class Running:
     def __post_init__(self) -> None:
         self.control = Control(self.system.upstreams["control"])
         self.redis = Redis.from_url(self.redis_server.url)
+        self.asked = KeptConnection(lambda: self.postgres.url)
         self.people: list[Veteran] = []
         assert isinstance(self.system.upstreams, Upstreams)
         self.fakes = self.system.upstreams.fakes
@@ -140,13 +141,7 @@ class Running:
     # -- Postgres ----------------------------------------------------------
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        with (
-            closing(psycopg2.connect(self.postgres.url)) as connection,
-            connection,
-            connection.cursor(cursor_factory=RealDictCursor) as cursor,
-        ):
-            cursor.execute(query, values)
-            return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        return self.asked.rows(query, values)
 
     def value(self, query: str, *values: Any) -> Any:
         return next(iter(self.rows(query, *values)[0].values()))
