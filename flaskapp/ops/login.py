@@ -63,7 +63,8 @@ def login_page() -> str | WerkzeugResponse:
 def log_in() -> tuple[str, int] | WerkzeugResponse:
     # Before the form is even read: most of what comes here in bulk ends in this line.
     limits.count(*by_address())
-    form = LoginForm()
+    # The form as it was posted, and nothing else: left to itself it would read JSON too, however it is nested.
+    form = LoginForm(request.form)
     target = safe_next(request.args.get("next"))
     operator = admitted(form)
     if operator is None:
