@@ -12,7 +12,7 @@ workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # gthread, with a limit to how long and in how many threads anybody may keep us waiting.
 worker_class = "flaskapp.web_worker.PatientWorker"
 threads = 16
-worker_connections = 500
+worker_connections = 400
 preload_app = False
 
 # Heroku kills what is left 30 s after SIGTERM and gives up on a request after 30 s; we are done before either.

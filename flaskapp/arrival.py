@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-# Together as much as gunicorn takes of a line and of sensible headers; cookies are the bulk of them.
-MOST_HEAD_BYTES = 64 * 1024
+# Cookies are the bulk of a head. Times `worker_connections`, these two are the memory that strangers can fill.
+MOST_HEAD_BYTES = 32 * 1024
 # A JSON body and its chunks' sizes. What is larger is read by a thread, as it comes.
-MOST_BODY_BYTES = 128 * 1024
+MOST_BODY_BYTES = 96 * 1024
 
 HEAD_END = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r", re.IGNORECASE)
