@@ -37,6 +37,8 @@ from outbox.values import Grant, Sibling
 
 log = logging.getLogger("jobs.runner")
 
+# However short the settings, an attempt has so long to come to its write.
+BEGIN_SECONDS = 5.0
 KIND_OF_ERROR: dict[type[UpstreamError], str] = {
     Unavailable: "later",
     Throttled: "later",
@@ -82,7 +84,7 @@ class Process:
 
 @dataclass
 class Pen:
-    """Watches the writes of one attempt: whether there was any, and whether another still fits in the lease."""
+    """Watches the writes of one attempt: whether there was any, and whether another still fits in its time."""
 
     process: Process
     ends_at: float
@@ -90,10 +92,19 @@ class Pen:
     used: bool = False
 
     def before_write(self) -> None:
-        """Raises HandBack when the answer could come after the lease, or when this process is stopping."""
+        """Raises HandBack when the answer could come too late, or when this process is stopping."""
         if self.process.stopping.is_set() or time.monotonic() + self.call_seconds > self.ends_at:
             raise HandBack
         self.used = True
+
+
+def writing_seconds(spec: JobSpec, config: Config) -> float:
+    """How long after its grant an attempt may still be with the upstream. After its lease somebody else may be at it;
+    and once a look-up that finds nothing would be believed, what it did not find must not be on its way any more."""
+    lease = spec.lease_seconds(config)
+    if spec.look_up is None:
+        return lease
+    return min(lease, max(spec.settle_seconds(config), spec.call_seconds(config) + BEGIN_SECONDS))
 
 
 def run(spec: JobSpec, message_id: int, fence: int) -> None:
@@ -101,7 +112,7 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
     process: Process = current_app.extensions["process"]
     config: Config = current_app.extensions["config"]
     lease = spec.lease_seconds(config)
-    pen = Pen(process, time.monotonic() + lease, spec.call_seconds(config))
+    pen = Pen(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
     held = attempts.grant(
         db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
     )

@@ -57,9 +57,13 @@ class Ground:
         )
 
     def step_clock(self, seconds: float) -> None:
-        """Our clock from the true one, ahead or behind; Postgres has it for all processes."""
+        """Our clock from the true one, ahead or behind; Postgres has it for all processes.
+
+        Between transactions, as the true one steps: within one, Postgres's time stands still.
+        """
         connected = psycopg2.connect(self.fleet.postgres.url, connect_timeout=10)
         with closing(connected) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE outbox_messages IN EXCLUSIVE MODE")
             cursor.execute("UPDATE outbox_clock SET clock_offset = %s", (timedelta(seconds=seconds),))
 
     def kill_redis(self) -> None:

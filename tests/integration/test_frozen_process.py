@@ -1,7 +1,10 @@
-"""A process that freezes inside a transaction, as a stopped or swapped-out dyno does, must not keep the others waiting
-for its locks: Postgres ends its session before theirs give up."""
+"""A process that freezes, as a stopped or swapped-out dyno does: inside a transaction it must not keep the others
+waiting for its locks, and when it goes on it must not do what somebody else has been allowed to do meanwhile."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -9,7 +12,9 @@ from sqlalchemy.exc import OperationalError
 
 from flaskapp.db import db
 from flaskapp.queues import TRAVEL_CLAIMS
+from jobs import runner
 from outbox import gates
+from tests.integration.steps import SUBMIT, file_claim
 
 
 def test_a_relay_that_froze_while_it_held_a_gate_delays_the_other_one_by_seconds(house):
@@ -21,3 +26,31 @@ def test_a_relay_that_froze_while_it_held_a_gate_delays_the_other_one_by_seconds
         with pytest.raises(OperationalError):
             frozen.execute(text("SELECT 1"))
         frozen.invalidate()
+
+
+def frozen_for(seconds, monkeypatch):
+    """The process's own clock has gone on so far by the time it has read what to send."""
+
+    def load(session, subject_id):
+        monkeypatch.setattr(runner.time, "monotonic", lambda: began + seconds)
+        return SUBMIT.load(session, subject_id)
+
+    began = time.monotonic()
+    monkeypatch.setattr(runner.time, "monotonic", lambda: began)
+    return load
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(179, 1), (181, 0)])
+def test_an_attempt_that_froze_writes_only_while_nobody_may_believe_that_it_did_not(house, monkeypatch, seconds, sent):
+    """With a call of at most a minute that no look-up doubts after four, and a lease of eight."""
+    asked = file_claim(house)
+    limits = {"call_seconds": 60.0, "settle_seconds": 240.0, "lease_seconds": 510.0}
+    fixed = {name: lambda config, value=value: value for name, value in limits.items()}
+    house.relay.run_once()
+    message = asked.message
+    with monkeypatch.context() as patch:
+        spec = replace(SUBMIT, load=frozen_for(seconds, patch), **fixed)
+        runner.run(spec, message["id"], message["fence"])
+    assert len(house.submits()) == sent
+    house.work()
+    assert (len(house.submits()), asked.state["state"]) == (1, "submitted")
