@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from flaskapp.db import db
+from outbox import gates, rq_side
+from outbox.relay import Relay
+from outbox.values import GateSettings
 from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
+from tests.benchmarks.figures import quiet
+from tests.benchmarks.noop import BENCH, NOOP
 from tests.benchmarks.people import Person
+from tests.house import House
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,3 +49,13 @@ def person(system: System) -> Iterator[Person]:
     signed_in = Person(system)
     yield signed_in
     signed_in.close()
+
+
+@pytest.fixture
+def relay(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A relay for one deep queue, whose job this process may run."""
+    monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.path}))
+    with db.engine.begin() as connection:
+        gates.ensure_gates(connection, [BENCH])
+    with quiet():
+        yield Relay(db.engine, house.redis, (BENCH,), GateSettings())

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 
-import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
@@ -15,53 +12,16 @@ from sqlalchemy import text
 from flaskapp.db import db
 from jobs.processes import start_thread
 from jobs.worker import Lane, fetch_forever
-from outbox import gates, rq_side
+from outbox import rq_side
 from outbox.relay import BATCH, Relay
-from outbox.values import GateSettings
-from tests.benchmarks.figures import figure, percentile, quiet, timed, title
-from tests.benchmarks.noop import BENCH, NOOP, through_plain_rq
+from tests.benchmarks.figures import figure, percentile, timed, title
+from tests.benchmarks.noop import BENCH, through_plain_rq
+from tests.benchmarks.owing import CLAIMED, CLAIMS, claims, owe, vacuum
 from tests.house import BurstWorker, House
 
 MOVED = 10_000
 JOBS = 1_000
-CLAIMS = 25
-CLAIMED = 200
 MILLION = 1_000_000
-
-# What waits for a retry is older than what is new, so its deadlines come first: the claim must not walk past it all.
-# The moment is read once: as a column default, outbox_now() would run three times for each of a million rows.
-OWE = text("""
-    INSERT INTO outbox_messages
-        (job, queue, upstream, subject_type, subject_id, state,
-         due_at, deadline_at, budget_from, created_at, give_up_at)
-    SELECT :job, :queue, :upstream, 'bench', number::text, :state,
-           moment + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
-           moment + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
-                  + number * interval '1 millisecond',
-           moment, moment, moment + interval '9 days'
-      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, :count) AS number
-""")
-
-
-@pytest.fixture
-def relay(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """A relay for one deep queue, whose job this process may run."""
-    monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.path}))
-    with db.engine.begin() as connection:
-        gates.ensure_gates(connection, [BENCH])
-    with quiet():
-        yield Relay(db.engine, house.redis, (BENCH,), GateSettings())
-
-
-def owe(count: int, state: str = "ready") -> None:
-    values = {"job": NOOP.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
-    with db.engine.begin() as connection:
-        connection.execute(OWE, values)
-
-
-def vacuum() -> None:
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE outbox_messages"))
 
 
 def forget(house: House) -> None:
@@ -94,21 +54,6 @@ def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(house: House, r
     figure("RQ's enqueue_many alone", f"{MOVED / raw:,.0f} messages/s")
     figure("relay / enqueue_many", f"{raw / moving:.2f}")
     assert raw / moving > 0.25
-
-
-def claims(relay: Relay) -> list[float]:
-    """Claim after claim; what was claimed is done at once, and as much new work comes in."""
-    queue = replace(BENCH, depth=CLAIMED)
-    times = []
-    for _ in range(CLAIMS):
-        began = time.perf_counter()
-        _, claimed = relay.claim(queue)
-        times.append(time.perf_counter() - began)
-        assert len(claimed) == CLAIMED
-        with db.engine.begin() as connection:
-            connection.execute(text("DELETE FROM outbox_messages WHERE state = 'published'"))
-        owe(CLAIMED)
-    return times
 
 
 def test_a_claim_costs_the_same_with_a_million_messages_waiting(house: House, relay: Relay) -> None:
