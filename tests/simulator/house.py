@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,13 +20,15 @@ from flask import Flask
 
 from flaskapp import create_app
 from flaskapp.audit import SUBMISSIONS
-from flaskapp.config import Config
+from flaskapp.config import Config, from_env
 from flaskapp.db import db
 from flaskapp.flows import FLOWS
 from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, TRAVEL_CLAIMS
 from jobs.processes import allow_our_jobs
 from jobs.runner import Process
 from outbox import gates
+from sandbox.faults import UPSTREAMS
+from sandbox.settings import environment, kept_secrets
 from tests.simulator.hub import Hub
 from tests.simulator.postgres import Server, handing_over
 
@@ -39,6 +42,7 @@ SETTINGS = {
     "VANOTIFY_SETTLE_SECONDS": "30",
     "RETRY_SCALE": "2",
 }
+NOWHERE = "http://127.0.0.1:9"
 FLOWS_USED = {"travel_claim", "notification", "case"}
 USED = (TRAVEL_CLAIMS, NOTIFICATIONS, HOUSEKEEPING)
 APPS = ("worker-1", "worker-2", "worker-3", "house")
@@ -50,6 +54,20 @@ EMPTY = """
            setval(pg_get_serial_sequence('outbox_attempts', 'id'), 1),
            setval(pg_get_serial_sequence('outbox_history', 'id'), 1)
 """
+
+
+def simulated_config(url: str, folder: Path) -> Config:
+    """For one database; neither Redis nor any upstream is there."""
+    return from_env(environment(url, "redis://127.0.0.1:1/0", dict.fromkeys(UPSTREAMS, NOWHERE), kept_secrets(folder), SETTINGS))
+
+
+def migrate(config: Config) -> None:
+    """Bring a database to where `flask release` leaves it."""
+    app = create_app(config)
+    result = app.test_cli_runner().invoke(args=["release"])
+    assert result.exit_code == 0, result.output
+    with app.app_context():
+        db.engine.dispose()
 
 
 class StandIn:
@@ -116,6 +134,9 @@ class House:
                 yield
             finally:
                 logging.disable(logging.NOTSET)
+
+    def vacuum(self) -> None:
+        self.server.vacuum()
 
     def monotonic(self) -> float:
         return self.server.hub.now if self.server.hub is not None else 0.0

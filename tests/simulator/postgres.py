@@ -104,6 +104,11 @@ class Server:
             select.select([], [], [], TICK_SECONDS)
         self.wake_blocked()
 
+    def vacuum(self) -> None:
+        """Alone in its request: VACUUM may not stand beside any other statement."""
+        with self.observer.cursor() as cursor:
+            cursor.execute("VACUUM travel_claims, notifications, cases, outbox_messages, outbox_attempts, outbox_history")
+
     def close(self) -> None:
         self.observer.close()
 
@@ -227,7 +232,9 @@ class SimulatedConnection(extensions.connection):
 
 
 def disown(connection: SimulatedConnection, record: Any = None) -> None:
-    """Back in the pool, or closed: nobody's."""
+    """Back in the pool, or closed: nobody's. A dead one is not for the next."""
+    if record is not None and connection is not None and connection.lost:
+        record.invalidate()
     if connection is not None and connection.task is not None:
         connection.task.connections.discard(connection)
         connection.task = None

@@ -22,7 +22,7 @@ from tests.simulator.upstreams import BTSSS, VANotify
 EVENTS = 30
 PEOPLE = 2
 MOST_TASKS = 4
-MOST_ROUNDS = 80
+MOST_ROUNDS = 40
 LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
 STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
 # How long until something is due: work, a closed gate, a pointer given up for lost, a worker given up for dead.

@@ -1,0 +1,201 @@
+"""The shipped code, broken on purpose in one place at a time: each must be caught, or the simulator proves nothing.
+
+Every one is a mistake somebody could make, and most of them were made by somebody before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from flaskapp.db import transaction
+from flaskapp.notifications.service import owe_notice
+from flaskapp.travel_claims import service as travel_claims
+from jobs import ledger, notifications, runner, settle
+from jobs.registry import SPECS
+from outbox import attempts, gates, parked, relay, rescue, rq_side
+from tests.simulator.house import House
+
+Patch = pytest.MonkeyPatch
+Breakage = Callable[[Patch, House], None]
+BREAKAGES: dict[str, Breakage] = {}
+REQUEUE = text("""
+    UPDATE outbox_messages SET state = 'published', parked_reason = NULL
+     WHERE id = :id AND fence = :fence AND state = 'parked' RETURNING job
+""")
+
+
+def breakage(apply: Breakage) -> Breakage:
+    BREAKAGES[apply.__name__.replace("_", " ")] = apply
+    return apply
+
+
+def swap(patch: Patch, module: Any, name: str, *changes: tuple[str, str]) -> None:
+    """Change a statement's text; fails when it does not say what was to be changed."""
+    said = getattr(module, name).text
+    for old, new in changes:
+        assert old in said, f"{name} does not say {old!r}"
+        said = said.replace(old, new)
+    patch.setattr(module, name, text(said))
+
+
+# -- grant, relay, rescue ---------------------------------------------------------------------------
+
+
+@breakage
+def a_grant_compares_no_fence(patch: Patch, house: House) -> None:
+    swap(patch, attempts, "GRANT", ("m.fence = :fence AND", "(m.fence = :fence OR true) AND"))
+
+
+@breakage
+def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, house: House) -> None:
+    take = relay.Relay.take
+
+    def take_and_push(self: relay.Relay, db: Any, queue: Any, fence: int, room: int, last: Any) -> list[tuple]:
+        rows = take(self, db, queue, fence, room, last)
+        rq_side.push(self.redis, queue.name, [(row[2], row[3]) for row in rows], fence, 600)
+        return rows
+
+    patch.setattr(relay.Relay, "take", take_and_push)
+
+
+@breakage
+def fences_are_counted_up(patch: Patch, house: House) -> None:
+    """By each process for itself, and again from one after its end."""
+    counters: dict[tuple[int, str], Any] = defaultdict(lambda: count(1))
+
+    def next_fence() -> int:
+        hub = house.server.hub
+        task = hub.current() if hub is not None else None
+        return next(counters[id(hub), task.owner if task is not None else ""])
+
+    for module in (relay, parked):
+        patch.setattr(module, "draw_fence", next_fence)
+
+
+@breakage
+def missing_pointers_are_not_looked_for(patch: Patch, house: House) -> None:
+    patch.setattr(relay.Relay, "find_missing", lambda self: None)
+
+
+@breakage
+def a_dead_canary_is_never_released(patch: Patch, house: House) -> None:
+    begins, ends = "NOT EXISTS (", ") AS wants_canary"
+    said = gates.ASK.text
+    condition = said[said.index(begins) : said.index(ends) + 1]
+    swap(patch, gates, "ASK", (condition, "g.canary_fence IS NULL"))
+
+
+@breakage
+def rescue_ignores_leases(patch: Patch, house: House) -> None:
+    swap(patch, rescue, "LOST", ("m.lease_expires_at < outbox_now() OR", "false OR"))
+
+
+@breakage
+def rescue_ignores_silent_processes_questions(patch: Patch, house: House) -> None:
+    """What was being written when its process died is taken for never sent."""
+    changes = (
+        ("COALESCE(m.unresolved_since, e.started_at)", "m.unresolved_since"),
+        ("COALESCE(m.unresolved_why, 'unanswered')", "m.unresolved_why"),
+    )
+    swap(patch, rescue, "LOST", *changes)
+
+
+# -- settle -----------------------------------------------------------------------------------------
+
+
+@breakage
+def a_settle_does_not_delete(patch: Patch, house: House) -> None:
+    patch.setattr(attempts, "COMPLETE", text(attempts.FINISH))
+
+
+@breakage
+def a_settle_does_not_ask_for_its_fence(patch: Patch, house: House) -> None:
+    patch.setattr(attempts, "hold", lambda db, held: True)
+
+
+@breakage
+def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
+    patch.setattr(settle, "settle_late", lambda session, spec, held, outcome: None)
+
+
+@breakage
+def a_notice_is_owed_in_a_transaction_of_its_own(patch: Patch, house: House) -> None:
+    owed: dict[Any, list[Any]] = defaultdict(list)
+
+    def remember(session: Any, *args: Any, **options: Any) -> None:
+        assert house.server.hub is not None
+        owed[house.server.hub.current()].append((args, options))
+
+    def settle_then_tell(spec: Any, held: Any, outcome: Any) -> None:
+        assert house.server.hub is not None
+        settle.settle(spec, held, outcome)
+        for args, options in owed.pop(house.server.hub.current(), []):
+            with transaction() as session:
+                owe_notice(session, *args, **options)
+
+    patch.setattr(travel_claims, "owe_notice", remember)
+    patch.setattr(runner, "settle", settle_then_tell)
+
+
+@breakage
+def giving_up_opens_no_case(patch: Patch, house: House) -> None:
+    patch.setattr(travel_claims, "open_case", lambda *args: None)
+
+
+# -- what may have happened -------------------------------------------------------------------------
+
+
+@breakage
+def a_failed_look_up_clears_the_question(patch: Patch, house: House) -> None:
+    def forget(session: Any, spec: Any, held: Any, outcome: Any) -> None:
+        attempts.finish(session, held.attempt_id, settle.ending(spec, outcome))
+        attempts.postpone(session, held, 15.0, resolved=True)
+
+    patch.setattr(settle, "wonder", forget)
+    patch.setitem(settle.SETTLERS, "unclear", forget)
+
+
+@breakage
+def not_found_is_believed_too_early(patch: Patch, house: House) -> None:
+    trail_of = runner.trail_of
+    patch.setattr(runner, "trail_of", lambda *args: replace(trail_of(*args), settled=True))
+
+
+@breakage
+def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
+    def believe(session: Any, spec: Any, held: Any, outcome: Any) -> None:
+        attempts.finish(session, held.attempt_id, settle.ending(spec, outcome))
+        attempts.postpone(session, held, 15.0, resolved=True)
+
+    patch.setitem(settle.SETTLERS, "not_found", believe)
+
+
+@breakage
+def an_unanswered_text_is_sent_again_unasked(patch: Patch, house: House) -> None:
+    patch.setattr(notifications, "SEND", replace(notifications.SEND, look_up=None))
+
+
+@breakage
+def a_write_may_come_after_its_lease(patch: Patch, house: House) -> None:
+    patch.setattr(runner.Pen, "before_write", lambda self: setattr(self, "used", True))
+
+
+# -- operators --------------------------------------------------------------------------------------
+
+
+@breakage
+def a_requeue_grants(patch: Patch, house: House) -> None:
+    def requeue_and_run(message_id: int, fence: int) -> None:
+        with transaction() as session:
+            row = session.execute(REQUEUE, {"id": message_id, "fence": fence}).one_or_none()
+        if row is not None:
+            runner.run(SPECS[row.job], message_id, fence)
+
+    patch.setattr(ledger, "reopen", requeue_and_run)

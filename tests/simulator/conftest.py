@@ -1,0 +1,19 @@
+"""One house for all tests of the simulator in a process: a database of its own, and no other server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.databases import TemplateDatabase
+from tests.simulator.house import House, simulated_config
+
+
+@pytest.fixture(scope="session")
+def simulated(migrated: TemplateDatabase, secrets_folder: Path) -> Iterator[House]:
+    with migrated.copied() as url:
+        house = House(simulated_config(url, secrets_folder))
+        yield house
+        house.close()

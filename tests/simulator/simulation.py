@@ -1,0 +1,58 @@
+"""Many seeds, one after the other, and what they came to: one line at the end, whoever runs them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tests.simulator.house import House
+from tests.simulator.world import Story, World
+
+# Rows of seeds long over are swept up now and then: every look would walk past them.
+VACUUM_EVERY = 100
+
+
+@dataclass
+class Tally:
+    """`broken` holds what went wrong by seed; each of them replays by its number."""
+
+    seeds: int = 0
+    steps: int = 0
+    accepted: int = 0
+    crashes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    broken: dict[int, list[str]] = field(default_factory=dict)
+
+    def add(self, story: Story) -> None:
+        self.seeds += 1
+        self.steps += len(story.steps)
+        self.accepted += story.accepted
+        self.crashes += story.crashes
+        self.faults += story.faults
+        if story.broken:
+            self.broken[story.seed] = story.broken
+
+    def __str__(self) -> str:
+        return (
+            f"simulator: {self.seeds} seeds, {self.steps} steps, {self.accepted} claims,"
+            f" {self.crashes.total()} crashes of {len(self.crashes)} kinds,"
+            f" {self.faults.total()} faults and answers of {len(self.faults)} kinds,"
+            f" {len(self.broken)} broken promises"
+        )
+
+
+def stories(house: House, seeds: Iterable[int]) -> Iterator[Story]:
+    """Each seed's story as it ends; the house is in hand meanwhile."""
+    with house.in_hand():
+        for number, seed in enumerate(seeds):
+            if number % VACUUM_EVERY == VACUUM_EVERY - 1:
+                house.vacuum()
+            yield World(house, seed).tell()
+
+
+def simulate(house: House, seeds: Iterable[int]) -> Tally:
+    tally = Tally()
+    for story in stories(house, seeds):
+        tally.add(story)
+    return tally

@@ -1,0 +1,22 @@
+"""Whatever the order of events, and wherever a process ends, every promise is kept. A failing seed replays by number:
+`python -m tests.simulator --seed N` tells it step by step.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulator.house import House
+from tests.simulator.simulation import simulate
+
+SEEDS = range(151, 301)
+
+
+@pytest.mark.timeout(300)
+def test_150_more_seeds_break_no_promise(simulated: House) -> None:
+    tally = simulate(simulated, SEEDS)
+    assert tally.broken == {}
+    assert tally.seeds == len(SEEDS)
+    # Stories in which nothing went wrong would prove nothing.
+    assert tally.accepted > len(SEEDS) and tally.crashes.total() > 100 and len(tally.crashes) > 50
+    assert {"restart of Postgres", "Redis flushed", "Redis fails before", "Redis fails after"} <= tally.faults.keys()
