@@ -24,6 +24,7 @@ from rich.console import Console
 
 from flaskapp.config import ConfigError
 from sandbox import promises
+from sandbox.chaos.audited import complaints
 from sandbox.chaos.board import Board
 from sandbox.chaos.crowd import Crowd
 from sandbox.chaos.evidence import Evidence, gather
@@ -165,10 +166,12 @@ def drain(ground: Ground, witness: Witness, seconds: float) -> None:
 
 
 def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bars, console: Console) -> tuple[str, int]:
-    report, clean = promises.audit(fleet)
-    surprises = [*(f"odd answer: {each}" for each in crowd.odd), *(f"{name} ended by itself" for name in fleet.ended)]
-    if not clean:
-        surprises.append(f"the audit is not clean: {report}")
+    report, _ = promises.audit(fleet)
+    surprises = [
+        *(f"odd answer: {each}" for each in crowd.odd),
+        *(f"{name} ended by itself" for name in fleet.ended),
+        *complaints(report, storm.faults),
+    ]
     tally = Tally(evidence.promises, storm.faults, judge(evidence), int(report["unaccounted"]), surprises)
     console.print(table_of_faults(storm.faults))
     console.print(table_of_promises(evidence.promises, arrivals(evidence)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -33,11 +34,16 @@ PATIENCE_SECONDS = 90.0
 
 @dataclass
 class Fault:
-    """One fault of this run, its `recovery` in seconds once it is known; infinite when nobody was told in the end."""
+    """One fault of this run, its `recovery` in seconds once it is known; infinite when nobody was told in the end.
+
+    `began` and `ended`, when the struck thing was whole again, are by this machine's clock, in seconds.
+    """
 
     kind: str
     target: str
-    recovery: float = float("inf")
+    recovery: float = math.inf
+    began: float = 0.0
+    ended: float = math.inf
 
 
 class Storm:
@@ -84,7 +90,7 @@ class Storm:
         return None
 
     def _begin(self, kind: str, strike: Strike) -> None:
-        fault = Fault(kind, strike.target)
+        fault = Fault(kind, strike.target, began=time.time())
         self.faults.append(fault)
         self._under_way[strike.target] = kind
         self._await_step(fault, strike, 0, time.monotonic())
@@ -106,6 +112,7 @@ class Storm:
         if place < len(strike.steps):
             return self._await_step(fault, strike, place, began)
         del self._under_way[fault.target]
+        fault.ended = time.time()
         probe = threading.Thread(target=self._look, args=(fault, strike.flow, time.monotonic()), daemon=True)
         probe.start()
         self._probes.append(probe)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
 from jobs.housekeeping import poll_documents
+from sandbox.chaos.audited import complaints
 from sandbox.chaos.evidence import Evidence, gather
 from sandbox.chaos.judge import Verdicts, judge
 from sandbox.chaos.page import Page
@@ -252,3 +254,30 @@ def test_a_run_passes_only_if_it_reached_every_bar_and_none_of_the_four_is_more_
         {"faults": [Fault("web killed", "web", math.inf)] * 3},
     ):
         assert list(tally(evidence, **wrong).shortfalls(reached))
+
+
+REPORT: dict[str, Any] = {"broken": [], "faults": [], "findings": [], "trace": {"read": 9, "illegal": []}}
+STEP = {"subject_type": "travel_claim", "subject_id": "one", "at": "2031-03-04 10:00:30+00:00"}
+
+
+def test_whatever_the_audit_finds_is_complained_of():
+    for kind in ("broken", "faults", "findings"):
+        assert len(list(complaints(REPORT | {kind: ["something"]}, []))) == 1
+    assert list(complaints(REPORT, [])) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "seconds_after", "complaint"),
+    [
+        ("attempt 2 began before attempt 1 had ended", 20, False),
+        ("attempt 2 began before attempt 1 had ended", 40, True),
+        ("moved to submitted though no attempt had succeeded", 20, True),
+    ],
+)
+def test_an_illegal_step_is_complained_of_unless_our_clock_was_just_put_back(why, seconds_after, complaint):
+    moment = datetime.fromisoformat(STEP["at"]).timestamp() - seconds_after
+    clock = Fault("clock steps ahead and back", "clock", 1.0, began=moment - 4, ended=moment)
+    web = replace(clock, target="web")
+    traced = REPORT | {"trace": {"illegal": [STEP | {"why": why}]}}
+    assert len(list(complaints(traced, [clock]))) == complaint
+    assert len(list(complaints(traced, [web]))) == 1
