@@ -234,3 +234,16 @@ def test_whatever_names_a_request_it_is_a_key_or_a_400(house: House) -> None:
 def takes_a_key(house: House, rule: Rule) -> bool:
     operation = operation_of(house.app, rule)
     return operation is not None and KEY_PARAMETER in operation.parameters
+
+
+# -- dates --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("year", ["0001", "1899", "2200", "9999"])
+def test_an_appointment_of_another_age_is_refused_while_it_can_be_corrected(house: House, year: str) -> None:
+    """An upstream could not even write the year 1 down: its answers would look like an outage, and close its gate."""
+    headers, moment = sign_in(house).headers, f"{year}-12-31T23:59:59"
+    body = {"appointmentDateTime": moment, "facilityStationNumber": "983"}
+    mileage = house.app.test_client().post("/travel_pay/v0/claims", json=body, headers=headers)
+    claim = house.ask(house.sign_in(), ADA, moment)
+    assert (mileage.status_code, claim.status_code, house.owed()) == (422, 422, 0)
