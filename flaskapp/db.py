@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,19 +41,27 @@ def note_rest(connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
-    """One that was at work a moment ago is taken to live: asking first would be one round trip in three.
+    """Ask Postgres where there is doubt. Asking always would be one round trip in three.
 
     Raises InvalidatePoolError, on which the pool makes its connections anew and goes on with a new one.
     """
-    if time.monotonic() - record.info.get("rests_since", math.inf) < PING_AFTER_SECONDS:
-        return
     try:
+        rested = time.monotonic() - record.info.get("rests_since", math.inf)
+        if rested < PING_AFTER_SECONDS and not has_word(connection):
+            return
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         connection.autocommit = False
     except psycopg2.Error as error:
         raise InvalidatePoolError from error
+
+
+def has_word(connection: Any) -> bool:
+    """Whether the server said something to a connection that asked it nothing, as it does before it goes."""
+    line = select.poll()
+    line.register(connection.fileno(), select.POLLIN)
+    return bool(line.poll(0))
 
 
 def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
