@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flaskapp.form526.file_types import MOST_BYTES
@@ -141,6 +141,8 @@ def mangled(draw: st.DrawFn) -> bytes:
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
+    # Explaining a failure runs it traced, for minutes; its smallest form says enough.
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(body=mangled())

@@ -11,7 +11,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flaskapp.db import transaction
@@ -30,6 +30,8 @@ PROFILE = settings(
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
+    # Explaining a failure runs it traced, for minutes; its smallest form says enough.
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 CYCLES = count(2)
