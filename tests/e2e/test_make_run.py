@@ -172,7 +172,7 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
         (checkout / name).unlink()
     spared = shutil.ignore_patterns(".*", "tests")
     shutil.copytree(ROOT, checkout, ignore=spared, dirs_exist_ok=True)
-    run = begin(afresh=True, WEB_CONCURRENCY="1").up()
+    run = begin(afresh=True).up()
     for what in ("travel_claims", "intent_to_file", "submit_all_claim", "travel_pay/v0/claims"):
         (line,) = [line for line in run.text().splitlines() if what in line]
         asked = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
