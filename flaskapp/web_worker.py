@@ -33,8 +33,6 @@ from flaskapp.errors import entry, title_of
 
 PASSING = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE)
 READ_BYTES = 64 * 1024
-# An answer up to this size leaves its thread at once, however slowly it is taken.
-SEND_BUFFER_BYTES = 256 * 1024
 LOOK_SECONDS = 0.25
 # How long what a client still sends is read and dropped, so that it reads our answer before it learns of the end.
 LINGER_SECONDS = 2.0
@@ -52,7 +50,7 @@ class Connection(TConn):
 
     def __init__(self, worker: PatientWorker, client: socket.socket, address: Any, server: Any) -> None:
         super().__init__(worker.cfg, client, address, server)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, worker.SEND_BUFFER_BYTES)
         self.worker = worker
         self.arrival = Arrival()
         self.ends_at = 0.0
@@ -86,6 +84,8 @@ class PatientWorker(ThreadWorker):
 
     ARRIVAL_SECONDS = 15.0
     SEND_SECONDS = 60.0
+    # An answer up to this size leaves its thread at once, however slowly it is taken.
+    SEND_BUFFER_BYTES = 256 * 1024
     BODY_PATIENCE_SECONDS = 20.0
     BODY_BYTES_A_SECOND = 16 * 1024
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 
 import click
@@ -13,9 +14,13 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flaskapp.config import Config
+from flaskapp.errors import RETRY_AFTER_SECONDS, Problem
 
 LOGIN_SECONDS = 8 * 3600
 KNOWN_SECONDS = 90 * 86_400
+# A hash takes 32 MiB while it is made, and a web process has threads enough to run out of memory on them.
+HASHES_AT_ONCE = threading.BoundedSemaphore(2)
+HASH_WAIT_SECONDS = 1.0
 
 # Of a password nobody knows; checked for unknown names so that they take as long as known ones.
 NOBODY = (
@@ -80,8 +85,18 @@ def authenticate(name: str, password: str) -> Operator | None:
     """The operator with this name and password. An unknown name costs the same time as a wrong password."""
     known = operators()
     password_hash = known.get(name) or next(iter(known.values()), NOBODY)
-    correct = check_password_hash(password_hash, password)
+    correct = is_right(password_hash, password)
     return Operator(name, password_hash) if correct and name in known else None
+
+
+def is_right(password_hash: str, password: str) -> bool:
+    """Raises Problem 503 when too many others are being looked at."""
+    if not HASHES_AT_ONCE.acquire(timeout=HASH_WAIT_SECONDS):
+        raise Problem(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    try:
+        return bool(check_password_hash(password_hash, password))
+    finally:
+        HASHES_AT_ONCE.release()
 
 
 @operators_cli.command("hash")

@@ -6,6 +6,7 @@ from flaskapp.web_worker import PatientWorker
 
 
 class HastyWorker(PatientWorker):
-    ARRIVAL_SECONDS = 1.0
-    SEND_SECONDS = 1.0
+    ARRIVAL_SECONDS = 3.0
+    SEND_SECONDS = 0.5
+    SEND_BUFFER_BYTES = 8 * 1024
     BODY_PATIENCE_SECONDS = 1.0

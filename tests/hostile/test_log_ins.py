@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -17,6 +19,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from flaskapp.ops.login import ADDRESS_LIMIT, KNOWN_COOKIE, NAME_LIMIT
 from flaskapp.setting_readers import Rate
 from tests.edge_app import CONFIG, PASSWORD, csrf_of, make_app
+from tests.house import eventually
 
 TRIES = 10_000
 ADDRESSES = 25
@@ -138,6 +141,27 @@ def test_every_wrong_log_in_is_told_the_same_and_costs_the_same(door: Door) -> N
     words = [answer.text.partition("<form")[0] for answer in answers]
     assert len(set(words)) == 1 and "do not match" in words[0]
     assert not [answer for answer in answers if KNOWN_COOKIE in str(answer.headers)]
+
+
+def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_told(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 32 MiB: a crowd from many addresses would end the process."""
+    go_on, at_once = threading.Event(), []
+
+    def hold(*_: str) -> bool:
+        at_once.append(len(at_once) + 1)
+        return not go_on.wait(10)
+
+    monkeypatch.setattr("flaskapp.ops.operators.check_password_hash", hold)
+    monkeypatch.setattr("flaskapp.ops.operators.HASH_WAIT_SECONDS", 0.05)
+    robots = [door.robot(f"198.51.100.{number}") for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        told = [threads.submit(robot, "ana", "guess") for robot in robots]
+        eventually(lambda: sum(each.done() for each in told) == 6)
+        go_on.set()
+    assert sorted(each.result() for each in told) == [401] * 2 + [503] * 6
+    assert len(at_once) == 2
 
 
 def test_a_name_without_end_is_no_work(door: Door) -> None:

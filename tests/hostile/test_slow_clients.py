@@ -38,11 +38,12 @@ def slowest(ask: Callable[[], object], times: int = 5) -> float:
 
 
 def assert_claims_are_taken_at_once(web: Web) -> None:
-    session = web.checked_in()
+    sessions = []
 
     def claim() -> None:
-        assert web.claim(session).status_code == 202
+        assert web.claim(sessions[0]).status_code == 202
 
+    assert slowest(lambda: sessions.append(web.checked_in()), 1) < AT_ONCE_SECONDS
     assert slowest(claim) < AT_ONCE_SECONDS
 
 
@@ -60,7 +61,6 @@ def assert_claims_are_taken_at_once(web: Web) -> None:
         pytest.param(40, "GET / HTTP/9\r\n\r\n", id="refused, and staying"),
         pytest.param(40, f"{LIVE}Connection: close\r\n\r\n", id="answered, and staying"),
         pytest.param(40, f"{LIVE}\r\nGET", id="the next request begun behind the first"),
-        pytest.param(20, DOCUMENT * 8, id="not taking its answers"),
     ],
 )
 def test_nobody_waits_for_clients_that_keep_us_waiting(web: Web, number: int, data: str) -> None:
@@ -68,9 +68,16 @@ def test_nobody_waits_for_clients_that_keep_us_waiting(web: Web, number: int, da
         assert_claims_are_taken_at_once(web)
 
 
-def test_a_request_that_drips_is_answered_408_and_its_connection_closed(web: Web) -> None:
-    begun = ("GET / HTTP/1.1\r\n", f"{CLAIM}Content-Length: 64\r\n\r\n{{")
-    with many(web, 1, begun[0]) as [head], many(web, 1, begun[1]) as [body]:
+def test_whoever_does_not_take_an_answer_is_cut_off_and_their_thread_serves_others(web: Web) -> None:
+    """The answers of these are larger than what the kernel takes for them, and they are more than there are threads."""
+    with many(web, THREADS + 4, DOCUMENT * 3):
+        assert web.checked_in()
+    assert_claims_are_taken_at_once(web)
+
+
+def test_a_request_that_drips_is_answered_408_and_a_silent_connection_closed_without_a_word(web: Web) -> None:
+    begun = ("GET / HTTP/1.1\r\n", f"{CLAIM}Content-Length: 640\r\n\r\n{{")
+    with many(web, 1, begun[0]) as [head], many(web, 1, begun[1]) as [body], web.wire() as silent:
         while head.is_quiet() or body.is_quiet():
             assert time.monotonic() < head.opened_at + 10
             head.send(b"x")
@@ -81,11 +88,7 @@ def test_a_request_that_drips_is_answered_408_and_its_connection_closed(web: Web
             assert answer.status == 408
             assert answer.json["errors"][0]["status"] == "408"
             assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-def test_a_silent_connection_is_closed_without_a_word(web: Web) -> None:
-    with web.wire() as wire:
-        assert wire.answers() == []
+        assert silent.answers() == []
 
 
 def test_dripping_uploads_get_few_threads_and_a_time_limit(web: Web) -> None:
@@ -133,7 +136,7 @@ def test_a_worker_stops_in_good_time_though_clients_stay_silent(web: Web) -> Non
     with many(web, 50), web.wire(f"{LIVE}\r\n") as kept_alive:
         assert kept_alive.answer().status == 200
         began = time.monotonic()
-        assert web.process.terminate(20) == 0
-        assert time.monotonic() - began < 10
+        assert web.process.terminate(30) == 0
+        assert time.monotonic() - began < 20
     assert not [event for event in web.events() if event["level"] in ("ERROR", "CRITICAL")]
     assert eventually(lambda: not web.is_alive())
