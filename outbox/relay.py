@@ -47,20 +47,24 @@ WAITED_IN = text("""
                       AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity'))
 """)
 
-CLAIM = """
+PUBLISH = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
-     WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages
-                           WHERE state = 'ready' AND queue = :queue {reach}
-                           ORDER BY {order} deadline_at, id LIMIT :batch FOR UPDATE SKIP LOCKED))
-    RETURNING deadline_at <= outbox_now(), deadline_at, id, job
+     WHERE id = {chosen} RETURNING deadline_at <= outbox_now(), deadline_at, id, job
 """
-SINCE = "AND deadline_at >= COALESCE(CAST(:since AS timestamptz), '-infinity')"
+NEXT = """(
+    SELECT id FROM outbox_messages WHERE state = 'ready' AND queue = :queue AND {reach}
+     ORDER BY deadline_at, id LIMIT {batch} FOR UPDATE SKIP LOCKED)
+"""
+SINCE = "deadline_at >= COALESCE(CAST(:since AS timestamptz), '-infinity')"
+REACHABLE, MISSED = "deadline_at > outbox_now()", "deadline_at <= outbox_now()"
 FIRST = {
-    "reachable": text(CLAIM.format(reach=f"AND deadline_at > outbox_now() {SINCE}", order="")),
-    "missed": text(CLAIM.format(reach=f"AND deadline_at <= outbox_now() {SINCE}", order="")),
+    kind: text(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
+    for kind, reach in (("reachable", REACHABLE), ("missed", MISSED))
 }
-# Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on.
-CANARY = text(CLAIM.format(reach="", order="(id = :last), (deadline_at <= outbox_now()),"))
+# Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on. Each is looked
+# for only where the one before is not found: sorting all that waits through an outage would take the longer, the worse.
+CANARIES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :last")
+CANARY = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in CANARIES)})"))
 
 # The oldest of each queue that is out, less the time that another relay's claim may take to commit.
 OLDEST_OUT = text("""
@@ -166,7 +170,7 @@ class Relay:
         """
 
         if last is not None:
-            values = {"queue": queue.name, "fence": fence, "last": last, "batch": room}
+            values = {"queue": queue.name, "fence": fence, "last": last}
             return [tuple(row) for row in db.execute(CANARY, values)]
         reserved = (room + random.randrange(10)) // 10
         missed = self.take_first(db, queue, fence, "missed", reserved)
