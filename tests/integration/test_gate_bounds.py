@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
+from sqlalchemy import text
+
 from outbox import gates
+from outbox import relay as relaying
 from outbox.relay import Relay
 from outbox.values import QueueSpec
 from tests.house import eventually
@@ -16,6 +20,12 @@ from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
 NARROW = QueueSpec("calls", upstream="clerk", threads=4, depth=20, concurrency=3)
 WAITS_FOR_A_LOCK = """
     SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+MANY_WAIT = """
+    INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    SELECT 'tests.ledger.call', 'calls', 'clerk', 'toy', 'one', 'ready', moment, moment + number * interval '1 second',
+           moment + interval '9 days'
+      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, 5000) AS number
 """
 
 
@@ -64,6 +74,17 @@ def test_a_second_relay_sends_no_second_canary(ledger: Ledger) -> None:
     assert (len(first), second) == (1, [])
     gate = ledger.gate()
     assert (gate["canary_message_id"], gate["canary_fence"]) == (first[0], 77)
+
+
+def test_a_canary_is_found_without_sorting_all_that_waits(ledger: Ledger) -> None:
+    ledger.run(MANY_WAIT)
+    ledger.run("ANALYZE outbox_messages")
+    with ledger.engine.begin() as db:
+        values = {"queue": "calls", "fence": 1, "last": 7}
+        plan = "\n".join(db.execute(text(f"EXPLAIN {relaying.CANARY.text}"), values).scalars())
+    assert plan.count("Index Scan using ix_outbox_messages_ready") >= 2
+    assert "Seq Scan" not in plan
+    assert set(re.findall(r"Sort .*rows=([0-9]+)", plan)) <= {"1"}, plan
 
 
 class Upstream:
