@@ -61,6 +61,7 @@ def assert_claims_are_taken_at_once(web: Web) -> None:
         pytest.param(40, "GET / HTTP/9\r\n\r\n", id="refused, and staying"),
         pytest.param(40, f"{LIVE}Connection: close\r\n\r\n", id="answered, and staying"),
         pytest.param(40, f"{LIVE}\r\nGET", id="the next request begun behind the first"),
+        pytest.param(450, f"{LIVE}\r\n", id="answered, and kept open"),
     ],
 )
 def test_nobody_waits_for_clients_that_keep_us_waiting(web: Web, number: int, data: str) -> None:
