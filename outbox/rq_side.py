@@ -15,7 +15,8 @@ from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-RESULT_SECONDS = 120
+# A finished job is of interest to nobody: at 60 a second, each second of keeping costs Redis a third of a megabyte.
+RESULT_SECONDS = 20
 # Names the queue that something was pushed to; who misses it looks by itself a moment later.
 PUSHED_CHANNEL = "surefile:pushed"
 EXPLANATION = (
