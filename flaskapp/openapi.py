@@ -33,8 +33,9 @@ INFLECTION = {
     "description": "`camel`: keys of the answer in camelCase, as written here. Without it, or with any other word, in"
     " snake_case.",
 }
-# What any request with a body can be refused for, before a route looks at it.
-READING = (400, 408, 413, 415, 422)
+# What any request can come to, and what else one with a body can be refused for, before a route looks at it.
+ANY = (400, 429, 500)
+READING = (408, 413, 415, 422)
 TYPES = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
 
 INTRODUCTION = (
@@ -190,7 +191,7 @@ def responses(operation: Operation) -> dict[str, Any]:
             content = {"schema": what, **example_of(operation.answer_example)}
             found[str(status)]["content"] = {"application/json": content}
     refusals = {"application/json": {"schema": "Errors"}}
-    always = (429, 500, *READING) if operation.body is not None else (429, 500)
+    always = ANY if operation.body is None else (*ANY, *READING)
     for status, when in {**{status: DETAILS[status] for status in always}, **operation.problems}.items():
         found[str(status)] = {"description": when, "content": refusals}
     return found

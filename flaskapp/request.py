@@ -124,8 +124,6 @@ def init_app(app: Flask, config: Config) -> None:
 
     @app.before_request
     def refuse_nul() -> None:
-        """PostgreSQL stores no NUL, and cannot even be asked for one: there is nothing at such an address."""
-        if "\0" in request.path:
-            raise Problem(404)
-        if any("\0" in text for texts in request.args.listvalues() for text in texts):
+        """PostgreSQL stores no NUL, and cannot even be asked for one."""
+        if "\0" in request.path or any("\0" in text for texts in request.args.listvalues() for text in texts):
             raise Problem(400, detail="The address holds characters that cannot be stored.")
