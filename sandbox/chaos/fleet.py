@@ -41,7 +41,7 @@ COMPRESSED = {
     "GATE_CAP_SECONDS": "4",
 }
 # To be killed is no power cut: what was written is in the kernel's hands.
-POSTGRES = {"fsync": "off", "log_min_messages": "fatal"}
+POSTGRES = {"fsync": "off", "log_min_messages": "fatal", "pg_stat_statements.track": "none"}
 STOP_SECONDS = 30.0
 
 
