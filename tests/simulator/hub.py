@@ -32,6 +32,7 @@ class Task:
         self.greenlet = greenlet(self.run, parent=hub.main)
         self.wakes_at: float | None = None
         self.blocked_on: Any = None
+        self.place = "at its beginning"
         self.dying = False
         self.troubled = False
         self.pointer: tuple[int, int] | None = None
@@ -86,7 +87,8 @@ class Hub:
             return
         if task.dying:
             raise Killed
-        self.steps.append(f"{self.now:.3f} {task.name}: {where} {what}")
+        task.place = f"{where} {what}"
+        self.steps.append(f"{self.now:.3f} {task.name}: {task.place}")
         if self.crashes_here(task, where, what):
             self.crashes[f"{task.owner.split('-')[0]} {where} {what}"] += 1
             self.steps.append(f"{self.now:.3f} {task.owner} dies")
@@ -136,15 +138,19 @@ class Hub:
 
     def kill(self, owner: str) -> None:
         """End every task of a process where it stands. Its transactions end with it, as its connections do."""
-        for task in [each for each in self.tasks if each.owner == owner]:
-            task.dying = task.troubled = True
-            if task.blocked_on is not None:
-                self.cancel(task.blocked_on)
-                task.blocked_on = None
-            while not task.over:
-                self.switch_to(task)
-        self.tasks = [task for task in self.tasks if not task.over]
+        for task in self.tasks_of(owner):
+            self.kill_one(task)
         self.stalled.pop(owner, None)
+
+    def kill_one(self, task: Task) -> None:
+        """End one task where it stands; its process does not notice."""
+        task.dying = task.troubled = True
+        if task.blocked_on is not None:
+            self.cancel(task.blocked_on)
+            task.blocked_on = None
+        while not task.over:
+            self.switch_to(task)
+        self.tasks = [each for each in self.tasks if each is not task]
 
     def tasks_of(self, owner: str) -> list[Task]:
         return [task for task in self.tasks if task.owner == owner]

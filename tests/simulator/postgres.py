@@ -50,7 +50,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url
         self.hub: Hub | None = None
-        self.loses: Callable[[Task, str], bool] = lambda task, where: False
+        self.loses: Callable[[Task, str, str], bool] = lambda task, where, what: False
         self.restarts = 0
         with psycopg2.connect(url) as plain, plain.cursor() as cursor:
             cursor.execute(CLOCK)
@@ -131,7 +131,7 @@ class SimulatedConnection(extensions.connection):
         self.cursor_factory = SimulatedCursor
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
-        self.waited_enough = False
+        self.waited_enough = self.underway = False
 
     def cursor(self, name: str | None = None, **options: Any) -> Any:
         """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
@@ -159,7 +159,7 @@ class SimulatedConnection(extensions.connection):
             task.troubled = True
             raise psycopg2.OperationalError(LOST)
         hub.boundary(where, what)
-        if self.server.loses(task, where):
+        if self.server.loses(task, where, what):
             hub.steps.append(f"{hub.now:.3f} {task.name}: loses its connection {where} {what}")
             task.troubled = True
             self.lose()
@@ -184,7 +184,7 @@ class SimulatedConnection(extensions.connection):
         if not self.in_transaction:
             return
         self.meet("before", "COMMIT")
-        if self.asynchronous and self.task is not None and self.server.loses(self.task, "forgotten"):
+        if self.asynchronous and self.task is not None and self.server.loses(self.task, "forgotten", "COMMIT"):
             # The server stops before this was written to disk, though the process was told that it is done.
             self.server.restart()
             return
@@ -217,7 +217,8 @@ class SimulatedConnection(extensions.connection):
         self.task.blocked_on = None
 
     def lose(self) -> None:
-        if self.task is not None and self.task.blocked_on is self:
+        if self.underway:
+            assert self.task is not None
             self.task.blocked_on = None
             self.server.terminate(self)
         else:
@@ -258,6 +259,8 @@ class SimulatedCursor(extensions.cursor):
                 connection.waited_enough = False
                 raise errors.LockNotAvailable("canceling statement due to lock timeout") from None
             raise
+        finally:
+            connection.underway = False
         connection.meet("after", what)
 
 
@@ -279,6 +282,7 @@ def stand_back(connection: Any) -> None:
     if task is None or server is None or server.hub is None or server.hub.current() is not task:
         return
     if not task.dying and server.is_blocked(connection.info.backend_pid):
+        connection.underway = True
         server.hub.wait_for_lock(connection)
 
 

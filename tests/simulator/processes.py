@@ -116,7 +116,7 @@ class Processes:
         task.pointer = None if job.func_name == REOPEN_PATH else rq_side.read_job_id(job.id)
         task.name += f" {job.id.partition('-')[0]}"
         job.perform()
-        self.check_job(task)
+        self.check_job(task, *(rq_side.read_job_id(job.id) or (0, 0)))
         connection.zrem(started, entry)
 
     def check_upstream(self, task: Task) -> None:
@@ -133,7 +133,7 @@ class Processes:
         self.granted.add(task.pointer)
         task.granted = True
 
-    def check_job(self, task: Task) -> None:
+    def check_job(self, task: Task, message_id: int, fence: int) -> None:
         """What came back from upstream is on an attempt; a pointer that was not granted was not the current one."""
         look = self.house.server.look
         for number in task.answers:
@@ -141,9 +141,12 @@ class Processes:
             query = "SELECT 1 FROM outbox_attempts WHERE status = 'success' AND upstream_ids->>'digest' = %s"
             if not look(query, digest):
                 raise PromiseBroken("an answer was dropped")
-        if task.pointer is not None and not task.granted and not task.troubled:
+        if task.pointer is None:
+            if look("SELECT 1 FROM outbox_attempts WHERE message_id = %s AND fence = %s", message_id, fence):
+                raise PromiseBroken("a requeue granted")
+        elif not task.granted and not task.troubled:
             query = "SELECT 1 FROM outbox_messages WHERE id = %s AND fence = %s AND state = 'published'"
-            if look(query, *task.pointer):
+            if look(query, message_id, fence):
                 raise PromiseBroken("a pointer that was the current one was dropped")
 
     def beat(self, name: str) -> None:

@@ -18,6 +18,11 @@ TRIES = """
      GROUP BY m.id HAVING count(a.id) <> (m.state = 'running')::int
          OR (m.state = 'running' AND NOT coalesce(bool_and(a.fence = m.fence), false))
 """
+ORPHANS = """
+    SELECT a.message_id FROM outbox_attempts a LEFT JOIN outbox_messages m
+        ON m.id = a.message_id AND m.fence = a.fence AND m.state = 'running'
+     WHERE a.status = 'try' AND m.id IS NULL
+"""
 # Written without a look at the audit's own rules: pending and worked on, told, about to be told, or in a human's hands.
 LOST = """
     SELECT c.id, c.state FROM travel_claims c
@@ -42,6 +47,8 @@ def check_now(house: House) -> None:
     for message_id, state, tries, own in house.server.look(TRIES):
         whose = "" if own else ", another fence's"
         raise PromiseBroken(f"message {message_id} is {state} with {tries} live attempts{whose}")
+    for (message_id,) in house.server.look(ORPHANS):
+        raise PromiseBroken(f"an attempt at message {message_id} goes on, and the message does not know of it")
     for claim_id, state in house.server.look(LOST):
         raise PromiseBroken(f"nobody accounts for claim {claim_id}, {state}")
 

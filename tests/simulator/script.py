@@ -26,18 +26,18 @@ WRITES = {
 }
 LOOKS = {"answered": 6.0, "lost": 1.5, "unavailable": 1.5, "elsewhere": 0.5, "refused": 0.3, "throttled": 0.3}
 EVENTS = {
-    "relay": 10.0,
-    "worker": 14.0,
-    "time": 7.0,
-    "ask": 4.0,
-    "sweep": 0.7,
+    "nothing": 4.0,
+    "ask": 2.0,
+    "sweep": 0.9,
     "beat": 0.5,
     "stall": 1.0,
+    "mistake for dead": 1.2,
     "stop": 0.4,
-    "kill": 0.4,
-    "reopen": 1.5,
-    "requeue": 1.5,
-    "park": 0.5,
+    "kill": 0.8,
+    "lose thread": 0.4,
+    "reopen": 0.7,
+    "requeue": 2.0,
+    "park": 0.7,
     "callback": 0.7,
     "kiosk": 0.5,
     "outage": 0.4,
@@ -49,8 +49,9 @@ EVENTS = {
 }
 TEMPER = (0.0, 0.5, 1.0, 1.0, 2.0, 5.0)
 # What every story needs, however tempered.
-STEADY = frozenset({"relay", "worker", "time", "ask", "answered"})
-BOUNDARIES = 250.0
+STEADY = frozenset({"nothing", "ask", "answered"})
+# About how many boundaries a story has; what surrounds a COMMIT is met by more than its share of faults.
+BOUNDARIES, COMMITS = 200.0, 50.0
 
 
 class Script:
@@ -59,7 +60,7 @@ class Script:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.calm = False
-        self.crashes = rng.choice((0, 1, 1, 2, 3))
+        self.crashes = rng.choice((0, 1, 2, 3, 4))
         self.losses = rng.choice((0, 0, 1, 1, 2))
         self.failures = rng.choice((0, 0, 0, 1, 2))
         self.forgets = rng.choice((0, 0, 0, 1))
@@ -84,18 +85,18 @@ class Script:
         return not self.calm and left > 0 and self.rng.random() < left / chances
 
     def crashes_here(self, task: Task, where: str, what: str) -> bool:
-        if not self.strikes(self.crashes, BOUNDARIES):
+        if not self.strikes(self.crashes, COMMITS if what == "COMMIT" else BOUNDARIES):
             return False
         self.crashes -= 1
         return True
 
-    def loses(self, task: Task, where: str) -> bool:
+    def loses(self, task: Task, where: str, what: str) -> bool:
         """Whether Postgres is lost here; `forgotten`: it restarts before an asynchronous commit was on disk."""
         if where == "forgotten":
             if not self.strikes(self.forgets, 10.0):
                 return False
             self.forgets -= 1
-        elif not self.strikes(self.losses, BOUNDARIES):
+        elif not self.strikes(self.losses, COMMITS if what == "COMMIT" else BOUNDARIES):
             return False
         else:
             self.losses -= 1

@@ -160,11 +160,12 @@ class ScriptedRedis:
     def note_pushed(self, key: str, identifier: bytes) -> None:
         self.pushed.append((key, identifier, dict(self.data.hashes[f"rq:job:{identifier.decode()}"])))
 
-    def bring_back(self, index: int) -> None:
-        """A pointer from before is in its queue again."""
+    def bring_back(self, index: int) -> str:
+        """A pointer from before is in its queue again, in front of all that came later; the queue's name."""
         key, identifier, job = self.pushed[index]
         self.data.hashes[f"rq:job:{identifier.decode()}"] = dict(job)
-        self.data.rpush(key, identifier)
+        self.data.lists.setdefault(key, []).insert(0, identifier)
+        return key.removeprefix("rq:queue:")
 
     def snapshot(self) -> Data:
         return copy.deepcopy(self.data)

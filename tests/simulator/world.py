@@ -19,9 +19,9 @@ from tests.simulator.script import Script
 from tests.simulator.scripted_redis import Data, ScriptedRedis
 from tests.simulator.upstreams import BTSSS, VANotify
 
-EVENTS = 30
+EVENTS = 22
 PEOPLE = 2
-MOST_TASKS = 4
+MOST_TASKS = 6
 MOST_ROUNDS = 40
 LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
 STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
@@ -80,6 +80,7 @@ class World:
         try:
             self.act("ask")
             for _ in range(EVENTS):
+                self.go_about()
                 self.let_some_go_on()
                 self.act(self.script.pick(self.script.events))
             self.come_to_rest()
@@ -101,7 +102,7 @@ class World:
 
     def let_some_go_on(self) -> None:
         """A few steps of whoever can: mostly of the same one, so that stories also get somewhere."""
-        for _ in range(self.rng.choice((1, 3, 8, 20, 60))):
+        for _ in range(self.rng.choice((1, 3, 8, 20, 40))):
             runnable = self.hub.runnable()
             if not runnable:
                 return
@@ -126,18 +127,24 @@ class World:
         if owner in (*RELAYS, *WORKERS):
             self.processes.begin(owner)
 
+    def go_about(self) -> None:
+        """The ordinary course of things, which all the rest befalls: work is taken, else time passes, and a relay looks."""
+        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        if len(self.hub.tasks) >= MOST_TASKS:
+            return
+        if waiting and self.rng.random() < 0.8:
+            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            return
+        self.pass_time()
+        self.processes.relay_round(self.rng.choice(RELAYS))
+
+    def nothing(self) -> None:
+        """Not everything is an event."""
+
     def act(self, event: str) -> None:
         getattr(self, event.replace(" ", "_"))()
 
     # -- processes ----------------------------------------------------------------------------------
-
-    def relay(self) -> None:
-        if len(self.hub.tasks) < MOST_TASKS + 2:
-            self.processes.relay_round(self.rng.choice(RELAYS))
-
-    def worker(self) -> None:
-        if len(self.hub.tasks) < MOST_TASKS + 2:
-            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(QUEUES))
 
     def beat(self) -> None:
         self.processes.beat(self.rng.choice(WORKERS))
@@ -160,11 +167,54 @@ class World:
         if name not in self.hub.stalled and not self.processes.process_of(name).stopping.is_set():
             self.processes.stop(name)
 
+    def mistake_for_dead(self) -> None:
+        """A worker stands still in the middle of a job until the others have given up on it, and then goes on."""
+        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        if self.hub.stalled:
+            return
+        if waiting:
+            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            self.go_far(self.hub.tasks[-1], self.rng.choice(("before btsss write", "asleep")))
+        jobs = self.jobs()
+        if jobs:
+            until = self.hub.now + self.rng.choice((15.0, 40.0, 90.0, 400.0, 400.0))
+            self.hub.stalled[self.rng.choice(jobs).owner] = until
+            self.carry_on(until)
+
+    def go_far(self, task: Task, place: str) -> None:
+        """To that place, or until it waits for an upstream, or has ended; nobody else moves."""
+        while task in self.hub.runnable() and place not in task.place:
+            self.go_on(task)
+
+    def carry_on(self, until: float) -> None:
+        """The others find out, and see to what the one that stands still had."""
+        while self.hub.now < until and self.hub.tasks:
+            while others := self.hub.runnable():
+                self.go_on(self.rng.choice(others))
+            self.advance(min(until - self.hub.now, self.rng.choice((6.0, 12.0, 30.0))))
+            self.processes.relay_round(self.rng.choice(RELAYS))
+            while others := self.hub.runnable():
+                self.go_on(self.rng.choice(others))
+            self.go_about()
+
+    def jobs(self) -> list[Task]:
+        return [task for task in self.hub.tasks if task.pointer is not None]
+
     def kill(self) -> None:
-        name = self.rng.choice((*RELAYS, *WORKERS))
-        self.hub.crashes[f"{name.split('-')[0]} between two steps"] += bool(self.hub.tasks_of(name))
-        self.hub.kill(name)
-        self.processes.begin(name)
+        """Of those who do something."""
+        busy = sorted({task.owner for task in self.hub.tasks} & {*RELAYS, *WORKERS})
+        if busy:
+            name = self.rng.choice(busy)
+            self.hub.crashes[f"{name.split('-')[0]} anywhere"] += 1
+            self.hub.kill(name)
+            self.processes.begin(name)
+
+    def lose_thread(self) -> None:
+        """One job of a worker ends without a word, as for want of memory; its process lives on and beats."""
+        jobs = self.jobs()
+        if jobs:
+            self.befall("a thread ends without a word")
+            self.hub.kill_one(self.rng.choice(jobs))
 
     # -- operators, callbacks, the kiosk ------------------------------------------------------------
 
@@ -178,10 +228,10 @@ class World:
             self.processes.reopen(self.rng.choice(found))
 
     def requeue(self) -> None:
-        queue = self.rng.choice(QUEUES)
-        failed = sorted(rq_side.failed_ids(self.redis, queue.name))  # type: ignore[arg-type]
-        if failed:
-            self.processes.requeue(self.rng.choice(failed), queue)
+        shown = [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
+        if shown:
+            queue, name = self.rng.choice(shown)
+            self.processes.requeue(name, queue)
 
     def park(self) -> None:
         found = self.messages("later ready published")
@@ -219,9 +269,13 @@ class World:
             self.redis.data.lists[f"rq:queue:{queue.name}"].pop(0)
 
     def bring_back(self) -> None:
-        if self.redis.pushed:
+        """Of work that is still owed, or it would prove little; and somebody takes it at once."""
+        owed = {str(message_id).encode() for message_id in self.messages("ready published running parked")}
+        found = [index for index, (_, name, _) in enumerate(self.redis.pushed) if name.partition(b"-")[0] in owed]
+        if found:
             self.befall("an old pointer back")
-            self.redis.bring_back(self.rng.randrange(len(self.redis.pushed)))
+            queue = self.redis.bring_back(self.rng.choice(found))
+            self.processes.take_pointer(self.rng.choice(WORKERS), next(each for each in QUEUES if each.name == queue))
 
     def snapshot(self) -> None:
         """Keep one, or go back to one that was kept."""
@@ -237,12 +291,16 @@ class World:
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def time(self) -> None:
+    def pass_time(self) -> None:
         """Time passes only while everybody waits, or is stalled: nobody takes seconds between two statements."""
+        self.let_some_go_on()
         if self.hub.runnable():
             return
-        seconds = self.rng.choice((0.5, 3.0, 6.0, 6.0, 15.0, 30.0, 60.0, 200.0, 200.0, 3600.0, 200_000.0))
+        seconds = self.rng.choices((1.0, 6.0, 15.0, 60.0, 200.0, 3600.0, 200_000.0), (4, 6, 6, 6, 4, 1, 0.3))[0]
         wake = self.hub.next_wake()
+        if wake is None and self.rng.random() < 0.6:
+            ((due,),) = self.house.server.look(NEXT_DUE)
+            seconds = max(due or 0.0, 0.0) + 0.01
         self.advance(seconds if wake is None else min(seconds, wake - self.hub.now))
 
     def advance(self, seconds: float) -> None:
@@ -307,6 +365,7 @@ class World:
                     self.processes.take_pointer("worker-1", queue)
                     self.finish_tasks()
             if not worked:
+                self.processes.beats(list(WORKERS))
                 ((seconds,),) = self.house.server.look(NEXT_DUE)
                 if seconds is None:
                     return
