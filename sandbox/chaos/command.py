@@ -75,9 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
         with (
-            watched(arguments.seconds + WATCHDOG_SECONDS),
             fresh(arguments.folder) as folder,
             Fleet(Path.cwd(), folder, console.print) as fleet,
+            watched(fleet, arguments.seconds + WATCHDOG_SECONDS),
         ):
             line, code = endure(fleet, arguments, console)
     except KeyboardInterrupt:
@@ -91,11 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def watched(seconds: float) -> Iterator[None]:
-    """End this process after so many seconds, whatever it waits for; the kernel ends what it started with it."""
+def watched(fleet: Fleet, seconds: float) -> Iterator[None]:
+    """End everything after so many seconds, whatever is waited for. The kernel ends what we started with us; only a
+    process that is frozen would not hear of it."""
 
     def end() -> None:
         print(f"surefile: not at its end after {seconds:.0f} s", file=sys.stderr, flush=True)
+        for process in fleet.crew.processes.values():
+            process.signal(signal.SIGKILL)
         os._exit(1)
 
     watchdog = threading.Timer(seconds, end)
