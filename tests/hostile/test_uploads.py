@@ -2,110 +2,58 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flaskapp.form526.file_types import MOST_BYTES
 from flaskapp.form526.files import LONGEST_NAME
-from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from tests.hostile.described import EXAMPLES
+from tests.hostile.multipart import END, KIND, kept, open_files, part, send, send_file, signed_in
 from tests.house import House
-from tests.integration.form526_steps import FILE_FIELD, PASSWORD_FIELD, PNG, UPLOAD_URL, chunk, filer, uploaded
-from tests.integration.itf_steps import sign_in
+from tests.integration.form526_steps import PASSWORD_FIELD, PNG, chunk, filer, uploaded
 
 # What Werkzeug was writing when an upload broke off closes with the last reference to it, which Python remarks upon;
 # that it is closed is what is looked at here.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 
 MIB = 1024 * 1024
-BOUNDARY = "b0undary"
-
-
-def part(
-    content: bytes, name: str = FILE_FIELD, filename: str | bytes | None = "letter.txt", more: bytes = b""
-) -> bytes:
-    """One part as it goes over the wire, names as they are given."""
-    told = b'form-data; name="' + name.encode() + b'"'
-    if filename is not None:
-        told += b'; filename="' + (filename if isinstance(filename, bytes) else filename.encode()) + b'"'
-    return (
-        b"--" + BOUNDARY.encode() + b"\r\nContent-Disposition: " + told + b"\r\n" + more + b"\r\n" + content + b"\r\n"
-    )
-
-
-END = b"--" + BOUNDARY.encode() + b"--\r\n"
 WHOLE = part(b"a doctor's letter") + END
 MANY_NAMES = b"".join(part(b"x", f"f{at}", None) for at in range(1001))
 NESTED = b"Content-Type: multipart/mixed; boundary=inner\r\n"
 INNER = b'--inner\r\nContent-Disposition: file; filename="letter.txt"\r\n\r\nwords\r\n--inner--\r\n'
-Refused = dict[str, tuple[int, bytes, str]]
-REFUSED: Refused = {
+REFUSED = {
     "no boundary": (422, WHOLE, "multipart/form-data"),
     "an empty boundary": (422, WHOLE, "multipart/form-data; boundary="),
     "another boundary": (422, WHOLE, "multipart/form-data; boundary=other"),
     "a boundary of 10,000 letters": (422, WHOLE, "multipart/form-data; boundary=" + "b" * 10_000),
     "a boundary with a line in it": (422, WHOLE, 'multipart/form-data; boundary="b\\r\\nx"'),
-    "no end": (422, WHOLE[: -len(END)], f"multipart/form-data; boundary={BOUNDARY}"),
-    "cut in a header": (422, WHOLE[:40], f"multipart/form-data; boundary={BOUNDARY}"),
-    "nothing": (422, b"", f"multipart/form-data; boundary={BOUNDARY}"),
-    "a file as a field": (422, part(b"words", filename=None) + END, f"multipart/form-data; boundary={BOUNDARY}"),
-    "no file name": (422, part(b"words", filename="") + END, f"multipart/form-data; boundary={BOUNDARY}"),
-    "a part without headers": (422, b"--b0undary\r\n\r\nx\r\n" + END, f"multipart/form-data; boundary={BOUNDARY}"),
-    "a header without an end": (413, b"--b0undary\r\nX: " + b"x" * MIB, f"multipart/form-data; boundary={BOUNDARY}"),
-    "a thousand fields and one": (413, MANY_NAMES + WHOLE, f"multipart/form-data; boundary={BOUNDARY}"),
+    "no end": (422, WHOLE[: -len(END)], KIND),
+    "cut in a header": (422, WHOLE[:40], KIND),
+    "nothing": (422, b"", KIND),
+    "a file as a field": (422, part(b"words", filename=None) + END, KIND),
+    "no file name": (422, part(b"words", filename="") + END, KIND),
+    "a part without headers": (422, b"--b0undary\r\n\r\nx\r\n" + END, KIND),
+    "a header without an end": (413, b"--b0undary\r\nX: " + b"x" * MIB, KIND),
+    "a thousand fields and one": (413, MANY_NAMES + WHOLE, KIND),
     "a field of a megabyte": (
         413,
         part(b"x" * MIB, PASSWORD_FIELD, None) + WHOLE,
-        f"multipart/form-data; boundary={BOUNDARY}",
+        KIND,
     ),
-    "files in a file": (422, part(INNER, "files", None, NESTED) + END, f"multipart/form-data; boundary={BOUNDARY}"),
+    "files in a file": (422, part(INNER, "files", None, NESTED) + END, KIND),
     "a form in its other spelling": (422, b"a=1", "application/x-www-form-urlencoded"),
     "JSON": (422, b"{}", "application/json"),
     "no type": (422, WHOLE, ""),
 }
 
 
-def send(house: House, headers: dict[str, str], body: Any, kind: str, **parts: Any) -> Any:
-    client = house.app.test_client(use_cookies=False)
-    return client.post(UPLOAD_URL, data=body, content_type=kind, headers=headers, **parts)
-
-
-def send_file(house: House, headers: dict[str, str], content: bytes, filename: str | bytes, more: bytes = b"") -> Any:
-    return send(house, headers, part(content, filename=filename, more=more) + END, KIND)
-
-
-KIND = f"multipart/form-data; boundary={BOUNDARY}"
-
-
-def kept(house: House) -> tuple[int, int]:
-    """Files, and pieces of them."""
-    query = "SELECT (SELECT count(*) FROM form526_attachments), (SELECT count(*) FROM form526_attachment_chunks)"
-    files, pieces = house.rows(query)[0]
-    return int(files), int(pieces)
-
-
-def open_files() -> list[str]:
-    """Temporary files have no name, but whoever holds one open still has a link to where it was."""
-    links = [Path(f"/proc/self/fd/{number}") for number in range(1024)]
-    return [str(link.readlink()) for link in links if link.is_symlink() and str(link.readlink()).startswith("/")]
-
-
 @pytest.fixture
 def headers(house: House) -> dict[str, str]:
-    """Somebody signed in, once what a first request opens is open."""
-    found = sign_in(house).headers
-    assert send(house, found, b"", KIND).status_code == 422
-    return found
+    return signed_in(house)
 
 
 # -- the envelope -------------------------------------------------------------
@@ -230,56 +178,3 @@ def test_what_two_programs_would_read_in_two_ways_is_what_its_name_says_or_refus
         assert response.status_code == status, (name, content[:20], response.text)
     kinds = house.rows("SELECT content_type FROM form526_attachments ORDER BY created_at")
     assert [row[0] for row in kinds] == ["text/plain", "image/png", "image/png"]
-
-
-# -- the size -----------------------------------------------------------------
-
-
-class Flood(io.RawIOBase):
-    """A file that never ends; notes how much of it was read, and the most memory this process held meanwhile."""
-
-    def __init__(self, begins: bytes) -> None:
-        self.begins = begins
-        self.given = self.most = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self.begins[: len(buffer)] or bytes(len(buffer))
-        self.begins = self.begins[len(piece) :]
-        buffer[: len(piece)] = piece
-        self.given += len(piece)
-        self.most = max(self.most, psutil.Process().memory_info().rss)
-        return len(piece)
-
-
-@contextmanager
-def little_memory(flood: Flood) -> Iterator[None]:
-    before = psutil.Process().memory_info().rss
-    yield
-    assert flood.most - before < 24 * MIB, (flood.most - before) / MIB
-
-
-FLOODS: dict[str, tuple[dict[str, Any], int, Callable[[int], bool]]] = {
-    "announced, and too much": ({"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1)}, 413, lambda read: read == 0),
-    "not announced": ({"wsgi.input_terminated": True}, 413, lambda read: read <= MOST_UPLOAD_BYTES + MIB),
-    "announced, and no text": ({"CONTENT_LENGTH": str(MOST_BYTES)}, 422, lambda read: read <= MOST_BYTES),
-}
-
-
-@pytest.mark.parametrize("what", FLOODS)
-def test_a_flood_ends_at_the_limit_and_in_little_memory(
-    house: House, headers: dict[str, str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    environ, status, is_enough = FLOODS[what]
-    assert kept(house) == (0, 0)
-    flood, before = Flood(part(b"")[:-2]), open_files()
-    with little_memory(flood):
-        # The type goes beside the body: the test client would write a multipart body of its own to fit it.
-        given = {**environ, "CONTENT_TYPE": KIND, "wsgi.input": flood}
-        response = send(house, headers, b"", "", environ_overrides=given)
-    assert (response.status_code, is_enough(flood.given)) == (status, True), (flood.given, response.text)
-    response.close()
-    assert (kept(house), list(tmp_path.iterdir()), open_files()) == ((0, 0), [], before)
