@@ -24,6 +24,8 @@ FAILED = "failed"
 STREAMED: dict[str, Any] = {"execution_options": {"yield_per": 1000}}
 # Whoever takes a failed one up again is a person with a name.
 NOBODY = ("system", "worker", "person")
+# How a look-up ends that nobody saw answered: it was given back, and says nothing either way.
+UNHEARD = (None, "WorkerLost", "HandedBack")
 
 # All in one order, so that they can be read side by side however many there are.
 MOVES = """
@@ -175,6 +177,8 @@ def after(row: Any, open_since: int | None, denials: int) -> tuple[int | None, i
         is_open = row.status == "unknown" or row.error_class == "Duplicate"
         return (row.id if is_open else None), 0
     if row.purpose != "look_up" or open_since is None:
+        return open_since, denials
+    if not row.answered and row.error_class in UNHEARD:
         return open_since, denials
     denied = row.answered and row.error_class is None and row.error_detail is None and row.status == "error"
     return open_since, denials + 1 if denied else 0

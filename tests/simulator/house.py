@@ -58,7 +58,9 @@ EMPTY = """
 
 def simulated_config(url: str, folder: Path) -> Config:
     """For one database; neither Redis nor any upstream is there."""
-    return from_env(environment(url, "redis://127.0.0.1:1/0", dict.fromkeys(UPSTREAMS, NOWHERE), kept_secrets(folder), SETTINGS))
+    return from_env(
+        environment(url, "redis://127.0.0.1:1/0", dict.fromkeys(UPSTREAMS, NOWHERE), kept_secrets(folder), SETTINGS)
+    )
 
 
 def migrate(config: Config) -> None:

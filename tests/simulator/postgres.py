@@ -107,7 +107,9 @@ class Server:
     def vacuum(self) -> None:
         """Alone in its request: VACUUM may not stand beside any other statement."""
         with self.observer.cursor() as cursor:
-            cursor.execute("VACUUM travel_claims, notifications, cases, outbox_messages, outbox_attempts, outbox_history")
+            cursor.execute(
+                "VACUUM travel_claims, notifications, cases, outbox_messages, outbox_attempts, outbox_history"
+            )
 
     def close(self) -> None:
         self.observer.close()

@@ -70,9 +70,9 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
 
 
 def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:
-    held = house.server.look(
-        "SELECT count(*) FROM cases WHERE subject_id = %s AND closed_at IS NULL", str(claim.id)
-    )[0][0]
+    held = house.server.look("SELECT count(*) FROM cases WHERE subject_id = %s AND closed_at IS NULL", str(claim.id))[
+        0
+    ][0]
     ours = any(write.took_effect for write in btsss.writes if write.key == icn)
     if claim.state in ("pending", "failed"):
         if not held:

@@ -92,9 +92,7 @@ class World:
         met = self.script.met
         accepted = len(self.processes.accepted)
         seconds = time.perf_counter() - began
-        return Story(
-            self.seed, self.hub.steps, broken, self.hub.crashes, met, accepted, seconds, self.parked_seen
-        )
+        return Story(self.seed, self.hub.steps, broken, self.hub.crashes, met, accepted, seconds, self.parked_seen)
 
     def end(self) -> None:
         for owner in {task.owner for task in self.hub.tasks}:
@@ -370,7 +368,9 @@ class World:
                 if seconds is None:
                     return
                 self.advance(max(seconds, 0.0) + 0.01)
-        left = self.house.server.look("SELECT id, job, state, unresolved_why FROM outbox_messages WHERE state <> 'parked'")
+        left = self.house.server.look(
+            "SELECT id, job, state, unresolved_why FROM outbox_messages WHERE state <> 'parked'"
+        )
         raise PromiseBroken(f"the work does not come to its end: {left}")
 
     def check_rest(self) -> None:
