@@ -41,7 +41,7 @@ WORKER_REDIS_CONNECTIONS = 7
 LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
 # A round costs the same for one message as for fifty, so what is committed a moment later goes along.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 
 
 def allow_our_jobs() -> None:
