@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -12,7 +10,6 @@ from flaskapp.form526.file_types import ENDINGS
 
 CHUNK = 1024 * 1024
 # The upstream takes names of 256 characters.
-LONGEST_NAME = 256
 
 _SHOWN_FIRST, _SHOWN_LAST, _LEAST_HIDDEN, _MOST_MASKS = 3, 2, 4, 20
 MASK = "X"
@@ -45,11 +42,3 @@ def split(name: str) -> tuple[str, str]:
     base = PurePosixPath(name.replace("\\", "/")).name.strip()
     stem, dot, ending = base.rpartition(".")
     return (stem, f".{ending.lower()}") if dot and ending.lower() in ENDINGS else (base, "")
-
-
-def safe_name(name: str) -> str:
-    """A name every upstream takes: ASCII, no folder, one dot, at most 256 characters; its ending stays."""
-    stem, ending = split(name)
-    ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9()-]+", "_", ascii_stem).strip("_-")
-    return (stem or "document")[: LONGEST_NAME - len(ending)] + ending

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flaskapp.form526.file_types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
-from flaskapp.form526.files import LONGEST_NAME, chunks_of, obscured, safe_name
+from flaskapp.form526.files import chunks_of, obscured
 from flaskapp.form526.pictures import PIECE
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
@@ -269,25 +269,3 @@ def test_chunks_are_full_but_the_last_and_together_the_file(kind: type[BinaryIO]
 )
 def test_an_obscured_name_is_known_by_its_owner_only(name: str, shown: str) -> None:
     assert obscured(name) == shown
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("letter.pdf", "letter.pdf"),
-        ("my.old.letter (2).PDF", "my_old_letter_(2).pdf"),
-        ("Zoë Müller – Brief.pdf", "Zoe_Muller_Brief.pdf"),
-        ('"; name="x\r\nX-Evil: 1.pdf', "name_x_X-Evil_1.pdf"),
-        ("../../etc/passwd.txt", "passwd.txt"),
-        ("C:\\fakepath\\scan.tiff", "scan.tiff"),
-        ("写真.jpg", "document.jpg"),
-        ("", "document"),
-    ],
-)
-def test_a_safe_name_is_one_every_upstream_takes(name: str, safe: str) -> None:
-    assert safe_name(name) == safe
-
-
-def test_a_huge_name_is_cut_before_its_ending() -> None:
-    safe = safe_name("x" * 100_000 + ".pdf")
-    assert len(safe) == LONGEST_NAME and safe.endswith("x.pdf")
