@@ -9,7 +9,6 @@ from typing import BinaryIO
 from flaskapp.form526.file_types import ENDINGS
 
 CHUNK = 1024 * 1024
-# The upstream takes names of 256 characters.
 
 _SHOWN_FIRST, _SHOWN_LAST, _LEAST_HIDDEN, _MOST_MASKS = 3, 2, 4, 20
 MASK = "X"

@@ -24,7 +24,8 @@ def standings(house: House, loss: str = "SELECT 1") -> dict[str, str]:
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
-        found = {row.subject_id: row.standing for row in session.execute(text(TRAVEL_PAY), {"since": None, "until": None})}
+        rows = session.execute(text(TRAVEL_PAY), {"since": None, "until": None})
+        found = {row.subject_id: row.standing for row in rows}
         counted = audit(session)
         nested.rollback()
     assert counted.standings["travel_pay_claim"] == dict(Counter(found.values()))

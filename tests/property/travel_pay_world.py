@@ -51,7 +51,9 @@ TABLES = (
     "outbox_gates",
     "outbox_gate_closings",
 )
-LOST = text(f"SELECT subject_id, state FROM ({STANDINGS}) s WHERE standing = 'unaccounted'").bindparams(since=None, until=None)
+LOST = text(f"SELECT subject_id, state FROM ({STANDINGS}) s WHERE standing = 'unaccounted'").bindparams(
+    since=None, until=None
+)
 PARKED = text("SELECT id FROM outbox_messages WHERE state = 'parked' ORDER BY id")
 OWED = text("SELECT count(*) FROM outbox_messages WHERE subject_type = 'travel_pay_claim'")
 HELD = text("SELECT count(*) FROM cases WHERE subject_id = :id AND closed_at IS NULL")
