@@ -15,7 +15,7 @@ from sandbox.chaos.page import GivenUp, Odd, Page
 from sandbox.chaos.visits import Promise, Visitor
 from sandbox.faults import Control, Refused
 
-HANDS = 6
+HANDS = 10
 # How much faster than the pace people come who had to wait.
 CATCHING_UP = 1.5
 # After an answer that makes no sense, so that a thousand more of them tell nothing.
