@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # A run starts Python dozens of times: compiled code is kept, whatever the caller's environment says of it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test bench chaos audit-dependencies clean
+.PHONY: run demo test bench simulate chaos audit-dependencies clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -29,6 +29,10 @@ test: $(READY)  ## format, lint, types and every test
 
 bench: $(READY) ## the benchmarks, as ratios in one run
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
+
+SEEDS ?= 1000
+simulate: $(READY) ## every process in one thread, SEEDS stories of everything going wrong; a failing seed replays by number
+	@$(BIN)/python -m tests.simulator --seeds $(SEEDS)
 
 chaos: $(READY) ## everything under load and struck all the time, for SECONDS (300); exits 0 only if all was kept
 	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -19,7 +19,7 @@ from tests.simulator.script import Script
 from tests.simulator.scripted_redis import Data, ScriptedRedis
 from tests.simulator.upstreams import BTSSS, VANotify
 
-EVENTS = 22
+EVENTS = 9
 PEOPLE = 2
 MOST_TASKS = 6
 MOST_ROUNDS = 40
@@ -78,7 +78,7 @@ class World:
         began = time.perf_counter()
         broken: list[str] = []
         try:
-            self.act("ask")
+            self.open()
             for _ in range(EVENTS):
                 self.go_about()
                 self.let_some_go_on()
@@ -93,6 +93,15 @@ class World:
         accepted = len(self.processes.accepted)
         seconds = time.perf_counter() - began
         return Story(self.seed, self.hub.steps, broken, self.hub.crashes, met, accepted, seconds, self.parked_seen)
+
+    def open(self) -> None:
+        """Somebody asks, and often the first worker to take it is the first to go wrong."""
+        self.ask()
+        self.processes.relay_round(self.rng.choice(RELAYS))
+        for task in list(self.hub.tasks):
+            self.go_far(task, "nowhere")
+        if self.rng.random() < 0.4:
+            self.mistake_for_dead()
 
     def end(self) -> None:
         for owner in {task.owner for task in self.hub.tasks}:
@@ -175,7 +184,7 @@ class World:
             self.go_far(self.hub.tasks[-1], self.rng.choice(("before btsss write", "asleep")))
         jobs = self.jobs()
         if jobs:
-            until = self.hub.now + self.rng.choice((15.0, 40.0, 90.0, 400.0, 400.0))
+            until = self.hub.now + self.rng.choice((15.0, 40.0, 200.0, 200.0))
             self.hub.stalled[self.rng.choice(jobs).owner] = until
             self.carry_on(until)
 
@@ -189,7 +198,7 @@ class World:
         while self.hub.now < until and self.hub.tasks:
             while others := self.hub.runnable():
                 self.go_on(self.rng.choice(others))
-            self.advance(min(until - self.hub.now, self.rng.choice((6.0, 12.0, 30.0))))
+            self.advance(min(until - self.hub.now, self.rng.choice((12.0, 20.0, 40.0))))
             self.processes.relay_round(self.rng.choice(RELAYS))
             while others := self.hub.runnable():
                 self.go_on(self.rng.choice(others))
