@@ -1,4 +1,4 @@
-"""What goes wrong in one seed, where and when. Each seed has its own temper: much of a little rather than a little of all.
+"""What goes wrong in one seed, where and when. Each has its own temper: much of a little rather than a little of all.
 
 Nothing is drawn from anything but the seed, so a seed is one story, whoever tells it.
 """

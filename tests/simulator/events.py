@@ -1,0 +1,166 @@
+"""What befalls the processes of a story: everything that may go wrong, and everybody who meddles."""
+
+from __future__ import annotations
+
+from outbox import rq_side
+from tests.simulator.hub import Task
+from tests.simulator.processes import QUEUES, RELAYS, WORKERS
+from tests.simulator.stage import Stage
+
+PEOPLE = 2
+STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
+
+
+class Events(Stage):
+    """One method an event; where it finds nothing to befall, nothing happens."""
+
+    def nothing(self) -> None:
+        """Not everything is an event."""
+
+    def act(self, event: str) -> None:
+        getattr(self, event.replace(" ", "_"))()
+
+    # -- processes ----------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        self.processes.beat(self.rng.choice(WORKERS))
+
+    def sweep(self) -> None:
+        self.processes.sweep()
+
+    def ask(self) -> None:
+        self.processes.ask(f"ICN{self.rng.randrange(PEOPLE)}")
+
+    def stall(self) -> None:
+        """SIGSTOP, and later SIGCONT: whatever it was doing stands still, and so do its beats."""
+        busy = sorted({task.owner for task in self.hub.tasks})
+        if busy:
+            seconds = self.rng.choice((5.0, 20.0, 70.0, 150.0, 600.0))
+            self.hub.stalled[self.rng.choice(busy)] = self.hub.now + seconds
+
+    def stop(self) -> None:
+        name = self.rng.choice(WORKERS)
+        if name not in self.hub.stalled and not self.processes.process_of(name).stopping.is_set():
+            self.processes.stop(name)
+
+    def mistake_for_dead(self) -> None:
+        """A worker stands still in the middle of a job until the others have given up on it, and then goes on."""
+        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        if self.hub.stalled:
+            return
+        if waiting:
+            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            self.go_far(self.hub.tasks[-1], self.rng.choice(("before btsss write", "asleep")))
+        jobs = self.jobs()
+        if jobs:
+            until = self.hub.now + self.rng.choice((15.0, 40.0, 200.0, 200.0))
+            self.hub.stalled[self.rng.choice(jobs).owner] = until
+            self.carry_on(until)
+
+    def go_far(self, task: Task, place: str) -> None:
+        """To that place, or until it waits for an upstream, or has ended; nobody else moves."""
+        while task in self.hub.runnable() and place not in task.place:
+            self.go_on(task)
+
+    def carry_on(self, until: float) -> None:
+        """The others find out, and see to what the one that stands still had."""
+        while self.hub.now < until and self.hub.tasks:
+            while others := self.hub.runnable():
+                self.go_on(self.rng.choice(others))
+            self.advance(min(until - self.hub.now, self.rng.choice((12.0, 20.0, 40.0))))
+            self.processes.relay_round(self.rng.choice(RELAYS))
+            while others := self.hub.runnable():
+                self.go_on(self.rng.choice(others))
+            self.go_about()
+
+    def jobs(self) -> list[Task]:
+        return [task for task in self.hub.tasks if task.pointer is not None]
+
+    def kill(self) -> None:
+        """Of those who do something."""
+        busy = sorted({task.owner for task in self.hub.tasks} & {*RELAYS, *WORKERS})
+        if busy:
+            name = self.rng.choice(busy)
+            self.hub.crashes[f"{name.split('-')[0]} anywhere"] += 1
+            self.hub.kill(name)
+            self.processes.begin(name)
+
+    def lose_thread(self) -> None:
+        """One job of a worker ends without a word, as for want of memory; its process lives on and beats."""
+        jobs = self.jobs()
+        if jobs:
+            self.befall("a thread ends without a word")
+            self.hub.kill_one(self.rng.choice(jobs))
+
+    # -- operators, callbacks, the kiosk ------------------------------------------------------------
+
+    def messages(self, states: str) -> list[int]:
+        query = "SELECT id FROM outbox_messages WHERE state = ANY(string_to_array(%s, ' ')) ORDER BY id"
+        return [row[0] for row in self.house.server.look(query, states)]
+
+    def reopen(self) -> None:
+        found = self.messages("parked")
+        if found:
+            self.processes.reopen(self.rng.choice(found))
+
+    def requeue(self) -> None:
+        shown = [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
+        if shown:
+            queue, name = self.rng.choice(shown)
+            self.processes.requeue(name, queue)
+
+    def park(self) -> None:
+        found = self.messages("later ready published")
+        if found:
+            self.processes.park(self.rng.choice(found))
+
+    def callback(self) -> None:
+        taken = list(self.va_notify.holds)
+        if taken:
+            self.processes.call_back(self.rng.choice(taken), self.rng.choice(STATUSES), self.rng.choice((0.0, 30.0)))
+
+    def kiosk(self) -> None:
+        icn = f"ICN{self.rng.randrange(PEOPLE)}"
+        self.btsss.let_time_pass()
+        if icn not in self.btsss.holds:
+            self.btsss.file(icn)
+
+    def outage(self) -> None:
+        self.script.outages ^= {self.rng.choice(("btsss", "va_notify"))}
+
+    # -- Redis and Postgres -------------------------------------------------------------------------
+
+    def befall(self, what: str) -> None:
+        self.script.met[what] += 1
+        self.hub.steps.append(f"{self.hub.now:.3f} {what}")
+
+    def flush(self) -> None:
+        self.befall("Redis flushed")
+        self.redis.flush()
+
+    def lose_pointer(self) -> None:
+        queue = self.rng.choice(QUEUES)
+        if self.redis.waiting(queue.name):
+            self.befall("a pointer lost")
+            self.redis.data.lists[f"rq:queue:{queue.name}"].pop(0)
+
+    def bring_back(self) -> None:
+        """Of work that is still owed, or it would prove little; and somebody takes it at once."""
+        owed = {str(message_id).encode() for message_id in self.messages("ready published running parked")}
+        found = [index for index, (_, name, _) in enumerate(self.redis.pushed) if name.partition(b"-")[0] in owed]
+        if found:
+            self.befall("an old pointer back")
+            queue = self.redis.bring_back(self.rng.choice(found))
+            self.processes.take_pointer(self.rng.choice(WORKERS), next(each for each in QUEUES if each.name == queue))
+
+    def snapshot(self) -> None:
+        """Keep one, or go back to one that was kept."""
+        if self.kept and self.rng.random() < 0.5:
+            self.befall("Redis restored from an old snapshot")
+            self.redis.data = self.kept.pop()
+        else:
+            self.kept.append(self.redis.snapshot())
+
+    def restart(self) -> None:
+        self.befall("restart of Postgres")
+        self.house.server.restart()

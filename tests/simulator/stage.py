@@ -1,0 +1,124 @@
+"""Where one seed's story is played: the processes and what they talk to, whose turn it is, and how time passes."""
+
+from __future__ import annotations
+
+from random import Random
+
+from tests.simulator.house import House
+from tests.simulator.hub import Hub, PromiseBroken, Task
+from tests.simulator.processes import QUEUES, RELAYS, WORKERS, Processes
+from tests.simulator.promises import check_now
+from tests.simulator.script import Script
+from tests.simulator.scripted_redis import Data, ScriptedRedis
+from tests.simulator.upstreams import BTSSS, VANotify
+
+MOST_TASKS = 6
+LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
+# How long until something is due: work, a closed gate, a pointer given up for lost, a worker given up for dead.
+NEXT_DUE = """
+    SELECT extract(epoch FROM min(at) - outbox_now())::float FROM (
+        SELECT due_at AS at FROM outbox_messages WHERE state = 'later'
+        UNION ALL SELECT outbox_now() + interval '6 s' FROM outbox_messages WHERE state IN ('published', 'running')
+        UNION ALL SELECT GREATEST(g.closed_until, outbox_now() + interval '2 s') FROM outbox_messages m
+            LEFT JOIN outbox_gates g ON g.upstream = m.upstream WHERE m.state = 'ready'
+    ) due
+"""
+
+
+class Stage:
+    def __init__(self, house: House, seed: int) -> None:
+        self.house, self.seed = house, seed
+        self.rng = Random(f"story {seed}")
+        house.rng.seed(f"product {seed}")
+        self.script = Script(self.rng)
+        self.hub = hub = Hub(self.script.crashes_here, house.server.cancel)
+        self.redis = ScriptedRedis(hub, self.script.fails)
+        check = self.check_upstream
+        self.btsss = BTSSS(hub, lambda what: self.script.fate("btsss", what), check)
+        self.va_notify = VANotify(hub, lambda what: self.script.fate("va_notify", what), check)
+        house.server.loses, house.server.restarts = self.script.loses, 0
+        house.move_in(hub, self.redis, self.btsss, self.va_notify)
+        self.processes = Processes(house, hub, self.redis)
+        self.last: Task | None = None
+        self.kept: list[Data] = []
+
+    def check_upstream(self, task: Task) -> None:
+        self.processes.check_upstream(task)
+
+    # -- whose turn it is ---------------------------------------------------------------------------
+
+    def let_some_go_on(self) -> None:
+        """A few steps of whoever can: mostly of the same one, so that stories also get somewhere."""
+        for _ in range(self.rng.choice((1, 3, 8, 20, 40))):
+            runnable = self.hub.runnable()
+            if not runnable:
+                return
+            stays = self.last in runnable and self.rng.random() < 0.7
+            self.last = self.last if stays else self.rng.choice(runnable)
+            assert self.last is not None
+            self.go_on(self.last)
+
+    def go_on(self, task: Task) -> None:
+        self.hub.resume(task)
+        if self.hub.broken:
+            raise PromiseBroken("see above")
+        if task.dying:
+            self.bury(task.owner)
+        while self.hub.leaving:
+            name = self.hub.leaving.pop()
+            self.hub.kill(name)
+            self.processes.begin(name)
+
+    def bury(self, owner: str) -> None:
+        """Whatever it held is never heard of again; its successor has another name."""
+        if owner in (*RELAYS, *WORKERS):
+            self.processes.begin(owner)
+
+    def go_about(self) -> None:
+        """The ordinary course of things, which all the rest befalls: work is taken, or time passes."""
+        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        if len(self.hub.tasks) >= MOST_TASKS:
+            return
+        if waiting and self.rng.random() < 0.8:
+            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            return
+        self.pass_time()
+        self.processes.relay_round(self.rng.choice(RELAYS))
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def pass_time(self) -> None:
+        """Time passes only while everybody waits, or is stalled: nobody takes seconds between two statements."""
+        self.let_some_go_on()
+        if self.hub.runnable():
+            return
+        seconds = self.rng.choices((1.0, 6.0, 15.0, 60.0, 200.0, 3600.0, 200_000.0), (4, 6, 6, 6, 4, 1, 0.3))[0]
+        wake = self.hub.next_wake()
+        if wake is None and self.rng.random() < 0.6:
+            ((due,),) = self.house.server.look(NEXT_DUE)
+            seconds = max(due or 0.0, 0.0) + 0.01
+        self.advance(seconds if wake is None else min(seconds, wake - self.hub.now))
+
+    def advance(self, seconds: float) -> None:
+        if not self.script.calm:
+            check_now(self.house)
+        self.hub.now += seconds
+        self.hub.steps.append(f"{self.hub.now:.3f} {seconds:.1f} s have passed")
+        for task in self.hub.tasks:
+            self.outlast(task, seconds)
+        stalled = self.hub.stalled
+        self.hub.stalled = {name: until for name, until in stalled.items() if until > self.hub.now}
+        if not self.script.calm:
+            self.processes.beats([name for name in WORKERS if name not in self.hub.stalled])
+        self.btsss.let_time_pass()
+        self.va_notify.let_time_pass()
+
+    def outlast(self, task: Task, seconds: float) -> None:
+        """Postgres's own limits: on waiting for a lock, and on standing idle inside a transaction."""
+        if task.blocked_on is not None and seconds >= LOCK_SECONDS:
+            task.troubled = True
+            task.blocked_on.give_up_waiting()
+        elif seconds >= IDLE_SECONDS:
+            for connection in [each for each in task.connections if each.in_transaction]:
+                task.troubled = True
+                connection.lose()
