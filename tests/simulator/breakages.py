@@ -15,9 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import transaction
-from flaskapp.notifications.service import owe_notice
-from flaskapp.travel_claims import service as travel_claims
-from jobs import ledger, notifications, runner, settle
+from jobs import ledger, runner, settle
 from jobs.registry import SPECS
 from outbox import attempts, gates, parked, relay, rescue, rq_side
 from tests.simulator.house import House
@@ -125,30 +123,6 @@ def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
     patch.setattr(settle, "settle_late", lambda session, spec, held, outcome: None)
 
 
-@breakage
-def a_notice_is_owed_in_a_transaction_of_its_own(patch: Patch, house: House) -> None:
-    owed: dict[Any, list[Any]] = defaultdict(list)
-
-    def remember(session: Any, *args: Any, **options: Any) -> None:
-        assert house.server.hub is not None
-        owed[house.server.hub.current()].append((args, options))
-
-    def settle_then_tell(spec: Any, held: Any, outcome: Any) -> None:
-        assert house.server.hub is not None
-        settle.settle(spec, held, outcome)
-        for args, options in owed.pop(house.server.hub.current(), []):
-            with transaction() as session:
-                owe_notice(session, *args, **options)
-
-    patch.setattr(travel_claims, "owe_notice", remember)
-    patch.setattr(runner, "settle", settle_then_tell)
-
-
-@breakage
-def giving_up_opens_no_case(patch: Patch, house: House) -> None:
-    patch.setattr(travel_claims, "open_case", lambda *args: None)
-
-
 # -- what may have happened -------------------------------------------------------------------------
 
 
@@ -175,16 +149,6 @@ def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
         attempts.postpone(session, held, 15.0, resolved=True)
 
     patch.setitem(settle.SETTLERS, "not_found", believe)
-
-
-@breakage
-def an_unanswered_text_is_sent_again_unasked(patch: Patch, house: House) -> None:
-    patch.setattr(notifications, "SEND", replace(notifications.SEND, look_up=None))
-
-
-@breakage
-def a_write_may_come_after_its_lease(patch: Patch, house: House) -> None:
-    patch.setattr(runner.Pen, "before_write", lambda self: setattr(self, "used", True))
 
 
 # -- operators --------------------------------------------------------------------------------------

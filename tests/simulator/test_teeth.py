@@ -9,18 +9,37 @@ from tests.simulator.house import House
 from tests.simulator.simulation import stories
 
 MOST_SEEDS = 60
+# The seed that caught it when this was written, tried first to save time: any other may do as well.
+CAUGHT_BY = {
+    "a grant compares no fence": 5,
+    "a pointer is pushed before its claim is committed": 2,
+    "fences are counted up": 4,
+    "missing pointers are not looked for": 6,
+    "a dead canary is never released": 6,
+    "rescue ignores leases": 17,
+    "rescue ignores silent processes questions": 4,
+    "a settle does not delete": 2,
+    "a settle does not ask for its fence": 4,
+    "a late answer is dropped": 21,
+    "a failed look up clears the question": 7,
+    "not found is believed too early": 7,
+    "not found is believed at once": 4,
+    "a requeue grants": 19,
+}
 
 
-def first_caught(house: House) -> int | None:
-    """The first seed whose story breaks a promise."""
-    return next((story.seed for story in stories(house, range(1, MOST_SEEDS + 1)) if story.broken), None)
+def first_caught(house: House, likely: int) -> int | None:
+    """The first seed, of the likely one and then all, whose story breaks a promise."""
+    seeds = [likely, *(seed for seed in range(1, MOST_SEEDS + 1) if seed != likely)]
+    return next((story.seed for story in stories(house, seeds) if story.broken), None)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_the_simulator_catches(name: str, simulated: House) -> None:
     with pytest.MonkeyPatch.context() as patch:
         BREAKAGES[name](patch, simulated)
-        caught = first_caught(simulated)
+        caught = first_caught(simulated, CAUGHT_BY.get(name, 1))
     assert caught is not None, f"{MOST_SEEDS} seeds did not notice that {name}"
     (unbroken,) = stories(simulated, [caught])
     assert unbroken.broken == []
