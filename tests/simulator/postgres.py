@@ -222,10 +222,11 @@ class SimulatedConnection(extensions.connection):
         if self.underway:
             assert self.task is not None
             self.task.blocked_on = None
+            self.in_transaction = self.holds_lock = False
             self.server.terminate(self)
         else:
             self.end()
-            self.lost = True
+        self.lost = True
 
     def close(self) -> None:
         self.end()
