@@ -24,7 +24,7 @@ def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> N
     parked = {rq_side.job_id(row.id, row.fence): row for row in rows}
     waiting, started = rq_side.pointers_held(redis, queue)
     # An entry that was just requeued waits for the pointer that reopens it, with its operator's name: leave it alone.
-    for identifier in parked.keys() - shown - waiting - started:
+    for identifier in sorted(parked.keys() - shown - waiting - started):
         row = parked[identifier]
         show_parked(redis, queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)
     if shown - parked.keys():

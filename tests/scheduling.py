@@ -12,7 +12,7 @@ PROCESSES = "tests/processes"
 # One needs no product, the other strikes it so long that it is worth one more beside the first.
 ON_THEIR_OWN = ("test_forks.py", "test_itf_outage.py")
 # What waits or works longest begins earliest, and many short tests fill what is left at the end.
-FIRST = (PROCESSES, "tests/e2e", "tests/property")
+FIRST = (PROCESSES, "tests/chaos", "tests/simulator", "tests/e2e", "tests/property")
 
 
 class SharedProduct(LoadFileScheduling):

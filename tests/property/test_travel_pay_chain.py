@@ -25,9 +25,9 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 from tests.house import eventually
+from tests.property.monotonic import Monotonic
 from tests.property.travel_pay_upstream import READS, WRITES
 from tests.property.travel_pay_world import OVERTAKEN, WAITS, World
-from tests.property.workers import Monotonic
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 ROUNDS = 10

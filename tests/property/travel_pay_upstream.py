@@ -16,7 +16,15 @@ from flaskapp import clock
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.travel_pay_auth import Traveler
 from flaskapp.upstreams.travel_pay_values import ClaimDetail, Expense, UpstreamAppointment
-from tests.property.upstream import TAKES_EFFECT_WITHIN_SECONDS, Killed
+
+# How long after it was written a request may still take effect; the product waits longer than this before it
+# believes that one did not.
+TAKES_EFFECT_WITHIN_SECONDS = 200.0
+
+
+class Killed(BaseException):
+    """The process that made this call is no more."""
+
 
 UPSTREAM = "travel_pay"
 BEGUN, SUBMITTED = "Incomplete", "ClaimSubmitted"

@@ -31,8 +31,7 @@ from jobs.runner import Process
 from outbox import gates, rescue
 from outbox.audit import find_faults
 from outbox.relay import Relay
-from tests.property.travel_pay_upstream import SLOW, SUBMITTED, ScriptedTravelPay
-from tests.property.upstream import Killed
+from tests.property.travel_pay_upstream import SLOW, SUBMITTED, Killed, ScriptedTravelPay
 
 STARTS_AT = datetime(2031, 3, 4, 9, 30)
 SILENCE_SECONDS = 15.0

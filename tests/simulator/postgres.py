@@ -133,7 +133,7 @@ class SimulatedConnection(extensions.connection):
         self.cursor_factory = SimulatedCursor
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
-        self.waited_enough = self.underway = False
+        self.waited_enough = self.underway = self.cut_short = False
 
     def cursor(self, name: str | None = None, **options: Any) -> Any:
         """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
@@ -183,8 +183,9 @@ class SimulatedConnection(extensions.connection):
         return f"{'' if self.auto else 'BEGIN; '}SET simulated.now = '{now:.3f}'; "
 
     def commit(self) -> None:
-        if not self.in_transaction:
+        if not self.in_transaction and not self.cut_short:
             return
+        # Whose transaction ended with its connection, while it stood still, learns of it here.
         self.meet("before", "COMMIT")
         if self.asynchronous and self.task is not None and self.server.loses(self.task, "forgotten", "COMMIT"):
             # The server stops before this was written to disk, though the process was told that it is done.
@@ -219,6 +220,7 @@ class SimulatedConnection(extensions.connection):
         self.task.blocked_on = None
 
     def lose(self) -> None:
+        self.cut_short = self.in_transaction
         if self.underway:
             assert self.task is not None
             self.task.blocked_on = None

@@ -23,6 +23,7 @@ NOWHERE = "http://127.0.0.1:9"
 ENVIRON = {
     "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/none",
     "REDIS_URL": "redis://127.0.0.1:1/0",
+    "TRUSTED_PROXIES": "0",
     "SECRET_KEY": "s" * 32,
     "ENCRYPTION_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "DIGEST_KEY": "d" * 32,
