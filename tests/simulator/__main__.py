@@ -3,51 +3,75 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedPostgres
 from tests.simulator.house import House, migrate, simulated_config
-from tests.simulator.simulation import Tally, stories
+from tests.simulator.simulation import Tally, simulate, stories
 from tests.simulator.world import Story
+
+# So many seeds are told between two moves of the progress bar.
+PART = 20
+# Each process tells its seeds in one house, as long as it lives.
+HOUSES: list[House] = []
 
 
 @contextmanager
-def standing_alone() -> Iterator[House]:
-    """A house on a PostgreSQL of its own, for one command."""
+def ground(houses: int) -> Iterator[tuple[Path, list[str]]]:
+    """A PostgreSQL for one command, with a database for each house."""
     with tempfile.TemporaryDirectory(prefix="surefile-simulator-") as name:
         folder = Path(name)
         server = EmbeddedPostgres(folder / "postgres", fast=True)
         server.start()
         try:
             template = TemplateDatabase(server, lambda url: migrate(simulated_config(url, folder)))
-            with template.copied() as url:
-                house = House(simulated_config(url, folder))
-                yield house
-                house.close()
+            with ExitStack() as copies:
+                yield folder, [copies.enter_context(template.copied()) for _ in range(houses)]
         finally:
             server.stop()
             server.remove()
 
 
-def tell_one(house: House, seed: int) -> int:
+def tell_one(url: str, folder: Path, seed: int) -> int:
+    house = House(simulated_config(url, folder))
     story: Story = next(stories(house, [seed]))
+    house.close()
     print("\n".join(story.steps))
     print(f"simulator: seed {seed}, {len(story.steps)} steps, {'; '.join(story.broken) or '0 broken promises'}")
     return 1 if story.broken else 0
 
 
-def tell_many(house: House, seeds: range) -> int:
+def move_in(urls: Any, folder: Path) -> None:
+    HOUSES.append(House(simulated_config(urls.get(), folder)))
+
+
+def tell_part(seeds: range) -> Tally:
+    return simulate(HOUSES[0], seeds)
+
+
+def tell_many(urls: list[str], folder: Path, seeds: range) -> int:
+    """In as many processes as there are houses; which of them tells a seed makes no difference to it."""
+    context = multiprocessing.get_context("spawn")
+    keys = context.Queue()
+    for url in urls:
+        keys.put(url)
+    parts = [seeds[place : place + PART] for place in range(0, len(seeds), PART)]
     tally = Tally()
-    told = stories(house, seeds)
-    for story in track(told, f"simulating seeds {seeds.start} to {seeds.stop - 1}", total=len(seeds)):
-        tally.add(story)
+    with ProcessPoolExecutor(len(urls), context, move_in, (keys, folder)) as pool:
+        told = pool.map(tell_part, parts)
+        for part in track(told, f"simulating seeds {seeds.start} to {seeds.stop - 1}", total=len(parts)):
+            tally.join(part)
     for seed, broken in tally.broken.items():
         print(f"seed {seed}: {'; '.join(broken)} (replay: python -m tests.simulator --seed {seed})")
     print(tally)
@@ -59,11 +83,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="tell this one seed, step by step")
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many tell seeds at once")
     asked = parser.parse_args()
-    with standing_alone() as house:
-        if asked.seed is not None:
-            return tell_one(house, asked.seed)
-        return tell_many(house, range(asked.first, asked.first + asked.seeds))
+    alone = asked.seed is not None
+    with ground(1 if alone else asked.processes) as (folder, urls):
+        if alone:
+            return tell_one(urls[0], folder, asked.seed)
+        return tell_many(urls, folder, range(asked.first, asked.first + asked.seeds))
 
 
 if __name__ == "__main__":

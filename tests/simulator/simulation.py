@@ -33,6 +33,14 @@ class Tally:
         if story.broken:
             self.broken[story.seed] = story.broken
 
+    def join(self, other: Tally) -> None:
+        self.seeds += other.seeds
+        self.steps += other.steps
+        self.accepted += other.accepted
+        self.crashes += other.crashes
+        self.faults += other.faults
+        self.broken |= other.broken
+
     def __str__(self) -> str:
         return (
             f"simulator: {self.seeds} seeds, {self.steps} steps, {self.accepted} claims,"
