@@ -20,12 +20,18 @@ from tests.integration.steps import publish
 STATUS = "uploads/status"
 # Copies of the one document a form always has, as if each had been uploaded just now.
 PLANT = """
-    INSERT INTO form526_document_submissions (id, submission_id, kind, doc_type, name, lighthouse_request_id,
-                                              lighthouse_status, uploaded_at, poll_due_at)
-    SELECT gen_random_uuid(), d.submission_id, d.kind, d.doc_type, d.name, request_id, 'pending', outbox_now(),
-           outbox_now() + interval '1 hour'
-      FROM form526_document_submissions d, unnest(CAST(:ids AS bigint[])) AS request_id WHERE d.id = :like
-    RETURNING lighthouse_request_id
+    WITH planted AS (
+        INSERT INTO form526_document_submissions (id, submission_id, kind, doc_type, name, lighthouse_request_id,
+                                                  lighthouse_status, uploaded_at, poll_due_at)
+        SELECT gen_random_uuid(), d.submission_id, d.kind, d.doc_type, d.name, request_id, 'pending', outbox_now(),
+               outbox_now() + interval '1 hour'
+          FROM form526_document_submissions d, unnest(CAST(:ids AS bigint[])) AS request_id WHERE d.id = :like
+        RETURNING id, lighthouse_request_id
+    ), written AS (
+        INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
+        SELECT 'form526_document', id::text, 'document.owed', 'pending', 'worker' FROM planted
+    )
+    SELECT lighthouse_request_id FROM planted
 """
 FACTS = """
     SELECT d.lighthouse_request_id AS request_id, d.lighthouse_status AS status, d.failed_step AS step, d.notice,

@@ -79,7 +79,7 @@ def kill_relay_before_push(running, seen):
     """Redis holds up the push of what is committed as published already; the relay never learns more."""
     with running.redis_frozen():
         running.ask(seen.unpushed)
-        eventually(lambda: running.message(seen.unpushed)["state"] == "published", 4)
+        eventually(lambda: running.message(seen.unpushed)["state"] == "published", 20)
         running.process("relay").kill()
     message = running.message(seen.unpushed)
     seen.pointer_was_there = f"{message['id']}-{message['fence']}" in running.waiting("travel_claims")

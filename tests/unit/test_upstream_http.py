@@ -250,7 +250,7 @@ def test_cookies_and_netrc_add_nothing(http: HTTP, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream", "nonsense", ""])
 def test_json_is_read_whatever_its_content_type(http: HTTP, content_type: str) -> None:
     with serving(whole(200, {"a": 1}, Content_Type=content_type)) as server:
-        assert http.call(request(server.url)).json() == {"a": 1}
+        assert http.call(request(server.url, seconds=5.0)).json() == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff\xfe\xfd", b"[" * 200_000])
