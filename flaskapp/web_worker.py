@@ -102,7 +102,7 @@ class PatientWorker(ThreadWorker):
     # -- in the main loop --------------------------------------------------
 
     def accept(self, listener: socket.socket) -> None:
-        """With the house full, whoever has kept us waiting longest makes room: a request takes milliseconds to come."""
+        """One that went before it was let in is no error."""
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -110,10 +110,6 @@ class PatientWorker(ThreadWorker):
                 raise
             return
         self.nr_conns += 1
-        if self.nr_conns >= self.worker_connections and self.arriving:
-            longest = next(iter(self.arriving))
-            self.leave(longest)
-            self.drop(longest)
         self.enqueue_req(Connection(self, client, address, listener.getsockname()))
 
     def enqueue_req(self, conn: Connection) -> None:
@@ -195,8 +191,10 @@ class PatientWorker(ThreadWorker):
         conn.close()
 
     def murder_pending(self) -> None:
-        """gunicorn calls this at every turn of its loop."""
+        """gunicorn calls this at every turn of its loop, and then lets others in if there is room."""
         now = time.monotonic()
+        if self.nr_conns >= self.worker_connections:
+            self.make_room()
         if now < self.next_look:
             return
         self.next_look = now + LOOK_SECONDS
@@ -206,6 +204,20 @@ class PatientWorker(ThreadWorker):
             self.leave(conn)
             act = self.refuse if conn.arrival.received else self.drop
             act(conn)
+
+    def make_room(self) -> None:
+        """With the house full, whoever has kept us waiting longest goes: a request takes milliseconds to come.
+
+        Among those between two requests, that is whoever was answered first. Full of work, nobody goes.
+        """
+        if self.arriving:
+            longest = next(iter(self.arriving))
+            self.leave(longest)
+            self.drop(longest)
+        elif self.keepalived_conns:
+            longest = self.keepalived_conns.popleft()
+            self.poller.unregister(longest.sock)
+            self.drop(longest)
 
     def is_late(self, conn: Connection, now: float) -> bool:
         """A worker that stops waits for the silent no longer than for those between two requests."""
