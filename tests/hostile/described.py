@@ -16,7 +16,7 @@ from schemathesis.engine import Status, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
-FEW_EXAMPLES = 4
+FEW_EXAMPLES = 3
 # Two checks that no schema of ours could pass: which values go together stands in words (both dates or none, a key that
 # was used for another form, a file of a known kind), and what a token may read is tested flow by flow.
 LEFT_OUT = ("positive_data_acceptance", "object_level_authorization")

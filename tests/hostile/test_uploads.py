@@ -85,7 +85,7 @@ def mangled(draw: st.DrawFn) -> bytes:
 
 
 @settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 40,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

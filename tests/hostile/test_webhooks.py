@@ -26,7 +26,7 @@ from tests.integration.steps import command, file_claim
 PATH = "/va_notify/callbacks"
 KNOWN = FakeSettings()
 PROFILE = settings(
-    max_examples=EXAMPLES or 50,
+    max_examples=EXAMPLES or 30,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

@@ -13,7 +13,7 @@ from tests.simulator.hub import PromiseBroken
 from tests.simulator.upstreams import BTSSS, VANotify
 
 TRIES = """
-    SELECT m.id, m.state, count(a.id), coalesce(bool_and(a.fence = m.fence), false)
+    SELECT m.id, m.state, count(a.id) AS tries, coalesce(bool_and(a.fence = m.fence), false) AS own
       FROM outbox_messages m LEFT JOIN outbox_attempts a ON a.message_id = m.id AND a.status = 'try'
      GROUP BY m.id HAVING count(a.id) <> (m.state = 'running')::int
          OR (m.state = 'running' AND NOT coalesce(bool_and(a.fence = m.fence), false))
@@ -35,6 +35,16 @@ LOST = """
                 OR EXISTS (SELECT FROM outbox_messages m WHERE m.subject_id = n.id::text AND m.state <> 'parked')
                 OR EXISTS (SELECT FROM cases k WHERE k.subject_id = n.id::text))))
 """
+# One look for all: it is made between any two steps.
+WRONG_NOW = f"""
+    SELECT format('message %s is %s with %s live attempts, %s', id, state, tries,
+                  CASE WHEN own THEN 'its own' ELSE 'none its own' END) FROM ({TRIES}) t
+     UNION ALL
+    SELECT format('an attempt at message %s goes on, and the message does not know of it', message_id)
+      FROM ({ORPHANS}) o
+     UNION ALL
+    SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
+"""
 NOTICES = """
     SELECT n.id::text, n.state, EXISTS (
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
@@ -44,13 +54,8 @@ NOTICES = """
 
 def check_now(house: House) -> None:
     """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
-    for message_id, state, tries, own in house.server.look(TRIES):
-        whose = "" if own else ", another fence's"
-        raise PromiseBroken(f"message {message_id} is {state} with {tries} live attempts{whose}")
-    for (message_id,) in house.server.look(ORPHANS):
-        raise PromiseBroken(f"an attempt at message {message_id} goes on, and the message does not know of it")
-    for claim_id, state in house.server.look(LOST):
-        raise PromiseBroken(f"nobody accounts for claim {claim_id}, {state}")
+    for (wrong,) in house.server.look(WRONG_NOW):
+        raise PromiseBroken(wrong)
 
 
 def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
