@@ -11,20 +11,18 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.progress import track
 
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedPostgres
 from tests.simulator.house import House, migrate, simulated_config
-from tests.simulator.simulation import Tally, simulate, stories
+from tests.simulator.simulation import Tally, stories
+from tests.simulator.telling import move_in, tell_part
 from tests.simulator.world import Story
 
 # So many seeds are told between two moves of the progress bar.
 PART = 20
-# Each process tells its seeds in one house, as long as it lives.
-HOUSES: list[House] = []
 
 
 @contextmanager
@@ -50,14 +48,6 @@ def tell_one(url: str, folder: Path, seed: int) -> int:
     print("\n".join(story.steps))
     print(f"simulator: seed {seed}, {len(story.steps)} steps, {'; '.join(story.broken) or '0 broken promises'}")
     return 1 if story.broken else 0
-
-
-def move_in(urls: Any, folder: Path) -> None:
-    HOUSES.append(House(simulated_config(urls.get(), folder)))
-
-
-def tell_part(seeds: range) -> Tally:
-    return simulate(HOUSES[0], seeds)
 
 
 def tell_many(urls: list[str], folder: Path, seeds: range) -> int:

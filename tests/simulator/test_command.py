@@ -1,0 +1,29 @@
+"""`make simulate`: seeds told by several processes come to one tally, whichever of them told which."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def simulator(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulator", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_many_seeds_are_told_by_processes_and_come_to_one_line() -> None:
+    done = simulator("--seeds", "22", "--from", "3", "--processes", "2")
+    last = done.stdout.splitlines()[-1]
+    assert (done.returncode, last.startswith("simulator: 22 seeds, ")) == (0, True), done.stdout + done.stderr
+    assert last.endswith(", 0 broken promises")
+
+
+def test_one_seed_is_told_step_by_step() -> None:
+    done = simulator("--seed", "7")
+    *steps, last = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert len(steps) > 50 and "before COMMIT" in done.stdout
+    assert last == f"simulator: seed 7, {len(steps)} steps, 0 broken promises"
