@@ -14,6 +14,7 @@ from rq import Queue
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import open_case
 from flaskapp.check_in.service import Identity
@@ -174,8 +175,10 @@ class Processes:
         process.stopping.set()
 
         def work() -> None:
-            rescue.hand_back(db.engine, process.worker_id, process.still_held())
-            rescue.leave(db.engine, process.worker_id)
+            # It ends, whether or not Postgres hears its goodbye.
+            with suppress(SQLAlchemyError):
+                rescue.hand_back(db.engine, process.worker_id, process.still_held())
+                rescue.leave(db.engine, process.worker_id)
             self.hub.leaving.append(name)
 
         self.start(name, "stop", work, app=name)
