@@ -16,15 +16,14 @@ from flaskapp.db import transaction
 from flaskapp.openapi import describe
 from outbox.audit import OWED
 from outbox.forecast import Line, forecast
+from outbox.holds import IN_FORCE
 
 blueprint = Blueprint("metrics", __name__)
 auth.declare(blueprint, "anybody inside the network: counts only, no ids")
 
 CASES = text("SELECT kind, owner, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind, owner")
-GATES = text("""
-    SELECT upstream, closed_at IS NOT NULL AS closed, EXISTS (
-               SELECT 1 FROM outbox_gate_holds h WHERE h.upstream = g.upstream AND h.lifted_at IS NULL
-                  AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()) AS held
+GATES = text(f"""
+    SELECT upstream, closed_at IS NOT NULL AS closed, ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held
       FROM outbox_gates g ORDER BY upstream
 """)
 AUDITS = text("""

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
-
 from flaskapp.config import Config
 from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
@@ -90,12 +88,3 @@ class Fleet(System):
     def _processes(self) -> None:
         self.environment["WEB_CONCURRENCY"] = "1"
         super()._processes()
-
-    def _ready(self) -> bool:
-        """Whether the web takes requests and one of each kind beats; its fellows are moments behind."""
-        try:
-            answer = requests.get(f"{self.url}/healthz/ready", timeout=5)
-            beating = answer.json().get("processes", {}) if answer.status_code == 200 else {}
-        except (requests.RequestException, ValueError):
-            return False
-        return {*beating, "web"} >= {name.partition(".")[0] for name in self.crew.processes}

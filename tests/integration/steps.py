@@ -61,6 +61,23 @@ def file_claim(house: House, veteran: Veteran = ADA, date: str = APPOINTMENT_DAT
     return Asked(house, veteran, client, response.get_json()["data"]["id"])
 
 
+def filed_and_not_told_yet(house: House) -> Asked:
+    asked = file_claim(house)
+    house.work(until=lambda: house.value("SELECT count(*) FROM notifications"))
+    return asked
+
+
+def told(house: House) -> Asked:
+    asked = file_claim(house)
+    house.work()
+    return asked
+
+
+def refused(house: House) -> Asked:
+    house.control.play("btsss", "refused")
+    return told(house)
+
+
 def reconfigure(house: House, **changes: Any) -> None:
     """Other settings from here on, for the jobs and for the clients they use."""
     config = replace(house.app.extensions["config"], **changes)

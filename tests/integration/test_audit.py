@@ -11,7 +11,7 @@ from flaskapp.audit import audit, audit_everything
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.house import ADA, House
-from tests.integration.steps import Asked, command, file_claim, lose, take
+from tests.integration.steps import Asked, command, file_claim, filed_and_not_told_yet, lose, refused, take, told
 
 
 def standings(house: House) -> dict[str, int]:
@@ -29,26 +29,9 @@ def in_flight(house: House) -> Asked:
     return asked
 
 
-def filed_and_not_told_yet(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work(until=lambda: house.value("SELECT count(*) FROM notifications"))
-    return asked
-
-
-def told(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work()
-    return asked
-
-
-def held(house: House) -> Asked:
-    house.control.play("btsss", "refused")
-    return told(house)
-
-
 @pytest.mark.parametrize(
     ("moment", "standing"),
-    [(waiting, "owed"), (in_flight, "owed"), (filed_and_not_told_yet, "owed"), (told, "told"), (held, "held")],
+    [(waiting, "owed"), (in_flight, "owed"), (filed_and_not_told_yet, "owed"), (told, "told"), (refused, "held")],
 )
 def test_every_claim_is_accounted_for_at_every_moment(
     house: House, moment: Callable[[House], Asked], standing: str
@@ -89,7 +72,7 @@ def test_whatever_is_lost_is_found_and_becomes_a_case(
 
 def test_a_held_claim_whose_case_is_gone_was_told_and_no_more(house: House) -> None:
     """Its failure was told, so without a case it counts as told; without its notice it is lost."""
-    held(house)
+    refused(house)
     house.rows("DELETE FROM cases RETURNING 1")
     assert standings(house) == {"told": 1}
     house.rows("DELETE FROM notifications RETURNING 1")

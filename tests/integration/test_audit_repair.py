@@ -12,7 +12,20 @@ from flaskapp.queues import TRAVEL_CLAIMS
 from jobs import housekeeping, travel_claims
 from outbox import rq_side
 from tests.house import House
-from tests.integration.steps import Asked, call, command, file_claim, publish, sends, sweep, take, texts
+from tests.integration.steps import (
+    Asked,
+    call,
+    command,
+    file_claim,
+    filed_and_not_told_yet,
+    publish,
+    refused,
+    sends,
+    sweep,
+    take,
+    texts,
+    told,
+)
 
 
 def waiting(house: House) -> Asked:
@@ -23,23 +36,6 @@ def sent_and_not_settled(house: House) -> Asked:
     asked = file_claim(house)
     assert call(house, take(house, asked)).kind == "accepted"
     return asked
-
-
-def filed_and_not_told_yet(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work(until=lambda: house.value("SELECT count(*) FROM notifications"))
-    return asked
-
-
-def told(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work()
-    return asked
-
-
-def refused(house: House) -> Asked:
-    house.control.play("btsss", "refused")
-    return told(house)
 
 
 def damage(house: House, *statements: str) -> None:

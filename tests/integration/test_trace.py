@@ -9,7 +9,7 @@ import pytest
 from flaskapp.db import transaction
 from flaskapp.trace import Step, trace
 from tests.house import House
-from tests.integration.steps import Asked, call, command, file_claim, lose, take
+from tests.integration.steps import Asked, call, command, file_claim, lose, take, told
 
 
 def traced(house: House, asked: Asked) -> list[Step]:
@@ -17,12 +17,6 @@ def traced(house: House, asked: Asked) -> list[Step]:
         found = trace(session, "travel_claim", asked.id)
     assert found.read == 1
     return found.illegal
-
-
-def told(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work()
-    return asked
 
 
 def found_by_looking(house: House) -> Asked:
