@@ -16,7 +16,7 @@ from sandbox.faults import UPSTREAMS
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
-from tests.house import SETTINGS, House
+from tests.house import SETTINGS, House, eventually
 from tests.ledger import Ledger, opened
 from tests.scheduling import SharedProduct, rank
 
@@ -112,6 +112,8 @@ def house(database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secr
     built.redis.flushall()
     with app.app_context():
         yield built
+        # Whoever still tells Redis what was counted here would tell it of the next test's people.
+        eventually(lambda: not app.extensions["limits"].telling)
         db.session.remove()
         db.engine.dispose()
     built.redis.close()

@@ -59,10 +59,11 @@ ADA = DEFAULT_CAST[0]
 APPOINTMENT_DATE = "2031-03-04"
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Poll until the condition holds and return what it said; fails with its last answer.
 
-    What takes longer is asked after less often: a question to a running product costs it a hundredth of a second.
+    Patience costs only what is broken: a busy machine starts a process in ten seconds. What takes longer is asked after
+    less often: a question to a running product costs it a hundredth of a second.
     """
     deadline, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
@@ -121,7 +122,7 @@ class House:
         worker.log_job_description = False
         worker.work(burst=True, logging_level=None)
 
-    def work(self, until: Callable[[], Any] | None = None, seconds: float = 15.0) -> Any:
+    def work(self, until: Callable[[], Any] | None = None, seconds: float = 60.0) -> Any:
         """Relay and run until the condition holds (by default: nothing is owed but parked work)."""
         deadline = time.monotonic() + seconds
         done = until or (lambda: self.owed() == 0)
