@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flask import Flask
-from flask_migrate import Migrate
 from redis import Redis
 
 from flaskapp import (
@@ -21,6 +18,7 @@ from flaskapp import (
     metrics,
     openapi,
     ops,
+    release,
     request,
     waiting,
 )
@@ -41,7 +39,6 @@ from flaskapp.travel_pay.routes import blueprint as travel_pay
 from flaskapp.upstreams import build
 from outbox.rq_side import LedgerJob
 
-MIGRATIONS = str(Path(__file__).parent.parent / "migrations")
 # The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
 REDIS_CONNECTIONS = 3
 REDIS_WAIT_SECONDS = 5.0
@@ -58,17 +55,17 @@ def create_app(config: Config) -> Flask:
     errors.init_app(app, config)
     request.init_app(app, config)
     db.init_app(app, config)
-    Migrate(app, db.db, directory=MIGRATIONS)
     flows = (check_in, travel_claims, intent_to_file, form526, travel_pay, appointments, notifications)
     for blueprint in (*flows, metrics.blueprint):
         app.register_blueprint(blueprint)
-    health.init_app(app, MIGRATIONS)
+    health.init_app(app, release.MIGRATIONS)
     limits.init_app(app, config)
     waiting.init_app(app, config)
     openapi.init_app(app, config)
     ops.init_app(app, config)
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
+    release.init_app(app)
     commands.init_app(app)
     audit_commands.init_app(app)
     gate_commands.init_app(app)

@@ -1,18 +1,16 @@
-"""What an operator does from a shell: the ledger, the cases, and the release step."""
+"""What an operator does from a shell: the ledger and the cases."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import logging
 import sys
 import uuid
 from typing import Any
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup, with_appcontext
-from flask_migrate import upgrade
+from flask.cli import AppGroup
 from redis.exceptions import RedisError
 from sqlalchemy import select, text
 
@@ -20,14 +18,12 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import db, transaction
-from flaskapp.queues import QUEUES, VISITED
+from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
-from outbox import gates, parked, retention
+from outbox import parked
 from outbox.audit import OWED
 from outbox.sweep import show_parked
 from outbox.write import write_history
-
-log = logging.getLogger("flaskapp.commands")
 
 outbox_cli = AppGroup("outbox", help="The ledger: what is owed, what is parked, and what became of each attempt.")
 cases_cli = AppGroup("cases", help="What named humans are holding.")
@@ -233,17 +229,6 @@ def note_case(case_id: uuid.UUID, note: str) -> None:
     click.echo("noted")
 
 
-@click.command("release")
-@with_appcontext
-def release() -> None:
-    """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat."""
-    upgrade()
-    with db.engine.begin() as connection:
-        gates.ensure_gates(connection, QUEUES, VISITED)
-    retention.keep(db.engine, current_app.extensions["config"].keep_history_months)
-    log.info("released", extra={"event": "release.done"})
-
-
 def init_app(app: Flask) -> None:
-    for command in (outbox_cli, cases_cli, release):
+    for command in (outbox_cli, cases_cli):
         app.cli.add_command(command)

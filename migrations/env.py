@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from alembic import context
-from flask import current_app
 from sqlalchemy import text
 
+from flaskapp.db import db
 from outbox.tables import metadata as ledger
 
 LOCK = 7_350_551
 
 
 def run() -> None:
-    migrate = current_app.extensions["migrate"].db
-    with migrate.engine.connect() as connection:
+    with db.engine.connect() as connection:
         # A migration that cannot get its lock in time fails the release instead of stopping all traffic behind it.
         connection.execute(text("SET lock_timeout = '10s'"))
         connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
         connection.commit()
-        context.configure(connection=connection, target_metadata=[ledger, migrate.metadata])
+        context.configure(connection=connection, target_metadata=[ledger, db.metadata])
         with context.begin_transaction():
             context.run_migrations()
 

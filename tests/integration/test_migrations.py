@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from flask_migrate import downgrade, upgrade
-from sqlalchemy import CheckConstraint
+from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, text
 
 from flaskapp.db import db
+from flaskapp.health import newest_migration
+from flaskapp.release import MIGRATIONS
 from outbox.tables import metadata as ledger
 from tests.house import House
+from tests.integration.steps import command
 
 RELATIONS = """
     SELECT relname, relkind::text, pg_get_expr(relpartbound, oid) FROM pg_class
@@ -69,16 +73,30 @@ def test_the_predicate_of_every_partial_index_is_in_the_database(house: House) -
                 assert (" WHERE " in definitions[str(index.name)]) == partial, index.name
 
 
+def test_a_migrations_file_begins_with_its_number_and_the_last_one_is_what_readiness_wants() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert newest_migration(MIGRATIONS) == scripts.get_current_head()
+    assert all(Path(each.path).name.startswith(f"{each.revision}_") for each in scripts.walk_revisions())
+
+
 def test_downgrading_to_nothing_and_up_again_gives_the_same_schema(house: House) -> None:
     before = schema(house)
     db.session.remove()
-    downgrade(revision="base")
+    assert command(house, "db", "downgrade", "base").exit_code == 0
     left = {row.relname for row in house.rows(RELATIONS)}
     functions = house.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
     assert (left, functions) == ({"alembic_version", "alembic_version_pkc"}, [])
-    upgrade()
+    assert command(house, "db", "upgrade", "head").exit_code == 0
     again = schema(house)
     assert again["constraints"] and differences() == []
     for name, rows in before.items():
         lost = [row for row in rows if row not in again[name] and "outbox_history_2" not in row]
         assert lost == [], name
+
+
+def test_a_release_refuses_a_database_that_is_ahead_of_it(house: House) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    refused = command(house, "release")
+    assert refused.exit_code != 0
+    assert house.value("SELECT version_num FROM alembic_version") == "9999"
