@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from flaskapp.config import Config
@@ -17,6 +19,7 @@ from flaskapp.upstreams.oauth import token_from
 from flaskapp.upstreams.tokens import FetchedToken
 
 ASSERTION_SECONDS = 300
+PROBE = b"Does this key sign?"
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,22 @@ def token_seconds(config: Config) -> float:
 
 @cache
 def signing_key(pem: str, setting: str) -> RSAPrivateKey:
-    """The key in that setting's PEM text; remembered, since checking one takes some 50 ms."""
+    """The key in that setting's PEM text, tried once: what it signs must verify. Remembered.
+
+    OpenSSL's own check tells whether the factors are prime: fifty times the work, at every start, for a key of ours.
+    """
     try:
-        key = load_pem_private_key(pem.encode(), password=None)
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, RSAPrivateKey):
+    if not (isinstance(key, RSAPrivateKey) and can_sign(key)):
         raise ValueError(f"{setting} must be an RSA private key without a passphrase")
     return key
+
+
+def can_sign(key: RSAPrivateKey) -> bool:
+    try:
+        key.public_key().verify(key.sign(PROBE, PKCS1v15(), SHA256()), PROBE, PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
@@ -112,10 +113,24 @@ def pem_of_another_kind() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-@pytest.mark.parametrize("pem", ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "elliptic"])
+def pem_that_signs_for_nobody() -> str:
+    """One bit of the modulus is wrong: it reads as a key, and nobody can verify what it signs."""
+    der = SIGNING_KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    modulus = SIGNING_KEY.private_numbers().public_numbers.n
+    size = SIGNING_KEY.key_size // 8
+    torn = der.replace(modulus.to_bytes(size), (modulus ^ 4).to_bytes(size))
+    return f"-----BEGIN PRIVATE KEY-----\n{b64encode(torn).decode()}\n-----END PRIVATE KEY-----\n"
+
+
+MADE = {"elliptic": pem_of_another_kind, "torn": pem_that_signs_for_nobody}
+
+
+@pytest.mark.parametrize(
+    "pem", ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "elliptic", "torn"]
+)
 def test_a_key_that_cannot_sign_stops_the_start_by_its_name_alone(pem: str) -> None:
     with pytest.raises(ValueError, match="^LIGHTHOUSE_PRIVATE_KEY must be an RSA private key") as caught:
-        signing_key(pem_of_another_kind() if pem == "elliptic" else pem, "LIGHTHOUSE_PRIVATE_KEY")
+        signing_key(MADE[pem]() if pem in MADE else pem, "LIGHTHOUSE_PRIVATE_KEY")
     assert "c2VjcmV0" not in str(caught.value) and caught.value.__context__ is None
 
 
