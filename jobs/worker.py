@@ -37,6 +37,7 @@ WAIT_SECONDS = 1
 # How long a fetcher rests when nobody says that something was pushed: requeued and periodic jobs say nothing.
 LOOK_SECONDS = 0.25
 REGISTER_SECONDS = 5.0
+SUSPENSION_SECONDS = 1.0
 WORKER_TTL_SECONDS = 60
 
 
@@ -81,7 +82,7 @@ class Fetcher(SimpleWorker):
         self.app = app
         self.stopping = stopping
         self.lane = lane
-        self.registered_at = 0.0
+        self.registered_at = self.asked_suspension_at = 0.0
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -115,19 +116,13 @@ class Fetcher(SimpleWorker):
         raise StopRequested
 
     def dequeue(self) -> tuple[Job, Queue] | None:
-        found = Queue.dequeue_any(
-            self.queues, None, connection=self.connection, job_class=self.job_class, serializer=self.serializer
-        )
-        if found is not None and self.stopping.is_set():
-            self.put_back(*found)
+        job = rq_side.take(self.queues[0])
+        if job is None:
             return None
-        return found
-
-    def put_back(self, job: Job, queue: Queue) -> None:
-        with self.connection.pipeline() as pipe:
-            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
-            pipe.lpush(queue.key, job.id)
-            pipe.execute()
+        if self.stopping.is_set():
+            rq_side.put_back(self.queues[0], job)
+            return None
+        return job, self.queues[0]
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start it on a thread of its own and come back for the next."""
@@ -165,14 +160,52 @@ class Fetcher(SimpleWorker):
         except SQLAlchemyError as error:
             log.warning("left to the relay", extra={"event": "worker.turn_back_failed", "error": type(error).__name__})
 
+    def prepare_execution(self, job: Job) -> Execution:
+        """In one trip to Redis it leaves the intermediate list and is shown as started; RQ makes two of it."""
+        with self.connection.pipeline() as pipe:
+            execution = Execution.create(job, self.get_heartbeat_ttl(job), pipeline=pipe, worker_name=self.name)
+            self.executions[execution.id] = execution
+            self.set_state(WorkerStatus.BUSY, pipeline=pipe)
+            job.prepare_for_execution(self.name, pipeline=pipe)
+            pipe.persist(job.key)
+            pipe.lrem(self.queues[0].intermediate_queue_key, 1, job.id)
+            pipe.execute()
+        return execution
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
+        """Done before its thread began."""
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """It ends in a moment, and needs no further time."""
+        job.ended_at = now()
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any, execution: Execution) -> None:
+        """A pointer that was followed is forgotten: nothing depends on it, and what came of it is in Postgres.
+
+        Periodic jobs come again under the same id, and are RQ's own business.
+        """
+        if rq_side.read_job_id(job.id) is None:
+            super().handle_job_success(job, queue, started_job_registry, execution)
+            return
+        with self.connection.pipeline() as pipe:
+            self.increment_successful_job_count(pipeline=pipe)
+            self.increment_total_working_time(job.ended_at - job.started_at, pipe)  # type: ignore[operator]
+            self.cleanup_execution(job, pipeline=pipe, execution=execution)
+            rq_side.forget_job(pipe, job)
+            pipe.execute()
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Whether `rq suspend` was called is worth a question a second, not one a job."""
+        if time.monotonic() - self.asked_suspension_at > SUSPENSION_SECONDS:
+            self.asked_suspension_at = time.monotonic()
+            super().check_for_suspension(burst)
+
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker.
 
         And it must not show a dead one for long, so a job's own, much longer time does not count here.
         """
-        if pipeline is not None:
-            super().heartbeat(WORKER_TTL_SECONDS, pipeline)
-        elif time.monotonic() - self.registered_at > REGISTER_SECONDS:
+        if time.monotonic() - self.registered_at > REGISTER_SECONDS:
             self.registered_at = time.monotonic()
             self._state = WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE
             with self.connection.pipeline() as pipe:

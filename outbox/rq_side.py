@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
@@ -24,6 +25,13 @@ EXPLANATION = (
     "Its attempts and history: flask outbox show {message_id}"
 )
 PARKED_SECONDS = 400 * 24 * 3600
+
+
+# A pointer and its job in one trip. In the intermediate list it is safe until somebody says that it began.
+TAKE = """
+local id = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+return id and {id, redis.call('HGETALL', ARGV[1] .. id)}
+"""
 
 
 class ForbiddenCallable(Exception):
@@ -90,6 +98,34 @@ def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: i
         rq_queue.enqueue_many(data, pipeline=pipe)
         pipe.publish(PUSHED_CHANNEL, queue)
         pipe.execute()
+
+
+def take(queue: Queue) -> Job | None:
+    """The queue's next job, None when it is empty. One whose hash Redis lost is passed over."""
+    redis = queue.connection
+    while True:
+        taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
+        if taken is None:
+            return None
+        identifier, fields = taken[0].decode(), taken[1]
+        if fields:
+            job = LedgerJob(identifier, connection=redis)
+            job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+            return job
+        redis.lrem(queue.intermediate_queue_key, 1, identifier)
+
+
+def put_back(queue: Queue, job: Job) -> None:
+    """Taken, but not begun: the next in its queue again."""
+    with queue.connection.pipeline() as pipe:
+        pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+        pipe.lpush(queue.key, job.id)
+        pipe.execute()
+
+
+def forget_job(pipe: Pipeline, job: Job) -> None:
+    """Drop a job and what RQ keeps beside it, with the caller's pipeline."""
+    pipe.delete(job.key, job.execution_registry.key, Result.get_key(job.id))
 
 
 def pointers_held(redis: Redis, queue: str) -> tuple[set[str], set[str]]:
