@@ -60,6 +60,11 @@ class Lane:
         self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix=spec.name)
         self.running: set[str] = set()
         self.pushed = threading.Event()
+        self.more = True
+
+    @property
+    def is_free(self) -> bool:
+        return len(self.running) < self.spec.threads
 
 
 class Fetcher(SimpleWorker):
@@ -101,6 +106,8 @@ class Fetcher(SimpleWorker):
         """
         while not self.stopping.is_set():
             self.heartbeat()
+            if not self.lane.more:
+                self.lane.pushed.wait(LOOK_SECONDS)
             if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
                 continue
             found = None
@@ -112,11 +119,11 @@ class Fetcher(SimpleWorker):
                     self.lane.slots.release()
             if found is not None:
                 return found
-            self.lane.pushed.wait(LOOK_SECONDS)
         raise StopRequested
 
     def dequeue(self) -> tuple[Job, Queue] | None:
-        job = rq_side.take(self.queues[0])
+        job, left = rq_side.take(self.queues[0])
+        self.lane.more = left > 0
         if job is None:
             return None
         if self.stopping.is_set():
@@ -234,19 +241,21 @@ class Fetcher(SimpleWorker):
 
 
 def wake_forever(connection: Redis, lanes: Sequence[Lane], stopping: threading.Event) -> None:
-    """Tell each lane what was pushed to it. One connection listens for all; without it the lanes look by themselves."""
-    by_name = {lane.spec.name: lane for lane in lanes}
+    """Tell a lane that something was pushed to it. One connection waits for all that have a thread free; each push
+    wakes few of all the workers, and whoever was not woken looks by itself a moment later."""
+    by_key = {rq_side.pushed_key(lane.spec.name): lane for lane in lanes}
     while not stopping.is_set():
+        free = [key for key, lane in by_key.items() if lane.is_free]
+        if not free:
+            stopping.wait(LOOK_SECONDS)
+            continue
         try:
-            with connection.pubsub(ignore_subscribe_messages=True) as pushed:
-                pushed.subscribe(rq_side.PUSHED_CHANNEL)
-                while not stopping.is_set():
-                    message = pushed.get_message(timeout=WAIT_SECONDS)
-                    lane = by_name.get(message["data"].decode()) if message else None
-                    if lane is not None:
-                        lane.pushed.set()
+            told = connection.blpop(free, timeout=WAIT_SECONDS)
         except (redis.exceptions.RedisError, OSError):
             stopping.wait(WAIT_SECONDS)
+        else:
+            for key in rq_side.texts(told[:1] if told else ()):
+                by_key[key].pushed.set()
 
 
 def fetch_forever(app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:

@@ -18,8 +18,10 @@ from rq.serializers import JSONSerializer
 
 # A finished job is of interest to nobody: at 60 a second, each second of keeping costs Redis a third of a megabyte.
 RESULT_SECONDS = 20
-# Names the queue that something was pushed to; who misses it looks by itself a moment later.
-PUSHED_CHANNEL = "surefile:pushed"
+# A push wakes one worker a pointer, but no more than this: whoever is woken takes as much as it has threads for.
+WOKEN = 4
+# What nobody waited for is soon of no use: workers look by themselves, too.
+WAKING_SECONDS = 5
 EXPLANATION = (
     "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n"
     "Its attempts and history: flask outbox show {message_id}"
@@ -27,10 +29,11 @@ EXPLANATION = (
 PARKED_SECONDS = 400 * 24 * 3600
 
 
-# A pointer and its job in one trip. In the intermediate list it is safe until somebody says that it began.
+# A pointer, its job, and how many more there are, in one trip. In the intermediate list it is safe until somebody says
+# that it began.
 TAKE = """
 local id = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
-return id and {id, redis.call('HGETALL', ARGV[1] .. id)}
+return id and {id, redis.call('HGETALL', ARGV[1] .. id), redis.call('LLEN', KEYS[1])}
 """
 
 
@@ -79,6 +82,11 @@ def read_job_id(text: str) -> tuple[int, int] | None:
     return (int(message), int(fence)) if message.isdigit() and fence.isdigit() else None
 
 
+def pushed_key(queue: str) -> str:
+    """The list that a waiting worker blocks on: an element of it wakes one of them."""
+    return f"surefile:pushed:{queue}"
+
+
 def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: int, timeout_seconds: int) -> None:
     """Append pointers `(message id, job path)` in one pipeline, in the order given, and wake the workers."""
     rq_queue = open_queue(redis, queue)
@@ -96,22 +104,24 @@ def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: i
     ]
     with redis.pipeline() as pipe:
         rq_queue.enqueue_many(data, pipeline=pipe)
-        pipe.publish(PUSHED_CHANNEL, queue)
+        pipe.lpush(pushed_key(queue), *["" for _ in data[:WOKEN]])
+        pipe.ltrim(pushed_key(queue), 0, WOKEN - 1)
+        pipe.expire(pushed_key(queue), WAKING_SECONDS)
         pipe.execute()
 
 
-def take(queue: Queue) -> Job | None:
-    """The queue's next job, None when it is empty. One whose hash Redis lost is passed over."""
+def take(queue: Queue) -> tuple[LedgerJob | None, int]:
+    """The queue's next job, None when it is empty, and how many are left. One whose hash Redis lost is passed over."""
     redis = queue.connection
     while True:
         taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
         if taken is None:
-            return None
-        identifier, fields = taken[0].decode(), taken[1]
+            return None, 0
+        identifier, fields, left = taken[0].decode(), taken[1], taken[2]
         if fields:
             job = LedgerJob(identifier, connection=redis)
             job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
-            return job
+            return job, left
         redis.lrem(queue.intermediate_queue_key, 1, identifier)
 
 

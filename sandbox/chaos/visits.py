@@ -23,8 +23,8 @@ TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY = "travel_claim", "intent_to_file", "form526
 FLOWS = (TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY)
 FIRST_DAY = date(2031, 1, 1)
 DAYS = 15
-# Of seven visits these are by signed-in people, who make three submissions each.
-VISITS, SIGNED_IN = 7, (2, 5)
+# Of twelve visits these are by signed-in people, who make three submissions each.
+VISITS, SIGNED_IN = 12, (2, 7)
 # At the clinic one in forty filed at the kiosk before, is refused by BTSSS, or has a phone that nobody reaches.
 HABIT_EVERY, HABITS = 40, {3: "filed", 17: "refused", 31: "blocked"}
 ORACLE_HEALTH_EVERY = 4

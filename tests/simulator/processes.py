@@ -10,10 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from psycopg2 import errors
-from rq import Queue
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.registry import FailedJobRegistry, StartedJobRegistry
-from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import open_case
@@ -115,10 +113,10 @@ class Processes:
         """Fetch and run one pointer, with the entries that RQ's worker keeps of it."""
         connection: Any = self.redis
         rq_queue = rq_side.open_queue(connection, queue.name)
-        found = Queue.dequeue_any([rq_queue], None, connection, rq_side.LedgerJob, JSONSerializer)
-        if found is None:
+        job, _ = rq_side.take(rq_queue)
+        if job is None:
             return
-        job, entry = found[0], f"{found[0].id}:1"
+        entry = f"{job.id}:1"
         started = StartedJobRegistry(queue=rq_queue).key
         with connection.pipeline() as pipe:
             pipe.zadd(started, {entry: 0.0})

@@ -42,6 +42,14 @@ class Data:
         self.lists.setdefault(target, []).append(moved)
         return moved
 
+    def eval(self, script: str, keys: int, source: str, target: str, jobs: str) -> list[Any] | None:
+        """The one script there is: a pointer, its job, and how many are left."""
+        taken = self.lmove(source, target)
+        if taken is None:
+            return None
+        fields = [each for pair in self.hgetall(jobs + taken.decode()).items() for each in pair]
+        return [taken, fields, len(self.lists[source])]
+
     def lrem(self, key: str, count: int, value: Any) -> int:
         kept = [each for each in self.lists.get(key, []) if each != encoded(value)]
         self.lists[key] = kept
@@ -70,10 +78,10 @@ class Data:
         return sum(self.hashes.pop(key, None) is not None for key in keys)
 
     def told(self, *_: Any, **__: Any) -> int:
-        """Names of queues, results and life times: nothing here asks for them again."""
+        """Names of queues, wake-ups, results and life times: nothing here asks for them again."""
         return 1
 
-    sadd = publish = xadd = expire = persist = told
+    sadd = xadd = expire = persist = lpush = ltrim = told
 
 
 COMMANDS = frozenset(name for name in vars(Data) if not name.startswith("_"))
