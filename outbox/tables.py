@@ -47,7 +47,7 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-# One row: how far tests have moved the clock. Zero everywhere else.
+# One row: how far tests have moved the clock, zero everywhere else. Whoever sets it has `outbox_now()` made anew.
 clock = Table(
     "outbox_clock",
     metadata,
