@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.serving import make_server
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true value of `condition`; AssertionError when none comes in time."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:

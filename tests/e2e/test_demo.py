@@ -85,7 +85,7 @@ def start(checkout: Path) -> Iterator[Start]:
     for child in begun:
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
-            child.wait(40)
+            child.wait(100)
 
 
 def said(checkout: Path) -> str:
@@ -103,9 +103,9 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(500)
 def test_the_demo_keeps_every_promise_and_says_so_last(start: Start, checkout: Path) -> None:
-    assert start().wait(170) == 0, said(checkout)
+    assert start().wait(450) == 0, said(checkout)
     lines = said(checkout).splitlines()
     assert lines[-1] == KEPT
     for happened in ("already there → found", "no reply → found", "worker killed → found", "429 → filed", "refused"):
@@ -118,11 +118,11 @@ def test_the_demo_keeps_every_promise_and_says_so_last(start: Start, checkout: P
 
 def test_ctrl_c_stops_the_demo_and_all_it_started(start: Start, checkout: Path) -> None:
     demo = start()
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 100
     while "to ask" not in said(checkout):
         assert demo.poll() is None and time.monotonic() < deadline, said(checkout)
         time.sleep(0.05)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(40) == 130
+    assert demo.wait(100) == 130
     assert "promises:" not in said(checkout) and "Traceback" not in said(checkout)
     assert used_by(checkout) == []

@@ -52,14 +52,14 @@ class Web:
         session = requests.Session()
         session.trust_env = False
         body = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name}}
-        assert session.post(f"{self.url}/check_in/v2/sessions/", json=body, timeout=10).status_code == 200
+        assert session.post(f"{self.url}/check_in/v2/sessions/", json=body, timeout=60).status_code == 200
         return session
 
     def claim(self, session: requests.Session) -> requests.Response:
         """Ask for travel pay, on a connection of its own, as each of many people does."""
         body = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}}
         headers = {"Connection": "close"}
-        return session.post(f"{self.url}/check_in/v0/travel_claims/", json=body, headers=headers, timeout=20)
+        return session.post(f"{self.url}/check_in/v0/travel_claims/", json=body, headers=headers, timeout=60)
 
     def bearer(self) -> str:
         """The header of somebody signed in."""
@@ -93,7 +93,7 @@ def web(
         process.start()
         running = Web(port, process, fakes, Redis.from_url(redis_server.url), lines)
         try:
-            eventually(running.is_alive, 30)
+            eventually(running.is_alive)
             yield running
         finally:
             process.kill()

@@ -17,7 +17,7 @@ UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Typ
 LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # A thread once was a client's for five seconds before it said a word; two processors serve other tests meanwhile.
-AT_ONCE_SECONDS = 2.0
+AT_ONCE_SECONDS = 4.0
 THREADS = 16
 
 
@@ -80,7 +80,7 @@ def test_a_request_that_drips_is_answered_408_and_a_silent_connection_closed_wit
     begun = ("GET / HTTP/1.1\r\n", f"{CLAIM}Content-Length: 640\r\n\r\n{{")
     with many(web, 1, begun[0]) as [head], many(web, 1, begun[1]) as [body], web.wire() as silent:
         while head.is_quiet() or body.is_quiet():
-            assert time.monotonic() < head.opened_at + 10
+            assert time.monotonic() < head.opened_at + 60
             head.send(b"x")
             body.send(b"x")
             time.sleep(0.1)

@@ -29,7 +29,7 @@ class Wire:
 
     def __init__(self, port: int, data: bytes = b"") -> None:
         self.socket = socket.socket()
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         # Small, so that a server soon notices when its answers are not taken.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.socket.connect(("127.0.0.1", port))
@@ -48,7 +48,7 @@ class Wire:
         """Say that nothing more will come."""
         self.socket.shutdown(socket.SHUT_WR)
 
-    def answers(self, seconds: float = 10.0) -> list[Answer]:
+    def answers(self, seconds: float = 60.0) -> list[Answer]:
         """Everything until the other side closes; raises TimeoutError when it does not."""
         self.socket.settimeout(seconds)
         received = b""
@@ -59,7 +59,7 @@ class Wire:
             pass
         return parsed(received)
 
-    def answer(self, seconds: float = 10.0) -> Answer:
+    def answer(self, seconds: float = 60.0) -> Answer:
         """The one answer; the connection stays as it is."""
         self.socket.settimeout(seconds)
         received = b""

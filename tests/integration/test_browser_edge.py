@@ -97,7 +97,7 @@ def test_a_post_is_taken_with_and_without_slash_and_never_redirected(server, sla
         json=body,
         headers={"Origin": ORIGIN, "X-Key-Inflection": "camel", "X-CSRF-Token": "null"},
         allow_redirects=False,
-        timeout=5,
+        timeout=30,
     )
     assert (response.status_code, response.json()) == (202, {"data": {"statusCode": 202}})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -106,7 +106,7 @@ def test_a_post_is_taken_with_and_without_slash_and_never_redirected(server, sla
 @pytest.mark.parametrize("path", ["/check_in/v0/travel_claims", "/things/0c4f6d1e-0000-4000-8000-00000000aa01"])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_preflight_is_answered_on_the_exact_address(server, path, slash):
-    response = requests.options(server + path + slash, headers=PREFLIGHT, allow_redirects=False, timeout=5)
+    response = requests.options(server + path + slash, headers=PREFLIGHT, allow_redirects=False, timeout=30)
     assert response.status_code == 204
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
@@ -120,7 +120,7 @@ def test_a_chunked_body_over_the_limit_is_refused_as_json(server):
         f"{server}/check_in/v0/travel_claims",
         data=(b"x" * 500 for _ in range(10)),
         headers={"Content-Type": "application/json"},
-        timeout=5,
+        timeout=30,
     )
     assert response.status_code in (400, 413)
     assert response.json()["errors"][0]["status"] == str(response.status_code)

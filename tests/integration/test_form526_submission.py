@@ -83,7 +83,7 @@ def test_a_form_the_service_knows_already_is_accepted_as_what_it_became(house: H
     filed = person.file()
     body = {"reference": filed["submissionId"], "icn": ADA.icn, "form526": {"a": 1}}
     key = {"x-api-key": house.app.extensions["config"].form526_api_key}
-    known = requests.post(f"{house.fakes['form526']}/submissions", json=body, headers=key, timeout=5)
+    known = requests.post(f"{house.fakes['form526']}/submissions", json=body, headers=key, timeout=30)
     house.work()
     assert person.status(filed)["claimId"] == known.json()["claimId"]
     assert attempts(house, filed["submissionId"]) == [("write", "error"), ("look_up", "success")]

@@ -17,7 +17,7 @@ def page(house: House) -> Iterator[requests.Session]:
     """A browser that has signed in at the Sign-in Service, whose cookies reach our own server too."""
     with requests.Session() as browser:
         browser.trust_env = False
-        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": ADA.account}, timeout=5)
+        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": ADA.account}, timeout=30)
         assert signed_in.status_code == 200 and "vagov_access_token" in browser.cookies
         browser.headers.update({"X-Key-Inflection": "camel", "Source-App-Name": "526EZ-all-claims"})
         yield browser
@@ -28,19 +28,19 @@ def test_a_page_looks_asks_and_looks_again_with_the_csrf_token_it_was_told(
 ) -> None:
     with listening(house.app) as url:
         here = f"{url}/v0/intent_to_file"
-        looked = page.get(here, timeout=5)
+        looked = page.get(here, timeout=30)
         assert looked.json()["data"]["attributes"]["intentToFile"] == []
         assert {"X-CSRF-Token", "X-Session-Expiration"} <= looked.headers.keys()
-        without = page.post(f"{here}/compensation", timeout=5)
+        without = page.post(f"{here}/compensation", timeout=30)
         assert (without.status_code, without.json()["errors"][0]["code"], itfs(house)) == (403, "CSRF", [])
         with_token = {"X-CSRF-Token": looked.headers["X-CSRF-Token"]}
-        asked = page.post(f"{here}/compensation", headers=with_token, timeout=5)
+        asked = page.post(f"{here}/compensation", headers=with_token, timeout=30)
         made = asked.json()["data"]["attributes"]["intentToFile"]
         assert (asked.status_code, made["status"], made["recordState"]) == (202, "active", "pending")
-        seen = [page.get(place, timeout=5).json() for place in (here, f"{here}/", f"{here}/compensation")]
+        seen = [page.get(place, timeout=30).json() for place in (here, f"{here}/", f"{here}/compensation")]
         assert [each["data"]["attributes"]["intentToFile"] for each in seen] == [[made]] * 3
         house.work()
-        again = page.post(f"{here}/compensation", headers=with_token, timeout=5)
+        again = page.post(f"{here}/compensation", headers=with_token, timeout=30)
         assert (again.status_code, again.json()["data"]["attributes"]["intentToFile"]["recordState"]) == (
             200,
             "confirmed",
@@ -56,8 +56,8 @@ def test_a_page_whose_sign_in_has_run_out_is_told_to_refresh_it_and_nothing_is_r
     page.cookies.set("vagov_access_token", over["access_token"])
     with listening(house.app) as url:
         for response in (
-            page.get(f"{url}/v0/intent_to_file", timeout=5),
-            page.post(f"{url}/v0/intent_to_file/compensation", timeout=5),
+            page.get(f"{url}/v0/intent_to_file", timeout=30),
+            page.post(f"{url}/v0/intent_to_file/compensation", timeout=30),
         ):
             assert (response.status_code, response.json()) == (403, {"errors": "Access token has expired"})
     assert itfs(house) == []

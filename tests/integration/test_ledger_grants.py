@@ -65,7 +65,7 @@ def test_of_many_workers_with_one_pointer_one_is_granted(ledger: Ledger) -> None
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [held is not None for held in granted].count(True) == 1
     assert len(ledger.attempts(message_id)) == 1
 

@@ -68,7 +68,7 @@ def test_an_earlier_deadline_below_the_mark_is_found_when_the_marks_are_no_longe
         ledger.relay.run_once()
         return ledger.state(below) == "published"
 
-    eventually(found, seconds=2)
+    eventually(found)
 
 
 def test_work_that_is_late_is_claimed_beside_work_in_time_also_from_the_marks(ledger: Ledger) -> None:

@@ -100,7 +100,7 @@ def test_of_many_doors_at_once_one_reopens(ledger: Ledger) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [row is not None for row in opened].count(True) == 1
     assert [entry["what"] for entry in ledger.history()].count("message.reopened") == 1
 

@@ -61,7 +61,7 @@ def test_the_procfile_is_read_in_order():
 
 def test_a_process_finds_this_pythons_programs_and_its_port(start, tmp_path):
     process = start("python -c 'import sys, os; print(sys.prefix, os.environ[\"PORT\"])'")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert process.log.read_text() == f"{sys.prefix} 1\n"
 
 
@@ -77,7 +77,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children_at_the_limit(start):
     process.wait_ready(said(process, "up"))
     began = time.monotonic()
     assert process.terminate(0.3) == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 20
     # Who dies is still listed for an instant, until the kernel is done with it.
     assert eventually(lambda: group(process) == [])
 
@@ -119,7 +119,7 @@ def test_a_crew_notices_which_of_it_died_and_stops_the_others(start, tmp_path):
 
 def test_each_line_is_heard_with_its_name(start):
     heard = []
-    start("sh -c 'echo one; echo two'", hear=lambda name, line: heard.append((name, line))).wait(5)
+    start("sh -c 'echo one; echo two'", hear=lambda name, line: heard.append((name, line))).wait(60)
     assert heard == [("web", "one"), ("web", "two")]
 
 

@@ -16,7 +16,7 @@ OLD_ENOUGH = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '
 
 @pytest.fixture
 def settled(ledger: Ledger) -> Ledger:
-    eventually(lambda: ledger.rows(OLD_ENOUGH)[0]["old"], 15)
+    eventually(lambda: ledger.rows(OLD_ENOUGH)[0]["old"])
     return ledger
 
 

@@ -178,7 +178,7 @@ def test_a_start_clears_away_servers_whose_parent_is_gone(folder):
         server._leave_folder()
         with type(server)(server.folder) as successor:
             assert successor.pid != survivor
-            server._child.wait(10)
+            server._child.wait(60)
         assert gone(server)
 
 
@@ -266,7 +266,7 @@ def test_a_child_ends_with_its_parent(folder):
         # Tied before it becomes the program asked for, and not before that.
         eventually(lambda: child.name() == "sleep")
         parent.send_signal(signal.SIGKILL)
-    assert psutil.wait_procs([child], timeout=5)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_a_server_that_was_never_started_stops_quietly(folder):

@@ -34,7 +34,7 @@ class Page:
     def call(self, method: str, path: str, **parts: Any) -> requests.Response:
         headers = {"X-Key-Inflection": "camel", "Source-App-Name": "undefined", "X-CSRF-Token": self.csrf}
         response = self.browser.request(
-            method, f"{self.url}{path}", headers=headers, timeout=5, allow_redirects=False, **parts
+            method, f"{self.url}{path}", headers=headers, timeout=30, allow_redirects=False, **parts
         )
         self.csrf = response.headers.get("X-CSRF-Token", self.csrf)
         return response
@@ -50,7 +50,7 @@ class Page:
 def page(house: House) -> Iterator[Page]:
     with requests.Session() as browser, listening(house.app) as url:
         browser.trust_env = False
-        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": PERSON.account}, timeout=5)
+        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": PERSON.account}, timeout=30)
         assert signed_in.status_code == 200
         yield Page(browser, url)
 

@@ -173,7 +173,7 @@ class StalledPen(Pen):
 
     def before_write(self) -> None:
         self.reached.set()
-        assert self.goes_on.wait(10)
+        assert self.goes_on.wait(60)
         super().before_write()
 
 
@@ -184,7 +184,7 @@ def test_an_expense_that_lands_after_it_was_sent_again_is_a_case(house: House) -
     held = hold(filing)
     with ThreadPoolExecutor(1) as hands:
         stalled = hands.submit(held.call, pen)
-        assert pen.reached.wait(10)
+        assert pen.reached.wait(60)
         lose(house, held.grant)
         come_to(house, "submit", filing)
         pen.goes_on.set()

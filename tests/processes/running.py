@@ -78,7 +78,7 @@ class Running:
 
     def post_claim(self, person: Person, day: str = DAY) -> requests.Response:
         body = {"travelClaims": {"uuid": person.veteran.uuid, "appointmentDate": day}}
-        return person.session.post(f"{self.system.url}/check_in/v0/travel_claims/", json=body, timeout=30)
+        return person.session.post(f"{self.system.url}/check_in/v0/travel_claims/", json=body, timeout=90)
 
     def ask(self, person: Person | None = None, day: str = DAY) -> Person:
         """File a claim as the form does, and hold the promise: 202."""
@@ -106,7 +106,7 @@ class Running:
     def texts(self, person: Person) -> list[str]:
         return [item["body"] for item in self.control.phone() if item["to"] == person.veteran.phone]
 
-    def until_told(self, *people: Person, seconds: float = 30.0) -> None:
+    def until_told(self, *people: Person, seconds: float = 90.0) -> None:
         """Wait until everybody named has a text and nothing is owed any more."""
         for person in people:
             eventually(partial(self.texts, person), seconds)
@@ -136,7 +136,7 @@ class Running:
     def audit(self) -> subprocess.CompletedProcess[str]:
         """`flask audit --trace` and what it said."""
         asked = self.fork("audit", "--trace")
-        return subprocess.CompletedProcess("flask audit", asked.wait(30), "\n".join(asked.lines()))
+        return subprocess.CompletedProcess("flask audit", asked.wait(120), "\n".join(asked.lines()))
 
     # -- Postgres ----------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Running:
         for process in self.system.crew.processes.values():
             if not process.running:
                 process.start()
-        eventually(self.is_ready, 30)
+        eventually(self.is_ready)
 
     def is_ready(self) -> bool:
         try:
@@ -261,7 +261,7 @@ class Running:
             return False
 
     def metrics(self) -> str:
-        return requests.get(f"{self.system.url}/metrics", timeout=10).text
+        return requests.get(f"{self.system.url}/metrics", timeout=30).text
 
     def log_lines(self, *names: str) -> list[str]:
         return [line for name, line in list(self.lines) if not names or name in names]

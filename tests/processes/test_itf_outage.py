@@ -28,10 +28,12 @@ from tests.house import eventually
 from tests.processes.running import Running
 
 # As long as it takes where other work keeps the machine busy; alone, half a minute.
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 PEOPLE, NEWCOMERS = 500, 50
 HANDS = 8
+# What hundreds of people wait for, where other work keeps the machine busy.
+LONG_SECONDS = 240.0
 OUTAGE = timedelta(days=2)
 STEP = timedelta(hours=9)
 LAST_MINUTE = timedelta(minutes=1)
@@ -114,14 +116,14 @@ def ask_all(seen: Aftermath) -> None:
 
 
 def answers_of(asked: Future[list[int]]) -> Counter[int]:
-    return Counter(asked.result(60))
+    return Counter(asked.result(LONG_SECONDS))
 
 
 def ask(running: Running, tokens: list[str]) -> list[int]:
     url = f"{running.system.url}/v0/intent_to_file/compensation"
     with requests.Session() as browser:
         browser.trust_env = False
-        replies = [browser.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=30) for token in tokens]
+        replies = [browser.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=90) for token in tokens]
     return [reply.status_code for reply in replies]
 
 
@@ -141,16 +143,16 @@ def lighthouse_is_back(seen: Aftermath) -> None:
     running = seen.running
     running.control.clear("lighthouse")
     running.control.set("lighthouse", "late", seconds=1, chance=0.2, operation=CREATE)
-    eventually(lambda: filed(running), 30)
+    eventually(lambda: filed(running))
     # The gate's slow start is over.
     set_clocks(running, timedelta())
     for kill in range(KILLS_WHILE_CREATING):
-        eventually(lambda share=kill / KILLS_WHILE_CREATING: filed(running) > share * PEOPLE, 60)
+        eventually(lambda share=kill / KILLS_WHILE_CREATING: filed(running) > share * PEOPLE, LONG_SECONDS)
         kill_worker(seen)
     running.redis.flushall()
     running.control.clear("lighthouse")
-    eventually(lambda: filed(running) >= PEOPLE, 60)
-    eventually(lambda: running.owed() == 0, 60)
+    eventually(lambda: filed(running) >= PEOPLE, LONG_SECONDS)
+    eventually(lambda: running.owed() == 0, LONG_SECONDS)
 
 
 def filed(running: Running) -> int:
@@ -162,7 +164,7 @@ def kill_worker(seen: Aftermath) -> None:
     """The next worker has started before this one dies, whose ten seconds of silence then pass at once."""
     running = seen.running
     seen.workers.append(running.fork("worker"))
-    eventually(lambda: any("worker.started" in line for line in seen.workers[-1].lines()), 30)
+    eventually(lambda: any("worker.started" in line for line in seen.workers[-1].lines()))
     dying = seen.workers[-2]
     dying.signal(signal.SIGKILL)
     name = f"worker-{dying.pid}-%"

@@ -79,7 +79,7 @@ def kill_relay_before_push(running, seen):
     """Redis holds up the push of what is committed as published already; the relay never learns more."""
     with running.redis_frozen():
         running.ask(seen.unpushed)
-        eventually(lambda: running.message(seen.unpushed)["state"] == "published", 20)
+        eventually(lambda: running.message(seen.unpushed)["state"] == "published")
         running.process("relay").kill()
     message = running.message(seen.unpushed)
     seen.pointer_was_there = f"{message['id']}-{message['fence']}" in running.waiting("travel_claims")
@@ -102,7 +102,7 @@ def kill_web_after_commit(running, seen):
         running.process("web").kill()
         poster.join()
     running.replace("web")
-    eventually(running.answers, 20)
+    eventually(running.answers)
 
 
 def test_the_moments_were_the_ones_meant(aftermath):

@@ -47,7 +47,7 @@ def load(running):
     eventually(lambda: look(running, seen, person) == CALLS)
     look_at_registries(running, seen)
     eventually(lambda: look(running, seen, person) == 0)
-    eventually(lambda: count_connections(running, seen) or len(running.texts(person)) == CALLS, 20)
+    eventually(lambda: count_connections(running, seen) or len(running.texts(person)) == CALLS)
     memory = psutil.Process(running.process("worker").pid).memory_full_info()
     seen.rss, seen.pss = memory.rss, memory.pss
     return seen

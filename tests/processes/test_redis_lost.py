@@ -121,8 +121,8 @@ def test_registries_and_periodic_table_are_whole_again(aftermath):
     running = aftermath.running
     (message,) = running.rows("SELECT id, fence FROM outbox_messages WHERE state = 'parked'")
     shown = {f"{message['id']}-{message['fence']}"}
-    eventually(lambda: running.shown_failed("travel_claims") == shown, 12)
-    eventually(lambda: not running.started("travel_claims") | running.started("notifications"), 12)
+    eventually(lambda: running.shown_failed("travel_claims") == shown)
+    eventually(lambda: not running.started("travel_claims") | running.started("notifications"))
     assert running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC)
     assert running.queued_outside_a_list() == set()
     assert len(running.fetchers()) == len(QUEUES)

@@ -46,7 +46,7 @@ def operator(running):
 def requeue(running, parked):
     def press(browser, **headers):
         url = f"{running.system.url}/rq/job/{parked[1]}/requeue"
-        return browser.post(url, headers=headers, timeout=30).status_code
+        return browser.post(url, headers=headers, timeout=90).status_code
 
     return press
 
@@ -72,7 +72,7 @@ def test_only_a_press_on_the_operators_own_page_files_it_again(running, parked, 
 
 def test_it_leaves_the_failed_view_and_the_case_is_closed(running, parked):
     person, entry = parked
-    eventually(lambda: entry not in running.shown_failed(QUEUE), 12)
+    eventually(lambda: entry not in running.shown_failed(QUEUE))
     cases = running.rows("SELECT closed_at FROM cases WHERE subject_id = %s", person.claim_id)
     assert len(cases) == 1 and cases[0]["closed_at"] is not None
 

@@ -20,7 +20,7 @@ def test_a_second_signal_in_the_middle_of_the_first_hangs_nothing(number):
         assert here.poll(30) and here.recv() == "ready"
         os.kill(child.pid, number)
         assert here.poll(10) and here.recv() == "stopped"
-        child.join(10)
+        child.join(60)
     finally:
         child.kill()
     assert child.exitcode == 0

@@ -89,7 +89,7 @@ def stop_everything(running, seen):
     for name in ("scheduler", "relay", "web"):
         seen.leaving[name].join()
         running.replace(name)
-    eventually(running.answers, 60)
+    eventually(running.answers)
 
 
 def stop_at_random(running, seen):
@@ -97,7 +97,7 @@ def stop_at_random(running, seen):
     while len(seen.codes) < STOPS:
         workers = [running.fork("worker") for _ in range(AT_A_TIME)]
         for worker in workers:
-            eventually(partial(has_started, worker), 30)
+            eventually(partial(has_started, worker))
         load(running, seen)
         eventually(lambda: left(running, seen) < LOAD)
         for worker in workers:

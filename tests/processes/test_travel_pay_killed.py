@@ -48,8 +48,8 @@ def aftermath(running):
         eventually(lambda operation=operation: running.in_flight(operation, upstream="travel_pay"))
     running.process("worker").kill()
     running.replace("worker")
-    eventually(lambda: all(e_mails(running, veteran) for veteran in seen.people.values()), 40)
-    eventually(lambda: running.owed() == 0, 30)
+    eventually(lambda: all(e_mails(running, veteran) for veteran in seen.people.values()))
+    eventually(lambda: running.owed() == 0)
     return seen
 
 
@@ -70,7 +70,7 @@ def file(running: Running, veteran: Veteran) -> str:
     """File a claim as the page does; its id here."""
     token = running.control.call("POST", "sign_in", "tokens", json={"account": veteran.account})["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    reply = requests.post(f"{running.system.url}/travel_pay/v0/claims", json=BODY, headers=headers, timeout=30)
+    reply = requests.post(f"{running.system.url}/travel_pay/v0/claims", json=BODY, headers=headers, timeout=90)
     assert reply.status_code == 202, reply.text
     return str(reply.json()["id"])
 

@@ -41,7 +41,7 @@ def tale(running: Running) -> Iterator[Tale]:
         before = fetches(running)
         seen.reads.append(read_at_once(running, headers))
         file(running, headers, day)
-        eventually(lambda number=number: len(e_mails(running, veteran)) == number, 30)
+        eventually(lambda number=number: len(e_mails(running, veteran)) == number)
         seen.fetched.append({name: count - before[name] for name, count in fetches(running).items()})
     query = "SELECT state FROM travel_pay_claims WHERE account_id::text = %s"
     seen.states = [row["state"] for row in running.rows(query, veteran.account)]
@@ -55,12 +55,12 @@ def fetches(running: Running) -> dict[str, int]:
 def read_at_once(running: Running, headers: dict[str, str]) -> list[int]:
     url = f"{running.system.url}/travel_pay/v0/claims"
     with ThreadPoolExecutor(READERS) as readers:
-        return list(readers.map(lambda _: requests.get(url, headers=headers, timeout=30).status_code, range(READERS)))
+        return list(readers.map(lambda _: requests.get(url, headers=headers, timeout=90).status_code, range(READERS)))
 
 
 def file(running: Running, headers: dict[str, str], day: str) -> None:
     body = {**BODY, "appointmentDateTime": f"{day}T09:30:00"}
-    reply = requests.post(f"{running.system.url}/travel_pay/v0/claims", json=body, headers=headers, timeout=30)
+    reply = requests.post(f"{running.system.url}/travel_pay/v0/claims", json=body, headers=headers, timeout=90)
     assert reply.status_code == 202, reply.text
 
 

@@ -30,7 +30,8 @@ from outbox import gates
 from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets
 from tests.simulator.hub import Hub
-from tests.simulator.postgres import Server, handing_over
+from tests.simulator.postgres import Server
+from tests.simulator.waiting import handing_over
 
 # All of an upstream's times made shorter alike: the product still waits longer than a write may take to be seen.
 SETTINGS = {

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,12 +17,11 @@ from psycopg2 import errors, extensions
 from sqlalchemy import Engine, create_engine, event
 
 from tests.simulator.hub import TICK_SECONDS, Hub, Killed, Task
+from tests.simulator.waiting import LOOK_SECONDS
 
 LOST = "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally"
 BLOCKED = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
 VERB = re.compile(r"(UPDATE(?! OF)|INSERT INTO|DELETE FROM|FROM|NOTIFY|SET LOCAL)\s+([a-z_]+)")
-# Answers come within a millisecond or never before somebody else has moved.
-LOOK_SECONDS = 0.005
 # Everything the ledger calls now, and the moment Postgres itself started: long ago.
 CLOCK = """
     CREATE SCHEMA simulated;
@@ -52,6 +50,8 @@ class Server:
         self.hub: Hub | None = None
         self.loses: Callable[[Task, str, str], bool] = lambda task, where, what: False
         self.restarts = 0
+        self.idle: list[SimulatedConnection] = []
+        self.planned: dict[str, str] = {}
         with psycopg2.connect(url) as plain, plain.cursor() as cursor:
             cursor.execute(CLOCK)
         plain.close()
@@ -68,6 +68,10 @@ class Server:
         task = self.hub.current() if self.hub is not None else None
         if task is not None and task.dying:
             raise Killed
+        if self.idle:
+            found = self.idle.pop()
+            found.begin_anew()
+            return found
         made: SimulatedConnection = psycopg2.connect(
             self.url, connection_factory=SimulatedConnection, options=OPTIONS, application_name="simulated"
         )
@@ -81,6 +85,13 @@ class Server:
         with self.observer.cursor() as cursor:
             cursor.execute(f"SET simulated.now = '{now:.3f}'; {query}", values or None)
             return cursor.fetchall() if cursor.description else []
+
+    def look_again(self, query: str) -> list[tuple[Any, ...]]:
+        """For what is asked between any two steps: planned once, as planning is most of its cost."""
+        if query not in self.planned:
+            self.planned[query] = f"look_{len(self.planned)}"
+            self.look(f"PREPARE {self.planned[query]} AS {query}")
+        return self.look(f"EXECUTE {self.planned[query]}")
 
     def wake_blocked(self) -> None:
         """A transaction ended: wait until everybody who stood behind it has gone as far as they can."""
@@ -113,6 +124,8 @@ class Server:
 
     def close(self) -> None:
         self.observer.close()
+        for connection in self.idle:
+            connection.hang_up()
 
     def restart(self) -> None:
         """Every transaction ends, and every connection with it."""
@@ -131,6 +144,9 @@ class SimulatedConnection(extensions.connection):
     def __init__(self, dsn: str, *args: Any, **options: Any) -> None:
         super().__init__(dsn, *args, **options)
         self.cursor_factory = SimulatedCursor
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
         self.waited_enough = self.underway = self.cut_short = False
@@ -231,10 +247,17 @@ class SimulatedConnection(extensions.connection):
         self.lost = True
 
     def close(self) -> None:
+        """Its session, if Postgres has not ended it, is the next one's: another start of one costs ten statements."""
         self.end()
-        super().close()
         self.in_transaction = self.holds_lock = False
         disown(self)
+        if self.closed or self.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
+            self.hang_up()
+        elif self not in self.server.idle:
+            self.server.idle.append(self)
+
+    def hang_up(self) -> None:
+        super().close()
 
 
 def disown(connection: SimulatedConnection, record: Any = None) -> None:
@@ -267,34 +290,3 @@ class SimulatedCursor(extensions.cursor):
         finally:
             connection.underway = False
         connection.meet("after", what)
-
-
-def wait(connection: Any) -> None:
-    """psycopg2's wait for an answer. Whoever stands behind a lock lets the others go on: Postgres says so, no timer."""
-    while True:
-        state = connection.poll()
-        if state == extensions.POLL_OK:
-            return
-        if state == extensions.POLL_WRITE:
-            select.select([], [connection.fileno()], [])
-        elif not select.select([connection.fileno()], [], [], LOOK_SECONDS)[0]:
-            stand_back(connection)
-
-
-def stand_back(connection: Any) -> None:
-    task = getattr(connection, "task", None)
-    server = getattr(connection, "server", None)
-    if task is None or server is None or server.hub is None or server.hub.current() is not task:
-        return
-    if not task.dying and server.is_blocked(connection.info.backend_pid):
-        connection.underway = True
-        server.hub.wait_for_lock(connection)
-
-
-@contextmanager
-def handing_over() -> Iterator[None]:
-    extensions.set_wait_callback(wait)
-    try:
-        yield
-    finally:
-        extensions.set_wait_callback(None)

@@ -54,7 +54,7 @@ NOTICES = """
 
 def check_now(house: House) -> None:
     """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
-    for (wrong,) in house.server.look(WRONG_NOW):
+    for (wrong,) in house.server.look_again(WRONG_NOW):
         raise PromiseBroken(wrong)
 
 

@@ -95,7 +95,7 @@ class Stage:
         seconds = self.rng.choices((1.0, 6.0, 15.0, 60.0, 200.0, 3600.0, 200_000.0), (4, 6, 6, 6, 4, 1, 0.3))[0]
         wake = self.hub.next_wake()
         if wake is None and self.rng.random() < 0.6:
-            ((due,),) = self.house.server.look(NEXT_DUE)
+            ((due,),) = self.house.server.look_again(NEXT_DUE)
             seconds = max(due or 0.0, 0.0) + 0.01
         self.advance(seconds if wake is None else min(seconds, wake - self.hub.now))
 

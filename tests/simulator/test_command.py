@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def simulator(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.simulator", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_many_seeds_are_told_by_processes_and_come_to_one_line() -> None:

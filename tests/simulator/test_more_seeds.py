@@ -12,7 +12,7 @@ from tests.simulator.simulation import simulate
 SEEDS = range(151, 301)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_150_more_seeds_break_no_promise(simulated: House) -> None:
     tally = simulate(simulated, SEEDS)
     assert tally.broken == {}

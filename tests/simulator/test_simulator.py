@@ -12,7 +12,7 @@ from tests.simulator.simulation import simulate, stories
 SEEDS = range(1, 151)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_150_seeds_break_no_promise(simulated: House) -> None:
     tally = simulate(simulated, SEEDS)
     assert tally.broken == {}

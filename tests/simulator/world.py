@@ -100,7 +100,7 @@ class World(Events):
                     self.finish_tasks()
             if not worked:
                 self.processes.beats(list(WORKERS))
-                ((seconds,),) = self.house.server.look(NEXT_DUE)
+                ((seconds,),) = self.house.server.look_again(NEXT_DUE)
                 if seconds is None:
                     return
                 self.advance(max(seconds, 0.0) + 0.01)

@@ -24,6 +24,9 @@ class Received:
         return json.loads(self.body)
 
 
+# How long a server drips that is left alone.
+DRIP_SECONDS = 10.0
+
 Reply = Callable[[socket.socket], None]
 Body = bytes | str | dict[str, Any] | list[Any]
 
@@ -52,7 +55,7 @@ def raw(data: bytes) -> Reply:
     return reply
 
 
-def drip(start: bytes, piece: bytes = b"x", seconds: float = 10.0) -> Reply:
+def drip(start: bytes, piece: bytes = b"x", seconds: float = DRIP_SECONDS) -> Reply:
     """`start`, then a piece every 20 ms: each arrives well inside any read time-out."""
 
     def reply(sock: socket.socket) -> None:

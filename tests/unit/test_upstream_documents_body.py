@@ -46,7 +46,7 @@ def answering_with(behave: Callable[[socket.socket], None]) -> Iterator[str]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    thread.join(5)
+    thread.join(60)
 
 
 def drain(sock: socket.socket, length: int) -> None:
@@ -103,14 +103,14 @@ def test_a_server_that_does_not_read_is_left_at_the_total_limit(client: HTTP) ->
 
     def read_no_more(sock: socket.socket) -> None:
         read_head(sock)
-        left.wait(10)
+        left.wait(60)
 
     with answering_with(read_no_more) as url:
         started = time.monotonic()
         with pytest.raises(Unanswered) as caught:
             client.send(sending(url, megabytes(16), 16 * MIB))
         left.set()
-    assert LIMIT <= time.monotonic() - started < 3
+    assert LIMIT <= time.monotonic() - started < 20
     assert "TotalLimitPassed" in caught.value.detail
 
 
@@ -124,7 +124,7 @@ def test_a_source_that_drips_is_left_at_the_total_limit(client: HTTP) -> None:
         started = time.monotonic()
         with pytest.raises(Unanswered):
             client.send(sending(server.url, drip, 1000))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
 
 
 def test_a_server_may_pause_for_longer_than_connecting_may_take(client: HTTP) -> None:

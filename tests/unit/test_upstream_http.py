@@ -14,7 +14,7 @@ import pytest
 from flaskapp.upstreams.deadline import Call, connect_within
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, within
-from tests.unit.loopback import Reply, closed_port, drip, raw, reset, serving, silence, whole
+from tests.unit.loopback import DRIP_SECONDS, Reply, closed_port, drip, raw, reset, serving, silence, whole
 
 LIMIT = 0.4
 
@@ -45,18 +45,18 @@ def test_a_dripping_answer_is_cut_at_the_total_limit(http: HTTP, reply: Reply) -
         started = time.monotonic()
         with pytest.raises(Unanswered) as caught:
             http.send(request(server.url))
-    assert LIMIT <= time.monotonic() - started < LIMIT + 0.4
+    assert LIMIT <= time.monotonic() - started < DRIP_SECONDS / 2
     assert caught.value.http_status is None
 
 
 def test_calls_made_within_a_limit_share_it_whatever_each_of_them_may_take(http: HTTP) -> None:
     started = time.monotonic()
     with serving(silence) as server, within(LIMIT), within(60):
-        for _ in range(2):
+        for _ in range(20):
             with pytest.raises(Unanswered) as caught:
                 http.send(request(server.url, seconds=30))
             assert caught.value.timed_out
-    assert LIMIT <= time.monotonic() - started < LIMIT + 0.5
+    assert LIMIT <= time.monotonic() - started < 10 * LIMIT
 
 
 def test_a_call_ended_by_its_socket_before_the_watchdog_woke_is_late_all_the_same(
@@ -78,14 +78,15 @@ def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:
         took[seconds] = time.monotonic() - started
 
     with serving(silence) as server:
-        limits = [0.9, 0.2, 0.5, 0.3]
+        limits = [2.0, 0.2, 1.2, 0.6]
         threads = [threading.Thread(target=call, args=(server.url, seconds)) for seconds in limits]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
-    assert sorted(took) == sorted(limits)
-    assert all(seconds <= waited < seconds + 0.3 for seconds, waited in took.items())
+            thread.join(60)
+    # In their order, and the shortest long before the longest.
+    assert sorted(took, key=took.__getitem__) == sorted(limits)
+    assert all(seconds <= waited for seconds, waited in took.items()) and took[0.2] < 1.0
 
 
 LOST = {
@@ -160,7 +161,7 @@ def test_a_tls_handshake_that_hangs_did_nothing(http: HTTP) -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable):
             http.send(request(f"https://127.0.0.1:{listener.getsockname()[1]}"))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -180,12 +181,12 @@ def test_a_proxy_that_refuses_the_tunnel_did_nothing(http: HTTP, monkeypatch: py
 
 def test_name_resolution_counts_towards_the_connect_limit(http: HTTP, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: released.wait(5) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: released.wait(20) and [])
     started = time.monotonic()
     with pytest.raises(Unavailable):
-        http.send(request("http://slow-names.example", seconds=5))
+        http.send(request("http://slow-names.example", seconds=20))
     released.set()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_a_connection_that_comes_too_late_is_closed() -> None:

@@ -32,7 +32,7 @@ def test_the_tokens_of_a_process_are_kept_apart_over_one_connection() -> None:
         assert redis.info("stats")["total_connections_received"] == before + 1
 
 
-def test_sharing_a_redis_that_never_answers_costs_no_call_more_than_two_seconds() -> None:
+def test_sharing_a_redis_that_never_answers_costs_all_callers_together_one_wait() -> None:
     with serving(silence) as black_hole:
         redis = ImpatientRedis(Redis.from_url(black_hole.url.replace("http:", "redis:")))
         caches = [
@@ -41,4 +41,4 @@ def test_sharing_a_redis_that_never_answers_costs_no_call_more_than_two_seconds(
         ]
         started = time.monotonic()
         assert set(all_outcomes([cache.get for cache in caches] * 10)) == {"canary-1"}
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5

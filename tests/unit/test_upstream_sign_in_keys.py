@@ -203,7 +203,7 @@ class Held:
 
     def __call__(self, sock: Any) -> None:
         self.asked.set()
-        assert self.go.wait(5)
+        assert self.go.wait(60)
         self.reply(sock)
 
 
@@ -216,7 +216,7 @@ def test_one_thread_asks_while_the_others_go_on_with_what_is_known(
     wait(600)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(keys.current)
-        assert held.asked.wait(5)
+        assert held.asked.wait(60)
         assert keys.current() == keys.refetched() == [OLD]
         held.go.set()
         assert asking.result() == [another_key()]
@@ -246,7 +246,7 @@ def test_the_first_callers_all_wait_for_one_answer(
     server.replies[:] = [held]
     with ThreadPoolExecutor(5) as pool:
         outcomes = pool.map(first, range(5))
-        assert all(came.acquire(timeout=5) for _ in range(5)) and held.asked.wait(5)
+        assert all(came.acquire(timeout=60) for _ in range(5)) and held.asked.wait(60)
         held.go.set()
         assert list(outcomes) == [outcome] * 5
     assert len(server.received) == 1
@@ -254,8 +254,8 @@ def test_the_first_callers_all_wait_for_one_answer(
 
 def test_a_service_that_hangs_costs_one_caller_its_limit_and_nobody_else(server: Loopback) -> None:
     server.replies[:] = [silence]
-    keys = keys_at(server, sis_total_seconds=0.05, sis_public_keys=pem(OLD))
+    keys = keys_at(server, sis_total_seconds=0.2, sis_public_keys=pem(OLD))
     started = time.monotonic()
     assert [keys.current() for _ in range(50)] == [[OLD]] * 50
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     assert len(server.received) == 1
