@@ -1,0 +1,174 @@
+"""How a worker comes by its pointers: in few trips to Redis, woken only when there is something to take."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask
+from redis import Redis
+from rq import Queue
+
+from jobs.worker import Fetcher, Lane, wake_forever
+from outbox import rq_side
+from outbox.rq_side import LedgerJob
+from tests.house import eventually
+from tests.ledger import CALLS, Ledger
+
+PATH = "tests.integration.test_pointers_taken.followed"
+FOLLOWED: list[tuple[int, int]] = []
+
+
+def followed(message_id: int, fence: int) -> None:
+    FOLLOWED.append((message_id, fence))
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    FOLLOWED.clear()
+    monkeypatch.setattr(LedgerJob, "allowed", frozenset({PATH}))
+
+
+def push(ledger: Ledger, *message_ids: int) -> None:
+    rq_side.push(ledger.redis, CALLS.name, [(message_id, PATH) for message_id in message_ids], 9, 60)
+
+
+def fetcher_of(ledger: Ledger, lane: Lane) -> Fetcher:
+    return Fetcher(Flask("toy"), ledger.redis, lane, "fetcher", threading.Event())
+
+
+def follow(ledger: Ledger) -> None:
+    """Take one pointer and run it to its end."""
+    lane = Lane(CALLS)
+    fetcher = fetcher_of(ledger, lane)
+    lane.slots.acquire()
+    found = fetcher.dequeue()
+    assert found is not None
+    fetcher.execute_job(*found)
+    lane.pool.shutdown(wait=True)
+
+
+def open_queue(ledger: Ledger) -> Queue:
+    return rq_side.open_queue(ledger.redis, CALLS.name)
+
+
+@contextmanager
+def waiting(ledger: Ledger, *lanes: Lane) -> Iterator[None]:
+    """A worker's listener for each of these lanes; all of them block before this goes on."""
+    stopping = threading.Event()
+    listeners = [threading.Thread(target=wake_forever, args=(ledger.redis, [lane], stopping)) for lane in lanes]
+    for listener in listeners:
+        listener.start()
+    free = [lane for lane in lanes if lane.is_free]
+    eventually(lambda: ledger.redis.info("clients")["blocked_clients"] == len(free))
+    yield
+    stopping.set()
+    for listener in listeners:
+        listener.join()
+
+
+def woken(lanes: list[Lane]) -> int:
+    return sum(lane.pushed.is_set() for lane in lanes)
+
+
+def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
+    push(ledger, 1, 2)
+    lane = Lane(CALLS)
+    fetcher = fetcher_of(ledger, lane)
+    assert lane.more
+    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["1-9"] and lane.more
+    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["2-9"] and not lane.more
+    assert fetcher.dequeue() is None and not lane.more
+
+
+def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(ledger: Ledger) -> None:
+    push(ledger, 1, 2)
+    ledger.redis.delete(LedgerJob.key_for("1-9"))
+    job, left = rq_side.take(open_queue(ledger))
+    assert job is not None and (job.id, left) == ("2-9", 0)
+    assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["2-9"]
+
+
+def test_what_is_taken_while_the_worker_is_told_to_stop_is_next_in_its_queue_again(ledger: Ledger) -> None:
+    push(ledger, 1, 2)
+    fetcher = fetcher_of(ledger, Lane(CALLS))
+    fetcher.stopping.set()
+    assert fetcher.dequeue() is None
+    assert ledger.redis.lrange(open_queue(ledger).key, 0, -1) == [b"1-9", b"2-9"]
+    assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
+
+
+def test_a_job_is_shown_as_started_in_the_trip_in_which_it_leaves_the_intermediate_list(ledger: Ledger) -> None:
+    push(ledger, 1)
+    fetcher = fetcher_of(ledger, Lane(CALLS))
+    job, _ = rq_side.take(open_queue(ledger))
+    assert job is not None
+    assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["1-9"]
+    fetcher.prepare_execution(job)
+    assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
+    assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), {"1-9"})
+    assert ledger.redis.hget(job.key, "status") == b"started"
+
+
+def test_of_a_pointer_that_was_followed_redis_keeps_nothing(ledger: Ledger) -> None:
+    push(ledger, 1)
+    follow(ledger)
+    assert FOLLOWED == [(1, 9)]
+    assert [key for key in ledger.redis.scan_iter() if b"1-9" in key] == []
+    assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), set())
+
+
+def test_periodic_work_keeps_its_job_for_the_next_time(ledger: Ledger) -> None:
+    open_queue(ledger).enqueue(PATH, args=(1, 1), job_id="every-minute", result_ttl=60)
+    follow(ledger)
+    assert FOLLOWED == [(1, 1)]
+    assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_finished
+
+
+def test_a_pointer_costs_three_trips_to_redis(ledger: Ledger) -> None:
+    """Taken, begun, ended."""
+    push(ledger, 1)
+    ledger.redis.config_resetstat()
+    follow(ledger)
+    calls = {name: stats["calls"] for name, stats in ledger.redis.info("commandstats").items()}
+    assert (calls["cmdstat_eval"], calls["cmdstat_exec"]) == (1, 2)
+    assert not {"cmdstat_watch", "cmdstat_exists", "cmdstat_smembers"} & set(calls)
+
+
+def test_a_push_wakes_one_worker_a_pointer_and_not_all(ledger: Ledger) -> None:
+    lanes = [Lane(CALLS) for _ in range(3)]
+    with waiting(ledger, *lanes):
+        push(ledger, 1)
+        eventually(lambda: woken(lanes))
+        assert (woken(lanes), ledger.redis.llen(rq_side.pushed_key(CALLS.name))) == (1, 0)
+        push(ledger, 2, 3, 4)
+        eventually(lambda: woken(lanes) == 3)
+
+
+def test_whoever_has_no_thread_free_is_not_woken_in_the_place_of_another(ledger: Ledger) -> None:
+    full, free = Lane(CALLS), Lane(CALLS)
+    full.running.update(str(number) for number in range(CALLS.threads))
+    with waiting(ledger, full, free):
+        push(ledger, *range(1, 5))
+        eventually(free.pushed.is_set)
+        assert not full.pushed.is_set()
+
+
+def test_what_nobody_waits_for_is_soon_forgotten(ledger: Ledger) -> None:
+    for _ in range(3):
+        push(ledger, *range(1, 21))
+    key = rq_side.pushed_key(CALLS.name)
+    assert ledger.redis.llen(key) == rq_side.WOKEN
+    assert 0 < ledger.redis.ttl(key) <= rq_side.WAKING_SECONDS
+
+
+def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger) -> None:
+    lane, stopping = Lane(CALLS), threading.Event()
+    nowhere = Redis(port=1)
+    listener = threading.Thread(target=wake_forever, args=(nowhere, [lane], stopping))
+    listener.start()
+    stopping.set()
+    listener.join(5)
+    assert not listener.is_alive() and not lane.pushed.is_set()
