@@ -62,11 +62,13 @@ def waiting(ledger: Ledger, *lanes: Lane) -> Iterator[None]:
     for listener in listeners:
         listener.start()
     free = [lane for lane in lanes if lane.is_free]
-    eventually(lambda: ledger.redis.info("clients")["blocked_clients"] == len(free))
-    yield
-    stopping.set()
-    for listener in listeners:
-        listener.join()
+    try:
+        eventually(lambda: ledger.redis.info("clients")["blocked_clients"] == len(free))
+        yield
+    finally:
+        stopping.set()
+        for listener in listeners:
+            listener.join()
 
 
 def woken(lanes: list[Lane]) -> int:
