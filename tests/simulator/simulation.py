@@ -10,7 +10,7 @@ from tests.simulator.house import House
 from tests.simulator.world import Story, World
 
 # Rows of seeds long over are swept up now and then: every look would walk past them.
-VACUUM_EVERY = 100
+VACUUM_EVERY = 25
 
 
 @dataclass
