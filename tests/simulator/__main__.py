@@ -22,7 +22,7 @@ from tests.simulator.telling import move_in, tell_part
 from tests.simulator.world import Story
 
 # So many seeds are told between two moves of the progress bar.
-PART = 20
+PART = 5
 
 
 @contextmanager

@@ -92,6 +92,8 @@ class House:
         self.engine = self.server.engine()
         self.rng = random.Random()
         self.config = config
+        # So many stories have been begun in it.
+        self.told = 0
         self.apps = {name: self.make_app(config) for name in APPS}
         allow_our_jobs()
 
