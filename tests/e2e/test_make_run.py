@@ -273,10 +273,10 @@ def test_a_second_run_in_the_same_checkout_leaves_the_first_alone(begin, known_c
         ("LEGAL_TIME_ZONE", "Nowhere/Else", "LEGAL_TIME_ZONE cannot be read"),
     ],
 )
-def test_a_server_or_setting_that_cannot_be_used_is_one_clear_line(begin, checkout, name, value, said):
+def test_a_server_or_setting_that_cannot_be_used_is_one_clear_line(begin, known_checkout, name, value, said):
     line = problem_of(begin(**{name: value}))
     assert said in line and "hidden" not in line
-    assert used_by(checkout) == []
+    assert used_by(known_checkout) == []
 
 
 def test_given_servers_are_used_and_left_running(begin, checkout):
