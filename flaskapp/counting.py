@@ -98,9 +98,14 @@ class Counts:
         return period
 
     def keep_telling(self) -> None:
-        """In one thread at a time, until there is nothing to tell."""
-        while self._has_untold():
-            time.sleep(TELL_SECONDS if self.tell() else AWAY_SECONDS)
+        """In one thread at a time, until there is nothing to tell. Should it fail, the next hit begins another."""
+        try:
+            while self._has_untold():
+                time.sleep(TELL_SECONDS if self.tell() else AWAY_SECONDS)
+        except BaseException:
+            with self.lock:
+                self.telling = False
+            raise
 
     def _has_untold(self) -> bool:
         with self.lock:
