@@ -37,14 +37,15 @@ PROMOTE = text("""
                            ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
 """)
 
-# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does.
+# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does. Asked
+# whether there is any, Postgres may read all that waits in other queues: the first is at the end of an index.
 WAITED_IN = text("""
     SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
            AS asked (name, missed, reachable)
-     WHERE EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name
-                      AND deadline_at > outbox_now() AND deadline_at >= COALESCE(reachable, '-infinity'))
-        OR EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'ready' AND queue = name
-                      AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity'))
+     WHERE (SELECT min(deadline_at) FROM outbox_messages WHERE state = 'ready' AND queue = name
+               AND deadline_at > outbox_now() AND deadline_at >= COALESCE(reachable, '-infinity')) IS NOT NULL
+        OR (SELECT min(deadline_at) FROM outbox_messages WHERE state = 'ready' AND queue = name
+               AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity')) IS NOT NULL
 """)
 
 PUBLISH = """

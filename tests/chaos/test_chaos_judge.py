@@ -33,7 +33,7 @@ from tests.house import SETTINGS, House
 
 # Signed in twice, the second time with a letter that fails; at the clinic a usual person, one who filed at the kiosk
 # before, and one whom BTSSS refuses.
-VISITS = (2, 30, 0, 3, 17)
+VISITS = (2, 50, 0, 3, 17)
 PENDING = "SELECT count(*) FROM form526_document_submissions WHERE lighthouse_status = 'pending'"
 
 
