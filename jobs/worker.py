@@ -201,6 +201,13 @@ class Fetcher(SimpleWorker):
             rq_side.forget_job(pipe, job)
             pipe.execute()
 
+    def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
+        """RQ's name for the end of a job that raised. Ours raise nothing, so Redis it is that does not answer: no
+        failure of the job, and no error to wake anybody for."""
+        if isinstance(exc_info[1], redis.exceptions.RedisError):
+            raise exc_info[1]
+        super()._finalize_failure(job, queue, execution, exc_info)
+
     def check_for_suspension(self, burst: bool) -> None:
         """Whether `rq suspend` was called is worth a question a second, not one a job."""
         if time.monotonic() - self.asked_suspension_at > SUSPENSION_SECONDS:

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from rq.registry import FailedJobRegistry
 
 from flaskapp.queues import TRAVEL_CLAIMS
 from jobs.worker import Fetcher, Lane
+from outbox.rq_side import open_queue
 from tests.house import eventually
 
 
@@ -27,10 +29,9 @@ class LostWhenRun(Fetcher):
 
 
 class LostWhenDone(Fetcher):
-    """Redis does not hear that the job was done."""
+    """Redis does not hear that the job was done, and answers again a moment later."""
 
-    def perform_job(self, job, queue, execution):
-        job.perform()
+    def handle_job_success(self, job, queue, started_job_registry, execution):
         raise RedisConnectionError
 
 
@@ -66,8 +67,10 @@ def test_a_job_that_could_not_be_run_waits_in_postgres_at_once_and_is_done_once(
     assert (len(house.submits()), len(house.filed())) == (1, 1)
 
 
-def test_a_job_whose_end_was_not_heard_is_not_done_again(house):
+def test_a_job_whose_end_was_not_heard_is_not_done_again_and_no_failure(house, caplog):
     take_one(house, LostWhenDone)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert len(FailedJobRegistry(queue=open_queue(house.redis, TRAVEL_CLAIMS.name))) == 0
     house.work()
     eventually(lambda: len(house.phone()) == 1)
     assert len(house.submits()) == 1
