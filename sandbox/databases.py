@@ -12,7 +12,8 @@ from psycopg2.extensions import cursor
 
 from sandbox.servers import ADMIN, EmbeddedPostgres
 
-# Whatever changes a table, its columns, rules or functions writes new rows here; VACUUM and ANALYZE do not.
+# Whatever changes a table, its columns or rules writes new rows here; VACUUM and ANALYZE do not. Functions are put
+# back.
 SHAPE = """
     SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM (
         SELECT format('class %s %s', oid, xmin) FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -20,11 +21,16 @@ SHAPE = """
             JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace
         UNION ALL SELECT format('rule %s %s', oid, xmin) FROM pg_constraint
             WHERE connamespace = 'public'::regnamespace
-        UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT format('function %s', oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
         UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
     ) AS parts (part)
 """
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
+# Those of extensions are nobody's to change.
+FUNCTIONS = """
+    SELECT pg_get_functiondef(p.oid) FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
+        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+"""
 SEQUENCES = """
     SELECT format('%I.%I', schemaname, sequencename), coalesce(last_value, start_value), last_value IS NOT NULL
       FROM pg_sequences WHERE schemaname = 'public'
@@ -61,7 +67,7 @@ class TemplateDatabase:
 
 
 class LentDatabase:
-    """One copy, lent to one user after another: rows and counters are put back, the name is a new one each time.
+    """One copy, lent to one user after another: rows, counters and functions are put back, its name is a new one.
 
     That costs PostgreSQL a fifth of copying some 300 files and dropping them. Whoever still works for the last user
     loses the connection and finds no database of that name. A copy whose tables themselves were changed is dropped,
@@ -123,7 +129,7 @@ def shape(inside: cursor) -> str:
 
 
 def undo(inside: cursor) -> sql.Composable:
-    """Statements that bring back the rows and counters of now, whatever becomes of them; the rows are in their text."""
+    """Statements that bring back the rows, counters and functions of now, which are in their text."""
     inside.execute(TABLES)
     tables = [sql.Identifier("public", name) for (name,) in inside.fetchall()]
     steps: list[sql.Composable] = [sql.SQL("SET LOCAL session_replication_role = replica")]
@@ -136,6 +142,8 @@ def undo(inside: cursor) -> sql.Composable:
             ).format(table, sql.Literal(row))
             for (row,) in inside.fetchall()
         ]
+    inside.execute(FUNCTIONS)
+    steps += [sql.SQL(definition) for (definition,) in inside.fetchall()]
     inside.execute(SEQUENCES)
     steps += [sql.SQL("SELECT setval({}, {}, {})").format(*map(sql.Literal, counter)) for counter in inside.fetchall()]
     return sql.SQL("; ").join(steps)

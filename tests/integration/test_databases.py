@@ -15,7 +15,8 @@ KEPT = """
     CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, born timestamptz, known jsonb);
     CREATE TABLE claims (id serial, person bigint NOT NULL REFERENCES people);
     INSERT INTO people (name, born, known) VALUES ('Zoë "Q"', '2031-03-04 05:06:07.123456+00', '{"a": [1, null]}');
-    INSERT INTO claims (person) VALUES (1), (1)
+    INSERT INTO claims (person) VALUES (1), (1);
+    CREATE FUNCTION year() RETURNS int LANGUAGE sql RETURN 2031
 """
 EVERYTHING = "SELECT c.id, p.id, name, born, known FROM claims c FULL JOIN people p ON person = p.id ORDER BY 1"
 
@@ -67,6 +68,16 @@ def test_rows_and_counters_are_back_for_the_next_user(spare):
         assert len(before) == 2 and query(url, EVERYTHING) == before
         assert query(url, "INSERT INTO people (name) VALUES ('next') RETURNING id") == [(2,)]
         assert query(url, "INSERT INTO claims (person) VALUES (2) RETURNING id") == [(3,)]
+
+
+def test_a_function_that_was_replaced_is_itself_again(spare):
+    """And no reason for a new copy: many tests move the ledger's clock, which is one."""
+    with spare.lent() as url:
+        oid = query(url, "SELECT oid FROM pg_database WHERE datname = current_database()")
+        query(url, "CREATE OR REPLACE FUNCTION year() RETURNS int LANGUAGE sql RETURN 2032")
+    with spare.lent() as url:
+        assert query(url, "SELECT year()") == [(2031,)]
+        assert query(url, "SELECT oid FROM pg_database WHERE datname = current_database()") == oid
 
 
 def test_a_user_who_stays_behind_finds_nothing_there(spare):
