@@ -6,11 +6,13 @@ Nothing here is believed: Redis may forget, repeat or bring back anything, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.results import Result
@@ -111,15 +113,15 @@ def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: i
 
 
 def take(queue: Queue) -> tuple[LedgerJob | None, int]:
-    """The queue's next job, None when it is empty, and how many are left. One whose hash Redis lost is passed over."""
+    """The queue's next job, None when it is empty, and how many are left. One that Redis lost is passed over."""
     redis = queue.connection
     while True:
         taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
         if taken is None:
             return None, 0
         identifier, fields, left = taken[0].decode(), taken[1], taken[2]
-        if fields:
-            job = LedgerJob(identifier, connection=redis)
+        job = LedgerJob(identifier, connection=redis)
+        with suppress(NoSuchJobError):
             job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
             return job, left
         redis.lrem(queue.intermediate_queue_key, 1, identifier)

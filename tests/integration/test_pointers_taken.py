@@ -85,9 +85,14 @@ def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
     assert fetcher.dequeue() is None and not lane.more
 
 
-def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(ledger: Ledger) -> None:
+@pytest.mark.parametrize("left_of_it", [{}, {"status": "queued"}], ids=["nothing", "a part"])
+def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(
+    ledger: Ledger, left_of_it: dict[str, str]
+) -> None:
     push(ledger, 1, 2)
     ledger.redis.delete(LedgerJob.key_for("1-9"))
+    for field, value in left_of_it.items():
+        ledger.redis.hset(LedgerJob.key_for("1-9"), field, value)
     job, left = rq_side.take(open_queue(ledger))
     assert job is not None and (job.id, left) == ("2-9", 0)
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["2-9"]
