@@ -149,7 +149,7 @@ class SimulatedConnection(extensions.connection):
     def begin_anew(self) -> None:
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
-        self.waited_enough = self.underway = self.cut_short = False
+        self.waited_enough = self.underway = self.cut_short = self.terminated = False
 
     def cursor(self, name: str | None = None, **options: Any) -> Any:
         """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
@@ -242,6 +242,7 @@ class SimulatedConnection(extensions.connection):
             self.task.blocked_on = None
             self.in_transaction = self.holds_lock = False
             self.server.terminate(self)
+            self.terminated = True
         else:
             self.end()
         self.lost = True
@@ -251,7 +252,7 @@ class SimulatedConnection(extensions.connection):
         self.end()
         self.in_transaction = self.holds_lock = False
         disown(self)
-        if self.closed or self.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
+        if self.closed or self.terminated or self.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
             self.hang_up()
         elif self not in self.server.idle:
             self.server.idle.append(self)
