@@ -48,9 +48,9 @@ FAULTS = 56
 # work is not asked how soon all was well again.
 SHORT_SECONDS = 150.0
 SHORT_GAP_SECONDS = 3.0
-# Most of the time people post, rather more than asked for, and if it was not enough, to the end of it; then
+# Most of the time people post, a tenth more than asked for, and if it was not enough, to the end of it; then
 # what is owed is worked off.
-POSTING, MARGIN = 0.88, 1.03
+POSTING, MARGIN = 0.88, 1.1
 LAST_QUIET_SECONDS = 5.0
 DRAIN_SECONDS, LAST_ANSWERS_SECONDS = 90.0, 20.0
 LOOK_SECONDS = 0.1
