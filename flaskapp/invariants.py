@@ -32,6 +32,8 @@ EVER_HELD = f"{CASES} AND (k.closed_at IS NOT NULL OR k.kind NOT IN {AUDIT_KINDS
 EXPLAINED = f"{CASES} AND k.closed_at IS NOT NULL AND k.kind = 'contradiction' AND k.details ->> 'state' = s.state"
 HISTORY = "FROM outbox_history h WHERE h.subject_type = :subject AND h.subject_id = s.id"
 
+OF_CASE = f"{HISTORY} AND h.detail ->> 'case' = CAST(k.id AS text)"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -80,6 +82,14 @@ OF_SUBJECTS = (
                AND NOT EXISTS (SELECT 1 FROM outbox_history c WHERE c.subject_type = :subject AND c.subject_id = s.id
                                   AND c.what = 'case.closed' AND c.detail ->> 'case' = h.detail ->> 'case')
                AND NOT EXISTS ({EVER_HELD} AND k.opened_at >= h.at))""",
+    ),
+    Rule(
+        "case_closed_silently",
+        "its case is closed, and its history does not say by whom",
+        f"""EXISTS (
+            {CASES} AND k.closed_at IS NOT NULL AND k.kind NOT IN {AUDIT_KINDS}
+               AND EXISTS (SELECT 1 {OF_CASE} AND h.what = 'case.opened')
+               AND NOT EXISTS (SELECT 1 {OF_CASE} AND h.what = 'case.closed'))""",
     ),
     Rule(
         "unnoticed",

@@ -39,6 +39,13 @@ LAST_NOTICE = text("""
        AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = CAST(h.detail ->> 'notification' AS uuid))
      ORDER BY h.id DESC LIMIT 1
 """)
+CLOSED_SILENTLY = text("""
+    SELECT k.id, k.kind FROM cases k
+     WHERE k.subject_type = :subject_type AND k.subject_id = :subject_id AND k.closed_at IS NOT NULL
+       AND k.kind <> ALL(:audit_kinds) AND NOT EXISTS (
+           SELECT 1 FROM outbox_history h WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id
+              AND h.what = 'case.closed' AND h.detail ->> 'case' = CAST(k.id AS text))
+""")
 WAITING = text("""
     SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
        AND state IN ('later', 'ready', 'published')
@@ -101,6 +108,18 @@ def give_case(session: DbSession, found: Broken, actor: str) -> Deed:
     return f"it has a case again: {kind}", True
 
 
+def hold_again(session: DbSession, found: Broken, actor: str) -> Deed:
+    """Nobody says that they are done with it: it is recorded as closed, and somebody has it again."""
+    values = {**subject_of(found), "audit_kinds": list(AUDIT_KINDS)}
+    kinds = []
+    for case in session.execute(CLOSED_SILENTLY, values).all():
+        detail = {"case": str(case.id), "kind": case.kind}
+        write_history(session, found.subject_type, found.subject_id, "case.closed", actor=actor, detail=detail)
+        open_case(session, case.kind, found.subject_type, found.subject_id, {"rule": found.rule})
+        kinds.append(case.kind)
+    return f"it has a case again: {', '.join(kinds)}", True
+
+
 def leave_to_human(session: DbSession, found: Broken, actor: str) -> Deed:
     details = {"rule": found.rule, "state": found.state}
     open_case(session, "contradiction", found.subject_type, found.subject_id, details)
@@ -122,6 +141,7 @@ MENDS: dict[str, Mend] = {
     "failed_unheld": give_case,
     "parked_unheld": give_case,
     "case_missing": give_case,
+    "case_closed_silently": hold_again,
 }
 LEFT: dict[str, Mend] = {"unexplained": leave_to_human, "row_gone": leave_to_human, "owed_for_nobody": stop_work}
 

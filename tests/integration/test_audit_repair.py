@@ -53,6 +53,7 @@ def broken_rules(house: House) -> set[str]:
 
 Moment = Callable[[House], Asked]
 NO_CASES = "DELETE FROM cases"
+CLOSE_CASES = "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x'"
 NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
 
 
@@ -66,6 +67,7 @@ NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
         (refused, ["DELETE FROM notifications"], {"unnoticed"}, ["cie.error"]),
         (filed_and_not_told_yet, ["DELETE FROM notifications"], {"unnoticed"}, ["cie.created"]),
         (refused, [NO_CASES], {"case_missing", "failed_unheld", "parked_unheld"}, ["cie.error"]),
+        (refused, [CLOSE_CASES], {"case_closed_silently"}, ["cie.error"]),
     ],
 )
 def test_what_was_lost_is_owed_or_held_again_and_nothing_is_done_twice(
