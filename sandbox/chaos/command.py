@@ -30,7 +30,7 @@ from sandbox.chaos.crowd import Crowd
 from sandbox.chaos.evidence import Evidence, gather
 from sandbox.chaos.fleet import Fleet
 from sandbox.chaos.ground import Ground
-from sandbox.chaos.judge import judge
+from sandbox.chaos.judge import held_promises, judge
 from sandbox.chaos.storm import Storm
 from sandbox.chaos.tally import Bars, Tally, table_of_faults, table_of_promises
 from sandbox.chaos.witness import Witness
@@ -175,9 +175,10 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
         *(f"{name} ended by itself" for name in fleet.ended),
         *complaints(report, storm.faults),
     ]
-    tally = Tally(evidence.promises, storm.faults, judge(evidence), int(report["unaccounted"]), surprises)
+    unaccounted = int(report["unaccounted"])
+    tally = Tally(evidence.promises, storm.faults, judge(evidence), unaccounted, surprises, held_promises(evidence))
     console.print(table_of_faults(storm.faults))
-    console.print(table_of_promises(evidence.promises, arrivals(evidence)))
+    console.print(table_of_promises(tally, arrivals(evidence)))
     console.print(
         f"pages asked again: {', '.join(f'{why} ×{times}' for why, times in crowd.troubles.items()) or 'never'}"
     )

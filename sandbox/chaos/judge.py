@@ -23,6 +23,9 @@ TOLD_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     (FORM, FILED): ("accepted", ("accepted",)),
     (TRAVEL_PAY, FILED): ("submitted", ("submitted",)),
 }
+# What a notice may claim of the upstream; the other kinds say that we do not know.
+SAYS_THERE = ("created", "duplicate", "denied", "confirmed", "confirmed_late", "accepted", "submitted")
+SAYS_NOT_THERE = ("error", "failed")
 # States that say: the upstream has it.
 DONE = ("submitted", "duplicate", "confirmed", "accepted", "done")
 
@@ -42,8 +45,16 @@ def judge(evidence: Evidence) -> Verdicts:
     return Verdicts(
         lost=[*lost_promises(shelf), *lost_documents(shelf)],
         duplicate=[*doubled_upstream(evidence), *doubled_uploads(evidence), *doubled_promises(evidence)],
-        untold=[*untold_promises(shelf), *untold_documents(shelf)],
+        untold=[*untold_promises(shelf), *lied_to(shelf), *untold_documents(shelf)],
     )
+
+
+def held_promises(evidence: Evidence) -> Counter[str]:
+    """How many submissions of each flow a named human has in the end."""
+    shelf = Shelf(evidence)
+    ids = {key: row["id"] for key, row in shelf.subjects.items()}
+    promised = ((promise.flow, ids.get((promise.flow, promise.key), "")) for promise in evidence.promises)
+    return Counter(flow for flow, subject_id in promised if shelf.held(flow, subject_id))
 
 
 class Shelf:
@@ -155,6 +166,18 @@ def untold_promises(shelf: Shelf) -> Iterator[str]:
             yield from (f"{named(promise)}: {why}" for why in wrong_notices(shelf, promise.flow, row, kinds))
 
 
+def lied_to(shelf: Shelf) -> Iterator[str]:
+    """Whom a human holds may have been told nothing yet, or that we do not know; but never what is not so."""
+    for promise in shelf.evidence.promises:
+        row = shelf.subjects.get((promise.flow, promise.key))
+        if row is None or not shelf.held(promise.flow, row["id"]):
+            continue
+        lies = SAYS_THERE if shelf.truth(promise) == NOT_THERE else SAYS_NOT_THERE
+        for notice in shelf.notices.get((promise.flow, row["id"]), []):
+            if notice["kind"] in lies and shelf.sends.get((notice["id"],)):
+                yield f"{named(promise)}: told {notice['kind']}, by the upstream's book it is {shelf.truth(promise)}"
+
+
 def untold_documents(shelf: Shelf) -> Iterator[str]:
     """A document that arrived is not written about; one that failed is, and a human has it."""
     for document in shelf.evidence.documents:
@@ -163,6 +186,9 @@ def untold_documents(shelf: Shelf) -> Iterator[str]:
         elif document["state"] == "failed" and not shelf.held(DOCUMENT, document["id"]):
             yield f"document {document['id']}: failed, and nobody holds it"
         elif document["state"] == "failed":
+            upload = shelf.uploads.get(document["request_id"])
+            if upload is not None and upload["state"] == "SUCCESS":
+                yield f"document {document['id']}: told that it failed, by Lighthouse's book it arrived"
             kinds = ("document_failed", "document_incomplete")
             yield from (f"document {document['id']}: {why}" for why in wrong_notices(shelf, DOCUMENT, document, kinds))
 

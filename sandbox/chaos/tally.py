@@ -3,6 +3,7 @@ line."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,24 +19,27 @@ from sandbox.chaos.visits import Promise
 
 @dataclass(frozen=True)
 class Bars:
-    """What a run has to reach, in submissions, faults, kinds of them, and seconds."""
+    """What a run has to reach, in submissions, faults, kinds of them, and seconds; and what share of the submissions
+    may be with humans in the end: of those at the clinic a twentieth are refused or have no phone."""
 
     submissions: int
     faults: int
     kinds: int
     recovery_p50: float = 10.0
+    held_share: float = 0.1
 
 
 @dataclass(frozen=True)
 class Tally:
     """`surprises` must not be, and are none of the four: odd answers, processes that ended by themselves, an audit that
-    is not clean."""
+    is not clean. `held` is how many of each flow a named human has."""
 
     promises: Sequence[Promise]
     faults: Sequence[Fault]
     verdicts: Verdicts
     unaccounted: int
     surprises: Sequence[str]
+    held: Mapping[str, int]
 
     @property
     def recoveries(self) -> list[float]:
@@ -57,11 +61,14 @@ class Tally:
     def shortfalls(self, bars: Bars) -> Iterator[str]:
         """Why this run does not count as passed; nothing when it does."""
         p50 = statistics.median(self.recoveries)
+        held, most = sum(self.held.values()), bars.held_share * len(self.promises)
         reached = (
             (len(self.promises) >= bars.submissions, f"{len(self.promises)} of {bars.submissions} submissions"),
             (len(self.faults) >= bars.faults, f"{len(self.faults)} of {bars.faults} faults"),
             (self.kinds >= bars.kinds, f"{self.kinds} of {bars.kinds} kinds of fault"),
             (p50 < bars.recovery_p50, f"recovery p50 {p50:.1f} s, to be under {bars.recovery_p50} s"),
+            (max(self.recoveries) < math.inf, "after some fault nobody who posted was ever told"),
+            (held <= most, f"{held} left to humans, {most:.0f} at most"),
             (not self.verdicts.lost, f"{len(self.verdicts.lost)} lost"),
             (not self.verdicts.duplicate, f"{len(self.verdicts.duplicate)} duplicate"),
             (not self.verdicts.untold, f"{len(self.verdicts.untold)} untold"),
@@ -85,15 +92,16 @@ def table_of_faults(faults: Sequence[Fault]) -> Table:
     return table
 
 
-def table_of_promises(promises: Sequence[Promise], arrived: Mapping[str, float]) -> Table:
-    """Each flow with its submissions, and how long people waited for their notice. `arrived` is when, by key."""
+def table_of_promises(tally: Tally, arrived: Mapping[str, float]) -> Table:
+    """Each flow with its submissions, how many of them a human has, and how long people waited for their notice.
+    `arrived` is when, by key."""
     table = Table(box=SIMPLE_HEAD, title="What was asked for", title_justify="left")
     table.add_column("flow")
-    for name in ("submissions", "told after p50 s", "p99 s", "max s"):
+    for name in ("submissions", "with a human", "told after p50 s", "p99 s", "max s"):
         table.add_column(name, justify="right")
-    for flow, count in sorted(Counter(promise.flow for promise in promises).items()):
-        made = [promise for promise in promises if promise.flow == flow and promise.key in arrived]
+    for flow, count in sorted(Counter(promise.flow for promise in tally.promises).items()):
+        made = [promise for promise in tally.promises if promise.flow == flow and promise.key in arrived]
         waits = sorted(arrived[promise.key] - promise.accepted_at for promise in made) or [float("inf")]
         told = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
-        table.add_row(flow, str(count), *(f"{seconds:.1f}" for seconds in told))
+        table.add_row(flow, str(count), str(tally.held.get(flow, 0)), *(f"{seconds:.1f}" for seconds in told))
     return table

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,12 +18,9 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
 from jobs.housekeeping import poll_documents
-from sandbox.chaos.audited import complaints
 from sandbox.chaos.evidence import Evidence, gather
-from sandbox.chaos.judge import Verdicts, judge
+from sandbox.chaos.judge import Verdicts, held_promises, judge
 from sandbox.chaos.page import Page
-from sandbox.chaos.storm import Fault
-from sandbox.chaos.tally import Bars, Tally
 from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise, Visitor
 from sandbox.settings import environment, kept_secrets
 from sandbox.story_form526 import KNOBS
@@ -226,58 +221,33 @@ def test_whom_a_human_holds_is_not_untold(evidence):
     assert judge(evidence) == Verdicts()
 
 
-def tally(evidence: Evidence, **changes: Any) -> Tally:
-    faults = [Fault("web killed", "web", 1.0), Fault("Redis flushed", "redis", 3.0), Fault("web killed", "web", 8.5)]
-    return replace(Tally(evidence.promises, faults, judge(evidence), 0, []), **changes)
+def tell_a_lie_to_somebody_held(evidence: Evidence) -> None:
+    """BTSSS filed it, the person was told that it did not, and a human has it."""
+    claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted")
+    notice = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])
+    claim["state"] = "failed"
+    row_of(evidence.sends, reference=notice["id"])["template"] = f"{notice['facility']}.error"
+    notice["kind"] = "error"
+    evidence.cases.append({"subject_type": TRAVEL_CLAIM, "subject_id": claim["id"], "kind": "refused", "owner": "rosa"})
 
 
-def test_the_last_line_counts_everything(evidence):
-    assert tally(evidence).line() == (
-        "chaos: 9 submissions, 3 faults of 2 kinds, recovery p50 3.0 s max 8.5 s,"
-        " lost 0, duplicate 0, untold 0, unaccounted 0"
-    )
-    text_twice(evidence)
-    assert tally(evidence, unaccounted=4).line().endswith("lost 0, duplicate 1, untold 0, unaccounted 4")
+def promise_too_much_to_somebody_held(evidence: Evidence) -> None:
+    claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="failed")
+    row_of(evidence.notices, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])["kind"] = "created"
 
 
-def test_a_run_passes_only_if_it_reached_every_bar_and_none_of_the_four_is_more_than_zero(evidence):
-    reached = Bars(submissions=9, faults=3, kinds=2, recovery_p50=3.1)
-    assert list(tally(evidence).shortfalls(reached)) == []
-    for missed in ({"submissions": 10}, {"faults": 4}, {"kinds": 3}, {"recovery_p50": 3.0}):
-        assert len(list(tally(evidence).shortfalls(replace(reached, **missed)))) == 1
-    for wrong in (
-        {"verdicts": Verdicts(lost=["x"])},
-        {"verdicts": Verdicts(duplicate=["x"])},
-        {"verdicts": Verdicts(untold=["x"])},
-        {"unaccounted": 1},
-        {"surprises": ["the relay ended by itself"]},
-        {"faults": [Fault("web killed", "web", math.inf)] * 3},
-    ):
-        assert list(tally(evidence, **wrong).shortfalls(reached))
-
-
-REPORT: dict[str, Any] = {"broken": [], "faults": [], "findings": [], "trace": {"read": 9, "illegal": []}}
-STEP = {"subject_type": "travel_claim", "subject_id": "one", "at": "2031-03-04 10:00:30+00:00"}
-
-
-def test_whatever_the_audit_finds_is_complained_of():
-    for kind in ("broken", "faults", "findings"):
-        assert len(list(complaints(REPORT | {kind: ["something"]}, []))) == 1
-    assert list(complaints(REPORT, [])) == []
+def call_an_arrived_document_failed(evidence: Evidence) -> None:
+    failed = row_of(evidence.documents, state="failed")
+    row_of(evidence.uploads, id=failed["request_id"])["state"] = "SUCCESS"
 
 
 @pytest.mark.parametrize(
-    ("why", "seconds_after", "complaint"),
-    [
-        ("attempt 2 began before attempt 1 had ended", 20, False),
-        ("attempt 2 began before attempt 1 had ended", 40, True),
-        ("moved to submitted though no attempt had succeeded", 20, True),
-    ],
+    "harm", [tell_a_lie_to_somebody_held, promise_too_much_to_somebody_held, call_an_arrived_document_failed]
 )
-def test_an_illegal_step_is_complained_of_unless_our_clock_was_just_put_back(why, seconds_after, complaint):
-    moment = datetime.fromisoformat(STEP["at"]).timestamp() - seconds_after
-    clock = Fault("clock steps ahead and back", "clock", 1.0, began=moment - 4, ended=moment)
-    web = replace(clock, target="web")
-    traced = REPORT | {"trace": {"illegal": [STEP | {"why": why}]}}
-    assert len(list(complaints(traced, [clock]))) == complaint
-    assert len(list(complaints(traced, [web]))) == 1
+def test_whom_a_human_holds_was_told_nothing_that_is_not_so(evidence, harm):
+    harm(evidence)
+    assert len(judge(evidence).untold) == 1
+
+
+def test_whom_humans_hold_is_counted_by_flow(evidence):
+    assert held_promises(evidence) == {TRAVEL_CLAIM: 1}
