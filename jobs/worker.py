@@ -60,6 +60,7 @@ class Lane:
         self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix=spec.name)
         self.running: set[str] = set()
         self.pushed = threading.Event()
+        # Whether the queue held more when something was last taken from it.
         self.more = True
 
     @property
@@ -202,14 +203,15 @@ class Fetcher(SimpleWorker):
             pipe.execute()
 
     def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
-        """RQ's name for the end of a job that raised. Ours raise nothing, so Redis it is that does not answer: no
-        failure of the job, and no error to wake anybody for."""
-        if isinstance(exc_info[1], redis.exceptions.RedisError):
-            raise exc_info[1]
+        """RQ's name for the end of a job that raised. A pointer's raises nothing, so Redis it is that does not answer:
+        no failure of the job, and no error to wake anybody for."""
+        error = exc_info[1]
+        if rq_side.read_job_id(job.id) is not None and isinstance(error, redis.exceptions.RedisError):
+            raise error
         super()._finalize_failure(job, queue, execution, exc_info)
 
     def check_for_suspension(self, burst: bool) -> None:
-        """Whether `rq suspend` was called is worth a question a second, not one a job."""
+        """Between jobs, and once a second at most: whether `rq suspend` was called."""
         if time.monotonic() - self.asked_suspension_at > SUSPENSION_SECONDS:
             self.asked_suspension_at = time.monotonic()
             super().check_for_suspension(burst)
@@ -217,11 +219,13 @@ class Fetcher(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker.
 
-        And it must not show a dead one for long, so a job's own, much longer time does not count here.
+        And it must not show a dead one for long, so no other time than ours counts. RQ itself asks for it, with a
+        pipeline, while the worker is suspended.
         """
         if time.monotonic() - self.registered_at > REGISTER_SECONDS:
             self.registered_at = time.monotonic()
-            self._state = WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE
+            if self._state != WorkerStatus.SUSPENDED:
+                self._state = WorkerStatus.BUSY if self.executions else WorkerStatus.IDLE
             with self.connection.pipeline() as pipe:
                 super().heartbeat(WORKER_TTL_SECONDS, pipe)
                 pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
@@ -239,6 +243,11 @@ class Fetcher(SimpleWorker):
         for queue in self.queues:
             clean_worker_registry(queue)
         self.last_cleaned_at = now()  # type: ignore[assignment]
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        """Nothing here blocks for longer than a second: RQ would have a Redis that hangs waited for most of a minute,
+        by every thread of this process."""
+        return connection
 
     def subscribe(self) -> None:
         """No remote commands, and no second connection for them."""

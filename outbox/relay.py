@@ -37,8 +37,8 @@ PROMOTE = text("""
                            ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
 """)
 
-# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does. Asked
-# whether there is any, Postgres may read all that waits in other queues: the first is at the end of an index.
+# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does. With
+# EXISTS, Postgres may choose to read all that waits in other queues; min() it reads off the end of an index.
 WAITED_IN = text("""
     SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
            AS asked (name, missed, reachable)

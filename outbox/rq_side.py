@@ -5,20 +5,21 @@ Nothing here is believed: Redis may forget, repeat or bring back anything, and t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
-from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-# A finished job is of interest to nobody: at 60 a second, each second of keeping costs Redis a third of a megabyte.
+log = logging.getLogger("outbox.rq")
+
+# How long RQ keeps what it finds refused or failed: of a pointer that was followed nothing is left anyway.
 RESULT_SECONDS = 20
 # A push wakes one worker a pointer, but no more than this: whoever is woken takes as much as it has threads for.
 WOKEN = 4
@@ -113,16 +114,20 @@ def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: i
 
 
 def take(queue: Queue) -> tuple[LedgerJob | None, int]:
-    """The queue's next job, None when it is empty, and how many are left. One that Redis lost is passed over."""
+    """The queue's next job, None when it is empty, and how many are left. What is no job is passed over: Redis lost it,
+    or somebody else wrote it."""
     redis = queue.connection
     while True:
         taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
         if taken is None:
             return None, 0
         identifier, fields, left = taken[0].decode(), taken[1], taken[2]
-        job = LedgerJob(identifier, connection=redis)
-        with suppress(NoSuchJobError):
+        try:
+            job = LedgerJob(identifier, connection=redis)
             job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+        except Exception as error:
+            log.warning("no job", extra={"event": "outbox.no_job", "queue": queue.name, "error": type(error).__name__})
+        else:
             return job, left
         redis.lrem(queue.intermediate_queue_key, 1, identifier)
 
@@ -136,7 +141,8 @@ def put_back(queue: Queue, job: Job) -> None:
 
 
 def forget_job(pipe: Pipeline, job: Job) -> None:
-    """Drop a job and what RQ keeps beside it, with the caller's pipeline."""
+    """Drop a job and what RQ keeps beside it, with the caller's pipeline; what is parked is shown as failed anew."""
+    pipe.zrem(FailedJobRegistry(job.origin, connection=job.connection).key, job.id)
     pipe.delete(job.key, job.execution_registry.key, Result.get_key(job.id))
 
 
@@ -228,4 +234,5 @@ def forget_intermediate(redis: Redis, queue: str, ids: Iterable[str]) -> None:
     with redis.pipeline() as pipe:
         for identifier in ids:
             pipe.lrem(key, 0, identifier)
+            pipe.delete(LedgerJob.key_for(identifier))
         pipe.execute()

@@ -123,7 +123,7 @@ class LentDatabase:
 
 
 def shape(inside: cursor) -> str:
-    """Another text after every change to anything but rows."""
+    """Another text after every change to anything but rows and what functions do."""
     inside.execute(SHAPE)
     return str(inside.fetchall()[0][0])
 

@@ -37,6 +37,7 @@ BY_TABLE = """
 
 
 def upgrade() -> None:
+    op.execute("UPDATE outbox_clock SET clock_offset = '0'")
     for statement in (SET, WHEN_SET, FROM_NOW_ON):
         op.execute(statement)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -22,6 +23,13 @@ from sandbox.story_form526 import KNOBS
 SNAPSHOT = "dump.rdb"
 # No file can be made here, whoever one is: a disk without room.
 NO_ROOM = "/proc"
+# A settle has its message locked, and closes the cases that its answer ends: there it waits for whoever holds them.
+SETTLING = """
+    SELECT 1 FROM pg_locks waits JOIN pg_locks holds USING (pid)
+     WHERE waits.relation = 'cases'::regclass AND NOT waits.granted
+       AND holds.relation = 'outbox_messages'::regclass AND holds.mode = 'RowShareLock' AND holds.granted
+"""
+SETTLE_SECONDS = 2.0
 SERVICE_CALLBACKS = "callback_url"
 
 
@@ -45,10 +53,20 @@ class Ground:
         """A fast shutdown: whatever is under way is rolled back."""
         self.fleet.postgres.restart()
 
-    def restart_postgres_at_once(self) -> None:
-        """An immediate shutdown: every session is cut where it stands, and the log is recovered from at the start."""
-        os.kill(self.fleet.postgres.pid, signal.SIGQUIT)
-        self.fleet.postgres.restart()
+    def restart_postgres_in_mid_settle(self) -> None:
+        """An immediate shutdown, while some worker's transaction is recording an answer: every session is cut where it
+        stands, and the log is recovered from at the start. Raises psycopg2.OperationalError when none comes to it."""
+        with closing(psycopg2.connect(self.fleet.postgres.url, connect_timeout=10)) as holding:
+            cursor = holding.cursor()
+            cursor.execute("LOCK TABLE cases IN EXCLUSIVE MODE")
+            ends_at = time.monotonic() + SETTLE_SECONDS
+            while time.monotonic() < ends_at and cursor.rowcount < 1:
+                time.sleep(0.01)
+                cursor.execute(SETTLING)
+            if cursor.rowcount < 1:
+                raise psycopg2.OperationalError("no answer came to be recorded")
+            os.kill(self.fleet.postgres.pid, signal.SIGQUIT)
+            self.fleet.postgres.restart()
 
     def end_sessions(self) -> None:
         self._administer(

@@ -145,7 +145,7 @@ AIMS: dict[str, Aim] = {
     "scheduler killed": killed("scheduler"),
     "Postgres killed": server("postgres", (0.0, Ground.kill_postgres), (0.5, Ground.start_postgres)),
     "Postgres restarted, fast": server("postgres", (0.0, Ground.restart_postgres)),
-    "Postgres restarted, immediate": server("postgres", (0.0, Ground.restart_postgres_at_once)),
+    "Postgres restarted in mid-settle": server("postgres", (0.0, Ground.restart_postgres_in_mid_settle)),
     "Postgres sessions ended": server("postgres", (0.0, Ground.end_sessions)),
     "Redis killed": server("redis", (0.0, Ground.kill_redis), (1.0, Ground.start_redis)),
     "Redis frozen": server("redis", (0.0, Ground.freeze_redis), (4.0, Ground.thaw_redis)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,18 +66,24 @@ def checked_in(house: House) -> dict[str, str]:
     return {"Cookie": f"cie_session={cookie.value}"}
 
 
-@pytest.mark.parametrize(
-    ("paths", "caller", "accepted"),
-    [
-        ("^/check_in/", checked_in, "travel_claims"),
-        ("^/v0/intent_to_file", signed_in, "intents_to_file"),
-        ("^/v0/(?!intent_to_file)", signed_in, "form526_submissions"),
-        ("^/(travel_pay|vaos)/", signed_in, "travel_pay_claims"),
-        ("^/va_notify/", lambda _: BEARER, "outbox_gates"),
-        ("^/(healthz|docs|metrics|openapi)", lambda _: {}, "outbox_gates"),
-    ],
-    ids=["check-in", "intent to file", "form 526", "travel pay", "callbacks", "service"],
-)
+# Part of the description: its paths, who may call them, and the table that holds what is taken there.
+PARTS: dict[str, tuple[str, Callable[[House], dict[str, str]], str]] = {
+    "check-in": ("^/check_in/", checked_in, "travel_claims"),
+    "intent to file": ("^/v0/intent_to_file", signed_in, "intents_to_file"),
+    "form 526": ("^/v0/(?!intent_to_file)", signed_in, "form526_submissions"),
+    "travel pay": ("^/(travel_pay|vaos)/", signed_in, "travel_pay_claims"),
+    "callbacks": ("^/va_notify/", lambda _: BEARER, "outbox_gates"),
+    "service": ("^/(healthz|docs|metrics|openapi)", lambda _: {}, "outbox_gates"),
+}
+
+
+def test_every_path_that_is_described_belongs_to_one_part(house: House) -> None:
+    patterns = [paths for paths, _, _ in PARTS.values()]
+    belongs = {path: sum(bool(re.search(each, path)) for each in patterns) for path in description(house)["paths"]}
+    assert belongs and belongs == dict.fromkeys(belongs, 1)
+
+
+@pytest.mark.parametrize(("paths", "caller", "accepted"), PARTS.values(), ids=PARTS)
 def test_a_caller_who_may_is_answered_as_described(house: House, paths: str, caller: Any, accepted: str) -> None:
     with listening(house.app) as url:
         made = make_calls(of_ada(description(house)), url, paths, caller(house), at_random=True)

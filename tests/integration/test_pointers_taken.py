@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from flask import Flask
-from redis import Redis
+from redis.exceptions import ConnectionError, ResponseError
 from rq import Queue
+from rq.worker.base import WorkerStatus
 
 from jobs.worker import Fetcher, Lane, wake_forever
 from outbox import rq_side
@@ -18,6 +20,7 @@ from tests.house import eventually
 from tests.ledger import CALLS, Ledger
 
 PATH = "tests.integration.test_pointers_taken.followed"
+REFUSED = "tests.integration.test_pointers_taken.refused_by_redis"
 FOLLOWED: list[tuple[int, int]] = []
 
 
@@ -85,7 +88,11 @@ def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
     assert fetcher.dequeue() is None and not lane.more
 
 
-@pytest.mark.parametrize("left_of_it", [{}, {"status": "queued"}], ids=["nothing", "a part"])
+@pytest.mark.parametrize(
+    "left_of_it",
+    [{}, {"status": "queued"}, {"data": "x", "status": "no such"}, {"data": "x", "timeout": "soon"}],
+    ids=["nothing", "a part", "a strange status", "a strange number"],
+)
 def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(
     ledger: Ledger, left_of_it: dict[str, str]
 ) -> None:
@@ -171,11 +178,41 @@ def test_what_nobody_waits_for_is_soon_forgotten(ledger: Ledger) -> None:
     assert 0 < ledger.redis.ttl(key) <= rq_side.WAKING_SECONDS
 
 
-def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger) -> None:
-    lane, stopping = Lane(CALLS), threading.Event()
-    nowhere = Redis(port=1)
-    listener = threading.Thread(target=wake_forever, args=(nowhere, [lane], stopping))
-    listener.start()
-    stopping.set()
-    listener.join(5)
-    assert not listener.is_alive() and not lane.pushed.is_set()
+def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane, tries = Lane(CALLS), iter([ConnectionError(), OSError()])
+    ask = ledger.redis.blpop
+
+    def blpop(*keys: Any, **options: Any) -> Any:
+        for error in tries:
+            raise error
+        return ask(*keys, **options)
+
+    monkeypatch.setattr("jobs.worker.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(ledger.redis, "blpop", blpop)
+    with waiting(ledger, lane):
+        push(ledger, 1)
+        eventually(lane.pushed.is_set)
+    assert next(tries, None) is None
+
+
+def refused_by_redis() -> None:
+    """Periodic work that meets a Redis which answers, and says no."""
+    raise ResponseError("WRONGTYPE")
+
+
+def test_periodic_work_that_redis_refuses_has_failed_and_is_shown_so(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LedgerJob, "allowed", frozenset({REFUSED}))
+    open_queue(ledger).enqueue(REFUSED, job_id="every-minute")
+    follow(ledger)
+    assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_failed
+    assert rq_side.started_entries(ledger.redis, CALLS.name) == []
+
+
+def test_a_suspended_worker_is_shown_as_one(ledger: Ledger) -> None:
+    fetcher = fetcher_of(ledger, Lane(CALLS))
+    fetcher.register_birth()
+    fetcher.set_state(WorkerStatus.SUSPENDED)
+    fetcher.heartbeat()
+    assert ledger.redis.hget(fetcher.key, "state") == b"suspended"
