@@ -48,6 +48,8 @@ FAULTS = 56
 # work is not asked how soon all was well again.
 SHORT_SECONDS = 150.0
 SHORT_GAP_SECONDS = 3.0
+# Few people come, so one who is refused fifteen times is a large share of them.
+SHORT_HELD_SHARE = 0.3
 # Most of the time people post, a tenth more than asked for, and if it was not enough, to the end of it; then
 # what is owed is worked off.
 POSTING, MARGIN = 0.88, 1.1
@@ -124,7 +126,9 @@ def endure(fleet: Fleet, arguments: argparse.Namespace, console: Console) -> tup
                 weather(ground, crowd, storm, witness, arguments)
             evidence = gather(fleet.postgres.url, control, crowd.promises)
         bars = (
-            Bars(arguments.least_submissions, 12, 8, math.inf) if short else Bars(arguments.least_submissions, 50, 12)
+            Bars(arguments.least_submissions, 12, 8, math.inf, SHORT_HELD_SHARE)
+            if short
+            else Bars(arguments.least_submissions, 50, 12)
         )
         return tell(fleet, crowd, storm, evidence, bars, console)
 

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flaskapp.counting import in_background
 from flaskapp.limits import NOT_BY_ADDRESS, PREFIX, address
 from flaskapp.setting_readers import Rate
 from sandbox.servers import EmbeddedRedis
@@ -195,7 +196,12 @@ def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: House, redis_server:
     limited.app.extensions["limits"].redis.connection_pool.disconnect()
 
 
-def test_limits_hold_by_themselves_while_redis_is_away() -> None:
-    client = make_signed_in_app(rate_limit_per_caller=FEW, redis_url="redis://127.0.0.1:1/0").test_client()
+def test_limits_hold_by_themselves_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.counting.AWAY_SECONDS", 0.05)
+    app = make_signed_in_app(rate_limit_per_caller=FEW, redis_url="redis://127.0.0.1:1/0")
+    counts = app.extensions["limits"]
+    counts.start = in_background
+    client = app.test_client()
     assert max(seconds(lambda: client.get(PATH, headers=bearer()), 200) for _ in range(3)) < 1.0
     assert_told_to_wait(client.get(PATH, headers=bearer()))
+    eventually(lambda: not counts.telling)
