@@ -83,6 +83,8 @@ class PatientWorker(ThreadWorker):
     """`worker_class` in gunicorn.conf.py. The names with a leading verb of gunicorn's override it."""
 
     ARRIVAL_SECONDS = 15.0
+    # Of a busy client a request has begun to arrive by then.
+    SOON_SECONDS = 3.0
     SEND_SECONDS = 60.0
     # An answer up to this size leaves its thread at once, however slowly it is taken.
     SEND_BUFFER_BYTES = 256 * 1024
@@ -208,16 +210,20 @@ class PatientWorker(ThreadWorker):
     def make_room(self) -> None:
         """With the house full, whoever has kept us waiting longest goes: a request takes milliseconds to come.
 
-        Among those between two requests, that is whoever was answered first. Full of work, nobody goes.
+        Whoever has just come in may be about to ask; those between two requests go first, beginning with whoever was
+        answered first. Full of work, nobody goes.
         """
-        if self.arriving:
-            longest = next(iter(self.arriving))
+        longest = next(iter(self.arriving), None)
+        if self.keepalived_conns and (longest is None or self.waited(longest) < self.SOON_SECONDS):
+            answered = self.keepalived_conns.popleft()
+            self.poller.unregister(answered.sock)
+            self.drop(answered)
+        elif longest is not None:
             self.leave(longest)
             self.drop(longest)
-        elif self.keepalived_conns:
-            longest = self.keepalived_conns.popleft()
-            self.poller.unregister(longest.sock)
-            self.drop(longest)
+
+    def waited(self, conn: Connection) -> float:
+        return time.monotonic() - (conn.ends_at - self.ARRIVAL_SECONDS)
 
     def is_late(self, conn: Connection, now: float) -> bool:
         """A worker that stops waits for the silent no longer than for those between two requests."""

@@ -35,8 +35,9 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
     for module in (logs, errors, request, browser, limits):
         module.init_app(app, config)
     app.extensions["config"] = config
-    # There is no Redis to tell of hits. Who tried would try again five seconds later, and log it into another test.
-    app.extensions["limits"].start = lambda tell: None
+    if config.redis_url == CONFIG.redis_url:
+        # There is no Redis to tell of hits. Who tried would try again seconds later, and log it into another test.
+        app.extensions["limits"].start = lambda tell: None
     if operators:
         ops.init_app(app, config)
     openapi.init_app(app, config)

@@ -132,6 +132,14 @@ def test_with_the_house_full_of_silent_clients_the_next_still_gets_in(web: Web) 
         assert not wires[0].is_quiet()
 
 
+def test_whoever_is_about_to_ask_is_not_sent_away_for_those_who_only_stay(web: Web) -> None:
+    with many(web, 450, f"{LIVE}\r\n") as kept, web.wire() as late:
+        assert web.is_alive()
+        late.send(f"{LIVE}\r\n".encode())
+        assert late.answer().status == 200
+        assert not kept[0].is_quiet()
+
+
 def test_a_worker_stops_in_good_time_though_clients_stay_silent(web: Web) -> None:
     """The last of this file: nothing runs after it."""
     with many(web, 50), web.wire(f"{LIVE}\r\n") as kept_alive:
