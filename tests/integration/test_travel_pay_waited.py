@@ -32,8 +32,6 @@ def test_every_failure_of_upstream_is_told_in_the_shape_the_page_reads(house: Ho
     """A page that reads `errors[0].status` of anything else crashes."""
     person = traveling(house)
     person.get(CLAIMS_URL)
-    reconfigure(house, travel_pay_read_seconds=0.6)
-    person.get(CLAIMS_URL)
     table: list[tuple[str, dict[str, Any], int]] = [
         *(("status", {"status": status}, status) for status in (400, 404, 413, 422, 429, 500, 503, 504)),
         *(("status", {"status": status}, 502) for status in (301, 401, 501, 502)),
@@ -48,10 +46,14 @@ def test_every_failure_of_upstream_is_told_in_the_shape_the_page_reads(house: Ho
         ("slow", {"seconds": 1}, 504),
         ("drip", {"seconds": 0.05}, 504),
     ]
+    patience = house.app.extensions["config"].travel_pay_read_seconds
     for kind, fields, status in table:
+        # Only whoever keeps us waiting meets the limit: a busy machine may take a third of a second for any of them.
+        reconfigure(house, travel_pay_read_seconds=0.6 if status == 504 and kind != "status" else patience)
         house.control.set("travel_pay", kind, operation=LIST, **fields)
         assert refusal(person.get(CLAIMS_URL))[0] == status, (kind, fields)
         mend(house)
+    reconfigure(house, travel_pay_read_seconds=patience)
     assert person.get(CLAIMS_URL).status_code == 200
 
 
