@@ -17,7 +17,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
-from flaskapp.invariants import AUDIT_KINDS, Broken
+from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
@@ -39,12 +39,8 @@ LAST_NOTICE = text("""
        AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = CAST(h.detail ->> 'notification' AS uuid))
      ORDER BY h.id DESC LIMIT 1
 """)
-CLOSED_SILENTLY = text("""
-    SELECT k.id, k.kind FROM cases k
-     WHERE k.subject_type = :subject_type AND k.subject_id = :subject_id AND k.closed_at IS NOT NULL
-       AND k.kind <> ALL(:audit_kinds) AND NOT EXISTS (
-           SELECT 1 FROM outbox_history h WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id
-              AND h.what = 'case.closed' AND h.detail ->> 'case' = CAST(k.id AS text))
+SILENT_CASES = text(f"""
+    SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
 WAITING = text("""
     SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
@@ -110,9 +106,8 @@ def give_case(session: DbSession, found: Broken, actor: str) -> Deed:
 
 def hold_again(session: DbSession, found: Broken, actor: str) -> Deed:
     """Nobody says that they are done with it: it is recorded as closed, and somebody has it again."""
-    values = {**subject_of(found), "audit_kinds": list(AUDIT_KINDS)}
     kinds = []
-    for case in session.execute(CLOSED_SILENTLY, values).all():
+    for case in session.execute(SILENT_CASES, {"subject": found.subject_type, "id": found.subject_id}).all():
         detail = {"case": str(case.id), "kind": case.kind}
         write_history(session, found.subject_type, found.subject_id, "case.closed", actor=actor, detail=detail)
         open_case(session, case.kind, found.subject_type, found.subject_id, {"rule": found.rule})

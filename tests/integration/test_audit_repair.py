@@ -195,3 +195,12 @@ def test_a_pointer_that_redis_lost_is_named_and_left_to_the_relay(house: House) 
     damage(house, "UPDATE outbox_messages SET published_at = outbox_now() - interval '2 minutes'")
     (left,) = found(house, "--repair")["repaired"]
     assert (left["rule"], left["mended"]) == ("pointer_missing", False)
+
+
+def test_a_case_from_before_what_history_is_kept_stays_closed(house: House) -> None:
+    asked = refused(house)
+    values = f"SELECT gen_random_uuid(), 'overdue', subject_type, '{asked.id}', owner, closed_at, 'x' FROM cases"
+    damage(house, CLOSE_CASES)
+    damage(house, f"INSERT INTO cases (id, kind, subject_type, subject_id, owner, closed_at, closed_by) {values}")
+    found(house, "--repair")
+    assert house.cases() == ["refused"]

@@ -17,6 +17,7 @@ from jobs.worker import Fetcher, Lane, wake_forever
 from outbox import rq_side
 from outbox.rq_side import LedgerJob
 from tests.house import eventually
+from tests.integration.test_ledger_rq import run_next
 from tests.ledger import CALLS, Ledger
 
 PATH = "tests.integration.test_pointers_taken.followed"
@@ -40,17 +41,6 @@ def push(ledger: Ledger, *message_ids: int) -> None:
 
 def fetcher_of(ledger: Ledger, lane: Lane) -> Fetcher:
     return Fetcher(Flask("toy"), ledger.redis, lane, "fetcher", threading.Event())
-
-
-def follow(ledger: Ledger) -> None:
-    """Take one pointer and run it to its end."""
-    lane = Lane(CALLS)
-    fetcher = fetcher_of(ledger, lane)
-    lane.slots.acquire()
-    found = fetcher.dequeue()
-    assert found is not None
-    fetcher.execute_job(*found)
-    lane.pool.shutdown(wait=True)
 
 
 def open_queue(ledger: Ledger) -> Queue:
@@ -128,7 +118,7 @@ def test_a_job_is_shown_as_started_in_the_trip_in_which_it_leaves_the_intermedia
 
 def test_of_a_pointer_that_was_followed_redis_keeps_nothing(ledger: Ledger) -> None:
     push(ledger, 1)
-    follow(ledger)
+    run_next(ledger)
     assert FOLLOWED == [(1, 9)]
     assert [key for key in ledger.redis.scan_iter() if b"1-9" in key] == []
     assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), set())
@@ -136,7 +126,7 @@ def test_of_a_pointer_that_was_followed_redis_keeps_nothing(ledger: Ledger) -> N
 
 def test_periodic_work_keeps_its_job_for_the_next_time(ledger: Ledger) -> None:
     open_queue(ledger).enqueue(PATH, args=(1, 1), job_id="every-minute", result_ttl=60)
-    follow(ledger)
+    run_next(ledger)
     assert FOLLOWED == [(1, 1)]
     assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_finished
 
@@ -145,7 +135,7 @@ def test_a_pointer_costs_three_trips_to_redis(ledger: Ledger) -> None:
     """Taken, begun, ended."""
     push(ledger, 1)
     ledger.redis.config_resetstat()
-    follow(ledger)
+    run_next(ledger)
     calls = {name: stats["calls"] for name, stats in ledger.redis.info("commandstats").items()}
     assert (calls["cmdstat_eval"], calls["cmdstat_exec"]) == (1, 2)
     assert not {"cmdstat_watch", "cmdstat_exists", "cmdstat_smembers"} & set(calls)
@@ -205,7 +195,7 @@ def test_periodic_work_that_redis_refuses_has_failed_and_is_shown_so(
 ) -> None:
     monkeypatch.setattr(LedgerJob, "allowed", frozenset({REFUSED}))
     open_queue(ledger).enqueue(REFUSED, job_id="every-minute")
-    follow(ledger)
+    run_next(ledger)
     assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_failed
     assert rq_side.started_entries(ledger.redis, CALLS.name) == []
 
