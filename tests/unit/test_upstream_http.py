@@ -53,10 +53,11 @@ def test_calls_made_within_a_limit_share_it_whatever_each_of_them_may_take(http:
     started = time.monotonic()
     with serving(silence) as server, within(LIMIT), within(60):
         for _ in range(20):
-            with pytest.raises(Unanswered) as caught:
+            # Once the limit is used up, a machine that is busy for a moment may let none of a request out.
+            with pytest.raises((Unanswered, Unavailable)) as caught:
                 http.send(request(server.url, seconds=30))
             assert caught.value.timed_out
-    assert LIMIT <= time.monotonic() - started < 10 * LIMIT
+    assert LIMIT <= time.monotonic() - started < 15 * LIMIT
 
 
 def test_a_call_ended_by_its_socket_before_the_watchdog_woke_is_late_all_the_same(
