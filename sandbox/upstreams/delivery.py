@@ -57,6 +57,8 @@ def prepared(
 ) -> tuple[Response, bool]:
     """The answer after the faults that change or delay it, and whether the work was done."""
     instead = next((faults[kind] for kind in ("status", "throttle", "html", "empty") if kind in faults), None)
+    if "hold" in faults:
+        fake.faults.hold(faults["hold"], stopping)
     if "slow" in faults:
         stopping.wait(faults["slow"].seconds)
     worked = instead is None or instead.works

@@ -17,6 +17,7 @@ KINDS = {
     "down": "the connection is reset at once, nothing is read",
     "slow": "waits `seconds`, then does the work and answers",
     "late": "does the work, then waits `seconds` before answering",
+    "hold": "waits until it is lifted, then does the work and answers",
     "status": "answers `status`; does the work first only with `works`",
     "throttle": "answers 429, with Retry-After when `retry_after` is set",
     "drop": "does the work, then resets the connection: the reply is lost",
@@ -71,6 +72,8 @@ def fault_from(data: dict[str, Any]) -> Fault:
     fault = Fault(**{**_DEFAULTS.get(kind, {}), **data})
     if kind == "refuse" and (fault.operation or fault.times is not None or fault.chance < 1):
         raise BadFault("refuse acts on the whole upstream until it is lifted: no operation, times or chance")
+    if kind == "hold" and fault.times is not None:
+        raise BadFault("hold lasts until it is lifted: no times")
     if fault.times is not None and fault.times < 1:
         raise BadFault("times must be at least 1")
     return fault
@@ -96,6 +99,15 @@ class Faults:
         with self._lock:
             self._active = [fault for fault in self._active if kind and fault.kind != kind]
             self._tell()
+
+    def hold(self, fault: Fault, stopping: threading.Event) -> None:
+        """Return once this fault is lifted, or everything stops."""
+        while self._is_active(fault) and not stopping.wait(0.01):
+            pass
+
+    def _is_active(self, fault: Fault) -> bool:
+        with self._lock:
+            return any(each.id == fault.id for each in self._active)
 
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:

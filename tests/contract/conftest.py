@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from flaskapp.upstreams import Upstreams as Clients
 from sandbox.faults import Control
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from sandbox.upstreams.settings import FakeSettings
+from tests.contract.clients import PATIENT_SECONDS, clients_for
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,13 @@ def upstreams(_listening: Upstreams) -> Iterator[Upstreams]:
     _listening.fakes.reset()
     yield _listening
     _listening.fakes.reset()
+
+
+@pytest.fixture
+def clients(upstreams: Upstreams, request: pytest.FixtureRequest) -> Clients:
+    """The product's own, patient but with a `strike` that ends only at a limit."""
+    struck = "strike" in request.fixturenames
+    return clients_for(upstreams, request.getfixturevalue("strike").limit_seconds if struck else PATIENT_SECONDS)
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ from tests.contract.clients import QUICK_STRIKES, Strike, clients_for
 ADA, TESS = DEFAULT_CAST[0], ITF_CAST[-1]
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def test_an_account_has_its_person(clients: Clients) -> None:
     person = Person(
         ADA.icn, "Ada", ADA.ssn, participant_id=ADA.participant_id, file_number=ADA.file_number, email=ADA.email

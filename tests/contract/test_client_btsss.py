@@ -27,11 +27,6 @@ SUBMIT, STATUS = "submitclaim", "GetClaimsStatus"
 ADA, ELENA = "1012300001V654001", "1012300005V654005"
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def submit(clients: Clients, icn: str = ADA, facility: str = "vista") -> str:
     return clients.btsss.submit_claim(icn, TODAY, facility, write_nothing_first).claim_number
 

@@ -18,11 +18,6 @@ BORN = date(1951, 4, 12)
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def test_a_person_is_known_by_birthday_and_name(clients: Clients) -> None:
     token = clients.lorota.token(ADA, BORN, " mARLOW ")
     data = clients.lorota.data(ADA, token)

@@ -28,11 +28,6 @@ SMALL = [b"%PDF-1.7\nsome", b"thing\r\n--\r\n%%EOF"]
 ONCE_CONNECTED = [strike for strike in QUICK_STRIKES if strike.kind != "refuse"]
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams, DOCUMENT_UPLOAD_SECONDS="5", DOCUMENT_STATUS_SECONDS="5")
-
-
 def upload(clients: Clients, chunks: list[bytes] = SMALL, **changes: Any) -> int:
     given: dict[str, Any] = {
         "claim_id": 600123456,

@@ -28,11 +28,6 @@ FORM = {"veteran": {"email": "ada@example.org"}, "disabilities": [{"name": "knee
 
 
 @pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams, FORM526_TOTAL_SECONDS=str(LIMIT_SECONDS))
-
-
-@pytest.fixture
 def reference() -> str:
     return str(uuid.uuid4())
 
@@ -92,8 +87,9 @@ def test_a_submission_says_what_a_fault_did_and_a_look_up_never_guesses_through_
 
 
 def test_a_submission_that_takes_too_long_is_left_and_found_later(
-    clients: Clients, control: Control, reference: str
+    upstreams: Upstreams, control: Control, reference: str
 ) -> None:
+    clients = clients_for(upstreams, LIMIT_SECONDS)
     control.set("form526", "slow", seconds=TOO_LONG)
     started = time.monotonic()
     with pytest.raises(Unanswered):

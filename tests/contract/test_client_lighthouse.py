@@ -31,11 +31,6 @@ ONCE_CONNECTED = [strike for strike in STRIKES if strike.kind != "refuse"]
 ICN_OF = {veteran.itf: veteran.icn for veteran in ITF_CAST}
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def read(clients: Clients, icn: str = ADA, itf_type: str = "compensation") -> UpstreamITF | None:
     return clients.lighthouse_claims.active_itf(icn, itf_type)
 

@@ -19,7 +19,7 @@ from sandbox.upstreams.keys import OLD_KEY
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.clients import (
     CUT_SECONDS,
-    LIMIT_SECONDS,
+    PATIENT_SECONDS,
     QUICK_STRIKES,
     STRIKES,
     Strike,
@@ -42,11 +42,6 @@ def traveler(person: Veteran) -> Traveler:
 ADA = traveler(MOVED)
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def find(clients: Clients, who: Traveler = ADA) -> Any:
     told = ("Other", "Eye clinic", True)
     return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *told)
@@ -65,7 +60,7 @@ def submit(clients: Clients, claim_id: str) -> str:
 
 
 def claim(clients: Clients, claim_id: str, who: Traveler = ADA) -> ClaimDetail | None:
-    return clients.travel_pay.claim(who, claim_id, total_seconds=LIMIT_SECONDS)
+    return clients.travel_pay.claim(who, claim_id, total_seconds=PATIENT_SECONDS)
 
 
 def detail(clients: Clients, claim_id: str) -> ClaimDetail:
@@ -113,7 +108,7 @@ def searched(clients: Clients, person: Veteran, size: int) -> list[ClaimSummary]
     today, found, number = date.today(), list[ClaimSummary](), 1
     while True:
         page = clients.travel_pay.search_claims(
-            traveler(person), today - timedelta(days=730), today, number, size, total_seconds=LIMIT_SECONDS
+            traveler(person), today - timedelta(days=730), today, number, size, total_seconds=PATIENT_SECONDS
         )
         found += page.items
         assert page.unreadable == 0 and page.page == number
@@ -125,7 +120,7 @@ def searched(clients: Clients, person: Veteran, size: int) -> list[ClaimSummary]
 def test_many_claims_are_read_page_by_page(clients: Clients) -> None:
     found = searched(clients, MANY, 100)
     assert len(found) == len({each.id for each in found}) == 120
-    listed = clients.travel_pay.list_claims(traveler(MANY), total_seconds=LIMIT_SECONDS)
+    listed = clients.travel_pay.list_claims(traveler(MANY), total_seconds=PATIENT_SECONDS)
     assert {each.id for each in listed.items} < {each.id for each in found}
     assert (len(listed.items), listed.total) == (50, 120)
 
@@ -133,7 +128,7 @@ def test_many_claims_are_read_page_by_page(clients: Clients) -> None:
 def test_a_search_ends_with_the_end_of_its_last_day(clients: Clients) -> None:
     claim_id = create(clients)
     day = date(2031, 3, 4)
-    page = clients.travel_pay.search_claims(ADA, day, day, 1, 10, total_seconds=LIMIT_SECONDS)
+    page = clients.travel_pay.search_claims(ADA, day, day, 1, 10, total_seconds=PATIENT_SECONDS)
     assert [each.id for each in page.items] == [claim_id]
 
 
@@ -143,24 +138,24 @@ def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients
     assert len({each.claim_status for each in listed}) > 10
     for each in listed:
         assert claim(clients, each.id, who) is not None
-        found = clients.travel_pay.documents(who, each.id, total_seconds=LIMIT_SECONDS)
+        found = clients.travel_pay.documents(who, each.id, total_seconds=PATIENT_SECONDS)
         documents += [(each.id, document) for document in found]
     claim_id, letter = next(each for each in documents if each[1].filename == "Decision Letter.pdf")
-    file = clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=LIMIT_SECONDS)
+    file = clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=PATIENT_SECONDS)
     assert file is not None and file.content.startswith(b"%PDF") and file.content_type == "application/pdf"
-    assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=LIMIT_SECONDS) is None
+    assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=PATIENT_SECONDS) is None
 
 
 def test_appointments_with_claims_are_left_out_only_when_asked(clients: Clients) -> None:
     create(clients)
-    everything = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=LIMIT_SECONDS)
-    free = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=LIMIT_SECONDS, exclude_with_claims=True)
+    everything = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS)
+    free = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS, exclude_with_claims=True)
     assert (everything.total, everything.unreadable) == (free.total + 1, 0)
 
 
 def test_two_records_of_one_person_may_differ(clients: Clients) -> None:
-    ours = clients.va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
-    theirs = clients.travel_pay.contact(ADA, total_seconds=LIMIT_SECONDS)
+    ours = clients.va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)
+    theirs = clients.travel_pay.contact(ADA, total_seconds=PATIENT_SECONDS)
     assert ours is not None and (ours.city, theirs.city) == ("Springfield", "Peoria")
     assert theirs.street == "12 Old Mill Lane, Apt 4" and ours.phone == MOVED.phone != theirs.phone
 
@@ -290,11 +285,11 @@ def test_the_minutes_limit_says_when_to_come_back(clients: Clients, control: Con
 def test_va_profile_is_believed_only_when_it_answers(clients: Clients, control: Control, strike: Strike) -> None:
     control.set("va_profile", strike.kind, **strike.fields)
     with pytest.raises(strike.read) as caught:
-        clients.va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
+        clients.va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)
     assert type(caught.value) is strike.read
 
 
 def test_va_profile_knows_who_it_does_not_know(upstreams: Upstreams, clients: Clients) -> None:
-    assert clients.va_profile.contact("1999999999V999999", total_seconds=LIMIT_SECONDS) is None
+    assert clients.va_profile.contact("1999999999V999999", total_seconds=PATIENT_SECONDS) is None
     with pytest.raises(Unauthorized):
-        clients_for(upstreams, VA_PROFILE_API_KEY="wrong").va_profile.contact(ADA.icn, total_seconds=LIMIT_SECONDS)
+        clients_for(upstreams, VA_PROFILE_API_KEY="wrong").va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)

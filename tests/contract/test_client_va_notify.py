@@ -27,11 +27,6 @@ ADA, MONA = "1012300001V654001", "1012300013V654013"
 WORDS = {"claim_number": "0042", "appt_date": "Mar 07"}
 
 
-@pytest.fixture
-def clients(upstreams: Upstreams) -> Clients:
-    return clients_for(upstreams)
-
-
 def text(clients: Clients, upstreams: Upstreams, **changes: Any) -> str:
     asked: dict[str, Any] = {
         "reference": "notice-1",

@@ -131,12 +131,22 @@ def test_half_a_body_is_cut_off_after_the_work(filing: Filing, control: Control)
 def test_a_slow_upstream_works_after_its_wait_and_a_late_one_before(
     filing: Filing, control: Control, kind: str, filed_by_then: int
 ) -> None:
-    control.set("btsss", kind, seconds=0.6, times=1)
+    control.set("btsss", kind, seconds=2, times=1)
     with pytest.raises(requests.Timeout):
         filing.submit(timeout=0.2)
     assert filing.filed() == filed_by_then
     eventually(lambda: filing.filed() == 1)
     eventually(lambda: control.received("btsss")[-1]["worked"])
+
+
+def test_what_is_held_is_worked_on_once_it_is_let_go(filing: Filing, control: Control) -> None:
+    control.set("btsss", "hold")
+    with pytest.raises(requests.Timeout):
+        filing.submit(timeout=0.2)
+    eventually(lambda: [entry["answered_at"] for entry in control.received("btsss")][-1:] == [None])
+    assert filing.filed() == 0
+    control.clear("btsss")
+    eventually(lambda: filing.filed() == 1)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("status", 500), ("status", 503), ("status", 504), ("status", 403)])

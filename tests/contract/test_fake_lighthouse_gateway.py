@@ -205,7 +205,7 @@ def test_ten_thousand_can_be_planted_in_one_call_and_read_at_once(caller: Caller
     started = time.monotonic()
     planted = control.call("POST", "lighthouse", "itfs", json=many)
     assert all(caller.read(each["icn"]).status_code == 200 for each in many[::500])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert len({itf["id"] for itf in planted}) == 10_000
 
 

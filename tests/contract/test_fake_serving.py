@@ -65,8 +65,8 @@ def test_a_stop_does_not_wait_for_slow_answers() -> None:
             waiting = hand.submit(requests.get, f"{urls['chip']}/token")
             eventually(lambda: urls.fakes.chip.received.listed("/token"))
             started = time.monotonic()
-        assert time.monotonic() - started < 5
-        assert waiting.exception(5) or waiting.result().status_code == 405
+        assert time.monotonic() - started < 30
+        assert waiting.exception(30) or waiting.result().status_code == 405
 
 
 def test_the_settings_name_every_upstream_setting_the_product_requires() -> None:

@@ -43,6 +43,7 @@ def test_no_fault_locks_the_back_door_of_the_fake_itself(
         {"kind": "slow", "colour": "red"},
         {"kind": "drop", "times": 0},
         {"kind": "refuse", "times": 1},
+        {"kind": "hold", "times": 1},
         {"kind": "refuse", "operation": "submit"},
     ],
 )

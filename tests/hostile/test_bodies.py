@@ -205,7 +205,7 @@ def test_a_form_of_more_parts_than_any_is_refused_before_they_are_made(body: byt
     with pytest.raises(Problem) as refused:
         parse(body)
     assert refused.value.status == 400
-    assert time.process_time() - began < 0.3
+    assert time.process_time() - began < 1
 
 
 # -- keys that name a request -------------------------------------------------

@@ -152,14 +152,14 @@ def test_upstream_silent_or_talking_nonsense_is_a_504_or_a_502(house: House) -> 
 
 def held_while_waiting(house: House, upstream: str, request: Callable[[], Any]) -> int:
     """Connections to our database that are out of the pool while this upstream takes its time over a request."""
-    house.control.set(upstream, "slow", seconds=0.3)
+    house.control.set(upstream, "hold")
     before = len(house.control.received(upstream))
     with ThreadPoolExecutor(1) as hands:
         asked = hands.submit(request)
         eventually(lambda: len(house.control.received(upstream)) > before)
         held: int = db.engine.pool.checkedout()
         assert not asked.done()
-    house.control.clear(upstream)
+        house.control.clear(upstream)
     assert asked.result().status_code in (200, 404, 422)
     return held
 

@@ -112,7 +112,7 @@ def test_every_id_has_one_fate_and_no_success_is_made_up(payload: Any) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> LighthouseDocumentsClient:
-    return LighthouseDocumentsClient(configured(), HTTP(1), Tokens())
+    return LighthouseDocumentsClient(configured(), HTTP(10), Tokens())
 
 
 @profile(25)

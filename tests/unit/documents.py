@@ -82,7 +82,7 @@ class Bench:
         self.tokens = Tokens()
         self.writes = self.readings = 0
         config = settings(lighthouse_base_url=server.url, document_upload_seconds=2, document_status_seconds=2)
-        self.client = LighthouseDocumentsClient(config, HTTP(1), self.tokens)
+        self.client = LighthouseDocumentsClient(config, HTTP(10), self.tokens)
 
     def before_write(self) -> None:
         assert len(self.server.received) == self.writes

@@ -41,8 +41,8 @@ class Bench:
         self.server = server
         self.tokens = Tokens()
         self.writes = 0
-        config = settings(lighthouse_base_url=server.url, lighthouse_total_seconds=2)
-        self.client = LighthouseClaimsClient(config, HTTP(1), self.tokens)
+        config = settings(lighthouse_base_url=server.url, lighthouse_total_seconds=30)
+        self.client = LighthouseClaimsClient(config, HTTP(10), self.tokens)
 
     def before_write(self) -> None:
         assert len(self.server.received) == self.writes

@@ -30,7 +30,7 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture
 def accounts(server: Loopback) -> AccountsClient:
-    return AccountsClient(settings(accounts_base_url=server.url, accounts_total_seconds=2), HTTP(1))
+    return AccountsClient(settings(accounts_base_url=server.url, accounts_total_seconds=30), HTTP(10))
 
 
 def test_a_person_is_found_by_account(server: Loopback, accounts: AccountsClient) -> None:

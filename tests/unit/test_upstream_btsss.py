@@ -42,8 +42,8 @@ class Bench:
         self.server = server
         self.tokens = Tokens()
         self.writes = 0
-        config = settings(btsss_base_url=f"{server.url}/EC/ClaimIngestSvc", btsss_total_seconds=2)
-        self.client = BTSSSClient(config, HTTP(1), self.tokens)
+        config = settings(btsss_base_url=f"{server.url}/EC/ClaimIngestSvc", btsss_total_seconds=30)
+        self.client = BTSSSClient(config, HTTP(10), self.tokens)
 
     def before_write(self) -> None:
         assert len(self.server.received) == self.writes

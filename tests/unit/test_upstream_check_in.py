@@ -32,17 +32,17 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture
 def lorota(server: Loopback) -> LorotaClient:
-    return LorotaClient(settings(lorota_base_url=server.url, check_in_total_seconds=2), HTTP(1))
+    return LorotaClient(settings(lorota_base_url=server.url, check_in_total_seconds=30), HTTP(10))
 
 
 @pytest.fixture
 def chip(server: Loopback) -> CHIPClient:
-    return CHIPClient(settings(chip_base_url=server.url, check_in_total_seconds=2), HTTP(1))
+    return CHIPClient(settings(chip_base_url=server.url, check_in_total_seconds=30), HTTP(10))
 
 
 @pytest.fixture
 def veis(server: Loopback) -> VEISClient:
-    return VEISClient(settings(veis_base_url=server.url, veis_total_seconds=2), HTTP(1))
+    return VEISClient(settings(veis_base_url=server.url, veis_total_seconds=30), HTTP(10))
 
 
 def test_lorota_is_asked_for_a_token_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:

@@ -34,7 +34,7 @@ def api_error(detail: str = "no", code: str = "REFUSED", status: str = "422") ->
 class Bench:
     def __init__(self, server: Loopback) -> None:
         self.server, self.writes = server, 0
-        self.client = Form526Client(settings(form526_base_url=server.url, form526_total_seconds=2), HTTP(1))
+        self.client = Form526Client(settings(form526_base_url=server.url, form526_total_seconds=30), HTTP(10))
 
     def before_write(self) -> None:
         assert len(self.server.received) == self.writes

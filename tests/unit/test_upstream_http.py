@@ -16,15 +16,21 @@ from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, Upstre
 from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, within
 from tests.unit.loopback import DRIP_SECONDS, Reply, closed_port, drip, raw, reset, serving, silence, whole
 
-LIMIT = 0.4
+# Short only where it has to strike: a busy machine may stand still for most of a second.
+LIMIT = 1.0
 
 
-def request(url: str, *, write: bool = True, seconds: float = LIMIT, **content: Any) -> Outgoing:
+def request(url: str, *, write: bool = True, seconds: float = 30.0, **content: Any) -> Outgoing:
     return Outgoing("example", "try_it", "POST", f"{url}/secret/1012345678V123456", write, seconds, **content)
 
 
 @pytest.fixture
 def http() -> HTTP:
+    return HTTP(connect_seconds=5)
+
+
+@pytest.fixture
+def impatient() -> HTTP:
     return HTTP(connect_seconds=0.3)
 
 
@@ -44,7 +50,7 @@ def test_a_dripping_answer_is_cut_at_the_total_limit(http: HTTP, reply: Reply) -
     with serving(reply) as server:
         started = time.monotonic()
         with pytest.raises(Unanswered) as caught:
-            http.send(request(server.url))
+            http.send(request(server.url, seconds=LIMIT))
     assert LIMIT <= time.monotonic() - started < DRIP_SECONDS / 2
     assert caught.value.http_status is None
 
@@ -87,7 +93,7 @@ def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:
             thread.join(60)
     # In their order, and the shortest long before the longest.
     assert sorted(took, key=took.__getitem__) == sorted(limits)
-    assert all(seconds <= waited for seconds, waited in took.items()) and took[0.2] < 1.0
+    assert all(seconds <= waited for seconds, waited in took.items()) and took[0.2] < 2.0
 
 
 LOST = {
@@ -103,22 +109,26 @@ LOST = {
 }
 
 
+def patience(reply: Reply) -> float:
+    return LIMIT if reply is silence else 30.0
+
+
 @pytest.mark.parametrize("reply", LOST.values(), ids=LOST)
 def test_a_lost_answer_leaves_a_write_unanswered(http: HTTP, reply: Reply) -> None:
     with serving(reply) as server, pytest.raises(Unanswered) as caught:
-        http.send(request(server.url))
+        http.send(request(server.url, seconds=patience(reply)))
     assert "after it was sent" in caught.value.detail
 
 
 @pytest.mark.parametrize("reply", LOST.values(), ids=LOST)
 def test_a_lost_answer_to_a_read_is_merely_unavailable(http: HTTP, reply: Reply) -> None:
     with serving(reply) as server, pytest.raises(Unavailable):
-        http.send(request(server.url, write=False))
+        http.send(request(server.url, write=False, seconds=patience(reply)))
 
 
 def test_a_body_at_the_cap_is_read_whole(http: HTTP) -> None:
     with serving(whole(200, b"x" * LARGEST_BODY)) as server:
-        assert len(http.send(request(server.url, seconds=5)).body) == LARGEST_BODY
+        assert len(http.send(request(server.url)).body) == LARGEST_BODY
 
 
 def test_a_reset_on_a_reused_connection_leaves_a_write_unanswered(http: HTTP) -> None:
@@ -152,17 +162,17 @@ def test_what_cannot_be_connected_did_nothing(http: HTTP, host: str) -> None:
     assert "before anything was sent" in caught.value.detail
 
 
-def test_a_failed_tls_handshake_did_nothing(http: HTTP) -> None:
+def test_a_failed_tls_handshake_did_nothing(impatient: HTTP) -> None:
     with serving(raw(b"this is no TLS")) as server, pytest.raises(Unavailable):
-        http.send(request(server.url.replace("http:", "https:")))
+        impatient.send(request(server.url.replace("http:", "https:")))
 
 
-def test_a_tls_handshake_that_hangs_did_nothing(http: HTTP) -> None:
+def test_a_tls_handshake_that_hangs_did_nothing(impatient: HTTP) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
         with pytest.raises(Unavailable):
-            http.send(request(f"https://127.0.0.1:{listener.getsockname()[1]}"))
-    assert time.monotonic() - started < 5
+            impatient.send(request(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -180,14 +190,14 @@ def test_a_proxy_that_refuses_the_tunnel_did_nothing(http: HTTP, monkeypatch: py
     assert "before anything was sent" in caught.value.detail
 
 
-def test_name_resolution_counts_towards_the_connect_limit(http: HTTP, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_resolution_counts_towards_the_connect_limit(impatient: HTTP, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: released.wait(20) and [])
     started = time.monotonic()
     with pytest.raises(Unavailable):
-        http.send(request("http://slow-names.example", seconds=20))
+        impatient.send(request("http://slow-names.example"))
     released.set()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_a_connection_that_comes_too_late_is_closed() -> None:
@@ -235,7 +245,7 @@ def test_redirects_are_answers_and_not_followed(http: HTTP, status: int) -> None
 
 def test_a_redirects_body_is_capped_too(http: HTTP) -> None:
     with serving(whole(302, b"x" * (LARGEST_BODY + 1), Location="/x")) as server, pytest.raises(Unanswered):
-        http.send(request(server.url, seconds=5))
+        http.send(request(server.url))
 
 
 def test_cookies_and_netrc_add_nothing(http: HTTP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +262,7 @@ def test_cookies_and_netrc_add_nothing(http: HTTP, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream", "nonsense", ""])
 def test_json_is_read_whatever_its_content_type(http: HTTP, content_type: str) -> None:
     with serving(whole(200, {"a": 1}, Content_Type=content_type)) as server:
-        assert http.call(request(server.url, seconds=5.0)).json() == {"a": 1}
+        assert http.call(request(server.url)).json() == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff\xfe\xfd", b"[" * 200_000])

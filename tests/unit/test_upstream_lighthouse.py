@@ -258,10 +258,10 @@ def test_a_person_who_waits_has_a_shorter_limit(bench: Bench) -> None:
     bench.server.replies[:] = [silence]
     started = time.monotonic()
     with pytest.raises(Unanswered):
-        bench.client.create_itf(ICN, "pension", bench.before_write, total_seconds=0.05)
+        bench.client.create_itf(ICN, "pension", bench.before_write, total_seconds=0.5)
     with pytest.raises(Unavailable):
-        bench.client.active_itf(ICN, "pension", total_seconds=0.05)
-    assert time.monotonic() - started < 1
+        bench.client.active_itf(ICN, "pension", total_seconds=0.5)
+    assert time.monotonic() - started < 5
 
 
 def test_an_icn_cannot_leave_its_place_in_the_path(bench: Bench) -> None:

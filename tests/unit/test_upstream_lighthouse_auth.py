@@ -38,8 +38,8 @@ def server() -> Iterator[Loopback]:
 @pytest.fixture
 def auth(server: Loopback) -> LighthouseAuthClient:
     url = f"{server.url}/oauth2/claims/system/v1/token"
-    config = settings(lighthouse_token_url=url, lighthouse_total_seconds=2)
-    return LighthouseAuthClient(config, HTTP(1), claims_tokens(config))
+    config = settings(lighthouse_token_url=url, lighthouse_total_seconds=30)
+    return LighthouseAuthClient(config, HTTP(10), claims_tokens(config))
 
 
 def test_a_token_is_asked_for_with_a_signed_assertion(server: Loopback, auth: LighthouseAuthClient) -> None:
@@ -96,16 +96,16 @@ def test_a_token_failure_is_never_unanswered(
 
 def test_the_documents_api_has_a_token_service_an_audience_and_scopes_of_its_own(server: Loopback) -> None:
     url = f"{server.url}/oauth2/benefits-documents/system/v1/token"
-    config = settings(lighthouse_documents_token_url=url, lighthouse_total_seconds=2)
+    config = settings(lighthouse_documents_token_url=url, lighthouse_total_seconds=30)
     service = documents_tokens(config)
-    assert LighthouseAuthClient(config, HTTP(1), service).fetch_token() == FetchedToken("lighthouse-1", 600)
+    assert LighthouseAuthClient(config, HTTP(10), service).fetch_token() == FetchedToken("lighthouse-1", 600)
     (sent,) = server.received
     assert sent.line == "POST /oauth2/benefits-documents/system/v1/token HTTP/1.1"
     form = {name: value for name, (value,) in parse_qs(sent.body.decode()).items()}
     assert form["scope"] == "documents.read documents.write"
     audience = "https://authorization.example/oauth2/documents"
     jwt.decode(form["client_assertion"], SIGNING_KEY.public_key(), algorithms=["RS256"], audience=audience)
-    assert (service.total_seconds, service.upstream) == (2, "lighthouse_documents_auth")
+    assert (service.total_seconds, service.upstream) == (30, "lighthouse_documents_auth")
 
 
 def pem_of_another_kind() -> str:

@@ -54,7 +54,7 @@ def keys(server: Loopback) -> SignInKeys:
 
 def keys_at(server: Loopback, **changes: Any) -> SignInKeys:
     chosen = {"sis_jwks_url": f"{server.url}/certs", "sis_total_seconds": 2, **changes}
-    return SignInKeys(settings(**chosen), HTTP(1))
+    return SignInKeys(settings(**chosen), HTTP(10))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_published_keys_are_read_once_and_kept(server: Loopback, keys: SignInKey
 
 
 def test_keys_from_the_settings_alone_ask_nobody() -> None:
-    keys = SignInKeys(settings(sis_jwks_url="", sis_public_keys=pem(OLD) + pem(another_key())), HTTP(1))
+    keys = SignInKeys(settings(sis_jwks_url="", sis_public_keys=pem(OLD) + pem(another_key())), HTTP(10))
     assert keys.current() == keys.refetched() == [OLD, another_key()]
 
 
@@ -96,7 +96,7 @@ def test_a_key_may_be_given_on_one_line(server: Loopback) -> None:
 @pytest.mark.parametrize("text", ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", pem_of(SIGNING_KEY)])
 def test_a_setting_that_is_no_public_key_stops_the_start(text: str) -> None:
     with pytest.raises(ValueError, match="^SIS_PUBLIC_KEYS must hold RSA public keys in PEM$"):
-        SignInKeys(settings(sis_public_keys=text), HTTP(1))
+        SignInKeys(settings(sis_public_keys=text), HTTP(10))
 
 
 @pytest.mark.parametrize(

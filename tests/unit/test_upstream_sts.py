@@ -27,7 +27,7 @@ def server() -> Iterator[Loopback]:
 
 def exchange(server: Loopback, *replies: Reply) -> str:
     server.replies[:] = replies or server.replies
-    return STSClient(settings(sts_base_url=server.url, sts_total_seconds=2), HTTP(1)).exchange(ICN, EMAIL)
+    return STSClient(settings(sts_base_url=server.url, sts_total_seconds=30), HTTP(10)).exchange(ICN, EMAIL)
 
 
 def test_a_person_is_vouched_for_by_a_signed_assertion(server: Loopback) -> None:
@@ -93,4 +93,4 @@ def test_a_refusal_names_nobody(server: Loopback) -> None:
 def test_a_key_that_cannot_sign_stops_the_start_by_its_settings_name() -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
     with pytest.raises(ValueError, match="^STS_PRIVATE_KEY must be an RSA private key"):
-        STSClient(settings(sts_private_key=pem), HTTP(1))
+        STSClient(settings(sts_private_key=pem), HTTP(10))

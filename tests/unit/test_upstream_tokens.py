@@ -167,7 +167,7 @@ def test_a_token_sealed_with_a_retired_key_is_fetched_anew(redis: Redis) -> None
     [Unauthorized("veis", "bad secret", http_status=401), Throttled("veis", "slow down", retry_after=7.0)],
 )
 def test_a_failing_refresh_reaches_every_waiter_at_once(redis: Redis, error: Unauthorized | Throttled) -> None:
-    source = Source(0.3, error=error)
+    source = Source(1.5, error=error)
     here, there = cache(redis, source), cache(redis, source)
     caught: list[Unauthorized | Throttled] = []
 
@@ -180,7 +180,7 @@ def test_a_failing_refresh_reaches_every_waiter_at_once(redis: Redis, error: Una
 
     started = time.monotonic()
     outcomes = all_outcomes([lambda: get(here), lambda: get(there)] * 20)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15
     assert set(outcomes) == {repr(error)}
     assert {(type(one), one.detail, one.http_status, one.retry_after) for one in caught} == {
         (type(error), error.detail, error.http_status, error.retry_after)
@@ -199,7 +199,7 @@ def test_a_failure_is_not_kept_for_those_who_come_later(redis: Redis) -> None:
 
 
 def test_a_refresh_that_breaks_off_leaves_nobody_waiting(redis: Redis) -> None:
-    tokens = cache(redis, Source(0.2, error=ZeroDivisionError()))
+    tokens = cache(redis, Source(1.0, error=ZeroDivisionError()))
     outcomes = all_outcomes([tokens.get] * 5)
     assert outcomes.count("ZeroDivisionError()") == 1
     assert sum("Unavailable" in outcome for outcome in outcomes) == 4
@@ -207,10 +207,10 @@ def test_a_refresh_that_breaks_off_leaves_nobody_waiting(redis: Redis) -> None:
 
 
 def test_a_dead_refreshers_lock_ends_and_somebody_else_fetches(redis: Redis) -> None:
-    redis.set("surefile:token:test:refresher", "a process that died", px=300)
     started = time.monotonic()
+    redis.set("surefile:token:test:refresher", "a process that died", px=300)
     assert cache(redis, Source(0)).get() == "canary-1"
-    assert 0.2 < time.monotonic() - started < 10
+    assert 0.29 < time.monotonic() - started < 20
 
 
 def test_a_lock_taken_over_is_not_released_by_its_old_owner(redis: Redis) -> None:

@@ -102,7 +102,7 @@ class Exchange:
     def __init__(self, server: Loopback) -> None:
         self.server, self.veis = server, Tokens()
         config = settings(travel_pay_base_url=server.url, travel_pay_read_seconds=2)
-        self.client = TravelerTokenClient(config, HTTP(1), Vouching(), self.veis)
+        self.client = TravelerTokenClient(config, HTTP(10), Vouching(), self.veis)
 
     def fetch(self, *replies: Reply, traveler: Traveler = ADA) -> FetchedToken:
         self.server.replies[:] = replies
@@ -177,7 +177,7 @@ def test_only_btsss_itself_can_say_that_it_has_no_place_for_a_person(
 
 def test_veis_is_asked_for_travel_pays_token_by_its_resource() -> None:
     with serving(whole(200, {"access_token": "token-1", "expires_in": "3599"})) as veis:
-        fetched = VEISClient(settings(veis_base_url=veis.url), HTTP(1)).fetch_travel_pay_token()
+        fetched = VEISClient(settings(veis_base_url=veis.url), HTTP(10)).fetch_travel_pay_token()
     assert fetched == FetchedToken("token-1", 3599)
     (sent,) = veis.received
     assert sent.line == "POST /tenant-1/oauth2/token HTTP/1.1"

@@ -22,7 +22,7 @@ YES = whole(201, {"id": ID, "reference": "notice-1"})
 
 
 def client(server: Loopback, **changes: str) -> VANotifyClient:
-    return VANotifyClient(settings(vanotify_base_url=server.url, vanotify_total_seconds=2, **changes), HTTP(1))
+    return VANotifyClient(settings(vanotify_base_url=server.url, vanotify_total_seconds=30, **changes), HTTP(10))
 
 
 @pytest.fixture
@@ -123,14 +123,14 @@ LONG_SECRET = "x-y_" * 21 + "zz"
     ],
 )
 def test_the_api_key_is_split_from_the_right(key: str, secret: str) -> None:
-    notify = VANotifyClient(settings(vanotify_api_key=key), HTTP(1))
+    notify = VANotifyClient(settings(vanotify_api_key=key), HTTP(10))
     assert (notify.service_id, notify.secret) == (SERVICE_ID, secret)
 
 
 @pytest.mark.parametrize("key", ["nonsense", f"name-{SERVICE_ID}", f"name-{SERVICE_ID}-short"])
 def test_a_malformed_api_key_stops_the_start_without_being_repeated(key: str) -> None:
     with pytest.raises(ValueError) as caught:
-        VANotifyClient(settings(vanotify_api_key=key), HTTP(1))
+        VANotifyClient(settings(vanotify_api_key=key), HTTP(10))
     assert key not in str(caught.value)
 
 

@@ -50,10 +50,10 @@ class Bench:
     def __init__(self, server: Loopback, **changes: Any) -> None:
         self.server = server
         self.veis, self.personal = Tokens(), PersonalTokens()
-        self.config: Config = settings(travel_pay_base_url=server.url, travel_pay_total_seconds=2, **changes)
+        self.config: Config = settings(travel_pay_base_url=server.url, travel_pay_total_seconds=30, **changes)
         self.auth = TravelPayAuth(self.config, self.veis, self.personal)
-        self.reads = TravelPayClient(self.config, HTTP(1), self.auth)
-        self.filing = TravelPayFilingClient(self.config, HTTP(1), self.auth)
+        self.reads = TravelPayClient(self.config, HTTP(10), self.auth)
+        self.filing = TravelPayFilingClient(self.config, HTTP(10), self.auth)
         self.writes = 0
 
     def before_write(self) -> None:
