@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit_model import Audit
-from flaskapp.current import moment_now
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import Broken, broken
@@ -177,7 +177,8 @@ def audit(session: DbSession, since: datetime | None = None, until: datetime | N
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    return Report(standings, unaccounted, broken(session, since, until), find_faults(session) if until is None else [])
+    faults = find_faults(session, settings().gate_cap_seconds) if until is None else []
+    return Report(standings, unaccounted, broken(session, since, until), faults)
 
 
 def audit_recent() -> Report:

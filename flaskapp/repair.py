@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from flaskapp.audit import Report
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
+from flaskapp.current import settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
 from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken
@@ -22,7 +23,7 @@ from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
 from outbox import mend, parked, rescue, rq_side
-from outbox.audit import GATE_RULE, Difference, Fault
+from outbox.audit import Difference, Fault
 from outbox.sweep import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -187,10 +188,21 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
         if fault.rule == "running_without_try" and fault.message_id is not None:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
-        if fault.rule == GATE_RULE and fault.upstream is not None:
-            mend.match_closings(session, fault.upstream)
-            return "the book of closings says what the gate says", True
+        if fault.upstream is not None:
+            return repair_gate(session, fault.rule, fault.upstream)
     return ADVICE.get(fault.rule, "left to a human"), False
+
+
+def repair_gate(session: DbSession, rule: str, upstream: str) -> Deed:
+    if rule == "gate_closed_too_long":
+        cap = settings().gate_cap_seconds
+        mend.shorten_closing(session, upstream, cap)
+        return f"closed for {cap:g} s more, then tried: to leave it alone for longer, hold it", True
+    if rule == "gate_opened_in_future":
+        mend.date_opening(session, upstream)
+        return "it opened just now, and its flow starts slowly", True
+    mend.match_closings(session, upstream)
+    return "the book of closings says what the gate says", True
 
 
 ADVICE = {

@@ -68,6 +68,13 @@ BEGIN_CLOSING = text("""
      WHERE upstream = :upstream AND closed_at IS NOT NULL
     ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
 """)
+# Its next canary goes after the longest time that an answer of the upstream could have closed it for.
+SHORTEN_CLOSING = text("""
+    UPDATE outbox_gates SET closed_until = LEAST(closed_until, outbox_now() + make_interval(secs => :cap))
+     WHERE upstream = :upstream
+""")
+# Until the moment it opened at, nothing would go through it and nothing would close it.
+OPEN_NOW = text("UPDATE outbox_gates SET opened_at = LEAST(opened_at, outbox_now()) WHERE upstream = :upstream")
 
 
 def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
@@ -102,3 +109,13 @@ def match_closings(db: Database, upstream: str) -> None:
     """The book of closings follows the gate: budgets run in the time between them."""
     db.execute(END_CLOSINGS, {"upstream": upstream})
     db.execute(BEGIN_CLOSING, {"upstream": upstream})
+
+
+def shorten_closing(db: Database, upstream: str, cap_seconds: float) -> None:
+    """A gate is closed no longer than its upstream's own answers could have closed it for."""
+    db.execute(SHORTEN_CLOSING, {"upstream": upstream, "cap": cap_seconds})
+
+
+def date_opening(db: Database, upstream: str) -> None:
+    """A gate said to open in the future is open, and its flow starts slowly."""
+    db.execute(OPEN_NOW, {"upstream": upstream})
