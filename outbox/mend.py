@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from outbox.attempts import ENDED
 from outbox.write import WAKE_CHANNEL, Database
 
 # The latest message of this job that was tried for the subject and is gone, with what its last write left open.
@@ -33,11 +34,11 @@ RENAME = text("""
            budget_from, give_up_at, CAST(:since AS timestamptz), CAST(:why AS text) FROM made
 """)
 # A try without its running message: a write may have happened, and its message, if there still is one, asks first.
-END_TRY = text("""
+END_TRY = text(f"""
     WITH ended AS (
         UPDATE outbox_attempts a
            SET status = CASE WHEN purpose = 'write' THEN 'unknown' ELSE 'error' END,
-               finished_at = outbox_now(), error_class = 'WorkerLost'
+               {ENDED}, error_class = 'WorkerLost'
          WHERE a.message_id = :message_id AND a.status = 'try'
            AND NOT EXISTS (SELECT 1 FROM outbox_messages m
                             WHERE m.id = a.message_id AND m.fence = a.fence AND m.state = 'running')

@@ -177,7 +177,7 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
     surprises = [
         *(f"odd answer: {each}" for each in crowd.odd),
         *(f"{name} ended by itself" for name in fleet.ended),
-        *complaints(report, storm.faults),
+        *complaints(report),
     ]
     unaccounted = int(report["unaccounted"])
     tally = Tally(evidence.promises, storm.faults, judge(evidence), unaccounted, surprises, held_promises(evidence))
