@@ -163,6 +163,7 @@ def test_damage_to_the_ledger_is_mended_and_what_was_sent_is_not_sent_again(
     repaired = found(house, "--repair")
     assert [item["mended"] for item in repaired["repaired"] if item["rule"] == rule] == [mended]
     assert rule not in {item["rule"] for item in repaired["faults"]}
+    assert house.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
     assert (asked.state["state"], len(house.submits())) == ("pending", 1)
 
 
