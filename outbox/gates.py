@@ -47,12 +47,14 @@ ASK = text(f"""
       LEFT JOIN outbox_gates g ON g.upstream = :upstream
 """)
 
+# A Retry-After shorter than our own patience is no leave to come back sooner: one of 0 would be no back-off at all.
 CLOSE = text("""
     WITH shut AS (
         UPDATE outbox_gates
            SET closed_at = COALESCE(closed_at, outbox_now()),
                closed_until = GREATEST(closed_until, outbox_now() + make_interval(secs => LEAST(
-                   CAST(:cap AS float), COALESCE(:retry_after, :base * power(2, LEAST(closings, 12)))))),
+                   CAST(:cap AS float),
+                   GREATEST(CAST(:retry_after AS float), :base * power(2, LEAST(closings, 12)))))),
                closings = closings + 1, reason = :reason, unanswered = '{}',
                canary_message_id = COALESCE(canary_message_id, CAST(:message_id AS bigint)), canary_fence = NULL
          WHERE upstream = :upstream

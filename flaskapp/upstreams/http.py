@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 1024 * 1024
 TOO_LARGE = "TOO_LARGE"
+# Who asks for longer asks for ever; what is done with it has its own cap.
+LONGEST_WAIT_SECONDS = 1e9
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
@@ -251,14 +253,14 @@ def messages(payload: Any) -> list[str]:
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """`Retry-After` as seconds from `now` (aware); None when absent, past, negative or unreadable."""
+    """`Retry-After` as seconds from `now` (aware), at most 1e9; None when absent, past, negative or unreadable."""
     text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
+    if re.fullmatch(r"[0-9]+", text):
+        return min(LONGEST_WAIT_SECONDS, float(text))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # RFC 9110 dates are in GMT; one written without a zone ("-0000") comes back naive.
     seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
-    return seconds if seconds > 0 else None
+    return min(LONGEST_WAIT_SECONDS, seconds) if seconds > 0 else None
