@@ -28,7 +28,8 @@ GRANT = text(f"""
            AND NOT EXISTS (
                 SELECT 1 FROM outbox_gates g
                  WHERE g.upstream = m.upstream AND g.closed_until IS NOT NULL
-                   AND (g.canary_message_id, g.canary_fence) IS DISTINCT FROM (m.id, m.fence))
+                   AND (g.closed_until > outbox_now()
+                        OR (g.canary_message_id, g.canary_fence) IS DISTINCT FROM (m.id, m.fence)))
            AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
         RETURNING m.*
     ), tried AS (

@@ -68,6 +68,15 @@ CLOSE = text("""
     RETURNING id
 """)
 
+# While it is closed, others that were under way may still be asked to stay away longer than whoever closed it: that
+# moves the end, and nothing else.
+STAY_AWAY = text("""
+    UPDATE outbox_gates
+       SET closed_until = GREATEST(closed_until, outbox_now() + make_interval(secs => LEAST(
+               CAST(:cap AS float), CAST(:retry_after AS float))))
+     WHERE upstream = :upstream AND closed_at IS NOT NULL AND (opened_at IS NULL OR opened_at <= :started_at)
+""")
+
 # Only news younger than the closing opens a gate: an old call that comes back late says nothing about now.
 OPEN = text("""
     WITH opened AS (
@@ -117,7 +126,8 @@ def ensure_gates(db: Database, queues: Iterable[QueueSpec], visited: Iterable[st
 def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
 
-    A failure that began before the gate last opened is old news, and while it is closed only its canary may speak.
+    A failure that began before the gate last opened is old news. While it is closed only its canary may speak, but a
+    `retry_after` of anybody is heeded.
     """
     row = db.execute(
         CLOSE,
@@ -132,7 +142,16 @@ def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry
             "cap": settings.cap_seconds,
         },
     ).one_or_none()
+    if row is None:
+        stay_away(db, held, settings, retry_after)
     return row is not None
+
+
+def stay_away(db: Database, held: Caller, settings: GateSettings, retry_after: float | None) -> None:
+    """Leave a closed gate's upstream alone for so many seconds from now, within the cap, if that is longer."""
+    if retry_after is not None:
+        values = {"upstream": held.upstream, "started_at": held.started_at}
+        db.execute(STAY_AWAY, {**values, "retry_after": retry_after, "cap": settings.cap_seconds})
 
 
 def note_answer(db: Database, held: Caller) -> bool:
@@ -150,6 +169,7 @@ def note_unanswered(db: Database, held: Caller, settings: GateSettings, retry_af
     is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)
     if row.cardinality >= UNANSWERED_TO_CLOSE or is_canary:
         return close(db, held, "unanswered", settings, retry_after)
+    stay_away(db, held, settings, retry_after)
     return False
 
 
