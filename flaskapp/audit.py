@@ -17,7 +17,9 @@ from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import Broken, broken
-from outbox.audit import Fault, find_faults
+from flaskapp.queues import QUEUES, VISITED
+from outbox.audit import Fault, find_faults, find_gate_faults
+from outbox.gates import limits_of
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
@@ -177,7 +179,10 @@ def audit(session: DbSession, since: datetime | None = None, until: datetime | N
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    faults = find_faults(session, settings().gate_cap_seconds) if until is None else []
+    if until is not None:
+        return Report(standings, unaccounted, broken(session, since, until), [])
+    faults = find_faults(session, settings().gate_cap_seconds)
+    faults += find_gate_faults(session, limits_of(QUEUES, VISITED))
     return Report(standings, unaccounted, broken(session, since, until), faults)
 
 

@@ -10,6 +10,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from flaskapp.current import gate_settings
 from flaskapp.db import db
 from flaskapp.queues import QUEUES, VISITED
 from outbox import gates, retention
@@ -41,7 +42,7 @@ def release() -> None:
     """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat."""
     alembic("-q", "upgrade", "head")
     with db.engine.begin() as connection:
-        gates.ensure_gates(connection, QUEUES, VISITED)
+        gates.ensure_gates(connection, QUEUES, VISITED, gate_settings(current_app.extensions["config"]))
     retention.keep(db.engine, current_app.extensions["config"].keep_history_months)
     log.info("released", extra={"event": "release.done"})
 

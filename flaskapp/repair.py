@@ -15,15 +15,17 @@ from sqlalchemy import Engine, text
 from flaskapp.audit import Report
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
-from flaskapp.current import settings
+from flaskapp.current import gate_settings, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
 from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
+from flaskapp.queues import QUEUES, VISITED
 from flaskapp.requeue import REOPEN_PATH
-from outbox import mend, parked, rescue, rq_side
-from outbox.audit import Difference, Fault
+from outbox import gates, mend, parked, rescue, rq_side
+from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, Difference, Fault
+from outbox.gates import limits_of
 from outbox.sweep import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -181,6 +183,8 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
     if fault.rule == "lease_long_over":
         rescue.rescue_lost(engine)
         return "rescued: it is owed again, and what it may have sent is looked up", True
+    if fault.rule in (GATE_MISSING, GATE_LIMIT_DIFFERS) and fault.upstream is not None:
+        return make_gate(fault.upstream, limits_of(QUEUES, VISITED)[fault.upstream], fault.rule)
     with transaction() as session:
         if fault.rule == "try_without_running_message" and fault.message_id is not None:
             mend.end_tries(session, fault.message_id)
@@ -203,6 +207,16 @@ def repair_gate(session: DbSession, rule: str, upstream: str) -> Deed:
         return "it opened just now, and its flow starts slowly", True
     mend.match_closings(session, upstream)
     return "the book of closings says what the gate says", True
+
+
+def make_gate(upstream: str, limit: int, rule: str) -> Deed:
+    """As the code says there is to be one. What a lost one knew is lost: it is tried with care."""
+    patience = gate_settings(settings())
+    with transaction() as session:
+        closed_for = gates.ensure_gate(session, upstream, limit, patience, lost=rule == GATE_MISSING)
+    if rule == GATE_LIMIT_DIFFERS:
+        return f"its limit is {limit} again", True
+    return f"it is there again, closed for {closed_for:g} s; then one canary goes, and the flow starts slowly", True
 
 
 ADVICE = {

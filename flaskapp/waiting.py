@@ -19,9 +19,19 @@ from flaskapp.config import Config
 from flaskapp.current import gate_settings, settings
 from flaskapp.db import db, transaction
 from flaskapp.errors import Problem
-from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import TOO_LARGE, within
-from flaskapp.upstreams.travel_pay_answers import PERSON_TOKEN_REFUSED
+from flaskapp.upstreams.errors import (
+    ALIVE,
+    FAILING,
+    SILENT,
+    TOO_LARGE,
+    Rejected,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+    news_of,
+)
+from flaskapp.upstreams.http import within
 from outbox import visits
 
 log = logging.getLogger("flaskapp.waiting")
@@ -113,25 +123,19 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
     if error is None and not visit.troubled:
         return
     patience = gate_settings(settings())
+    news = ALIVE if error is None else news_of(error)
     with transaction() as session:
-        if error is not None and error.timed_out:
+        if news == SILENT:
             changed = visits.note_silence(session, visit, patience)
-        elif error is not None and is_failure(error):
+        elif error is not None and news == FAILING:
             reason = type(error).__name__.lower()
             changed = visits.note_failure(session, visit, reason, patience, error.retry_after)
         else:
             changed = visits.note_answer(session, visit)
     db.session.remove()
     if changed:
-        event = "gate.opened" if error is None else "gate.closed"
+        event = "gate.opened" if news == ALIVE else "gate.closed"
         log.warning("gate moved", extra={"event": event, "upstream": visit.upstream})
-
-
-def is_failure(error: UpstreamError) -> bool:
-    """Whether it says that the upstream cannot. A success we cannot read, or not take, and a token of one person's
-    that is refused say that it can: nobody else must be kept out for that."""
-    about_one = error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED) or (error.http_status or 500) < 400
-    return isinstance(error, Unavailable | Throttled | Unauthorized) and not about_one
 
 
 def told(upstream: str, error: UpstreamError) -> Problem:

@@ -20,7 +20,7 @@ from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.current import gate_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
-from flaskapp.upstreams.errors import Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, news_of
 from jobs.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.spec import JobSpec
 from outbox import attempts, gates, parked
@@ -257,12 +257,13 @@ def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
     if held.upstream is None:
         return
     settings = gate_settings(current_app.extensions["config"])
-    error = outcome.error
-    if outcome.answered and held.purpose != "give_up":
+    error = outcome.error if isinstance(outcome.error, UpstreamError) else None
+    news = news_of(error) if error is not None else None
+    if news == ALIVE or (outcome.answered and held.purpose != "give_up"):
         changed, event = gates.note_answer(session, held), "gate.opened"
-    elif isinstance(error, Unanswered):
+    elif error is not None and news == SILENT:
         changed, event = gates.note_unanswered(session, held, settings, error.retry_after), "gate.closed"
-    elif isinstance(error, Unavailable | Throttled | Unauthorized):
+    elif error is not None and news == FAILING:
         reason = type(error).__name__.lower()
         changed, event = gates.close(session, held, reason, settings, error.retry_after), "gate.closed"
     else:

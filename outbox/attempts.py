@@ -25,10 +25,10 @@ GRANT = text(f"""
            SET state = 'running', worker_id = :worker_id,
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
          WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
-           AND NOT EXISTS (
+           AND (m.upstream IS NULL OR EXISTS (
                 SELECT 1 FROM outbox_gates g
-                 WHERE g.upstream = m.upstream AND g.closed_until IS NOT NULL
-                   AND (g.canary_message_id, g.canary_fence) IS DISTINCT FROM (m.id, m.fence))
+                 WHERE g.upstream = m.upstream AND (g.closed_until IS NULL
+                    OR g.closed_until <= outbox_now() AND (g.canary_message_id, g.canary_fence) = (m.id, m.fence))))
            AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
         RETURNING m.*
     ), tried AS (

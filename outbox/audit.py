@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redis import Redis
@@ -51,7 +52,8 @@ RULES = {
         SELECT id FROM outbox_messages WHERE state = 'later' AND due_at < outbox_now() - interval '1 minute'""",
     "ready_behind_open_gate": """
         SELECT m.id FROM outbox_messages m LEFT JOIN outbox_gates g ON g.upstream = m.upstream
-         WHERE m.state = 'ready' AND g.closed_at IS NULL AND m.due_at < outbox_now() - interval '15 minutes'
+         WHERE m.state = 'ready' AND g.closed_at IS NULL AND (g.upstream IS NULL) = (m.upstream IS NULL)
+           AND m.due_at < outbox_now() - interval '15 minutes'
            AND COALESCE(g.opened_at, '-infinity') < outbox_now() - interval '1 minute'
            AND NOT EXISTS (SELECT 1 FROM outbox_gate_holds h
                             WHERE h.upstream = m.upstream AND h.starts_at <= outbox_now()
@@ -74,6 +76,10 @@ GATE_RULES = {
     "gate_opened_in_future": """
         SELECT upstream FROM outbox_gates WHERE opened_at > outbox_now() + interval '1 minute'""",
 }
+
+# Which gates there are to be, only whoever knows the queues can say.
+GATE_MISSING, GATE_LIMIT_DIFFERS = "gate_missing", "gate_limit_differs"
+LIMITS = text("SELECT upstream, concurrency_limit FROM outbox_gates")
 
 # A pointer counts as lost when it has been away for longer than the relay needs to miss it.
 POINTERS = text("""
@@ -100,6 +106,14 @@ def find_faults(db: Database, cap_seconds: float, limit: int = 100) -> list[Faul
         for rule, query in GATE_RULES.items()
         for row in db.execute(text(query), {"cap": cap_seconds}).all()
     ]
+
+
+def find_gate_faults(db: Database, limits: Mapping[str, int]) -> list[Fault]:
+    """Where the gates are not those of these upstreams, each with its limit."""
+    found = {row.upstream: row.concurrency_limit for row in db.execute(LIMITS, {}).all()}
+    missing = [Fault(GATE_MISSING, None, upstream) for upstream in limits if upstream not in found]
+    differing = [name for name, limit in limits.items() if found.get(name, limit) != limit]
+    return missing + [Fault(GATE_LIMIT_DIFFERS, None, upstream) for upstream in differing]
 
 
 def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:

@@ -2,6 +2,8 @@
 
 The canary is a message and its fence. It is held exactly as long as that message is published or running under that
 fence, so a dead worker or a lost pointer releases it without any lease of its own.
+
+A gate that is not there is closed: nobody can say when its upstream may be asked again, or for how much at once.
 """
 
 from __future__ import annotations
@@ -16,11 +18,34 @@ from outbox.values import Caller, GateSettings, QueueSpec
 from outbox.write import Database
 
 UNANSWERED_TO_CLOSE = 3
+DEFAULTS = GateSettings()
 
-ENSURE = text("""
-    INSERT INTO outbox_gates (upstream, concurrency_limit) VALUES (:upstream, :limit)
-    ON CONFLICT (upstream) DO UPDATE SET concurrency_limit = EXCLUDED.concurrency_limit
-     WHERE outbox_gates.concurrency_limit <> EXCLUDED.concurrency_limit
+# A new upstream's gate is open. One whose upstream was in use before was lost: it is closed until a canary has been
+# answered, and for as long as any upstream may ask for if the book says that it was closed.
+MAKE = text("""
+    WITH open_closing AS (
+        SELECT closed_at, reason FROM outbox_gate_closings WHERE upstream = :upstream AND opened_at IS NULL
+    ), past AS (
+        SELECT (SELECT closed_at FROM open_closing) AS closed_at, (SELECT reason FROM open_closing) AS reason,
+               CAST(:lost AS boolean)
+               OR EXISTS (SELECT 1 FROM outbox_gate_closings WHERE upstream = :upstream)
+               OR EXISTS (SELECT 1 FROM outbox_attempts WHERE upstream = :upstream AND answered) AS lost
+    ), made AS (
+        INSERT INTO outbox_gates AS g (upstream, concurrency_limit, closed_at, closed_until, reason, closings)
+        SELECT :upstream, :limit, CASE WHEN lost THEN COALESCE(closed_at, outbox_now()) END,
+               CASE WHEN lost THEN outbox_now() + make_interval(secs =>
+                   CASE WHEN closed_at IS NULL THEN CAST(:base AS float) ELSE CAST(:cap AS float) END) END,
+               CASE WHEN lost THEN COALESCE(reason, 'gate was missing') END, CAST(lost AS int)
+          FROM past
+        ON CONFLICT (upstream) DO UPDATE SET concurrency_limit = EXCLUDED.concurrency_limit
+         WHERE g.concurrency_limit <> EXCLUDED.concurrency_limit
+        RETURNING g.upstream, g.closed_at, g.closed_until, g.reason
+    ), booked AS (
+        INSERT INTO outbox_gate_closings (upstream, closed_at, reason)
+        SELECT upstream, closed_at, COALESCE(reason, 'unknown') FROM made WHERE closed_at IS NOT NULL
+        ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
+    )
+    SELECT extract(epoch FROM closed_until - outbox_now())::float FROM made
 """)
 
 # A gate is locked before it is asked: a statement counts what was there when it began, and whoever waited for another
@@ -28,7 +53,7 @@ ENSURE = text("""
 LOCK = text("SELECT FROM outbox_gates WHERE upstream = :upstream FOR UPDATE")
 # What is out there, and what may follow: `bound` in all through an open gate, a canary if its time is up, or nothing.
 ASK = text(f"""
-    SELECT g.upstream IS NULL AS free,
+    SELECT g.upstream IS NULL AS missing,
            ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held,
            g.closed_at IS NULL AS open,
            g.closed_until <= outbox_now() AND NOT EXISTS (
@@ -47,12 +72,14 @@ ASK = text(f"""
       LEFT JOIN outbox_gates g ON g.upstream = :upstream
 """)
 
+# A Retry-After shorter than our own patience is no leave to come back sooner: one of 0 would be no back-off at all.
 CLOSE = text("""
     WITH shut AS (
         UPDATE outbox_gates
            SET closed_at = COALESCE(closed_at, outbox_now()),
                closed_until = GREATEST(closed_until, outbox_now() + make_interval(secs => LEAST(
-                   CAST(:cap AS float), COALESCE(:retry_after, :base * power(2, LEAST(closings, 12)))))),
+                   CAST(:cap AS float),
+                   GREATEST(CAST(:retry_after AS float), :base * power(2, LEAST(closings, 12)))))),
                closings = closings + 1, reason = :reason, unanswered = '{}',
                canary_message_id = COALESCE(canary_message_id, CAST(:message_id AS bigint)), canary_fence = NULL
          WHERE upstream = :upstream
@@ -64,6 +91,15 @@ CLOSE = text("""
     SELECT upstream, closed_at, :reason FROM shut
     ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
     RETURNING id
+""")
+
+# While it is closed, others that were under way may still be asked to stay away longer than whoever closed it: that
+# moves the end, and nothing else.
+STAY_AWAY = text("""
+    UPDATE outbox_gates
+       SET closed_until = GREATEST(closed_until, outbox_now() + make_interval(secs => LEAST(
+               CAST(:cap AS float), CAST(:retry_after AS float))))
+     WHERE upstream = :upstream AND closed_at IS NOT NULL AND (opened_at IS NULL OR opened_at <= :started_at)
 """)
 
 # Only news younger than the closing opens a gate: an old call that comes back late says nothing about now.
@@ -105,17 +141,40 @@ OPEN_SECONDS = text("""
 """)
 
 
-def ensure_gates(db: Database, queues: Iterable[QueueSpec], visited: Iterable[str] = ()) -> None:
-    """A gate for the upstream of every queue, and for those that are only ever visited."""
+def limits_of(queues: Iterable[QueueSpec], visited: Iterable[str] = ()) -> dict[str, int]:
+    """The upstreams that have gates, those only ever visited among them, each with its limit."""
     limits = {queue.upstream: queue.concurrency for queue in queues if queue.upstream is not None}
-    for upstream, limit in {**dict.fromkeys(visited, 1), **limits}.items():
-        db.execute(ENSURE, {"upstream": upstream, "limit": limit})
+    return {**dict.fromkeys(visited, 1), **limits}
+
+
+def ensure_gates(
+    db: Database,
+    queues: Iterable[QueueSpec],
+    visited: Iterable[str] = (),
+    settings: GateSettings = DEFAULTS,
+) -> None:
+    """A gate for the upstream of every queue and for those only ever visited; one that was lost is closed at first."""
+    for upstream, limit in limits_of(queues, visited).items():
+        ensure_gate(db, upstream, limit, settings)
+
+
+def ensure_gate(db: Database, upstream: str, limit: int, settings: GateSettings, *, lost: bool = False) -> float | None:
+    """That this gate is there, with this limit: one that is there already stands as it did.
+
+    `lost` says that it was there before; else its upstream's past tells. Returns for how many seconds one that was
+    made now, or whose limit was set back, is closed.
+    """
+    patience = {"base": settings.close_seconds, "cap": settings.cap_seconds}
+    values = {"upstream": upstream, "limit": limit, "lost": lost, **patience}
+    closed_for: float | None = db.execute(MAKE, values).scalar_one_or_none()
+    return closed_for
 
 
 def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
 
-    A failure that began before the gate last opened is old news, and while it is closed only its canary may speak.
+    A failure that began before the gate last opened is old news. While it is closed only its canary may speak, but a
+    `retry_after` of anybody is heeded.
     """
     row = db.execute(
         CLOSE,
@@ -130,7 +189,16 @@ def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry
             "cap": settings.cap_seconds,
         },
     ).one_or_none()
+    if row is None:
+        stay_away(db, held, settings, retry_after)
     return row is not None
+
+
+def stay_away(db: Database, held: Caller, settings: GateSettings, retry_after: float | None) -> None:
+    """Leave a closed gate's upstream alone for so many seconds from now, within the cap, if that is longer."""
+    if retry_after is not None:
+        values = {"upstream": held.upstream, "started_at": held.started_at}
+        db.execute(STAY_AWAY, {**values, "retry_after": retry_after, "cap": settings.cap_seconds})
 
 
 def note_answer(db: Database, held: Caller) -> bool:
@@ -148,6 +216,7 @@ def note_unanswered(db: Database, held: Caller, settings: GateSettings, retry_af
     is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)
     if row.cardinality >= UNANSWERED_TO_CLOSE or is_canary:
         return close(db, held, "unanswered", settings, retry_after)
+    stay_away(db, held, settings, retry_after)
     return False
 
 
@@ -162,9 +231,9 @@ def room(
         db.execute(LOCK, {"upstream": queue.upstream})
     row = db.execute(ASK, {"upstream": queue.upstream, "queue": queue.name, "since": since}).one()
     left = queue.depth - row.published
-    if row.free:
+    if queue.upstream is None:
         return left, None
-    if row.held:
+    if row.missing or row.held:
         return 0, None
     if not row.open:
         return (min(1, left), row.canary_message_id or 0) if row.wants_canary else (0, None)

@@ -13,8 +13,11 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
+from flaskapp.queues import QUEUES, VISITED
 from outbox import holds
 from outbox.forecast import forecast
+from outbox.gates import limits_of
+from outbox.holds import IN_FORCE
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute; silent for this long, something that runs it is not there.
@@ -27,7 +30,13 @@ OLDEST = text("""
            min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
       FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
 """)
-GATES = text("SELECT upstream, closed_at, closed_until, reason FROM outbox_gates ORDER BY upstream")
+# Those there are, and those there should be.
+GATES = text(f"""
+    SELECT a.upstream, a.missing, a.closed_until, a.reason, ({IN_FORCE.format(upstream="a.upstream")}) AS held_until
+      FROM (SELECT upstream, g.concurrency_limit IS NULL AS missing, g.closed_until, g.reason
+              FROM outbox_gates g FULL JOIN unnest(CAST(:upstreams AS text[])) AS named (upstream) USING (upstream)) a
+     ORDER BY a.upstream
+""")
 
 # Whose legal day is running out: the forms in the order they lose it are listed by `flask itf at-risk`.
 DAYS_AT_RISK = text("""
@@ -53,7 +62,8 @@ def owed() -> Mapping[str, Any]:
 
 def gates() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"gates": session.execute(GATES).all(), "holds": holds.standing(session)}
+        found = session.execute(GATES, {"upstreams": list(limits_of(QUEUES, VISITED))}).all()
+        return {"gates": found, "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:

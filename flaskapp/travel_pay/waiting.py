@@ -15,9 +15,9 @@ from outbox.holds import IN_FORCE
 FIRST_LOOK_SECONDS, MOST_SECONDS = 0.02, 0.25
 
 LOOK = text(f"""
-    SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m JOIN outbox_gates g ON g.upstream = m.upstream
+    SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m LEFT JOIN outbox_gates g ON g.upstream = m.upstream
                              WHERE m.subject_type = 'travel_pay_claim' AND m.subject_id = c.id::text
-                               AND (g.closed_at IS NOT NULL OR m.state = 'later'
+                               AND (g.upstream IS NULL OR g.closed_at IS NOT NULL OR m.state = 'later'
                                     OR ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL)) AS held_up
       FROM travel_pay_claims c WHERE c.id = :id
 """)

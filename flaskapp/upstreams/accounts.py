@@ -72,7 +72,7 @@ def _person(answer: Answer, account_id: str) -> Person | None:
         return _read(payload, account_id)
     except (KeyError, TypeError, ValueError) as error:
         detail = f"the account cannot be read: {type(error).__name__}"
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def _read(payload: Any, account_id: str) -> Person:

@@ -189,7 +189,7 @@ def _found(answer: Answer) -> list[FiledClaim]:
         return [_filed_claim(element) for element in payload]
     except (KeyError, TypeError, ValueError) as error:
         detail = f"an element of the claims list cannot be read: {type(error).__name__}"
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def _filed_claim(element: object) -> FiledClaim:

@@ -8,10 +8,19 @@
     ├── Duplicate       it is there already
     └── Unanswered      it may have happened
 
-Jobs decide by class, never by status code or message.
+Jobs decide by class, never by status code or message. What a failure says to its upstream's gate is decided by
+`news_of`, for jobs and for people who wait alike.
 """
 
 from __future__ import annotations
+
+# Codes of ours. The first two are about one person's record or token.
+TOO_LARGE = "TOO_LARGE"
+PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
+NO_ANSWER = "NO_ANSWER"
+
+# What a gate hears: it answers; it kept somebody waiting, which counts once several say so; it cannot.
+ALIVE, SILENT, FAILING = "alive", "silent", "failing"
 
 
 class UpstreamError(Exception):
@@ -61,3 +70,18 @@ class Duplicate(UpstreamError):
 
 class Unanswered(UpstreamError):
     """Written, and no trustworthy answer came: reset, time-out, 5xx to a write, or a body that makes no sense."""
+
+
+def news_of(error: UpstreamError) -> str:
+    """`ALIVE`, `SILENT` or `FAILING`: what a failed call says of its upstream, whoever made it.
+
+    A record or a token of one person's that will not do keeps nobody else out: upstream answered. So it does with a
+    success we cannot read and with a conflict. But a page in the place of JSON is no answer of its own.
+    """
+    if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
+        return ALIVE
+    if isinstance(error, Unanswered) or error.timed_out:
+        return SILENT
+    status = error.http_status or 500
+    about_one = status == 409 or (status < 400 and error.code != NO_ANSWER)
+    return ALIVE if about_one else FAILING

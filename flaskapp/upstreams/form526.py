@@ -79,5 +79,5 @@ def _found(answer: Answer, reference: str) -> int | None:
     payload = payload if isinstance(payload, dict) else {}
     claim_id = read_id(payload.get("claimId"))
     if claim_id is None or str(payload.get("reference")).lower() != reference.lower():
-        raise Unavailable(UPSTREAM, "the answer is not about this submission", http_status=answer.status)
+        raise failure(Unavailable, UPSTREAM, answer, detail="the answer is not about this submission")
     return claim_id

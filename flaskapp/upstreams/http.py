@@ -26,14 +26,15 @@ from urllib3.exceptions import HTTPError
 
 from flaskapp import clock
 from flaskapp.upstreams.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
-from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import NO_ANSWER, TOO_LARGE, Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.redaction import redact
 from flaskapp.upstreams.streamed import BodyBroken, StreamedBody
 
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 1024 * 1024
-TOO_LARGE = "TOO_LARGE"
+# Who asks for longer asks for ever; what is done with it has its own cap.
+LONGEST_WAIT_SECONDS = 1e9
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
@@ -223,9 +224,15 @@ def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float)
     logger.log(logging.INFO if whole else logging.WARNING, "upstream.called", extra=extra)
 
 
-def failure(kind: type[UpstreamError], upstream: str, answer: Answer, code: str | None = None) -> UpstreamError:
-    """An error of that kind, carrying what the answer says in redacted form."""
-    detail = describe(answer)
+def failure(
+    kind: type[UpstreamError], upstream: str, answer: Answer, code: str | None = None, detail: str | None = None
+) -> UpstreamError:
+    """An error of that kind, carrying what the answer says in redacted form, or `detail` of ours in its place.
+
+    A success to no avail that is no JSON has the code `NO_ANSWER`, whatever other was meant for it.
+    """
+    code = NO_ANSWER if kind is Unavailable and answer.status < 400 and answer.json() is None else code
+    detail = describe(answer) if detail is None else detail
     return kind(upstream, detail, http_status=answer.status, retry_after=answer.retry_after, code=code)
 
 
@@ -251,14 +258,14 @@ def messages(payload: Any) -> list[str]:
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """`Retry-After` as seconds from `now` (aware); None when absent, past, negative or unreadable."""
+    """`Retry-After` as seconds from `now` (aware), at most 1e9; None when absent, past, negative or unreadable."""
     text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
+    if re.fullmatch(r"[0-9]+", text):
+        return min(LONGEST_WAIT_SECONDS, float(text))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # RFC 9110 dates are in GMT; one written without a zone ("-0000") comes back naive.
     seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
-    return seconds if seconds > 0 else None
+    return min(LONGEST_WAIT_SECONDS, seconds) if seconds > 0 else None

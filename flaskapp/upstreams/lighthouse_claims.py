@@ -120,7 +120,7 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
         detail = f"the ITF cannot be read: {type(error).__name__}"
     else:
         return itf if itf and itf.expires_at > clock.now() else None
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def _created(answer: Answer, itf_type: str) -> UpstreamITF:

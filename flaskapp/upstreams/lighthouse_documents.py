@@ -167,5 +167,5 @@ def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
     if answer.status != 200:
         raise refused(UPSTREAM, answer, write=False)
     if payload is None:
-        raise Unavailable(UPSTREAM, "the answer is no JSON", http_status=answer.status)
+        raise failure(Unavailable, UPSTREAM, answer, detail="the answer is no JSON")
     return read_statuses(payload, request_ids)

@@ -5,7 +5,7 @@ A token fetch does nothing, so it is never "unanswered".
 
 from __future__ import annotations
 
-from flaskapp.upstreams.errors import Unauthorized, Unavailable
+from flaskapp.upstreams.errors import NO_ANSWER, Unauthorized, Unavailable
 from flaskapp.upstreams.http import HTTP, Outgoing, failure
 from flaskapp.upstreams.tokens import FetchedToken
 
@@ -23,7 +23,9 @@ def token_from(http: HTTP, request: Outgoing) -> FetchedToken:
     if answer.status == 200 and isinstance(token, str) and token:
         return FetchedToken(token, lifetime_seconds(payload.get("expires_in")))
     named = answer.status in (400, 401) and isinstance(payload.get("error"), str)
-    raise failure(Unauthorized if named else Unavailable, request.upstream, answer)
+    # Without a token nobody gets any further: that is no bad record of one person's.
+    code = NO_ANSWER if answer.status < 400 else None
+    raise failure(Unauthorized if named else Unavailable, request.upstream, answer, code)
 
 
 def lifetime_seconds(expires_in: object, unstated: float = UNSTATED_LIFETIME_SECONDS) -> float:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import (
+    PERSON_TOKEN_REFUSED,
+    Duplicate,
+    Rejected,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
 from flaskapp.upstreams.fields import an_object
 from flaskapp.upstreams.http import Answer, failure, messages
 from flaskapp.upstreams.redaction import redact
@@ -17,7 +25,6 @@ UPSTREAM = "travel_pay"
 
 # Two tokens travel with a call: the code of an Unauthorized says which of them was refused.
 VEIS_TOKEN_REFUSED = "VEIS_TOKEN"
-PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
 A_TOKEN_REFUSED = "TOKEN"
 
 _UNREADABLE = (LookupError, TypeError, ValueError)
@@ -35,7 +42,7 @@ def read(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
         return form(answer.json())
     except _UNREADABLE as error:
         detail = f"the answer cannot be read: {type(error).__name__}"
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def written(answer: Answer, form: Callable[[dict[str, Any]], T], duplicates: tuple[str, ...]) -> T:

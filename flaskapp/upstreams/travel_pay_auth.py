@@ -13,14 +13,13 @@ from typing import Protocol, TypeVar
 
 from flaskapp.config import Config
 from flaskapp.upstreams.btsss import subscription_headers
-from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthorized, Unavailable
 from flaskapp.upstreams.fields import an_object, text
 from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.oauth import lifetime_seconds
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.tokens import FetchedToken, Tokens
 from flaskapp.upstreams.travel_pay_answers import (
-    PERSON_TOKEN_REFUSED,
     UPSTREAM,
     VEIS_TOKEN_REFUSED,
     is_of_the_api,

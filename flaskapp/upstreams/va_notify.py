@@ -109,7 +109,7 @@ class VANotifyClient:
             raise failure(Unavailable, UPSTREAM, answer)
         deliveries = [_delivery(entry, answer) for entry in found]
         if any(delivery.reference != reference for delivery in deliveries):
-            raise Unavailable(UPSTREAM, "the list was not filtered by our reference", http_status=answer.status)
+            raise failure(Unavailable, UPSTREAM, answer, detail="the list was not filtered by our reference")
         return deliveries
 
     def get(self, notification_id: str) -> Delivery | None:
@@ -206,7 +206,7 @@ def _delivery(entry: Any, answer: Answer) -> Delivery:
         return _read_delivery(entry)
     except (KeyError, TypeError, ValueError) as error:
         detail = f"a notification cannot be read: {type(error).__name__}"
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def _read_delivery(entry: Any) -> Delivery:

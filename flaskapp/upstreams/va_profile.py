@@ -53,7 +53,7 @@ def _contact(answer: Answer, icn: str) -> Contact | None:
         return _read(payload, icn)
     except (TypeError, ValueError) as error:
         detail = f"the contact details cannot be read: {type(error).__name__}"
-    raise Unavailable(UPSTREAM, detail, http_status=answer.status)
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
 def _read(payload: Any, icn: str) -> Contact:

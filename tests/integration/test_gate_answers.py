@@ -49,13 +49,28 @@ def http_date(**ahead: float) -> str:
     ("asked", "seconds"),
     [
         (lambda: "77", 77),
+        (lambda: "0", 15),
+        (lambda: "-60", 15),
+        (lambda: http_date(seconds=4), 15),
+        (lambda: "9" * 20, CAP_SECONDS),
         (lambda: http_date(minutes=5), 300),
         (lambda: "86400", CAP_SECONDS),
         (lambda: http_date(days=2), CAP_SECONDS),
         (lambda: http_date(minutes=-5), 15),
         (lambda: "in a while", 15),
     ],
-    ids=["seconds", "a date", "a day", "a date in two days", "a date that is past", "nonsense"],
+    ids=[
+        "seconds",
+        "none",
+        "negative",
+        "a moment",
+        "for ever",
+        "a date",
+        "a day",
+        "a date in two days",
+        "a date that is past",
+        "nonsense",
+    ],
 )
 def test_asked_to_come_back_later_we_do_but_never_later_than_in_fifteen_minutes(
     house: House, asked: Any, seconds: float

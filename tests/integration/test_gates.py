@@ -143,14 +143,17 @@ def test_only_the_canary_is_granted_while_the_gate_is_closed(ledger: Ledger) -> 
     assert ledger.grant(canary, fence) is not None
 
 
-def test_a_canary_that_fails_closes_the_gate_for_longer(ledger: Ledger) -> None:
-    close_gate(ledger)
+@pytest.mark.parametrize("retry_after", [None, 0.0, 3.0])
+def test_a_canary_that_fails_closes_the_gate_for_longer(ledger: Ledger, retry_after: float | None) -> None:
+    """Leave to come back sooner than we would by ourselves is not taken: it would be no back-off at all."""
+    assert fail(ledger, ledger.start(), retry_after)
+    assert closed_for(ledger) == 10
     for seconds in (20, 40, 80, 100, 100):
         ledger.pass_time(101)
         ((message_id, fence),) = ledger.publish()
         held = ledger.grant(message_id, fence)
         assert held is not None
-        fail(ledger, held)
+        fail(ledger, held, retry_after)
         assert closed_for(ledger) == seconds
 
 

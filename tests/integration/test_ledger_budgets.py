@@ -60,9 +60,10 @@ def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
     assert room(ledger) == CALLS.concurrency - 1
 
 
-def test_an_upstream_nobody_knows_a_gate_of_is_bounded_by_depth(ledger: Ledger) -> None:
+def test_work_for_no_upstream_is_bounded_by_depth_and_for_one_without_a_gate_nothing_may_go(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
-        assert gates.room(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (33, None)
+        assert gates.room(db, QueueSpec("x", None, 1, 33), SETTINGS) == (33, None)
+        assert gates.room(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (0, None)
 
 
 def test_a_changed_limit_reaches_its_gate(ledger: Ledger) -> None:

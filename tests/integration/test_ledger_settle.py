@@ -10,7 +10,7 @@ from psycopg2.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError
 
 from flaskapp.db import db
-from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unavailable
+from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unauthorized, Unavailable
 from jobs import runner, settle
 from jobs.runner import Pen
 from jobs.settle import Outcome
@@ -23,6 +23,10 @@ OUTCOMES = {
     "unavailable": Outcome("later", error=Unavailable("btsss")),
     "throttled": Outcome("later", error=Throttled("btsss", retry_after=1.0)),
     "unanswered": Outcome("unknown", error=Unanswered("btsss")),
+    "timed out": Outcome("later", error=Unavailable("btsss", timed_out=True)),
+    "unreadable": Outcome("later", error=Unavailable("btsss", http_status=200)),
+    "one's token": Outcome("later", error=Unauthorized("btsss", http_status=401, code="BTSSS_TOKEN")),
+    "our token": Outcome("later", error=Unauthorized("btsss", http_status=401)),
     "duplicate": Outcome("duplicate", error=Duplicate("btsss")),
     "handed back": Outcome("handed_back"),
     "broken": Outcome("broken", error=ValueError()),
@@ -86,7 +90,18 @@ def test_a_late_acceptance_does_not_hide_an_outage_from_the_gate(house: House) -
 
 @pytest.mark.parametrize(
     ("ending", "is_open"),
-    [("refused", True), ("duplicate", True), ("unavailable", False), ("throttled", False), ("unanswered", True)],
+    [
+        ("refused", True),
+        ("duplicate", True),
+        ("unavailable", False),
+        ("throttled", False),
+        ("our token", False),
+        ("unanswered", True),
+        ("timed out", True),
+        ("unreadable", True),
+        ("one's token", True),
+        ("broken", True),
+    ],
 )
 def test_each_outcome_tells_the_gate_what_it_means(house: House, ending: str, is_open: bool) -> None:
     asked = file_claim(house)
@@ -94,7 +109,16 @@ def test_each_outcome_tells_the_gate_what_it_means(house: House, ending: str, is
     assert house.value(OPEN) is is_open
 
 
-@pytest.mark.parametrize("ending", ["refused", "duplicate"])
+@pytest.mark.parametrize(("ending", "is_open"), [("timed out", False), ("unreadable", True), ("one's token", True)])
+def test_three_people_whom_it_kept_waiting_close_the_gate_and_three_bad_records_do_not(
+    house: House, ending: str, is_open: bool
+) -> None:
+    for day in ("2031-05-04", "2031-05-05", "2031-05-06"):
+        runner.finish(SUBMIT, take(house, file_claim(house, date=day)), OUTCOMES[ending])
+    assert house.value(OPEN) is is_open
+
+
+@pytest.mark.parametrize("ending", ["refused", "duplicate", "unreadable"])
 def test_a_canary_that_is_refused_opens_the_gate(house: House, ending: str) -> None:
     runner.finish(SUBMIT, take(house, file_claim(house)), OUTCOMES["unavailable"])
     assert house.value(OPEN) is False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from tests.edge_app import log_in
 from tests.house import House
 from tests.integration.steps import command, file_claim
 
+CLOSE = """
+    UPDATE outbox_gates SET closed_at = outbox_now(), closed_until = outbox_now() + interval '1 minute'
+     WHERE upstream = 'btsss' RETURNING 1
+"""
 LONG_AGO = "UPDATE travel_claims SET finished_at = outbox_now() - interval '4 days' RETURNING 1"
 
 
@@ -33,6 +38,13 @@ def gauges(house: House) -> dict[str, float]:
 
 def shown(operator: FlaskClient) -> str:
     return " ".join(operator.get("/ops/").text.split())
+
+
+def gate_of(upstream: str, page: str) -> str:
+    """What the panel of gates says of it."""
+    found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Gates</h2>") :])
+    assert found is not None
+    return found[1]
 
 
 def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_gates_and_the_cases(
@@ -82,10 +94,22 @@ def test_a_hold_stands_there_with_its_reason_and_its_end(house: House, operator:
     assert "in force</td> <td>btsss</td>" in page
     assert "their release" in page
     assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 1
+    ends_at = house.value("SELECT ends_at FROM outbox_gate_holds").astimezone(UTC)
+    assert gate_of("btsss", page) == f"held until {ends_at:%Y-%m-%d %H:%M} UTC"
+    assert gate_of("va_notify", page) == "open"
+    house.rows(CLOSE)
+    assert gate_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; closed until")
     with transaction() as session:
         assert holds.lift(session, "btsss", actor="somebody") == 1
-    assert "their release" not in shown(operator)
+    page = shown(operator)
+    assert "their release" not in page
+    assert gate_of("btsss", page).startswith("closed until")
     assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 0
+
+
+def test_a_gate_that_is_missing_stands_there_as_closed(house: House, operator: FlaskClient) -> None:
+    house.rows("DELETE FROM outbox_gates WHERE upstream = 'btsss' RETURNING 1")
+    assert gate_of("btsss", shown(operator)) == "missing: nothing is sent"
 
 
 def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(house: House) -> None:

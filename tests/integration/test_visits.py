@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from outbox import gates, visits
 from outbox.values import Grant
 from outbox.visits import GateClosed, Visit
@@ -227,8 +225,3 @@ def test_a_visitor_stands_in_nobodys_place(ledger: Ledger) -> None:
         assert enter(ledger).message_id < 0
     ledger.add()
     assert len(ledger.publish()) == 1
-
-
-def test_an_upstream_without_a_gate_is_a_fault_of_ours(ledger: Ledger) -> None:
-    with ledger.engine.begin() as db, pytest.raises(LookupError, match="release"):
-        visits.enter(db, "nobody", CALL_SECONDS)

@@ -23,7 +23,7 @@ from flaskapp.audit import SUBMISSIONS
 from flaskapp.config import Config, from_env
 from flaskapp.db import db
 from flaskapp.flows import FLOWS
-from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, TRAVEL_CLAIMS
+from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, TRAVEL_CLAIMS, VISITED
 from jobs.processes import allow_our_jobs
 from jobs.runner import Process
 from outbox import gates
@@ -109,7 +109,7 @@ class House:
         self.server.hub = None
         self.server.look(EMPTY)
         with self.engine.begin() as connection:
-            gates.ensure_gates(connection, QUEUES)
+            gates.ensure_gates(connection, QUEUES, VISITED)
         self.server.hub = hub
         for name, app in self.apps.items():
             app.extensions["redis"] = redis

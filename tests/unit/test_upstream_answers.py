@@ -9,6 +9,7 @@ import pytest
 from flaskapp.upstreams.http import messages, retry_after_seconds
 
 NOW = datetime(2025, 3, 7, 12, 0, 0, tzinfo=UTC)
+LONGEST = 1e9
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,12 @@ NOW = datetime(2025, 3, 7, 12, 0, 0, tzinfo=UTC)
         ("", None),
         (None, None),
         ("٣", None),
-        ("99999999999999", None),
+        ("99999999999999", LONGEST),
+        ("9" * 5000, LONGEST),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", LONGEST),
         ("Fri, 99 Mar 2025 12:01:30 GMT", None),
+        ("Fri, 07 Mar 99999999999 12:01:30 GMT", None),
+        ("Fri, 07 Mar 2025 12:01:30 +99999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_date(value: str | None, seconds: float | None) -> None:

@@ -62,7 +62,7 @@ def test_lorota_is_asked_for_a_token_with_what_the_person_typed(server: Loopback
         (whole(401, "<html>"), Unavailable, None),
         (whole(403, {"message": "Forbidden"}), Unauthorized, None),
         (whole(200, {"token": ""}), Unavailable, None),
-        (whole(200, "<html>"), Unavailable, None),
+        (whole(200, "<html>"), Unavailable, "NO_ANSWER"),
         (whole(418, {}), Unavailable, None),
         (whole(500, {}), Unavailable, None),
         (whole(429, {}), Throttled, None),

@@ -1,0 +1,158 @@
+"""Several calls are under way when an upstream fails: whichever of them is asked to stay away longest is heeded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox import gates, visits
+from outbox.values import Grant
+from outbox.visits import GateClosed, Visit
+from tests.ledger import OUTAGE, SETTINGS, SILENCE, Ledger
+
+
+def fail(ledger: Ledger, held: Grant, retry_after: float | None = None) -> bool:
+    """A failed attempt, owed again at once; True when it closed the gate."""
+    ledger.again(held, OUTAGE)
+    with ledger.engine.begin() as db:
+        return gates.close(db, held, "unavailable", SETTINGS, retry_after)
+
+
+def stay_silent(ledger: Ledger, held: Grant, retry_after: float) -> bool:
+    """A 503 to a write: it may have happened, and its header says when to ask again."""
+    ledger.again(held, SILENCE)
+    with ledger.engine.begin() as db:
+        return gates.note_unanswered(db, held, SETTINGS, retry_after)
+
+
+def enter(ledger: Ledger) -> Visit:
+    with ledger.engine.begin() as db:
+        return visits.enter(db, "clerk", 5.0)
+
+
+def fail_visit(ledger: Ledger, visit: Visit, retry_after: float) -> bool:
+    with ledger.engine.begin() as db:
+        return visits.note_failure(db, visit, "throttled", SETTINGS, retry_after)
+
+
+def answer(ledger: Ledger, held: Grant) -> bool:
+    with ledger.engine.begin() as db:
+        return gates.note_answer(db, held)
+
+
+def is_closed_for(ledger: Ledger, seconds: float) -> bool:
+    """Whether a canary may try in so many seconds, less what a busy machine took until now."""
+    (found,) = ledger.rows("SELECT extract(epoch FROM closed_until - outbox_now()) AS left FROM outbox_gates")
+    return seconds - 8 < found["left"] <= seconds
+
+
+def all_but_the_end(ledger: Ledger) -> dict[str, Any]:
+    """What the gate and the book of closings say, save for how long."""
+    gate = {name: value for name, value in ledger.gate().items() if name not in ("closed_until", "unanswered")}
+    return gate | {"closings booked": ledger.rows("SELECT * FROM outbox_gate_closings")}
+
+
+def canary(ledger: Ledger) -> tuple[int, int]:
+    ((message_id, fence),) = ledger.publish()
+    return message_id, fence
+
+
+@pytest.mark.parametrize("how", [fail, stay_silent])
+def test_whoever_is_asked_to_stay_away_longer_is_heeded_and_changes_nothing_else(ledger: Ledger, how: Any) -> None:
+    first, second, third = ledger.start(), ledger.start(), ledger.start()
+    ledger.pass_time(1)
+    assert fail(ledger, first)
+    before = all_but_the_end(ledger)
+    ledger.pass_time(3)
+    assert not how(ledger, second, 60.0)
+    assert is_closed_for(ledger, 60)
+    assert not how(ledger, third, 20.0)
+    assert (is_closed_for(ledger, 60), all_but_the_end(ledger)) == (True, before)
+    ledger.pass_time(50)
+    assert ledger.publish() == []
+    ledger.pass_time(11)
+    canary(ledger)
+
+
+def test_the_cap_counts_from_the_answer_that_asks(ledger: Ledger) -> None:
+    first, second = ledger.start(), ledger.start()
+    assert fail(ledger, first)
+    ledger.pass_time(8)
+    assert not fail(ledger, second, 1e6)
+    assert is_closed_for(ledger, SETTINGS.cap_seconds)
+
+
+def test_a_visitor_who_is_asked_to_stay_away_longer_is_heeded(ledger: Ledger) -> None:
+    visit, held = enter(ledger), ledger.start()
+    ledger.pass_time(1)
+    assert fail(ledger, held)
+    assert not fail_visit(ledger, visit, 60.0)
+    with pytest.raises(GateClosed) as refused:
+        enter(ledger)
+    assert 52 < refused.value.seconds <= 60
+
+
+def test_a_probe_whose_time_is_over_is_heeded_too(ledger: Ledger) -> None:
+    assert fail(ledger, ledger.start())
+    ledger.pass_time(11)
+    late = enter(ledger)
+    ledger.pass_time(6)
+    enter(ledger)
+    assert not fail_visit(ledger, late, 60.0)
+    assert is_closed_for(ledger, 60)
+
+
+@pytest.mark.parametrize("how", [fail, stay_silent])
+def test_a_call_from_before_the_gate_last_opened_is_old_news(ledger: Ledger, how: Any) -> None:
+    old, older = ledger.start(), ledger.start()
+    assert fail(ledger, ledger.start())
+    ledger.pass_time(11)
+    held = ledger.grant(*canary(ledger))
+    assert held is not None and answer(ledger, held)
+    ledger.end(held)
+    assert not how(ledger, old, 60.0)
+    assert ledger.gate()["closed_at"] is None
+    ledger.pass_time(60)
+    assert fail(ledger, ledger.start())
+    assert not how(ledger, older, 60.0)
+    assert is_closed_for(ledger, 10)
+
+
+def test_silence_that_closes_no_gate_keeps_nobody_away(ledger: Ledger) -> None:
+    assert not stay_silent(ledger, ledger.start(), 60.0)
+    assert ledger.gate()["closed_until"] is None
+
+
+def test_a_canary_not_yet_on_its_way_waits_as_well(ledger: Ledger) -> None:
+    slow = ledger.start()
+    assert fail(ledger, ledger.start())
+    ledger.pass_time(11)
+    message_id, fence = canary(ledger)
+    assert not fail(ledger, slow, 60.0)
+    assert ledger.grant(message_id, fence) is None
+    assert (ledger.state(message_id), ledger.publish()) == ("ready", [])
+    ledger.pass_time(61)
+    assert ledger.grant(*canary(ledger)) is not None
+
+
+def test_a_canary_on_its_way_already_may_open_the_gate_all_the_same(ledger: Ledger) -> None:
+    slow = ledger.start()
+    assert fail(ledger, ledger.start())
+    ledger.pass_time(11)
+    held = ledger.grant(*canary(ledger))
+    assert held is not None
+    assert not fail(ledger, slow, 60.0)
+    assert answer(ledger, held)
+    assert ledger.gate()["closed_until"] is None
+
+
+def test_a_canary_that_fails_shortens_nothing(ledger: Ledger) -> None:
+    slow = ledger.start()
+    assert fail(ledger, ledger.start())
+    ledger.pass_time(11)
+    held = ledger.grant(*canary(ledger))
+    assert held is not None
+    assert not fail(ledger, slow, 60.0)
+    fail(ledger, held)
+    assert (is_closed_for(ledger, 60), ledger.gate()["closings"]) == (True, 2)

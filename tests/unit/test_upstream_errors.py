@@ -1,0 +1,55 @@
+"""What a failed call says of its upstream, and what of one person alone: the one shuts a gate, the other must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from flaskapp.upstreams.errors import (
+    ALIVE,
+    FAILING,
+    SILENT,
+    Duplicate,
+    Rejected,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+    news_of,
+)
+from flaskapp.upstreams.http import Answer, failure
+
+SAID: list[tuple[str, UpstreamError]] = [
+    (FAILING, Unavailable("travel_pay")),
+    (FAILING, Unavailable("travel_pay", http_status=503)),
+    (FAILING, Unavailable("travel_pay", http_status=404)),
+    (FAILING, Throttled("travel_pay", http_status=429)),
+    (FAILING, Unauthorized("travel_pay", http_status=401, code="VEIS_TOKEN")),
+    (FAILING, Unauthorized("travel_pay", http_status=401, code="TOKEN")),
+    (SILENT, Unanswered("travel_pay", http_status=500)),
+    (SILENT, Unanswered("travel_pay", "the success cannot be read", http_status=200)),
+    (SILENT, Unavailable("travel_pay", timed_out=True)),
+    (ALIVE, Unavailable("travel_pay", "the answer cannot be read", http_status=200)),
+    (ALIVE, Unavailable("travel_pay", "busy with this very one", http_status=409)),
+    (ALIVE, Unavailable("travel_pay", code="TOO_LARGE")),
+    (ALIVE, Unanswered("travel_pay", code="TOO_LARGE")),
+    (ALIVE, Unauthorized("travel_pay", http_status=401, code="BTSSS_TOKEN")),
+    (ALIVE, Duplicate("travel_pay", http_status=409)),
+    (ALIVE, Rejected("travel_pay", http_status=404)),
+    (ALIVE, Rejected("sts", http_status=404)),
+]
+
+
+@pytest.mark.parametrize(("said", "error"), SAID, ids=lambda each: f"{each} {getattr(each, 'http_status', '')}")
+def test_one_persons_bad_record_or_token_is_no_news_of_everybody_elses(said: str, error: UpstreamError) -> None:
+    assert news_of(error) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [(FAILING, b"<html>We are moving house.</html>"), (FAILING, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
+)
+def test_a_page_in_the_place_of_an_answer_is_an_outage_and_a_bad_record_is_not(said: str, body: bytes) -> None:
+    """Both come with a 200: only in JSON it is the upstream itself that speaks."""
+    error = failure(Unavailable, "accounts", Answer(200, {}, body), "200", detail="the account cannot be read")
+    assert (news_of(error), error.detail) == (said, "the account cannot be read")
