@@ -136,6 +136,7 @@ def test_a_requeue_that_was_lost_with_its_worker_is_shown_as_failed_again(ledger
     run_sweep(ledger)
     assert failed(ledger) == {identifier}
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
+    assert fetch(ledger.redis, identifier).is_failed, "nobody could requeue it once more"
 
 
 @pytest.mark.parametrize("moved_on", ["settled", "rescued"])

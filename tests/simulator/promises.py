@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from flaskapp.audit import audit
 from flaskapp.db import transaction
+from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.requeue import REOPEN_PATH
 from flaskapp.trace import trace
 from flaskapp.travel_claims.models import TravelClaim
+from outbox import rq_side
+from outbox.sweep import sweep_queue
 from tests.simulator.house import House
 from tests.simulator.hub import PromiseBroken
+from tests.simulator.scripted_redis import ScriptedRedis
 from tests.simulator.upstreams import BTSSS, VANotify
 
 TRIES = """
@@ -45,6 +51,7 @@ WRONG_NOW = f"""
      UNION ALL
     SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
 """
+PARKED = "SELECT id, fence FROM outbox_messages WHERE queue = %s AND state = 'parked'"
 NOTICES = """
     SELECT n.id::text, n.state, EXISTS (
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
@@ -72,6 +79,28 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
                 raise PromiseBroken("a claim that was accepted does not exist")
             check_claim(house, claim, icn, btsss)
             check_told(house, claim, va_notify)
+
+
+def check_redis(house: House, redis: ScriptedRedis) -> None:
+    """Once it was swept, Redis shows what is parked, each with the job that reopens it, and holds nothing of the rest.
+
+    Swept twice: a requeue that died while it ran is first forgotten, and then shown again.
+    """
+    connection: Any = redis
+    for queue in (TRAVEL_CLAIMS, NOTIFICATIONS):
+        for _ in range(2):
+            sweep_queue(house.engine, connection, queue.name, REOPEN_PATH)
+        shown = rq_side.failed_ids(connection, queue.name)
+        parked = {rq_side.job_id(*row) for row in house.server.look(PARKED, queue.name)}
+        if shown != parked:
+            raise PromiseBroken(f"the dashboard shows {sorted(shown)} of {queue.name}, and {sorted(parked)} are parked")
+        for identifier in shown:
+            job = redis.hgetall(rq_side.LedgerJob.key_for(identifier))
+            if job.get(b"status") != b"failed" or REOPEN_PATH.encode() not in zlib.decompress(job[b"data"]):
+                raise PromiseBroken(f"the dashboard cannot requeue {identifier}")
+        left = [*rq_side.started_entries(connection, queue.name), *rq_side.intermediate_ids(connection, queue.name)]
+        if left:
+            raise PromiseBroken(f"Redis holds for begun what nobody is at: {left}")
 
 
 def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.simulator.events import Events
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.processes import QUEUES, RELAYS, WORKERS
-from tests.simulator.promises import check_end, check_now
+from tests.simulator.promises import check_end, check_now, check_redis
 from tests.simulator.stage import LOCK_SECONDS, NEXT_DUE
 
 EVENTS = 9
@@ -113,3 +113,4 @@ class World(Events):
     def check_rest(self) -> None:
         check_now(self.house)
         check_end(self.house, self.processes.accepted, self.btsss, self.va_notify)
+        check_redis(self.house, self.redis)
