@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -16,6 +17,8 @@ from outbox import rq_side
 from outbox.values import QueueSpec
 from tests.simulator.hub import Hub, Killed, PromiseBroken, Task
 from tests.simulator.scripted_redis import ScriptedRedis
+
+TASKS_A_WORKER = 2
 
 
 class AtOnce:
@@ -50,7 +53,8 @@ class Fetching:
     def fetcher_of(self, queue: QueueSpec) -> SimulatedFetcher:
         """The one there is, or the next where that lost Redis; its lane outlives it."""
         if queue.name not in self.lanes:
-            self.lanes[queue.name] = Lane(queue)
+            # No more threads than it has tasks: one that is not given back is soon missed.
+            self.lanes[queue.name] = Lane(replace(queue, threads=TASKS_A_WORKER))
             self.lanes[queue.name].pool = AtOnce()  # type: ignore[assignment]
         if queue.name not in self.fetchers:
             stopping, connection, lane = self.process.stopping, self.redis, self.lanes[queue.name]

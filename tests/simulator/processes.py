@@ -28,7 +28,7 @@ from jobs.runner import Process
 from outbox import parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec
-from tests.simulator.fetching import Fetching
+from tests.simulator.fetching import TASKS_A_WORKER, Fetching
 from tests.simulator.house import House
 from tests.simulator.hub import Hub, PromiseBroken, Task
 from tests.simulator.scripted_redis import ScriptedRedis
@@ -38,7 +38,6 @@ DAY = date(2031, 3, 4)
 QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS)
 RELAYS = ("relay-1", "relay-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
-TASKS_A_WORKER = 2
 # Nobody moves while this waits: what holds the row for a moment holds it for good.
 BEATS = """
     SET lock_timeout = '50ms';
@@ -115,9 +114,21 @@ class Processes:
             task = self.hub.start(name, f"job of {queue.name}", lambda: self.run_pointer(worker, task, queue))
 
     def run_pointer(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
+        alone, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
         pointer = worker.take_one(task, queue)
         if pointer is not None:
             self.check_job(task, *pointer)
+        if alone:
+            self.check_redis(queue.name, pointer, before)
+
+    def check_redis(self, queue: str, pointer: tuple[int, int] | None, before: set[bytes]) -> None:
+        """Where nobody else moves, what waits is taken, and nothing is left of what was followed."""
+        if pointer is None and self.redis.waiting(queue):
+            raise PromiseBroken("a pointer waits, and the worker has no thread for it")
+        if left := self.redis.data.begun(queue) - before:
+            raise PromiseBroken(f"Redis holds for begun what has ended: {sorted(left)}")
+        if pointer is not None and self.redis.data.hgetall(rq_side.LedgerJob.key_for(rq_side.job_id(*pointer))):
+            raise PromiseBroken(f"Redis keeps the job of a pointer that was followed: {pointer}")
 
     def check_upstream(self, task: Task) -> None:
         """A job reaches an upstream: its own pointer was granted, and never before."""

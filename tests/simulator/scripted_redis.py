@@ -93,6 +93,10 @@ class Data:
         """What is asked for so depends on a job, and of ours nothing does."""
         return set()
 
+    def begun(self, queue: str) -> set[bytes]:
+        """What is noted there as taken or as started, for those who look on."""
+        return {*self.lists.get(f"rq:queue:{queue}:intermediate", ()), *self.sorted_sets.get(f"rq:wip:{queue}", ())}
+
     def told(self, *_: Any, **__: Any) -> int:
         """Names of queues and of workers, how much these did, results and life times: nothing here asks for them
         again."""
