@@ -50,7 +50,7 @@ WRONG_NOW = f"""
      UNION ALL
     SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
 """
-PARKED = "SELECT id, fence FROM outbox_messages WHERE queue = %s AND state = 'parked'"
+PARKED = "SELECT queue, id, fence FROM outbox_messages WHERE state = 'parked'"
 NOTICES = """
     SELECT n.id::text, n.state, EXISTS (
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
@@ -86,16 +86,18 @@ def check_redis(house: House, redis: Any) -> None:
     A requeue that died while it ran is forgotten by one sweep, and shown again by the next.
     """
     for queue in (TRAVEL_CLAIMS.name, NOTIFICATIONS.name):
+        wrong = wrong_in_redis(house, redis, queue)
         for _ in range(2):
-            if wrong_in_redis(house, redis, queue):
+            if wrong is not None:
                 sweep_queue(house.engine, redis, queue, REOPEN_PATH)
-        if wrong := wrong_in_redis(house, redis, queue):
+                wrong = wrong_in_redis(house, redis, queue)
+        if wrong is not None:
             raise PromiseBroken(f"Redis, though it was swept: {wrong}")
 
 
 def wrong_in_redis(house: House, redis: Any, queue: str) -> str | None:
     shown = rq_side.failed_ids(redis, queue)
-    parked = {rq_side.job_id(*row) for row in house.server.look(PARKED, queue)}
+    parked = {rq_side.job_id(*row) for name, *row in house.server.look_again(PARKED) if name == queue}
     if shown != parked:
         return f"{sorted(parked)} are parked, and {sorted(shown)} shown"
     for identifier in sorted(shown):
