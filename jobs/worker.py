@@ -109,18 +109,23 @@ class Fetcher(SimpleWorker):
             self.heartbeat()
             if not self.lane.more:
                 self.lane.pushed.wait(LOOK_SECONDS)
-            if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
-                continue
-            found = None
-            self.lane.pushed.clear()
-            try:
-                found = self.dequeue()
-            finally:
-                if found is None:
-                    self.lane.slots.release()
+            found = self.look()
             if found is not None:
                 return found
         raise StopRequested
+
+    def look(self) -> tuple[Job, Queue] | None:
+        """The next pointer, and a thread kept free for it; None when either is wanting."""
+        if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
+            return None
+        found = None
+        self.lane.pushed.clear()
+        try:
+            found = self.dequeue()
+        finally:
+            if found is None:
+                self.lane.slots.release()
+        return found
 
     def dequeue(self) -> tuple[Job, Queue] | None:
         job, left = rq_side.take(self.queues[0])

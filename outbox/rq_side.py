@@ -219,20 +219,27 @@ def intermediate_ids(redis: Redis, queue: str) -> list[str]:
 
 
 def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:
-    """Drop started entries (`<job>:<execution>`) of workers that died: their messages moved on without them."""
-    registry = StartedJobRegistry(queue=open_queue(redis, queue))
+    """Drop started entries (`<job>:<execution>`) of workers that died: their messages moved on without them.
+
+    Never the job alone: what is parked is shown as failed anew.
+    """
+    rq_queue = open_queue(redis, queue)
+    started, failed = StartedJobRegistry(queue=rq_queue), FailedJobRegistry(queue=rq_queue)
     with redis.pipeline() as pipe:
         for entry in entries:
             identifier = entry.split(":")[0]
-            pipe.zrem(registry.key, entry)
+            pipe.zrem(started.key, entry)
+            pipe.zrem(failed.key, identifier)
             pipe.delete(f"rq:execution:{entry}", f"rq:executions:{identifier}", LedgerJob.key_for(identifier))
         pipe.execute()
 
 
 def forget_intermediate(redis: Redis, queue: str, ids: Iterable[str]) -> None:
-    key = open_queue(redis, queue).intermediate_queue_key
+    rq_queue = open_queue(redis, queue)
+    failed = FailedJobRegistry(queue=rq_queue)
     with redis.pipeline() as pipe:
         for identifier in ids:
-            pipe.lrem(key, 0, identifier)
+            pipe.lrem(rq_queue.intermediate_queue_key, 0, identifier)
+            pipe.zrem(failed.key, identifier)
             pipe.delete(LedgerJob.key_for(identifier))
         pipe.execute()

@@ -23,13 +23,14 @@ def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> N
         rows = db.execute(PARKED, {"queue": queue}).all()
     parked = {rq_side.job_id(row.id, row.fence): row for row in rows}
     waiting, started = rq_side.pointers_held(redis, queue)
+    # First: this takes jobs along, and the same one may be what is to be shown.
+    drop_dead(engine, redis, queue)
     # An entry that was just requeued waits for the pointer that reopens it, with its operator's name: leave it alone.
     for identifier in sorted(parked.keys() - shown - waiting - started):
         row = parked[identifier]
         show_parked(redis, queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)
     if shown - parked.keys():
         rq_side.forget(redis, queue, shown - parked.keys() - waiting - started)
-    drop_dead(engine, redis, queue)
 
 
 def show_if_parked(engine: Engine, redis: Redis, message_id: int, reopen_path: str) -> None:

@@ -136,6 +136,25 @@ def test_a_requeue_that_was_lost_with_its_worker_is_shown_as_failed_again(ledger
     run_sweep(ledger)
     assert failed(ledger) == {identifier}
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
+    assert fetch(ledger.redis, identifier).is_failed, "nobody could requeue it once more"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["taken", "begun"])
+def test_a_requeue_shown_again_as_it_began_and_then_lost_can_be_requeued_once_more(ledger: Ledger, begun: bool) -> None:
+    """RQ's requeue takes two trips to Redis, and a sweep comes in between."""
+    identifier = park(ledger)
+    run_sweep(ledger)
+    requeue(ledger, identifier)
+    queue = rq_side.open_queue(ledger.redis, CALLS.name)
+    queue.failed_job_registry.add(fetch(ledger.redis, identifier), ttl=rq_side.PARKED_SECONDS)
+    ledger.redis.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
+    if begun:
+        ledger.redis.delete(queue.intermediate_queue_key)
+        ledger.redis.zadd(queue.started_job_registry.key, {f"{identifier}:execution": 1})
+    run_sweep(ledger)
+    run_sweep(ledger)
+    assert failed(ledger) == {identifier}
+    assert fetch(ledger.redis, identifier).is_failed
 
 
 @pytest.mark.parametrize("moved_on", ["settled", "rescued"])

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import transaction
-from jobs import ledger, runner, settle
+from jobs import ledger, runner, settle, worker
 from jobs.registry import SPECS
-from outbox import attempts, gates, parked, relay, rescue, rq_side
+from outbox import attempts, gates, parked, relay, rescue, rq_side, sweep
 from tests.simulator.house import House
 
 Patch = pytest.MonkeyPatch
@@ -149,6 +149,52 @@ def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
         attempts.postpone(session, held, 15.0, resolved=True)
 
     patch.setitem(settle.SETTLERS, "not_found", believe)
+
+
+# -- what Redis holds -------------------------------------------------------------------------------
+
+
+@breakage
+def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, house: House) -> None:
+    changes = (
+        ("state = 'ready'", "state = 'ready', worker_id = NULL, lease_expires_at = NULL"),
+        ("state = 'published'", "state IN ('published', 'running')"),
+    )
+    swap(patch, attempts, "TURN_BACK", *changes)
+    patch.setattr(rescue, "TURN_BACK", attempts.TURN_BACK)
+
+
+@breakage
+def a_job_that_ended_is_shown_as_begun(patch: Patch, house: House) -> None:
+    patch.setattr(worker.Fetcher, "cleanup_execution", lambda self, job, pipeline, execution: None)
+
+
+@breakage
+def a_job_that_ended_keeps_its_thread(patch: Patch, house: House) -> None:
+    def run_on_thread(self: worker.Fetcher, job: Any, queue: Any, execution: Any) -> None:
+        with self.app.app_context():
+            self.perform_job(job, queue, execution)
+
+    patch.setattr(worker.Fetcher, "run_on_thread", run_on_thread)
+
+
+@breakage
+def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: Patch, house: House) -> None:
+    """By the message's number alone, and only the jobs: their entries among the failed stay."""
+    forget_job = rq_side.forget_job
+
+    def forget_jobs(pipe: Any, job: Any) -> None:
+        forget_job(pipe, job)
+        for shown in rq_side.failed_ids(job.connection, job.origin):
+            if shown.partition("-")[0] == job.id.partition("-")[0]:
+                pipe.delete(job.key_for(shown))
+
+    patch.setattr(rq_side, "forget_job", forget_jobs)
+
+
+@breakage
+def what_dead_workers_left_is_never_dropped(patch: Patch, house: House) -> None:
+    patch.setattr(sweep, "drop_dead", lambda engine, redis, queue: None)
 
 
 # -- operators --------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from outbox import rq_side
+from outbox.values import QueueSpec
 from tests.simulator.hub import Task
 from tests.simulator.processes import QUEUES, RELAYS, WORKERS
 from tests.simulator.stage import Stage
 
 PEOPLE = 2
+# Where its worker dies with a requeue: taken, noted as begun, reopening, reopened, ended.
+PLACES_OF_REQUEUE = ("after Redis eval", "after Redis lrem", "before COMMIT", "after COMMIT", "after Redis delete")
 STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
 
 
@@ -103,8 +106,23 @@ class Events(Stage):
         if found:
             self.processes.reopen(self.rng.choice(found))
 
+    def shown(self) -> list[tuple[QueueSpec, str]]:
+        """What the dashboard shows as failed."""
+        return [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
+
+    def die_with_requeue(self) -> None:
+        """A worker ends somewhere between the taking of a requeue and the last that Redis hears of it."""
+        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        if not waiting:
+            return
+        self.befall("a worker dies with a requeue")
+        self.processes.take_pointer("worker-2", waiting[0])
+        self.go_far(self.hub.tasks[-1], self.rng.choice(PLACES_OF_REQUEUE))
+        self.hub.kill("worker-2")
+        self.processes.begin("worker-2")
+
     def requeue(self) -> None:
-        shown = [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
+        shown = self.shown()
         if shown:
             queue, name = self.rng.choice(shown)
             self.processes.requeue(name, queue)

@@ -129,7 +129,8 @@ class House:
                 for name, (real, ours) in stand_ins.items():
                     if getattr(module, name, None) is real:
                         patch.setattr(module, name, ours)
-            patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
+            for names_it in ("uuid.uuid4", "rq.executions.uuid4"):
+                patch.setattr(names_it, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
             # The sweep of queues and the audit of flows that nothing is ever of would be most of a seed's time.
             patch.setattr("jobs.housekeeping.QUEUES", USED)
             for kept, everything in ((FLOWS_USED, FLOWS), (FLOWS_USED, SUBMISSIONS)):

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, timedelta
 from itertools import count
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 from psycopg2 import errors
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.registry import FailedJobRegistry, StartedJobRegistry
-from sqlalchemy.exc import SQLAlchemyError
+from rq.registry import FailedJobRegistry
 
 from flaskapp.cases.service import open_case
 from flaskapp.check_in.service import Identity
@@ -20,13 +20,15 @@ from flaskapp.current import gate_settings
 from flaskapp.db import db, durably, transaction
 from flaskapp.notifications.service import record_delivery
 from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
-from flaskapp.requeue import REOPEN_PATH, Refused, reopen
+from flaskapp.requeue import Refused, reopen
 from flaskapp.travel_claims.service import request_claim
 from jobs import housekeeping
+from jobs.processes import hand_back_rest, leave
 from jobs.runner import Process
 from outbox import parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec
+from tests.simulator.fetching import TASKS_A_WORKER, Fetching
 from tests.simulator.house import House
 from tests.simulator.hub import Hub, PromiseBroken, Task
 from tests.simulator.scripted_redis import ScriptedRedis
@@ -36,7 +38,6 @@ DAY = date(2031, 3, 4)
 QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS)
 RELAYS = ("relay-1", "relay-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
-TASKS_A_WORKER = 2
 # Nobody moves while this waits: what holds the row for a moment holds it for good.
 BEATS = """
     SET lock_timeout = '50ms';
@@ -55,6 +56,7 @@ class Processes:
         self.accepted: dict[str, str] = {}
         self.granted: set[tuple[int, int]] = set()
         self.relays = {name: self.new_relay() for name in RELAYS}
+        self.workers: dict[str, Fetching] = {}
         for name in WORKERS:
             self.begin(name)
 
@@ -63,7 +65,8 @@ class Processes:
         if name in self.relays:
             self.relays[name] = self.new_relay()
         elif name in WORKERS:
-            self.process_of(name, Process(f"{name}.{next(self.lives)}"))
+            process = self.process_of(name, Process(f"{name}.{next(self.lives)}"))
+            self.workers[name] = Fetching(self.house.apps[name], process, self.hub, self.redis)
             self.beats([name])
 
     def new_relay(self) -> Relay:
@@ -107,26 +110,25 @@ class Processes:
 
     def take_pointer(self, name: str, queue: QueueSpec) -> None:
         if len(self.hub.tasks_of(name)) < TASKS_A_WORKER and self.redis.waiting(queue.name):
-            task = self.start(name, f"job of {queue.name}", lambda: self.run_pointer(task, queue), app=name)
+            worker = self.workers[name]
+            task = self.hub.start(name, f"job of {queue.name}", lambda: self.run_pointer(worker, task, queue))
 
-    def run_pointer(self, task: Task, queue: QueueSpec) -> None:
-        """Fetch and run one pointer, with the entries that RQ's worker keeps of it."""
-        connection: Any = self.redis
-        rq_queue = rq_side.open_queue(connection, queue.name)
-        job, _ = rq_side.take(rq_queue)
-        if job is None:
-            return
-        entry = f"{job.id}:1"
-        started = StartedJobRegistry(queue=rq_queue).key
-        with connection.pipeline() as pipe:
-            pipe.zadd(started, {entry: 0.0})
-            pipe.lrem(rq_queue.intermediate_queue_key, 1, job.id)
-            pipe.execute()
-        task.pointer = None if job.func_name == REOPEN_PATH else rq_side.read_job_id(job.id)
-        task.name += f" {job.id.partition('-')[0]}"
-        job.perform()
-        self.check_job(task, *(rq_side.read_job_id(job.id) or (0, 0)))
-        connection.zrem(started, entry)
+    def run_pointer(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
+        alone, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
+        pointer = worker.take_one(task, queue)
+        if pointer is not None:
+            self.check_job(task, *pointer)
+        if alone:
+            self.check_redis(queue.name, pointer, before)
+
+    def check_redis(self, queue: str, pointer: tuple[int, int] | None, before: set[bytes]) -> None:
+        """Where nobody else moves, what waits is taken, and nothing is left of what was followed."""
+        if pointer is None and self.redis.waiting(queue):
+            raise PromiseBroken("a pointer waits, and the worker has no thread for it")
+        if left := self.redis.data.begun(queue) - before:
+            raise PromiseBroken(f"Redis holds for begun what has ended: {sorted(left)}")
+        if pointer is not None and self.redis.data.hgetall(rq_side.LedgerJob.key_for(rq_side.job_id(*pointer))):
+            raise PromiseBroken(f"Redis keeps the job of a pointer that was followed: {pointer}")
 
     def check_upstream(self, task: Task) -> None:
         """A job reaches an upstream: its own pointer was granted, and never before."""
@@ -169,14 +171,12 @@ class Processes:
 
     def stop(self, name: str) -> None:
         """SIGTERM, and the last calls do not end in time."""
-        process = self.process_of(name)
+        process, worker = self.process_of(name), self.workers[name]
         process.stopping.set()
 
         def work() -> None:
-            # It ends, whether or not Postgres hears its goodbye.
-            with suppress(SQLAlchemyError):
-                rescue.hand_back(db.engine, process.worker_id, process.still_held())
-                rescue.leave(db.engine, process.worker_id)
+            hand_back_rest(process, self.redis, list(worker.lanes.values()))  # type: ignore[arg-type]
+            leave(process, Event(), "worker")
             self.hub.leaving.append(name)
 
         self.start(name, "stop", work, app=name)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from flaskapp.audit import audit
 from flaskapp.db import transaction
+from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.requeue import REOPEN_PATH
 from flaskapp.trace import trace
 from flaskapp.travel_claims.models import TravelClaim
+from outbox import rq_side
+from outbox.sweep import sweep_queue
 from tests.simulator.house import House
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.upstreams import BTSSS, VANotify
@@ -45,6 +50,7 @@ WRONG_NOW = f"""
      UNION ALL
     SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
 """
+PARKED = "SELECT queue, id, fence FROM outbox_messages WHERE state = 'parked'"
 NOTICES = """
     SELECT n.id::text, n.state, EXISTS (
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
@@ -72,6 +78,34 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
                 raise PromiseBroken("a claim that was accepted does not exist")
             check_claim(house, claim, icn, btsss)
             check_told(house, claim, va_notify)
+
+
+def check_redis(house: House, redis: Any) -> None:
+    """Once it was swept, Redis shows what is parked and nothing else as failed, and nothing as begun.
+
+    A requeue that died while it ran is forgotten by one sweep, and shown again by the next.
+    """
+    for queue in (TRAVEL_CLAIMS.name, NOTIFICATIONS.name):
+        wrong = wrong_in_redis(house, redis, queue)
+        for _ in range(2):
+            if wrong is not None:
+                sweep_queue(house.engine, redis, queue, REOPEN_PATH)
+                wrong = wrong_in_redis(house, redis, queue)
+        if wrong is not None:
+            raise PromiseBroken(f"Redis, though it was swept: {wrong}")
+
+
+def wrong_in_redis(house: House, redis: Any, queue: str) -> str | None:
+    shown = rq_side.failed_ids(redis, queue)
+    parked = {rq_side.job_id(*row) for name, *row in house.server.look_again(PARKED) if name == queue}
+    if shown != parked:
+        return f"{sorted(parked)} are parked, and {sorted(shown)} shown"
+    for identifier in sorted(shown):
+        job = redis.hgetall(rq_side.LedgerJob.key_for(identifier))
+        if job.get(b"status") != b"failed" or REOPEN_PATH.encode() not in zlib.decompress(job[b"data"]):
+            return f"{identifier} is shown, and cannot be requeued"
+    left = [*rq_side.started_entries(redis, queue), *rq_side.intermediate_ids(redis, queue)]
+    return f"nobody is at {left}" if left else None
 
 
 def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:

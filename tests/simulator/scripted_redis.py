@@ -51,9 +51,20 @@ class Data:
         return [taken, fields, len(self.lists[source])]
 
     def lrem(self, key: str, count: int, value: Any) -> int:
-        kept = [each for each in self.lists.get(key, []) if each != encoded(value)]
-        self.lists[key] = kept
-        return count
+        """The first `count` of them from the left; all of them for nought."""
+        found = self.lists.get(key, [])
+        removed = [place for place, each in enumerate(found) if each == encoded(value)][: count or None]
+        self.lists[key] = [each for place, each in enumerate(found) if place not in removed]
+        return len(removed)
+
+    def lpush(self, key: str, *values: Any) -> int:
+        for value in values:
+            self.lists.setdefault(key, []).insert(0, encoded(value))
+        return len(self.lists[key])
+
+    def ltrim(self, key: str, start: int, end: int) -> int:
+        self.lists[key] = self.lists.get(key, [])[start : end + 1]
+        return 1
 
     def hset(self, key: str, name: Any = None, value: Any = None, mapping: dict[Any, Any] | None = None) -> int:
         given = mapping if mapping is not None else {name: value}
@@ -75,23 +86,34 @@ class Data:
         return sum(found.pop(encoded(name), None) is not None for name in names)
 
     def delete(self, *keys: str) -> int:
-        return sum(self.hashes.pop(key, None) is not None for key in keys)
+        kinds: tuple[dict[str, Any], ...] = (self.hashes, self.sorted_sets, self.lists)
+        return sum(kind.pop(key, None) is not None for key in keys for kind in kinds)
+
+    def smembers(self, key: str) -> set[bytes]:
+        """What is asked for so depends on a job, and of ours nothing does."""
+        return set()
+
+    def begun(self, queue: str) -> set[bytes]:
+        """What is noted there as taken or as started, for those who look on."""
+        return {*self.lists.get(f"rq:queue:{queue}:intermediate", ()), *self.sorted_sets.get(f"rq:wip:{queue}", ())}
 
     def told(self, *_: Any, **__: Any) -> int:
-        """Names of queues, wake-ups, results and life times: nothing here asks for them again."""
+        """Names of queues and of workers, how much these did, results and life times: nothing here asks for them
+        again."""
         return 1
 
-    sadd = xadd = expire = persist = lpush = ltrim = told
+    sadd = srem = xadd = expire = persist = hincrby = hincrbyfloat = watch = told
 
 
 COMMANDS = frozenset(name for name in vars(Data) if not name.startswith("_"))
 
 
 class Pipeline:
-    """Commands that are kept until `execute` sends them together."""
+    """Commands that are kept until `execute` sends them together; those that come after a `watch` are sent at once."""
 
     def __init__(self, redis: ScriptedRedis) -> None:
         self.redis = redis
+        self.watching = False
         self.kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __enter__(self) -> Pipeline:
@@ -100,11 +122,14 @@ class Pipeline:
     def __exit__(self, *_: Any) -> None:
         self.kept = []
 
-    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in COMMANDS:
             raise AttributeError(name)
 
-        def keep(*args: Any, **options: Any) -> Pipeline:
+        def keep(*args: Any, **options: Any) -> Any:
+            self.watching = self.watching or name == "watch"
+            if self.watching:
+                return self.redis.send([(name, args, options)])[0]
             self.kept.append((name, args, options))
             return self
 
@@ -112,7 +137,7 @@ class Pipeline:
 
     def execute(self) -> list[Any]:
         kept, self.kept = self.kept, []
-        return self.redis.send(kept)
+        return self.redis.send(kept) if kept else []
 
 
 class ScriptedRedis:
@@ -125,6 +150,12 @@ class ScriptedRedis:
 
     def info(self, section: str = "") -> dict[str, str]:
         return {"redis_version": "6.2.5"}
+
+    def client_setname(self, name: str) -> bool:
+        return True
+
+    def client_info(self) -> dict[str, str]:
+        return {"addr": "127.0.0.1:1"}
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
         return Pipeline(self)

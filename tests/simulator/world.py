@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.simulator.events import Events
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.processes import QUEUES, RELAYS, WORKERS
-from tests.simulator.promises import check_end, check_now
+from tests.simulator.promises import check_end, check_now, check_redis
 from tests.simulator.stage import LOCK_SECONDS, NEXT_DUE
 
 EVENTS = 9
@@ -72,13 +72,23 @@ class World(Events):
         self.finish_tasks()
         self.work_off()
         self.check_rest()
-        parked = self.messages("parked")
-        if parked and self.rng.random() < 0.5:
-            for message_id in parked:
-                self.processes.reopen(message_id)
-            self.finish_tasks()
+        if self.messages("parked") and self.rng.random() < 0.7:
+            self.let_operators_requeue()
             self.work_off()
             self.check_rest()
+
+    def let_operators_requeue(self) -> None:
+        """By the shell; or on the dashboard, and whoever takes one of these may die with it."""
+        on_dashboard = self.rng.random() < 0.6
+        for queue, name in self.shown() if on_dashboard else ():
+            self.processes.requeue(name, queue)
+        for message_id in () if on_dashboard else self.messages("parked"):
+            self.processes.reopen(message_id)
+        self.finish_tasks()
+        if on_dashboard and self.rng.random() < 0.7:
+            self.hub.calm = False
+            self.die_with_requeue()
+            self.hub.calm = True
 
     def finish_tasks(self) -> None:
         while self.hub.tasks:
@@ -113,3 +123,4 @@ class World(Events):
     def check_rest(self) -> None:
         check_now(self.house)
         check_end(self.house, self.processes.accepted, self.btsss, self.va_notify)
+        check_redis(self.house, self.redis)

@@ -1,0 +1,80 @@
+"""The shipped fetchers of a worker, one a queue, without their threads: whoever takes a pointer also runs its job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flask import Flask
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.requeue import REOPEN_PATH
+from jobs.runner import Process
+from jobs.worker import Fetcher, Lane
+from outbox import rq_side
+from outbox.values import QueueSpec
+from tests.simulator.hub import Hub, Killed, PromiseBroken, Task
+from tests.simulator.scripted_redis import ScriptedRedis
+
+TASKS_A_WORKER = 2
+
+
+class AtOnce:
+    """A lane's threads: each task of the hub is one."""
+
+    def submit(self, work: Callable[..., None], *args: Any) -> None:
+        work(*args)
+
+
+class SimulatedFetcher(Fetcher):
+    hub: Hub
+
+    def _finalize_failure(self, job: Any, queue: Any, execution: Any, exc_info: Any) -> None:
+        """RQ takes whatever is raised for a failure of the job. The simulator's own endings are none; and of ours none
+        may fail, but where Postgres or Redis failed it."""
+        error, task = exc_info[1], self.hub.current()
+        if isinstance(error, Killed | PromiseBroken):
+            raise error
+        if not (task is not None and task.troubled and isinstance(error, SQLAlchemyError | RedisError)):
+            raise PromiseBroken(f"a job raised {type(error).__name__}: {error}")
+        super()._finalize_failure(job, queue, execution, exc_info)
+
+
+class Fetching:
+    """One life of a worker process, as Redis sees it."""
+
+    def __init__(self, app: Flask, process: Process, hub: Hub, redis: ScriptedRedis) -> None:
+        self.app, self.process, self.hub, self.redis = app, process, hub, redis
+        self.lanes: dict[str, Lane] = {}
+        self.fetchers: dict[str, SimulatedFetcher] = {}
+
+    def fetcher_of(self, queue: QueueSpec) -> SimulatedFetcher:
+        """The one there is, or the next where that lost Redis; its lane outlives it."""
+        if queue.name not in self.lanes:
+            # No more threads than it has tasks: one that is not given back is soon missed.
+            self.lanes[queue.name] = Lane(replace(queue, threads=TASKS_A_WORKER))
+            self.lanes[queue.name].pool = AtOnce()  # type: ignore[assignment]
+        if queue.name not in self.fetchers:
+            stopping, connection, lane = self.process.stopping, self.redis, self.lanes[queue.name]
+            found = SimulatedFetcher(self.app, connection, lane, self.process.worker_id, stopping)  # type: ignore[arg-type]
+            found.hub = self.hub
+            self.fetchers[queue.name] = found
+        return self.fetchers[queue.name]
+
+    def take_one(self, task: Task, queue: QueueSpec) -> tuple[int, int] | None:
+        """Take a pointer and run it to its end; returns it, or None where there was none. Raises RedisError."""
+        fetcher = self.fetcher_of(queue)
+        try:
+            found = fetcher.look()
+            if found is None:
+                return None
+            pointer = rq_side.read_job_id(found[0].id)
+            task.pointer = None if found[0].func_name == REOPEN_PATH else pointer
+            task.name += f" {found[0].id.partition('-')[0]}"
+            fetcher.execute_job(*found)
+        except RedisError:
+            self.fetchers.pop(queue.name, None)
+            raise
+        return pointer
