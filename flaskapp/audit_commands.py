@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from flaskapp import logs
+from flaskapp.alone import SWEEP, alone
 from flaskapp.audit import Report, audit_everything
 from flaskapp.commands import as_json_option, operator
 from flaskapp.db import DbSession, db, transaction
@@ -73,6 +74,14 @@ def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
 
 
 def mend(report: Report, differences: list[Difference]) -> list[Done]:
+    """While the sweep rests, which may be about to mend the same. Raises ClickException when it does not rest."""
+    done: list[Done] = []
+    if not alone(SWEEP, lambda: done.extend(mend_alone(report, differences)), patient=True):
+        raise click.ClickException("a sweep or another repair is at work: try again when it is done")
+    return done
+
+
+def mend_alone(report: Report, differences: list[Difference]) -> list[Done]:
     done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], QUEUES, differences)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 
@@ -142,12 +143,14 @@ FOUND = f"""
 """
 
 
-def query_of(rule: Rule, states: States) -> str:
-    """The rule's SQL, complete."""
-    if rule in OF_SUBJECTS:
-        return FOUND.format(query=f"SELECT s.id, s.state FROM ({states.query}) s WHERE {rule.where}")
+def query_of(rule: Rule, states: States, one: bool = False) -> str:
+    """The rule's SQL, complete; of the subject `:one` alone, if it is one."""
+    if rule not in OF_THE_GONE:
+        subjects = f"{states.query} AND id = CAST(:one AS uuid)" if one else states.query
+        return FOUND.format(query=f"SELECT s.id, s.state FROM ({subjects}) s WHERE {rule.where}")
     missing = f"NOT EXISTS (SELECT 1 FROM {states.table} t WHERE t.id = CAST(s.id AS uuid))"
-    spoken_of = f"SELECT DISTINCT subject_id AS id, 'gone' AS state FROM ({rule.where}) spoken"
+    where = f"{rule.where} AND subject_id = :one" if one else rule.where
+    spoken_of = f"SELECT DISTINCT subject_id AS id, 'gone' AS state FROM ({where}) spoken"
     return FOUND.format(query=f"SELECT s.id, s.state FROM ({spoken_of}) s WHERE {missing} AND NOT EXISTS ({EXPLAINED})")
 
 
@@ -158,12 +161,31 @@ def broken(session: DbSession, since: datetime | None = None, until: datetime | 
     """
     found = []
     for subject, states, rules in subjects():
-        first = PENDING if states is NOTICES else None
-        values = {"subject": subject, "first": first, "since": since, "until": until, "only": None}
+        values = values_of(subject, states, since, until)
         for rule in rules:
             rows = session.execute(text(query_of(rule, states)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]
     return found
+
+
+def values_of(
+    subject: str, states: States, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:
+    first = PENDING if states is NOTICES else None
+    return {"subject": subject, "first": first, "since": since, "until": until, "only": None}
+
+
+def still_broken(session: DbSession, found: Broken) -> bool:
+    """Whether what was found is so now, asked under the lock of the subject's row."""
+    (states, rule) = next(
+        (states, rule)
+        for subject, states, rules in subjects()
+        for rule in rules
+        if (subject, rule.name) == (found.subject_type, found.rule)
+    )
+    values = {**values_of(found.subject_type, states), "one": found.subject_id}
+    session.execute(text(f"SELECT FROM {states.table} WHERE id = CAST(:one AS uuid) FOR UPDATE"), values)
+    return session.execute(text(query_of(rule, states, one=True)), values).first() is not None
 
 
 def subjects() -> Iterator[tuple[str, States, tuple[Rule, ...]]]:

@@ -5,7 +5,6 @@ Where the records contradict each other nobody can know which of them is right: 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,8 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
-from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken
+from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken, still_broken
+from flaskapp.notifications.service import SUBJECT as NOTICE
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
@@ -34,11 +34,12 @@ LAST_CASE = text("""
      ORDER BY id DESC LIMIT 1
 """)
 LAST_NOTICE = text("""
-    SELECT CAST(h.detail ->> 'notification' AS uuid) FROM outbox_history h
-     WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = 'notice.owed'
-       AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = CAST(h.detail ->> 'notification' AS uuid))
-     ORDER BY h.id DESC LIMIT 1
+    SELECT n.id, n.kind, EXISTS (SELECT 1 FROM notifications there WHERE there.id = n.id) AS is_there
+      FROM (SELECT CAST(detail ->> 'notification' AS uuid) AS id, detail ->> 'kind' AS kind FROM outbox_history
+             WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notice.owed'
+             ORDER BY outbox_history.id DESC LIMIT 1) n
 """)
+NOTICE_OF = "SELECT notice FROM {table} WHERE id = CAST(:subject_id AS uuid)"
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
@@ -80,17 +81,24 @@ def owe_again(session: DbSession, found: Broken, actor: str) -> Deed:
 
 
 def tell_again(session: DbSession, found: Broken, actor: str) -> Deed:
-    """The lost notice is back under its own id, by which VANotify knows it if it was sent."""
-    tell = FLOWS[found.subject_type].tell
-    assert tell is not None
-    lost: uuid.UUID | None = session.execute(LAST_NOTICE, subject_of(found)).scalar_one_or_none()
-    # Its sending may still be owed; it goes on as the message that is owed now.
-    session.execute(DROP_WAITING, {"subject_type": "notification", "subject_id": str(lost)})
-    tell(session, found.subject_id, lost)
-    if lost is None:
+    """The lost notice is back under its own id, by which VANotify knows it if it was sent.
+
+    One that is there, or was of another kind, was not lost: the records disagree about what the person was told.
+    """
+    flow = FLOWS[found.subject_type]
+    assert flow.tell is not None and flow.states is not None
+    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
+    if last is None:
+        flow.tell(session, found.subject_id, None)
         return "its notice is owed", True
-    mend.take_up_again(session, "notification", str(lost))
-    write_history(session, "notification", str(lost), "notification.restored", moved_to=PENDING, actor=actor)
+    due = session.execute(text(NOTICE_OF.format(table=flow.states.table)), subject_of(found)).scalar_one()
+    if last.is_there or last.kind != due:
+        return leave_to_human(session, found, actor)
+    # Its sending may still be owed; it goes on as the message that is owed now.
+    session.execute(DROP_WAITING, {"subject_type": NOTICE, "subject_id": str(last.id)})
+    flow.tell(session, found.subject_id, last.id)
+    mend.take_up_again(session, NOTICE, str(last.id))
+    write_history(session, NOTICE, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
     return "its notice is owed again; VANotify is asked first whether it was sent", True
 
 
@@ -149,7 +157,7 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
         doubted = (found.subject_type, found.subject_id) in doubtful
         act = LEFT.get(found.rule, leave_to_human) if doubted else MENDS[found.rule]
         with transaction() as session:
-            did, mended = act(session, found, actor)
+            did, mended = why_not(session, found) or act(session, found, actor)
             if mended:
                 note(session, found.subject_type, found.subject_id, found.rule, did, actor)
                 own = (found.subject_type, found.subject_id)
@@ -157,6 +165,16 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
                     close_cases(session, *subject, f"mended: {did}", kinds=list(AUDIT_KINDS), actor=actor)
         done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, mended))
     return done
+
+
+def why_not(session: DbSession, found: Broken) -> Deed | None:
+    """Nothing is mended that a worker has in hand, nor from what was seen a while ago: its rule is asked again, under
+    the locks a settle takes, in its order."""
+    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
+    notice = [(NOTICE, str(last.id))] if last is not None else []
+    if any(mend.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notice]):
+        return "left: somebody is at it right now", False
+    return None if still_broken(session, found) else ("it is so no longer", False)
 
 
 def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did: str, actor: str) -> None:

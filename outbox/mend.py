@@ -24,6 +24,11 @@ LOST = text("""
 NEWEST = text("""
     SELECT max(id) FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
 """)
+# In the order of their ids, so that two who lock the same never wait for each other.
+LOCK = text("""
+    SELECT state FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+     ORDER BY id FOR UPDATE
+""")
 # Under its old id it finds its attempts again, and with them every answer that ever came.
 RENAME = text("""
     WITH made AS (DELETE FROM outbox_messages WHERE id = :message_id RETURNING *)
@@ -68,6 +73,12 @@ BEGIN_CLOSING = text("""
      WHERE upstream = :upstream AND closed_at IS NOT NULL
     ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
 """)
+
+
+def is_running(db: Database, subject_type: str, subject_id: str) -> bool:
+    """Lock what is owed to the subject; whether a worker has any of it in hand."""
+    rows = db.execute(LOCK, {"subject_type": subject_type, "subject_id": subject_id}).all()
+    return any(row.state == "running" for row in rows)
 
 
 def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:

@@ -10,6 +10,7 @@ from flaskapp.form526 import polling
 from flaskapp.intent_to_file import upkeep
 from jobs import housekeeping
 from outbox import attempts, gates, relay, rescue
+from outbox.low_water import LowWater
 from sandbox.servers import EmbeddedPostgres
 from tests.house import ADA, House
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
@@ -100,7 +101,7 @@ def put_through_everything(house: House, plans: Plans) -> None:
     asked = file_claim(house, date="2031-06-01")
     house.work(until=lambda: house.value("SELECT state FROM travel_claims WHERE id = :id", id=asked.id) != "pending")
     house.relay.next_missing_check = 0.0
-    house.relay.low.until = 0.0
+    house.relay.low = LowWater()
     house.relay.low.looks.extend([1.0] * 3)
     house.work(until=lambda: house.value(TOLD, id=asked.id))
     sweep(house)
