@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
@@ -16,8 +16,8 @@ from flaskapp.audit_model import Audit
 from flaskapp.current import moment_now
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
-from flaskapp.invariants import Broken, broken
-from outbox.audit import Fault, find_faults
+from flaskapp.invariants import LIMIT, AllBroken, Broken, broken
+from outbox.audit import Fault, count_faults, find_faults
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
@@ -90,7 +90,6 @@ SUBMISSIONS = {
     "form526_document": DOCUMENTS,
     "travel_pay_claim": TRAVEL_PAY,
 }
-LIMIT = 100
 # Who ended longer ago is read by the full audit alone: nothing of theirs moves any more.
 RECENT_DAYS = 3
 RECENT_SCOPE, FULL_SCOPE = "recent", "full"
@@ -109,6 +108,9 @@ SLICE = text(f"""
 """)
 
 
+T = TypeVar("T", Broken, Fault)
+
+
 @dataclass(frozen=True)
 class Finding:
     """A submission nobody accounts for."""
@@ -121,12 +123,17 @@ class Finding:
 @dataclass(frozen=True)
 class Report:
     """`standings` counts submissions by flow and standing; `broken` are rules that submissions or notices break,
-    `faults` those of the ledger itself."""
+    `faults` those of the ledger itself. Lists are cut where they are long; counts are not."""
 
     standings: dict[str, dict[str, int]]
     unaccounted: list[Finding]
-    broken: list[Broken]
+    all_broken: AllBroken
     faults: list[Fault]
+    fault_count: int
+
+    @property
+    def broken(self) -> list[Broken]:
+        return self.all_broken.listed
 
     @property
     def unaccounted_count(self) -> int:
@@ -141,31 +148,51 @@ class Report:
         """Both together, of different submissions."""
         flows = self.standings.keys() | other.standings.keys()
         added = {flow: dict(Counter(self.standings[flow]) + Counter(other.standings[flow])) for flow in sorted(flows)}
-        unaccounted, broken = self.unaccounted + other.unaccounted, self.broken + other.broken
-        return Report(added, unaccounted, broken, self.faults + other.faults)
+        mine, others = self.all_broken, other.all_broken
+        broken = AllBroken(mine.listed + others.listed, mine.count + others.count, mine.unheld + others.unheld)
+        faults, fault_count = self.faults + other.faults, self.fault_count + other.fault_count
+        return Report(added, self.unaccounted + other.unaccounted, broken, faults, fault_count)
 
     @property
     def clean(self) -> bool:
         """Nobody is unaccounted for, and every broken rule is in a human's hands."""
-        return self.unaccounted_count == 0 and not self.faults and all(found.held for found in self.broken)
+        return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.unheld
 
     def counts(self) -> dict[str, Any]:
-        counted = {"unaccounted": self.unaccounted_count, "broken": len(self.broken), "faults": len(self.faults)}
-        return {"standings": self.standings, **counted}
+        return {
+            "standings": self.standings,
+            "unaccounted": self.unaccounted_count,
+            "broken_count": self.all_broken.count,
+            "unheld_count": self.all_broken.unheld,
+            "fault_count": self.fault_count,
+        }
 
     def findings(self) -> dict[str, Any]:
-        """Each finding with its name and id; nothing personal is in them."""
+        """Those listed, each with its name and id; nothing personal is in them."""
         return {
             "findings": [asdict(found) for found in self.unaccounted],
-            "broken": [asdict(found) for found in self.broken],
-            "faults": [asdict(fault) for fault in self.faults],
+            "broken": [asdict(found) for found in some_of(self.broken)],
+            "faults": [asdict(fault) for fault in some_of(self.faults)],
         }
 
 
-def audit(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> Report:
+def some_of(found: list[T]) -> list[T]:
+    """As many of each rule as anybody reads."""
+    seen: Counter[str] = Counter()
+    shown = []
+    for item in found:
+        seen[item.rule] += 1
+        if seen[item.rule] <= LIMIT:
+            shown.append(item)
+    return shown
+
+
+def audit(
+    session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
+) -> Report:
     """Whoever came to an end between these moments (aware), and without `until` who has not; without both, everybody.
 
-    Each rule reads one snapshot.
+    Each rule reads one snapshot; `limit` is how many findings of each are listed.
     """
     standings: dict[str, dict[str, int]] = {}
     unaccounted: list[Finding] = []
@@ -177,28 +204,30 @@ def audit(session: DbSession, since: datetime | None = None, until: datetime | N
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    return Report(standings, unaccounted, broken(session, since, until), find_faults(session) if until is None else [])
+    faults = find_faults(session, limit) if until is None else []
+    counted = count_faults(session, faults, limit)
+    return Report(standings, unaccounted, broken(session, since, until, limit), faults, counted)
 
 
-def audit_recent() -> Report:
+def audit_recent(limit: int = LIMIT) -> Report:
     """Everybody who has not come to an end, or did in the last days."""
     with transaction() as session:
-        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS))
+        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
 
 
-def audit_everything(seen: Callable[[int], None] = lambda count: None) -> Report:
+def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: int = LIMIT) -> Report:
     """Everybody, in slices of a transaction each: one long snapshot would keep the shared database from cleaning up.
 
     `seen` is told after each slice how many submissions were read.
     """
     with transaction() as session:
         until: datetime | None = moment_now(session) - timedelta(days=RECENT_DAYS)
-    whole = audit_recent()
+    whole = audit_recent(limit)
     seen(whole.read)
     while until is not None:
         with transaction() as session:
             since = session.execute(SLICE, {"until": until, "size": SLICE_SIZE}).scalar_one()
-            part = audit(session, since if since is not None else BEFORE_ALL, until)
+            part = audit(session, since if since is not None else BEFORE_ALL, until, limit)
         whole, until = whole.and_also(part), since
         seen(part.read)
     return whole

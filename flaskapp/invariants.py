@@ -44,11 +44,13 @@ CLOSED_SILENTLY = f"""
 
 @dataclass(frozen=True)
 class Rule:
-    """`where`: which subjects break it, or where to look for the gone. `words`: what that means to a human."""
+    """`where`: which subjects break it, or where to look for the gone. `words`: what that means to a human.
+    `of_now`: it knows no past, so whoever reads that in slices asks it once."""
 
     name: str
     words: str
     where: str
+    of_now: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ class Broken:
     subject_id: str
     state: str
     held: bool
+
+
+@dataclass(frozen=True)
+class AllBroken:
+    """What is broken. However many are listed, `count` is how many there are, `unheld` how many without a case."""
+
+    listed: list[Broken]
+    count: int
+    unheld: int
 
 
 # Of what exists: `s` has id, state, notice, cycle and watched; `:first` is the state its history need not mention.
@@ -116,13 +127,16 @@ OF_THE_GONE = (
         "owed_for_nobody",
         "work is owed for something that does not exist",
         "SELECT subject_id FROM outbox_messages WHERE subject_type = :subject",
+        of_now=True,
     ),
     Rule(
         "row_gone",
         "its history goes on without it: the row is not there",
         "SELECT subject_id FROM outbox_history WHERE subject_type = :subject AND moved_to IS NOT NULL"
         " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)"
-        " AND (CAST(:until AS timestamptz) IS NULL OR at < :until)",
+        " AND (CAST(:until AS timestamptz) IS NULL OR at < :until AND NOT EXISTS ("
+        "SELECT 1 FROM outbox_history later WHERE later.subject_type = :subject"
+        " AND later.subject_id = outbox_history.subject_id AND later.moved_to IS NOT NULL AND later.at >= :until))",
     ),
 )
 # Before a notice moves, it is pending.
@@ -134,12 +148,15 @@ NOTICES = States(
 )
 # What is wrong with a notice is held by the case of the submission it tells of as well.
 FOUND = f"""
-    SELECT s.id, s.state, EXISTS (
-               SELECT 1 FROM cases k LEFT JOIN notifications n
-                    ON :subject = 'notification' AND n.id = CAST(s.id AS uuid)
-                WHERE k.closed_at IS NULL AND k.kind IN {AUDIT_KINDS}
-                  AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
-      FROM ({{query}}) s LIMIT {LIMIT}
+    SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS unheld
+      FROM (SELECT s.id, s.state, EXISTS (
+                       SELECT 1 FROM cases k LEFT JOIN notifications n
+                            ON :subject = 'notification' AND n.id = CAST(s.id AS uuid)
+                        WHERE k.closed_at IS NULL AND k.kind IN {AUDIT_KINDS}
+                          AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))
+                   ) AS held
+              FROM ({{query}}) s) f
+     ORDER BY f.held LIMIT :limit
 """
 
 
@@ -154,18 +171,23 @@ def query_of(rule: Rule, states: States, one: bool = False) -> str:
     return FOUND.format(query=f"SELECT s.id, s.state FROM ({spoken_of}) s WHERE {missing} AND NOT EXISTS ({EXPLAINED})")
 
 
-def broken(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> list[Broken]:
-    """The rules broken now, at most a hundred findings a rule and kind of subject.
+def broken(
+    session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
+) -> AllBroken:
+    """The rules broken now. So many findings of a rule and kind of subject are listed, who has no case yet first.
 
     `since` (aware) leaves out what came to its end before it, `until` also what has not ended before that.
     """
-    found = []
+    found, count, unheld = [], 0, 0
     for subject, states, rules in subjects():
-        values = values_of(subject, states, since, until)
+        values = {**values_of(subject, states, since, until), "limit": limit}
         for rule in rules:
+            if rule.of_now and until is not None:
+                continue
             rows = session.execute(text(query_of(rule, states)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]
-    return found
+            count, unheld = (count + rows[0].total, unheld + rows[0].unheld) if rows else (count, unheld)
+    return AllBroken(found, count, unheld)
 
 
 def values_of(
@@ -183,7 +205,7 @@ def still_broken(session: DbSession, found: Broken) -> bool:
         for rule in rules
         if (subject, rule.name) == (found.subject_type, found.rule)
     )
-    values = {**values_of(found.subject_type, states), "one": found.subject_id}
+    values = {**values_of(found.subject_type, states), "one": found.subject_id, "limit": 1}
     session.execute(text(f"SELECT FROM {states.table} WHERE id = CAST(:one AS uuid) FOR UPDATE"), values)
     return session.execute(text(query_of(rule, states, one=True)), values).first() is not None
 

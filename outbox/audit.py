@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from redis import Redis
@@ -89,6 +90,14 @@ def find_faults(db: Database, limit: int = 100) -> list[Fault]:
         for row in db.execute(text(f"{query} LIMIT {int(limit)}"), {}).all()
     ]
     return found + [Fault(GATE_RULE, None, row.upstream) for row in db.execute(GATES, {}).all()]
+
+
+def count_faults(db: Database, found: list[Fault], limit: int = 100) -> int:
+    """How many there are, where so many of each rule were listed."""
+    listed = Counter(fault.rule for fault in found)
+    cut = [rule for rule in RULES if listed[rule] >= limit]
+    more = sum(db.execute(text(f"SELECT count(*) FROM ({RULES[rule]}) every"), {}).scalar_one() for rule in cut)
+    return len(found) - sum(listed[rule] for rule in cut) + int(more)
 
 
 def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:
