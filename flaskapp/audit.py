@@ -17,6 +17,7 @@ from flaskapp.current import moment_now
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import LIMIT, AllBroken, Broken, broken
+from flaskapp.works import SERVED
 from outbox.audit import Fault, count_faults, find_faults
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
@@ -204,8 +205,8 @@ def audit(
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    faults = find_faults(session, limit) if until is None else []
-    counted = count_faults(session, faults, limit)
+    faults = find_faults(session, limit, SERVED) if until is None else []
+    counted = count_faults(session, faults, limit, SERVED)
     return Report(standings, unaccounted, broken(session, since, until, limit), faults, counted)
 
 

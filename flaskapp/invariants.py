@@ -15,6 +15,8 @@ from sqlalchemy import text
 from flaskapp.db import DbSession
 from flaskapp.flows import FLOWS, WITHIN, States
 from flaskapp.notifications.states import NOTIFICATION, PENDING
+from flaskapp.travel_pay.service import IDENTIFY_JOB, STEP_JOBS
+from flaskapp.travel_pay.states import APPOINTMENT
 
 # Cases the audit itself opens: they say that records are in disorder, which they do not mend.
 AUDIT_KINDS = ("unaccounted", "contradiction")
@@ -139,6 +141,41 @@ OF_THE_GONE = (
         " AND later.subject_id = outbox_history.subject_id AND later.moved_to IS NOT NULL AND later.at >= :until))",
     ),
 )
+# Of one kind of subject alone.
+FEWER_CHUNKS = """
+    a.purged_at IS NULL
+    AND (SELECT count(*) FROM form526_attachment_chunks c WHERE c.guid = a.guid) < a.chunks"""
+STEP_JOB = " ".join(f"WHEN '{step}' THEN '{job}'" for step, job in STEP_JOBS.items())
+OF_FLOW: dict[str, tuple[Rule, ...]] = {
+    "form526_submission": (
+        Rule(
+            "bytes_missing",
+            "it names a file whose bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_attachments a WHERE a.submission_id = CAST(s.id AS uuid) AND {FEWER_CHUNKS})""",
+        ),
+    ),
+    "form526_document": (
+        Rule(
+            "bytes_missing",
+            "it is to be uploaded, and its bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_document_submissions d JOIN form526_attachments a ON a.guid = d.attachment_guid
+                 WHERE d.id = CAST(s.id AS uuid) AND d.lighthouse_request_id IS NULL AND {FEWER_CHUNKS})""",
+        ),
+    ),
+    "travel_pay_claim": (
+        Rule(
+            "step_and_work_differ",
+            "the step it stands at is not the one that is owed",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM travel_pay_claims p JOIN outbox_messages m
+                    ON m.subject_type = :subject AND m.subject_id = s.id
+                 WHERE p.id = CAST(s.id AS uuid) AND m.job <> CASE p.step {STEP_JOB} END
+                   AND (m.job, p.step) <> ('{IDENTIFY_JOB}', '{APPOINTMENT}'))""",
+        ),
+    ),
+}
 # Before a notice moves, it is pending.
 NOTICES = States(
     NOTIFICATION,
@@ -214,5 +251,5 @@ def subjects() -> Iterator[tuple[str, States, tuple[Rule, ...]]]:
     """A notice that is gone is missed by the submission it told of."""
     for subject, flow in FLOWS.items():
         if flow.states is not None:
-            yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE)
+            yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE, *OF_FLOW.get(subject, ()))
     yield "notification", NOTICES, OF_SUBJECTS

@@ -21,6 +21,7 @@ from flaskapp.notifications.service import SUBJECT as NOTICE
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
+from flaskapp.works import WORKS
 from outbox import mend, parked, rescue, rq_side
 from outbox.audit import GATE_RULE, Difference, Fault
 from outbox.sweep import sweep_queue
@@ -43,6 +44,7 @@ NOTICE_OF = "SELECT notice FROM {table} WHERE id = CAST(:subject_id AS uuid)"
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
+WHAT = text("SELECT job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
 WAITING = text("""
     SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
        AND state IN ('later', 'ready', 'published')
@@ -146,7 +148,13 @@ MENDS: dict[str, Mend] = {
     "case_missing": give_case,
     "case_closed_silently": hold_again,
 }
-LEFT: dict[str, Mend] = {"unexplained": leave_to_human, "row_gone": leave_to_human, "owed_for_nobody": stop_work}
+LEFT: dict[str, Mend] = {
+    "unexplained": leave_to_human,
+    "row_gone": leave_to_human,
+    "owed_for_nobody": stop_work,
+    "bytes_missing": leave_to_human,
+    "step_and_work_differ": stop_work,
+}
 
 
 def repair_broken(report: Report, actor: str) -> list[Done]:
@@ -185,7 +193,7 @@ def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did:
 def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]:
     done = []
     for fault in faults:
-        did, mended = repair_fault(engine, fault)
+        did, mended = repair_fault(engine, fault, actor)
         if mended:
             subject_type, subject_id = fault.about.split(" ", 1)
             with transaction() as session:
@@ -194,7 +202,21 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
     return done
 
 
-def repair_fault(engine: Engine, fault: Fault) -> Deed:
+def serve_again(session: DbSession, message_id: int, actor: str) -> Deed:
+    """A job we know is done in its own queue. One nobody knows is parked, with a human for whom it was."""
+    row = session.execute(WHAT, {"id": message_id}).one()
+    if row.job in WORKS:
+        if mend.serve(session, message_id, WORKS[row.job]):
+            return f"it waits in the queue of its job: {WORKS[row.job].name}", True
+        return "left: somebody is at it right now", False
+    if parked.park_waiting(session, message_id, reason="unserved", actor=actor) is None:
+        return "left: somebody is at it right now", False
+    if row.subject_type in FLOWS and row.subject_type != "case":
+        open_case(session, "contradiction", row.subject_type, row.subject_id, {"rule": "unserved", "job": row.job})
+    return "nobody does this job: it is parked, and a human has it", True
+
+
+def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
     if fault.rule == "lease_long_over":
         rescue.rescue_lost(engine)
         return "rescued: it is owed again, and what it may have sent is looked up", True
@@ -205,6 +227,14 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
         if fault.rule == "running_without_try" and fault.message_id is not None:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
+        if fault.rule == "question_lost" and fault.message_id is not None:
+            mend.ask_again(session, fault.message_id)
+            return "what it may have sent is looked up before it is sent again", True
+        if fault.rule == "waits_for_ever" and fault.message_id is not None:
+            mend.let_go_on(session, fault.message_id)
+            return "its moments are now where they can be reached", True
+        if fault.rule == "unserved" and fault.message_id is not None:
+            return serve_again(session, fault.message_id, actor)
         if fault.rule == GATE_RULE and fault.upstream is not None:
             mend.match_closings(session, fault.upstream)
             return "the book of closings says what the gate says", True

@@ -26,9 +26,33 @@ FORGET_DOUBLED = """
                       AND (o.id < m.id OR EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = o.id))
                       AND o.id <> m.id)
 """
+KINDS = (
+    "refused",
+    "exhausted",
+    "may_exist_upstream",
+    "conflicting_answers",
+    "half_filed",
+    "answered_late",
+    "overdue",
+    "past_midnight",
+    "dated_late",
+    "broken",
+    "document_failed",
+    "document_in_efolder",
+    "document_missing",
+    "document_not_found",
+    "document_unclear",
+    "document_stuck",
+    "notice_undeliverable",
+    "notice_not_sent",
+    "parked_by_hand",
+    "unaccounted",
+    "contradiction",
+)
 
 
 def upgrade() -> None:
+    op.create_check_constraint(op.f("ck_cases_kind"), "cases", f"kind IN ({', '.join(map(repr, KINDS))})")
     op.execute(sa.text(FORGET_DOUBLED))
     op.create_index(OWED_ONCE, MESSAGES, ["subject_type", "subject_id", "job"], unique=True)
     op.drop_index(BY_SUBJECT, MESSAGES)
@@ -37,5 +61,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_constraint(op.f("ck_cases_kind"), "cases", type_="check")
     op.create_index(BY_SUBJECT, MESSAGES, ["subject_type", "subject_id"])
     op.drop_index(OWED_ONCE, MESSAGES)
