@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
@@ -16,9 +16,10 @@ from flaskapp.audit_model import Audit
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
-from flaskapp.invariants import Broken, broken
+from flaskapp.invariants import LIMIT, AllBroken, Broken, broken
 from flaskapp.queues import QUEUES, VISITED
-from outbox.audit import Fault, find_faults, find_gate_faults
+from flaskapp.works import SERVED
+from outbox.audit import Fault, count_faults, find_faults, find_gate_faults
 from outbox.gates import limits_of
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
@@ -92,7 +93,6 @@ SUBMISSIONS = {
     "form526_document": DOCUMENTS,
     "travel_pay_claim": TRAVEL_PAY,
 }
-LIMIT = 100
 # Who ended longer ago is read by the full audit alone: nothing of theirs moves any more.
 RECENT_DAYS = 3
 RECENT_SCOPE, FULL_SCOPE = "recent", "full"
@@ -111,6 +111,9 @@ SLICE = text(f"""
 """)
 
 
+T = TypeVar("T", Broken, Fault)
+
+
 @dataclass(frozen=True)
 class Finding:
     """A submission nobody accounts for."""
@@ -123,12 +126,17 @@ class Finding:
 @dataclass(frozen=True)
 class Report:
     """`standings` counts submissions by flow and standing; `broken` are rules that submissions or notices break,
-    `faults` those of the ledger itself."""
+    `faults` those of the ledger itself. Lists are cut where they are long; counts are not."""
 
     standings: dict[str, dict[str, int]]
     unaccounted: list[Finding]
-    broken: list[Broken]
+    all_broken: AllBroken
     faults: list[Fault]
+    fault_count: int
+
+    @property
+    def broken(self) -> list[Broken]:
+        return self.all_broken.listed
 
     @property
     def unaccounted_count(self) -> int:
@@ -143,31 +151,51 @@ class Report:
         """Both together, of different submissions."""
         flows = self.standings.keys() | other.standings.keys()
         added = {flow: dict(Counter(self.standings[flow]) + Counter(other.standings[flow])) for flow in sorted(flows)}
-        unaccounted, broken = self.unaccounted + other.unaccounted, self.broken + other.broken
-        return Report(added, unaccounted, broken, self.faults + other.faults)
+        mine, others = self.all_broken, other.all_broken
+        broken = AllBroken(mine.listed + others.listed, mine.count + others.count, mine.unheld + others.unheld)
+        faults, fault_count = self.faults + other.faults, self.fault_count + other.fault_count
+        return Report(added, self.unaccounted + other.unaccounted, broken, faults, fault_count)
 
     @property
     def clean(self) -> bool:
         """Nobody is unaccounted for, and every broken rule is in a human's hands."""
-        return self.unaccounted_count == 0 and not self.faults and all(found.held for found in self.broken)
+        return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.unheld
 
     def counts(self) -> dict[str, Any]:
-        counted = {"unaccounted": self.unaccounted_count, "broken": len(self.broken), "faults": len(self.faults)}
-        return {"standings": self.standings, **counted}
+        return {
+            "standings": self.standings,
+            "unaccounted": self.unaccounted_count,
+            "broken_count": self.all_broken.count,
+            "unheld_count": self.all_broken.unheld,
+            "fault_count": self.fault_count,
+        }
 
     def findings(self) -> dict[str, Any]:
-        """Each finding with its name and id; nothing personal is in them."""
+        """Those listed, each with its name and id; nothing personal is in them."""
         return {
             "findings": [asdict(found) for found in self.unaccounted],
-            "broken": [asdict(found) for found in self.broken],
-            "faults": [asdict(fault) for fault in self.faults],
+            "broken": [asdict(found) for found in some_of(self.broken)],
+            "faults": [asdict(fault) for fault in some_of(self.faults)],
         }
 
 
-def audit(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> Report:
+def some_of(found: list[T]) -> list[T]:
+    """As many of each rule as anybody reads."""
+    seen: Counter[str] = Counter()
+    shown = []
+    for item in found:
+        seen[item.rule] += 1
+        if seen[item.rule] <= LIMIT:
+            shown.append(item)
+    return shown
+
+
+def audit(
+    session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
+) -> Report:
     """Whoever came to an end between these moments (aware), and without `until` who has not; without both, everybody.
 
-    Each rule reads one snapshot.
+    Each rule reads one snapshot; `limit` is how many findings of each are listed.
     """
     standings: dict[str, dict[str, int]] = {}
     unaccounted: list[Finding] = []
@@ -179,32 +207,34 @@ def audit(session: DbSession, since: datetime | None = None, until: datetime | N
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
+    everything = broken(session, since, until, limit)
     if until is not None:
-        return Report(standings, unaccounted, broken(session, since, until), [])
-    faults = find_faults(session, settings().gate_cap_seconds)
-    faults += find_gate_faults(session, limits_of(QUEUES, VISITED))
-    return Report(standings, unaccounted, broken(session, since, until), faults)
+        return Report(standings, unaccounted, everything, [], 0)
+    faults = find_faults(session, limit, SERVED)
+    of_gates = find_gate_faults(session, settings().gate_cap_seconds, limits_of(QUEUES, VISITED))
+    counted = count_faults(session, faults, limit, SERVED) + len(of_gates)
+    return Report(standings, unaccounted, everything, faults + of_gates, counted)
 
 
-def audit_recent() -> Report:
+def audit_recent(limit: int = LIMIT) -> Report:
     """Everybody who has not come to an end, or did in the last days."""
     with transaction() as session:
-        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS))
+        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
 
 
-def audit_everything(seen: Callable[[int], None] = lambda count: None) -> Report:
+def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: int = LIMIT) -> Report:
     """Everybody, in slices of a transaction each: one long snapshot would keep the shared database from cleaning up.
 
     `seen` is told after each slice how many submissions were read.
     """
     with transaction() as session:
         until: datetime | None = moment_now(session) - timedelta(days=RECENT_DAYS)
-    whole = audit_recent()
+    whole = audit_recent(limit)
     seen(whole.read)
     while until is not None:
         with transaction() as session:
             since = session.execute(SLICE, {"until": until, "size": SLICE_SIZE}).scalar_one()
-            part = audit(session, since if since is not None else BEFORE_ALL, until)
+            part = audit(session, since if since is not None else BEFORE_ALL, until, limit)
         whole, until = whole.and_also(part), since
         seen(part.read)
     return whole

@@ -14,15 +14,21 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from flaskapp import logs
-from flaskapp.audit import Report, audit_everything
+from flaskapp.alone import SWEEP, alone
+from flaskapp.audit import Report, audit_everything, some_of
 from flaskapp.commands import as_json_option, operator
 from flaskapp.db import DbSession, db, transaction
+from flaskapp.invariants import LIMIT
 from flaskapp.queues import QUEUES
 from flaskapp.repair import Done, repair_broken, repair_faults, repair_redis
 from flaskapp.trace import Trace, trace
 from outbox.audit import Difference, compare_redis
 
 REDIS_AWAY = "away (nothing is lost: pointers are published again)"
+# How many findings of each rule one round of mending looks for.
+REPAIRED_AT_ONCE = 10_000
+# The report, what Redis holds, and where the two differ.
+Seen = tuple[Report, Any, list[Difference]]
 # The histories, attempts and messages of one submission must be read as of one moment.
 ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
@@ -41,10 +47,8 @@ def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
     hands, and, with --trace, every history was legal.
     """
     with logs.on_stderr():
-        report, redis_side, differences = look()
-        done = mend(report, differences) if repair else []
-        if repair:
-            report, redis_side, _ = look()
+        seen = look(REPAIRED_AT_ONCE if repair else LIMIT)
+        done, (report, redis_side, _) = mend_all(seen) if repair else ([], seen)
         found = trace_all() if traced else None
     if as_json:
         shown = {**report.counts(), **report.findings(), "redis": redis_side}
@@ -56,9 +60,9 @@ def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
     sys.exit(0 if report.clean and not (found is not None and found.illegal) else 1)
 
 
-def look() -> tuple[Report, Any, list[Difference]]:
+def look(limit: int) -> Seen:
     with progress("submissions read") as bar:
-        report = audit_everything(seen=bar.update)
+        report = audit_everything(bar.update, limit)
     with transaction() as session:
         redis_side, differences = look_at_redis(session)
     return report, redis_side, differences
@@ -72,7 +76,30 @@ def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
     return {**counts, "differences": [asdict(item) for item in differences]}, differences
 
 
+def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
+    """Mend and look again as long as something was mended: no look lists all, and one thing mended may show another.
+
+    What Redis has too much or too little of comes and goes with the work: it is made to agree once.
+    """
+    done: dict[Done, None] = {}
+    while True:
+        new = [item for item in mend(seen[0], [] if done else seen[2]) if item not in done]
+        if new:
+            done |= dict.fromkeys(new)
+            seen = look(REPAIRED_AT_ONCE)
+        if not any(item.mended for item in new):
+            return list(done), seen
+
+
 def mend(report: Report, differences: list[Difference]) -> list[Done]:
+    """While the sweep rests, which may be about to mend the same. Raises ClickException when it does not rest."""
+    done: list[Done] = []
+    if not alone(SWEEP, lambda: done.extend(mend_alone(report, differences)), patient=True):
+        raise click.ClickException("a sweep or another repair is at work: try again when it is done")
+    return done
+
+
+def mend_alone(report: Report, differences: list[Difference]) -> list[Done]:
     done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], QUEUES, differences)
@@ -99,16 +126,18 @@ def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) 
         click.echo(f"{flow}: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"))
     for finding in report.unaccounted:
         click.echo(f"unaccounted: {finding.subject_type} {finding.subject_id}: {finding.why}")
-    for broken in report.broken:
+    for broken in some_of(report.broken):
         held = " (a human has it)" if broken.held else ""
         click.echo(f"broken: {broken.subject_type} {broken.subject_id}: {broken.rule}: {broken.words}{held}")
-    for fault in report.faults:
+    for fault in some_of(report.faults):
         click.echo(f"fault: {fault.about}: {fault.rule}")
     click.echo(f"redis: {redis_side}")
     if found is not None:
         for step in found.illegal:
             click.echo(f"illegal: {step.subject_type} {step.subject_id}: {step.at or 'now'}: {step.why}")
         click.echo(f"histories: {found.read} read, {len(found.illegal)} illegal")
+    click.echo(f"rules broken: {report.all_broken.count}, of which no human has: {report.all_broken.unheld}")
+    click.echo(f"faults: {report.fault_count}")
     click.echo(f"unaccounted: {report.unaccounted_count}")
 
 

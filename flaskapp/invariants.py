@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 
 from flaskapp.db import DbSession
 from flaskapp.flows import FLOWS, WITHIN, States
 from flaskapp.notifications.states import NOTIFICATION, PENDING
+from flaskapp.travel_pay.service import IDENTIFY_JOB, STEP_JOBS
+from flaskapp.travel_pay.states import APPOINTMENT
 
 # Cases the audit itself opens: they say that records are in disorder, which they do not mend.
 AUDIT_KINDS = ("unaccounted", "contradiction")
@@ -43,11 +46,13 @@ CLOSED_SILENTLY = f"""
 
 @dataclass(frozen=True)
 class Rule:
-    """`where`: which subjects break it, or where to look for the gone. `words`: what that means to a human."""
+    """`where`: which subjects break it, or where to look for the gone. `words`: what that means to a human.
+    `of_now`: it knows no past, so whoever reads that in slices asks it once."""
 
     name: str
     words: str
     where: str
+    of_now: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,15 @@ class Broken:
     subject_id: str
     state: str
     held: bool
+
+
+@dataclass(frozen=True)
+class AllBroken:
+    """What is broken. However many are listed, `count` is how many there are, `unheld` how many without a case."""
+
+    listed: list[Broken]
+    count: int
+    unheld: int
 
 
 # Of what exists: `s` has id, state, notice, cycle and watched; `:first` is the state its history need not mention.
@@ -115,15 +129,53 @@ OF_THE_GONE = (
         "owed_for_nobody",
         "work is owed for something that does not exist",
         "SELECT subject_id FROM outbox_messages WHERE subject_type = :subject",
+        of_now=True,
     ),
     Rule(
         "row_gone",
         "its history goes on without it: the row is not there",
         "SELECT subject_id FROM outbox_history WHERE subject_type = :subject AND moved_to IS NOT NULL"
         " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)"
-        " AND (CAST(:until AS timestamptz) IS NULL OR at < :until)",
+        " AND (CAST(:until AS timestamptz) IS NULL OR at < :until AND NOT EXISTS ("
+        "SELECT 1 FROM outbox_history later WHERE later.subject_type = :subject"
+        " AND later.subject_id = outbox_history.subject_id AND later.moved_to IS NOT NULL AND later.at >= :until))",
     ),
 )
+# Of one kind of subject alone.
+FEWER_CHUNKS = """
+    a.purged_at IS NULL
+    AND (SELECT count(*) FROM form526_attachment_chunks c WHERE c.guid = a.guid) < a.chunks"""
+STEP_JOB = " ".join(f"WHEN '{step}' THEN '{job}'" for step, job in STEP_JOBS.items())
+OF_FLOW: dict[str, tuple[Rule, ...]] = {
+    "form526_submission": (
+        Rule(
+            "bytes_missing",
+            "it names a file whose bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_attachments a WHERE a.submission_id = CAST(s.id AS uuid) AND {FEWER_CHUNKS})""",
+        ),
+    ),
+    "form526_document": (
+        Rule(
+            "bytes_missing",
+            "it is to be uploaded, and its bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_document_submissions d JOIN form526_attachments a ON a.guid = d.attachment_guid
+                 WHERE d.id = CAST(s.id AS uuid) AND d.lighthouse_request_id IS NULL AND {FEWER_CHUNKS})""",
+        ),
+    ),
+    "travel_pay_claim": (
+        Rule(
+            "step_and_work_differ",
+            "the step it stands at is not the one that is owed",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM travel_pay_claims p JOIN outbox_messages m
+                    ON m.subject_type = :subject AND m.subject_id = s.id
+                 WHERE p.id = CAST(s.id AS uuid) AND m.job <> CASE p.step {STEP_JOB} END
+                   AND (m.job, p.step) <> ('{IDENTIFY_JOB}', '{APPOINTMENT}'))""",
+        ),
+    ),
+}
 # Before a notice moves, it is pending.
 NOTICES = States(
     NOTIFICATION,
@@ -133,42 +185,71 @@ NOTICES = States(
 )
 # What is wrong with a notice is held by the case of the submission it tells of as well.
 FOUND = f"""
-    SELECT s.id, s.state, EXISTS (
-               SELECT 1 FROM cases k LEFT JOIN notifications n
-                    ON :subject = 'notification' AND n.id = CAST(s.id AS uuid)
-                WHERE k.closed_at IS NULL AND k.kind IN {AUDIT_KINDS}
-                  AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
-      FROM ({{query}}) s LIMIT {LIMIT}
+    SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS unheld
+      FROM (SELECT s.id, s.state, EXISTS (
+                       SELECT 1 FROM cases k LEFT JOIN notifications n
+                            ON :subject = 'notification' AND n.id = CAST(s.id AS uuid)
+                        WHERE k.closed_at IS NULL AND k.kind IN {AUDIT_KINDS}
+                          AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))
+                   ) AS held
+              FROM ({{query}}) s) f
+     ORDER BY f.held LIMIT :limit
 """
 
 
-def query_of(rule: Rule, states: States) -> str:
-    """The rule's SQL, complete."""
-    if rule in OF_SUBJECTS:
-        return FOUND.format(query=f"SELECT s.id, s.state FROM ({states.query}) s WHERE {rule.where}")
+def query_of(rule: Rule, states: States, one: bool = False) -> str:
+    """The rule's SQL, complete; of the subject `:one` alone, if it is one."""
+    if rule not in OF_THE_GONE:
+        subjects = f"{states.query} AND id = CAST(:one AS uuid)" if one else states.query
+        return FOUND.format(query=f"SELECT s.id, s.state FROM ({subjects}) s WHERE {rule.where}")
     missing = f"NOT EXISTS (SELECT 1 FROM {states.table} t WHERE t.id = CAST(s.id AS uuid))"
-    spoken_of = f"SELECT DISTINCT subject_id AS id, 'gone' AS state FROM ({rule.where}) spoken"
+    where = f"{rule.where} AND subject_id = :one" if one else rule.where
+    spoken_of = f"SELECT DISTINCT subject_id AS id, 'gone' AS state FROM ({where}) spoken"
     return FOUND.format(query=f"SELECT s.id, s.state FROM ({spoken_of}) s WHERE {missing} AND NOT EXISTS ({EXPLAINED})")
 
 
-def broken(session: DbSession, since: datetime | None = None, until: datetime | None = None) -> list[Broken]:
-    """The rules broken now, at most a hundred findings a rule and kind of subject.
+def broken(
+    session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
+) -> AllBroken:
+    """The rules broken now. So many findings of a rule and kind of subject are listed, who has no case yet first.
 
     `since` (aware) leaves out what came to its end before it, `until` also what has not ended before that.
     """
-    found = []
+    found, count, unheld = [], 0, 0
     for subject, states, rules in subjects():
-        first = PENDING if states is NOTICES else None
-        values = {"subject": subject, "first": first, "since": since, "until": until, "only": None}
+        values = {**values_of(subject, states, since, until), "limit": limit}
         for rule in rules:
+            if rule.of_now and until is not None:
+                continue
             rows = session.execute(text(query_of(rule, states)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]
-    return found
+            count, unheld = (count + rows[0].total, unheld + rows[0].unheld) if rows else (count, unheld)
+    return AllBroken(found, count, unheld)
+
+
+def values_of(
+    subject: str, states: States, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:
+    first = PENDING if states is NOTICES else None
+    return {"subject": subject, "first": first, "since": since, "until": until, "only": None}
+
+
+def still_broken(session: DbSession, found: Broken) -> bool:
+    """Whether what was found is so now, asked under the lock of the subject's row."""
+    (states, rule) = next(
+        (states, rule)
+        for subject, states, rules in subjects()
+        for rule in rules
+        if (subject, rule.name) == (found.subject_type, found.rule)
+    )
+    values = {**values_of(found.subject_type, states), "one": found.subject_id, "limit": 1}
+    session.execute(text(f"SELECT FROM {states.table} WHERE id = CAST(:one AS uuid) FOR UPDATE"), values)
+    return session.execute(text(query_of(rule, states, one=True)), values).first() is not None
 
 
 def subjects() -> Iterator[tuple[str, States, tuple[Rule, ...]]]:
     """A notice that is gone is missed by the submission it told of."""
     for subject, flow in FLOWS.items():
         if flow.states is not None:
-            yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE)
+            yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE, *OF_FLOW.get(subject, ()))
     yield "notification", NOTICES, OF_SUBJECTS

@@ -61,9 +61,9 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
         if row.scope == RECENT_SCOPE:
             report = row.report
             yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
-            unheld = sum(not found["held"] for found in report["broken"])
+            unheld = report["unheld_count"]
             yield GaugeMetricFamily("surefile_broken_rules", "Broken rules that no human has in hand yet.", unheld)
-            yield GaugeMetricFamily("surefile_ledger_faults", "Broken rules of the ledger.", len(report["faults"]))
+            yield GaugeMetricFamily("surefile_ledger_faults", "Broken rules of the ledger.", report["fault_count"])
     yield age
     yield seconds
 

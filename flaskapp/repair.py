@@ -5,7 +5,6 @@ Where the records contradict each other nobody can know which of them is right: 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,11 +17,13 @@ from flaskapp.cases.service import close_cases, open_case
 from flaskapp.current import gate_settings, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
-from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken
+from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken, still_broken
+from flaskapp.notifications.service import SUBJECT as NOTICE
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.queues import QUEUES, VISITED
 from flaskapp.requeue import REOPEN_PATH
+from flaskapp.works import WORKS
 from outbox import gates, mend, parked, rescue, rq_side
 from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, Difference, Fault
 from outbox.gates import limits_of
@@ -37,14 +38,16 @@ LAST_CASE = text("""
      ORDER BY id DESC LIMIT 1
 """)
 LAST_NOTICE = text("""
-    SELECT CAST(h.detail ->> 'notification' AS uuid) FROM outbox_history h
-     WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = 'notice.owed'
-       AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = CAST(h.detail ->> 'notification' AS uuid))
-     ORDER BY h.id DESC LIMIT 1
+    SELECT n.id, n.kind, EXISTS (SELECT 1 FROM notifications there WHERE there.id = n.id) AS is_there
+      FROM (SELECT CAST(detail ->> 'notification' AS uuid) AS id, detail ->> 'kind' AS kind FROM outbox_history
+             WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notice.owed'
+             ORDER BY outbox_history.id DESC LIMIT 1) n
 """)
+NOTICE_OF = "SELECT notice FROM {table} WHERE id = CAST(:subject_id AS uuid)"
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
+WHAT = text("SELECT job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
 WAITING = text("""
     SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
        AND state IN ('later', 'ready', 'published')
@@ -83,17 +86,24 @@ def owe_again(session: DbSession, found: Broken, actor: str) -> Deed:
 
 
 def tell_again(session: DbSession, found: Broken, actor: str) -> Deed:
-    """The lost notice is back under its own id, by which VANotify knows it if it was sent."""
-    tell = FLOWS[found.subject_type].tell
-    assert tell is not None
-    lost: uuid.UUID | None = session.execute(LAST_NOTICE, subject_of(found)).scalar_one_or_none()
-    # Its sending may still be owed; it goes on as the message that is owed now.
-    session.execute(DROP_WAITING, {"subject_type": "notification", "subject_id": str(lost)})
-    tell(session, found.subject_id, lost)
-    if lost is None:
+    """The lost notice is back under its own id, by which VANotify knows it if it was sent.
+
+    One that is there, or was of another kind, was not lost: the records disagree about what the person was told.
+    """
+    flow = FLOWS[found.subject_type]
+    assert flow.tell is not None and flow.states is not None
+    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
+    if last is None:
+        flow.tell(session, found.subject_id, None)
         return "its notice is owed", True
-    mend.take_up_again(session, "notification", str(lost))
-    write_history(session, "notification", str(lost), "notification.restored", moved_to=PENDING, actor=actor)
+    due = session.execute(text(NOTICE_OF.format(table=flow.states.table)), subject_of(found)).scalar_one()
+    if last.is_there or last.kind != due:
+        return leave_to_human(session, found, actor)
+    # Its sending may still be owed; it goes on as the message that is owed now.
+    session.execute(DROP_WAITING, {"subject_type": NOTICE, "subject_id": str(last.id)})
+    flow.tell(session, found.subject_id, last.id)
+    mend.take_up_again(session, NOTICE, str(last.id))
+    write_history(session, NOTICE, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
     return "its notice is owed again; VANotify is asked first whether it was sent", True
 
 
@@ -141,7 +151,13 @@ MENDS: dict[str, Mend] = {
     "case_missing": give_case,
     "case_closed_silently": hold_again,
 }
-LEFT: dict[str, Mend] = {"unexplained": leave_to_human, "row_gone": leave_to_human, "owed_for_nobody": stop_work}
+LEFT: dict[str, Mend] = {
+    "unexplained": leave_to_human,
+    "row_gone": leave_to_human,
+    "owed_for_nobody": stop_work,
+    "bytes_missing": leave_to_human,
+    "step_and_work_differ": stop_work,
+}
 
 
 def repair_broken(report: Report, actor: str) -> list[Done]:
@@ -152,7 +168,7 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
         doubted = (found.subject_type, found.subject_id) in doubtful
         act = LEFT.get(found.rule, leave_to_human) if doubted else MENDS[found.rule]
         with transaction() as session:
-            did, mended = act(session, found, actor)
+            did, mended = why_not(session, found) or act(session, found, actor)
             if mended:
                 note(session, found.subject_type, found.subject_id, found.rule, did, actor)
                 own = (found.subject_type, found.subject_id)
@@ -160,6 +176,16 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
                     close_cases(session, *subject, f"mended: {did}", kinds=list(AUDIT_KINDS), actor=actor)
         done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, mended))
     return done
+
+
+def why_not(session: DbSession, found: Broken) -> Deed | None:
+    """Nothing is mended that a worker has in hand, nor from what was seen a while ago: its rule is asked again, under
+    the locks a settle takes, in its order."""
+    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
+    notice = [(NOTICE, str(last.id))] if last is not None else []
+    if any(mend.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notice]):
+        return "left: somebody is at it right now", False
+    return None if still_broken(session, found) else ("it is so no longer", False)
 
 
 def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did: str, actor: str) -> None:
@@ -170,7 +196,7 @@ def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did:
 def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]:
     done = []
     for fault in faults:
-        did, mended = repair_fault(engine, fault)
+        did, mended = repair_fault(engine, fault, actor)
         if mended:
             subject_type, subject_id = fault.about.split(" ", 1)
             with transaction() as session:
@@ -179,7 +205,21 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
     return done
 
 
-def repair_fault(engine: Engine, fault: Fault) -> Deed:
+def serve_again(session: DbSession, message_id: int, actor: str) -> Deed:
+    """A job we know is done in its own queue. One nobody knows is parked, with a human for whom it was."""
+    row = session.execute(WHAT, {"id": message_id}).one()
+    if row.job in WORKS:
+        if mend.serve(session, message_id, WORKS[row.job]):
+            return f"it waits in the queue of its job: {WORKS[row.job].name}", True
+        return "left: somebody is at it right now", False
+    if parked.park_waiting(session, message_id, reason="unserved", actor=actor) is None:
+        return "left: somebody is at it right now", False
+    if row.subject_type in FLOWS and row.subject_type != "case":
+        open_case(session, "contradiction", row.subject_type, row.subject_id, {"rule": "unserved", "job": row.job})
+    return "nobody does this job: it is parked, and a human has it", True
+
+
+def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
     if fault.rule == "lease_long_over":
         rescue.rescue_lost(engine)
         return "rescued: it is owed again, and what it may have sent is looked up", True
@@ -192,6 +232,14 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
         if fault.rule == "running_without_try" and fault.message_id is not None:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
+        if fault.rule == "question_lost" and fault.message_id is not None:
+            mend.ask_again(session, fault.message_id)
+            return "what it may have sent is looked up before it is sent again", True
+        if fault.rule == "waits_for_ever" and fault.message_id is not None:
+            mend.let_go_on(session, fault.message_id)
+            return "its moments are now where they can be reached", True
+        if fault.rule == "unserved" and fault.message_id is not None:
+            return serve_again(session, fault.message_id, actor)
         if fault.upstream is not None:
             return repair_gate(session, fault.rule, fault.upstream)
     return ADVICE.get(fault.rule, "left to a human"), False

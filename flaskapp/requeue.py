@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NoResultFound
 
 from flaskapp.db import transaction
 from flaskapp.flows import FLOWS
@@ -21,7 +21,8 @@ class Refused(Exception):
 def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
     """`parked` → `ready` and its subject back to work, in one transaction; False when someone else came first.
 
-    Raises Refused when a constraint or the subject's states do not allow it: the message then says so itself.
+    Raises Refused when a constraint or the subject's states do not allow it, or when its subject is gone: the message
+    then says so itself.
     """
     try:
         with transaction() as session:
@@ -31,7 +32,7 @@ def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
             FLOWS[row.subject_type].reopen(session, row.subject_id, actor)
             session.flush()
         return True
-    except (IntegrityError, IllegalMove) as error:
+    except (IntegrityError, IllegalMove, NoResultFound) as error:
         reason = constraint_of(error)
     with transaction() as session:
         parked.keep_parked(session, message_id, f"requeue refused: {reason}")
@@ -44,4 +45,4 @@ def constraint_of(error: Exception) -> str:
     if isinstance(error, IntegrityError):
         name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
         return f"a newer one exists ({name})" if name else "a constraint forbids it"
-    return str(error)
+    return "what it was for is gone" if isinstance(error, NoResultFound) else str(error)

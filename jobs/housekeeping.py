@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from flask import current_app
 from redis import Redis
 from sqlalchemy import text
 
+from flaskapp.alone import SWEEP, alone
 from flaskapp.audit import Report, audit_and_keep
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
@@ -24,7 +24,6 @@ from jobs.registry import SPECS
 from jobs.runner import Process
 from jobs.settle import Outcome, settle_once
 from outbox import attempts, parked, rescue, retention
-from outbox.autocommit import connect_autocommit
 from outbox.sweep import sweep_queue
 
 log = logging.getLogger("jobs.housekeeping")
@@ -47,19 +46,9 @@ OLD_ROWS = (
 )
 
 
-def alone(name: str, work: Callable[[], None]) -> None:
-    """Run under an advisory lock that a second runner does not wait for."""
-    with connect_autocommit(db.engine) as lock:
-        if lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
-            try:
-                work()
-            finally:
-                lock.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
-
-
 def sweep() -> None:
     """Rescue lost work, give up what is out of time, and make RQ's registries say what the ledger says."""
-    alone("surefile.sweep", sweep_alone)
+    alone(SWEEP, sweep_alone)
 
 
 def sweep_alone() -> None:

@@ -124,9 +124,10 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
 
 
 def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
-    spec.record(session, held.subject_id, outcome.answer)
     finished = ending(spec, outcome)
+    # First: what is recorded may owe the same job again, and nothing is owed twice.
     attempts.complete(session, held, finished)
+    spec.record(session, held.subject_id, outcome.answer)
     if not held.first:
         compare_answers(session, held, finished)
 

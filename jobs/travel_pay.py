@@ -16,8 +16,8 @@ from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
 from flaskapp.travel_pay import record, service
-from flaskapp.travel_pay.service import ClaimWork, Filed
-from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, SUBMIT
+from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
+from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
 from jobs.retry import IDENTIFY, TRAVEL_PAY_STEP
 from jobs.runner import run
 from jobs.spec import JobSpec
@@ -39,7 +39,10 @@ LEASE_MARGIN_SECONDS = 30.0
 
 
 def load(session: DbSession, claim_id: str, step: str) -> ClaimWork | None:
+    """None when the step is done already. Raises SetBack where it cannot be its turn yet: it is not to end quietly."""
     work = service.load_claim(session, claim_id)
+    if work.state == PENDING and STEPS.index(work.step) < STEPS.index(step):
+        raise SetBack(f"{work.step}, and {step} is owed")
     return work if work.state == PENDING and work.step == step else None
 
 

@@ -1,7 +1,7 @@
 """Grant, then settle: one attempt at a message, held under its fence from first to last.
 
-A settle locks message → subject → attempt, in this order everywhere: `hold` first, then the flow's own rows, then
-`finish`. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
+A settle locks its message first: `hold`, and under it the flow's own rows and its attempt, which nobody else touches
+while the message is locked. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
 """
 
 from __future__ import annotations

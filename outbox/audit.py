@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redis import Redis
@@ -11,6 +12,8 @@ from sqlalchemy import text
 from outbox import rq_side
 from outbox.values import QueueSpec
 from outbox.write import Database
+
+Served = Sequence[tuple[str, str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,32 @@ RULES = {
     "question_without_attempt": """
         SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
+    # Its last write may have happened, and was not denied by two look-ups since: it would be made again unasked.
+    "question_lost": """
+        SELECT m.id FROM outbox_messages m CROSS JOIN LATERAL (
+               SELECT * FROM outbox_attempts a WHERE a.message_id = m.id AND a.purpose = 'write'
+                ORDER BY a.id DESC LIMIT 1) w
+         WHERE m.unresolved_since IS NULL AND m.fence IS NOT NULL AND m.state <> 'running'
+           AND (w.status = 'unknown' OR (w.status = 'error' AND w.error_class = 'Duplicate'))
+           AND (SELECT count(*) FROM outbox_attempts l
+                 WHERE l.message_id = m.id AND l.id > w.id AND l.purpose = 'look_up'
+                   AND l.answered AND l.error_class IS NULL AND l.error_detail IS NULL) < 2""",
+    # Far beyond the longest delay, lease and limit there are.
+    "waits_for_ever": """
+        SELECT id FROM outbox_messages
+         WHERE state <> 'parked'
+           AND (GREATEST(due_at, budget_from, lease_expires_at,
+                         CASE WHEN state = 'published' THEN published_at END) > outbox_now() + interval '1 day'
+                OR GREATEST(deadline_at, give_up_at) > outbox_now() + interval '60 days')""",
+    # Where it is known who serves what.
+    "unserved": """
+        SELECT m.id FROM outbox_messages m
+         WHERE m.state <> 'parked' AND cardinality(CAST(:jobs AS text[])) > 0
+           AND NOT EXISTS (
+               SELECT 1 FROM unnest(CAST(:jobs AS text[]), CAST(:queues AS text[]), CAST(:upstreams AS text[]))
+                          AS served (job, queue, upstream)
+                WHERE served.job = m.job AND served.queue = m.queue
+                  AND COALESCE(served.upstream, '') = COALESCE(m.upstream, ''))""",
 }
 # Each query returns upstreams. The gate and the book of its closings are written together, and what they say of the
 # future is bounded; the minute's grace is for a clock that was put back. Whoever wants more time holds the upstream.
@@ -94,26 +123,47 @@ OWED = text("""
 """)
 
 
-def find_faults(db: Database, cap_seconds: float, limit: int = 100) -> list[Fault]:
-    """The rules broken now; `cap_seconds` is the longest a gate may be closed."""
-    found = [
+def find_faults(db: Database, limit: int = 100, served: Served = ()) -> list[Fault]:
+    """The rules that messages break now, so many of each. `served` are the job, queue and upstream of all there is to
+    do."""
+    values = values_of(served)
+    return [
         Fault(rule, row[0])
         for rule, query in RULES.items()
-        for row in db.execute(text(f"{query} LIMIT {int(limit)}"), {}).all()
+        for row in db.execute(text(f"{query} LIMIT {int(limit)}"), values).all()
     ]
-    return found + [
+
+
+def find_gate_faults(db: Database, cap_seconds: float, limits: Mapping[str, int]) -> list[Fault]:
+    """The rules that gates break now. `cap_seconds` is the longest one may be closed; there are to be those of the
+    upstreams in `limits`, each with its limit."""
+    broken = [
         Fault(rule, None, row.upstream)
         for rule, query in GATE_RULES.items()
         for row in db.execute(text(query), {"cap": cap_seconds}).all()
     ]
-
-
-def find_gate_faults(db: Database, limits: Mapping[str, int]) -> list[Fault]:
-    """Where the gates are not those of these upstreams, each with its limit."""
     found = {row.upstream: row.concurrency_limit for row in db.execute(LIMITS, {}).all()}
     missing = [Fault(GATE_MISSING, None, upstream) for upstream in limits if upstream not in found]
     differing = [name for name, limit in limits.items() if found.get(name, limit) != limit]
-    return missing + [Fault(GATE_LIMIT_DIFFERS, None, upstream) for upstream in differing]
+    return [*broken, *missing, *(Fault(GATE_LIMIT_DIFFERS, None, upstream) for upstream in differing)]
+
+
+def values_of(served: Served) -> dict[str, list[str | None]]:
+    columns: dict[str, list[str | None]] = {"jobs": [], "queues": [], "upstreams": []}
+    for names in served:
+        for column, name in zip(columns.values(), names, strict=True):
+            column.append(name)
+    return columns
+
+
+def count_faults(db: Database, found: list[Fault], limit: int = 100, served: Served = ()) -> int:
+    """How many there are, where so many of each rule were listed."""
+    listed = Counter(fault.rule for fault in found)
+    cut = [rule for rule in RULES if listed[rule] >= limit]
+    more = sum(
+        db.execute(text(f"SELECT count(*) FROM ({RULES[rule]}) every"), values_of(served)).scalar_one() for rule in cut
+    )
+    return len(found) - sum(listed[rule] for rule in cut) + int(more)
 
 
 def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:

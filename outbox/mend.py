@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from outbox.attempts import ENDED
+from outbox.values import QueueSpec
 from outbox.write import WAKE_CHANNEL, Database
 
 # The latest message of this job that was tried for the subject and is gone, with what its last write left open.
@@ -24,6 +25,11 @@ LOST = text("""
 """)
 NEWEST = text("""
     SELECT max(id) FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+""")
+# In the order of their ids, so that two who lock the same never wait for each other.
+LOCK = text("""
+    SELECT state FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+     ORDER BY id FOR UPDATE
 """)
 # Under its old id it finds its attempts again, and with them every answer that ever came.
 RENAME = text("""
@@ -58,6 +64,30 @@ RECLAIM = text("""
      WHERE id = :message_id AND state = 'running' AND NOT EXISTS (
            SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id AND a.fence = m.fence AND a.status = 'try')
 """)
+ASK_AGAIN = text("""
+    UPDATE outbox_messages m
+       SET unresolved_since = w.started_at, not_found_count = 0,
+           unresolved_why = CASE WHEN w.error_class = 'Duplicate' THEN 'duplicate' ELSE 'unanswered' END
+      FROM (SELECT started_at, error_class FROM outbox_attempts
+             WHERE message_id = :message_id AND purpose = 'write' ORDER BY id DESC LIMIT 1) w
+     WHERE m.id = :message_id AND m.state <> 'running' AND m.unresolved_since IS NULL
+""")
+# Due now, with the longest limits there are: gates and bounds still stand before it.
+LET_GO_ON = text("""
+    WITH moment AS (SELECT outbox_now() AS now, outbox_now() + interval '1 day' AS tomorrow)
+    UPDATE outbox_messages
+       SET due_at = CASE WHEN due_at > tomorrow THEN now ELSE due_at END,
+           published_at = CASE WHEN published_at > tomorrow THEN now ELSE published_at END,
+           budget_from = CASE WHEN budget_from > tomorrow THEN now ELSE budget_from END,
+           lease_expires_at = CASE WHEN lease_expires_at > tomorrow THEN tomorrow ELSE lease_expires_at END,
+           deadline_at = CASE WHEN deadline_at > now + interval '60 days' THEN tomorrow ELSE deadline_at END,
+           give_up_at = LEAST(give_up_at, now + interval '30 days')
+      FROM moment WHERE id = :message_id
+""")
+SERVE = text("""
+    UPDATE outbox_messages SET queue = :queue, upstream = :upstream WHERE id = :message_id AND state <> 'running'
+    RETURNING id
+""")
 END_CLOSINGS = text("""
     UPDATE outbox_gate_closings c SET opened_at = outbox_now()
      WHERE c.upstream = :upstream AND c.opened_at IS NULL
@@ -76,6 +106,12 @@ SHORTEN_CLOSING = text("""
 """)
 # Until the moment it opened at, nothing would go through it and nothing would close it.
 OPEN_NOW = text("UPDATE outbox_gates SET opened_at = LEAST(opened_at, outbox_now()) WHERE upstream = :upstream")
+
+
+def is_running(db: Database, subject_type: str, subject_id: str) -> bool:
+    """Lock what is owed to the subject; whether a worker has any of it in hand."""
+    rows = db.execute(LOCK, {"subject_type": subject_type, "subject_id": subject_id}).all()
+    return any(row.state == "running" for row in rows)
 
 
 def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
@@ -104,6 +140,23 @@ def reclaim(db: Database, message_id: int) -> None:
     """A running message whose try is gone waits again, and looks before it sends."""
     db.execute(RECLAIM, {"message_id": message_id})
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+
+
+def ask_again(db: Database, message_id: int) -> None:
+    """What its last write may have done is an open question again."""
+    db.execute(ASK_AGAIN, {"message_id": message_id})
+
+
+def let_go_on(db: Database, message_id: int) -> None:
+    """Its moments are no further ahead than any of ours ever are."""
+    db.execute(LET_GO_ON, {"message_id": message_id})
+    db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+
+
+def serve(db: Database, message_id: int, queue: QueueSpec) -> bool:
+    """It waits where its job is done; False while a worker has it in hand."""
+    values = {"message_id": message_id, "queue": queue.name, "upstream": queue.upstream}
+    return db.execute(SERVE, values).one_or_none() is not None
 
 
 def match_closings(db: Database, upstream: str) -> None:

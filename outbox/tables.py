@@ -102,7 +102,8 @@ messages = Table(
         postgresql_where=text("state IN ('published', 'running')"),
     ),
     Index("ix_outbox_messages_parked", "queue", postgresql_where=text("state = 'parked'")),
-    Index("ix_outbox_messages_subject", "subject_type", "subject_id"),
+    # A message is there as long as it is owed: nothing is owed to one subject twice, not even while it is parked.
+    Index("uq_outbox_messages_subject", "subject_type", "subject_id", "job", unique=True),
     Index("ix_outbox_messages_give_up", "give_up_at", postgresql_where=text("state IN ('later', 'ready')")),
     # By deadline alone it would tempt the planner to look there for the next of one queue, past those of all others.
     Index("ix_outbox_messages_overdue", "subject_type", "deadline_at", postgresql_where=text("state <> 'parked'")),

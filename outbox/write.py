@@ -24,6 +24,7 @@ ADD = text("""
             outbox_now() + make_interval(secs => :delay),
             outbox_now() + make_interval(secs => :deadline),
             outbox_now() + make_interval(secs => :give_up))
+    ON CONFLICT (subject_type, subject_id, job) DO NOTHING
     RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END
 """)
 
@@ -45,13 +46,14 @@ def add(
     upstream: str | None = None,
     args: tuple[str | int, ...] = (),
     delay_seconds: float = 0.0,
-) -> int:
-    """Owe one more piece of work and return its message id.
+) -> int | None:
+    """Owe a piece of work and return its message id; None where this job is owed to this subject already, in whatever
+    state: then nothing is added.
 
     The deadline orders the work; past the wall-clock `give_up_seconds` it is parked whatever its gate does. Relays
     are woken when the caller commits.
     """
-    message_id = db.execute(
+    message_id: int | None = db.execute(
         ADD,
         {
             "channel": WAKE_CHANNEL,
@@ -65,8 +67,8 @@ def add(
             "deadline": deadline_seconds,
             "give_up": give_up_seconds,
         },
-    ).scalar_one()
-    return int(message_id)
+    ).scalar_one_or_none()
+    return message_id
 
 
 def write_history(

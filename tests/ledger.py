@@ -58,6 +58,7 @@ class Ledger:
     def __init__(self, engine: Engine, redis: Redis) -> None:
         self.engine = engine
         self.redis = redis
+        self.added = 0
         self.relay = self.another_relay()
         with engine.begin() as db:
             gates.ensure_gates(db, (CALLS, CHORES))
@@ -71,23 +72,27 @@ class Ledger:
         self,
         *,
         queue: QueueSpec = CALLS,
-        subject: str = "one",
+        subject: str | None = None,
         deadline: float = 3600.0,
         give_up: float = 86_400.0,
         delay: float = 0.0,
     ) -> int:
+        """Owe it to a subject of its own unless told otherwise: the first is called one."""
+        self.added += 1
         with self.engine.begin() as db:
-            return add(
+            message_id = add(
                 db,
                 job=JOB,
                 queue=queue.name,
                 upstream=queue.upstream,
                 subject_type="toy",
-                subject_id=subject,
+                subject_id=subject or ("one" if self.added == 1 else f"number {self.added}"),
                 deadline_seconds=deadline,
                 give_up_seconds=give_up,
                 delay_seconds=delay,
             )
+        assert message_id is not None
+        return message_id
 
     def publish(self, queue: QueueSpec = CALLS) -> list[tuple[int, int]]:
         """Claim without pushing; the pointers `(message id, fence)` in the order they would be pushed."""

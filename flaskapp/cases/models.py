@@ -10,8 +10,9 @@ from sqlalchemy import CheckConstraint, Index, Integer, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from flaskapp.cases.kinds import KINDS
 from flaskapp.db import db
-from outbox.tables import NOW, Moment
+from outbox.tables import NOW, Moment, one_of
 
 
 class Case(db.Model):  # type: ignore[name-defined]
@@ -19,6 +20,8 @@ class Case(db.Model):  # type: ignore[name-defined]
     __table_args__ = (
         CheckConstraint("(closed_at IS NULL) = (closed_by IS NULL)", name="closed_by_someone"),
         CheckConstraint("owner <> ''", name="owned"),
+        # One that nobody can tell what to do about helps nobody.
+        CheckConstraint(one_of("kind", tuple(KINDS)), name="kind"),
         Index(
             "uq_cases_open",
             "subject_type",

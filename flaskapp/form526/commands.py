@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from flaskapp.commands import as_json_option, operator, rows, show
 from flaskapp.db import transaction
-from flaskapp.form526.documents import SUBJECT, deliver_by_hand, owe_upload, reopen_document
+from flaskapp.form526.documents import SUBJECT, deliver_by_hand, lock, owe_upload, reopen_document
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import FAILED
 from flaskapp.requeue import Refused, reopen
@@ -80,7 +80,8 @@ def upload_again(document_id: uuid.UUID) -> None:
         parked = session.execute(PARKED, {"type": SUBJECT, "id": str(document_id)}).scalar_one_or_none()
     try:
         if parked is not None:
-            reopen(parked, actor=operator())
+            if not reopen(parked, actor=operator()):
+                raise Refused("somebody was faster")
         else:
             start_again(str(document_id))
     except (Refused, IllegalMove) as error:
@@ -89,10 +90,16 @@ def upload_again(document_id: uuid.UUID) -> None:
 
 
 def start_again(document_id: str) -> None:
-    """Lighthouse had taken it before it failed, so no message of it is left: owe a new one."""
+    """Lighthouse had taken it before it failed, so no message of it is left: owe a new one.
+
+    Raises Refused when it has not failed, or not any more: somebody may have been faster.
+    """
     with transaction() as session:
+        document = lock(session, document_id)
+        if document.lighthouse_status != FAILED:
+            raise Refused("only a failed document can be uploaded again")
         reopen_document(session, document_id, operator())
-        owe_upload(session, session.get_one(DocumentSubmission, uuid.UUID(document_id)))
+        owe_upload(session, document)
 
 
 @documents_cli.command("delivered")

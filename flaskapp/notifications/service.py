@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import NoResultFound
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.current import moment_now
@@ -205,7 +206,9 @@ def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
 def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
     """An operator wants it sent again, or asked after again: what VANotify once took is never owed anew."""
     row = lock(session, uuid.UUID(notice_id))
-    if row is not None and row.state == UNDELIVERABLE and row.va_notify_id is None:
+    if row is None:
+        raise NoResultFound
+    if row.state == UNDELIVERABLE and row.va_notify_id is None:
         move(session, row, PENDING, actor)
         note_cases(session, SUBJECT, notice_id, "requeued", actor)
 

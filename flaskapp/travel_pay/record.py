@@ -23,6 +23,7 @@ from flaskapp.travel_pay.states import (
     EXPENSE,
     FAILED,
     PENDING,
+    STEPS,
     SUBMIT,
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
@@ -49,8 +50,13 @@ def lock(session: DbSession, claim_id: str) -> TravelPayClaim:
 
 
 def lock_at(session: DbSession, claim_id: str, step: str) -> TravelPayClaim | None:
-    """The claim, locked; None when this step is done already, or nothing is left to do."""
+    """The claim, locked; None when this step is done already, or nothing is left to do.
+
+    Where something outside us set it back before this step, what is done cannot be recorded: a human is told.
+    """
     row = lock(session, claim_id)
+    if row.state == PENDING and STEPS.index(row.step) < STEPS.index(step):
+        open_case(session, "contradiction", SUBJECT, claim_id, {"rule": "step_and_work_differ", "done": step})
     return row if row.state == PENDING and row.step == step else None
 
 

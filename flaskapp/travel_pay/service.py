@@ -43,6 +43,10 @@ LEAST_SECONDS = 3600.0
 UNKNOWN_NUMBER = "unknown"
 
 
+class SetBack(Exception):
+    """The claim stands before the step whose work is owed: something outside us put it there."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a person's form says of the appointment. `starts_at` is naive: the wall clock at the facility."""

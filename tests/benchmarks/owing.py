@@ -21,7 +21,7 @@ OWE = text("""
     INSERT INTO outbox_messages
         (job, queue, upstream, subject_type, subject_id, state,
          due_at, deadline_at, budget_from, created_at, give_up_at)
-    SELECT :job, :queue, :upstream, 'bench', number::text, :state,
+    SELECT :job, :queue, :upstream, 'bench', gen_random_uuid()::text, :state,
            moment + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
            moment + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
                   + number * interval '1 millisecond',

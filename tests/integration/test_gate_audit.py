@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from outbox import gates
-from outbox.audit import find_faults
+from outbox.audit import find_faults, find_gate_faults
 from tests.integration.hold_steps import HOUR, close_gate, hold, room
 from tests.ledger import SETTINGS, Ledger
 
@@ -15,7 +15,7 @@ DAY = 24 * HOUR
 
 def faults(ledger: Ledger) -> list[str]:
     with ledger.engine.begin() as db:
-        return [fault.rule for fault in find_faults(db, CAP)]
+        return [fault.rule for fault in (*find_faults(db), *find_gate_faults(db, CAP, {}))]
 
 
 @pytest.mark.parametrize("shut", ["held", "closed"])

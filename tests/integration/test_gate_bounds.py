@@ -23,8 +23,8 @@ WAITS_FOR_A_LOCK = """
 """
 MANY_WAIT = """
     INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
-    SELECT 'tests.ledger.call', 'calls', 'clerk', 'toy', 'one', 'ready', moment, moment + number * interval '1 second',
-           moment + interval '9 days'
+    SELECT 'tests.ledger.call', 'calls', 'clerk', 'toy', number::text, 'ready', moment,
+           moment + number * interval '1 second', moment + interval '9 days'
       FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, 5000) AS number
 """
 

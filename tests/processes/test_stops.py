@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from flaskapp.travel_claims import service
+from flaskapp.form526 import polling
 from sandbox.processes import Process
 from tests.house import eventually
 from tests.processes.running import SUBMIT, Person, Running, twice
@@ -27,13 +27,13 @@ DYNO_SECONDS = 30
 ADD = """
     INSERT INTO outbox_messages
         (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
-    SELECT %s, 'travel_claims', 'btsss', 'travel_claim', %s, 'ready', now(), now() + interval '1 day',
-           now() + interval '1 day'
+    SELECT %s, 'documents', 'lighthouse_documents', 'document_poll', gen_random_uuid()::text, 'ready', now(),
+           now() + interval '1 day', now() + interval '1 day'
       FROM generate_series(1, %s)
 """
 ENDS = """
     SELECT message_id, count(*) FILTER (WHERE status = 'success') AS successes, count(*) AS attempts
-      FROM outbox_attempts WHERE subject_id = %s GROUP BY message_id
+      FROM outbox_attempts WHERE job = %s GROUP BY message_id
 """
 
 
@@ -59,7 +59,6 @@ class Restart:
     running: Running
     ends_in_time: Person
     takes_too_long: Person
-    done: Person
     leaving: dict[str, Leaving] = field(default_factory=dict)
     codes: list[int] = field(default_factory=list)
     messages: int = 0
@@ -70,8 +69,8 @@ class Restart:
 @pytest.fixture(scope="module")
 def restart(running):
     """Every process stopped twice in mid-job and replaced; the old worker's last 20 seconds are used for more stops."""
-    seen = Restart(running, running.newcomer(), running.newcomer(), running.ask())
-    running.until_told(seen.done)
+    seen = Restart(running, running.newcomer(), running.newcomer())
+    running.until_told(running.ask())
     for person, seconds in ((seen.takes_too_long, 60), (seen.ends_in_time, 3)):
         running.control.set("btsss", "late", seconds=seconds, times=1, operation=SUBMIT)
         running.ask(person)
@@ -99,13 +98,13 @@ def stop_at_random(running, seen):
         for worker in workers:
             eventually(partial(has_started, worker))
         load(running, seen)
-        eventually(lambda: left(running, seen) < LOAD)
+        eventually(lambda: left(running) < LOAD)
         for worker in workers:
             time.sleep(random.uniform(0, 0.1))
             twice(worker)
         seen.codes += [worker.wait(DYNO_SECONDS) for worker in workers]
         running.lines += [("worker", line) for worker in workers for line in worker.lines()]
-        seen.left_over.append(left(running, seen))
+        seen.left_over.append(left(running))
         seen.queued_outside |= running.queued_outside_a_list()
 
 
@@ -115,14 +114,14 @@ def has_started(worker):
 
 def load(running, seen):
     """More than the workers can do before the last of them has stopped; the relay is told at once."""
-    added = LOAD - left(running, seen)
-    running.rows(ADD, service.SUBMIT_JOB, seen.done.claim_id, added)
+    added = LOAD - left(running)
+    running.rows(ADD, polling.POLL_JOB, added)
     running.rows("NOTIFY outbox_ready")
     seen.messages += added
 
 
-def left(running, seen):
-    return int(running.value("SELECT count(*) FROM outbox_messages WHERE subject_id = %s", seen.done.claim_id))
+def left(running):
+    return int(running.value("SELECT count(*) FROM outbox_messages WHERE job = %s", polling.POLL_JOB))
 
 
 def test_relay_and_scheduler_wait_for_no_call_and_the_web_is_gone_in_time(restart):
@@ -160,8 +159,8 @@ def test_no_stop_leaves_a_job_queued_outside_a_list(restart):
 
 
 def test_every_message_ends_exactly_once(restart):
-    ends = restart.running.rows(ENDS, restart.done.claim_id)
-    assert len(ends) == restart.messages + 1
+    ends = restart.running.rows(ENDS, polling.POLL_JOB)
+    assert len(ends) == restart.messages
     assert {(row["successes"], row["attempts"]) for row in ends} == {(1, 1)}
 
 

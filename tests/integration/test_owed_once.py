@@ -1,0 +1,177 @@
+"""Nothing is owed twice: not by two operators, not by an operator and the sweep, not beside the one who is at it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from flaskapp.audit import audit_everything
+from flaskapp.db import db, transaction
+from flaskapp.form526.commands import start_again
+from flaskapp.repair import repair_broken
+from flaskapp.requeue import Refused
+from flaskapp.travel_claims.service import lock, owe_filing
+from jobs import runner
+from outbox import attempts
+from outbox.values import Grant
+from tests.house import House
+from tests.integration import form526_steps
+from tests.integration.steps import (
+    SEND,
+    call,
+    command,
+    file_claim,
+    filed_and_not_told_yet,
+    publish,
+    sends,
+    texts,
+)
+
+COPY = """
+    INSERT INTO outbox_messages
+           (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    SELECT job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at
+      FROM outbox_messages RETURNING 1
+"""
+FAILED = """
+    UPDATE form526_document_submissions
+       SET lighthouse_status = 'failed', finished_at = outbox_now(), failed_step = 'CLAIMS_EVIDENCE',
+           poll_due_at = NULL, notice = 'document_failed'
+     WHERE id = :id RETURNING 1
+"""
+
+
+def granted(house: House) -> Grant:
+    """The one message that is owed, in a worker's hands."""
+    publish(house)
+    (message,) = house.messages()
+    worker = house.app.extensions["process"].worker_id
+    held = attempts.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
+    assert held is not None
+    house.redis.flushall()
+    return held
+
+
+def test_postgres_holds_no_second_message_of_one_job_for_one_subject(house: House) -> None:
+    asked = file_claim(house)
+    with pytest.raises(IntegrityError, match="uq_outbox_messages_subject"):
+        house.rows(COPY)
+    for state in ("ready", "parked"):
+        if state == "parked":
+            command(house, "outbox", "park", str(asked.message["id"]), "--reason", "x")
+        before = house.messages()
+        with transaction() as session:
+            owe_filing(session, lock(session, asked.id))
+        assert house.messages() == before
+
+
+def test_what_was_owed_twice_before_postgres_forbade_it_is_owed_once_afterwards(house: House) -> None:
+    """The elder stays; where one of them was tried, that one does: it alone knows what it sent."""
+    first, second = file_claim(house), file_claim(house, date="2031-03-05")
+    db.session.remove()
+    assert command(house, "db", "downgrade", "0008").exit_code == 0
+    house.rows(COPY)
+    one, two, _, tried = [message["id"] for message in house.messages()]
+    house.rows(
+        "INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, purpose, worker_id)"
+        " SELECT id, 1, subject_type, subject_id, job, 'write', 'x' FROM outbox_messages WHERE id = :id RETURNING 1",
+        id=tried,
+    )
+    db.session.remove()
+    assert command(house, "db", "upgrade", "head").exit_code == 0
+    kept = {message["subject_id"]: message["id"] for message in house.messages()}
+    assert kept == {first.id: one, second.id: tried}
+    assert two not in kept.values()
+
+
+def test_a_document_asked_for_again_twice_is_uploaded_once(house: House) -> None:
+    person = form526_steps.filer(house)
+    person.file(person.attach())
+    house.work()
+    document = str(form526_steps.evidence(house)["id"])
+    uploaded = len(form526_steps.uploaded(house))
+    house.rows(FAILED, id=document)
+    start_again(document)
+    with pytest.raises(Refused):
+        start_again(document)
+    house.work()
+    with pytest.raises(Refused):
+        start_again(document)
+    house.work()
+    assert len(form526_steps.uploaded(house)) == uploaded + 1
+    assert command(house, "documents", "upload-again", document).exit_code == 1
+
+
+def test_two_who_repair_from_what_they_saw_owe_each_thing_once(house: House) -> None:
+    filed_and_not_told_yet(house)
+    for day in range(1, 5):
+        file_claim(house, date=f"2031-12-{day:02d}")
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    done: list[int] = []
+    barrier = threading.Barrier(2)
+
+    def operate(name: str) -> None:
+        with house.app.app_context():
+            report = audit_everything()
+            barrier.wait()
+            done.append(sum(item.mended for item in repair_broken(report, name)))
+            db.session.remove()
+
+    operators = [threading.Thread(target=operate, args=(name,)) for name in ("one", "two")]
+    for each in operators:
+        each.start()
+    for each in operators:
+        each.join()
+    assert (sum(done), len(house.messages())) == (5, 5)
+    house.work()
+    assert (len(house.submits()), len(sends(house)), len(texts(house, 5))) == (5, 5, 5)
+
+
+def test_whoever_repairs_what_is_mended_by_now_leaves_it_as_it_is(house: House) -> None:
+    filed_and_not_told_yet(house)
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    one, two = audit_everything(), audit_everything()
+    assert [item.mended for item in repair_broken(one, "one")] == [True]
+    (second,) = repair_broken(two, "two")
+    assert (second.mended, second.did) == (False, "it is so no longer")
+    assert house.cases() == []
+
+
+def test_a_lost_notice_that_is_being_sent_right_now_is_left_to_who_sends_it(house: House) -> None:
+    filed_and_not_told_yet(house)
+    held = granted(house)
+    outcome = call(house, held, SEND)
+    house.rows("DELETE FROM notifications RETURNING 1")
+    result = command(house, "audit", "--repair")
+    assert (result.exit_code, "somebody is at it right now" in result.stdout) == (1, True)
+    assert [message["state"] for message in house.messages()] == ["running"]
+    runner.finish(SEND, held, outcome)
+    assert command(house, "audit", "--repair").exit_code == 0
+    house.work()
+    assert (len(sends(house)), texts(house)) == (1, ["cie.created"]), "VANotify was asked first"
+
+
+@contextmanager
+def sweeping() -> Iterator[None]:
+    """The sweep is at work elsewhere."""
+    with db.engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
+        yield
+        other.execute(text("SELECT pg_advisory_unlock(hashtext('surefile.sweep'))"))
+
+
+def test_repair_does_nothing_while_the_sweep_is_at_work(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.alone.PATIENCE_SECONDS", 0.1)
+    file_claim(house)
+    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    with sweeping():
+        result = command(house, "audit", "--repair")
+        assert (result.exit_code, house.messages()) == (1, [])
+        assert "try again" in result.output
+    assert command(house, "audit", "--repair").exit_code == 0
+    assert len(house.messages()) == 1
