@@ -108,6 +108,13 @@ KINDS = {
         "Requeue the message when it may go on, or finish it by hand and close.",
         alert=False,
     ),
+    "unsettled": Kind(
+        "Surefile itself cannot bring this to its end: its own records, its keys or its code stand in the way. The"
+        " case's details name the error. It is parked as it stood, and the person was told nothing of it.",
+        "Read what was sent and answered (`flask outbox show MESSAGE`) and the log of that message; `flask audit` says"
+        " whether its records are in order. Set the cause right and requeue: an answer that was kept is found, and"
+        " what may have been sent is looked up first. Else finish it by hand, tell the person, and close.",
+    ),
     "unaccounted": Kind(
         "The audit found a submission that is neither owed, nor told, nor held by anybody.",
         "`flask audit --repair` mends what can be mended safely. Else read its history (`flask outbox show`), find out"

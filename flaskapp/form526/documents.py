@@ -56,6 +56,7 @@ ENDED_BY_DELIVERY = [
     "answered_late",
     "overdue",
     "parked_by_hand",
+    "unsettled",
     "unaccounted",
 ]
 
