@@ -30,8 +30,11 @@ KINDS = {
         " before sending anything.",
     ),
     "conflicting_answers": Kind(
-        "Two attempts at one submission came back with different upstream ids: it may be on file twice.",
-        "Compare both ids (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close.",
+        "Two attempts at one submission came back with different upstream ids: it may be on file twice. Or two"
+        " submissions came back with the same one: the case's details name the other, one of them may not be on file,"
+        " and the person was told that we could not confirm it.",
+        "Of different ids: compare both (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close. Of the"
+        " same one: find out upstream whose it is; requeue the message, we look again before sending anything; close.",
     ),
     "half_filed": Kind(
         "A travel pay claim stands in BTSSS begun and not submitted: we could not do the step the case names. The"
