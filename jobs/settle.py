@@ -205,7 +205,8 @@ def ask_first(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) 
         return retry(session, spec, held, outcome)
     why = "duplicate" if outcome.kind == "duplicate" else "unanswered"
     if is_spent(session, spec, held):
-        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status="expired", why=why)
+        status = "unknown" if outcome.kind == "unknown" else "expired"
+        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status=status, why=why)
     charged = attempts.is_charged(session, held)
     attempts.finish(session, held.attempt_id, ending(spec, outcome), charged=charged)
     delay = 0.0 if why == "duplicate" else jittered(look_up_delay(0), scale())

@@ -27,7 +27,8 @@ KINDS = {
     "may_exist_upstream": Kind(
         "We cannot tell whether the upstream holds this submission. The person was told we could not confirm it.",
         "Look it up by hand upstream. If it is there, tell the person and close; if it is not, requeue: we look again"
-        " before sending anything.",
+        " before sending anything. A document of a 526 we cannot look up: if it is there, say so with"
+        " `flask documents delivered ID --note …`; if it is not, `flask documents upload-again ID`.",
     ),
     "conflicting_answers": Kind(
         "Two attempts at one submission came back with different upstream ids: it may be on file twice. Or two"
