@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,9 +22,19 @@ NAMED = 5
 class PartsFailed(Exception):
     """Names what failed, and the errors' classes. RQ keeps and shows this text, so it holds nothing but ids."""
 
-    def __init__(self, failed: Mapping[str, str]) -> None:
-        named = [f"{name}: {why}" for name, why in failed.items()][:NAMED]
-        super().__init__(f"{len(failed)} failed: {'; '.join(named)}")
+    def __init__(self, failed: Mapping[str, Exception]) -> None:
+        self.failed = dict(innermost(failed))
+        named = [f"{name}: {type(error).__name__}" for name, error in self.failed.items()][:NAMED]
+        super().__init__(f"{len(self.failed)} failed: {'; '.join(named)}")
+
+
+def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]]:
+    """A part may be made of parts: what failed is theirs."""
+    for name, error in failed.items():
+        if isinstance(error, PartsFailed):
+            yield from ((f"{name}, {inner}", why) for inner, why in error.failed.items())
+        else:
+            yield name, error
 
 
 def run_apart(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) -> None:
@@ -32,7 +42,7 @@ def run_apart(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) 
 
     Raises PartsFailed in the end, so that the job counts as failed.
     """
-    failed: dict[str, str] = {}
+    failed: dict[str, Exception] = {}
     away = 0
     for name, part in parts.items():
         try:
@@ -41,7 +51,7 @@ def run_apart(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) 
         except Exception as error:
             db.session.remove()
             log.exception("part failed", extra={"event": "periodic.part_failed", "part": name})
-            failed[name] = type(error).__name__
+            failed[name] = error
             away = away + 1 if is_away(error) else 0
         if away >= enough:
             break

@@ -27,7 +27,7 @@ def give_up_overdue() -> None:
 
     Raises PartsFailed in the end for those that were passed over; what Postgres itself raises passes.
     """
-    passed_over: dict[int, str] = {}
+    passed_over: dict[int, Exception] = {}
     for _ in range(MOST):
         taken: list[Grant] = []
         try:
@@ -42,7 +42,7 @@ def give_up_overdue() -> None:
         raise PartsFailed({f"message {message_id}": why for message_id, why in passed_over.items()})
 
 
-def give_up_next(taken: list[Grant], passed_over: dict[int, str]) -> bool:
+def give_up_next(taken: list[Grant], passed_over: dict[int, Exception]) -> bool:
     """One message in a transaction of its own, named in `taken` whatever becomes of it; False when none is due."""
     process: Process = current_app.extensions["process"]
     with transaction() as session:
@@ -55,16 +55,16 @@ def give_up_next(taken: list[Grant], passed_over: dict[int, str]) -> bool:
     return True
 
 
-def pass_over(held: Grant, error: Exception, passed_over: dict[int, str]) -> None:
+def pass_over(held: Grant, error: Exception, passed_over: dict[int, Exception]) -> None:
     """To a human with what stands in its own way. What may as well be Postgres's fault waits for the next sweep."""
     extra = {"event": "sweep.not_given_up", "message_id": held.message_id, "job": held.job}
     log.error("not given up", extra=extra, exc_info=error)
     if is_outage(error):
-        passed_over[held.message_id] = type(error).__name__
+        passed_over[held.message_id] = error
         return
     try:
         park_unsettled(held.message_id, error)
     except Exception as why:
         db.session.remove()
         log.exception("not parked", extra={"event": "sweep.not_parked", "message_id": held.message_id})
-        passed_over[held.message_id] = type(why).__name__
+        passed_over[held.message_id] = why

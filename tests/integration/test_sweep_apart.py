@@ -70,7 +70,7 @@ def test_a_postgres_that_goes_away_over_one_is_taken_for_no_fault_of_its(house: 
     first, second = two_claims(house)
     with in_the_way(house, "UPDATE ON travel_claims", f"NEW.id = '{first.id}'", CUT_OFF):
         said = failing_sweep(house)
-    assert said == "1 failed: give_up: PartsFailed"
+    assert said == f"1 failed: give_up, message {first.message['id']}: OperationalError"
     assert (first.message["state"], cases_of(house, first.id)) == ("ready", ["overdue"])
     assert second.state["state"] == "failed"
     sweep(house)
@@ -81,7 +81,7 @@ def test_one_that_cannot_even_be_parked_is_passed_over(house: House) -> None:
     first, second = two_claims(house)
     house.rows("UPDATE outbox_messages SET subject_type = 'unheard_of' WHERE subject_id = :id RETURNING 1", id=first.id)
     house.rows(NOBODY_KNOWS.format(id=first.id) + " RETURNING 1")
-    assert failing_sweep(house) == "1 failed: give_up: PartsFailed"
+    assert failing_sweep(house) == f"1 failed: give_up, message {first.message['id']}: KeyError"
     assert (first.message["state"], second.state["state"]) == ("ready", "failed")
 
 
@@ -111,7 +111,7 @@ def test_one_case_that_cannot_be_opened_keeps_no_other_closed(house: House) -> N
     for number, asked in enumerate((first, second)):
         overdue(house, asked.id, hours=number - 2)
     with in_the_way(house, "INSERT ON cases", f"NEW.subject_id = '{first.id}'"):
-        assert failing_sweep(house) == "1 failed: overdue: PartsFailed"
+        assert failing_sweep(house) == f"1 failed: overdue, message {first.message['id']}: IntegrityError"
     assert (cases_of(house, first.id), cases_of(house, second.id)) == ([], ["overdue"])
     sweep(house)
     assert cases_of(house, first.id) == ["overdue"]
@@ -126,7 +126,7 @@ def test_a_date_nobody_can_reckon_with_keeps_no_midnight_from_being_noticed(hous
                                      legal_midnight_at, upstream_created_at)
         SELECT gen_random_uuid(), account_id, 'pension', path, state, asked_at, effective_date, expires_at,
                legal_midnight_at - interval '1 hour', '0001-01-01 00:00Z' FROM intents_to_file RETURNING id::text""")
-    assert failing_sweep(house) == "1 failed: past_midnight: PartsFailed"
+    assert failing_sweep(house) == f"1 failed: past_midnight, intent_to_file {other}: OverflowError"
     assert (house.cases(), cases_of(house, other)) == (["past_midnight"], [])
 
 
