@@ -15,7 +15,16 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    InvalidatePoolError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -137,6 +146,16 @@ def is_passing(error: SQLAlchemyError) -> bool:
     sqlstate = getattr(error.orig, "pgcode", None) or ""
     away = isinstance(error, OperationalError) and not sqlstate
     return away or error.connection_invalidated or sqlstate.startswith(PASSING_SQLSTATES)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether it speaks of Postgres and not of the row that was being worked on: any other row would have met it too.
+
+    Of what Postgres itself complains about, only values and constraints are a row's own.
+    """
+    if isinstance(error, DBAPIError):
+        return not isinstance(error, DataError | IntegrityError)
+    return isinstance(error, DisconnectionError | PendingRollbackError | PoolTimeoutError)
 
 
 def durably(work: Callable[[DbSession], T]) -> T:

@@ -85,6 +85,7 @@ UPLOAD = JobSpec(
     look_up=look_up,
     # Until then the first upload may still be on its way, and its answer may come late.
     settle_seconds=lambda config: config.document_upload_seconds,
+    check=uploads.check_uploaded,
     record=uploads.record_uploaded,
     give_up=uploads.record_upload_failed,
     ids=lambda request_id: {"request": str(request_id), "digest": vault().digest("document", str(request_id))},

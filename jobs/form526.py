@@ -75,6 +75,7 @@ SUBMIT = JobSpec(
     act=submit,
     look_up=look_up,
     settle_seconds=lambda config: config.form526_settle_seconds,
+    check=service.check_accepted,
     record=service.record_accepted,
     give_up=service.record_failed,
     ids=lambda claim_id: {"claim": str(claim_id), "digest": vault().digest("form526", str(claim_id))},

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from flask import current_app
 from redis import Redis
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from flaskapp.alone import SWEEP, alone
-from flaskapp.audit import Report, audit_and_keep
+from flaskapp.audit import Finding, audit_and_keep
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.db import DbSession, db, transaction
+from flaskapp.form526.documents import SUBJECT as DOCUMENT
 from flaskapp.form526.intake import purge_files
-from flaskapp.form526.polling import BATCH, open_stuck, owe_poll
+from flaskapp.form526.polling import BATCH, find_stuck, owe_poll
 from flaskapp.form526.service import put_late_pairs_first
-from flaskapp.intent_to_file.upkeep import open_past_midnight, owe_refreshes
+from flaskapp.intent_to_file.upkeep import find_past_midnight, open_past_midnight, owe_refreshes
+from flaskapp.invariants import Broken
 from flaskapp.notifications.service import about, owe_delivery_questions
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
-from jobs.registry import SPECS
-from jobs.runner import Process
-from jobs.settle import Outcome, settle_once
-from outbox import attempts, parked, rescue, retention
+from jobs.apart import ENOUGH, in_transaction, one_by_one, run_apart
+from jobs.giving_up import give_up_overdue
+from outbox import rescue, retention
 from outbox.sweep import sweep_queue
 
 log = logging.getLogger("jobs.housekeeping")
@@ -39,11 +43,11 @@ OVERDUE = text("""
 OVERDUE_SUBJECTS = ("travel_claim", "form526_submission", "form526_document", "travel_pay_claim", "notification")
 # A tick's worth: what is left stays due for the next.
 MOST_BATCHES = 500
-OLD_ROWS = (
-    text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
-    text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
-    text("DELETE FROM operator_log_outs WHERE at < outbox_now() - interval '1 day'"),
-)
+OLD_ROWS = {
+    "idempotency_keys": text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
+    "check_in_sessions": text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
+    "operator_log_outs": text("DELETE FROM operator_log_outs WHERE at < outbox_now() - interval '1 day'"),
+}
 
 
 def sweep() -> None:
@@ -53,29 +57,42 @@ def sweep() -> None:
 
 def sweep_alone() -> None:
     redis: Redis = current_app.extensions["redis"]
-    rescue.rescue_lost(db.engine)
-    rescue.forget_silent(db.engine)
-    give_up_overdue()
-    with transaction() as session:
-        owe_delivery_questions(session)
-        open_past_midnight(session)
-        open_stuck(session)
-        put_late_pairs_first(session)
-        for row in session.execute(OVERDUE, {"overdue": list(OVERDUE_SUBJECTS)}).all():
-            open_case(session, "overdue", row.subject_type, row.subject_id, {"message": row.id})
-    for queue in QUEUES:
-        sweep_queue(db.engine, redis, queue.name, REOPEN_PATH)
+    run_apart(
+        {
+            "rescue": partial(rescue.rescue_lost, db.engine),
+            "processes": partial(rescue.forget_silent, db.engine),
+            "give_up": give_up_overdue,
+            "delivery_questions": in_transaction(owe_delivery_questions),
+            "past_midnight": one_by_one(past_midnight, open_past_midnight),
+            "stuck_documents": one_by_one(stuck_documents, open_found),
+            "late_pairs": in_transaction(put_late_pairs_first),
+            "overdue": one_by_one(overdue, open_found),
+            "registries": partial(sweep_registries, redis),
+        }
+    )
 
 
-def give_up_overdue(limit: int = 200) -> None:
-    """What waited behind a closed gate past its wall-clock limit gets its case and its notice all the same."""
-    process: Process = current_app.extensions["process"]
-    for _ in range(limit):
-        with transaction() as session:
-            held = attempts.seize_overdue(session, fence=parked.draw_fence(), worker_id=process.worker_id)
-            if held is None:
-                return
-            settle_once(session, SPECS[held.job], held, Outcome("later", reason="wall-clock limit reached"))
+def past_midnight(session: DbSession) -> Iterator[tuple[str, str]]:
+    return ((f"intent_to_file {itf_id}", itf_id) for itf_id in find_past_midnight(session))
+
+
+def stuck_documents(session: DbSession) -> Iterator[tuple[str, Any]]:
+    for row in find_stuck(session):
+        yield row.id, ("document_stuck", DOCUMENT, row.id, {"submission": row.submission})
+
+
+def overdue(session: DbSession) -> Iterator[tuple[str, Any]]:
+    for row in session.execute(OVERDUE, {"overdue": list(OVERDUE_SUBJECTS)}).all():
+        yield f"message {row.id}", ("overdue", row.subject_type, row.subject_id, {"message": row.id})
+
+
+def open_found(session: DbSession, case: tuple[str, str, str, dict[str, Any]]) -> None:
+    open_case(session, *case)
+
+
+def sweep_registries(redis: Redis) -> None:
+    queues = {queue.name: partial(sweep_queue, db.engine, redis, queue.name, REOPEN_PATH) for queue in QUEUES}
+    run_apart(queues, enough=ENOUGH)
 
 
 def refresh_itfs() -> None:
@@ -99,22 +116,24 @@ def audit_all() -> None:
 
 def audit_alone() -> None:
     report = audit_and_keep()
-    with transaction() as session:
-        open_audit_cases(session, report)
     level = logging.INFO if report.clean else logging.ERROR
     log.log(level, "audited", extra={"event": "audit.done", **report.counts()})
-
-
-def open_audit_cases(session: DbSession, report: Report) -> None:
-    """One case for what went wrong with one submission: that of a lost notice is its submission's."""
     lost = {(finding.subject_type, finding.subject_id) for finding in report.unaccounted}
-    for finding in report.unaccounted:
-        open_case(session, "unaccounted", finding.subject_type, finding.subject_id, {"why": finding.why})
+    parts = {f"unaccounted {item.subject_id}": in_transaction(open_unaccounted, item) for item in report.unaccounted}
     for found in report.broken:
-        subject = about(session, found.subject_type, found.subject_id)
-        if not found.held and subject not in lost:
-            details = {"rule": found.rule, "state": found.state}
-            open_case(session, "contradiction", found.subject_type, found.subject_id, details)
+        parts[f"{found.rule} {found.subject_id}"] = in_transaction(open_contradiction, found, lost)
+    run_apart(parts, enough=ENOUGH)
+
+
+def open_unaccounted(session: DbSession, finding: Finding) -> None:
+    open_case(session, "unaccounted", finding.subject_type, finding.subject_id, {"why": finding.why})
+
+
+def open_contradiction(session: DbSession, found: Broken, lost: set[tuple[str, str]]) -> None:
+    """One case for what went wrong with one submission: that of a lost notice is its submission's."""
+    if not found.held and about(session, found.subject_type, found.subject_id) not in lost:
+        details = {"rule": found.rule, "state": found.state}
+        open_case(session, "contradiction", found.subject_type, found.subject_id, details)
 
 
 def retain() -> None:
@@ -124,10 +143,17 @@ def retain() -> None:
 
 def retain_alone() -> None:
     config: Config = current_app.extensions["config"]
-    retention.keep(db.engine, config.keep_history_months)
-    with transaction() as session:
-        for statement in OLD_ROWS:
-            session.execute(statement)
+    rows = {name: in_transaction(delete_old, statement) for name, statement in OLD_ROWS.items()}
+    history = partial(retention.keep, db.engine, config.keep_history_months)
+    run_apart({"history": history, **rows, "files": purge_old_files})
+
+
+def delete_old(session: DbSession, statement: TextClause) -> None:
+    session.execute(statement)
+
+
+def purge_old_files() -> None:
+    config: Config = current_app.extensions["config"]
     removed = True
     while removed:
         with transaction() as session:

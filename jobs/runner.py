@@ -29,8 +29,9 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
 )
 from flaskapp.upstreams.streamed import BodyBroken
-from jobs.settle import Outcome, keep_answer, settle
+from jobs.settle import Outcome, settle
 from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
+from jobs.unsettled import keep_answer
 from outbox import attempts
 from outbox.sweep import show_if_parked
 from outbox.values import Grant, Sibling
@@ -132,12 +133,12 @@ def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
         settle(spec, held, outcome)
         if outcome.kind not in ("accepted", "obsolete"):
             show_parked(held)
-    except Exception:
+    except Exception as error:
         log.exception(
             "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id}
         )
         try:
-            keep_answer(spec, held, outcome)
+            keep_answer(spec, held, outcome, error)
         except Exception:
             log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": held.message_id})
             current_app.extensions["process"].abandon(held)

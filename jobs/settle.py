@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import current_app
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
+from flaskapp.conflicts import Conflict
 from flaskapp.current import gate_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
 from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, news_of
@@ -29,7 +30,6 @@ from outbox.values import Ending, Grant
 log = logging.getLogger("jobs.settle")
 
 SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-KEPT_SECONDS = 30.0
 STATUS_OF_KIND = {
     "accepted": "success",
     "obsolete": "success",
@@ -92,16 +92,6 @@ def settle_once(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome
     log.info("settled", extra={**extra, "upstream": held.upstream, "error": error})
 
 
-def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
-    """The settle itself cannot be made: put the answer on its attempt, and owe the work again a little later."""
-    db.session.rollback()
-    with transaction() as session:
-        if attempts.hold(session, held):
-            attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
-            why = "unanswered" if held.purpose == "write" else None
-            attempts.postpone(session, held, KEPT_SECONDS, unresolved_why=why)
-
-
 def answered_meanwhile(session: DbSession, spec: JobSpec, held: Grant, heard: Outcome) -> Outcome | None:
     """An answer that came late to an earlier attempt beats whatever this one, look-up or resend, has met."""
     for sibling in attempts.siblings(session, held.message_id):
@@ -124,12 +114,24 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
 
 
 def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    try:
+        spec.check(session, held.subject_id, outcome.answer)
+    except Conflict as conflict:
+        return disbelieve(session, spec, held, outcome, conflict)
     finished = ending(spec, outcome)
     # First: what is recorded may owe the same job again, and nothing is owed twice.
     attempts.complete(session, held, finished)
     spec.record(session, held.subject_id, outcome.answer)
     if not held.first:
         compare_answers(session, held, finished)
+    return None
+
+
+def disbelieve(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, conflict: Conflict) -> None:
+    """Its id is another submission's. Whether the upstream holds this one as well, nobody can tell from that."""
+    doubted = replace(outcome, error=conflict, reason=str(conflict))
+    status, why = ("unknown", "unanswered") if held.purpose == "write" else ("error", None)
+    leave_to_human(session, spec, held, doubted, "conflicting_answers", status, why, **conflict.details)
 
 
 def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
@@ -156,13 +158,20 @@ def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> 
 
 
 def leave_to_human(
-    session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, kind: str, status: str, why: str | None = None
+    session: DbSession,
+    spec: JobSpec,
+    held: Grant,
+    outcome: Outcome,
+    kind: str,
+    status: str,
+    why: str | None = None,
+    **found: Any,
 ) -> None:
     """Subject, case, notice, attempt and parked message: one transaction."""
     if spec.disposable:
         drop(session, spec, held, outcome)
         return
-    details = {"message": held.message_id, "attempt": held.attempt_id}
+    details = {"message": held.message_id, "attempt": held.attempt_id, **found}
     spec.give_up(session, held.subject_id, kind, details)
     charged = attempts.is_charged(session, held)
     attempts.finish(session, held.attempt_id, ending(spec, outcome, status), charged=charged)
@@ -198,7 +207,8 @@ def ask_first(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) 
         return retry(session, spec, held, outcome)
     why = "duplicate" if outcome.kind == "duplicate" else "unanswered"
     if is_spent(session, spec, held):
-        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status="expired", why=why)
+        status = "unknown" if outcome.kind == "unknown" else "expired"
+        return leave_to_human(session, spec, held, outcome, "may_exist_upstream", status=status, why=why)
     charged = attempts.is_charged(session, held)
     attempts.finish(session, held.attempt_id, ending(spec, outcome), charged=charged)
     delay = 0.0 if why == "duplicate" else jittered(look_up_delay(0), scale())

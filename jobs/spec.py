@@ -64,10 +64,10 @@ class JobSpec:
     """One kind of job.
 
     `load` copies out what the call needs, or None when nothing is left to do. `act` makes the call. `look_up` says
-    whether an unanswered write happened. `record` and `give_up` write the flow's rows inside the settle. `ids` and
-    `from_ids` turn an answer into what its attempt keeps, encrypted, and back. `is_final` says whether a refusal ends
-    the work or is tried again like any failure. `disposable` work that cannot be done is dropped instead of parked:
-    nobody was promised it.
+    whether an unanswered write happened. `check` raises Conflict where an answer cannot be true. `record` and `give_up`
+    write the flow's rows inside the settle. `ids` and `from_ids` turn an answer into what its attempt keeps, encrypted,
+    and back. `is_final` says whether a refusal ends the work or is tried again like any failure. `disposable` work that
+    cannot be done is dropped instead of parked: nobody was promised it.
     """
 
     path: str
@@ -84,5 +84,6 @@ class JobSpec:
     settle_seconds: Callable[[Config], float] = lambda config: 0.0
     ids: Callable[[Any], dict[str, str]] = lambda answer: {}
     from_ids: Callable[[dict[str, str]], Any] = lambda ids: None
+    check: Callable[[DbSession, str, Any], None] = lambda session, subject_id, answer: None
     is_final: Callable[[Exception | None], bool] = lambda refusal: True
     disposable: bool = False

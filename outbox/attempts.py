@@ -7,6 +7,7 @@ while the message is locked. Whoever lost the fence changes nothing but its own 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -113,7 +114,7 @@ SEIZE = text(f"""
            SET state = 'running', fence = :fence, worker_id = :worker_id,
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
          WHERE m.id = (SELECT id FROM outbox_messages
-                        WHERE state IN ('later', 'ready') AND give_up_at <= outbox_now()
+                        WHERE state IN ('later', 'ready') AND give_up_at <= outbox_now() AND id <> ALL(:but)
                         ORDER BY give_up_at LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING m.*
     ), tried AS (
@@ -151,9 +152,12 @@ def grant(
         return read_grant(row)
 
 
-def seize_overdue(db: Database, *, fence: int, worker_id: str, lease_seconds: float = 60.0) -> Grant | None:
-    """Take one waiting message whose wall-clock limit has passed, to give it up in this transaction."""
-    row = db.execute(SEIZE, {"fence": fence, "worker_id": worker_id, "lease": lease_seconds}).one_or_none()
+def seize_overdue(
+    db: Database, *, fence: int, worker_id: str, lease_seconds: float = 60.0, but: Sequence[int] = ()
+) -> Grant | None:
+    """Take one waiting message whose wall-clock limit has passed, none of `but`, to give it up in this transaction."""
+    values = {"fence": fence, "worker_id": worker_id, "lease": lease_seconds, "but": list(but)}
+    row = db.execute(SEIZE, values).one_or_none()
     return read_grant(row) if row is not None else None
 
 

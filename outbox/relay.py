@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from outbox import gates, rescue, rq_side
 from outbox.autocommit import connect_autocommit
@@ -98,15 +99,17 @@ class Relay:
         self.next_rescue = 0.0
         self.next_push = 0.0
         self.low = LowWater()
+        self.troubled: str | None = None
 
     def run_once(self) -> float:
         """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
         full = self.promote() >= BATCH
-        for queue in self.waited_in():
+        # Whose trouble it was last goes last: what only one queue has must not keep the others waiting.
+        for queue in sorted(self.waited_in(), key=lambda queue: queue.name == self.troubled):
             # Every new claim wakes us. While Redis is away, claiming and undoing at each of them would only wear out
             # Postgres, which then has to carry everything.
             if time.monotonic() >= self.next_push:
-                full = self.move(queue) >= BATCH or full
+                full = self.move_if_it_can(queue) >= BATCH or full
         now = time.monotonic()
         if now >= self.next_rescue:
             self.next_rescue = now + RESCUE_SECONDS
@@ -132,6 +135,18 @@ class Relay:
                     self.low.marks[name, "out"] = since
         return [queue for queue in self.queues if queue.name in found]
 
+    def move_if_it_can(self, queue: QueueSpec) -> int:
+        """Somebody may hold the lock of one gate for long: its queue waits, and keeps no other waiting."""
+        try:
+            return self.move(queue)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            self.troubled = queue.name
+            extra = {"event": "outbox.queue_passed_over", "queue": queue.name, "error": type(error).__name__}
+            log.warning("queue passed over", extra=extra)
+            return 0
+
     def move(self, queue: QueueSpec) -> int:
         """Claim and push for one queue; a push that fails is undone under its fence. Returns how many moved."""
         fence, claimed = self.claim(queue)
@@ -140,7 +155,7 @@ class Relay:
         try:
             rq_side.push(self.redis, queue.name, claimed, fence, POINTER_TIMEOUT_SECONDS)
         except (RedisError, OSError) as error:
-            self.next_push = time.monotonic() + POLL_SECONDS
+            self.next_push, self.troubled = time.monotonic() + POLL_SECONDS, queue.name
             self.undo(fence, [message_id for message_id, _ in claimed])
             log.warning(
                 "push failed, messages wait in Postgres",

@@ -13,7 +13,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.config import setting_names
 from flaskapp.form526.states import DOCUMENT, SUBMISSION
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
-from flaskapp.invariants import OF_SUBJECTS, OF_THE_GONE
+from flaskapp.invariants import OF_FLOW, OF_SUBJECTS, OF_THE_GONE
 from flaskapp.notifications.states import NOTIFICATION
 from flaskapp.repair import OF_REDIS
 from flaskapp.statemachine import StateMachine
@@ -71,7 +71,8 @@ def test_every_kind_of_case_is_explained() -> None:
 
 
 def test_every_rule_of_the_audit_is_explained() -> None:
-    of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE)}
+    of_flows = (rule for rules in OF_FLOW.values() for rule in rules)
+    of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE, *of_flows)}
     of_code = {GATE_MISSING, GATE_LIMIT_DIFFERS}
     assert all(table_of({*of_submissions, *RULES, *GATE_RULES, *of_code, *OF_REDIS}).values())
 

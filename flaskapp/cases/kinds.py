@@ -27,11 +27,15 @@ KINDS = {
     "may_exist_upstream": Kind(
         "We cannot tell whether the upstream holds this submission. The person was told we could not confirm it.",
         "Look it up by hand upstream. If it is there, tell the person and close; if it is not, requeue: we look again"
-        " before sending anything.",
+        " before sending anything. A document of a 526 we cannot look up: if it is there, say so with"
+        " `flask documents delivered ID --note …`; if it is not, `flask documents upload-again ID`.",
     ),
     "conflicting_answers": Kind(
-        "Two attempts at one submission came back with different upstream ids: it may be on file twice.",
-        "Compare both ids (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close.",
+        "Two attempts at one submission came back with different upstream ids: it may be on file twice. Or two"
+        " submissions came back with the same one: the case's details name the other, one of them may not be on file,"
+        " and the person was told that we could not confirm it.",
+        "Of different ids: compare both (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close. Of the"
+        " same one: find out upstream whose it is; requeue the message, we look again before sending anything; close.",
     ),
     "half_filed": Kind(
         "A travel pay claim stands in BTSSS begun and not submitted: we could not do the step the case names. The"
@@ -107,6 +111,13 @@ KINDS = {
         "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
         "Requeue the message when it may go on, or finish it by hand and close.",
         alert=False,
+    ),
+    "unsettled": Kind(
+        "Surefile itself cannot bring this to its end: its own records, its keys or its code stand in the way. The"
+        " case's details name the error. It is parked as it stood, and the person was told nothing of it.",
+        "Read what was sent and answered (`flask outbox show MESSAGE`) and the log of that message; `flask audit` says"
+        " whether its records are in order. Set the cause right and requeue: an answer that was kept is found, and"
+        " what may have been sent is looked up first. Else finish it by hand, tell the person, and close.",
     ),
     "unaccounted": Kind(
         "The audit found a submission that is neither owed, nor told, nor held by anybody.",

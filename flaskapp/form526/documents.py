@@ -53,9 +53,11 @@ ENDED_BY_DELIVERY = [
     "document_missing",
     "refused",
     "exhausted",
+    "may_exist_upstream",
     "answered_late",
     "overdue",
     "parked_by_hand",
+    "unsettled",
     "unaccounted",
 ]
 
@@ -153,13 +155,13 @@ def fail_document(
 
 
 def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
-    """What follows from `failed`: in the eFolder but not beyond is a state of affairs of its own."""
-    in_efolder = document.failed_step == BENEFITS_GATEWAY
-    document.notice = notice_of(document.failed_step)
+    """What follows from `failed`: in the eFolder but not beyond is an ending of its own, and so is not knowing."""
+    document.notice = "document_unconfirmed" if document.unconfirmed else notice_of(document.failed_step)
     moved = {"step": document.failed_step, "notice": document.notice}
     write_move(session, document, PENDING, FAILED, actor, **moved)
     owe_document_notice(session, document)
-    kind = "document_in_efolder" if in_efolder else CASE_OF_STEP.get(document.failed_step or "", "document_failed")
+    kind = CASE_OF_STEP.get(document.failed_step or "", "document_failed")
+    kind = "may_exist_upstream" if document.unconfirmed else kind
     about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}
     open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
 
@@ -169,7 +171,7 @@ def notice_of(failed_step: str | None) -> str:
     return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
 
 
-CASE_OF_STEP = {MISSING: "document_missing"}
+CASE_OF_STEP = {MISSING: "document_missing", BENEFITS_GATEWAY: "document_in_efolder"}
 
 
 def write_move(

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
-from flaskapp.form526.states import DOCUMENT, KINDS, PENDING, SUBMISSION
+from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
 from outbox.tables import NOW, Moment, one_of
 
 
@@ -148,3 +148,10 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
     delivered_by: Mapped[str | None] = mapped_column(Text)
     notice: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Failed as far as we know, but an upload that we cannot ask after may have arrived all the same."""
+        if self.lighthouse_status != FAILED or self.failed_step in (MISSING, BENEFITS_GATEWAY):
+            return False
+        return self.failed_step == NO_WORD or bool(self.possibly_twice)

@@ -7,6 +7,7 @@ Every document asked after is stamped, whether or not anything changed, and one 
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from sqlalchemy import select, text
 
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.current import settings
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, is_outage
 from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, notice_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses
 from outbox.write import add
+
+log = logging.getLogger("flaskapp.form526.polling")
 
 POLL_JOB = "jobs.documents.poll_statuses"
 POLL = "document_poll"
@@ -70,6 +73,7 @@ STUCK = text("""
                           AND c.kind = 'document_stuck')
      ORDER BY d.created_at LIMIT 200
 """)
+OF_BATCH = text("SELECT id::text FROM form526_document_submissions WHERE poll_batch = :batch")
 # What an answer that can be read puts an end to, be the document there or not yet.
 DOUBTS = ["document_not_found", "document_unclear"]
 DOUBTED = text("""
@@ -133,15 +137,37 @@ def load_batch(session: DbSession, batch_id: str) -> Batch | None:
 
 
 def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
-    """Stamp every document of the batch and follow what changed; a batch nobody knew is asked again by halves."""
+    """Stamp every document of the batch and follow what changed; a batch nobody knew is asked again by halves.
+
+    So is one that cannot be recorded, until it is clear which of its documents stands in the way: a human has that one.
+    """
     if isinstance(reply, NoneOfThem):
         return halve(session, batch_id, reply.request_ids)
+    try:
+        with session.begin_nested():
+            record_statuses(session, batch_id, reply)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        log.exception("poll not recorded", extra={"event": "documents.poll_not_recorded", "batch": batch_id})
+        if len(asked(reply)) > 1:
+            return halve(session, batch_id, asked(reply))
+        hold_unrecorded(session, batch_id, error)
+    return None
+
+
+def hold_unrecorded(session: DbSession, batch_id: str, error: Exception) -> None:
+    """The next cycle asks after it again, and finds its case."""
+    for row in session.execute(OF_BATCH, {"batch": uuid.UUID(batch_id)}).all():
+        open_case(session, "unsettled", SUBJECT, row.id, {"batch": batch_id, "error": type(error).__name__})
+
+
+def record_statuses(session: DbSession, batch_id: str, reply: Statuses) -> None:
     rows = json.dumps([row_of(request_id, reply) for request_id in asked(reply)])
     changed = session.execute(STAMP, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
     end_doubts(session, [str(row.id) for row in changed if row.word in ("pending", "failed")])
     for row in changed:
         follow(session, str(row.id), row.word, row.not_found_count)
-    return None
 
 
 def end_doubts(session: DbSession, document_ids: list[str]) -> None:
@@ -204,6 +230,6 @@ def follow(session: DbSession, document_id: str, word: str, not_found: int) -> N
         open_case(session, kind, SUBJECT, document_id, {"submission": str(document.submission_id)})
 
 
-def open_stuck(session: DbSession) -> None:
-    for row in session.execute(STUCK).all():
-        open_case(session, "document_stuck", SUBJECT, row.id, {"submission": row.submission})
+def find_stuck(session: DbSession) -> Sequence[Any]:
+    """Documents whose case is not open yet, and never was: `id` and `submission`."""
+    return session.execute(STUCK).all()

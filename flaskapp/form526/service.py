@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.conflicts import Conflict
 from flaskapp.crypto import vault
 from flaskapp.current import moment_now
 from flaskapp.db import DbSession
@@ -19,7 +20,7 @@ from flaskapp.form526 import documents
 from flaskapp.form526.models import Attachment, Submission
 from flaskapp.form526.named_files import named_files
 from flaskapp.form526.notices import owe_form_notice
-from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION
+from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
@@ -40,6 +41,7 @@ ENDED_BY_ACCEPTANCE = [
     "answered_late",
     "overdue",
     "parked_by_hand",
+    "unsettled",
     "unaccounted",
 ]
 
@@ -174,6 +176,13 @@ def finish(session: DbSession, row: Submission, target: str, notice: str, **deta
     owe_form_notice(session, row)
 
 
+def check_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
+    """Raises Conflict for a claim id that is another submission's."""
+    taken = session.execute(select(Submission.id).filter_by(claim_id=claim_id)).scalar_one_or_none()
+    if taken is not None and str(taken) != submission_id:
+        raise Conflict("the claim id is another submission's", claim_id=claim_id, submission=str(taken))
+
+
 def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
     """It is filed: the state, one message a document, the e-mail, and the ITF it used, in one transaction."""
     row = lock(session, submission_id)
@@ -197,7 +206,7 @@ def record_failed(session: DbSession, submission_id: str, kind: str, details: di
     row = lock(session, submission_id)
     if row.state != PENDING:
         return
-    row.refused, row.unconfirmed = kind == "refused", kind == "may_exist_upstream"
+    row.refused, row.unconfirmed = kind == "refused", kind in UNCONFIRMED
     finish(session, row, FAILED, "unconfirmed" if row.unconfirmed else "failed", case=kind)
     open_case(session, kind, SUBJECT, submission_id, details)
 

@@ -33,9 +33,12 @@ KINDS = (EVIDENCE, FORM_0781, FORM_0781A, BDD)
 DOC_TYPES = {FORM_0781: "L228", FORM_0781A: "L229", BDD: "L023"}
 MADE_NAMES = {FORM_0781: "Form 0781.pdf", FORM_0781A: "Form 0781a.pdf", BDD: "BDD instructions.pdf"}
 
-# The steps a document takes behind Lighthouse (contract: Benefits Documents 4.3), and two of our own.
+# Given up for these, it may be upstream all the same: nobody is told that it is not.
+UNCONFIRMED = ("may_exist_upstream", "conflicting_answers")
+
+# The steps a document takes behind Lighthouse (contract: Benefits Documents 4.3), and three of our own.
 CLAIMS_EVIDENCE, BENEFITS_GATEWAY = "CLAIMS_EVIDENCE", "BENEFITS_GATEWAY_SERVICE"
-MISSING, UPLOAD = "MISSING", "UPLOAD"
+MISSING, UPLOAD, NO_WORD = "MISSING", "UPLOAD", "NO_WORD"
 
 SUBMISSION_WORDS = {
     PENDING: "We have your form and are sending it. You don't need to do anything.",

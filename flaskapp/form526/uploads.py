@@ -12,24 +12,25 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.accounts.service import Identity, identity_of
+from flaskapp.conflicts import Conflict
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
-from flaskapp.form526.states import FORM_0781, FORM_0781A, PENDING, UPLOAD
+from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
 from outbox.write import write_history
 
 PDF = "application/pdf"
 # Loaded by whoever makes the first PDF: its libraries for fonts and pictures would be a fifth of every process's start,
 # and 23 MB of its memory.
 PDF_MAKING = "flaskapp.form526.pdf_making"
-# An upload whose reply was lost may have arrived too, and Lighthouse offers no way to ask.
-LOST_BEFORE = text("""
-    SELECT EXISTS (SELECT 1 FROM outbox_attempts
-                    WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
-                      AND status = 'unknown')
+# Uploads whose reply was lost may have arrived too, and Lighthouse offers no way to ask. The one at hand is not over.
+UNANSWERED = text("""
+    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand
+      FROM outbox_attempts
+     WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
 """)
 
 
@@ -94,18 +95,21 @@ def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
     return made
 
 
+def check_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
+    """Raises Conflict for another document's request id: under that, nobody could ask what became of this one."""
+    taken = select(DocumentSubmission.id).filter_by(lighthouse_request_id=request_id)
+    other = session.execute(taken).scalar_one_or_none()
+    if other is not None and str(other) != document_id:
+        raise Conflict("Lighthouse gave it another document's request id", request_id=request_id, other=str(other))
+
+
 def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
     """Lighthouse received it, no more. From here on it is asked after."""
     document = lock(session, document_id)
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
-    taken = select(DocumentSubmission.id).filter_by(lighthouse_request_id=request_id)
-    if session.execute(taken).scalar_one_or_none() is not None:
-        fail_document(session, document, UPLOAD, "Lighthouse gave it another document's request id", "worker")
-        return
     now = moment_now(session)
-    lost = {"type": SUBJECT, "id": document_id, "job": UPLOAD_JOB}
-    document.possibly_twice = bool(session.execute(LOST_BEFORE, lost).scalar_one())
+    document.possibly_twice = bool(unanswered(session, document_id).lost)
     document.lighthouse_request_id, document.uploaded_at = request_id, now
     document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)
     detail = {"request_id": request_id, "possibly_twice": document.possibly_twice}
@@ -113,7 +117,21 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
 
 
 def record_upload_failed(session: DbSession, document_id: str, kind: str, details: dict[str, Any]) -> None:
-    """It could not be handed over: the person is told, and a human holds it."""
+    """It could not be handed over, as far as we know: the person is told so, and a human holds it.
+
+    Where an upload went unanswered, however long ago, nobody knows: no look-up of ours can tell.
+    """
     document = lock(session, document_id)
-    if document.lighthouse_status == PENDING:
+    if document.lighthouse_status != PENDING:
+        return
+    found = unanswered(session, document_id)
+    if kind not in UNCONFIRMED and not found.lost:
         fail_document(session, document, UPLOAD, kind, "worker", details)
+        return
+    document.possibly_twice = found.lost + (found.at_hand if kind in UNCONFIRMED else 0) > 1
+    fail_document(session, document, NO_WORD, kind, "worker", details)
+
+
+def unanswered(session: DbSession, document_id: str) -> Any:
+    """How many of its uploads nobody answered: `lost`, and `at_hand` while one is still to be settled."""
+    return session.execute(UNANSWERED, {"type": SUBJECT, "id": document_id, "job": UPLOAD_JOB}).one()

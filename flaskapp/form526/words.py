@@ -18,4 +18,9 @@ def words_of(document: DocumentSubmission) -> str:
         return "This document is in your file, but was not yet linked to your claim. A person here is working on it."
     if document.failed_step == MISSING:
         return "We don't have this document. Please send it again; a person here is expecting it."
+    if document.unconfirmed:
+        return (
+            "We could not confirm whether this document got into your file. A person here is finding out. You don't"
+            " need to send it again before you hear from us."
+        )
     return "This document did not get into your file. A person here is working on it, and you can also mail it."

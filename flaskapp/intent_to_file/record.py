@@ -30,6 +30,7 @@ ENDED_BY_CONFIRMATION = [
     "may_exist_upstream",
     "answered_late",
     "parked_by_hand",
+    "unsettled",
     "past_midnight",
     "unaccounted",
 ]

@@ -6,6 +6,7 @@ in the cycle is on its own row, so it can be stopped at any time, and what was m
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 from sqlalchemy import select, text
@@ -56,20 +57,22 @@ TAKE = text("""
 """)
 
 
-def open_past_midnight(session: DbSession, batch: int = 200) -> int:
-    """Still pending at the first legal midnight: upstream can only date it late now; a human is told at once."""
-    statement = (
-        select(IntentToFile)
-        .where(IntentToFile.state == PENDING, ~IntentToFile.past_midnight, IntentToFile.legal_midnight_at <= NOW)
-        .order_by(IntentToFile.legal_midnight_at)
-        .limit(batch)
-        .with_for_update(skip_locked=True)
-    )
-    rows = session.execute(statement).scalars().all()
-    for itf in rows:
+PAST_MIDNIGHT = (IntentToFile.state == PENDING, ~IntentToFile.past_midnight, IntentToFile.legal_midnight_at <= NOW)
+
+
+def find_past_midnight(session: DbSession, batch: int = 200) -> list[str]:
+    """Ids of those still pending at their first legal midnight, the longest ago first."""
+    statement = select(IntentToFile.id).where(*PAST_MIDNIGHT).order_by(IntentToFile.legal_midnight_at).limit(batch)
+    return [str(itf_id) for itf_id in session.execute(statement).scalars()]
+
+
+def open_past_midnight(session: DbSession, itf_id: str) -> None:
+    """Upstream can only date it late now: a human is told at once. Whoever is at it right now has another look."""
+    statement = select(IntentToFile).where(IntentToFile.id == uuid.UUID(itf_id), *PAST_MIDNIGHT)
+    itf = session.execute(statement.with_for_update(skip_locked=True)).scalar_one_or_none()
+    if itf is not None:
         itf.past_midnight = True
-        open_case(session, "past_midnight", SUBJECT, str(itf.id), dates_of(itf))
-    return len(rows)
+        open_case(session, "past_midnight", SUBJECT, itf_id, dates_of(itf))
 
 
 def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:

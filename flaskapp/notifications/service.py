@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import NoResultFound
 
 from flaskapp.cases.service import close_cases, note_cases, open_case
-from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
@@ -35,7 +34,8 @@ DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
-ENDED_BY_DELIVERY = ["notice_undeliverable", "notice_not_sent"]
+ENDED_BY_DELIVERY = ["notice_undeliverable", "notice_not_sent", "unsettled"]
+ENDED_BY_SENDING = ["notice_not_sent", "overdue", "parked_by_hand", "unsettled"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,10 @@ def load_notice(session: DbSession, notice_id: str) -> Notice:
 
 def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, str]:
     """The submission that a notice tells of; any other subject is its own."""
-    row = session.get(Notification, uuid.UUID(subject_id)) if subject_type == SUBJECT else None
+    if subject_type != SUBJECT:
+        return subject_type, subject_id
+    told_of = select(Notification.subject_type, Notification.subject_id).filter_by(id=uuid.UUID(subject_id))
+    row = session.execute(told_of).one_or_none()
     return (row.subject_type, row.subject_id) if row is not None else (subject_type, subject_id)
 
 
@@ -150,7 +153,7 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent", "overdue", "parked_by_hand"])
+    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=ENDED_BY_SENDING)
 
 
 def record_delivery(
@@ -215,16 +218,18 @@ def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
 
 def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
     """Notices without a word for three days: owe a question to VANotify about each, once."""
+    # Ids alone: one whose words cannot be unsealed any more must not keep the others from being asked after.
     statement = (
-        select(Notification)
+        select(Notification.id)
         .where(Notification.state == SENT, Notification.asked_at.is_(None))
         .where(Notification.sent_at < NOW - ASK_AFTER)
         .order_by(Notification.sent_at)
         .limit(batch)
         .with_for_update(skip_locked=True)
     )
-    rows = session.execute(statement).scalars().all()
-    for row in rows:
-        row.asked_at = moment_now(session)
-        owe_job(session, ASK_JOB, row.id)
-    return len(rows)
+    ids = session.execute(statement).scalars().all()
+    asked = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
+    session.execute(asked.execution_options(synchronize_session=False))
+    for notice_id in ids:
+        owe_job(session, ASK_JOB, notice_id)
+    return len(ids)

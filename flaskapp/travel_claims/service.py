@@ -34,6 +34,7 @@ ENDED_BY_FILING = [
     "answered_late",
     "overdue",
     "parked_by_hand",
+    "unsettled",
     "unaccounted",
 ]
 

@@ -46,6 +46,7 @@ KINDS = (
     "notice_undeliverable",
     "notice_not_sent",
     "parked_by_hand",
+    "unsettled",
     "unaccounted",
     "contradiction",
 )

@@ -26,6 +26,7 @@ TOLD_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
 # What a notice may claim of the upstream; the other kinds say that we do not know.
 SAYS_THERE = ("created", "duplicate", "denied", "confirmed", "confirmed_late", "accepted", "submitted")
 SAYS_NOT_THERE = ("error", "failed")
+SAYS_NOT_ARRIVED = {"document_failed", "document_incomplete"}
 # States that say: the upstream has it.
 DONE = ("submitted", "duplicate", "confirmed", "accepted", "done")
 
@@ -67,6 +68,8 @@ class Shelf:
         self.owners = {(row["subject_type"], row["subject_id"]): row["owner"] for row in evidence.cases}
         self.sends = by(evidence.sends, "reference")
         self.uploads = {row["id"]: row for row in evidence.uploads}
+        alike: list[Row] = [{**row, "claim_id": str(row["claim_id"])} for row in evidence.uploads]
+        self.uploads_alike = by(alike, "claim_id", "doc_type")
         self.books = {
             TRAVEL_CLAIM: by(evidence.claims, "icn", "day"),
             ITF: by([row for row in evidence.itfs if row["status"] == "active"], "icn"),
@@ -186,11 +189,19 @@ def untold_documents(shelf: Shelf) -> Iterator[str]:
         elif document["state"] == "failed" and not shelf.held(DOCUMENT, document["id"]):
             yield f"document {document['id']}: failed, and nobody holds it"
         elif document["state"] == "failed":
-            upload = shelf.uploads.get(document["request_id"])
-            if upload is not None and upload["state"] == "SUCCESS":
+            told = {notice["kind"] for notice in shelf.notices.get((DOCUMENT, document["id"]), [])}
+            if told & SAYS_NOT_ARRIVED and any(upload["state"] == "SUCCESS" for upload in own_uploads(shelf, document)):
                 yield f"document {document['id']}: told that it failed, by Lighthouse's book it arrived"
-            kinds = ("document_failed", "document_incomplete")
-            yield from (f"document {document['id']}: {why}" for why in wrong_notices(shelf, DOCUMENT, document, kinds))
+            why = wrong_notices(shelf, DOCUMENT, document, tuple(SAYS_NOT_ARRIVED | {"document_unconfirmed"}))
+            yield from (f"document {document['id']}: {each}" for each in why)
+
+
+def own_uploads(shelf: Shelf, document: Row) -> list[Row]:
+    """Every upload that may be this document's: the one whose id we hold, and those of its claim and type that no
+    document holds the id of, for their replies were lost."""
+    followed = {each["request_id"] for each in shelf.evidence.documents}
+    alike = shelf.uploads_alike.get((document["claim"], document["doc_type"]), [])
+    return [upload for upload in alike if upload["id"] == document["request_id"] or upload["id"] not in followed]
 
 
 def wrong_notices(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> Iterator[str]:

@@ -116,6 +116,12 @@ _FORM526_WORDS = {
         "A member of our team has been asked to send it again. If you have a copy, you can also upload it to your "
         "claim yourself, mail it, or bring it in person.",
     ),
+    "document_unconfirmed": (
+        "We couldn't confirm one of your documents",
+        "We sent a document of the disability claim you submitted on ((submitted_date)), and couldn't confirm that it "
+        "reached your file: ((file_name)).\n\n"
+        "A member of our team is looking into it. You don't need to send it again before you hear from us.",
+    ),
     "document_incomplete": (
         "One of your documents is delayed",
         "A document of the disability claim you submitted on ((submitted_date)) is safe in your file, but the team "

@@ -241,12 +241,44 @@ def call_an_arrived_document_failed(evidence: Evidence) -> None:
     row_of(evidence.uploads, id=failed["request_id"])["state"] = "SUCCESS"
 
 
+def call_a_document_failed_whose_reply_was_lost(evidence: Evidence) -> None:
+    """We hold no request id of it, and Lighthouse has it."""
+    failed = row_of(evidence.documents, state="failed")
+    row_of(evidence.uploads, id=failed["request_id"])["state"] = "SUCCESS"
+    failed["request_id"] = None
+
+
 @pytest.mark.parametrize(
-    "harm", [tell_a_lie_to_somebody_held, promise_too_much_to_somebody_held, call_an_arrived_document_failed]
+    "harm",
+    [
+        tell_a_lie_to_somebody_held,
+        promise_too_much_to_somebody_held,
+        call_an_arrived_document_failed,
+        call_a_document_failed_whose_reply_was_lost,
+    ],
 )
 def test_whom_a_human_holds_was_told_nothing_that_is_not_so(evidence, harm):
     harm(evidence)
     assert len(judge(evidence).untold) == 1
+
+
+def test_that_nobody_knows_of_a_document_is_no_lie_whatever_became_of_it(evidence):
+    call_a_document_failed_whose_reply_was_lost(evidence)
+    failed = row_of(evidence.documents, state="failed")
+    notice = row_of(evidence.notices, subject_type="form526_document", subject_id=failed["id"])
+    notice["kind"] = "document_unconfirmed"
+    row_of(evidence.sends, reference=notice["id"])["template"] = "form526.document_unconfirmed"
+    assert judge(evidence) == Verdicts()
+
+
+def test_what_became_of_another_document_of_the_same_type_is_not_held_against_one(evidence):
+    done = row_of(evidence.documents, state="done")
+    failed = row_of(evidence.documents, state="failed")
+    for row in (row_of(evidence.uploads, id=failed["request_id"]), failed):
+        row["doc_type"] = done["doc_type"]
+    failed["claim"] = done["claim"]
+    row_of(evidence.uploads, id=failed["request_id"])["claim_id"] = int(done["claim"])
+    assert judge(evidence).untold == []
 
 
 def test_whom_humans_hold_is_counted_by_flow(evidence):

@@ -48,6 +48,7 @@ def test_there_is_an_email_for_every_notice_that_is_one() -> None:
         "form526.failed": ["submitted_date"],
         "form526.unconfirmed": ["submitted_date"],
         "form526.document_failed": ["submitted_date", "file_name"],
+        "form526.document_unconfirmed": ["submitted_date", "file_name"],
         "form526.document_incomplete": ["submitted_date", "file_name"],
         "travel_pay.submitted": ["appt_date", "claim_number"],
         "travel_pay.duplicate": ["appt_date"],
@@ -60,7 +61,7 @@ def test_there_is_an_email_for_every_notice_that_is_one() -> None:
 
 def test_the_product_is_told_every_template_once() -> None:
     assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
-    assert len(set(TEMPLATE_IDS.values())) == 24
+    assert len(set(TEMPLATE_IDS.values())) == 25
 
 
 def answer_to(sender: Sender, authorization: str | None) -> requests.Response:

@@ -207,7 +207,7 @@ def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends
     sweep(house)
     assert evidence(house)["lighthouse_status"] == "failed"
     runner.finish(UPLOAD, held, answer)
-    assert {"document_failed", "answered_late"} <= set(house.cases())
+    assert {"may_exist_upstream", "answered_late"} <= set(house.cases())
     assert command(house, "documents", "upload-again", str(row["id"])).exit_code == 0
     house.work()
     poll(house)
@@ -234,9 +234,11 @@ def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_he
         house.work()
     one, two = sorted(documents(house), key=lambda row: row["lighthouse_request_id"] is None)
     assert (one["lighthouse_request_id"], one["lighthouse_status"]) == (77, "pending")
-    assert (two["lighthouse_status"], two["failed_step"]) == ("failed", "UPLOAD")
-    assert two["upstream_error"] == "Lighthouse gave it another document's request id"
-    assert (house.cases(), len(person.documents(filed))) == (["document_failed"], 2)
+    assert (two["lighthouse_status"], two["failed_step"]) == ("failed", "NO_WORD")
+    assert two["upstream_error"] == "conflicting_answers"
+    details = house.value("SELECT details FROM cases")
+    assert (house.cases(), details["request_id"], details["other"]) == (["may_exist_upstream"], 77, str(one["id"]))
+    assert sum("could not confirm" in each["message"] for each in person.documents(filed)) == 1
 
 
 # -- refusals and giving up ---------------------------------------------------

@@ -13,6 +13,8 @@ from greenlet import getcurrent, greenlet
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.apart import PartsFailed
+
 TICK_SECONDS = 0.001
 
 
@@ -48,7 +50,8 @@ class Task:
         except PromiseBroken as broken:
             self.hub.broken.append(f"{self.name}: {broken}")
         except Exception as error:
-            if not (self.troubled and isinstance(error, SQLAlchemyError | RedisError)):
+            errors = error.failed.values() if isinstance(error, PartsFailed) else [error]
+            if not (self.troubled and all(isinstance(each, SQLAlchemyError | RedisError) for each in errors)):
                 self.hub.broken.append(f"{self.name} raised {type(error).__name__}: {error}")
 
     @property

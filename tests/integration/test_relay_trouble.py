@@ -1,0 +1,48 @@
+"""Trouble that only one queue has, at its gate or in Redis, keeps no other waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event, text
+
+from outbox import rq_side
+from tests.house import eventually
+from tests.ledger import CALLS, CHORES, Ledger
+
+
+@pytest.fixture
+def impatient(ledger: Ledger) -> Iterator[Ledger]:
+    """One whose transactions wait for no lock for long."""
+
+    def hurry(connection: object) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")  # type: ignore[attr-defined]
+
+    event.listen(ledger.engine, "begin", hurry)
+    yield ledger
+    event.remove(ledger.engine, "begin", hurry)
+
+
+def test_a_gate_that_somebody_holds_the_lock_of_keeps_only_its_own_queue(impatient: Ledger) -> None:
+    ledger = impatient
+    held_up, other = ledger.add(), ledger.add(queue=CHORES)
+    with ledger.engine.connect() as somebody:
+        somebody.execute(text("SELECT FROM outbox_gates WHERE upstream = 'clerk' FOR UPDATE"))
+        ledger.relay.run_once()
+        assert (ledger.state(held_up), ledger.state(other)) == ("ready", "published")
+    ledger.relay.run_once()
+    assert ledger.state(held_up) == "published"
+
+
+def test_a_key_of_redis_that_is_something_else_keeps_only_its_own_queue(ledger: Ledger) -> None:
+    held_up, other = ledger.add(), ledger.add(queue=CHORES)
+    ledger.redis.set(rq_side.open_queue(ledger.redis, CALLS.name).key, "no list")
+    ledger.relay.run_once()
+
+    def others_turn() -> bool:
+        ledger.relay.run_once()
+        return ledger.state(other) == "published"
+
+    assert eventually(others_turn)
+    assert ledger.state(held_up) == "ready"
