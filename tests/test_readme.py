@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.config import setting_names
 from flaskapp.form526.states import DOCUMENT, SUBMISSION
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
-from flaskapp.invariants import OF_SUBJECTS, OF_THE_GONE
+from flaskapp.invariants import OF_FLOW, OF_SUBJECTS, OF_THE_GONE
 from flaskapp.notifications.states import NOTIFICATION
 from flaskapp.repair import OF_REDIS
 from flaskapp.statemachine import StateMachine
@@ -71,7 +72,7 @@ def test_every_kind_of_case_is_explained() -> None:
 
 
 def test_every_rule_of_the_audit_is_explained() -> None:
-    of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE)}
+    of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE, *chain(*OF_FLOW.values()))}
     assert all(table_of({*of_submissions, *RULES, GATE_RULE, *OF_REDIS}).values())
 
 
