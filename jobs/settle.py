@@ -142,6 +142,7 @@ def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
 
 
 def drop(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    spec.let_go(session, held.subject_id)
     attempts.complete(session, held, ending(spec, outcome))
 
 

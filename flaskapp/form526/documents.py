@@ -30,6 +30,7 @@ from flaskapp.form526.states import (
     MISSING,
     PENDING,
 )
+from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
 from outbox.write import add, write_history
@@ -207,6 +208,7 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
     document.cycle += 1
     write_move(session, document, FAILED, PENDING, actor, earlier_request_id=before)
     note_cases(session, SUBJECT, document_id, "to be uploaded again", actor)
+    supersede_notices(session, SUBJECT, document_id, "it is taken up again", actor)
 
 
 def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str) -> bool:
@@ -217,5 +219,6 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     now = moment_now(session)
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
+    supersede_notices(session, SUBJECT, document_id, "it was delivered by hand", actor)
     close_cases(session, SUBJECT, document_id, f"delivered by hand: {note}", kinds=ENDED_BY_DELIVERY, actor=actor)
     return True

@@ -24,6 +24,7 @@ from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
+from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import ACCOUNTS, FORM526
 from outbox.values import QueueSpec
 from outbox.write import add, write_history
@@ -232,3 +233,4 @@ def reopen_submission(session: DbSession, submission_id: str, actor: str) -> Non
     row.cycle += 1
     write_history(session, SUBJECT, submission_id, "form526.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, submission_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, submission_id, "it is taken up again", actor)

@@ -18,7 +18,7 @@ from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import SUBJECT, owe_creation
 from flaskapp.intent_to_file.states import CONFIRMED, FAILED, INTENT_TO_FILE, PENDING
 from flaskapp.legal_time import legal_date
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 from outbox.write import write_history
 
@@ -197,3 +197,4 @@ def reopen_itf(session: DbSession, itf_id: str, actor: str) -> None:
     itf.cycle += 1
     write_history(session, SUBJECT, itf_id, "intent_to_file.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, itf_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, itf_id, "it is taken up again", actor)

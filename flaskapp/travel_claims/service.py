@@ -14,7 +14,7 @@ from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
@@ -196,3 +196,4 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     claim.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_claim.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)

@@ -12,7 +12,7 @@ from flaskapp.accounts.service import Identity, icn_of, remember_person
 from flaskapp.cases.service import close_cases, note_cases, open_case
 from flaskapp.current import moment_now
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import SUBJECT, UNKNOWN_NUMBER, Filed, owe_step
 from flaskapp.travel_pay.states import (
@@ -176,3 +176,4 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     row.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_pay.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)
