@@ -16,7 +16,7 @@ from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.cases.service import open_case
+from flaskapp.cases.service import close_cases, open_case
 from flaskapp.config import Config
 from flaskapp.current import gate_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
@@ -127,6 +127,7 @@ def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> 
     spec.record(session, held.subject_id, outcome.answer)
     finished = ending(spec, outcome)
     attempts.complete(session, held, finished)
+    end_case_of(session, held)
     if not held.first:
         compare_answers(session, held, finished)
 
@@ -144,6 +145,14 @@ def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
 def drop(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
     spec.let_go(session, held.subject_id)
     attempts.complete(session, held, ending(spec, outcome))
+    end_case_of(session, held)
+
+
+def end_case_of(session: DbSession, held: Grant) -> None:
+    """Put aside by hand, taken up again and done: whatever it was, nobody has to think of it any more."""
+    if held.reopened:
+        about = (held.subject_type, held.subject_id, "the work it put aside is done")
+        close_cases(session, *about, kinds=["parked_by_hand"], message_id=held.message_id)
 
 
 def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:

@@ -105,7 +105,7 @@ KINDS = {
     ),
     "parked_by_hand": Kind(
         "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
-        "Requeue the message when it may go on, or finish it by hand and close.",
+        "Requeue the message when it may go on: the case closes when its work is done. Or finish it by hand and close.",
         alert=False,
     ),
     "unaccounted": Kind(

@@ -36,6 +36,7 @@ CLOSE_OF_SUBJECT = text("""
     UPDATE cases SET closed_at = outbox_now(), closed_by = :actor, resolution = :resolution
      WHERE subject_type = :subject_type AND subject_id = :subject_id AND closed_at IS NULL
        AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(:kinds))
+       AND (CAST(:message AS text) IS NULL OR details ->> 'message' = :message)
     RETURNING id, kind
 """)
 
@@ -105,10 +106,12 @@ def close_cases(
     *,
     kinds: list[str] | None = None,
     actor: str = "system",
+    message_id: int | None = None,
 ) -> int:
-    """Close a subject's open cases, of the given kinds or all; returns how many were closed."""
+    """Close a subject's open cases, of the given kinds or all, of one message or any; returns how many were closed."""
     values = {"subject_type": subject_type, "subject_id": subject_id, "resolution": resolution}
-    rows = session.execute(CLOSE_OF_SUBJECT, {**values, "kinds": kinds, "actor": actor}).all()
+    values |= {"message": str(message_id) if message_id is not None else None, "actor": actor}
+    rows = session.execute(CLOSE_OF_SUBJECT, {**values, "kinds": kinds}).all()
     for row in rows:
         detail = {"case": str(row.id), "kind": row.kind}
         write_history(session, subject_type, subject_id, "case.closed", actor=actor, detail=detail)

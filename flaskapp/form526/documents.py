@@ -56,7 +56,6 @@ ENDED_BY_DELIVERY = [
     "exhausted",
     "answered_late",
     "overdue",
-    "parked_by_hand",
     "unaccounted",
 ]
 

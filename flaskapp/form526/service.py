@@ -40,7 +40,6 @@ ENDED_BY_ACCEPTANCE = [
     "may_exist_upstream",
     "answered_late",
     "overdue",
-    "parked_by_hand",
     "unaccounted",
 ]
 

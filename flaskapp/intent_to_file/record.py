@@ -29,7 +29,6 @@ ENDED_BY_CONFIRMATION = [
     "exhausted",
     "may_exist_upstream",
     "answered_late",
-    "parked_by_hand",
     "past_midnight",
     "unaccounted",
 ]

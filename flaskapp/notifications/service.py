@@ -35,7 +35,9 @@ DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
-ENDED_BY_DELIVERY = ["notice_undeliverable", "notice_not_sent", "overdue", "parked_by_hand", "answered_late"]
+ENDED_BY_SENDING = ["notice_not_sent", "overdue", "answered_late"]
+ENDED_BY_DELIVERY = ["notice_undeliverable", *ENDED_BY_SENDING]
+ENDED_BY_WITHDRAWAL = ["parked_by_hand", *ENDED_BY_DELIVERY]
 # Notices nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
 # An older notice of the same submission that VANotify may still be taking.
@@ -171,7 +173,7 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=["notice_not_sent", "overdue", "parked_by_hand"])
+    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=ENDED_BY_SENDING)
 
 
 def record_delivery(
@@ -257,7 +259,7 @@ def supersede_notices(session: DbSession, subject_type: str, subject_id: str, wh
 
 def withdraw(session: DbSession, row: Notification, actor: str) -> None:
     move(session, row, WITHDRAWN, actor, why=row.superseded_why)
-    close_cases(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", kinds=ENDED_BY_DELIVERY)
+    close_cases(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", kinds=ENDED_BY_WITHDRAWAL)
 
 
 def let_go(session: DbSession, notice_id: str) -> None:

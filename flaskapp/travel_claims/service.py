@@ -33,7 +33,6 @@ ENDED_BY_FILING = [
     "may_exist_upstream",
     "answered_late",
     "overdue",
-    "parked_by_hand",
     "unaccounted",
 ]
 

@@ -38,7 +38,6 @@ ENDED_BY_FILING = [
     "may_exist_upstream",
     "answered_late",
     "overdue",
-    "parked_by_hand",
     "unaccounted",
 ]
 
