@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """`summary`: what happened. `to_do`: what the owner does now. `alert`: whether opening one wakes somebody."""
+    """`summary`: what happened. `to_do`: what the owner does now. `alert`: whether opening one wakes somebody.
+
+    `stays`: whether it takes more than its subject's good end to close it.
+    """
 
     summary: str
     to_do: str
     alert: bool = True
+    stays: bool = False
 
 
 KINDS = {
@@ -32,6 +36,7 @@ KINDS = {
     "conflicting_answers": Kind(
         "Two attempts at one submission came back with different upstream ids: it may be on file twice.",
         "Compare both ids (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close.",
+        stays=True,
     ),
     "half_filed": Kind(
         "A travel pay claim stands in BTSSS begun and not submitted: we could not do the step the case names. The"
@@ -57,11 +62,13 @@ KINDS = {
         "VA's records date this intent to file on a later day than the person asked for it. The person was told.",
         "Print the evidence (`flask itf evidence ID`), have the date corrected as the remediation playbook in the"
         " README says, tell the person, and close.",
+        stays=True,
     ),
     "broken": Kind(
         "An intent to file that VA's records had confirmed is no longer there: two readings an hour apart agree.",
         "Find out upstream what became of it (`flask itf evidence ID` has its id and dates). If a claim used it up,"
         " say so with `flask itf used ID` next time; else have it restored, tell the person, and close.",
+        stays=True,
     ),
     "document_failed": Kind(
         "A document of a 526 did not get into the veteran's eFolder. The veteran was told, by an obscured file name.",
@@ -98,6 +105,7 @@ KINDS = {
     "notice_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
         "Reach the person another way (phone, letter) about the subject of this notice, then close.",
+        stays=True,
     ),
     "notice_not_sent": Kind(
         "VANotify would not take a notice, or never answered; the person may not know how their submission ended.",
@@ -107,6 +115,7 @@ KINDS = {
         "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
         "Requeue the message when it may go on: the case closes when its work is done. Or finish it by hand and close.",
         alert=False,
+        stays=True,
     ),
     "unaccounted": Kind(
         "The audit found a submission that is neither owed, nor told, nor held by anybody.",
@@ -118,5 +127,6 @@ KINDS = {
         " name the rule that is broken.",
         "Find out who changed the database. `flask audit --repair` mends what can be mended safely; for the rest,"
         " find out what is true upstream, set it right, and close: closed, it counts as explained.",
+        stays=True,
     ),
 }

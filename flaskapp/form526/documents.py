@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
@@ -45,19 +45,6 @@ KNOWN_DOC_TYPES = {
     *("L107", "L115", "L117", "L133", "L139", "L149", "L159", "L222", "L228", "L229", "L418", "L450", "L451", "L478"),
     *("L702", "L703", "L827", "L1489"),
 }
-ENDED_BY_DELIVERY = [
-    "document_failed",
-    "document_in_efolder",
-    "document_not_found",
-    "document_unclear",
-    "document_stuck",
-    "document_missing",
-    "refused",
-    "exhausted",
-    "answered_late",
-    "overdue",
-    "unaccounted",
-]
 
 
 def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
@@ -219,5 +206,5 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
     supersede_notices(session, SUBJECT, document_id, "it was delivered by hand", actor)
-    close_cases(session, SUBJECT, document_id, f"delivered by hand: {note}", kinds=ENDED_BY_DELIVERY, actor=actor)
+    close_ended(session, SUBJECT, document_id, f"delivered by hand: {note}", actor=actor)
     return True

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
@@ -24,14 +24,6 @@ from outbox.write import write_history
 
 # Under whose name VANotify's templates for ITFs are configured.
 SENDER = "itf"
-ENDED_BY_CONFIRMATION = [
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "past_midnight",
-    "unaccounted",
-]
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     late = is_dated_late(itf)
     finish(session, itf, CONFIRMED, now, "confirmed_late" if late else "confirmed", how=confirmation.how)
     itf.refresh_due_at = first_refresh(now)
-    close_cases(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})", kinds=ENDED_BY_CONFIRMATION)
+    close_ended(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})")
     if late:
         open_case(session, "dated_late", SUBJECT, itf_id, dates_of(itf))
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.notifications.models import Notification
@@ -35,9 +35,6 @@ DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
-ENDED_BY_SENDING = ["notice_not_sent", "overdue", "answered_late"]
-ENDED_BY_DELIVERY = ["notice_undeliverable", *ENDED_BY_SENDING]
-ENDED_BY_WITHDRAWAL = ["parked_by_hand", *ENDED_BY_DELIVERY]
 # Notices nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
 # An older notice of the same submission that VANotify may still be taking.
@@ -173,7 +170,7 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=ENDED_BY_SENDING)
+    close_ended(session, SUBJECT, notice_id, "sent after all")
 
 
 def record_delivery(
@@ -213,7 +210,7 @@ def follow_ending(session: DbSession, row: Notification) -> None:
     if row.state == UNDELIVERABLE:
         open_case(session, "notice_undeliverable", SUBJECT, str(row.id), details)
     elif row.state == DELIVERED:
-        close_cases(session, SUBJECT, str(row.id), "delivered after all", kinds=ENDED_BY_DELIVERY)
+        close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notice_undeliverable",))
 
 
 def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
@@ -259,7 +256,8 @@ def supersede_notices(session: DbSession, subject_type: str, subject_id: str, wh
 
 def withdraw(session: DbSession, row: Notification, actor: str) -> None:
     move(session, row, WITHDRAWN, actor, why=row.superseded_why)
-    close_cases(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", kinds=ENDED_BY_WITHDRAWAL)
+    moot = ("notice_undeliverable", "parked_by_hand")
+    close_ended(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", and_also=moot)
 
 
 def let_go(session: DbSession, notice_id: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -27,14 +27,6 @@ DEADLINE_SECONDS = 25 * 3600.0
 GIVE_UP_SECONDS = 5 * 24 * 3600.0
 
 UNKNOWN_NUMBER = "unknown"
-ENDED_BY_FILING = [
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "overdue",
-    "unaccounted",
-]
 
 
 @dataclass(frozen=True)
@@ -172,7 +164,7 @@ def record_filed(session: DbSession, claim_id: str, target: str, notice: str, fi
         return
     claim.filed, claim.unconfirmed = vars(filed), False
     finish(session, claim, target, notice, "worker", how=filed.how)
-    close_cases(session, SUBJECT, claim_id, f"filed after all ({target})", kinds=ENDED_BY_FILING)
+    close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
 
 
 def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:

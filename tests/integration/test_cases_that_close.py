@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from flaskapp.db import db
+from flaskapp.cases.kinds import KINDS
+from flaskapp.cases.service import close_ended, open_case
+from flaskapp.db import db, transaction
 from jobs import housekeeping, runner
 from outbox import attempts
 from tests.house import House
@@ -56,6 +58,18 @@ def a_text_that_came_back_delivered_meanwhile(house: House) -> None:
 
 def a_step_of_several(house: House) -> None:
     travel_pay_filing.file(house)
+
+
+STAYING = {"conflicting_answers", "dated_late", "broken", "notice_undeliverable", "parked_by_hand", "contradiction"}
+
+
+def test_a_good_end_closes_the_same_cases_in_every_flow(house: House) -> None:
+    """All but those that say of it what it does not settle."""
+    with transaction() as session:
+        for kind in KINDS:
+            open_case(session, kind, "form526_document", "1")
+        close_ended(session, "form526_document", "1", "it arrived")
+    assert set(house.cases()) == STAYING
 
 
 WORK = [
