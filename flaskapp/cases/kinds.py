@@ -76,8 +76,8 @@ KINDS = {
         " there another way and say so (`flask documents delivered ID --note …`).",
     ),
     "document_in_efolder": Kind(
-        "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may be stuck without anybody"
-        " noticing. The veteran was told.",
+        "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may wait for it, and nobody"
+        " notices. The veteran was told.",
         "Don't upload it again: it would be there twice. Ask the claims team to link it, then say so with"
         " `flask documents delivered ID --note …`.",
     ),
