@@ -180,7 +180,8 @@ OF_FLOW: dict[str, tuple[Rule, ...]] = {
 NOTICES = States(
     NOTIFICATION,
     "notifications",
-    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications WHERE "
+    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications"
+    " WHERE (CAST(:only AS text) IS NULL OR id::text = :only) AND "
     + WITHIN.format(ended="COALESCE(finished_at, sent_at)"),
 )
 # What is wrong with a notice is held by the case of the submission it tells of as well.

@@ -1,4 +1,4 @@
-"""Was what happened to a submission legal, step by step? Reads its history, its attempts and what is still owed.
+"""Was what happened to a submission, or a notice, legal step by step? Reads history, attempts and what is still owed.
 
 The audit says whether a submission is accounted for now; the trace says whether it got there by the rules.
 """
@@ -16,7 +16,9 @@ from typing import Any
 from sqlalchemy import text
 
 from flaskapp.db import DbSession
-from flaskapp.flows import FLOWS
+from flaskapp.flows import FLOWS, States
+from flaskapp.invariants import NOTICES
+from flaskapp.notifications.states import PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.statemachine import StateMachine
 
 FAILED = "failed"
@@ -24,12 +26,14 @@ FAILED = "failed"
 STREAMED: dict[str, Any] = {"execution_options": {"yield_per": 1000}}
 # Whoever takes a failed one up again is a person with a name.
 NOBODY = ("system", "worker", "person")
+# The repair of a notice whose row was lost begins its history anew.
+RESTORED = "notification.restored"
 # How a look-up ends that nobody saw answered: it was given back, and says nothing either way.
 UNHEARD = (None, "WorkerLost", "HandedBack")
 
 # All in one order, so that they can be read side by side however many there are.
 MOVES = """
-    SELECT subject_id, id, at, moved_from, moved_to, actor FROM outbox_history
+    SELECT subject_id, id, at, what, moved_from, moved_to, actor FROM outbox_history
      WHERE subject_type = :subject AND moved_to IS NOT NULL AND what <> 'attempt.answered_late'
        AND (CAST(:only AS text) IS NULL OR subject_id = :only)
      ORDER BY subject_id COLLATE "C", id
@@ -51,8 +55,29 @@ PRESENT = 'SELECT id AS subject_id, state, watched FROM ({states}) s ORDER BY id
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a kind of subject is read: `first` is the state its history need not mention, `heard` are those that some
+    upstream must have said, and in those that are `over` nobody works on it any more."""
+
+    states: States
+    first: str | None
+    heard: frozenset[str]
+    over: frozenset[str]
+
+
+def readings() -> dict[str, Reading]:
+    """Everybody who has states. What becomes of a notice that was sent, callbacks tell as they come."""
+    submissions = {
+        subject: Reading(flow.states, None, flow.states.machine.final - {FAILED}, flow.states.machine.final)
+        for subject, flow in FLOWS.items()
+        if flow.states is not None
+    }
+    return {**submissions, "notification": Reading(NOTICES, PENDING, frozenset({SENT}), frozenset({WITHDRAWN}))}
+
+
+@dataclass(frozen=True)
 class Step:
-    """The first step of a submission that no rule allows."""
+    """The first step of a submission or a notice that no rule allows."""
 
     subject_type: str
     subject_id: str
@@ -74,15 +99,15 @@ def trace(
     subject_id: str | None = None,
     seen: Callable[[], None] = lambda: None,
 ) -> Trace:
-    """Every submission's history, or one flow's, or one's; `seen` is called after each."""
+    """Every submission's and notice's history, or those of one kind, or one's; `seen` is called after each."""
     read, illegal = 0, list[Step]()
-    for subject, flow in FLOWS.items():
-        if flow.states is None or subject_type not in (None, subject):
+    for subject, reading in readings().items():
+        if subject_type not in (None, subject):
             continue
-        for found_id, found in histories(session, subject, flow.states.query, subject_id):
+        for found_id, found in histories(session, subject, reading.states.query, subject_id):
             read += 1
             seen()
-            step = first_illegal(flow.states.machine, found)
+            step = first_illegal(reading, found)
             illegal += [Step(subject, found_id, *step)] if step is not None else []
     return Trace(read, illegal)
 
@@ -117,44 +142,51 @@ def tagged(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
 Illegal = tuple[datetime | None, str]
 
 
-def first_illegal(machine: StateMachine, found: History) -> Illegal | None:
+def first_illegal(reading: Reading, found: History) -> Illegal | None:
     """The earliest of what moves, attempts, open messages and the present state break; None for a legal history."""
     steps = [
-        *illegal_moves(machine, found),
+        *illegal_moves(reading, found),
         *illegal_attempts(found.attempts),
-        *unfounded(machine, found.moves, found.attempts),
-        *illegal_work(machine, found),
+        *unfounded(reading, found.moves, found.attempts),
+        *illegal_work(reading, found),
     ]
     return min(steps, key=lambda step: (step[0] is None, step[0])) if steps else None
 
 
-def illegal_moves(machine: StateMachine, found: History) -> Iterator[Illegal]:
-    current: str | None = None
+def illegal_moves(reading: Reading, found: History) -> Iterator[Illegal]:
+    current = reading.first
     for move in found.moves:
-        if current is None and move.moved_from is not None:
-            yield move.at, f"moved from {move.moved_from} before it was asked for"
-        elif current is not None and move.moved_from != current:
-            yield move.at, f"moved from {move.moved_from} while it was {current}"
-        elif current is not None and not machine.allows(current, move.moved_to):
-            yield move.at, f"moved from {current} to {move.moved_to}, which its states do not allow"
-        elif current == FAILED and move.actor in NOBODY:
-            yield move.at, f"taken up again by {move.actor} instead of an operator"
+        why = wrong_with(reading.states.machine, current, move) if move.what != RESTORED else None
+        if why is not None:
+            yield move.at, why
         current = move.moved_to
-    if not found.present:
-        yield None, f"its row is gone, its history ends with {current}"
-    elif found.present[0].state != current:
+    if found.present and found.present[0].state != current:
         yield None, f"it is {found.present[0].state}, and its history ends with {current or 'nothing'}"
+    elif not found.present and reading.first is None:
+        yield None, f"its row is gone, its history ends with {current}"
 
 
-def illegal_work(machine: StateMachine, found: History) -> Iterator[Illegal]:
+def wrong_with(machine: StateMachine, current: str | None, move: Any) -> str | None:
+    """Why this move is not legal from here."""
+    if current is None:
+        return f"moved from {move.moved_from} before it was asked for" if move.moved_from is not None else None
+    if move.moved_from != current:
+        return f"moved from {move.moved_from} while it was {current}"
+    if not machine.allows(current, move.moved_to):
+        return f"moved from {current} to {move.moved_to}, which its states do not allow"
+    taken_up = current == FAILED or (current, move.moved_to) == (UNDELIVERABLE, PENDING)
+    return f"taken up again by {move.actor} instead of an operator" if taken_up and move.actor in NOBODY else None
+
+
+def illegal_work(reading: Reading, found: History) -> Iterator[Illegal]:
     """What is pending is owed or watched; what came to an end is not worked on."""
     if not found.present:
         return
     state, watched = found.present[0].state, found.present[0].watched
     going_on = [message for message in found.messages if message.state != "parked"]
-    if state not in machine.final and not found.messages and not watched:
+    if state == PENDING and not found.messages and not watched:
         yield None, f"it is {state}, and nobody owes the next step"
-    if state in machine.final and going_on:
+    if state in reading.over and going_on:
         yield None, f"it is {state}, and message {going_on[0].id} still works on it"
 
 
@@ -189,13 +221,13 @@ def overlap(before: Any, row: Any) -> bool:
     return before.finished_at is None or (before.end_number is not None and row.id < before.end_number)
 
 
-def unfounded(machine: StateMachine, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
+def unfounded(reading: Reading, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
     """A worker says that upstream holds it: an attempt that heard so ended in that very transaction.
 
     Whatever a transaction writes bears one and the same moment; which time of day that was does not matter.
     """
     heard = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
     for move in moves:
-        good = move.moved_to in machine.final and move.moved_to != FAILED
+        good = move.moved_to in reading.heard
         if good and move.actor == "worker" and move.at not in heard:
             yield move.at, f"moved to {move.moved_to} though no attempt had succeeded"

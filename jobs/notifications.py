@@ -15,15 +15,22 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
 from jobs.retry import NOTICE
 from jobs.runner import run
-from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail
+from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Obsolete, TooEarly, Trail
 
 LEASE_MARGIN_SECONDS = 30.0
 
 
 def load_pending(session: DbSession, notice_id: str) -> Notice | None:
-    """A notice VANotify has not taken yet, as far as we know; an early callback may have told us otherwise."""
+    """A notice VANotify has not taken yet, as far as we know; an early callback may have told us otherwise.
+
+    Raises TooEarly while an older one could reach the person after it.
+    """
     notice = service.load_notice(session, notice_id)
-    return notice if notice.state == PENDING else None
+    if notice.state != PENDING:
+        return None
+    if service.must_wait(session, notice):
+        raise TooEarly("an older notice of this submission may still be on its way")
+    return notice
 
 
 def address(config: Config, notice: Notice) -> dict[str, str]:
@@ -36,7 +43,10 @@ def address(config: Config, notice: Notice) -> dict[str, str]:
 
 
 def send(call: Call, notice: Notice) -> str:
-    """Ask VANotify for the text or e-mail (contract: 6.2); returns its id. Raises the six upstream errors."""
+    """Ask VANotify for the text or e-mail (contract: 6.2); returns its id. Raises the six upstream errors, and
+    Obsolete for what is not so any more."""
+    if notice.superseded_why is not None:
+        raise Obsolete
     config = call.config
     template = config.vanotify_templates.get(f"{notice.facility}.{notice.kind}")
     if template is None:
@@ -122,6 +132,7 @@ SEND = JobSpec(
         else {"notification": answer.id, "digest": answer.id}
     ),
     from_ids=lambda kept: kept["notification"],
+    let_go=service.let_go,
 )
 
 ASK = JobSpec(

@@ -30,7 +30,7 @@ from flaskapp.upstreams.errors import (
 )
 from flaskapp.upstreams.streamed import BodyBroken
 from jobs.settle import Outcome, settle
-from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Trail, Unclear
+from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Trail, Unclear
 from jobs.unsettled import keep_answer
 from outbox import attempts
 from outbox.sweep import show_if_parked
@@ -164,6 +164,10 @@ def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
         return Outcome("accepted", answer=spec.act(call, work))
     except HandBack:
         return Outcome("handed_back")
+    except Obsolete:
+        return Outcome("obsolete")
+    except TooEarly as early:
+        return Outcome("later", reason=str(early))
     except UpstreamError as error:
         return Outcome(kind_of(error, held), error=error)
     except BodyBroken as error:

@@ -16,7 +16,7 @@ from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.cases.service import open_case
+from flaskapp.cases.service import close_cases, open_case
 from flaskapp.config import Config
 from flaskapp.conflicts import Conflict
 from flaskapp.current import gate_settings
@@ -122,6 +122,7 @@ def accept(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> 
     # First: what is recorded may owe the same job again, and nothing is owed twice.
     attempts.complete(session, held, finished)
     spec.record(session, held.subject_id, outcome.answer)
+    end_case_of(session, held)
     if not held.first:
         compare_answers(session, held, finished)
     return None
@@ -145,7 +146,16 @@ def compare_answers(session: DbSession, held: Grant, finished: Ending) -> None:
 
 
 def drop(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+    spec.let_go(session, held.subject_id)
     attempts.complete(session, held, ending(spec, outcome))
+    end_case_of(session, held)
+
+
+def end_case_of(session: DbSession, held: Grant) -> None:
+    """Put aside, taken up again and done: whatever it was, nobody has to think of it any more."""
+    if held.reopened:
+        about = (held.subject_type, held.subject_id, "the work it put aside is done")
+        close_cases(session, *about, kinds=["parked_by_hand", "unsettled"], message_id=held.message_id)
 
 
 def refuse(session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome) -> None:

@@ -18,6 +18,14 @@ class HandBack(Exception):
     """Raised before a write that would not fit in the lease any more, or when the process is stopping."""
 
 
+class Obsolete(Exception):
+    """Raised in place of a write that nobody needs any more: nothing was sent, and nothing is left to do."""
+
+
+class TooEarly(Exception):
+    """Raised in place of a call that has to wait for something else; its text says for what."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What a call may use. `before_write` is to be called right before every write to the upstream."""
@@ -66,8 +74,8 @@ class JobSpec:
     `load` copies out what the call needs, or None when nothing is left to do. `act` makes the call. `look_up` says
     whether an unanswered write happened. `check` raises Conflict where an answer cannot be true. `record` and `give_up`
     write the flow's rows inside the settle. `ids` and `from_ids` turn an answer into what its attempt keeps, encrypted,
-    and back. `is_final` says whether a refusal ends the work or is tried again like any failure. `disposable` work that
-    cannot be done is dropped instead of parked: nobody was promised it.
+    and back. `is_final` says whether a refusal ends the work or is tried again like any failure. `let_go` records that
+    nothing was left to do. `disposable` work that cannot be done is dropped instead of parked: nobody was promised it.
     """
 
     path: str
@@ -86,4 +94,5 @@ class JobSpec:
     from_ids: Callable[[dict[str, str]], Any] = lambda ids: None
     check: Callable[[DbSession, str, Any], None] = lambda session, subject_id, answer: None
     is_final: Callable[[Exception | None], bool] = lambda refusal: True
+    let_go: Callable[[DbSession, str], None] = lambda session, subject_id: None
     disposable: bool = False

@@ -66,6 +66,7 @@ class Grant:
     not_found_count: int
     unresolved_since: datetime | None
     unresolved_why: str | None
+    created_at: datetime
     budget_from: datetime
     give_up_at: datetime
     started_at: datetime
@@ -73,6 +74,11 @@ class Grant:
     worker_id: str
     # No attempt was made at this message before, so none is there to be read while its fence is held.
     first: bool
+
+    @property
+    def reopened(self) -> bool:
+        """Whether somebody took it up again after it was parked: then its budget began anew."""
+        return self.budget_from != self.created_at
 
 
 @dataclass(frozen=True)

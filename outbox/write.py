@@ -1,4 +1,4 @@
-"""Adding work and writing history: both in the caller's transaction, neither ever commits."""
+"""Adding work, taking it back and writing history: all in the caller's transaction, none ever commits."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ ADD = text("""
             outbox_now() + make_interval(secs => :give_up))
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
     RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END
+""")
+
+TAKE_BACK = text("""
+    DELETE FROM outbox_messages
+     WHERE subject_type = :subject_type AND subject_id = :subject_id
+       AND state <> 'running' AND unresolved_since IS NULL
+    RETURNING id
 """)
 
 WRITE_HISTORY = text("""
@@ -69,6 +76,11 @@ def add(
         },
     ).scalar_one_or_none()
     return message_id
+
+
+def take_back(db: Database, subject_type: str, subject_id: str) -> bool:
+    """Owe no more what had no effect upstream; False where nothing was owed, or where it runs or may have had one."""
+    return bool(db.execute(TAKE_BACK, {"subject_type": subject_type, "subject_id": subject_id}).all())
 
 
 def write_history(

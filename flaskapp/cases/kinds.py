@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """`summary`: what happened. `to_do`: what the owner does now. `alert`: whether opening one wakes somebody."""
+    """`summary`: what happened. `to_do`: what the owner does now. `alert`: whether opening one wakes somebody.
+
+    `stays`: whether it takes more than its subject's good end to close it.
+    """
 
     summary: str
     to_do: str
     alert: bool = True
+    stays: bool = False
 
 
 KINDS = {
@@ -36,6 +40,7 @@ KINDS = {
         " and the person was told that we could not confirm it.",
         "Of different ids: compare both (`flask outbox show MESSAGE`) upstream, have one withdrawn, and close. Of the"
         " same one: find out upstream whose it is; requeue the message, we look again before sending anything; close.",
+        stays=True,
     ),
     "half_filed": Kind(
         "A travel pay claim stands in BTSSS begun and not submitted: we could not do the step the case names. The"
@@ -61,11 +66,13 @@ KINDS = {
         "VA's records date this intent to file on a later day than the person asked for it. The person was told.",
         "Print the evidence (`flask itf evidence ID`), have the date corrected as the remediation playbook in the"
         " README says, tell the person, and close.",
+        stays=True,
     ),
     "broken": Kind(
         "An intent to file that VA's records had confirmed is no longer there: two readings an hour apart agree.",
         "Find out upstream what became of it (`flask itf evidence ID` has its id and dates). If a claim used it up,"
         " say so with `flask itf used ID` next time; else have it restored, tell the person, and close.",
+        stays=True,
     ),
     "document_failed": Kind(
         "A document of a 526 did not get into the veteran's eFolder. The veteran was told, by an obscured file name.",
@@ -73,8 +80,8 @@ KINDS = {
         " there another way and say so (`flask documents delivered ID --note …`).",
     ),
     "document_in_efolder": Kind(
-        "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may be stuck without anybody"
-        " noticing. The veteran was told.",
+        "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may wait for it, and nobody"
+        " notices. The veteran was told.",
         "Don't upload it again: it would be there twice. Ask the claims team to link it, then say so with"
         " `flask documents delivered ID --note …`.",
     ),
@@ -102,6 +109,7 @@ KINDS = {
     "notice_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
         "Reach the person another way (phone, letter) about the subject of this notice, then close.",
+        stays=True,
     ),
     "notice_not_sent": Kind(
         "VANotify would not take a notice, or never answered; the person may not know how their submission ended.",
@@ -109,8 +117,9 @@ KINDS = {
     ),
     "parked_by_hand": Kind(
         "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
-        "Requeue the message when it may go on, or finish it by hand and close.",
+        "Requeue the message when it may go on: the case closes when its work is done. Or finish it by hand and close.",
         alert=False,
+        stays=True,
     ),
     "unsettled": Kind(
         "Surefile itself cannot bring this to its end: its own records, its keys or its code stand in the way. The"
@@ -129,5 +138,6 @@ KINDS = {
         " name the rule that is broken.",
         "Find out who changed the database. `flask audit --repair` mends what can be mended safely; for the rest,"
         " find out what is true upstream, set it right, and close: closed, it counts as explained.",
+        stays=True,
     ),
 }

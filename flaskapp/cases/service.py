@@ -19,6 +19,7 @@ from outbox.write import add, write_history
 log = logging.getLogger("flaskapp.cases")
 
 DAY_SECONDS = 86_400.0
+ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 
 OPEN = text("""
     INSERT INTO cases (id, kind, subject_type, subject_id, owner, priority, details, notes)
@@ -36,6 +37,7 @@ CLOSE_OF_SUBJECT = text("""
     UPDATE cases SET closed_at = outbox_now(), closed_by = :actor, resolution = :resolution
      WHERE subject_type = :subject_type AND subject_id = :subject_id AND closed_at IS NULL
        AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(:kinds))
+       AND (CAST(:message AS text) IS NULL OR details ->> 'message' = :message)
     RETURNING id, kind
 """)
 
@@ -105,11 +107,26 @@ def close_cases(
     *,
     kinds: list[str] | None = None,
     actor: str = "system",
+    message_id: int | None = None,
 ) -> int:
-    """Close a subject's open cases, of the given kinds or all; returns how many were closed."""
-    values = {"subject_type": subject_type, "subject_id": subject_id, "resolution": resolution}
-    rows = session.execute(CLOSE_OF_SUBJECT, {**values, "kinds": kinds, "actor": actor}).all()
+    """Close a subject's open cases, of the given kinds or all, of one message or any; returns how many were closed."""
+    values = {"subject_type": subject_type, "subject_id": subject_id, "resolution": resolution, "actor": actor}
+    message = str(message_id) if message_id is not None else None
+    rows = session.execute(CLOSE_OF_SUBJECT, {**values, "kinds": kinds, "message": message}).all()
     for row in rows:
         detail = {"case": str(row.id), "kind": row.kind}
         write_history(session, subject_type, subject_id, "case.closed", actor=actor, detail=detail)
     return len(rows)
+
+
+def close_ended(
+    session: DbSession,
+    subject_type: str,
+    subject_id: str,
+    resolution: str,
+    *,
+    and_also: tuple[str, ...] = (),
+    actor: str = "system",
+) -> None:
+    """A subject came to its good end: close whatever that settles, in every flow alike, and these kinds."""
+    close_cases(session, subject_type, subject_id, resolution, kinds=[*ENDED, *and_also], actor=actor)

@@ -1,4 +1,4 @@
-"""`flask documents`: what is stuck, what became of one, and the two ways staff bring a failed one to its end."""
+"""`flask documents`: what is unfinished, what became of one, and the two ways staff bring a failed one to its end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from flaskapp.form526.states import FAILED
 from flaskapp.requeue import Refused, reopen
 from flaskapp.statemachine import IllegalMove
 
-documents_cli = AppGroup("documents", help="Documents of 526s: what is stuck, and bringing failed ones home.")
+documents_cli = AppGroup("documents", help="Documents of 526s: what is unfinished, and bringing failed ones home.")
 
-STUCK = text("""
+UNFINISHED = text("""
     SELECT id::text, kind, doc_type, lighthouse_request_id, created_at, uploaded_at, last_polled_at, not_found_count,
            round((extract(epoch FROM outbox_now() - created_at) / 3600)::numeric, 1)::float AS hours
       FROM form526_document_submissions
@@ -41,14 +41,14 @@ PARKED = text("""
 """)
 
 
-@documents_cli.command("stuck")
+@documents_cli.command("unfinished")
 @as_json_option
 @click.option("--hours", default=24, show_default=True, help="Pending for longer than this.")
 @click.option("--limit", default=100, show_default=True, help="Most documents listed.")
-def stuck(as_json: bool, hours: int, limit: int) -> None:
+def unfinished(as_json: bool, hours: int, limit: int) -> None:
     """Documents that are taking long, oldest first."""
     with transaction() as session:
-        show(rows(session.execute(STUCK, {"hours": hours, "limit": limit})), as_json)
+        show(rows(session.execute(UNFINISHED, {"hours": hours, "limit": limit})), as_json)
 
 
 @documents_cli.command("show")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
@@ -30,6 +30,7 @@ from flaskapp.form526.states import (
     MISSING,
     PENDING,
 )
+from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
 from outbox.write import add, write_history
@@ -44,22 +45,6 @@ KNOWN_DOC_TYPES = {
     *("L107", "L115", "L117", "L133", "L139", "L149", "L159", "L222", "L228", "L229", "L418", "L450", "L451", "L478"),
     *("L702", "L703", "L827", "L1489"),
 }
-ENDED_BY_DELIVERY = [
-    "document_failed",
-    "document_in_efolder",
-    "document_not_found",
-    "document_unclear",
-    "document_stuck",
-    "document_missing",
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "overdue",
-    "parked_by_hand",
-    "unsettled",
-    "unaccounted",
-]
 
 
 def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
@@ -209,6 +194,7 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
     document.cycle += 1
     write_move(session, document, FAILED, PENDING, actor, earlier_request_id=before)
     note_cases(session, SUBJECT, document_id, "to be uploaded again", actor)
+    supersede_notices(session, SUBJECT, document_id, "it is taken up again", actor)
 
 
 def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str) -> bool:
@@ -219,5 +205,6 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     now = moment_now(session)
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
-    close_cases(session, SUBJECT, document_id, f"delivered by hand: {note}", kinds=ENDED_BY_DELIVERY, actor=actor)
+    supersede_notices(session, SUBJECT, document_id, "it was delivered by hand", actor)
+    close_ended(session, SUBJECT, document_id, f"delivered by hand: {note}", actor=actor)
     return True

@@ -16,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from flaskapp.cases.service import close_cases, open_case
+from flaskapp.cases.service import close_cases, close_ended, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
-from flaskapp.form526.documents import ENDED_BY_DELIVERY, SUBJECT, notice_of, tell_failure, write_move
+from flaskapp.form526.documents import SUBJECT, notice_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
@@ -222,7 +222,7 @@ def follow(session: DbSession, document_id: str, word: str, not_found: int) -> N
     document = session.get_one(DocumentSubmission, uuid.UUID(document_id), populate_existing=True)
     if word == "success":
         write_move(session, document, PENDING, DONE, "poll")
-        close_cases(session, SUBJECT, document_id, "it arrived", kinds=ENDED_BY_DELIVERY)
+        close_ended(session, SUBJECT, document_id, "it arrived")
     elif word == "failed":
         tell_failure(session, document, "poll", {})
     else:

@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.conflicts import Conflict
 from flaskapp.crypto import vault
 from flaskapp.current import moment_now
@@ -25,8 +25,8 @@ from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
+from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import ACCOUNTS, FORM526
-from outbox.values import QueueSpec
 from outbox.write import add, write_history
 
 SUBJECT = "form526_submission"
@@ -34,16 +34,6 @@ SUBMIT_JOB = "jobs.form526.submit_form"
 IDENTIFY_JOB = "jobs.form526.identify_person"
 DEADLINE_SECONDS = 24 * 3600.0
 GIVE_UP_SECONDS = 30 * 24 * 3600.0
-ENDED_BY_ACCEPTANCE = [
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "overdue",
-    "parked_by_hand",
-    "unsettled",
-    "unaccounted",
-]
 
 
 @dataclass(frozen=True)
@@ -110,13 +100,8 @@ def note_asked_again(session: DbSession, submission: Submission) -> None:
 
 def owe_submission(session: DbSession, submission: Submission) -> None:
     """Owe the filing; while nobody has told us who the person is, owe that question first. No ITF is waited for."""
-    if identity_of(session, submission.account_id) is None:
-        owe(session, submission, IDENTIFY_JOB, ACCOUNTS)
-    else:
-        owe(session, submission, SUBMIT_JOB, FORM526)
-
-
-def owe(session: DbSession, submission: Submission, job: str, queue: QueueSpec) -> None:
+    known = identity_of(session, submission.account_id) is not None
+    job, queue = (SUBMIT_JOB, FORM526) if known else (IDENTIFY_JOB, ACCOUNTS)
     add(
         session,
         job=job,
@@ -192,7 +177,7 @@ def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> No
     finish(session, row, ACCEPTED, "accepted")
     documents.begin(session, row, named_files(row.form))
     use_itf(session, row)
-    close_cases(session, SUBJECT, submission_id, "accepted after all", kinds=ENDED_BY_ACCEPTANCE)
+    close_ended(session, SUBJECT, submission_id, "accepted after all")
 
 
 def use_itf(session: DbSession, row: Submission) -> None:
@@ -241,3 +226,4 @@ def reopen_submission(session: DbSession, submission_id: str, actor: str) -> Non
     row.cycle += 1
     write_history(session, SUBJECT, submission_id, "form526.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, submission_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, submission_id, "it is taken up again", actor)

@@ -11,29 +11,19 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import SUBJECT, owe_creation
 from flaskapp.intent_to_file.states import CONFIRMED, FAILED, INTENT_TO_FILE, PENDING
 from flaskapp.legal_time import legal_date
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 from outbox.write import write_history
 
 # Under whose name VANotify's templates for ITFs are configured.
 SENDER = "itf"
-ENDED_BY_CONFIRMATION = [
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "parked_by_hand",
-    "unsettled",
-    "past_midnight",
-    "unaccounted",
-]
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     late = is_dated_late(itf)
     finish(session, itf, CONFIRMED, now, "confirmed_late" if late else "confirmed", how=confirmation.how)
     itf.refresh_due_at = first_refresh(now)
-    close_cases(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})", kinds=ENDED_BY_CONFIRMATION)
+    close_ended(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})")
     if late:
         open_case(session, "dated_late", SUBJECT, itf_id, dates_of(itf))
 
@@ -198,3 +188,4 @@ def reopen_itf(session: DbSession, itf_id: str, actor: str) -> None:
     itf.cycle += 1
     write_history(session, SUBJECT, itf_id, "intent_to_file.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, itf_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, itf_id, "it is taken up again", actor)

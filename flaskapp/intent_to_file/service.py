@@ -23,7 +23,6 @@ from flaskapp.intent_to_file.states import (
 from flaskapp.legal_time import a_year_after, next_midnight
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from outbox.tables import NOW
-from outbox.values import QueueSpec
 from outbox.write import add, write_history
 
 SUBJECT = "intent_to_file"
@@ -118,13 +117,8 @@ def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
 
 def owe_creation(session: DbSession, itf: IntentToFile) -> None:
     """Owe the creation upstream; while nobody has told us who the person is, owe that question first."""
-    if icn_of(session, itf.account_id) is None:
-        owe(session, itf, IDENTIFY_JOB, ACCOUNTS)
-    else:
-        owe(session, itf, CREATE_JOB, INTENTS_TO_FILE)
-
-
-def owe(session: DbSession, itf: IntentToFile, job: str, queue: QueueSpec) -> None:
+    known = icn_of(session, itf.account_id) is not None
+    job, queue = (CREATE_JOB, INTENTS_TO_FILE) if known else (IDENTIFY_JOB, ACCOUNTS)
     add(
         session,
         job=job,

@@ -18,6 +18,7 @@ from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.record import adopt_upstream, dates_of, lock
 from flaskapp.intent_to_file.service import SUBJECT
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
+from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import INTENTS_TO_FILE
 from flaskapp.upstreams.lighthouse_claims import UpstreamITF
 from outbox.tables import NOW
@@ -173,4 +174,5 @@ def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
         actor="refresh",
         detail={"upstream_shows": shows},
     )
+    supersede_notices(session, SUBJECT, str(itf.id), "it is broken", "refresh")
     open_case(session, "broken", SUBJECT, str(itf.id), {**dates_of(itf), "upstream_shows": shows})

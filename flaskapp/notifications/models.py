@@ -20,7 +20,10 @@ class Notification(db.Model):  # type: ignore[name-defined]
     __table_args__ = (
         CheckConstraint(one_of("state", NOTIFICATION.states), name="state"),
         CheckConstraint("channel IN ('sms', 'email')", name="channel"),
-        CheckConstraint("state NOT IN ('delivered', 'undeliverable') OR finished_at IS NOT NULL", name="finished"),
+        CheckConstraint(
+            "state NOT IN ('delivered', 'undeliverable', 'withdrawn') OR finished_at IS NOT NULL", name="finished"
+        ),
+        CheckConstraint("state <> 'withdrawn' OR superseded_why IS NOT NULL", name="withdrawn_has_why"),
         UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
         # When it came to rest; null while nobody took it.
         Index("ix_notifications_rest", text("COALESCE(finished_at, sent_at)")),
@@ -44,3 +47,5 @@ class Notification(db.Model):  # type: ignore[name-defined]
     sent_at: Mapped[datetime | None] = mapped_column(Moment)
     finished_at: Mapped[datetime | None] = mapped_column(Moment)
     asked_at: Mapped[datetime | None] = mapped_column(Moment)
+    # Why what it says is not so any more. What has not gone out by then must not.
+    superseded_why: Mapped[str | None] = mapped_column(Text)

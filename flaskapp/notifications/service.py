@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import NoResultFound
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
@@ -21,10 +22,11 @@ from flaskapp.notifications.states import (
     SENT,
     STATE_OF_STATUS,
     UNDELIVERABLE,
+    WITHDRAWN,
 )
 from flaskapp.queues import NOTIFICATIONS
 from outbox.tables import NOW
-from outbox.write import add, write_history
+from outbox.write import add, take_back, write_history
 
 SUBJECT = "notification"
 SEND_JOB = "jobs.notifications.send_notice"
@@ -34,8 +36,19 @@ DEADLINE_SECONDS = 24 * HOUR_SECONDS
 GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
-ENDED_BY_DELIVERY = ["notice_undeliverable", "notice_not_sent", "unsettled"]
-ENDED_BY_SENDING = ["notice_not_sent", "overdue", "parked_by_hand", "unsettled"]
+# Notices nobody got, as far as we know.
+UNSENT = (PENDING, UNDELIVERABLE)
+# An older notice of the same submission that VANotify may still be taking.
+OLDER_ON_ITS_WAY = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM notifications mine
+          JOIN notifications older ON older.subject_type = mine.subject_type AND older.subject_id = mine.subject_id
+           AND older.cycle < mine.cycle AND older.state IN ('pending', 'undeliverable')
+          JOIN outbox_attempts a ON a.subject_type = 'notification' AND a.subject_id = older.id::text
+           AND a.purpose = 'write' AND a.status IN ('try', 'unknown')
+           AND a.started_at > outbox_now() - make_interval(secs => :seconds)
+         WHERE mine.id = :id)
+""")
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Notice:
     recipient: dict[str, str]
     personalisation: dict[str, str]
     va_notify_id: str | None
+    cycle: int
+    superseded_why: str | None
 
 
 def owe_notice(
@@ -114,6 +129,12 @@ def load_notice(session: DbSession, notice_id: str) -> Notice:
     return Notice(**fields)
 
 
+def must_wait(session: DbSession, notice: Notice) -> bool:
+    """Whether an older notice could still reach the person after this one, as long as VANotify needs to take one."""
+    values = {"id": notice.id, "seconds": settings().vanotify_settle_seconds}
+    return notice.cycle > 1 and bool(session.execute(OLDER_ON_ITS_WAY, values).scalar_one())
+
+
 def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, str]:
     """The submission that a notice tells of; any other subject is its own."""
     if subject_type != SUBJECT:
@@ -153,7 +174,7 @@ def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_cases(session, SUBJECT, notice_id, "sent after all", kinds=ENDED_BY_SENDING)
+    close_ended(session, SUBJECT, notice_id, "sent after all")
 
 
 def record_delivery(
@@ -193,7 +214,7 @@ def follow_ending(session: DbSession, row: Notification) -> None:
     if row.state == UNDELIVERABLE:
         open_case(session, "notice_undeliverable", SUBJECT, str(row.id), details)
     elif row.state == DELIVERED:
-        close_cases(session, SUBJECT, str(row.id), "delivered after all", kinds=ENDED_BY_DELIVERY)
+        close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notice_undeliverable",))
 
 
 def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
@@ -214,6 +235,42 @@ def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
     if row.state == UNDELIVERABLE and row.va_notify_id is None:
         move(session, row, PENDING, actor)
         note_cases(session, SUBJECT, notice_id, "requeued", actor)
+
+
+def supersede_notices(session: DbSession, subject_type: str, subject_id: str, why: str, actor: str) -> None:
+    """What was to be told of this submission is not so any more, so that nobody must read it after what is.
+
+    What certainly did not go out is withdrawn here and now. What may have is asked after to its end, and not sent
+    again.
+    """
+    unsent = (
+        select(Notification.id)
+        .filter_by(subject_type=subject_type, subject_id=subject_id, va_notify_id=None, superseded_why=None)
+        .where(Notification.state.in_(UNSENT))
+    )
+    for notice_id in session.execute(unsent).scalars().all():
+        certainly = take_back(session, SUBJECT, str(notice_id))
+        row = lock(session, notice_id)
+        if row is None or row.state not in UNSENT or row.va_notify_id is not None:
+            continue
+        row.superseded_why = why
+        if certainly:
+            withdraw(session, row, actor)
+        else:
+            write_history(session, SUBJECT, str(row.id), "notification.superseded", actor=actor, detail={"why": why})
+
+
+def withdraw(session: DbSession, row: Notification, actor: str) -> None:
+    move(session, row, WITHDRAWN, actor, why=row.superseded_why)
+    moot = ("notice_undeliverable", "parked_by_hand")
+    close_ended(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", and_also=moot)
+
+
+def let_go(session: DbSession, notice_id: str) -> None:
+    """Nothing is left to send; what was superseded, and turned out not to be with VANotify, is withdrawn."""
+    row = lock(session, uuid.UUID(notice_id))
+    if row is not None and row.state == PENDING and row.superseded_why is not None:
+        withdraw(session, row, "worker")
 
 
 def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import select, text
 
-from flaskapp.audit import FULL_SCOPE, RECENT_SCOPE
+from flaskapp.audit import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction
@@ -51,7 +51,8 @@ def promises() -> Mapping[str, Any]:
     with transaction() as session:
         audits = {row.scope: row for row in session.execute(AUDITS).all()}
     last = audits.get(RECENT_SCOPE)
-    return {"last": last, "full": audits.get(FULL_SCOPE), "silent": last is None or last.age > SILENT_SECONDS}
+    silent = last is None or last.age > SILENT_SECONDS
+    return {"last": last, "full": audits.get(FULL_SCOPE), "silent": silent, "days": RECENT_DAYS}
 
 
 def owed() -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
@@ -27,16 +27,6 @@ DEADLINE_SECONDS = 25 * 3600.0
 GIVE_UP_SECONDS = 5 * 24 * 3600.0
 
 UNKNOWN_NUMBER = "unknown"
-ENDED_BY_FILING = [
-    "refused",
-    "exhausted",
-    "may_exist_upstream",
-    "answered_late",
-    "overdue",
-    "parked_by_hand",
-    "unsettled",
-    "unaccounted",
-]
 
 
 @dataclass(frozen=True)
@@ -174,7 +164,7 @@ def record_filed(session: DbSession, claim_id: str, target: str, notice: str, fi
         return
     claim.filed, claim.unconfirmed = vars(filed), False
     finish(session, claim, target, notice, "worker", how=filed.how)
-    close_cases(session, SUBJECT, claim_id, f"filed after all ({target})", kinds=ENDED_BY_FILING)
+    close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
 
 
 def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
@@ -197,3 +187,4 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     claim.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_claim.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)

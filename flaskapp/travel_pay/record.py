@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
-from flaskapp.cases.service import close_cases, note_cases, open_case
+from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice
+from flaskapp.notifications.service import owe_notice, supersede_notices
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import SUBJECT, UNKNOWN_NUMBER, Filed, owe_step
 from flaskapp.travel_pay.states import (
@@ -32,17 +32,6 @@ from outbox.write import write_history
 
 # Under whose name VANotify's templates for these claims are configured.
 SENDER = "travel_pay"
-ENDED_BY_FILING = [
-    "refused",
-    "exhausted",
-    "half_filed",
-    "may_exist_upstream",
-    "answered_late",
-    "overdue",
-    "parked_by_hand",
-    "unsettled",
-    "unaccounted",
-]
 
 
 def lock(session: DbSession, claim_id: str) -> TravelPayClaim:
@@ -115,7 +104,7 @@ def record_filed(session: DbSession, row: TravelPayClaim, target: str, filed: Fi
     """BTSSS holds it whole: ours, or one from before. Any open case is answered by it."""
     row.filed, row.unconfirmed = asdict(filed), False
     finish(session, row, target, target, how=filed.how)
-    close_cases(session, SUBJECT, str(row.id), f"filed after all ({target})", kinds=ENDED_BY_FILING)
+    close_ended(session, SUBJECT, str(row.id), f"filed after all ({target})")
 
 
 def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
@@ -183,3 +172,4 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     row.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_pay.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
+    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)

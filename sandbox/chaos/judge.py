@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sandbox.chaos.evidence import Evidence, Row
 from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise
@@ -46,7 +47,7 @@ def judge(evidence: Evidence) -> Verdicts:
     return Verdicts(
         lost=[*lost_promises(shelf), *lost_documents(shelf)],
         duplicate=[*doubled_upstream(evidence), *doubled_uploads(evidence), *doubled_promises(evidence)],
-        untold=[*untold_promises(shelf), *lied_to(shelf), *untold_documents(shelf)],
+        untold=[*untold_promises(shelf), *lied_to(shelf), *untold_documents(shelf), *told_too_late(evidence)],
     )
 
 
@@ -218,3 +219,16 @@ def wrong_notices(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> 
         yield f"VANotify never took the notice, which we call {notice['state']}"
     if any(send["template"] != f"{notice['facility']}.{notice['kind']}" for send in sends):
         yield f"sent as {', '.join(send['template'] for send in sends)}, owed was {notice['kind']}"
+
+
+def told_too_late(evidence: Evidence) -> Iterator[str]:
+    """What was so before must not be read after what is so now, and what we call withdrawn not at all."""
+    places = {send["reference"]: place for place, send in enumerate(evidence.sends)}
+    taken = sorted((each for each in evidence.notices if each["id"] in places), key=lambda each: places[each["id"]])
+    for (flow, subject_id), notices in by(taken, "subject_type", "subject_id").items():
+        for before, after in pairwise(notices):
+            if after["cycle"] < before["cycle"]:
+                yield f"{flow} {subject_id}: told {after['kind']} after {before['kind']}, which is newer"
+    for notice in taken:
+        if notice["state"] == "withdrawn":
+            yield f"{notice['subject_type']} {notice['subject_id']}: told {notice['kind']}, which we call withdrawn"

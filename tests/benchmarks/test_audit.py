@@ -34,8 +34,10 @@ TOLD = (
               (VALUES (1, NULL, 'pending'), (2, 'pending', 'submitted')) move (place, moved_from, moved_to)
         ORDER BY n, place""",
     """INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
-       SELECT at, 'notification', md5('n' || n)::uuid::text, 'moved', 'sent', 'delivered', 'VANotify'
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made""",
+       SELECT at, 'notification', md5('n' || n)::uuid::text, 'moved', moved_from, moved_to, 'VANotify'
+         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made,
+              (VALUES (1, 'pending', 'sent'), (2, 'sent', 'delivered')) move (place, moved_from, moved_to)
+        ORDER BY n, place""",
     """INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
                                     started_at, finished_at, answered, worker_id)
        SELECT n, n, 'travel_claim', md5(n::text)::uuid::text, 'jobs.travel_claims.submit_claim', 'btsss', 'write',

@@ -197,9 +197,32 @@ def leave_a_document_under_way(evidence: Evidence) -> None:
     row_of(evidence.documents, state="done")["state"] = "pending"
 
 
+def tell_what_was_so_before(evidence: Evidence) -> None:
+    """A claim that failed, and was filed when it was taken up again: the older text came last."""
+    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
+    evidence.notices.append(created | {"id": "older", "kind": "error", "cycle": created["cycle"] - 1})
+    evidence.sends.append(row_of(evidence.sends, reference=created["id"]) | {"reference": "older"})
+
+
+def send_what_is_withdrawn(evidence: Evidence) -> None:
+    """The same in the right order, but we hold that nobody got it."""
+    tell_what_was_so_before(evidence)
+    evidence.sends.insert(0, evidence.sends.pop())
+    row_of(evidence.notices, id="older")["state"] = "withdrawn"
+
+
+def withdraw_the_only_one(evidence: Evidence) -> None:
+    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
+    created["state"] = "withdrawn"
+    evidence.sends.remove(row_of(evidence.sends, reference=created["id"]))
+
+
 @pytest.mark.parametrize(
     "harm",
     [
+        tell_what_was_so_before,
+        send_what_is_withdrawn,
+        withdraw_the_only_one,
         never_send,
         say_something_else,
         say_what_is_not_so,
@@ -212,6 +235,19 @@ def leave_a_document_under_way(evidence: Evidence) -> None:
 def test_whoever_was_not_told_right_and_is_in_nobodys_hands_is_untold(evidence, harm):
     harm(evidence)
     assert judge(evidence).untold
+
+
+def test_whoever_was_told_of_the_failure_and_then_of_the_success_was_told_right(evidence):
+    tell_what_was_so_before(evidence)
+    evidence.sends.insert(0, evidence.sends.pop())
+    assert judge(evidence) == Verdicts()
+
+
+def test_what_was_withdrawn_is_missed_by_nobody(evidence):
+    tell_what_was_so_before(evidence)
+    evidence.sends.pop()
+    row_of(evidence.notices, id="older")["state"] = "withdrawn"
+    assert judge(evidence) == Verdicts()
 
 
 def test_whom_a_human_holds_is_not_untold(evidence):

@@ -179,7 +179,7 @@ def test_every_poll_stamps_everything_and_ten_days_are_a_case_once(house: House)
         before = now
         sweep(house)
         assert house.cases() == []
-    assert command(house, "documents", "stuck").output.count("bdd_instructions") == 3
+    assert command(house, "documents", "unfinished").output.count("bdd_instructions") == 3
     for _ in (1, 2):
         poll(house, 24)
         sweep(house)

@@ -75,11 +75,11 @@ def complaint(house: House, *args: str) -> str:
 def test_what_takes_long_is_listed_and_shown_with_everything_but_its_name(house: House) -> None:
     house.control.turn("documents", plan="stuck")
     _, _, document = filed(house)
-    assert json.loads(run(house, "stuck", "--json")) == []
+    assert json.loads(run(house, "unfinished", "--json")) == []
     pass_time(house, hours=25)
-    (listed,) = json.loads(run(house, "stuck", "--json"))
+    (listed,) = json.loads(run(house, "unfinished", "--json"))
     assert (listed["id"], listed["hours"]) == (document, 25.0)
-    assert (document in run(house, "stuck"), run(house, "stuck", "--hours", "26")) == (True, "nothing\n")
+    assert (document in run(house, "unfinished"), run(house, "unfinished", "--hours", "26")) == (True, "nothing\n")
     shown = json.loads(run(house, "show", document, "--json"))
     assert shown["lighthouse_request_id"] == uploaded(house)[0]["id"]
     assert [entry["what"] for entry in shown["history"]] == ["document.owed", "document.uploaded"]
@@ -90,7 +90,7 @@ def test_what_takes_long_is_listed_and_shown_with_everything_but_its_name(house:
 
 def test_the_help_and_the_cases_say_what_to_type(house: House) -> None:
     listed = run(house, "--help")
-    for name in ("stuck", "show", "upload-again", "delivered"):
+    for name in ("unfinished", "show", "upload-again", "delivered"):
         assert name in listed and "Usage" in run(house, name, "--help")
     assert "--note" in run(house, "delivered", "--help") and "ID" in run(house, "upload-again", "--help")
     told = [kind.to_do for name, kind in KINDS.items() if name.startswith("document_")]

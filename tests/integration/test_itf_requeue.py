@@ -253,7 +253,7 @@ def test_an_answer_after_we_gave_up_fetches_a_human_whose_requeue_finds_it(house
     row = row_of(house, creation.person)
     assert (row["state"], row["how"], row["unconfirmed"]) == ("confirmed", "late", False)
     assert (house.cases(), creates(house), reads(house)) == ([], 1, 1)
-    assert mails(house, 2) == ["itf.unconfirmed", "itf.confirmed"]
+    assert mails(house) == ["itf.confirmed"]
 
 
 def test_two_creations_under_different_ids_are_a_case(house: House) -> None:

@@ -14,7 +14,7 @@ from jobs import housekeeping
 from outbox import holds
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
-from tests.house import House
+from tests.house import ADA, House
 from tests.integration.steps import command, file_claim
 
 CLOSE = """
@@ -137,3 +137,16 @@ def test_what_is_not_finished_is_never_left_out(house: House) -> None:
     house.rows("DELETE FROM outbox_messages RETURNING 1")
     housekeeping.audit_all()
     assert house.cases() == ["unaccounted"]
+
+
+def test_each_word_on_the_page_means_one_thing(house: House, operator: FlaskClient) -> None:
+    """What a human has is not *held*, as an upstream is; what went to a person is a notice, as in the README."""
+    house.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
+    file_claim(house)
+    house.work()
+    assert house.cases() == ["notice_not_sent"]
+    housekeeping.audit_all()
+    page = shown(operator)
+    assert "Submissions that have not ended, or did in the last 3 days:" in page
+    assert "<td>travel claim</td><td>in somebody&#39;s hands</td><td>1</td>" in page
+    assert f"<td>notice {house.value('SELECT id::text FROM notifications')[:8]}" in page

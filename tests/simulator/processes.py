@@ -231,6 +231,6 @@ class Processes:
             with transaction() as session:
                 row = parked.park_waiting(session, message_id, reason="by hand", actor="shell")
                 if row is not None:
-                    open_case(session, "parked_by_hand", row.subject_type, row.subject_id)
+                    open_case(session, "parked_by_hand", row.subject_type, row.subject_id, {"message": message_id})
 
         self.start(f"operator-{next(self.visitors)}", f"parks {message_id}", work)

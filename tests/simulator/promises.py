@@ -70,8 +70,8 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
         report = audit(session)
         if not report.clean:
             raise PromiseBroken(f"the audit: {report.unaccounted} {report.faults}")
-        for step in trace(session, "travel_claim").illegal:
-            raise PromiseBroken(f"the trace: {step.why}")
+        for step in trace(session).illegal:
+            raise PromiseBroken(f"the trace, {step.subject_type}: {step.why}")
         for icn, claim_id in accepted.items():
             claim = session.get(TravelClaim, claim_id)
             if claim is None:

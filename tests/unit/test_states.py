@@ -41,11 +41,15 @@ ALLOWED = {
         ("pending", "sent"),
         ("pending", "delivered"),
         ("pending", "undeliverable"),
+        ("pending", "withdrawn"),
         ("sent", "delivered"),
         ("sent", "undeliverable"),
         ("delivered", "undeliverable"),
         ("undeliverable", "delivered"),
         ("undeliverable", "pending"),
+        ("undeliverable", "withdrawn"),
+        ("withdrawn", "sent"),
+        ("withdrawn", "delivered"),
     },
 }
 MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
