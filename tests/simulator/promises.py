@@ -57,6 +57,8 @@ NOTICES = """
       FROM notifications n WHERE n.subject_id = %s AND n.kind = %s AND n.cycle = %s
 """
 
+CYCLES = "SELECT id::text, cycle, state FROM notifications WHERE subject_id = %s"
+
 
 def check_now(house: House) -> None:
     """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
@@ -78,6 +80,7 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
                 raise PromiseBroken("a claim that was accepted does not exist")
             check_claim(house, claim, icn, btsss)
             check_told(house, claim, va_notify)
+            check_order(house, claim, va_notify)
 
 
 def check_redis(house: House, redis: Any) -> None:
@@ -139,3 +142,14 @@ def check_told(house: House, claim: Any, va_notify: VANotify) -> None:
     told = va_notify.holds.get(reference, {}).get("claim_number")
     if claim.filed and told is not None and told != claim.filed["claim_number"][-4:]:
         raise PromiseBroken("a text tells another number than the claim has")
+
+
+def check_order(house: House, claim: Any, va_notify: VANotify) -> None:
+    """Nobody reads what was so before after what is so now, and nobody what was withdrawn."""
+    places = {reference: place for place, reference in enumerate(va_notify.holds)}
+    taken = [row for row in house.server.look(CYCLES, str(claim.id)) if row[0] in places]
+    cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: places[row[0]])]
+    if cycles != sorted(cycles):
+        raise PromiseBroken(f"texts of the cycles {cycles} came in this order")
+    if any(state == "withdrawn" for _, _, state in taken):
+        raise PromiseBroken("a text that was withdrawn went out")
