@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit_model import Audit
-from flaskapp.current import moment_now
+from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import Broken, broken
@@ -179,7 +179,10 @@ def audit(session: DbSession, since: datetime | None = None, until: datetime | N
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
-    faults = [*find_faults(session), *find_gate_faults(session, limits_of(QUEUES, VISITED))] if until is None else []
+    faults: list[Fault] = []
+    if until is None:
+        faults = find_faults(session, settings().gate_cap_seconds)
+        faults += find_gate_faults(session, limits_of(QUEUES, VISITED))
     return Report(standings, unaccounted, broken(session, since, until), faults)
 
 

@@ -41,6 +41,28 @@ DETAILS = {
     500: "The fault is ours. Nothing you sent needs to change; try again later.",
     503: "The service cannot answer just now. Try again in a few seconds.",
 }
+# How every failure is told, as JSON schema.
+ERRORS_SHAPE = {
+    "type": "object",
+    "required": ["errors"],
+    "properties": {
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["title", "detail", "code", "status"],
+                "properties": {
+                    "title": {"type": "string"},
+                    "detail": {"type": "string", "description": "What is wrong and what to do; shown to people."},
+                    "code": {"type": "string"},
+                    "status": {"type": "string", "description": "The HTTP status, as text."},
+                    "source": {"type": "object", "properties": {"pointer": {"type": "string"}}},
+                    "meta": {"type": "object", "properties": {"request_id": {"type": "string"}}},
+                },
+            },
+        }
+    },
+}
 
 
 class Problem(Exception):

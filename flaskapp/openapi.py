@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,7 +22,7 @@ from werkzeug.routing import Rule
 from flaskapp import auth
 from flaskapp.auth import Access
 from flaskapp.config import Config
-from flaskapp.errors import DETAILS, add_page_prefix, under_pages
+from flaskapp.errors import DETAILS, ERRORS_SHAPE, add_page_prefix, under_pages
 from flaskapp.inflection import to_camel, with_keys
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -129,7 +130,7 @@ def document(app: Flask) -> dict[str, Any]:
     """The OpenAPI 3.1 document of this app, in the camelCase the front end uses."""
     marshmallow = MarshmallowPlugin(schema_name_resolver=lambda schema: schema_name(schema))
     spec = APISpec("Surefile", "1.0", "3.1.0", plugins=[marshmallow], info={"description": INTRODUCTION})
-    spec.components.schema("Errors", ERRORS)
+    spec.components.schema("Errors", ERRORS_SHAPE)
     proofs: dict[str, Any] = {}
     for rule in sorted(public_rules(app), key=lambda rule: rule.rule):
         operation = operation_of(app, rule)
@@ -214,27 +215,18 @@ def camel_properties(node: Any) -> Any:
     return spelled
 
 
-ERRORS = {
-    "type": "object",
-    "required": ["errors"],
-    "properties": {
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["title", "detail", "code", "status"],
-                "properties": {
-                    "title": {"type": "string"},
-                    "detail": {"type": "string", "description": "What is wrong and what to do; shown to people."},
-                    "code": {"type": "string"},
-                    "status": {"type": "string", "description": "The HTTP status, as text."},
-                    "source": {"type": "object", "properties": {"pointer": {"type": "string"}}},
-                    "meta": {"type": "object", "properties": {"request_id": {"type": "string"}}},
-                },
-            },
-        }
-    },
-}
+MAKING = threading.Lock()
+
+
+def described(app: Flask) -> tuple[dict[str, Any], bytes]:
+    """The document and its JSON: the same for everybody until the process ends, so made for whoever asks first."""
+    with MAKING:
+        if "openapi" not in app.extensions:
+            written = document(app)
+            app.extensions["openapi"] = written, jsonify(written).get_data()
+    made: tuple[dict[str, Any], bytes] = app.extensions["openapi"]
+    return made
+
 
 blueprint = Blueprint("openapi", __name__)
 auth.declare(blueprint, "anybody: it describes, and shows nothing else")
@@ -243,13 +235,13 @@ auth.declare(blueprint, "anybody: it describes, and shows nothing else")
 @blueprint.get("/openapi.json")
 @describe("This description, as OpenAPI 3.1", tag="Documentation", answers={200: "The document, as JSON."})
 def openapi_json() -> Response:
-    return jsonify(document(current_app))
+    return Response(described(current_app)[1], mimetype="application/json")
 
 
 @blueprint.get("/docs")
 @describe("This description, as a page", tag="Documentation", answers={200: "The page, as HTML."})
 def docs() -> str:
-    written = document(current_app)
+    written, _ = described(current_app)
     return render_template("docs.html", document=written, endpoints=endpoints(written))
 
 

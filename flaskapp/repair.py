@@ -24,7 +24,7 @@ from flaskapp.notifications.states import PENDING
 from flaskapp.queues import QUEUES, VISITED
 from flaskapp.requeue import REOPEN_PATH
 from outbox import gates, mend, parked, rescue, rq_side
-from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, GATE_RULE, Difference, Fault
+from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, Difference, Fault
 from outbox.gates import limits_of
 from outbox.sweep import sweep_queue
 from outbox.values import QueueSpec
@@ -192,9 +192,8 @@ def repair_fault(engine: Engine, fault: Fault) -> Deed:
         if fault.rule == "running_without_try" and fault.message_id is not None:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
-        if fault.rule == GATE_RULE and fault.upstream is not None:
-            mend.match_closings(session, fault.upstream)
-            return "the book of closings says what the gate says", True
+        if fault.upstream is not None:
+            return repair_gate(session, fault.rule, fault.upstream)
     return ADVICE.get(fault.rule, "left to a human"), False
 
 
@@ -206,6 +205,18 @@ def make_gate(upstream: str, limit: int, rule: str) -> Deed:
     if rule == GATE_LIMIT_DIFFERS:
         return f"its limit is {limit} again", True
     return f"it is there again, closed for {closed_for:g} s; then one canary goes, and the flow starts slowly", True
+
+
+def repair_gate(session: DbSession, rule: str, upstream: str) -> Deed:
+    if rule == "gate_closed_too_long":
+        cap = settings().gate_cap_seconds
+        mend.shorten_closing(session, upstream, cap)
+        return f"closed for {cap:g} s more, then tried: to leave it alone for longer, hold it", True
+    if rule == "gate_opened_in_future":
+        mend.date_opening(session, upstream)
+        return "it opened just now, and its flow starts slowly", True
+    mend.match_closings(session, upstream)
+    return "the book of closings says what the gate says", True
 
 
 ADVICE = {

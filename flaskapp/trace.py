@@ -35,8 +35,8 @@ MOVES = """
      ORDER BY subject_id COLLATE "C", id
 """
 ATTEMPTS = """
-    SELECT subject_id, id, message_id, purpose, status, started_at, finished_at, late, answered, error_class,
-           error_detail
+    SELECT subject_id, id, message_id, purpose, status, started_at, finished_at, end_number, late, answered,
+           error_class, error_detail
       FROM outbox_attempts
      WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
      ORDER BY subject_id COLLATE "C", id
@@ -163,7 +163,7 @@ def illegal_attempts(attempts: list[Any]) -> Iterator[Illegal]:
     for _, found in groupby(sorted(attempts, key=lambda row: (row.message_id, row.id)), key=lambda row: row.message_id):
         before, open_since, denials = None, None, 0
         for row in found:
-            if before is not None and not before.late and is_before(row.started_at, before.finished_at):
+            if before is not None and not before.late and overlap(before, row):
                 yield row.started_at, f"attempt {row.id} began before attempt {before.id} had ended"
             if row.purpose == "write" and open_since is not None and denials < 2:
                 yield row.started_at, f"attempt {row.id} sent again what attempt {open_since} may have done"
@@ -184,14 +184,18 @@ def after(row: Any, open_since: int | None, denials: int) -> tuple[int | None, i
     return open_since, denials + 1 if denied else 0
 
 
-def is_before(moment: datetime, ended: datetime | None) -> bool:
-    return ended is None or moment < ended
+def overlap(before: Any, row: Any) -> bool:
+    """Told by numbers, which no clock puts back. Who ended before ends were numbered is taken to have ended in time."""
+    return before.finished_at is None or (before.end_number is not None and row.id < before.end_number)
 
 
 def unfounded(machine: StateMachine, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
-    """A worker says that upstream holds it: some attempt must have heard so."""
-    heard = [row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"]
+    """A worker says that upstream holds it: an attempt that heard so ended in that very transaction.
+
+    Whatever a transaction writes bears one and the same moment; which time of day that was does not matter.
+    """
+    heard = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
     for move in moves:
         good = move.moved_to in machine.final and move.moved_to != FAILED
-        if good and move.actor == "worker" and not any(at is not None and at <= move.at for at in heard):
+        if good and move.actor == "worker" and move.at not in heard:
             yield move.at, f"moved to {move.moved_to} though no attempt had succeeded"

@@ -43,6 +43,7 @@ MOST_BATCHES = 500
 OLD_ROWS = (
     text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
     text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
+    text("DELETE FROM operator_log_outs WHERE at < outbox_now() - interval '1 day'"),
 )
 
 

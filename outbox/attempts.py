@@ -57,9 +57,11 @@ HOLD = text("""
      WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
 """)
 
-FINISH = """
+# A beginning is numbered by its row's id. Ends are numbered in the same order: a clock may be put back in between.
+ENDED = "finished_at = outbox_now(), end_number = nextval('outbox_attempts_id_seq')"
+FINISH = f"""
     UPDATE outbox_attempts
-       SET status = :status, finished_at = outbox_now(), answered = :answered, charged = :charged,
+       SET status = :status, {ENDED}, answered = :answered, charged = :charged,
            http_status = :http_status, error_class = :error_class, error_detail = :error_detail,
            upstream_ids = CAST(:upstream_ids AS jsonb), late = :late
      WHERE id = :attempt_id

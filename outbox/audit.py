@@ -64,12 +64,18 @@ RULES = {
         SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
 }
-# The gate and the book of its closings are written together.
-GATE_RULE = "gate_and_closings_differ"
-GATES = text("""
-    SELECT upstream FROM outbox_gates g WHERE (closed_at IS NOT NULL) <> EXISTS (
-        SELECT 1 FROM outbox_gate_closings c WHERE c.upstream = g.upstream AND c.opened_at IS NULL)
-""")
+# Each query returns upstreams. The gate and the book of its closings are written together, and what they say of the
+# future is bounded; the minute's grace is for a clock that was put back. Whoever wants more time holds the upstream.
+GATE_RULES = {
+    "gate_and_closings_differ": """
+        SELECT upstream FROM outbox_gates g WHERE (closed_at IS NOT NULL) <> EXISTS (
+            SELECT 1 FROM outbox_gate_closings c WHERE c.upstream = g.upstream AND c.opened_at IS NULL)""",
+    "gate_closed_too_long": """
+        SELECT upstream FROM outbox_gates
+         WHERE closed_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
+    "gate_opened_in_future": """
+        SELECT upstream FROM outbox_gates WHERE opened_at > outbox_now() + interval '1 minute'""",
+}
 
 # Which gates there are to be, only whoever knows the queues can say.
 GATE_MISSING, GATE_LIMIT_DIFFERS = "gate_missing", "gate_limit_differs"
@@ -88,13 +94,18 @@ OWED = text("""
 """)
 
 
-def find_faults(db: Database, limit: int = 100) -> list[Fault]:
+def find_faults(db: Database, cap_seconds: float, limit: int = 100) -> list[Fault]:
+    """The rules broken now; `cap_seconds` is the longest a gate may be closed."""
     found = [
         Fault(rule, row[0])
         for rule, query in RULES.items()
         for row in db.execute(text(f"{query} LIMIT {int(limit)}"), {}).all()
     ]
-    return found + [Fault(GATE_RULE, None, row.upstream) for row in db.execute(GATES, {}).all()]
+    return found + [
+        Fault(rule, None, row.upstream)
+        for rule, query in GATE_RULES.items()
+        for row in db.execute(text(query), {"cap": cap_seconds}).all()
+    ]
 
 
 def find_gate_faults(db: Database, limits: Mapping[str, int]) -> list[Fault]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from outbox.attempts import ENDED
 from outbox.write import WAKE_CHANNEL, Database
 
 # The latest message of this job that was tried for the subject and is gone, with what its last write left open.
@@ -33,11 +34,11 @@ RENAME = text("""
            budget_from, give_up_at, CAST(:since AS timestamptz), CAST(:why AS text) FROM made
 """)
 # A try without its running message: a write may have happened, and its message, if there still is one, asks first.
-END_TRY = text("""
+END_TRY = text(f"""
     WITH ended AS (
         UPDATE outbox_attempts a
            SET status = CASE WHEN purpose = 'write' THEN 'unknown' ELSE 'error' END,
-               finished_at = outbox_now(), error_class = 'WorkerLost'
+               {ENDED}, error_class = 'WorkerLost'
          WHERE a.message_id = :message_id AND a.status = 'try'
            AND NOT EXISTS (SELECT 1 FROM outbox_messages m
                             WHERE m.id = a.message_id AND m.fence = a.fence AND m.state = 'running')
@@ -68,6 +69,13 @@ BEGIN_CLOSING = text("""
      WHERE upstream = :upstream AND closed_at IS NOT NULL
     ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
 """)
+# Its next canary goes after the longest time that an answer of the upstream could have closed it for.
+SHORTEN_CLOSING = text("""
+    UPDATE outbox_gates SET closed_until = LEAST(closed_until, outbox_now() + make_interval(secs => :cap))
+     WHERE upstream = :upstream
+""")
+# Until the moment it opened at, nothing would go through it and nothing would close it.
+OPEN_NOW = text("UPDATE outbox_gates SET opened_at = LEAST(opened_at, outbox_now()) WHERE upstream = :upstream")
 
 
 def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
@@ -102,3 +110,13 @@ def match_closings(db: Database, upstream: str) -> None:
     """The book of closings follows the gate: budgets run in the time between them."""
     db.execute(END_CLOSINGS, {"upstream": upstream})
     db.execute(BEGIN_CLOSING, {"upstream": upstream})
+
+
+def shorten_closing(db: Database, upstream: str, cap_seconds: float) -> None:
+    """A gate is closed no longer than its upstream's own answers could have closed it for."""
+    db.execute(SHORTEN_CLOSING, {"upstream": upstream, "cap": cap_seconds})
+
+
+def date_opening(db: Database, upstream: str) -> None:
+    """A gate said to open in the future is open, and its flow starts slowly."""
+    db.execute(OPEN_NOW, {"upstream": upstream})

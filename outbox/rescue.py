@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, text
 
-from outbox.attempts import TURN_BACK
+from outbox.attempts import ENDED, TURN_BACK
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL
 
@@ -25,16 +25,16 @@ BEAT = text("""
 """)
 
 # A write that nobody saw end may have happened; a look-up or a read that nobody saw end did not matter.
-GIVE_BACK = """
+GIVE_BACK = f"""
     WITH lost AS (
         SELECT m.id, m.fence FROM outbox_messages m
           LEFT JOIN outbox_processes p ON p.id = m.worker_id
-         WHERE m.state = 'running' AND ({whose})
+         WHERE m.state = 'running' AND ({{whose}})
          LIMIT :batch FOR UPDATE OF m SKIP LOCKED
     ), ended AS (
         UPDATE outbox_attempts a
            SET status = CASE WHEN a.purpose = 'write' THEN 'unknown' ELSE 'error' END,
-               finished_at = outbox_now(), error_class = :why
+               {ENDED}, error_class = :why
           FROM lost WHERE a.message_id = lost.id AND a.fence = lost.fence AND a.status = 'try'
         RETURNING a.message_id, a.purpose, a.started_at
     )

@@ -122,6 +122,7 @@ attempts = Table(
     Column("status", Text, nullable=False, server_default=text("'try'")),
     Column("started_at", Moment, nullable=False, server_default=text("outbox_now()")),
     Column("finished_at", Moment),
+    Column("end_number", BigInteger),
     Column("answered", Boolean, nullable=False, server_default=text("false")),
     Column("charged", Boolean, nullable=False, server_default=text("false")),
     Column("late", Boolean, nullable=False, server_default=text("false")),

@@ -40,6 +40,8 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
         app.extensions["limits"].start = lambda tell: None
     if operators:
         ops.init_app(app, config)
+        # Both that is asked of them, a set can do, and here is no database.
+        app.extensions["log_outs"] = set()
     openapi.init_app(app, config)
     if routes is not None:
         routes(app)

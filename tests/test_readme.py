@@ -20,7 +20,7 @@ from flaskapp.statemachine import StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
 from jobs.schedule import PERIODIC
-from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, GATE_RULE, RULES
+from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, GATE_RULES, RULES
 from outbox.tables import ATTEMPT_STATUSES, MESSAGE_STATES
 from sandbox.upstreams.templates import TEMPLATE_IDS
 
@@ -73,7 +73,7 @@ def test_every_kind_of_case_is_explained() -> None:
 def test_every_rule_of_the_audit_is_explained() -> None:
     of_submissions = {rule.name for rule in (*OF_SUBJECTS, *OF_THE_GONE)}
     of_code = {GATE_MISSING, GATE_LIMIT_DIFFERS}
-    assert all(table_of({*of_submissions, *RULES, GATE_RULE, *of_code, *OF_REDIS}).values())
+    assert all(table_of({*of_submissions, *RULES, *GATE_RULES, *of_code, *OF_REDIS}).values())
 
 
 def test_every_kind_of_notice_is_explained() -> None:

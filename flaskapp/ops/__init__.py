@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from flask import Flask
-from flask_login import LoginManager
+from flask_login import LoginManager, current_user
 from flask_wtf.csrf import generate_csrf
 
 from flaskapp.config import Config
 from flaskapp.errors import add_page_prefix
 from flaskapp.ops import home, login
 from flaskapp.ops.home import link, panel
+from flaskapp.ops.log_outs import LogOuts
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.operators import LOGIN_SECONDS, load_operator, operators_cli
 
@@ -17,7 +18,7 @@ __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Needs `limits.init_app` before it. Settles the session cookie for the whole app."""
+    """Needs `db` and `limits` set up before it. Settles the session cookie for the whole app."""
     app.secret_key = config.secret_key
     app.config.update(
         SESSION_COOKIE_NAME="surefile_session",
@@ -28,8 +29,11 @@ def init_app(app: Flask, config: Config) -> None:
     )
     app.extensions["operators_config"] = config
     app.jinja_env.globals["csrf_token"] = generate_csrf
+    app.extensions["log_outs"] = LogOuts()
     manager = LoginManager()
-    manager.init_app(app)
+    # Asked after by the pages that name the operator, and not by every page: a problem's must need no database.
+    manager.init_app(app, add_context_processor=False)
+    app.jinja_env.globals["current_user"] = current_user
     manager.user_loader(load_operator)
     add_page_prefix(app, "/ops")
     app.register_blueprint(login.blueprint)

@@ -14,7 +14,7 @@ from wtforms.validators import InputRequired, Length
 
 from flaskapp import auth, limits
 from flaskapp.errors import Problem, page_wanted
-from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, knows
+from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, knows, log_outs
 from flaskapp.setting_readers import Rate
 
 # Of failures; a log-in that succeeds is not counted.
@@ -112,6 +112,9 @@ def by_address() -> tuple[str, str, Rate]:
 @blueprint.post("/logout")
 def log_out() -> WerkzeugResponse:
     check_form()
+    # For every copy of the cookie first: while that cannot be written down, nobody is told that they are logged out.
+    if current_user.is_authenticated:
+        log_outs().add(current_user.log_in)
     logout_user()
     session.clear()
     return redirect(url_for("ops_login.login_page"), 303)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from flaskapp.config import Config
 from flaskapp.errors import RETRY_AFTER_SECONDS, Problem
+from flaskapp.ops.log_outs import LogOuts
 
 LOGIN_SECONDS = 8 * 3600
 KNOWN_SECONDS = 90 * 86_400
@@ -33,15 +35,16 @@ operators_cli = AppGroup("operators", help="Operators of the consoles.")
 
 
 class Operator(UserMixin):
-    """A logged-in operator; `id` is the name that history shows."""
+    """A logged-in operator; `id` is the name that history shows, `log_in` what this log-in can be ended by."""
 
-    def __init__(self, name: str, password_hash: str) -> None:
+    def __init__(self, name: str, password_hash: str, log_in: str) -> None:
         self.id = name
         self.password_hash = password_hash
+        self.log_in = log_in
 
     def get_id(self) -> str:
         """What the session keeps: the name, dated and bound to the password, so that both limits are absolute."""
-        return signer().dumps([self.id, fingerprint(self.password_hash)])
+        return signer().dumps([self.id, fingerprint(self.password_hash), self.log_in])
 
 
 def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
@@ -70,15 +73,21 @@ def operators() -> Mapping[str, str]:
 
 
 def load_operator(token: str) -> Operator | None:
-    """The operator a session names, unless eight hours have passed, the name went, or its password changed."""
+    """The operator a session names, unless eight hours have passed, they logged out, the name went, or its password
+    changed. Only a session of ours is worth asking Postgres about."""
     try:
-        name, bound_to = signer().loads(token, max_age=LOGIN_SECONDS)
+        name, bound_to, log_in = signer().loads(token, max_age=LOGIN_SECONDS)
     except (BadData, ValueError, TypeError):
         return None
     password_hash = operators().get(str(name))
-    if password_hash is None or fingerprint(password_hash) != bound_to:
+    if password_hash is None or fingerprint(password_hash) != bound_to or str(log_in) in log_outs():
         return None
-    return Operator(str(name), password_hash)
+    return Operator(str(name), password_hash, str(log_in))
+
+
+def log_outs() -> LogOuts:
+    found: LogOuts = current_app.extensions["log_outs"]
+    return found
 
 
 def authenticate(name: str, password: str) -> Operator | None:
@@ -86,7 +95,7 @@ def authenticate(name: str, password: str) -> Operator | None:
     known = operators()
     password_hash = known.get(name) or next(iter(known.values()), NOBODY)
     correct = is_right(password_hash, password)
-    return Operator(name, password_hash) if correct and name in known else None
+    return Operator(name, password_hash, secrets.token_urlsafe(16)) if correct and name in known else None
 
 
 def is_right(password_hash: str, password: str) -> bool:

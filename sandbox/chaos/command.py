@@ -6,6 +6,7 @@ It exits 0 only if nothing was lost, done twice, left untold or unaccounted for,
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import random
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -125,6 +127,8 @@ def endure(fleet: Fleet, arguments: argparse.Namespace, console: Console) -> tup
             with Board(console, crowd, storm, witness):
                 weather(ground, crowd, storm, witness, arguments)
             evidence = gather(fleet.postgres.url, control, crowd.promises)
+        # Beside the logs, for whoever reads them: who came, and what each was promised.
+        (fleet.folder / "promises.json").write_text(json.dumps([asdict(promise) for promise in evidence.promises]))
         bars = (
             Bars(arguments.least_submissions, 12, 8, math.inf, SHORT_HELD_SHARE)
             if short
@@ -177,7 +181,7 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
     surprises = [
         *(f"odd answer: {each}" for each in crowd.odd),
         *(f"{name} ended by itself" for name in fleet.ended),
-        *complaints(report, storm.faults),
+        *complaints(report),
     ]
     unaccounted = int(report["unaccounted"])
     tally = Tally(evidence.promises, storm.faults, judge(evidence), unaccounted, surprises, held_promises(evidence))

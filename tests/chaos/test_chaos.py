@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.scanner import found_in
 
 pytestmark = pytest.mark.processes
 
@@ -68,6 +71,15 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
+def read_about(checkout: Path) -> tuple[dict[str, list[str]], set[str]]:
+    """What each process wrote down meanwhile, and everything personal of everybody who came."""
+    run = checkout / ".run" / "chaos"
+    written = {log.stem: [log.read_text()] for log in (run / "logs").glob("*.log")}
+    people = [promise["veteran"] for promise in json.loads((run / "promises.json").read_text())]
+    personal = {person[name] for person in people for name in ("icn", "phone", "uuid", "last_name", "email")} - {None}
+    return written, personal | {phone.removeprefix("+1") for phone in personal if phone.startswith("+1")}
+
+
 @pytest.mark.timeout(330)
 def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_tells_everybody(chaos, checkout):
     code, said = chaos.wait(320), (checkout / "output").read_text()
@@ -77,3 +89,7 @@ def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_tells_everybody(cha
     submissions, faults, kinds = map(int, found.groups())
     assert (submissions >= SUBMISSIONS, faults >= FAULTS, kinds >= KINDS) == (True, True, True), said
     assert used_by(checkout) == []
+    written, personal = read_about(checkout)
+    assert {"web", "relay", "relay.2", "worker", "worker.3", "scheduler"} <= written.keys() and len(personal) > 100
+    assert any('"case.opened"' in text for (text,) in written.values()), "some were refused, and that is written of"
+    assert found_in(written, personal) == []

@@ -72,6 +72,7 @@ def stored(house: House) -> dict[str, Any]:
     redis: Redis = house.redis
     kept = {key: redis.dump(key) for key in redis.scan_iter("rq:*")}
     tables = ("outbox_messages", "outbox_attempts", "outbox_history", "cases", "travel_claims", "outbox_gates")
+    tables += ("operator_log_outs",)
     return {"redis": kept, **{name: house.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}}
 
 

@@ -54,6 +54,7 @@ def broken_rules(house: House) -> set[str]:
 Moment = Callable[[House], Asked]
 NO_CASES = "DELETE FROM cases"
 CLOSE_CASES = "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x'"
+CLOSE_BTSSS = "UPDATE outbox_gates SET closed_at = outbox_now()"
 NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
 
 
@@ -137,8 +138,18 @@ def test_what_contradicts_itself_goes_to_a_human_as_it_is(
             True,
         ),
         (
-            ["UPDATE outbox_gates SET closed_at = outbox_now(), closed_until = outbox_now() WHERE upstream = 'btsss'"],
+            [f"{CLOSE_BTSSS}, closed_until = outbox_now() WHERE upstream = 'btsss'"],
             "gate_and_closings_differ",
+            True,
+        ),
+        (
+            [f"{CLOSE_BTSSS}, closed_until = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
+            "gate_closed_too_long",
+            True,
+        ),
+        (
+            ["UPDATE outbox_gates SET opened_at = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
+            "gate_opened_in_future",
             True,
         ),
     ],
@@ -152,7 +163,19 @@ def test_damage_to_the_ledger_is_mended_and_what_was_sent_is_not_sent_again(
     repaired = found(house, "--repair")
     assert [item["mended"] for item in repaired["repaired"] if item["rule"] == rule] == [mended]
     assert rule not in {item["rule"] for item in repaired["faults"]}
+    assert house.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
     assert (asked.state["state"], len(house.submits())) == ("pending", 1)
+
+
+def test_a_gate_closed_by_hand_for_days_is_tried_again_once_its_cap_has_passed(house: House) -> None:
+    asked = waiting(house)
+    damage(house, f"{CLOSE_BTSSS}, closed_until = 'infinity' WHERE upstream = 'btsss'")
+    rules = {item["rule"]: item["did"] for item in found(house, "--repair")["repaired"]}
+    assert rules["gate_closed_too_long"] == "closed for 1 s more, then tried: to leave it alone for longer, hold it"
+    kept = "SELECT subject_id FROM outbox_history WHERE what = 'audit.repaired' AND subject_type = 'gate'"
+    assert {row.subject_id for row in house.rows(kept)} == {"btsss"}
+    house.work()
+    assert (asked.state["state"], len(house.submits())) == ("submitted", 1)
 
 
 def test_a_question_nobody_asked_is_named_and_left_to_its_budget(house: House) -> None:

@@ -3,7 +3,10 @@
 Over real HTTP where the server's own reading matters, through the client elsewhere.
 """
 
+import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -193,6 +196,27 @@ def test_the_description_holds_every_route_with_its_real_schema(client):
     assert "appointmentDate" in document["components"]["schemas"]["Claim"]["properties"]
     [path] = [item for item in document["paths"]["/things/{thing_id}/"]["get"]["parameters"] if item["in"] == "path"]
     assert path["schema"] == {"type": "string", "format": "uuid"}
+
+
+def test_the_description_is_made_once_for_all_who_ask_for_it_and_for_its_page(app, monkeypatch):
+    made, make = [], openapi.document
+
+    def slowly(asked):
+        made.append(asked.extensions)
+        # So that the others, did they not wait, would begin as well.
+        time.sleep(0.05)
+        return make(asked)
+
+    monkeypatch.setattr(openapi, "document", slowly)
+    with ThreadPoolExecutor(4) as many:
+        bodies = set(many.map(lambda _: app.test_client().get("/openapi.json").data, range(8)))
+    assert app.test_client().get("/docs").status_code == 200
+    assert (len(bodies), made) == (1, [app.extensions])
+    (body,) = bodies
+    assert json.loads(body) == make(app)
+    other = make_app(routes=lambda _: None)
+    assert "/own" not in other.test_client().get("/openapi.json").json["paths"]
+    assert len(made) == 2, "another application has another description"
 
 
 def test_a_public_route_without_description_is_named(app):

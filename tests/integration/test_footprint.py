@@ -10,6 +10,7 @@ from flaskapp.form526 import polling
 from flaskapp.intent_to_file import upkeep
 from jobs import housekeeping
 from outbox import attempts, gates, relay, rescue
+from outbox.low_water import LowWater
 from sandbox.servers import EmbeddedPostgres
 from tests.house import ADA, House
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
@@ -83,9 +84,8 @@ def follow(house: House, meter: Meter) -> dict[str, Spent]:
 def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
     house: House, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A busy machine costs nothing here: who rested for long is asked first, and slow looks are made from marks.
+    # A busy machine costs nothing here: who rested for long is asked first.
     monkeypatch.setattr(database, "PING_AFTER_SECONDS", 60.0)
-    monkeypatch.setattr("outbox.low_water.SLOW_SECONDS", 60.0)
     file_claim(house)
     house.work()
     with metering(postgres.admin_url) as meter:
@@ -100,7 +100,7 @@ def put_through_everything(house: House, plans: Plans) -> None:
     asked = file_claim(house, date="2031-06-01")
     house.work(until=lambda: house.value("SELECT state FROM travel_claims WHERE id = :id", id=asked.id) != "pending")
     house.relay.next_missing_check = 0.0
-    house.relay.low.until = 0.0
+    house.relay.low = LowWater()
     house.relay.low.looks.extend([1.0] * 3)
     house.work(until=lambda: house.value(TOLD, id=asked.id))
     sweep(house)

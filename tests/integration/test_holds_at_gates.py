@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from outbox import gates
-from outbox.audit import find_faults
 from tests.integration.hold_steps import HOUR, close_gate, hold, lift, now, open_seconds, refused_for, room
 from tests.ledger import CALLS, SETTINGS, Ledger
 
@@ -128,32 +127,3 @@ def test_a_clock_that_stepped_back_breaks_no_budget(ledger: Ledger) -> None:
     ledger.pass_time(50)
     assert open_seconds(ledger, since - timedelta(seconds=10)) == 60
     assert open_seconds(ledger, since + timedelta(seconds=60)) == -10
-
-
-# -- what the audit says of it -------------------------------------------------
-
-
-def faults(ledger: Ledger) -> list[str]:
-    with ledger.engine.begin() as db:
-        return [fault.rule for fault in find_faults(db)]
-
-
-@pytest.mark.parametrize("shut", ["held", "closed"])
-def test_waiting_for_a_gate_is_no_fault_nor_is_the_minute_in_which_the_relay_comes_back(
-    ledger: Ledger, shut: str
-) -> None:
-    close_gate(ledger) if shut == "closed" else hold(ledger, HOUR)
-    ledger.add()
-    ledger.pass_time(HOUR - 60)
-    assert faults(ledger) == []
-    ledger.pass_time(90)
-    if shut == "closed":
-        ((message_id, fence),) = ledger.publish()
-        held = ledger.grant(message_id, fence)
-        assert held is not None
-        with ledger.engine.begin() as db:
-            assert gates.note_answer(db, held)
-        ledger.end(held)
-    assert faults(ledger) == []
-    ledger.pass_time(61)
-    assert faults(ledger) == ["ready_behind_open_gate"]

@@ -11,7 +11,7 @@ from outbox import retention
 from outbox.audit import RULES, find_faults
 from outbox.write import write_history
 from sandbox.servers import EmbeddedRedis
-from tests.ledger import CALLS, Ledger, opened
+from tests.ledger import CALLS, SETTINGS, Ledger, opened
 
 MONTH = 31 * 86_400.0
 
@@ -144,15 +144,17 @@ def test_waiting_long_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
     ledger.publish()
     ledger.pass_time(86_400)
     with ledger.engine.begin() as db:
-        assert find_faults(db) == []
+        assert find_faults(db, SETTINGS.cap_seconds) == []
 
 
 @pytest.mark.parametrize("rule", BREAKAGES)
 def test_the_audit_names_the_rule_that_is_broken_and_the_message(ledger: Ledger, rule: str) -> None:
     held = ledger.start(ledger.add(queue=CALLS))
     with ledger.engine.begin() as db:
-        assert find_faults(db) == []
+        assert find_faults(db, SETTINGS.cap_seconds) == []
     ledger.run("UPDATE outbox_attempts SET started_at = started_at - interval '2 minutes'")
     ledger.run(BREAKAGES[rule])
     with ledger.engine.begin() as db:
-        assert [(fault.rule, fault.message_id) for fault in find_faults(db)] == [(rule, held.message_id)]
+        assert [(fault.rule, fault.message_id) for fault in find_faults(db, SETTINGS.cap_seconds)] == [
+            (rule, held.message_id)
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -44,12 +45,6 @@ def test_what_the_product_does_is_legal(house: House, moment: object) -> None:
     assert traced(house, moment(house)) == []
 
 
-A_SECOND_WRITE = """
-    INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
-                                 started_at, finished_at, worker_id)
-    SELECT message_id, fence + 1, subject_type, subject_id, job, upstream, 'write', 'success',
-           {started}, finished_at + interval '2 s', worker_id FROM outbox_attempts WHERE purpose = 'write'
-"""
 SUBMITTED = "WHERE moved_to = 'submitted'"
 
 
@@ -66,7 +61,6 @@ SUBMITTED = "WHERE moved_to = 'submitted'"
             "UPDATE outbox_attempts SET finished_at = finished_at + interval '1 hour' WHERE purpose = 'write'",
             "moved to submitted though no attempt had succeeded",
         ),
-        (A_SECOND_WRITE.format(started="started_at + interval '1 us'"), "began before attempt"),
         (
             """INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor)
                SELECT subject_type, subject_id, what, 'submitted', 'pending', 'somebody' FROM outbox_history
@@ -90,6 +84,57 @@ def test_the_first_illegal_step_is_named(house: House, statement: str, why: str)
     result = command(house, "audit", "--trace")
     assert (result.exit_code, f"illegal: travel_claim {asked.id}" in result.stdout) == (1, True)
     assert "histories: 1 read, 1 illegal" in result.stdout
+
+
+A_SECOND_WRITE = """
+    INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
+                                 started_at, finished_at, worker_id)
+    SELECT message_id, fence + 1, subject_type, subject_id, job, upstream, 'write', 'success',
+           started_at + interval '1 us', finished_at, worker_id FROM outbox_attempts WHERE purpose = 'write'
+"""
+ENDED_AFTERWARDS = """
+    UPDATE outbox_attempts SET end_number = nextval('outbox_attempts_id_seq')
+     WHERE id = (SELECT min(id) FROM outbox_attempts WHERE purpose = 'write')
+"""
+
+
+def test_two_at_once_are_told_by_their_numbers_whatever_the_moments_say(house: House) -> None:
+    asked = told(house)
+    house.rows(f"{A_SECOND_WRITE} RETURNING 1")
+    assert traced(house, asked) == []
+    house.rows(f"{ENDED_AFTERWARDS} RETURNING 1")
+    (step,) = traced(house, asked)
+    assert "began before attempt" in step.why
+
+
+def test_an_attempt_that_never_ended_is_at_it_beside_the_next(house: House) -> None:
+    asked = told(house)
+    house.rows(f"{A_SECOND_WRITE} RETURNING 1")
+    house.rows("""UPDATE outbox_attempts SET status = 'try', finished_at = NULL
+                   WHERE id = (SELECT min(id) FROM outbox_attempts WHERE purpose = 'write') RETURNING 1""")
+    (step,) = traced(house, asked)
+    assert "began before attempt" in step.why
+
+
+HOUR_AHEAD, BACK = timedelta(hours=1), timedelta(0)
+SEEM_TO_OVERLAP = """
+    SELECT count(*) FROM outbox_attempts a JOIN outbox_attempts b ON b.message_id = a.message_id AND b.id > a.id
+     WHERE b.started_at < a.finished_at
+"""
+
+
+def test_a_clock_put_back_between_two_attempts_makes_nothing_illegal(house: House) -> None:
+    house.move_clock(HOUR_AHEAD)
+    asked = file_claim(house)
+    held = take(house, asked)
+    call(house, held)
+    lose(house, held)
+    house.move_clock(BACK)
+    house.work()
+    assert house.value(SEEM_TO_OVERLAP) == 1
+    assert traced(house, asked) == []
+    ends = house.rows("SELECT id, end_number FROM outbox_attempts ORDER BY id")
+    assert all(row.end_number > row.id for row in ends)
 
 
 def test_what_was_sent_again_before_two_look_ups_denied_it_is_illegal(house: House) -> None:

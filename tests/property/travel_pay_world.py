@@ -19,7 +19,7 @@ from sqlalchemy import text
 from flaskapp import clock
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.audit import TRAVEL_PAY as STANDINGS
-from flaskapp.current import gate_settings
+from flaskapp.current import gate_settings, settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES, TRAVEL_PAY
 from flaskapp.requeue import reopen
@@ -185,7 +185,9 @@ class World:
         """Each is on file once and whole, and its person was told once each time."""
         with transaction() as session:
             # E-mails and alerts wait: nobody sends them here.
-            assert {fault.rule for fault in find_faults(session)} <= {"ready_behind_open_gate"}
+            assert {fault.rule for fault in find_faults(session, settings().gate_cap_seconds)} <= {
+                "ready_behind_open_gate"
+            }
             for icn, claim_id in self.claims.items():
                 row = session.get_one(TravelPayClaim, claim_id)
                 (claim,) = self.upstream.of(icn)

@@ -1,0 +1,95 @@
+"""What the audit says of gates: which of them nobody could have set so, and of what a gate may well do, nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from outbox import gates
+from outbox.audit import find_faults
+from tests.integration.hold_steps import HOUR, close_gate, hold, room
+from tests.ledger import SETTINGS, Ledger
+
+CAP = SETTINGS.cap_seconds
+DAY = 24 * HOUR
+
+
+def faults(ledger: Ledger) -> list[str]:
+    with ledger.engine.begin() as db:
+        return [fault.rule for fault in find_faults(db, CAP)]
+
+
+@pytest.mark.parametrize("shut", ["held", "closed"])
+def test_waiting_for_a_gate_is_no_fault_nor_is_the_minute_in_which_the_relay_comes_back(
+    ledger: Ledger, shut: str
+) -> None:
+    close_gate(ledger) if shut == "closed" else hold(ledger, HOUR)
+    ledger.add()
+    ledger.pass_time(HOUR - 60)
+    assert faults(ledger) == []
+    ledger.pass_time(90)
+    if shut == "closed":
+        ((message_id, fence),) = ledger.publish()
+        held = ledger.grant(message_id, fence)
+        assert held is not None
+        with ledger.engine.begin() as db:
+            assert gates.note_answer(db, held)
+        ledger.end(held)
+    assert faults(ledger) == []
+    ledger.pass_time(61)
+    assert faults(ledger) == ["ready_behind_open_gate"]
+
+
+def closed_at_the_cap(ledger: Ledger) -> None:
+    """A Retry-After of a week, which is cut."""
+    held = ledger.start()
+    with ledger.engine.begin() as db:
+        assert gates.close(db, held, "throttled", SETTINGS, retry_after=7 * DAY)
+    ledger.end(held)
+
+
+def test_a_gate_closed_by_hand_for_longer_than_the_cap_is_named(ledger: Ledger) -> None:
+    close_gate(ledger)
+    found = {}
+    for length in ("100 seconds", "161 seconds", "365 days", "infinity"):
+        ledger.run("UPDATE outbox_gates SET closed_until = outbox_now() + CAST(:length AS interval)", length=length)
+        found[length] = faults(ledger)
+    named = ["gate_closed_too_long"]
+    assert found == {"100 seconds": [], "161 seconds": named, "365 days": named, "infinity": named}
+
+
+def test_neither_the_longest_closing_nor_a_hold_nor_a_window_is_a_fault(ledger: Ledger) -> None:
+    closed_at_the_cap(ledger)
+    assert faults(ledger) == []
+    hold(ledger, 30 * DAY)
+    hold(ledger, 30 * DAY, after=30 * DAY)
+    assert faults(ledger) == []
+
+
+def test_a_canary_out_at_a_closed_gate_is_no_fault_nor_is_its_failing_again_and_again(ledger: Ledger) -> None:
+    close_gate(ledger)
+    for _ in range(6):
+        ledger.pass_time(CAP + 1)
+        ((message_id, fence),) = ledger.publish()
+        held = ledger.grant(message_id, fence)
+        assert held is not None and faults(ledger) == []
+        with ledger.engine.begin() as db:
+            gates.close(db, held, "unavailable", SETTINGS, retry_after=DAY)
+        ledger.again(held)
+        assert faults(ledger) == []
+
+
+def test_a_clock_that_is_ahead_or_was_put_back_by_seconds_makes_no_fault(ledger: Ledger) -> None:
+    ledger.pass_time(365 * DAY)
+    closed_at_the_cap(ledger)
+    assert faults(ledger) == []
+    ledger.pass_time(-30)
+    assert faults(ledger) == []
+    ledger.pass_time(-HOUR)
+    assert faults(ledger) == ["gate_closed_too_long"], "it would stay shut for that hour"
+
+
+def test_a_gate_said_to_open_in_the_future_lets_nothing_pass_and_is_named(ledger: Ledger) -> None:
+    ledger.run("UPDATE outbox_gates SET opened_at = outbox_now() + interval '50 seconds'")
+    assert faults(ledger) == []
+    ledger.run("UPDATE outbox_gates SET opened_at = outbox_now() + interval '1 day'")
+    assert (room(ledger), faults(ledger)) == (0, ["gate_opened_in_future"])
