@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flaskapp.waiting import Places
+from flaskapp.upstreams.errors import Unavailable
+from flaskapp.waiting import Places, enter, tell
 from tests.house import House
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
@@ -109,6 +110,16 @@ def test_three_slow_answers_running_close_it_and_a_refusal_does_not(house: House
     assert person.get(APPOINTMENTS_URL).status_code == 200
     slow += [refusal(person.get(CLAIMS_URL))[0] for _ in range(3)]
     assert (slow, refusal(person.get(CLAIMS_URL))[0]) == ([504] * 5, 503)
+
+
+def test_what_is_about_one_person_alone_keeps_no_other_reader_out_and_a_page_in_its_place_does(house: House) -> None:
+    about_one = Unavailable("travel_pay", "the answer cannot be read", http_status=200)
+    for _ in range(3):
+        tell(enter("travel_pay", 5.0), about_one)
+    person = traveling(house)
+    assert person.get(CLAIMS_URL).status_code == 200
+    house.control.set("travel_pay", "html", status=200, operation=LIST, times=1)
+    assert [refusal(person.get(CLAIMS_URL))[0] for _ in range(2)] == [502, 503]
 
 
 def test_va_profile_has_a_gate_of_its_own(house: House) -> None:
