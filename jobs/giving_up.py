@@ -8,9 +8,10 @@ from flask import current_app
 
 from flaskapp.db import db, is_outage, transaction
 from jobs.apart import PartsFailed
+from jobs.outcome import Outcome
 from jobs.registry import SPECS
 from jobs.runner import Process
-from jobs.settle import Outcome, settle_once
+from jobs.settle import settle_once
 from jobs.unsettled import park_unsettled
 from outbox import attempts, parked
 from outbox.values import Grant

@@ -29,7 +29,8 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
 )
 from flaskapp.upstreams.streamed import BodyBroken
-from jobs.settle import Outcome, settle
+from jobs.outcome import Outcome
+from jobs.settle import settle
 from jobs.spec import Call, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Trail, Unclear
 from jobs.unsettled import keep_answer
 from outbox import attempts

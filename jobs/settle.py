@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from flask import current_app
@@ -22,6 +22,7 @@ from flaskapp.conflicts import Conflict
 from flaskapp.current import gate_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
 from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, news_of
+from jobs.outcome import Outcome
 from jobs.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.spec import JobSpec
 from outbox import attempts, gates, parked
@@ -35,27 +36,6 @@ STATUS_OF_KIND = {
     "obsolete": "success",
     "unknown": "unknown",
 }
-ANSWERED_KINDS = frozenset({"accepted", "refused", "duplicate", "not_found", "unclear"})
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
-    handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do).
-
-    `heard` is False for an answer out of our own book: the upstream itself said nothing just now.
-    """
-
-    kind: str
-    answer: Any = None
-    error: Exception | None = None
-    reason: str | None = None
-    heard: bool = True
-
-    @property
-    def answered(self) -> bool:
-        """Whether the upstream answered this very call, refusals included."""
-        return self.heard and self.kind in ANSWERED_KINDS
 
 
 def settle(spec: JobSpec, held: Grant, outcome: Outcome) -> None:

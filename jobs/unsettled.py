@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from flaskapp.cases.service import open_case
 from flaskapp.db import DbSession, db, is_outage, transaction
-from jobs.settle import Outcome, ending
+from jobs.outcome import Outcome
+from jobs.settle import ending
 from jobs.spec import JobSpec
 from outbox import attempts, parked
 from outbox.values import Grant

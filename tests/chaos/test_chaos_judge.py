@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask
-from werkzeug.serving import make_server
 
 from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
-from jobs.housekeeping import poll_documents
 from sandbox.chaos.evidence import Evidence, gather
 from sandbox.chaos.judge import Verdicts, held_promises, judge
-from sandbox.chaos.page import Page
-from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise, Visitor
+from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
 from sandbox.settings import environment, kept_secrets
 from sandbox.story_form526 import KNOBS
+from tests.chaos.visits import visited
 from tests.house import SETTINGS, House
-
-# Signed in twice, the second time with a letter that fails; at the clinic a usual person, one who filed at the kiosk
-# before, and one whom BTSSS refuses.
-VISITS = (2, 50, 0, 3, 17)
-PENDING = "SELECT count(*) FROM form526_document_submissions WHERE lighthouse_status = 'pending'"
-
-
-@contextmanager
-def served(app: Flask) -> Iterator[int]:
-    """The application on a port, for pages that speak HTTP."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +38,6 @@ def kept(migrated, redis_server, fakes, secrets_folder) -> Evidence:
             db.engine.dispose()
         house.redis.close()
         return found
-
-
-def visited(house: House) -> list[Promise]:
-    promises: list[Promise] = []
-    with served(house.app) as port:
-        page = Page(port, Counter(), threading.Event())
-        with closing(Visitor(page, house.control, lambda: None, promises.append)) as visitor:
-            for number in VISITS:
-                visitor.visit(number, days=1)
-    house.work()
-    while house.value(PENDING):
-        poll_documents()
-        house.work()
-    return promises
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from werkzeug.serving import make_server
 from flaskapp.db import db
 from flaskapp.upstreams import build
 from jobs import housekeeping, runner
+from jobs.outcome import Outcome
 from jobs.registry import SPECS
 from jobs.runner import Pen
-from jobs.settle import Outcome
 from jobs.spec import JobSpec
 from outbox import attempts, rescue
 from outbox.values import Grant

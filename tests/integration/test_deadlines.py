@@ -22,7 +22,6 @@ from flaskapp.intent_to_file import upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.legal_time import next_midnight
 from flaskapp.notifications.service import owe_delivery_questions, owe_notice
-from flaskapp.queues import ACCOUNTS, FORM526, INTENTS_TO_FILE
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import owe_filing
 from flaskapp.travel_pay import service as travel_pay
@@ -72,23 +71,29 @@ def spans(house: House) -> dict[str, timedelta]:
     return {job: span for job, ((span, _),) in owed(house).items()}
 
 
+def people(session: DbSession) -> tuple[uuid.UUID, uuid.UUID]:
+    """The accounts of a stranger and of somebody we know."""
+    stranger, known = uuid.uuid4(), uuid.uuid4()
+    remember_person(session, known, Identity("1012667145V762142", email="ada@example.com"))
+    return stranger, known
+
+
 def owe_itf(session: DbSession, midnight: datetime) -> None:
-    itf = IntentToFile(id=uuid.uuid4(), legal_midnight_at=midnight)
-    intent_to_file.owe(session, itf, intent_to_file.IDENTIFY_JOB, ACCOUNTS)
-    intent_to_file.owe(session, itf, intent_to_file.CREATE_JOB, INTENTS_TO_FILE)
+    for account_id in people(session):
+        itf = IntentToFile(id=uuid.uuid4(), account_id=account_id, legal_midnight_at=midnight)
+        intent_to_file.owe_creation(session, itf)
 
 
 def owe_form(session: DbSession) -> None:
-    form526.owe(session, Submission(id=uuid.uuid4()), form526.IDENTIFY_JOB, ACCOUNTS)
-    form526.owe(session, Submission(id=uuid.uuid4()), form526.SUBMIT_JOB, FORM526)
+    for account_id in people(session):
+        form526.owe_submission(session, Submission(id=uuid.uuid4(), account_id=account_id))
     documents.owe_upload(session, DocumentSubmission(id=uuid.uuid4()))
     polling.owe_question(session, uuid.uuid4())
 
 
 def owe_travel_pay(session: DbSession, requested_at: datetime) -> None:
     """The first question of a stranger, then each step of somebody we know."""
-    stranger, known = uuid.uuid4(), uuid.uuid4()
-    remember_person(session, known, Identity("1012667145V762142", email="ada@example.com"))
+    stranger, known = people(session)
     values: dict[str, Any] = {"requested_at": requested_at}
     travel_pay.owe_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=stranger, step="appointment", **values))
     for step in travel_pay.STEP_JOBS:

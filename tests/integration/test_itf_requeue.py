@@ -13,8 +13,8 @@ import pytest
 from flaskapp.intent_to_file.record import Confirmation
 from flaskapp.requeue import Refused, reopen
 from jobs import runner
+from jobs.outcome import Outcome
 from jobs.registry import SPECS
-from jobs.settle import Outcome
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.contract.receiver import listening

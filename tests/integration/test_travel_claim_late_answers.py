@@ -6,7 +6,7 @@ from typing import Any
 
 from flaskapp.travel_claims.service import Filed
 from jobs import runner
-from jobs.settle import Outcome
+from jobs.outcome import Outcome
 from jobs.travel_claims import Filing
 from tests.house import House, eventually
 from tests.integration.steps import (

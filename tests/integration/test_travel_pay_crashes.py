@@ -12,9 +12,9 @@ import pytest
 
 from flaskapp.db import db
 from jobs import runner
+from jobs.outcome import Outcome
 from jobs.registry import SPECS
 from jobs.runner import Pen
-from jobs.settle import Outcome
 from jobs.spec import JobSpec
 from outbox import attempts
 from outbox.values import Grant
