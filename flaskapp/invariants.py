@@ -193,8 +193,7 @@ HELD_OF = f"""
                   AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
       FROM ({{query}}) s
 """
-# Nearly always there is none, and whether there is any Postgres finds by indexes; to count or sort them all, it would
-# rather read tables whole.
+# Nearly always there is none: only where there is any are they counted and sorted.
 ANY = f"SELECT id FROM ({{query}}) s LIMIT {LIMIT}"
 ALL = f"""
     SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS unheld
