@@ -9,22 +9,23 @@ from tests.simulator.house import House
 from tests.simulator.simulation import stories
 
 MOST_SEEDS = 60
-# The seed that caught it when this was written, tried first to save time: any other may do as well.
+# The seed that caught it when this was written, tried first to save time: any other may do as well. Few notice a requeue
+# that grants, one in some two hundred.
 CAUGHT_BY = {
-    "a grant compares no fence": 5,
+    "a grant compares no fence": 8,
     "a pointer is pushed before its claim is committed": 2,
     "fences are counted up": 4,
-    "missing pointers are not looked for": 6,
+    "missing pointers are not looked for": 12,
     "a dead canary is never released": 6,
-    "rescue ignores leases": 17,
+    "rescue ignores leases": 8,
     "rescue ignores silent processes questions": 4,
     "a settle does not delete": 2,
     "a settle does not ask for its fence": 4,
-    "a late answer is dropped": 21,
-    "a failed look up clears the question": 7,
-    "not found is believed too early": 7,
+    "a late answer is dropped": 33,
+    "a failed look up clears the question": 5,
+    "not found is believed too early": 6,
     "not found is believed at once": 4,
-    "a requeue grants": 19,
+    "a requeue grants": 328,
 }
 
 
