@@ -9,8 +9,8 @@ from tests.simulator.house import House
 from tests.simulator.simulation import stories
 
 MOST_SEEDS = 60
-# The seed that caught it when this was written, tried first to save time: any other may do as well. Few notice a requeue
-# that grants, one in some two hundred.
+# The seed that caught it when this was written, tried first to save time: any other may do as well. One in
+# some two hundred notices a requeue that grants.
 CAUGHT_BY = {
     "a grant compares no fence": 8,
     "a pointer is pushed before its claim is committed": 2,
