@@ -285,6 +285,8 @@ def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
         .with_for_update(skip_locked=True)
     )
     ids = session.execute(statement).scalars().all()
+    if not ids:
+        return 0
     asked = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
     session.execute(asked.execution_options(synchronize_session=False))
     for notice_id in ids:
