@@ -123,7 +123,7 @@ def tell(visit: visits.Visit, error: UpstreamError | None) -> None:
     if error is None and not visit.troubled:
         return
     patience = gate_settings(settings())
-    news = ALIVE if error is None else news_of(error)
+    news = ALIVE if error is None else news_of(error, hurried=True)
     with transaction() as session:
         if news == SILENT:
             changed = visits.note_silence(session, visit, patience)

@@ -72,15 +72,16 @@ class Unanswered(UpstreamError):
     """Written, and no trustworthy answer came: reset, time-out, 5xx to a write, or a body that makes no sense."""
 
 
-def news_of(error: UpstreamError) -> str:
+def news_of(error: UpstreamError, *, hurried: bool = False) -> str:
     """`ALIVE`, `SILENT` or `FAILING`: what a failed call says of its upstream, whoever made it.
 
+    Where a person waited, the call was `hurried`: it was left sooner than a job's, and that says less.
     A record or a token of one person's that will not do keeps nobody else out: upstream answered. So it does with a
     success we cannot read and with a conflict. But a page in the place of JSON is no answer of its own.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
-    if isinstance(error, Unanswered) or error.timed_out:
+    if isinstance(error, Unanswered) or (hurried and error.timed_out):
         return SILENT
     status = error.http_status or 500
     about_one = status == 409 or (status < 400 and error.code != NO_ANSWER)

@@ -28,7 +28,7 @@ SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Unauthorized("travel_pay", http_status=401, code="TOKEN")),
     (SILENT, Unanswered("travel_pay", http_status=500)),
     (SILENT, Unanswered("travel_pay", "the success cannot be read", http_status=200)),
-    (SILENT, Unavailable("travel_pay", timed_out=True)),
+    (FAILING, Unavailable("travel_pay", timed_out=True)),
     (ALIVE, Unavailable("travel_pay", "the answer cannot be read", http_status=200)),
     (ALIVE, Unavailable("travel_pay", "busy with this very one", http_status=409)),
     (ALIVE, Unavailable("travel_pay", code="TOO_LARGE")),
@@ -43,6 +43,7 @@ SAID: list[tuple[str, UpstreamError]] = [
 @pytest.mark.parametrize(("said", "error"), SAID, ids=lambda each: f"{each} {getattr(each, 'http_status', '')}")
 def test_one_persons_bad_record_or_token_is_no_news_of_everybody_elses(said: str, error: UpstreamError) -> None:
     assert news_of(error) == said
+    assert news_of(error, hurried=True) == (SILENT if error.timed_out else said)
 
 
 @pytest.mark.parametrize(
