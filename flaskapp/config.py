@@ -63,7 +63,9 @@ class Config:
     vanotify_base_url: str = setting(read_base_url, text="VANotify.")
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
     vanotify_templates: dict[str, str] = setting(
-        string_map, text="JSON: template ids by `<sender>.<notice>`; senders are `cie`, `oh` (texts), `itf` (e-mails)."
+        string_map,
+        text="JSON: template ids by `<sender>.<notice>`; senders are `cie`, `oh` (texts), `itf`, `form526`,"
+        " `travel_pay` (e-mails).",
     )
     vanotify_sms_sender_id: str = setting(text="SMS sender id for check-in texts.")
     vanotify_sms_sender_id_oh: str = setting(text="SMS sender id for Oracle Health texts.")

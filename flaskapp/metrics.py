@@ -61,9 +61,12 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
         if row.scope == RECENT_SCOPE:
             report = row.report
             yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
-            unheld = report["unheld_count"]
+            # A worker of the release before knows no counts.
+            unheld = report.get("unheld_count", 0)
             yield GaugeMetricFamily("surefile_broken_rules", "Broken rules that no human has in hand yet.", unheld)
-            yield GaugeMetricFamily("surefile_ledger_faults", "Broken rules of the ledger.", report["fault_count"])
+            yield GaugeMetricFamily(
+                "surefile_ledger_faults", "Broken rules of the ledger.", report.get("fault_count", 0)
+            )
     yield age
     yield seconds
 

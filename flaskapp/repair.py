@@ -69,6 +69,7 @@ class Done:
 
 # What was done, and whether that mends it.
 Deed = tuple[str, bool]
+NO_LONGER: Deed = ("it is so no longer", False)
 
 
 def subject_of(found: Broken) -> dict[str, str]:
@@ -185,7 +186,7 @@ def why_not(session: DbSession, found: Broken) -> Deed | None:
     notice = [(NOTICE, str(last.id))] if last is not None else []
     if any(mend.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notice]):
         return "left: somebody is at it right now", False
-    return None if still_broken(session, found) else ("it is so no longer", False)
+    return None if still_broken(session, found) else NO_LONGER
 
 
 def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did: str, actor: str) -> None:
@@ -207,7 +208,9 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
 
 def serve_again(session: DbSession, message_id: int, actor: str) -> Deed:
     """A job we know is done in its own queue. One nobody knows is parked, with a human for whom it was."""
-    row = session.execute(WHAT, {"id": message_id}).one()
+    row = session.execute(WHAT, {"id": message_id}).one_or_none()
+    if row is None:
+        return NO_LONGER
     if row.job in WORKS:
         if mend.serve(session, message_id, WORKS[row.job]):
             return f"it waits in the queue of its job: {WORKS[row.job].name}", True
@@ -233,11 +236,11 @@ def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
             mend.reclaim(session, fault.message_id)
             return "it waits again, and is looked up before it is sent", True
         if fault.rule == "question_lost" and fault.message_id is not None:
-            mend.ask_again(session, fault.message_id)
-            return "what it may have sent is looked up before it is sent again", True
+            asks = mend.ask_again(session, fault.message_id)
+            return ("what it may have sent is looked up before it is sent again", True) if asks else NO_LONGER
         if fault.rule == "waits_for_ever" and fault.message_id is not None:
-            mend.let_go_on(session, fault.message_id)
-            return "its moments are now where they can be reached", True
+            goes_on = mend.let_go_on(session, fault.message_id)
+            return ("its moments are now where they can be reached", True) if goes_on else NO_LONGER
         if fault.rule == "unserved" and fault.message_id is not None:
             return serve_again(session, fault.message_id, actor)
         if fault.upstream is not None:

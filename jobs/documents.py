@@ -31,7 +31,9 @@ def upload(call: Call, work: UploadWork) -> int:
     """Lighthouse's request id (contract: Benefits Documents 4.1). Raises the six upstream errors."""
     identity = work.identity
     if identity is None or not (identity.participant_id or identity.file_number):
-        raise Rejected("lighthouse_documents", "neither participant id nor file number", code="NO_IDENTIFIER")
+        raise Rejected(
+            "lighthouse_documents", "neither participant id nor file number", code="NO_IDENTIFIER", heard=False
+        )
     described = Upload(
         claim_id=work.claim_id,
         doc_type=work.doc_type,

@@ -34,7 +34,7 @@ def identify_veteran(call: Call, work: SubmissionWork) -> Identity:
 def submit(call: Call, work: SubmissionWork) -> int:
     """The claim id (our stated assumption: see the README). Raises the six upstream errors."""
     if work.identity is None:
-        raise Rejected("form526", "no ICN for this account", code="NO_ICN")
+        raise Rejected("form526", "no ICN for this account", code="NO_ICN", heard=False)
     form: dict[str, Any] = with_keys(work.form, to_camel)
     return call.upstreams.form526.submit(str(work.id), work.identity.icn, form, call.before_write)
 

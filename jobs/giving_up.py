@@ -7,7 +7,7 @@ import logging
 from flask import current_app
 
 from flaskapp.db import db, is_outage, transaction
-from jobs.apart import PartsFailed
+from jobs.apart import ENOUGH, PartsFailed
 from jobs.outcome import Outcome
 from jobs.registry import SPECS
 from jobs.runner import Process
@@ -29,6 +29,7 @@ def give_up_overdue() -> None:
     Raises PartsFailed in the end for those that were passed over; what Postgres itself raises passes.
     """
     passed_over: dict[int, Exception] = {}
+    away = 0
     for _ in range(MOST):
         taken: list[Grant] = []
         try:
@@ -39,6 +40,11 @@ def give_up_overdue() -> None:
             if not taken:
                 raise
             pass_over(taken[0], error, passed_over)
+            away = away + 1 if is_outage(error) else 0
+        else:
+            away = 0
+        if away >= ENOUGH:
+            break
     if passed_over:
         raise PartsFailed({f"message {message_id}": why for message_id, why in passed_over.items()})
 

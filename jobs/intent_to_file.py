@@ -52,7 +52,7 @@ def identify_asker(call: Call, work: ITFWork) -> Identity:
 def create(call: Call, work: ITFWork) -> Confirmation:
     """Read, and create only what is not there (contract: Benefits Claims 2.1, 8). Raises the six upstream errors."""
     if work.icn is None:
-        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN")
+        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN", heard=False)
     client = call.upstreams.lighthouse_claims
     there = client.active_itf(work.icn, work.type)
     if there is not None:

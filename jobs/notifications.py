@@ -38,7 +38,7 @@ def address(config: Config, notice: Notice) -> dict[str, str]:
     if config.sms_recipient == "phone" and notice.channel == "sms" and notice.recipient["phone"]:
         return {"phone": notice.recipient["phone"]}
     if not notice.recipient["icn"]:
-        raise Rejected("va_notify", "nobody knows this person's ICN", code="NO_RECIPIENT")
+        raise Rejected("va_notify", "nobody knows this person's ICN", code="NO_RECIPIENT", heard=False)
     return {"icn": notice.recipient["icn"]}
 
 
@@ -50,7 +50,7 @@ def send(call: Call, notice: Notice) -> str:
     config = call.config
     template = config.vanotify_templates.get(f"{notice.facility}.{notice.kind}")
     if template is None:
-        raise Rejected("va_notify", "no template is configured for this notice", code="NO_TEMPLATE")
+        raise Rejected("va_notify", "no template is configured for this notice", code="NO_TEMPLATE", heard=False)
     shared: dict[str, Any] = {
         "reference": str(notice.id),
         "template_id": template,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from flaskapp.upstreams.errors import UpstreamError
+
 ANSWERED_KINDS = frozenset({"accepted", "refused", "duplicate", "not_found", "unclear"})
 
 
@@ -25,4 +27,5 @@ class Outcome:
     @property
     def answered(self) -> bool:
         """Whether the upstream answered this very call, refusals included."""
-        return self.heard and self.kind in ANSWERED_KINDS
+        unsent = isinstance(self.error, UpstreamError) and not self.error.heard
+        return self.heard and not unsent and self.kind in ANSWERED_KINDS

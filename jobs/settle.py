@@ -258,7 +258,7 @@ def tell_gate(session: DbSession, held: Grant, outcome: Outcome) -> None:
     if held.upstream is None:
         return
     settings = gate_settings(current_app.extensions["config"])
-    error = outcome.error if isinstance(outcome.error, UpstreamError) else None
+    error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.heard else None
     news = news_of(error) if error is not None else None
     if news == ALIVE or (outcome.answered and held.purpose != "give_up"):
         changed, event = gates.note_answer(session, held), "gate.opened"

@@ -31,7 +31,7 @@ class Begun:
 
 def traveler_of(work: ClaimWork) -> Traveler:
     if work.identity is None or work.identity.email is None:
-        raise Rejected("travel_pay", "nobody we could ask for", code="NO_EMAIL")
+        raise Rejected("travel_pay", "nobody we could ask for", code="NO_EMAIL", heard=False)
     return Traveler(str(work.account_id), work.identity.icn, work.identity.email)
 
 

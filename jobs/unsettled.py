@@ -66,13 +66,15 @@ def was_kept_before(session: DbSession, held: Grant) -> bool:
 def leave_unsettled(
     session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, error: Exception, why: str | None
 ) -> None:
-    """Parked under a new fence, its answer kept; what nobody was promised goes, and comes again when it is due."""
+    """Parked under a new fence, its answer kept, with a case. What nobody was promised goes, and comes again when it is
+    due: nothing would be left to requeue, and history says what went wrong."""
     if spec.disposable:
         attempts.complete(session, held, ending(spec, outcome))
-    else:
-        attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
-        attempts.park(session, held, reason_of(error), new_fence=parked.draw_fence(), unresolved_why=why)
+        return note_not_recorded(session, held, error)
+    attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
+    attempts.park(session, held, reason_of(error), new_fence=parked.draw_fence(), unresolved_why=why)
     open_unsettled(session, held.subject_type, held.subject_id, held.message_id, error)
+    return None
 
 
 def reason_of(error: BaseException) -> str:

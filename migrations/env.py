@@ -17,7 +17,8 @@ def run() -> None:
         connection.execute(text("SET lock_timeout = '10s'"))
         connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
         connection.commit()
-        context.configure(connection=connection, target_metadata=[ledger, db.metadata])
+        # A transaction each: what the first one locks must not stay locked while the last one reads a large table.
+        context.configure(connection=connection, target_metadata=[ledger, db.metadata], transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
 

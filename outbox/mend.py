@@ -71,6 +71,7 @@ ASK_AGAIN = text("""
       FROM (SELECT started_at, error_class FROM outbox_attempts
              WHERE message_id = :message_id AND purpose = 'write' ORDER BY id DESC LIMIT 1) w
      WHERE m.id = :message_id AND m.state <> 'running' AND m.unresolved_since IS NULL
+    RETURNING m.id
 """)
 # Due now, with the longest limits there are: gates and bounds still stand before it.
 LET_GO_ON = text("""
@@ -82,7 +83,7 @@ LET_GO_ON = text("""
            lease_expires_at = CASE WHEN lease_expires_at > tomorrow THEN tomorrow ELSE lease_expires_at END,
            deadline_at = CASE WHEN deadline_at > now + interval '60 days' THEN tomorrow ELSE deadline_at END,
            give_up_at = LEAST(give_up_at, now + interval '30 days')
-      FROM moment WHERE id = :message_id
+      FROM moment WHERE id = :message_id RETURNING id
 """)
 SERVE = text("""
     UPDATE outbox_messages SET queue = :queue, upstream = :upstream WHERE id = :message_id AND state <> 'running'
@@ -142,15 +143,16 @@ def reclaim(db: Database, message_id: int) -> None:
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
 
 
-def ask_again(db: Database, message_id: int) -> None:
-    """What its last write may have done is an open question again."""
-    db.execute(ASK_AGAIN, {"message_id": message_id})
+def ask_again(db: Database, message_id: int) -> bool:
+    """What its last write may have done is an open question again; False where somebody has it in hand, or did it."""
+    return db.execute(ASK_AGAIN, {"message_id": message_id}).one_or_none() is not None
 
 
-def let_go_on(db: Database, message_id: int) -> None:
-    """Its moments are no further ahead than any of ours ever are."""
-    db.execute(LET_GO_ON, {"message_id": message_id})
+def let_go_on(db: Database, message_id: int) -> bool:
+    """Its moments are no further ahead than any of ours ever are; False where it is done."""
+    found = db.execute(LET_GO_ON, {"message_id": message_id}).one_or_none()
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return found is not None
 
 
 def serve(db: Database, message_id: int, queue: QueueSpec) -> bool:

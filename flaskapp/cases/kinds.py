@@ -108,12 +108,14 @@ KINDS = {
     ),
     "notice_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
-        "Reach the person another way (phone, letter) about the subject of this notice, then close.",
+        "Reach the person another way (phone, letter) about the subject of this notice, then close. Where the details"
+        " say *superseded*, it is not so any more: a newer notice tells them, and there is nothing to do but close.",
         stays=True,
     ),
     "notice_not_sent": Kind(
         "VANotify would not take a notice, or never answered; the person may not know how their submission ended.",
-        "Requeue the message if VANotify works again, or reach the person another way, then close.",
+        "Requeue the message if VANotify works again, or reach the person another way, then close. Where the details"
+        " say *superseded*, it is not so any more: a newer notice tells them, and there is nothing to do but close.",
     ),
     "parked_by_hand": Kind(
         "An operator took this work out of circulation. Nothing happens to it until somebody requeues it.",
@@ -123,7 +125,8 @@ KINDS = {
     ),
     "unsettled": Kind(
         "Surefile itself cannot bring this to its end: its own records, its keys or its code stand in the way. The"
-        " case's details name the error. It is parked as it stood, and the person was told nothing of it.",
+        " case's details name the error. Its message, if it has one, is parked as it stood, and the person was told"
+        " nothing of it.",
         "Read what was sent and answered (`flask outbox show MESSAGE`) and the log of that message; `flask audit` says"
         " whether its records are in order. Set the cause right and requeue: an answer that was kept is found, and"
         " what may have been sent is looked up first. Else finish it by hand, tell the person, and close.",

@@ -75,7 +75,7 @@ STUCK = text("""
 """)
 OF_BATCH = text("SELECT id::text FROM form526_document_submissions WHERE poll_batch = :batch")
 # What an answer that can be read puts an end to, be the document there or not yet.
-DOUBTS = ["document_not_found", "document_unclear"]
+DOUBTS = ["document_not_found", "document_unclear", "unsettled"]
 DOUBTED = text("""
     SELECT DISTINCT subject_id FROM cases
      WHERE subject_type = 'form526_document' AND closed_at IS NULL AND kind = ANY(:kinds) AND subject_id = ANY(:ids)

@@ -210,9 +210,8 @@ def record_delivery(
 
 def follow_ending(session: DbSession, row: Notification) -> None:
     """A text that cannot arrive needs a human; one that arrived after all needs none any more."""
-    details = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind}
     if row.state == UNDELIVERABLE:
-        open_case(session, "notice_undeliverable", SUBJECT, str(row.id), details)
+        open_case(session, "notice_undeliverable", SUBJECT, str(row.id), what_it_told(row))
     elif row.state == DELIVERED:
         close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notice_undeliverable",))
 
@@ -223,8 +222,13 @@ def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
     if row is None or row.state != PENDING:
         return
     move(session, row, UNDELIVERABLE, "worker", reason=reason)
-    details = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind, "reason": reason}
-    open_case(session, "notice_not_sent", SUBJECT, notice_id, details)
+    open_case(session, "notice_not_sent", SUBJECT, notice_id, what_it_told(row) | {"reason": reason})
+
+
+def what_it_told(row: Notification) -> dict[str, Any]:
+    """For whoever is to tell the person in its place: also whether it is still so."""
+    told = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind}
+    return told if row.superseded_why is None else told | {"superseded": row.superseded_why}
 
 
 def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:

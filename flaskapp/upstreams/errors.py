@@ -27,6 +27,7 @@ class UpstreamError(Exception):
     """Base of the six. `detail` is redacted and safe to store; `str()` gives the upstream and class only.
 
     `timed_out`: we stopped waiting, which says less about the upstream than an answer or a closed door does.
+    `heard`: whether the upstream had any part in it; it has none in what we do not even send.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class UpstreamError(Exception):
         retry_after: float | None = None,
         code: str | None = None,
         timed_out: bool = False,
+        heard: bool = True,
     ) -> None:
         super().__init__(f"{upstream}: {type(self).__name__}")
         self.upstream = upstream
@@ -46,6 +48,7 @@ class UpstreamError(Exception):
         self.retry_after = retry_after
         self.code = code
         self.timed_out = timed_out
+        self.heard = heard
 
 
 class Unavailable(UpstreamError):

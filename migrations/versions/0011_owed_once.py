@@ -54,6 +54,8 @@ KINDS = (
 
 def upgrade() -> None:
     op.create_check_constraint(op.f("ck_cases_kind"), "cases", f"kind IN ({', '.join(map(repr, KINDS))})")
+    # Nobody may owe the same once more between the two.
+    op.execute(f"LOCK TABLE {MESSAGES} IN SHARE ROW EXCLUSIVE MODE")
     op.execute(sa.text(FORGET_DOUBLED))
     op.create_index(OWED_ONCE, MESSAGES, ["subject_type", "subject_id", "job"], unique=True)
     op.drop_index(BY_SUBJECT, MESSAGES)
@@ -63,5 +65,11 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_constraint(op.f("ck_cases_kind"), "cases", type_="check")
+    # The kind before these that says most nearly the same; a console that does not know a kind shows no case at all.
+    op.execute("""
+        UPDATE cases c SET kind = 'broken' WHERE kind = 'unsettled' AND NOT EXISTS (
+            SELECT 1 FROM cases o WHERE o.subject_type = c.subject_type AND o.subject_id = c.subject_id
+               AND o.kind = 'broken' AND o.closed_at IS NULL)
+    """)
     op.create_index(BY_SUBJECT, MESSAGES, ["subject_type", "subject_id"])
     op.drop_index(OWED_ONCE, MESSAGES)
