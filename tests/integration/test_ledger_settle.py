@@ -118,12 +118,26 @@ def test_three_people_whom_it_kept_waiting_close_the_gate_and_three_bad_records_
     assert house.value(OPEN) is is_open
 
 
+def let_a_canary_go(house: House) -> None:
+    house.rows("""UPDATE outbox_gates SET closed_until = outbox_now() - interval '1 s',
+                   closed_at = outbox_now() - interval '9 s' WHERE upstream = 'btsss' RETURNING 1""")
+
+
+def test_what_we_did_not_even_send_is_no_answer_of_upstreams(house: House) -> None:
+    runner.finish(SUBMIT, take(house, file_claim(house)), OUTCOMES["unavailable"])
+    let_a_canary_go(house)
+    canary = take(house, file_claim(house, date="2031-05-05"))
+    unsent = Outcome("refused", error=Rejected("btsss", code="NO_TEMPLATE", heard=False))
+    runner.finish(SUBMIT, canary, unsent)
+    assert house.value(OPEN) is False
+    assert house.value("SELECT answered FROM outbox_attempts ORDER BY id DESC LIMIT 1") is False
+
+
 @pytest.mark.parametrize("ending", ["refused", "duplicate", "unreadable"])
 def test_a_canary_that_is_refused_opens_the_gate(house: House, ending: str) -> None:
     runner.finish(SUBMIT, take(house, file_claim(house)), OUTCOMES["unavailable"])
     assert house.value(OPEN) is False
-    house.rows("""UPDATE outbox_gates SET closed_until = outbox_now() - interval '1 s',
-                   closed_at = outbox_now() - interval '9 s' WHERE upstream = 'btsss' RETURNING 1""")
+    let_a_canary_go(house)
     canary = take(house, file_claim(house, date="2031-05-06"))
     runner.finish(SUBMIT, canary, OUTCOMES[ending])
     assert house.value(OPEN) is True

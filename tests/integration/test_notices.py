@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from flaskapp.db import transaction
+from flaskapp.notifications.service import record_given_up, supersede_notices
 from flaskapp.requeue import reopen
 from sandbox.scenarios import with_habit
 from tests.house import ADA, House, eventually
@@ -15,6 +17,7 @@ from tests.integration.steps import (
     Asked,
     command,
     file_claim,
+    filed_and_not_told_yet,
     reconfigure,
     sends,
     sweep,
@@ -211,3 +214,14 @@ def test_a_requeued_question_asks_again_and_sends_nothing(house: House) -> None:
     assert notice(house)["state"] == "delivered"
     assert "notice_undeliverable" not in house.cases()
     assert len(sends(house)) == 1
+
+
+def test_whoever_is_to_tell_the_person_instead_learns_that_it_is_not_so_any_more(house: House) -> None:
+    asked = filed_and_not_told_yet(house)
+    house.rows("UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered' RETURNING 1")
+    (notice,) = house.rows("SELECT id::text AS id FROM notifications")
+    with transaction() as session:
+        supersede_notices(session, "travel_claim", asked.id, "it is taken up again", "operator")
+        record_given_up(session, notice.id, "may_exist_upstream")
+    query = "SELECT details ->> 'superseded' FROM cases WHERE kind = 'notice_not_sent'"
+    assert house.value(query) == "it is taken up again"

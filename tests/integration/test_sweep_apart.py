@@ -85,6 +85,17 @@ def test_one_that_cannot_even_be_parked_is_passed_over(house: House) -> None:
     assert (first.message["state"], second.state["state"]) == ("ready", "failed")
 
 
+def test_a_postgres_that_stays_away_is_not_asked_for_every_one_of_them(house: House) -> None:
+    waiting = [file_claim(house, date=f"2031-03-{day:02}") for day in range(4, 4 + ENOUGH + 2)]
+    for place, asked in enumerate(waiting):
+        overdue(house, asked.id, hours=9 - place)
+    with in_the_way(house, "UPDATE ON travel_claims", "true", CUT_OFF):
+        said = failing_sweep(house)
+    assert said.startswith(f"{ENOUGH} failed: give_up, message {waiting[0].message['id']}: OperationalError")
+    sweep(house)
+    assert {asked.state["state"] for asked in waiting} == {"failed"}
+
+
 # -- the other parts ----------------------------------------------------------
 
 
