@@ -8,6 +8,7 @@ import pytest
 
 from outbox import attempts, gates
 from outbox.values import Grant, QueueSpec
+from tests.integration.hold_steps import open_seconds
 from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
 
 
@@ -19,11 +20,6 @@ def room(ledger: Ledger) -> int:
 def now(ledger: Ledger) -> datetime:
     moment: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
     return moment
-
-
-def open_seconds(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> int:
-    with ledger.engine.begin() as db:
-        return round(gates.open_seconds(db, upstream, since))
 
 
 def close(ledger: Ledger) -> None:
