@@ -163,12 +163,19 @@ class Running:
                 cursor.execute(statement)
                 cursor.execute("SELECT pg_reload_conf()")
 
-    def waiting_for(self, event: str) -> int:
-        """How many sessions of the product wait for this event of Postgres's."""
+    def waiting_for(self, event: str, process: str | None = None) -> int:
+        """How many sessions of the product, or of this one of its processes, wait for this event of Postgres's."""
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE %s IN (wait_event, wait_event_type) AND datname IS NOT NULL"
+            " AND application_name = 'surefile' AND (%s IS NULL OR client_port = ANY(%s))"
         )
-        return int(self.value(f"{query} AND application_name = 'surefile'", event))
+        return int(self.value(query, event, process, self.ports_of(process) if process else []))
+
+    def ports_of(self, process: str) -> list[int]:
+        """Where the connections of this process and of its children begin."""
+        head = psutil.Process(self.process(process).pid)
+        family = [head, *head.children(recursive=True)]
+        return [connection.laddr.port for each in family for connection in each.net_connections() if connection.laddr]
 
     # -- Redis -------------------------------------------------------------
 
