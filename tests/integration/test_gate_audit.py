@@ -6,7 +6,7 @@ import pytest
 
 from outbox import gates
 from outbox.audit import find_faults, find_gate_faults
-from tests.integration.hold_steps import HOUR, close_gate, hold, room
+from tests.integration.hold_steps import HOUR, answer_canary, close_gate, hold, room
 from tests.ledger import SETTINGS, Ledger
 
 CAP = SETTINGS.cap_seconds
@@ -28,12 +28,7 @@ def test_waiting_for_a_gate_is_no_fault_nor_is_the_minute_in_which_the_relay_com
     assert faults(ledger) == []
     ledger.pass_time(90)
     if shut == "closed":
-        ((message_id, fence),) = ledger.publish()
-        held = ledger.grant(message_id, fence)
-        assert held is not None
-        with ledger.engine.begin() as db:
-            assert gates.note_answer(db, held)
-        ledger.end(held)
+        answer_canary(ledger)
     assert faults(ledger) == []
     ledger.pass_time(61)
     assert faults(ledger) == ["ready_behind_open_gate"]

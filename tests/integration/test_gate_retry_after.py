@@ -136,23 +136,24 @@ def test_a_canary_not_yet_on_its_way_waits_as_well(ledger: Ledger) -> None:
     assert ledger.grant(*canary(ledger)) is not None
 
 
-def test_a_canary_on_its_way_already_may_open_the_gate_all_the_same(ledger: Ledger) -> None:
+def asked_to_stay_away_with_a_canary_on_its_way(ledger: Ledger) -> Grant:
+    """Somebody who was under way when the gate closed is told to stay away for a minute."""
     slow = ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
     held = ledger.grant(*canary(ledger))
     assert held is not None
     assert not fail(ledger, slow, 60.0)
+    return held
+
+
+def test_a_canary_on_its_way_already_may_open_the_gate_all_the_same(ledger: Ledger) -> None:
+    held = asked_to_stay_away_with_a_canary_on_its_way(ledger)
     assert answer(ledger, held)
     assert ledger.gate()["closed_until"] is None
 
 
 def test_a_canary_that_fails_shortens_nothing(ledger: Ledger) -> None:
-    slow = ledger.start()
-    assert fail(ledger, ledger.start())
-    ledger.pass_time(11)
-    held = ledger.grant(*canary(ledger))
-    assert held is not None
-    assert not fail(ledger, slow, 60.0)
+    held = asked_to_stay_away_with_a_canary_on_its_way(ledger)
     fail(ledger, held)
     assert (is_closed_for(ledger, 60), ledger.gate()["closings"]) == (True, 2)

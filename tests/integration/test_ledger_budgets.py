@@ -8,7 +8,7 @@ import pytest
 
 from outbox import attempts, gates
 from outbox.values import Grant, QueueSpec
-from tests.integration.hold_steps import open_seconds
+from tests.integration.hold_steps import answer_canary, open_seconds
 from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
 
 
@@ -33,12 +33,7 @@ def reopen(ledger: Ledger) -> None:
     """Let a canary through when the time is up, and have it answered."""
     ledger.pass_time(1000)
     ledger.add()
-    ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
-    with ledger.engine.begin() as db:
-        assert gates.note_answer(db, held)
-    ledger.end(held)
+    answer_canary(ledger)
 
 
 def is_charged(ledger: Ledger, held: Grant) -> bool:
