@@ -27,6 +27,8 @@ STOP_SECONDS = 20.0
 START_SECONDS = 60.0
 # Below the range the kernel picks outgoing ports from: a stopped server's port is still free at its restart.
 PORTS = range(20_000, 32_000)
+# What a line of a server's log has in it that says why it did not start.
+TELLING = ("FATAL", "rror", "could not", "# ")
 
 
 class ServerError(Exception):
@@ -42,8 +44,31 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def held_port(port: int = 0) -> socket.socket:
+    """A socket that keeps the loopback `port` (0: any free one) until it is closed, and never listens on it.
+
+    Without it, a port is anybody's between the look and the server's own bind, which is seconds where PostgreSQL is
+    set up first. Bound before SO_REUSEADDR is set, it shares with no other holder and no outgoing connection; once it
+    is set, a server that binds this port by its number, as ours all do, is let in beside it. OSError when it is taken.
+    """
+    holder = socket.socket()
+    try:
+        holder.bind(("127.0.0.1", port))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError:
+        holder.close()
+        raise
+    return holder
+
+
 def free_port() -> int:
-    return next(port for port in random.sample(PORTS, 200) if port_is_free(port))
+    """A free port for a server of ours, kept from all others until this process ends; ServerError if none is left."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with suppress(OSError):
+            # Detached: held by the open descriptor alone, through every restart of the server.
+            held_port(port).detach()
+            return port
+    raise ServerError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def keep_private(path: Path, text: str) -> None:
@@ -217,8 +242,9 @@ class Server:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
-        telling = [line for line in lines if "FATAL" in line or "rror" in line or "# " in line] or lines
-        return (telling or ["it wrote nothing"])[-1].strip()
+        telling = [line for line in lines if any(word in line for word in TELLING)] or lines
+        # PostgreSQL's last word says only that it cannot listen; the lines before it say why.
+        return "; ".join(line.strip() for line in telling[-3:]) or "it wrote nothing"
 
     def _prepare(self) -> None:
         raise NotImplementedError

@@ -21,6 +21,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import create_environ
 from werkzeug.wrappers import Response
 
+from sandbox.server import held_port
 from sandbox.upstreams import delivery
 from sandbox.upstreams.fake import Fake
 from sandbox.upstreams.journal import readable, utc_now
@@ -32,12 +33,6 @@ OPEN_DOORS = ("/_sandbox", "/phone")
 
 def _spared(path: str) -> bool:
     return path.startswith(OPEN_DOORS)
-
-
-def _free_port() -> int:
-    """A port chosen by name: Linux takes back one it chose itself as soon as its socket stops listening."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class UpstreamServer(ThreadingHTTPServer):
@@ -56,7 +51,9 @@ class UpstreamServer(ThreadingHTTPServer):
         self._listening = threading.Event()
         self._listening.set()
         self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port or _free_port()), Handler)
+        # Bound by its number: Linux takes back a port that it chose itself as soon as its socket stops listening.
+        with held_port() as free:
+            super().__init__(("127.0.0.1", port or free.getsockname()[1]), Handler)
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         fake.faults.on_refuse = self.refuse
 
