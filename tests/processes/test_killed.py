@@ -6,7 +6,6 @@ One disaster for all tests below, so that their waits (ten seconds of silence, t
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -98,8 +97,6 @@ def kill_web_after_commit(running, seen):
 
     poster = threading.Thread(target=post)
     with running.commits_unanswered():
-        # A moment passes until Postgres goes by what it was told.
-        time.sleep(1.0)
         poster.start()
         eventually(lambda: running.waiting_for("SyncRep", "web"), seconds=20)
         running.process("web").kill()
