@@ -29,24 +29,22 @@ STANDING = """
            CASE
              WHEN EXISTS (SELECT 1 FROM cases k WHERE k.closed_at IS NULL
                             AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'held'
-             WHEN EXISTS (SELECT 1 FROM cases k JOIN notifications n ON k.subject_id = n.id::text
+             WHEN EXISTS (SELECT 1 FROM cases k JOIN notifications n ON n.id = k.subject_id::uuid
                            WHERE k.closed_at IS NULL AND k.subject_type = 'notification'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle) THEN 'held'
              WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked' AND {working}
                             AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'owed'
-             WHEN EXISTS (SELECT 1 FROM notifications n
-                            JOIN outbox_messages m ON m.subject_type = 'notification' AND m.subject_id = n.id::text
-                           WHERE n.subject_type = '{subject}' AND n.subject_id = c.id::text
-                             AND n.cycle = c.cycle AND n.state = 'pending' AND m.state <> 'parked') THEN 'owed'
+             WHEN EXISTS (SELECT 1 FROM outbox_messages m JOIN notifications n ON n.id = m.subject_id::uuid
+                           WHERE m.subject_type = 'notification' AND m.state <> 'parked'
+                             AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
+                             AND n.cycle = c.cycle AND n.state = 'pending') THEN 'owed'
              {more}
              WHEN c.state <> 'pending' AND owed.state IN ('sent', 'delivered') THEN 'told'
              -- Undeliverable, and its case closed by a human: they reached the person another way.
-             WHEN c.state <> 'pending' AND EXISTS (
-                    SELECT 1 FROM notifications n JOIN cases k
-                        ON k.subject_type = 'notification' AND k.subject_id = n.id::text
-                     WHERE n.subject_type = '{subject}' AND n.subject_id = c.id::text
-                       AND n.cycle = c.cycle AND n.state = 'undeliverable' AND k.closed_at IS NOT NULL) THEN 'told'
+             WHEN c.state <> 'pending' AND owed.state = 'undeliverable' AND EXISTS (
+                    SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL
+                       AND k.subject_type = 'notification' AND k.subject_id = owed.id::text) THEN 'told'
              ELSE 'unaccounted'
            END AS standing,
            c.state

@@ -193,8 +193,9 @@ HELD_OF = f"""
                   AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
       FROM ({{query}}) s
 """
-# Nearly always there is none: only where there is any are they counted and sorted.
-ANY = f"SELECT id FROM ({{query}}) s LIMIT {LIMIT}"
+# Nearly always there is none: only where there is any are they listed and sorted. Counted to the end: told that a few
+# are enough, the planner hopes to meet them soon, and reads a whole table where it finds none.
+COUNT = "SELECT count(*) FROM ({query}) s"
 ALL = f"""
     SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS unheld
       FROM ({HELD_OF}) f ORDER BY f.held LIMIT :limit
@@ -226,7 +227,7 @@ def broken(
             if rule.of_now and until is not None:
                 continue
             query = query_of(rule, states)
-            if not session.execute(text(ANY.format(query=query)), values).all():
+            if not session.execute(text(COUNT.format(query=query)), values).scalar_one():
                 continue
             rows = session.execute(text(ALL.format(query=query)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]

@@ -159,6 +159,13 @@ history = Table(
     Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("at", "id"),
     Index("ix_outbox_history_subject", "subject_type", "subject_id", "id"),
+    # Rare, and looked for in all of history at once.
+    Index(
+        "ix_outbox_history_case_opened",
+        "subject_type",
+        "subject_id",
+        postgresql_where=text("what = 'case.opened'"),
+    ),
     postgresql_partition_by="RANGE (at)",
 )
 

@@ -9,6 +9,8 @@ from sqlalchemy import text
 from flaskapp.audit import RECENT_DAYS, audit
 from flaskapp.current import moment_now
 from flaskapp.db import db, transaction
+from flaskapp.notifications.service import SEND_JOB
+from flaskapp.queues import NOTIFICATIONS
 from flaskapp.trace import trace
 from tests.benchmarks.figures import figure, timed, title
 from tests.house import House
@@ -17,32 +19,50 @@ RECENT = 10_000
 ALL = 1_000_000
 STEP = 100_000
 
-# Filed and told, a thousand a day back from now on: what is encrypted is of no interest to an audit.
+# Filed one after another, back from now on. Nearly all were told. One notice in two hundred did not arrive, which is a
+# case, closed where it is old; of the young, one in a hundred is still owed. What is encrypted no audit reads.
+MADE = f"""
+    SELECT n, at, md5(n::text)::uuid AS claim, md5('n' || n)::uuid AS notice, md5('c' || n)::uuid AS opened,
+           CASE WHEN n % 200 = 0 THEN 'undeliverable' WHEN n % 100 = 1 AND n <= {RECENT} THEN 'pending'
+                ELSE 'delivered' END AS state,
+           CASE WHEN n > {RECENT} THEN at END AS closed_at
+      FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) numbered
+"""
 TOLD = (
-    """INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed, notice,
+    f"""INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed, notice,
                                    cycle, requested_at, finished_at)
-       SELECT md5(n::text)::uuid, n::text, '500', date '2031-03-04', 'x', 'submitted', 'x', 'created', 1, at, at
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made""",
-    """INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, facility, recipient,
+       SELECT claim, n::text, '500', date '2031-03-04', 'x', 'submitted', 'x', 'created', 1, at, at
+         FROM ({MADE}) made""",
+    f"""INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, facility, recipient,
                                   personalisation, state, created_at, sent_at, finished_at)
-       SELECT md5('n' || n)::uuid, 'travel_claim', md5(n::text)::uuid::text, 'created', 1, 'sms', 'cie', 'x', 'x',
-              'delivered', at, at, at
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made""",
-    """INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
-       SELECT at, 'travel_claim', md5(n::text)::uuid::text, 'moved', moved_from, moved_to, 'worker'
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made,
+       SELECT notice, 'travel_claim', claim::text, 'created', 1, 'sms', 'cie', 'x', 'x', state, at, finished, finished
+         FROM (SELECT *, CASE WHEN state <> 'pending' THEN at END AS finished FROM ({MADE}) every) made""",
+    f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
+       SELECT at, 'travel_claim', claim::text, 'moved', moved_from, moved_to, 'worker'
+         FROM ({MADE}) made,
               (VALUES (1, NULL, 'pending'), (2, 'pending', 'submitted')) move (place, moved_from, moved_to)
         ORDER BY n, place""",
-    """INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
-       SELECT at, 'notification', md5('n' || n)::uuid::text, 'moved', moved_from, moved_to, 'VANotify'
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made,
-              (VALUES (1, 'pending', 'sent'), (2, 'sent', 'delivered')) move (place, moved_from, moved_to)
-        ORDER BY n, place""",
-    """INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
+    f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
+       SELECT at, 'notification', notice::text, 'moved', moved_from, COALESCE(moved_to, state), 'VANotify'
+         FROM ({MADE}) made, (VALUES (1, 'pending', 'sent'), (2, 'sent', NULL)) move (place, moved_from, moved_to)
+        WHERE state <> 'pending' ORDER BY n, place""",
+    f"""INSERT INTO cases (id, kind, subject_type, subject_id, owner, opened_at, closed_at, closed_by)
+       SELECT opened, 'notice_undeliverable', 'notification', notice::text, 'Ada', at, closed_at,
+              CASE WHEN closed_at IS NOT NULL THEN 'Ada' END
+         FROM ({MADE}) made WHERE state = 'undeliverable'""",
+    f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, actor, detail)
+       SELECT at, 'notification', notice::text, what, 'Ada', jsonb_build_object('case', opened::text)
+         FROM ({MADE}) made, (VALUES (1, 'case.opened'), (2, 'case.closed')) event (place, what)
+        WHERE state = 'undeliverable' AND (place = 1 OR closed_at IS NOT NULL) ORDER BY n, place""",
+    f"""INSERT INTO outbox_messages (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
+                                    give_up_at)
+       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification', notice::text,
+              'later', outbox_now() + interval '1 hour', at + interval '4 days', at + interval '5 days'
+         FROM ({MADE}) made WHERE state = 'pending'""",
+    f"""INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
                                     started_at, finished_at, answered, worker_id)
-       SELECT n, n, 'travel_claim', md5(n::text)::uuid::text, 'jobs.travel_claims.submit_claim', 'btsss', 'write',
-              'success', at, at, true, 'w'
-         FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) made""",
+       SELECT n, n, 'travel_claim', claim::text, 'jobs.travel_claims.submit_claim', 'btsss', 'write', 'success', at, at,
+              true, 'w' FROM ({MADE}) made""",
 )
 
 
@@ -86,4 +106,5 @@ def test_the_minutes_audit_does_not_grow_with_history(house: House) -> None:
     figure("every minute: with all that history / without it", f"{old / young:.2f} : 1   ({old:.2f} s / {young:.2f} s)")
     figure("once a day, everything / every minute", f"{full / old:.0f} : 1   ({full:.1f} s)")
     figure("flask audit --trace, every history", f"{traced:.1f} s")
-    assert old < 2 * young
+    # As many look-ups, each in an index a hundred times as large, which no cache holds: two to three times as long.
+    assert old < 4 * young
