@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedProduct | None:
     return SharedProduct(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.fixture(autouse=True)
+def clock_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's clock is the process's own, for every test to come; Postgres's goes with the test's database."""
+    monkeypatch.setattr("flaskapp.clock._offset", timedelta())
 
 
 @pytest.fixture(scope="session")

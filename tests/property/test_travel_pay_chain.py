@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -53,10 +52,9 @@ PLANS = [
 
 @pytest.fixture
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
-    """Workers read their leases by it, and the ledger's clock starts where it stands."""
+    """Workers read their leases by it."""
     moved = Monotonic()
     monkeypatch.setattr("jobs.runner.time", moved)
-    monkeypatch.setattr("flaskapp.clock._offset", timedelta())
     return moved
 
 
