@@ -166,11 +166,11 @@ def grant(house: House, subject_id: Any) -> Grant:
     publish(house)
     message = owed_of(house, subject_id)
     worker_id, writes = house.app.extensions["process"].worker_id, SPECS[message["job"]].writes
-    held = attempts_at.grant(
+    grant = attempts_at.grant(
         db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes
     )
-    assert held is not None
-    return held
+    assert grant is not None
+    return grant
 
 
 def questions(house: House) -> list[list[int]]:

@@ -77,8 +77,8 @@ def close_gate(ledger: Ledger) -> int:
 def answer_canary(ledger: Ledger) -> None:
     """The one that may go through a closed gate goes, and its upstream answers: the gate is open."""
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
     with ledger.engine.begin() as db:
-        assert gates.note_answer(db, held)
-    ledger.end(held)
+        assert gates.note_answer(db, grant)
+    ledger.end(grant)

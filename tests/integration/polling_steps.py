@@ -104,8 +104,8 @@ def take_question(house: House, which: int = 0) -> Grant:
     publish(house)
     message = owed_questions(house)[which]
     process = house.app.extensions["process"]
-    held = attempts.grant(
+    grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=False
     )
-    assert held is not None, message
-    return held
+    assert grant is not None, message
+    return grant

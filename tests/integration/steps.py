@@ -127,25 +127,25 @@ def take(house: House, asked: Asked, spec: JobSpec = SUBMIT) -> Grant:
     message = asked.message
     assert message["state"] == "published", message
     process = house.app.extensions["process"]
-    held = attempts.grant(
+    grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=spec.writes
     )
-    assert held is not None
+    assert grant is not None
     house.redis.flushall()
-    return held
+    return grant
 
 
-def call(house: House, held: Grant, spec: JobSpec = SUBMIT) -> Outcome:
+def call(house: House, grant: Grant, spec: JobSpec = SUBMIT) -> Outcome:
     """Make the call of a held attempt: real HTTP, nothing recorded yet."""
     process, config = house.app.extensions["process"], house.app.extensions["config"]
-    return runner.attempt(spec, held, config, Pen(process, ends_at=float("inf"), call_seconds=0.0))
+    return runner.attempt(spec, grant, config, Pen(process, ends_at=float("inf"), call_seconds=0.0))
 
 
-def lose(house: House, held: Grant) -> None:
+def lose(house: House, grant: Grant) -> None:
     """The lease of a held attempt is over: whoever held it is given up, and the message is due again."""
     with db.engine.begin() as connection:
         house_now = "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 second' WHERE id = %s"
-        connection.exec_driver_sql(house_now, (held.message_id,))
+        connection.exec_driver_sql(house_now, (grant.message_id,))
     assert rescue.rescue_lost(db.engine) == 1
 
 

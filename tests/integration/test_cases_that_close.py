@@ -120,16 +120,16 @@ def test_a_text_found_to_be_taken_after_it_was_given_up_closes_the_case_of_its_l
     publish(house)
     (message,) = house.messages()
     worker_id = house.app.extensions["process"].worker_id
-    held = attempts.grant(
+    grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True
     )
-    assert held is not None
+    assert grant is not None
     house.redis.flushall()
-    outcome = call(house, held, SEND)
-    lose(house, held)
+    outcome = call(house, grant, SEND)
+    lose(house, grant)
     house.move_clock(timedelta(days=3, hours=1))
     sweep(house)
-    runner.finish(SEND, held, outcome)
+    runner.finish(SEND, grant, outcome)
     assert {"notice_not_sent", "answered_late"} <= set(house.cases())
     assert command(house, "outbox", "requeue", str(message["id"])).exit_code == 0
     house.work()

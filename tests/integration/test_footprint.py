@@ -45,7 +45,7 @@ HOT: list[tuple[TextClause, str]] = [
     (relay.OLDEST_OUT, "ix_outbox_messages_in_flight"),
     (gates.ASK, "ix_outbox_messages_in_flight"),
     (attempts.GRANT, "pk_outbox_messages"),
-    (attempts.HOLD, "pk_outbox_messages"),
+    (attempts.LOCK_MESSAGE, "pk_outbox_messages"),
     (attempts.COMPLETE, "pk_outbox_attempts"),
     (attempts.CHARGED, "ix_outbox_attempts_answered"),
     (attempts.SEIZE, "ix_outbox_messages_give_up"),

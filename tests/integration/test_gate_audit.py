@@ -65,11 +65,11 @@ def test_a_canary_out_at_a_closed_gate_is_no_fault_nor_is_its_failing_again_and_
     for _ in range(6):
         ledger.pass_time(CAP + 1)
         ((message_id, fence),) = ledger.publish()
-        held = ledger.grant(message_id, fence)
-        assert held is not None and faults(ledger) == []
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None and faults(ledger) == []
         with ledger.engine.begin() as db:
-            gates.close(db, held, "unavailable", SETTINGS, retry_after=DAY)
-        ledger.again(held)
+            gates.close(db, grant, "unavailable", SETTINGS, retry_after=DAY)
+        ledger.again(grant)
         assert faults(ledger) == []
 
 

@@ -114,10 +114,10 @@ def work(ledger: Ledger, relay: Relay, upstream: Upstream) -> None:
 
 
 def run(ledger: Ledger, message_id: int, fence: int, upstream: Upstream) -> None:
-    held = ledger.grant(message_id, fence)
-    assert held is not None
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
     upstream.call()
-    ledger.end(held)
+    ledger.end(grant)
 
 
 def test_two_relays_and_ten_threads_never_make_more_calls_at_once_than_the_gate_allows(ledger: Ledger) -> None:

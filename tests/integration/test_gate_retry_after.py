@@ -12,18 +12,18 @@ from outbox.visits import GateClosed, Visit
 from tests.ledger import OUTAGE, SETTINGS, SILENCE, Ledger
 
 
-def fail(ledger: Ledger, held: Grant, retry_after: float | None = None) -> bool:
+def fail(ledger: Ledger, grant: Grant, retry_after: float | None = None) -> bool:
     """A failed attempt, owed again at once; True when it closed the gate."""
-    ledger.again(held, OUTAGE)
+    ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        return gates.close(db, held, "unavailable", SETTINGS, retry_after)
+        return gates.close(db, grant, "unavailable", SETTINGS, retry_after)
 
 
-def stay_silent(ledger: Ledger, held: Grant, retry_after: float) -> bool:
+def stay_silent(ledger: Ledger, grant: Grant, retry_after: float) -> bool:
     """A 503 to a write: it may have happened, and its header says when to ask again."""
-    ledger.again(held, SILENCE)
+    ledger.again(grant, SILENCE)
     with ledger.engine.begin() as db:
-        return gates.note_unanswered(db, held, SETTINGS, retry_after)
+        return gates.note_unanswered(db, grant, SETTINGS, retry_after)
 
 
 def enter(ledger: Ledger) -> Visit:
@@ -36,9 +36,9 @@ def fail_visit(ledger: Ledger, visit: Visit, retry_after: float) -> bool:
         return visits.note_failure(db, visit, "throttled", SETTINGS, retry_after)
 
 
-def answer(ledger: Ledger, held: Grant) -> bool:
+def answer(ledger: Ledger, grant: Grant) -> bool:
     with ledger.engine.begin() as db:
-        return gates.note_answer(db, held)
+        return gates.note_answer(db, grant)
 
 
 def is_closed_for(ledger: Ledger, seconds: float) -> bool:
@@ -108,9 +108,9 @@ def test_a_call_from_before_the_gate_last_opened_is_old_news(ledger: Ledger, how
     old, older = ledger.start(), ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
-    held = ledger.grant(*canary(ledger))
-    assert held is not None and answer(ledger, held)
-    ledger.end(held)
+    grant = ledger.grant(*canary(ledger))
+    assert grant is not None and answer(ledger, grant)
+    ledger.end(grant)
     assert not how(ledger, old, 60.0)
     assert ledger.gate()["closed_at"] is None
     ledger.pass_time(60)
@@ -141,10 +141,10 @@ def asked_to_stay_away_with_a_canary_on_its_way(ledger: Ledger) -> Grant:
     slow = ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
-    held = ledger.grant(*canary(ledger))
-    assert held is not None
+    grant = ledger.grant(*canary(ledger))
+    assert grant is not None
     assert not fail(ledger, slow, 60.0)
-    return held
+    return grant
 
 
 def test_a_canary_on_its_way_already_may_open_the_gate_all_the_same(ledger: Ledger) -> None:

@@ -12,22 +12,22 @@ from outbox.values import Grant, QueueSpec
 from tests.ledger import CALLS, OUTAGE, SETTINGS, SILENCE, Ledger
 
 
-def fail(ledger: Ledger, held: Grant, retry_after: float | None = None, reason: str = "unavailable") -> bool:
+def fail(ledger: Ledger, grant: Grant, retry_after: float | None = None, reason: str = "unavailable") -> bool:
     """A failed attempt, owed again at once; True when it closed the gate."""
-    ledger.again(held, OUTAGE)
+    ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        return gates.close(db, held, reason, SETTINGS, retry_after)
+        return gates.close(db, grant, reason, SETTINGS, retry_after)
 
 
-def stay_silent(ledger: Ledger, held: Grant) -> bool:
-    ledger.again(held, SILENCE)
+def stay_silent(ledger: Ledger, grant: Grant) -> bool:
+    ledger.again(grant, SILENCE)
     with ledger.engine.begin() as db:
-        return gates.note_unanswered(db, held, SETTINGS)
+        return gates.note_unanswered(db, grant, SETTINGS)
 
 
-def answer(ledger: Ledger, held: Grant) -> bool:
+def answer(ledger: Ledger, grant: Grant) -> bool:
     with ledger.engine.begin() as db:
-        return gates.note_answer(db, held)
+        return gates.note_answer(db, grant)
 
 
 def closed_for(ledger: Ledger) -> float | None:
@@ -49,10 +49,10 @@ def open_gate(ledger: Ledger) -> None:
     close_gate(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
-    assert answer(ledger, held)
-    ledger.end(held)
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    assert answer(ledger, grant)
+    ledger.end(grant)
 
 
 def test_an_outage_closes_the_gate_and_costs_nothing_while_it_lasts(ledger: Ledger) -> None:
@@ -151,9 +151,9 @@ def test_a_canary_that_fails_closes_the_gate_for_longer(ledger: Ledger, retry_af
     for seconds in (20, 40, 80, 100, 100):
         ledger.pass_time(101)
         ((message_id, fence),) = ledger.publish()
-        held = ledger.grant(message_id, fence)
-        assert held is not None
-        fail(ledger, held, retry_after)
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
+        fail(ledger, grant, retry_after)
         assert closed_for(ledger) == seconds
 
 
@@ -161,9 +161,9 @@ def test_a_canarys_silence_alone_keeps_the_gate_closed(ledger: Ledger) -> None:
     close_gate(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
-    stay_silent(ledger, held)
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    stay_silent(ledger, grant)
     assert closed_for(ledger) == 20
 
 
@@ -174,9 +174,9 @@ def test_the_next_canary_is_another_message(ledger: Ledger) -> None:
         ledger.pass_time(101)
         ((message_id, fence),) = ledger.publish()
         assert message_id == expected
-        held = ledger.grant(message_id, fence)
-        assert held is not None
-        fail(ledger, held)
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
+        fail(ledger, grant)
 
 
 def test_the_next_canary_is_another_message_even_if_that_one_is_late(ledger: Ledger) -> None:
@@ -197,10 +197,10 @@ def test_a_canary_that_is_gone_frees_its_place(ledger: Ledger, loss: str) -> Non
     if loss == "pointer lost":
         ledger.relay.undo(fence, [message_id])
     else:
-        held = ledger.grant(message_id, fence)
-        assert held is not None
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
         if loss == "settled":
-            ledger.end(held)
+            ledger.end(grant)
         else:
             ledger.pass_time(61)
             assert rescue.rescue_lost(ledger.engine) == 1
@@ -212,9 +212,9 @@ def test_an_answer_to_the_canary_opens_the_gate(ledger: Ledger) -> None:
     close_gate(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
-    assert answer(ledger, held)
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    assert answer(ledger, grant)
     gate = ledger.gate()
     assert (gate["closed_at"], gate["closed_until"], gate["closings"], gate["canary_message_id"]) == (
         None,

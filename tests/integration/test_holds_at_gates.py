@@ -38,11 +38,11 @@ def test_an_answer_under_way_when_the_hold_began_opens_the_gate_but_not_the_hold
     close_gate(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
     hold(ledger, HOUR)
     with ledger.engine.begin() as db:
-        assert gates.note_answer(db, held)
+        assert gates.note_answer(db, grant)
     ledger.add()
     assert (ledger.gate()["closed_at"], ledger.publish()) == (None, [])
 
@@ -95,10 +95,10 @@ def test_time_under_two_holds_and_a_closing_is_taken_away_once(ledger: Ledger) -
     hold(ledger, 300, after=100)
     ledger.pass_time(1000)
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
     with ledger.engine.begin() as db:
-        assert gates.note_answer(db, held)
+        assert gates.note_answer(db, grant)
     assert open_seconds(ledger, since) == 10
     hold(ledger, 60)
     ledger.pass_time(1)

@@ -36,9 +36,9 @@ def reopen(ledger: Ledger) -> None:
     answer_canary(ledger)
 
 
-def is_charged(ledger: Ledger, held: Grant) -> bool:
+def is_charged(ledger: Ledger, grant: Grant) -> bool:
     with ledger.engine.begin() as db:
-        return attempts.is_charged(db, held)
+        return attempts.is_charged(db, grant)
 
 
 def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:

@@ -13,12 +13,12 @@ from outbox.values import Ending, Grant
 from tests.ledger import ACCEPTED, OUTAGE, SILENCE, Ledger
 
 
-def late(ledger: Ledger, held: Grant, ending: Ending = ACCEPTED) -> bool:
+def late(ledger: Ledger, grant: Grant, ending: Ending = ACCEPTED) -> bool:
     with ledger.engine.begin() as db:
-        return attempts.record_late(db, held, ending)
+        return attempts.record_late(db, grant, ending)
 
 
-def lose_fence(ledger: Ledger, held: Grant) -> None:
+def lose_fence(ledger: Ledger, grant: Grant) -> None:
     """The lease ends and rescue gives the message back, while its worker lives on."""
     ledger.pass_time(61)
     assert rescue.rescue_lost(ledger.engine) == 1
@@ -109,7 +109,7 @@ def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
 def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger) -> None:
     held = ledger.start()
     with ledger.engine.connect() as db:
-        assert attempts.hold(db, held)
+        assert attempts.lock_message(db, held)
         attempts.complete(db, held, ACCEPTED)
         db.rollback()
     assert ledger.state(held.message_id) == "running"

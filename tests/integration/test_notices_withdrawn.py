@@ -241,12 +241,12 @@ def sending(house: House) -> Grant:
     publish(house)
     (message,) = [each for each in house.messages() if each["subject_type"] == "notification"]
     worker_id = house.app.extensions["process"].worker_id
-    held = attempts.grant(
+    grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True
     )
-    assert held is not None
+    assert grant is not None
     house.redis.flushall()
-    return held
+    return grant
 
 
 def take_up_meanwhile(house: House) -> None:

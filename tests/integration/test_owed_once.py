@@ -51,10 +51,10 @@ def granted(house: House) -> Grant:
     publish(house)
     (message,) = house.messages()
     worker = house.app.extensions["process"].worker_id
-    held = attempts.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
-    assert held is not None
+    grant = attempts.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
+    assert grant is not None
     house.redis.flushall()
-    return held
+    return grant
 
 
 def test_postgres_holds_no_second_message_of_one_job_for_one_subject(house: House) -> None:

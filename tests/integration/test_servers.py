@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox import unprivileged
-from sandbox.server import PORTS, Server, ServerError, free_port, held_port, port_is_free, tethered
+from sandbox.server import Server, ServerError, port_is_free, tethered
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.house import eventually
 
@@ -245,47 +244,6 @@ def test_a_throwaway_leaves_no_folder():
         place = cache.folder
         assert place.exists()
     assert not place.exists() and gone(cache)
-
-
-def test_ports_stay_out_of_the_range_outgoing_connections_use():
-    spans = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    first = int(spans.read_text().split()[0]) if spans.exists() else 32_768
-    assert PORTS.stop <= first
-
-
-def test_a_port_once_given_is_given_to_nobody_else_and_a_server_starts_on_it(folder, monkeypatch):
-    taken = free_port()
-    monkeypatch.setattr("sandbox.server.PORTS", range(taken, taken + 1))
-    with pytest.raises(ServerError, match=f"no port from {taken} to {taken} is free"):
-        free_port()
-    with EmbeddedRedis(folder, taken) as cache:
-        cache.restart()
-        assert client(cache).ping()
-
-
-def test_another_process_is_not_given_it_either():
-    taken = free_port()
-    script = f"import sandbox.server as s; s.PORTS = range({taken}, {taken + 1}); s.free_port()"
-    other = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert other.stderr.splitlines()[-1].endswith(f"no port from {taken} to {taken} is free")
-
-
-def test_a_held_port_is_free_again_once_it_is_let_go():
-    with held_port() as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
-            held_port(port)
-    held_port(port).close()
-
-
-def test_a_server_that_finds_its_port_taken_says_so(folder):
-    server = EmbeddedPostgres(folder, fast=True)
-    server.start().stop()
-    look = "sandbox.server.port_is_free"
-    with socket.create_server(("127.0.0.1", server.port)), pytest.MonkeyPatch.context() as late:
-        late.setattr(look, lambda port: True)
-        with pytest.raises(ServerError, match="could not bind IPv4 address .*in use.*could not create any"):
-            server.start()
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv(1) here")

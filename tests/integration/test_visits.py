@@ -43,18 +43,18 @@ def refused_for(ledger: Ledger) -> int | None:
     return None
 
 
-def fail_message(ledger: Ledger, held: Grant) -> bool:
-    ledger.again(held, OUTAGE)
+def fail_message(ledger: Ledger, grant: Grant) -> bool:
+    ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        return gates.close(db, held, "unavailable", SETTINGS)
+        return gates.close(db, grant, "unavailable", SETTINGS)
 
 
 def canary(ledger: Ledger) -> Grant:
     """The message that may try a closed gate, granted."""
     ((message_id, fence),) = ledger.publish()
-    held = ledger.grant(message_id, fence)
-    assert held is not None
-    return held
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    return grant
 
 
 def test_a_visitors_failure_closes_the_gate_for_visitors_and_for_messages(ledger: Ledger) -> None:
@@ -173,10 +173,10 @@ def test_a_messages_canary_and_a_visitors_probe_never_try_at_once(ledger: Ledger
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
     assert refused_for(ledger) == 1
-    held = ledger.grant(message_id, fence)
-    assert held is not None
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
     assert refused_for(ledger) == 1
-    fail_message(ledger, held)
+    fail_message(ledger, grant)
     ledger.pass_time(21)
     probe = enter(ledger)
     assert ledger.publish() == []

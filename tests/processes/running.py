@@ -6,15 +6,13 @@ import json
 import secrets
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import psutil
-import psycopg2
 import requests
 from redis import Redis
 from rq import Worker
@@ -146,37 +144,6 @@ class Running:
 
     def value(self, query: str, *values: Any) -> Any:
         return next(iter(self.rows(query, *values)[0].values()))
-
-    @contextmanager
-    def commits_unanswered(self) -> Iterator[None]:
-        """Every COMMIT is on disk and not answered: Postgres waits for a standby that does not exist."""
-        self.administer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        try:
-            eventually(self.a_commit_goes_unanswered)
-            yield
-        finally:
-            self.administer("ALTER SYSTEM RESET synchronous_standby_names")
-
-    def administer(self, statement: str) -> None:
-        with closing(psycopg2.connect(self.postgres.admin_url)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SET synchronous_commit = local")
-                cursor.execute(statement)
-                cursor.execute("SELECT pg_reload_conf()")
-
-    def a_commit_goes_unanswered(self) -> bool:
-        """Whether Postgres goes by its new setting yet: a commit of ours waits until it is cancelled."""
-        with closing(psycopg2.connect(self.postgres.admin_url)) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
-            enough = threading.Timer(0.2, connection.cancel)
-            enough.start()
-            # Cancelled before its commit, it says nothing either way.
-            with suppress(psycopg2.errors.QueryCanceled):
-                cursor.execute("SELECT pg_logical_emit_message(true, 'tests', 'is this answered?')")
-            enough.cancel()
-            enough.join()
-            return any("wait for synchronous replication" in notice for notice in connection.notices)
 
     def waiting_for(self, event: str, process: str | None = None) -> int:
         """How many sessions of the product, or of this one of its processes, wait for this event of Postgres's."""

@@ -13,6 +13,7 @@ import requests
 
 from flaskapp.queues import QUEUES
 from tests.house import eventually
+from tests.processes.commits import commits_unanswered
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
 
 pytestmark = pytest.mark.processes
@@ -96,7 +97,7 @@ def kill_web_after_commit(running, seen):
             seen.request_failed = True
 
     poster = threading.Thread(target=post)
-    with running.commits_unanswered():
+    with commits_unanswered(running.postgres):
         poster.start()
         eventually(lambda: running.waiting_for("SyncRep", "web"), seconds=20)
         running.process("web").kill()
