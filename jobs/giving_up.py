@@ -54,24 +54,24 @@ def give_up_next(taken: list[Grant], passed_over: dict[int, Exception]) -> bool:
     process: Process = current_app.extensions["process"]
     with transaction() as session:
         fence = parked.draw_fence()
-        held = attempts.seize_overdue(session, fence=fence, worker_id=process.worker_id, but=list(passed_over))
-        if held is None:
+        grant = attempts.seize_overdue(session, fence=fence, worker_id=process.worker_id, but=list(passed_over))
+        if grant is None:
             return False
-        taken.append(held)
-        settle_once(session, SPECS[held.job], held, Outcome("later", reason="wall-clock limit reached"))
+        taken.append(grant)
+        settle_once(session, SPECS[grant.job], grant, Outcome("later", reason="wall-clock limit reached"))
     return True
 
 
-def pass_over(held: Grant, error: Exception, passed_over: dict[int, Exception]) -> None:
+def pass_over(grant: Grant, error: Exception, passed_over: dict[int, Exception]) -> None:
     """To a human with what stands in its own way. What may as well be Postgres's fault waits for the next sweep."""
-    extra = {"event": "sweep.not_given_up", "message_id": held.message_id, "job": held.job}
+    extra = {"event": "sweep.not_given_up", "message_id": grant.message_id, "job": grant.job}
     log.error("not given up", extra=extra, exc_info=error)
     if is_outage(error):
-        passed_over[held.message_id] = error
+        passed_over[grant.message_id] = error
         return
     try:
-        park_unsettled(held.message_id, error)
+        park_unsettled(grant.message_id, error)
     except Exception as why:
         db.session.remove()
-        log.exception("not parked", extra={"event": "sweep.not_parked", "message_id": held.message_id})
-        passed_over[held.message_id] = why
+        log.exception("not parked", extra={"event": "sweep.not_parked", "message_id": grant.message_id})
+        passed_over[grant.message_id] = why

@@ -58,21 +58,21 @@ class Process:
         self.worker_id = worker_id
         self.stopping = threading.Event()
         self.lock = threading.Lock()
-        self.held: dict[int, Grant] = {}
+        self.grants: dict[int, Grant] = {}
         self.abandoned: list[Grant] = []
 
-    def take(self, held: Grant) -> None:
+    def take(self, grant: Grant) -> None:
         with self.lock:
-            self.held[held.attempt_id] = held
+            self.grants[grant.attempt_id] = grant
 
-    def release(self, held: Grant) -> None:
+    def release(self, grant: Grant) -> None:
         with self.lock:
-            self.held.pop(held.attempt_id, None)
+            self.grants.pop(grant.attempt_id, None)
 
-    def abandon(self, held: Grant) -> None:
+    def abandon(self, grant: Grant) -> None:
         """Nothing could be recorded: the next beat that reaches Postgres gives it back, long before its lease ends."""
         with self.lock:
-            self.abandoned.append(held)
+            self.abandoned.append(grant)
 
     def take_abandoned(self) -> list[Grant]:
         with self.lock:
@@ -81,7 +81,7 @@ class Process:
 
     def still_held(self) -> list[Grant]:
         with self.lock:
-            return list(self.held.values())
+            return list(self.grants.values())
 
 
 @dataclass
@@ -115,52 +115,52 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
     config: Config = current_app.extensions["config"]
     lease = spec.lease_seconds(config)
     pen = Pen(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
-    held = attempts.grant(
+    grant = attempts.grant(
         db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
     )
-    if held is None:
+    if grant is None:
         return
-    process.take(held)
+    process.take(grant)
     try:
-        finish(spec, held, attempt(spec, held, config, pen))
+        finish(spec, grant, attempt(spec, grant, config, pen))
     finally:
-        process.release(held)
+        process.release(grant)
         db.session.remove()
 
 
-def finish(spec: JobSpec, held: Grant, outcome: Outcome) -> None:
+def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Settle; if that is what fails, keep at least the answer. Nothing is raised to RQ, which would show its text."""
     try:
-        settle(spec, held, outcome)
+        settle(spec, grant, outcome)
         if outcome.kind not in ("accepted", "obsolete"):
-            show_parked(held)
+            show_parked(grant)
     except Exception as error:
         log.exception(
-            "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": held.message_id}
+            "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": grant.message_id}
         )
         try:
-            keep_answer(spec, held, outcome, error)
+            keep_answer(spec, grant, outcome, error)
         except Exception:
-            log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": held.message_id})
-            current_app.extensions["process"].abandon(held)
+            log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": grant.message_id})
+            current_app.extensions["process"].abandon(grant)
 
 
-def show_parked(held: Grant) -> None:
+def show_parked(grant: Grant) -> None:
     """On the dashboard at once; with Redis away, the sweep shows it later."""
     with suppress(RedisError, OSError):
-        show_if_parked(db.engine, current_app.extensions["redis"], held.message_id, REOPEN_PATH)
+        show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
-def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
+def attempt(spec: JobSpec, grant: Grant, config: Config, pen: Pen) -> Outcome:
     """Load what the call needs, give the connection back, and call; every ending becomes an Outcome."""
     try:
-        work, trail, late_answer = prepare(spec, held, config)
+        work, trail, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
             return Outcome("accepted", answer=late_answer, heard=False)
         if work is None:
             return Outcome("obsolete")
         call = Call(current_app.extensions["upstreams"], config, pen.before_write)
-        if held.purpose == "look_up":
+        if grant.purpose == "look_up":
             return look_up(spec, call, work, trail)
         return Outcome("accepted", answer=spec.act(call, work))
     except HandBack:
@@ -170,42 +170,42 @@ def attempt(spec: JobSpec, held: Grant, config: Config, pen: Pen) -> Outcome:
     except TooEarly as early:
         return Outcome("later", reason=str(early))
     except UpstreamError as error:
-        return Outcome(kind_of(error, held), error=error)
+        return Outcome(kind_of(error, grant), error=error)
     except BodyBroken as error:
         # Begun, but no whole request went out: nothing was done upstream, and there is nothing to wonder about.
         log.exception(
-            "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": held.message_id}
+            "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": grant.message_id}
         )
         return Outcome("broken", error=error)
     except Exception as error:
         # A fault of our own. What was written may have happened; what was not may be tried again.
-        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": held.message_id})
+        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": grant.message_id})
         return Outcome("unknown" if pen.used else "broken", error=error)
 
 
-def kind_of(error: UpstreamError, held: Grant) -> str:
+def kind_of(error: UpstreamError, grant: Grant) -> str:
     """A look-up never ends a message: whatever goes wrong with one only postpones the next."""
     kind = KIND_OF_ERROR[type(error)]
-    return "later" if held.purpose != "write" and kind in ("unknown", "duplicate") else kind
+    return "later" if grant.purpose != "write" and kind in ("unknown", "duplicate") else kind
 
 
-def prepare(spec: JobSpec, held: Grant, config: Config) -> tuple[Any, Trail, Any]:
+def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, Trail, Any]:
     """The subject, the trail of our writes, and an answer that came late to a sibling; no connection stays."""
     with reading() as session:
-        work = spec.load(session, held.subject_id)
-        siblings = attempts.siblings(session, held.message_id) if spec.writes and not held.first else []
+        work = spec.load(session, grant.subject_id)
+        siblings = attempts.siblings(session, grant.message_id) if spec.writes and not grant.first else []
     late = next((item for item in siblings if item.status == "success"), None)
     late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
-    return work, trail_of(spec, held, siblings, config), late_answer
+    return work, trail_of(spec, grant, siblings, config), late_answer
 
 
-def trail_of(spec: JobSpec, held: Grant, siblings: list[Sibling], config: Config) -> Trail:
+def trail_of(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> Trail:
     """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
-    age = (held.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
+    age = (grant.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
     return Trail(
         first_write_at=writes[0].started_at if writes else None,
-        why=held.unresolved_why,
+        why=grant.unresolved_why,
         ever_unknown=any(item.status == "unknown" for item in writes),
         settled=age > spec.settle_seconds(config),
     )

@@ -31,7 +31,7 @@ TWICE_RUNNING = text("""
 """)
 
 
-def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome, error: Exception) -> None:
+def keep_answer(spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception) -> None:
     """The settle itself cannot be made: put the answer on its attempt, and owe the work again a little later.
 
     A human gets it where it was so the time before as well: nothing says that it would be otherwise the next time.
@@ -39,41 +39,41 @@ def keep_answer(spec: JobSpec, held: Grant, outcome: Outcome, error: Exception) 
     """
     db.session.rollback()
     with transaction() as session:
-        if not attempts.hold(session, held):
+        if not attempts.lock_message(session, grant):
             return
-        why = "unanswered" if held.purpose == "write" else None
-        if is_outage(error) or not was_kept_before(session, held):
-            attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
-            attempts.postpone(session, held, KEPT_SECONDS, unresolved_why=why)
-            note_not_recorded(session, held, error)
+        why = "unanswered" if grant.purpose == "write" else None
+        if is_outage(error) or not was_kept_before(session, grant):
+            attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=True)
+            attempts.postpone(session, grant, KEPT_SECONDS, unresolved_why=why)
+            note_not_recorded(session, grant, error)
         else:
-            leave_unsettled(session, spec, held, outcome, error, why)
+            leave_unsettled(session, spec, grant, outcome, error, why)
 
 
-def note_not_recorded(session: DbSession, held: Grant, error: Exception) -> None:
+def note_not_recorded(session: DbSession, grant: Grant, error: Exception) -> None:
     if not is_outage(error):
-        detail = {"attempt": held.attempt_id, "error": type(error).__name__}
-        subject = (held.subject_type, held.subject_id)
-        write_history(session, *subject, NOT_RECORDED, message_id=held.message_id, detail=detail)
+        detail = {"attempt": grant.attempt_id, "error": type(error).__name__}
+        subject = (grant.subject_type, grant.subject_id)
+        write_history(session, *subject, NOT_RECORDED, message_id=grant.message_id, detail=detail)
 
 
-def was_kept_before(session: DbSession, held: Grant) -> bool:
+def was_kept_before(session: DbSession, grant: Grant) -> bool:
     names = ("subject_type", "subject_id", "message_id", "attempt_id")
-    values = {name: getattr(held, name) for name in names}
+    values = {name: getattr(grant, name) for name in names}
     return bool(session.execute(TWICE_RUNNING, {**values, "what": NOT_RECORDED}).scalar_one())
 
 
 def leave_unsettled(
-    session: DbSession, spec: JobSpec, held: Grant, outcome: Outcome, error: Exception, why: str | None
+    session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception, why: str | None
 ) -> None:
     """Parked under a new fence, its answer kept, with a case. What nobody was promised goes, and comes again when it is
     due: nothing would be left to requeue, and history says what went wrong."""
     if spec.disposable:
-        attempts.complete(session, held, ending(spec, outcome))
-        return note_not_recorded(session, held, error)
-    attempts.finish(session, held.attempt_id, ending(spec, outcome), late=True)
-    attempts.park(session, held, reason_of(error), new_fence=parked.draw_fence(), unresolved_why=why)
-    open_unsettled(session, held.subject_type, held.subject_id, held.message_id, error)
+        attempts.complete(session, grant, ending(spec, outcome))
+        return note_not_recorded(session, grant, error)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=True)
+    attempts.park(session, grant, reason_of(error), new_fence=parked.draw_fence(), unresolved_why=why)
+    open_unsettled(session, grant.subject_type, grant.subject_id, grant.message_id, error)
     return None
 
 

@@ -1,7 +1,7 @@
 """Grant, then settle: one attempt at a message, held under its fence from first to last.
 
-A settle locks its message first: `hold`, and under it the flow's own rows and its attempt, which nobody else touches
-while the message is locked. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
+A settle locks its message first, and under it the flow's own rows and its attempt, which nobody else touches while the
+message is locked. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TURN_BACK = text("""
      WHERE id = :message_id AND fence = :fence AND state = 'published'
 """)
 
-HOLD = text("""
+LOCK_MESSAGE = text("""
     SELECT id FROM outbox_messages
      WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
 """)
@@ -161,29 +161,29 @@ def seize_overdue(
     return read_grant(row) if row is not None else None
 
 
-def hold(db: Database, held: Grant) -> bool:
+def lock_message(db: Database, grant: Grant) -> bool:
     """Lock the message while its fence still stands; False means another grant or a settle came first."""
-    return db.execute(HOLD, {"message_id": held.message_id, "fence": held.fence}).one_or_none() is not None
+    return db.execute(LOCK_MESSAGE, {"message_id": grant.message_id, "fence": grant.fence}).one_or_none() is not None
 
 
-def is_charged(db: Database, held: Grant) -> bool:
+def is_charged(db: Database, grant: Grant) -> bool:
     """Whether this attempt counts: only if the upstream answered some other message since our previous one."""
     values = {
-        "upstream": held.upstream,
-        "message_id": held.message_id,
-        "attempt_id": held.attempt_id,
-        "budget_from": held.budget_from,
+        "upstream": grant.upstream,
+        "message_id": grant.message_id,
+        "attempt_id": grant.attempt_id,
+        "budget_from": grant.budget_from,
     }
-    return held.upstream is None or bool(db.execute(CHARGED, values).scalar_one())
+    return grant.upstream is None or bool(db.execute(CHARGED, values).scalar_one())
 
 
 def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:
     db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **told(ending)})
 
 
-def complete(db: Database, held: Grant, ending: Ending) -> None:
+def complete(db: Database, grant: Grant, ending: Ending) -> None:
     """The work is done, and this attempt did it: the one ends and the other goes."""
-    values = {"message_id": held.message_id, "attempt_id": held.attempt_id, "charged": False, "late": False}
+    values = {"message_id": grant.message_id, "attempt_id": grant.attempt_id, "charged": False, "late": False}
     db.execute(COMPLETE, {**values, **told(ending)})
 
 
@@ -200,7 +200,7 @@ def told(ending: Ending) -> dict[str, Any]:
 
 def postpone(
     db: Database,
-    held: Grant,
+    grant: Grant,
     delay_seconds: float,
     *,
     charged: bool = False,
@@ -213,7 +213,7 @@ def postpone(
     db.execute(
         POSTPONE,
         {
-            "message_id": held.message_id,
+            "message_id": grant.message_id,
             "delay": delay_seconds,
             "charged": charged,
             "why": unresolved_why,
@@ -228,7 +228,7 @@ def postpone(
 
 def park(
     db: Database,
-    held: Grant,
+    grant: Grant,
     reason: str,
     *,
     new_fence: int,
@@ -239,16 +239,15 @@ def park(
     db.execute(
         PARK,
         {
-            "message_id": held.message_id,
+            "message_id": grant.message_id,
             "new_fence": new_fence,
             "reason": reason,
             "charged": charged,
             "why": unresolved_why,
         },
     )
-    write_history(
-        db, held.subject_type, held.subject_id, "message.parked", message_id=held.message_id, detail={"reason": reason}
-    )
+    subject, detail = (grant.subject_type, grant.subject_id), {"reason": reason}
+    write_history(db, *subject, "message.parked", message_id=grant.message_id, detail=detail)
 
 
 def siblings(db: Database, message_id: int) -> list[Sibling]:
@@ -266,34 +265,34 @@ def status_of(db: Database, attempt_id: int) -> str:
     return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
 
 
-def record_late(db: Database, held: Grant, ending: Ending) -> bool:
+def record_late(db: Database, grant: Grant, ending: Ending) -> bool:
     """Keep an answer that lost its fence, on its own attempt; wake a look-up waiting for just this news.
 
     Returns whether anything was written: an attempt settled as a success keeps what it says.
     """
     message = db.execute(
-        text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": held.message_id}
+        text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": grant.message_id}
     ).one_or_none()
     status = db.execute(
-        text("SELECT status FROM outbox_attempts WHERE id = :id FOR UPDATE"), {"id": held.attempt_id}
+        text("SELECT status FROM outbox_attempts WHERE id = :id FOR UPDATE"), {"id": grant.attempt_id}
     ).scalar_one()
     if status == "success":
         return False
-    finish(db, held.attempt_id, ending, late=True)
+    finish(db, grant.attempt_id, ending, late=True)
     write_history(
         db,
-        held.subject_type,
-        held.subject_id,
+        grant.subject_type,
+        grant.subject_id,
         "attempt.answered_late",
         moved_from=status,
         moved_to=ending.status,
-        message_id=held.message_id,
-        detail={"attempt": held.attempt_id},
+        message_id=grant.message_id,
+        detail={"attempt": grant.attempt_id},
     )
     if message is not None and message.state == "later":
         db.execute(
             text("UPDATE outbox_messages SET state = 'ready', due_at = outbox_now() WHERE id = :id"),
-            {"id": held.message_id},
+            {"id": grant.message_id},
         )
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return True

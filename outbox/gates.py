@@ -170,7 +170,7 @@ def ensure_gate(db: Database, upstream: str, limit: int, settings: GateSettings,
     return closed_for
 
 
-def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
+def close(db: Database, caller: Caller, reason: str, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
 
     A failure that began before the gate last opened is old news. While it is closed only its canary may speak, but a
@@ -179,10 +179,10 @@ def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry
     row = db.execute(
         CLOSE,
         {
-            "upstream": held.upstream,
-            "message_id": held.message_id,
-            "fence": held.fence,
-            "started_at": held.started_at,
+            "upstream": caller.upstream,
+            "message_id": caller.message_id,
+            "fence": caller.fence,
+            "started_at": caller.started_at,
             "reason": reason,
             "retry_after": retry_after,
             "base": settings.close_seconds,
@@ -190,33 +190,33 @@ def close(db: Database, held: Caller, reason: str, settings: GateSettings, retry
         },
     ).one_or_none()
     if row is None:
-        stay_away(db, held, settings, retry_after)
+        stay_away(db, caller, settings, retry_after)
     return row is not None
 
 
-def stay_away(db: Database, held: Caller, settings: GateSettings, retry_after: float | None) -> None:
+def stay_away(db: Database, caller: Caller, settings: GateSettings, retry_after: float | None) -> None:
     """Leave a closed gate's upstream alone for so many seconds from now, within the cap, if that is longer."""
     if retry_after is not None:
-        values = {"upstream": held.upstream, "started_at": held.started_at}
+        values = {"upstream": caller.upstream, "started_at": caller.started_at}
         db.execute(STAY_AWAY, {**values, "retry_after": retry_after, "cap": settings.cap_seconds})
 
 
-def note_answer(db: Database, held: Caller) -> bool:
+def note_answer(db: Database, caller: Caller) -> bool:
     """The upstream is alive, refusals included; True when this answer opened a closed gate."""
-    values = {"upstream": held.upstream, "started_at": held.started_at}
+    values = {"upstream": caller.upstream, "started_at": caller.started_at}
     return db.execute(OPEN, values).one_or_none() is not None
 
 
-def note_unanswered(db: Database, held: Caller, settings: GateSettings, retry_after: float | None = None) -> bool:
+def note_unanswered(db: Database, caller: Caller, settings: GateSettings, retry_after: float | None = None) -> bool:
     """Outages mostly look like time-outs: three different messages running close the gate, a canary's one does."""
-    values = {"upstream": held.upstream, "message_id": held.message_id, "started_at": held.started_at}
+    values = {"upstream": caller.upstream, "message_id": caller.message_id, "started_at": caller.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()
     if row is None:
         return False
-    is_canary = (row.canary_message_id, row.canary_fence) == (held.message_id, held.fence)
+    is_canary = (row.canary_message_id, row.canary_fence) == (caller.message_id, caller.fence)
     if row.cardinality >= UNANSWERED_TO_CLOSE or is_canary:
-        return close(db, held, "unanswered", settings, retry_after)
-    stay_away(db, held, settings, retry_after)
+        return close(db, caller, "unanswered", settings, retry_after)
+    stay_away(db, caller, settings, retry_after)
     return False
 
 

@@ -84,11 +84,16 @@ def rescue_lost(engine: Engine) -> int:
     return len(rows)
 
 
-def hand_back(engine: Engine, worker_id: str, held: Sequence[Grant]) -> int:
+def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
     """Rescue of one's own at SIGTERM: calls still open become unknown, uncharged, and due at once."""
-    if not held:
+    if not grants:
         return 0
-    values = {"worker_id": worker_id, "ids": [item.message_id for item in held], "batch": BATCH, "why": "HandedBack"}
+    values = {
+        "worker_id": worker_id,
+        "ids": [grant.message_id for grant in grants],
+        "batch": BATCH,
+        "why": "HandedBack",
+    }
     with engine.begin() as db:
         rows = db.execute(HANDED_BACK, values).all()
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))

@@ -108,30 +108,30 @@ class Ledger:
         """Bring a message, by default a new one, as far as a granted attempt."""
         message_id = message_id or self.add()
         self.publish()
-        held = self.grant(message_id, self.row(message_id)["fence"], **options)
-        assert held is not None, self.row(message_id)
-        return held
+        grant = self.grant(message_id, self.row(message_id)["fence"], **options)
+        assert grant is not None, self.row(message_id)
+        return grant
 
-    def end(self, held: Grant, ending: Ending = ACCEPTED) -> bool:
+    def end(self, grant: Grant, ending: Ending = ACCEPTED) -> bool:
         """Settle as done, under the fence; False when it was lost."""
         with self.engine.begin() as db:
-            if not attempts.hold(db, held):
+            if not attempts.lock_message(db, grant):
                 return False
-            attempts.complete(db, held, ending)
+            attempts.complete(db, grant, ending)
             return True
 
-    def again(self, held: Grant, ending: Ending = OUTAGE, delay: float = 0.0, **options: Any) -> None:
+    def again(self, grant: Grant, ending: Ending = OUTAGE, delay: float = 0.0, **options: Any) -> None:
         """Settle as still owed."""
         with self.engine.begin() as db:
-            assert attempts.hold(db, held)
-            attempts.finish(db, held.attempt_id, ending)
-            attempts.postpone(db, held, delay, **options)
+            assert attempts.lock_message(db, grant)
+            attempts.finish(db, grant.attempt_id, ending)
+            attempts.postpone(db, grant, delay, **options)
 
-    def park(self, held: Grant, reason: str = "refused", fence: int = 7, why: str | None = None) -> None:
+    def park(self, grant: Grant, reason: str = "refused", fence: int = 7, why: str | None = None) -> None:
         with self.engine.begin() as db:
-            assert attempts.hold(db, held)
-            attempts.finish(db, held.attempt_id, REFUSED)
-            attempts.park(db, held, reason, new_fence=fence, unresolved_why=why)
+            assert attempts.lock_message(db, grant)
+            attempts.finish(db, grant.attempt_id, REFUSED)
+            attempts.park(db, grant, reason, new_fence=fence, unresolved_why=why)
 
     def pass_time(self, seconds: float) -> None:
         """Move the ledger's clock on."""

@@ -79,23 +79,23 @@ def grant_all(relay: Relay) -> tuple[list[Grant], list[float]]:
         fence, claimed = relay.claim(BENCH)
         for message_id, _ in claimed[: JOBS - len(granted)]:
             began = time.perf_counter()
-            held = attempts.grant(db.engine, message_id, fence, worker_id="bench", lease_seconds=60, writes=True)
+            grant = attempts.grant(db.engine, message_id, fence, worker_id="bench", lease_seconds=60, writes=True)
             seconds.append(time.perf_counter() - began)
-            assert held is not None
-            granted.append(held)
+            assert grant is not None
+            granted.append(grant)
     return granted, seconds
 
 
-def settle(held: Grant) -> None:
+def settle(grant: Grant) -> None:
     with db.engine.begin() as connection:
-        assert attempts.hold(connection, held)
-        attempts.complete(connection, held, ACCEPTED)
-        gates.note_answer(connection, held)
+        assert attempts.lock_message(connection, grant)
+        attempts.complete(connection, grant, ACCEPTED)
+        gates.note_answer(connection, grant)
 
 
-def asked(question: Callable[[Any, Grant], object], held: Grant) -> float:
+def asked(question: Callable[[Any, Grant], object], grant: Grant) -> float:
     with db.engine.connect() as connection:
-        return timed(lambda: question(connection, held))
+        return timed(lambda: question(connection, grant))
 
 
 def prices(relay: Relay, admin: Any) -> tuple[dict[str, float], float]:

@@ -115,7 +115,7 @@ def a_settle_does_not_delete(patch: Patch, house: House) -> None:
 
 @breakage
 def a_settle_does_not_ask_for_its_fence(patch: Patch, house: House) -> None:
-    patch.setattr(attempts, "hold", lambda db, held: True)
+    patch.setattr(attempts, "lock_message", lambda db, grant: True)
 
 
 @breakage
