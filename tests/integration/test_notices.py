@@ -169,6 +169,7 @@ def test_a_text_that_never_arrived_is_found_out_after_three_days(house: House, h
 
 def test_a_text_that_arrived_is_asked_after_once_and_closed(house: House) -> None:
     told(house)
+    eventually(ended_at_va_notify(house, "delivered"))
     before = len(house.control.received("va_notify", "GET"))
     house.move_clock(timedelta(days=2, hours=23))
     sweep(house)
