@@ -17,10 +17,9 @@ from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
 from flaskapp.invariants import LIMIT, AllBroken, Broken, broken
-from flaskapp.queues import QUEUES, VISITED
+from flaskapp.queues import GATE_LIMITS
 from flaskapp.works import SERVED
 from outbox.audit import Fault, count_faults, find_faults, find_gate_faults
-from outbox.gates import limits_of
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
@@ -209,7 +208,7 @@ def audit(
     if until is not None:
         return Report(standings, unaccounted, everything, [], 0)
     faults = find_faults(session, limit, SERVED)
-    of_gates = find_gate_faults(session, settings().gate_cap_seconds, limits_of(QUEUES, VISITED))
+    of_gates = find_gate_faults(session, settings().gate_cap_seconds, GATE_LIMITS)
     counted = count_faults(session, faults, limit, SERVED) + len(of_gates)
     return Report(standings, unaccounted, everything, faults + of_gates, counted)
 

@@ -14,16 +14,14 @@ from sqlalchemy import text
 from flaskapp.commands import as_json_option, operator, rows, show
 from flaskapp.current import moment_now
 from flaskapp.db import transaction
+from flaskapp.queues import GATE_LIMITS
 from outbox import holds
 from outbox.forecast import forecast
-from outbox.holds import IN_FORCE
+from outbox.gates import standing
 from outbox.write import Database
 
 gates_cli = AppGroup("gates", help="Upstreams: open, closed or held; and whether deadlines will be met.")
 
-GATES = text(f"""
-    SELECT g.*, ({IN_FORCE.format(upstream="g.upstream")}) AS held_until FROM outbox_gates g ORDER BY g.upstream
-""")
 KNOWN = text("SELECT upstream FROM outbox_gates ORDER BY upstream")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -65,9 +63,9 @@ def check_known(db: Database, upstream: str) -> None:
 @gates_cli.command("list")
 @as_json_option
 def show_gates(as_json: bool) -> None:
-    """Show each upstream's gate: open, closed until when and why, or held until when."""
+    """Show each upstream's gate: open, closed until when and why, held until when, or missing: then nothing is sent."""
     with transaction() as session:
-        show(rows(session.execute(GATES)), as_json)
+        show(rows(standing(session, GATE_LIMITS)), as_json)
 
 
 @gates_cli.command("hold")

@@ -14,18 +14,15 @@ from flaskapp import auth
 from flaskapp.audit import RECENT_SCOPE
 from flaskapp.db import transaction
 from flaskapp.openapi import describe
+from flaskapp.queues import GATE_LIMITS
 from outbox.audit import OWED
 from outbox.forecast import Line, forecast
-from outbox.holds import IN_FORCE
+from outbox.gates import standing
 
 blueprint = Blueprint("metrics", __name__)
 auth.declare(blueprint, "anybody inside the network: counts only, no ids")
 
 CASES = text("SELECT kind, owner, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind, owner")
-GATES = text(f"""
-    SELECT upstream, closed_at IS NOT NULL AS closed, ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held
-      FROM outbox_gates g ORDER BY upstream
-""")
 AUDITS = text("""
     SELECT scope, seconds, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits ORDER BY scope
 """)
@@ -40,7 +37,7 @@ class LedgerCollector:
             owed = session.execute(OWED).all()
             outlook = forecast(session)
             cases = session.execute(CASES).all()
-            gates = session.execute(GATES).all()
+            gates = standing(session, GATE_LIMITS)
         yield from audit_gauges(audits)
         yield from owed_gauges(owed)
         yield from deadline_gauges(outlook)
@@ -83,12 +80,14 @@ def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
     yield at_risk
 
 
-def gate_gauges(gates: Any) -> Iterator[Any]:
-    closed = GaugeMetricFamily("surefile_gate_closed", "1 while an upstream's gate is closed.", labels=["upstream"])
+def gate_gauges(gates: list[Any]) -> Iterator[Any]:
+    closed = GaugeMetricFamily(
+        "surefile_gate_closed", "1 while an upstream's gate is closed or missing.", labels=["upstream"]
+    )
     held = GaugeMetricFamily("surefile_gate_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
     for row in gates:
-        closed.add_metric([row.upstream], int(row.closed))
-        held.add_metric([row.upstream], int(row.held))
+        closed.add_metric([row.upstream], int(row.missing or row.closed_at is not None))
+        held.add_metric([row.upstream], int(row.held_until is not None))
     yield closed
     yield held
 

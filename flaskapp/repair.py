@@ -21,12 +21,11 @@ from flaskapp.invariants import AUDIT_KINDS, CLOSED_SILENTLY, Broken, still_brok
 from flaskapp.notifications.service import SUBJECT as NOTICE
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
-from flaskapp.queues import QUEUES, VISITED
+from flaskapp.queues import GATE_LIMITS
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.works import WORKS
 from outbox import gates, mend, parked, rescue, rq_side
 from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, Difference, Fault
-from outbox.gates import limits_of
 from outbox.sweep import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -227,7 +226,7 @@ def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
         rescue.rescue_lost(engine)
         return "rescued: it is owed again, and what it may have sent is looked up", True
     if fault.rule in (GATE_MISSING, GATE_LIMIT_DIFFERS) and fault.upstream is not None:
-        return make_gate(fault.upstream, limits_of(QUEUES, VISITED)[fault.upstream], fault.rule)
+        return make_gate(fault.upstream, GATE_LIMITS[fault.upstream], fault.rule)
     with transaction() as session:
         if fault.rule == "try_without_running_message" and fault.message_id is not None:
             mend.end_tries(session, fault.message_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 
@@ -20,6 +21,14 @@ from outbox.write import Database
 UNANSWERED_TO_CLOSE = 3
 DEFAULTS = GateSettings()
 
+# Those there are, and those there should be.
+STANDING = text(f"""
+    SELECT a.*, ({IN_FORCE.format(upstream="a.upstream")}) AS held_until
+      FROM (SELECT upstream, g.concurrency_limit IS NULL AS missing, g.closed_at, g.closed_until, g.reason, g.closings,
+                   g.opened_at, g.canary_message_id, g.concurrency_limit
+              FROM outbox_gates g FULL JOIN unnest(CAST(:upstreams AS text[])) AS named (upstream) USING (upstream)) a
+     ORDER BY a.upstream
+""")
 # A new upstream's gate is open. One whose upstream was in use before was lost: it is closed until a canary has been
 # answered, and for as long as any upstream may ask for if the book says that it was closed.
 MAKE = text("""
@@ -248,6 +257,11 @@ def name_canary(db: Database, upstream: str, message_id: int, fence: int) -> Non
         text("UPDATE outbox_gates SET canary_message_id = :id, canary_fence = :fence WHERE upstream = :upstream"),
         {"upstream": upstream, "id": message_id, "fence": fence},
     )
+
+
+def standing(db: Database, upstreams: Iterable[str]) -> list[Any]:
+    """How each gate stands, those there should be and are not among them: `missing`, and as good as closed."""
+    return list(db.execute(STANDING, {"upstreams": list(upstreams)}).all())
 
 
 def open_seconds(db: Database, upstream: str | None, since: datetime) -> float:

@@ -18,7 +18,8 @@ from flaskapp.db import transaction
 from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.upkeep import mark_used
-from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
+from flaskapp.queues import ACCOUNTS, GATE_LIMITS, INTENTS_TO_FILE
+from outbox.gates import standing
 from outbox.holds import IN_FORCE
 
 itf_cli = AppGroup("itf", help="Intents to file: what is at risk, the evidence for one, and the rollout.")
@@ -42,10 +43,6 @@ STATES = text("""
 OWED = text("""
     SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
       FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
-""")
-GATES = text(f"""
-    SELECT upstream, closed_at, closed_until, reason, ({IN_FORCE.format(upstream="g.upstream")}) AS held_until
-      FROM outbox_gates g WHERE upstream = ANY(:upstreams) ORDER BY upstream
 """)
 OPEN_CASES = text("""
     SELECT kind, count(*) AS cases FROM cases
@@ -111,12 +108,12 @@ def used(itf_id: uuid.UUID) -> None:
 @as_json_option
 def preflight(as_json: bool) -> None:
     """What is in flight, before ITF_ASYNC_PERCENT is turned. Exits 1 while something needs a human first."""
-    upstreams = [ACCOUNTS.upstream, INTENTS_TO_FILE.upstream]
+    upstreams = (ACCOUNTS.upstream, INTENTS_TO_FILE.upstream)
     with transaction() as session:
         found = {
             "itfs": rows(session.execute(STATES)),
             "owed": rows(session.execute(OWED, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
-            "gates": rows(session.execute(GATES, {"upstreams": upstreams})),
+            "gates": rows(gate for gate in standing(session, GATE_LIMITS) if gate.upstream in upstreams),
             "open_cases": rows(session.execute(OPEN_CASES)),
             "refresh": rows(session.execute(REFRESH)),
         }

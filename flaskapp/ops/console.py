@@ -13,11 +13,10 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
-from flaskapp.queues import QUEUES, VISITED
+from flaskapp.queues import GATE_LIMITS
 from outbox import holds
 from outbox.forecast import forecast
-from outbox.gates import limits_of
-from outbox.holds import IN_FORCE
+from outbox.gates import standing
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute; silent for this long, something that runs it is not there.
@@ -30,14 +29,6 @@ OLDEST = text("""
            min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
       FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
 """)
-# Those there are, and those there should be.
-GATES = text(f"""
-    SELECT a.upstream, a.missing, a.closed_until, a.reason, ({IN_FORCE.format(upstream="a.upstream")}) AS held_until
-      FROM (SELECT upstream, g.concurrency_limit IS NULL AS missing, g.closed_until, g.reason
-              FROM outbox_gates g FULL JOIN unnest(CAST(:upstreams AS text[])) AS named (upstream) USING (upstream)) a
-     ORDER BY a.upstream
-""")
-
 # Whose legal day is running out: the forms in the order they lose it are listed by `flask itf at-risk`.
 DAYS_AT_RISK = text("""
     SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
@@ -63,8 +54,7 @@ def owed() -> Mapping[str, Any]:
 
 def gates() -> Mapping[str, Any]:
     with transaction() as session:
-        found = session.execute(GATES, {"upstreams": list(limits_of(QUEUES, VISITED))}).all()
-        return {"gates": found, "holds": holds.standing(session)}
+        return {"gates": standing(session, GATE_LIMITS), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.queues import GATE_LIMITS, TRAVEL_CLAIMS
 from outbox import gates, visits
 from outbox.values import QueueSpec
 from outbox.visits import GateClosed
@@ -185,6 +185,13 @@ def test_a_limit_changed_by_hand_is_named_and_set_back(house: House, limit: int)
     ]
     (gate,) = house.rows(GATE)
     assert (gate.closed, gate.concurrency_limit, rules(house)) == (False, TRAVEL_CLAIMS.concurrency, [])
+
+
+def test_it_is_listed_as_missing_and_measured_as_closed(house: House) -> None:
+    house.rows(LOSE_BTSSS)
+    found = {gate["upstream"]: gate["missing"] for gate in json.loads(command(house, "gates", "list", "--json").stdout)}
+    assert found == dict.fromkeys(GATE_LIMITS, False) | {"btsss": True}
+    assert 'surefile_gate_closed{upstream="btsss"} 1.0' in house.app.test_client().get("/metrics").text
 
 
 # -- people who wait -----------------------------------------------------------
