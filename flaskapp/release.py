@@ -12,6 +12,7 @@ from flask.cli import with_appcontext
 
 from flaskapp.current import gate_settings
 from flaskapp.db import db
+from flaskapp.notifications.kinds import without_template
 from flaskapp.queues import QUEUES, VISITED
 from outbox import gates, retention
 
@@ -39,7 +40,13 @@ def migrate(arguments: tuple[str, ...]) -> None:
 @click.command("release")
 @with_appcontext
 def release() -> None:
-    """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat."""
+    """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat.
+
+    Stops before it changes anything while a notice of this version has no template: it could be sent to nobody.
+    """
+    untold = without_template(current_app.extensions["config"].vanotify_templates)
+    if untold:
+        raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(untold)}")
     alembic("-q", "upgrade", "head")
     with db.engine.begin() as connection:
         gates.ensure_gates(connection, QUEUES, VISITED, gate_settings(current_app.extensions["config"]))

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import db
+from flaskapp.notifications.kinds import NOTICES, without_template
 from jobs import housekeeping
 from sandbox.settings import OPERATOR, kept_secrets
+from sandbox.upstreams.templates import TEMPLATE_IDS
 from tests.edge_app import log_in
 from tests.house import House
-from tests.integration.steps import Asked, command, file_claim, sweep, texts
+from tests.integration.steps import Asked, command, file_claim, reconfigure, sweep, texts
 
 
 def refused(house: House) -> Asked:
@@ -96,6 +98,22 @@ def test_a_closed_gate_is_shown_with_its_reason(house: House) -> None:
 def partitions(house: House) -> list[str]:
     query = "SELECT relname FROM pg_class WHERE relname ~ '^outbox_history_[0-9]{6}$' ORDER BY 1"
     return [row[0] for row in house.rows(query)]
+
+
+def test_a_release_names_the_notices_that_nobody_could_be_sent_and_changes_nothing(house: House) -> None:
+    assert without_template(house.app.extensions["config"].vanotify_templates) == []
+    house.rows("DELETE FROM outbox_gates RETURNING 1")
+    known = dict(TEMPLATE_IDS)
+    del known["oh.denied"]
+    reconfigure(house, vanotify_templates=known | {"itf.failed": ""})
+    result = command(house, "release")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: VANOTIFY_TEMPLATES names no template for oh.denied, itf.failed\n"
+    assert house.value("SELECT count(*) FROM outbox_gates") == 0
+
+
+def test_every_notice_there_is_has_its_words_in_the_sandbox() -> None:
+    assert {f"{sender}.{notice}" for sender, notices in NOTICES.items() for notice in notices} == set(TEMPLATE_IDS)
 
 
 def test_a_release_can_be_repeated(house: House) -> None:

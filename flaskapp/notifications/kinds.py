@@ -1,0 +1,27 @@
+"""Every notice there is, by its sender: none of them can be sent before VANOTIFY_TEMPLATES names a template for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TEXTS = ("created", "duplicate", "error", "unconfirmed", "denied")
+NOTICES = {
+    "cie": TEXTS,
+    "oh": TEXTS,
+    "itf": ("confirmed", "confirmed_late", "failed", "unconfirmed"),
+    "form526": (
+        "accepted",
+        "failed",
+        "unconfirmed",
+        "document_failed",
+        "document_unconfirmed",
+        "document_incomplete",
+    ),
+    "travel_pay": ("submitted", "duplicate", "failed", "unfinished", "unconfirmed"),
+}
+
+
+def without_template(templates: Mapping[str, str]) -> list[str]:
+    """The notices, as `<sender>.<notice>`, that nobody could be sent with these templates."""
+    known = [f"{sender}.{notice}" for sender, notices in NOTICES.items() for notice in notices]
+    return [name for name in known if not templates.get(name)]
