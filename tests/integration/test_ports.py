@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,11 @@ def test_a_server_that_finds_its_port_taken_after_all_says_so(monkeypatch):
         server.stop()
         monkeypatch.setattr("sandbox.server.port_is_free", lambda port: True)
         with (
-            socket.create_server(("127.0.0.1", server.port)),
+            closing(socket.socket()) as stranger,
             pytest.raises(ServerError, match=r"could not bind IPv4 address .*in use.*could not create any"),
         ):
+            # Let in beside our holder, and letting nobody in.
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            stranger.bind(("127.0.0.1", server.port))
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             server.start()

@@ -119,8 +119,9 @@ def test_a_claim_posted_while_redis_is_away_is_filed_when_it_is_back(aftermath):
 
 def test_registries_and_periodic_table_are_whole_again(aftermath):
     running = aftermath.running
-    (message,) = running.rows("SELECT id, fence FROM outbox_messages WHERE state = 'parked'")
-    shown = {f"{message['id']}-{message['fence']}"}
+    parked = running.rows("SELECT id, fence FROM outbox_messages WHERE state = 'parked' AND queue = 'travel_claims'")
+    assert running.message(aftermath.parked)["id"] in {message["id"] for message in parked}
+    shown = {f"{message['id']}-{message['fence']}" for message in parked}
     eventually(lambda: running.shown_failed("travel_claims") == shown)
     eventually(lambda: not running.started("travel_claims") | running.started("notifications"))
     assert running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC)
