@@ -20,12 +20,14 @@ FIRST = (
     PROCESSES,
     ITF_OUTAGE,
     "tests/chaos/test_chaos.py",
-    "tests/e2e/test_demo.py",
-    "tests/e2e/test_make_run.py",
+    # Mostly waits, beside three that take all the processor there is.
+    "tests/hostile/test_slow_clients.py",
     "tests/chaos/test_chaos_judge.py",
-    # Both halves side by side, when the chaos is over, which takes all the processor there is.
+    "tests/e2e/test_make_run.py",
+    # Both halves side by side, once the chaos is over.
     "tests/simulator/test_simulator.py",
     "tests/simulator/test_more_seeds.py",
+    "tests/e2e/test_demo.py",
     "tests/simulator",
     "tests/property",
     "tests/hostile/test_every_operation.py",
@@ -34,7 +36,6 @@ FIRST = (
     "tests/integration/test_document_polling",
     "tests/integration/test_itf_outcomes.py",
     "tests/integration/test_itf_refresh_pace.py",
-    "tests/hostile/test_slow_clients.py",
     f"{PROCESSES}/test_forks.py",
 )
 

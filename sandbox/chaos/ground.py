@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox.chaos.fleet import Fleet
+from sandbox.clock import step_clock
 from sandbox.faults import UPSTREAMS, Control
 from sandbox.story_form526 import KNOBS
 
@@ -75,14 +76,8 @@ class Ground:
         )
 
     def step_clock(self, seconds: float) -> None:
-        """Our clock from the true one, ahead or behind; Postgres has it for all processes.
-
-        Between transactions, as the true one steps: within one, Postgres's time stands still.
-        """
-        connected = psycopg2.connect(self.fleet.postgres.url, connect_timeout=10)
-        with closing(connected) as connection, connection, connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE outbox_messages IN EXCLUSIVE MODE")
-            cursor.execute("UPDATE outbox_clock SET clock_offset = %s", (timedelta(seconds=seconds),))
+        """Our clock from the true one, ahead or behind; Postgres has it for all processes."""
+        step_clock(self.fleet.postgres.url, timedelta(seconds=seconds))
 
     def kill_redis(self) -> None:
         self.fleet.redis.kill()

@@ -22,6 +22,7 @@ import requests
 from flaskapp.accounts.service import Identity
 from flaskapp.config import from_env
 from flaskapp.crypto import Vault
+from sandbox.clock import step_clock
 from sandbox.processes import Process
 from tests.forks import Fork
 from tests.house import eventually
@@ -79,7 +80,7 @@ def aftermath(running):
 
 def set_clocks(running: Running, offset: timedelta) -> None:
     """What the ledger goes by, and Lighthouse; the processes keep their own."""
-    running.rows("UPDATE outbox_clock SET clock_offset = %s", offset)
+    step_clock(running.postgres.url, offset)
     running.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
 
 
