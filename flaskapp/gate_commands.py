@@ -17,7 +17,7 @@ from flaskapp.db import transaction
 from flaskapp.queues import GATE_LIMITS
 from outbox import holds
 from outbox.forecast import forecast
-from outbox.gates import standing
+from outbox.gates import all_gates
 from outbox.write import Database
 
 gates_cli = AppGroup("gates", help="Upstreams: open, closed or held; and whether deadlines will be met.")
@@ -56,6 +56,8 @@ DURATION, MOMENT = Duration(), Moment()
 def check_known(db: Database, upstream: str) -> None:
     """Whoever mistypes an upstream is told which there are."""
     known = db.execute(KNOWN).scalars().all()
+    if upstream in GATE_LIMITS and upstream not in known:
+        raise click.ClickException(f"the gate of {upstream} is missing; `flask audit --repair` makes it again")
     if upstream not in known:
         raise click.UsageError(f"there is no gate of {upstream}; there are {', '.join(known)}")
 
@@ -65,7 +67,7 @@ def check_known(db: Database, upstream: str) -> None:
 def show_gates(as_json: bool) -> None:
     """Show each upstream's gate: open, closed until when and why, held until when, or missing: then nothing is sent."""
     with transaction() as session:
-        show(rows(standing(session, GATE_LIMITS)), as_json)
+        show(rows(all_gates(session, GATE_LIMITS)), as_json)
 
 
 @gates_cli.command("hold")

@@ -17,7 +17,7 @@ from flaskapp.openapi import describe
 from flaskapp.queues import GATE_LIMITS
 from outbox.audit import OWED
 from outbox.forecast import Line, forecast
-from outbox.gates import standing
+from outbox.gates import all_gates
 
 blueprint = Blueprint("metrics", __name__)
 auth.declare(blueprint, "anybody inside the network: counts only, no ids")
@@ -37,7 +37,7 @@ class LedgerCollector:
             owed = session.execute(OWED).all()
             outlook = forecast(session)
             cases = session.execute(CASES).all()
-            gates = standing(session, GATE_LIMITS)
+            gates = all_gates(session, GATE_LIMITS)
         yield from audit_gauges(audits)
         yield from owed_gauges(owed)
         yield from deadline_gauges(outlook)

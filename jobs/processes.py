@@ -134,7 +134,7 @@ def run_worker(app: Flask) -> None:
 def hand_back_rest(process: Process, redis: Redis, lanes: list[Lane]) -> None:
     """What is still open becomes unknown and due at once, in the ledger and on the dashboard alike."""
     try:
-        rescue.hand_back(db.engine, process.worker_id, process.still_held())
+        rescue.hand_back(db.engine, process.worker_id, process.open_grants())
     except SQLAlchemyError as error:
         log.warning("left to rescue", extra={"event": "worker.hand_back_failed", "error": type(error).__name__})
     try:

@@ -79,7 +79,7 @@ class Process:
             taken, self.abandoned = self.abandoned, []
             return taken
 
-    def still_held(self) -> list[Grant]:
+    def open_grants(self) -> list[Grant]:
         with self.lock:
             return list(self.grants.values())
 

@@ -22,7 +22,7 @@ UNANSWERED_TO_CLOSE = 3
 DEFAULTS = GateSettings()
 
 # Those there are, and those there should be.
-STANDING = text(f"""
+ALL = text(f"""
     SELECT a.*, ({IN_FORCE.format(upstream="a.upstream")}) AS held_until
       FROM (SELECT upstream, g.concurrency_limit IS NULL AS missing, g.closed_at, g.closed_until, g.reason, g.closings,
                    g.opened_at, g.canary_message_id, g.concurrency_limit
@@ -259,9 +259,9 @@ def name_canary(db: Database, upstream: str, message_id: int, fence: int) -> Non
     )
 
 
-def standing(db: Database, upstreams: Iterable[str]) -> list[Any]:
+def all_gates(db: Database, upstreams: Iterable[str]) -> list[Any]:
     """How each gate stands, those there should be and are not among them: `missing`, and as good as closed."""
-    return list(db.execute(STANDING, {"upstreams": list(upstreams)}).all())
+    return list(db.execute(ALL, {"upstreams": list(upstreams)}).all())
 
 
 def open_seconds(db: Database, upstream: str | None, since: datetime) -> float:

@@ -6,6 +6,7 @@ mark in the process title, because a pid file outlives its process and may name 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -64,9 +66,15 @@ def held_port(port: int = 0) -> socket.socket:
 def free_port() -> int:
     """A free port for a server of ours, kept from all others until this process ends; ServerError if none is left."""
     for port in random.sample(PORTS, len(PORTS)):
-        with suppress(OSError):
-            # Detached: held by the open descriptor alone, through every restart of the server.
-            held_port(port).detach()
+        try:
+            holder = held_port(port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            # Detached: held by the open descriptor alone, through every restart of the server. Elsewhere than on Linux
+            # it would let no server in.
+            holder.detach() if sys.platform == "linux" else holder.close()
             return port
     raise ServerError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 

@@ -19,7 +19,7 @@ from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.queues import ACCOUNTS, GATE_LIMITS, INTENTS_TO_FILE
-from outbox.gates import standing
+from outbox.gates import all_gates
 from outbox.holds import IN_FORCE
 
 itf_cli = AppGroup("itf", help="Intents to file: what is at risk, the evidence for one, and the rollout.")
@@ -113,12 +113,16 @@ def preflight(as_json: bool) -> None:
         found = {
             "itfs": rows(session.execute(STATES)),
             "owed": rows(session.execute(OWED, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
-            "gates": rows(gate for gate in standing(session, GATE_LIMITS) if gate.upstream in upstreams),
+            "gates": rows(gate for gate in all_gates(session, GATE_LIMITS) if gate.upstream in upstreams),
             "open_cases": rows(session.execute(OPEN_CASES)),
             "refresh": rows(session.execute(REFRESH)),
         }
     in_flight = sum(row["itfs"] for row in found["itfs"] if row["state"] == "pending")
-    needs_human = bool(found["open_cases"]) or any(row["state"] == "parked" for row in found["owed"])
+    needs_human = (
+        bool(found["open_cases"])
+        or any(row["state"] == "parked" for row in found["owed"])
+        or any(gate["missing"] for gate in found["gates"])
+    )
     share = settings().itf_async_percent
     if as_json:
         summary = {"itf_async_percent": share, "in_flight": in_flight, "needs_human": needs_human}
@@ -136,7 +140,11 @@ def print_preflight(share: int, in_flight: int, needs_human: bool, found: dict[s
     for name, section in found.items():
         click.echo(f"\n{name.replace('_', ' ').capitalize()}")
         show(section, as_json=False)
-    click.echo("\nSee to the open cases and parked messages first." if needs_human else "\nNothing needs a human.")
+    click.echo(
+        "\nSee to the open cases, parked messages and missing gates first."
+        if needs_human
+        else "\nNothing needs a human."
+    )
 
 
 def init_app(app: Flask) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 TEXTS = ("created", "duplicate", "error", "unconfirmed", "denied")
 NOTICES = {
@@ -21,7 +21,8 @@ NOTICES = {
 }
 
 
-def without_template(templates: Mapping[str, str]) -> list[str]:
-    """The notices, as `<sender>.<notice>`, that nobody could be sent with these templates."""
-    known = [f"{sender}.{notice}" for sender, notices in NOTICES.items() for notice in notices]
+def without_template(templates: Mapping[str, str], unused: Collection[str] = ()) -> list[str]:
+    """The notices, as `<sender>.<notice>`, that nobody could be sent with these templates; those of senders that are
+    `unused` need none yet."""
+    known = [f"{sender}.{notice}" for sender, notices in NOTICES.items() if sender not in unused for notice in notices]
     return [name for name in known if not templates.get(name)]

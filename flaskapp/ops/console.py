@@ -16,7 +16,7 @@ from flaskapp.ops.home import link, panel
 from flaskapp.queues import GATE_LIMITS
 from outbox import holds
 from outbox.forecast import forecast
-from outbox.gates import standing
+from outbox.gates import all_gates
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute; silent for this long, something that runs it is not there.
@@ -54,7 +54,7 @@ def owed() -> Mapping[str, Any]:
 
 def gates() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"gates": standing(session, GATE_LIMITS), "holds": holds.standing(session)}
+        return {"gates": all_gates(session, GATE_LIMITS), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:

@@ -67,11 +67,11 @@ def refused_for(ledger: Ledger) -> Any:
 
 def close_gate(ledger: Ledger) -> int:
     """An outage met by one message, which waits again; its id."""
-    held = ledger.start()
-    ledger.again(held, OUTAGE)
+    grant = ledger.start()
+    ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        assert gates.close(db, held, "unavailable", SETTINGS)
-    return held.message_id
+        assert gates.close(db, grant, "unavailable", SETTINGS)
+    return grant.message_id
 
 
 def answer_canary(ledger: Ledger) -> None:

@@ -87,6 +87,10 @@ def test_a_notice_nobody_could_deliver_is_held_until_a_human_closed_it(house: Ho
     identifier = str(house.value("SELECT id FROM cases"))
     assert command(house, "cases", "close", identifier, "--resolution", "told by phone").exit_code == 0
     assert standings(house) == {"told": 1}
+    # They were told of something else than the end.
+    house.rows("UPDATE notifications SET kind = 'error' RETURNING 1")
+    assert standings(house) == {"unaccounted": 1}
+    house.rows("UPDATE notifications SET kind = 'created' RETURNING 1")
     house.rows("DELETE FROM cases RETURNING 1")
     assert standings(house) == {"unaccounted": 1}
 

@@ -36,10 +36,10 @@ def test_waiting_for_a_gate_is_no_fault_nor_is_the_minute_in_which_the_relay_com
 
 def closed_at_the_cap(ledger: Ledger) -> None:
     """A Retry-After of a week, which is cut."""
-    held = ledger.start()
+    grant = ledger.start()
     with ledger.engine.begin() as db:
-        assert gates.close(db, held, "throttled", SETTINGS, retry_after=7 * DAY)
-    ledger.end(held)
+        assert gates.close(db, grant, "throttled", SETTINGS, retry_after=7 * DAY)
+    ledger.end(grant)
 
 
 def test_a_gate_closed_by_hand_for_longer_than_the_cap_is_named(ledger: Ledger) -> None:

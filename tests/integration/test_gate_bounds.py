@@ -52,10 +52,10 @@ def claim_behind(ledger: Ledger) -> tuple[list[int], list[int]]:
 
 
 def close_gate(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.again(held, OUTAGE)
+    grant = ledger.start()
+    ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        assert gates.close(db, held, "unavailable", SETTINGS)
+        assert gates.close(db, grant, "unavailable", SETTINGS)
 
 
 def test_a_second_relay_counts_what_the_first_claimed_while_it_waited(ledger: Ledger) -> None:

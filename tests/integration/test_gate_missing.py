@@ -87,8 +87,8 @@ def test_work_for_no_upstream_knows_no_gate(ledger: Ledger) -> None:
 
 def test_a_release_opens_the_gate_of_a_new_upstream_and_closes_that_of_one_it_had_before(ledger: Ledger) -> None:
     assert ledger.gate()["closed_at"] is None
-    held = ledger.start()
-    ledger.end(held)
+    grant = ledger.start()
+    ledger.end(grant)
     ledger.run(LOSE)
     release(ledger)
     assert (ledger.gate()["reason"], ledger.publish()) == ("gate was missing", [])
@@ -187,11 +187,20 @@ def test_a_limit_changed_by_hand_is_named_and_set_back(house: House, limit: int)
     assert (gate.closed, gate.concurrency_limit, rules(house)) == (False, TRAVEL_CLAIMS.concurrency, [])
 
 
-def test_it_is_listed_as_missing_and_measured_as_closed(house: House) -> None:
+def test_it_is_listed_as_missing_measured_as_closed_and_held_by_nobody(house: House) -> None:
     house.rows(LOSE_BTSSS)
     found = {gate["upstream"]: gate["missing"] for gate in json.loads(command(house, "gates", "list", "--json").stdout)}
     assert found == dict.fromkeys(GATE_LIMITS, False) | {"btsss": True}
     assert 'surefile_gate_closed{upstream="btsss"} 1.0' in house.app.test_client().get("/metrics").text
+    refused = command(house, "gates", "hold", "btsss", "--for", "1h", "--reason", "they move house")
+    assert refused.exit_code == 1 and "`flask audit --repair` makes it again" in refused.output
+
+
+def test_no_rollout_of_intents_to_file_begins_without_the_gate_they_go_through(house: House) -> None:
+    assert command(house, "itf", "preflight").exit_code == 0
+    house.rows(f"{LOSE} WHERE upstream = 'lighthouse_claims' RETURNING 1")
+    result = command(house, "itf", "preflight")
+    assert result.exit_code == 1 and "missing gates" in result.output
 
 
 # -- people who wait -----------------------------------------------------------

@@ -39,9 +39,9 @@ def closed_for(ledger: Ledger) -> float | None:
 
 def close_gate(ledger: Ledger) -> int:
     """An outage met by one message, which waits again; its id."""
-    held = ledger.start()
-    assert fail(ledger, held)
-    return held.message_id
+    grant = ledger.start()
+    assert fail(ledger, grant)
+    return grant.message_id
 
 
 def open_gate(ledger: Ledger) -> None:
@@ -112,8 +112,8 @@ def test_silence_from_before_the_gate_opened_does_not_count(ledger: Ledger) -> N
     old = [ledger.start() for _ in range(2)]
     open_gate(ledger)
     ledger.pass_time(60)
-    for held in old:
-        assert not stay_silent(ledger, held)
+    for grant in old:
+        assert not stay_silent(ledger, grant)
     assert not stay_silent(ledger, ledger.start())
     assert closed_for(ledger) is None
 
@@ -242,8 +242,8 @@ def test_a_failure_of_a_call_from_before_the_opening_closes_nothing(ledger: Ledg
 def test_while_it_is_closed_only_the_canarys_failure_counts(ledger: Ledger) -> None:
     others = [ledger.start() for _ in range(3)]
     close_gate(ledger)
-    for held in others:
-        assert not fail(ledger, held)
+    for grant in others:
+        assert not fail(ledger, grant)
     assert (closed_for(ledger), ledger.gate()["closings"]) == (10, 1)
     with ledger.engine.connect() as db:
         assert db.execute(text("SELECT count(*) FROM outbox_gate_closings")).scalar_one() == 1

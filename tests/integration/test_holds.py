@@ -34,9 +34,9 @@ def test_a_pointer_that_is_out_already_is_turned_back_at_the_grant(ledger: Ledge
 
 
 def test_a_call_in_flight_is_not_called_back(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     hold(ledger, HOUR)
-    assert ledger.end(held)
+    assert ledger.end(grant)
     assert ledger.messages() == []
 
 

@@ -23,10 +23,10 @@ def now(ledger: Ledger) -> datetime:
 
 
 def close(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.again(held, delay=1e6)
+    grant = ledger.start()
+    ledger.again(grant, delay=1e6)
     with ledger.engine.begin() as db:
-        assert gates.close(db, held, "unavailable", SETTINGS)
+        assert gates.close(db, grant, "unavailable", SETTINGS)
 
 
 def reopen(ledger: Ledger) -> None:
@@ -80,8 +80,8 @@ def test_the_slow_start_counts_what_is_in_flight_already(ledger: Ledger) -> None
     close(ledger)
     reopen(ledger)
     assert room(ledger) == 0
-    for held in before:
-        ledger.end(held)
+    for grant in before:
+        ledger.end(grant)
     assert room(ledger) == 2
 
 
@@ -117,9 +117,9 @@ def test_an_outage_charges_nobody(ledger: Ledger) -> None:
     message_ids = [ledger.add() for _ in range(3)]
     for _ in range(3):
         for message_id in message_ids:
-            held = ledger.start(message_id)
-            assert not is_charged(ledger, held)
-            ledger.again(held, OUTAGE)
+            grant = ledger.start(message_id)
+            assert not is_charged(ledger, grant)
+            ledger.again(grant, OUTAGE)
             ledger.pass_time(1)
 
 
@@ -130,9 +130,9 @@ def test_an_attempt_is_charged_once_another_message_was_answered(ledger: Ledger,
     ledger.pass_time(1)
     ledger.end(ledger.start(), ending)  # type: ignore[arg-type]
     ledger.pass_time(1)
-    held = ledger.start(unlucky)
-    assert is_charged(ledger, held)
-    ledger.again(held, OUTAGE)
+    grant = ledger.start(unlucky)
+    assert is_charged(ledger, grant)
+    ledger.again(grant, OUTAGE)
     ledger.pass_time(1)
     assert not is_charged(ledger, ledger.start(unlucky)), "that answer is older than the attempt it was charged to"
 
@@ -141,10 +141,10 @@ def test_its_own_answers_charge_a_message_nothing(ledger: Ledger) -> None:
     """An upstream that answers this one message and no other may be choking on it, or be down for all the rest."""
     message_id = ledger.add()
     for _ in range(3):
-        held = ledger.start(message_id)
+        grant = ledger.start(message_id)
         ledger.pass_time(1)
-        assert not is_charged(ledger, held)
-        ledger.again(held, REFUSED)
+        assert not is_charged(ledger, grant)
+        ledger.again(grant, REFUSED)
         ledger.pass_time(1)
 
 
@@ -164,16 +164,16 @@ def test_answers_of_another_upstream_charge_nobody(ledger: Ledger) -> None:
 
 
 def test_work_without_an_upstream_is_always_charged(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     ledger.run("UPDATE outbox_messages SET upstream = NULL")
-    ledger.again(held)
-    assert is_charged(ledger, ledger.start(held.message_id))
+    ledger.again(grant)
+    assert is_charged(ledger, ledger.start(grant.message_id))
 
 
 def test_charges_are_counted_on_the_message(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.again(held, charged=True)
-    held = ledger.start(held.message_id)
-    ledger.again(held, charged=False)
-    held = ledger.start(held.message_id)
-    assert held.charged_attempts == 1
+    grant = ledger.start()
+    ledger.again(grant, charged=True)
+    grant = ledger.start(grant.message_id)
+    ledger.again(grant, charged=False)
+    grant = ledger.start(grant.message_id)
+    assert grant.charged_attempts == 1

@@ -25,12 +25,12 @@ def lose_fence(ledger: Ledger, grant: Grant) -> None:
 
 
 def test_a_grant_leaves_a_committed_try_before_anything_is_called(ledger: Ledger) -> None:
-    held = ledger.start(worker="w7", lease=45.0)
-    row = ledger.row(held.message_id)
-    assert (row["state"], row["worker_id"], row["fence"]) == ("running", "w7", held.fence)
-    (attempt,) = ledger.attempts(held.message_id)
-    assert (attempt["id"], attempt["status"], attempt["purpose"]) == (held.attempt_id, "try", "write")
-    assert (held.lease_expires_at - held.started_at).total_seconds() == 45
+    grant = ledger.start(worker="w7", lease=45.0)
+    row = ledger.row(grant.message_id)
+    assert (row["state"], row["worker_id"], row["fence"]) == ("running", "w7", grant.fence)
+    (attempt,) = ledger.attempts(grant.message_id)
+    assert (attempt["id"], attempt["status"], attempt["purpose"]) == (grant.attempt_id, "try", "write")
+    assert (grant.lease_expires_at - grant.started_at).total_seconds() == 45
 
 
 def test_a_pointer_of_an_older_publication_is_stale(ledger: Ledger) -> None:
@@ -45,10 +45,10 @@ def test_a_pointer_of_an_older_publication_is_stale(ledger: Ledger) -> None:
 
 
 def test_a_doubled_pointer_is_granted_once(ledger: Ledger) -> None:
-    held = ledger.start()
-    assert ledger.grant(held.message_id, held.fence) is None
-    assert len(ledger.attempts(held.message_id)) == 1
-    assert ledger.state(held.message_id) == "running"
+    grant = ledger.start()
+    assert ledger.grant(grant.message_id, grant.fence) is None
+    assert len(ledger.attempts(grant.message_id)) == 1
+    assert ledger.state(grant.message_id) == "running"
 
 
 def test_of_many_workers_with_one_pointer_one_is_granted(ledger: Ledger) -> None:
@@ -66,7 +66,7 @@ def test_of_many_workers_with_one_pointer_one_is_granted(ledger: Ledger) -> None
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert [held is not None for held in granted].count(True) == 1
+    assert [grant is not None for grant in granted].count(True) == 1
     assert len(ledger.attempts(message_id)) == 1
 
 
@@ -97,24 +97,24 @@ def test_reading_work_is_no_write_and_an_open_question_makes_a_look_up(ledger: L
 
 
 def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
-    held = ledger.start()
-    lose_fence(ledger, held)
-    assert not ledger.end(held)
-    assert ledger.state(held.message_id) == "ready"
-    again = ledger.start(held.message_id)
-    assert not ledger.end(held)
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    assert not ledger.end(grant)
+    assert ledger.state(grant.message_id) == "ready"
+    again = ledger.start(grant.message_id)
+    assert not ledger.end(grant)
     assert ledger.end(again)
 
 
 def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     with ledger.engine.connect() as db:
-        assert attempts.lock_message(db, held)
-        attempts.complete(db, held, ACCEPTED)
+        assert attempts.lock_message(db, grant)
+        attempts.complete(db, grant, ACCEPTED)
         db.rollback()
-    assert ledger.state(held.message_id) == "running"
-    assert ledger.attempts(held.message_id)[0]["status"] == "try"
-    assert ledger.end(held)
+    assert ledger.state(grant.message_id) == "running"
+    assert ledger.attempts(grant.message_id)[0]["status"] == "try"
+    assert ledger.end(grant)
 
 
 def test_a_question_stays_open_until_a_settle_closes_it(ledger: Ledger) -> None:
@@ -135,40 +135,40 @@ def test_a_question_stays_open_until_a_settle_closes_it(ledger: Ledger) -> None:
 
 
 def test_a_late_answer_is_written_to_its_own_attempt(ledger: Ledger) -> None:
-    held = ledger.start()
-    lose_fence(ledger, held)
-    assert late(ledger, held, Ending("success", answered=True, upstream_ids={"digest": "d"}))
-    (attempt,) = ledger.attempts(held.message_id)
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    assert late(ledger, grant, Ending("success", answered=True, upstream_ids={"digest": "d"}))
+    (attempt,) = ledger.attempts(grant.message_id)
     assert (attempt["status"], attempt["late"], attempt["upstream_ids"]) == ("success", True, {"digest": "d"})
-    assert ledger.state(held.message_id) == "ready"
+    assert ledger.state(grant.message_id) == "ready"
     (told,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
     assert (told["moved_from"], told["moved_to"]) == ("unknown", "success")
 
 
 def test_a_late_answer_wakes_the_look_up_that_waits_for_it(ledger: Ledger) -> None:
-    held = ledger.start()
-    lose_fence(ledger, held)
-    looking = ledger.start(held.message_id)
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    looking = ledger.start(grant.message_id)
     ledger.again(looking, OUTAGE, delay=600.0)
-    assert ledger.state(held.message_id) == "later"
-    assert late(ledger, held)
-    assert ledger.state(held.message_id) == "ready"
+    assert ledger.state(grant.message_id) == "later"
+    assert late(ledger, grant)
+    assert ledger.state(grant.message_id) == "ready"
 
 
 def test_a_late_answer_never_overwrites_a_success(ledger: Ledger) -> None:
-    held = ledger.start()
-    lose_fence(ledger, held)
-    assert late(ledger, held, Ending("success", upstream_ids={"digest": "first"}))
-    assert not late(ledger, held, Ending("error"))
-    assert ledger.attempts(held.message_id)[0]["upstream_ids"] == {"digest": "first"}
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    assert late(ledger, grant, Ending("success", upstream_ids={"digest": "first"}))
+    assert not late(ledger, grant, Ending("error"))
+    assert ledger.attempts(grant.message_id)[0]["upstream_ids"] == {"digest": "first"}
 
 
 def test_an_answer_is_kept_even_when_its_message_is_gone(ledger: Ledger) -> None:
-    held = ledger.start()
-    lose_fence(ledger, held)
-    ledger.end(ledger.start(held.message_id))
-    assert late(ledger, held)
-    assert [row["status"] for row in ledger.attempts(held.message_id)] == ["success", "success"]
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    ledger.end(ledger.start(grant.message_id))
+    assert late(ledger, grant)
+    assert [row["status"] for row in ledger.attempts(grant.message_id)] == ["success", "success"]
 
 
 @pytest.fixture
@@ -189,10 +189,10 @@ def test_only_work_that_writes_waits_for_the_disk(ledger: Ledger, noted: str, wr
 
 
 def test_status_tells_a_settle_whether_its_commit_landed(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     with ledger.engine.connect() as db:
-        assert attempts.status_of(db, held.attempt_id) == "try"
-    ledger.end(held)
+        assert attempts.status_of(db, grant.attempt_id) == "try"
+    ledger.end(grant)
     with ledger.engine.connect() as db:
-        assert attempts.status_of(db, held.attempt_id) == "success"
+        assert attempts.status_of(db, grant.attempt_id) == "success"
         assert db.execute(text("SELECT count(*) FROM outbox_messages")).scalar_one() == 0

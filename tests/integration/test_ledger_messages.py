@@ -85,10 +85,10 @@ def test_delayed_work_wakes_nobody(ledger: Ledger) -> None:
 
 
 def test_a_finished_message_leaves_its_attempt_and_no_row(ledger: Ledger) -> None:
-    held = ledger.start()
-    assert ledger.end(held, ACCEPTED)
+    grant = ledger.start()
+    assert ledger.end(grant, ACCEPTED)
     assert ledger.messages() == []
-    (attempt,) = ledger.attempts(held.message_id)
+    (attempt,) = ledger.attempts(grant.message_id)
     assert (attempt["status"], attempt["subject_id"]) == ("success", "one")
 
 

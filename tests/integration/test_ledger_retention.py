@@ -99,8 +99,8 @@ def test_attempts_past_keeping_go_unless_their_message_is_still_owed(
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
     done = [ledger.start() for _ in range(5)]
-    for held in done:
-        ledger.end(held)
+    for grant in done:
+        ledger.end(grant)
     owed = ledger.start()
     ledger.park(owed)
     ledger.pass_time(4 * MONTH)
@@ -154,10 +154,12 @@ def test_waiting_long_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("rule", BREAKAGES)
 def test_the_audit_names_the_rule_that_is_broken_and_the_message(ledger: Ledger, rule: str) -> None:
-    held = ledger.start(ledger.add(queue=CALLS))
+    grant = ledger.start(ledger.add(queue=CALLS))
     with ledger.engine.begin() as db:
         assert find_faults(db, served=SERVED) == []
     ledger.run("UPDATE outbox_attempts SET started_at = started_at - interval '2 minutes'")
     ledger.run(BREAKAGES[rule])
     with ledger.engine.begin() as db:
-        assert [(fault.rule, fault.message_id) for fault in find_faults(db, served=SERVED)] == [(rule, held.message_id)]
+        assert [(fault.rule, fault.message_id) for fault in find_faults(db, served=SERVED)] == [
+            (rule, grant.message_id)
+        ]

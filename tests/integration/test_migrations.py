@@ -94,6 +94,21 @@ def test_downgrading_to_nothing_and_up_again_gives_the_same_schema(house: House)
         assert lost == [], name
 
 
+def test_an_index_of_history_that_was_cut_short_is_begun_again(house: House) -> None:
+    """Left behind: the index of the whole, which serves nobody before each of its parts has one, and one of these."""
+    before = schema(house)["indexes"]
+    db.session.remove()
+    assert command(house, "db", "downgrade", "0012").exit_code == 0
+    on_cases = "(subject_type, subject_id) WHERE what = 'case.opened'"
+    with db.engine.begin() as connection:
+        connection.execute(text(f"CREATE INDEX outbox_history_rest_case_opened ON outbox_history_rest {on_cases}"))
+        connection.execute(text(f"CREATE INDEX ix_outbox_history_case_opened ON ONLY outbox_history {on_cases}"))
+    assert command(house, "release").exit_code == 0
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_outbox_history_case_opened'::regclass"
+    assert house.value(valid)
+    assert len(schema(house)["indexes"]) == len(before)
+
+
 def test_a_release_refuses_a_database_that_is_ahead_of_it(house: House) -> None:
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

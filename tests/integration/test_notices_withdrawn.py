@@ -263,10 +263,10 @@ def take_up_meanwhile(house: House) -> None:
 
 def test_the_newer_text_waits_while_the_older_may_still_be_on_its_way(house: House) -> None:
     refuse_claim(house)
-    held = sending(house)
-    outcome = call(house, held, SEND)
+    grant = sending(house)
+    outcome = call(house, grant, SEND)
     take_up_meanwhile(house)
-    runner.finish(SEND, held, outcome)
+    runner.finish(SEND, grant, outcome)
     house.work()
     assert texts(house, 2) == ["cie.error", "cie.created"]
     assert (house.cases(), command(house, "audit", "--trace").exit_code) == ([], 0)
@@ -275,10 +275,10 @@ def test_the_newer_text_waits_while_the_older_may_still_be_on_its_way(house: Hou
 def test_nobody_waits_longer_for_an_older_text_than_va_notify_needs_to_take_one(house: House) -> None:
     """Its worker is gone and the look-up is away: what can still have gone out has done so by then."""
     refuse_claim(house)
-    held = sending(house)
+    grant = sending(house)
     take_up_meanwhile(house)
     house.control.set("va_notify", "html", operation="GET")
-    lose(house, held)
+    lose(house, grant)
     reconfigure(house, vanotify_settle_seconds=0.0)
     house.work(until=lambda: ("created", 2, "sent") in notices(house))
     assert notices(house)[0] == ("error", 1, "pending")

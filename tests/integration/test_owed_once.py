@@ -144,13 +144,13 @@ def test_whoever_repairs_what_is_mended_by_now_leaves_it_as_it_is(house: House) 
 
 def test_a_lost_notice_that_is_being_sent_right_now_is_left_to_who_sends_it(house: House) -> None:
     filed_and_not_told_yet(house)
-    held = granted(house)
-    outcome = call(house, held, SEND)
+    grant = granted(house)
+    outcome = call(house, grant, SEND)
     house.rows("DELETE FROM notifications RETURNING 1")
     result = command(house, "audit", "--repair")
     assert (result.exit_code, "somebody is at it right now" in result.stdout) == (1, True)
     assert [message["state"] for message in house.messages()] == ["running"]
-    runner.finish(SEND, held, outcome)
+    runner.finish(SEND, grant, outcome)
     assert command(house, "audit", "--repair").exit_code == 0
     house.work()
     assert (len(sends(house)), texts(house)) == (1, ["cie.created"]), "VANotify was asked first"

@@ -31,24 +31,24 @@ def park_waiting(ledger: Ledger, message_id: int) -> Any:
 
 
 def test_parking_takes_the_message_out_of_circulation_under_a_new_fence(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.park(held, "refused: Rejected", fence=99)
-    row = ledger.row(held.message_id)
+    grant = ledger.start()
+    ledger.park(grant, "refused: Rejected", fence=99)
+    row = ledger.row(grant.message_id)
     assert (row["state"], row["fence"], row["parked_reason"]) == ("parked", 99, "refused: Rejected")
     assert ledger.publish() == []
-    assert ledger.grant(held.message_id, held.fence) is None
-    assert ledger.grant(held.message_id, 99) is None
+    assert ledger.grant(grant.message_id, grant.fence) is None
+    assert ledger.grant(grant.message_id, 99) is None
     (told,) = ledger.history()
     assert (told["what"], told["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
 
 
 def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.again(held, charged=True, look_ups=3, not_found=1)
-    ledger.park(ledger.start(held.message_id))
+    grant = ledger.start()
+    ledger.again(grant, charged=True, look_ups=3, not_found=1)
+    ledger.park(ledger.start(grant.message_id))
     ledger.pass_time(7200)
-    assert reopen(ledger, held.message_id).subject_id == "one"
-    row = ledger.row(held.message_id)
+    assert reopen(ledger, grant.message_id).subject_id == "one"
+    row = ledger.row(grant.message_id)
     assert (row["state"], row["parked_reason"]) == ("ready", None)
     assert (row["charged_attempts"], row["look_up_count"], row["not_found_count"]) == (0, 0, 0)
     assert (row["deadline_at"] - row["budget_from"]).total_seconds() == 3600
@@ -60,41 +60,41 @@ def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> No
 
 
 def test_an_open_question_survives_parking_and_reopening(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.again(held, SILENCE, unresolved_why="unanswered")
-    since = ledger.row(held.message_id)["unresolved_since"]
-    ledger.park(ledger.start(held.message_id), "may_exist_upstream", why="duplicate")
-    reopen(ledger, held.message_id)
-    row = ledger.row(held.message_id)
+    grant = ledger.start()
+    ledger.again(grant, SILENCE, unresolved_why="unanswered")
+    since = ledger.row(grant.message_id)["unresolved_since"]
+    ledger.park(ledger.start(grant.message_id), "may_exist_upstream", why="duplicate")
+    reopen(ledger, grant.message_id)
+    row = ledger.row(grant.message_id)
     assert (row["unresolved_since"], row["unresolved_why"]) == (since, "unanswered")
-    assert ledger.start(held.message_id).purpose == "look_up"
+    assert ledger.start(grant.message_id).purpose == "look_up"
 
 
 def test_parking_can_be_what_opens_the_question(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.park(held, "may_exist_upstream", why="unanswered")
-    reopen(ledger, held.message_id)
-    assert ledger.start(held.message_id).purpose == "look_up"
+    grant = ledger.start()
+    ledger.park(grant, "may_exist_upstream", why="unanswered")
+    reopen(ledger, grant.message_id)
+    assert ledger.start(grant.message_id).purpose == "look_up"
 
 
 def test_a_door_that_knows_an_older_parking_opens_nothing(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.park(held, fence=11)
-    reopen(ledger, held.message_id)
-    ledger.park(ledger.start(held.message_id), fence=22)
-    assert reopen(ledger, held.message_id, fence=11) is None
-    assert ledger.state(held.message_id) == "parked"
-    assert reopen(ledger, held.message_id, fence=22) is not None
+    grant = ledger.start()
+    ledger.park(grant, fence=11)
+    reopen(ledger, grant.message_id)
+    ledger.park(ledger.start(grant.message_id), fence=22)
+    assert reopen(ledger, grant.message_id, fence=11) is None
+    assert ledger.state(grant.message_id) == "parked"
+    assert reopen(ledger, grant.message_id, fence=22) is not None
 
 
 def test_of_many_doors_at_once_one_reopens(ledger: Ledger) -> None:
-    held = ledger.start()
-    ledger.park(held, fence=11)
+    grant = ledger.start()
+    ledger.park(grant, fence=11)
     start, opened = threading.Barrier(4), []
 
     def come_in(fence: int | None) -> None:
         start.wait()
-        opened.append(reopen(ledger, held.message_id, fence))
+        opened.append(reopen(ledger, grant.message_id, fence))
 
     threads = [threading.Thread(target=come_in, args=(fence,)) for fence in (None, 11, None, 11)]
     for thread in threads:
@@ -119,7 +119,7 @@ def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) ->
     running, done, already = ledger.start(), ledger.start(), ledger.start()
     ledger.end(done)
     ledger.park(already, "refused")
-    assert [park_waiting(ledger, held.message_id) for held in (running, done, already)] == [None] * 3
+    assert [park_waiting(ledger, grant.message_id) for grant in (running, done, already)] == [None] * 3
     assert ledger.row(already.message_id)["parked_reason"] == "refused"
 
 
@@ -128,9 +128,9 @@ def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) ->
 
 def add_toy(house: House) -> int:
     ledger = Ledger(db.engine, house.redis)
-    held = ledger.start(ledger.add(subject="toy-1"))
-    ledger.park(held, "refused", fence=77)
-    return held.message_id
+    grant = ledger.start(ledger.add(subject="toy-1"))
+    ledger.park(grant, "refused", fence=77)
+    return grant.message_id
 
 
 def refuse_with_constraint(session: DbSession, subject_id: str, actor: str) -> None:

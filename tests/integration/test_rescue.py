@@ -35,24 +35,24 @@ def start_look_up(ledger: Ledger) -> Grant:
 
 
 def test_a_worker_that_beats_keeps_what_it_holds(settled: Ledger) -> None:
-    held = settled.start(lease=600.0)
+    grant = settled.start(lease=600.0)
     beat(settled)
     for _ in range(3):
         settled.pass_time(9)
         assert rescue_lost(settled) == 0
         beat(settled)
-    assert settled.end(held)
+    assert settled.end(grant)
 
 
 def test_what_a_silent_worker_holds_becomes_a_question_and_due(settled: Ledger) -> None:
     beat(settled)
-    held = settled.start(lease=600.0)
+    grant = settled.start(lease=600.0)
     settled.pass_time(11)
     assert rescue_lost(settled) == 1
-    row = settled.row(held.message_id)
+    row = settled.row(grant.message_id)
     assert (row["state"], row["worker_id"], row["lease_expires_at"]) == ("ready", None, None)
-    assert (row["unresolved_since"], row["unresolved_why"]) == (held.started_at, "unanswered")
-    (attempt,) = settled.attempts(held.message_id)
+    assert (row["unresolved_since"], row["unresolved_why"]) == (grant.started_at, "unanswered")
+    (attempt,) = settled.attempts(grant.message_id)
     assert (attempt["status"], attempt["error_class"], attempt["charged"]) == ("unknown", "WorkerLost", False)
     assert row["charged_attempts"] == 0
 
@@ -71,7 +71,7 @@ def test_only_the_silent_workers_work_is_taken(settled: Ledger) -> None:
 
 
 def test_a_lease_that_ended_is_taken_from_a_living_worker_too(ledger: Ledger) -> None:
-    held = ledger.start(lease=60.0)
+    grant = ledger.start(lease=60.0)
     beat(ledger)
     ledger.pass_time(59)
     beat(ledger)
@@ -79,53 +79,53 @@ def test_a_lease_that_ended_is_taken_from_a_living_worker_too(ledger: Ledger) ->
     ledger.pass_time(2)
     beat(ledger)
     assert rescue_lost(ledger) == 1
-    assert ledger.attempts(held.message_id)[0]["status"] == "unknown"
+    assert ledger.attempts(grant.message_id)[0]["status"] == "unknown"
 
 
 def test_a_lost_look_up_changes_nothing_about_its_question(ledger: Ledger) -> None:
-    held = start_look_up(ledger)
-    before = ledger.row(held.message_id)
+    grant = start_look_up(ledger)
+    before = ledger.row(grant.message_id)
     ledger.pass_time(61)
     assert rescue_lost(ledger) == 1
-    after = ledger.row(held.message_id)
+    after = ledger.row(grant.message_id)
     for name in ("unresolved_since", "unresolved_why", "not_found_count", "look_up_count"):
         assert after[name] == before[name]
-    assert [row["status"] for row in ledger.attempts(held.message_id)] == ["unknown", "error"]
+    assert [row["status"] for row in ledger.attempts(grant.message_id)] == ["unknown", "error"]
 
 
 def test_a_lost_read_opens_no_question(ledger: Ledger) -> None:
-    held = ledger.start(writes=False)
+    grant = ledger.start(writes=False)
     ledger.pass_time(61)
     assert rescue_lost(ledger) == 1
-    assert ledger.row(held.message_id)["unresolved_since"] is None
-    assert ledger.attempts(held.message_id)[0]["status"] == "error"
+    assert ledger.row(grant.message_id)["unresolved_since"] is None
+    assert ledger.attempts(grant.message_id)[0]["status"] == "error"
 
 
 def test_a_write_that_is_lost_again_starts_the_count_of_not_found_anew(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     ledger.run("UPDATE outbox_messages SET not_found_count = 1")
     ledger.pass_time(61)
     rescue_lost(ledger)
-    assert ledger.row(held.message_id)["not_found_count"] == 0
+    assert ledger.row(grant.message_id)["not_found_count"] == 0
 
 
 def test_the_first_of_several_unknowns_keeps_its_time(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     ledger.run("UPDATE outbox_messages SET unresolved_since = '2020-01-01', unresolved_why = 'duplicate'")
     ledger.pass_time(61)
     rescue_lost(ledger)
-    row = ledger.row(held.message_id)
+    row = ledger.row(grant.message_id)
     assert (row["unresolved_since"].year, row["unresolved_why"]) == (2020, "duplicate")
 
 
 def test_two_rescues_share_the_work_without_waiting(ledger: Ledger) -> None:
-    helds = [ledger.start() for _ in range(4)]
+    grants = [ledger.start() for _ in range(4)]
     ledger.pass_time(61)
     with ledger.engine.connect() as other:
         locked = text("SELECT id FROM outbox_messages ORDER BY id LIMIT 2 FOR UPDATE")
         taken = {row.id for row in other.execute(locked)}
         assert rescue_lost(ledger) == 2
-        assert {held.message_id for held in helds if ledger.state(held.message_id) == "running"} == taken
+        assert {grant.message_id for grant in grants if ledger.state(grant.message_id) == "running"} == taken
     assert rescue_lost(ledger) == 2
 
 
@@ -137,26 +137,26 @@ STOP = """
 
 @pytest.mark.parametrize("table", ["outbox_attempts", "outbox_messages"])
 def test_a_rescue_killed_at_either_table_has_changed_neither(ledger: Ledger, table: str) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     ledger.pass_time(61)
     ledger.run(STOP.format(table=table))
     try:
         with pytest.raises(Exception, match="killed here"):
             rescue_lost(ledger)
-        assert ledger.state(held.message_id) == "running"
-        assert ledger.attempts(held.message_id)[0]["status"] == "try"
+        assert ledger.state(grant.message_id) == "running"
+        assert ledger.attempts(grant.message_id)[0]["status"] == "try"
     finally:
         ledger.run("DROP FUNCTION stop CASCADE")
     assert rescue_lost(ledger) == 1
 
 
 def test_a_rescued_message_has_no_live_attempt_left(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     ledger.pass_time(61)
     rescue_lost(ledger)
     assert ledger.rows("SELECT id FROM outbox_attempts WHERE status = 'try'") == []
-    assert not ledger.end(held)
-    assert ledger.grant(held.message_id, held.fence) is None
+    assert not ledger.end(grant)
+    assert ledger.grant(grant.message_id, grant.fence) is None
 
 
 def test_a_stopping_worker_hands_back_its_own_uncharged_and_due_at_once(ledger: Ledger) -> None:

@@ -17,9 +17,9 @@ def run_sweep(ledger: Ledger) -> None:
 
 def park(ledger: Ledger) -> str:
     """A parked message; the id its failed job should have."""
-    held = ledger.start()
-    ledger.park(held, "refused: Rejected", fence=500 + held.message_id)
-    return rq_side.job_id(held.message_id, 500 + held.message_id)
+    grant = ledger.start()
+    ledger.park(grant, "refused: Rejected", fence=500 + grant.message_id)
+    return rq_side.job_id(grant.message_id, 500 + grant.message_id)
 
 
 def failed(ledger: Ledger) -> set[str]:
@@ -159,13 +159,13 @@ def test_a_requeue_shown_again_as_it_began_and_then_lost_can_be_requeued_once_mo
 
 @pytest.mark.parametrize("moved_on", ["settled", "rescued"])
 def test_started_entries_of_dead_workers_are_dropped(ledger: Ledger, moved_on: str) -> None:
-    held = ledger.start()
-    entry = f"{rq_side.job_id(held.message_id, held.fence)}:execution"
+    grant = ledger.start()
+    entry = f"{rq_side.job_id(grant.message_id, grant.fence)}:execution"
     queue = rq_side.open_queue(ledger.redis, CALLS.name)
     ledger.redis.zadd(queue.started_job_registry.key, {entry: 1})
     run_sweep(ledger)
     assert rq_side.started_entries(ledger.redis, CALLS.name) == [entry]
-    ledger.end(held) if moved_on == "settled" else ledger.again(held)
+    ledger.end(grant) if moved_on == "settled" else ledger.again(grant)
     run_sweep(ledger)
     assert rq_side.started_entries(ledger.redis, CALLS.name) == []
 

@@ -153,9 +153,9 @@ def test_three_silent_visitors_running_close_the_gate_and_fewer_do_not(ledger: L
 
 
 def test_silent_visitors_and_silent_messages_are_counted_together(ledger: Ledger) -> None:
-    held = ledger.start()
+    grant = ledger.start()
     with ledger.engine.begin() as db:
-        gates.note_unanswered(db, held, SETTINGS)
+        gates.note_unanswered(db, grant, SETTINGS)
     assert not stay_silent(ledger, enter(ledger))
     assert stay_silent(ledger, enter(ledger))
 
@@ -198,9 +198,9 @@ def test_an_answer_to_a_message_opens_it_for_visitors(ledger: Ledger) -> None:
     ledger.add()
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
-    held = canary(ledger)
+    grant = canary(ledger)
     with ledger.engine.begin() as db:
-        assert gates.note_answer(db, held)
+        assert gates.note_answer(db, grant)
     assert refused_for(ledger) is None
 
 

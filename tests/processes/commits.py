@@ -18,7 +18,8 @@ def commits_unanswered(postgres: EmbeddedPostgres) -> Iterator[None]:
     """They wait for a standby that does not exist."""
     with closing(psycopg2.connect(postgres.admin_url)) as admin:
         admin.autocommit = True
-        tell(admin, "SET synchronous_commit = local")
+        with admin.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = local")
         tell(admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         try:
             eventually(lambda: a_commit_goes_unanswered(postgres))
