@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from xdist.remote import Producer
 from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
+from flaskapp.logs import OUR_LOGGERS
 from sandbox.databases import LentDatabase, TemplateDatabase
 from sandbox.faults import UPSTREAMS
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
@@ -54,9 +56,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedP
 
 
 @pytest.fixture(autouse=True)
-def clock_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's clock is the process's own, for every test to come; Postgres's goes with the test's database."""
+def process_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's clock and how much is logged are the process's own: whatever a test made of them, the next one finds
+    them as in a new process. Postgres's clock goes with the test's database."""
     monkeypatch.setattr("flaskapp.clock._offset", timedelta())
+    for logger in map(logging.getLogger, OUR_LOGGERS):
+        if logger.level != logging.INFO:
+            logger.setLevel(logging.INFO)
 
 
 @pytest.fixture(scope="session")

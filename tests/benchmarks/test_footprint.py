@@ -112,13 +112,13 @@ def prices(relay: Relay, admin: Any) -> tuple[dict[str, float], float]:
     granted, seconds = grant_all(relay)
     found["grant"] = percentile(seconds, UNHINDERED)
     questions: dict[str, Callable[[Any, Grant], object]] = {
-        "is it charged": lambda db, held: attempts.is_charged(db, held),
-        "gate-open seconds": lambda db, held: gates.open_seconds(db, held.upstream, held.budget_from),
-        "sibling attempts": lambda db, held: attempts.siblings(db, held.message_id),
+        "is it charged": lambda db, grant: attempts.is_charged(db, grant),
+        "gate-open seconds": lambda db, grant: gates.open_seconds(db, grant.upstream, grant.budget_from),
+        "sibling attempts": lambda db, grant: attempts.siblings(db, grant.message_id),
     }
     for name, question in questions.items():
-        found[name] = percentile([asked(question, held) for held in granted], UNHINDERED)
-    found["settle"] = percentile([timed(lambda held=held: settle(held)) for held in granted], UNHINDERED)
+        found[name] = percentile([asked(question, grant) for grant in granted], UNHINDERED)
+    found["settle"] = percentile([timed(lambda grant=grant: settle(grant)) for grant in granted], UNHINDERED)
     return found, pages
 
 

@@ -120,7 +120,7 @@ def a_settle_does_not_ask_for_its_fence(patch: Patch, house: House) -> None:
 
 @breakage
 def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
-    patch.setattr(settle, "settle_late", lambda session, spec, held, outcome: None)
+    patch.setattr(settle, "settle_late", lambda session, spec, grant, outcome: None)
 
 
 # -- what may have happened -------------------------------------------------------------------------
@@ -128,9 +128,9 @@ def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
 
 @breakage
 def a_failed_look_up_clears_the_question(patch: Patch, house: House) -> None:
-    def forget(session: Any, spec: Any, held: Any, outcome: Any) -> None:
-        attempts.finish(session, held.attempt_id, settle.ending(spec, outcome))
-        attempts.postpone(session, held, 15.0, resolved=True)
+    def forget(session: Any, spec: Any, grant: Any, outcome: Any) -> None:
+        attempts.finish(session, grant.attempt_id, settle.ending(spec, outcome))
+        attempts.postpone(session, grant, 15.0, resolved=True)
 
     patch.setattr(settle, "wonder", forget)
     patch.setitem(settle.SETTLERS, "unclear", forget)
@@ -144,9 +144,9 @@ def not_found_is_believed_too_early(patch: Patch, house: House) -> None:
 
 @breakage
 def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
-    def believe(session: Any, spec: Any, held: Any, outcome: Any) -> None:
-        attempts.finish(session, held.attempt_id, settle.ending(spec, outcome))
-        attempts.postpone(session, held, 15.0, resolved=True)
+    def believe(session: Any, spec: Any, grant: Any, outcome: Any) -> None:
+        attempts.finish(session, grant.attempt_id, settle.ending(spec, outcome))
+        attempts.postpone(session, grant, 15.0, resolved=True)
 
     patch.setitem(settle.SETTLERS, "not_found", believe)
 
