@@ -10,6 +10,7 @@ import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
@@ -77,9 +78,18 @@ def drawn_in(stream: BinaryIO) -> bytes:
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = len(list(Path("/proc/self/fd").iterdir()))
     yield tmp_path
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_in(tmp_path) == []
+
+
+def open_in(folder: Path) -> list[str]:
+    """What this process has open there, files that have no name any more among them."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        # Other threads close theirs meanwhile.
+        with suppress(OSError):
+            found.append(str(descriptor.readlink()))
+    return [name for name in found if name.startswith(str(folder))]
 
 
 # -- passwords ----------------------------------------------------------------

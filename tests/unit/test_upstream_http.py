@@ -110,7 +110,8 @@ LOST = {
 
 
 def patience(reply: Reply) -> float:
-    return LIMIT if reply is silence else 30.0
+    """Long enough to ask on a machine that stands still for a while, where the answer never comes."""
+    return 3 * LIMIT if reply is silence else 30.0
 
 
 @pytest.mark.parametrize("reply", LOST.values(), ids=LOST)
