@@ -20,8 +20,8 @@ FIRST = (
     PROCESSES,
     ITF_OUTAGE,
     "tests/chaos/test_chaos.py",
-    # Mostly waits, beside three that take all the processor there is.
-    "tests/hostile/test_slow_clients.py",
+    # Short and patient, beside three that take all the processor there is.
+    "tests/property",
     "tests/chaos/test_chaos_judge.py",
     "tests/e2e/test_make_run.py",
     # Both halves side by side, once the chaos is over.
@@ -29,13 +29,13 @@ FIRST = (
     "tests/simulator/test_more_seeds.py",
     "tests/e2e/test_demo.py",
     "tests/simulator",
-    "tests/property",
     "tests/hostile/test_every_operation.py",
     "tests/integration/test_outage_day.py",
     "tests/integration/test_audit",
     "tests/integration/test_document_polling",
     "tests/integration/test_itf_outcomes.py",
     "tests/integration/test_itf_refresh_pace.py",
+    "tests/hostile/test_slow_clients.py",
     f"{PROCESSES}/test_forks.py",
 )
 
