@@ -10,7 +10,7 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 # process's `DATABASE_POOL_SIZE` connections: each takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # gthread, with a limit to how long and in how many threads anybody may keep us waiting.
-worker_class = "flaskapp.web_worker.PatientWorker"
+worker_class = "flaskapp.web.worker.PatientWorker"
 threads = 16
 worker_connections = 400
 preload_app = False

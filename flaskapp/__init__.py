@@ -5,38 +5,24 @@ from __future__ import annotations
 from flask import Flask
 from redis import Redis
 
-from flaskapp import (
-    audit_commands,
-    browser,
-    commands,
-    db,
-    errors,
-    gate_commands,
-    health,
-    limits,
-    logs,
-    metrics,
-    openapi,
-    ops,
-    release,
-    request,
-    waiting,
-)
+from flaskapp import db, logs, ops
 from flaskapp.check_in.routes import blueprint as check_in
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
-from flaskapp.form526 import commands as form526_commands
 from flaskapp.form526.routes import blueprint as form526
-from flaskapp.intent_to_file import commands as itf_commands
 from flaskapp.intent_to_file.routes import blueprint as intent_to_file
 from flaskapp.notifications.routes import blueprint as notifications
-from flaskapp.ops import console, rq
+from flaskapp.ops import console, health, metrics, rq
+from flaskapp.ops.commands import audit, gates, ledger, release
+from flaskapp.ops.commands import documents as form526_commands
+from flaskapp.ops.commands import itf as itf_commands
+from flaskapp.ops.commands import travel_pay as travel_pay_commands
 from flaskapp.redis_pool import bounded_pool
 from flaskapp.travel_claims.routes import blueprint as travel_claims
-from flaskapp.travel_pay import commands as travel_pay_commands
 from flaskapp.travel_pay.appointments import blueprint as appointments
 from flaskapp.travel_pay.routes import blueprint as travel_pay
 from flaskapp.upstreams import build
+from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits
 from outbox.rq_side import LedgerJob
 
 # The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
@@ -51,24 +37,24 @@ def create_app(config: Config) -> Flask:
     app.extensions["redis"] = open_redis(config)
     app.extensions["upstreams"] = build(config, app.extensions["redis"])
     logs.init_app(app, config)
-    browser.init_app(app, config)
+    cross_origin.init_app(app, config)
     errors.init_app(app, config)
-    request.init_app(app, config)
+    json_body.init_app(app, config)
     db.init_app(app, config)
     flows = (check_in, travel_claims, intent_to_file, form526, travel_pay, appointments, notifications)
     for blueprint in (*flows, metrics.blueprint):
         app.register_blueprint(blueprint)
     health.init_app(app, release.MIGRATIONS)
-    limits.init_app(app, config)
-    waiting.init_app(app, config)
+    rate_limits.init_app(app, config)
+    passthrough.init_app(app, config)
     openapi.init_app(app, config)
     ops.init_app(app, config)
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
     release.init_app(app)
-    commands.init_app(app)
-    audit_commands.init_app(app)
-    gate_commands.init_app(app)
+    ledger.init_app(app)
+    audit.init_app(app)
+    gates.init_app(app)
     itf_commands.init_app(app)
     form526_commands.init_app(app)
     travel_pay_commands.init_app(app)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flaskapp.setting_readers import (
+from flaskapp.config_readers import (
     Rate,
     above_zero,
     at_least_one,

@@ -9,9 +9,9 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import DbSession
 from flaskapp.queues import ALERTS
-from jobs.retry import ALERT
-from jobs.runner import run
-from jobs.spec import Call, JobSpec
+from jobs.engine.retry import ALERT
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, JobSpec
 
 CALL_SECONDS = 15.0
 

@@ -14,10 +14,10 @@ from flaskapp.form526.states import PENDING
 from flaskapp.form526.uploads import UploadWork
 from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.errors import Rejected
-from flaskapp.upstreams.lighthouse_documents import NoneKnown, Statuses, Upload
-from jobs.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
-from jobs.runner import run
-from jobs.spec import Call, Finding, JobSpec, NotFound, Trail
+from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
+from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, Finding, JobSpec, NotFound, Trail
 
 LEASE_MARGIN_SECONDS = 30.0
 

@@ -12,12 +12,12 @@ from flaskapp.db import DbSession
 from flaskapp.form526 import service
 from flaskapp.form526.service import SubmissionWork
 from flaskapp.form526.states import PENDING
-from flaskapp.inflection import to_camel, with_keys
 from flaskapp.queues import ACCOUNTS, FORM526
 from flaskapp.upstreams.errors import Rejected
-from jobs.retry import FORM526_SUBMIT, IDENTIFY
-from jobs.runner import run
-from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+from flaskapp.web.inflection import to_camel, with_keys
+from jobs.engine.retry import FORM526_SUBMIT, IDENTIFY
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
 

@@ -12,23 +12,23 @@ from redis import Redis
 from sqlalchemy import TextClause, text
 
 from flaskapp.alone import SWEEP, alone
-from flaskapp.audit import Finding, audit_and_keep
+from flaskapp.audit.report import Finding, audit_and_keep
+from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.db import DbSession, db, transaction
+from flaskapp.form526.attachments.intake import purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
-from flaskapp.form526.intake import purge_files
 from flaskapp.form526.polling import BATCH, find_stuck, owe_poll
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import find_past_midnight, open_past_midnight, owe_refreshes
-from flaskapp.invariants import Broken
 from flaskapp.notifications.service import about, owe_delivery_questions
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
-from jobs.apart import ENOUGH, in_transaction, one_by_one, run_apart
-from jobs.giving_up import give_up_overdue
+from jobs.periodic.give_up import give_up_overdue
+from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_apart
 from outbox import rescue, retention
-from outbox.sweep import sweep_queue
+from outbox.registries import sweep_queue
 
 log = logging.getLogger("jobs.housekeeping")
 

@@ -18,10 +18,10 @@ from flaskapp.intent_to_file.record import Confirmation, ITFWork
 from flaskapp.intent_to_file.states import PENDING
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
-from jobs.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
-from jobs.runner import run
-from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from jobs.engine.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail
 
 LEASE_MARGIN_SECONDS = 30.0
 

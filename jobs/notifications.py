@@ -13,9 +13,9 @@ from flaskapp.notifications.states import DELIVERED, PENDING, SENT
 from flaskapp.queues import NOTIFICATIONS
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
-from jobs.retry import NOTICE
-from jobs.runner import run
-from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Obsolete, TooEarly, Trail
+from jobs.engine.retry import NOTICE
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Obsolete, TooEarly, Trail
 
 LEASE_MARGIN_SECONDS = 30.0
 

@@ -25,10 +25,10 @@ from flaskapp.current import gate_settings
 from flaskapp.db import db
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
+from jobs.engine.runner import Process
+from jobs.periodic.schedule import PERIODIC
+from jobs.periodic.scheduler import LedgerScheduler
 from jobs.registry import SPECS
-from jobs.runner import Process
-from jobs.schedule import PERIODIC
-from jobs.scheduler import LedgerScheduler
 from jobs.worker import Lane, fetch_forever, wake_forever
 from outbox import rescue, rq_side
 from outbox.relay import Relay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs import alerts, documents, form526, intent_to_file, notifications, travel_claims, travel_pay
-from jobs.spec import JobSpec
+from jobs.engine.spec import JobSpec
 
 SPECS: dict[str, JobSpec] = {
     spec.path: spec

@@ -14,9 +14,9 @@ from flaskapp.travel_claims import service
 from flaskapp.travel_claims.service import ClaimWork, Filed
 from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
-from jobs.retry import TRAVEL_CLAIM
-from jobs.runner import run
-from jobs.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+from jobs.engine.retry import TRAVEL_CLAIM
+from jobs.engine.runner import run
+from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
 

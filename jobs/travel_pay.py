@@ -18,9 +18,9 @@ from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
 from flaskapp.travel_pay import record, service
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
-from jobs.retry import IDENTIFY, TRAVEL_PAY_STEP
-from jobs.runner import run
-from jobs.spec import JobSpec
+from jobs.engine.retry import IDENTIFY, TRAVEL_PAY_STEP
+from jobs.engine.runner import run
+from jobs.engine.spec import JobSpec
 from jobs.travel_pay_steps import (
     Begun,
     add_mileage_to,

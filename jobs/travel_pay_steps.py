@@ -11,10 +11,10 @@ from flaskapp.db import DbSession
 from flaskapp.travel_pay import record
 from flaskapp.travel_pay.service import ClaimWork, Filed
 from flaskapp.upstreams.errors import Rejected, UpstreamError
-from flaskapp.upstreams.timestamps import parse_timestamp
-from flaskapp.upstreams.travel_pay_auth import Traveler
-from flaskapp.upstreams.travel_pay_values import ClaimDetail, UpstreamAppointment
-from jobs.spec import Call, Finding, Found, NotFound, Trail, Unclear
+from flaskapp.upstreams.transport.timestamps import parse_timestamp
+from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
+from jobs.engine.spec import Call, Finding, Found, NotFound, Trail, Unclear
 
 # Words of BTSSS for a claim that is begun and not submitted (contract: Travel Pay 5.4).
 UNSUBMITTED = frozenset({"Saved", "Incomplete"})

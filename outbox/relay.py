@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import gates, rescue, rq_side
 from outbox.autocommit import connect_autocommit
-from outbox.low_water import LowWater
 from outbox.parked import draw_fence
+from outbox.scan_marks import LowWater
 from outbox.values import GateSettings, QueueSpec
 
 log = logging.getLogger("outbox.relay")

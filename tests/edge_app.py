@@ -9,8 +9,9 @@ from flask import Flask
 from werkzeug.security import generate_password_hash
 
 import flaskapp
-from flaskapp import browser, errors, limits, logs, openapi, ops, request
+from flaskapp import logs, ops
 from flaskapp.config import Config
+from flaskapp.web import cross_origin, errors, json_body, openapi, rate_limits
 
 ORIGIN = "https://www.example.gov"
 PASSWORD = "correct horse"
@@ -32,7 +33,7 @@ CONFIG = replace(
 def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = None, operators: bool = False) -> Flask:
     """`create_app` without flows: the same modules in the same order."""
     app = Flask(flaskapp.__name__)
-    for module in (logs, errors, request, browser, limits):
+    for module in (logs, errors, json_body, cross_origin, rate_limits):
         module.init_app(app, config)
     app.extensions["config"] = config
     if config.redis_url == CONFIG.redis_url:

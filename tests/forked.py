@@ -14,9 +14,9 @@ from redis import Redis
 
 from flaskapp.config import from_env
 from flaskapp.upstreams import build
+from jobs.periodic.schedule import Periodic
+from jobs.periodic.scheduler import LedgerScheduler
 from jobs.processes import stop_on_signals
-from jobs.schedule import Periodic
-from jobs.scheduler import LedgerScheduler
 
 
 def fetch_tokens(environ: Mapping[str, str], test: Connection) -> None:

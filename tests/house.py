@@ -21,12 +21,12 @@ from flaskapp import clock
 from flaskapp.current import gate_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES
+from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
-from jobs.runner import Process
 from outbox import rescue
-from outbox.low_water import LowWater
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
+from outbox.scan_marks import LowWater
 from sandbox.faults import Control
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.serve import Upstreams

@@ -13,8 +13,8 @@ from flaskapp.accounts.models import Account
 from flaskapp.crypto import vault
 from flaskapp.db import db, transaction
 from flaskapp.intent_to_file.models import IntentToFile
+from jobs.engine.runner import run
 from jobs.intent_to_file import REFRESH
-from jobs.runner import run
 from outbox.parked import draw_fence
 from tests.house import House
 

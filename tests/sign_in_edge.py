@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Blueprint
 
-from flaskapp.errors import Problem
-from flaskapp.inflection import answer
-from flaskapp.sign_in import caller, require_sign_in
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import answer
+from flaskapp.web.sign_in import caller, require_sign_in
 from tests.edge_app import CONFIG, make_app
 
 ACCOUNT = "6e3a9d0c-52b7-4f7e-9d1c-0b8f6a4e2c11"

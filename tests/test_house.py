@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from flaskapp import auth, create_app, openapi
+from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.form526.uploads import PDF_MAKING
 from flaskapp.queues import QUEUES
+from flaskapp.web import access, openapi
 from jobs.cli import COMMANDS
+from jobs.periodic.schedule import PERIODIC
 from jobs.processes import allow_our_jobs
 from jobs.registry import SPECS
-from jobs.schedule import PERIODIC
 from outbox.rq_side import LedgerJob
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
@@ -143,9 +144,9 @@ def test_nothing_is_imported_inside_a_function() -> None:
 
 
 def test_no_process_loads_what_makes_pdfs_before_it_makes_one() -> None:
-    heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf_making", "flaskapp.form526.pdf_child")
+    heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf.making", "flaskapp.form526.pdf.child")
     taken = {path.name for path in sources(*ROOMS) for module in imported(path) if module.startswith(heavy)}
-    assert taken == {"pdf_making.py", "pdf_child.py"}
+    assert taken == {"making.py", "child.py"}
     assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
 
 
@@ -172,7 +173,7 @@ def job_paths() -> set[str]:
     return {text for text in texts if JOB_PATH.fullmatch(text) and text not in LOGGERS}
 
 
-LOGGERS = {f"jobs.{path.stem}" for path in (ROOT / "jobs").glob("*.py")}
+LOGGERS = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "jobs").rglob("*.py")}
 
 
 def callable_at(path: str) -> object:
@@ -229,7 +230,7 @@ def test_the_procfile_starts_what_there_is(app: Flask) -> None:
 
 
 def test_every_blueprint_says_who_may_call_it(app: Flask) -> None:
-    assert auth.undeclared(app) == []
+    assert access.undeclared(app) == []
 
 
 def test_every_public_route_is_described(app: Flask) -> None:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from flaskapp.audit.repair import OF_REDIS
+from flaskapp.audit.rules import OF_FLOW, OF_SUBJECTS, OF_THE_GONE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.config import setting_names
 from flaskapp.form526.states import DOCUMENT, SUBMISSION
 from flaskapp.intent_to_file.states import INTENT_TO_FILE
-from flaskapp.invariants import OF_FLOW, OF_SUBJECTS, OF_THE_GONE
 from flaskapp.notifications.states import NOTIFICATION
-from flaskapp.repair import OF_REDIS
 from flaskapp.statemachine import StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
-from jobs.schedule import PERIODIC
+from jobs.periodic.schedule import PERIODIC
 from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, GATE_RULES, RULES
 from outbox.tables import ATTEMPT_STATUSES, MESSAGE_STATES
 from sandbox.upstreams.templates import TEMPLATE_IDS

@@ -9,23 +9,23 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, request
 from marshmallow import fields, validate
 
-from flaskapp import auth, limits
 from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
 from flaskapp.config import Config
-from flaskapp.errors import Problem
-from flaskapp.inflection import answer, to_snake, with_keys
-from flaskapp.openapi import describe
-from flaskapp.request import Body, Truth, json_body
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
+from flaskapp.web import access, rate_limits
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import answer, to_snake, with_keys
+from flaskapp.web.json_body import Body, Truth, json_body
+from flaskapp.web.openapi import describe
 
 blueprint = Blueprint("check_in", __name__, url_prefix="/check_in/v2")
-auth.declare(blueprint, "anybody; a person proves who they are through LoROTA, then carries the cookie `cie_session`")
+access.declare(blueprint, "anybody; a person proves who they are through LoROTA, then carries the cookie `cie_session`")
 
 COOKIE = "cie_session"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-CALLER = auth.Access(
+CALLER = access.Access(
     "the check-in session's cookie", {"checkInSession": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
 )
 # Whoever has no session is answered too, with the `read.none` object.
@@ -69,7 +69,7 @@ def current() -> CheckIn | None:
     if "check_in" not in g:
         g.check_in = service.find_session(request.cookies.get(COOKIE))
         if g.check_in is not None:
-            limits.count_caller("check_in", g.check_in.uuid)
+            rate_limits.count_caller("check_in", g.check_in.uuid)
     found: CheckIn | None = g.check_in
     return found
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
+from flaskapp.form526.attachments.named import NamedFile
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
-from flaskapp.form526.named_files import NamedFile
 from flaskapp.form526.notices import DOCUMENT as SUBJECT
 from flaskapp.form526.notices import owe_document_notice
 from flaskapp.form526.ptsd import ptsd_parts

@@ -8,7 +8,7 @@ from datetime import datetime
 from flaskapp.accounts.service import icn_of
 from flaskapp.current import settings
 from flaskapp.db import DbSession
-from flaskapp.form526.files import obscured
+from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.models import DocumentSubmission, Submission
 from flaskapp.legal_time import legal_date
 from flaskapp.notifications.service import owe_notice

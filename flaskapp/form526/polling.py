@@ -23,7 +23,7 @@ from flaskapp.form526.documents import SUBJECT, notice_of, tell_failure, write_m
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
-from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses
+from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 from outbox.write import add
 
 log = logging.getLogger("flaskapp.form526.polling")

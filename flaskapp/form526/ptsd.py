@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flaskapp.inflection import to_snake, with_keys
+from flaskapp.web.inflection import to_snake, with_keys
 
 # What the front end keeps apart: this text is about events of assault, this one about all others.
 ABOUT_ASSAULT, ABOUT_OTHERS = "additional_secondary_incident_text", "additional_incident_text"

@@ -14,20 +14,22 @@ from marshmallow import ValidationError, fields
 from werkzeug.datastructures import FileStorage
 
 from flaskapp.db import DbSession, durably, transaction
-from flaskapp.errors import Problem
-from flaskapp.form526 import file_types, pdf_opening, service
+from flaskapp.form526 import service
+from flaskapp.form526.attachments import types
+from flaskapp.form526.attachments.intake import keep_file
+from flaskapp.form526.attachments.store import obscured
+from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
-from flaskapp.form526.file_types import FileRefused
-from flaskapp.form526.files import obscured
-from flaskapp.form526.intake import keep_file
 from flaskapp.form526.models import DocumentSubmission, Submission
+from flaskapp.form526.pdf import opening
 from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
 from flaskapp.form526.words import words_of
-from flaskapp.idempotency import KEY_PARAMETER, remember
-from flaskapp.inflection import answer
-from flaskapp.openapi import describe
-from flaskapp.request import Body, json_body
-from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import KEY_PARAMETER, remember
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import Body, json_body
+from flaskapp.web.openapi import describe
+from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
@@ -46,7 +48,7 @@ FILE = {
     }
 }
 # The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
-MOST_UPLOAD_BYTES = file_types.MOST_PDF_BYTES + 1024 * 1024
+MOST_UPLOAD_BYTES = types.MOST_PDF_BYTES + 1024 * 1024
 MOST_FORM_BYTES = 5 * 1024 * 1024
 # The words the client polls on (contract: front end, 4.3). It stops at any other, so `try` lasts while we do.
 WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
@@ -95,9 +97,9 @@ def upload_evidence() -> Response:
 def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     """Check the file, open it if it is locked, keep it. Its bytes wait in an anonymous temporary file meanwhile."""
     name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
-    kind = file_types.recognise(stream, name, size_of(stream))
+    kind = types.recognise(stream, name, size_of(stream))
     if kind.extension == "pdf":
-        stream = pdf_opening.opened(stream, password or None)
+        stream = opening.opened(stream, password or None)
     with closing(stream):
         return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
 

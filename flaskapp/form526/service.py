@@ -17,8 +17,8 @@ from flaskapp.crypto import vault
 from flaskapp.current import moment_now
 from flaskapp.db import DbSession
 from flaskapp.form526 import documents
+from flaskapp.form526.attachments.named import named_files
 from flaskapp.form526.models import Attachment, Submission
-from flaskapp.form526.named_files import named_files
 from flaskapp.form526.notices import owe_form_notice
 from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
 from flaskapp.intent_to_file import service as itf_service

@@ -15,8 +15,8 @@ from flaskapp.accounts.service import Identity, identity_of
 from flaskapp.conflicts import Conflict
 from flaskapp.current import moment_now, settings
 from flaskapp.db import DbSession
+from flaskapp.form526.attachments.intake import stored_chunks
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
-from flaskapp.form526.intake import stored_chunks
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
@@ -25,7 +25,7 @@ from outbox.write import write_history
 PDF = "application/pdf"
 # Loaded by whoever makes the first PDF: its libraries for fonts and pictures would be a fifth of every process's start,
 # and 23 MB of its memory.
-PDF_MAKING = "flaskapp.form526.pdf_making"
+PDF_MAKING = "flaskapp.form526.pdf.making"
 # Uploads whose reply was lost may have arrived too, and Lighthouse offers no way to ask. The one at hand is not over.
 UNANSWERED = text("""
     SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand

@@ -19,7 +19,7 @@ from flaskapp.intent_to_file.service import SUBJECT, owe_creation
 from flaskapp.intent_to_file.states import CONFIRMED, FAILED, INTENT_TO_FILE, PENDING
 from flaskapp.legal_time import legal_date
 from flaskapp.notifications.service import owe_notice, supersede_notices
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.write import write_history
 
 # Under whose name VANotify's templates for ITFs are configured.

@@ -13,16 +13,16 @@ from flask import Blueprint, Response, request
 
 from flaskapp.current import settings
 from flaskapp.db import DbSession, durably, transaction
-from flaskapp.errors import Problem
-from flaskapp.idempotency import KEY_PARAMETER, remember
-from flaskapp.inflection import answer
-from flaskapp.intent_to_file import service, waited
+from flaskapp.intent_to_file import service, synchronous
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import Contended
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
-from flaskapp.openapi import describe
-from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import KEY_PARAMETER, remember
+from flaskapp.web.inflection import answer
+from flaskapp.web.openapi import describe
+from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
 require_sign_in(blueprint)
@@ -101,7 +101,7 @@ def request_itf(itf_type: str) -> Response:
     if not answered_here(account_id, checked(itf_type)):
         with transaction() as session:
             remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
-        made = waited.create_itf(account_id, itf_type)
+        made = synchronous.create_itf(account_id, itf_type)
         return answer(shaped(upstream_item(made)))
     try:
         described, state = durably(lambda session: accept(session, account_id, itf_type, key))
@@ -128,7 +128,7 @@ def show(itf_type: str) -> Response:
     account_id = uuid.UUID(caller().account_id)
     if answered_here(account_id, itf_type):
         return answer(shaped(valid_items(account_id, itf_type)))
-    found = waited.read_itf(account_id, itf_type)
+    found = synchronous.read_itf(account_id, itf_type)
     if found is None and itf_type != COMPENSATION:
         raise Problem(404, "Resource not found", f"There is no active {itf_type} intent to file.")
     return answer(shaped([upstream_item(found)] if found is not None else []))

@@ -20,7 +20,7 @@ from flaskapp.intent_to_file.service import SUBJECT
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
 from flaskapp.notifications.service import supersede_notices
 from flaskapp.queues import INTENTS_TO_FILE
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.tables import NOW
 from outbox.write import add, write_history
 

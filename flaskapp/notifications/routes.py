@@ -10,21 +10,21 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from flaskapp import auth, limits
 from flaskapp.config import Config
 from flaskapp.db import transaction
-from flaskapp.inflection import answer
 from flaskapp.notifications.service import record_delivery
-from flaskapp.openapi import describe
-from flaskapp.request import parse
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.va_notify import callback_signature
+from flaskapp.web import access, rate_limits
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import parse
+from flaskapp.web.openapi import describe
 
 blueprint = Blueprint("va_notify", __name__, url_prefix="/va_notify")
-auth.declare(blueprint, "VANotify: a configured bearer token, or the signature made with our API key's secret")
+access.declare(blueprint, "VANotify: a configured bearer token, or the signature made with our API key's secret")
 
 SIGNATURE_HEADER = "x-enp-signature"
-CALLER = auth.Access(
+CALLER = access.Access(
     "VANotify, by bearer token or by signature",
     {
         "vaNotifyToken": {"type": "http", "scheme": "bearer"},
@@ -77,9 +77,9 @@ CALLBACK = {
 def receive() -> Response:
     body = parse(request.get_data())
     if not is_authentic():
-        limits.count_address()
+        rate_limits.count_address()
         return answer({"message": "Unauthorized"}, 401)
-    limits.count_webhook(request.headers.get("Authorization", "signed"))
+    rate_limits.count_webhook(request.headers.get("Authorization", "signed"))
     reference = read_reference(body.get("reference"))
     if reference is not None:
         with transaction() as session:

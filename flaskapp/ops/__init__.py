@@ -7,12 +7,12 @@ from flask_login import LoginManager, current_user
 from flask_wtf.csrf import generate_csrf
 
 from flaskapp.config import Config
-from flaskapp.errors import add_page_prefix
 from flaskapp.ops import home, login
 from flaskapp.ops.home import link, panel
 from flaskapp.ops.log_outs import LogOuts
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.operators import LOGIN_SECONDS, load_operator, operators_cli
+from flaskapp.web.errors import add_page_prefix
 
 __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
 

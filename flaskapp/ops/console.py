@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import select, text
 
-from flaskapp.audit import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
+from flaskapp.audit.report import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction

@@ -12,10 +12,10 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from wtforms import PasswordField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
-from flaskapp import auth, limits
-from flaskapp.errors import Problem, page_wanted
+from flaskapp.config_readers import Rate
 from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, knows, log_outs
-from flaskapp.setting_readers import Rate
+from flaskapp.web import access, rate_limits
+from flaskapp.web.errors import Problem, page_wanted
 
 # Of failures; a log-in that succeeds is not counted.
 ADDRESS_LIMIT = Rate(10, 900)
@@ -26,7 +26,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONSOLES = ("/ops", "/rq")
 
 blueprint = Blueprint("ops_login", __name__, url_prefix="/ops")
-auth.declare(blueprint, "anybody: this is the log-in")
+access.declare(blueprint, "anybody: this is the log-in")
 
 
 class LoginForm(FlaskForm):
@@ -62,7 +62,7 @@ def login_page() -> str | WerkzeugResponse:
 @blueprint.post("/login")
 def log_in() -> tuple[str, int] | WerkzeugResponse:
     # Before the form is even read: most of what comes here in bulk ends in this line.
-    limits.count(*by_address())
+    rate_limits.count(*by_address())
     # The form as it was posted, and nothing else: left to itself it would read JSON too, however it is nested.
     form = LoginForm(request.form)
     target = safe_next(request.args.get("next"))
@@ -97,16 +97,16 @@ def admitted(form: LoginForm) -> Operator | None:
     name = form.name.data or ""
     by = "login_known" if knows(request.cookies.get(KNOWN_COOKIE, ""), name) else "login_name"
     tries = ((by, name[:100], NAME_LIMIT), by_address())
-    limits.count(*tries[0])
+    rate_limits.count(*tries[0])
     operator = authenticate(name, form.password.data or "") if form.validate_on_submit() else None
     if operator is not None:
         for attempt in tries:
-            limits.take_back(*attempt)
+            rate_limits.take_back(*attempt)
     return operator
 
 
 def by_address() -> tuple[str, str, Rate]:
-    return ("login_address", limits.address(), ADDRESS_LIMIT)
+    return ("login_address", rate_limits.address(), ADDRESS_LIMIT)
 
 
 @blueprint.post("/logout")
@@ -147,5 +147,5 @@ def guard() -> WerkzeugResponse | None:
 
 def require_operator(target: Blueprint) -> None:
     """Only operators reach this blueprint, and its forms must carry `{{ csrf_token() }}` in field `csrf_token`."""
-    auth.declare(target, "operators, by log-in")
+    access.declare(target, "operators, by log-in")
     target.before_request(guard)

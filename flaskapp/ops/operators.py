@@ -15,8 +15,8 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flaskapp.config import Config
-from flaskapp.errors import RETRY_AFTER_SECONDS, Problem
 from flaskapp.ops.log_outs import LogOuts
+from flaskapp.web.errors import RETRY_AFTER_SECONDS, Problem
 
 LOGIN_SECONDS = 8 * 3600
 KNOWN_SECONDS = 90 * 86_400

@@ -19,13 +19,13 @@ from rq.job import Job
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from flaskapp import auth
-from flaskapp.browser import same_origin
 from flaskapp.config import Config
-from flaskapp.errors import Problem, add_page_prefix, entry, refuse
 from flaskapp.ops.login import SAFE_METHODS, demand_operator
 from flaskapp.ops.rq_views import OnChange, read_json_only, replacements
 from flaskapp.redis_pool import bounded_pool
+from flaskapp.web import access
+from flaskapp.web.cross_origin import same_origin
+from flaskapp.web.errors import Problem, add_page_prefix, entry, refuse
 
 PREFIX = "/rq"
 NAME = "rq_dashboard"
@@ -63,7 +63,7 @@ def mount(app: Flask, config: Config, redis_url: str, job_class: type[Job], on_c
     app.extensions["rq_dashboard_on_change"] = on_change
     read_json_only(job_class)
     add_page_prefix(app, PREFIX)
-    auth.declare(web.blueprint, "operators, by log-in")
+    access.declare(web.blueprint, "operators, by log-in")
     app.register_blueprint(web.blueprint, url_prefix=PREFIX)
     # Replaced here and not on the blueprint, which is one object for the whole process and closed once registered.
     app.view_functions.update({f"{NAME}.{name}": view for name, view in replacements().items()})

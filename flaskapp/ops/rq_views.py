@@ -21,8 +21,8 @@ from rq.job import Job
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from flaskapp.errors import Problem
 from flaskapp.ops.login import operator_name
+from flaskapp.web.errors import Problem
 
 OnChange = Callable[[str, str, list[str]], None]
 

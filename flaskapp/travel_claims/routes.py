@@ -10,22 +10,22 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp import auth
 from flaskapp.check_in.routes import CALLER, UUID, current, current_for, permissions
 from flaskapp.check_in.service import CheckIn
 from flaskapp.db import DbSession, durably, transaction
-from flaskapp.errors import Problem
-from flaskapp.idempotency import KEY_PARAMETER, remember
-from flaskapp.inflection import answer
-from flaskapp.openapi import describe
-from flaskapp.request import Body, believable, json_body
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import Filed
 from flaskapp.travel_claims.states import UNCONFIRMED_WORDS, WORDS
+from flaskapp.web import access
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import KEY_PARAMETER, remember
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import Body, believable, json_body
+from flaskapp.web.openapi import describe
 
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
-auth.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else is told 401")
+access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else is told 401")
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}

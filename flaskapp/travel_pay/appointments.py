@@ -8,14 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from flaskapp.errors import Problem
-from flaskapp.inflection import answer
-from flaskapp.openapi import describe
-from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import reads, shapes
-from flaskapp.travel_pay.asked import bad
 from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS
-from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
+from flaskapp.travel_pay.schemas import bad
+from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import answer
+from flaskapp.web.openapi import describe
+from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/appointments")
 require_sign_in(blueprint)

@@ -22,8 +22,8 @@ from flaskapp import clock
 from flaskapp.crypto import vault
 from flaskapp.current import settings
 from flaskapp.db import db, transaction
-from flaskapp.errors import Problem
 from flaskapp.travel_pay.service import last_change
+from flaskapp.web.errors import Problem
 
 log = logging.getLogger("flaskapp.travel_pay.cache")
 

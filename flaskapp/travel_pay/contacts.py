@@ -16,11 +16,11 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.crypto import vault
 from flaskapp.current import moment_now, settings, upstreams
 from flaskapp.db import DbSession, db, transaction
-from flaskapp.errors import Problem
 from flaskapp.travel_pay.models import CONTACT_FIELDS, ContactDiscrepancy
 from flaskapp.travel_pay.reads import Limit, traveler
 from flaskapp.upstreams.contact import Contact
-from flaskapp.waiting import ask
+from flaskapp.web.errors import Problem
+from flaskapp.web.passthrough import ask
 
 AGREE = "Your contact details agree."
 DIFFER = (

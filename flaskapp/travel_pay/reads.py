@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
-from flaskapp.accounts.asked import whose
+from flaskapp.accounts.caller import whose
 from flaskapp.current import settings, upstreams
-from flaskapp.errors import Problem
 from flaskapp.travel_pay import shapes
-from flaskapp.upstreams.http import within
-from flaskapp.upstreams.travel_pay import Page
-from flaskapp.upstreams.travel_pay_auth import Traveler
-from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
-from flaskapp.waiting import SLOW, ask, refusal
+from flaskapp.upstreams.transport.http import within
+from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.travel_pay.reads import Page
+from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
+from flaskapp.web.errors import Problem
+from flaskapp.web.passthrough import SLOW, ask, refusal
 
 T = TypeVar("T")
 Asking = Callable[[Callable[[float], T]], T]

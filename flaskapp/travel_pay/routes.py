@@ -11,14 +11,10 @@ from flask import Blueprint, Response, request
 
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, durably, transaction
-from flaskapp.errors import Problem
-from flaskapp.idempotency import KEY_PARAMETER, remember
-from flaskapp.inflection import answer
-from flaskapp.openapi import describe
-from flaskapp.request import json_body
-from flaskapp.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.travel_pay import contacts, reads, service, shapes
-from flaskapp.travel_pay.asked import (
+from flaskapp.travel_pay.cache import Shown, remembered
+from flaskapp.travel_pay.models import TravelPayClaim
+from flaskapp.travel_pay.schemas import (
     CLAIM_ID,
     DOCUMENT_ID,
     PAGING,
@@ -27,11 +23,15 @@ from flaskapp.travel_pay.asked import (
     checked_id,
     read_asked,
 )
-from flaskapp.travel_pay.cache import Shown, remembered
-from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, Filed
 from flaskapp.travel_pay.states import DUPLICATE, PENDING, SUBMITTED
-from flaskapp.travel_pay.waiting import until_final
+from flaskapp.travel_pay.wait_for_end import until_final
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import KEY_PARAMETER, remember
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import json_body
+from flaskapp.web.openapi import describe
+from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("travel_pay", __name__, url_prefix="/travel_pay/v0")
 require_sign_in(blueprint)

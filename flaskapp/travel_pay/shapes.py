@@ -7,7 +7,7 @@ from typing import Any
 
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
-from flaskapp.upstreams.travel_pay_values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
+from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 
 RECEIVED, NOT_FILED = "Received", "Not filed"
 _ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")

@@ -15,19 +15,19 @@ from flaskapp.upstreams.alerts import AlertClient
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.chip import CHIPClient
 from flaskapp.upstreams.form526 import Form526Client
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_auth import LighthouseAuthClient, TokenService, claims_tokens, documents_tokens
-from flaskapp.upstreams.lighthouse_claims import LighthouseClaimsClient
-from flaskapp.upstreams.lighthouse_documents import LighthouseDocumentsClient
+from flaskapp.upstreams.lighthouse.auth import LighthouseAuthClient, TokenService, claims_tokens, documents_tokens
+from flaskapp.upstreams.lighthouse.claims import LighthouseClaimsClient
+from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient
 from flaskapp.upstreams.lorota import LorotaClient
-from flaskapp.upstreams.person_tokens import PersonTokens
 from flaskapp.upstreams.sign_in_keys import SignInKeys
 from flaskapp.upstreams.sts import STSClient
-from flaskapp.upstreams.token_store import ImpatientRedis
-from flaskapp.upstreams.tokens import TokenCache
-from flaskapp.upstreams.travel_pay import TravelPayClient
-from flaskapp.upstreams.travel_pay_auth import TravelerTokenClient, TravelPayAuth
-from flaskapp.upstreams.travel_pay_filing import TravelPayFilingClient
+from flaskapp.upstreams.tokens.cache import TokenCache
+from flaskapp.upstreams.tokens.person import PersonTokens
+from flaskapp.upstreams.tokens.store import ImpatientRedis
+from flaskapp.upstreams.transport.http import HTTP
+from flaskapp.upstreams.travel_pay.auth import TravelerTokenClient, TravelPayAuth
+from flaskapp.upstreams.travel_pay.filing import TravelPayFilingClient
+from flaskapp.upstreams.travel_pay.reads import TravelPayClient
 from flaskapp.upstreams.va_notify import VANotifyClient
 from flaskapp.upstreams.va_profile import VAProfileClient
 from flaskapp.upstreams.veis import VEISClient

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
-from flaskapp.upstreams.fields import text_or_none
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.fields import text_or_none
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "accounts"
 

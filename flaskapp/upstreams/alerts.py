@@ -6,7 +6,7 @@ from typing import Any
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unavailable
-from flaskapp.upstreams.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
 
 UPSTREAM = "alert_webhook"
 TOTAL_SECONDS = 15.0

@@ -13,9 +13,9 @@ from typing import Any
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure, messages
-from flaskapp.upstreams.timestamps import parse_timestamp
-from flaskapp.upstreams.tokens import Tokens, with_token
+from flaskapp.upstreams.tokens.cache import Tokens, with_token
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
+from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "btsss"
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "chip"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flaskapp.upstreams.fields import text_or_none
+from flaskapp.upstreams.transport.fields import text_or_none
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Unanswered, Unavailable
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.ids import read_id
-from flaskapp.upstreams.refusals import has_errors, refused
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.ids import read_id
+from flaskapp.upstreams.transport.refusals import has_errors, refused
 
 UPSTREAM = "form526"
 

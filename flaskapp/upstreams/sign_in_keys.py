@@ -19,7 +19,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import jwt
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.lighthouse_auth import ASSERTION_SECONDS, signing_key
+from flaskapp.upstreams.lighthouse.auth import ASSERTION_SECONDS, signing_key
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "sts"
 

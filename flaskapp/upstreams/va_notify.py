@@ -20,8 +20,8 @@ import jwt
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.timestamps import parse_timestamp
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
 

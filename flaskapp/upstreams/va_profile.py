@@ -11,8 +11,8 @@ from urllib.parse import quote
 from flaskapp.config import Config
 from flaskapp.upstreams.contact import Contact, one_line
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
-from flaskapp.upstreams.fields import an_object, object_or_empty, text_or_none
-from flaskapp.upstreams.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.fields import an_object, object_or_empty, text_or_none
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "va_profile"
 

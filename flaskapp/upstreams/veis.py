@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flaskapp.config import Config
-from flaskapp.upstreams.http import HTTP, Outgoing
-from flaskapp.upstreams.oauth import token_from
-from flaskapp.upstreams.tokens import FetchedToken
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.tokens.oauth import token_from
+from flaskapp.upstreams.transport.http import HTTP, Outgoing
 
 UPSTREAM = "veis"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.retry import ALERT
-from jobs.runner import run
-from jobs.spec import JobSpec
+from jobs.engine.retry import ALERT
+from jobs.engine.runner import run
+from jobs.engine.spec import JobSpec
 from outbox.values import QueueSpec
 
 # Deep enough that the relay, not the bound on Redis, is what is measured.

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from flaskapp.audit import RECENT_DAYS, audit
+from flaskapp.audit.report import RECENT_DAYS, audit
+from flaskapp.audit.trace import trace
 from flaskapp.current import moment_now
 from flaskapp.db import db, transaction
 from flaskapp.notifications.service import SEND_JOB
 from flaskapp.queues import NOTIFICATIONS
-from flaskapp.trace import trace
 from tests.benchmarks.figures import figure, timed, title
 from tests.house import House
 

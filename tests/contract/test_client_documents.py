@@ -11,8 +11,8 @@ import pytest
 
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable
-from flaskapp.upstreams.lighthouse_documents import DocumentStatus, NoneKnown, Upload
-from flaskapp.upstreams.streamed import BodyBroken
+from flaskapp.upstreams.lighthouse.documents import DocumentStatus, NoneKnown, Upload
+from flaskapp.upstreams.transport.streamed import BodyBroken
 from sandbox.faults import Control
 from sandbox.scenarios import with_habit
 from sandbox.upstreams.keys import OLD_KEY

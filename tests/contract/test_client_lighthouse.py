@@ -9,7 +9,7 @@ import pytest
 
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from sandbox.faults import Control
 from sandbox.upstreams.cast import ITF_CAST
 from sandbox.upstreams.keys import OLD_KEY

@@ -11,8 +11,8 @@ import pytest
 
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unauthorized, Unavailable
-from flaskapp.upstreams.travel_pay import ClaimDetail, ClaimSummary
-from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.travel_pay.reads import ClaimDetail, ClaimSummary
 from sandbox.faults import Control
 from sandbox.upstreams.cast import TRAVEL_PAY_CAST, Veteran
 from sandbox.upstreams.keys import OLD_KEY

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp import openapi
+from flaskapp.web import openapi
 from tests.house import ADA, House
 
 CAMEL = {"X-Key-Inflection": "camel"}

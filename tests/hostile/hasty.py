@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flaskapp.web_worker import PatientWorker
+from flaskapp.web.worker import PatientWorker
 
 
 class HastyWorker(PatientWorker):

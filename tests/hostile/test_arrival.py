@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flaskapp.arrival import MOST_BODY_BYTES, MOST_HEAD_BYTES, Arrival
+from flaskapp.web.request_framing import MOST_BODY_BYTES, MOST_HEAD_BYTES, Arrival
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 WHOLE = [

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from werkzeug.routing import Rule
 
-from flaskapp.errors import Problem
 from flaskapp.form526.routes import MOST_FORM_BYTES
-from flaskapp.idempotency import KEY_PARAMETER
-from flaskapp.openapi import operation_of
-from flaskapp.request import LONGEST_KEY, MOST_PARTS, parse
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import KEY_PARAMETER
+from flaskapp.web.json_body import LONGEST_KEY, MOST_PARTS, parse
+from flaskapp.web.openapi import operation_of
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.hostile.test_every_operation import WRITTEN, count
 from tests.house import ADA, House
@@ -173,7 +173,7 @@ LARGEST = (filled(b"1", MOST_PARTS - 10), filled(b'{"a":1}', MOST_PARTS // 2 - 1
 # A process is told its memory at its highest only, so they are read by one that has done nothing else.
 READER = """
 import resource, sys
-from flaskapp.request import parse
+from flaskapp.web.json_body import parse
 bodies = sys.stdin.buffer.read().splitlines()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for body in bodies:

@@ -12,8 +12,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flaskapp.counting import MOST_COUNTED, Counts
-from flaskapp.setting_readers import Rate
+from flaskapp.config_readers import Rate
+from flaskapp.web.rate_counter import MOST_COUNTED, Counts
 from sandbox.servers import EmbeddedRedis
 
 TEN = Rate(10, 3600)

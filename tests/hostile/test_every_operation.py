@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from flaskapp.audit.trace import trace
 from flaskapp.db import transaction
-from flaskapp.trace import trace
 from tests.hostile.described import make_calls
 from tests.house import ADA, House
 from tests.integration.itf_steps import sign_in

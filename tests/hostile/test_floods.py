@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flaskapp.form526.file_types import MOST_BYTES
+from flaskapp.form526.attachments.types import MOST_BYTES
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from tests.hostile.multipart import END, KIND, kept, open_files, part, send, signed_in
 from tests.house import House

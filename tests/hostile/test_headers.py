@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from flaskapp.setting_readers import Rate
+from flaskapp.config_readers import Rate
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import ORIGIN, log_in
 from tests.hostile.routes import every_request

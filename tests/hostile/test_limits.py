@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from flaskapp.counting import in_background
-from flaskapp.limits import NOT_BY_ADDRESS, PREFIX, address
-from flaskapp.setting_readers import Rate
+from flaskapp.config_readers import Rate
+from flaskapp.web.rate_counter import in_background
+from flaskapp.web.rate_limits import NOT_BY_ADDRESS, PREFIX, address
 from sandbox.servers import EmbeddedRedis
 from tests.edge_app import CONFIG, ORIGIN, make_app
 from tests.hostile.routes import every_request
@@ -198,7 +198,7 @@ def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: House, redis_server:
 
 
 def test_limits_hold_by_themselves_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.counting.AWAY_SECONDS", 0.05)
+    monkeypatch.setattr("flaskapp.web.rate_counter.AWAY_SECONDS", 0.05)
     app = make_signed_in_app(rate_limit_per_caller=FEW, redis_url="redis://127.0.0.1:1/0")
     counts = app.extensions["limits"]
     counts.start = in_background

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from flaskapp.config_readers import Rate
 from flaskapp.ops.login import ADDRESS_LIMIT, KNOWN_COOKIE, NAME_LIMIT
-from flaskapp.setting_readers import Rate
 from tests.edge_app import CONFIG, PASSWORD, csrf_of, make_app
 from tests.house import eventually
 

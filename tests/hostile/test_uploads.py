@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flaskapp.upstreams.lighthouse_documents import LONGEST_NAME
+from flaskapp.upstreams.lighthouse.documents import LONGEST_NAME
 from tests.hostile.described import EXAMPLES
 from tests.hostile.multipart import END, KIND, kept, open_files, part, send, send_file, signed_in
 from tests.house import House

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jobs import housekeeping
-from jobs.apart import PartsFailed
+from jobs.periodic.isolated import PartsFailed
 from tests.house import House
 
 # As a constraint would: this row cannot be written as it is.

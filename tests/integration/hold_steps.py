@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from outbox import gates, holds, visits
-from outbox.visits import GateClosed
+from outbox import gates, holds, sync_calls
+from outbox.sync_calls import GateClosed
 from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
 
 HOUR = 3600.0
@@ -59,7 +59,7 @@ def refused_for(ledger: Ledger) -> Any:
     """Seconds a visitor is told to stay away; None when one may enter. Equals what is up to four seconds more."""
     try:
         with ledger.engine.begin() as db:
-            visits.enter(db, "clerk", 5.0)
+            sync_calls.enter(db, "clerk", 5.0)
     except GateClosed as closed:
         return pytest.approx(closed.seconds + 2, abs=2.4)
     return None

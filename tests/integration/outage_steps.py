@@ -23,7 +23,7 @@ from flaskapp.travel_claims.service import ClaimWork, Filed
 from flaskapp.travel_claims.states import SUBMITTED
 from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims
-from jobs.spec import Call
+from jobs.engine.spec import Call
 from jobs.travel_claims import Filing
 from outbox import gates, rq_side
 from outbox.forecast import forecast

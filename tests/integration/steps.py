@@ -16,11 +16,12 @@ from werkzeug.serving import make_server
 
 from flaskapp.db import db
 from flaskapp.upstreams import build
-from jobs import housekeeping, runner
-from jobs.outcome import Outcome
+from jobs import housekeeping
+from jobs.engine import runner
+from jobs.engine.outcome import Outcome
+from jobs.engine.runner import Pen
+from jobs.engine.spec import JobSpec
 from jobs.registry import SPECS
-from jobs.runner import Pen
-from jobs.spec import JobSpec
 from outbox import attempts, rescue
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran

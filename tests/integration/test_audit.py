@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flaskapp.audit import audit, audit_everything
+from flaskapp.audit.report import audit, audit_everything
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.house import ADA, House
@@ -136,7 +136,7 @@ def test_read_in_slices_nobody_is_read_twice_and_nobody_left_out(house: House, m
         whole = audit(session)
     assert whole.read == 5
     for size in (1, 2, 3, 5):
-        monkeypatch.setattr("flaskapp.audit.SLICE_SIZE", size)
+        monkeypatch.setattr("flaskapp.audit.report.SLICE_SIZE", size)
         seen: list[int] = []
         assert audit_everything(seen.append) == whole
         assert sum(seen) == whole.read

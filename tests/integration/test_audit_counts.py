@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flaskapp.audit import audit_everything
+from flaskapp.audit.report import audit_everything
 from jobs import housekeeping
 from tests.house import House
 from tests.integration.steps import command, file_claim, told
@@ -34,7 +34,7 @@ def test_however_many_are_broken_they_are_counted_and_mended_all(house: House, m
     housekeeping.audit_all()
     housekeeping.audit_all()
     assert len(house.cases()) == MANY, "each minute another hundred"
-    monkeypatch.setattr("flaskapp.audit_commands.REPAIRED_AT_ONCE", 60)
+    monkeypatch.setattr("flaskapp.ops.commands.audit.REPAIRED_AT_ONCE", 60)
     mended = command(house, "audit", "--repair")
     assert (mended.exit_code, mended.stdout.count("\nmended: ") + mended.stdout.startswith("mended: ")) == (0, MANY)
     assert "rules broken: 0" in mended.stdout
@@ -62,7 +62,7 @@ def test_who_is_gone_is_counted_once_however_the_past_is_sliced(house: House, mo
         " WHERE subject_id = :id RETURNING 1",
         id=gone.id,
     )
-    monkeypatch.setattr("flaskapp.audit.SLICE_SIZE", 1)
+    monkeypatch.setattr("flaskapp.audit.report.SLICE_SIZE", 1)
     report = audit_everything()
     assert sorted(found.rule for found in report.broken) == ["owed_for_nobody"] * 2 + ["row_gone"] * 2
     assert report.all_broken.count == 4

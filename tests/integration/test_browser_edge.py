@@ -15,12 +15,12 @@ from flask import Response, request
 from marshmallow import fields
 from werkzeug.serving import make_server
 
-from flaskapp import openapi
-from flaskapp.auth import Access
-from flaskapp.errors import Problem, add_page_prefix
-from flaskapp.inflection import answer
-from flaskapp.openapi import describe
-from flaskapp.request import Body, json_body
+from flaskapp.web import openapi
+from flaskapp.web.access import Access
+from flaskapp.web.errors import Problem, add_page_prefix
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import Body, json_body
+from flaskapp.web.openapi import describe
 from tests.edge_app import CONFIG, ORIGIN, make_app
 
 PREFLIGHT = {

@@ -10,7 +10,8 @@ import pytest
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_ended, open_case
 from flaskapp.db import db, transaction
-from jobs import housekeeping, runner
+from jobs import housekeeping
+from jobs.engine import runner
 from outbox import attempts
 from tests.house import House
 from tests.integration import form526_steps as form526

@@ -20,7 +20,7 @@ from flaskapp.form526.polling import BATCH, DEAL, REDEAL, STAMP, owe_poll
 from flaskapp.form526.states import DONE, FAILED, PENDING
 from jobs import housekeeping
 from jobs.documents import POLL
-from jobs.settle import settle
+from jobs.engine.settle import settle
 from tests.house import House
 from tests.integration.form526_steps import questions, statuses
 from tests.integration.itf_steps import mails, pass_time

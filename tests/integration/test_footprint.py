@@ -10,7 +10,7 @@ from flaskapp.form526 import polling
 from flaskapp.intent_to_file import upkeep
 from jobs import housekeeping
 from outbox import attempts, gates, relay, rescue
-from outbox.low_water import LowWater
+from outbox.scan_marks import LowWater
 from sandbox.servers import EmbeddedPostgres
 from tests.house import ADA, House
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
@@ -113,7 +113,7 @@ def put_through_everything(house: House, plans: Plans) -> None:
 @pytest.fixture
 def plans(house: House, monkeypatch: pytest.MonkeyPatch) -> Plans:
     """Every statement of the product's daily round, on tables as they are after months."""
-    monkeypatch.setattr("outbox.low_water.SLOW_SECONDS", 0.0)
+    monkeypatch.setattr("outbox.scan_marks.SLOW_SECONDS", 0.0)
     accepted(house)
     file_claim(house)
     house.work()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from flaskapp.audit import audit
+from flaskapp.audit.report import audit
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.house import House

@@ -11,8 +11,8 @@ import pikepdf
 import pytest
 from werkzeug.datastructures import FileStorage
 
-from flaskapp.form526 import pdf_opening
-from flaskapp.form526.intake import stored_chunks
+from flaskapp.form526.attachments.intake import stored_chunks
+from flaskapp.form526.pdf import opening
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -53,8 +53,8 @@ REFUSED = [
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine busy with other tests is no reason to refuse a PDF."""
-    monkeypatch.setattr(pdf_opening, "TURN_SECONDS", 60)
-    monkeypatch.setattr(pdf_opening, "READING_SECONDS", 60)
+    monkeypatch.setattr(opening, "TURN_SECONDS", 60)
+    monkeypatch.setattr(opening, "READING_SECONDS", 60)
 
 
 def pdf(password: str | None = None) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs import runner
+from jobs.engine import runner
 from tests.house import House
 from tests.integration.form526_steps import (
     UPLOAD,

@@ -12,10 +12,11 @@ import pytest
 
 from flaskapp.crypto import Vault
 from flaskapp.db import db
-from flaskapp.form526 import pdf_making
+from flaskapp.form526.pdf import making
 from flaskapp.form526.ptsd import ptsd_parts
-from flaskapp.inflection import to_snake, with_keys
-from jobs import housekeeping, runner
+from flaskapp.web.inflection import to_snake, with_keys
+from jobs import housekeeping
+from jobs.engine import runner
 from sandbox.upstreams.cast import DOCUMENT_CAST
 from tests.house import ADA, House
 from tests.integration.form526_steps import (
@@ -119,9 +120,9 @@ def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(hous
         **{
             name: (len(made), digest(made))
             for name, made in {
-                "L228Form 0781.pdf": pdf_making.form_0781(parts.form_0781 or {}),
-                "L229Form 0781a.pdf": pdf_making.form_0781a(parts.form_0781a or {}),
-                "L023BDD instructions.pdf": pdf_making.bdd_instructions(),
+                "L228Form 0781.pdf": making.form_0781(parts.form_0781 or {}),
+                "L229Form 0781a.pdf": making.form_0781a(parts.form_0781a or {}),
+                "L023BDD instructions.pdf": making.bdd_instructions(),
             }.items()
         },
     }

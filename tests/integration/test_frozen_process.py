@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from flaskapp.db import db
 from flaskapp.queues import TRAVEL_CLAIMS
-from jobs import runner
+from jobs.engine import runner
 from outbox import gates
 from tests.integration.steps import SUBMIT, file_claim
 

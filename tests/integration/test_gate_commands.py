@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from flaskapp.commands import operator
 from flaskapp.current import moment_now
 from flaskapp.db import transaction
+from flaskapp.ops.commands.ledger import operator
 from tests.house import House
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import Asked, command, file_claim, reconfigure

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flaskapp.queues import GATE_LIMITS, TRAVEL_CLAIMS
-from outbox import gates, visits
+from outbox import gates, sync_calls
+from outbox.sync_calls import GateClosed
 from outbox.values import QueueSpec
-from outbox.visits import GateClosed
 from tests.house import House
 from tests.integration.hold_steps import HOUR, close_gate, hold
 from tests.integration.steps import command, file_claim, publish, reconfigure
@@ -57,7 +57,7 @@ def test_without_its_gate_nothing_is_published_nor_granted_nor_read(ledger: Ledg
     assert ledger.publish() == []
     assert (ledger.grant(message_id, fence), ledger.state(message_id)) == (None, "ready")
     with ledger.engine.begin() as db, pytest.raises(GateClosed):
-        visits.enter(db, "clerk", 5.0)
+        sync_calls.enter(db, "clerk", 5.0)
 
 
 def test_a_lost_canary_and_a_hold_change_nothing_about_it(ledger: Ledger) -> None:
@@ -214,7 +214,7 @@ def test_whoever_waits_for_an_upstream_without_a_gate_is_told_so_at_once(house: 
     house.rows(f"{LOSE} WHERE upstream IN ('accounts', 'travel_pay') RETURNING 1")
     response = person.get(CLAIMS_URL)
     assert (refusal(response), reads(house)) == ((503, "503"), before)
-    assert int(response.headers["Retry-After"]) == visits.MISSING_SECONDS
+    assert int(response.headers["Retry-After"]) == sync_calls.MISSING_SECONDS
     began = time.monotonic()
     assert person.post().status_code == 202
     assert time.monotonic() - began < 30

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from outbox import gates, visits
+from outbox import gates, sync_calls
+from outbox.sync_calls import GateClosed, Visit
 from outbox.values import Grant
-from outbox.visits import GateClosed, Visit
 from tests.ledger import OUTAGE, SETTINGS, SILENCE, Ledger
 
 
@@ -28,12 +28,12 @@ def stay_silent(ledger: Ledger, grant: Grant, retry_after: float) -> bool:
 
 def enter(ledger: Ledger) -> Visit:
     with ledger.engine.begin() as db:
-        return visits.enter(db, "clerk", 5.0)
+        return sync_calls.enter(db, "clerk", 5.0)
 
 
 def fail_visit(ledger: Ledger, visit: Visit, retry_after: float) -> bool:
     with ledger.engine.begin() as db:
-        return visits.note_failure(db, visit, "throttled", SETTINGS, retry_after)
+        return sync_calls.note_failure(db, visit, "throttled", SETTINGS, retry_after)
 
 
 def answer(ledger: Ledger, grant: Grant) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from flaskapp.db import transaction
-from flaskapp.errors import Problem
-from flaskapp.idempotency import remember
+from flaskapp.web.errors import Problem
+from flaskapp.web.idempotency import remember
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.house import ADA, APPOINTMENT_DATE, House

@@ -7,7 +7,7 @@ from collections import Counter
 
 from sqlalchemy import text
 
-from flaskapp.audit import ITFS, audit
+from flaskapp.audit.report import ITFS, audit
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.upkeep import owe_refresh
 from jobs import housekeeping

@@ -12,8 +12,8 @@ import pytest
 
 from flaskapp.intent_to_file.record import Confirmation
 from flaskapp.requeue import Refused, reopen
-from jobs import runner
-from jobs.outcome import Outcome
+from jobs.engine import runner
+from jobs.engine.outcome import Outcome
 from jobs.registry import SPECS
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran

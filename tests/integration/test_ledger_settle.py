@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from flaskapp.db import db
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unauthorized, Unavailable
-from jobs import runner, settle
-from jobs.outcome import Outcome
-from jobs.runner import Pen
+from jobs.engine import runner, settle
+from jobs.engine.outcome import Outcome
+from jobs.engine.runner import Pen
 from outbox import gates
 from tests.house import House
 from tests.integration.steps import LATER_THAN_EVER, SUBMIT, Asked, call, file_claim, lose, take

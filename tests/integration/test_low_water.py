@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from outbox import low_water
-from outbox.low_water import MOST_TRUSTED_SECONDS, SLOW_SECONDS, LowWater
+from outbox import scan_marks
+from outbox.scan_marks import MOST_TRUSTED_SECONDS, SLOW_SECONDS, LowWater
 from tests.house import eventually
 from tests.ledger import CALLS, Ledger
 
@@ -19,7 +19,7 @@ class Looks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.low = LowWater()
-        monkeypatch.setattr(low_water, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(scan_marks, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def look(self, seconds: float) -> bool:
         """One look that takes so long; whether it was made from the marks."""
@@ -82,8 +82,8 @@ def test_work_that_is_late_is_claimed_beside_work_in_time_also_from_the_marks(le
 
 
 def test_what_is_out_is_counted_in_full_also_from_the_marks(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(low_water, "SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(low_water, "TRUST", 1_000_000)
+    monkeypatch.setattr(scan_marks, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(scan_marks, "TRUST", 1_000_000)
     for _ in range(CALLS.concurrency + 5):
         ledger.add()
     for _ in range(4):

@@ -11,8 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, text
 
 from flaskapp.db import db
-from flaskapp.health import newest_migration
-from flaskapp.release import MIGRATIONS
+from flaskapp.ops.commands.release import MIGRATIONS
+from flaskapp.ops.health import newest_migration
 from outbox.tables import metadata as ledger
 from tests.house import House
 from tests.integration.steps import command

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from flaskapp.db import DbSession, transaction
 from flaskapp.intent_to_file.upkeep import owe_refresh
-from jobs import runner
+from jobs.engine import runner
 from tests.house import ADA, House
 from tests.integration.damage_steps import cases_of, in_the_way
 from tests.integration.form526_steps import (

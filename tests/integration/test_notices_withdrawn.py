@@ -12,7 +12,7 @@ from flaskapp.db import db, transaction
 from flaskapp.intent_to_file.record import lock
 from flaskapp.intent_to_file.upkeep import break_itf
 from flaskapp.requeue import reopen
-from jobs import runner
+from jobs.engine import runner
 from outbox import attempts, holds
 from outbox.values import Grant
 from tests.house import ADA, House

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from flaskapp.audit import audit_everything
+from flaskapp.audit.repair import repair_broken
+from flaskapp.audit.report import audit_everything
 from flaskapp.db import db, transaction
-from flaskapp.form526.commands import start_again
-from flaskapp.repair import repair_broken
+from flaskapp.ops.commands.documents import start_again
 from flaskapp.requeue import Refused
 from flaskapp.travel_claims.service import lock, owe_filing
-from jobs import runner
+from jobs.engine import runner
 from outbox import attempts
 from outbox.values import Grant
 from tests.house import House

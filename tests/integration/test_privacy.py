@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from jobs import runner
+from jobs.engine import runner
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import Veteran
 from tests.edge_app import log_in

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flaskapp.queues import HOUSEKEEPING
-from jobs.schedule import PERIODIC, Periodic
-from jobs.scheduler import LedgerScheduler
+from jobs.periodic.schedule import PERIODIC, Periodic
+from jobs.periodic.scheduler import LedgerScheduler
 from outbox import rq_side
 from sandbox.servers import EmbeddedRedis
 from tests.forked import fire_often

@@ -7,12 +7,12 @@ from redis import Redis
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
-from outbox import rq_side, sweep
+from outbox import registries, rq_side
 from tests.ledger import CALLS, REOPEN, Ledger
 
 
 def run_sweep(ledger: Ledger) -> None:
-    sweep.sweep_queue(ledger.engine, ledger.redis, CALLS.name, REOPEN)
+    registries.sweep_queue(ledger.engine, ledger.redis, CALLS.name, REOPEN)
 
 
 def park(ledger: Ledger) -> str:
@@ -91,7 +91,7 @@ def test_a_message_that_was_just_parked_is_shown_without_waiting_for_a_sweep(led
     identifier = park(ledger)
     waits = ledger.add()
     for message_id in (int(identifier.split("-")[0]), waits, 999_999):
-        sweep.show_if_parked(ledger.engine, ledger.redis, message_id, REOPEN)
+        registries.show_if_parked(ledger.engine, ledger.redis, message_id, REOPEN)
     assert failed(ledger) == {identifier}
 
 

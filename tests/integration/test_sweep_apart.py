@@ -6,7 +6,7 @@ import pytest
 
 from flaskapp.db import db
 from jobs import housekeeping
-from jobs.apart import ENOUGH, PartsFailed, run_apart
+from jobs.periodic.isolated import ENOUGH, PartsFailed, run_apart
 from tests.house import ADA, House
 from tests.integration.damage_steps import CUT_OFF, cases_of, failing_sweep, in_the_way, overdue
 from tests.integration.itf_steps import sign_in

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
-from flaskapp.trace import Step, trace
 from tests.house import House
 from tests.integration.steps import Asked, call, command, file_claim, lose, take, told
 

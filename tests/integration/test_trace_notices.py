@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
-from flaskapp.trace import Step, trace
 from sandbox.scenarios import with_habit
 from tests.house import ADA, House, eventually
 from tests.integration.steps import command, file_claim, filed_and_not_told_yet, sweep, told

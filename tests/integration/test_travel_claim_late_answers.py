@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.travel_claims.service import Filed
-from jobs import runner
-from jobs.outcome import Outcome
+from jobs.engine import runner
+from jobs.engine.outcome import Outcome
 from jobs.travel_claims import Filing
 from tests.house import House, eventually
 from tests.integration.steps import (

@@ -7,7 +7,7 @@ from collections import Counter
 
 from sqlalchemy import text
 
-from flaskapp.audit import TRAVEL_PAY, audit
+from flaskapp.audit.report import TRAVEL_PAY, audit
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.house import House

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from flaskapp.db import db
-from jobs import runner
-from jobs.outcome import Outcome
+from jobs.engine import runner
+from jobs.engine.outcome import Outcome
+from jobs.engine.runner import Pen
+from jobs.engine.spec import JobSpec
 from jobs.registry import SPECS
-from jobs.runner import Pen
-from jobs.spec import JobSpec
 from outbox import attempts
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flaskapp.upstreams.errors import Unavailable
-from flaskapp.waiting import Places, enter, tell
+from flaskapp.web.passthrough import Places, enter, tell
 from tests.house import House
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flaskapp.db import db
-from flaskapp.waiting import Places
+from flaskapp.web.passthrough import Places
 from tests.house import ADA, House, eventually
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import reconfigure

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flaskapp.db import db
-from flaskapp.waiting import Places
+from flaskapp.web.passthrough import Places
 from sandbox.scenarios import without_email, without_icn
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.house import ADA, House, eventually

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from outbox import gates, visits
+from outbox import gates, sync_calls
+from outbox.sync_calls import GateClosed, Visit
 from outbox.values import Grant
-from outbox.visits import GateClosed, Visit
 from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
 
 CALL_SECONDS = 5.0
@@ -14,24 +14,24 @@ CALL_SECONDS = 5.0
 
 def enter(ledger: Ledger, seconds: float = CALL_SECONDS) -> Visit:
     with ledger.engine.begin() as db:
-        return visits.enter(db, "clerk", seconds)
+        return sync_calls.enter(db, "clerk", seconds)
 
 
 def fail(ledger: Ledger, visit: Visit, retry_after: float | None = None) -> bool:
     """The call failed; True when that closed the gate."""
     with ledger.engine.begin() as db:
-        return visits.note_failure(db, visit, "unavailable", SETTINGS, retry_after)
+        return sync_calls.note_failure(db, visit, "unavailable", SETTINGS, retry_after)
 
 
 def stay_silent(ledger: Ledger, visit: Visit) -> bool:
     with ledger.engine.begin() as db:
-        return visits.note_silence(db, visit, SETTINGS)
+        return sync_calls.note_silence(db, visit, SETTINGS)
 
 
 def answer(ledger: Ledger, visit: Visit) -> bool:
     """The call was answered; True when that opened the gate."""
     with ledger.engine.begin() as db:
-        return visits.note_answer(db, visit)
+        return sync_calls.note_answer(db, visit)
 
 
 def refused_for(ledger: Ledger) -> int | None:

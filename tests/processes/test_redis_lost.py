@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from flaskapp.queues import QUEUES
-from jobs.schedule import PERIODIC
+from jobs.periodic.schedule import PERIODIC
 from tests.house import eventually
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
 

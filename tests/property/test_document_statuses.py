@@ -14,10 +14,10 @@ import requests_mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaskapp.upstreams.document_statuses import STATES, Statuses, read_statuses
 from flaskapp.upstreams.errors import UpstreamError
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_documents import LighthouseDocumentsClient
+from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient
+from flaskapp.upstreams.lighthouse.statuses import STATES, Statuses, read_statuses
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.documents import BGS, CE, document
 from tests.unit.upstream_settings import NOWHERE, Tokens
 from tests.unit.upstream_settings import settings as configured

@@ -54,7 +54,7 @@ PLANS = [
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
     """Workers read their leases by it."""
     moved = Monotonic()
-    monkeypatch.setattr("jobs.runner.time", moved)
+    monkeypatch.setattr("jobs.engine.runner.time", moved)
     return moved
 
 

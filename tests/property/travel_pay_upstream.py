@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from flaskapp import clock
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.travel_pay_auth import Traveler
-from flaskapp.upstreams.travel_pay_values import ClaimDetail, Expense, UpstreamAppointment
+from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.travel_pay.values import ClaimDetail, Expense, UpstreamAppointment
 
 # How long after it was written a request may still take effect; the product waits longer than this before it
 # believes that one did not.

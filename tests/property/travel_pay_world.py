@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from flaskapp import clock
 from flaskapp.accounts.service import Identity, remember_person
-from flaskapp.audit import TRAVEL_PAY as STANDINGS
+from flaskapp.audit.report import TRAVEL_PAY as STANDINGS
 from flaskapp.current import gate_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES, TRAVEL_PAY
@@ -26,8 +26,8 @@ from flaskapp.requeue import reopen
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import Asked, request_claim
 from jobs import travel_pay
+from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
-from jobs.runner import Process
 from outbox import gates, rescue
 from outbox.audit import find_faults
 from outbox.relay import Relay

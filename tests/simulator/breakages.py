@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import transaction
-from jobs import ledger, runner, settle, worker
+from jobs import ledger, worker
+from jobs.engine import runner, settle
 from jobs.registry import SPECS
-from outbox import attempts, gates, parked, relay, rescue, rq_side, sweep
+from outbox import attempts, gates, parked, registries, relay, rescue, rq_side
 from tests.simulator.house import House
 
 Patch = pytest.MonkeyPatch
@@ -194,7 +195,7 @@ def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: 
 
 @breakage
 def what_dead_workers_left_is_never_dropped(patch: Patch, house: House) -> None:
-    patch.setattr(sweep, "drop_dead", lambda engine, redis, queue: None)
+    patch.setattr(registries, "drop_dead", lambda engine, redis, queue: None)
 
 
 # -- operators --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.requeue import REOPEN_PATH
-from jobs.runner import Process
+from jobs.engine.runner import Process
 from jobs.worker import Fetcher, Lane
 from outbox import rq_side
 from outbox.values import QueueSpec

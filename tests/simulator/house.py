@@ -19,13 +19,13 @@ import pytest
 from flask import Flask
 
 from flaskapp import create_app
-from flaskapp.audit import SUBMISSIONS
+from flaskapp.audit.report import SUBMISSIONS
 from flaskapp.config import Config, from_env
 from flaskapp.db import db
 from flaskapp.flows import FLOWS
 from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, TRAVEL_CLAIMS, VISITED
+from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
-from jobs.runner import Process
 from outbox import gates
 from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets

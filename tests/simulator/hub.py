@@ -13,7 +13,7 @@ from greenlet import getcurrent, greenlet
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.apart import PartsFailed
+from jobs.periodic.isolated import PartsFailed
 
 TICK_SECONDS = 0.001
 

@@ -23,8 +23,8 @@ from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
 from flaskapp.requeue import Refused, reopen
 from flaskapp.travel_claims.service import request_claim
 from jobs import housekeeping
+from jobs.engine.runner import Process
 from jobs.processes import hand_back_rest, leave
-from jobs.runner import Process
 from outbox import parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec

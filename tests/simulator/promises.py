@@ -5,14 +5,14 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from flaskapp.audit import audit
+from flaskapp.audit.report import audit
+from flaskapp.audit.trace import trace
 from flaskapp.db import transaction
 from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
 from flaskapp.requeue import REOPEN_PATH
-from flaskapp.trace import trace
 from flaskapp.travel_claims.models import TravelClaim
 from outbox import rq_side
-from outbox.sweep import sweep_queue
+from outbox.registries import sweep_queue
 from tests.simulator.house import House
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.upstreams import BTSSS, VANotify

@@ -7,8 +7,8 @@ from email import message_from_bytes, policy
 from email.message import Message
 from typing import Any
 
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_documents import LighthouseDocumentsClient, Statuses, Upload
+from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient, Statuses, Upload
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Received, Reply
 from tests.unit.upstream_settings import Tokens, settings
 

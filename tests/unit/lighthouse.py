@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_claims import LighthouseClaimsClient, UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import LighthouseClaimsClient, UpstreamITF
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply
 from tests.unit.upstream_settings import Tokens, settings
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flaskapp.counting import Counts
-from flaskapp.setting_readers import Rate
+from flaskapp.config_readers import Rate
+from flaskapp.web.rate_counter import Counts
 
 
 class Broken:

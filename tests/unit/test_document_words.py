@@ -11,7 +11,7 @@ from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.polling import row_of
 from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE, DONE, FAILED, MISSING, PENDING, UPLOAD
 from flaskapp.form526.words import words_of
-from flaskapp.upstreams.lighthouse_documents import DocumentStatus, Statuses
+from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 
 MOMENT = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SENDING = "We have this document and are sending it."

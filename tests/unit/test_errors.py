@@ -5,9 +5,9 @@ from flask import abort
 from marshmallow import ValidationError, fields, validate
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
-from flaskapp.errors import Problem
-from flaskapp.inflection import answer
-from flaskapp.request import Body, json_body
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import answer
+from flaskapp.web.json_body import Body, json_body
 from tests.edge_app import make_app
 
 SECRET = "Zebediah"

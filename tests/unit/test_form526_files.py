@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flaskapp.form526.file_types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
-from flaskapp.form526.files import chunks_of, obscured
-from flaskapp.form526.pictures import PIECE
+from flaskapp.form526.attachments.pictures import PIECE
+from flaskapp.form526.attachments.store import chunks_of, obscured
+from flaskapp.form526.attachments.types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
 # The first half of the well-known test virus text, enough to look like it and to be harmless.

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pikepdf import Operator, Pdf, String, parse_content_stream
 
-from flaskapp.form526.pdf_making import bdd_instructions, form_0781, form_0781a
-from flaskapp.form526.pdf_text import composed, humanised, printable
+from flaskapp.form526.pdf.making import bdd_instructions, form_0781, form_0781a
+from flaskapp.form526.pdf.text import composed, humanised, printable
 from flaskapp.form526.ptsd import Ptsd, ptsd_parts
-from flaskapp.inflection import to_snake, with_keys
+from flaskapp.web.inflection import to_snake, with_keys
 
 INCIDENT = {"personalAssault": False, "incidentDescription": "An ambush", "incidentDate": "1992-01-01"}
 ASSAULT = {"personalAssault": True, "incidentDescription": "A night in the barracks"}

@@ -7,7 +7,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaskapp.inflection import answer, to_camel, to_snake, with_keys
+from flaskapp.web.inflection import answer, to_camel, to_snake, with_keys
 
 KNOWN = [
     ("setECheckinStartedCalled", "set_e_checkin_started_called"),

@@ -6,8 +6,7 @@ import pytest
 
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.travel_claims.service import DEADLINE_SECONDS, GIVE_UP_SECONDS
-from jobs.registry import SPECS
-from jobs.retry import (
+from jobs.engine.retry import (
     ALERT,
     HOUR,
     IDENTIFY,
@@ -20,6 +19,7 @@ from jobs.retry import (
     jittered,
     look_up_delay,
 )
+from jobs.registry import SPECS
 
 FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656, 20751, 28576]
 

@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWS
 
-from flaskapp import auth
 from flaskapp.upstreams.errors import Unavailable
-from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.sign_in_keys import SignInKeys
+from flaskapp.upstreams.transport.http import HTTP
+from flaskapp.web import access
 from tests.edge_app import CONFIG
 from tests.sign_in_edge import ACCOUNT, PATH, Keys, claims, make_signed_in_app, pem, private_key, public_key, token
 
@@ -283,5 +283,5 @@ def test_nothing_of_a_token_is_logged_or_answered(client, keys, capsys):
 
 
 def test_who_may_call_is_declared(app):
-    assert "access token" in auth.CALLERS["things"]
-    assert auth.undeclared(app) == []
+    assert "access token" in access.CALLERS["things"]
+    assert access.undeclared(app) == []

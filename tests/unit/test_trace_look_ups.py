@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flaskapp.trace import after
+from flaskapp.audit.trace import after
 
 
 def look_up(

@@ -11,7 +11,7 @@ import pytest
 
 from flaskapp.accounts.service import Identity
 from flaskapp.travel_pay.service import Asked, ClaimWork
-from jobs.spec import Call, Finding, Found, Trail, Unclear
+from jobs.engine.spec import Call, Finding, Found, Trail, Unclear
 from jobs.travel_pay_steps import look_for_claim
 
 BEGUN_AT = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from flaskapp.upstreams.accounts import AccountsClient, Person
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import settings
 

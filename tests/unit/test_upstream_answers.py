@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flaskapp.upstreams.http import messages, retry_after_seconds
+from flaskapp.upstreams.transport.http import messages, retry_after_seconds
 
 NOW = datetime(2025, 3, 7, 12, 0, 0, tzinfo=UTC)
 LONGEST = 1e9

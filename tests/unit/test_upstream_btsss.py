@@ -25,7 +25,7 @@ from flaskapp.upstreams.errors import (
     Unavailable,
     UpstreamError,
 )
-from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Body, Loopback, Reply, raw, reset, serving, whole
 from tests.unit.upstream_settings import Tokens, settings
 

@@ -11,10 +11,10 @@ import pytest
 
 from flaskapp.upstreams.chip import CHIPClient
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.lorota import LorotaClient
-from flaskapp.upstreams.oauth import lifetime_seconds
-from flaskapp.upstreams.tokens import FetchedToken
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.tokens.oauth import lifetime_seconds
+from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.veis import VEISClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import settings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.lighthouse_documents import sent_name
+from flaskapp.upstreams.lighthouse.documents import sent_name
 from tests.unit.documents import BASE, NONE_KNOWN, PIECES, TAKEN, Bench, api_error, document, parts_of
 from tests.unit.loopback import Body, Reply, raw, reset, serving, whole
 

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from flaskapp.upstreams.errors import Unanswered, Unavailable
-from flaskapp.upstreams.http import HTTP, Outgoing
-from flaskapp.upstreams.streamed import BodyBroken, FilePart, StreamedBody, form_with_file
+from flaskapp.upstreams.transport.http import HTTP, Outgoing
+from flaskapp.upstreams.transport.streamed import BodyBroken, FilePart, StreamedBody, form_with_file
 from tests.unit.loopback import closed_port, reset, serving, silence, whole
 
 MIB = 1 << 20
@@ -225,8 +225,8 @@ def test_a_body_that_breaks_is_logged_without_what_broke_it(client: HTTP, caplog
         raise LookupError("chunk of 1012345678V123456")
         yield b""
 
-    caplog.set_level(logging.INFO, "flaskapp.upstreams.http")
+    caplog.set_level(logging.INFO, "flaskapp.upstreams.transport.http")
     with serving(silence) as server, pytest.raises(BodyBroken):
         client.call(sending(server.url, break_off, 3))
-    (line,) = [vars(record) for record in caplog.records if record.name == "flaskapp.upstreams.http"]
+    (line,) = [vars(record) for record in caplog.records if record.name == "flaskapp.upstreams.transport.http"]
     assert (line["error"], line["http_status"]) == ("BodyBroken", None) and "1012345678" not in str(line)

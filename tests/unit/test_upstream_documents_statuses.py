@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.lighthouse_documents import DocumentStatus, NoneKnown, Statuses
+from flaskapp.upstreams.lighthouse.documents import DocumentStatus, NoneKnown, Statuses
 from tests.unit.documents import BASE, BGS, CE, ENDED, NONE_KNOWN, STARTED, Bench, answered, api_error, entry
 from tests.unit.loopback import Body, Reply, reset, serving, silence, whole
 

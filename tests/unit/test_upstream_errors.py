@@ -17,7 +17,7 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
     news_of,
 )
-from flaskapp.upstreams.http import Answer, failure
+from flaskapp.upstreams.transport.http import Answer, failure
 
 SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Unavailable("travel_pay")),

@@ -18,7 +18,7 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
 )
 from flaskapp.upstreams.form526 import Form526Client
-from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Body, Loopback, Reply, raw, reset, serving, whole
 from tests.unit.upstream_settings import settings
 

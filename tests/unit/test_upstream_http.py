@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flaskapp.upstreams.deadline import Call, connect_within
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP, LARGEST_BODY, Outgoing, within
+from flaskapp.upstreams.transport.deadline import Call, connect_within
+from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Outgoing, within
 from tests.unit.loopback import DRIP_SECONDS, Reply, closed_port, drip, raw, reset, serving, silence, whole
 
 # Short only where it has to strike: a busy machine may stand still for most of a second.
@@ -148,7 +148,7 @@ def test_connections_are_reused(http: HTTP) -> None:
 
 
 def test_a_connection_long_idle_is_not_written_to(http: HTTP, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.upstreams.deadline.MOST_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("flaskapp.upstreams.transport.deadline.MOST_IDLE_SECONDS", 0.0)
     with serving(whole(200, {})) as server:
         for _ in range(2):
             http.send(request(server.url))
@@ -273,12 +273,12 @@ def test_what_is_not_json_reads_as_none(http: HTTP, body: bytes) -> None:
 
 
 def test_each_call_leaves_one_log_line_without_url_or_body(http: HTTP, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "flaskapp.upstreams.http")
+    caplog.set_level(logging.INFO, "flaskapp.upstreams.transport.http")
     with serving(whole(200, {"icn": "1012345678V123456"}), reset) as server:
         http.call(request(server.url, json={"icn": "1012345678V123456"}))
         with pytest.raises(Unanswered):
             http.call(request(server.url))
-    lines = [vars(record) for record in caplog.records if record.name == "flaskapp.upstreams.http"]
+    lines = [vars(record) for record in caplog.records if record.name == "flaskapp.upstreams.transport.http"]
     assert [[line[name] for name in ("event", "upstream", "operation", "http_status", "error")] for line in lines] == [
         ["upstream.called", "example", "try_it", 200, None],
         ["upstream.called", "example", "try_it", None, "ConnectionError"],

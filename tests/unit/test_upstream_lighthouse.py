@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.lighthouse_claims import UpstreamITF
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from tests.unit.lighthouse import CREATED, EXPIRES, HELD, ICN, NOW, PATH, Bench, api_error, itf
 from tests.unit.loopback import Body, Reply, raw, reset, serving, silence, whole
 

@@ -13,15 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.lighthouse_auth import (
+from flaskapp.upstreams.lighthouse.auth import (
     LighthouseAuthClient,
     claims_tokens,
     documents_tokens,
     signing_key,
     token_seconds,
 )
-from flaskapp.upstreams.tokens import FetchedToken
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import SIGNING_KEY, settings
 

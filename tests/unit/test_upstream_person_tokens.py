@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from flaskapp.upstreams import build, person_tokens
+from flaskapp.upstreams import build
 from flaskapp.upstreams.errors import Rejected
-from flaskapp.upstreams.person_tokens import PersonTokens
-from flaskapp.upstreams.token_store import ImpatientRedis
-from flaskapp.upstreams.tokens import FetchedToken
-from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.upstreams.tokens import person
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.tokens.person import PersonTokens
+from flaskapp.upstreams.tokens.store import ImpatientRedis
+from flaskapp.upstreams.travel_pay.auth import Traveler
 from sandbox.servers import EmbeddedRedis
 from tests.unit.loopback import Reply, closed_port, serving, whole
 from tests.unit.test_upstream_tokens import CIPHER, all_outcomes
@@ -106,7 +107,7 @@ def test_a_persons_refusal_reaches_all_their_callers_as_such_and_is_asked_for_on
 
 def test_a_process_remembers_those_it_served_last_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Redis the tokens are only in the process, so what it has forgotten is asked for again."""
-    monkeypatch.setattr(person_tokens, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(person, "MOST_REMEMBERED", 2)
     source = Source()
     tokens = tokens_of(Redis.from_url(closed_port().replace("http:", "redis:")), source)
     others = [Traveler(f"account-{number}", f"icn-{number}", "x@example.test") for number in range(2)]
@@ -142,7 +143,7 @@ from concurrent.futures import ThreadPoolExecutor
 from redis import Redis
 from flaskapp.config import from_env
 from flaskapp.upstreams import build
-from flaskapp.upstreams.travel_pay_auth import Traveler
+from flaskapp.upstreams.travel_pay.auth import Traveler
 config = from_env(os.environ)
 traveler = Traveler("account-1", "1012345678V123456", "ada@example.test")
 forks = [os.fork() for _ in range(2)]

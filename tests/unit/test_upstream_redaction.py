@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flaskapp.upstreams.redaction import LONGEST, redact
-from flaskapp.upstreams.timestamps import parse_timestamp
+from flaskapp.upstreams.transport.redaction import LONGEST, redact
+from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 
 @pytest.mark.parametrize(

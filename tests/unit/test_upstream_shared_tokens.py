@@ -7,8 +7,8 @@ import time
 from redis import Redis
 
 from flaskapp.upstreams import build
-from flaskapp.upstreams.token_store import ImpatientRedis
-from flaskapp.upstreams.tokens import TokenCache
+from flaskapp.upstreams.tokens.cache import TokenCache
+from flaskapp.upstreams.tokens.store import ImpatientRedis
 from sandbox.servers import EmbeddedRedis
 from tests.unit.loopback import serving, silence, whole
 from tests.unit.test_upstream_tokens import CIPHER, Source, all_outcomes

@@ -16,8 +16,8 @@ from jwt.algorithms import RSAAlgorithm
 
 from flaskapp.upstreams import sign_in_keys
 from flaskapp.upstreams.errors import Unavailable
-from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.sign_in_keys import SignInKeys
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply, reset, serving, silence, whole
 from tests.unit.upstream_settings import SIGNING_KEY, pem_of, settings
 

@@ -10,8 +10,8 @@ import jwt
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.sts import STSClient
+from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import SIGNING_KEY, settings
 

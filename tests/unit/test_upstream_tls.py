@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flaskapp.upstreams.errors import Unanswered, Unavailable
-from flaskapp.upstreams.http import HTTP, Outgoing
+from flaskapp.upstreams.transport.http import HTTP, Outgoing
 from tests.unit.loopback import DRIP_SECONDS, Loopback, Reply, drip, silence, whole
 
 LIMIT = 1.0

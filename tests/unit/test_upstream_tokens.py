@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
-from flaskapp.upstreams.token_store import ImpatientRedis
-from flaskapp.upstreams.tokens import FetchedToken, TokenCache
+from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
+from flaskapp.upstreams.tokens.store import ImpatientRedis
 from sandbox.servers import EmbeddedRedis
 from tests.forked import fetch_tokens
 from tests.forks import forking
@@ -262,7 +262,7 @@ def test_a_flushed_redis_and_a_failing_service_leave_the_token_that_works(redis:
 
 
 def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.upstreams.token_store.REST_SECONDS", 0.05)
+    monkeypatch.setattr("flaskapp.upstreams.tokens.store.REST_SECONDS", 0.05)
     with EmbeddedRedis.throwaway() as server, Redis.from_url(server.url) as redis:
         source = Source(0)
         here, there = cache(redis, source), cache(redis, source)

@@ -11,8 +11,8 @@ import pytest
 
 from flaskapp.upstreams.contact import Contact
 from flaskapp.upstreams.errors import Rejected, Throttled, Unavailable, UpstreamError
-from flaskapp.upstreams.travel_pay import DocumentFile, Page
-from flaskapp.upstreams.travel_pay_values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
+from flaskapp.upstreams.travel_pay.reads import DocumentFile, Page
+from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 from tests.unit.loopback import Body, Reply, reset, serving, silence, whole
 from tests.unit.travel_pay import ADA, APPOINTMENT, CLAIM_ID, NO_ROUTE, NOT_FOUND, Bench, envelope
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
 from flaskapp.upstreams.sts import STSClient
-from flaskapp.upstreams.tokens import FetchedToken
-from flaskapp.upstreams.travel_pay_auth import Traveler, TravelerTokenClient, TravelPayAuth
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.transport.http import HTTP
+from flaskapp.upstreams.travel_pay.auth import Traveler, TravelerTokenClient, TravelPayAuth
 from flaskapp.upstreams.veis import VEISClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
 from tests.unit.travel_pay import ADA, BY_BTSSS, BY_GATEWAY, Bench, PersonalTokens, envelope

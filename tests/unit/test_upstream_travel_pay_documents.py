@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from flaskapp.upstreams.errors import Unavailable
-from flaskapp.upstreams.travel_pay import LARGEST_DOCUMENT, DocumentFile
-from flaskapp.upstreams.travel_pay_values import Document
+from flaskapp.upstreams.travel_pay.reads import LARGEST_DOCUMENT, DocumentFile
+from flaskapp.upstreams.travel_pay.values import Document
 from tests.unit.loopback import Reply, raw, serving, whole
 from tests.unit.travel_pay import ADA, CLAIM_ID, Bench, envelope
 

@@ -16,7 +16,7 @@ from flaskapp.upstreams.errors import (
     Unavailable,
     UpstreamError,
 )
-from flaskapp.upstreams.travel_pay_values import UpstreamAppointment
+from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from tests.unit.loopback import Body, Reply, raw, reset, serving, silence, whole
 from tests.unit.travel_pay import ADA, APPOINTMENT, BY_BTSSS, BY_GATEWAY, CLAIM_ID, NO_ROUTE, Bench, envelope
 from tests.unit.upstream_settings import settings

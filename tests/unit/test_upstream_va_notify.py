@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.va_notify import Delivery, Sent, VANotifyClient, callback_signature
 from tests.unit.loopback import Loopback, Reply, reset, serving, whole
 from tests.unit.upstream_settings import SECRET, SERVICE_ID, settings

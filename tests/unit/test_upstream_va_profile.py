@@ -8,7 +8,7 @@ import pytest
 
 from flaskapp.upstreams.contact import Contact
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.http import HTTP
+from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.va_profile import VAProfileClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, silence, whole
 from tests.unit.upstream_settings import settings

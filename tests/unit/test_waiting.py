@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flaskapp.upstreams.errors import Rejected
-from flaskapp.waiting import told
+from flaskapp.web.passthrough import told
 
 
 def test_whoever_would_not_vouch_for_the_person_says_nothing_of_what_was_asked_for() -> None:

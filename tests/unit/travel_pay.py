@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.http import HTTP
-from flaskapp.upstreams.travel_pay import TravelPayClient
-from flaskapp.upstreams.travel_pay_auth import Traveler, TravelPayAuth
-from flaskapp.upstreams.travel_pay_filing import TravelPayFilingClient
+from flaskapp.upstreams.transport.http import HTTP
+from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.filing import TravelPayFilingClient
+from flaskapp.upstreams.travel_pay.reads import TravelPayClient
 from tests.unit.loopback import Loopback, Reply
 from tests.unit.upstream_settings import Tokens, settings
 

@@ -1,0 +1,61 @@
+"""Who the caller is, asked while they wait, and upstream's failures as they are told to somebody who waits."""
+
+from __future__ import annotations
+
+import uuid
+from http import HTTPStatus
+
+from flaskapp.accounts.identify import identity_in
+from flaskapp.accounts.service import Identity, identity_of, remember_person
+from flaskapp.current import upstreams
+from flaskapp.db import db, transaction
+from flaskapp.upstreams.accounts import Person
+from flaskapp.upstreams.errors import Throttled, UpstreamError
+from flaskapp.web.errors import Problem
+
+
+def whose(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
+    """Whose the caller's account is, from our accounts or else from the account service; Problem 403 for nobody's.
+
+    An account remembered without an e-mail is asked after again where one is needed. No connection is held meanwhile.
+    """
+    with transaction() as session:
+        kept = identity_of(session, account_id)
+    db.session.remove()
+    if kept is not None and (kept.email is not None or not needs_email):
+        return kept
+    found = identity_in(find_person(account_id))
+    if found is None:
+        raise nobody()
+    with transaction() as session:
+        remember_person(session, account_id, found)
+    db.session.remove()
+    return found
+
+
+def find_person(account_id: uuid.UUID) -> Person:
+    try:
+        person = upstreams().accounts.find(str(account_id))
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    if person is None:
+        raise nobody()
+    return person
+
+
+def nobody() -> Problem:
+    return Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
+
+
+def passed_on(error: UpstreamError) -> Problem:
+    """Upstream's own status as the caller's, as these calls always had it.
+
+    A lost or late answer is a 504; one that says it went well and cannot be read is a 502.
+    """
+    if isinstance(error, Throttled):
+        headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}
+        return Problem(429, headers=headers)
+    status = error.http_status or 504
+    if status < 400 or status not in HTTPStatus._value2member_map_:
+        status = 502
+    return Problem(status, detail=error.detail or None, code=error.code or str(status))

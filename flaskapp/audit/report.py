@@ -1,0 +1,255 @@
+"""The audit: every accepted submission is held by a human, owed, watched, or terminal and told. None is left over."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+
+from flaskapp.audit.models import Audit
+from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken
+from flaskapp.current import moment_now, settings
+from flaskapp.db import DbSession, transaction
+from flaskapp.flows import FLOWS, WITHIN
+from flaskapp.queues import GATE_LIMITS
+from flaskapp.works import SERVED
+from outbox.audit import Fault, count_faults, find_faults, find_gate_faults
+
+# A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
+# at most one fits, and a million of them are compared at once instead of looked up one by one.
+STANDING = """
+    SELECT c.id::text AS subject_id,
+           CASE
+             WHEN EXISTS (SELECT 1 FROM cases k WHERE k.closed_at IS NULL
+                            AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'held'
+             WHEN EXISTS (SELECT 1 FROM cases k JOIN notifications n ON n.id = k.subject_id::uuid
+                           WHERE k.closed_at IS NULL AND k.subject_type = 'notification'
+                             AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
+                             AND n.cycle = c.cycle) THEN 'held'
+             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked' AND {working}
+                            AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'owed'
+             WHEN EXISTS (SELECT 1 FROM outbox_messages m JOIN notifications n ON n.id = m.subject_id::uuid
+                           WHERE m.subject_type = 'notification' AND m.state <> 'parked'
+                             AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
+                             AND n.cycle = c.cycle AND n.state = 'pending') THEN 'owed'
+             {more}
+             WHEN c.state <> 'pending' AND owed.state IN ('sent', 'delivered') THEN 'told'
+             -- Undeliverable, and its case closed by a human: they reached the person another way.
+             WHEN c.state <> 'pending' AND owed.state = 'undeliverable' AND EXISTS (
+                    SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL
+                       AND k.subject_type = 'notification' AND k.subject_id = owed.id::text) THEN 'told'
+             ELSE 'unaccounted'
+           END AS standing,
+           c.state
+      FROM {table} c
+      LEFT JOIN notifications owed ON owed.subject_type = '{subject}' AND owed.subject_id = c.id::text
+            AND owed.cycle = c.cycle AND owed.kind = c.notice
+     WHERE {within}
+"""
+
+
+def standing_of(subject: str, table: str, working: str = "true", more: str = "") -> str:
+    """A flow's query of `subject_id`, `standing` and `state`, of who ended within `:since` and `:until` or not yet."""
+    within = WITHIN.format(ended="c.finished_at")
+    return STANDING.format(subject=subject, table=table, working=working, more=more, within=within)
+
+
+CLAIMS = standing_of("travel_claim", "travel_claims")
+# A comparison that is owed keeps nobody's promise. Who waited for the answer was told by it. A broken one was told
+# of before it broke: since then only a human accounts for it, and a closed case says that one did.
+ITFS = standing_of(
+    "intent_to_file",
+    "intents_to_file",
+    working="m.job <> 'jobs.intent_to_file.refresh_itf'",
+    more="""
+             WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
+                    SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
+                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'told' ELSE 'unaccounted' END
+             WHEN c.path = 'waited' THEN 'told'""",
+)
+FORMS = standing_of("form526_submission", "form526_submissions")
+# A document that Lighthouse has is watched while it is due to be asked after. One that arrived was promised no more.
+DOCUMENTS = standing_of(
+    "form526_document",
+    "(SELECT *, lighthouse_status AS state FROM form526_document_submissions)",
+    more="""
+             WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
+             WHEN c.state = 'done' THEN 'told'""",
+)
+TRAVEL_PAY = standing_of("travel_pay_claim", "travel_pay_claims")
+SUBMISSIONS = {
+    "travel_claim": CLAIMS,
+    "intent_to_file": ITFS,
+    "form526_submission": FORMS,
+    "form526_document": DOCUMENTS,
+    "travel_pay_claim": TRAVEL_PAY,
+}
+# Who ended longer ago is read by the full audit alone: nothing of theirs moves any more.
+RECENT_DAYS = 3
+RECENT_SCOPE, FULL_SCOPE = "recent", "full"
+
+# The past is read from its end on, so many endings at a time: where the next slice begins, or null in the last.
+SLICE_SIZE = 20_000
+BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
+ENDINGS = " UNION ALL ".join(
+    f"(SELECT finished_at FROM {flow.states.table} WHERE finished_at < :until ORDER BY finished_at DESC LIMIT :size)"
+    for flow in FLOWS.values()
+    if flow.states is not None
+)
+SLICE = text(f"""
+    SELECT CASE WHEN count(*) = :size THEN min(finished_at) END
+      FROM (SELECT finished_at FROM ({ENDINGS}) every ORDER BY finished_at DESC LIMIT :size) slice
+""")
+
+
+T = TypeVar("T", Broken, Fault)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A submission nobody accounts for."""
+
+    subject_type: str
+    subject_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """`standings` counts submissions by flow and standing; `broken` are rules that submissions or notices break,
+    `faults` those of the ledger itself. Lists are cut where they are long; counts are not."""
+
+    standings: dict[str, dict[str, int]]
+    unaccounted: list[Finding]
+    all_broken: AllBroken
+    faults: list[Fault]
+    fault_count: int
+
+    @property
+    def broken(self) -> list[Broken]:
+        return self.all_broken.listed
+
+    @property
+    def unaccounted_count(self) -> int:
+        return sum(counts.get("unaccounted", 0) for counts in self.standings.values())
+
+    @property
+    def read(self) -> int:
+        """How many submissions were read."""
+        return sum(sum(counts.values()) for counts in self.standings.values())
+
+    def and_also(self, other: Report) -> Report:
+        """Both together, of different submissions."""
+        flows = self.standings.keys() | other.standings.keys()
+        added = {flow: dict(Counter(self.standings[flow]) + Counter(other.standings[flow])) for flow in sorted(flows)}
+        mine, others = self.all_broken, other.all_broken
+        broken = AllBroken(mine.listed + others.listed, mine.count + others.count, mine.unheld + others.unheld)
+        faults, fault_count = self.faults + other.faults, self.fault_count + other.fault_count
+        return Report(added, self.unaccounted + other.unaccounted, broken, faults, fault_count)
+
+    @property
+    def clean(self) -> bool:
+        """Nobody is unaccounted for, and every broken rule is in a human's hands."""
+        return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.unheld
+
+    def counts(self) -> dict[str, Any]:
+        return {
+            "standings": self.standings,
+            "unaccounted": self.unaccounted_count,
+            "broken_count": self.all_broken.count,
+            "unheld_count": self.all_broken.unheld,
+            "fault_count": self.fault_count,
+        }
+
+    def findings(self) -> dict[str, Any]:
+        """Those listed, each with its name and id; nothing personal is in them."""
+        return {
+            "findings": [asdict(found) for found in self.unaccounted],
+            "broken": [asdict(found) for found in some_of(self.broken)],
+            "faults": [asdict(fault) for fault in some_of(self.faults)],
+        }
+
+
+def some_of(found: list[T]) -> list[T]:
+    """As many of each rule as anybody reads."""
+    seen: Counter[str] = Counter()
+    shown = []
+    for item in found:
+        seen[item.rule] += 1
+        if seen[item.rule] <= LIMIT:
+            shown.append(item)
+    return shown
+
+
+def audit(
+    session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
+) -> Report:
+    """Whoever came to an end between these moments (aware), and without `until` who has not; without both, everybody.
+
+    Each rule reads one snapshot; `limit` is how many findings of each are listed.
+    """
+    standings: dict[str, dict[str, int]] = {}
+    unaccounted: list[Finding] = []
+    values = {"since": since, "until": until}
+    for subject_type, query in SUBMISSIONS.items():
+        counting = text(f"SELECT standing, count(*) FROM ({query}) s GROUP BY standing")
+        standings[subject_type] = {row[0]: row[1] for row in session.execute(counting, values).all()}
+        if standings[subject_type].get("unaccounted"):
+            lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
+            rows = session.execute(lost, values).all()
+            unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
+    everything = broken(session, since, until, limit)
+    if until is not None:
+        return Report(standings, unaccounted, everything, [], 0)
+    faults = find_faults(session, limit, SERVED)
+    of_gates = find_gate_faults(session, settings().gate_cap_seconds, GATE_LIMITS)
+    counted = count_faults(session, faults, limit, SERVED) + len(of_gates)
+    return Report(standings, unaccounted, everything, faults + of_gates, counted)
+
+
+def audit_recent(limit: int = LIMIT) -> Report:
+    """Everybody who has not come to an end, or did in the last days."""
+    with transaction() as session:
+        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
+
+
+def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: int = LIMIT) -> Report:
+    """Everybody, in slices of a transaction each: one long snapshot would keep the shared database from cleaning up.
+
+    `seen` is told after each slice how many submissions were read.
+    """
+    with transaction() as session:
+        until: datetime | None = moment_now(session) - timedelta(days=RECENT_DAYS)
+    whole = audit_recent(limit)
+    seen(whole.read)
+    while until is not None:
+        with transaction() as session:
+            since = session.execute(SLICE, {"until": until, "size": SLICE_SIZE}).scalar_one()
+            part = audit(session, since if since is not None else BEFORE_ALL, until, limit)
+        whole, until = whole.and_also(part), since
+        seen(part.read)
+    return whole
+
+
+def audit_and_keep() -> Report:
+    """The audit of every minute, its result kept for those who ask. Once a day it leaves nobody out."""
+    began = time.monotonic()
+    with transaction() as session:
+        at = moment_now(session)
+        full = session.get(Audit, FULL_SCOPE)
+        scope = FULL_SCOPE if full is None or full.at < at - timedelta(days=1) else RECENT_SCOPE
+    report = audit_everything() if scope == FULL_SCOPE else audit_recent()
+    seconds = time.monotonic() - began
+    values = {"at": at, "seconds": seconds, "report": {**report.counts(), **report.findings()}}
+    with transaction() as session:
+        # A full audit is a recent one too.
+        for kept in {scope, RECENT_SCOPE}:
+            statement = insert(Audit).values(scope=kept, **values)
+            session.execute(statement.on_conflict_do_update(index_elements=["scope"], set_=values))
+    return report

@@ -1,0 +1,81 @@
+"""Taking in uploaded files: checked, opened if locked, and kept in chunks that are each encrypted by themselves.
+
+The bytes of a file are never whole in memory, neither on the way in nor on the way out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from sqlalchemy import insert, select, text
+
+from flaskapp.accounts.service import ensure_account
+from flaskapp.crypto import vault
+from flaskapp.db import DbSession, db, transaction
+from flaskapp.form526.attachments.store import chunks_of
+from flaskapp.form526.attachments.types import FileType
+from flaskapp.form526.models import Attachment, AttachmentChunk
+
+# Bytes go when nobody needs them: no form ever named the file; or the last form that did, a changed one perhaps, has
+# failed and nobody holds it any more; or it was accepted, and all documents of the file have been final long enough.
+PURGE = text("""
+    WITH gone AS (
+        SELECT a.guid FROM form526_attachments a
+         WHERE a.purged_at IS NULL
+           AND CASE WHEN a.submission_id IS NULL
+                    THEN a.created_at < outbox_now() - make_interval(days => :unclaimed_days)
+                    ELSE NOT EXISTS (
+                            SELECT 1 FROM form526_submissions s
+                             WHERE s.id = a.submission_id
+                               AND (s.finished_at IS NULL
+                                    OR s.finished_at > outbox_now() - make_interval(days => :kept_days)
+                                    OR EXISTS (SELECT 1 FROM cases c
+                                                WHERE c.subject_type = 'form526_submission'
+                                                  AND c.subject_id = s.id::text AND c.closed_at IS NULL)))
+                     AND NOT EXISTS (
+                            SELECT 1 FROM form526_document_submissions d
+                             WHERE d.attachment_guid = a.guid
+                               AND (d.finished_at IS NULL
+                                    OR d.finished_at > outbox_now() - make_interval(days => :kept_days)
+                                    OR EXISTS (SELECT 1 FROM cases c
+                                                WHERE c.subject_type = 'form526_document' AND c.subject_id = d.id::text
+                                                  AND c.closed_at IS NULL)))
+               END
+         LIMIT 100
+    ), emptied AS (DELETE FROM form526_attachment_chunks c USING gone WHERE c.guid = gone.guid)
+    UPDATE form526_attachments a SET purged_at = outbox_now() FROM gone WHERE a.guid = gone.guid RETURNING a.guid
+""")
+
+
+def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO, size: int) -> uuid.UUID:
+    """Keep a file in one transaction and answer its guid; half a file is never kept."""
+    guid = uuid.uuid4()
+    with transaction() as session:
+        ensure_account(session, account_id)
+        attachment = Attachment(
+            guid=guid, account_id=account_id, name=name, content_type=kind.content_type, size=size, chunks=1
+        )
+        session.add(attachment)
+        session.flush()
+        for place, chunk in enumerate(chunks_of(stream)):
+            values = {"guid": guid, "place": place, "sealed": vault().seal(chunk)}
+            session.execute(insert(AttachmentChunk).values(values))
+            attachment.chunks = place + 1
+    return guid
+
+
+def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
+    """The bytes of a file, a chunk at a time; between two chunks no connection is held."""
+    for place in range(count):
+        with transaction() as session:
+            statement = select(AttachmentChunk.sealed).filter_by(guid=guid, place=place)
+            sealed = session.execute(statement).scalar_one()
+        db.session.remove()
+        yield vault().unseal(sealed)
+
+
+def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> int:
+    """Delete the bytes that have served their time, a batch at a time; how many files this was."""
+    return len(session.execute(PURGE, {"unclaimed_days": unclaimed_days, "kept_days": kept_days}).all())

@@ -1,0 +1,86 @@
+"""ITFs a person waits for: passed through to the upstream while they wait, and what was learned kept.
+
+Pension, survivor, the callers named in `ITF_SYNC_APPS`, and accounts outside `ITF_ASYNC_PERCENT` go this way.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from flaskapp.accounts.caller import find_person, passed_on, whose
+from flaskapp.accounts.service import ensure_account
+from flaskapp.current import moment_now, settings, upstreams
+from flaskapp.db import DbSession, transaction
+from flaskapp.intent_to_file.record import first_refresh
+from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf
+from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, WAITED
+from flaskapp.legal_time import next_midnight
+from flaskapp.upstreams.errors import UpstreamError
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from outbox.write import write_history
+
+
+def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
+    """The active ITF upstream, kept here too. Raises Problem with upstream's status for whatever went wrong."""
+    icn = whose(account_id).icn
+    try:
+        found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    if found is not None:
+        keep(account_id, itf_type, found)
+    return found
+
+
+def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
+    """Create it upstream now; a survivor's needs the caller's SSN, which is asked for and not kept (contract: 2.1)."""
+    ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
+    icn = whose(account_id).icn
+    try:
+        made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, settings().itf_sync_seconds)
+    except UpstreamError as error:
+        raise passed_on(error) from error
+    keep(account_id, itf_type, made)
+    return made
+
+
+def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
+    with transaction() as session:
+        store_answer(session, account_id, itf_type, upstream)
+
+
+def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
+    """Keep what upstream told a person who waited for it.
+
+    A pending one is its own job's to confirm, and one that differs is the refresh's to judge.
+    """
+    now, zone = moment_now(session), settings().legal_time_zone
+    itf = find_valid(session, account_id, itf_type)
+    if itf is not None:
+        if itf.state == CONFIRMED and itf.upstream_id == upstream.id:
+            itf.last_synced_at = now
+        return
+    if upstream.expires_at <= now:
+        return
+    ensure_account(session, account_id)
+    created = insert_itf(
+        session,
+        account_id=account_id,
+        type=itf_type,
+        path=WAITED,
+        state=CONFIRMED,
+        asked_at=now,
+        effective_date=min(now, upstream.created_at),
+        expires_at=upstream.expires_at,
+        legal_midnight_at=next_midnight(now, zone),
+        upstream_id=upstream.id,
+        upstream_status=upstream.status,
+        upstream_created_at=upstream.created_at,
+        upstream_expires_at=upstream.expires_at,
+        how="found",
+        last_synced_at=now,
+        refresh_due_at=first_refresh(now),
+        finished_at=now,
+    )
+    if created is not None:
+        write_history(session, SUBJECT, str(created.id), "intent_to_file.stored", moved_to=CONFIRMED, actor="person")

@@ -1,0 +1,119 @@
+"""`flask documents`: what is unfinished, what became of one, and the two ways staff bring a failed one to its end."""
+
+from __future__ import annotations
+
+import uuid
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+from sqlalchemy import text
+
+from flaskapp.db import transaction
+from flaskapp.form526.documents import SUBJECT, deliver_by_hand, lock, owe_upload, reopen_document
+from flaskapp.form526.models import DocumentSubmission
+from flaskapp.form526.states import FAILED
+from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
+from flaskapp.requeue import Refused, reopen
+from flaskapp.statemachine import IllegalMove
+
+documents_cli = AppGroup("documents", help="Documents of 526s: what is unfinished, and bringing failed ones home.")
+
+UNFINISHED = text("""
+    SELECT id::text, kind, doc_type, lighthouse_request_id, created_at, uploaded_at, last_polled_at, not_found_count,
+           round((extract(epoch FROM outbox_now() - created_at) / 3600)::numeric, 1)::float AS hours
+      FROM form526_document_submissions
+     WHERE lighthouse_status = 'pending' AND created_at < outbox_now() - make_interval(hours => :hours)
+     ORDER BY created_at LIMIT :limit
+""")
+ONE = text("""
+    SELECT id::text, submission_id::text, kind, doc_type, lighthouse_status, lighthouse_request_id, possibly_twice,
+           failed_step, upstream_error, created_at, uploaded_at, last_polled_at, poll_due_at, not_found_count,
+           started_at, ended_at, finished_at, delivered_by, cycle
+      FROM form526_document_submissions WHERE id = :id
+""")
+HISTORY = text("""
+    SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
+     WHERE subject_type = :type AND subject_id = :id ORDER BY id
+""")
+PARKED = text("""
+    SELECT id FROM outbox_messages WHERE subject_type = :type AND subject_id = :id AND state = 'parked'
+""")
+
+
+@documents_cli.command("unfinished")
+@as_json_option
+@click.option("--hours", default=24, show_default=True, help="Pending for longer than this.")
+@click.option("--limit", default=100, show_default=True, help="Most documents listed.")
+def unfinished(as_json: bool, hours: int, limit: int) -> None:
+    """Documents that are taking long, oldest first."""
+    with transaction() as session:
+        show(rows(session.execute(UNFINISHED, {"hours": hours, "limit": limit})), as_json)
+
+
+@documents_cli.command("show")
+@click.argument("document_id", type=click.UUID, metavar="ID")
+@as_json_option
+def show_one(document_id: uuid.UUID, as_json: bool) -> None:
+    """One document: its state, step and request id, and everything that happened to it. Names no file."""
+    with transaction() as session:
+        found = rows(session.execute(ONE, {"id": document_id}))
+        history = rows(session.execute(HISTORY, {"type": SUBJECT, "id": str(document_id)}))
+    if not found:
+        raise click.ClickException(f"there is no document {document_id}")
+    if as_json:
+        show({**found[0], "history": history}, as_json)
+        return
+    show([{"field": name, "value": value} for name, value in found[0].items() if value is not None], as_json)
+    click.echo()
+    show(history, as_json)
+
+
+@documents_cli.command("upload-again")
+@click.argument("document_id", type=click.UUID, metavar="ID")
+def upload_again(document_id: uuid.UUID) -> None:
+    """Upload a failed document once more; the person is told if it fails again."""
+    with transaction() as session:
+        row = session.get(DocumentSubmission, document_id)
+        if row is None or row.lighthouse_status != FAILED:
+            raise click.ClickException("only a failed document can be uploaded again")
+        parked = session.execute(PARKED, {"type": SUBJECT, "id": str(document_id)}).scalar_one_or_none()
+    try:
+        if parked is not None:
+            if not reopen(parked, actor=operator()):
+                raise Refused("somebody was faster")
+        else:
+            start_again(str(document_id))
+    except (Refused, IllegalMove) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("it will be uploaded again")
+
+
+def start_again(document_id: str) -> None:
+    """Lighthouse had taken it before it failed, so no message of it is left: owe a new one.
+
+    Raises Refused when it has not failed, or not any more: somebody may have been faster.
+    """
+    with transaction() as session:
+        document = lock(session, document_id)
+        if document.lighthouse_status != FAILED:
+            raise Refused("only a failed document can be uploaded again")
+        reopen_document(session, document_id, operator())
+        owe_upload(session, document)
+
+
+@documents_cli.command("delivered")
+@click.argument("document_id", type=click.UUID, metavar="ID")
+@click.option("--note", required=True, help="How it got there; kept with the case. No names.")
+def delivered(document_id: uuid.UUID, note: str) -> None:
+    """A failed document was brought where it belongs by hand: closes its cases."""
+    with transaction() as session:
+        if session.get(DocumentSubmission, document_id) is None:
+            raise click.ClickException(f"there is no document {document_id}")
+        if not deliver_by_hand(session, str(document_id), operator(), note):
+            raise click.ClickException("only a failed document can be delivered by hand")
+    click.echo("noted; its cases are closed")
+
+
+def init_app(app: Flask) -> None:
+    app.cli.add_command(documents_cli)

@@ -1,0 +1,234 @@
+"""What an operator does from a shell: the ledger and the cases."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import uuid
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+from redis.exceptions import RedisError
+from sqlalchemy import select, text
+
+from flaskapp.cases.kinds import KINDS
+from flaskapp.cases.models import Case
+from flaskapp.cases.service import note_cases, open_case
+from flaskapp.db import db, transaction
+from flaskapp.queues import QUEUES
+from flaskapp.requeue import REOPEN_PATH, Refused, reopen
+from outbox import parked
+from outbox.audit import OWED
+from outbox.registries import show_parked
+from outbox.write import write_history
+
+outbox_cli = AppGroup("outbox", help="The ledger: what is owed, what is parked, and what became of each attempt.")
+cases_cli = AppGroup("cases", help="What named humans are holding.")
+
+MESSAGES = text("""
+    SELECT id, job, queue, state, subject_type, subject_id, due_at, deadline_at, charged_attempts,
+           unresolved_why, parked_reason
+      FROM outbox_messages
+     WHERE (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:queue AS text) IS NULL OR queue = :queue)
+     ORDER BY deadline_at, id LIMIT :limit
+""")
+ATTEMPTS = text("""
+    SELECT id, purpose, status, started_at, finished_at, charged, late, http_status, error_class, error_detail
+      FROM outbox_attempts WHERE message_id = :id ORDER BY id
+""")
+TIMELINE = text("""
+    SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
+     WHERE (subject_type, subject_id) IN (
+           SELECT subject_type, subject_id FROM outbox_attempts WHERE message_id = :id
+           UNION SELECT subject_type, subject_id FROM outbox_messages WHERE id = :id)
+     ORDER BY id
+""")
+
+
+def operator() -> str:
+    return f"shell:{getpass.getuser()}"
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in result]
+
+
+def show(found: Any, as_json: bool) -> None:
+    """Rows as JSON, or as text columns wide enough for what is in them."""
+    if as_json:
+        click.echo(json.dumps(found, default=str, indent=2))
+        return
+    if not found:
+        click.echo("nothing")
+        return
+    names = [name for name in found[0] if any(row[name] not in (None, "", {}) for row in found)]
+    cells = [[str(row[name]) if row[name] is not None else "" for name in names] for row in found]
+    widths = [max(len(name), *(len(line[index]) for line in cells)) for index, name in enumerate(names)]
+    for line in (names, *cells):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@outbox_cli.command("list")
+@click.option("--state", type=click.Choice(["later", "ready", "published", "running", "parked"]))
+@click.option("--queue", type=click.Choice([queue.name for queue in QUEUES]))
+@click.option("--limit", default=50, show_default=True)
+@as_json_option
+def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:
+    """List messages, earliest deadline first."""
+    with transaction() as session:
+        show(rows(session.execute(MESSAGES, {"state": state, "queue": queue, "limit": limit})), as_json)
+
+
+@outbox_cli.command("show")
+@click.argument("message_id", type=int)
+@as_json_option
+def show_message(message_id: int, as_json: bool) -> None:
+    """Show one message: where it stands, every attempt, and the history of its subject."""
+    with transaction() as session:
+        message = rows(session.execute(text("SELECT * FROM outbox_messages WHERE id = :id"), {"id": message_id}))
+        attempts = rows(session.execute(ATTEMPTS, {"id": message_id}))
+        timeline = rows(session.execute(TIMELINE, {"id": message_id}))
+    if not message and not attempts:
+        raise click.ClickException(f"there is no message {message_id}, and there never was an attempt at one")
+    if as_json:
+        show({"message": message[0] if message else None, "attempts": attempts, "history": timeline}, True)
+        return
+    click.echo("Message" if message else "Message: done, its row is gone")
+    for name, value in (message[0] if message else {}).items():
+        click.echo(f"  {name}: {value}")
+    click.echo("\nAttempts")
+    show(attempts, False)
+    click.echo("\nHistory")
+    show(timeline, False)
+
+
+@outbox_cli.command("requeue")
+@click.argument("message_ids", type=int, nargs=-1, required=True)
+def requeue(message_ids: tuple[int, ...]) -> None:
+    """Reopen parked messages with a fresh budget. Open questions are looked up before anything is sent again."""
+    failed = False
+    for message_id in message_ids:
+        try:
+            done = reopen(message_id, actor=operator())
+            click.echo(f"{message_id}: {'reopened' if done else 'not parked (someone was faster, or it is done)'}")
+            failed = failed or not done
+        except Refused as refusal:
+            click.echo(f"{message_id}: stays parked: {refusal}")
+            failed = True
+    sys.exit(1 if failed else 0)
+
+
+@outbox_cli.command("park")
+@click.argument("message_id", type=int)
+@click.option("--reason", required=True, help="Why, for whoever finds it. No personal data.")
+def park(message_id: int, reason: str) -> None:
+    """Take a waiting message out of circulation until somebody requeues it. Opens a case."""
+    with transaction() as session:
+        row = parked.park_waiting(session, message_id, reason=reason, actor=operator())
+        if row is None:
+            raise click.ClickException(f"{message_id} is not waiting: it is running, parked or done")
+        if row.subject_type != "case":
+            open_case(session, "parked_by_hand", row.subject_type, row.subject_id, {"message": message_id})
+    try:
+        show_parked(
+            current_app.extensions["redis"], row.queue, row.id, row.fence, row.job, reason, reopen_path=REOPEN_PATH
+        )
+    except (RedisError, OSError):
+        click.echo("Redis is away; the dashboard will show it after the next sweep.")
+    click.echo(f"{message_id}: parked")
+
+
+@outbox_cli.command("summary")
+@as_json_option
+def summary(as_json: bool) -> None:
+    """Count what is owed by queue and state, with the age in seconds of the oldest."""
+    with transaction() as session:
+        show(rows(session.execute(OWED)), as_json)
+
+
+@cases_cli.command("list")
+@click.option("--owner", help="Only this owner's.")
+@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@as_json_option
+def list_cases(owner: str | None, everything: bool, as_json: bool) -> None:
+    """List open cases, the urgent ones first, then the oldest."""
+    shown = (Case.id, Case.kind, Case.subject_type, Case.subject_id, Case.owner, Case.opened_at, Case.closed_at)
+    statement = select(*shown, Case.priority).order_by(Case.priority.desc(), Case.opened_at)
+    statement = statement if everything else statement.where(Case.closed_at.is_(None))
+    statement = statement.where(Case.owner == owner) if owner else statement
+    with transaction() as session:
+        show(rows(session.execute(statement)), as_json)
+
+
+@cases_cli.command("show")
+@click.argument("case_id", type=click.UUID)
+def show_case(case_id: uuid.UUID) -> None:
+    """Show one case: what happened, what to do, and its notes."""
+    with transaction() as session:
+        case = session.get(Case, case_id)
+        if case is None:
+            raise click.ClickException("there is no such case")
+        kind = KINDS[case.kind]
+        click.echo(f"{case.kind} · {case.subject_type} {case.subject_id} · owner {case.owner}")
+        click.echo(
+            f"opened {case.opened_at:%Y-%m-%d %H:%M} UTC" + (f", closed by {case.closed_by}" if case.closed_at else "")
+        )
+        click.echo(f"\nWhat happened: {kind.summary}\nWhat to do:    {kind.to_do}\n\n{json.dumps(case.details)}")
+        for note in case.notes:
+            click.echo(f"- {note['at']} {note['by']}: {note['note']}")
+        if case.resolution:
+            click.echo(f"Resolution: {case.resolution}")
+
+
+def change_case(case_id: uuid.UUID, what: str, **values: Any) -> Case:
+    case = db.session.get(Case, case_id, with_for_update=True)
+    if case is None or case.closed_at is not None:
+        raise click.ClickException("there is no such open case")
+    for name, value in values.items():
+        setattr(case, name, value)
+    detail = {"case": str(case_id), "kind": case.kind}
+    write_history(db.session, case.subject_type, case.subject_id, what, actor=operator(), detail=detail)
+    return case
+
+
+@cases_cli.command("close")
+@click.argument("case_id", type=click.UUID)
+@click.option("--resolution", required=True, help="What became of it. No personal data.")
+def close_case(case_id: uuid.UUID, resolution: str) -> None:
+    """Close a case: from here on nobody holds it."""
+    with transaction() as session:
+        now = session.execute(text("SELECT outbox_now()")).scalar_one()
+        change_case(case_id, "case.closed", closed_at=now, closed_by=operator(), resolution=resolution)
+    click.echo("closed")
+
+
+@cases_cli.command("assign")
+@click.argument("case_id", type=click.UUID)
+@click.argument("owner")
+def assign_case(case_id: uuid.UUID, owner: str) -> None:
+    """Hand a case to another owner."""
+    with transaction():
+        change_case(case_id, "case.assigned", owner=owner)
+    click.echo(f"assigned to {owner}")
+
+
+@cases_cli.command("note")
+@click.argument("case_id", type=click.UUID)
+@click.argument("note")
+def note_case(case_id: uuid.UUID, note: str) -> None:
+    """Write a note on a case's subject. No personal data."""
+    with transaction() as session:
+        case = change_case(case_id, "case.noted")
+        note_cases(session, case.subject_type, case.subject_id, note, operator())
+    click.echo("noted")
+
+
+def init_app(app: Flask) -> None:
+    for command in (outbox_cli, cases_cli):
+        app.cli.add_command(command)

@@ -1,0 +1,62 @@
+"""The schema of the database: the release step, and Alembic's own commands for whoever writes a migration."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from pathlib import Path
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+
+from flaskapp.current import gate_settings
+from flaskapp.db import db
+from flaskapp.intent_to_file.record import SENDER as ITF_SENDER
+from flaskapp.notifications.kinds import without_template
+from flaskapp.queues import QUEUES, VISITED
+from outbox import gates, retention
+
+log = logging.getLogger("flaskapp.ops.commands.release")
+
+MIGRATIONS = Path(__file__).parents[3] / "migrations"
+
+
+def alembic(*arguments: str) -> None:
+    """What `alembic ...` does, on our migrations and the database of the application at hand.
+
+    It is loaded here and not above: a tenth of what any process loads at its start, and only these commands need it.
+    """
+    import_module("alembic.config").main(["-c", str(MIGRATIONS / "alembic.ini"), *arguments], prog="flask db")
+
+
+@click.command("db", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@with_appcontext
+def migrate(arguments: tuple[str, ...]) -> None:
+    """Give Alembic a command for the migrations: `flask db --help` lists them."""
+    alembic(*arguments)
+
+
+@click.command("release")
+@with_appcontext
+def release() -> None:
+    """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat.
+
+    Stops before it changes anything while a notice has no template: it could be sent to nobody. While no ITF is taken
+    in the background, theirs may still be missing.
+    """
+    config = current_app.extensions["config"]
+    untold = without_template(config.vanotify_templates, () if config.itf_async_percent else (ITF_SENDER,))
+    if untold:
+        raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(untold)}")
+    alembic("-q", "upgrade", "head")
+    with db.engine.begin() as connection:
+        gates.ensure_gates(connection, QUEUES, VISITED, gate_settings(config))
+    retention.keep(db.engine, config.keep_history_months)
+    log.info("released", extra={"event": "release.done"})
+
+
+def init_app(app: Flask) -> None:
+    for command in (migrate, release):
+        app.cli.add_command(command)

@@ -1,0 +1,83 @@
+"""Liveness touches nothing; readiness needs Postgres at the right migration. Redis away is degraded, not down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.db import transaction
+from flaskapp.web import access
+from flaskapp.web.inflection import answer
+from flaskapp.web.openapi import describe
+from outbox.write import Database
+
+blueprint = Blueprint("health", __name__, url_prefix="/healthz")
+access.declare(blueprint, "anybody: nothing here says more than that we run")
+
+BEATING = text("""
+    SELECT kind, count(*) FROM outbox_processes
+     WHERE beat_at > outbox_now() - interval '10 seconds' GROUP BY kind
+""")
+OLDEST = text("""
+    SELECT COALESCE(extract(epoch FROM outbox_now() - min(due_at)), 0)::float
+      FROM outbox_messages WHERE state IN ('ready', 'published')
+""")
+
+
+def init_app(app: Flask, migrations: Path) -> None:
+    app.extensions["expected_migration"] = newest_migration(migrations)
+    app.register_blueprint(blueprint)
+
+
+def newest_migration(migrations: Path) -> str:
+    """The number that its file's name begins with: every process needs it, and only a release needs Alembic."""
+    return max(path.name for path in (migrations / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+@blueprint.get("/live")
+@describe("Is the process alive?", answers={200: "Yes."})
+def live() -> Response:
+    return answer({"status": "alive"})
+
+
+@blueprint.get("/ready")
+@describe(
+    "Can requests be accepted?",
+    answers={
+        200: "Yes; `processes` counts those beating, `redis` is `ok` or `away`.",
+        503: "Postgres is away or not migrated; `reason` says which.",
+    },
+)
+def ready() -> Response:
+    try:
+        with transaction() as session:
+            current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+            if current != current_app.extensions["expected_migration"]:
+                return not_ready("the database is not migrated")
+            return answer({"status": "ready", **state_of(session), "redis": redis_state()})
+    except SQLAlchemyError:
+        return not_ready("the database cannot be reached")
+
+
+def not_ready(reason: str) -> Response:
+    return answer({"status": "unready", "reason": reason}, 503, {"Retry-After": "5"})
+
+
+def state_of(session: Database) -> dict[str, Any]:
+    processes = {row[0]: row[1] for row in session.execute(BEATING, {}).all()}
+    return {"processes": processes, "oldest_due_seconds": session.execute(OLDEST, {}).scalar_one()}
+
+
+def redis_state() -> str:
+    redis: Redis = current_app.extensions["redis"]
+    try:
+        redis.ping()
+        return "ok"
+    except (RedisError, OSError):
+        return "away"

@@ -1,0 +1,110 @@
+"""Gauges computed from Postgres at every scrape: any one web process tells the same truth for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import text
+
+from flaskapp.audit.report import RECENT_SCOPE
+from flaskapp.db import transaction
+from flaskapp.queues import GATE_LIMITS
+from flaskapp.web import access
+from flaskapp.web.openapi import describe
+from outbox.audit import OWED
+from outbox.forecast import Line, forecast
+from outbox.gates import all_gates
+
+blueprint = Blueprint("metrics", __name__)
+access.declare(blueprint, "anybody inside the network: counts only, no ids")
+
+CASES = text("SELECT kind, owner, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind, owner")
+AUDITS = text("""
+    SELECT scope, seconds, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits ORDER BY scope
+""")
+
+
+class LedgerCollector:
+    """Reads the ledger when scraped; registered in a registry of its own, so that tests and processes do not clash."""
+
+    def collect(self) -> Iterator[Any]:
+        with transaction() as session:
+            audits = session.execute(AUDITS).all()
+            owed = session.execute(OWED).all()
+            outlook = forecast(session)
+            cases = session.execute(CASES).all()
+            gates = all_gates(session, GATE_LIMITS)
+        yield from audit_gauges(audits)
+        yield from owed_gauges(owed)
+        yield from deadline_gauges(outlook)
+        open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind", "owner"])
+        for kind, owner, count in cases:
+            open_cases.add_metric([kind, owner], count)
+        yield open_cases
+        yield from gate_gauges(gates)
+
+
+def audit_gauges(audits: Any) -> Iterator[Any]:
+    """What the minute's audit found, and how old that is: without a scheduler the age grows, no number is made up."""
+    age = GaugeMetricFamily("surefile_audit_age_seconds", "Since the last audit.", labels=["scope"])
+    seconds = GaugeMetricFamily("surefile_audit_seconds", "How long the last audit took.", labels=["scope"])
+    for row in audits:
+        age.add_metric([row.scope], row.age)
+        seconds.add_metric([row.scope], row.seconds)
+        if row.scope == RECENT_SCOPE:
+            report = row.report
+            yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
+            # A worker of the release before knows no counts.
+            unheld = report.get("unheld_count", 0)
+            yield GaugeMetricFamily("surefile_broken_rules", "Broken rules that no human has in hand yet.", unheld)
+            yield GaugeMetricFamily(
+                "surefile_ledger_faults", "Broken rules of the ledger.", report.get("fault_count", 0)
+            )
+    yield age
+    yield seconds
+
+
+def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
+    missed = GaugeMetricFamily("surefile_deadlines_missed", "Messages past their deadline.", labels=["queue"])
+    at_risk = GaugeMetricFamily(
+        "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
+    )
+    for line in outlook:
+        missed.add_metric([line.queue], line.missed)
+        at_risk.add_metric([line.queue], line.will_miss)
+    yield missed
+    yield at_risk
+
+
+def gate_gauges(gates: list[Any]) -> Iterator[Any]:
+    closed = GaugeMetricFamily(
+        "surefile_gate_closed", "1 while an upstream's gate is closed or missing.", labels=["upstream"]
+    )
+    held = GaugeMetricFamily("surefile_gate_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
+    for row in gates:
+        closed.add_metric([row.upstream], int(row.missing or row.closed_at is not None))
+        held.add_metric([row.upstream], int(row.held_until is not None))
+    yield closed
+    yield held
+
+
+def owed_gauges(owed: Any) -> Iterator[Any]:
+    messages = GaugeMetricFamily("surefile_messages", "Messages by queue and state.", labels=["queue", "state"])
+    oldest = GaugeMetricFamily("surefile_oldest_seconds", "Age of the oldest message.", labels=["queue", "state"])
+    for row in owed:
+        messages.add_metric([row.queue, row.state], row.messages)
+        oldest.add_metric([row.queue, row.state], row.oldest)
+    yield messages
+    yield oldest
+
+
+@blueprint.get("/metrics")
+@describe("Gauges for Prometheus", answers={200: "Text in Prometheus's format."})
+def metrics() -> Response:
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector())
+    return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,130 @@
+"""What callers of travel pay send: dates and pages in the query, ids in the path, a claim in the body."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from flask import request
+from marshmallow import ValidationError, fields, validate
+
+from flaskapp.travel_pay import reads
+from flaskapp.travel_pay.service import Asked
+from flaskapp.web.errors import Problem
+from flaskapp.web.json_body import Body, Truth, believable
+
+WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?)(\.\d+)?(Z|[+-]\d{2}:?\d{2})?")
+DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(T.*)?")
+# Left empty it counts as left out.
+A_DATE = {"type": "string", "anyOf": [{"format": "date"}, {"maxLength": 0}]}
+PAGING = [
+    {"name": name, "in": "query", "schema": schema, "description": text}
+    for name, schema, text in (
+        (
+            "start_date",
+            A_DATE,
+            "First day of the appointments, `2031-03-04`; together with `end_date`. A time is dropped.",
+        ),
+        ("end_date", A_DATE, "Last day of the appointments."),
+        ("page_number", {"type": "integer", "minimum": 1}, "One page only, from 1; needs both dates."),
+        ("page_size", {"type": "integer", "minimum": 1, "maximum": 100}, "Items a page; 100 without it."),
+    )
+]
+
+
+CLAIM_ID, DOCUMENT_ID = (
+    {"name": name, "in": "path", "schema": {"type": "string", "format": "uuid"}} for name in ("claim_id", "document_id")
+)
+
+
+def asked_range() -> tuple[date | None, date | None, int | None, int]:
+    start, end = asked_date("start_date"), asked_date("end_date")
+    if (start is None) != (end is None):
+        raise bad("start_date and end_date go together.")
+    if start is not None and end is not None and start > end:
+        raise bad("start_date has to be on or before end_date.")
+    page, size = asked_number("page_number", 10_000), asked_number("page_size", reads.PAGE_SIZE)
+    if start is None and page is not None:
+        raise bad("page_number needs start_date and end_date.")
+    return start, end, page, size or reads.PAGE_SIZE
+
+
+def asked_date(name: str) -> date | None:
+    text = request.args.get(name)
+    if not text:
+        return None
+    found = DATE.fullmatch(text)
+    try:
+        if found:
+            return date.fromisoformat(found[1])
+    except ValueError:
+        pass
+    raise bad(f"{name} has to be a date like 2031-03-04.")
+
+
+def asked_number(name: str, most: int) -> int | None:
+    text = request.args.get(name)
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise bad(f"{name} has to be a number from 1 to {most}.")
+    return int(text)
+
+
+def bad(detail: str) -> Problem:
+    return Problem(400, "Invalid field value", detail, "103")
+
+
+def checked_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise bad("The id has to be a UUID.") from None
+
+
+class AppointmentTime(fields.Field):
+    """A date and time whose wall clock counts: an offset is dropped, as the front end means it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
+        try:
+            if found:
+                return believable(datetime.fromisoformat(found[1]))
+        except ValueError:
+            pass
+        raise ValidationError("has to be a date and time like 2031-03-04T09:30:00.")
+
+
+def optional_text() -> fields.String:
+    return fields.String(load_default=None, allow_none=True, validate=validate.Length(max=200))
+
+
+class MileageClaimBody(Body):
+    appointment_date_time = AppointmentTime(
+        required=True,
+        metadata={
+            "type": "string",
+            "format": "date-time",
+            "description": "Wall clock at the facility; an offset is dropped, or left out.",
+        },
+    )
+    facility_station_number = fields.String(
+        required=True, validate=validate.Regexp(r"[0-9A-Za-z]{3,8}\Z", error="has to be a station number like 983.")
+    )
+    facility_name = optional_text()
+    appointment_type = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=64))
+    appointment_name = optional_text()
+    is_complete = Truth(load_default=None, allow_none=True)
+
+
+def read_asked(loaded: dict[str, Any]) -> Asked:
+    return Asked(
+        starts_at=loaded["appointment_date_time"],
+        station=loaded["facility_station_number"].upper(),
+        facility_name=loaded["facility_name"],
+        appointment_type=loaded["appointment_type"],
+        appointment_name=loaded["appointment_name"],
+        is_complete=loaded["is_complete"],
+    )

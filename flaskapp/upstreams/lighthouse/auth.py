@@ -1,0 +1,126 @@
+"""Lighthouse's token services, one for each of its APIs: we show who we are by an assertion signed with our key."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import jwt
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from flaskapp.config import Config
+from flaskapp.upstreams.tokens.cache import FetchedToken
+from flaskapp.upstreams.tokens.oauth import token_from
+from flaskapp.upstreams.transport.http import HTTP, Outgoing
+
+ASSERTION_SECONDS = 300
+PROBE = b"Does this key sign?"
+
+
+@dataclass(frozen=True)
+class TokenService:
+    """Where an API's tokens come from. `audience` is the authorization server; `total_seconds` limits one fetch."""
+
+    upstream: str
+    url: str
+    audience: str
+    scope: str
+    total_seconds: float
+
+
+def claims_tokens(config: Config) -> TokenService:
+    """For Benefits Claims, with the scopes that reading and creating an ITF take, and no more."""
+    return TokenService(
+        "lighthouse_auth",
+        config.lighthouse_token_url,
+        config.lighthouse_audience,
+        "system/claim.read system/claim.write",
+        token_seconds(config),
+    )
+
+
+def documents_tokens(config: Config) -> TokenService:
+    """For Benefits Documents: one scope uploads, the other reads statuses."""
+    return TokenService(
+        "lighthouse_documents_auth",
+        config.lighthouse_documents_token_url,
+        config.lighthouse_documents_audience,
+        "documents.read documents.write",
+        config.lighthouse_total_seconds,
+    )
+
+
+class LighthouseAuthClient:
+    """A key that cannot sign raises ValueError, without repeating it."""
+
+    def __init__(self, config: Config, http: HTTP, service: TokenService) -> None:
+        self._config = config
+        self._http = http
+        self._service = service
+        self._key = signing_key(config.lighthouse_private_key, "LIGHTHOUSE_PRIVATE_KEY")
+
+    def fetch_token(self) -> FetchedToken:
+        """A new token. Raises Unauthorized when the service names an error, else Unavailable."""
+        return token_from(self._http, self._request())
+
+    def _request(self) -> Outgoing:
+        service = self._service
+        return Outgoing(
+            service.upstream,
+            "token",
+            "POST",
+            service.url,
+            write=False,
+            total_seconds=service.total_seconds,
+            headers={"Accept": "application/json"},
+            form={
+                "grant_type": "client_credentials",
+                "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                "client_assertion": self._assertion(),
+                "scope": service.scope,
+            },
+        )
+
+    def _assertion(self) -> str:
+        client, now = self._config.lighthouse_client_id, int(time.time())
+        claims = {
+            "iss": client,
+            "sub": client,
+            "aud": self._service.audience,
+            "iat": now,
+            "exp": now + ASSERTION_SECONDS,
+        }
+        return jwt.encode(claims, self._key, algorithm="RS256")
+
+
+def token_seconds(config: Config) -> float:
+    """Total limit on one token call for claims: jobs and people wait for the same, so the shorter of their limits."""
+    return min(config.lighthouse_total_seconds, config.itf_sync_seconds)
+
+
+@cache
+def signing_key(pem: str, setting: str) -> RSAPrivateKey:
+    """The key in that setting's PEM text, tried once: what it signs must verify. Remembered.
+
+    OpenSSL's own check tells whether the factors are prime: fifty times the work, at every start, for a key of ours.
+    """
+    try:
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not (isinstance(key, RSAPrivateKey) and can_sign(key)):
+        raise ValueError(f"{setting} must be an RSA private key without a passphrase")
+    return key
+
+
+def can_sign(key: RSAPrivateKey) -> bool:
+    try:
+        key.public_key().verify(key.sign(PROBE, PKCS1v15(), SHA256()), PROBE, PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True

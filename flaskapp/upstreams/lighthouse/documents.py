@@ -1,0 +1,171 @@
+"""Lighthouse Benefits Documents v1: takes a document in, and tells later how far it came.
+
+A yes to an upload means received and nothing more; only its status says whether the document arrived. Uploading takes
+no key: a second one makes a second document, so whatever is not plainly a yes or a no is "unanswered".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flaskapp.config import Config
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable
+from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, read_statuses
+from flaskapp.upstreams.tokens.cache import Tokens, with_token
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.ids import read_id
+from flaskapp.upstreams.transport.refusals import has_errors, refused
+from flaskapp.upstreams.transport.streamed import FilePart, StreamedBody, form_with_file
+
+__all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses", "Upload", "sent_name"]
+
+UPSTREAM = "lighthouse_documents"
+SYSTEM_NAME = "VA.gov"
+LONGEST_NAME = 256
+_UNSAFE = str.maketrans({"/": "_", "\\": "_"})
+
+
+class NoneKnown(Rejected):
+    """The service knows not one of the ids asked about; which of them it never knew, only smaller questions tell."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A document of `size` bytes for a claim. `doc_type` is an L-code, `content_type` the file's own.
+
+    One of the two identifiers is needed, and only one is sent: the participant id if there is one. Raises ValueError
+    without either.
+    """
+
+    claim_id: int
+    doc_type: str
+    file_name: str = field(repr=False)
+    content_type: str
+    size: int
+    participant_id: str | None = field(repr=False)
+    file_number: str | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.participant_id and not self.file_number:
+            raise ValueError("a document needs a participant id or a file number")
+
+
+class LighthouseDocumentsClient:
+    def __init__(self, config: Config, http: HTTP, tokens: Tokens) -> None:
+        self._config = config
+        self._http = http
+        self._tokens = tokens
+
+    def upload(self, document: Upload, chunks: Callable[[], Iterable[bytes]], before_write: Callable[[], None]) -> int:
+        """Send the document; the id to ask for its status by.
+
+        `chunks()` makes its bytes, from the beginning at each call: a refused token makes it two. They are sent as they
+        come, so memory holds one at a time. `before_write` runs right before every request is written; what it raises
+        passes through. Raises any of the six but Duplicate, and BodyBroken, with nothing uploaded, when `chunks` fails
+        or makes other than `size` bytes.
+        """
+
+        file = FilePart(sent_name(document.file_name), document.content_type, document.size, chunks)
+
+        def send(token: str) -> int:
+            content_type, body = form_with_file(_parameters(document), file)
+            headers = _headers(token) | {"Content-Type": content_type}
+            request = self._request("upload", "/documents", headers, stream=body, unquoted=(file.file_name,))
+            before_write()
+            return _uploaded(self._http.call(request))
+
+        return with_token(self._tokens, send)
+
+    def statuses(self, request_ids: Sequence[int]) -> Statuses:
+        """How far these uploads came; at most 100 ids at once, as the known client does.
+
+        No entry can make it raise, only an answer as a whole: NoneKnown when the service knows none of them, Rejected
+        for another refusal, Unauthorized, Throttled, and Unavailable for anything that is not its own answer.
+        """
+        if not request_ids:
+            return Statuses({}, frozenset(), frozenset())
+        asked = list(dict.fromkeys(request_ids))
+        body = {"data": {"requestIds": asked}}
+
+        def ask(token: str) -> Statuses:
+            request = self._request("statuses", "/uploads/status", _headers(token), body)
+            return _statuses(self._http.call(request), asked)
+
+        return with_token(self._tokens, ask)
+
+    def _request(
+        self,
+        operation: str,
+        path: str,
+        headers: dict[str, str],
+        body: Any = None,
+        stream: StreamedBody | None = None,
+        unquoted: tuple[str, ...] = (),
+    ) -> Outgoing:
+        config = self._config
+        return Outgoing(
+            UPSTREAM,
+            operation,
+            "POST",
+            f"{config.lighthouse_base_url}/services/benefits-documents/v1{path}",
+            write=stream is not None,
+            total_seconds=config.document_status_seconds if stream is None else config.document_upload_seconds,
+            headers=headers,
+            json=body,
+            stream=stream,
+            unquoted=unquoted,
+        )
+
+
+def sent_name(file_name: str) -> str:
+    """The name as Lighthouse takes it: no dot but the last, at most 256 characters, and nothing that ends a header.
+
+    A name of which nothing remains becomes "document".
+    """
+    name = "".join(mark for mark in file_name if mark.isprintable()).translate(_UNSAFE).strip()
+    stem, dot, ending = name.rpartition(".")
+    ending = dot + ending[: LONGEST_NAME // 4] if dot else ""
+    stem = (stem if dot else name).replace(".", "").strip() or "document"
+    return stem[: LONGEST_NAME - len(ending)] + ending
+
+
+def _parameters(document: Upload) -> dict[str, Any]:
+    known_by = "participantId" if document.participant_id else "fileNumber"
+    data = {
+        "systemName": SYSTEM_NAME,
+        "docType": document.doc_type,
+        "claimId": document.claim_id,
+        "fileName": sent_name(document.file_name),
+        known_by: document.participant_id or document.file_number,
+    }
+    return {"data": data}
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+
+def _uploaded(answer: Answer) -> int:
+    if answer.status != 200:
+        raise refused(UPSTREAM, answer, write=True)
+    payload = answer.json()
+    data = payload.get("data") if isinstance(payload, dict) else None
+    data = data if isinstance(data, dict) else {}
+    # An id is believed though `success` be missing, since its status will tell; but not against a "no".
+    request_id = read_id(data.get("requestId")) if data.get("success", True) is True else None
+    if request_id is None:
+        raise Unanswered(UPSTREAM, "the answer confirms no upload", http_status=answer.status)
+    return request_id
+
+
+def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
+    payload = answer.json()
+    if answer.status == 404 and has_errors(payload):
+        raise failure(NoneKnown, UPSTREAM, answer, "404")
+    if answer.status != 200:
+        raise refused(UPSTREAM, answer, write=False)
+    if payload is None:
+        raise failure(Unavailable, UPSTREAM, answer, detail="the answer is no JSON")
+    return read_statuses(payload, request_ids)

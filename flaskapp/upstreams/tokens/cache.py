@@ -1,0 +1,209 @@
+"""Access tokens, shared by every process and refreshed by one caller at a time.
+
+A token service that is slow or failing must see one request, not one per waiting job; and a job must get its token, or
+the refresher's error, though Redis be gone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
+
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.tokens.store import ImpatientRedis, TokenStore
+from flaskapp.upstreams.transport.http import seconds_left
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.05
+_KINDS: dict[str, type[UpstreamError]] = {
+    kind.__name__: kind for kind in (Rejected, Throttled, Unauthorized, Unavailable)
+}
+
+
+class Tokens(Protocol):
+    def get(self) -> str: ...
+    def drop(self, token: str) -> None: ...
+
+
+def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
+    """A refused token is dropped, exactly that one, and the call made once more with another."""
+    token = tokens.get()
+    try:
+        return call(token)
+    except Unauthorized:
+        tokens.drop(token)
+    return call(tokens.get())
+
+
+@dataclass(frozen=True)
+class FetchedToken:
+    """A token as its service handed it out; `expires_in` is in seconds from now."""
+
+    value: str
+    expires_in: float
+
+    @property
+    def usable_seconds(self) -> float:
+        """Its lifetime less a margin of a tenth, at most a minute: a call begun with it must also end with it."""
+        return self.expires_in - min(60.0, self.expires_in / 10)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An UpstreamError as data, so that every waiter, here or in another process, raises one of its own."""
+
+    kind: str
+    upstream: str
+    detail: str
+    http_status: int | None
+    retry_after: float | None
+    code: str | None
+    timed_out: bool = False
+
+    @classmethod
+    def of(cls, error: UpstreamError) -> Failure:
+        kind = type(error).__name__
+        told = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
+        return cls(kind, *told)
+
+    def error(self) -> UpstreamError:
+        kind = _KINDS.get(self.kind, Unavailable)
+        return kind(
+            self.upstream,
+            self.detail,
+            http_status=self.http_status,
+            retry_after=self.retry_after,
+            code=self.code,
+            timed_out=self.timed_out,
+        )
+
+
+class TokenCache:
+    """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that one.
+
+    The caches of a process share `redis`, and with it its one connection.
+    `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died. Without Redis the
+    process keeps its own copy. `holder` tells the tokens of one upstream apart; it is readable in Redis.
+    """
+
+    def __init__(
+        self,
+        redis: ImpatientRedis,
+        name: str,
+        fetch: Callable[[], FetchedToken],
+        *,
+        encrypt: Callable[[bytes], bytes],
+        decrypt: Callable[[bytes], bytes],
+        fetch_seconds: float,
+        holder: str = "",
+    ) -> None:
+        self._store = TokenStore(redis, f"{name}:{holder}" if holder else name, encrypt, decrypt)
+        self._name = name
+        self._fetch = fetch
+        self._lock_seconds = fetch_seconds + 5
+        self._mutex = threading.Lock()
+        self._flight: Future[str | Failure] | None = None
+        self._copy: tuple[str, float] | None = None
+
+    def get(self) -> str:
+        """A token with life left in it. Raises what the fetch raises, to every caller waiting for it."""
+        return self._known() or self._refresh()
+
+    def drop(self, token: str) -> None:
+        """Forget this token, here and for all processes, unless it has been replaced already."""
+        with self._mutex:
+            if self._copy and self._copy[0] == token:
+                self._copy = None
+        self._store.delete(token)
+
+    def _known(self) -> str | None:
+        """What Redis holds. An empty Redis means dropped or flushed; one that is down leaves only our own copy."""
+        shared = self._store.read()
+        if shared:
+            self._keep(*shared)
+            return shared[0]
+        return None if self._store.reachable else self._own()
+
+    def _own(self) -> str | None:
+        with self._mutex:
+            copy = self._copy
+        return copy[0] if copy and time.monotonic() < copy[1] else None
+
+    def _keep(self, token: str, seconds: float) -> None:
+        with self._mutex:
+            self._copy = (token, time.monotonic() + seconds)
+
+    def _refresh(self) -> str:
+        """One thread of the process goes; the others wait for what it brings."""
+        with self._mutex:
+            flight = self._flight
+            leads = flight is None
+            if flight is None:
+                flight = self._flight = Future()
+        if leads:
+            self._lead(flight)
+        try:
+            outcome = flight.result(seconds_left(2 * self._lock_seconds))
+        except TimeoutError:
+            raise Unavailable(self._name, "no token in time", timed_out=True) from None
+        if isinstance(outcome, Failure):
+            raise outcome.error()
+        return outcome
+
+    def _lead(self, flight: Future[str | Failure]) -> None:
+        outcome: str | Failure = Failure.of(Unavailable(self._name, "the token refresh broke off"))
+        try:
+            outcome = self._fetch_or_wait()
+        except UpstreamError as error:
+            # A flushed Redis forgets a token that still works: better our own copy of it than no token.
+            outcome = self._own() or Failure.of(error)
+        finally:
+            with self._mutex:
+                self._flight = None
+            flight.set_result(outcome)
+
+    def _fetch_or_wait(self) -> str:
+        """Fetch as the one refresher of all processes, or take what the present one brings."""
+        while True:
+            owner = self._store.lock(self._lock_seconds)
+            if owner or not self._store.reachable:
+                return self._fetch_as(owner)
+            token = self._wait_for_neighbour()
+            if token:
+                return token
+
+    def _fetch_as(self, owner: str | None) -> str:
+        """Look once more, since somebody may have finished just before we took the lock; then fetch."""
+        try:
+            return self._known() or self._fetch_and_keep()
+        except UpstreamError as error:
+            if owner:
+                self._store.note_failure(owner, asdict(Failure.of(error)))
+            raise
+        finally:
+            if owner:
+                self._store.unlock(owner)
+
+    def _fetch_and_keep(self) -> str:
+        fetched = self._fetch()
+        if fetched.usable_seconds > 0:
+            self._keep(fetched.value, fetched.usable_seconds)
+            self._store.write(fetched.value, fetched.usable_seconds)
+        return fetched.value
+
+    def _wait_for_neighbour(self) -> str | None:
+        """Its token, or its failure raised; None when its lock went without either and somebody must try again."""
+        owner, ends_at = self._store.owner(), time.monotonic() + seconds_left(2 * self._lock_seconds)
+        while owner and self._store.owner() == owner:
+            if time.monotonic() > ends_at:
+                raise Unavailable(self._name, "no token in time", timed_out=True)
+            time.sleep(_POLL_SECONDS)
+        token = self._known()
+        failure = self._store.failure_of(owner) if owner and not token else None
+        if failure:
+            raise Failure(**failure).error()
+        return token

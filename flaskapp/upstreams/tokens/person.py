@@ -1,0 +1,71 @@
+"""Tokens that each speak for one person, shared by every process like those that speak for us.
+
+People are many where upstreams are few: a process remembers only those it served last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
+from flaskapp.upstreams.tokens.store import ImpatientRedis
+from flaskapp.upstreams.travel_pay.auth import Traveler
+
+MOST_REMEMBERED = 1000
+
+
+class PersonTokens:
+    """A TokenCache for each person, with its guarantees: one exchange, however many callers and processes ask.
+
+    `name` is the upstream's; `redis`, `encrypt`, `decrypt` and `fetch_seconds` are those of a TokenCache.
+    """
+
+    def __init__(
+        self,
+        redis: ImpatientRedis,
+        name: str,
+        fetch: Callable[[Traveler], FetchedToken],
+        *,
+        encrypt: Callable[[bytes], bytes],
+        decrypt: Callable[[bytes], bytes],
+        digest_key: str,
+        fetch_seconds: float,
+    ) -> None:
+        self._fetch = fetch
+        self._digest_key = digest_key.encode()
+        self._cache = partial(TokenCache, redis, name, encrypt=encrypt, decrypt=decrypt, fetch_seconds=fetch_seconds)
+        self._mutex = threading.Lock()
+        self._caches: OrderedDict[str, TokenCache] = OrderedDict()
+
+    def get(self, traveler: Traveler) -> str:
+        """That person's token. Raises what the fetch raises, to every caller waiting for it."""
+        return self._of(traveler).get()
+
+    def drop(self, traveler: Traveler, token: str) -> None:
+        """Forget this token of that person, here and for all processes, unless it has been replaced already."""
+        self._of(traveler).drop(token)
+
+    def _of(self, traveler: Traveler) -> TokenCache:
+        holder = self._holder(traveler)
+        with self._mutex:
+            cache = self._caches.get(holder)
+            if cache is None:
+                cache = self._caches[holder] = self._cache(fetch=partial(self._fetch, traveler), holder=holder)
+            self._caches.move_to_end(holder)
+            if len(self._caches) > MOST_REMEMBERED:
+                self._caches.popitem(last=False)
+        return cache
+
+    def _holder(self, traveler: Traveler) -> str:
+        """Whose token it is, which only the digest's key could tell.
+
+        All three name it: an account that has come to be another person's must not be answered with the first one's.
+        """
+        parts = (part.encode() for part in (traveler.account_id, traveler.icn, traveler.email))
+        message = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+        return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()

@@ -1,0 +1,271 @@
+"""One way to call any upstream: limits that hold, failures that say whether anything was done, one log line.
+
+No retries, redirects, cookies or netrc here: whether to send again is the job's decision, made from the class of the
+error. Proxies and CA bundles named in the environment are honoured, as `requests` does by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from flaskapp import clock
+from flaskapp.upstreams.errors import NO_ANSWER, TOO_LARGE, Throttled, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.transport.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
+from flaskapp.upstreams.transport.redaction import redact
+from flaskapp.upstreams.transport.streamed import BodyBroken, StreamedBody
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 1024 * 1024
+# Who asks for longer asks for ever; what is done with it has its own cap.
+LONGEST_WAIT_SECONDS = 1e9
+_TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
+
+
+class BodyTooLarge(OSError):
+    """The answer went on beyond what its request allows."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A request about to be made. `operation` names it in logs, where its URL, which may hold ids, never appears.
+
+    `write` says that sending it may change something upstream: it decides what a lost answer means.
+    `total_seconds` covers connecting, sending and the last byte of the answer. `unquoted` are texts sent that may name
+    a person and have no shape to know them by: where a refusal quotes one, `[withheld]` takes its place.
+    `largest_body` is in bytes; an answer that goes on is an error with the code `TOO_LARGE`.
+    """
+
+    upstream: str
+    operation: str
+    method: str
+    url: str
+    write: bool
+    total_seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    stream: StreamedBody | None = None
+    params: Mapping[str, str] | None = None
+    unquoted: tuple[str, ...] = ()
+    largest_body: int = LARGEST_BODY
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer: its body was read to the end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON whatever its content type says; None when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds. Of a 429 without `Retry-After`, those to the end of the rate limit's window, if it names them."""
+        waits = retry_after_seconds(self.headers.get("Retry-After"), clock.now())
+        if waits is None and self.status == 429:
+            waits = retry_after_seconds(self.headers.get("RateLimit-Reset"), clock.now())
+        return waits
+
+
+_ends_at: ContextVar[float] = ContextVar("surefile_calls_end_at", default=math.inf)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """All calls of this thread together take at most so long, whatever each of them may: tokens, repeats and all."""
+    token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+def seconds_left(most: float) -> float:
+    """What a call that may take `most` seconds may take now; never quite nothing."""
+    return max(0.05, min(most, _ends_at.get() - time.monotonic()))
+
+
+class HTTP:
+    """A pool of connections for one process, safe for `pool_size` threads at once.
+
+    `connect_seconds` covers name resolution and every address of the host together.
+    """
+
+    def __init__(self, connect_seconds: float, pool_size: int = 100) -> None:
+        self._connect_seconds = connect_seconds
+        self._session = _Session()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, LimitedAdapter(pool_connections=16, pool_maxsize=pool_size))
+
+    def call(self, outgoing: Outgoing) -> Answer:
+        """The answer, unless it says "slow down" or "I failed": those raise Throttled, Unanswered or Unavailable."""
+        answer = self.send(outgoing)
+        if answer.status == 429:
+            raise failure(Throttled, outgoing.upstream, answer)
+        if answer.status >= 500:
+            raise failure(Unanswered if outgoing.write else Unavailable, outgoing.upstream, answer)
+        return answer
+
+    def send(self, outgoing: Outgoing) -> Answer:
+        """Any whole answer, whatever its status. Raises Unavailable or, once a write was begun, Unanswered.
+
+        A streamed body that breaks on our side raises BodyBroken, which is no upstream error.
+        """
+        started = time.monotonic()
+        outgoing = replace(outgoing, total_seconds=seconds_left(outgoing.total_seconds))
+        with WATCHDOG.limit(outgoing.total_seconds) as call:
+            outcome = self._exchange(outgoing, call)
+            written = call.written
+        _log(outgoing, outcome, time.monotonic() - started)
+        if isinstance(outcome, Answer):
+            return outcome
+        if isinstance(outcome, BodyBroken):
+            raise outcome
+        # Raised out here, so that no original error, whose text may hold a URL with ids, travels along.
+        kind = Unanswered if outgoing.write and written else Unavailable
+        stage = "after it was sent" if written else "before anything was sent"
+        code = TOO_LARGE if outcome == BodyTooLarge.__name__ else None
+        timed_out = outcome == TotalLimitPassed.__name__
+        raise kind(outgoing.upstream, f"{outcome}, {stage}", code=code, timed_out=timed_out)
+
+    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
+        """The answer, or what went wrong on the way to it: by name alone, unless it is our own doing."""
+        try:
+            answer = self._request(outgoing)
+        except BodyBroken as broken:
+            return broken
+        except _TRANSPORT_FAILURES as error:
+            return TotalLimitPassed.__name__ if call.is_late else type(error).__name__
+        # A body that ends with its connection looks whole when the watchdog ended it.
+        return TotalLimitPassed.__name__ if call.cut else answer
+
+    def _request(self, outgoing: Outgoing) -> Answer:
+        with self._session.request(
+            outgoing.method,
+            outgoing.url,
+            headers=dict(outgoing.headers),
+            json=outgoing.json,
+            data=outgoing.form if outgoing.stream is None else outgoing.stream,
+            params=outgoing.params,
+            auth=_as_it_is,
+            timeout=(min(self._connect_seconds, outgoing.total_seconds), outgoing.total_seconds),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            answer = Answer(response.status_code, response.headers, _read(response, outgoing.largest_body))
+        return _without(outgoing.unquoted, answer) if answer.status >= 400 else answer
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: looking for it would read a redirect's body without any cap."""
+        return None
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An `auth` that adds nothing; without one, requests replaces our Authorization by what a netrc file says."""
+    return request
+
+
+def _read(response: requests.Response, largest: int) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > largest:
+            raise BodyTooLarge
+    return bytes(body)
+
+
+def _without(texts: tuple[str, ...], answer: Answer) -> Answer:
+    """The answer without these texts, in whichever of JSON's spellings it quotes them."""
+    body = answer.body
+    for text in texts:
+        for spelled in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            body = body.replace(spelled.encode(), b"[withheld]")
+    return replace(answer, body=body)
+
+
+def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float) -> None:
+    whole = isinstance(outcome, Answer)
+    error = outcome if isinstance(outcome, str) else type(outcome).__name__
+    extra = {
+        "event": "upstream.called",
+        "upstream": outgoing.upstream,
+        "operation": outgoing.operation,
+        "http_status": outcome.status if isinstance(outcome, Answer) else None,
+        "error": None if whole else error,
+        "ms": round(seconds * 1000),
+    }
+    logger.log(logging.INFO if whole else logging.WARNING, "upstream.called", extra=extra)
+
+
+def failure(
+    kind: type[UpstreamError], upstream: str, answer: Answer, code: str | None = None, detail: str | None = None
+) -> UpstreamError:
+    """An error of that kind, carrying what the answer says in redacted form, or `detail` of ours in its place.
+
+    A success to no avail that is no JSON has the code `NO_ANSWER`, whatever other was meant for it.
+    """
+    code = NO_ANSWER if kind is Unavailable and answer.status < 400 and answer.json() is None else code
+    detail = describe(answer) if detail is None else detail
+    return kind(upstream, detail, http_status=answer.status, retry_after=answer.retry_after, code=code)
+
+
+def describe(answer: Answer) -> str:
+    """The message of a JSON error in any shape our upstreams use; of anything else only its size."""
+    said = messages(answer.json())
+    return redact("; ".join(said)) if said else f"no message, {len(answer.body)} bytes"
+
+
+def messages(payload: Any) -> list[str]:
+    """The text of `message`, `error_description`, `error`, `detail`, `title` or `errors`, or of each of `errors[]`.
+
+    `error` may be an object with a message of its own.
+    """
+    if not isinstance(payload, dict):
+        return []
+    errors = payload.get("errors")
+    if isinstance(errors, list):
+        return [text for entry in errors for text in messages(entry)[:1]]
+    names = ("message", "error_description", "error", "detail", "title", "errors")
+    said = [payload[name] for name in names if isinstance(payload.get(name), str) and payload[name]][:1]
+    return said or messages(payload.get("error"))
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """`Retry-After` as seconds from `now` (aware), at most 1e9; None when absent, past, negative or unreadable."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return min(LONGEST_WAIT_SECONDS, float(text))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    # RFC 9110 dates are in GMT; one written without a zone ("-0000") comes back naive.
+    seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    return min(LONGEST_WAIT_SECONDS, seconds) if seconds > 0 else None

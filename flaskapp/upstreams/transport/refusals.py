@@ -1,0 +1,55 @@
+"""What an answer below 500 means when it is not the one hoped for, from services that list their `errors`.
+
+Only what is plainly a refusal by the service itself counts as one: a page in its place comes from a gateway in front.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.transport.http import Answer, failure
+from flaskapp.upstreams.transport.redaction import redact
+
+
+def refused(upstream: str, answer: Answer, *, write: bool) -> UpstreamError:
+    """The error that answer is. One that leaves it open is Unanswered to a write and Unavailable to a read."""
+    payload = answer.json()
+    kind = _kind(answer.status, payload)
+    if kind is Unanswered and not write:
+        kind = Unavailable
+    return failure(kind, upstream, answer, _code(answer.status, payload))
+
+
+def has_errors(payload: Any) -> bool:
+    """Whether the service itself speaks: `{"errors": [{…}, …]}`."""
+    return _first_error(payload) is not None
+
+
+def _kind(status: int, payload: Any) -> type[UpstreamError]:
+    if status < 400 or status == 408:
+        return Unanswered
+    if status in (401, 403) or _refuses_the_token(payload):
+        return Unauthorized
+    # Too large stays too large, whichever of the two says so.
+    if status == 413:
+        return Rejected
+    if not isinstance(payload, dict) or (status == 404 and not has_errors(payload)):
+        return Unavailable
+    return Rejected
+
+
+def _refuses_the_token(payload: Any) -> bool:
+    """The gateway's own shape for it: `{"status": 401, "error": …, "path": …}`."""
+    return isinstance(payload, dict) and payload.get("status") in (401, 403) and "error" in payload
+
+
+def _code(status: int, payload: Any) -> str:
+    code = (_first_error(payload) or {}).get("code")
+    return redact(code) if isinstance(code, str) and code else str(status)
+
+
+def _first_error(payload: Any) -> dict[str, Any] | None:
+    errors = payload.get("errors") if isinstance(payload, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return first if isinstance(first, dict) else None

@@ -1,0 +1,159 @@
+"""The two tokens of every Travel Pay call: VEIS's lets us through the gateway, the person's says who is asking.
+
+Each is refused in a form of its own, and only the refused one is dropped: VEIS's is everybody's, and one person's
+trouble must not make all others fetch anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from flaskapp.config import Config
+from flaskapp.upstreams.btsss import subscription_headers
+from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.sts import STSClient
+from flaskapp.upstreams.tokens.cache import FetchedToken, Tokens
+from flaskapp.upstreams.tokens.oauth import lifetime_seconds
+from flaskapp.upstreams.transport.fields import an_object, text
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.travel_pay.answers import (
+    UPSTREAM,
+    VEIS_TOKEN_REFUSED,
+    is_of_the_api,
+    read,
+    refused,
+)
+
+NO_ACCESS = "NO_ACCESS"
+# How long a token is counted on that does not say how long it lives.
+UNSTATED_LIFETIME_SECONDS = 3300.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Traveler:
+    """The signed-in person a call is made for. Kept out of every repr, and so out of logs."""
+
+    account_id: str = field(repr=False)
+    icn: str = field(repr=False)
+    email: str = field(repr=False)
+
+
+class TravelerTokens(Protocol):
+    def get(self, traveler: Traveler) -> str: ...
+    def drop(self, traveler: Traveler, token: str) -> None: ...
+
+
+class TravelerTokenClient:
+    """Exchanges our word for a person for the token BTSSS knows them by."""
+
+    def __init__(self, config: Config, http: HTTP, sts: STSClient, veis_tokens: Tokens) -> None:
+        self._config = config
+        self._http = http
+        self._sts = sts
+        self._veis_tokens = veis_tokens
+        self._keys = subscription_headers(config.travel_pay_subscription_keys, "TRAVEL_PAY_SUBSCRIPTION_KEYS")
+
+    @property
+    def fetch_seconds(self) -> float:
+        """The total limit of one fetch, the repeat after a refused VEIS token included."""
+        config = self._config
+        return config.sts_total_seconds + 2 * (config.veis_total_seconds + token_seconds(config))
+
+    def fetch_token(self, traveler: Traveler) -> FetchedToken:
+        """A new token of that person.
+
+        Raises Rejected with the code `NO_ACCESS` when BTSSS has no place for them, and whatever STS says of them;
+        Unauthorized, Throttled, and Unavailable for every other answer.
+        """
+        vouched = self._sts.exchange(traveler.icn, traveler.email)
+        veis_token = self._veis_tokens.get()
+        try:
+            return self._ask(vouched, veis_token)
+        except Unauthorized as refusal:
+            if refusal.code == PERSON_TOKEN_REFUSED:
+                raise
+        self._veis_tokens.drop(veis_token)
+        return self._ask(vouched, self._veis_tokens.get())
+
+    def _ask(self, vouched: str, veis_token: str) -> FetchedToken:
+        config = self._config
+        request = Outgoing(
+            UPSTREAM,
+            "access_token",
+            "POST",
+            f"{config.travel_pay_base_url}/api/v2/Auth/access-token",
+            write=False,
+            total_seconds=token_seconds(config),
+            headers={
+                "Authorization": f"Bearer {veis_token}",
+                "BTSSS-API-Client-Number": config.travel_pay_client_number,
+                "X-Correlation-ID": str(uuid.uuid4()),
+                **self._keys,
+            },
+            json={"authJwt": vouched},
+            unquoted=(vouched,),
+        )
+        return _fetched(self._http.call(request))
+
+
+class TravelPayAuth:
+    def __init__(self, config: Config, veis_tokens: Tokens, person_tokens: TravelerTokens) -> None:
+        self._veis_tokens = veis_tokens
+        self._person_tokens = person_tokens
+        self._keys = subscription_headers(config.travel_pay_subscription_keys, "TRAVEL_PAY_SUBSCRIPTION_KEYS")
+
+    def with_headers(self, traveler: Traveler, call: Callable[[dict[str, str]], T]) -> T:
+        """`call` with the headers of a request for that person; when a token is refused, once more with another.
+
+        Raises what `call` raises, and what fetching a token does (`TravelerTokenClient.fetch_token`).
+        """
+        veis_token, person_token = self._tokens(traveler)
+        try:
+            return call(self._headers(veis_token, person_token))
+        except Unauthorized as refusal:
+            code = refusal.code
+        if code != PERSON_TOKEN_REFUSED:
+            self._veis_tokens.drop(veis_token)
+        if code != VEIS_TOKEN_REFUSED:
+            self._person_tokens.drop(traveler, person_token)
+        return call(self._headers(*self._tokens(traveler)))
+
+    def _tokens(self, traveler: Traveler) -> tuple[str, str]:
+        """VEIS's and the person's; the person's is fetched first, since that may replace VEIS's."""
+        person_token = self._person_tokens.get(traveler)
+        return self._veis_tokens.get(), person_token
+
+    def _headers(self, veis_token: str, person_token: str) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {veis_token}",
+            "BTSSS-Access-Token": person_token,
+            "X-Correlation-ID": str(uuid.uuid4()),
+            "Content-Type": "application/json",
+            **self._keys,
+        }
+
+
+def token_seconds(config: Config) -> float:
+    """Total limit on one token call: jobs and people wait for the same, so the shorter of their limits."""
+    return min(config.travel_pay_total_seconds, config.travel_pay_read_seconds)
+
+
+def _fetched(answer: Answer) -> FetchedToken:
+    if answer.status == 403 and is_of_the_api(answer.json()):
+        raise failure(Rejected, UPSTREAM, answer, NO_ACCESS)
+    if answer.status == 401:
+        raise refused(answer)
+    # Of any other refusal it is not known whether it is about this person.
+    if answer.status >= 400:
+        raise failure(Unavailable, UPSTREAM, answer)
+    return read(answer, lambda payload: _token(an_object(payload["data"])))
+
+
+def _token(data: dict[str, object]) -> FetchedToken:
+    seconds = lifetime_seconds(data.get("expiresIn"), UNSTATED_LIFETIME_SECONDS)
+    return FetchedToken(text(data["accessToken"]), seconds)

@@ -1,0 +1,142 @@
+"""Files a mileage claim at the Travel Pay API, one step a method: appointment, claim, expense, submit.
+
+None of the writes takes a key, so every answer that is not plainly a yes or a no is "unanswered": the claim may be
+there, and reading it settles what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import quote
+
+from flaskapp.config import Config
+from flaskapp.upstreams.transport.fields import text
+from flaskapp.upstreams.transport.http import HTTP, Outgoing
+from flaskapp.upstreams.travel_pay.answers import UPSTREAM, read, written
+from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
+
+CREATED_BEFORE = ("already been created", "already exists", "duplicate")
+ADDED_BEFORE = ("already been added", "already exists", "duplicate")
+SUBMITTED_BEFORE = ("already been submitted", "already submitted")
+
+T = TypeVar("T")
+
+
+class TravelPayFilingClient:
+    """`before_write` runs right before every request that writes; what it raises passes through.
+
+    Writes raise any of the six: Unanswered when it may have been done, Duplicate when it was done before, by us or by
+    somebody else. A person BTSSS has no place for is Rejected with the code `NO_ACCESS`.
+    """
+
+    def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
+        self._base_url = config.travel_pay_base_url
+        self._total_seconds = config.travel_pay_total_seconds
+        self._http = http
+        self._auth = auth
+
+    def find_or_add_appointment(
+        self,
+        traveler: Traveler,
+        starts_at: str,
+        station: str,
+        appointment_type: str | None = None,
+        name: str | None = None,
+        is_complete: bool | None = None,
+    ) -> UpstreamAppointment:
+        """The appointment of that moment, which asking again finds again: never Unanswered and never Duplicate.
+
+        `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall clock of the facility; `station` its station number.
+        """
+        told = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
+        # The API wants a `Z` after what is no UTC.
+        body: dict[str, Any] = {"appointmentDateTime": f"{starts_at}Z", "facilityStationNumber": station}
+        body |= {key: value for key, value in told.items() if value is not None}
+
+        def ask(headers: dict[str, str]) -> UpstreamAppointment:
+            path = "appointments/find-or-add"
+            request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
+            request = replace(request, unquoted=(name,) if is_free_text(name) else ())
+            return read(self._http.call(request), lambda payload: read_appointment(payload["data"][0]))
+
+        return self._auth.with_headers(traveler, ask)
+
+    def create_claim(
+        self, traveler: Traveler, appointment_id: str, claim_name: str, before_write: Callable[[], None]
+    ) -> str:
+        """Begin a claim for that appointment; its id."""
+        body = {"appointmentId": appointment_id, "claimName": claim_name, "claimantType": "Veteran"}
+
+        def created(data: dict[str, Any]) -> str:
+            return text(data.get("claimId"))
+
+        return self._write(traveler, "create_claim", "claims", body, before_write, created, CREATED_BEFORE)
+
+    def add_mileage(
+        self, traveler: Traveler, claim_id: str, date_incurred: str, before_write: Callable[[], None]
+    ) -> str:
+        """Add the way there and back to that claim; the expense's id. Done twice, it is there twice."""
+        body = {
+            "claimId": claim_id,
+            "dateIncurred": date_incurred,
+            "description": "mileage",
+            "tripType": "RoundTrip",
+        }
+
+        def added(data: dict[str, Any]) -> str:
+            return text(data.get("expenseId"))
+
+        return self._write(traveler, "add_mileage", "expenses/mileage", body, before_write, added, ADDED_BEFORE)
+
+    def submit_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str:
+        """Hand that claim in; its status from then on, in upstream's spelling."""
+
+        def submitted(data: dict[str, Any]) -> str:
+            if text(data.get("claimId")).lower() != claim_id.lower():
+                raise ValueError("another claim than was submitted")
+            return text(data.get("status"))
+
+        path = f"claims/{quote(claim_id, safe='')}/submit"
+        return self._write(traveler, "submit_claim", path, None, before_write, submitted, SUBMITTED_BEFORE)
+
+    def _write(
+        self,
+        traveler: Traveler,
+        operation: str,
+        path: str,
+        body: dict[str, Any] | None,
+        before_write: Callable[[], None],
+        form: Callable[[dict[str, Any]], T],
+        duplicates: tuple[str, ...],
+    ) -> T:
+        """What a body is made of is created; what has none is changed."""
+
+        def ask(headers: dict[str, str]) -> T:
+            method = "PATCH" if body is None else "POST"
+            request = self._request(operation, method, path, headers, body, write=True)
+            before_write()
+            return written(self._http.call(request), form, duplicates)
+
+        return self._auth.with_headers(traveler, ask)
+
+    def _request(
+        self, operation: str, method: str, path: str, headers: dict[str, str], body: Any, *, write: bool
+    ) -> Outgoing:
+        return Outgoing(
+            UPSTREAM,
+            operation,
+            method,
+            f"{self._base_url}/api/v3/{path}",
+            write=write,
+            total_seconds=self._total_seconds,
+            headers=headers,
+            json=body,
+        )
+
+
+def is_free_text(name: str | None) -> TypeGuard[str]:
+    """Whether a refusal that quotes it may name a person. One word, which could be a key of the answer, stays."""
+    return name is not None and " " in name.strip()

@@ -1,0 +1,216 @@
+"""Reads of the Travel Pay API for a signed-in person: claims, appointments, documents, contact details.
+
+Nothing here changes anything, so no failure is ever "unanswered". A list survives an item nobody can read: it is left
+out, and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from flaskapp.config import Config
+from flaskapp.upstreams.contact import Contact
+from flaskapp.upstreams.errors import Unavailable
+from flaskapp.upstreams.transport.fields import count
+from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Answer, Outgoing, failure
+from flaskapp.upstreams.travel_pay.answers import UPSTREAM, is_of_the_api, read, refused
+from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.values import (
+    ClaimDetail,
+    ClaimSummary,
+    Document,
+    UpstreamAppointment,
+    read_appointment,
+    read_claim,
+    read_contact,
+    read_document,
+    read_summary,
+)
+
+logger = logging.getLogger(__name__)
+
+LARGEST_DOCUMENT = 10 * 1024 * 1024
+# What stands where a document should be when something went wrong.
+_NO_DOCUMENTS = ("application/json", "text/html")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list. `total` counts all pages' items; `unreadable` those of this page that were left out.
+
+    `page` and `size` are upstream's word: it may cut its pages smaller than asked.
+    """
+
+    items: tuple[T, ...]
+    total: int
+    page: int
+    size: int
+    unreadable: int
+
+
+@dataclass(frozen=True)
+class DocumentFile:
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+class TravelPayClient:
+    """`total_seconds` limits each request of a call.
+
+    Every method raises Unavailable for an answer that leaves a doubt, Rejected for a refusal of what is asked or of
+    the person (`NO_ACCESS`), Throttled, and Unauthorized.
+    """
+
+    def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
+        self._base_url = config.travel_pay_base_url
+        self._http = http
+        self._auth = auth
+
+    def list_claims(self, traveler: Traveler, *, total_seconds: float) -> Page[ClaimSummary]:
+        """The claims upstream lists when it is told neither days nor page. `total` may say that they are not all."""
+        answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
+
+        def listed(payload: dict[str, Any]) -> Page[ClaimSummary]:
+            here = len(payload["data"])
+            return _page({"totalRecordCount": here, **payload}, read_summary, 1, here)
+
+        return read(answer, listed)
+
+    def search_claims(
+        self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float
+    ) -> Page[ClaimSummary]:
+        """Claims for appointments from `start` to `end`, both days included; pages count from 1."""
+        # With their times: a bare last day might be its first moment only.
+        params = {"startDate": f"{start}T00:00:00Z", "endDate": f"{end}T23:59:59Z", **_paging(page, size)}
+        path = "v2/claims/search-by-appointment-date"
+        answer = self._get(traveler, "search_claims", path, total_seconds, params)
+        return read(answer, lambda payload: _page(payload, read_summary, page, size))
+
+    def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
+        """One claim; None only when the API itself says that this person has no such claim."""
+        answer = self._get(traveler, "claim", f"v3/claims/{_quoted(claim_id)}", total_seconds)
+        return None if _not_found(answer) else read(answer, lambda payload: _asked_for(payload, claim_id))
+
+    def appointments(
+        self, traveler: Traveler, page: int, size: int, *, total_seconds: float, exclude_with_claims: bool = False
+    ) -> Page[UpstreamAppointment]:
+        """The person's appointments; pages count from 1."""
+        params = _paging(page, size) | ({"excludeWithClaims": "true"} if exclude_with_claims else {})
+        answer = self._get(traveler, "appointments", "v2/appointments", total_seconds, params)
+        return read(answer, lambda payload: _page(payload, read_appointment, page, size))
+
+    def documents(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> list[Document]:
+        """The documents of a claim, without their bytes."""
+        answer = self._get(traveler, "documents", f"v2/claims/{_quoted(claim_id)}/documents", total_seconds)
+        return read(answer, lambda payload: _readable(payload["data"], read_document)[0])
+
+    def document(
+        self, traveler: Traveler, claim_id: str, document_id: str, *, total_seconds: float
+    ) -> DocumentFile | None:
+        """A document's bytes, at most 10 MiB; None only when the API itself says that there is no such document.
+
+        A larger one raises Unavailable with the code `TOO_LARGE`.
+        """
+        path = f"v2/claims/{_quoted(claim_id)}/documents/{_quoted(document_id)}/contents"
+        answer = self._get(traveler, "document", path, total_seconds, largest_body=LARGEST_DOCUMENT)
+        return None if _not_found(answer) else _file(answer)
+
+    def contact(self, traveler: Traveler, *, total_seconds: float) -> Contact:
+        """Where BTSSS thinks the person is to be reached."""
+        answer = self._get(traveler, "contact", "v2/contacts", total_seconds)
+        return read(answer, lambda payload: read_contact(payload["data"]))
+
+    def _get(
+        self,
+        traveler: Traveler,
+        operation: str,
+        path: str,
+        total_seconds: float,
+        params: dict[str, str] | None = None,
+        largest_body: int = LARGEST_BODY,
+    ) -> Answer:
+        """Any answer below 500 but a refused token, which is replaced once."""
+
+        def ask(headers: dict[str, str]) -> Answer:
+            url = f"{self._base_url}/api/{path}"
+            request = Outgoing(
+                UPSTREAM,
+                operation,
+                "GET",
+                url,
+                write=False,
+                total_seconds=total_seconds,
+                headers=headers,
+                params=params,
+                largest_body=largest_body,
+            )
+            answer = self._http.call(request)
+            if answer.status == 401:
+                raise refused(answer)
+            return answer
+
+        return self._auth.with_headers(traveler, ask)
+
+
+def _paging(page: int, size: int) -> dict[str, str]:
+    return {"pageNumber": str(page), "pageSize": str(size)}
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _not_found(answer: Answer) -> bool:
+    """A 404 in another form is the gateway's: a mistyped path must not look like a claim that is not there."""
+    return answer.status == 404 and is_of_the_api(answer.json())
+
+
+def _page(payload: dict[str, Any], form: Callable[[object], T], page: int, size: int) -> Page[T]:
+    items, unreadable = _readable(payload["data"], form)
+    return Page(
+        tuple(items),
+        total=count(payload["totalRecordCount"]),
+        page=count(payload.get("pageNumber", page)),
+        size=count(payload.get("pageSize", size)),
+        unreadable=unreadable,
+    )
+
+
+def _readable(value: object, form: Callable[[object], T]) -> tuple[list[T], int]:
+    """The items that can be read, and the number of those that cannot. Raises TypeError for what is no list."""
+    if not isinstance(value, list):
+        raise TypeError("expected a list")
+    items: list[T] = []
+    for element in value:
+        try:
+            items.append(form(element))
+        except (TypeError, ValueError):
+            continue
+    unreadable = len(value) - len(items)
+    if unreadable:
+        extra = {"event": "travel_pay.items_unreadable", "count": unreadable}
+        logger.warning("travel_pay.items_unreadable", extra=extra)
+    return items, unreadable
+
+
+def _asked_for(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
+    claim = read_claim(payload["data"])
+    if claim.claim_id.lower() != claim_id.lower():
+        raise ValueError("another claim than asked for")
+    return claim
+
+
+def _file(answer: Answer) -> DocumentFile:
+    if answer.status >= 400:
+        raise refused(answer)
+    content_type = answer.headers.get("Content-Type", "application/octet-stream").strip()
+    if answer.status != 200 or not answer.body or content_type.lower().startswith(_NO_DOCUMENTS):
+        raise failure(Unavailable, UPSTREAM, answer)
+    return DocumentFile(content_type, answer.body)

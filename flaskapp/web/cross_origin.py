@@ -1,0 +1,103 @@
+"""What browsers need at the edge: cross-origin calls with cookies, exact addresses, and headers that close doors.
+
+The front end lives on another host, sends paths with and without a trailing slash, and a redirected preflight fails;
+so nothing here ever redirects. Consoles are for operators only and take no cross-origin call at all.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from flaskapp.config import Config
+from flaskapp.web.errors import under_pages
+
+ALLOWED_HEADERS = "content-type, x-key-inflection, source-app-name, x-csrf-token, idempotency-key"
+ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
+# Without this list a script sees none of them: the CSRF token, the session's end, the 429 page's time.
+EXPOSED_HEADERS = "X-CSRF-Token, X-Session-Expiration, X-RateLimit-Reset, X-Request-Id"
+PREFLIGHT_SECONDS = 600
+HSTS = "max-age=31536000; includeSubDomains"
+
+API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: with that, browsers send `Origin: null` on our own forms and the same-origin check fails.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # For pages that embed our answers; the front end's scripts ask by CORS, which this leaves alone.
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "Cache-Control": "no-store",
+}
+
+
+def init_app(app: Flask, config: Config) -> None:
+    """Call before any route is added: a rule takes its slash behaviour from the map when it is added.
+
+    Of `X-Forwarded-For` and `-Proto` only what our own proxies wrote is believed: callers may send any.
+    """
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    proxies = config.trusted_proxies
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    origins = frozenset(config.frontend_origins)
+
+    @app.before_request
+    def preflight() -> Response | None:
+        """Answered before any blueprint asks who is calling: a preflight carries no cookies."""
+        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not asked or request.routing_exception is not None or not allowed_origin(app, origins):
+            return None
+        response = Response(status=204)
+        response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+        response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+        response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        return response
+
+    @app.after_request
+    def allow_origin(response: Response) -> Response:
+        """On errors too, or the script could not read why it failed."""
+        if not under_pages(app, request.path):
+            response.vary.add("Origin")
+        origin = allowed_origin(app, origins)
+        if origin:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        return response
+
+    @app.after_request
+    def close_doors(response: Response) -> Response:
+        """Defaults: a view that set one of these knows better."""
+        policy = PAGE_POLICY if under_pages(app, request.path) else API_POLICY
+        for name, value in {**HEADERS, "Content-Security-Policy": policy}.items():
+            response.headers.setdefault(name, value)
+        if request.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", HSTS)
+        return response
+
+
+def allowed_origin(app: Flask, origins: frozenset[str]) -> str | None:
+    """The caller's origin when it may call with cookies; compared whole, never by prefix or pattern."""
+    origin = request.headers.get("Origin")
+    return origin if origin in origins and not under_pages(app, request.path) else None
+
+
+def same_origin() -> bool:
+    """Did one of our own pages send this? Says no when the browser gives no sign at all."""
+    own = request.host_url.rstrip("/")
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        return origin == own
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    return request.headers.get("Referer", "").startswith(f"{own}/")

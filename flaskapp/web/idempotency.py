@@ -1,0 +1,44 @@
+"""`Idempotency-Key`: recorded first, in the transaction of the request it names, so that a repeat cannot race it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import text
+
+from flaskapp.crypto import vault
+from flaskapp.web.errors import Problem
+from outbox.write import Database
+
+REMEMBER = text("""
+    INSERT INTO idempotency_keys (principal, key_digest, request_digest) VALUES (:principal, :key, :request)
+    ON CONFLICT DO NOTHING
+""")
+RECALL = text("SELECT request_digest FROM idempotency_keys WHERE principal = :principal AND key_digest = :key")
+
+MAX_KEY_LENGTH = 255
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": MAX_KEY_LENGTH},
+    "description": "Names this request: repeating it with the same body is safe, with another body it is refused.",
+}
+
+
+def remember(db: Database, principal: str, key: str | None, request: dict[str, Any]) -> None:
+    """Raises Problem 422 when the caller used this key for another body, 400 for a key that is no key."""
+    if key is None:
+        return
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise Problem(400, "Bad Request", "Idempotency-Key must have 1 to 255 characters.", "INVALID_IDEMPOTENCY_KEY")
+    request_digest = vault().digest(json.dumps(request, sort_keys=True, default=str))
+    values = {"principal": principal, "key": vault().digest(key), "request": request_digest}
+    db.execute(REMEMBER, values)
+    if db.execute(RECALL, values).scalar_one() != request_digest:
+        raise Problem(
+            422,
+            "Unprocessable Entity",
+            "This Idempotency-Key was used for a different request. Use a new key for a new request.",
+            "IDEMPOTENCY_KEY_REUSED",
+        )

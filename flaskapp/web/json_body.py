@@ -1,0 +1,129 @@
+"""Reading a JSON body: everything a parser or PostgreSQL would choke on later is refused here, in plain words."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+from typing import Any, TypeVar
+
+from flask import Flask, request
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+from flaskapp.config import Config
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import to_snake
+
+MAX_DEPTH = 32
+# Far above any form's, and little enough that reading one takes tens of megabytes, not hundreds.
+MOST_PARTS = 200_000
+LONGEST_KEY = 200
+# What upstreams keep dates in begins in 1900, some of it in 1753, and a year of three digits is not even written alike.
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+D = TypeVar("D", bound=date)
+
+
+class Body(Schema):
+    """Base of request schemas, nested ones too: the front end sends more keys than the server knows."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Truth(fields.Boolean):
+    """True or false. The library would also take 0, "off" and "n", of which our description says nothing."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("has to be true or false.")
+        return value
+
+
+def believable(day: D) -> D:
+    """The day or moment itself; ValueError for one no appointment can have, while its person can still correct it."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError("of another age")
+    return day
+
+
+def json_body(schema: Schema) -> dict[str, Any]:
+    """The request's JSON object, keys in snake case, loaded by the schema; unknown keys are dropped.
+
+    Raises Problem 415 for another content type, 413 for a body over `MAX_BODY_BYTES`, 400 for what is not one clean
+    JSON object, and marshmallow's ValidationError (answered as 422, one entry a field).
+    """
+    if not request.is_json:
+        raise Problem(415)
+    loaded: dict[str, Any] = schema.load(parse(request.get_data()), unknown=EXCLUDE)
+    return loaded
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    # Before it is read: five megabytes of `[]` are a hundred of memory. Commas in a text count too, and hardly matter.
+    if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > MOST_PARTS:
+        raise Problem(400, detail=f"The body has more than {MOST_PARTS} parts.")
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=snake_object,
+            parse_constant=refuse_constant,
+            parse_float=finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, detail="The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise Problem(400, detail="The body has to be one JSON object.")
+    check(value, 1)
+    return value
+
+
+def snake_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name given twice, in one spelling or in two, leaves open which is meant."""
+    if any(len(key) > LONGEST_KEY for key, _ in pairs):
+        raise Problem(400, detail=f"The body names a key longer than {LONGEST_KEY} characters.")
+    found = {to_snake(key): value for key, value in pairs}
+    if len(found) != len(pairs):
+        raise Problem(400, detail="The body names a key twice.")
+    return found
+
+
+def refuse_constant(_name: str) -> Any:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def check(value: Any, depth: int) -> None:
+    """Refuse what is nested too deep, and texts PostgreSQL cannot store: NUL and half surrogate pairs."""
+    if depth > MAX_DEPTH:
+        raise Problem(400, detail=f"The body is nested more than {MAX_DEPTH} deep.")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check(key, depth)
+            check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check(item, depth + 1)
+    elif isinstance(value, str) and ("\0" in value or not value.isascii() and not encodable(value)):
+        raise Problem(400, detail="The body holds characters that cannot be stored.")
+
+
+def encodable(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def init_app(app: Flask, config: Config) -> None:
+    """The limit holds for every route; one that takes files sets `request.max_content_length` itself."""
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+
+    @app.before_request
+    def refuse_nul() -> None:
+        """PostgreSQL stores no NUL, and cannot even be asked for one."""
+        if "\0" in request.path or any("\0" in text for texts in request.args.listvalues() for text in texts):
+            raise Problem(400, detail="The address holds characters that cannot be stored.")

@@ -1,0 +1,173 @@
+"""Calls to an upstream while a person waits: few at once, refused fast while its gate is closed, never held open long.
+
+A slow upstream may fill its own places and no more: the other threads of the web process go on serving everybody else.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from flask import Flask, current_app
+
+from flaskapp.config import Config
+from flaskapp.current import gate_settings, settings
+from flaskapp.db import db, transaction
+from flaskapp.upstreams.errors import (
+    ALIVE,
+    FAILING,
+    SILENT,
+    TOO_LARGE,
+    Rejected,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+    news_of,
+)
+from flaskapp.upstreams.transport.http import within
+from flaskapp.web.errors import Problem
+from outbox import sync_calls
+
+log = logging.getLogger("flaskapp.web.passthrough")
+
+T = TypeVar("T")
+FULL_RETRY_SECONDS = 2
+# A second try needs time to be worth making.
+LEAST_SECONDS = 1.0
+
+RESTS = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
+BUSY = "Many people are asking VA's {name} just now. Try again in a moment."
+SLOW = "VA's {name} took too long to answer. Try again in a moment."
+LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
+UNKNOWN = "VA's {name} could not be told who you are. Sign in again; if that does not help, call us."
+FAILED = "VA's {name} could not answer. Try again later."
+NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
+
+
+class Places:
+    """How many calls to each upstream people of this process may wait for at once."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._lock = threading.Lock()
+        self._taken: dict[str, int] = {}
+
+    @contextmanager
+    def take(self, name: str) -> Iterator[bool]:
+        """Whether there was a place; it is given back at the end. Nobody queues: a queue would hold threads."""
+        with self._lock:
+            free = self._taken.get(name, 0) < self._at_once
+            self._taken[name] = self._taken.get(name, 0) + free
+        try:
+            yield free
+        finally:
+            with self._lock:
+                self._taken[name] -= free
+
+
+def places() -> Places:
+    found: Places = current_app.extensions["waiting_places"]
+    return found
+
+
+def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
+    """What the call brings, within so many seconds and at most two tries; it must be safe to repeat.
+
+    Raises Problem: 503 with `Retry-After` while there is no place or the gate is closed, else upstream's own status.
+    No connection to our database is held while the upstream thinks.
+    """
+    with places().take(upstream) as free:
+        if not free:
+            raise refusal(503, BUSY, upstream, FULL_RETRY_SECONDS)
+        visit = enter(upstream, seconds)
+        started = time.monotonic()
+        try:
+            with within(seconds):
+                found = twice(call, started + seconds)
+        except UpstreamError as error:
+            tell(visit, error)
+            raise told(upstream, error) from error
+        tell(visit, None)
+        return found
+
+
+def twice(call: Callable[[float], T], ends_at: float) -> T:
+    """Once more at once when the connection broke: idle ones are closed by the other side all the time."""
+    try:
+        return call(ends_at - time.monotonic())
+    except Unavailable as error:
+        left = ends_at - time.monotonic()
+        if error.http_status is not None or error.code == TOO_LARGE or error.timed_out or left < LEAST_SECONDS:
+            raise
+    return call(left)
+
+
+def enter(upstream: str, seconds: float) -> sync_calls.Visit:
+    try:
+        with transaction() as session:
+            return sync_calls.enter(session, upstream, seconds)
+    except sync_calls.GateClosed as closed:
+        raise refusal(503, RESTS, upstream, math.ceil(closed.seconds)) from None
+    finally:
+        db.session.remove()
+
+
+def tell(visit: sync_calls.Visit, error: UpstreamError | None) -> None:
+    """What this outcome says of the upstream itself, under the rules that jobs go by."""
+    if error is None and not visit.troubled:
+        return
+    patience = gate_settings(settings())
+    news = ALIVE if error is None else news_of(error, hurried=True)
+    with transaction() as session:
+        if news == SILENT:
+            changed = sync_calls.note_silence(session, visit, patience)
+        elif error is not None and news == FAILING:
+            reason = type(error).__name__.lower()
+            changed = sync_calls.note_failure(session, visit, reason, patience, error.retry_after)
+        else:
+            changed = sync_calls.note_answer(session, visit)
+    db.session.remove()
+    if changed:
+        event = "gate.opened" if news == ALIVE else "gate.closed"
+        log.warning("gate moved", extra={"event": event, "upstream": visit.upstream})
+
+
+def told(upstream: str, error: UpstreamError) -> Problem:
+    """Upstream's failure as the person's: its own status, except that a refused token of ours is not their sign-out."""
+    if isinstance(error, Throttled):
+        return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
+    if error.code == TOO_LARGE:
+        return refusal(502, LARGE, upstream)
+    if isinstance(error, Unauthorized):
+        return refusal(502, FAILED, upstream)
+    if isinstance(error, Rejected) and error.upstream != upstream:
+        # Whoever was to vouch for the person would not: that is no news of what was asked for.
+        return Problem(403, detail=UNKNOWN.format(name=NAMES[upstream]), code="NO_ACCESS")
+    if error.http_status is None:
+        return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
+    if not isinstance(error, Rejected):
+        # A gateway's own 403 or 404 is about its paths and keys: it must not look like news of a person or a claim.
+        status = error.http_status if error.http_status in (500, 503, 504) else 502
+        return refusal(status, FAILED, upstream)
+    return Problem(error.http_status, detail=error.detail or None, code=error.code or str(error.http_status))
+
+
+def refusal(status: int, words: str, upstream: str, retry_after: float | None = None) -> Problem:
+    headers = {"Retry-After": str(int(retry_after))} if retry_after is not None else {}
+    return Problem(status, detail=words.format(name=NAMES[upstream], wait=in_words(retry_after)), headers=headers)
+
+
+def in_words(seconds: float | None) -> str:
+    if seconds is None or seconds < 90:
+        return "a minute"
+    return f"{math.ceil(seconds / 60)} minutes" if seconds <= 2 * 3600 else f"{math.ceil(seconds / 3600)} hours"
+
+
+def init_app(app: Flask, config: Config) -> None:
+    app.extensions["waiting_places"] = Places(config.travel_pay_reads_at_once)

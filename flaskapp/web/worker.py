@@ -1,0 +1,267 @@
+"""gunicorn's threaded worker, for clients that mean no good: a thread is given to requests, never to waiting for one.
+
+The original gives each connection a thread for five seconds before a byte has come, reads heads and bodies without a
+time limit, and closes connections from its main loop with two seconds' patience for each: a few dozen silent clients
+keep everybody out. Here the main loop collects each request; the few threads that read large bodies have a limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+from flaskapp.web.cross_origin import API_POLICY, HEADERS
+from flaskapp.web.errors import entry, title_of
+from flaskapp.web.request_framing import Arrival
+from flaskapp.web.slow_bodies import BodyReader, Frames
+
+PASSING = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE)
+READ_BYTES = 64 * 1024
+LOOK_SECONDS = 0.25
+# How long what a client still sends is read and dropped, so that it reads our answer before it learns of the end.
+LINGER_SECONDS = 2.0
+MOST_LINGERING = 200
+STATUS_OF = {
+    LimitRequestLine: 414,
+    ExpectationFailed: 417,
+    LimitRequestHeaders: 431,
+    UnsupportedTransferCoding: 501,
+}
+
+
+class Connection(TConn):
+    """One client. `ends_at` (monotonic) is when it has been waited for long enough."""
+
+    def __init__(self, worker: PatientWorker, client: socket.socket, address: Any, server: Any) -> None:
+        super().__init__(worker.cfg, client, address, server)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, worker.SEND_BUFFER_BYTES)
+        self.worker = worker
+        self.arrival = Arrival()
+        self.ends_at = 0.0
+
+    def expect(self, seconds: float) -> None:
+        """A next request, which may have begun behind the one before."""
+        self.sock.setblocking(False)
+        self.ends_at = time.monotonic() + seconds
+        self.arrival = Arrival()
+        if self.parser is not None:
+            self.arrival.add(self.parser.unreader.take_buffered())
+
+    def hand_over(self) -> None:
+        """Let gunicorn's parser have what arrived."""
+        self.data_ready = True
+        if self.parser is None:
+            self.init()
+            assert self.parser is not None
+            self.parser.unreader = self.worker.body_reader(self.sock)
+        self.parser.unreader.unread(bytes(self.arrival.received))
+
+    def close(self, graceful: bool = False) -> None:
+        if graceful:
+            self.worker.linger(self)
+        else:
+            super().close()
+
+
+class PatientWorker(ThreadWorker):
+    """`worker_class` in gunicorn.conf.py. The names with a leading verb of gunicorn's override it."""
+
+    ARRIVAL_SECONDS = 15.0
+    # Of a busy client a request has begun to arrive by then.
+    SOON_SECONDS = 3.0
+    SEND_SECONDS = 60.0
+    # An answer up to this size leaves its thread at once, however slowly it is taken.
+    SEND_BUFFER_BYTES = 256 * 1024
+    BODY_PATIENCE_SECONDS = 20.0
+    BODY_BYTES_A_SECOND = 16 * 1024
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.arriving: dict[Connection, None] = {}
+        self.lingering: dict[Connection, None] = {}
+        self.next_look = 0.0
+        self.places = threading.Semaphore(max(1, self.cfg.threads // 2))
+
+    def body_reader(self, sock: socket.socket) -> BodyReader:
+        return BodyReader(sock, self.places, self.BODY_PATIENCE_SECONDS, self.BODY_BYTES_A_SECOND)
+
+    # -- in the main loop --------------------------------------------------
+
+    def accept(self, listener: socket.socket) -> None:
+        """One that went before it was let in is no error."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            return
+        self.nr_conns += 1
+        self.enqueue_req(Connection(self, client, address, listener.getsockname()))
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """gunicorn calls this when something of a request may be there; threads get whole ones."""
+        conn.expect(self.ARRIVAL_SECONDS)
+        act = self.read_on(conn)
+        if act is not None:
+            act(conn)
+            return
+        self.arriving[conn] = None
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_bytes, conn))
+
+    def on_bytes(self, conn: Connection, _sock: socket.socket) -> None:
+        act = self.read_on(conn)
+        if act is not None:
+            self.leave(conn)
+            act(conn)
+
+    def read_on(self, conn: Connection) -> Callable[[Connection], None] | None:
+        """Take what there is; what is to be done now, or None while there is nothing to be done but wait."""
+        arrival = conn.arrival
+        try:
+            data = b"" if arrival.is_whole else conn.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self.drop
+        arrival.add(data)
+        if arrival.refusal is not None:
+            return self.refuse
+        if arrival.is_whole or not data and arrival.received:
+            return self.hand_over
+        return None if data else self.drop
+
+    def leave(self, conn: Connection) -> None:
+        del self.arriving[conn]
+        self.poller.unregister(conn.sock)
+
+    def hand_over(self, conn: Connection) -> None:
+        conn.hand_over()
+        super().enqueue_req(conn)
+
+    def drop(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def refuse(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        send_refusal(conn.sock, conn.arrival.refusal or 408)
+        self.linger(conn)
+
+    def linger(self, conn: Connection) -> None:
+        """Close towards the client; the original waits for it to do the same, and everybody with it."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_leftover, conn))
+        except OSError:
+            conn.close()
+            return
+        conn.ends_at = time.monotonic() + LINGER_SECONDS
+        self.lingering[conn] = None
+        if len(self.lingering) > MOST_LINGERING:
+            self.forget(next(iter(self.lingering)))
+
+    def on_leftover(self, conn: Connection, sock: socket.socket) -> None:
+        try:
+            if sock.recv(READ_BYTES):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.forget(conn)
+
+    def forget(self, conn: Connection) -> None:
+        del self.lingering[conn]
+        self.poller.unregister(conn.sock)
+        conn.close()
+
+    def murder_pending(self) -> None:
+        """gunicorn calls this at every turn of its loop, and then lets others in if there is room."""
+        now = time.monotonic()
+        if self.nr_conns >= self.worker_connections:
+            self.make_room()
+        if now < self.next_look:
+            return
+        self.next_look = now + LOOK_SECONDS
+        for conn in [each for each in self.lingering if each.ends_at <= now]:
+            self.forget(conn)
+        for conn in [each for each in self.arriving if self.is_late(each, now)]:
+            self.leave(conn)
+            act = self.refuse if conn.arrival.received else self.drop
+            act(conn)
+
+    def make_room(self) -> None:
+        """With the house full, whoever has kept us waiting longest goes: a request takes milliseconds to come.
+
+        Whoever has just come in may be about to ask; those between two requests go first, beginning with whoever was
+        answered first. Full of work, nobody goes.
+        """
+        longest = next(iter(self.arriving), None)
+        if self.keepalived_conns and (longest is None or self.waited(longest) < self.SOON_SECONDS):
+            answered = self.keepalived_conns.popleft()
+            self.poller.unregister(answered.sock)
+            self.drop(answered)
+        elif longest is not None:
+            self.leave(longest)
+            self.drop(longest)
+
+    def waited(self, conn: Connection) -> float:
+        return time.monotonic() - (conn.ends_at - self.ARRIVAL_SECONDS)
+
+    def is_late(self, conn: Connection, now: float) -> bool:
+        """A worker that stops waits for the silent no longer than for those between two requests."""
+        stops = not self.alive and not conn.arrival.received
+        patience = self.ARRIVAL_SECONDS - STOP_KEEPALIVE_LINGER if stops else 0.0
+        return conn.ends_at - max(0.0, patience) <= now
+
+    # -- in a thread -------------------------------------------------------
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        conn.sock.settimeout(self.SEND_SECONDS)
+        conn.parser.unreader.open()
+        req.body.reader = Frames(req.body.reader)
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError:
+            # The client does not take its answer.
+            return False
+        finally:
+            conn.parser.unreader.shut()
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """The original quotes what was sent, in the log and in the answer."""
+        fault = not isinstance(exc, ParseException)
+        status = 500 if fault else STATUS_OF.get(type(exc), 400)
+        said = {"event": "request.unreadable", "status": status, "error": type(exc).__name__}
+        self.log.log("ERROR" if fault else "INFO", "request refused", exc_info=exc if fault else None, extra=said)
+        send_refusal(client, status)
+
+
+def send_refusal(client: socket.socket, status: int) -> None:
+    """In our shape, but written by hand: there is no request to answer."""
+    body = json.dumps({"errors": [entry(status)]}, separators=(",", ":")).encode()
+    told = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+    headers = {**told, **HEADERS, "Content-Security-Policy": API_POLICY}
+    lines = [f"HTTP/1.1 {status} {title_of(status)}", *(f"{name}: {value}" for name, value in headers.items())]
+    try:
+        client.setblocking(False)
+        client.send("\r\n".join([*lines, "", ""]).encode() + body)
+    except OSError:
+        return

@@ -1,0 +1,224 @@
+"""The three beats of every job: grant, call, settle. Nothing is held open while the upstream thinks.
+
+grant ─► load ─► act ──────► accepted · refused · later · unknown · duplicate
+             └─► look up ──► accepted · not_found · unclear · later        (while a question is open)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+from redis.exceptions import RedisError
+
+from flaskapp.config import Config
+from flaskapp.db import db, reading
+from flaskapp.requeue import REOPEN_PATH
+from flaskapp.upstreams.errors import (
+    Duplicate,
+    Rejected,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
+from flaskapp.upstreams.transport.streamed import BodyBroken
+from jobs.engine.outcome import Outcome
+from jobs.engine.settle import settle
+from jobs.engine.spec import Call, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Trail, Unclear
+from jobs.engine.unsettled import keep_answer
+from outbox import attempts
+from outbox.registries import show_if_parked
+from outbox.values import Grant, Sibling
+
+log = logging.getLogger("jobs.engine.runner")
+
+# However short the settings, an attempt has so long to come to its write.
+BEGIN_SECONDS = 5.0
+KIND_OF_ERROR: dict[type[UpstreamError], str] = {
+    Unavailable: "later",
+    Throttled: "later",
+    Unauthorized: "later",
+    Rejected: "refused",
+    Duplicate: "duplicate",
+    Unanswered: "unknown",
+}
+
+
+class Process:
+    """This worker process as its jobs see it: its name in the ledger, what it holds, whether it is stopping."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.grants: dict[int, Grant] = {}
+        self.abandoned: list[Grant] = []
+
+    def take(self, grant: Grant) -> None:
+        with self.lock:
+            self.grants[grant.attempt_id] = grant
+
+    def release(self, grant: Grant) -> None:
+        with self.lock:
+            self.grants.pop(grant.attempt_id, None)
+
+    def abandon(self, grant: Grant) -> None:
+        """Nothing could be recorded: the next beat that reaches Postgres gives it back, long before its lease ends."""
+        with self.lock:
+            self.abandoned.append(grant)
+
+    def take_abandoned(self) -> list[Grant]:
+        with self.lock:
+            taken, self.abandoned = self.abandoned, []
+            return taken
+
+    def open_grants(self) -> list[Grant]:
+        with self.lock:
+            return list(self.grants.values())
+
+
+@dataclass
+class Pen:
+    """Watches the writes of one attempt: whether there was any, and whether another still fits in its time."""
+
+    process: Process
+    ends_at: float
+    call_seconds: float
+    used: bool = False
+
+    def before_write(self) -> None:
+        """Raises HandBack when the answer could come too late, or when this process is stopping."""
+        if self.process.stopping.is_set() or time.monotonic() + self.call_seconds > self.ends_at:
+            raise HandBack
+        self.used = True
+
+
+def writing_seconds(spec: JobSpec, config: Config) -> float:
+    """How long after its grant an attempt may still be with the upstream. After its lease somebody else may be at it;
+    and once a look-up that finds nothing would be believed, what it did not find must not be on its way any more."""
+    lease = spec.lease_seconds(config)
+    if spec.look_up is None:
+        return lease
+    return min(lease, max(spec.settle_seconds(config), spec.call_seconds(config) + BEGIN_SECONDS))
+
+
+def run(spec: JobSpec, message_id: int, fence: int) -> None:
+    """Make one attempt at a message; ends quietly when its pointer is stale, doubled or gated."""
+    process: Process = current_app.extensions["process"]
+    config: Config = current_app.extensions["config"]
+    lease = spec.lease_seconds(config)
+    pen = Pen(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
+    grant = attempts.grant(
+        db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
+    )
+    if grant is None:
+        return
+    process.take(grant)
+    try:
+        finish(spec, grant, attempt(spec, grant, config, pen))
+    finally:
+        process.release(grant)
+        db.session.remove()
+
+
+def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Settle; if that is what fails, keep at least the answer. Nothing is raised to RQ, which would show its text."""
+    try:
+        settle(spec, grant, outcome)
+        if outcome.kind not in ("accepted", "obsolete"):
+            show_parked(grant)
+    except Exception as error:
+        log.exception(
+            "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": grant.message_id}
+        )
+        try:
+            keep_answer(spec, grant, outcome, error)
+        except Exception:
+            log.exception("left to rescue", extra={"event": "job.left_to_rescue", "message_id": grant.message_id})
+            current_app.extensions["process"].abandon(grant)
+
+
+def show_parked(grant: Grant) -> None:
+    """On the dashboard at once; with Redis away, the sweep shows it later."""
+    with suppress(RedisError, OSError):
+        show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
+
+
+def attempt(spec: JobSpec, grant: Grant, config: Config, pen: Pen) -> Outcome:
+    """Load what the call needs, give the connection back, and call; every ending becomes an Outcome."""
+    try:
+        work, trail, late_answer = prepare(spec, grant, config)
+        if late_answer is not None:
+            return Outcome("accepted", answer=late_answer, heard=False)
+        if work is None:
+            return Outcome("obsolete")
+        call = Call(current_app.extensions["upstreams"], config, pen.before_write)
+        if grant.purpose == "look_up":
+            return look_up(spec, call, work, trail)
+        return Outcome("accepted", answer=spec.act(call, work))
+    except HandBack:
+        return Outcome("handed_back")
+    except Obsolete:
+        return Outcome("obsolete")
+    except TooEarly as early:
+        return Outcome("later", reason=str(early))
+    except UpstreamError as error:
+        return Outcome(kind_of(error, grant), error=error)
+    except BodyBroken as error:
+        # Begun, but no whole request went out: nothing was done upstream, and there is nothing to wonder about.
+        log.exception(
+            "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": grant.message_id}
+        )
+        return Outcome("broken", error=error)
+    except Exception as error:
+        # A fault of our own. What was written may have happened; what was not may be tried again.
+        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": grant.message_id})
+        return Outcome("unknown" if pen.used else "broken", error=error)
+
+
+def kind_of(error: UpstreamError, grant: Grant) -> str:
+    """A look-up never ends a message: whatever goes wrong with one only postpones the next."""
+    kind = KIND_OF_ERROR[type(error)]
+    return "later" if grant.purpose != "write" and kind in ("unknown", "duplicate") else kind
+
+
+def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, Trail, Any]:
+    """The subject, the trail of our writes, and an answer that came late to a sibling; no connection stays."""
+    with reading() as session:
+        work = spec.load(session, grant.subject_id)
+        siblings = attempts.siblings(session, grant.message_id) if spec.writes and not grant.first else []
+    late = next((item for item in siblings if item.status == "success"), None)
+    late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
+    return work, trail_of(spec, grant, siblings, config), late_answer
+
+
+def trail_of(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> Trail:
+    """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
+    writes = [item for item in siblings if item.purpose == "write"]
+    age = (grant.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
+    return Trail(
+        first_write_at=writes[0].started_at if writes else None,
+        why=grant.unresolved_why,
+        ever_unknown=any(item.status == "unknown" for item in writes),
+        settled=age > spec.settle_seconds(config),
+    )
+
+
+def look_up(spec: JobSpec, call: Call, work: Any, trail: Trail) -> Outcome:
+    """Ask the upstream whether an unanswered write happened. Believing *not there* takes time, and two such answers."""
+    if spec.look_up is None:
+        return Outcome("unclear", reason="no look-up exists")
+    finding = spec.look_up(call, work, trail)
+    if isinstance(finding, Found):
+        return Outcome("accepted", answer=finding.answer)
+    if isinstance(finding, NotFound):
+        return Outcome("not_found") if trail.settled else Outcome("unclear", reason="too early to tell")
+    assert isinstance(finding, Unclear)
+    return Outcome("unclear", reason=finding.reason)

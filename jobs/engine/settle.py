@@ -1,0 +1,290 @@
+"""The third beat: one transaction that moves the subject, finishes the attempt and disposes of the message.
+
+All of it happens under the message's fence, or none of it does. An answer that lost its fence is kept on its own
+attempt. A settle that cannot commit keeps the answer in hand and tries again, first reading whether it landed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.cases.service import close_cases, open_case
+from flaskapp.config import Config
+from flaskapp.conflicts import Conflict
+from flaskapp.current import gate_settings
+from flaskapp.db import DbSession, db, is_passing, transaction
+from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, news_of
+from jobs.engine.outcome import Outcome
+from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
+from jobs.engine.spec import JobSpec
+from outbox import attempts, gates, parked
+from outbox.values import Ending, Grant
+
+log = logging.getLogger("jobs.engine.settle")
+
+SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+STATUS_OF_KIND = {
+    "accepted": "success",
+    "obsolete": "success",
+    "unknown": "unknown",
+}
+
+
+def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Record an outcome, through deadlocks and restarts of Postgres; what cannot be recorded is left to rescue."""
+    for wait in (*SETTLE_RETRY_SECONDS, None):
+        try:
+            with transaction() as session:
+                # A second round may follow a COMMIT whose answer was lost: then there is nothing left to do.
+                if wait == SETTLE_RETRY_SECONDS[0] or attempts.status_of(session, grant.attempt_id) in (
+                    "try",
+                    "unknown",
+                ):
+                    settle_once(session, spec, grant, outcome)
+            return
+        except SQLAlchemyError as error:
+            db.session.remove()
+            if wait is None or not is_passing(error):
+                raise
+            log.warning("settle retried", extra={"event": "job.settle_retried", "message_id": grant.message_id})
+            time.sleep(wait)
+
+
+def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    if not attempts.lock_message(session, grant):
+        settle_late(session, spec, grant, outcome)
+        return
+    heard = outcome
+    if spec.writes and not grant.first and outcome.kind not in ("accepted", "obsolete"):
+        outcome = answered_meanwhile(session, spec, grant, heard) or outcome
+    SETTLERS[outcome.kind](session, spec, grant, outcome)
+    tell_gate(session, grant, heard)
+    extra = {"event": "job.settled", "job": spec.path, "message_id": grant.message_id, "outcome": outcome.kind}
+    error = type(outcome.error).__name__ if outcome.error else None
+    log.info("settled", extra={**extra, "upstream": grant.upstream, "error": error})
+
+
+def answered_meanwhile(session: DbSession, spec: JobSpec, grant: Grant, heard: Outcome) -> Outcome | None:
+    """An answer that came late to an earlier attempt beats whatever this one, look-up or resend, has met."""
+    for sibling in attempts.siblings(session, grant.message_id):
+        if sibling.status == "success":
+            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), heard=heard.answered)
+    return None
+
+
+def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending:
+    error = outcome.error
+    upstream_error = error if isinstance(error, UpstreamError) else None
+    return Ending(
+        status=status or STATUS_OF_KIND.get(outcome.kind, "error"),
+        answered=outcome.answered,
+        http_status=upstream_error.http_status if upstream_error else None,
+        error_class=type(error).__name__ if error else None,
+        error_detail=upstream_error.detail if upstream_error else outcome.reason,
+        upstream_ids=spec.ids(outcome.answer) if outcome.kind == "accepted" else {},
+    )
+
+
+def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    try:
+        spec.check(session, grant.subject_id, outcome.answer)
+    except Conflict as conflict:
+        return disbelieve(session, spec, grant, outcome, conflict)
+    finished = ending(spec, outcome)
+    # First: what is recorded may owe the same job again, and nothing is owed twice.
+    attempts.complete(session, grant, finished)
+    spec.record(session, grant.subject_id, outcome.answer)
+    end_case_of(session, grant)
+    if not grant.first:
+        compare_answers(session, grant, finished)
+    return None
+
+
+def disbelieve(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, conflict: Conflict) -> None:
+    """Its id is another submission's. Whether the upstream holds this one as well, nobody can tell from that."""
+    doubted = replace(outcome, error=conflict, reason=str(conflict))
+    status, why = ("unknown", "unanswered") if grant.purpose == "write" else ("error", None)
+    leave_to_human(session, spec, grant, doubted, "conflicting_answers", status, why, **conflict.details)
+
+
+def compare_answers(session: DbSession, grant: Grant, finished: Ending) -> None:
+    """Two attempts that came back with different upstream ids mean it may be on file twice."""
+    key = finished.upstream_ids.get("digest")
+    for sibling in attempts.siblings(session, grant.message_id):
+        other = sibling.upstream_ids.get("digest")
+        if sibling.id != grant.attempt_id and key and other and other != key:
+            details = {"message": grant.message_id, "attempts": [sibling.id, grant.attempt_id]}
+            open_case(session, "conflicting_answers", grant.subject_type, grant.subject_id, details)
+
+
+def drop(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    spec.let_go(session, grant.subject_id)
+    attempts.complete(session, grant, ending(spec, outcome))
+    end_case_of(session, grant)
+
+
+def end_case_of(session: DbSession, grant: Grant) -> None:
+    """Put aside, taken up again and done: whatever it was, nobody has to think of it any more."""
+    if grant.reopened:
+        about = (grant.subject_type, grant.subject_id, "the work it put aside is done")
+        close_cases(session, *about, kinds=["parked_by_hand", "unsettled"], message_id=grant.message_id)
+
+
+def refuse(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    if grant.purpose == "look_up":
+        # The look-up was refused, not the submission: the question stays open.
+        return wonder(session, spec, grant, outcome)
+    if not spec.is_final(outcome.error):
+        return retry(session, spec, grant, outcome)
+    return leave_to_human(session, spec, grant, outcome, "refused", status="error")
+
+
+def leave_to_human(
+    session: DbSession,
+    spec: JobSpec,
+    grant: Grant,
+    outcome: Outcome,
+    kind: str,
+    status: str,
+    why: str | None = None,
+    **found: Any,
+) -> None:
+    """Subject, case, notice, attempt and parked message: one transaction."""
+    if spec.disposable:
+        drop(session, spec, grant, outcome)
+        return
+    details = {"message": grant.message_id, "attempt": grant.attempt_id, **found}
+    spec.give_up(session, grant.subject_id, kind, details)
+    charged = attempts.is_charged(session, grant)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome, status), charged=charged)
+    fence = parked.draw_fence()
+    attempts.park(session, grant, reason_of(kind, outcome), new_fence=fence, charged=charged, unresolved_why=why)
+
+
+def reason_of(kind: str, outcome: Outcome) -> str:
+    name = type(outcome.error).__name__ if outcome.error else outcome.reason
+    return f"{kind}: {name}" if name else kind
+
+
+def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Nothing was done: try again later, on the schedule, unless the budget is spent."""
+    if grant.unresolved_since is not None:
+        return wonder(session, spec, grant, outcome)
+    if is_spent(session, spec, grant):
+        return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
+    charged = attempts.is_charged(session, grant)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
+    delay = spec.schedule.delay(grant.charged_attempts)
+    return attempts.postpone(session, grant, jittered(delay, scale()), charged=charged)
+
+
+def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome))
+    attempts.postpone(session, grant, 0.0, look_ups=grant.look_up_count, not_found=grant.not_found_count)
+
+
+def ask_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """It may have happened, or is there already: nothing is sent again before a look-up has answered."""
+    if spec.look_up is None:
+        return retry(session, spec, grant, outcome)
+    why = "duplicate" if outcome.kind == "duplicate" else "unanswered"
+    if is_spent(session, spec, grant):
+        status = "unknown" if outcome.kind == "unknown" else "expired"
+        return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status=status, why=why)
+    charged = attempts.is_charged(session, grant)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
+    delay = 0.0 if why == "duplicate" else jittered(look_up_delay(0), scale())
+    return attempts.postpone(session, grant, delay, charged=charged, unresolved_why=why)
+
+
+def wonder(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """The look-up did not say: the question stays open, and is asked again."""
+    if is_spent(session, spec, grant):
+        return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome))
+    look_ups = grant.look_up_count + 1
+    return attempts.postpone(session, grant, jittered(look_up_delay(look_ups), scale()), look_ups=look_ups)
+
+
+def believe_absent(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """*Not there* twice in a row, late enough: the write did not happen, and may be made again."""
+    if is_spent(session, spec, grant):
+        return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome))
+    if grant.not_found_count + 1 < 2:
+        look_ups, delay = grant.look_up_count + 1, jittered(SECOND_LOOK_SECONDS, scale())
+        return attempts.postpone(session, grant, delay, not_found=1, look_ups=look_ups)
+    delay = jittered(spec.schedule.delay(grant.charged_attempts), scale())
+    return attempts.postpone(session, grant, delay, resolved=True)
+
+
+Settler = Callable[[DbSession, JobSpec, Grant, Outcome], None]
+SETTLERS: dict[str, Settler] = {
+    "accepted": accept,
+    "obsolete": drop,
+    "refused": refuse,
+    "later": retry,
+    "broken": retry,
+    "handed_back": hand_back,
+    "unknown": ask_first,
+    "duplicate": ask_first,
+    "unclear": wonder,
+    "not_found": believe_absent,
+}
+
+
+def scale() -> float:
+    config: Config = current_app.extensions["config"]
+    return config.retry_scale
+
+
+def is_spent(session: DbSession, spec: JobSpec, grant: Grant) -> bool:
+    """Whether this message has had its time: gate-open time for the schedule, wall-clock time for the cap."""
+    if grant.purpose == "give_up" or session.execute(text("SELECT outbox_now()")).scalar_one() >= grant.give_up_at:
+        return True
+    return gates.open_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.open_seconds
+
+
+def tell_gate(session: DbSession, grant: Grant, outcome: Outcome) -> None:
+    """What this outcome says of the upstream itself, last in the lock order."""
+    if grant.upstream is None:
+        return
+    settings = gate_settings(current_app.extensions["config"])
+    error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.heard else None
+    news = news_of(error) if error is not None else None
+    if news == ALIVE or (outcome.answered and grant.purpose != "give_up"):
+        changed, event = gates.note_answer(session, grant), "gate.opened"
+    elif error is not None and news == SILENT:
+        changed, event = gates.note_unanswered(session, grant, settings, error.retry_after), "gate.closed"
+    elif error is not None and news == FAILING:
+        reason = type(error).__name__.lower()
+        changed, event = gates.close(session, grant, reason, settings, error.retry_after), "gate.closed"
+    else:
+        return
+    if changed:
+        log.warning("gate moved", extra={"event": event, "upstream": grant.upstream, "why": outcome.kind})
+
+
+def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Our fence is gone: keep the answer on our own attempt, and fetch a human where it changes what was told."""
+    if outcome.kind not in ("accepted", "refused", "duplicate") or grant.purpose != "write":
+        return
+    finished = ending(spec, outcome)
+    if not attempts.record_late(session, grant, finished):
+        return
+    log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
+    compare_answers(session, grant, finished)
+    state = session.execute(
+        text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": grant.message_id}
+    ).scalar_one_or_none()
+    if state == "parked" and outcome.kind == "accepted":
+        details = {"message": grant.message_id, "attempt": grant.attempt_id}
+        open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)

@@ -1,0 +1,87 @@
+"""Many things to do in one periodic job, each apart: what goes wrong with one is logged and keeps no other waiting."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from flaskapp.db import DbSession, db, is_outage, transaction
+
+log = logging.getLogger("jobs.periodic.isolated")
+
+# Of many alike, so many that fail running because a server is away say that the others would, too.
+ENOUGH = 3
+NAMED = 5
+
+
+class PartsFailed(Exception):
+    """Names what failed, and the errors' classes. RQ keeps and shows this text, so it holds nothing but ids."""
+
+    def __init__(self, failed: Mapping[str, Exception]) -> None:
+        self.failed = dict(innermost(failed))
+        named = [f"{name}: {type(error).__name__}" for name, error in self.failed.items()][:NAMED]
+        super().__init__(f"{len(self.failed)} failed: {'; '.join(named)}")
+
+
+def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]]:
+    """A part may be made of parts: what failed is theirs."""
+    for name, error in failed.items():
+        if isinstance(error, PartsFailed):
+            yield from ((f"{name}, {inner}", why) for inner, why in error.failed.items())
+        else:
+            yield name, error
+
+
+def run_apart(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) -> None:
+    """Run every part, whatever becomes of the others; of many alike, until `enough` running met a server that is away.
+
+    Raises PartsFailed in the end, so that the job counts as failed.
+    """
+    failed: dict[str, Exception] = {}
+    away = 0
+    for name, part in parts.items():
+        try:
+            part()
+            away = 0
+        except Exception as error:
+            db.session.remove()
+            log.exception("part failed", extra={"event": "periodic.part_failed", "part": name})
+            failed[name] = error
+            away = away + 1 if is_away(error) else 0
+        if away >= enough:
+            break
+    if failed:
+        raise PartsFailed(failed)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether Postgres or Redis is what went wrong, and not the part."""
+    return is_outage(error) or isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+
+
+def in_transaction(work: Callable[..., Any], *args: Any) -> Callable[[], None]:
+    """The work as a part with a transaction of its own."""
+
+    def part() -> None:
+        with transaction() as session:
+            work(session, *args)
+
+    return part
+
+
+def one_by_one(
+    find: Callable[[DbSession], Iterable[tuple[str, Any]]], work: Callable[[DbSession, Any], Any]
+) -> Callable[[], None]:
+    """A part that does with each what it finds due, by its name, in a transaction of its own."""
+
+    def part() -> None:
+        with transaction() as session:
+            due = dict(find(session))
+        run_apart({name: in_transaction(work, item) for name, item in due.items()}, enough=ENOUGH)
+
+    return part

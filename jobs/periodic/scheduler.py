@@ -1,0 +1,91 @@
+"""rq-scheduler, made to lose nothing: the table lives in code, and a tick is one atomic step a job.
+
+The stock scheduler pushes, removes and adds again in three steps; stopped between them it loses the periodic job for
+good or runs it twice. Here each tick heals the table first, then writes the next run and pushes this one together.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from redis import Redis, WatchError
+from redis.exceptions import RedisError
+from rq.job import Job, JobStatus
+from rq_scheduler import Scheduler
+
+from flaskapp.queues import HOUSEKEEPING
+from jobs.periodic.schedule import PERIODIC, Periodic
+from outbox.rq_side import LedgerJob, open_queue
+
+log = logging.getLogger("jobs.periodic.scheduler")
+
+INTERVAL_SECONDS = 1
+
+
+class LedgerScheduler(Scheduler):
+    """Run as many as you like: each run of each job is pushed by one of them, once."""
+
+    job_class = LedgerJob
+
+    def __init__(self, redis: Redis, table: Sequence[Periodic] = PERIODIC) -> None:
+        super().__init__(HOUSEKEEPING.name, connection=redis, interval=INTERVAL_SECONDS, job_class=LedgerJob)
+        self.table = {entry.name: entry for entry in table}
+        self.rq_queue = open_queue(redis, HOUSEKEEPING.name)
+
+    def tick(self) -> int:
+        """Heal the table, then push what is due. Returns how many were pushed. May be stopped after any command."""
+        self.heal()
+        now = time.time()
+        due = self.connection.zrangebyscore(self.scheduled_jobs_key, 0, now)
+        return sum(self.fire(self.table[name.decode()], now) for name in due if name.decode() in self.table)
+
+    def heal(self) -> None:
+        """Drop entries nobody knows and add missing ones, due at once: also what FLUSHALL needs."""
+        present = {name.decode() for name in self.connection.zrange(self.scheduled_jobs_key, 0, -1)}
+        for stranger in present - self.table.keys():
+            self.connection.zrem(self.scheduled_jobs_key, stranger)
+        for missing in self.table.keys() - present:
+            self.connection.zadd(self.scheduled_jobs_key, {missing: time.time()}, nx=True)
+
+    def fire(self, entry: Periodic, now: float) -> bool:
+        """Write the next run and push this one in one transaction, unless another scheduler was faster."""
+        with self.connection.pipeline() as pipe:
+            try:
+                pipe.watch(self.scheduled_jobs_key)
+                score = pipe.zscore(self.scheduled_jobs_key, entry.name)
+                if score is None or score > now:
+                    return False
+                still_waiting = entry.name in self.rq_queue.get_job_ids()
+                pipe.multi()
+                pipe.zadd(self.scheduled_jobs_key, {entry.name: now + entry.every_seconds})
+                if not still_waiting:
+                    self.rq_queue.enqueue_job(self.make_job(entry), pipeline=pipe)
+                pipe.execute()
+                return not still_waiting
+            except WatchError:
+                return False
+
+    def make_job(self, entry: Periodic) -> Job:
+        return LedgerJob.create(
+            entry.path,
+            id=entry.name,
+            connection=self.connection,
+            origin=HOUSEKEEPING.name,
+            description=entry.name,
+            status=JobStatus.SCHEDULED,
+            result_ttl=entry.every_seconds * 2,
+            failure_ttl=3600,
+            timeout=300,
+        )
+
+    def run_until(self, stopping: threading.Event) -> None:
+        """Tick every second until told to stop; an outage of Redis only delays the next tick."""
+        while not stopping.is_set():
+            try:
+                self.tick()
+            except (RedisError, OSError) as error:
+                log.warning("tick failed", extra={"event": "scheduler.tick_failed", "error": type(error).__name__})
+            stopping.wait(self._interval)
