@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Flask
-from redis import Redis
 
 from flaskapp import db, logs, ops
 from flaskapp.check_in.routes import blueprint as check_in
@@ -13,21 +12,17 @@ from flaskapp.form526.routes import blueprint as form526
 from flaskapp.intent_to_file.routes import blueprint as intent_to_file
 from flaskapp.notifications.routes import blueprint as notifications
 from flaskapp.ops import console, health, metrics, rq
-from flaskapp.ops.commands import audit, gates, ledger, release
+from flaskapp.ops.commands import audit, breakers, ledger, release
 from flaskapp.ops.commands import documents as form526_commands
 from flaskapp.ops.commands import itf as itf_commands
 from flaskapp.ops.commands import travel_pay as travel_pay_commands
-from flaskapp.redis_pool import bounded_pool
+from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.routes import blueprint as travel_claims
 from flaskapp.travel_pay.appointments import blueprint as appointments
 from flaskapp.travel_pay.routes import blueprint as travel_pay
 from flaskapp.upstreams import build
 from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits
 from outbox.rq_side import LedgerJob
-
-# The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
-REDIS_CONNECTIONS = 3
-REDIS_WAIT_SECONDS = 5.0
 
 
 def create_app(config: Config) -> Flask:
@@ -54,15 +49,8 @@ def create_app(config: Config) -> Flask:
     release.init_app(app)
     ledger.init_app(app)
     audit.init_app(app)
-    gates.init_app(app)
+    breakers.init_app(app)
     itf_commands.init_app(app)
     form526_commands.init_app(app)
     travel_pay_commands.init_app(app)
     return app
-
-
-def open_redis(config: Config, connections: int = REDIS_CONNECTIONS) -> Redis:
-    """A client with at most so many connections; a caller waits for one rather than open another."""
-    pool = bounded_pool(config.redis_url, config.redis_verify_tls, connections)
-    pool.timeout = REDIS_WAIT_SECONDS
-    return Redis(connection_pool=pool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
@@ -21,3 +22,23 @@ def set_offset(db: Database, offset: timedelta) -> None:
     global _offset
     _offset = offset
     db.execute(text("UPDATE outbox_clock SET clock_offset = :offset"), {"offset": offset})
+
+
+def legal_date(timestamp: datetime, zone: ZoneInfo) -> date:
+    """The calendar day of a moment."""
+    return timestamp.astimezone(zone).date()
+
+
+def next_midnight(timestamp: datetime, zone: ZoneInfo) -> datetime:
+    """The first midnight after a moment, in UTC: a day of 23 or 25 hours included."""
+    return datetime.combine(legal_date(timestamp, zone) + timedelta(days=1), time(), zone).astimezone(UTC)
+
+
+def a_year_after(timestamp: datetime, zone: ZoneInfo) -> datetime:
+    """The same wall-clock time a year later, in UTC. A 29 February has its anniversary on the 28th: never too late."""
+    local = timestamp.astimezone(zone)
+    try:
+        later = local.replace(year=local.year + 1)
+    except ValueError:
+        later = local.replace(year=local.year + 1, day=28)
+    return later.astimezone(UTC)

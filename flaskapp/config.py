@@ -159,20 +159,20 @@ class Config:
     upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")
     veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
     btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
-    btsss_settle_seconds: float = setting(
+    btsss_confirm_seconds: float = setting(
         float, 450.0, text="After this long from its start, a BTSSS submit no look-up finds did not happen."
     )
     btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
     vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
-    vanotify_settle_seconds: float = setting(float, 150.0, text="The same for a VANotify send.")
+    vanotify_confirm_seconds: float = setting(float, 150.0, text="The same for a VANotify send.")
     accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
     sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
     lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
-    lighthouse_settle_seconds: float = setting(
+    lighthouse_confirm_seconds: float = setting(
         float, 240.0, text="After this long from its start, an ITF creation no look-up finds did not happen."
     )
     form526_total_seconds: float = setting(float, 60.0, text="Total limit on one call of the 526 service.")
-    form526_settle_seconds: float = setting(
+    form526_confirm_seconds: float = setting(
         float, 300.0, text="After this long from its start, a 526 submission no look-up finds did not happen."
     )
     document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
@@ -198,7 +198,7 @@ class Config:
     itf_refresh_days: int = setting(at_least_one, 7, text="A confirmed ITF is compared with upstream this often.")
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
-    travel_pay_settle_seconds: float = setting(
+    travel_pay_confirm_seconds: float = setting(
         above_zero, 540.0, text="After this long from its start, a Travel Pay write no look-up finds did not happen."
     )
     travel_pay_wait_seconds: float = setting(
@@ -214,8 +214,8 @@ class Config:
     sts_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one token exchange for a person.")
     va_profile_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one VA Profile call.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
-    gate_close_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
-    gate_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")
+    breaker_open_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
+    breaker_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")
     retry_scale: float = setting(float, 1.0, text="Multiplies every retry delay; below 1 for demonstrations only.")
     keep_history_months: int = setting(int, 24, text="Months of history and attempts kept.")
     log_level: str = setting(default="INFO", text="Level of our own loggers.")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from flaskapp.config import Config
 from flaskapp.upstreams import Upstreams
 from outbox.tables import NOW
-from outbox.values import GateSettings
+from outbox.values import BreakerSettings
 from outbox.write import Database
 
 
@@ -19,9 +19,9 @@ def settings() -> Config:
     return found
 
 
-def gate_settings(config: Config) -> GateSettings:
+def breaker_settings(config: Config) -> BreakerSettings:
     """How long jobs and waiting people leave a failing upstream alone."""
-    return GateSettings(close_seconds=config.gate_close_seconds, cap_seconds=config.gate_cap_seconds)
+    return BreakerSettings(open_seconds=config.breaker_open_seconds, cap_seconds=config.breaker_cap_seconds)
 
 
 def upstreams() -> Upstreams:
@@ -29,7 +29,7 @@ def upstreams() -> Upstreams:
     return found
 
 
-def moment_now(db: Database) -> datetime:
+def database_now(db: Database) -> datetime:
     """Postgres's clock, aware, in UTC: it also decides what is due, valid and late."""
     found: datetime = db.execute(select(NOW)).scalar_one()
     return found.astimezone(UTC)

@@ -14,7 +14,7 @@ import psycopg2
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -30,7 +30,7 @@ from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
-from outbox.autocommit import autocommit
+from outbox.autocommit import autocommit, connect_autocommit
 from outbox.tables import NAMING
 
 log = logging.getLogger("flaskapp.db")
@@ -41,6 +41,12 @@ DbSession = scoped_session[Session]
 PING_AFTER_SECONDS = 1.0
 # Connection lost, transaction rolled back for another, lock not had in time, too many connections, shutting down.
 PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
+
+# Held by the sweep and by `flask audit --repair`: both give back, park and show what is owed.
+SWEEP = "surefile.sweep"
+# Longer than a sweep takes.
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.2
 
 db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
 
@@ -174,3 +180,18 @@ def durably(work: Callable[[DbSession], T]) -> T:
         db.session.remove()
     with transaction() as session:
         return work(session)
+
+
+def with_advisory_lock(name: str, work: Callable[[], None], patient: bool = False) -> bool:
+    """Run it under this lock; False when somebody else has it or, to who is patient, keeps it."""
+    give_up_at = time.monotonic() + (PATIENCE_SECONDS if patient else 0.0)
+    with connect_autocommit(db.engine) as lock:
+        while not lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(LOOK_SECONDS)
+        try:
+            work()
+        finally:
+            lock.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
+    return True

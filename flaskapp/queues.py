@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outbox.gates import limits_of
+from outbox.breakers import limits_of
 from outbox.values import QueueSpec
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
@@ -19,6 +19,6 @@ HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
 
 QUEUES = (TRAVEL_CLAIMS, ACCOUNTS, INTENTS_TO_FILE, FORM526, DOCUMENTS, TRAVEL_PAY, NOTIFICATIONS, ALERTS, HOUSEKEEPING)
 # Upstreams that no message is for: people read from them while they wait.
-VISITED = ("va_profile",)
+SYNC_ONLY = ("va_profile",)
 # The upstreams that have gates, and how many calls of ours each bears at once.
-GATE_LIMITS = limits_of(QUEUES, VISITED)
+BREAKER_LIMITS = limits_of(QUEUES, SYNC_ONLY)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from redis import BlockingConnectionPool
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from flaskapp.config import Config
+
+# The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
+REDIS_CONNECTIONS = 3
+REDIS_WAIT_SECONDS = 5.0
 
 
 def with_tls_choice(url: str, verify_tls: bool) -> str:
@@ -27,3 +33,10 @@ def bounded_pool(url: str, verify_tls: bool, connections: int) -> BlockingConnec
         socket_timeout=2,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+def open_redis(config: Config, connections: int = REDIS_CONNECTIONS) -> Redis:
+    """A client with at most so many connections; a caller waits for one rather than open another."""
+    pool = bounded_pool(config.redis_url, config.redis_verify_tls, connections)
+    pool.timeout = REDIS_WAIT_SECONDS
+    return Redis(connection_pool=pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class IllegalMove(Exception):
@@ -29,3 +30,14 @@ class StateMachine:
         """Raises IllegalMove unless the table has this move."""
         if not self.allows(current, target):
             raise IllegalMove(f"{self.subject}: {current} → {target}")
+
+
+class Conflict(Exception):
+    """Raised by a flow's `check` before anything is changed: the upstream id it was given is another submission's.
+
+    The upstream may hold this submission or not: it is given up as unconfirmed, with `details`, ids only, on its case.
+    """
+
+    def __init__(self, what: str, **details: Any) -> None:
+        super().__init__(what)
+        self.details = details

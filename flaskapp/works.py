@@ -7,7 +7,7 @@ from flaskapp.form526 import documents, polling
 from flaskapp.form526 import service as form526
 from flaskapp.intent_to_file import service as itfs
 from flaskapp.intent_to_file import upkeep
-from flaskapp.notifications import service as notices
+from flaskapp.notifications import service as notifications
 from flaskapp.travel_claims import service as travel_claims
 from flaskapp.travel_pay import service as travel_pay
 from outbox.values import QueueSpec
@@ -23,8 +23,8 @@ WORKS: dict[str, QueueSpec] = {
     polling.POLL_JOB: queues.DOCUMENTS,
     travel_pay.IDENTIFY_JOB: queues.ACCOUNTS,
     **dict.fromkeys(travel_pay.STEP_JOBS.values(), queues.TRAVEL_PAY),
-    notices.SEND_JOB: queues.NOTIFICATIONS,
-    notices.ASK_JOB: queues.NOTIFICATIONS,
+    notifications.SEND_JOB: queues.NOTIFICATIONS,
+    notifications.ASK_JOB: queues.NOTIFICATIONS,
     "jobs.alerts.send_alert": queues.ALERTS,
 }
 # Job, queue and upstream, as a message names them.

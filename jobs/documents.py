@@ -17,7 +17,7 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
 from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
 from jobs.engine.runner import run
-from jobs.engine.spec import Call, Finding, JobSpec, NotFound, Trail
+from jobs.engine.spec import Call, EarlierWrites, Finding, JobSpec, NotFound
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -32,7 +32,7 @@ def upload(call: Call, work: UploadWork) -> int:
     identity = work.identity
     if identity is None or not (identity.participant_id or identity.file_number):
         raise Rejected(
-            "lighthouse_documents", "neither participant id nor file number", code="NO_IDENTIFIER", heard=False
+            "lighthouse_documents", "neither participant id nor file number", code="NO_IDENTIFIER", from_upstream=False
         )
     described = Upload(
         claim_id=work.claim_id,
@@ -46,7 +46,7 @@ def upload(call: Call, work: UploadWork) -> int:
     return call.upstreams.lighthouse_documents.upload(described, work.chunks, call.before_write)
 
 
-def look_up(call: Call, work: UploadWork, trail: Trail) -> Finding:
+def look_up(call: Call, work: UploadWork, earlier: EarlierWrites) -> Finding:
     """Lighthouse cannot be asked for an upload whose request id was lost. An answer that came late to an earlier
     attempt is found before this; without one it is sent again, and recorded as possibly twice."""
     return NotFound()
@@ -86,7 +86,7 @@ UPLOAD = JobSpec(
     act=upload,
     look_up=look_up,
     # Until then the first upload may still be on its way, and its answer may come late.
-    settle_seconds=lambda config: config.document_upload_seconds,
+    confirm_after_seconds=lambda config: config.document_upload_seconds,
     check=uploads.check_uploaded,
     record=uploads.record_uploaded,
     give_up=uploads.record_upload_failed,

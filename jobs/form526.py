@@ -17,7 +17,7 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.web.inflection import to_camel, with_keys
 from jobs.engine.retry import FORM526_SUBMIT, IDENTIFY
 from jobs.engine.runner import run
-from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -34,17 +34,17 @@ def identify_veteran(call: Call, work: SubmissionWork) -> Identity:
 def submit(call: Call, work: SubmissionWork) -> int:
     """The claim id (our stated assumption: see the README). Raises the six upstream errors."""
     if work.identity is None:
-        raise Rejected("form526", "no ICN for this account", code="NO_ICN", heard=False)
+        raise Rejected("form526", "no ICN for this account", code="NO_ICN", from_upstream=False)
     form: dict[str, Any] = with_keys(work.form, to_camel)
     return call.upstreams.form526.submit(str(work.id), work.identity.icn, form, call.before_write)
 
 
-def look_up(call: Call, work: SubmissionWork, trail: Trail) -> Finding:
+def look_up(call: Call, work: SubmissionWork, earlier: EarlierWrites) -> Finding:
     """Every try carries the submission's id as reference, so one that arrived can be found."""
     claim_id = call.upstreams.form526.find(str(work.id))
     if claim_id is not None:
         return Found(claim_id)
-    return Unclear("none on file after a duplicate answer") if trail.why == "duplicate" else NotFound()
+    return Unclear("none on file after a duplicate answer") if earlier.why == "duplicate" else NotFound()
 
 
 def lease_seconds(config: Config) -> float:
@@ -74,7 +74,7 @@ SUBMIT = JobSpec(
     load=load_pending,
     act=submit,
     look_up=look_up,
-    settle_seconds=lambda config: config.form526_settle_seconds,
+    confirm_after_seconds=lambda config: config.form526_confirm_seconds,
     check=service.check_accepted,
     record=service.record_accepted,
     give_up=service.record_failed,

@@ -11,22 +11,21 @@ from flask import current_app
 from redis import Redis
 from sqlalchemy import TextClause, text
 
-from flaskapp.alone import SWEEP, alone
 from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
-from flaskapp.db import DbSession, db, transaction
+from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
 from flaskapp.form526.attachments.intake import purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
-from flaskapp.form526.polling import BATCH, find_stuck, owe_poll
+from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
-from flaskapp.intent_to_file.upkeep import find_past_midnight, open_past_midnight, owe_refreshes
-from flaskapp.notifications.service import about, owe_delivery_questions
+from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
+from flaskapp.notifications.service import about, enqueue_delivery_checks
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
 from jobs.periodic.give_up import give_up_overdue
-from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_apart
+from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
 from outbox import rescue, retention
 from outbox.registries import sweep_queue
 
@@ -52,17 +51,17 @@ OLD_ROWS = {
 
 def sweep() -> None:
     """Rescue lost work, give up what is out of time, and make RQ's registries say what the ledger says."""
-    alone(SWEEP, sweep_alone)
+    with_advisory_lock(SWEEP, sweep_locked)
 
 
-def sweep_alone() -> None:
+def sweep_locked() -> None:
     redis: Redis = current_app.extensions["redis"]
-    run_apart(
+    run_isolated(
         {
             "rescue": partial(rescue.rescue_lost, db.engine),
             "processes": partial(rescue.forget_silent, db.engine),
             "give_up": give_up_overdue,
-            "delivery_questions": in_transaction(owe_delivery_questions),
+            "delivery_questions": in_transaction(enqueue_delivery_checks),
             "past_midnight": one_by_one(past_midnight, open_past_midnight),
             "stuck_documents": one_by_one(stuck_documents, open_found),
             "late_pairs": in_transaction(put_late_pairs_first),
@@ -92,29 +91,29 @@ def open_found(session: DbSession, case: tuple[str, str, str, dict[str, Any]]) -
 
 def sweep_registries(redis: Redis) -> None:
     queues = {queue.name: partial(sweep_queue, db.engine, redis, queue.name, REOPEN_PATH) for queue in QUEUES}
-    run_apart(queues, enough=ENOUGH)
+    run_isolated(queues, enough=ENOUGH)
 
 
 def refresh_itfs() -> None:
-    """Owe this minute's share of the rolling refresh."""
+    """Enqueue this minute's share of the rolling refresh."""
     with transaction() as session:
-        owe_refreshes(session)
+        enqueue_refreshes(session)
 
 
 def poll_documents() -> None:
     """Deal every document that is due into batches, each with its question; stopped half-way, the rest stays due."""
     for _ in range(MOST_BATCHES):
         with transaction() as session:
-            if owe_poll(session) < BATCH:
+            if enqueue_poll(session) < BATCH:
                 return
 
 
 def audit_all() -> None:
     """Count what nobody accounts for; a submission in that state, or with records in disorder, is a case at once."""
-    alone("surefile.audit", audit_alone)
+    with_advisory_lock("surefile.audit", audit_locked)
 
 
-def audit_alone() -> None:
+def audit_locked() -> None:
     report = audit_and_keep()
     level = logging.INFO if report.clean else logging.ERROR
     log.log(level, "audited", extra={"event": "audit.done", **report.counts()})
@@ -122,7 +121,7 @@ def audit_alone() -> None:
     parts = {f"unaccounted {item.subject_id}": in_transaction(open_unaccounted, item) for item in report.unaccounted}
     for found in report.broken:
         parts[f"{found.rule} {found.subject_id}"] = in_transaction(open_contradiction, found, lost)
-    run_apart(parts, enough=ENOUGH)
+    run_isolated(parts, enough=ENOUGH)
 
 
 def open_unaccounted(session: DbSession, finding: Finding) -> None:
@@ -138,14 +137,14 @@ def open_contradiction(session: DbSession, found: Broken, lost: set[tuple[str, s
 
 def retain() -> None:
     """Make next months' history partitions, drop those past keeping, and forget what has served its time."""
-    alone("surefile.retention", retain_alone)
+    with_advisory_lock("surefile.retention", retain_locked)
 
 
-def retain_alone() -> None:
+def retain_locked() -> None:
     config: Config = current_app.extensions["config"]
     rows = {name: in_transaction(delete_old, statement) for name, statement in OLD_ROWS.items()}
     history = partial(retention.keep, db.engine, config.keep_history_months)
-    run_apart({"history": history, **rows, "files": purge_old_files})
+    run_isolated({"history": history, **rows, "files": purge_old_files})
 
 
 def delete_old(session: DbSession, statement: TextClause) -> None:

@@ -21,7 +21,7 @@ from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import run
-from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -52,7 +52,7 @@ def identify_asker(call: Call, work: ITFWork) -> Identity:
 def create(call: Call, work: ITFWork) -> Confirmation:
     """Read, and create only what is not there (contract: Benefits Claims 2.1, 8). Raises the six upstream errors."""
     if work.icn is None:
-        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN", heard=False)
+        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN", from_upstream=False)
     client = call.upstreams.lighthouse_claims
     there = client.active_itf(work.icn, work.type)
     if there is not None:
@@ -77,7 +77,7 @@ def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
     return there or duplicate
 
 
-def look_up(call: Call, work: ITFWork, trail: Trail) -> Finding:
+def look_up(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
     """Whether an unanswered creation happened: whatever is active now is the person's."""
     if work.icn is None:
         return NotFound()
@@ -94,8 +94,8 @@ def ids(confirmation: Confirmation) -> dict[str, str]:
 
 def from_ids(kept: dict[str, str]) -> Confirmation:
     values = json.loads(vault().decrypt(kept["answer"].encode()))["upstream"]
-    moments = {name: datetime.fromisoformat(values[name]) for name in ("created_at", "expires_at")}
-    return Confirmation(UpstreamITF(**{**values, **moments}), "late")
+    timestamps = {name: datetime.fromisoformat(values[name]) for name in ("created_at", "expires_at")}
+    return Confirmation(UpstreamITF(**{**values, **timestamps}), "late")
 
 
 # -- comparing ----------------------------------------------------------------
@@ -144,7 +144,7 @@ CREATE = JobSpec(
     load=load_pending,
     act=create,
     look_up=look_up,
-    settle_seconds=lambda config: config.lighthouse_settle_seconds,
+    confirm_after_seconds=lambda config: config.lighthouse_confirm_seconds,
     record=record.record_confirmed,
     give_up=record.record_failed,
     ids=ids,

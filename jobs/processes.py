@@ -19,17 +19,17 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp import open_redis
 from flaskapp.config import Config
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import db
 from flaskapp.queues import QUEUES
+from flaskapp.redis_pool import open_redis
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
 from jobs.registry import SPECS
-from jobs.worker import Lane, fetch_forever, wake_forever
+from jobs.worker import Bulkhead, fetch_forever, wake_forever
 from outbox import rescue, rq_side
 from outbox.relay import Relay
 from outbox.write import WAKE_CHANNEL
@@ -110,36 +110,36 @@ def run_worker(app: Flask) -> None:
     # One connection hears what was pushed; fetchers and the jobs' bookkeeping take turns on the others.
     redis = app.extensions["redis"] = open_redis(app.extensions["config"], WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")
-    lanes = [Lane(queue) for queue in QUEUES]
+    bulkheads = [Bulkhead(queue) for queue in QUEUES]
     fetchers = [
         start_thread(
-            fetch_forever, app, redis, lane, process.worker_id, process.stopping, name=f"fetch-{lane.spec.name}"
+            fetch_forever, app, redis, bulkhead, process.worker_id, process.stopping, name=f"fetch-{bulkhead.spec.name}"
         )
-        for lane in lanes
+        for bulkhead in bulkheads
     ]
-    start_thread(wake_forever, redis, lanes, process.stopping, name="wake")
+    start_thread(wake_forever, redis, bulkheads, process.stopping, name="wake")
     process.stopping.wait()
     deadline = time.monotonic() + LAST_CALLS_SECONDS
     while time.monotonic() < deadline and (
-        any(lane.running for lane in lanes) or any(fetcher.is_alive() for fetcher in fetchers)
+        any(bulkhead.running for bulkhead in bulkheads) or any(fetcher.is_alive() for fetcher in fetchers)
     ):
         time.sleep(0.05)
-    hand_back_rest(process, redis, lanes)
+    hand_back_rest(process, redis, bulkheads)
     leave(process, beating, "worker")
     # Threads may still wait for an upstream: their answers would come to a process that has left.
     logging.shutdown()
     os._exit(0)
 
 
-def hand_back_rest(process: Process, redis: Redis, lanes: list[Lane]) -> None:
+def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) -> None:
     """What is still open becomes unknown and due at once, in the ledger and on the dashboard alike."""
     try:
         rescue.hand_back(db.engine, process.worker_id, process.open_grants())
     except SQLAlchemyError as error:
         log.warning("left to rescue", extra={"event": "worker.hand_back_failed", "error": type(error).__name__})
     try:
-        for lane in lanes:
-            rq_side.forget_started(redis, lane.spec.name, list(lane.running))
+        for bulkhead in bulkheads:
+            rq_side.forget_started(redis, bulkhead.spec.name, list(bulkhead.running))
     except (RedisError, OSError) as error:
         log.warning("left to the sweep", extra={"event": "worker.tidy_failed", "error": type(error).__name__})
 
@@ -173,7 +173,7 @@ def run_relay(app: Flask) -> None:
     """Move work to Redis until SIGTERM; every trouble is only a later round."""
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
-    relay = Relay(db.engine, app.extensions["redis"], QUEUES, gate_settings(config))
+    relay = Relay(db.engine, app.extensions["redis"], QUEUES, breaker_settings(config))
     listener = Listener(config.database_direct_url or config.database_url)
     while not process.stopping.is_set():
         try:

@@ -16,7 +16,7 @@ from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
 from jobs.engine.retry import TRAVEL_CLAIM
 from jobs.engine.runner import run
-from jobs.engine.spec import Call, Finding, Found, JobSpec, NotFound, Trail, Unclear
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -26,7 +26,7 @@ class Filing:
     """What to tell the person and why: the claim's new state, the notice, and what BTSSS holds."""
 
     target: str
-    notice: str
+    notification: str
     filed: Filed
 
 
@@ -43,7 +43,7 @@ def act(call: Call, work: ClaimWork) -> Filing:
     return Filing(SUBMITTED, "created", Filed(submitted.claim_number, "answered"))
 
 
-def look_up(call: Call, work: ClaimWork, trail: Trail) -> Finding:
+def look_up(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """Whose claim is it that BTSSS holds for this person, date and station (contract: ClaimIngest 4.2)?
 
     One modified before our first try was there already. A later one is ours by presumption, and recorded as such —
@@ -52,12 +52,12 @@ def look_up(call: Call, work: ClaimWork, trail: Trail) -> Finding:
     on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
     here = [item for item in on_date if item.station == work.identity.station]
     if not on_date:
-        return Unclear("none on file after a duplicate answer") if trail.why == "duplicate" else NotFound()
+        return Unclear("none on file after a duplicate answer") if earlier.why == "duplicate" else NotFound()
     if len(here) != 1:
         return Unclear("several on file here" if here else "on file for another station")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    theirs = trail.first_write_at is None or here[0].last_modified_at < trail.first_write_at - skew
-    if theirs or (trail.why == "duplicate" and not trail.ever_unknown):
+    theirs = earlier.first_write_at is None or here[0].last_modified_at < earlier.first_write_at - skew
+    if theirs or (earlier.why == "duplicate" and not earlier.ever_unknown):
         return Found(Filing(DUPLICATE, "duplicate", Filed(here[0].claim_number, "found", here[0].claim_status)))
     return presumed_ours(here[0])
 
@@ -73,7 +73,7 @@ def presumed_ours(claim: FiledClaim) -> Finding:
 
 
 def record(session: DbSession, claim_id: str, filing: Filing) -> None:
-    service.record_filed(session, claim_id, filing.target, filing.notice, filing.filed)
+    service.record_filed(session, claim_id, filing.target, filing.notification, filing.filed)
 
 
 def ids(filing: Filing) -> dict[str, str]:
@@ -84,7 +84,7 @@ def ids(filing: Filing) -> dict[str, str]:
 
 def from_ids(kept: dict[str, str]) -> Filing:
     values = json.loads(vault().decrypt(kept["answer"].encode()))
-    return Filing(values["target"], values["notice"], Filed(**{**values["filed"], "how": "late"}))
+    return Filing(values["target"], values["notification"], Filed(**{**values["filed"], "how": "late"}))
 
 
 def lease_seconds(config: Config) -> float:
@@ -102,7 +102,7 @@ SUBMIT = JobSpec(
     load=load,
     act=act,
     look_up=look_up,
-    settle_seconds=lambda config: config.btsss_settle_seconds,
+    confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
     record=record,
     give_up=service.record_failed,
     ids=ids,

@@ -73,8 +73,8 @@ def call_seconds(config: Config) -> float:
     return config.travel_pay_total_seconds
 
 
-def settle_seconds(config: Config) -> float:
-    return config.travel_pay_settle_seconds
+def confirm_after_seconds(config: Config) -> float:
+    return config.travel_pay_confirm_seconds
 
 
 IDENTIFY_TRAVELER = JobSpec(
@@ -99,7 +99,7 @@ def step_spec(step: str, **parts: Any) -> JobSpec:
         schedule=TRAVEL_PAY_STEP,
         lease_seconds=lease_seconds,
         call_seconds=call_seconds,
-        settle_seconds=settle_seconds,
+        confirm_after_seconds=confirm_after_seconds,
         load=lambda session, claim_id: load(session, claim_id, step),
         give_up=record.record_failed,
         **parts,

@@ -14,7 +14,7 @@ from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.auth import Traveler
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
-from jobs.engine.spec import Call, Finding, Found, NotFound, Trail, Unclear
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, NotFound, Unclear
 
 # Words of BTSSS for a claim that is begun and not submitted (contract: Travel Pay 5.4).
 UNSUBMITTED = frozenset({"Saved", "Incomplete"})
@@ -31,7 +31,7 @@ class Begun:
 
 def traveler_of(work: ClaimWork) -> Traveler:
     if work.identity is None or work.identity.email is None:
-        raise Rejected("travel_pay", "nobody we could ask for", code="NO_EMAIL", heard=False)
+        raise Rejected("travel_pay", "nobody we could ask for", code="NO_EMAIL", from_upstream=False)
     return Traveler(str(work.account_id), work.identity.icn, work.identity.email)
 
 
@@ -51,14 +51,14 @@ def identify_asker(call: Call, work: ClaimWork) -> Identity:
 
 def appointment_of(call: Call, work: ClaimWork) -> UpstreamAppointment:
     """Found or added: however often it is asked, it is one appointment (contract: Travel Pay 5.3)."""
-    asked = work.asked
+    requested = work.requested
     return call.upstreams.travel_pay_filing.find_or_add_appointment(
         traveler_of(work),
-        asked.starts_at.isoformat(timespec="seconds"),
-        asked.station,
-        asked.appointment_type,
-        asked.appointment_name,
-        asked.is_complete,
+        requested.starts_at.isoformat(timespec="seconds"),
+        requested.station,
+        requested.appointment_type,
+        requested.appointment_name,
+        requested.is_complete,
     )
 
 
@@ -77,27 +77,27 @@ def already_on(appointment: UpstreamAppointment) -> Filed | None:
 
 def begin(call: Call, work: ClaimWork) -> Begun:
     assert work.appointment_id is not None
-    name = f"Travel reimbursement for {work.asked.starts_at:%B %-d, %Y}"
+    name = f"Travel reimbursement for {work.requested.starts_at:%B %-d, %Y}"
     claim_id = call.upstreams.travel_pay_filing.create_claim(
         traveler_of(work), work.appointment_id, name, call.before_write
     )
     return Begun(Filed(claim_id, "answered"), ours=True)
 
 
-def look_for_claim(call: Call, work: ClaimWork, trail: Trail) -> Finding:
+def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """The appointment names its claim. One begun before our first try was there already; a later one is ours by
     presumption, unless no reply of ours was ever lost: then a *duplicate* answer can only mean somebody else's."""
     already = already_on(appointment_of(call, work))
     if already is None:
-        return Unclear("no claim on the appointment after a duplicate answer") if was_refused(trail) else NotFound()
-    if trail.why == "duplicate" and not trail.ever_unknown:
+        return Unclear("no claim on the appointment after a duplicate answer") if was_refused(earlier) else NotFound()
+    if earlier.why == "duplicate" and not earlier.ever_unknown:
         return Found(Begun(already, ours=False))
     detail = detail_of(call, work, already.claim_id)
     begun_at = begun_at_of(detail)
     if detail is None or begun_at is None:
         return Unclear("the appointment's claim cannot be read")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    was_there = trail.first_write_at is None or begun_at < trail.first_write_at - skew
+    was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
     # Ours is bare until its next step: somebody has filed this one since.
     theirs = was_there or bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
     found = Filed(already.claim_id, "found" if theirs else "presumed", detail.claim_number, detail.claim_status)
@@ -112,8 +112,8 @@ def begun_at_of(detail: ClaimDetail | None) -> datetime | None:
         return None
 
 
-def was_refused(trail: Trail) -> bool:
-    return trail.why == "duplicate"
+def was_refused(earlier: EarlierWrites) -> bool:
+    return earlier.why == "duplicate"
 
 
 def detail_of(call: Call, work: ClaimWork, claim_id: str) -> ClaimDetail | None:
@@ -131,11 +131,11 @@ def record_begun(session: DbSession, claim_id: str, begun: Begun) -> None:
 
 def add_mileage_to(call: Call, work: ClaimWork) -> str:
     assert work.claim_id is not None
-    starts_at = work.asked.starts_at.isoformat(timespec="seconds")
+    starts_at = work.requested.starts_at.isoformat(timespec="seconds")
     return call.upstreams.travel_pay_filing.add_mileage(traveler_of(work), work.claim_id, starts_at, call.before_write)
 
 
-def look_for_mileage(call: Call, work: ClaimWork, trail: Trail) -> Finding:
+def look_for_mileage(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """The claim lists its expenses: one of mileage is ours, nobody else adds to this claim."""
     assert work.claim_id is not None
     detail = detail_of(call, work, work.claim_id)
@@ -164,11 +164,11 @@ def number_of(call: Call, work: ClaimWork) -> str | None:
     return detail.claim_number if detail is not None else None
 
 
-def look_for_submit(call: Call, work: ClaimWork, trail: Trail) -> Finding:
+def look_for_submit(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     assert work.claim_id is not None
     detail = detail_of(call, work, work.claim_id)
     if detail is None or not detail.claim_status:
         return Unclear("the claim cannot be read")
     if detail.claim_status in UNSUBMITTED:
-        return Unclear("not submitted after a duplicate answer") if was_refused(trail) else NotFound()
+        return Unclear("not submitted after a duplicate answer") if was_refused(earlier) else NotFound()
     return Found(Filed(work.claim_id, "presumed", detail.claim_number, detail.claim_status))

@@ -51,7 +51,7 @@ class NoDeathPenalty(BaseDeathPenalty):
         """Nothing to disarm."""
 
 
-class Lane:
+class Bulkhead:
     """A queue's threads. They outlive a fetcher that lost Redis, so the bulkhead holds across its lives."""
 
     def __init__(self, spec: QueueSpec) -> None:
@@ -74,8 +74,8 @@ class Fetcher(SimpleWorker):
     death_penalty_class = NoDeathPenalty
     job_class = rq_side.LedgerJob
 
-    def __init__(self, app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:
-        queue = rq_side.open_queue(connection, lane.spec.name)
+    def __init__(self, app: Flask, connection: Redis, bulkhead: Bulkhead, name: str, stopping: threading.Event) -> None:
+        queue = rq_side.open_queue(connection, bulkhead.spec.name)
         super().__init__(
             [queue],
             name=name,
@@ -87,8 +87,8 @@ class Fetcher(SimpleWorker):
         )
         self.app = app
         self.stopping = stopping
-        self.lane = lane
-        self.registered_at = self.asked_suspension_at = 0.0
+        self.bulkhead = bulkhead
+        self.registered_at = self.suspension_requested_at = 0.0
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -107,8 +107,8 @@ class Fetcher(SimpleWorker):
         """
         while not self.stopping.is_set():
             self.heartbeat()
-            if not self.lane.more:
-                self.lane.pushed.wait(LOOK_SECONDS)
+            if not self.bulkhead.more:
+                self.bulkhead.pushed.wait(LOOK_SECONDS)
             found = self.look()
             if found is not None:
                 return found
@@ -116,20 +116,20 @@ class Fetcher(SimpleWorker):
 
     def look(self) -> tuple[Job, Queue] | None:
         """The next pointer, and a thread kept free for it; None when either is wanting."""
-        if not self.lane.slots.acquire(timeout=WAIT_SECONDS):
+        if not self.bulkhead.slots.acquire(timeout=WAIT_SECONDS):
             return None
         found = None
-        self.lane.pushed.clear()
+        self.bulkhead.pushed.clear()
         try:
             found = self.dequeue()
         finally:
             if found is None:
-                self.lane.slots.release()
+                self.bulkhead.slots.release()
         return found
 
     def dequeue(self) -> tuple[Job, Queue] | None:
         job, left = rq_side.take(self.queues[0])
-        self.lane.more = left > 0
+        self.bulkhead.more = left > 0
         if job is None:
             return None
         if self.stopping.is_set():
@@ -142,11 +142,11 @@ class Fetcher(SimpleWorker):
         try:
             execution = self.prepare_execution(job)
         except BaseException:
-            self.lane.slots.release()
+            self.bulkhead.slots.release()
             self.turn_back(job)
             raise
-        self.lane.running.add(execution.composite_key)
-        self.lane.pool.submit(self.run_on_thread, job, queue, execution)
+        self.bulkhead.running.add(execution.composite_key)
+        self.bulkhead.pool.submit(self.run_on_thread, job, queue, execution)
 
     def run_on_thread(self, job: Job, queue: Queue, execution: Execution) -> None:
         """RQ's bookkeeping may fail with Redis; the job's effect is in Postgres all the same."""
@@ -158,8 +158,8 @@ class Fetcher(SimpleWorker):
             self.turn_back(job)
         finally:
             self.executions.pop(execution.id, None)
-            self.lane.running.discard(execution.composite_key)
-            self.lane.slots.release()
+            self.bulkhead.running.discard(execution.composite_key)
+            self.bulkhead.slots.release()
 
     def turn_back(self, job: Job) -> None:
         """Redis was lost over this job. If it never began, Redis may well show it as begun: the relay would need half a
@@ -217,8 +217,8 @@ class Fetcher(SimpleWorker):
 
     def check_for_suspension(self, burst: bool) -> None:
         """Between jobs, and once a second at most: whether `rq suspend` was called."""
-        if time.monotonic() - self.asked_suspension_at > SUSPENSION_SECONDS:
-            self.asked_suspension_at = time.monotonic()
+        if time.monotonic() - self.suspension_requested_at > SUSPENSION_SECONDS:
+            self.suspension_requested_at = time.monotonic()
             super().check_for_suspension(burst)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -261,31 +261,31 @@ class Fetcher(SimpleWorker):
         """The main thread owns the signals."""
 
 
-def wake_forever(connection: Redis, lanes: Sequence[Lane], stopping: threading.Event) -> None:
+def wake_forever(connection: Redis, bulkheads: Sequence[Bulkhead], stopping: threading.Event) -> None:
     """Tell a lane that something was pushed to it. One connection waits for all that have a thread free; each push
     wakes few of all the workers, and whoever was not woken looks by itself a moment later."""
-    by_key = {rq_side.pushed_key(lane.spec.name): lane for lane in lanes}
+    by_key = {rq_side.pushed_key(bulkhead.spec.name): bulkhead for bulkhead in bulkheads}
     while not stopping.is_set():
-        free = [key for key, lane in by_key.items() if lane.is_free]
+        free = [key for key, bulkhead in by_key.items() if bulkhead.is_free]
         if not free:
             stopping.wait(LOOK_SECONDS)
             continue
         try:
-            told = connection.blpop(free, timeout=WAIT_SECONDS)
+            reported = connection.blpop(free, timeout=WAIT_SECONDS)
         except (redis.exceptions.RedisError, OSError):
             stopping.wait(WAIT_SECONDS)
         else:
-            for key in rq_side.texts(told[:1] if told else ()):
+            for key in rq_side.texts(reported[:1] if reported else ()):
                 by_key[key].pushed.set()
 
 
-def fetch_forever(app: Flask, connection: Redis, lane: Lane, name: str, stopping: threading.Event) -> None:
+def fetch_forever(app: Flask, connection: Redis, bulkhead: Bulkhead, name: str, stopping: threading.Event) -> None:
     """Keep a fetcher working through every outage of Redis; each one starts under a new name."""
     life = 0
     while not stopping.is_set():
         life += 1
         try:
-            Fetcher(app, connection, lane, f"{name}-{lane.spec.name}-{life}", stopping).work(logging_level=None)
+            Fetcher(app, connection, bulkhead, f"{name}-{bulkhead.spec.name}-{life}", stopping).work(logging_level=None)
         except Exception as error:
             log.warning("fetcher restarts", extra={"event": "worker.fetcher_lost", "error": type(error).__name__})
         stopping.wait(WAIT_SECONDS)

@@ -27,9 +27,9 @@ GRANT = text(f"""
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
          WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
            AND (m.upstream IS NULL OR EXISTS (
-                SELECT 1 FROM outbox_gates g
-                 WHERE g.upstream = m.upstream AND (g.closed_until IS NULL
-                    OR g.closed_until <= outbox_now() AND (g.canary_message_id, g.canary_fence) = (m.id, m.fence))))
+                SELECT 1 FROM outbox_breakers g
+                 WHERE g.upstream = m.upstream AND (g.open_until IS NULL
+                    OR g.open_until <= outbox_now() AND (g.probe_message_id, g.probe_fence) = (m.id, m.fence))))
            AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
         RETURNING m.*
     ), tried AS (
@@ -138,7 +138,7 @@ def read_grant(row: Any) -> Grant:
 def grant(
     engine: Engine, message_id: int, fence: int, *, worker_id: str, lease_seconds: float, writes: bool
 ) -> Grant | None:
-    """Take leave for one attempt, committed before this returns; None for a stale, doubled or gated pointer.
+    """Take leave for one attempt, committed before this returns; None for a stale, doubled or held_back pointer.
 
     One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream it waits for the disk:
     losing its `try` row would lose the duty to look up first.
@@ -178,16 +178,16 @@ def is_charged(db: Database, grant: Grant) -> bool:
 
 
 def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:
-    db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **told(ending)})
+    db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **reported(ending)})
 
 
 def complete(db: Database, grant: Grant, ending: Ending) -> None:
     """The work is done, and this attempt did it: the one ends and the other goes."""
     values = {"message_id": grant.message_id, "attempt_id": grant.attempt_id, "charged": False, "late": False}
-    db.execute(COMPLETE, {**values, **told(ending)})
+    db.execute(COMPLETE, {**values, **reported(ending)})
 
 
-def told(ending: Ending) -> dict[str, Any]:
+def reported(ending: Ending) -> dict[str, Any]:
     return {
         "status": ending.status,
         "answered": ending.answered,
@@ -209,7 +209,7 @@ def postpone(
     not_found: int = 0,
     look_ups: int = 0,
 ) -> None:
-    """Owe it again after a delay. `unresolved_why` opens the question whether it happened, `resolved` closes it."""
+    """Enqueue it again after a delay. `unresolved_why` opens the question whether it happened, `resolved` closes it."""
     db.execute(
         POSTPONE,
         {

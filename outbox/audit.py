@@ -53,12 +53,12 @@ RULES = {
          WHERE state = 'running' AND lease_expires_at < outbox_now() - interval '1 minute'""",
     "due_but_not_promoted": """
         SELECT id FROM outbox_messages WHERE state = 'later' AND due_at < outbox_now() - interval '1 minute'""",
-    "ready_behind_open_gate": """
-        SELECT m.id FROM outbox_messages m LEFT JOIN outbox_gates g ON g.upstream = m.upstream
-         WHERE m.state = 'ready' AND g.closed_at IS NULL AND (g.upstream IS NULL) = (m.upstream IS NULL)
+    "ready_behind_closed_breaker": """
+        SELECT m.id FROM outbox_messages m LEFT JOIN outbox_breakers g ON g.upstream = m.upstream
+         WHERE m.state = 'ready' AND g.opened_at IS NULL AND (g.upstream IS NULL) = (m.upstream IS NULL)
            AND m.due_at < outbox_now() - interval '15 minutes'
-           AND COALESCE(g.opened_at, '-infinity') < outbox_now() - interval '1 minute'
-           AND NOT EXISTS (SELECT 1 FROM outbox_gate_holds h
+           AND COALESCE(g.closed_at, '-infinity') < outbox_now() - interval '1 minute'
+           AND NOT EXISTS (SELECT 1 FROM outbox_breaker_holds h
                             WHERE h.upstream = m.upstream AND h.starts_at <= outbox_now()
                               AND LEAST(h.ends_at, h.lifted_at) > outbox_now() - interval '1 minute')
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
@@ -93,22 +93,22 @@ RULES = {
                 WHERE served.job = m.job AND served.queue = m.queue
                   AND COALESCE(served.upstream, '') = COALESCE(m.upstream, ''))""",
 }
-# Each query returns upstreams. The gate and the book of its closings are written together, and what they say of the
+# Each query returns upstreams. The gate and the book of its trips are written together, and what they say of the
 # future is bounded; the minute's grace is for a clock that was put back. Whoever wants more time holds the upstream.
-GATE_RULES = {
-    "gate_and_closings_differ": """
-        SELECT upstream FROM outbox_gates g WHERE (closed_at IS NOT NULL) <> EXISTS (
-            SELECT 1 FROM outbox_gate_closings c WHERE c.upstream = g.upstream AND c.opened_at IS NULL)""",
-    "gate_closed_too_long": """
-        SELECT upstream FROM outbox_gates
-         WHERE closed_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
-    "gate_opened_in_future": """
-        SELECT upstream FROM outbox_gates WHERE opened_at > outbox_now() + interval '1 minute'""",
+BREAKER_RULES = {
+    "breaker_and_trips_differ": """
+        SELECT upstream FROM outbox_breakers g WHERE (opened_at IS NOT NULL) <> EXISTS (
+            SELECT 1 FROM outbox_breaker_trips c WHERE c.upstream = g.upstream AND c.closed_at IS NULL)""",
+    "breaker_open_too_long": """
+        SELECT upstream FROM outbox_breakers
+         WHERE open_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
+    "breaker_closed_in_future": """
+        SELECT upstream FROM outbox_breakers WHERE closed_at > outbox_now() + interval '1 minute'""",
 }
 
 # Which gates there are to be, only whoever knows the queues can say.
-GATE_MISSING, GATE_LIMIT_DIFFERS = "gate_missing", "gate_limit_differs"
-LIMITS = text("SELECT upstream, concurrency_limit FROM outbox_gates")
+BREAKER_MISSING, BREAKER_LIMIT_DIFFERS = "breaker_missing", "breaker_limit_differs"
+LIMITS = text("SELECT upstream, concurrency_limit FROM outbox_breakers")
 
 # A pointer counts as lost when it has been away for longer than the relay needs to miss it.
 POINTERS = text("""
@@ -117,7 +117,7 @@ POINTERS = text("""
       FROM outbox_messages WHERE state IN ('published', 'running', 'parked')
 """)
 
-OWED = text("""
+OUTSTANDING = text("""
     SELECT queue, state, count(*) AS messages, extract(epoch FROM outbox_now() - min(created_at))::float AS oldest
       FROM outbox_messages GROUP BY queue, state ORDER BY queue, state
 """)
@@ -134,18 +134,18 @@ def find_faults(db: Database, limit: int = 100, served: Served = ()) -> list[Fau
     ]
 
 
-def find_gate_faults(db: Database, cap_seconds: float, limits: Mapping[str, int]) -> list[Fault]:
+def find_breaker_faults(db: Database, cap_seconds: float, limits: Mapping[str, int]) -> list[Fault]:
     """The rules that gates break now. `cap_seconds` is the longest one may be closed; there are to be those of the
     upstreams in `limits`, each with its limit."""
     broken = [
         Fault(rule, None, row.upstream)
-        for rule, query in GATE_RULES.items()
+        for rule, query in BREAKER_RULES.items()
         for row in db.execute(text(query), {"cap": cap_seconds}).all()
     ]
     found = {row.upstream: row.concurrency_limit for row in db.execute(LIMITS, {}).all()}
-    missing = [Fault(GATE_MISSING, None, upstream) for upstream in limits if upstream not in found]
+    missing = [Fault(BREAKER_MISSING, None, upstream) for upstream in limits if upstream not in found]
     differing = [name for name, limit in limits.items() if found.get(name, limit) != limit]
-    return [*broken, *missing, *(Fault(GATE_LIMIT_DIFFERS, None, upstream) for upstream in differing)]
+    return [*broken, *missing, *(Fault(BREAKER_LIMIT_DIFFERS, None, upstream) for upstream in differing)]
 
 
 def values_of(served: Served) -> dict[str, list[str | None]]:

@@ -13,7 +13,7 @@ RATE_MINUTES = 15
 
 # All that waits for an upstream waits in one line, whatever its queue: the rate is the upstream's. While it is held,
 # that is the rate before the hold, and nothing goes before the hold ends. When an outage ends nobody knows, only when
-# its next canary goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
+# its next probe goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
 # The moment and the rates are reckoned once, not for each of what may be a million that wait.
 FORECAST = text(f"""
     WITH clock AS MATERIALIZED (
@@ -23,21 +23,21 @@ FORECAST = text(f"""
                deadline_at <= now AS is_late, deadline_at <> budget_from AS is_dated,
                row_number() OVER (PARTITION BY upstream ORDER BY (deadline_at <= now), deadline_at, id) AS place
           FROM outbox_messages, clock WHERE state <> 'parked'
-    ), gates AS (
-        SELECT w.upstream, GREATEST(now, g.closed_until, max(h.ends_at)) AS goes_at,
+    ), breakers AS (
+        SELECT w.upstream, GREATEST(now, g.open_until, max(h.ends_at)) AS goes_at,
                COALESCE(min(h.starts_at), now) AS went_until
           FROM clock, (SELECT DISTINCT upstream FROM outbox_messages WHERE state <> 'parked') w
-          LEFT JOIN outbox_gates g ON g.upstream = w.upstream
-          LEFT JOIN outbox_gate_holds h ON h.upstream = w.upstream AND {STANDS}
-         GROUP BY w.upstream, g.closed_until, now
+          LEFT JOIN outbox_breakers g ON g.upstream = w.upstream
+          LEFT JOIN outbox_breaker_holds h ON h.upstream = w.upstream AND {STANDS}
+         GROUP BY w.upstream, g.open_until, now
     ), rates AS MATERIALIZED (
         SELECT upstream, goes_at, NULLIF((
                    SELECT count(*) FROM outbox_attempts a
-                    WHERE (a.upstream = gates.upstream OR a.upstream IS NULL AND gates.upstream IS NULL)
+                    WHERE (a.upstream = breakers.upstream OR a.upstream IS NULL AND breakers.upstream IS NULL)
                       AND a.answered AND a.status = 'success' AND a.finished_at <= went_until
                       AND a.finished_at > went_until - make_interval(mins => :minutes)
                ) / (60.0 * :minutes), 0)::float AS per_second
-          FROM gates
+          FROM breakers
     ), outlook AS (
         SELECT w.*, r.per_second, r.goes_at + make_interval(secs => w.place / r.per_second) AS done_at
           FROM waiting w JOIN rates r ON r.upstream = w.upstream OR r.upstream IS NULL AND w.upstream IS NULL

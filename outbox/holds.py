@@ -15,28 +15,28 @@ from outbox.write import WAKE_CHANNEL, Database, write_history
 
 # For other statements: whether a hold is in force, and until when those on `{upstream}` are.
 STANDS = "h.lifted_at IS NULL AND h.starts_at <= outbox_now() AND h.ends_at > outbox_now()"
-IN_FORCE = f"SELECT max(h.ends_at) FROM outbox_gate_holds h WHERE h.upstream = {{upstream}} AND {STANDS}"
+IN_FORCE = f"SELECT max(h.ends_at) FROM outbox_breaker_holds h WHERE h.upstream = {{upstream}} AND {STANDS}"
 # When the last hold that ever began has ended, planned or lifted: the flow starts slowly after it, as after an outage.
 LAST_END = """
-    SELECT max(LEAST(h.ends_at, h.lifted_at)) FROM outbox_gate_holds h
+    SELECT max(LEAST(h.ends_at, h.lifted_at)) FROM outbox_breaker_holds h
      WHERE h.upstream = {upstream} AND LEAST(h.ends_at, h.lifted_at) BETWEEN h.starts_at AND outbox_now()
 """
 
 SET = text("""
-    INSERT INTO outbox_gate_holds (upstream, starts_at, ends_at, reason, set_by)
+    INSERT INTO outbox_breaker_holds (upstream, starts_at, ends_at, reason, set_by)
     SELECT g.upstream, GREATEST(CAST(:starts_at AS timestamptz), outbox_now()), :ends_at, :reason, :actor
-      FROM outbox_gates g WHERE g.upstream = :upstream
+      FROM outbox_breakers g WHERE g.upstream = :upstream
     RETURNING id
 """)
 LIFT = text("""
-    UPDATE outbox_gate_holds SET lifted_at = outbox_now(), lifted_by = :actor
+    UPDATE outbox_breaker_holds SET lifted_at = outbox_now(), lifted_by = :actor
      WHERE lifted_at IS NULL AND ends_at > outbox_now() AND upstream = :upstream
        AND (CAST(:id AS bigint) IS NULL OR id = :id)
     RETURNING id
 """)
 LIST = text("""
     SELECT id, upstream, starts_at, ends_at, reason, set_by, starts_at <= outbox_now() AS in_force
-      FROM outbox_gate_holds WHERE lifted_at IS NULL AND ends_at > outbox_now() ORDER BY starts_at, id
+      FROM outbox_breaker_holds WHERE lifted_at IS NULL AND ends_at > outbox_now() ORDER BY starts_at, id
 """)
 
 
@@ -52,7 +52,7 @@ def hold(
     if found is None:
         return None
     detail = {"hold": found, "until": ends_at.isoformat(), "reason": reason}
-    write_history(db, "gate", upstream, "gate.held", actor=actor, detail=detail)
+    write_history(db, "breaker", upstream, "breaker.held", actor=actor, detail=detail)
     return int(found)
 
 
@@ -60,7 +60,7 @@ def lift(db: Database, upstream: str, *, actor: str, hold_id: int | None = None)
     """End this upstream's holds now, those to come too, or one of them; how many."""
     lifted = db.execute(LIFT, {"upstream": upstream, "id": hold_id, "actor": actor}).scalars().all()
     for found in lifted:
-        write_history(db, "gate", upstream, "gate.lifted", actor=actor, detail={"hold": found})
+        write_history(db, "breaker", upstream, "breaker.lifted", actor=actor, detail={"hold": found})
     if lifted:
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return len(lifted)

@@ -16,11 +16,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from outbox import gates, rescue, rq_side
+from outbox import breakers, rescue, rq_side
 from outbox.autocommit import connect_autocommit
 from outbox.parked import draw_fence
-from outbox.scan_marks import LowWater
-from outbox.values import GateSettings, QueueSpec
+from outbox.scan_marks import ScanMarks
+from outbox.values import BreakerSettings, QueueSpec
 
 log = logging.getLogger("outbox.relay")
 
@@ -40,9 +40,9 @@ PROMOTE = text("""
 
 # Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does. With
 # EXISTS, Postgres may choose to read all that waits in other queues; min() it reads off the end of an index.
-WAITED_IN = text("""
+WAITING_IN = text("""
     SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
-           AS asked (name, missed, reachable)
+           AS requested (name, missed, reachable)
      WHERE (SELECT min(deadline_at) FROM outbox_messages WHERE state = 'ready' AND queue = name
                AND deadline_at > outbox_now() AND deadline_at >= COALESCE(reachable, '-infinity')) IS NOT NULL
         OR (SELECT min(deadline_at) FROM outbox_messages WHERE state = 'ready' AND queue = name
@@ -63,16 +63,16 @@ FIRST = {
     kind: text(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
     for kind, reach in (("reachable", REACHABLE), ("missed", MISSED))
 }
-# Whoever was the canary last time goes last of all, late or not: it may be what the upstream chokes on. Each is looked
+# Whoever was the probe last time goes last of all, late or not: it may be what the upstream chokes on. Each is looked
 # for only where the one before is not found: sorting all that waits through an outage would take the longer, the worse.
-CANARIES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :last")
-CANARY = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in CANARIES)})"))
+PROBES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :last")
+PROBE = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in PROBES)})"))
 
 # The oldest of each queue that is out, less the time that another relay's claim may take to commit.
 OLDEST_OUT = text("""
     SELECT name, (SELECT COALESCE(min(published_at), outbox_now()) - interval '1 second' FROM outbox_messages
                    WHERE queue = name AND state IN ('published', 'running')) AS since
-      FROM unnest(CAST(:names AS text[])) AS asked (name)
+      FROM unnest(CAST(:names AS text[])) AS requested (name)
 """)
 
 UNDO = text("""
@@ -89,7 +89,7 @@ LONG_PUBLISHED = text("""
 class Relay:
     """One relay process. `run_once` does a whole round and says how many seconds to wait for the next."""
 
-    def __init__(self, engine: Engine, redis: Redis, queues: Sequence[QueueSpec], settings: GateSettings) -> None:
+    def __init__(self, engine: Engine, redis: Redis, queues: Sequence[QueueSpec], settings: BreakerSettings) -> None:
         self.engine = engine
         self.redis = redis
         self.queues = queues
@@ -98,14 +98,14 @@ class Relay:
         self.next_missing_check = 0.0
         self.next_rescue = 0.0
         self.next_push = 0.0
-        self.low = LowWater()
+        self.low = ScanMarks()
         self.troubled: str | None = None
 
     def run_once(self) -> float:
         """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
         full = self.promote() >= BATCH
         # Whose trouble it was last goes last: what only one queue has must not keep the others waiting.
-        for queue in sorted(self.waited_in(), key=lambda queue: queue.name == self.troubled):
+        for queue in sorted(self.waiting_in(), key=lambda queue: queue.name == self.troubled):
             # Every new claim wakes us. While Redis is away, claiming and undoing at each of them would only wear out
             # Postgres, which then has to carry everything.
             if time.monotonic() >= self.next_push:
@@ -123,13 +123,13 @@ class Relay:
         with connect_autocommit(self.engine) as db:
             return int(db.execute(PROMOTE, {"batch": BATCH}).rowcount)
 
-    def waited_in(self) -> list[QueueSpec]:
+    def waiting_in(self) -> list[QueueSpec]:
         """The queues where something is ready."""
         names = [queue.name for queue in self.queues]
         with connect_autocommit(self.engine) as db:
             with self.low.look():
                 marks = {kind: [self.low.mark(name, kind) for name in names] for kind in ("missed", "reachable")}
-                found = set(db.execute(WAITED_IN, {"names": names, **marks}).scalars())
+                found = set(db.execute(WAITING_IN, {"names": names, **marks}).scalars())
             if self.low.begins:
                 for name, since in db.execute(OLDEST_OUT, {"names": names}):
                     self.low.marks[name, "out"] = since
@@ -171,15 +171,15 @@ class Relay:
         with self.engine.begin() as db:
             # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
             db.execute(text("SET LOCAL synchronous_commit = off"))
-            room, last_canary = gates.room(db, queue, self.settings, self.low.mark(queue.name, "out"))
-            if room <= 0:
+            capacity, last_probe = breakers.capacity(db, queue, self.settings, self.low.mark(queue.name, "out"))
+            if capacity <= 0:
                 return fence, []
-            rows = self.take(db, queue, fence, min(room, BATCH), last_canary)
-            if last_canary is not None and rows and queue.upstream is not None:
-                gates.name_canary(db, queue.upstream, rows[0][2], fence)
+            rows = self.take(db, queue, fence, min(capacity, BATCH), last_probe)
+            if last_probe is not None and rows and queue.upstream is not None:
+                breakers.name_probe(db, queue.upstream, rows[0][2], fence)
         return fence, [(message_id, job) for _, _, message_id, job in rows]
 
-    def take(self, db: Connection, queue: QueueSpec, fence: int, room: int, last: int | None) -> list[tuple]:
+    def take(self, db: Connection, queue: QueueSpec, fence: int, capacity: int, last: int | None) -> list[tuple]:
         """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met.
 
         A tenth of little room is drawn by lot: rounded to nothing, they would starve behind a steady stream.
@@ -187,12 +187,12 @@ class Relay:
 
         if last is not None:
             values = {"queue": queue.name, "fence": fence, "last": last}
-            return [tuple(row) for row in db.execute(CANARY, values)]
-        reserved = (room + random.randrange(10)) // 10
+            return [tuple(row) for row in db.execute(PROBE, values)]
+        reserved = (capacity + random.randrange(10)) // 10
         missed = self.take_first(db, queue, fence, "missed", reserved)
-        reachable = self.take_first(db, queue, fence, "reachable", room - len(missed))
+        reachable = self.take_first(db, queue, fence, "reachable", capacity - len(missed))
         # A reserve that was not used up says that nothing else has missed its deadline.
-        left = room - len(missed) - len(reachable) if len(missed) == reserved else 0
+        left = capacity - len(missed) - len(reachable) if len(missed) == reserved else 0
         return sorted([*missed, *reachable, *self.take_first(db, queue, fence, "missed", left)])
 
     def take_first(self, db: Connection, queue: QueueSpec, fence: int, kind: str, batch: int) -> list[tuple]:

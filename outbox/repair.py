@@ -89,24 +89,24 @@ SERVE = text("""
     UPDATE outbox_messages SET queue = :queue, upstream = :upstream WHERE id = :message_id AND state <> 'running'
     RETURNING id
 """)
-END_CLOSINGS = text("""
-    UPDATE outbox_gate_closings c SET opened_at = outbox_now()
-     WHERE c.upstream = :upstream AND c.opened_at IS NULL
-       AND EXISTS (SELECT 1 FROM outbox_gates g WHERE g.upstream = c.upstream AND g.closed_at IS NULL)
+END_TRIPS = text("""
+    UPDATE outbox_breaker_trips c SET closed_at = outbox_now()
+     WHERE c.upstream = :upstream AND c.closed_at IS NULL
+       AND EXISTS (SELECT 1 FROM outbox_breakers g WHERE g.upstream = c.upstream AND g.opened_at IS NULL)
 """)
-BEGIN_CLOSING = text("""
-    INSERT INTO outbox_gate_closings (upstream, closed_at, reason)
-    SELECT upstream, closed_at, COALESCE(reason, 'unknown') FROM outbox_gates
-     WHERE upstream = :upstream AND closed_at IS NOT NULL
-    ON CONFLICT (upstream) WHERE opened_at IS NULL DO NOTHING
+BEGIN_TRIP = text("""
+    INSERT INTO outbox_breaker_trips (upstream, opened_at, reason)
+    SELECT upstream, opened_at, COALESCE(reason, 'unknown') FROM outbox_breakers
+     WHERE upstream = :upstream AND opened_at IS NOT NULL
+    ON CONFLICT (upstream) WHERE closed_at IS NULL DO NOTHING
 """)
-# Its next canary goes after the longest time that an answer of the upstream could have closed it for.
-SHORTEN_CLOSING = text("""
-    UPDATE outbox_gates SET closed_until = LEAST(closed_until, outbox_now() + make_interval(secs => :cap))
+# Its next probe goes after the longest time that an answer of the upstream could have closed it for.
+SHORTEN_TRIP = text("""
+    UPDATE outbox_breakers SET open_until = LEAST(open_until, outbox_now() + make_interval(secs => :cap))
      WHERE upstream = :upstream
 """)
 # Until the moment it opened at, nothing would go through it and nothing would close it.
-OPEN_NOW = text("UPDATE outbox_gates SET opened_at = LEAST(opened_at, outbox_now()) WHERE upstream = :upstream")
+CLOSED_NOW = text("UPDATE outbox_breakers SET closed_at = LEAST(closed_at, outbox_now()) WHERE upstream = :upstream")
 
 
 def is_running(db: Database, subject_type: str, subject_id: str) -> bool:
@@ -161,17 +161,17 @@ def serve(db: Database, message_id: int, queue: QueueSpec) -> bool:
     return db.execute(SERVE, values).one_or_none() is not None
 
 
-def match_closings(db: Database, upstream: str) -> None:
-    """The book of closings follows the gate: budgets run in the time between them."""
-    db.execute(END_CLOSINGS, {"upstream": upstream})
-    db.execute(BEGIN_CLOSING, {"upstream": upstream})
+def match_trips(db: Database, upstream: str) -> None:
+    """The book of trips follows the gate: budgets run in the time between them."""
+    db.execute(END_TRIPS, {"upstream": upstream})
+    db.execute(BEGIN_TRIP, {"upstream": upstream})
 
 
-def shorten_closing(db: Database, upstream: str, cap_seconds: float) -> None:
+def shorten_trip(db: Database, upstream: str, cap_seconds: float) -> None:
     """A gate is closed no longer than its upstream's own answers could have closed it for."""
-    db.execute(SHORTEN_CLOSING, {"upstream": upstream, "cap": cap_seconds})
+    db.execute(SHORTEN_TRIP, {"upstream": upstream, "cap": cap_seconds})
 
 
-def date_opening(db: Database, upstream: str) -> None:
+def date_closing(db: Database, upstream: str) -> None:
     """A gate said to open in the future is open, and its flow starts slowly."""
-    db.execute(OPEN_NOW, {"upstream": upstream})
+    db.execute(CLOSED_NOW, {"upstream": upstream})

@@ -19,8 +19,8 @@ OLD_ATTEMPTS = text("""
         SELECT id FROM outbox_attempts WHERE started_at < :before
            AND NOT EXISTS (SELECT 1 FROM outbox_messages m WHERE m.id = message_id) LIMIT :batch)
 """)
-OLD_CLOSINGS = text("DELETE FROM outbox_gate_closings WHERE opened_at < :before")
-OLD_HOLDS = text("DELETE FROM outbox_gate_holds WHERE LEAST(ends_at, lifted_at) < :before")
+OLD_TRIPS = text("DELETE FROM outbox_breaker_trips WHERE closed_at < :before")
+OLD_HOLDS = text("DELETE FROM outbox_breaker_holds WHERE LEAST(ends_at, lifted_at) < :before")
 
 
 def add_months(month: date, count: int) -> date:
@@ -46,7 +46,7 @@ def make_partitions(db: Connection, first: date) -> None:
 
 
 def keep(engine: Engine, months: int) -> None:
-    """Make partitions ahead; drop history, finished attempts, closings and holds older than `months`."""
+    """Make partitions ahead; drop history, finished attempts, trips and holds older than `months`."""
     with engine.begin() as db:
         db.execute(text("SET LOCAL lock_timeout = '5s'"))
         today = db.execute(text("SELECT (outbox_now() AT TIME ZONE 'UTC')::date")).scalar_one()
@@ -55,7 +55,7 @@ def keep(engine: Engine, months: int) -> None:
         for name in db.execute(PARTITIONS).scalars().all():
             if name < f"outbox_history_{oldest:%Y%m}":
                 db.execute(text(f"DROP TABLE {name}"))
-        db.execute(OLD_CLOSINGS, {"before": oldest})
+        db.execute(OLD_TRIPS, {"before": oldest})
         db.execute(OLD_HOLDS, {"before": oldest})
     removed = BATCH
     while removed == BATCH:

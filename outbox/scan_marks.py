@@ -19,7 +19,7 @@ TRUST = 200
 MOST_TRUSTED_SECONDS = 60.0
 
 
-class LowWater:
+class ScanMarks:
     """The marks of one relay. They are trusted only while looks from the beginning are slow."""
 
     def __init__(self) -> None:

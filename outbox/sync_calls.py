@@ -11,9 +11,9 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from outbox import gates
+from outbox import breakers
 from outbox.holds import IN_FORCE
-from outbox.values import GateSettings
+from outbox.values import BreakerSettings
 from outbox.write import Database
 
 LARGEST_ID = 2**62
@@ -21,33 +21,33 @@ LARGEST_ID = 2**62
 MISSING_SECONDS = 60
 
 LOOK = text(f"""
-    SELECT outbox_now() AS at, g.closed_at IS NOT NULL AS closed, cardinality(g.unanswered) > 0 AS doubted,
-           extract(epoch FROM g.closed_until - outbox_now())::float AS seconds,
+    SELECT outbox_now() AS at, g.opened_at IS NOT NULL AS open, cardinality(g.unanswered) > 0 AS doubted,
+           extract(epoch FROM g.open_until - outbox_now())::float AS seconds,
            extract(epoch FROM ({IN_FORCE.format(upstream="g.upstream")}) - outbox_now())::float AS held_for
-      FROM outbox_gates g WHERE g.upstream = :upstream
+      FROM outbox_breakers g WHERE g.upstream = :upstream
 """)
-# Whoever moves the end of the closing away first is the one canary, until that moment or its own answer.
+# Whoever moves the end of the closing away first is the one probe, until that moment or its own answer.
 PROBE = text("""
-    UPDATE outbox_gates g
-       SET closed_until = outbox_now() + make_interval(secs => :seconds), canary_message_id = :id, canary_fence = :fence
-     WHERE g.upstream = :upstream AND g.closed_until <= outbox_now()
+    UPDATE outbox_breakers g
+       SET open_until = outbox_now() + make_interval(secs => :seconds), probe_message_id = :id, probe_fence = :fence
+     WHERE g.upstream = :upstream AND g.open_until <= outbox_now()
        AND NOT EXISTS (SELECT 1 FROM outbox_messages m
-                        WHERE m.id = g.canary_message_id AND m.fence = g.canary_fence
+                        WHERE m.id = g.probe_message_id AND m.fence = g.probe_fence
                           AND m.state IN ('published', 'running'))
     RETURNING outbox_now() AS at
 """)
 
 
-class GateClosed(Exception):
+class BreakerOpen(Exception):
     """The upstream is left alone just now; `seconds` until it is worth asking again, at least one."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__("the gate is closed")
+        super().__init__("the circuit breaker is open")
         self.seconds = max(1.0, seconds)
 
 
 @dataclass(frozen=True)
-class Visit:
+class SyncCall:
     """Leave to make one call. `troubled`: the gate has something to learn even from a plain success."""
 
     upstream: str
@@ -57,38 +57,40 @@ class Visit:
     troubled: bool
 
 
-def enter(db: Database, upstream: str, call_seconds: float) -> Visit:
-    """Leave for one call of at most `call_seconds`. Raises GateClosed; of a gate whose time is up, one may pass.
+def enter(db: Database, upstream: str, call_seconds: float) -> SyncCall:
+    """Leave for one call of at most `call_seconds`. Raises BreakerOpen; of a gate whose time is up, one may pass.
 
     Where there is no gate, nobody may.
     """
     row = db.execute(LOOK, {"upstream": upstream}).one_or_none()
-    visitor, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
+    caller, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
     if row is None:
-        raise GateClosed(MISSING_SECONDS)
+        raise BreakerOpen(MISSING_SECONDS)
     if row.held_for is not None:
-        raise GateClosed(row.held_for)
-    if not row.closed:
-        return Visit(upstream, visitor, fence, row.at, troubled=row.doubted)
+        raise BreakerOpen(row.held_for)
+    if not row.open:
+        return SyncCall(upstream, caller, fence, row.at, troubled=row.doubted)
     if row.seconds > 0:
-        raise GateClosed(row.seconds)
-    values = {"upstream": upstream, "id": visitor, "fence": fence, "seconds": call_seconds}
+        raise BreakerOpen(row.seconds)
+    values = {"upstream": upstream, "id": caller, "fence": fence, "seconds": call_seconds}
     probe = db.execute(PROBE, values).one_or_none()
     if probe is None:
-        raise GateClosed(1.0)
-    return Visit(upstream, visitor, fence, probe.at, troubled=True)
+        raise BreakerOpen(1.0)
+    return SyncCall(upstream, caller, fence, probe.at, troubled=True)
 
 
-def note_answer(db: Database, visit: Visit) -> bool:
+def note_answer(db: Database, sync_call: SyncCall) -> bool:
     """The upstream answered, be it with a refusal; True when this opened its gate."""
-    return visit.troubled and gates.note_answer(db, visit)
+    return sync_call.troubled and breakers.note_answer(db, sync_call)
 
 
-def note_failure(db: Database, visit: Visit, reason: str, settings: GateSettings, retry_after: float | None) -> bool:
+def note_failure(
+    db: Database, sync_call: SyncCall, reason: str, settings: BreakerSettings, retry_after: float | None
+) -> bool:
     """It said that it cannot; True when this closed its gate."""
-    return gates.close(db, visit, reason, settings, retry_after)
+    return breakers.trip(db, sync_call, reason, settings, retry_after)
 
 
-def note_silence(db: Database, visit: Visit, settings: GateSettings) -> bool:
+def note_silence(db: Database, sync_call: SyncCall, settings: BreakerSettings) -> bool:
     """No answer in time: one slow call says little, three running close the gate."""
-    return gates.note_unanswered(db, visit, settings)
+    return breakers.note_unanswered(db, sync_call, settings)

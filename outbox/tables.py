@@ -40,7 +40,7 @@ ATTEMPT_STATUSES = ("try", "success", "error", "unknown", "expired")
 ATTEMPT_PURPOSES = ("write", "look_up", "read", "give_up")
 
 NOW = func.outbox_now()
-Moment = DateTime(timezone=True)
+Timestamp = DateTime(timezone=True)
 
 
 def one_of(column: str, values: tuple[str, ...]) -> str:
@@ -68,20 +68,20 @@ messages = Table(
     Column("subject_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("fence", BigInteger),
-    Column("due_at", Moment, nullable=False),
-    Column("deadline_at", Moment, nullable=False),
-    Column("budget_from", Moment, nullable=False, server_default=text("outbox_now()")),
-    Column("give_up_at", Moment, nullable=False),
+    Column("due_at", Timestamp, nullable=False),
+    Column("deadline_at", Timestamp, nullable=False),
+    Column("budget_from", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("give_up_at", Timestamp, nullable=False),
     Column("charged_attempts", Integer, nullable=False, server_default=text("0")),
-    Column("unresolved_since", Moment),
+    Column("unresolved_since", Timestamp),
     Column("unresolved_why", Text),
     Column("not_found_count", Integer, nullable=False, server_default=text("0")),
     Column("look_up_count", Integer, nullable=False, server_default=text("0")),
-    Column("published_at", Moment),
+    Column("published_at", Timestamp),
     Column("worker_id", Text),
-    Column("lease_expires_at", Moment),
+    Column("lease_expires_at", Timestamp),
     Column("parked_reason", Text),
-    Column("created_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("created_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
     CheckConstraint(one_of("state", MESSAGE_STATES), name="state"),
     CheckConstraint("jsonb_typeof(args) = 'array'", name="args_array"),
     CheckConstraint(
@@ -121,8 +121,8 @@ attempts = Table(
     Column("upstream", Text),
     Column("purpose", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'try'")),
-    Column("started_at", Moment, nullable=False, server_default=text("outbox_now()")),
-    Column("finished_at", Moment),
+    Column("started_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("finished_at", Timestamp),
     Column("end_number", BigInteger),
     Column("answered", Boolean, nullable=False, server_default=text("false")),
     Column("charged", Boolean, nullable=False, server_default=text("false")),
@@ -148,7 +148,7 @@ history = Table(
     "outbox_history",
     metadata,
     Column("id", BigInteger, Identity(always=True), nullable=False),
-    Column("at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("at", Timestamp, nullable=False, server_default=text("outbox_now()")),
     Column("subject_type", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
     Column("what", Text, nullable=False),
@@ -169,52 +169,52 @@ history = Table(
     postgresql_partition_by="RANGE (at)",
 )
 
-gates = Table(
-    "outbox_gates",
+breakers = Table(
+    "outbox_breakers",
     metadata,
     Column("upstream", Text, primary_key=True),
-    Column("closed_at", Moment),
-    Column("closed_until", Moment),
+    Column("opened_at", Timestamp),
+    Column("open_until", Timestamp),
     Column("reason", Text),
-    Column("closings", Integer, nullable=False, server_default=text("0")),
-    Column("opened_at", Moment),
-    Column("canary_message_id", BigInteger),
-    Column("canary_fence", BigInteger),
+    Column("trips", Integer, nullable=False, server_default=text("0")),
+    Column("closed_at", Timestamp),
+    Column("probe_message_id", BigInteger),
+    Column("probe_fence", BigInteger),
     Column("unanswered", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
     Column("concurrency_limit", Integer, nullable=False),
-    CheckConstraint("(closed_at IS NULL) = (closed_until IS NULL)", name="closed_has_end"),
+    CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_has_end"),
     CheckConstraint("concurrency_limit > 0", name="limit"),
 )
 
 # One row a closing, ended by the answer that opened the gate again: budgets run in the time between them.
-gate_closings = Table(
-    "outbox_gate_closings",
+breaker_trips = Table(
+    "outbox_breaker_trips",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("upstream", Text, nullable=False),
-    Column("closed_at", Moment, nullable=False, server_default=text("outbox_now()")),
-    Column("opened_at", Moment),
+    Column("opened_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("closed_at", Timestamp),
     Column("reason", Text, nullable=False),
     Index(
-        "uq_outbox_gate_closings_open",
+        "uq_outbox_breaker_trips_open",
         "upstream",
         unique=True,
-        postgresql_where=text("opened_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
     ),
-    Index("ix_outbox_gate_closings_upstream", "upstream", "closed_at"),
+    Index("ix_outbox_breaker_trips_upstream", "upstream", "opened_at"),
 )
 
 # While one lasts, nothing is sent to its upstream: set by an operator now, or for a maintenance window to come.
-gate_holds = Table(
-    "outbox_gate_holds",
+breaker_holds = Table(
+    "outbox_breaker_holds",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("upstream", Text, nullable=False),
-    Column("starts_at", Moment, nullable=False, server_default=text("outbox_now()")),
-    Column("ends_at", Moment, nullable=False),
+    Column("starts_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("ends_at", Timestamp, nullable=False),
     Column("reason", Text, nullable=False),
     Column("set_by", Text, nullable=False),
-    Column("lifted_at", Moment),
+    Column("lifted_at", Timestamp),
     Column("lifted_by", Text),
     CheckConstraint("ends_at > starts_at", name="ends_later"),
     CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name="lifted_by_somebody"),
@@ -226,6 +226,6 @@ processes = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
-    Column("started_at", Moment, nullable=False, server_default=text("outbox_now()")),
-    Column("beat_at", Moment, nullable=False, server_default=text("outbox_now()")),
+    Column("started_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("beat_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
 )

@@ -26,10 +26,10 @@ class QueueSpec:
 
 
 @dataclass(frozen=True)
-class GateSettings:
+class BreakerSettings:
     """How long a failing upstream is left alone, in seconds."""
 
-    close_seconds: float = 15.0
+    open_seconds: float = 15.0
     cap_seconds: float = 900.0
     slow_start_seconds: float = 5.0
 

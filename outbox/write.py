@@ -54,7 +54,7 @@ def add(
     args: tuple[str | int, ...] = (),
     delay_seconds: float = 0.0,
 ) -> int | None:
-    """Owe a piece of work and return its message id; None where this job is owed to this subject already, in whatever
+    """Enqueue a piece of work and return its message id; None where this job is owed to this subject already, in whatever
     state: then nothing is added.
 
     The deadline orders the work; past the wall-clock `give_up_seconds` it is parked whatever its gate does. Relays
@@ -79,7 +79,7 @@ def add(
 
 
 def take_back(db: Database, subject_type: str, subject_id: str) -> bool:
-    """Owe no more what had no effect upstream; False where nothing was owed, or where it runs or may have had one."""
+    """Enqueue no more what had no effect upstream; False where nothing was owed, or where it runs or may have had one."""
     return bool(db.execute(TAKE_BACK, {"subject_type": subject_type, "subject_id": subject_id}).all())
 
 

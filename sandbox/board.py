@@ -34,16 +34,16 @@ class Board:
     def __init__(self, console: Console, witnesses: Witnesses) -> None:
         self.console = console
         self.witnesses = witnesses
-        self.asked: dict[str, set[str]] = defaultdict(set)
+        self.requested: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, TaskID] = {}
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
         self.began = time.monotonic()
         self.bars = Progress(
             TextColumn("{task.description}"),
             TextColumn("{task.fields[asked]} asked"),
             BarColumn(30),
             MofNCompleteColumn(),
-            TextColumn("told"),
+            TextColumn("notified"),
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -63,24 +63,24 @@ class Board:
         self.bars.stop()
 
     def begin(self, scene: Scene) -> None:
-        self.tasks[scene.title] = self.bars.add_task(f"{scene.title:<35}", total=len(scene.people), asked=0)
+        self.tasks[scene.title] = self.bars.add_task(f"{scene.title:<35}", total=len(scene.people), requested=0)
         self._line(f"{scene.title}: {len(scene.people)} to ask")
 
-    def heard(self, promise: Promise) -> None:
-        self.asked[promise.scene].add(promise.key)
-        self.bars.update(self.tasks[promise.scene], asked=len(self.asked[promise.scene]))
+    def received(self, promise: Promise) -> None:
+        self.requested[promise.scene].add(promise.key)
+        self.bars.update(self.tasks[promise.scene], requested=len(self.requested[promise.scene]))
 
     def _watch(self) -> None:
         while not self._over.wait(REFRESH_SECONDS):
             self._refresh()
 
     def _refresh(self) -> None:
-        told = self.witnesses.settled()
+        reported = self.witnesses.settled()
         for title, task in list(self.tasks.items()):
-            self.bars.update(task, completed=len(self.asked[title] & told))
-        if told != self.told:
-            self.told = told
-            self._line(f"{sum(map(len, list(self.asked.values())))} asked, {len(told)} told or held")
+            self.bars.update(task, completed=len(self.requested[title] & reported))
+        if reported != self.reported:
+            self.reported = reported
+            self._line(f"{sum(map(len, list(self.requested.values())))} asked, {len(reported)} told or held")
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:

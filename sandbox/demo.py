@@ -53,25 +53,25 @@ COMPRESSED = {
     "RETRY_SCALE": "0.05",
     "VEIS_TOTAL_SECONDS": "5",
     "BTSSS_TOTAL_SECONDS": "5",
-    "BTSSS_SETTLE_SECONDS": "6",
+    "BTSSS_CONFIRM_SECONDS": "6",
     "BTSSS_CLOCK_SKEW_SECONDS": "1",
     "VANOTIFY_TOTAL_SECONDS": "5",
-    "VANOTIFY_SETTLE_SECONDS": "6",
+    "VANOTIFY_CONFIRM_SECONDS": "6",
     "ACCOUNTS_TOTAL_SECONDS": "5",
     "LIGHTHOUSE_TOTAL_SECONDS": "5",
-    "LIGHTHOUSE_SETTLE_SECONDS": "6",
+    "LIGHTHOUSE_CONFIRM_SECONDS": "6",
     "FORM526_TOTAL_SECONDS": "5",
-    "FORM526_SETTLE_SECONDS": "6",
+    "FORM526_CONFIRM_SECONDS": "6",
     "DOCUMENT_UPLOAD_SECONDS": "5",
     "DOCUMENT_STATUS_SECONDS": "5",
     "DOCUMENT_POLL_MINUTES": "0.05",
     "TRAVEL_PAY_TOTAL_SECONDS": "5",
-    "TRAVEL_PAY_SETTLE_SECONDS": "6",
+    "TRAVEL_PAY_CONFIRM_SECONDS": "6",
     "TRAVEL_PAY_WAIT_SECONDS": str(story_travel_pay.WAIT_SECONDS),
     "STS_TOTAL_SECONDS": "5",
     "VA_PROFILE_TOTAL_SECONDS": "5",
-    "GATE_CLOSE_SECONDS": "1",
-    "GATE_CAP_SECONDS": "4",
+    "BREAKER_OPEN_SECONDS": "1",
+    "BREAKER_CAP_SECONDS": "4",
     "CASE_OWNER_TRAVEL_CLAIM": "rosa.alvarez",
     "CASE_OWNER_INTENT_TO_FILE": "tara.okonkwo",
     "CASE_OWNER_FORM526": "uri.lindholm",
@@ -142,7 +142,7 @@ def play(
     """What was promised, whether or not all of it was kept in time, and whether the story came to its end."""
     to_the_end = False
     with Board(console, witnesses) as board:
-        stage = Stage(system, control, witnesses.settled, board.begin, board.heard)
+        stage = Stage(system, control, witnesses.settled, board.begin, board.received)
         try:
             for scene in story:
                 stage.play(scene)

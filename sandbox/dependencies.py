@@ -99,9 +99,9 @@ def ask(requirements: Sequence[Path], osv_url: str | None = None) -> Answers:
     # The lists name every package there is, so none has to be resolved; answers of yesterday are none.
     with tempfile.TemporaryDirectory() as cache:
         lists = [word for path in requirements for word in ("--requirement", str(path))]
-        asked = [sys.executable, "-m", "pip_audit", *lists, "--no-deps", "--disable-pip", "--cache-dir", cache]
-        told = ["--format", "json", "--progress-spinner", "off"]
-        done = subprocess.run([*asked, *told, *service], capture_output=True, text=True)
+        requested = [sys.executable, "-m", "pip_audit", *lists, "--no-deps", "--disable-pip", "--cache-dir", cache]
+        reported = ["--format", "json", "--progress-spinner", "off"]
+        done = subprocess.run([*requested, *reported, *service], capture_output=True, text=True)
     # It ends with 1 for findings and for failures alike; only an answer is written to its output.
     if done.returncode not in (0, 1) or not done.stdout.strip():
         said = done.stderr.strip().splitlines()

@@ -50,7 +50,7 @@ class Control:
 
     def call(self, method: str, upstream: str, path: str, **parts: Any) -> Any:
         """Any call of one fake's admin surface, e.g. `call("POST", "btsss", "claims", json={…})`; its JSON."""
-        return self._asked(method, f"{self.url}/{upstream}/_sandbox/{path}", **parts)
+        return self._requested(method, f"{self.url}/{upstream}/_sandbox/{path}", **parts)
 
     def set(self, upstream: str, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """Turn one fault on, with the fields of `Fault`; the faults now active."""
@@ -73,17 +73,17 @@ class Control:
 
     def play(self, upstream: str, scenario: str) -> None:
         """Replace an upstream's faults by a named scenario's."""
-        self._asked("POST", f"{self.url}/scenario", data={"upstream": upstream, "scenario": scenario})
+        self._requested("POST", f"{self.url}/scenario", data={"upstream": upstream, "scenario": scenario})
 
     def phone(self) -> list[dict[str, Any]]:
         """What people received, newest first."""
-        return list(self._asked("GET", f"{self.url}/phone.json"))
+        return list(self._requested("GET", f"{self.url}/phone.json"))
 
     def reset(self) -> None:
         """Everything as at the start."""
-        self._asked("POST", f"{self.url}/reset")
+        self._requested("POST", f"{self.url}/reset")
 
-    def _asked(self, method: str, url: str, **parts: Any) -> Any:
+    def _requested(self, method: str, url: str, **parts: Any) -> Any:
         reply = self._session.request(method, url, timeout=_SECONDS, allow_redirects=False, **parts)
         if reply.status_code >= 400:
             raise Refused(f"HTTP {reply.status_code}: {reply.text[:300]}")
@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
             _turn(control, name, args)
             _print(name, control.faults(name))
     except (Refused, requests.RequestException) as error:
-        told = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
-        print(told, file=sys.stderr)
+        reported = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
+        print(reported, file=sys.stderr)
         return 1
     finally:
         control.close()
@@ -137,5 +137,5 @@ def _turn(control: Control, name: str, args: argparse.Namespace) -> None:
 def _print(name: str, faults: list[dict[str, Any]]) -> None:
     print(f"{name}: {'works' if not faults else ''}".rstrip())
     for fault in faults:
-        told = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
-        print(f"  {fault['kind']} {json.dumps(told) if told != {'chance': 1.0} else ''}".rstrip())
+        reported = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
+        print(f"  {fault['kind']} {json.dumps(reported) if reported != {'chance': 1.0} else ''}".rstrip())

@@ -45,5 +45,5 @@ def _for_people(message: dict[str, Any], cast: Cast) -> dict[str, Any]:
 
 
 def _local(stamp: str) -> str:
-    moment = datetime.fromisoformat(stamp).astimezone(ZONE)
-    return f"{moment:%b %d, %H:%M:%S}"
+    timestamp = datetime.fromisoformat(stamp).astimezone(ZONE)
+    return f"{timestamp:%b %d, %H:%M:%S}"

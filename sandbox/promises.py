@@ -44,8 +44,8 @@ SETTLED = """
              LEFT JOIN notifications m ON m.subject_type = 'form526_document' AND m.subject_id = d.id::text
             WHERE d.submission_id = s.id AND d.lighthouse_status <> 'done' AND m.finished_at IS NULL)
 """
-NOTICES = """
-    SELECT subject_id, id::text AS notice_id, sent_at FROM notifications WHERE subject_type = %(flow)s
+NOTIFICATION_KINDS = """
+    SELECT subject_id, id::text AS notification_id, sent_at FROM notifications WHERE subject_type = %(flow)s
 """
 # The cases and attempts of a notice belong to what the notice is about.
 CASES = """
@@ -61,7 +61,7 @@ ATTEMPTS = """
      WHERE COALESCE(n.subject_type, a.subject_type) = %(flow)s
      ORDER BY a.id
 """
-OF_SUBJECT = {"notices": NOTICES, "cases": CASES, "attempts": ATTEMPTS}
+OF_SUBJECT = {"notifications": NOTIFICATION_KINDS, "cases": CASES, "attempts": ATTEMPTS}
 
 WORDS = {
     "Throttled": "429",
@@ -77,7 +77,7 @@ WORDS = {
 class Evidence:
     """What every flow's promises leave behind: `sends` are VANotify's, `received` what the phone shows."""
 
-    notices: list[Row] = field(default_factory=list)
+    notifications: list[Row] = field(default_factory=list)
     cases: list[Row] = field(default_factory=list)
     attempts: list[Row] = field(default_factory=list)
     sends: list[Row] = field(default_factory=list)
@@ -133,9 +133,11 @@ class Witnesses:
             for row in self.rows(query, {"flow": flow}):
                 getattr(found[row["subject_id"]], name).append(row)
 
-    def add_notices(self, evidence: Evidence, sends: Sequence[Row], phone: Sequence[Row], contact: str | None) -> None:
+    def add_notifications(
+        self, evidence: Evidence, sends: Sequence[Row], phone: Sequence[Row], contact: str | None
+    ) -> None:
         """Of what VANotify took, that of these notices; of what arrived, that of this number or address."""
-        references = {notice["notice_id"] for notice in evidence.notices}
+        references = {notification["notification_id"] for notification in evidence.notifications}
         evidence.sends = [row for row in sends if row["reference"] in references]
         evidence.received = [row for row in phone if row["to"] == contact]
 
@@ -166,12 +168,16 @@ def faults_of_cases(evidence: Evidence, expected: Sequence[str]) -> list[str]:
     return ["a case without an owner"] if any(not row["owner"] for row in evidence.cases) else []
 
 
-def what_happened(evidence: Evidence, success: str, notice: str) -> str:
+def what_happened(evidence: Evidence, success: str, notification: str) -> str:
     """The attempts in a few words, as their rows tell them; those of the notice only when they are worth telling."""
     own = [row for row in evidence.attempts if row["subject_type"] != "notification" and not is_mere_read(row)]
     its = [row for row in evidence.attempts if row["subject_type"] == "notification"]
-    told = in_words(own, success)
-    return told if [row["status"] for row in its] == ["success"] else f"{told}; {notice}: {in_words(its, 'taken')}"
+    reported = in_words(own, success)
+    return (
+        reported
+        if [row["status"] for row in its] == ["success"]
+        else f"{reported}; {notification}: {in_words(its, 'taken')}"
+    )
 
 
 def is_mere_read(attempt: Row) -> bool:
@@ -193,18 +199,18 @@ def word_for(attempt: Row, success: str) -> str:
     return WORDS.get(attempt["error_class"], str(attempt["error_class"]))
 
 
-def seconds_to_told(evidence: Evidence, asked_at: datetime | None) -> float | None:
+def seconds_to_notified(evidence: Evidence, asked_at: datetime | None) -> float | None:
     """From our answer's transaction until VANotify took the notice, or a human the case; by Postgres's clock."""
-    moments = [row["sent_at"] for row in evidence.notices if row["sent_at"]]
-    moments = moments or [row["opened_at"] for row in evidence.cases]
-    if asked_at is None or not moments:
+    timestamps = [row["sent_at"] for row in evidence.notifications if row["sent_at"]]
+    timestamps = timestamps or [row["opened_at"] for row in evidence.cases]
+    if asked_at is None or not timestamps:
         return None
-    return float((min(moments) - asked_at).total_seconds())
+    return float((min(timestamps) - asked_at).total_seconds())
 
 
 def kept_how(evidence: Evidence) -> str:
     owners = sorted({row["owner"] for row in evidence.cases})
-    parts = (["told"] if evidence.received else []) + ([f"held by {', '.join(owners)}"] if owners else [])
+    parts = (["notified"] if evidence.received else []) + ([f"held by {', '.join(owners)}"] if owners else [])
     return ", ".join(parts) or "not"
 
 

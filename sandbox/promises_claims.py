@@ -15,7 +15,7 @@ from sandbox.promises import (
     faults_of_cases,
     kept_how,
     messages_of,
-    seconds_to_told,
+    seconds_to_notified,
     stray,
     untold,
     what_happened,
@@ -26,8 +26,8 @@ FLOW = "travel_claim"
 CLAIMS = "SELECT id::text AS claim_id, state, requested_at FROM travel_claims"
 
 STATE_OF = {"created": "submitted", "duplicate": "duplicate", "error": "failed"}
-NOTICE_OF = {CREATED: "created", DUPLICATE: "duplicate", REFUSED: "error", UNDELIVERABLE: "created"}
-CASES_OF = {REFUSED: ["refused"], UNDELIVERABLE: ["notice_undeliverable"]}
+NOTIFICATION_OF = {CREATED: "created", DUPLICATE: "duplicate", REFUSED: "error", UNDELIVERABLE: "created"}
+CASES_OF = {REFUSED: ["refused"], UNDELIVERABLE: ["notification_undeliverable"]}
 
 
 @dataclass
@@ -61,7 +61,7 @@ def testify(witnesses: Witnesses, promises: Sequence[ClaimPromise]) -> Mapping[s
     sends, phone = witnesses.control.call("GET", "va_notify", "notifications"), witnesses.control.phone()
     for promise in promises:
         evidence, veteran = found[promise.key], promise.veteran
-        witnesses.add_notices(evidence, sends, phone, veteran.phone)
+        witnesses.add_notifications(evidence, sends, phone, veteran.phone)
         evidence.book = [row for row in book if (row["icn"], row["day"]) == (veteran.icn, promise.day.isoformat())]
         evidence.submits = [row for row in submits if row["body"]["ClaimantID"] == veteran.icn]
     return found
@@ -76,7 +76,7 @@ def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
         happened=what_happened(evidence, "filed", "text"),
         state=evidence.claim["state"] if evidence.claim else "unknown",
         received=received(evidence),
-        seconds=seconds_to_told(evidence, asked_at),
+        seconds=seconds_to_notified(evidence, asked_at),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
@@ -85,11 +85,11 @@ def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
 
 def received(evidence: Evidence) -> str:
     """The text's first words after its greeting, or why there is none."""
-    told = (text["body"].partition(": ")[2].partition(" for your")[0] for text in evidence.received)
-    return " / ".join(told) or untold(evidence)
+    reported = (text["body"].partition(": ")[2].partition(" for your")[0] for text in evidence.received)
+    return " / ".join(reported) or untold(evidence)
 
 
-def owed_words(evidence: ClaimEvidence) -> str:
+def outstanding_words(evidence: ClaimEvidence) -> str:
     """The notice that BTSSS's own book makes the truth: ours was filed, somebody else's was there, or none is."""
     if not evidence.book:
         return "error"
@@ -100,20 +100,26 @@ def faults_in(promise: ClaimPromise, evidence: ClaimEvidence) -> list[str]:
     """Everything about this promise that is not as it must be; nothing when it was kept."""
     if evidence.claim is None:
         return ["answered with 202, but Postgres holds no such claim"]
-    notice, submitted = owed_words(evidence), acted_on(evidence.submits)
+    notification, submitted = outstanding_words(evidence), acted_on(evidence.submits)
     checks: tuple[tuple[bool, str], ...] = (
-        (notice == NOTICE_OF[promise.planned], f"planned as {promise.planned}, but by BTSSS's book it is {notice}"),
-        (evidence.claim["state"] == STATE_OF[notice], f"we call it {evidence.claim['state']}, BTSSS's book {notice}"),
+        (
+            notification == NOTIFICATION_OF[promise.planned],
+            f"planned as {promise.planned}, but by BTSSS's book it is {notification}",
+        ),
+        (
+            evidence.claim["state"] == STATE_OF[notification],
+            f"we call it {evidence.claim['state']}, BTSSS's book {notification}",
+        ),
         (len(evidence.book) <= 1, f"BTSSS holds {len(evidence.book)} claims"),
         (submitted == 1, f"BTSSS took {submitted} submits"),
         (len(evidence.sends) == 1, f"VANotify took {len(evidence.sends)} texts"),
     )
-    wrong = [told for holds, told in checks if not holds]
+    wrong = [reported for holds, reported in checks if not holds]
     cases = faults_of_cases(evidence, CASES_OF.get(promise.planned, []))
-    return wrong + faults_of_text(promise, evidence, notice) + cases
+    return wrong + faults_of_text(promise, evidence, notification) + cases
 
 
-def faults_of_text(promise: ClaimPromise, evidence: ClaimEvidence, notice: str) -> list[str]:
+def faults_of_text(promise: ClaimPromise, evidence: ClaimEvidence, notification: str) -> list[str]:
     if promise.planned == UNDELIVERABLE:
         return ["a text arrived that could not"] if evidence.received else []
     if len(evidence.received) != 1:
@@ -121,5 +127,5 @@ def faults_of_text(promise: ClaimPromise, evidence: ClaimEvidence, notice: str) 
     (text,) = evidence.received
     facility = "oh" if promise.veteran.facility_type == "oh" else "cie"
     parts = [f"{promise.day:%b %d}", *(row["number"][-4:] for row in evidence.book)]
-    right = text["template"] == f"{facility}.{notice}" and all(part in text["body"] for part in parts)
+    right = text["template"] == f"{facility}.{notification}" and all(part in text["body"] for part in parts)
     return [] if right else [f"the wrong text: {text['template']}: {text['body']}"]

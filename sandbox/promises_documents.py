@@ -14,7 +14,7 @@ from sandbox.promises import (
     in_words,
     kept_how,
     messages_of,
-    seconds_to_told,
+    seconds_to_notified,
     untold,
 )
 from sandbox.story_form526 import DELIVERED, IN_EFOLDER, NOT_STORED, TWICE, UPLOADS_OF, Document, FormPromise
@@ -75,9 +75,9 @@ def how_uploaded(evidence: DocumentEvidence) -> str:
 def seconds_to_end(evidence: DocumentEvidence) -> float | None:
     """From the acceptance of its form until it was known to have arrived, or the person was told otherwise."""
     row: Row = evidence.rows[0] if evidence.rows else {"created_at": None, "finished_at": None}
-    if row["finished_at"] and not evidence.notices:
+    if row["finished_at"] and not evidence.notifications:
         return float((row["finished_at"] - row["created_at"]).total_seconds())
-    return seconds_to_told(evidence, row["created_at"])
+    return seconds_to_notified(evidence, row["created_at"])
 
 
 def ending_in(evidence: DocumentEvidence) -> str:
@@ -107,8 +107,8 @@ def faults_in_document(document: Document, promise: FormPromise, evidence: Docum
         (row["possibly_twice"] == (times > 1), f"Lighthouse took it {times} times, and we recorded otherwise"),
         (all(is_right(upload, document, promise) for upload in evidence.uploads), "what Lighthouse holds is not it"),
     )
-    wrong = [told for holds, told in checks if not holds]
-    return wrong + faults_of_notice(document, row, evidence) + faults_of_cases(evidence, CASES_OF.get(ending, []))
+    wrong = [reported for holds, reported in checks if not holds]
+    return wrong + faults_of_notification(document, row, evidence) + faults_of_cases(evidence, CASES_OF.get(ending, []))
 
 
 def is_right(upload: Row, document: Document, promise: FormPromise) -> bool:
@@ -118,7 +118,7 @@ def is_right(upload: Row, document: Document, promise: FormPromise) -> bool:
     return bool(whole and whose and upload["file_name"] == document.name)
 
 
-def faults_of_notice(document: Document, row: Row, evidence: DocumentEvidence) -> list[str]:
+def faults_of_notification(document: Document, row: Row, evidence: DocumentEvidence) -> list[str]:
     """A document that arrived is not written about. Of another the e-mail says which, to its owner alone."""
     wanted = MAILS.get(ending_in(evidence))
     if (len(evidence.sends), len(evidence.received)) != ((1, 1) if wanted else (0, 0)):
@@ -127,9 +127,9 @@ def faults_of_notice(document: Document, row: Row, evidence: DocumentEvidence) -
         return []
     (mail,) = evidence.received
     template, words = wanted
-    told = mail["template"] == template and words in mail["body"]
+    reported = mail["template"] == template and words in mail["body"]
     named = re.search(obscured(document.name), mail["body"]) and document.name not in mail["body"]
-    return [] if told and named else [f"the wrong e-mail: {mail['template']}: {mail['body']}"]
+    return [] if reported and named else [f"the wrong e-mail: {mail['template']}: {mail['body']}"]
 
 
 def obscured(name: str) -> str:

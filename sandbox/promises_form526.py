@@ -17,7 +17,7 @@ from sandbox.promises import (
     faults_of_cases,
     kept_how,
     messages_of,
-    seconds_to_told,
+    seconds_to_notified,
     stray,
     untold,
     what_happened,
@@ -112,11 +112,11 @@ def add_mails(witnesses: Witnesses, promises: Sequence[FormPromise], found: Mapp
         evidence = found[promise.key]
         own = [mail for mail in inbox if mail["to"] == promise.veteran.email]
         for document in evidence.documents.values():
-            references = {notice["notice_id"] for notice in document.notices}
+            references = {notification["notification_id"] for notification in document.notifications}
             its = [mail for mail in own if mail["reference"] in references]
             own = [mail for mail in own if mail["reference"] not in references]
-            witnesses.add_notices(document, sends, its, promise.veteran.email)
-        witnesses.add_notices(evidence, sends, own, promise.veteran.email)
+            witnesses.add_notifications(document, sends, its, promise.veteran.email)
+        witnesses.add_notifications(evidence, sends, own, promise.veteran.email)
 
 
 def judge(promise: FormPromise, evidence: FormEvidence) -> Verdict:
@@ -128,7 +128,7 @@ def judge(promise: FormPromise, evidence: FormEvidence) -> Verdict:
         happened=what_happened(evidence, "filed", "e-mail"),
         state=row.get("state", "unknown"),
         received=" / ".join(mail["subject"] for mail in evidence.received) or untold(evidence),
-        seconds=seconds_to_told(evidence, row.get("requested_at")),
+        seconds=seconds_to_notified(evidence, row.get("requested_at")),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
@@ -151,7 +151,7 @@ def faults_in(promise: FormPromise, evidence: FormEvidence) -> list[str]:
         (set(promise.job_ids) == {row["job_id"]}, f"the page was told to poll with {len(set(promise.job_ids))} ids"),
         (not evidence.unknown, f"Lighthouse holds {len(evidence.unknown)} files that nobody sent"),
     )
-    wrong = [told for holds, told in checks if not holds]
+    wrong = [reported for holds, reported in checks if not holds]
     return wrong + faults_of_mail(row, evidence) + faults_of_cases(evidence, [])
 
 
@@ -164,5 +164,5 @@ def faults_of_mail(row: Row, evidence: FormEvidence) -> list[str]:
     return [] if right else [f"the wrong e-mail: {mail['template']}: {mail['body']}"]
 
 
-def day_of(moment: datetime) -> str:
-    return f"{moment.astimezone(ZONE):%B %-d, %Y}"
+def day_of(timestamp: datetime) -> str:
+    return f"{timestamp.astimezone(ZONE):%B %-d, %Y}"

@@ -20,7 +20,7 @@ from sandbox.promises import (
     faults_of_cases,
     kept_how,
     messages_of,
-    seconds_to_told,
+    seconds_to_notified,
     stray,
     untold,
     what_happened,
@@ -34,7 +34,7 @@ ITFS = """
       FROM intents_to_file ORDER BY asked_at
 """
 CREATIONS_OF = {CREATED: 1, ADOPTED: 0, OVERTAKEN: 1, NOT_FILED: 0}
-CASES_OF = {NOT_FILED: ["notice_not_sent", "refused"]}
+CASES_OF = {NOT_FILED: ["notification_not_sent", "refused"]}
 DATE = re.compile(r"[A-Z][a-z]+ \d{1,2}, \d{4}")
 DONE_AS = {CREATED: "created", ADOPTED: "already there", OVERTAKEN: "duplicate"}
 
@@ -78,7 +78,7 @@ def testify(witnesses: Witnesses, promises: Sequence[ITFPromise]) -> Mapping[str
     book = witnesses.control.call("GET", "lighthouse", "itfs")
     for promise in promises:
         evidence, veteran = found[promise.key], promise.veteran
-        witnesses.add_notices(evidence, sends, inbox, veteran.email)
+        witnesses.add_notifications(evidence, sends, inbox, veteran.email)
         evidence.book = [row for row in book if row["icn"] == veteran.icn]
         evidence.creations = [row for row in creations if f"/{veteran.icn}/" in row["path"]]
     return found
@@ -93,7 +93,7 @@ def judge(promise: ITFPromise, evidence: ITFEvidence) -> Verdict:
         happened=what_happened(evidence, DONE_AS.get(ending_in(evidence), "nothing filed"), "e-mail"),
         state=states_of(evidence),
         received=received(evidence),
-        seconds=seconds_to_told(evidence, asked_at),
+        seconds=seconds_to_notified(evidence, asked_at),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
@@ -106,8 +106,8 @@ def states_of(evidence: ITFEvidence) -> str:
 
 def received(evidence: Evidence) -> str:
     """The e-mail's subject and the first date it names, or why there is none."""
-    told = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
-    return " / ".join(told) or untold(evidence)
+    reported = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
+    return " / ".join(reported) or untold(evidence)
 
 
 def first_date(body: str) -> str:
@@ -131,7 +131,7 @@ def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
     (itf,) = evidence.itfs
     ending, creations = ending_in(evidence), acted_on(evidence.creations)
     state = "failed" if ending == NOT_FILED else "confirmed"
-    began_at, ended_at = promise.asked_between
+    began_at, ended_at = promise.requested_between
     others = {answer.itf_id for answer in promise.answers} - {itf["itf_id"], itf["upstream_id"]}
     checks: tuple[tuple[bool, str], ...] = (
         (ending == promise.planned, f"planned as {promise.planned}, but by Lighthouse's book it is {ending}"),
@@ -140,7 +140,7 @@ def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
         (began_at <= itf["asked_at"] <= ended_at, f"asked for at {began_at}, recorded as {itf['asked_at']}"),
         (creations == CREATIONS_OF[promise.planned], f"Lighthouse took {creations} creations"),
     )
-    wrong = [told for holds, told in checks if not holds]
+    wrong = [reported for holds, reported in checks if not holds]
     cases = faults_of_cases(evidence, CASES_OF.get(promise.planned, []))
     return wrong + faults_of_dates(itf, evidence) + faults_of_mail(promise, itf, evidence) + cases
 
@@ -159,7 +159,7 @@ def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
         (created_at.astimezone(ZONE).date() <= itf["asked_at"].astimezone(ZONE).date(), f"filed only {created_at}"),
         (itf["expires_at"] <= expires_at, f"we say it lasts until {itf['expires_at']}, Lighthouse {expires_at}"),
     )
-    return [told for holds, told in checks if not holds]
+    return [reported for holds, reported in checks if not holds]
 
 
 def faults_of_mail(promise: ITFPromise, itf: Row, evidence: ITFEvidence) -> list[str]:

@@ -16,7 +16,7 @@ from sandbox.promises import (
     faults_of_cases,
     kept_how,
     messages_of,
-    seconds_to_told,
+    seconds_to_notified,
     stray,
     untold,
     what_happened,
@@ -77,10 +77,10 @@ def testify(witnesses: Witnesses, promises: Sequence[TravelPayPromise]) -> Mappi
     sends, inbox = witnesses.control.call("GET", "va_notify", "notifications"), witnesses.control.phone()
     for promise in promises:
         evidence, veteran = found[promise.key], promise.veteran
-        witnesses.add_notices(evidence, sends, inbox, veteran.email)
+        witnesses.add_notifications(evidence, sends, inbox, veteran.email)
         evidence.book = [row for row in book if (row["icn"], row["wallClock"]) == (veteran.icn, promise.starts_at)]
-        visits = {row["appointmentId"] for row in evidence.book}
-        evidence.creations = [row for row in creations if row["body"]["appointmentId"] in visits]
+        journeys = {row["appointmentId"] for row in evidence.book}
+        evidence.creations = [row for row in creations if row["body"]["appointmentId"] in journeys]
     return found
 
 
@@ -97,7 +97,7 @@ def judge(promise: TravelPayPromise, evidence: TravelPayEvidence) -> Verdict:
         happened=happened_to(evidence),
         state=f"{states_of(evidence)} ({statuses_of(promise)})",
         received=" / ".join(mail["subject"] for mail in evidence.received) or untold(evidence),
-        seconds=seconds_to_told(evidence, evidence.rows[0]["requested_at"] if evidence.rows else None),
+        seconds=seconds_to_notified(evidence, evidence.rows[0]["requested_at"] if evidence.rows else None),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
@@ -106,8 +106,8 @@ def judge(promise: TravelPayPromise, evidence: TravelPayEvidence) -> Verdict:
 
 def happened_to(evidence: TravelPayEvidence) -> str:
     """The steps that write, as their attempts tell them; a claim found on the appointment needed none."""
-    told = what_happened(evidence, "step done", "e-mail")
-    return "already there" if told == "nothing" and ending_in(evidence) == DUPLICATE else told
+    reported = what_happened(evidence, "step done", "e-mail")
+    return "already there" if reported == "nothing" and ending_in(evidence) == DUPLICATE else reported
 
 
 def states_of(evidence: TravelPayEvidence) -> str:
@@ -146,7 +146,7 @@ def faults_in(promise: TravelPayPromise, evidence: TravelPayEvidence) -> list[st
         (creations == CREATIONS_OF[ending], f"Travel Pay began {creations} claims"),
         (expenses == EXPENSES_OF[ending], f"the claim has {expenses} expenses"),
     )
-    wrong = [told for holds, told in checks if not holds]
+    wrong = [reported for holds, reported in checks if not holds]
     wrong += faults_of_answers(promise, row, filed) + faults_of_contacts(promise, evidence)
     return wrong + faults_of_mail(promise, filed, evidence) + faults_of_cases(evidence, CASES_OF.get(ending, []))
 
@@ -180,7 +180,7 @@ def faults_of_contacts(promise: TravelPayPromise, evidence: TravelPayEvidence) -
         (sorted(evidence.discrepancies) == fields, f"recorded are {', '.join(evidence.discrepancies) or 'none'}"),
         (all("***" in (value or "") for value in values), "contact details were shown unmasked, or not at all"),
     )
-    return [told for holds, told in checks if not holds]
+    return [reported for holds, reported in checks if not holds]
 
 
 def faults_of_mail(promise: TravelPayPromise, filed: Row, evidence: TravelPayEvidence) -> list[str]:

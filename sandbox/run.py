@@ -159,10 +159,10 @@ def form_line(url: str, sign_in: str, veteran: Veteran) -> str:
 
 def pay_line(url: str, sign_in: str, veteran: Veteran) -> str:
     """One line of shell that files travel pay for `veteran`'s first appointment, as the signed-in pages do."""
-    visit = veteran.appointments[0]
+    appointment = veteran.appointments[0]
     claim = {
-        "appointmentDateTime": f"{visit.today().isoformat()}T{visit.start}:00",
-        "facilityStationNumber": visit.station,
+        "appointmentDateTime": f"{appointment.today().isoformat()}T{journey.start}:00",
+        "facilityStationNumber": appointment.station,
         "appointmentType": "Other",
         "isComplete": True,
     }

@@ -67,7 +67,7 @@ class Stage:
         control: Control,
         settled: Callable[[], set[str]],
         begun: Callable[[Scene], None],
-        heard: Callable[[Promise], None],
+        received: Callable[[Promise], None],
     ) -> None:
         self.url = system.url
         self.redis_url = system.environment["REDIS_URL"]
@@ -75,7 +75,7 @@ class Stage:
         self.control = control
         self.settled = settled
         self.begun = begun
-        self.heard = heard
+        self.received = received
         self.promises: dict[str, Promise] = {}
         self._lock = threading.Lock()
 
@@ -87,17 +87,17 @@ class Stage:
         for other in scene.meanwhile:
             self.play(other)
 
-    def each(self, scene: Scene, deed: Callable[[Veteran], None]) -> None:
+    def each(self, scene: Scene, action: Callable[[Veteran], None]) -> None:
         """Everybody of the scene does it, eight at a time."""
         with ThreadPoolExecutor(AT_A_TIME) as hands:
-            list(hands.map(deed, scene.people))
+            list(hands.map(action, scene.people))
 
     def promised(self, promise: Made) -> Made:
         """Keep a promise; the one made before under its key, if there is one."""
         with self._lock:
             kept = self.promises.setdefault(promise.key, promise)
         if kept is promise:
-            self.heard(promise)
+            self.received(promise)
         assert isinstance(kept, type(promise))
         return kept
 
@@ -124,12 +124,12 @@ class Stage:
         keys = {promise.key for promise in meant if scene is None or promise.scene == scene.title}
         self.until(lambda: keys <= self.settled(), "everybody who asked to be told")
 
-    def until_over(self, moment: float, gate: str) -> None:
+    def until_over(self, timestamp: float, breaker: str) -> None:
         """Wait for a moment of the monotonic clock, and for the product to have met the outage: the gate is closed."""
-        closed = f'surefile_gate_closed{{upstream="{gate}"}} 1.0'
+        closed = f'surefile_breaker_open{{upstream="{breaker}"}} 1.0'
         with new_browser() as browser:
-            self.until(lambda: closed in browser.get(f"{self.url}/metrics", timeout=30).text, f"{gate} to be missed")
-        self.until(lambda: time.monotonic() > moment, "the end of the outage")
+            self.until(lambda: closed in browser.get(f"{self.url}/metrics", timeout=30).text, f"{breaker} to be missed")
+        self.until(lambda: time.monotonic() > timestamp, "the end of the outage")
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = SCENE_SECONDS) -> None:
         """Raises Stuck after so many seconds, ProcessEnded as soon as a process is gone."""

@@ -46,9 +46,9 @@ def check_in(stage: Stage, veteran: Veteran) -> requests.Session:
 def file(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session) -> None:
     """One POST of the claim for today's appointment; its 202 is a promise."""
     day = veteran.appointments[0].today()
-    asked = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
+    requested = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
     began = time.perf_counter()
-    reply = browser.post(f"{stage.url}/check_in/v0/travel_claims/", json=asked, timeout=30)
+    reply = browser.post(f"{stage.url}/check_in/v0/travel_claims/", json=requested, timeout=30)
     took = (time.perf_counter() - began) * 1000
     claim_id = expect(reply, 202)["data"]["id"]
     stage.promised(ClaimPromise(claim_id, veteran, scene.title, scene.planned, took, day))

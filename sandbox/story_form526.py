@@ -115,9 +115,9 @@ def submit(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Sessi
     began = time.perf_counter()
     reply = browser.post(f"{stage.url}{SUBMIT_PATH}", json={"form526": filled.form}, timeout=30)
     took = (time.perf_counter() - began) * 1000
-    told = expect(reply, 202)["data"]["attributes"]
-    promise = FormPromise(told["submissionId"], veteran, scene.title, ACCEPTED, took, filled.form, filled.documents)
-    stage.promised(promise).job_ids.append(told["jobId"])
+    reported = expect(reply, 202)["data"]["attributes"]
+    promise = FormPromise(reported["submissionId"], veteran, scene.title, ACCEPTED, took, filled.form, filled.documents)
+    stage.promised(promise).job_ids.append(reported["jobId"])
 
 
 def impatient(stage: Stage, scene: Scene) -> None:
@@ -149,5 +149,7 @@ def away(stage: Stage, scene: Scene) -> None:
 def until_uploaded(stage: Stage) -> None:
     """Wait until Lighthouse has every document of every form so far, as often as its scene sets up."""
     forms = [promise for promise in stage.promises.values() if isinstance(promise, FormPromise)]
-    owed = sum(UPLOADS_OF[document.planned] for form in forms for document in form.documents)
-    stage.until(lambda: len(stage.control.call("GET", "documents", "uploads")) >= owed, "every document to be uploaded")
+    outstanding = sum(UPLOADS_OF[document.planned] for form in forms for document in form.documents)
+    stage.until(
+        lambda: len(stage.control.call("GET", "documents", "uploads")) >= outstanding, "every document to be uploaded"
+    )

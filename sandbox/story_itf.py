@@ -46,7 +46,7 @@ class ITFPromise(Promise):
     answers: list[Answer] = field(default_factory=list)
 
     @property
-    def asked_between(self) -> tuple[datetime, datetime]:
+    def requested_between(self) -> tuple[datetime, datetime]:
         """It was asked for by the first answer at the latest, whoever of many asked first."""
         return min(answer.began_at for answer in self.answers), min(answer.ended_at for answer in self.answers)
 
@@ -112,8 +112,8 @@ def overtaken(stage: Stage, scene: Scene) -> None:
     (veteran,) = scene.people
     with stage.broken("lighthouse", "slow", seconds=1, times=1, operation=CREATE):
         ask_all(stage, scene)
-        asked = f"{veteran.icn}/intent-to-file"
-        stage.until(lambda: bool(creations(stage, asked)), "Lighthouse to be asked")
+        requested = f"{veteran.icn}/intent-to-file"
+        stage.until(lambda: bool(creations(stage, requested)), "Lighthouse to be asked")
         stage.control.call("POST", "lighthouse", "itfs", json={"icn": veteran.icn, "age_days": 0})
     stage.until_settled(scene)
 

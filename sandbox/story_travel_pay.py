@@ -77,9 +77,9 @@ def file(
 
 def appointment_of(veteran: Veteran) -> tuple[date, str]:
     """The day of the person's first appointment, and when it starts by the facility's wall clock."""
-    visit = veteran.appointments[0]
-    day = visit.today()
-    return day, f"{day.isoformat()}T{visit.start}:00"
+    journey = veteran.appointments[0]
+    day = journey.today()
+    return day, f"{day.isoformat()}T{journey.start}:00"
 
 
 def form_of(veteran: Veteran) -> dict[str, Any]:
@@ -94,12 +94,12 @@ def form_of(veteran: Veteran) -> dict[str, Any]:
 
 def read(reply: requests.Response) -> Answer:
     ended_at = datetime.now(UTC)
-    told = expect(reply, 201, 202, 400)
+    reported = expect(reply, 201, 202, 400)
     if reply.status_code != 400:
-        return Answer(reply.status_code, told["id"], told["claimId"], told["status"], ended_at)
-    code = told["errors"][0]["code"]
+        return Answer(reply.status_code, reported["id"], reported["claimId"], reported["status"], ended_at)
+    code = reported["errors"][0]["code"]
     if code != ALREADY_FILED:
-        raise Stuck(f"a claim for an appointment of today was refused: {told}")
+        raise Stuck(f"a claim for an appointment of today was refused: {reported}")
     return Answer(400, None, None, code, ended_at)
 
 

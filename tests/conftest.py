@@ -21,8 +21,8 @@ from sandbox.faults import UPSTREAMS
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
-from tests.house import SETTINGS, House, eventually
 from tests.ledger import Ledger, opened
+from tests.product import SETTINGS, Product, eventually
 from tests.scheduling import SharedProduct, rank
 
 NOWHERE = dict.fromkeys(
@@ -133,12 +133,14 @@ def ledger(ledger_database_url: str, redis_server: EmbeddedRedis) -> Iterator[Le
 
 
 @pytest.fixture
-def house(database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path) -> Iterator[House]:
+def product(
+    database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path
+) -> Iterator[Product]:
     """The whole product in this process: the application, its relay and a worker, on real servers and real HTTP."""
     fakes.fakes.reset()
     kept = kept_secrets(secrets_folder)
     app = create_app(from_env(environment(database_url, redis_server.url, fakes, kept, SETTINGS)))
-    built = House(app, fakes)
+    built = Product(app, fakes)
     built.redis.flushall()
     with app.app_context():
         yield built

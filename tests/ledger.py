@@ -11,9 +11,9 @@ from redis.client import Pipeline
 from sqlalchemy import Engine, create_engine, text
 
 from flaskapp.config import read_database_url
-from outbox import attempts, gates, rq_side
+from outbox import attempts, breakers, rq_side
 from outbox.relay import Relay
-from outbox.values import Ending, GateSettings, Grant, QueueSpec
+from outbox.values import BreakerSettings, Ending, Grant, QueueSpec
 from outbox.write import add
 
 CALLS = QueueSpec("calls", upstream="clerk", threads=4, depth=20, concurrency=15)
@@ -21,11 +21,11 @@ CHORES = QueueSpec("chores", upstream=None, threads=1, depth=20)
 JOB = "tests.ledger.call"
 REOPEN = "tests.ledger.reopen"
 WORKER = "worker-1"
-SETTINGS = GateSettings(close_seconds=10.0, cap_seconds=100.0, slow_start_seconds=5.0)
+SETTINGS = BreakerSettings(open_seconds=10.0, cap_seconds=100.0, slow_start_seconds=5.0)
 
 EMPTY = """
-    DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_gates;
-    DELETE FROM outbox_gate_closings; DELETE FROM outbox_gate_holds; DELETE FROM outbox_processes;
+    DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
+    DELETE FROM outbox_breaker_trips; DELETE FROM outbox_breaker_holds; DELETE FROM outbox_processes;
     UPDATE outbox_clock SET clock_offset = '0'
 """
 
@@ -61,7 +61,7 @@ class Ledger:
         self.added = 0
         self.relay = self.another_relay()
         with engine.begin() as db:
-            gates.ensure_gates(db, (CALLS, CHORES))
+            breakers.ensure_breakers(db, (CALLS, CHORES))
 
     def another_relay(self, *queues: QueueSpec, redis: Redis | None = None) -> Relay:
         return Relay(self.engine, redis or self.redis, queues or (CALLS, CHORES), SETTINGS)
@@ -77,7 +77,7 @@ class Ledger:
         give_up: float = 86_400.0,
         delay: float = 0.0,
     ) -> int:
-        """Owe it to a subject of its own unless told otherwise: the first is called one."""
+        """Enqueue it to a subject of its own unless told otherwise: the first is called one."""
         self.added += 1
         with self.engine.begin() as db:
             message_id = add(
@@ -170,8 +170,8 @@ class Ledger:
         found = [rq_side.read_job_id(item) for item in rq_side.open_queue(self.redis, queue.name).get_job_ids()]
         return [pointer for pointer in found if pointer is not None]
 
-    def gate(self) -> dict[str, Any]:
-        return self.rows("SELECT * FROM outbox_gates WHERE upstream = 'clerk'")[0]
+    def breaker(self) -> dict[str, Any]:
+        return self.rows("SELECT * FROM outbox_breakers WHERE upstream = 'clerk'")[0]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from flaskapp.intent_to_file.models import IntentToFile
 from jobs.engine.runner import run
 from jobs.intent_to_file import REFRESH
 from outbox.parked import draw_fence
-from tests.house import House
+from tests.product import Product
 
 CHUNK = 1_000
 # Their persons are unknown, so they can be counted and owed, but not read. `due` is none for those out of the cycle.
@@ -25,10 +25,10 @@ ONLY_HERE = text("""
     INSERT INTO intents_to_file
         (id, account_id, type, path, state, asked_at, effective_date, expires_at, legal_midnight_at, upstream_id,
          upstream_status, upstream_created_at, upstream_expires_at, how, last_synced_at, refresh_due_at, finished_at)
-    SELECT gen_random_uuid(), id, 'compensation', 'background', 'confirmed', asked, asked, asked + interval '365 days',
-           asked + interval '12 hours', '1', 'active', asked, asked + interval '365 days', 'created', asked,
-           outbox_now() + CAST(:due_from AS interval) + random() * CAST(:due_within AS interval), asked
-      FROM people, (SELECT outbox_now() - CAST(:age AS interval) AS asked) moment
+    SELECT gen_random_uuid(), id, 'compensation', 'background', 'confirmed', requested, requested, requested + interval '365 days',
+           requested + interval '12 hours', '1', 'active', requested, requested + interval '365 days', 'created', requested,
+           outbox_now() + CAST(:due_from AS interval) + random() * CAST(:due_within AS interval), requested
+      FROM people, (SELECT outbox_now() - CAST(:age AS interval) AS requested) moment
 """)
 PUBLISH = text("""
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
@@ -50,12 +50,12 @@ def plant_expired(count: int) -> None:
         session.execute(ONLY_HERE, values)
 
 
-def plant_everywhere(house: House, count: int, due_within: timedelta) -> list[dict[str, Any]]:
+def plant_everywhere(product: Product, count: int, due_within: timedelta) -> list[dict[str, Any]]:
     """People whose ITFs upstream holds too, evenly due within that time; what upstream says of each."""
     planted: list[dict[str, Any]] = []
     for first in range(0, count, CHUNK):
         wanted = [{"icn": icn(number), "age_days": 10} for number in range(first, min(first + CHUNK, count))]
-        planted += house.control.call("POST", "lighthouse", "itfs", json=wanted)
+        planted += product.control.call("POST", "lighthouse", "itfs", json=wanted)
     keep(planted, due_within / count)
     return planted
 
@@ -64,11 +64,11 @@ def icn(number: int) -> str:
     return f"1077{number:06d}V{number:06d}"
 
 
-def keep(planted: list[dict[str, Any]], apart: timedelta) -> None:
+def keep(planted: list[dict[str, Any]], separately: timedelta) -> None:
     now = clock.now()
     accounts = [uuid.uuid4() for _ in planted]
     owners = [owner(account, itf["icn"], now) for account, itf in zip(accounts, planted, strict=True)]
-    itfs = [row(accounts[place], itf, now + place * apart) for place, itf in enumerate(planted)]
+    itfs = [row(accounts[place], itf, now + place * separately) for place, itf in enumerate(planted)]
     with transaction() as session:
         session.execute(insert(Account), owners)
         session.execute(insert(IntentToFile), itfs)
@@ -100,7 +100,7 @@ def row(account: uuid.UUID, itf: dict[str, Any], due_at: datetime) -> dict[str, 
     }
 
 
-def compare_owed() -> int:
+def compare_outstanding() -> int:
     """Grant, read over HTTP and settle whatever is due now: only Redis and RQ are left out. How many."""
     fence = draw_fence()
     with db.engine.begin() as connection:

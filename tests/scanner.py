@@ -13,11 +13,11 @@ from urllib.parse import quote, quote_plus, urlsplit
 from redis import Redis
 
 from flaskapp.config import Config
-from tests.house import House
+from tests.product import Product
 
 # Shorter ones stand in other words.
 SHORTEST = 6
-Places = Mapping[str, Iterable[str]]
+Bulkhead = Mapping[str, Iterable[str]]
 
 
 def spellings(text: str) -> set[str]:
@@ -28,9 +28,9 @@ def spellings(text: str) -> set[str]:
     return {each.lower() for each in plain | shifted if len(each) >= SHORTEST}
 
 
-def found_in(places: Places, texts: Iterable[str]) -> list[tuple[str, str]]:
+def found_in(spots: Bulkhead, texts: Iterable[str]) -> list[tuple[str, str]]:
     """Which of these texts stands where, as (place, text)."""
-    read = {place: "\n".join(held).lower() for place, held in places.items()}
+    read = {place: "\n".join(held).lower() for place, held in spots.items()}
     return [
         (place, text)
         for text in texts
@@ -83,11 +83,11 @@ def unpacked(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def postgres_texts(house: House) -> Iterator[str]:
+def postgres_texts(product: Product) -> Iterator[str]:
     """Every value of every column of every table, as whoever steals a backup reads it."""
     tables = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-    for (table,) in house.rows(tables):
-        for row in house.rows(f'SELECT * FROM "{table}"'):
+    for (table,) in product.rows(tables):
+        for row in product.rows(f'SELECT * FROM "{table}"'):
             yield " ".join(
                 bytes(value).decode("latin-1") if isinstance(value, memoryview) else str(value) for value in row
             )

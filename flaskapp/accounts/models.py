@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
-from outbox.tables import NOW, Moment
+from outbox.tables import NOW, Timestamp
 
 
 class Account(db.Model):  # type: ignore[name-defined]
@@ -28,5 +28,5 @@ class Account(db.Model):  # type: ignore[name-defined]
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     icn_digest: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    identified_at: Mapped[datetime | None] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    identified_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import db
-from outbox.tables import NOW, Moment
+from outbox.tables import NOW, Timestamp
 
 
 class Audit(db.Model):  # type: ignore[name-defined]
@@ -20,6 +20,6 @@ class Audit(db.Model):  # type: ignore[name-defined]
     __table_args__ = (CheckConstraint("scope IN ('recent', 'full')", name="scope"),)
 
     scope: Mapped[str] = mapped_column(Text, primary_key=True)
-    at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     seconds: Mapped[float] = mapped_column(Float)
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)

@@ -15,17 +15,17 @@ from flaskapp.audit.report import Report
 from flaskapp.audit.rules import AUDIT_KINDS, CLOSED_SILENTLY, Broken, still_broken
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
-from flaskapp.current import gate_settings, settings
+from flaskapp.current import breaker_settings, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS
-from flaskapp.notifications.service import SUBJECT as NOTICE
+from flaskapp.notifications.service import SUBJECT as NOTIFICATION_SUBJECT
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
-from flaskapp.queues import GATE_LIMITS
+from flaskapp.queues import BREAKER_LIMITS
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.works import WORKS
-from outbox import gates, parked, repair, rescue, rq_side
-from outbox.audit import GATE_LIMIT_DIFFERS, GATE_MISSING, Difference, Fault
+from outbox import breakers, parked, repair, rescue, rq_side
+from outbox.audit import BREAKER_LIMIT_DIFFERS, BREAKER_MISSING, Difference, Fault
 from outbox.registries import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -36,13 +36,13 @@ LAST_CASE = text("""
        AND detail ->> 'kind' <> ALL(:audit_kinds)
      ORDER BY id DESC LIMIT 1
 """)
-LAST_NOTICE = text("""
+LAST_NOTIFICATION = text("""
     SELECT n.id, n.kind, EXISTS (SELECT 1 FROM notifications there WHERE there.id = n.id) AS is_there
       FROM (SELECT CAST(detail ->> 'notification' AS uuid) AS id, detail ->> 'kind' AS kind FROM outbox_history
-             WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notice.owed'
+             WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notification.enqueued'
              ORDER BY outbox_history.id DESC LIMIT 1) n
 """)
-NOTICE_OF = "SELECT notice FROM {table} WHERE id = CAST(:subject_id AS uuid)"
+NOTIFICATION_OF = "SELECT notification FROM {table} WHERE id = CAST(:subject_id AS uuid)"
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
@@ -67,47 +67,47 @@ class Done:
 
 
 # What was done, and whether that mends it.
-Deed = tuple[str, bool]
-NO_LONGER: Deed = ("it is so no longer", False)
+RepairAction = tuple[str, bool]
+NO_LONGER: RepairAction = ("it is so no longer", False)
 
 
 def subject_of(found: Broken) -> dict[str, str]:
     return {"subject_type": found.subject_type, "subject_id": found.subject_id}
 
 
-def owe_again(session: DbSession, found: Broken, actor: str) -> Deed:
+def enqueue_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """The lost message is back, under its own id if it was ever tried: it looks before it sends anything again."""
-    owe = FLOWS[found.subject_type].owe
-    assert owe is not None
-    owe(session, found.subject_id)
+    enqueue = FLOWS[found.subject_type].enqueue
+    assert enqueue is not None
+    enqueue(session, found.subject_id)
     if not session.execute(WAITING, subject_of(found)).all():
         return "it is due to be asked after again", True
     return f"owed again as message {repair.take_up_again(session, found.subject_type, found.subject_id)}", True
 
 
-def tell_again(session: DbSession, found: Broken, actor: str) -> Deed:
+def tell_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """The lost notice is back under its own id, by which VANotify knows it if it was sent.
 
     One that is there, or was of another kind, was not lost: the records disagree about what the person was told.
     """
     flow = FLOWS[found.subject_type]
     assert flow.tell is not None and flow.states is not None
-    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
+    last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
     if last is None:
         flow.tell(session, found.subject_id, None)
         return "its notice is owed", True
-    due = session.execute(text(NOTICE_OF.format(table=flow.states.table)), subject_of(found)).scalar_one()
+    due = session.execute(text(NOTIFICATION_OF.format(table=flow.states.table)), subject_of(found)).scalar_one()
     if last.is_there or last.kind != due:
         return leave_to_human(session, found, actor)
     # Its sending may still be owed; it goes on as the message that is owed now.
-    session.execute(DROP_WAITING, {"subject_type": NOTICE, "subject_id": str(last.id)})
+    session.execute(DROP_WAITING, {"subject_type": NOTIFICATION_SUBJECT, "subject_id": str(last.id)})
     flow.tell(session, found.subject_id, last.id)
-    repair.take_up_again(session, NOTICE, str(last.id))
-    write_history(session, NOTICE, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
+    repair.take_up_again(session, NOTIFICATION_SUBJECT, str(last.id))
+    write_history(session, NOTIFICATION_SUBJECT, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
     return "its notice is owed again; VANotify is asked first whether it was sent", True
 
 
-def give_case(session: DbSession, found: Broken, actor: str) -> Deed:
+def give_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """A case like the one its history speaks of last; without any, nobody knows what was wrong with it."""
     values = {**subject_of(found), "audit_kinds": list(AUDIT_KINDS)}
     kind = session.execute(LAST_CASE, values).scalar_one_or_none()
@@ -117,7 +117,7 @@ def give_case(session: DbSession, found: Broken, actor: str) -> Deed:
     return f"it has a case again: {kind}", True
 
 
-def hold_again(session: DbSession, found: Broken, actor: str) -> Deed:
+def hold_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """Nobody says that they are done with it: it is recorded as closed, and somebody has it again."""
     kinds = []
     for case in session.execute(SILENT_CASES, {"subject": found.subject_type, "id": found.subject_id}).all():
@@ -128,13 +128,13 @@ def hold_again(session: DbSession, found: Broken, actor: str) -> Deed:
     return f"it has a case again: {', '.join(kinds)}", True
 
 
-def leave_to_human(session: DbSession, found: Broken, actor: str) -> Deed:
+def leave_to_human(session: DbSession, found: Broken, actor: str) -> RepairAction:
     details = {"rule": found.rule, "state": found.state}
     open_case(session, "contradiction", found.subject_type, found.subject_id, details)
     return "left to a human: its case names the rule", False
 
 
-def stop_work(session: DbSession, found: Broken, actor: str) -> Deed:
+def stop_work(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """Work for nothing would only fail: it is parked until a human knows what became of its subject."""
     for message_id in session.execute(WAITING, subject_of(found)).scalars().all():
         parked.park_waiting(session, message_id, reason=found.rule, actor=actor)
@@ -142,19 +142,19 @@ def stop_work(session: DbSession, found: Broken, actor: str) -> Deed:
     return f"its work is parked, and {did}", mended
 
 
-Mend = Callable[[DbSession, Broken, str], Deed]
+Mend = Callable[[DbSession, Broken, str], RepairAction]
 MENDS: dict[str, Mend] = {
-    "pending_unowed": owe_again,
-    "unnoticed": tell_again,
-    "failed_unheld": give_case,
-    "parked_unheld": give_case,
+    "pending_without_work": enqueue_again,
+    "notification_missing": tell_again,
+    "failed_without_case": give_case,
+    "parked_without_case": give_case,
     "case_missing": give_case,
     "case_closed_silently": hold_again,
 }
 LEFT: dict[str, Mend] = {
     "unexplained": leave_to_human,
     "row_gone": leave_to_human,
-    "owed_for_nobody": stop_work,
+    "work_without_subject": stop_work,
     "bytes_missing": leave_to_human,
     "step_and_work_differ": stop_work,
 }
@@ -178,12 +178,12 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
     return done
 
 
-def why_not(session: DbSession, found: Broken) -> Deed | None:
+def why_not(session: DbSession, found: Broken) -> RepairAction | None:
     """Nothing is mended that a worker has in hand, nor from what was seen a while ago: its rule is asked again, under
     the locks a settle takes, in its order."""
-    last = session.execute(LAST_NOTICE, subject_of(found)).one_or_none()
-    notice = [(NOTICE, str(last.id))] if last is not None else []
-    if any(repair.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notice]):
+    last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
+    notification = [(NOTIFICATION_SUBJECT, str(last.id))] if last is not None else []
+    if any(repair.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notification]):
         return "left: somebody is at it right now", False
     return None if still_broken(session, found) else NO_LONGER
 
@@ -205,7 +205,7 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
     return done
 
 
-def serve_again(session: DbSession, message_id: int, actor: str) -> Deed:
+def serve_again(session: DbSession, message_id: int, actor: str) -> RepairAction:
     """A job we know is done in its own queue. One nobody knows is parked, with a human for whom it was."""
     row = session.execute(WHAT, {"id": message_id}).one_or_none()
     if row is None:
@@ -221,12 +221,12 @@ def serve_again(session: DbSession, message_id: int, actor: str) -> Deed:
     return "nobody does this job: it is parked, and a human has it", True
 
 
-def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
+def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
     if fault.rule == "lease_long_over":
         rescue.rescue_lost(engine)
         return "rescued: it is owed again, and what it may have sent is looked up", True
-    if fault.rule in (GATE_MISSING, GATE_LIMIT_DIFFERS) and fault.upstream is not None:
-        return make_gate(fault.upstream, GATE_LIMITS[fault.upstream], fault.rule)
+    if fault.rule in (BREAKER_MISSING, BREAKER_LIMIT_DIFFERS) and fault.upstream is not None:
+        return make_breaker(fault.upstream, BREAKER_LIMITS[fault.upstream], fault.rule)
     with transaction() as session:
         if fault.rule == "try_without_running_message" and fault.message_id is not None:
             repair.end_tries(session, fault.message_id)
@@ -243,40 +243,40 @@ def repair_fault(engine: Engine, fault: Fault, actor: str) -> Deed:
         if fault.rule == "unserved" and fault.message_id is not None:
             return serve_again(session, fault.message_id, actor)
         if fault.upstream is not None:
-            return repair_gate(session, fault.rule, fault.upstream)
+            return repair_breaker(session, fault.rule, fault.upstream)
     return ADVICE.get(fault.rule, "left to a human"), False
 
 
-def repair_gate(session: DbSession, rule: str, upstream: str) -> Deed:
-    if rule == "gate_closed_too_long":
-        cap = settings().gate_cap_seconds
-        repair.shorten_closing(session, upstream, cap)
+def repair_breaker(session: DbSession, rule: str, upstream: str) -> RepairAction:
+    if rule == "breaker_open_too_long":
+        cap = settings().breaker_cap_seconds
+        repair.shorten_trip(session, upstream, cap)
         return f"closed for {cap:g} s more, then tried: to leave it alone for longer, hold it", True
-    if rule == "gate_opened_in_future":
-        repair.date_opening(session, upstream)
+    if rule == "breaker_closed_in_future":
+        repair.date_closing(session, upstream)
         return "it opened just now, and its flow starts slowly", True
-    repair.match_closings(session, upstream)
-    return "the book of closings says what the gate says", True
+    repair.match_trips(session, upstream)
+    return "the book of trips says what the gate says", True
 
 
-def make_gate(upstream: str, limit: int, rule: str) -> Deed:
+def make_breaker(upstream: str, limit: int, rule: str) -> RepairAction:
     """As the code says there is to be one. What a lost one knew is lost: it is tried with care."""
-    patience = gate_settings(settings())
+    patience = breaker_settings(settings())
     with transaction() as session:
-        closed_for = gates.ensure_gate(session, upstream, limit, patience, lost=rule == GATE_MISSING)
-    if rule == GATE_LIMIT_DIFFERS:
+        closed_for = breakers.ensure_breaker(session, upstream, limit, patience, lost=rule == BREAKER_MISSING)
+    if rule == BREAKER_LIMIT_DIFFERS:
         return f"its limit is {limit} again", True
-    return f"it is there again, closed for {closed_for:g} s; then one canary goes, and the flow starts slowly", True
+    return f"it is there again, closed for {closed_for:g} s; then one probe goes, and the flow starts slowly", True
 
 
 ADVICE = {
     "due_but_not_promoted": "left: no relay promotes what is due. Is one running?",
-    "ready_behind_open_gate": "left: no relay takes it. Is one running?",
+    "ready_behind_closed_breaker": "left: no relay takes it. Is one running?",
     "question_without_attempt": "left: it is looked up until its budget ends, and then a human gets it",
 }
 
 
-OF_REDIS: dict[str, Deed] = {
+OF_REDIS: dict[str, RepairAction] = {
     "pointer_missing": ("left to the relay, which publishes it again under a fresh fence", False),
     "pointer_stale": ("removed: it would have been refused at its grant", True),
     "parked_not_shown": ("shown on the dashboard again", True),

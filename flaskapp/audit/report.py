@@ -14,12 +14,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit.models import Audit
 from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken
-from flaskapp.current import moment_now, settings
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import FLOWS, WITHIN
-from flaskapp.queues import GATE_LIMITS
+from flaskapp.queues import BREAKER_LIMITS
 from flaskapp.works import SERVED
-from outbox.audit import Fault, count_faults, find_faults, find_gate_faults
+from outbox.audit import Fault, count_faults, find_breaker_faults, find_faults
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
@@ -33,23 +33,23 @@ STANDING = """
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle) THEN 'held'
              WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked' AND {working}
-                            AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'owed'
+                            AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'outstanding'
              WHEN EXISTS (SELECT 1 FROM outbox_messages m JOIN notifications n ON n.id = m.subject_id::uuid
                            WHERE m.subject_type = 'notification' AND m.state <> 'parked'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
-                             AND n.cycle = c.cycle AND n.state = 'pending') THEN 'owed'
+                             AND n.cycle = c.cycle AND n.state = 'pending') THEN 'outstanding'
              {more}
-             WHEN c.state <> 'pending' AND owed.state IN ('sent', 'delivered') THEN 'told'
+             WHEN c.state <> 'pending' AND outstanding.state IN ('sent', 'delivered') THEN 'notified'
              -- Undeliverable, and its case closed by a human: they reached the person another way.
-             WHEN c.state <> 'pending' AND owed.state = 'undeliverable' AND EXISTS (
+             WHEN c.state <> 'pending' AND outstanding.state = 'undeliverable' AND EXISTS (
                     SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL
-                       AND k.subject_type = 'notification' AND k.subject_id = owed.id::text) THEN 'told'
+                       AND k.subject_type = 'notification' AND k.subject_id = outstanding.id::text) THEN 'notified'
              ELSE 'unaccounted'
            END AS standing,
            c.state
       FROM {table} c
-      LEFT JOIN notifications owed ON owed.subject_type = '{subject}' AND owed.subject_id = c.id::text
-            AND owed.cycle = c.cycle AND owed.kind = c.notice
+      LEFT JOIN notifications outstanding ON outstanding.subject_type = '{subject}' AND outstanding.subject_id = c.id::text
+            AND outstanding.cycle = c.cycle AND outstanding.kind = c.notification
      WHERE {within}
 """
 
@@ -70,8 +70,8 @@ ITFS = standing_of(
     more="""
              WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
                     SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
-                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'told' ELSE 'unaccounted' END
-             WHEN c.path = 'waited' THEN 'told'""",
+                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'notified' ELSE 'unaccounted' END
+             WHEN c.path = 'synchronous' THEN 'notified'""",
 )
 FORMS = standing_of("form526_submission", "form526_submissions")
 # A document that Lighthouse has is watched while it is due to be asked after. One that arrived was promised no more.
@@ -149,21 +149,23 @@ class Report:
         flows = self.standings.keys() | other.standings.keys()
         added = {flow: dict(Counter(self.standings[flow]) + Counter(other.standings[flow])) for flow in sorted(flows)}
         mine, others = self.all_broken, other.all_broken
-        broken = AllBroken(mine.listed + others.listed, mine.count + others.count, mine.unheld + others.unheld)
+        broken = AllBroken(
+            mine.listed + others.listed, mine.count + others.count, mine.without_case + others.without_case
+        )
         faults, fault_count = self.faults + other.faults, self.fault_count + other.fault_count
         return Report(added, self.unaccounted + other.unaccounted, broken, faults, fault_count)
 
     @property
     def clean(self) -> bool:
         """Nobody is unaccounted for, and every broken rule is in a human's hands."""
-        return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.unheld
+        return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.without_case
 
     def counts(self) -> dict[str, Any]:
         return {
             "standings": self.standings,
             "unaccounted": self.unaccounted_count,
             "broken_count": self.all_broken.count,
-            "unheld_count": self.all_broken.unheld,
+            "without_case_count": self.all_broken.without_case,
             "fault_count": self.fault_count,
         }
 
@@ -208,15 +210,15 @@ def audit(
     if until is not None:
         return Report(standings, unaccounted, everything, [], 0)
     faults = find_faults(session, limit, SERVED)
-    of_gates = find_gate_faults(session, settings().gate_cap_seconds, GATE_LIMITS)
-    counted = count_faults(session, faults, limit, SERVED) + len(of_gates)
-    return Report(standings, unaccounted, everything, faults + of_gates, counted)
+    of_breakers = find_breaker_faults(session, settings().breaker_cap_seconds, BREAKER_LIMITS)
+    counted = count_faults(session, faults, limit, SERVED) + len(of_breakers)
+    return Report(standings, unaccounted, everything, faults + of_breakers, counted)
 
 
 def audit_recent(limit: int = LIMIT) -> Report:
     """Everybody who has not come to an end, or did in the last days."""
     with transaction() as session:
-        return audit(session, moment_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
+        return audit(session, database_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
 
 
 def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: int = LIMIT) -> Report:
@@ -225,7 +227,7 @@ def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: in
     `seen` is told after each slice how many submissions were read.
     """
     with transaction() as session:
-        until: datetime | None = moment_now(session) - timedelta(days=RECENT_DAYS)
+        until: datetime | None = database_now(session) - timedelta(days=RECENT_DAYS)
     whole = audit_recent(limit)
     seen(whole.read)
     while until is not None:
@@ -241,7 +243,7 @@ def audit_and_keep() -> Report:
     """The audit of every minute, its result kept for those who ask. Once a day it leaves nobody out."""
     began = time.monotonic()
     with transaction() as session:
-        at = moment_now(session)
+        at = database_now(session)
         full = session.get(Audit, FULL_SCOPE)
         scope = FULL_SCOPE if full is None or full.at < at - timedelta(days=1) else RECENT_SCOPE
     report = audit_everything() if scope == FULL_SCOPE else audit_recent()

@@ -69,27 +69,27 @@ class Broken:
 
 @dataclass(frozen=True)
 class AllBroken:
-    """What is broken. However many are listed, `count` is how many there are, `unheld` how many without a case."""
+    """What is broken. However many are listed, `count` is how many there are, `without_case` how many without a case."""
 
     listed: list[Broken]
     count: int
-    unheld: int
+    without_case: int
 
 
 # Of what exists: `s` has id, state, notice, cycle and watched; `:first` is the state its history need not mention.
 OF_SUBJECTS = (
     Rule(
-        "pending_unowed",
+        "pending_without_work",
         "it is pending, and nobody owes the next step",
         f"s.state = 'pending' AND NOT s.watched AND NOT EXISTS ({LIVE}) AND NOT EXISTS ({HELD})",
     ),
     Rule(
-        "failed_unheld",
+        "failed_without_case",
         "it failed, and nobody was ever given its case",
         f"s.state IN ('failed', 'undeliverable') AND NOT EXISTS ({EVER_HELD})",
     ),
     Rule(
-        "parked_unheld",
+        "parked_without_case",
         "its message is parked, and nobody was ever given its case",
         f"EXISTS ({LIVE} AND m.state = 'parked') AND NOT EXISTS ({EVER_HELD})",
     ),
@@ -109,9 +109,9 @@ OF_SUBJECTS = (
         f"EXISTS (SELECT 1 {CLOSED_SILENTLY})",
     ),
     Rule(
-        "unnoticed",
+        "notification_missing",
         "it came to an end, and the notice that says so is missing",
-        "s.notice IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
+        "s.notification IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
         " AND n.subject_id = s.id AND n.kind = s.notice AND n.cycle = s.cycle)",
     ),
     Rule(
@@ -126,7 +126,7 @@ OF_SUBJECTS = (
 # Of what does not exist any more: queries of the ids under which something still speaks of it.
 OF_THE_GONE = (
     Rule(
-        "owed_for_nobody",
+        "work_without_subject",
         "work is owed for something that does not exist",
         "SELECT subject_id FROM outbox_messages WHERE subject_type = :subject",
         of_now=True,
@@ -177,10 +177,10 @@ OF_FLOW: dict[str, tuple[Rule, ...]] = {
     ),
 }
 # Before a notice moves, it is pending.
-NOTICES = States(
+NOTIFICATION_KINDS = States(
     NOTIFICATION,
     "notifications",
-    "SELECT id::text AS id, state, CAST(NULL AS text) AS notice, cycle, false AS watched FROM notifications"
+    "SELECT id::text AS id, state, CAST(NULL AS text) AS notification, cycle, false AS watched FROM notifications"
     " WHERE (CAST(:only AS text) IS NULL OR id::text = :only) AND "
     + WITHIN.format(ended="COALESCE(finished_at, sent_at)"),
 )
@@ -197,7 +197,7 @@ HELD_OF = f"""
 # are enough, the planner hopes to meet them soon, and reads a whole table where it finds none.
 COUNT = "SELECT count(*) FROM ({query}) s"
 ALL = f"""
-    SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS unheld
+    SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS without_case
       FROM ({HELD_OF}) f ORDER BY f.held LIMIT :limit
 """
 
@@ -220,7 +220,7 @@ def broken(
 
     `since` (aware) leaves out what came to its end before it, `until` also what has not ended before that.
     """
-    found, count, unheld = [], 0, 0
+    found, count, without_case = [], 0, 0
     for subject, states, rules in subjects():
         values = {**values_of(subject, states, since, until), "limit": limit}
         for rule in rules:
@@ -232,14 +232,16 @@ def broken(
             rows = session.execute(text(ALL.format(query=query)), values).all()
             found += [Broken(rule.name, rule.words, subject, row.id, row.state, row.held) for row in rows]
             # Between the two questions it may have been set right.
-            count, unheld = (count + rows[0].total, unheld + rows[0].unheld) if rows else (count, unheld)
-    return AllBroken(found, count, unheld)
+            count, without_case = (
+                (count + rows[0].total, without_case + rows[0].without_case) if rows else (count, without_case)
+            )
+    return AllBroken(found, count, without_case)
 
 
 def values_of(
     subject: str, states: States, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, Any]:
-    first = PENDING if states is NOTICES else None
+    first = PENDING if states is NOTIFICATION_KINDS else None
     return {"subject": subject, "first": first, "since": since, "until": until, "only": None}
 
 
@@ -261,4 +263,4 @@ def subjects() -> Iterator[tuple[str, States, tuple[Rule, ...]]]:
     for subject, flow in FLOWS.items():
         if flow.states is not None:
             yield subject, flow.states, (*OF_SUBJECTS, *OF_THE_GONE, *OF_FLOW.get(subject, ()))
-    yield "notification", NOTICES, OF_SUBJECTS
+    yield "notification", NOTIFICATION_KINDS, OF_SUBJECTS

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from flaskapp.audit.rules import NOTICES
+from flaskapp.audit.rules import NOTIFICATION_KINDS
 from flaskapp.db import DbSession
 from flaskapp.flows import FLOWS, States
 from flaskapp.notifications.states import PENDING, SENT, UNDELIVERABLE, WITHDRAWN
@@ -29,7 +29,7 @@ NOBODY = ("system", "worker", "person")
 # The repair of a notice whose row was lost begins its history anew.
 RESTORED = "notification.restored"
 # How a look-up ends that nobody saw answered: it was given back, and says nothing either way.
-UNHEARD = (None, "WorkerLost", "HandedBack")
+NO_ANSWER_CLASSES = (None, "WorkerLost", "HandedBack")
 
 # All in one order, so that they can be read side by side however many there are.
 MOVES = """
@@ -61,7 +61,7 @@ class Reading:
 
     states: States
     first: str | None
-    heard: frozenset[str]
+    answered: frozenset[str]
     over: frozenset[str]
 
 
@@ -72,7 +72,10 @@ def readings() -> dict[str, Reading]:
         for subject, flow in FLOWS.items()
         if flow.states is not None
     }
-    return {**submissions, "notification": Reading(NOTICES, PENDING, frozenset({SENT}), frozenset({WITHDRAWN}))}
+    return {
+        **submissions,
+        "notification": Reading(NOTIFICATION_KINDS, PENDING, frozenset({SENT}), frozenset({WITHDRAWN})),
+    }
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def after(row: Any, open_since: int | None, denials: int) -> tuple[int | None, i
         return (row.id if is_open else None), 0
     if row.purpose != "look_up" or open_since is None:
         return open_since, denials
-    if not row.answered and row.error_class in UNHEARD:
+    if not row.answered and row.error_class in NO_ANSWER_CLASSES:
         return open_since, denials
     denied = row.answered and row.error_class is None and row.error_detail is None and row.status == "error"
     return open_since, denials + 1 if denied else 0
@@ -226,8 +229,8 @@ def unfounded(reading: Reading, moves: list[Any], attempts: list[Any]) -> Iterat
 
     Whatever a transaction writes bears one and the same moment; which time of day that was does not matter.
     """
-    heard = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
+    answered_at = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
     for move in moves:
-        good = move.moved_to in reading.heard
-        if good and move.actor == "worker" and move.at not in heard:
+        good = move.moved_to in reading.answered
+        if good and move.actor == "worker" and move.at not in answered_at:
             yield move.at, f"moved to {move.moved_to} though no attempt had succeeded"

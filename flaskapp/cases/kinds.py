@@ -106,13 +106,13 @@ KINDS = {
         "Ask Lighthouse about its request id (`flask documents show ID`). We keep asking; it closes itself if it"
         " arrives.",
     ),
-    "notice_undeliverable": Kind(
+    "notification_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
         "Reach the person another way (phone, letter) about the subject of this notice, then close. Where the details"
         " say *superseded*, it is not so any more: a newer notice tells them, and there is nothing to do but close.",
         stays=True,
     ),
-    "notice_not_sent": Kind(
+    "notification_not_sent": Kind(
         "VANotify would not take a notice, or never answered; the person may not know how their submission ended.",
         "Requeue the message if VANotify works again, or reach the person another way, then close. Where the details"
         " say *superseded*, it is not so any more: a newer notice tells them, and there is nothing to do but close.",

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.db import db
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 
 class Case(db.Model):  # type: ignore[name-defined]
@@ -43,7 +43,7 @@ class Case(db.Model):  # type: ignore[name-defined]
     priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     notes: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
-    opened_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    closed_at: Mapped[datetime | None] = mapped_column(Moment)
+    opened_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     closed_by: Mapped[str | None] = mapped_column(Text)
     resolution: Mapped[str | None] = mapped_column(Text)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
-from outbox.tables import NOW, Moment
+from outbox.tables import NOW, Timestamp
 
 
 class CheckInSession(db.Model):  # type: ignore[name-defined]
@@ -22,5 +22,5 @@ class CheckInSession(db.Model):  # type: ignore[name-defined]
     uuid: Mapped[str] = mapped_column(Text)
     lorota_token: Mapped[str] = mapped_column(EncryptedJSON)
     identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    expires_at: Mapped[datetime] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)

@@ -120,14 +120,18 @@ def show_session(uuid: str) -> Response:
 )
 def create_session() -> Response:
     config: Config = current_app.extensions["config"]
-    asked = json_body(SessionBody())["session"]
+    requested = json_body(SessionBody())["session"]
     try:
         token = service.start_session(
-            upstreams().lorota, asked["uuid"], asked["dob"], asked["last_name"].strip(), config.check_in_session_seconds
+            upstreams().lorota,
+            requested["uuid"],
+            requested["dob"],
+            requested["last_name"].strip(),
+            config.check_in_session_seconds,
         )
     except UpstreamError as error:
         return refuse_session(error)
-    response = answer(permissions("read.full", asked["uuid"]))
+    response = answer(permissions("read.full", requested["uuid"]))
     response.set_cookie(
         COOKIE,
         token,
@@ -142,8 +146,10 @@ def create_session() -> Response:
 def refuse_session(error: UpstreamError) -> Response:
     if not isinstance(error, Rejected) or error.code not in SESSION_PROBLEMS:
         raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
-    status, told, code, detail = SESSION_PROBLEMS[error.code]
-    return answer({"errors": [{"title": "Check-in refused", "detail": detail, "code": code, "status": told}]}, status)
+    status, code_status, code, detail = SESSION_PROBLEMS[error.code]
+    return answer(
+        {"errors": [{"title": "Check-in refused", "detail": detail, "code": code, "status": code_status}]}, status
+    )
 
 
 @blueprint.get("/patient_check_ins/<uuid>")
@@ -199,12 +205,15 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
     problems={422: "A field is missing or malformed.", 502: "CHIP does not answer."},
 )
 def check_in() -> Response:
-    asked = json_body(CheckInBody())["patient_check_ins"]
-    if current_for(asked["uuid"]) is None:
-        return answer(permissions("read.none", asked["uuid"]))
+    requested = json_body(CheckInBody())["patient_check_ins"]
+    if current_for(requested["uuid"]) is None:
+        return answer(permissions("read.none", requested["uuid"]))
     try:
         status, data = upstreams().chip.check_in(
-            asked["uuid"], asked["appointment_ien"], asked["is_travel_enabled"], asked["travel_submitted"]
+            requested["uuid"],
+            requested["appointment_ien"],
+            requested["is_travel_enabled"],
+            requested["travel_submitted"],
         )
     except UpstreamError as error:
         raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error

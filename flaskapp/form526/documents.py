@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import select
 
 from flaskapp.cases.service import close_ended, note_cases, open_case
-from flaskapp.current import moment_now, settings
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.named import NamedFile
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
-from flaskapp.form526.notices import DOCUMENT as SUBJECT
-from flaskapp.form526.notices import owe_document_notice
+from flaskapp.form526.notifications import DOCUMENT as SUBJECT
+from flaskapp.form526.notifications import enqueue_document_notification
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import (
     BDD,
@@ -30,7 +30,7 @@ from flaskapp.form526.states import (
     MISSING,
     PENDING,
 )
-from flaskapp.notifications.service import supersede_notices
+from flaskapp.notifications.service import supersede_notifications
 from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
 from outbox.write import add, write_history
@@ -73,13 +73,13 @@ def add_evidence(session: DbSession, submission: Submission, named: NamedFile) -
         attachment_guid=named.guid if held else None,
     )
     if held:
-        owe_upload(session, document)
+        enqueue_upload(session, document)
     else:
         fail_document(session, document, MISSING, "the form names a file that we do not hold", "worker")
 
 
 def add_made(session: DbSession, submission: Submission, kind: str) -> None:
-    owe_upload(session, insert_document(session, submission, kind, doc_type=DOC_TYPES[kind], name=MADE_NAMES[kind]))
+    enqueue_upload(session, insert_document(session, submission, kind, doc_type=DOC_TYPES[kind], name=MADE_NAMES[kind]))
 
 
 def insert_document(session: DbSession, submission: Submission, kind: str, **values: Any) -> DocumentSubmission:
@@ -87,11 +87,11 @@ def insert_document(session: DbSession, submission: Submission, kind: str, **val
     session.add(document)
     session.flush()
     detail = {"kind": kind, "submission": str(submission.id)}
-    write_history(session, SUBJECT, str(document.id), "document.owed", moved_to=PENDING, detail=detail)
+    write_history(session, SUBJECT, str(document.id), "document.enqueued", moved_to=PENDING, detail=detail)
     return document
 
 
-def owe_upload(session: DbSession, document: DocumentSubmission) -> None:
+def enqueue_upload(session: DbSession, document: DocumentSubmission) -> None:
     add(
         session,
         job=UPLOAD_JOB,
@@ -104,12 +104,12 @@ def owe_upload(session: DbSession, document: DocumentSubmission) -> None:
     )
 
 
-def owe_next(session: DbSession, document: DocumentSubmission) -> None:
-    """Owe what a pending document waits for: its upload or, once Lighthouse has it, the next question after it."""
+def enqueue_next(session: DbSession, document: DocumentSubmission) -> None:
+    """Enqueue what a pending document waits for: its upload or, once Lighthouse has it, the next question after it."""
     if document.lighthouse_request_id is None:
-        owe_upload(session, document)
+        enqueue_upload(session, document)
     else:
-        document.poll_due_at = moment_now(session)
+        document.poll_due_at = database_now(session)
 
 
 def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[DocumentSubmission]:
@@ -133,7 +133,7 @@ def fail_document(
 ) -> None:
     """It did not arrive where it should: the state with its step, the e-mail, and a case, together."""
     DOCUMENT.check(document.lighthouse_status, FAILED)
-    now = moment_now(session)
+    now = database_now(session)
     document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, now, None
     document.failed_step, document.upstream_error = step, error
     tell_failure(session, document, actor, details or {})
@@ -141,17 +141,17 @@ def fail_document(
 
 def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
     """What follows from `failed`: in the eFolder but not beyond is an ending of its own, and so is not knowing."""
-    document.notice = "document_unconfirmed" if document.unconfirmed else notice_of(document.failed_step)
-    moved = {"step": document.failed_step, "notice": document.notice}
+    document.notification = "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
+    moved = {"step": document.failed_step, "notification": document.notification}
     write_move(session, document, PENDING, FAILED, actor, **moved)
-    owe_document_notice(session, document)
+    enqueue_document_notification(session, document)
     kind = CASE_OF_STEP.get(document.failed_step or "", "document_failed")
     kind = "may_exist_upstream" if document.unconfirmed else kind
     about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}
     open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
 
 
-def notice_of(failed_step: str | None) -> str:
+def notification_of(failed_step: str | None) -> str:
     """Which e-mail a failure at this step owes."""
     return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
 
@@ -188,13 +188,13 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
         raise IllegalMove("its bytes are gone: deliver it by hand")
     before = document.lighthouse_request_id
     document.lighthouse_status, document.finished_at, document.failed_step = PENDING, None, None
-    document.lighthouse_request_id, document.upstream_error, document.notice = None, None, None
+    document.lighthouse_request_id, document.upstream_error, document.notification = None, None, None
     document.started_at = document.ended_at = document.uploaded_at = None
     document.not_found_count = 0
     document.cycle += 1
     write_move(session, document, FAILED, PENDING, actor, earlier_request_id=before)
     note_cases(session, SUBJECT, document_id, "to be uploaded again", actor)
-    supersede_notices(session, SUBJECT, document_id, "it is taken up again", actor)
+    supersede_notifications(session, SUBJECT, document_id, "it is taken up again", actor)
 
 
 def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str) -> bool:
@@ -202,9 +202,9 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     document = lock(session, document_id)
     if document.lighthouse_status != FAILED:
         return False
-    now = moment_now(session)
+    now = database_now(session)
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
-    supersede_notices(session, SUBJECT, document_id, "it was delivered by hand", actor)
+    supersede_notifications(session, SUBJECT, document_id, "it was delivered by hand", actor)
     close_ended(session, SUBJECT, document_id, f"delivered by hand: {note}", actor=actor)
     return True

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 
 class Attachment(db.Model):  # type: ignore[name-defined]
@@ -43,10 +43,10 @@ class Attachment(db.Model):  # type: ignore[name-defined]
     content_type: Mapped[str] = mapped_column(Text)
     size: Mapped[int] = mapped_column(BigInteger)
     chunks: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     submission_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("form526_submissions.id"))
     # When the bytes went: done with, or claimed by nobody.
-    purged_at: Mapped[datetime | None] = mapped_column(Moment)
+    purged_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class AttachmentChunk(db.Model):  # type: ignore[name-defined]
@@ -89,9 +89,9 @@ class Submission(db.Model):  # type: ignore[name-defined]
     claim_id: Mapped[int | None] = mapped_column(BigInteger)
     # The person's valid ITF when they posted, in whatever state it was; nothing ever waits for it.
     itf_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("intents_to_file.id"))
-    requested_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
-    notice: Mapped[str | None] = mapped_column(Text)
+    requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
@@ -134,19 +134,19 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
     lighthouse_status: Mapped[str] = mapped_column(Text, default=PENDING)
     # An earlier upload of it may have arrived as well: its reply was lost, and Lighthouse cannot be asked for it.
     possibly_twice: Mapped[bool] = mapped_column(server_default=text("false"))
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    uploaded_at: Mapped[datetime | None] = mapped_column(Moment)
-    last_polled_at: Mapped[datetime | None] = mapped_column(Moment)
-    poll_due_at: Mapped[datetime | None] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    uploaded_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_polled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    poll_due_at: Mapped[datetime | None] = mapped_column(Timestamp)
     poll_batch: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     not_found_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     failed_step: Mapped[str | None] = mapped_column(Text)
     upstream_error: Mapped[str | None] = mapped_column(Text)
-    started_at: Mapped[datetime | None] = mapped_column(Moment)
-    ended_at: Mapped[datetime | None] = mapped_column(Moment)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+    started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     delivered_by: Mapped[str | None] = mapped_column(Text)
-    notice: Mapped[str | None] = mapped_column(Text)
+    notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
 
     @property

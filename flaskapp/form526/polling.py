@@ -19,7 +19,7 @@ from sqlalchemy import select, text
 from flaskapp.cases.service import close_cases, close_ended, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
-from flaskapp.form526.documents import SUBJECT, notice_of, tell_failure, write_move
+from flaskapp.form526.documents import SUBJECT, notification_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
@@ -56,11 +56,11 @@ STAMP = text("""
            upstream_error = COALESCE(v.error, d.upstream_error),
            lighthouse_status = CASE v.word WHEN 'success' THEN 'done' WHEN 'failed' THEN 'failed' ELSE 'pending' END,
            failed_step = CASE WHEN v.word = 'failed' THEN v.step END,
-           notice = CASE WHEN v.word = 'failed' THEN v.notice END,
+           notification = CASE WHEN v.word = 'failed' THEN v.notification END,
            finished_at = CASE WHEN v.word IN ('success', 'failed') THEN outbox_now() END,
            poll_due_at = CASE WHEN v.word IN ('success', 'failed') THEN NULL ELSE d.poll_due_at END
       FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
-               request_id bigint, word text, step text, notice text, error text,
+               request_id bigint, word text, step text, notification text, error text,
                started_at timestamptz, ended_at timestamptz)
      WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'pending'
     RETURNING d.id, v.word, d.not_found_count
@@ -101,17 +101,17 @@ class NoneOfThem:
 Reply = Statuses | NoneOfThem
 
 
-def owe_poll(session: DbSession) -> int:
+def enqueue_poll(session: DbSession) -> int:
     """Deal one batch of what is due, with the message that asks after it; how many documents are in it."""
     batch = uuid.uuid4()
     values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
     dealt = len(session.execute(DEAL, values).all())
     if dealt:
-        owe_question(session, batch)
+        enqueue_question(session, batch)
     return dealt
 
 
-def owe_question(session: DbSession, batch: uuid.UUID) -> None:
+def enqueue_question(session: DbSession, batch: uuid.UUID) -> None:
     add(
         session,
         job=POLL_JOB,
@@ -150,8 +150,8 @@ def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
         if is_outage(error):
             raise
         log.exception("poll not recorded", extra={"event": "documents.poll_not_recorded", "batch": batch_id})
-        if len(asked(reply)) > 1:
-            return halve(session, batch_id, asked(reply))
+        if len(requested(reply)) > 1:
+            return halve(session, batch_id, requested(reply))
         hold_unrecorded(session, batch_id, error)
     return None
 
@@ -163,7 +163,7 @@ def hold_unrecorded(session: DbSession, batch_id: str, error: Exception) -> None
 
 
 def record_statuses(session: DbSession, batch_id: str, reply: Statuses) -> None:
-    rows = json.dumps([row_of(request_id, reply) for request_id in asked(reply)])
+    rows = json.dumps([row_of(request_id, reply) for request_id in requested(reply)])
     changed = session.execute(STAMP, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
     end_doubts(session, [str(row.id) for row in changed if row.word in ("pending", "failed")])
     for row in changed:
@@ -181,10 +181,10 @@ def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None
     for half in (request_ids[:middle], request_ids[middle:]):
         new = uuid.uuid4()
         session.execute(REDEAL, {"new": new, "batch": uuid.UUID(batch_id), "requests": list(half)})
-        owe_question(session, new)
+        enqueue_question(session, new)
 
 
-def asked(reply: Statuses) -> list[int]:
+def requested(reply: Statuses) -> list[int]:
     return sorted({*reply.found, *reply.not_found, *reply.unreadable})
 
 
@@ -198,7 +198,7 @@ def row_of(request_id: int, reply: Statuses) -> dict[str, Any]:
         "request_id": request_id,
         "word": words.get(status.state, "unclear"),
         "step": step_of(status),
-        "notice": notice_of(step_of(status)),
+        "notification": notification_of(step_of(status)),
         "error": status.error,
         "started_at": written(status.started_at),
         "ended_at": written(status.ended_at),
@@ -211,8 +211,8 @@ def step_of(status: DocumentStatus) -> str:
     return status.failed_step or (failed[0] if failed else UNKNOWN_STEP)
 
 
-def written(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None
+def written(timestamp: datetime | None) -> str | None:
+    return timestamp.isoformat() if timestamp is not None else None
 
 
 def follow(session: DbSession, document_id: str, word: str, not_found: int) -> None:

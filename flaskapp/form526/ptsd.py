@@ -31,21 +31,21 @@ def ptsd_parts(form: Mapping[str, Any]) -> Ptsd:
     """
     given = form.get("form0781")
     answers = with_keys(given, to_snake) if isinstance(given, Mapping) else {"answers": given}
-    told = {key: value for key, value in answers.items() if answered(value)}
-    incidents = told.pop("incidents", [])
+    reported = {key: value for key, value in answers.items() if answered(value)}
+    incidents = reported.pop("incidents", [])
     incidents = [each for each in (incidents if isinstance(incidents, list) else [incidents]) if answered(each)]
     assaults = [each for each in incidents if is_assault(each)]
     others = [each for each in incidents if not is_assault(each)]
-    with_assault = bool(assaults) or ABOUT_ASSAULT in told
-    without = bool(others) or ABOUT_OTHERS in told or (bool(told) and not with_assault)
+    with_assault = bool(assaults) or ABOUT_ASSAULT in reported
+    without = bool(others) or ABOUT_OTHERS in reported or (bool(reported) and not with_assault)
     return Ptsd(
-        part(told, others, ABOUT_ASSAULT if with_assault else "") if without else None,
-        part(told, assaults, ABOUT_OTHERS if without else "") if with_assault else None,
+        part(reported, others, ABOUT_ASSAULT if with_assault else "") if without else None,
+        part(reported, assaults, ABOUT_OTHERS if without else "") if with_assault else None,
     )
 
 
-def part(told: Mapping[str, Any], incidents: list[Any], left_out: str) -> dict[str, Any]:
-    shared = {key: value for key, value in told.items() if key != left_out}
+def part(reported: Mapping[str, Any], incidents: list[Any], left_out: str) -> dict[str, Any]:
+    shared = {key: value for key, value in reported.items() if key != left_out}
     return {"incidents": incidents, **shared} if incidents else shared
 
 

@@ -215,5 +215,5 @@ def described_document(document: DocumentSubmission) -> dict[str, Any]:
     return {"id": str(document.id), "type": "form526_document", "attributes": attributes}
 
 
-def written(moment: Any) -> str | None:
-    return moment.isoformat(timespec="seconds") if moment is not None else None
+def written(timestamp: Any) -> str | None:
+    return timestamp.isoformat(timespec="seconds") if timestamp is not None else None

@@ -12,21 +12,21 @@ from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
-from flaskapp.conflicts import Conflict
 from flaskapp.crypto import vault
-from flaskapp.current import moment_now
+from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.form526 import documents
 from flaskapp.form526.attachments.named import named_files
 from flaskapp.form526.models import Attachment, Submission
-from flaskapp.form526.notices import owe_form_notice
+from flaskapp.form526.notifications import enqueue_form_notification
 from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
-from flaskapp.notifications.service import supersede_notices
+from flaskapp.notifications.service import supersede_notifications
 from flaskapp.queues import ACCOUNTS, FORM526
+from flaskapp.statemachine import Conflict
 from outbox.write import add, write_history
 
 SUBJECT = "form526_submission"
@@ -74,7 +74,7 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     if created is not None:
         claim_files(session, found)
         write_history(session, SUBJECT, str(found.id), "form526.requested", moved_to=PENDING, actor="person")
-        owe_submission(session, found)
+        enqueue_submission(session, found)
     elif found.state == FAILED:
         note_asked_again(session, found)
     return found
@@ -98,8 +98,8 @@ def note_asked_again(session: DbSession, submission: Submission) -> None:
     note_cases(session, SUBJECT, str(submission.id), "the person asked again", "person")
 
 
-def owe_submission(session: DbSession, submission: Submission) -> None:
-    """Owe the filing; while nobody has told us who the person is, owe that question first. No ITF is waited for."""
+def enqueue_submission(session: DbSession, submission: Submission) -> None:
+    """Enqueue the filing; while nobody has told us who the person is, owe that question first. No ITF is waited for."""
     known = identity_of(session, submission.account_id) is not None
     job, queue = (SUBMIT_JOB, FORM526) if known else (IDENTIFY_JOB, ACCOUNTS)
     add(
@@ -141,13 +141,13 @@ def record_identified(session: DbSession, submission_id: str, identity: Identity
     row = lock(session, submission_id)
     remember_person(session, row.account_id, identity)
     if row.state == PENDING:
-        owe_submission(session, row)
+        enqueue_submission(session, row)
 
 
-def finish(session: DbSession, row: Submission, target: str, notice: str, **detail: Any) -> None:
+def finish(session: DbSession, row: Submission, target: str, notification: str, **detail: Any) -> None:
     SUBMISSION.check(row.state, target)
-    now = moment_now(session)
-    moved_from, row.state, row.finished_at, row.notice = row.state, target, now, notice
+    now = database_now(session)
+    moved_from, row.state, row.finished_at, row.notification = row.state, target, now, notification
     write_history(
         session,
         SUBJECT,
@@ -156,9 +156,9 @@ def finish(session: DbSession, row: Submission, target: str, notice: str, **deta
         moved_from=moved_from,
         moved_to=target,
         actor="worker",
-        detail={**detail, "notice": notice},
+        detail={**detail, "notification": notification},
     )
-    owe_form_notice(session, row)
+    enqueue_form_notification(session, row)
 
 
 def check_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
@@ -222,8 +222,8 @@ def reopen_submission(session: DbSession, submission_id: str, actor: str) -> Non
     if row.state != FAILED:
         return
     SUBMISSION.check(row.state, PENDING)
-    row.state, row.finished_at, row.notice = PENDING, None, None
+    row.state, row.finished_at, row.notification = PENDING, None, None
     row.cycle += 1
     write_history(session, SUBJECT, submission_id, "form526.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, submission_id, "requeued", actor)
-    supersede_notices(session, SUBJECT, submission_id, "it is taken up again", actor)
+    supersede_notifications(session, SUBJECT, submission_id, "it is taken up again", actor)

@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.accounts.service import Identity, identity_of
-from flaskapp.conflicts import Conflict
-from flaskapp.current import moment_now, settings
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.intake import stored_chunks
 from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
+from flaskapp.statemachine import Conflict
 from outbox.write import write_history
 
 PDF = "application/pdf"
@@ -108,7 +108,7 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
     document = lock(session, document_id)
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
-    now = moment_now(session)
+    now = database_now(session)
     document.possibly_twice = bool(unanswered(session, document_id).lost)
     document.lighthouse_request_id, document.uploaded_at = request_id, now
     document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)

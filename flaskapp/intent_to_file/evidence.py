@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
+from flaskapp.clock import legal_date
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import SUBJECT
-from flaskapp.legal_time import legal_date
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 
 ATTEMPTS = text("""
@@ -36,17 +36,17 @@ CASES = text("""
 # The times its upstreams were closed or held for everybody while this one was waiting.
 OUTAGES = text("""
     WITH shut AS (
-        SELECT upstream, reason, closed_at, opened_at FROM outbox_gate_closings
+        SELECT upstream, reason, opened_at, closed_at FROM outbox_breaker_trips
         UNION ALL
         SELECT upstream, 'held: ' || reason, starts_at, NULLIF(LEAST(ends_at, lifted_at, outbox_now()), outbox_now())
-          FROM outbox_gate_holds WHERE starts_at < LEAST(ends_at, lifted_at)
+          FROM outbox_breaker_holds WHERE starts_at < LEAST(ends_at, lifted_at)
     )
-    SELECT upstream, reason, closed_at, opened_at,
-           round(extract(epoch FROM COALESCE(opened_at, outbox_now()) - closed_at))::int AS seconds
+    SELECT upstream, reason, opened_at, closed_at,
+           round(extract(epoch FROM COALESCE(closed_at, outbox_now()) - opened_at))::int AS seconds
       FROM shut
-     WHERE upstream = ANY(:upstreams) AND COALESCE(opened_at, outbox_now()) > :since
-       AND closed_at < COALESCE(:until, outbox_now())
-     ORDER BY closed_at
+     WHERE upstream = ANY(:upstreams) AND COALESCE(closed_at, outbox_now()) > :since
+       AND opened_at < COALESCE(:until, outbox_now())
+     ORDER BY opened_at
 """)
 
 
@@ -84,8 +84,8 @@ def described(itf: IntentToFile, zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-def on(moment: datetime | None, zone: ZoneInfo) -> str | None:
-    return legal_date(moment, zone).isoformat() if moment is not None else None
+def on(timestamp: datetime | None, zone: ZoneInfo) -> str | None:
+    return legal_date(timestamp, zone).isoformat() if timestamp is not None else None
 
 
 def with_answer(attempt: dict[str, Any]) -> dict[str, Any]:

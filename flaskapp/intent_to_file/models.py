@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import db
 from flaskapp.intent_to_file.states import INTENT_TO_FILE, PATHS, PENDING, TYPES
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 
 class IntentToFile(db.Model):  # type: ignore[name-defined]
@@ -60,29 +60,29 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
     path: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
-    asked_at: Mapped[datetime] = mapped_column(Moment)
-    effective_date: Mapped[datetime] = mapped_column(Moment)
-    expires_at: Mapped[datetime] = mapped_column(Moment)
+    asked_at: Mapped[datetime] = mapped_column(Timestamp)
+    effective_date: Mapped[datetime] = mapped_column(Timestamp)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
     # The first midnight in LEGAL_TIME_ZONE after it was asked for: filed later, it would carry a later date upstream.
-    legal_midnight_at: Mapped[datetime] = mapped_column(Moment)
+    legal_midnight_at: Mapped[datetime] = mapped_column(Timestamp)
     past_midnight: Mapped[bool] = mapped_column(server_default=text("false"))
     upstream_id: Mapped[str | None] = mapped_column(Text)
     upstream_status: Mapped[str | None] = mapped_column(Text)
-    upstream_created_at: Mapped[datetime | None] = mapped_column(Moment)
-    upstream_expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    upstream_created_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    upstream_expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # How we know what upstream holds: created, found (read before creating) or late.
     how: Mapped[str | None] = mapped_column(Text)
-    last_synced_at: Mapped[datetime | None] = mapped_column(Moment)
-    refresh_due_at: Mapped[datetime | None] = mapped_column(Moment)
-    doubted_at: Mapped[datetime | None] = mapped_column(Moment)
+    last_synced_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    refresh_due_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    doubted_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # An accepted 526 used it up; upstream answers such a one as if there were none.
-    used_at: Mapped[datetime | None] = mapped_column(Moment)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
-    notice: Mapped[str | None] = mapped_column(Text)
+    used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     # The one before it that failed or broke, whose earlier date its open case defends.
     follows_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("intents_to_file.id"))
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
 class RefreshTick(db.Model):  # type: ignore[name-defined]
@@ -92,4 +92,4 @@ class RefreshTick(db.Model):  # type: ignore[name-defined]
     __table_args__ = (CheckConstraint("single", name="single_row"),)
 
     single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
-    ticked_at: Mapped[datetime] = mapped_column(Moment)
+    ticked_at: Mapped[datetime] = mapped_column(Timestamp)

@@ -12,13 +12,13 @@ from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
-from flaskapp.current import moment_now, settings
+from flaskapp.clock import legal_date
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import SUBJECT, owe_creation
+from flaskapp.intent_to_file.service import SUBJECT, enqueue_creation
 from flaskapp.intent_to_file.states import CONFIRMED, FAILED, INTENT_TO_FILE, PENDING
-from flaskapp.legal_time import legal_date
-from flaskapp.notifications.service import owe_notice, supersede_notices
+from flaskapp.notifications.service import enqueue_notification, supersede_notifications
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.write import write_history
 
@@ -61,7 +61,7 @@ def record_identified(session: DbSession, itf_id: str, identity: Identity) -> No
     remember_person(session, itf.account_id, identity)
     if itf.state == PENDING:
         write_history(session, SUBJECT, itf_id, "intent_to_file.identified", actor="worker")
-        owe_creation(session, itf)
+        enqueue_creation(session, itf)
 
 
 def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation) -> None:
@@ -70,7 +70,7 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     if itf.state != PENDING:
         return
     adopt_upstream(itf, confirmation.upstream)
-    now = moment_now(session)
+    now = database_now(session)
     itf.how, itf.unconfirmed, itf.last_synced_at = confirmation.how, False, now
     late = is_dated_late(itf)
     finish(session, itf, CONFIRMED, now, "confirmed_late" if late else "confirmed", how=confirmation.how)
@@ -116,10 +116,10 @@ def first_refresh(now: datetime) -> datetime:
     return now + timedelta(days=random.uniform(0, settings().itf_refresh_days))
 
 
-def finish(session: DbSession, itf: IntentToFile, target: str, now: datetime, notice: str, **detail: Any) -> None:
+def finish(session: DbSession, itf: IntentToFile, target: str, now: datetime, notification: str, **detail: Any) -> None:
     """Move an ITF to a state the person is told of, and owe the e-mail that says so, in the caller's transaction."""
     INTENT_TO_FILE.check(itf.state, target)
-    moved_from, itf.state, itf.finished_at, itf.notice = itf.state, target, now, notice
+    moved_from, itf.state, itf.finished_at, itf.notification = itf.state, target, now, notification
     write_history(
         session,
         SUBJECT,
@@ -128,22 +128,22 @@ def finish(session: DbSession, itf: IntentToFile, target: str, now: datetime, no
         moved_from=moved_from,
         moved_to=target,
         actor="worker",
-        detail={**detail, "notice": notice},
+        detail={**detail, "notification": notification},
     )
-    owe_itf_notice(session, itf)
+    enqueue_itf_notification(session, itf)
 
 
-def owe_itf_notice(session: DbSession, itf: IntentToFile, notice_id: uuid.UUID | None = None) -> None:
-    """Owe the e-mail that says what became of the ITF; `notice` names it."""
-    assert itf.notice is not None
-    owe_notice(
+def enqueue_itf_notification(session: DbSession, itf: IntentToFile, notification_id: uuid.UUID | None = None) -> None:
+    """Enqueue the e-mail that says what became of the ITF; `notice` names it."""
+    assert itf.notification is not None
+    enqueue_notification(
         session,
         SUBJECT,
         str(itf.id),
-        itf.notice,
-        notice_id=notice_id,
+        itf.notification,
+        notification_id=notification_id,
         cycle=itf.cycle,
-        facility=SENDER,
+        sender=SENDER,
         # Without an ICN the send is refused, and a human has to reach the person.
         recipient={"icn": icn_of(session, itf.account_id) or "", "phone": ""},
         personalisation=words_of(itf),
@@ -155,13 +155,13 @@ def words_of(itf: IntentToFile) -> dict[str, str]:
     """The dates the e-mails speak of, as calendar days of the law."""
     zone = settings().legal_time_zone
     recorded = itf.upstream_created_at or itf.asked_at
-    moments = {
+    timestamps = {
         "asked_date": itf.asked_at,
         "effective_date": itf.effective_date,
         "expiration_date": itf.expires_at,
         "recorded_date": recorded,
     }
-    return {name: f"{legal_date(moment, zone):%B %-d, %Y}" for name, moment in moments.items()}
+    return {name: f"{legal_date(timestamp, zone):%B %-d, %Y}" for name, timestamp in timestamps.items()}
 
 
 def record_failed(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
@@ -170,8 +170,8 @@ def record_failed(session: DbSession, itf_id: str, kind: str, details: dict[str,
     if itf.state != PENDING:
         return
     itf.unconfirmed = kind == "may_exist_upstream"
-    notice = "unconfirmed" if itf.unconfirmed else "failed"
-    finish(session, itf, FAILED, moment_now(session), notice, case=kind)
+    notification = "unconfirmed" if itf.unconfirmed else "failed"
+    finish(session, itf, FAILED, database_now(session), notification, case=kind)
     open_case(session, kind, SUBJECT, itf_id, {**details, **dates_of(itf)})
 
 
@@ -184,8 +184,8 @@ def reopen_itf(session: DbSession, itf_id: str, actor: str) -> None:
     if itf.state != FAILED:
         return
     INTENT_TO_FILE.check(itf.state, PENDING)
-    itf.state, itf.finished_at, itf.notice = PENDING, None, None
+    itf.state, itf.finished_at, itf.notification = PENDING, None, None
     itf.cycle += 1
     write_history(session, SUBJECT, itf_id, "intent_to_file.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, itf_id, "requeued", actor)
-    supersede_notices(session, SUBJECT, itf_id, "it is taken up again", actor)
+    supersede_notifications(session, SUBJECT, itf_id, "it is taken up again", actor)

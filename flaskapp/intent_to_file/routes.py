@@ -181,6 +181,6 @@ def upstream_item(upstream: UpstreamITF) -> Item:
 
 
 def dated(id: str, created: datetime, expires: datetime) -> Item:
-    moments = {"creation_date": created, "expiration_date": expires}
-    texts = {name: moment.isoformat(timespec="milliseconds") for name, moment in moments.items()}
+    timestamps = {"creation_date": created, "expiration_date": expires}
+    texts = {name: timestamp.isoformat(timespec="milliseconds") for name, timestamp in timestamps.items()}
     return {"id": id, **texts, "participant_id": 0, "source": ""}

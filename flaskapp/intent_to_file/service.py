@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.service import ensure_account, icn_of
 from flaskapp.cases.service import note_cases
-from flaskapp.current import moment_now, settings
+from flaskapp.clock import a_year_after, next_midnight
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import (
@@ -20,7 +21,6 @@ from flaskapp.intent_to_file.states import (
     PENDING,
     VALID,
 )
-from flaskapp.legal_time import a_year_after, next_midnight
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from outbox.tables import NOW
 from outbox.write import add, write_history
@@ -67,7 +67,7 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
 
 def insert_pending(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
     """Dated now; None when somebody else has just made one."""
-    now, zone = moment_now(session), settings().legal_time_zone
+    now, zone = database_now(session), settings().legal_time_zone
     before = last_unsound(session, account_id, itf_type)
     return insert_itf(
         session,
@@ -111,12 +111,12 @@ def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
         write_history(
             session, SUBJECT, str(itf.follows_id), "intent_to_file.asked_again", actor="person", detail=detail
         )
-    owe_creation(session, itf)
+    enqueue_creation(session, itf)
     return itf
 
 
-def owe_creation(session: DbSession, itf: IntentToFile) -> None:
-    """Owe the creation upstream; while nobody has told us who the person is, owe that question first."""
+def enqueue_creation(session: DbSession, itf: IntentToFile) -> None:
+    """Enqueue the creation upstream; while nobody has told us who the person is, owe that question first."""
     known = icn_of(session, itf.account_id) is not None
     job, queue = (CREATE_JOB, INTENTS_TO_FILE) if known else (IDENTIFY_JOB, ACCOUNTS)
     add(
@@ -127,7 +127,7 @@ def owe_creation(session: DbSession, itf: IntentToFile) -> None:
         subject_type=SUBJECT,
         subject_id=str(itf.id),
         # Filed by then, it carries the legal day the person asked on.
-        deadline_seconds=(itf.legal_midnight_at - moment_now(session)).total_seconds(),
+        deadline_seconds=(itf.legal_midnight_at - database_now(session)).total_seconds(),
         give_up_seconds=GIVE_UP_SECONDS,
     )
 

@@ -24,8 +24,8 @@ COMPENSATION, PENSION, SURVIVOR = "compensation", "pension", "survivor"
 TYPES = (COMPENSATION, PENSION, SURVIVOR)
 
 # How an ITF came to be here: asked for and created in the background, or answered by the upstream while one waited.
-BACKGROUND, WAITED = "background", "waited"
-PATHS = (BACKGROUND, WAITED)
+BACKGROUND, SYNCHRONOUS = "background", "synchronous"
+PATHS = (BACKGROUND, SYNCHRONOUS)
 
 # What the person is told of a valid one, in plain words.
 WORDS = {

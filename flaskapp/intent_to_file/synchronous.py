@@ -9,12 +9,12 @@ import uuid
 
 from flaskapp.accounts.caller import find_person, passed_on, whose
 from flaskapp.accounts.service import ensure_account
-from flaskapp.current import moment_now, settings, upstreams
+from flaskapp.clock import next_midnight
+from flaskapp.current import database_now, settings, upstreams
 from flaskapp.db import DbSession, transaction
 from flaskapp.intent_to_file.record import first_refresh
 from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf
-from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, WAITED
-from flaskapp.legal_time import next_midnight
+from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, SYNCHRONOUS
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.write import write_history
@@ -54,7 +54,7 @@ def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstr
 
     A pending one is its own job's to confirm, and one that differs is the refresh's to judge.
     """
-    now, zone = moment_now(session), settings().legal_time_zone
+    now, zone = database_now(session), settings().legal_time_zone
     itf = find_valid(session, account_id, itf_type)
     if itf is not None:
         if itf.state == CONFIRMED and itf.upstream_id == upstream.id:
@@ -67,7 +67,7 @@ def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstr
         session,
         account_id=account_id,
         type=itf_type,
-        path=WAITED,
+        path=SYNCHRONOUS,
         state=CONFIRMED,
         asked_at=now,
         effective_date=min(now, upstream.created_at),

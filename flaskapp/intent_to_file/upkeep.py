@@ -12,13 +12,13 @@ from datetime import timedelta
 from sqlalchemy import select, text
 
 from flaskapp.cases.service import open_case
-from flaskapp.current import moment_now, settings
+from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.record import adopt_upstream, dates_of, lock
 from flaskapp.intent_to_file.service import SUBJECT
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
-from flaskapp.notifications.service import supersede_notices
+from flaskapp.notifications.service import supersede_notifications
 from flaskapp.queues import INTENTS_TO_FILE
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.tables import NOW
@@ -81,13 +81,13 @@ def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:
     itf = lock(session, itf_id)
     if itf.used_at is not None:
         return False
-    itf.used_at, itf.refresh_due_at, itf.doubted_at = moment_now(session), None, None
+    itf.used_at, itf.refresh_due_at, itf.doubted_at = database_now(session), None, None
     write_history(session, SUBJECT, itf_id, "intent_to_file.used", actor=actor)
     return True
 
 
-def owe_refreshes(session: DbSession) -> int:
-    """Owe this minute's share of reads, evenly apart; 0 when this minute's was taken already."""
+def enqueue_refreshes(session: DbSession) -> int:
+    """Enqueue this minute's share of reads, evenly apart; 0 when this minute's was taken already."""
     if session.execute(TICK).scalar_one_or_none() is None:
         return 0
     session.execute(BY_INDEX)
@@ -99,11 +99,11 @@ def owe_refreshes(session: DbSession) -> int:
     taken = session.execute(TAKE, {"share": int(share), "days": config.itf_refresh_days}).all()
     going = [row.id for row in taken if row.goes_on]
     for place, itf_id in enumerate(going):
-        owe_refresh(session, itf_id, place * MINUTE_SECONDS / len(going))
+        enqueue_refresh(session, itf_id, place * MINUTE_SECONDS / len(going))
     return len(going)
 
 
-def owe_refresh(session: DbSession, itf_id: str, delay_seconds: float) -> None:
+def enqueue_refresh(session: DbSession, itf_id: str, delay_seconds: float) -> None:
     add(
         session,
         job=REFRESH_JOB,
@@ -125,7 +125,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
     upstream's "none" is also what a used one and a passing fault look like.
     """
     itf = lock(session, itf_id)
-    now = moment_now(session)
+    now = database_now(session)
     if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
         return
     if seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
@@ -133,7 +133,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
         itf.last_synced_at, itf.doubted_at = now, None
     elif itf.doubted_at is None:
         itf.doubted_at = now
-        owe_refresh(session, itf_id, SECOND_LOOK.total_seconds())
+        enqueue_refresh(session, itf_id, SECOND_LOOK.total_seconds())
     elif now - itf.doubted_at >= SECOND_LOOK:
         break_itf(session, itf, "none" if seen is None else "another")
 
@@ -162,7 +162,7 @@ def is_earlier(itf: IntentToFile, seen: UpstreamITF) -> bool:
 def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
     """Twice, an hour apart, upstream did not show what it had confirmed: a human finds out why."""
     INTENT_TO_FILE.check(itf.state, BROKEN)
-    now = moment_now(session)
+    now = database_now(session)
     itf.state, itf.finished_at, itf.refresh_due_at = BROKEN, now, None
     write_history(
         session,
@@ -174,5 +174,5 @@ def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
         actor="refresh",
         detail={"upstream_shows": shows},
     )
-    supersede_notices(session, SUBJECT, str(itf.id), "it is broken", "refresh")
+    supersede_notifications(session, SUBJECT, str(itf.id), "it is broken", "refresh")
     open_case(session, "broken", SUBJECT, str(itf.id), {**dates_of(itf), "upstream_shows": shows})

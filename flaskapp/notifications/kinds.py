@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 TEXTS = ("created", "duplicate", "error", "unconfirmed", "denied")
-NOTICES = {
+NOTIFICATION_KINDS = {
     "cie": TEXTS,
     "oh": TEXTS,
     "itf": ("confirmed", "confirmed_late", "failed", "unconfirmed"),
@@ -24,5 +24,10 @@ NOTICES = {
 def without_template(templates: Mapping[str, str], unused: Collection[str] = ()) -> list[str]:
     """The notices, as `<sender>.<notice>`, that nobody could be sent with these templates; those of senders that are
     `unused` need none yet."""
-    known = [f"{sender}.{notice}" for sender, notices in NOTICES.items() if sender not in unused for notice in notices]
+    known = [
+        f"{sender}.{notification}"
+        for sender, notifications in NOTIFICATION_KINDS.items()
+        if sender not in unused
+        for notification in notifications
+    ]
     return [name for name in known if not templates.get(name)]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.notifications.states import NOTIFICATION, PENDING
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 
 class Notification(db.Model):  # type: ignore[name-defined]
@@ -36,16 +36,16 @@ class Notification(db.Model):  # type: ignore[name-defined]
     kind: Mapped[str] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer)
     channel: Mapped[str] = mapped_column(Text)
-    facility: Mapped[str] = mapped_column(Text)
+    sender: Mapped[str] = mapped_column(Text)
     recipient: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     personalisation: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     va_notify_id: Mapped[str | None] = mapped_column(Text)
     upstream_status: Mapped[str | None] = mapped_column(Text)
-    status_at: Mapped[datetime | None] = mapped_column(Moment)
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    sent_at: Mapped[datetime | None] = mapped_column(Moment)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
-    asked_at: Mapped[datetime | None] = mapped_column(Moment)
+    status_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    asked_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # Why what it says is not so any more. What has not gone out by then must not.
     superseded_why: Mapped[str | None] = mapped_column(Text)

@@ -87,7 +87,7 @@ def receive() -> Response:
                 session,
                 reference,
                 str(body.get("status")),
-                read_moment(body),
+                read_timestamp(body),
                 actor="VANotify callback",
                 va_notify_id=str(body["id"]) if body.get("id") else None,
             )
@@ -115,7 +115,7 @@ def read_reference(value: Any) -> uuid.UUID | None:
         return None
 
 
-def read_moment(body: dict[str, Any]) -> datetime | None:
+def read_timestamp(body: dict[str, Any]) -> datetime | None:
     """When this status came about, as VANotify says it (UTC); None when it does not."""
     for name in ("completed_at", "sent_at", "created_at"):
         try:

@@ -29,7 +29,7 @@ from outbox.tables import NOW
 from outbox.write import add, take_back, write_history
 
 SUBJECT = "notification"
-SEND_JOB = "jobs.notifications.send_notice"
+SEND_JOB = "jobs.notifications.send_notification"
 ASK_JOB = "jobs.notifications.ask_delivery"
 HOUR_SECONDS = 3600.0
 DEADLINE_SECONDS = 24 * HOUR_SECONDS
@@ -52,14 +52,14 @@ OLDER_ON_ITS_WAY = text("""
 
 
 @dataclass(frozen=True)
-class Notice:
+class OutgoingNotification:
     """What a send needs, copied out of the row so that no connection is held while VANotify thinks."""
 
     id: uuid.UUID
     state: str
     kind: str
     channel: str
-    facility: str
+    sender: str
     recipient: dict[str, str]
     personalisation: dict[str, str]
     va_notify_id: str | None
@@ -67,85 +67,91 @@ class Notice:
     superseded_why: str | None
 
 
-def owe_notice(
+def enqueue_notification(
     session: DbSession,
     subject_type: str,
     subject_id: str,
     kind: str,
     *,
     cycle: int,
-    facility: str,
+    sender: str,
     recipient: dict[str, str],
     personalisation: dict[str, str],
     channel: str = "sms",
-    notice_id: uuid.UUID | None = None,
+    notification_id: uuid.UUID | None = None,
 ) -> uuid.UUID | None:
-    """Owe the person one notice of this kind in this cycle, with the message that sends it; None if owed before.
+    """Enqueue the person one notice of this kind in this cycle, with the message that sends it; None if owed before.
 
-    A given `notice_id` is that of a notice whose row was lost: VANotify may know it.
+    A given `notification_id` is that of a notice whose row was lost: VANotify may know it.
     """
     values = {
-        "id": notice_id or uuid.uuid4(),
+        "id": notification_id or uuid.uuid4(),
         "subject_type": subject_type,
         "subject_id": subject_id,
         "kind": kind,
         "cycle": cycle,
         "channel": channel,
-        "facility": facility,
+        "sender": sender,
         "recipient": recipient,
         "personalisation": personalisation,
         "state": PENDING,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
-    owed = session.execute(statement).scalar_one_or_none()
-    if owed is None:
+    outstanding = session.execute(statement).scalar_one_or_none()
+    if outstanding is None:
         return None
-    write_history(session, subject_type, subject_id, "notice.owed", detail={"notification": str(owed), "kind": kind})
-    owe_job(session, SEND_JOB, owed)
-    return uuid.UUID(str(owed))
+    write_history(
+        session,
+        subject_type,
+        subject_id,
+        "notification.enqueued",
+        detail={"notification": str(outstanding), "kind": kind},
+    )
+    enqueue_job(session, SEND_JOB, outstanding)
+    return uuid.UUID(str(outstanding))
 
 
-def owe_job(session: DbSession, job: str, notice_id: uuid.UUID) -> None:
+def enqueue_job(session: DbSession, job: str, notification_id: uuid.UUID) -> None:
     add(
         session,
         job=job,
         queue=NOTIFICATIONS.name,
         upstream=NOTIFICATIONS.upstream,
         subject_type=SUBJECT,
-        subject_id=str(notice_id),
+        subject_id=str(notification_id),
         deadline_seconds=DEADLINE_SECONDS,
         give_up_seconds=GIVE_UP_SECONDS,
     )
 
 
-def owe_sending(session: DbSession, notice_id: str) -> None:
-    """Owe the sending of a notice whose message was lost."""
-    owe_job(session, SEND_JOB, uuid.UUID(notice_id))
+def enqueue_sending(session: DbSession, notification_id: str) -> None:
+    """Enqueue the sending of a notice whose message was lost."""
+    enqueue_job(session, SEND_JOB, uuid.UUID(notification_id))
 
 
-def load_notice(session: DbSession, notice_id: str) -> Notice:
-    row = session.get_one(Notification, uuid.UUID(notice_id))
-    fields = {name: getattr(row, name) for name in Notice.__dataclass_fields__}
-    return Notice(**fields)
+def load_notification(session: DbSession, notification_id: str) -> OutgoingNotification:
+    row = session.get_one(Notification, uuid.UUID(notification_id))
+    fields = {name: getattr(row, name) for name in OutgoingNotification.__dataclass_fields__}
+    return OutgoingNotification(**fields)
 
 
-def must_wait(session: DbSession, notice: Notice) -> bool:
+def must_wait(session: DbSession, notification: OutgoingNotification) -> bool:
     """Whether an older notice could still reach the person after this one, as long as VANotify needs to take one."""
-    values = {"id": notice.id, "seconds": settings().vanotify_settle_seconds}
-    return notice.cycle > 1 and bool(session.execute(OLDER_ON_ITS_WAY, values).scalar_one())
+    values = {"id": notification.id, "seconds": settings().vanotify_confirm_seconds}
+    return notification.cycle > 1 and bool(session.execute(OLDER_ON_ITS_WAY, values).scalar_one())
 
 
 def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, str]:
     """The submission that a notice tells of; any other subject is its own."""
     if subject_type != SUBJECT:
         return subject_type, subject_id
-    told_of = select(Notification.subject_type, Notification.subject_id).filter_by(id=uuid.UUID(subject_id))
-    row = session.execute(told_of).one_or_none()
+    notified_of = select(Notification.subject_type, Notification.subject_id).filter_by(id=uuid.UUID(subject_id))
+    row = session.execute(notified_of).one_or_none()
     return (row.subject_type, row.subject_id) if row is not None else (subject_type, subject_id)
 
 
-def lock(session: DbSession, notice_id: uuid.UUID) -> Notification | None:
-    statement = select(Notification).where(Notification.id == notice_id).with_for_update()
+def lock(session: DbSession, notification_id: uuid.UUID) -> Notification | None:
+    statement = select(Notification).where(Notification.id == notification_id).with_for_update()
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one_or_none()
 
 
@@ -166,20 +172,20 @@ def move(session: DbSession, row: Notification, target: str, actor: str, **detai
     )
 
 
-def record_sent(session: DbSession, notice_id: str, va_notify_id: str) -> None:
+def record_sent(session: DbSession, notification_id: str, va_notify_id: str) -> None:
     """VANotify took it: the person counts as told. A callback may have said more already, and then keeps its word."""
-    row = lock(session, uuid.UUID(notice_id))
+    row = lock(session, uuid.UUID(notification_id))
     if row is None:
         return
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
         move(session, row, SENT, "worker", va_notify_id=va_notify_id)
-    close_ended(session, SUBJECT, notice_id, "sent after all")
+    close_ended(session, SUBJECT, notification_id, "sent after all")
 
 
 def record_delivery(
     session: DbSession,
-    notice_id: uuid.UUID,
+    notification_id: uuid.UUID,
     status: str,
     at: datetime | None,
     *,
@@ -190,19 +196,19 @@ def record_delivery(
 
     `at` is VANotify's moment of this status (UTC); older news than what we know changes nothing.
     """
-    row = lock(session, notice_id)
+    row = lock(session, notification_id)
     if row is None:
         return False
     row.va_notify_id = row.va_notify_id or va_notify_id
     target = STATE_OF_STATUS.get(status)
     # Only endings compete, by their moments. That it was sent denies none of them, whatever its clock says.
-    moment = at if target in NOTIFICATION.final else None
-    outdated = moment is not None and row.status_at is not None and moment < row.status_at
+    timestamp = at if target in NOTIFICATION.final else None
+    outdated = timestamp is not None and row.status_at is not None and timestamp < row.status_at
     if target == row.state and not outdated:
-        row.status_at = moment or row.status_at
+        row.status_at = timestamp or row.status_at
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
-    row.upstream_status, row.status_at = status, moment or row.status_at
+    row.upstream_status, row.status_at = status, timestamp or row.status_at
     move(session, row, target, actor, status=status)
     follow_ending(session, row)
     return True
@@ -211,37 +217,37 @@ def record_delivery(
 def follow_ending(session: DbSession, row: Notification) -> None:
     """A text that cannot arrive needs a human; one that arrived after all needs none any more."""
     if row.state == UNDELIVERABLE:
-        open_case(session, "notice_undeliverable", SUBJECT, str(row.id), what_it_told(row))
+        open_case(session, "notification_undeliverable", SUBJECT, str(row.id), what_it_said(row))
     elif row.state == DELIVERED:
-        close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notice_undeliverable",))
+        close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notification_undeliverable",))
 
 
-def record_given_up(session: DbSession, notice_id: str, reason: str) -> None:
+def record_given_up(session: DbSession, notification_id: str, reason: str) -> None:
     """VANotify would not take it: the person was not told, so a human must."""
-    row = lock(session, uuid.UUID(notice_id))
+    row = lock(session, uuid.UUID(notification_id))
     if row is None or row.state != PENDING:
         return
     move(session, row, UNDELIVERABLE, "worker", reason=reason)
-    open_case(session, "notice_not_sent", SUBJECT, notice_id, what_it_told(row) | {"reason": reason})
+    open_case(session, "notification_not_sent", SUBJECT, notification_id, what_it_said(row) | {"reason": reason})
 
 
-def what_it_told(row: Notification) -> dict[str, Any]:
+def what_it_said(row: Notification) -> dict[str, Any]:
     """For whoever is to tell the person in its place: also whether it is still so."""
-    told = {"about": row.subject_type, "subject": row.subject_id, "notice": row.kind}
-    return told if row.superseded_why is None else told | {"superseded": row.superseded_why}
+    reported = {"about": row.subject_type, "subject": row.subject_id, "notification": row.kind}
+    return reported if row.superseded_why is None else reported | {"superseded": row.superseded_why}
 
 
-def reopen_notice(session: DbSession, notice_id: str, actor: str) -> None:
+def reopen_notification(session: DbSession, notification_id: str, actor: str) -> None:
     """An operator wants it sent again, or asked after again: what VANotify once took is never owed anew."""
-    row = lock(session, uuid.UUID(notice_id))
+    row = lock(session, uuid.UUID(notification_id))
     if row is None:
         raise NoResultFound
     if row.state == UNDELIVERABLE and row.va_notify_id is None:
         move(session, row, PENDING, actor)
-        note_cases(session, SUBJECT, notice_id, "requeued", actor)
+        note_cases(session, SUBJECT, notification_id, "requeued", actor)
 
 
-def supersede_notices(session: DbSession, subject_type: str, subject_id: str, why: str, actor: str) -> None:
+def supersede_notifications(session: DbSession, subject_type: str, subject_id: str, why: str, actor: str) -> None:
     """What was to be told of this submission is not so any more, so that nobody must read it after what is.
 
     What certainly did not go out is withdrawn here and now. What may have is asked after to its end, and not sent
@@ -252,9 +258,9 @@ def supersede_notices(session: DbSession, subject_type: str, subject_id: str, wh
         .filter_by(subject_type=subject_type, subject_id=subject_id, va_notify_id=None, superseded_why=None)
         .where(Notification.state.in_(UNSENT))
     )
-    for notice_id in session.execute(unsent).scalars().all():
-        certainly = take_back(session, SUBJECT, str(notice_id))
-        row = lock(session, notice_id)
+    for notification_id in session.execute(unsent).scalars().all():
+        certainly = take_back(session, SUBJECT, str(notification_id))
+        row = lock(session, notification_id)
         if row is None or row.state not in UNSENT or row.va_notify_id is not None:
             continue
         row.superseded_why = why
@@ -266,18 +272,18 @@ def supersede_notices(session: DbSession, subject_type: str, subject_id: str, wh
 
 def withdraw(session: DbSession, row: Notification, actor: str) -> None:
     move(session, row, WITHDRAWN, actor, why=row.superseded_why)
-    moot = ("notice_undeliverable", "parked_by_hand")
+    moot = ("notification_undeliverable", "parked_by_hand")
     close_ended(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", and_also=moot)
 
 
-def let_go(session: DbSession, notice_id: str) -> None:
+def let_go(session: DbSession, notification_id: str) -> None:
     """Nothing is left to send; what was superseded, and turned out not to be with VANotify, is withdrawn."""
-    row = lock(session, uuid.UUID(notice_id))
+    row = lock(session, uuid.UUID(notification_id))
     if row is not None and row.state == PENDING and row.superseded_why is not None:
         withdraw(session, row, "worker")
 
 
-def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
+def enqueue_delivery_checks(session: DbSession, batch: int = 500) -> int:
     """Notices without a word for three days: owe a question to VANotify about each, once."""
     # Ids alone: one whose words cannot be unsealed any more must not keep the others from being asked after.
     statement = (
@@ -291,8 +297,8 @@ def owe_delivery_questions(session: DbSession, batch: int = 500) -> int:
     ids = session.execute(statement).scalars().all()
     if not ids:
         return 0
-    asked = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
-    session.execute(asked.execution_options(synchronize_session=False))
-    for notice_id in ids:
-        owe_job(session, ASK_JOB, notice_id)
+    requested = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
+    session.execute(requested.execution_options(synchronize_session=False))
+    for notification_id in ids:
+        enqueue_job(session, ASK_JOB, notification_id)
     return len(ids)

@@ -31,7 +31,7 @@ def init_app(app: Flask, config: Config) -> None:
     app.jinja_env.globals["csrf_token"] = generate_csrf
     app.extensions["log_outs"] = LogOuts()
     manager = LoginManager()
-    # Asked after by the pages that name the operator, and not by every page: a problem's must need no database.
+    # Only the pages that name the operator ask who it is: a page about a problem must need no database.
     manager.init_app(app, add_context_processor=False)
     app.jinja_env.globals["current_user"] = current_user
     manager.user_loader(load_operator)

@@ -13,10 +13,10 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
-from flaskapp.queues import GATE_LIMITS
+from flaskapp.queues import BREAKER_LIMITS
 from outbox import holds
+from outbox.breakers import all_breakers
 from outbox.forecast import forecast
-from outbox.gates import all_gates
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute; silent for this long, something that runs it is not there.
@@ -46,15 +46,15 @@ def promises() -> Mapping[str, Any]:
     return {"last": last, "full": audits.get(FULL_SCOPE), "silent": silent, "days": RECENT_DAYS}
 
 
-def owed() -> Mapping[str, Any]:
+def outstanding() -> Mapping[str, Any]:
     with transaction() as session:
         outlook = {line.queue: line for line in forecast(session)}
         return {"rows": [(row, outlook.get(row.queue)) for row in session.execute(OLDEST).all()]}
 
 
-def gates() -> Mapping[str, Any]:
+def breakers() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"gates": all_gates(session, GATE_LIMITS), "holds": holds.standing(session)}
+        return {"breakers": all_breakers(session, BREAKER_LIMITS), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:
@@ -73,8 +73,8 @@ def cases() -> Mapping[str, Any]:
 
 def init_app(app: Flask) -> None:
     panel(app, "Promises", "ops/promises.html", promises)
-    panel(app, "Oldest work owed", "ops/owed.html", owed)
-    panel(app, "Gates", "ops/gates.html", gates)
+    panel(app, "Oldest outstanding work", "ops/outstanding.html", outstanding)
+    panel(app, "Circuit breakers", "ops/breakers.html", breakers)
     panel(app, "Open cases", "ops/cases.html", cases)
     panel(app, "Intents to file: days at risk", "ops/days.html", days_at_risk)
     link(app, "RQ dashboard", "/rq/", "Parked work shows there as failed jobs; Requeue reopens it.")

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import DbSession, db, durably, reading
-from outbox.tables import NOW, Moment
+from outbox.tables import NOW, Timestamp
 
 
 class LogOut(db.Model):  # type: ignore[name-defined]
@@ -21,7 +21,7 @@ class LogOut(db.Model):  # type: ignore[name-defined]
     __tablename__ = "operator_log_outs"
 
     log_in: Mapped[str] = mapped_column(Text, primary_key=True)
-    at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
 class LogOuts:

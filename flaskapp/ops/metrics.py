@@ -12,12 +12,12 @@ from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
 from flaskapp.db import transaction
-from flaskapp.queues import GATE_LIMITS
+from flaskapp.queues import BREAKER_LIMITS
 from flaskapp.web import access
 from flaskapp.web.openapi import describe
-from outbox.audit import OWED
+from outbox.audit import OUTSTANDING
+from outbox.breakers import all_breakers
 from outbox.forecast import Line, forecast
-from outbox.gates import all_gates
 
 blueprint = Blueprint("metrics", __name__)
 access.declare(blueprint, "anybody inside the network: counts only, no ids")
@@ -34,18 +34,18 @@ class LedgerCollector:
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
-            owed = session.execute(OWED).all()
+            outstanding = session.execute(OUTSTANDING).all()
             outlook = forecast(session)
             cases = session.execute(CASES).all()
-            gates = all_gates(session, GATE_LIMITS)
+            breakers = all_breakers(session, BREAKER_LIMITS)
         yield from audit_gauges(audits)
-        yield from owed_gauges(owed)
+        yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outlook)
         open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind", "owner"])
         for kind, owner, count in cases:
             open_cases.add_metric([kind, owner], count)
         yield open_cases
-        yield from gate_gauges(gates)
+        yield from breaker_gauges(breakers)
 
 
 def audit_gauges(audits: Any) -> Iterator[Any]:
@@ -59,8 +59,10 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
             report = row.report
             yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
             # A worker of the release before knows no counts.
-            unheld = report.get("unheld_count", 0)
-            yield GaugeMetricFamily("surefile_broken_rules", "Broken rules that no human has in hand yet.", unheld)
+            without_case = report.get("without_case_count", 0)
+            yield GaugeMetricFamily(
+                "surefile_broken_rules", "Broken rules that no human has in hand yet.", without_case
+            )
             yield GaugeMetricFamily(
                 "surefile_ledger_faults", "Broken rules of the ledger.", report.get("fault_count", 0)
             )
@@ -80,22 +82,22 @@ def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
     yield at_risk
 
 
-def gate_gauges(gates: list[Any]) -> Iterator[Any]:
+def breaker_gauges(breakers: list[Any]) -> Iterator[Any]:
     closed = GaugeMetricFamily(
-        "surefile_gate_closed", "1 while an upstream's gate is closed or missing.", labels=["upstream"]
+        "surefile_breaker_open", "1 while an upstream's gate is closed or missing.", labels=["upstream"]
     )
-    held = GaugeMetricFamily("surefile_gate_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
-    for row in gates:
+    held = GaugeMetricFamily("surefile_breaker_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
+    for row in breakers:
         closed.add_metric([row.upstream], int(row.missing or row.closed_at is not None))
         held.add_metric([row.upstream], int(row.held_until is not None))
     yield closed
     yield held
 
 
-def owed_gauges(owed: Any) -> Iterator[Any]:
+def outstanding_gauges(outstanding: Any) -> Iterator[Any]:
     messages = GaugeMetricFamily("surefile_messages", "Messages by queue and state.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("surefile_oldest_seconds", "Age of the oldest message.", labels=["queue", "state"])
-    for row in owed:
+    for row in outstanding:
         messages.add_metric([row.queue, row.state], row.messages)
         oldest.add_metric([row.queue, row.state], row.oldest)
     yield messages

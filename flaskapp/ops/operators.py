@@ -109,7 +109,9 @@ def is_right(password_hash: str, password: str) -> bool:
 
 
 @operators_cli.command("hash")
-@click.password_option("--password", prompt="Password", help="Asked for when left out; better so.")
+@click.password_option(
+    "--password", prompt="Password", help="Asks for it when left out, which keeps it out of the shell history."
+)
 def hash_password(password: str) -> None:
     """Print the hash of a password, for the OPERATORS setting."""
     click.echo(generate_password_hash(password))

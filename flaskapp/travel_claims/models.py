@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 
 class TravelClaim(db.Model):  # type: ignore[name-defined]
@@ -36,11 +36,11 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     # What BTSSS holds: `{"claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
     filed: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
-    notice: Mapped[str | None] = mapped_column(Text)
+    notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    requested_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+    requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class IdempotencyKey(db.Model):  # type: ignore[name-defined]
@@ -51,4 +51,4 @@ class IdempotencyKey(db.Model):  # type: ignore[name-defined]
     principal: Mapped[str] = mapped_column(Text, primary_key=True)
     key_digest: Mapped[str] = mapped_column(Text, primary_key=True)
     request_digest: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)

@@ -14,7 +14,7 @@ from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice, supersede_notices
+from flaskapp.notifications.service import enqueue_notification, supersede_notifications
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
@@ -75,7 +75,7 @@ def request_claim(session: DbSession, identity: Identity, appointment_date: date
     created: TravelClaim | None = session.execute(statement).scalar_one_or_none()
     if created is not None:
         write_history(session, SUBJECT, str(created.id), "travel_claim.requested", moved_to=PENDING, actor="person")
-        owe_filing(session, created)
+        enqueue_filing(session, created)
         return created
     found = select(TravelClaim).filter_by(
         person_digest=person, station_digest=station, appointment_date=appointment_date
@@ -86,7 +86,7 @@ def request_claim(session: DbSession, identity: Identity, appointment_date: date
     return claim
 
 
-def owe_filing(session: DbSession, claim: TravelClaim) -> None:
+def enqueue_filing(session: DbSession, claim: TravelClaim) -> None:
     add(
         session,
         job=SUBMIT_JOB,
@@ -122,10 +122,10 @@ def lock(session: DbSession, claim_id: str) -> TravelClaim:
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
 
 
-def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, actor: str, **detail: Any) -> None:
+def finish(session: DbSession, claim: TravelClaim, target: str, notification: str, actor: str, **detail: Any) -> None:
     """Move a claim to a final state and owe the person the notice that says so, in the caller's transaction."""
     TRAVEL_CLAIM.check(claim.state, target)
-    moved_from, claim.state, claim.finished_at, claim.notice = claim.state, target, NOW, notice
+    moved_from, claim.state, claim.finished_at, claim.notification = claim.state, target, NOW, notification
     write_history(
         session,
         SUBJECT,
@@ -134,36 +134,38 @@ def finish(session: DbSession, claim: TravelClaim, target: str, notice: str, act
         moved_from=moved_from,
         moved_to=target,
         actor=actor,
-        detail={**detail, "notice": notice},
+        detail={**detail, "notification": notification},
     )
-    owe_claim_notice(session, claim)
+    enqueue_claim_notification(session, claim)
 
 
-def owe_claim_notice(session: DbSession, claim: TravelClaim, notice_id: uuid.UUID | None = None) -> None:
-    """Owe the text that says what became of the claim; `notice` names it."""
-    assert claim.notice is not None
+def enqueue_claim_notification(
+    session: DbSession, claim: TravelClaim, notification_id: uuid.UUID | None = None
+) -> None:
+    """Enqueue the text that says what became of the claim; `notice` names it."""
+    assert claim.notification is not None
     identity = Identity(**claim.identity)
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
-    owe_notice(
+    enqueue_notification(
         session,
         SUBJECT,
         str(claim.id),
-        claim.notice,
-        notice_id=notice_id,
+        claim.notification,
+        notification_id=notification_id,
         cycle=claim.cycle,
-        facility=identity.facility,
+        sender=identity.facility,
         recipient={"icn": identity.icn, "phone": identity.phone or ""},
         personalisation={"claim_number": filed.last_four, "appt_date": f"{claim.appointment_date:%b %d}"},
     )
 
 
-def record_filed(session: DbSession, claim_id: str, target: str, notice: str, filed: Filed) -> None:
+def record_filed(session: DbSession, claim_id: str, target: str, notification: str, filed: Filed) -> None:
     """BTSSS holds a claim: ours (`submitted`) or one from before (`duplicate`). Any open case is answered by it."""
     claim = lock(session, claim_id)
     if claim.state != PENDING:
         return
     claim.filed, claim.unconfirmed = vars(filed), False
-    finish(session, claim, target, notice, "worker", how=filed.how)
+    finish(session, claim, target, notification, "worker", how=filed.how)
     close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
 
 
@@ -183,8 +185,8 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     if claim.state != FAILED:
         return
     TRAVEL_CLAIM.check(claim.state, PENDING)
-    claim.state, claim.finished_at, claim.notice = PENDING, None, None
+    claim.state, claim.finished_at, claim.notification = PENDING, None, None
     claim.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_claim.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
-    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)
+    supersede_notifications(session, SUBJECT, claim_id, "it is taken up again", actor)

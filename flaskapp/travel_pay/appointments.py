@@ -22,9 +22,9 @@ require_sign_in(blueprint)
 
 CLAIMS = "travel_pay_claims"
 # Left empty it counts as left out.
-A_MOMENT = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
+A_TIMESTAMP = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
 RANGE = [
-    {"name": name, "in": "query", "schema": A_MOMENT, "description": text}
+    {"name": name, "in": "query", "schema": A_TIMESTAMP, "description": text}
     for name, text in (
         ("start", "From this moment, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
         ("end", "To this moment."),
@@ -49,7 +49,7 @@ INCLUDE = {
 )
 def list_appointments() -> Response:
     account_id = uuid.UUID(caller().account_id)
-    start, end = asked_moment("start"), asked_moment("end")
+    start, end = requested_timestamp("start"), requested_timestamp("end")
     if (start is None) != (end is None):
         raise bad("start and end go together.")
     found, whole = reads.appointments(account_id)
@@ -80,16 +80,16 @@ def show_appointment(appointment_id: str) -> Response:
     return answer({"data": described(account_id, wanted[:1])[0]})
 
 
-def asked_moment(name: str) -> datetime | None:
+def requested_timestamp(name: str) -> datetime | None:
     text = request.args.get(name)
     if not text:
         return None
     try:
         # A plus sign in a query that was not encoded arrives as a space.
-        moment = datetime.fromisoformat(text.replace(" ", "+"))
+        timestamp = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
         raise bad(f"{name} has to be a moment like 2031-03-04T00:00:00Z.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
 def is_within(appointment: UpstreamAppointment, start: datetime, end: datetime) -> bool:
@@ -99,7 +99,7 @@ def is_within(appointment: UpstreamAppointment, start: datetime, end: datetime) 
 
 
 def described(account_id: uuid.UUID, found: list[UpstreamAppointment]) -> list[dict[str, Any]]:
-    items = [shapes.visited(each) for each in found]
+    items = [shapes.sync_only(each) for each in found]
     if CLAIMS in request.args.get("_include", "").split(","):
         known = known_claims(account_id) if any(each.associated_claim_id for each in found) else {}
         for item, each in zip(items, found, strict=True):

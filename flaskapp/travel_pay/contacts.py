@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.crypto import vault
-from flaskapp.current import moment_now, settings, upstreams
+from flaskapp.current import database_now, settings, upstreams
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.travel_pay.models import CONTACT_FIELDS, ContactDiscrepancy
 from flaskapp.travel_pay.reads import Limit, traveler
@@ -89,7 +89,7 @@ def differences(ours: Contact, theirs: Contact) -> list[Difference]:
 
 def record(session: DbSession, account_id: uuid.UUID, found: list[Difference]) -> None:
     """Once for each difference, and until it is gone or another has taken its place."""
-    now = moment_now(session)
+    now = database_now(session)
     digests = {difference.field: difference.digest for difference in found}
     for row in unresolved(session, account_id):
         if digests.get(row.field) == row.digest:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
-from outbox.tables import NOW, Moment, one_of
+from outbox.tables import NOW, Timestamp, one_of
 
 CONTACT_FIELDS = ("address", "phone", "email")
 
@@ -40,7 +40,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     starts_at: Mapped[datetime] = mapped_column(DateTime(timezone=False))
     station_digest: Mapped[str] = mapped_column(Text)
     # Station, facility name, appointment type and name, and whether it is over, as the person's form gave them.
-    asked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    requested: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     step: Mapped[str] = mapped_column(Text, default=APPOINTMENT)
     # BTSSS's ids of what is done so far.
@@ -50,12 +50,12 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     # What BTSSS holds: `{"claim_id", "claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
     filed: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
-    notice: Mapped[str | None] = mapped_column(Text)
+    notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    requested_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    moved_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    finished_at: Mapped[datetime | None] = mapped_column(Moment)
+    requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    moved_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
@@ -80,6 +80,6 @@ class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
     masked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     # Of both values, so that another difference in the same field is told from the same one seen again.
     digest: Mapped[str] = mapped_column(Text)
-    found_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    seen_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
-    resolved_at: Mapped[datetime | None] = mapped_column(Moment)
+    found_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    resolved_at: Mapped[datetime | None] = mapped_column(Timestamp)

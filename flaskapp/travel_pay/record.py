@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from flaskapp.accounts.service import Identity, icn_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
-from flaskapp.current import moment_now
+from flaskapp.current import database_now
 from flaskapp.db import DbSession
-from flaskapp.notifications.service import owe_notice, supersede_notices
+from flaskapp.notifications.service import enqueue_notification, supersede_notifications
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import SUBJECT, UNKNOWN_NUMBER, Filed, owe_step
+from flaskapp.travel_pay.service import SUBJECT, UNKNOWN_NUMBER, Filed, enqueue_step
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
     BEGUN,
@@ -54,14 +54,14 @@ def record_identified(session: DbSession, claim_id: str, identity: Identity) -> 
     row = lock_at(session, claim_id, APPOINTMENT)
     if row is not None:
         remember_person(session, row.account_id, identity)
-        owe_step(session, row)
+        enqueue_step(session, row)
 
 
 def advance(session: DbSession, row: TravelPayClaim, step: str) -> None:
     """A step is done: say so in the history and owe the next."""
-    row.step, row.moved_at = step, moment_now(session)
+    row.step, row.moved_at = step, database_now(session)
     write_history(session, SUBJECT, str(row.id), "travel_pay.advanced", actor="worker", detail={"next": step})
-    owe_step(session, row)
+    enqueue_step(session, row)
 
 
 def record_appointment(session: DbSession, claim_id: str, appointment_id: str, already: Filed | None) -> None:
@@ -117,17 +117,17 @@ def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[st
         return
     row.unconfirmed = kind == "may_exist_upstream"
     begun = row.step in BEGUN
-    notice = "unconfirmed" if row.unconfirmed else "unfinished" if begun else FAILED
-    finish(session, row, FAILED, notice, case=kind, step=row.step)
+    notification = "unconfirmed" if row.unconfirmed else "unfinished" if begun else FAILED
+    finish(session, row, FAILED, notification, case=kind, step=row.step)
     held_as = "half_filed" if begun and not row.unconfirmed else kind
     open_case(session, held_as, SUBJECT, claim_id, {**details, "step": row.step, "ended": kind})
 
 
-def finish(session: DbSession, row: TravelPayClaim, target: str, notice: str, **detail: Any) -> None:
+def finish(session: DbSession, row: TravelPayClaim, target: str, notification: str, **detail: Any) -> None:
     """Move a claim to a final state and owe the person the e-mail that says so, in the caller's transaction."""
     TRAVEL_PAY_CLAIM.check(row.state, target)
-    now = moment_now(session)
-    moved_from, row.state, row.finished_at, row.moved_at, row.notice = row.state, target, now, now, notice
+    now = database_now(session)
+    moved_from, row.state, row.finished_at, row.moved_at, row.notification = row.state, target, now, now, notification
     write_history(
         session,
         SUBJECT,
@@ -136,23 +136,25 @@ def finish(session: DbSession, row: TravelPayClaim, target: str, notice: str, **
         moved_from=moved_from,
         moved_to=target,
         actor="worker",
-        detail={**detail, "notice": notice},
+        detail={**detail, "notification": notification},
     )
-    owe_claim_notice(session, row)
+    enqueue_claim_notification(session, row)
 
 
-def owe_claim_notice(session: DbSession, row: TravelPayClaim, notice_id: uuid.UUID | None = None) -> None:
-    """Owe the e-mail that says what became of the claim; `notice` names it."""
-    assert row.notice is not None
+def enqueue_claim_notification(
+    session: DbSession, row: TravelPayClaim, notification_id: uuid.UUID | None = None
+) -> None:
+    """Enqueue the e-mail that says what became of the claim; `notice` names it."""
+    assert row.notification is not None
     filed = Filed(**row.filed) if row.filed else None
-    owe_notice(
+    enqueue_notification(
         session,
         SUBJECT,
         str(row.id),
-        row.notice,
-        notice_id=notice_id,
+        row.notification,
+        notification_id=notification_id,
         cycle=row.cycle,
-        facility=SENDER,
+        sender=SENDER,
         recipient={"icn": icn_of(session, row.account_id) or "", "phone": ""},
         personalisation={
             "appt_date": f"{row.starts_at:%b %-d, %Y}",
@@ -168,8 +170,8 @@ def reopen_claim(session: DbSession, claim_id: str, actor: str) -> None:
     if row.state != FAILED:
         return
     TRAVEL_PAY_CLAIM.check(row.state, PENDING)
-    row.state, row.finished_at, row.notice, row.moved_at = PENDING, None, None, moment_now(session)
+    row.state, row.finished_at, row.notification, row.moved_at = PENDING, None, None, database_now(session)
     row.cycle += 1
     write_history(session, SUBJECT, claim_id, "travel_pay.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
     note_cases(session, SUBJECT, claim_id, "requeued", actor)
-    supersede_notices(session, SUBJECT, claim_id, "it is taken up again", actor)
+    supersede_notifications(session, SUBJECT, claim_id, "it is taken up again", actor)

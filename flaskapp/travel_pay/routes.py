@@ -19,11 +19,11 @@ from flaskapp.travel_pay.schemas import (
     DOCUMENT_ID,
     PAGING,
     MileageClaimBody,
-    asked_range,
     checked_id,
-    read_asked,
+    read_request,
+    requested_range,
 )
-from flaskapp.travel_pay.service import Asked, Filed
+from flaskapp.travel_pay.service import Filed, RequestedAppointment
 from flaskapp.travel_pay.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.travel_pay.wait_for_end import until_final
 from flaskapp.web.errors import Problem
@@ -69,7 +69,7 @@ SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gi
 )
 def list_claims() -> Response:
     account_id = uuid.UUID(caller().account_id)
-    start, end, page, size = asked_range()
+    start, end, page, size = requested_range()
 
     def read() -> dict[str, Any]:
         return vars(reads.claims(account_id, start, end, page, size))
@@ -168,10 +168,10 @@ def show_document(claim_id: str, document_id: str) -> Response:
     parameters=[KEY_PARAMETER],
 )
 def file_claim() -> Response:
-    asked = read_asked(json_body(MileageClaimBody()))
+    requested = read_request(json_body(MileageClaimBody()))
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
-    claim_id = durably(lambda session: accept(session, account_id, asked, key))
+    claim_id = durably(lambda session: accept(session, account_id, requested, key))
     db.session.remove()
     until_final(claim_id, ends_at)
     with transaction() as session:
@@ -180,11 +180,11 @@ def file_claim() -> Response:
         return outcome(row)
 
 
-def accept(session: DbSession, account_id: uuid.UUID, asked: Asked, key: str | None) -> uuid.UUID:
+def accept(session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment, key: str | None) -> uuid.UUID:
     """One transaction: the key, the claim and the message of its first step. Idempotent, so it may be rerun."""
-    named = {"path": "travel_pay/claims", "at": asked.starts_at, **asked.kept()}
+    named = {"path": "travel_pay/claims", "at": requested.starts_at, **requested.kept()}
     remember(session, str(account_id), key, named)
-    return service.request_claim(session, account_id, asked).id
+    return service.request_claim(session, account_id, requested).id
 
 
 def outcome(row: TravelPayClaim) -> Response:

@@ -11,7 +11,7 @@ from flask import request
 from marshmallow import ValidationError, fields, validate
 
 from flaskapp.travel_pay import reads
-from flaskapp.travel_pay.service import Asked
+from flaskapp.travel_pay.service import RequestedAppointment
 from flaskapp.web.errors import Problem
 from flaskapp.web.json_body import Body, Truth, believable
 
@@ -39,13 +39,13 @@ CLAIM_ID, DOCUMENT_ID = (
 )
 
 
-def asked_range() -> tuple[date | None, date | None, int | None, int]:
+def requested_range() -> tuple[date | None, date | None, int | None, int]:
     start, end = asked_date("start_date"), asked_date("end_date")
     if (start is None) != (end is None):
         raise bad("start_date and end_date go together.")
     if start is not None and end is not None and start > end:
         raise bad("start_date has to be on or before end_date.")
-    page, size = asked_number("page_number", 10_000), asked_number("page_size", reads.PAGE_SIZE)
+    page, size = requested_number("page_number", 10_000), requested_number("page_size", reads.PAGE_SIZE)
     if start is None and page is not None:
         raise bad("page_number needs start_date and end_date.")
     return start, end, page, size or reads.PAGE_SIZE
@@ -64,7 +64,7 @@ def asked_date(name: str) -> date | None:
     raise bad(f"{name} has to be a date like 2031-03-04.")
 
 
-def asked_number(name: str, most: int) -> int | None:
+def requested_number(name: str, most: int) -> int | None:
     text = request.args.get(name)
     if not text:
         return None
@@ -119,8 +119,8 @@ class MileageClaimBody(Body):
     is_complete = Truth(load_default=None, allow_none=True)
 
 
-def read_asked(loaded: dict[str, Any]) -> Asked:
-    return Asked(
+def read_request(loaded: dict[str, Any]) -> RequestedAppointment:
+    return RequestedAppointment(
         starts_at=loaded["appointment_date_time"],
         station=loaded["facility_station_number"].upper(),
         facility_name=loaded["facility_name"],

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.accounts.service import Identity, ensure_account, identity_of
 from flaskapp.cases.service import note_cases
 from flaskapp.crypto import vault
-from flaskapp.current import moment_now
+from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
 from flaskapp.travel_pay.models import TravelPayClaim
@@ -48,7 +48,7 @@ class SetBack(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedAppointment:
     """What a person's form says of the appointment. `starts_at` is naive: the wall clock at the facility."""
 
     starts_at: datetime
@@ -71,7 +71,7 @@ class ClaimWork:
     state: str
     step: str
     identity: Identity | None
-    asked: Asked
+    requested: RequestedAppointment
     appointment_id: str | None
     claim_id: str | None
 
@@ -90,16 +90,20 @@ class Filed:
         return self.claim_number[-4:] if self.claim_number else UNKNOWN_NUMBER
 
 
-def request_claim(session: DbSession, account_id: uuid.UUID, asked: Asked) -> TravelPayClaim:
+def request_claim(session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment) -> TravelPayClaim:
     """Find or create this account's claim for this appointment, with the message of its first step.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one claim.
     """
     ensure_account(session, account_id)
-    key = {"account_id": account_id, "starts_at": asked.starts_at, "station_digest": vault().digest(asked.station)}
+    key = {
+        "account_id": account_id,
+        "starts_at": requested.starts_at,
+        "station_digest": vault().digest(requested.station),
+    }
     statement = (
         insert(TravelPayClaim)
-        .values(id=uuid.uuid4(), asked=asked.kept(), state=PENDING, step=APPOINTMENT, **key)
+        .values(id=uuid.uuid4(), requested=requested.kept(), state=PENDING, step=APPOINTMENT, **key)
         .on_conflict_do_nothing()
         .returning(TravelPayClaim.id)
     )
@@ -107,7 +111,7 @@ def request_claim(session: DbSession, account_id: uuid.UUID, asked: Asked) -> Tr
     claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one()
     if created is not None:
         write_history(session, SUBJECT, str(claim.id), "travel_pay.requested", moved_to=PENDING, actor="person")
-        owe_step(session, claim)
+        enqueue_step(session, claim)
     elif claim.state == FAILED:
         note_asked_again(session, claim)
     return claim
@@ -120,12 +124,12 @@ def note_asked_again(session: DbSession, claim: TravelPayClaim) -> None:
     note_cases(session, SUBJECT, str(claim.id), "the person asked again", "person")
 
 
-def owe_step(session: DbSession, claim: TravelPayClaim) -> None:
-    """Owe the first step not done; while we don't know who asks, and by which e-mail, owe that question first."""
+def enqueue_step(session: DbSession, claim: TravelPayClaim) -> None:
+    """Enqueue the first step not done; while we don't know who asks, and by which e-mail, owe that question first."""
     identity = identity_of(session, claim.account_id)
     known = identity is not None and identity.email is not None
     queue = TRAVEL_PAY if known else ACCOUNTS
-    passed = (moment_now(session) - claim.requested_at).total_seconds()
+    passed = (database_now(session) - claim.requested_at).total_seconds()
     add(
         session,
         job=STEP_JOBS[claim.step] if known else IDENTIFY_JOB,
@@ -168,7 +172,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
         row.state,
         row.step,
         identity_of(session, row.account_id),
-        Asked(starts_at=row.starts_at, **row.asked),
+        RequestedAppointment(starts_at=row.starts_at, **row.requested),
         row.appointment_id,
         row.claim_id,
     )

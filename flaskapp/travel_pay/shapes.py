@@ -21,9 +21,9 @@ def humanised(status: str | None) -> str | None:
     return words[:1].upper() + words[1:]
 
 
-def wall_clock(moment: str | None) -> str | None:
+def wall_clock(timestamp: str | None) -> str | None:
     """The time as the facility's clock shows it. The offset upstream writes there means nothing (contract: 5.4)."""
-    return _ZONE.sub("", moment) if moment else None
+    return _ZONE.sub("", timestamp) if timestamp else None
 
 
 def listed(claim: ClaimSummary) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def attached(document: Document) -> dict[str, Any]:
     return {"document_id": document.document_id, "filename": document.filename, "mimetype": document.mimetype}
 
 
-def visited(appointment: UpstreamAppointment) -> dict[str, Any]:
+def sync_only(appointment: UpstreamAppointment) -> dict[str, Any]:
     """One appointment; its id is the one the appointment pages know it by, where upstream names it."""
     shown_id = appointment.external_appointment_id or appointment.id
     attributes = {
@@ -109,7 +109,7 @@ def ours(row: TravelPayClaim) -> dict[str, Any]:
         "claim_number": None,
         "claim_status": status_of(row),
         "appointment_date": row.starts_at.isoformat(timespec="seconds"),
-        "facility_name": row.asked.get("facility_name"),
+        "facility_name": row.requested.get("facility_name"),
         "total_cost_requested": None,
         "reimbursement_amount": None,
         "created_on": row.requested_at.isoformat(timespec="seconds"),

@@ -9,15 +9,15 @@ from sqlalchemy import text
 
 from flaskapp.db import db, transaction
 from flaskapp.travel_pay.states import PENDING
-from flaskapp.web.passthrough import places
+from flaskapp.web.passthrough import bulkhead
 from outbox.holds import IN_FORCE
 
 FIRST_LOOK_SECONDS, MOST_SECONDS = 0.02, 0.25
 
 LOOK = text(f"""
-    SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m LEFT JOIN outbox_gates g ON g.upstream = m.upstream
+    SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m LEFT JOIN outbox_breakers g ON g.upstream = m.upstream
                              WHERE m.subject_type = 'travel_pay_claim' AND m.subject_id = c.id::text
-                               AND (g.upstream IS NULL OR g.closed_at IS NOT NULL OR m.state = 'later'
+                               AND (g.upstream IS NULL OR g.opened_at IS NOT NULL OR m.state = 'later'
                                     OR ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL)) AS held_up
       FROM travel_pay_claims c WHERE c.id = :id
 """)
@@ -29,7 +29,7 @@ def until_final(claim_id: uuid.UUID, ends_at: float) -> None:
     Few wait at once in a process; whoever finds no place is answered with what is so now. No connection is held
     between two looks.
     """
-    with places().take("travel_pay_claims") as free:
+    with bulkhead().take("travel_pay_claims") as free:
         pause = FIRST_LOOK_SECONDS
         while free and not is_over(claim_id):
             left = ends_at - time.monotonic()

@@ -9,7 +9,7 @@
     └── Unanswered      it may have happened
 
 Jobs decide by class, never by status code or message. What a failure says to its upstream's gate is decided by
-`news_of`, for jobs and for people who wait alike.
+`breaker_signal`, for jobs and for people who wait alike.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class UpstreamError(Exception):
         retry_after: float | None = None,
         code: str | None = None,
         timed_out: bool = False,
-        heard: bool = True,
+        from_upstream: bool = True,
     ) -> None:
         super().__init__(f"{upstream}: {type(self).__name__}")
         self.upstream = upstream
@@ -48,7 +48,7 @@ class UpstreamError(Exception):
         self.retry_after = retry_after
         self.code = code
         self.timed_out = timed_out
-        self.heard = heard
+        self.from_upstream = from_upstream
 
 
 class Unavailable(UpstreamError):
@@ -56,7 +56,7 @@ class Unavailable(UpstreamError):
 
 
 class Throttled(UpstreamError):
-    """Asked to slow down. `retry_after` is in seconds, None when the upstream did not say."""
+    """The upstream wants us to slow down. `retry_after` is in seconds, None when the upstream did not say."""
 
 
 class Unauthorized(UpstreamError):
@@ -75,7 +75,7 @@ class Unanswered(UpstreamError):
     """Written, and no trustworthy answer came: reset, time-out, 5xx to a write, or a body that makes no sense."""
 
 
-def news_of(error: UpstreamError, *, hurried: bool = False) -> str:
+def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     """`ALIVE`, `SILENT` or `FAILING`: what a failed call says of its upstream, whoever made it.
 
     Where a person waited, the call was `hurried`: it was left sooner than a job's, and that says less.

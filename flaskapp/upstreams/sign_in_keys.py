@@ -40,7 +40,7 @@ class SignInKeys:
         self._own = [public_key(pem) for pem in config.sis_public_keys]
         self._published: list[RSAPublicKey] = []
         self._read_at = _NEVER
-        self._asked_at = _NEVER
+        self._requested_at = _NEVER
         self._asking = threading.Lock()
 
     def current(self) -> list[RSAPublicKey]:
@@ -59,7 +59,7 @@ class SignInKeys:
 
     def _may_ask(self, now: float) -> bool:
         """Without any key nobody can be let in, so then there is nothing to be gained by waiting."""
-        return not (self._own or self._published) or now - self._asked_at >= AGAIN_SECONDS
+        return not (self._own or self._published) or now - self._requested_at >= AGAIN_SECONDS
 
     def _known(self) -> list[RSAPublicKey]:
         known = [*self._own, *self._published]
@@ -74,7 +74,7 @@ class SignInKeys:
             return
         try:
             # Whoever had to wait takes what the one before it brought, be it nothing.
-            if self._asked_at < now:
+            if self._requested_at < now:
                 self._read(url)
         finally:
             self._asking.release()
@@ -87,7 +87,7 @@ class SignInKeys:
             extra = {"event": "sign_in.keys_not_read", "error": type(error).__name__, "detail": error.detail}
             logger.warning("sign_in.keys_not_read", extra=extra)
         finally:
-            self._asked_at = time.monotonic()
+            self._requested_at = time.monotonic()
 
     def _fetch(self, url: str) -> list[RSAPublicKey]:
         """What is published; raises Unavailable for a set without a single key that could sign a token."""

@@ -53,8 +53,8 @@ def init_app(app: Flask, config: Config) -> None:
     @app.before_request
     def preflight() -> Response | None:
         """Answered before any blueprint asks who is calling: a preflight carries no cookies."""
-        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not asked or request.routing_exception is not None or not allowed_origin(app, origins):
+        requested = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not requested or request.routing_exception is not None or not allowed_origin(app, origins):
             return None
         response = Response(status=204)
         response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS

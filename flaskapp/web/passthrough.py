@@ -16,7 +16,7 @@ from typing import TypeVar
 from flask import Flask, current_app
 
 from flaskapp.config import Config
-from flaskapp.current import gate_settings, settings
+from flaskapp.current import breaker_settings, settings
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.errors import (
     ALIVE,
@@ -28,7 +28,7 @@ from flaskapp.upstreams.errors import (
     Unauthorized,
     Unavailable,
     UpstreamError,
-    news_of,
+    breaker_signal,
 )
 from flaskapp.upstreams.transport.http import within
 from flaskapp.web.errors import Problem
@@ -50,7 +50,7 @@ FAILED = "VA's {name} could not answer. Try again later."
 NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
 
-class Places:
+class Bulkhead:
     """How many calls to each upstream people of this process may wait for at once."""
 
     def __init__(self, at_once: int) -> None:
@@ -71,8 +71,8 @@ class Places:
                 self._taken[name] -= free
 
 
-def places() -> Places:
-    found: Places = current_app.extensions["waiting_places"]
+def bulkhead() -> Bulkhead:
+    found: Bulkhead = current_app.extensions["bulkhead"]
     return found
 
 
@@ -82,18 +82,18 @@ def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
     Raises Problem: 503 with `Retry-After` while there is no place or the gate is closed, else upstream's own status.
     No connection to our database is held while the upstream thinks.
     """
-    with places().take(upstream) as free:
+    with bulkhead().take(upstream) as free:
         if not free:
             raise refusal(503, BUSY, upstream, FULL_RETRY_SECONDS)
-        visit = enter(upstream, seconds)
+        sync_call = enter(upstream, seconds)
         started = time.monotonic()
         try:
             with within(seconds):
                 found = twice(call, started + seconds)
         except UpstreamError as error:
-            tell(visit, error)
-            raise told(upstream, error) from error
-        tell(visit, None)
+            tell(sync_call, error)
+            raise reported(upstream, error) from error
+        tell(sync_call, None)
         return found
 
 
@@ -108,37 +108,37 @@ def twice(call: Callable[[float], T], ends_at: float) -> T:
     return call(left)
 
 
-def enter(upstream: str, seconds: float) -> sync_calls.Visit:
+def enter(upstream: str, seconds: float) -> sync_calls.SyncCall:
     try:
         with transaction() as session:
             return sync_calls.enter(session, upstream, seconds)
-    except sync_calls.GateClosed as closed:
+    except sync_calls.BreakerOpen as closed:
         raise refusal(503, RESTS, upstream, math.ceil(closed.seconds)) from None
     finally:
         db.session.remove()
 
 
-def tell(visit: sync_calls.Visit, error: UpstreamError | None) -> None:
+def tell(sync_call: sync_calls.SyncCall, error: UpstreamError | None) -> None:
     """What this outcome says of the upstream itself, under the rules that jobs go by."""
-    if error is None and not visit.troubled:
+    if error is None and not sync_call.troubled:
         return
-    patience = gate_settings(settings())
-    news = ALIVE if error is None else news_of(error, hurried=True)
+    patience = breaker_settings(settings())
+    news = ALIVE if error is None else breaker_signal(error, hurried=True)
     with transaction() as session:
         if news == SILENT:
-            changed = sync_calls.note_silence(session, visit, patience)
+            changed = sync_calls.note_silence(session, sync_call, patience)
         elif error is not None and news == FAILING:
             reason = type(error).__name__.lower()
-            changed = sync_calls.note_failure(session, visit, reason, patience, error.retry_after)
+            changed = sync_calls.note_failure(session, sync_call, reason, patience, error.retry_after)
         else:
-            changed = sync_calls.note_answer(session, visit)
+            changed = sync_calls.note_answer(session, sync_call)
     db.session.remove()
     if changed:
-        event = "gate.opened" if news == ALIVE else "gate.closed"
-        log.warning("gate moved", extra={"event": event, "upstream": visit.upstream})
+        event = "breaker.closed" if news == ALIVE else "breaker.opened"
+        log.warning("gate moved", extra={"event": event, "upstream": sync_call.upstream})
 
 
-def told(upstream: str, error: UpstreamError) -> Problem:
+def reported(upstream: str, error: UpstreamError) -> Problem:
     """Upstream's failure as the person's: its own status, except that a refused token of ours is not their sign-out."""
     if isinstance(error, Throttled):
         return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
@@ -170,4 +170,4 @@ def in_words(seconds: float | None) -> str:
 
 
 def init_app(app: Flask, config: Config) -> None:
-    app.extensions["waiting_places"] = Places(config.travel_pay_reads_at_once)
+    app.extensions["bulkhead"] = Bulkhead(config.travel_pay_reads_at_once)

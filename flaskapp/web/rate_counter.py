@@ -26,7 +26,7 @@ MOST_COUNTED = 20_000
 SHARED_FROM = 0.1
 TELL_SECONDS = 0.25
 AWAY_SECONDS = 5.0
-MOST_TOLD_AT_ONCE = 500
+MOST_REPORTED_AT_ONCE = 500
 
 # Adds to each counter and says what it is now and for how long (ms): a counter lives as long as its first period.
 ADD = """
@@ -50,7 +50,7 @@ class Period:
 
     ends_at: float
     here: int = 0
-    told: int = 0
+    reported: int = 0
     elsewhere: int = 0
 
     @property
@@ -114,28 +114,28 @@ class Counts:
         with self.lock:
             batch = self._untold()
         try:
-            answers = self._told(batch) if batch else []
+            answers = self._reported(batch) if batch else []
             with self.lock:
                 for (_, period, _, _), (count, left) in zip(batch, answers, strict=True):
-                    period.elsewhere = max(0, int(count) - period.told)
+                    period.elsewhere = max(0, int(count) - period.reported)
                     period.ends_at = time.monotonic() + int(left) / 1000
         except Exception as error:
             # Whatever a client meets whose connection is closed under it: a thread that ended would tell nothing ever.
-            log.warning("limits not shared", extra={"event": "limits.alone", "error": type(error).__name__})
+            log.warning("limits not shared", extra={"event": "limits.local_only", "error": type(error).__name__})
             return False
         return True
 
     def _untold(self) -> list[tuple[str, Period, int, Rate]]:
         batch: list[tuple[str, Period, int, Rate]] = []
-        while self.untold and len(batch) < MOST_TOLD_AT_ONCE:
+        while self.untold and len(batch) < MOST_REPORTED_AT_ONCE:
             key, rate = self.untold.popitem()
             period = self.periods.get(key)
             if period is not None and period.ends_at > time.monotonic():
-                batch.append((key, period, period.here - period.told, rate))
-                period.told = period.here
+                batch.append((key, period, period.here - period.reported, rate))
+                period.reported = period.here
         return batch
 
-    def _told(self, batch: list[tuple[str, Period, int, Rate]]) -> Any:
+    def _reported(self, batch: list[tuple[str, Period, int, Rate]]) -> Any:
         keys = [f"{self.prefix}{key}" for key, _, _, _ in batch]
         values = [value for _, _, hits, rate in batch for value in (hits, rate.seconds * 1000)]
         return self.redis.eval(ADD, len(keys), *keys, *values)

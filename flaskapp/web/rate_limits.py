@@ -33,7 +33,7 @@ def init_app(app: Flask, config: Config) -> None:
     app.extensions["limits"] = Counts(redis, PREFIX)
 
     @app.before_request
-    def before_anything_is_asked() -> None:
+    def before_anything_is_requested() -> None:
         if request.method != "OPTIONS" and request.endpoint not in NOT_BY_ADDRESS:
             count_address()
 

@@ -157,7 +157,7 @@ def read_token(token: str) -> tuple[str, datetime]:
     """
     config: Config = current_app.extensions["config"]
     claims = signed_claims(token)
-    expires_at = read_moment(claims.get("exp"))
+    expires_at = read_timestamp(claims.get("exp"))
     if expires_at <= clock.now():
         raise TokenFault(EXPIRED, 403)
     if not any(audience in config.sis_audiences for audience in listed(claims.get("aud"))):
@@ -190,7 +190,7 @@ def signed_bytes(token: str) -> bytes:
     raise TokenFault(NOT_SIGNED)
 
 
-def read_moment(value: Any) -> datetime:
+def read_timestamp(value: Any) -> datetime:
     """Epoch seconds; a text, a truth value or a number beyond the calendar is none."""
     if type(value) not in (int, float):
         raise TokenFault(MALFORMED)

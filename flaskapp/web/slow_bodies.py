@@ -21,9 +21,9 @@ class StillArriving(NoMoreData, TimeoutError):
 class BodyReader(SocketUnreader):
     """What a thread reads a large body from: of few threads at once, and not slower than `bytes_a_second`."""
 
-    def __init__(self, sock: socket.socket, places: threading.Semaphore, patience: float, bytes_a_second: int) -> None:
+    def __init__(self, sock: socket.socket, slots: threading.Semaphore, patience: float, bytes_a_second: int) -> None:
         super().__init__(sock)
-        self.places = places
+        self.slots = slots
         self.patience = patience
         self.bytes_a_second = bytes_a_second
         self.may_wait = False
@@ -38,13 +38,13 @@ class BodyReader(SocketUnreader):
         self.may_wait = False
         if self.has_place:
             self.has_place = False
-            self.places.release()
+            self.slots.release()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Raises werkzeug's 408 and 503, which the application answers like any other."""
         if not self.may_wait:
             raise StillArriving
-        self.has_place = self.has_place or self.places.acquire(blocking=False)
+        self.has_place = self.has_place or self.slots.acquire(blocking=False)
         if not self.has_place:
             raise ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)
         before = self.sock.gettimeout()

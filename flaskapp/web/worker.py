@@ -96,10 +96,10 @@ class PatientWorker(ThreadWorker):
         self.arriving: dict[Connection, None] = {}
         self.lingering: dict[Connection, None] = {}
         self.next_look = 0.0
-        self.places = threading.Semaphore(max(1, self.cfg.threads // 2))
+        self.slots = threading.Semaphore(max(1, self.cfg.threads // 2))
 
     def body_reader(self, sock: socket.socket) -> BodyReader:
-        return BodyReader(sock, self.places, self.BODY_PATIENCE_SECONDS, self.BODY_BYTES_A_SECOND)
+        return BodyReader(sock, self.slots, self.BODY_PATIENCE_SECONDS, self.BODY_BYTES_A_SECOND)
 
     # -- in the main loop --------------------------------------------------
 
@@ -196,7 +196,7 @@ class PatientWorker(ThreadWorker):
         """gunicorn calls this at every turn of its loop, and then lets others in if there is room."""
         now = time.monotonic()
         if self.nr_conns >= self.worker_connections:
-            self.make_room()
+            self.free_capacity()
         if now < self.next_look:
             return
         self.next_look = now + LOOK_SECONDS
@@ -207,14 +207,14 @@ class PatientWorker(ThreadWorker):
             act = self.refuse if conn.arrival.received else self.drop
             act(conn)
 
-    def make_room(self) -> None:
+    def free_capacity(self) -> None:
         """With the house full, whoever has kept us waiting longest goes: a request takes milliseconds to come.
 
         Whoever has just come in may be about to ask; those between two requests go first, beginning with whoever was
         answered first. Full of work, nobody goes.
         """
         longest = next(iter(self.arriving), None)
-        if self.keepalived_conns and (longest is None or self.waited(longest) < self.SOON_SECONDS):
+        if self.keepalived_conns and (longest is None or self.was_idle(longest) < self.SOON_SECONDS):
             answered = self.keepalived_conns.popleft()
             self.poller.unregister(answered.sock)
             self.drop(answered)
@@ -222,7 +222,7 @@ class PatientWorker(ThreadWorker):
             self.leave(longest)
             self.drop(longest)
 
-    def waited(self, conn: Connection) -> float:
+    def was_idle(self, conn: Connection) -> float:
         return time.monotonic() - (conn.ends_at - self.ARRIVAL_SECONDS)
 
     def is_late(self, conn: Connection, now: float) -> bool:
@@ -257,8 +257,8 @@ class PatientWorker(ThreadWorker):
 def send_refusal(client: socket.socket, status: int) -> None:
     """In our shape, but written by hand: there is no request to answer."""
     body = json.dumps({"errors": [entry(status)]}, separators=(",", ":")).encode()
-    told = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
-    headers = {**told, **HEADERS, "Content-Security-Policy": API_POLICY}
+    reported = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+    headers = {**reported, **HEADERS, "Content-Security-Policy": API_POLICY}
     lines = [f"HTTP/1.1 {status} {title_of(status)}", *(f"{name}: {value}" for name, value in headers.items())]
     try:
         client.setblocking(False)

@@ -22,10 +22,10 @@ class Outcome:
     answer: Any = None
     error: Exception | None = None
     reason: str | None = None
-    heard: bool = True
+    from_upstream: bool = True
 
     @property
     def answered(self) -> bool:
         """Whether the upstream answered this very call, refusals included."""
-        unsent = isinstance(self.error, UpstreamError) and not self.error.heard
-        return self.heard and not unsent and self.kind in ANSWERED_KINDS
+        unsent = isinstance(self.error, UpstreamError) and not self.error.from_upstream
+        return self.from_upstream and not unsent and self.kind in ANSWERED_KINDS

@@ -10,31 +10,31 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """`delays` in seconds after each charged attempt, the last repeating, until `open_seconds` of gate-open time."""
+    """`delays` in seconds after each charged attempt, the last repeating, until `budget_seconds` of gate-open time."""
 
     delays: tuple[float, ...]
-    open_seconds: float
+    budget_seconds: float
 
     def delay(self, charged_attempts: int) -> float:
         return self.delays[min(charged_attempts, len(self.delays) - 1)]
 
 
 # Sidekiq's backoff, which the texts of check-in have always been retried with: 14 delays, about 25 hours in all.
-TRAVEL_CLAIM = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
+TRAVEL_CLAIM = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
 # The same backoff over 16 delays, as ITF creation has always been retried with: 49.6 hours, about two days.
 ITF_DELAYS = tuple(float(n**4 + 15) for n in range(16))
-ITF_CREATE = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
-IDENTIFY = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
-ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), open_seconds=6 * HOUR)
+ITF_CREATE = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
+IDENTIFY = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
+ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), budget_seconds=6 * HOUR)
 # The submission and its uploads have always been retried like an ITF: 16 times.
-FORM526_SUBMIT = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
-DOCUMENT_UPLOAD = Schedule(delays=ITF_DELAYS, open_seconds=sum(ITF_DELAYS))
+FORM526_SUBMIT = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
+DOCUMENT_UPLOAD = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 # Each of the four steps of a signed-in claim, as a claim from check-in.
 TRAVEL_PAY_STEP = TRAVEL_CLAIM
 # Seven tries within the hour of a cycle; the next cycle asks anyway.
-DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), open_seconds=HOUR)
-NOTICE = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), open_seconds=25 * HOUR)
-ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), open_seconds=7 * 24 * HOUR)
+DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), budget_seconds=HOUR)
+NOTIFICATION_SUBJECT = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
+ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), budget_seconds=7 * 24 * HOUR)
 
 # A look-up answers soon after a lost reply, and again when the upstream must have made up its mind.
 LOOK_UP_DELAYS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)

@@ -31,7 +31,7 @@ from flaskapp.upstreams.errors import (
 from flaskapp.upstreams.transport.streamed import BodyBroken
 from jobs.engine.outcome import Outcome
 from jobs.engine.settle import settle
-from jobs.engine.spec import Call, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Trail, Unclear
+from jobs.engine.spec import Call, EarlierWrites, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Unclear
 from jobs.engine.unsettled import keep_answer
 from outbox import attempts
 from outbox.registries import show_if_parked
@@ -85,7 +85,7 @@ class Process:
 
 
 @dataclass
-class Pen:
+class WriteGuard:
     """Watches the writes of one attempt: whether there was any, and whether another still fits in its time."""
 
     process: Process
@@ -106,15 +106,15 @@ def writing_seconds(spec: JobSpec, config: Config) -> float:
     lease = spec.lease_seconds(config)
     if spec.look_up is None:
         return lease
-    return min(lease, max(spec.settle_seconds(config), spec.call_seconds(config) + BEGIN_SECONDS))
+    return min(lease, max(spec.confirm_after_seconds(config), spec.call_seconds(config) + BEGIN_SECONDS))
 
 
 def run(spec: JobSpec, message_id: int, fence: int) -> None:
-    """Make one attempt at a message; ends quietly when its pointer is stale, doubled or gated."""
+    """Make one attempt at a message; ends quietly when its pointer is stale, doubled or held_back."""
     process: Process = current_app.extensions["process"]
     config: Config = current_app.extensions["config"]
     lease = spec.lease_seconds(config)
-    pen = Pen(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
+    write_guard = WriteGuard(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
     grant = attempts.grant(
         db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
     )
@@ -122,7 +122,7 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
         return
     process.take(grant)
     try:
-        finish(spec, grant, attempt(spec, grant, config, pen))
+        finish(spec, grant, attempt(spec, grant, config, write_guard))
     finally:
         process.release(grant)
         db.session.remove()
@@ -151,17 +151,17 @@ def show_parked(grant: Grant) -> None:
         show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
-def attempt(spec: JobSpec, grant: Grant, config: Config, pen: Pen) -> Outcome:
+def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
     """Load what the call needs, give the connection back, and call; every ending becomes an Outcome."""
     try:
-        work, trail, late_answer = prepare(spec, grant, config)
+        work, earlier, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
-            return Outcome("accepted", answer=late_answer, heard=False)
+            return Outcome("accepted", answer=late_answer, from_upstream=False)
         if work is None:
             return Outcome("obsolete")
-        call = Call(current_app.extensions["upstreams"], config, pen.before_write)
+        call = Call(current_app.extensions["upstreams"], config, write_guard.before_write)
         if grant.purpose == "look_up":
-            return look_up(spec, call, work, trail)
+            return look_up(spec, call, work, earlier)
         return Outcome("accepted", answer=spec.act(call, work))
     except HandBack:
         return Outcome("handed_back")
@@ -172,7 +172,7 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, pen: Pen) -> Outcome:
     except UpstreamError as error:
         return Outcome(kind_of(error, grant), error=error)
     except BodyBroken as error:
-        # Begun, but no whole request went out: nothing was done upstream, and there is nothing to wonder about.
+        # Begun, but no whole request went out: nothing was done upstream.
         log.exception(
             "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": grant.message_id}
         )
@@ -180,7 +180,7 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, pen: Pen) -> Outcome:
     except Exception as error:
         # A fault of our own. What was written may have happened; what was not may be tried again.
         log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": grant.message_id})
-        return Outcome("unknown" if pen.used else "broken", error=error)
+        return Outcome("unknown" if write_guard.used else "broken", error=error)
 
 
 def kind_of(error: UpstreamError, grant: Grant) -> str:
@@ -189,36 +189,36 @@ def kind_of(error: UpstreamError, grant: Grant) -> str:
     return "later" if grant.purpose != "write" and kind in ("unknown", "duplicate") else kind
 
 
-def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, Trail, Any]:
+def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, EarlierWrites, Any]:
     """The subject, the trail of our writes, and an answer that came late to a sibling; no connection stays."""
     with reading() as session:
         work = spec.load(session, grant.subject_id)
         siblings = attempts.siblings(session, grant.message_id) if spec.writes and not grant.first else []
     late = next((item for item in siblings if item.status == "success"), None)
     late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
-    return work, trail_of(spec, grant, siblings, config), late_answer
+    return work, earlier_writes(spec, grant, siblings, config), late_answer
 
 
-def trail_of(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> Trail:
+def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> EarlierWrites:
     """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
     age = (grant.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
-    return Trail(
+    return EarlierWrites(
         first_write_at=writes[0].started_at if writes else None,
         why=grant.unresolved_why,
         ever_unknown=any(item.status == "unknown" for item in writes),
-        settled=age > spec.settle_seconds(config),
+        settled=age > spec.confirm_after_seconds(config),
     )
 
 
-def look_up(spec: JobSpec, call: Call, work: Any, trail: Trail) -> Outcome:
+def look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
     """Ask the upstream whether an unanswered write happened. Believing *not there* takes time, and two such answers."""
     if spec.look_up is None:
         return Outcome("unclear", reason="no look-up exists")
-    finding = spec.look_up(call, work, trail)
+    finding = spec.look_up(call, work, earlier)
     if isinstance(finding, Found):
         return Outcome("accepted", answer=finding.answer)
     if isinstance(finding, NotFound):
-        return Outcome("not_found") if trail.settled else Outcome("unclear", reason="too early to tell")
+        return Outcome("not_found") if earlier.settled else Outcome("unclear", reason="too early to tell")
     assert isinstance(finding, Unclear)
     return Outcome("unclear", reason=finding.reason)

@@ -18,14 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.config import Config
-from flaskapp.conflicts import Conflict
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_passing, transaction
-from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, news_of
+from flaskapp.statemachine import Conflict
+from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, breaker_signal
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
-from outbox import attempts, gates, parked
+from outbox import attempts, breakers, parked
 from outbox.values import Ending, Grant
 
 log = logging.getLogger("jobs.engine.settle")
@@ -62,21 +62,21 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     if not attempts.lock_message(session, grant):
         settle_late(session, spec, grant, outcome)
         return
-    heard = outcome
+    original = outcome
     if spec.writes and not grant.first and outcome.kind not in ("accepted", "obsolete"):
-        outcome = answered_meanwhile(session, spec, grant, heard) or outcome
+        outcome = answered_meanwhile(session, spec, grant, original) or outcome
     SETTLERS[outcome.kind](session, spec, grant, outcome)
-    tell_gate(session, grant, heard)
+    report_to_breaker(session, grant, original)
     extra = {"event": "job.settled", "job": spec.path, "message_id": grant.message_id, "outcome": outcome.kind}
     error = type(outcome.error).__name__ if outcome.error else None
     log.info("settled", extra={**extra, "upstream": grant.upstream, "error": error})
 
 
-def answered_meanwhile(session: DbSession, spec: JobSpec, grant: Grant, heard: Outcome) -> Outcome | None:
+def answered_meanwhile(session: DbSession, spec: JobSpec, grant: Grant, original: Outcome) -> Outcome | None:
     """An answer that came late to an earlier attempt beats whatever this one, look-up or resend, has met."""
     for sibling in attempts.siblings(session, grant.message_id):
         if sibling.status == "success":
-            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), heard=heard.answered)
+            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), from_upstream=original.answered)
     return None
 
 
@@ -97,7 +97,7 @@ def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) ->
     try:
         spec.check(session, grant.subject_id, outcome.answer)
     except Conflict as conflict:
-        return disbelieve(session, spec, grant, outcome, conflict)
+        return reject_conflict(session, spec, grant, outcome, conflict)
     finished = ending(spec, outcome)
     # First: what is recorded may owe the same job again, and nothing is owed twice.
     attempts.complete(session, grant, finished)
@@ -108,7 +108,7 @@ def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) ->
     return None
 
 
-def disbelieve(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, conflict: Conflict) -> None:
+def reject_conflict(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, conflict: Conflict) -> None:
     """Its id is another submission's. Whether the upstream holds this one as well, nobody can tell from that."""
     doubted = replace(outcome, error=conflict, reason=str(conflict))
     status, why = ("unknown", "unanswered") if grant.purpose == "write" else ("error", None)
@@ -141,7 +141,7 @@ def end_case_of(session: DbSession, grant: Grant) -> None:
 def refuse(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     if grant.purpose == "look_up":
         # The look-up was refused, not the submission: the question stays open.
-        return wonder(session, spec, grant, outcome)
+        return keep_unresolved(session, spec, grant, outcome)
     if not spec.is_final(outcome.error):
         return retry(session, spec, grant, outcome)
     return leave_to_human(session, spec, grant, outcome, "refused", status="error")
@@ -177,7 +177,7 @@ def reason_of(kind: str, outcome: Outcome) -> str:
 def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Nothing was done: try again later, on the schedule, unless the budget is spent."""
     if grant.unresolved_since is not None:
-        return wonder(session, spec, grant, outcome)
+        return keep_unresolved(session, spec, grant, outcome)
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
     charged = attempts.is_charged(session, grant)
@@ -191,7 +191,7 @@ def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome)
     attempts.postpone(session, grant, 0.0, look_ups=grant.look_up_count, not_found=grant.not_found_count)
 
 
-def ask_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def look_up_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """It may have happened, or is there already: nothing is sent again before a look-up has answered."""
     if spec.look_up is None:
         return retry(session, spec, grant, outcome)
@@ -205,7 +205,7 @@ def ask_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome)
     return attempts.postpone(session, grant, delay, charged=charged, unresolved_why=why)
 
 
-def wonder(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def keep_unresolved(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """The look-up did not say: the question stays open, and is asked again."""
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
@@ -214,7 +214,7 @@ def wonder(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) ->
     return attempts.postpone(session, grant, jittered(look_up_delay(look_ups), scale()), look_ups=look_ups)
 
 
-def believe_absent(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def confirm_absent(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """*Not there* twice in a row, late enough: the write did not happen, and may be made again."""
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
@@ -234,10 +234,10 @@ SETTLERS: dict[str, Settler] = {
     "later": retry,
     "broken": retry,
     "handed_back": hand_back,
-    "unknown": ask_first,
-    "duplicate": ask_first,
-    "unclear": wonder,
-    "not_found": believe_absent,
+    "unknown": look_up_first,
+    "duplicate": look_up_first,
+    "unclear": keep_unresolved,
+    "not_found": confirm_absent,
 }
 
 
@@ -250,23 +250,23 @@ def is_spent(session: DbSession, spec: JobSpec, grant: Grant) -> bool:
     """Whether this message has had its time: gate-open time for the schedule, wall-clock time for the cap."""
     if grant.purpose == "give_up" or session.execute(text("SELECT outbox_now()")).scalar_one() >= grant.give_up_at:
         return True
-    return gates.open_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.open_seconds
+    return breakers.closed_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.budget_seconds
 
 
-def tell_gate(session: DbSession, grant: Grant, outcome: Outcome) -> None:
+def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> None:
     """What this outcome says of the upstream itself, last in the lock order."""
     if grant.upstream is None:
         return
-    settings = gate_settings(current_app.extensions["config"])
-    error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.heard else None
-    news = news_of(error) if error is not None else None
+    settings = breaker_settings(current_app.extensions["config"])
+    error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.from_upstream else None
+    news = breaker_signal(error) if error is not None else None
     if news == ALIVE or (outcome.answered and grant.purpose != "give_up"):
-        changed, event = gates.note_answer(session, grant), "gate.opened"
+        changed, event = breakers.note_answer(session, grant), "breaker.closed"
     elif error is not None and news == SILENT:
-        changed, event = gates.note_unanswered(session, grant, settings, error.retry_after), "gate.closed"
+        changed, event = breakers.note_unanswered(session, grant, settings, error.retry_after), "breaker.opened"
     elif error is not None and news == FAILING:
         reason = type(error).__name__.lower()
-        changed, event = gates.close(session, grant, reason, settings, error.retry_after), "gate.closed"
+        changed, event = breakers.trip(session, grant, reason, settings, error.retry_after), "breaker.opened"
     else:
         return
     if changed:

@@ -36,7 +36,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Trail:
+class EarlierWrites:
     """What our earlier writes of this message left behind. Moments are UTC, from Postgres's clock."""
 
     first_write_at: datetime | None
@@ -88,8 +88,8 @@ class JobSpec:
     act: Callable[[Call, Any], Any]
     record: Callable[[DbSession, str, Any], None]
     give_up: Callable[[DbSession, str, str, dict[str, Any]], None]
-    look_up: Callable[[Call, Any, Trail], Finding] | None = None
-    settle_seconds: Callable[[Config], float] = lambda config: 0.0
+    look_up: Callable[[Call, Any, EarlierWrites], Finding] | None = None
+    confirm_after_seconds: Callable[[Config], float] = lambda config: 0.0
     ids: Callable[[Any], dict[str, str]] = lambda answer: {}
     from_ids: Callable[[dict[str, str]], Any] = lambda ids: None
     check: Callable[[DbSession, str, Any], None] = lambda session, subject_id, answer: None

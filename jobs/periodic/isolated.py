@@ -37,7 +37,7 @@ def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]
             yield name, error
 
 
-def run_apart(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) -> None:
+def run_isolated(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) -> None:
     """Run every part, whatever becomes of the others; of many alike, until `enough` running met a server that is away.
 
     Raises PartsFailed in the end, so that the job counts as failed.
@@ -82,6 +82,6 @@ def one_by_one(
     def part() -> None:
         with transaction() as session:
             due = dict(find(session))
-        run_apart({name: in_transaction(work, item) for name, item in due.items()}, enough=ENOUGH)
+        run_isolated({name: in_transaction(work, item) for name, item in due.items()}, enough=ENOUGH)
 
     return part

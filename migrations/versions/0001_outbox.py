@@ -78,37 +78,37 @@ def upgrade() -> None:
     op.create_index("ix_outbox_attempts_started", "outbox_attempts", ["started_at"], unique=False)
     op.create_index("ix_outbox_attempts_subject", "outbox_attempts", ["subject_type", "subject_id", "id"], unique=False)
     op.create_table(
-        "outbox_gate_closings",
+        "outbox_breaker_trips",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("upstream", sa.Text(), nullable=False),
-        sa.Column("closed_at", sa.DateTime(timezone=True), server_default=sa.text("outbox_now()"), nullable=False),
-        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("opened_at", sa.DateTime(timezone=True), server_default=sa.text("outbox_now()"), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox_gate_closings")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox_breaker_trips")),
     )
-    op.create_index("ix_outbox_gate_closings_upstream", "outbox_gate_closings", ["upstream", "closed_at"], unique=False)
+    op.create_index("ix_outbox_breaker_trips_upstream", "outbox_breaker_trips", ["upstream", "opened_at"], unique=False)
     op.create_index(
-        "uq_outbox_gate_closings_open",
-        "outbox_gate_closings",
+        "uq_outbox_breaker_trips_open",
+        "outbox_breaker_trips",
         ["upstream"],
         unique=True,
-        postgresql_where=sa.text("opened_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
     )
     op.create_table(
-        "outbox_gates",
+        "outbox_breakers",
         sa.Column("upstream", sa.Text(), nullable=False),
-        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("closed_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("closings", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("canary_message_id", sa.BigInteger(), nullable=True),
-        sa.Column("canary_fence", sa.BigInteger(), nullable=True),
+        sa.Column("open_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("trips", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("probe_message_id", sa.BigInteger(), nullable=True),
+        sa.Column("probe_fence", sa.BigInteger(), nullable=True),
         sa.Column("unanswered", postgresql.ARRAY(sa.BigInteger()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("concurrency_limit", sa.Integer(), nullable=False),
-        sa.CheckConstraint("(closed_at IS NULL) = (closed_until IS NULL)", name=op.f("ck_outbox_gates_closed_has_end")),
-        sa.CheckConstraint("concurrency_limit > 0", name=op.f("ck_outbox_gates_limit")),
-        sa.PrimaryKeyConstraint("upstream", name=op.f("pk_outbox_gates")),
+        sa.CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name=op.f("ck_outbox_breakers_open_has_end")),
+        sa.CheckConstraint("concurrency_limit > 0", name=op.f("ck_outbox_breakers_limit")),
+        sa.PrimaryKeyConstraint("upstream", name=op.f("pk_outbox_breakers")),
     )
     op.create_table(
         "outbox_history",
@@ -222,8 +222,8 @@ def downgrade() -> None:
     op.drop_table("outbox_processes")
     op.drop_table("outbox_messages")
     op.drop_table("outbox_history")
-    op.drop_table("outbox_gates")
-    op.drop_table("outbox_gate_closings")
+    op.drop_table("outbox_breakers")
+    op.drop_table("outbox_breaker_trips")
     op.drop_table("outbox_attempts")
     op.execute("DROP FUNCTION outbox_now()")
     op.drop_table("outbox_clock")

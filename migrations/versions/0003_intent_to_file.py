@@ -14,7 +14,7 @@ depends_on = None
 NOW = sa.text("outbox_now()")
 
 
-def moment(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
+def timestamp(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
@@ -27,7 +27,7 @@ def upgrade() -> None:
     op.create_table(
         "itf_refresh_ticks",
         sa.Column("single", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        moment("ticked_at", nullable=False),
+        timestamp("ticked_at", nullable=False),
         sa.CheckConstraint("single", name=op.f("ck_itf_refresh_ticks_single_row")),
         sa.PrimaryKeyConstraint("single", name=op.f("pk_itf_refresh_ticks")),
     )
@@ -40,8 +40,8 @@ def create_accounts() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("identity", sa.LargeBinary(), nullable=True),
         sa.Column("icn_digest", sa.Text(), nullable=True),
-        moment("created_at", nullable=False, default=NOW),
-        moment("identified_at"),
+        timestamp("created_at", nullable=False, default=NOW),
+        timestamp("identified_at"),
         sa.CheckConstraint(
             "(identity IS NULL) = (icn_digest IS NULL) AND (identity IS NULL) = (identified_at IS NULL)",
             name=op.f("ck_accounts_identified_whole"),
@@ -60,25 +60,25 @@ def create_intents_to_file() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("unconfirmed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        moment("asked_at", nullable=False),
-        moment("effective_date", nullable=False),
-        moment("expires_at", nullable=False),
-        moment("legal_midnight_at", nullable=False),
+        timestamp("asked_at", nullable=False),
+        timestamp("effective_date", nullable=False),
+        timestamp("expires_at", nullable=False),
+        timestamp("legal_midnight_at", nullable=False),
         sa.Column("past_midnight", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("upstream_id", sa.Text(), nullable=True),
         sa.Column("upstream_status", sa.Text(), nullable=True),
-        moment("upstream_created_at"),
-        moment("upstream_expires_at"),
+        timestamp("upstream_created_at"),
+        timestamp("upstream_expires_at"),
         sa.Column("how", sa.Text(), nullable=True),
-        moment("last_synced_at"),
-        moment("refresh_due_at"),
-        moment("doubted_at"),
-        moment("used_at"),
-        moment("finished_at"),
-        sa.Column("notice", sa.Text(), nullable=True),
+        timestamp("last_synced_at"),
+        timestamp("refresh_due_at"),
+        timestamp("doubted_at"),
+        timestamp("used_at"),
+        timestamp("finished_at"),
+        sa.Column("notification", sa.Text(), nullable=True),
         sa.Column("cycle", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("follows_id", sa.Uuid(), nullable=True),
-        moment("created_at", nullable=False, default=NOW),
+        timestamp("created_at", nullable=False, default=NOW),
         sa.CheckConstraint(
             "state IN ('pending', 'confirmed', 'failed', 'broken')", name=op.f("ck_intents_to_file_state")
         ),

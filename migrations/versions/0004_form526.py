@@ -15,7 +15,7 @@ FILES, CHUNKS = "form526_attachments", "form526_attachment_chunks"
 FORMS, DOCUMENTS = "form526_submissions", "form526_document_submissions"
 
 
-def moment(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
+def timestamp(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
@@ -59,9 +59,9 @@ def create_submissions() -> None:
         flag("unconfirmed"),
         sa.Column("claim_id", sa.BigInteger(), nullable=True),
         sa.Column("itf_id", sa.Uuid(), nullable=True),
-        moment("requested_at", nullable=False, default=NOW),
-        moment("finished_at"),
-        sa.Column("notice", sa.Text(), nullable=True),
+        timestamp("requested_at", nullable=False, default=NOW),
+        timestamp("finished_at"),
+        sa.Column("notification", sa.Text(), nullable=True),
         counted("cycle", 1),
         counted("asked_again", 0),
         check(FORMS, "state", "state IN ('pending', 'accepted', 'failed')"),
@@ -85,9 +85,9 @@ def create_attachments() -> None:
         sa.Column("content_type", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("chunks", sa.Integer(), nullable=False),
-        moment("created_at", nullable=False, default=NOW),
+        timestamp("created_at", nullable=False, default=NOW),
         sa.Column("submission_id", sa.Uuid(), nullable=True),
-        moment("purged_at"),
+        timestamp("purged_at"),
         check(FILES, "holds_something", "size > 0 AND chunks > 0"),
         points(FILES, "account_id", "accounts"),
         points(FILES, "submission_id", FORMS),
@@ -117,19 +117,19 @@ def create_documents() -> None:
         sa.Column("lighthouse_request_id", sa.BigInteger(), nullable=True),
         sa.Column("lighthouse_status", sa.Text(), nullable=False),
         flag("possibly_twice"),
-        moment("created_at", nullable=False, default=NOW),
-        moment("uploaded_at"),
-        moment("last_polled_at"),
-        moment("poll_due_at"),
+        timestamp("created_at", nullable=False, default=NOW),
+        timestamp("uploaded_at"),
+        timestamp("last_polled_at"),
+        timestamp("poll_due_at"),
         sa.Column("poll_batch", sa.Uuid(), nullable=True),
         counted("not_found_count", 0),
         sa.Column("failed_step", sa.Text(), nullable=True),
         sa.Column("upstream_error", sa.Text(), nullable=True),
-        moment("started_at"),
-        moment("ended_at"),
-        moment("finished_at"),
+        timestamp("started_at"),
+        timestamp("ended_at"),
+        timestamp("finished_at"),
         sa.Column("delivered_by", sa.Text(), nullable=True),
-        sa.Column("notice", sa.Text(), nullable=True),
+        sa.Column("notification", sa.Text(), nullable=True),
         counted("cycle", 1),
         check(DOCUMENTS, "lighthouse_status", "lighthouse_status IN ('pending', 'done', 'failed')"),
         check(DOCUMENTS, "kind", "kind IN ('evidence', 'form_0781', 'form_0781a', 'bdd_instructions')"),

@@ -14,7 +14,7 @@ NOW = sa.text("outbox_now()")
 CLAIMS, DISCREPANCIES = "travel_pay_claims", "contact_discrepancies"
 
 
-def moment(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
+def timestamp(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Uuid(), nullable=False),
         sa.Column("starts_at", sa.DateTime(timezone=False), nullable=False),
         sa.Column("station_digest", sa.Text(), nullable=False),
-        sa.Column("asked", sa.LargeBinary(), nullable=False),
+        sa.Column("requested", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("step", sa.Text(), nullable=False),
         sa.Column("appointment_id", sa.Text(), nullable=True),
@@ -41,12 +41,12 @@ def upgrade() -> None:
         sa.Column("expense_id", sa.Text(), nullable=True),
         sa.Column("filed", sa.LargeBinary(), nullable=True),
         sa.Column("unconfirmed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("notice", sa.Text(), nullable=True),
+        sa.Column("notification", sa.Text(), nullable=True),
         sa.Column("cycle", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("asked_again", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        moment("requested_at", nullable=False, default=NOW),
-        moment("moved_at", nullable=False, default=NOW),
-        moment("finished_at"),
+        timestamp("requested_at", nullable=False, default=NOW),
+        timestamp("moved_at", nullable=False, default=NOW),
+        timestamp("finished_at"),
         check(CLAIMS, "state", "state IN ('pending', 'submitted', 'duplicate', 'failed')"),
         check(CLAIMS, "step", "step IN ('appointment', 'claim', 'expense', 'submit')"),
         check(CLAIMS, "final_is_finished", "(state = 'pending') = (finished_at IS NULL)"),
@@ -69,9 +69,9 @@ def upgrade() -> None:
         sa.Column("field", sa.Text(), nullable=False),
         sa.Column("masked", sa.LargeBinary(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
-        moment("found_at", nullable=False, default=NOW),
-        moment("seen_at", nullable=False, default=NOW),
-        moment("resolved_at"),
+        timestamp("found_at", nullable=False, default=NOW),
+        timestamp("seen_at", nullable=False, default=NOW),
+        timestamp("resolved_at"),
         check(DISCREPANCIES, "field", "field IN ('address', 'phone', 'email')"),
         belongs_to_account(DISCREPANCIES),
         sa.PrimaryKeyConstraint("id", name=op.f(f"pk_{DISCREPANCIES}")),

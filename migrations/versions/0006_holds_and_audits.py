@@ -11,7 +11,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-HOLDS = "outbox_gate_holds"
+HOLDS = "outbox_breaker_holds"
 SUBJECTS = (
     "travel_claims",
     "intents_to_file",
@@ -22,7 +22,7 @@ SUBJECTS = (
 PUBLISHED = "ck_outbox_messages_published_has_moment"
 
 
-def moment(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
+def timestamp(name: str, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default)
 
 
@@ -31,11 +31,11 @@ def upgrade() -> None:
         HOLDS,
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("upstream", sa.Text(), nullable=False),
-        moment("starts_at", nullable=False, default=sa.text("outbox_now()")),
-        moment("ends_at", nullable=False),
+        timestamp("starts_at", nullable=False, default=sa.text("outbox_now()")),
+        timestamp("ends_at", nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("set_by", sa.Text(), nullable=False),
-        moment("lifted_at"),
+        timestamp("lifted_at"),
         sa.Column("lifted_by", sa.Text(), nullable=True),
         sa.CheckConstraint("ends_at > starts_at", name=op.f(f"ck_{HOLDS}_ends_later")),
         sa.CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name=op.f(f"ck_{HOLDS}_lifted_by_somebody")),
@@ -45,7 +45,7 @@ def upgrade() -> None:
     op.create_table(
         "audits",
         sa.Column("scope", sa.Text(), nullable=False),
-        moment("at", nullable=False, default=sa.text("outbox_now()")),
+        timestamp("at", nullable=False, default=sa.text("outbox_now()")),
         sa.Column("seconds", sa.Float(), nullable=False),
         sa.Column("report", postgresql.JSONB(), nullable=False),
         sa.CheckConstraint("scope IN ('recent', 'full')", name=op.f("ck_audits_scope")),

@@ -49,9 +49,9 @@ class Board:
 
     def _line(self) -> str:
         counts = self._witness.counts()
-        told = f"{counts[0]} told, {counts[1]} owed" if counts else "Postgres is away"
+        reported = f"{counts[0]} told, {counts[1]} owed" if counts else "Postgres is away"
         struck = len(self._storm.faults)
         return (
-            f"{time.monotonic() - self._began:5.0f} s  {len(self._crowd.promises)} posted, {told},"
+            f"{time.monotonic() - self._began:5.0f} s  {len(self._crowd.promises)} posted, {reported},"
             f" {struck} struck: {self._storm.now or 'all whole'}"
         )

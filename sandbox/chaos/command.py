@@ -205,10 +205,12 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
 def arrivals(evidence: Evidence) -> Mapping[str, float]:
     """When each notice arrived, by its promise's key and this machine's clock."""
     subjects = {(row["flow"], row["id"]): row["key"] for row in evidence.subjects}
-    notices = {row["id"]: subjects.get((row["subject_type"], row["subject_id"])) for row in evidence.notices}
+    notifications = {
+        row["id"]: subjects.get((row["subject_type"], row["subject_id"])) for row in evidence.notifications
+    }
     taken: dict[str, float] = {}
     for send in evidence.sends:
-        key = notices.get(send["reference"])
+        key = notifications.get(send["reference"])
         if key is not None and send["at"] is not None:
             taken.setdefault(key, datetime.fromisoformat(send["at"]).timestamp())
     return taken

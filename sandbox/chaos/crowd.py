@@ -11,8 +11,8 @@ from contextlib import closing
 
 import requests
 
+from sandbox.chaos.journeys import Person, Promise
 from sandbox.chaos.page import GivenUp, Odd, Page
-from sandbox.chaos.visits import Promise, Visitor
 from sandbox.faults import Control, Refused
 
 HANDS = 10
@@ -39,7 +39,7 @@ class Crowd:
         self._gap = 1 / per_second
         self._closed = threading.Event()
         self._over = threading.Event()
-        self._visits = itertools.count()
+        self._journeys = itertools.count()
         self._lock = threading.Lock()
         self._next_turn = self._last_turn = 0.0
         self._hands = [threading.Thread(target=self._post_on, name=f"page-{n}", daemon=True) for n in range(HANDS)]
@@ -69,17 +69,17 @@ class Crowd:
             made.append(promise)
             self._keep(promise)
 
-        with closing(self._visitor(lambda: None, kept)) as visitor:
-            self._tried(lambda: visitor.only(flow))
+        with closing(self._person(lambda: None, kept)) as person:
+            self._tried(lambda: person.only(flow))
         return next(iter(made), None)
 
     def _post_on(self) -> None:
-        with closing(self._visitor(self._turn, self._keep)) as visitor:
+        with closing(self._person(self._turn, self._keep)) as person:
             while not self._closed.is_set():
-                self._tried(lambda: visitor.visit(next(self._visits)))
+                self._tried(lambda: person.journey(next(self._journeys)))
 
-    def _visitor(self, turn: Callable[[], None], kept: Callable[[Promise], None]) -> Visitor:
-        return Visitor(Page(self.port, self.troubles, self._over), Control(self.control_url), turn, kept)
+    def _person(self, turn: Callable[[], None], kept: Callable[[Promise], None]) -> Person:
+        return Person(Page(self.port, self.troubles, self._over), Control(self.control_url), turn, kept)
 
     def _keep(self, promise: Promise) -> None:
         self.promises.append(promise)
@@ -87,15 +87,15 @@ class Crowd:
     def _turn(self) -> None:
         """Wait for the next moment of the pace. What was missed while nobody answered is made up for, by and by."""
         with self._lock:
-            moment = max(self._next_turn, self._last_turn + self._gap / CATCHING_UP)
+            timestamp = max(self._next_turn, self._last_turn + self._gap / CATCHING_UP)
             self._next_turn += self._gap
-            self._last_turn = max(moment, time.monotonic())
-        if self._closed.wait(max(0.0, moment - time.monotonic())):
+            self._last_turn = max(timestamp, time.monotonic())
+        if self._closed.wait(max(0.0, timestamp - time.monotonic())):
             raise Closed
 
-    def _tried(self, visit: Callable[[], None]) -> None:
+    def _tried(self, journey: Callable[[], None]) -> None:
         try:
-            visit()
+            journey()
         except Closed:
             return
         except GivenUp as given_up:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from sandbox.chaos.visits import Promise
+from sandbox.chaos.journeys import Promise
 from sandbox.faults import Control
 
 Row = Mapping[str, Any]
@@ -27,7 +27,7 @@ DOCUMENTS = """
            d.lighthouse_status AS state, d.lighthouse_request_id AS request_id, d.possibly_twice, d.cycle
       FROM form526_document_submissions d JOIN form526_submissions s ON s.id = d.submission_id
 """
-NOTICES = "SELECT id::text AS id, subject_type, subject_id, facility, kind, cycle, state FROM notifications"
+NOTIFICATION_KINDS = "SELECT id::text AS id, subject_type, subject_id, sender, kind, cycle, state FROM notifications"
 # The case of a notice is its subject's.
 CASES = """
     SELECT COALESCE(n.subject_type, k.subject_type) AS subject_type, COALESCE(n.subject_id, k.subject_id) AS subject_id,
@@ -44,7 +44,7 @@ class Evidence:
     promises: Sequence[Promise]
     subjects: list[Row]
     documents: list[Row]
-    notices: list[Row]
+    notifications: list[Row]
     cases: list[Row]
     sends: list[Row]
     claims: list[Row]
@@ -56,12 +56,14 @@ class Evidence:
 
 def gather(database_url: str, control: Control, promises: Sequence[Promise]) -> Evidence:
     with closing(psycopg2.connect(database_url)) as connection:
-        subjects, documents, notices, cases = (rows(connection, each) for each in (SUBJECTS, DOCUMENTS, NOTICES, CASES))
+        subjects, documents, notifications, cases = (
+            rows(connection, each) for each in (SUBJECTS, DOCUMENTS, NOTIFICATION_KINDS, CASES)
+        )
     return Evidence(
         promises=list(promises),
         subjects=subjects,
         documents=documents,
-        notices=notices,
+        notifications=notifications,
         cases=cases,
         sends=control.call("GET", "va_notify", "notifications"),
         claims=control.call("GET", "btsss", "claims"),

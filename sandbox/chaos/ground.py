@@ -23,14 +23,14 @@ from sandbox.story_form526 import KNOBS
 
 SNAPSHOT = "dump.rdb"
 # No file can be made here, whoever one is: a disk without room.
-NO_ROOM = "/proc"
+NO_CAPACITY = "/proc"
 # A settle has its message locked, and closes the cases that its answer ends: there it waits for whoever holds them.
 SETTLING = """
     SELECT 1 FROM pg_locks waits JOIN pg_locks holds USING (pid)
      WHERE waits.relation = 'cases'::regclass AND NOT waits.granted
        AND holds.relation = 'outbox_messages'::regclass AND holds.mode = 'RowShareLock' AND holds.granted
 """
-SETTLE_SECONDS = 2.0
+CONFIRM_SECONDS = 2.0
 SERVICE_CALLBACKS = "callback_url"
 
 
@@ -60,7 +60,7 @@ class Ground:
         with closing(psycopg2.connect(self.fleet.postgres.url, connect_timeout=10)) as holding:
             cursor = holding.cursor()
             cursor.execute("LOCK TABLE cases IN EXCLUSIVE MODE")
-            ends_at = time.monotonic() + SETTLE_SECONDS
+            ends_at = time.monotonic() + CONFIRM_SECONDS
             while time.monotonic() < ends_at and cursor.rowcount < 1:
                 time.sleep(0.01)
                 cursor.execute(SETTLING)
@@ -112,7 +112,7 @@ class Ground:
 
     def fill_disk(self) -> None:
         """Snapshots are wanted and cannot be written: from the first failure on, Redis refuses every write."""
-        self._redis("CONFIG", "SET", "dir", NO_ROOM)
+        self._redis("CONFIG", "SET", "dir", NO_CAPACITY)
         self._redis("CONFIG", "SET", "save", "3600 1")
         with suppress(redis.ResponseError):
             self._redis("SAVE")

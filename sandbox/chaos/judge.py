@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sandbox.chaos.evidence import Evidence, Row
-from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise
+from sandbox.chaos.journeys import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise
 
 DOCUMENT = "form526_document"
 # By what the upstream's book says of somebody: our state, and the notice that tells it.
 FILED, THERE_BEFORE, NOT_THERE = "filed", "there before", "not there"
-TOLD_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+REPORTED_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     (TRAVEL_CLAIM, FILED): ("submitted", ("created",)),
     (TRAVEL_CLAIM, THERE_BEFORE): ("duplicate", ("duplicate",)),
     (TRAVEL_CLAIM, NOT_THERE): ("failed", ("error",)),
@@ -47,7 +47,7 @@ def judge(evidence: Evidence) -> Verdicts:
     return Verdicts(
         lost=[*lost_promises(shelf), *lost_documents(shelf)],
         duplicate=[*doubled_upstream(evidence), *doubled_uploads(evidence), *doubled_promises(evidence)],
-        untold=[*untold_promises(shelf), *lied_to(shelf), *untold_documents(shelf), *told_too_late(evidence)],
+        untold=[*untold_promises(shelf), *lied_to(shelf), *untold_documents(shelf), *notified_too_late(evidence)],
     )
 
 
@@ -65,7 +65,7 @@ class Shelf:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.subjects = {(row["flow"], row["key"]): row for row in evidence.subjects}
-        self.notices = by(evidence.notices, "subject_type", "subject_id")
+        self.notifications = by(evidence.notifications, "subject_type", "subject_id")
         self.owners = {(row["subject_type"], row["subject_id"]): row["owner"] for row in evidence.cases}
         self.sends = by(evidence.sends, "reference")
         self.uploads = {row["id"]: row for row in evidence.uploads}
@@ -129,7 +129,7 @@ def doubled_upstream(evidence: Evidence) -> Iterator[str]:
         "ITF": Counter(row["icn"] for row in evidence.itfs if row["status"] in ("active", "duplicate")),
         "526": Counter(row["icn"] for row in evidence.forms),
         "Travel Pay claim": Counter((row["icn"], row["wallClock"]) for row in evidence.travel_pay),
-        "notice": Counter(row["reference"] for row in evidence.sends),
+        "notification": Counter(row["reference"] for row in evidence.sends),
     }
     for what, counted in things.items():
         yield from (f"{what} of {whose}: {times} times" for whose, times in counted.items() if times > 1)
@@ -163,11 +163,11 @@ def untold_promises(shelf: Shelf) -> Iterator[str]:
         if row is None or shelf.held(promise.flow, row["id"]):
             continue
         truth = shelf.truth(promise)
-        state, kinds = TOLD_AS.get((promise.flow, truth), (None, ()))
+        state, kinds = REPORTED_AS.get((promise.flow, truth), (None, ()))
         if row["state"] != state:
             yield f"{named(promise)}: we call it {row['state']}, by the upstream's book it is {truth}; nobody holds it"
         else:
-            yield from (f"{named(promise)}: {why}" for why in wrong_notices(shelf, promise.flow, row, kinds))
+            yield from (f"{named(promise)}: {why}" for why in wrong_notifications(shelf, promise.flow, row, kinds))
 
 
 def lied_to(shelf: Shelf) -> Iterator[str]:
@@ -177,9 +177,9 @@ def lied_to(shelf: Shelf) -> Iterator[str]:
         if row is None or not shelf.held(promise.flow, row["id"]):
             continue
         lies = SAYS_THERE if shelf.truth(promise) == NOT_THERE else SAYS_NOT_THERE
-        for notice in shelf.notices.get((promise.flow, row["id"]), []):
-            if notice["kind"] in lies and shelf.sends.get((notice["id"],)):
-                yield f"{named(promise)}: told {notice['kind']}, by the upstream's book it is {shelf.truth(promise)}"
+        for notification in shelf.notifications.get((promise.flow, row["id"]), []):
+            if notification["kind"] in lies and shelf.sends.get((notification["id"],)):
+                yield f"{named(promise)}: told {notification['kind']}, by the upstream's book it is {shelf.truth(promise)}"
 
 
 def untold_documents(shelf: Shelf) -> Iterator[str]:
@@ -190,10 +190,14 @@ def untold_documents(shelf: Shelf) -> Iterator[str]:
         elif document["state"] == "failed" and not shelf.held(DOCUMENT, document["id"]):
             yield f"document {document['id']}: failed, and nobody holds it"
         elif document["state"] == "failed":
-            told = {notice["kind"] for notice in shelf.notices.get((DOCUMENT, document["id"]), [])}
-            if told & SAYS_NOT_ARRIVED and any(upload["state"] == "SUCCESS" for upload in own_uploads(shelf, document)):
+            reported = {
+                notification["kind"] for notification in shelf.notifications.get((DOCUMENT, document["id"]), [])
+            }
+            if reported & SAYS_NOT_ARRIVED and any(
+                upload["state"] == "SUCCESS" for upload in own_uploads(shelf, document)
+            ):
                 yield f"document {document['id']}: told that it failed, by Lighthouse's book it arrived"
-            why = wrong_notices(shelf, DOCUMENT, document, tuple(SAYS_NOT_ARRIVED | {"document_unconfirmed"}))
+            why = wrong_notifications(shelf, DOCUMENT, document, tuple(SAYS_NOT_ARRIVED | {"document_unconfirmed"}))
             yield from (f"document {document['id']}: {each}" for each in why)
 
 
@@ -205,30 +209,30 @@ def own_uploads(shelf: Shelf, document: Row) -> list[Row]:
     return [upload for upload in alike if upload["id"] == document["request_id"] or upload["id"] not in followed]
 
 
-def wrong_notices(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> Iterator[str]:
+def wrong_notifications(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> Iterator[str]:
     """Nothing when exactly the right notice was owed and VANotify took it, whatever became of it afterwards."""
-    notices = [each for each in shelf.notices.get((flow, row["id"]), []) if each["cycle"] == row["cycle"]]
-    if len(notices) != 1:
-        yield f"{len(notices)} notices"
+    notifications = [each for each in shelf.notifications.get((flow, row["id"]), []) if each["cycle"] == row["cycle"]]
+    if len(notifications) != 1:
+        yield f"{len(notifications)} notices"
         return
-    (notice,) = notices
-    sends = shelf.sends.get((notice["id"],), [])
-    if notice["kind"] not in kinds:
-        yield f"told {notice['kind']}, where {' or '.join(kinds)} is true"
+    (notification,) = notifications
+    sends = shelf.sends.get((notification["id"],), [])
+    if notification["kind"] not in kinds:
+        yield f"told {notification['kind']}, where {' or '.join(kinds)} is true"
     if not sends:
-        yield f"VANotify never took the notice, which we call {notice['state']}"
-    if any(send["template"] != f"{notice['facility']}.{notice['kind']}" for send in sends):
-        yield f"sent as {', '.join(send['template'] for send in sends)}, owed was {notice['kind']}"
+        yield f"VANotify never took the notice, which we call {notification['state']}"
+    if any(send["template"] != f"{notification['sender']}.{notification['kind']}" for send in sends):
+        yield f"sent as {', '.join(send['template'] for send in sends)}, owed was {notification['kind']}"
 
 
-def told_too_late(evidence: Evidence) -> Iterator[str]:
+def notified_too_late(evidence: Evidence) -> Iterator[str]:
     """What was so before must not be read after what is so now, and what we call withdrawn not at all."""
-    places = {send["reference"]: place for place, send in enumerate(evidence.sends)}
-    taken = sorted((each for each in evidence.notices if each["id"] in places), key=lambda each: places[each["id"]])
-    for (flow, subject_id), notices in by(taken, "subject_type", "subject_id").items():
-        for before, after in pairwise(notices):
+    spots = {send["reference"]: place for place, send in enumerate(evidence.sends)}
+    taken = sorted((each for each in evidence.notifications if each["id"] in spots), key=lambda each: spots[each["id"]])
+    for (flow, subject_id), notifications in by(taken, "subject_type", "subject_id").items():
+        for before, after in pairwise(notifications):
             if after["cycle"] < before["cycle"]:
                 yield f"{flow} {subject_id}: told {after['kind']} after {before['kind']}, which is newer"
-    for notice in taken:
-        if notice["state"] == "withdrawn":
-            yield f"{notice['subject_type']} {notice['subject_id']}: told {notice['kind']}, which we call withdrawn"
+    for notification in taken:
+        if notification["state"] == "withdrawn":
+            yield f"{notification['subject_type']} {notification['subject_id']}: told {notification['kind']}, which we call withdrawn"

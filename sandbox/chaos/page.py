@@ -79,7 +79,7 @@ class Page:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], expected: tuple[int, ...]
     ) -> Reply:
         while True:
-            reply = self._asked(method, path, body, {**self.headers, **headers})
+            reply = self._requested(method, path, body, {**self.headers, **headers})
             if reply is not None and reply.status in expected:
                 return reply
             if reply is not None and reply.status not in PASSING:
@@ -87,7 +87,7 @@ class Page:
             if self._over.wait(AGAIN_SECONDS):
                 raise GivenUp(f"{method} {path}")
 
-    def _asked(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply | None:
+    def _requested(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply | None:
         """One try; None when there was no answer."""
         try:
             self._connection.request(method, path, body, dict(headers))

@@ -118,16 +118,16 @@ class Storm:
         self._probes.append(probe)
         return None
 
-    def _at(self, moment: float, step: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (moment, next(self._order), step))
+    def _at(self, timestamp: float, step: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (timestamp, next(self._order), step))
 
-    def _play_until(self, moment: float) -> None:
+    def _play_until(self, timestamp: float) -> None:
         """Do what is due until then, and start again whatever ended without having been struck."""
         while True:
             while self._due and self._due[0][0] <= time.monotonic():
                 heapq.heappop(self._due)[2]()
             self.ground.fleet.tend(set(self._under_way))
-            left = moment - time.monotonic()
+            left = timestamp - time.monotonic()
             if left <= 0:
                 return
             time.sleep(min(left, LOOK_SECONDS))
@@ -136,7 +136,7 @@ class Storm:
         """Somebody posts, as a page does, and waits to be told."""
         promise = self.crowd.submit(flow)
         while promise is not None and time.monotonic() < whole + PATIENCE_SECONDS:
-            if self.witness.is_told(promise):
+            if self.witness.is_notified(promise):
                 fault.recovery = time.monotonic() - whole
                 return
             time.sleep(LOOK_SECONDS)

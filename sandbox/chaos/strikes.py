@@ -9,7 +9,7 @@ from random import Random
 from signal import SIGCONT, SIGSTOP
 
 from sandbox.chaos.ground import Ground
-from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
+from sandbox.chaos.journeys import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
 
 Step = tuple[float, Callable[[], None]]
 

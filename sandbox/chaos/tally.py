@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from sandbox.chaos.journeys import Promise
 from sandbox.chaos.judge import Verdicts
 from sandbox.chaos.storm import Fault
-from sandbox.chaos.visits import Promise
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Tally:
             (not self.verdicts.untold, f"{len(self.verdicts.untold)} untold"),
             (not self.unaccounted, f"{self.unaccounted} unaccounted"),
         )
-        yield from (told for holds, told in reached if not holds)
+        yield from (reported for holds, reported in reached if not holds)
         yield from self.surprises
 
 
@@ -102,6 +102,6 @@ def table_of_promises(tally: Tally, arrived: Mapping[str, float]) -> Table:
     for flow, count in sorted(Counter(promise.flow for promise in tally.promises).items()):
         made = [promise for promise in tally.promises if promise.flow == flow and promise.key in arrived]
         waits = sorted(arrived[promise.key] - promise.accepted_at for promise in made) or [float("inf")]
-        told = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
-        table.add_row(flow, str(count), str(tally.held.get(flow, 0)), *(f"{seconds:.1f}" for seconds in told))
+        reported = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
+        table.add_row(flow, str(count), str(tally.held.get(flow, 0)), *(f"{seconds:.1f}" for seconds in reported))
     return table

@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg2
 
-from sandbox.chaos.visits import ITF, Promise
+from sandbox.chaos.journeys import ITF, Promise
 
-TOLD = "SELECT 1 FROM notifications WHERE subject_type = %s AND subject_id = %s AND state <> 'pending' LIMIT 1"
+REPORTED = "SELECT 1 FROM notifications WHERE subject_type = %s AND subject_id = %s AND state <> 'pending' LIMIT 1"
 # An ITF is known by its person's account.
-ITF_TOLD = """
+ITF_NOTIFIED = """
     SELECT 1 FROM notifications n JOIN intents_to_file i ON n.subject_id = i.id::text
      WHERE n.subject_type = %s AND i.account_id::text = %s AND n.state <> 'pending' LIMIT 1
 """
@@ -35,8 +35,8 @@ class Witness:
             if self._connection is not None:
                 self._connection.close()
 
-    def is_told(self, promise: Promise) -> bool:
-        query = ITF_TOLD if promise.flow == ITF else TOLD
+    def is_notified(self, promise: Promise) -> bool:
+        query = ITF_NOTIFIED if promise.flow == ITF else REPORTED
         return bool(self._rows(query, promise.flow, promise.key))
 
     def counts(self) -> tuple[int, int, int] | None:

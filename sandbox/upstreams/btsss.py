@@ -91,10 +91,10 @@ class BTSSS(Fake):
         return self._filed(icn, day)
 
     def _filed(self, icn: str, day: date) -> Response:
-        visits = self._visits(icn, day)
-        if len(visits) != 1:
-            return self._played("multiple" if visits else "not_found", day)
-        claim = self._claim(icn, day, visits[0])
+        journeys = self._journeys(icn, day)
+        if len(journeys) != 1:
+            return self._played("multiple" if journeys else "not_found", day)
+        claim = self._claim(icn, day, journeys[0])
         if not self.claims.file(claim):
             return self._played("duplicate", day)
         return answer({"claimNumber": claim.number})
@@ -123,17 +123,17 @@ class BTSSS(Fake):
             modified = self.now() - timedelta(seconds=float(body.get("age_seconds", 0)))
         except (KeyError, ValueError) as error:
             raise BadRequest(f"icn and date (YYYY-MM-DD) are needed, age_seconds is a number: {error}") from None
-        visits = self._visits(icn, day) or [Appointment()]
-        visit = next((visit for visit in visits if visit.station == body.get("station")), visits[0])
+        journeys = self._journeys(icn, day) or [Appointment()]
+        journey = next((journey for journey in journeys if journey.station == body.get("station")), journeys[0])
         claim = Claim(
             number=body.get("claimNumber") or self.claims.next_number(),
             icn=icn,
             day=day,
-            station=body.get("station") or visit.station,
+            station=body.get("station") or journey.station,
             status=body.get("claimStatus") or self.knobs.claim_status,
             modified_at=modified,
             accepted_at=datetime.now(UTC),
-            appointment_at=visit.starts_at(day),
+            appointment_at=journey.starts_at(day),
             source="planted",
         )
         self.claims.plant(claim)
@@ -153,20 +153,20 @@ class BTSSS(Fake):
         self.claims.plan(body["icn"], body.get("date"), body["outcome"], body.get("times"))
         return answer({"planned": body["outcome"]}, 201)
 
-    def _visits(self, icn: str, day: date) -> list[Appointment]:
+    def _journeys(self, icn: str, day: date) -> list[Appointment]:
         veteran = self.cast.by_icn(icn)
-        return [visit for visit in veteran.appointments if visit.on(day)] if veteran else []
+        return [journey for journey in veteran.appointments if journey.on(day)] if veteran else []
 
-    def _claim(self, icn: str, day: date, visit: Appointment) -> Claim:
+    def _claim(self, icn: str, day: date, journey: Appointment) -> Claim:
         return Claim(
             number=self.claims.next_number(),
             icn=icn,
             day=day,
-            station=visit.station,
+            station=journey.station,
             status=self.knobs.claim_status,
             modified_at=self.now(),
             accepted_at=datetime.now(UTC),
-            appointment_at=visit.starts_at(day),
+            appointment_at=journey.starts_at(day),
         )
 
     def _habit(self, icn: str, day: date) -> str | None:
@@ -174,10 +174,10 @@ class BTSSS(Fake):
         veteran = self.cast.by_icn(icn)
         habit = veteran.habit if veteran and veteran.habit != "ok" else self.knobs.habit
         if habit == "filed":
-            for visit in self._visits(icn, day):
-                earlier = self._claim(icn, day, visit)
-                moment = self.opened_at - timedelta(hours=1)
-                self.claims.file(_at(earlier, moment))
+            for journey in self._journeys(icn, day):
+                earlier = self._claim(icn, day, journey)
+                timestamp = self.opened_at - timedelta(hours=1)
+                self.claims.file(_at(earlier, timestamp))
         return habit if habit in OUTCOMES else None
 
     def _played(self, outcome: str, day: date) -> Response:
@@ -253,8 +253,8 @@ def _dig(body: Any, path: str) -> Any:
     return body
 
 
-def _at(claim: Claim, moment: datetime) -> Claim:
-    return Claim(**{**vars(claim), "modified_at": moment, "accepted_at": moment, "source": "kiosk"})
+def _at(claim: Claim, timestamp: datetime) -> Claim:
+    return Claim(**{**vars(claim), "modified_at": timestamp, "accepted_at": timestamp, "source": "kiosk"})
 
 
 def _status_element(claim: Claim) -> dict[str, str]:

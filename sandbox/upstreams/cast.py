@@ -122,7 +122,7 @@ TRAVEL_PAY_HABITS = {
 def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok", **fields: Any) -> Veteran:
     """`stations` lists one appointment each; 757 and 668 are Oracle Health facilities."""
     listed = stations.split()
-    visits = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
+    journeys = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
     return Veteran(
         uuid=f"{number:08x}-5aee-4c1a-9f00-{number:012x}",
         last_name=last,
@@ -133,7 +133,7 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
         facility_type="oh" if listed[0] in ("757", "668") else "vista",
         habit=habit,
         ssn=f"666{number:06d}",
-        appointments=visits,
+        appointments=journeys,
         **{
             "email": f"{first}.{last}@example.com".lower(),
             "participant_id": f"6000{number:05d}",
@@ -188,7 +188,7 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
     """A veteran from JSON; whatever is left out is made up; an unknown field raises TypeError."""
     fresh = uuid.uuid4()
     number = fresh.int % 10**7
-    visits = tuple(Appointment(**visit) for visit in data.get("appointments", [{}]))
+    journeys = tuple(Appointment(**journey) for journey in data.get("appointments", [{}]))
     values: dict[str, Any] = {
         "uuid": str(fresh),
         "last_name": "Newcomer",
@@ -199,7 +199,7 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
         "participant_id": f"9{number:08d}",
         "file_number": f"8{number:08d}",
     }
-    return Veteran(**{**values, **data, "appointments": visits})
+    return Veteran(**{**values, **data, "appointments": journeys})
 
 
 class Cast:
@@ -252,13 +252,13 @@ class Cast:
             return list(self._by_uuid.values())
 
 
-def appointment_json(veteran: Veteran, visit: Appointment) -> dict[str, Any]:
+def appointment_json(veteran: Veteran, journey: Appointment) -> dict[str, Any]:
     """One appointment as the check-in pages read it: local times for vista, UTC and a zone name for `oh`."""
-    start = visit.starts_at(visit.today())
+    start = journey.starts_at(journey.today())
     shared = {
-        "appointmentIEN": visit.ien,
-        "facility": FACILITIES.get(visit.station, f"Station {visit.station}"),
-        "stationNo": visit.station,
+        "appointmentIEN": journey.ien,
+        "facility": FACILITIES.get(journey.station, f"Station {journey.station}"),
+        "stationNo": journey.station,
         "clinicIen": "32216049",
         "clinicName": "PRIMARY CARE",
         "clinicFriendlyName": "Primary care",
@@ -278,7 +278,7 @@ def appointment_json(veteran: Veteran, visit: Appointment) -> dict[str, Any]:
         },
     }
     if veteran.facility_type == "oh":
-        return shared | {"startTime": utc_text(start), "timezone": visit.time_zone}
+        return shared | {"startTime": utc_text(start), "timezone": journey.time_zone}
     return shared | {
         "startTime": start.strftime("%Y-%m-%dT%H:%M:%S"),
         "checkInWindowStart": (start - timedelta(minutes=45)).isoformat(timespec="milliseconds"),
@@ -287,6 +287,6 @@ def appointment_json(veteran: Veteran, visit: Appointment) -> dict[str, Any]:
     }
 
 
-def utc_text(moment: datetime) -> str:
+def utc_text(timestamp: datetime) -> str:
     """`2025-03-07T14:00:00.000Z`, the form of BTSSS and of Oracle Health times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{timestamp.microsecond // 1000:03d}Z"

@@ -13,7 +13,7 @@ from sandbox.upstreams.cast import Veteran
 
 MOVED = {
     "address": {
-        "addressLine1": "12 Old Mill Lane",
+        "addressLine1": "12 Old Mill Bulkhead",
         "addressLine2": "Apt 4",
         "city": "Peoria",
         "state": "IL",
@@ -31,7 +31,7 @@ def at_va_profile(veteran: Veteran) -> dict[str, Any]:
         "mobilePhone": veteran.phone,
         "homePhone": None,
         "mailingAddress": {
-            "addressLine1": f"{_house(veteran)} Sample Road",
+            "addressLine1": f"{_product(veteran)} Sample Road",
             "addressLine2": None,
             "city": "Springfield",
             "stateCode": "IL",
@@ -42,9 +42,9 @@ def at_va_profile(veteran: Veteran) -> dict[str, Any]:
 
 
 def at_btsss(veteran: Veteran) -> dict[str, Any]:
-    told = {
+    reported = {
         "address": {
-            "addressLine1": f"{_house(veteran)} SAMPLE ROAD ",
+            "addressLine1": f"{_product(veteran)} SAMPLE ROAD ",
             "addressLine2": None,
             "city": "SPRINGFIELD",
             "state": "IL",
@@ -54,7 +54,7 @@ def at_btsss(veteran: Veteran) -> dict[str, Any]:
         "phoneNumber": _bracketed(veteran.phone),
         "email": veteran.email.title() if veteran.email else None,
     }
-    return told | (MOVED if veteran.travel_pay == "contacts_differ" else {})
+    return reported | (MOVED if veteran.travel_pay == "contacts_differ" else {})
 
 
 class Changes:
@@ -72,12 +72,12 @@ class Changes:
         with self._lock:
             self._by_icn[icn] = self._by_icn.get(icn, {}) | details
 
-    def over(self, icn: str, told: dict[str, Any]) -> dict[str, Any]:
+    def over(self, icn: str, reported: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
-            return told | self._by_icn.get(icn, {})
+            return reported | self._by_icn.get(icn, {})
 
 
-def _house(veteran: Veteran) -> int:
+def _product(veteran: Veteran) -> int:
     return 100 + zlib.crc32(veteran.icn.encode()) % 900
 
 

@@ -80,7 +80,7 @@ def read_upload(parts: list[Part]) -> UploadRequest:
     return UploadRequest(claim_id, data["docType"], data["fileName"], participant_id, file_number, file)
 
 
-def asked_ids(body: dict[str, Any]) -> list[int]:
+def requested_ids(body: dict[str, Any]) -> list[int]:
     """The request ids a question is for, numbers or texts of digits; raises Refused."""
     data = body.get("data")
     given = data.get("requestIds") if isinstance(data, dict) else None

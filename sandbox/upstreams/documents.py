@@ -11,18 +11,18 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from sandbox.upstreams.cast import Cast
-from sandbox.upstreams.document_requests import Refused, UploadRequest, api, asked_ids, problem, read_upload
+from sandbox.upstreams.document_requests import Refused, UploadRequest, api, problem, read_upload, requested_ids
 from sandbox.upstreams.documents_admin import documents_admin
 from sandbox.upstreams.fake import answer, json_body
-from sandbox.upstreams.lighthouse_errors import told as worded
+from sandbox.upstreams.lighthouse_errors import reported as worded
 from sandbox.upstreams.lighthouse_gateway import GatewayKnobs, LighthouseAPI
 from sandbox.upstreams.multipart import BadMultipart, parts_of
 from sandbox.upstreams.settings import DOCUMENTS_TOKEN_PATH, FakeSettings
-from sandbox.upstreams.upload_plans import PLANS, told
+from sandbox.upstreams.upload_plans import PLANS, reported
 from sandbox.upstreams.uploads import Upload, Uploads
 
 READ, WRITE = "documents.read", "documents.write"
-NOT_FOUND_TOLD = ("always", "when_any", "never")
+NOT_FOUND_REPORTED = ("always", "when_any", "never")
 SHOWN_BYTES = 16
 
 
@@ -31,7 +31,7 @@ class DocumentsKnobs(GatewayKnobs):
     """`step_seconds` is how long each step of the uploads to come takes. `plan` is what they go by, `plans` what those
     do whose docType, or a part of whose file name, it names. `largest_bytes` is the most a request may hold.
 
-    `success` is the word an upload is answered with; with False the file is not kept. `not_found_told`: whether an
+    `success` is the word an upload is answered with; with False the file is not kept. `not_found_reported`: whether an
     answer has requestIdsNotFound `always`, `when_any` is missing, or `never`. `unasked` statuses nobody asked for come
     with every answer.
     """
@@ -41,15 +41,15 @@ class DocumentsKnobs(GatewayKnobs):
     plans: dict[str, str] = field(default_factory=dict)
     largest_bytes: int = 150 * 1024 * 1024
     success: bool = True
-    not_found_told: str = "always"
+    not_found_reported: str = "always"
     unasked: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not {self.plan, *self.plans.values()} <= set(PLANS):
             raise ValueError(f"a plan must be one of {', '.join(PLANS)}")
-        if self.not_found_told not in NOT_FOUND_TOLD:
-            raise ValueError(f"not_found_told must be one of {', '.join(NOT_FOUND_TOLD)}")
+        if self.not_found_reported not in NOT_FOUND_REPORTED:
+            raise ValueError(f"not_found_reported must be one of {', '.join(NOT_FOUND_REPORTED)}")
 
 
 class Documents(LighthouseAPI):
@@ -94,20 +94,20 @@ class Documents(LighthouseAPI):
             return refusal
         wanted = read_upload(parts_of(request.stream, request.content_type or ""))
         upload = self._kept(wanted)
-        told_id = str(upload.id) if PLANS[upload.plan].texts else upload.id
-        return answer({"data": {"success": self.knobs.success, "requestId": told_id}})
+        reported_id = str(upload.id) if PLANS[upload.plan].texts else upload.id
+        return answer({"data": {"success": self.knobs.success, "requestId": reported_id}})
 
     def statuses(self) -> Response:
         refusal = self.unauthorized(READ)
         if refusal:
             return refusal
-        asked = asked_ids(json_body())
-        found = self.uploads.found(asked)
+        requested = requested_ids(json_body())
+        found = self.uploads.found(requested)
         if not found:
             return _unknown()
-        missing = sorted(set(asked) - {upload.id for upload in found})
-        data: dict[str, Any] = {"statuses": [self._told(upload) for upload in found] + self._unasked(asked)}
-        if self.knobs.not_found_told == "always" or (missing and self.knobs.not_found_told == "when_any"):
+        missing = sorted(set(requested) - {upload.id for upload in found})
+        data: dict[str, Any] = {"statuses": [self._reported(upload) for upload in found] + self._unasked(requested)}
+        if self.knobs.not_found_reported == "always" or (missing and self.knobs.not_found_reported == "when_any"):
             data["requestIdsNotFound"] = missing
         return answer({"data": data})
 
@@ -116,7 +116,7 @@ class Documents(LighthouseAPI):
         if refusal:
             return refusal
         found = self.uploads.found([request_id])
-        return answer({"data": self._told(found[0])}) if found else _unknown()
+        return answer({"data": self._reported(found[0])}) if found else _unknown()
 
     def _kept(self, wanted: UploadRequest) -> Upload:
         file = wanted.file
@@ -150,13 +150,15 @@ class Documents(LighthouseAPI):
         veteran = self.cast.by_benefit_id(wanted.participant_id or wanted.file_number or "")
         return veteran.documents if veteran and veteran.documents != "ok" else self.knobs.plan
 
-    def _told(self, upload: Upload) -> dict[str, Any]:
+    def _reported(self, upload: Upload) -> dict[str, Any]:
         internal = request.args.get("includeInternalOnlyStepStatuses") == "true"
-        return told(upload.id, upload.standing(self.now()), internal)
+        return reported(upload.id, upload.standing(self.now()), internal)
 
-    def _unasked(self, asked: list[int]) -> list[dict[str, Any]]:
-        others = [upload for upload in self.uploads.listed() if upload.id not in asked] if self.knobs.unasked else []
-        return [self._told(upload) for upload in others[: self.knobs.unasked]]
+    def _unasked(self, requested: list[int]) -> list[dict[str, Any]]:
+        others = (
+            [upload for upload in self.uploads.listed() if upload.id not in requested] if self.knobs.unasked else []
+        )
+        return [self._reported(upload) for upload in others[: self.knobs.unasked]]
 
 
 def _unknown() -> Response:

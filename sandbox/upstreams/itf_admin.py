@@ -40,7 +40,7 @@ def itf_admin(admin: Blueprint, itfs: ITFs, now: Callable[[], datetime], settle:
         """Change `status` (`used` meaning claim_recieved), `created_at`, `expires_at`."""
         body = json_body()
         _only(body, CHANGED)
-        values: dict[str, Any] = {name: _moment(body[name]) for name in CHANGED - {"status"} if name in body}
+        values: dict[str, Any] = {name: _timestamp(body[name]) for name in CHANGED - {"status"} if name in body}
         if "status" in body:
             values["status"] = _word(body["status"])
         return _shown(itf_id, itfs.change(itf_id, **values))
@@ -60,8 +60,8 @@ def _reading(item: Any, now: datetime) -> dict[str, Any]:
         "icn": item["icn"],
         "itf_type": item.get("type", "compensation"),
         "status": _word(status),
-        "created_at": _moment(item["created_at"]) if "created_at" in item else now - age,
-        "expires_at": _moment(item["expires_at"]) if "expires_at" in item else None,
+        "created_at": _timestamp(item["created_at"]) if "created_at" in item else now - age,
+        "expires_at": _timestamp(item["expires_at"]) if "expires_at" in item else None,
     }
 
 
@@ -75,12 +75,12 @@ def _word(status: str) -> str:
     return USED if status == "used" else status
 
 
-def _moment(text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         raise BadRequest(f"{text} is not an ISO 8601 date-time") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return timestamp.astimezone(UTC) if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
 def _shown(itf_id: str, itf: ITF | None) -> Response:

@@ -44,9 +44,9 @@ class ITF:
         }
         return {"data": {"id": self.id, "type": "intent_to_file", "attributes": attributes}}
 
-    def _written(self, moment: datetime) -> str:
-        exact = bool(moment.microsecond) or int(self.id) % 2 == 1
-        return moment.astimezone(ZONE).isoformat(timespec="milliseconds" if exact else "seconds")
+    def _written(self, timestamp: datetime) -> str:
+        exact = bool(timestamp.microsecond) or int(self.id) % 2 == 1
+        return timestamp.astimezone(ZONE).isoformat(timespec="milliseconds" if exact else "seconds")
 
 
 class ITFs:
@@ -120,18 +120,18 @@ class ITFs:
         return itf
 
 
-def year_after(moment: datetime) -> datetime:
+def year_after(timestamp: datetime) -> datetime:
     """The same moment a year later; of a 29 February, on 28 February."""
     try:
-        return moment.replace(year=moment.year + 1)
+        return timestamp.replace(year=timestamp.year + 1)
     except ValueError:
-        return moment.replace(year=moment.year + 1, day=28)
+        return timestamp.replace(year=timestamp.year + 1, day=28)
 
 
-def _rounded(moment: datetime) -> datetime:
+def _rounded(timestamp: datetime) -> datetime:
     """To whole milliseconds, the finest that answers can tell."""
-    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+    return timestamp.astimezone(UTC).replace(microsecond=timestamp.microsecond // 1000 * 1000)
 
 
-def _utc(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _utc(timestamp: datetime) -> str:
+    return timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -76,14 +76,14 @@ class Lighthouse(LighthouseAPI):
         return self.settings.lighthouse_audience
 
     def read(self, icn: str, itf_type: str) -> Response:
-        asked = itf_type.lower()
+        requested = itf_type.lower()
         refusal = self.unauthorized(READ) or _bad_type(itf_type)
         if refusal:
             return refusal
         self._settle(icn)
-        found = self.itfs.active(icn, asked, self.now())
+        found = self.itfs.active(icn, requested, self.now())
         if found is None:
-            return problem(404, f"No active '{TYPES[asked]}' intent to file found.")
+            return problem(404, f"No active '{TYPES[requested]}' intent to file found.")
         return answer(found.resource())
 
     def create(self, icn: str) -> Response:
@@ -98,9 +98,9 @@ class Lighthouse(LighthouseAPI):
         return refusal or answer({"data": {"type": "intent_to_file_validation", "attributes": {"status": "valid"}}})
 
     def _created(self, icn: str) -> ITF:
-        asked = json_body()["data"]["attributes"]["type"].lower()
+        requested = json_body()["data"]["attributes"]["type"].lower()
         knobs = self.knobs
-        return self.itfs.create(icn, asked, self.now(), knobs.create_status, knobs.duplicate_as == "new")
+        return self.itfs.create(icn, requested, self.now(), knobs.create_status, knobs.duplicate_as == "new")
 
     def _malformed(self, icn: str) -> Response | None:
         data = json_body().get("data")
@@ -142,7 +142,7 @@ class Lighthouse(LighthouseAPI):
             self._settle(veteran.icn)
 
 
-def _bad_type(asked: str) -> Response | None:
-    if asked.lower() in TYPES:
+def _bad_type(requested: str) -> Response | None:
+    if requested.lower() in TYPES:
         return None
-    return problem(400, f"{asked} is not valid for type", "invalid value for type")
+    return problem(400, f"{requested} is not valid for type", "invalid value for type")

@@ -44,7 +44,9 @@ def gateway(status: int, text: str) -> dict[str, Any]:
 FAMILIES = ("api", "kong", "gateway")
 
 
-def told(status: int, text: str, family: str | None, api: Callable[[int, str], dict[str, Any]] = api) -> dict[str, Any]:
+def reported(
+    status: int, text: str, family: str | None, api: Callable[[int, str], dict[str, Any]] = api
+) -> dict[str, Any]:
     """An error in the family asked for, else in the one such a status comes in; `api` words those of the API itself."""
     worded = {"api": api, "kong": kong, "gateway": gateway}
     return worded[family or ("kong" if status in OF_KONG else "api")](status, text)

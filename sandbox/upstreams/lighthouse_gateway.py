@@ -15,7 +15,7 @@ from flask import Response, g, request
 
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import Fake, answer
-from sandbox.upstreams.lighthouse_errors import FAMILIES, no_route, told
+from sandbox.upstreams.lighthouse_errors import FAMILIES, no_route, reported
 from sandbox.upstreams.lighthouse_tokens import TokenRefusal, TokenRules, scope_granted
 from sandbox.upstreams.minute_limit import MinuteLimit
 from sandbox.upstreams.settings import FakeSettings
@@ -70,7 +70,7 @@ class LighthouseAPI(Fake):
         self._limit.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return told(status, text, self.knobs.error_family)
+        return reported(status, text, self.knobs.error_family)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.knobs.clock_offset_seconds)

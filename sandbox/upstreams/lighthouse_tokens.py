@@ -47,10 +47,10 @@ def scope_granted(form: Mapping[str, str], rules: TokenRules, now: float) -> str
     if form["client_assertion_type"] != ASSERTION_TYPE:
         raise TokenRefusal("invalid_request", "The client_assertion_type is not supported.")
     _check_assertion(form["client_assertion"], rules, now)
-    asked = form["scope"].split()
-    if not set(asked) <= set(rules.scopes):
+    requested = form["scope"].split()
+    if not set(requested) <= set(rules.scopes):
         raise TokenRefusal("invalid_scope", "One or more scopes are not configured for the client.")
-    return " ".join(sorted(asked, reverse=True))
+    return " ".join(sorted(requested, reverse=True))
 
 
 def _check_assertion(assertion: str, rules: TokenRules, now: float) -> None:

@@ -114,9 +114,9 @@ def check_in_data(veteran: Veteran) -> dict[str, Any]:
         "mobilePhone": veteran.phone,
         "stationNo": veteran.station,
         "facilityType": veteran.facility_type,
-        "appointments": [appointment_json(veteran, visit) for visit in veteran.appointments],
+        "appointments": [appointment_json(veteran, journey) for journey in veteran.appointments],
         "demographics": {
-            "mailingAddress": {"street1": "12 Sample Lane", "city": "Springfield", "state": "IL", "zip": "62701"},
+            "mailingAddress": {"street1": "12 Sample Bulkhead", "city": "Springfield", "state": "IL", "zip": "62701"},
             "mobilePhone": veteran.phone,
             "emailAddress": veteran.email,
             "nextOfKin1": {"name": "Sample Kin", "relationship": "SIBLING", "phone": "5555550160"},
@@ -127,5 +127,5 @@ def check_in_data(veteran: Veteran) -> dict[str, Any]:
             "emergencyContactNeedsUpdate": False,
         },
         "setECheckinStartedCalled": False,
-        "address": "12 Sample Lane\nSpringfield, IL 62701",
+        "address": "12 Sample Bulkhead\nSpringfield, IL 62701",
     }

@@ -11,9 +11,9 @@ from sandbox.upstreams.templates import Template
 SENDING_STATUSES = ("created", "sending", "pending", "sent")
 
 
-def stamp(moment: datetime | None = None) -> str:
+def stamp(timestamp: datetime | None = None) -> str:
     """UTC, microseconds, `Z`."""
-    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (timestamp or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass

@@ -187,8 +187,8 @@ def _attributes(veteran: Veteran | None) -> dict[str, str | None]:
     return {"first_name": veteran.first_name, "last_name": veteran.last_name, "email": veteran.email}
 
 
-def _text(moment: float) -> str:
-    return utc_text(datetime.fromtimestamp(moment, UTC))
+def _text(timestamp: float) -> str:
+    return utc_text(datetime.fromtimestamp(timestamp, UTC))
 
 
 def _onward() -> str | None:

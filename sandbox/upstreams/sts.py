@@ -114,7 +114,7 @@ class STS(Fake):
 
     def _check_times(self, claims: dict[str, Any]) -> None:
         began, ends = claims["iat"], claims["exp"]
-        if not all(isinstance(moment, int | float) for moment in (began, ends)):
+        if not all(isinstance(timestamp, int | float) for timestamp in (began, ends)):
             raise Refusal("Assertion times are not valid")
         if ends <= time.time() + self.knobs.clock_offset_seconds:
             raise Refusal("Assertion has expired")

@@ -54,9 +54,9 @@ def _template(key: str, channel: str, body: str, subject: str | None = None) -> 
 
 
 TEXTS = {
-    f"{facility}.{notice}": _template(f"{facility}.{notice}", "sms", opening + words)
+    f"{facility}.{notification}": _template(f"{facility}.{notification}", "sms", opening + words)
     for facility, opening in _FACILITIES.items()
-    for notice, words in _WORDS.items()
+    for notification, words in _WORDS.items()
 }
 EMAIL = _template(
     "email.created",
@@ -163,7 +163,7 @@ _TRAVEL_PAY_WORDS = {
 
 
 def _emails(sender: str, words: Mapping[str, tuple[str, str]]) -> dict[str, Template]:
-    keyed = {f"{sender}.{notice}": told for notice, told in words.items()}
+    keyed = {f"{sender}.{notification}": reported for notification, reported in words.items()}
     return {key: _template(key, "email", body, subject) for key, (subject, body) in keyed.items()}
 
 

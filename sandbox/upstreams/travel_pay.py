@@ -21,19 +21,26 @@ from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.tokens import Tokens
 from sandbox.upstreams.travel_pay_admin import travel_pay_admin
 from sandbox.upstreams.travel_pay_book import Book, Claim
-from sandbox.upstreams.travel_pay_gate import GateKnobs, TravelPayGate
+from sandbox.upstreams.travel_pay_gateway import TravelPayGateway, TravelPayGatewayKnobs
 from sandbox.upstreams.travel_pay_past import settle
-from sandbox.upstreams.travel_pay_reads import Unreadable, claim_detail, claim_listed, page_of, visit_told, wall_clock
+from sandbox.upstreams.travel_pay_reads import (
+    Unreadable,
+    claim_detail,
+    claim_listed,
+    journey_reported,
+    page_of,
+    wall_clock,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TravelPayKnobs(GateKnobs):
+class TravelPayKnobs(TravelPayGatewayKnobs):
     """No list answers more than `largest_page` at once, whatever `pageSize` asks for."""
 
     largest_page: int = 50
 
 
-class TravelPay(TravelPayGate):
+class TravelPay(TravelPayGateway):
     def __init__(self, settings: FakeSettings, cast: Cast, veis_tokens: Tokens, sts_tokens: Tokens) -> None:
         self.book = Book()
         self._changes = Changes()
@@ -84,8 +91,8 @@ class TravelPay(TravelPayGate):
     def appointments(self) -> Response:
         without_claims = request.args.get("excludeWithClaims", "").lower() == "true"
         with self.book.lock:
-            visits = [each for each in self.book.visits_of(g.icn) if not (without_claims and each.claim_id)]
-            return self._page("Appointments", [visit_told(self.book, visit) for visit in visits])
+            journeys = [each for each in self.book.journeys_of(g.icn) if not (without_claims and each.claim_id)]
+            return self._page("Appointments", [journey_reported(self.book, journey) for journey in journeys])
 
     def claims(self) -> Response:
         with self.book.lock:
@@ -111,7 +118,7 @@ class TravelPay(TravelPayGate):
         claim = self.book.claim(g.icn, claim_id)
         if claim is None:
             return words.missing("Claim not found.")
-        return words.good("Documents retrieved successfully.", [document.told() for document in claim.documents])
+        return words.good("Documents retrieved successfully.", [document.reported() for document in claim.documents])
 
     def contents(self, claim_id: str, document_id: str) -> Response:
         claim = self.book.claim(g.icn, claim_id)
@@ -135,8 +142,8 @@ class TravelPay(TravelPayGate):
 
     def _contacts(self, icn: str) -> dict[str, Any]:
         veteran = self.cast.by_icn(icn)
-        told = at_btsss(veteran) if veteran else {"address": None, "phoneNumber": None, "email": None}
-        return self._changes.over(icn, told)
+        reported = at_btsss(veteran) if veteran else {"address": None, "phoneNumber": None, "email": None}
+        return self._changes.over(icn, reported)
 
     def _page(self, kind: str, items: list[dict[str, Any]]) -> Response:
         page, paging = page_of(items, request.args, self.knobs.largest_page)
@@ -156,4 +163,4 @@ class TravelPay(TravelPayGate):
 
 
 def _between(claim: Claim, first: datetime, last: datetime) -> bool:
-    return claim.visit is not None and first <= claim.visit.at <= last
+    return claim.journey is not None and first <= claim.journey.at <= last

@@ -9,9 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from sandbox.upstreams.fake import BadRequest, answer, json_body
-from sandbox.upstreams.travel_pay_book import Book, Claim, Visit, wall_text
+from sandbox.upstreams.travel_pay_book import Book, Claim, Journey, wall_text
 from sandbox.upstreams.travel_pay_past import mileage
-from sandbox.upstreams.travel_pay_reads import Unreadable, claim_listed, visit_told, wall_clock
+from sandbox.upstreams.travel_pay_reads import Unreadable, claim_listed, journey_reported, wall_clock
 
 PLANTED = {"icn", "appointmentDateTime", "station", "claimStatus", "claimNumber", "expenses", "age_days"}
 
@@ -31,8 +31,13 @@ def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None]
         icn = request.args.get("icn")
         settle(icn)
         with book.lock:
-            listed = [visit for visit in book.visits.values() if icn in (None, visit.icn)]
-            return answer([visit_told(book, visit) | {"icn": visit.icn, "station": visit.station} for visit in listed])
+            listed = [journey for journey in book.journeys.values() if icn in (None, journey.icn)]
+            return answer(
+                [
+                    journey_reported(book, journey) | {"icn": journey.icn, "station": journey.station}
+                    for journey in listed
+                ]
+            )
 
     @admin.post("/claims")
     def plant_claim() -> Response:
@@ -45,7 +50,7 @@ def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None]
             raise BadRequest(f"icn is needed, unknown: {', '.join(sorted(unknown)) or 'nothing'}")
         settle(body["icn"])
         with book.lock:
-            claim = _planted(book, body, _visit(book, body))
+            claim = _planted(book, body, _journey(book, body))
             if not book.create(claim):
                 raise BadRequest("that appointment has a claim")
             return answer(_described(claim), 201)
@@ -62,32 +67,32 @@ def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None]
             return answer(_described(claim))
 
 
-def _visit(book: Book, body: dict[str, Any]) -> Visit:
+def _journey(book: Book, body: dict[str, Any]) -> Journey:
     icn = body["icn"]
     if "appointmentDateTime" not in body:
-        free = next((visit for visit in book.visits_of(icn) if visit.claim_id is None), None)
+        free = next((journey for journey in book.journeys_of(icn) if journey.claim_id is None), None)
         if free is None:
             raise BadRequest("no appointment without a claim: appointmentDateTime is needed")
         return free
     try:
-        return book.find_or_add(Visit(icn, wall_clock(body["appointmentDateTime"]), body.get("station", "983")))[0]
+        return book.find_or_add(Journey(icn, wall_clock(body["appointmentDateTime"]), body.get("station", "983")))[0]
     except Unreadable as error:
         raise BadRequest(str(error)) from None
 
 
-def _planted(book: Book, body: dict[str, Any], visit: Visit) -> Claim:
+def _planted(book: Book, body: dict[str, Any], journey: Journey) -> Claim:
     status = body.get("claimStatus", "ClaimSubmitted")
     at = datetime.now(UTC) - timedelta(days=float(body.get("age_days", 0)))
     return Claim(
-        icn=visit.icn,
+        icn=journey.icn,
         number=body.get("claimNumber") or book.next_number(),
         name="Claim made elsewhere",
-        visit=visit,
+        journey=journey,
         status=status,
-        station=visit.station,
+        station=journey.station,
         created_at=at,
         modified_at=at,
-        expenses=[mileage(visit) for _ in range(int(body.get("expenses", status != "Incomplete")))],
+        expenses=[mileage(journey) for _ in range(int(body.get("expenses", status != "Incomplete")))],
         source="planted",
     )
 
@@ -97,9 +102,9 @@ def _described(claim: Claim) -> dict[str, Any]:
     return claim_listed(claim) | {
         "icn": claim.icn,
         "station": claim.station,
-        "appointmentId": claim.visit.id if claim.visit else None,
-        "wallClock": wall_text(claim.visit.at)[:19] if claim.visit else None,
-        "expenses": [expense.told() | {"tripType": expense.trip} for expense in claim.expenses],
-        "documents": [document.told() for document in claim.documents],
+        "appointmentId": claim.journey.id if claim.journey else None,
+        "wallClock": wall_text(claim.journey.at)[:19] if claim.journey else None,
+        "expenses": [expense.reported() | {"tripType": expense.trip} for expense in claim.expenses],
+        "documents": [document.reported() for document in claim.documents],
         "source": claim.source,
     }

@@ -21,9 +21,9 @@ NO_SUBSCRIPTION = "Access denied due to missing or invalid subscription key."
 
 def envelope(status: int, message: str, data: Any = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The v3 form of every answer, good or bad; `more` stands beside `data`, as paging does."""
-    asked = request.headers.get("X-Correlation-ID") if has_request_context() else None
+    requested = request.headers.get("X-Correlation-ID") if has_request_context() else None
     return {
-        "correlationId": asked or str(uuid.uuid4()),
+        "correlationId": requested or str(uuid.uuid4()),
         "timeStamp": utc_text(datetime.now(UTC)),
         "statusCode": status,
         "message": message,

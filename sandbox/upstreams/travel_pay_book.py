@@ -26,7 +26,7 @@ def fresh_id() -> str:
 
 
 @dataclass
-class Visit:
+class Journey:
     """An appointment as BTSSS has it; `claim_id` once a claim exists, whatever became of it."""
 
     icn: str
@@ -50,7 +50,7 @@ class Expense:
     cost: float
     id: str = field(default_factory=fresh_id)
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "expenseType": "Mileage",
@@ -72,7 +72,7 @@ class Document:
     created_at: datetime
     id: str = field(default_factory=fresh_id)
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         return {
             "documentId": self.id,
             "filename": self.filename,
@@ -88,7 +88,7 @@ class Claim:
     icn: str
     number: str
     name: str
-    visit: Visit | None
+    journey: Journey | None
     status: str = "Incomplete"
     station: str = "983"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -123,35 +123,35 @@ class Book:
 
     def reset(self) -> None:
         with self.lock:
-            self.visits: dict[str, Visit] = {}
+            self.journeys: dict[str, Journey] = {}
             self.claims: dict[str, Claim] = {}
             self.settled: set[str] = set()
-            self._places: dict[tuple[str, datetime, str], Visit] = {}
+            self._places: dict[tuple[str, datetime, str], Journey] = {}
 
     def next_number(self) -> str:
         """`TC` and eleven digits."""
         return f"TC{next(self._numbers) % 10**11:011d}"
 
-    def find_or_add(self, visit: Visit) -> tuple[Visit, bool]:
+    def find_or_add(self, journey: Journey) -> tuple[Journey, bool]:
         """The appointment of that person, moment and station, and whether it is the one given here."""
         with self.lock:
-            kept = self._places.setdefault((visit.icn, visit.at, visit.station), visit)
-            self.visits[kept.id] = kept
-            return kept, kept is visit
+            kept = self._places.setdefault((journey.icn, journey.at, journey.station), journey)
+            self.journeys[kept.id] = kept
+            return kept, kept is journey
 
     def create(self, claim: Claim) -> bool:
         """Keep the claim unless its appointment has one; says whether it was kept."""
         with self.lock:
-            if claim.visit:
-                if claim.visit.claim_id:
+            if claim.journey:
+                if claim.journey.claim_id:
                     return False
-                claim.visit.claim_id = claim.id
+                claim.journey.claim_id = claim.id
             self.claims[claim.id] = claim
             return True
 
-    def visits_of(self, icn: str) -> list[Visit]:
+    def journeys_of(self, icn: str) -> list[Journey]:
         with self.lock:
-            return [visit for visit in self.visits.values() if visit.icn == icn]
+            return [journey for journey in self.journeys.values() if journey.icn == icn]
 
     def claims_of(self, icn: str | None) -> list[Claim]:
         """One person's, or everybody's, in the order in which they came."""
@@ -163,12 +163,12 @@ class Book:
         found = self.claims.get(claim_id.lower())
         return found if found and found.icn == icn else None
 
-    def visit(self, icn: str, visit_id: str) -> Visit | None:
-        found = self.visits.get(visit_id.lower())
+    def journey(self, icn: str, journey_id: str) -> Journey | None:
+        found = self.journeys.get(journey_id.lower())
         return found if found and found.icn == icn else None
 
-    def number_of(self, visit: Visit) -> str | None:
-        return self.claims[visit.claim_id].number if visit.claim_id else None
+    def number_of(self, journey: Journey) -> str | None:
+        return self.claims[journey.claim_id].number if journey.claim_id else None
 
 
 def wall_text(at: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 
 from sandbox.upstreams.cast import Veteran
-from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Document, Expense, Visit, wall_text
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Document, Expense, Journey, wall_text
 
 # Every status of the contract as Travel Pay spells it, and the ones that end with a letter.
 STATUSES = (
@@ -55,29 +55,29 @@ def settle(book: Book, veteran: Veteran) -> None:
             _PASTS.get(veteran.travel_pay, _no_past)(book, veteran)
 
 
-def mileage(visit: Visit, trip: str = "RoundTrip") -> Expense:
-    return Expense(f"{visit.at:%Y-%m-%d}", "mileage", trip, MILEAGE[trip])
+def mileage(journey: Journey, trip: str = "RoundTrip") -> Expense:
+    return Expense(f"{journey.at:%Y-%m-%d}", "mileage", trip, MILEAGE[trip])
 
 
-def _todays(book: Book, veteran: Veteran, number: int) -> Visit:
+def _todays(book: Book, veteran: Veteran, number: int) -> Journey:
     due = veteran.appointments[number]
     at = datetime.combine(due.today(), time.fromisoformat(due.start))
-    return book.find_or_add(Visit(veteran.icn, at, due.station))[0]
+    return book.find_or_add(Journey(veteran.icn, at, due.station))[0]
 
 
-def _filed(book: Book, visit: Visit, status: str, source: str = "past") -> Claim:
+def _filed(book: Book, journey: Journey, status: str, source: str = "past") -> Claim:
     """A claim that was made on the evening of the appointment; nothing where there is one already."""
-    filed_at = min(visit.at.replace(tzinfo=UTC) + timedelta(hours=10), datetime.now(UTC) - timedelta(hours=1))
+    filed_at = min(journey.at.replace(tzinfo=UTC) + timedelta(hours=10), datetime.now(UTC) - timedelta(hours=1))
     claim = Claim(
-        icn=visit.icn,
+        icn=journey.icn,
         number=book.next_number(),
-        name=f"Claim created for {visit.name}",
-        visit=visit,
+        name=f"Claim created for {journey.name}",
+        journey=journey,
         status=status,
-        station=visit.station,
+        station=journey.station,
         created_at=filed_at,
         modified_at=filed_at + timedelta(minutes=30),
-        expenses=[] if status == "Incomplete" else [mileage(visit)],
+        expenses=[] if status == "Incomplete" else [mileage(journey)],
         rejection=REJECTED.get(status),
         source=source,
     )
@@ -95,9 +95,9 @@ def _documents(status: str, at: datetime) -> list[Document]:
     return []
 
 
-def _earlier(book: Book, veteran: Veteran, days: int) -> Visit:
+def _earlier(book: Book, veteran: Veteran, days: int) -> Journey:
     at = datetime.combine(date.today() - timedelta(days=days), time(14, 15))
-    return book.find_or_add(Visit(veteran.icn, at, veteran.station))[0]
+    return book.find_or_add(Journey(veteran.icn, at, veteran.station))[0]
 
 
 def _no_past(book: Book, veteran: Veteran) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.upstreams.cast import Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import Book, Claim, Visit, facility_id, facility_name, wall_text
+from sandbox.upstreams.travel_pay_book import Book, Claim, Journey, facility_id, facility_name, wall_text
 
 DIRECTIONS = {"": False, "asc": False, "ascending": False, "desc": True, "descending": True}
 
@@ -16,22 +16,22 @@ class Unreadable(ValueError):
     """A question that makes no sense to BTSSS; the text says why."""
 
 
-def visit_told(book: Book, visit: Visit) -> dict[str, Any]:
+def journey_reported(book: Book, journey: Journey) -> dict[str, Any]:
     return {
-        "id": visit.id,
-        "appointmentSource": visit.source,
-        "appointmentDateTime": wall_text(visit.at),
-        "appointmentName": visit.name,
-        "appointmentType": visit.type,
-        "facilityId": facility_id(visit.station),
-        "facilityName": facility_name(visit.station),
+        "id": journey.id,
+        "appointmentSource": journey.source,
+        "appointmentDateTime": wall_text(journey.at),
+        "appointmentName": journey.name,
+        "appointmentType": journey.type,
+        "facilityId": facility_id(journey.station),
+        "facilityName": facility_name(journey.station),
         "serviceConnectedDisability": 0,
-        "currentStatus": "Completed" if visit.completed else "Pending",
-        "appointmentStatus": "Completed" if visit.completed else "Pending",
+        "currentStatus": "Completed" if journey.completed else "Pending",
+        "appointmentStatus": "Completed" if journey.completed else "Pending",
         "externalAppointmentId": None,
-        "associatedClaimId": visit.claim_id,
-        "associatedClaimNumber": book.number_of(visit),
-        "isCompleted": visit.completed,
+        "associatedClaimId": journey.claim_id,
+        "associatedClaimNumber": book.number_of(journey),
+        "isCompleted": journey.completed,
     }
 
 
@@ -40,7 +40,7 @@ def claim_listed(claim: Claim) -> dict[str, Any]:
         "id": claim.id,
         "claimNumber": claim.number,
         "claimStatus": claim.status,
-        "appointmentDateTime": wall_text(claim.visit.at) if claim.visit else None,
+        "appointmentDateTime": wall_text(claim.journey.at) if claim.journey else None,
         "facilityId": facility_id(claim.station),
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
@@ -59,15 +59,15 @@ def claim_detail(book: Book, claim: Claim, veteran: Veteran | None) -> dict[str,
         "claimantMiddleName": None,
         "claimantLastName": veteran.last_name if veteran else "Veteran",
         "claimStatus": claim.status,
-        "appointmentDate": wall_text(claim.visit.at) if claim.visit else None,
+        "appointmentDate": wall_text(claim.journey.at) if claim.journey else None,
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
         "reimbursementAmount": claim.reimbursed,
         "rejectionReason": claim.rejection,
         "createdOn": utc_text(claim.created_at),
         "modifiedOn": utc_text(claim.modified_at),
-        "appointment": visit_told(book, claim.visit) if claim.visit else None,
-        "expenses": [expense.told() for expense in claim.expenses],
+        "appointment": journey_reported(book, claim.journey) if claim.journey else None,
+        "expenses": [expense.reported() for expense in claim.expenses],
     }
 
 
@@ -83,18 +83,18 @@ def wall_clock(text: Any) -> datetime:
 
 
 def page_of(
-    items: Sequence[dict[str, Any]], asked: Mapping[str, str], largest: int
+    items: Sequence[dict[str, Any]], requested: Mapping[str, str], largest: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """One page and the paging told beside it; a page is never larger than `largest`. Raises Unreadable."""
-    number, size = _count(asked, "pageNumber", 1), min(_count(asked, "pageSize", largest), largest)
-    ordered = _sorted(items, asked.get("sortField", ""), asked.get("sortDirection", ""))
+    number, size = _count(requested, "pageNumber", 1), min(_count(requested, "pageSize", largest), largest)
+    ordered = _sorted(items, requested.get("sortField", ""), requested.get("sortDirection", ""))
     first = (number - 1) * size
     paging = {"totalRecordCount": len(items), "pageNumber": number, "pageSize": size}
     return ordered[first : first + size], paging
 
 
-def _count(asked: Mapping[str, str], name: str, usual: int) -> int:
-    text = asked.get(name) or str(usual)
+def _count(requested: Mapping[str, str], name: str, usual: int) -> int:
+    text = requested.get(name) or str(usual)
     if not text.isdecimal() or int(text) < 1:
         raise Unreadable(f"{name} must be 1 or more.")
     return int(text)

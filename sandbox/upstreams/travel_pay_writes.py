@@ -11,8 +11,8 @@ from flask import Response
 
 from sandbox.upstreams import travel_pay_answers as words
 from sandbox.upstreams.cast import FACILITIES, Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Expense, Visit
-from sandbox.upstreams.travel_pay_reads import Unreadable, visit_told, wall_clock
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Expense, Journey
+from sandbox.upstreams.travel_pay_reads import Unreadable, journey_reported, wall_clock
 
 TYPES = ("CompensationAndPensionExamination", "Other")
 DUPLICATE = "A claim has already been created for this appointment."
@@ -21,7 +21,7 @@ OPEN = ("Incomplete", "Saved")
 
 
 def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
-    visit = Visit(
+    journey = Journey(
         icn,
         wall_clock(body.get("appointmentDateTime")),
         _station(body.get("facilityStationNumber")),
@@ -31,22 +31,22 @@ def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
         source="API",
     )
     with book.lock:
-        kept, added = book.find_or_add(visit)
+        kept, added = book.find_or_add(journey)
         done = "added" if added else "found"
-        return words.good(f"Appointment {done} successfully.", [visit_told(book, kept)])
+        return words.good(f"Appointment {done} successfully.", [journey_reported(book, kept)])
 
 
 def create(book: Book, icn: str, body: dict[str, Any], veteran: Veteran | None) -> Response:
-    visit_id, name = _text(body, "appointmentId"), _text(body, "claimName")
+    journey_id, name = _text(body, "appointmentId"), _text(body, "claimName")
     if body.get("claimantType") != "Veteran":
         return words.refused("claimantType is not supported.")
     with book.lock:
-        visit = book.visit(icn, visit_id)
-        if visit is None:
+        journey = book.journey(icn, journey_id)
+        if journey is None:
             return words.missing("Appointment not found.")
         if veteran and veteran.habit == "refused":
             return words.refused("The veteran is not eligible for mileage reimbursement.")
-        claim = Claim(icn, book.next_number(), name, visit, station=visit.station)
+        claim = Claim(icn, book.next_number(), name, journey, station=journey.station)
         if not book.create(claim):
             return words.refused(DUPLICATE)
         return words.good("Claim created successfully.", {"claimId": claim.id})
@@ -80,8 +80,8 @@ def submit(book: Book, icn: str, claim_id: str) -> Response:
         if not claim.expenses:
             return words.refused("A claim without expenses cannot be submitted.")
         claim.moved("ClaimSubmitted")
-        told = {"createdOn": utc_text(claim.created_at), "modifiedOn": utc_text(claim.modified_at)}
-        return words.good("Claim submitted successfully.", {"claimId": claim.id, "status": claim.status, **told})
+        reported = {"createdOn": utc_text(claim.created_at), "modifiedOn": utc_text(claim.modified_at)}
+        return words.good("Claim submitted successfully.", {"claimId": claim.id, "status": claim.status, **reported})
 
 
 def _text(body: dict[str, Any], name: str, usual: str | None = None) -> str:

@@ -97,7 +97,7 @@ def _last(plan: Plan) -> int:
     return plan.steps.index(end) if end else len(plan.steps)
 
 
-def told(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:
+def reported(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:
     """One status object as the API tells it; `internal` adds the step that the public does not see."""
     plan = where.plan
     status = {
@@ -112,13 +112,13 @@ def told(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:
 
 
 def _time(where: Standing) -> dict[str, Any]:
-    moments = {"startTime": where.started_at, "endTime": where.ended_at}
-    kept = {key: _number(moment, where.plan) for key, moment in moments.items() if moment}
+    timestamps = {"startTime": where.started_at, "endTime": where.ended_at}
+    kept = {key: _number(timestamp, where.plan) for key, timestamp in timestamps.items() if timestamp}
     return {key: value for key, value in kept.items() if key not in where.plan.without}
 
 
-def _number(moment: datetime, plan: Plan) -> int | str:
-    number = int(moment.timestamp() * (1 if plan.seconds else 1000))
+def _number(timestamp: datetime, plan: Plan) -> int | str:
+    number = int(timestamp.timestamp() * (1 if plan.seconds else 1000))
     return str(number) if plan.texts else number
 
 

@@ -50,8 +50,8 @@ class VAProfile(Fake):
 
     def change(self, icn: str) -> Response:
         """Give a person other details: any of `email`, `mobilePhone`, `homePhone`, `mailingAddress`."""
-        body, told = json_body(), self._details(icn)
-        if told is None or not body or not set(body) < set(told):
+        body, reported = json_body(), self._details(icn)
+        if reported is None or not body or not set(body) < set(reported):
             raise BadRequest("the ICN must be known, and only its details can be changed")
         self._changes.plant(icn, body)
         return answer(self._details(icn))

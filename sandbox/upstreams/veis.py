@@ -65,10 +65,12 @@ class VEIS(Fake):
         promised = self.knobs.expires_in
         return self._issued(self.resource_tokens, str(promised) if self.knobs.expires_in_as_text else promised)
 
-    def _issued(self, tokens: Tokens, told: int | str) -> Response:
+    def _issued(self, tokens: Tokens, reported: int | str) -> Response:
         early = request.environ.get("sandbox.faults", {}).get("expire")
         token = tokens.issue(early.seconds if early else self.knobs.expires_in)
-        return answer({"token_type": "Bearer", "expires_in": told, "ext_expires_in": told, "access_token": token})
+        return answer(
+            {"token_type": "Bearer", "expires_in": reported, "ext_expires_in": reported, "access_token": token}
+        )
 
     def _refusal(self, tenant: str, *more: str) -> Refusal | None:
         """What is wrong with the tenant, the client or a parameter that is missing; None when nothing is."""
@@ -103,10 +105,10 @@ class VEIS(Fake):
     def _azure(self, error: str, code: int, text: str) -> dict[str, Any]:
         trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
         stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        told = f"AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
+        reported = f"AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
         return {
             "error": error,
-            "error_description": told,
+            "error_description": reported,
             "error_codes": [code],
             "timestamp": stamp,
             "trace_id": trace,

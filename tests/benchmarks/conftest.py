@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from flaskapp.db import db
-from outbox import gates, rq_side
+from outbox import breakers, rq_side
 from outbox.relay import Relay
-from outbox.values import GateSettings
+from outbox.values import BreakerSettings
 from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 from tests.benchmarks.figures import quiet
 from tests.benchmarks.noop import BENCH, NOOP
 from tests.benchmarks.people import Person
-from tests.house import House
+from tests.product import Product
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,10 +52,10 @@ def person(system: System) -> Iterator[Person]:
 
 
 @pytest.fixture
-def relay(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+def relay(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A relay for one deep queue, whose job this process may run."""
     monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.path}))
     with db.engine.begin() as connection:
-        gates.ensure_gates(connection, [BENCH])
+        breakers.ensure_breakers(connection, [BENCH])
     with quiet():
-        yield Relay(db.engine, house.redis, (BENCH,), GateSettings())
+        yield Relay(db.engine, product.redis, (BENCH,), BreakerSettings())

@@ -14,8 +14,8 @@ def title(text: str) -> None:
     say(f"\n{text}")
 
 
-def figure(what: str, told: str) -> None:
-    say(f"  {what:<66} {told}")
+def figure(what: str, reported: str) -> None:
+    say(f"  {what:<66} {reported}")
 
 
 def say(text: str) -> None:

@@ -34,7 +34,7 @@ OWE = text("""
 PATIENTLY = text("SET LOCAL statement_timeout = 0")
 
 
-def owe(count: int, state: str = "ready") -> None:
+def enqueue(count: int, state: str = "ready") -> None:
     values = {"job": NOOP.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
     with db.engine.begin() as connection:
         connection.execute(PATIENTLY)
@@ -59,5 +59,5 @@ def claims(relay: Relay) -> list[float]:
         assert len(claimed) == CLAIMED
         with db.engine.begin() as connection:
             connection.execute(text("DELETE FROM outbox_messages WHERE state = 'published'"))
-        owe(CLAIMED)
+        enqueue(CLAIMED)
     return times

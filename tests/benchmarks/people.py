@@ -44,8 +44,8 @@ class Person:
     def file(self) -> float:
         """Ask for travel pay for a day nobody asked for before; seconds from the first byte sent to the last read."""
         day = date(2031, 1, 1) + timedelta(days=next(DAYS))
-        asked = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": day.isoformat()}}
-        return post(self.connection, "/check_in/v0/travel_claims/", asked, Cookie=self.cookie)
+        requested = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": day.isoformat()}}
+        return post(self.connection, "/check_in/v0/travel_claims/", requested, Cookie=self.cookie)
 
     def rows(self, query: str) -> list[Any]:
         with self.database.cursor() as cursor:
@@ -59,7 +59,7 @@ class Person:
     def value(self, query: str) -> Any:
         return self.rows(query)[0][0]
 
-    def until_nothing_is_owed(self, seconds: float = 60) -> None:
+    def until_nothing_is_outstanding(self, seconds: float = 60) -> None:
         until(lambda: self.value("SELECT count(*) FROM outbox_messages") == 0, seconds)
 
 

@@ -8,12 +8,12 @@ from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_DAYS, audit
 from flaskapp.audit.trace import trace
-from flaskapp.current import moment_now
+from flaskapp.current import database_now
 from flaskapp.db import db, transaction
 from flaskapp.notifications.service import SEND_JOB
 from flaskapp.queues import NOTIFICATIONS
 from tests.benchmarks.figures import figure, timed, title
-from tests.house import House
+from tests.product import Product
 
 RECENT = 10_000
 ALL = 1_000_000
@@ -22,20 +22,20 @@ STEP = 100_000
 # Filed one after another, back from now on. Nearly all were told. One notice in two hundred did not arrive, which is a
 # case, closed where it is old; of the young, one in a hundred is still owed. What is encrypted no audit reads.
 MADE = f"""
-    SELECT n, at, md5(n::text)::uuid AS claim, md5('n' || n)::uuid AS notice, md5('c' || n)::uuid AS opened,
+    SELECT n, at, md5(n::text)::uuid AS claim, md5('n' || n)::uuid AS notification, md5('c' || n)::uuid AS opened,
            CASE WHEN n % 200 = 0 THEN 'undeliverable' WHEN n % 100 = 1 AND n <= {RECENT} THEN 'pending'
                 ELSE 'delivered' END AS state,
            CASE WHEN n > {RECENT} THEN at END AS closed_at
       FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) numbered
 """
-TOLD = (
-    f"""INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed, notice,
+REPORTED = (
+    f"""INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed, notification,
                                    cycle, requested_at, finished_at)
        SELECT claim, n::text, '500', date '2031-03-04', 'x', 'submitted', 'x', 'created', 1, at, at
          FROM ({MADE}) made""",
-    f"""INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, facility, recipient,
+    f"""INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, sender, recipient,
                                   personalisation, state, created_at, sent_at, finished_at)
-       SELECT notice, 'travel_claim', claim::text, 'created', 1, 'sms', 'cie', 'x', 'x', state, at, finished, finished
+       SELECT notification, 'travel_claim', claim::text, 'created', 1, 'sms', 'cie', 'x', 'x', state, at, finished, finished
          FROM (SELECT *, CASE WHEN state <> 'pending' THEN at END AS finished FROM ({MADE}) every) made""",
     f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
        SELECT at, 'travel_claim', claim::text, 'moved', moved_from, moved_to, 'worker'
@@ -43,20 +43,20 @@ TOLD = (
               (VALUES (1, NULL, 'pending'), (2, 'pending', 'submitted')) move (place, moved_from, moved_to)
         ORDER BY n, place""",
     f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
-       SELECT at, 'notification', notice::text, 'moved', moved_from, COALESCE(moved_to, state), 'VANotify'
+       SELECT at, 'notification', notification::text, 'moved', moved_from, COALESCE(moved_to, state), 'VANotify'
          FROM ({MADE}) made, (VALUES (1, 'pending', 'sent'), (2, 'sent', NULL)) move (place, moved_from, moved_to)
         WHERE state <> 'pending' ORDER BY n, place""",
     f"""INSERT INTO cases (id, kind, subject_type, subject_id, owner, opened_at, closed_at, closed_by)
-       SELECT opened, 'notice_undeliverable', 'notification', notice::text, 'Ada', at, closed_at,
+       SELECT opened, 'notification_undeliverable', 'notification', notification::text, 'Ada', at, closed_at,
               CASE WHEN closed_at IS NOT NULL THEN 'Ada' END
          FROM ({MADE}) made WHERE state = 'undeliverable'""",
     f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, actor, detail)
-       SELECT at, 'notification', notice::text, what, 'Ada', jsonb_build_object('case', opened::text)
+       SELECT at, 'notification', notification::text, what, 'Ada', jsonb_build_object('case', opened::text)
          FROM ({MADE}) made, (VALUES (1, 'case.opened'), (2, 'case.closed')) event (place, what)
         WHERE state = 'undeliverable' AND (place = 1 OR closed_at IS NOT NULL) ORDER BY n, place""",
     f"""INSERT INTO outbox_messages (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
                                     give_up_at)
-       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification', notice::text,
+       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification', notification::text,
               'later', outbox_now() + interval '1 hour', at + interval '4 days', at + interval '5 days'
          FROM ({MADE}) made WHERE state = 'pending'""",
     f"""INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
@@ -68,7 +68,7 @@ TOLD = (
 
 def tell(first: int, last: int) -> None:
     with db.engine.begin() as connection:
-        for statement in TOLD:
+        for statement in REPORTED:
             connection.execute(text(statement), {"first": first, "last": last})
 
 
@@ -79,7 +79,7 @@ def analyze() -> None:
 
 def minutes_audit() -> None:
     with transaction() as session:
-        assert audit(session, moment_now(session) - timedelta(days=RECENT_DAYS)).clean
+        assert audit(session, database_now(session) - timedelta(days=RECENT_DAYS)).clean
 
 
 def days_audit() -> None:
@@ -92,7 +92,7 @@ def trace_of_all() -> None:
         assert trace(session).illegal == []
 
 
-def test_the_minutes_audit_does_not_grow_with_history(house: House) -> None:
+def test_the_minutes_audit_does_not_grow_with_history(product: Product) -> None:
     title(f"Audit: {RECENT:,} claims of the last {RECENT_DAYS} days, then {ALL:,} of which as many are as young")
     tell(1, RECENT)
     analyze()

@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import db
-from outbox import attempts, gates
+from outbox import attempts, breakers
 from outbox.relay import BATCH, Relay
 from outbox.values import Ending, Grant
 from sandbox.servers import EmbeddedPostgres
+from tests.benchmarks.enqueuing import CLAIMED, CLAIMS, PATIENTLY, claims, enqueue, vacuum
 from tests.benchmarks.figures import figure, percentile, quiet, timed, title
 from tests.benchmarks.noop import BENCH, NOOP
-from tests.benchmarks.owing import CLAIMED, CLAIMS, PATIENTLY, claims, owe, vacuum
-from tests.house import House
+from tests.product import Product
 
 FEW, WAITING, ATTEMPTS, CHUNK = 1_000, 1_000_000, 5_000_000, 1_000_000
 JOBS = 200
@@ -47,8 +47,8 @@ DONE = text("DELETE FROM outbox_messages WHERE state = 'running'")
 ITS_TIME = """
     SELECT sum(total_exec_time), sum(shared_blks_hit + shared_blks_read)
       FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
-     WHERE d.datname = %s AND (query LIKE '%%SKIP LOCKED%%' OR query LIKE '%%AS asked (name%%'
-                               OR query LIKE '%%outbox_gates%%' OR query LIKE '%%published_at <%%')
+     WHERE d.datname = %s AND (query LIKE '%%SKIP LOCKED%%' OR query LIKE '%%AS requested (name%%'
+                               OR query LIKE '%%outbox_breakers%%' OR query LIKE '%%published_at <%%')
 """
 
 
@@ -90,10 +90,10 @@ def settle(grant: Grant) -> None:
     with db.engine.begin() as connection:
         assert attempts.lock_message(connection, grant)
         attempts.complete(connection, grant, ACCEPTED)
-        gates.note_answer(connection, grant)
+        breakers.note_answer(connection, grant)
 
 
-def asked(question: Callable[[Any, Grant], object], grant: Grant) -> float:
+def requested(question: Callable[[Any, Grant], object], grant: Grant) -> float:
     with db.engine.connect() as connection:
         return timed(lambda: question(connection, grant))
 
@@ -113,20 +113,20 @@ def prices(relay: Relay, admin: Any) -> tuple[dict[str, float], float]:
     found["grant"] = percentile(seconds, UNHINDERED)
     questions: dict[str, Callable[[Any, Grant], object]] = {
         "is it charged": lambda db, grant: attempts.is_charged(db, grant),
-        "gate-open seconds": lambda db, grant: gates.open_seconds(db, grant.upstream, grant.budget_from),
+        "gate-open seconds": lambda db, grant: breakers.closed_seconds(db, grant.upstream, grant.budget_from),
         "sibling attempts": lambda db, grant: attempts.siblings(db, grant.message_id),
     }
     for name, question in questions.items():
-        found[name] = percentile([asked(question, grant) for grant in granted], UNHINDERED)
+        found[name] = percentile([requested(question, grant) for grant in granted], UNHINDERED)
     found["settle"] = percentile([timed(lambda grant=grant: settle(grant)) for grant in granted], UNHINDERED)
     return found, pages
 
 
 @pytest.mark.timeout(1800)
 def test_a_beat_costs_the_same_after_five_million_attempts_and_with_a_million_waiting(
-    house: House, relay: Relay, looking: Any
+    product: Product, relay: Relay, looking: Any
 ) -> None:
-    owe(FEW)
+    enqueue(FEW)
     remember(FEW)
     vacuum()
     vacuum("outbox_attempts")
@@ -134,14 +134,14 @@ def test_a_beat_costs_the_same_after_five_million_attempts_and_with_a_million_wa
     title(f"{WAITING:,} messages waiting and {ATTEMPTS:,} attempts on record")
     with db.engine.begin() as connection:
         connection.execute(text("TRUNCATE outbox_messages, outbox_attempts"))
-    owe(WAITING)
+    enqueue(WAITING)
     remember(ATTEMPTS)
     vacuum()
     vacuum("outbox_attempts")
     many, many_pages = prices(relay, looking)
     for name, seconds in few.items():
-        told = f"{seconds * 1000:7.2f} / {many[name] * 1000:7.2f} ms   ratio {many[name] / seconds:.2f}"
-        figure(f"{name}, {FEW:,} of each / all of them, the best tenth", told)
+        reported = f"{seconds * 1000:7.2f} / {many[name] * 1000:7.2f} ms   ratio {many[name] / seconds:.2f}"
+        figure(f"{name}, {FEW:,} of each / all of them, the best tenth", reported)
     pages = f"{few_pages:,.0f} / {many_pages:,.0f}   ratio {many_pages / few_pages:.2f}"
     figure(f"pages that a claim of {CLAIMED} looks at", pages)
     assert many_pages / few_pages < 1.5
@@ -149,22 +149,22 @@ def test_a_beat_costs_the_same_after_five_million_attempts_and_with_a_million_wa
     assert max(many[name] / seconds for name, seconds in few.items()) < 8
 
 
-def work_off(house: House) -> None:
-    house.redis.flushall()
+def work_off(product: Product) -> None:
+    product.redis.flushall()
     for statement in (TAKEN, DONE):
         with db.engine.begin() as connection:
             connection.execute(statement)
 
 
-def rate(house: House, relay: Relay, admin: Any) -> tuple[float, float, float]:
+def rate(product: Product, relay: Relay, admin: Any) -> tuple[float, float, float]:
     """Messages a second of the relay's own time; Postgres's milliseconds and pages looked at for a batch of them."""
     admin.execute("SELECT pg_stat_statements_reset()")
     seconds = 0.0
     for _ in range(ROUNDS):
-        owe(BATCH)
+        enqueue(BATCH)
         with quiet():
             seconds += timed(relay.run_once)
-        work_off(house)
+        work_off(product)
     admin.execute(ITS_TIME, (db.engine.url.database,))
     (milliseconds, pages) = admin.fetchone()
     return ROUNDS * BATCH / seconds, milliseconds / ROUNDS, float(pages) / ROUNDS
@@ -172,26 +172,26 @@ def rate(house: House, relay: Relay, admin: Any) -> tuple[float, float, float]:
 
 @pytest.mark.timeout(900)
 def test_a_transaction_left_open_for_the_run_costs_the_relay_little(
-    house: House, relay: Relay, postgres: EmbeddedPostgres, looking: Any
+    product: Product, relay: Relay, postgres: EmbeddedPostgres, looking: Any
 ) -> None:
     other = psycopg2.connect(postgres.url_of(db.engine.url.database or ""))
-    owe(BATCH)
+    enqueue(BATCH)
     vacuum()
     with other.cursor() as idle:
-        free, free_ms, free_pages = rate(house, relay, looking)
+        free, free_ms, free_pages = rate(product, relay, looking)
         with db.engine.begin() as connection:
             connection.execute(text("TRUNCATE outbox_messages"))
-        owe(1)
+        enqueue(1)
         vacuum()
         other.set_session(isolation_level="REPEATABLE READ")
         idle.execute("SELECT pg_current_xact_id()")
-        pinned, pinned_ms, pinned_pages = rate(house, relay, looking)
+        pinned, pinned_ms, pinned_pages = rate(product, relay, looking)
     other.close()
 
     title(f"The relay, {ROUNDS * BATCH:,} messages in batches of {BATCH}, each taken and done at once")
-    told = "{:,.0f} messages/s; a batch: {:.1f} ms of Postgres, {:,.0f} pages"
-    figure("nobody else's transaction open", told.format(free, free_ms, free_pages))
-    figure("one left open all the while", told.format(pinned, pinned_ms, pinned_pages))
+    reported = "{:,.0f} messages/s; a batch: {:.1f} ms of Postgres, {:,.0f} pages"
+    figure("nobody else's transaction open", reported.format(free, free_ms, free_pages))
+    figure("one left open all the while", reported.format(pinned, pinned_ms, pinned_pages))
     figure("open / none", f"{pinned / free:.2f}, {(pinned_ms - free_ms) / (BATCH / free * 1000):+.1%} of its time")
     # Without its marks each round walks past all that was claimed before: eight times the pages, and ever more.
     # Pages are counted, not timed: a busy machine changes nothing about them.

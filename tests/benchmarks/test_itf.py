@@ -17,10 +17,10 @@ from jobs import housekeeping
 from sandbox.system import System
 from tests.benchmarks.figures import figure, percentile, quiet, spread, timed, title
 from tests.benchmarks.people import Person, headers_of
-from tests.house import House
 from tests.integration.itf_steps import READS
 from tests.integration.steps import reconfigure
-from tests.many_itfs import compare_owed, plant_everywhere
+from tests.many_itfs import compare_outstanding, plant_everywhere
+from tests.product import Product
 
 PEOPLE = 300
 WARM_UP = 30
@@ -33,7 +33,7 @@ LOST = 10
 NOTES = ("GET before there is one", "POST that makes it", "GET of it")
 
 
-def asked(connection: http.client.HTTPConnection, method: str, headers: dict[str, str]) -> float:
+def requested(connection: http.client.HTTPConnection, method: str, headers: dict[str, str]) -> float:
     """Seconds from the first byte sent to the last read."""
     began = time.perf_counter()
     connection.request(method, URL, headers=headers)
@@ -45,14 +45,14 @@ def asked(connection: http.client.HTTPConnection, method: str, headers: dict[str
     return took
 
 
-def visit(person: Person, count: int) -> dict[str, list[float]]:
+def sync_call(person: Person, count: int) -> dict[str, list[float]]:
     """So many log-ins, one after another: look, ask, look again."""
     times: dict[str, list[float]] = {note: [] for note in NOTES}
     # It may have been idle for longer than the server keeps one open.
     person.connection.close()
     for headers in headers_of(person.control, count):
         for note, method in zip(NOTES, ("GET", "POST", "GET"), strict=True):
-            times[note].append(asked(person.connection, method, headers))
+            times[note].append(requested(person.connection, method, headers))
     return times
 
 
@@ -69,16 +69,16 @@ def provider_away(person: Person, kind: str, **fields: Any) -> Iterator[None]:
 
 @pytest.mark.timeout(900)
 def test_looking_and_asking_take_as_long_with_the_provider_away(system: System, person: Person) -> None:
-    visit(person, WARM_UP)
-    person.until_nothing_is_owed()
-    up = visit(person, PEOPLE)
-    person.until_nothing_is_owed(120)
+    sync_call(person, WARM_UP)
+    person.until_nothing_is_outstanding()
+    up = sync_call(person, PEOPLE)
+    person.until_nothing_is_outstanding(120)
     with provider_away(person, "refuse"):
-        refusing = visit(person, PEOPLE)
-    person.until_nothing_is_owed(240)
+        refusing = sync_call(person, PEOPLE)
+    person.until_nothing_is_outstanding(240)
     with provider_away(person, "slow", seconds=60):
-        hanging = visit(person, PEOPLE)
-    person.until_nothing_is_owed(240)
+        hanging = sync_call(person, PEOPLE)
+    person.until_nothing_is_outstanding(240)
 
     title(f"An ITF, one caller, {PEOPLE} log-ins each, while the worker does what it can")
     for note in NOTES:
@@ -91,19 +91,19 @@ def test_looking_and_asking_take_as_long_with_the_provider_away(system: System, 
 
 
 @pytest.mark.timeout(1_200)
-def test_ten_thousand_are_compared_once_a_cycle_within_the_bound(house: House) -> None:
+def test_ten_thousand_are_compared_once_a_cycle_within_the_bound(product: Product) -> None:
     """Every minute of a cycle and every read of it for real; only Redis and RQ are left out."""
-    reconfigure(house, itf_refresh_days=1)
-    planted = plant_everywhere(house, TEN_THOUSAND, due_within=timedelta(minutes=MINUTES - 20))
+    reconfigure(product, itf_refresh_days=1)
+    planted = plant_everywhere(product, TEN_THOUSAND, due_within=timedelta(minutes=MINUTES - 20))
     lost = {itf["id"] for itf in planted[:: TEN_THOUSAND // LOST]}
     for identifier in lost:
-        house.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
+        product.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
     with quiet():
         made, ticks = [], []
         began = time.perf_counter()
         for minute in range(MINUTES):
-            house.move_clock(timedelta(minutes=minute))
-            made.append(compare_owed())
+            product.move_clock(timedelta(minutes=minute))
+            made.append(compare_outstanding())
             ticks.append(timed(housekeeping.refresh_itfs))
         took = time.perf_counter() - began
 
@@ -111,9 +111,9 @@ def test_ten_thousand_are_compared_once_a_cycle_within_the_bound(house: House) -
     figure("one tick, the share counted and taken", spread(ticks))
     figure("reads and settles a second, one thread", f"{sum(made) / took:,.0f}")
     figure("most reads in a minute", f"{max(made)}")
-    visits = Counter(entry["path"].split("/")[5] for entry in house.control.received("lighthouse", READS))
-    once, twice = (sum(times == wanted for times in visits.values()) for wanted in (1, 2))
+    calls = Counter(entry["path"].split("/")[5] for entry in product.control.received("lighthouse", READS))
+    once, twice = (sum(times == wanted for times in calls.values()) for wanted in (1, 2))
     figure("read once / read again an hour later, and found broken", f"{once:,} / {twice}")
     assert (once, twice, max(made) <= 10) == (TEN_THOUSAND - LOST, LOST, True)
-    broken = house.rows("SELECT upstream_id FROM intents_to_file WHERE state = 'broken'")
+    broken = product.rows("SELECT upstream_id FROM intents_to_file WHERE state = 'broken'")
     assert {row.upstream_id for row in broken} == lost

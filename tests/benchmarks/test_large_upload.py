@@ -17,7 +17,7 @@ from sandbox.faults import Control
 from sandbox.system import System
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.benchmarks.figures import figure, title
-from tests.house import eventually
+from tests.product import eventually
 
 MIB = 1024 * 1024
 DYNO_BYTES = 512 * MIB

@@ -11,21 +11,21 @@ from sqlalchemy import text
 
 from flaskapp.db import db
 from jobs.processes import start_thread
-from jobs.worker import Lane, fetch_forever
+from jobs.worker import Bulkhead, fetch_forever
 from outbox import rq_side
 from outbox.relay import BATCH, Relay
+from tests.benchmarks.enqueuing import CLAIMED, CLAIMS, claims, enqueue, vacuum
 from tests.benchmarks.figures import figure, percentile, timed, title
 from tests.benchmarks.noop import BENCH, through_plain_rq
-from tests.benchmarks.owing import CLAIMED, CLAIMS, claims, owe, vacuum
-from tests.house import BurstWorker, House
+from tests.product import BurstWorker, Product
 
 MOVED = 10_000
 JOBS = 1_000
 MILLION = 1_000_000
 
 
-def forget(house: House) -> None:
-    house.redis.flushall()
+def forget(product: Product) -> None:
+    product.redis.flushall()
     with db.engine.begin() as connection:
         connection.execute(text("TRUNCATE outbox_messages"))
 
@@ -41,13 +41,13 @@ def enqueue_raw(queue: Queue, count: int) -> None:
         queue.enqueue_many([Queue.prepare_data(through_plain_rq, args=(n, n), job_id=f"{n}-{n}") for n in numbers])
 
 
-def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(house: House, relay: Relay) -> None:
-    owe(MOVED)
+def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(product: Product, relay: Relay) -> None:
+    enqueue(MOVED)
     vacuum()
     moving = timed(lambda: move_all(relay))
-    assert house.redis.llen("rq:queue:bench") == MOVED
-    house.redis.flushall()
-    raw = timed(lambda: enqueue_raw(Queue("raw", connection=house.redis, serializer=JSONSerializer), MOVED))
+    assert product.redis.llen("rq:queue:bench") == MOVED
+    product.redis.flushall()
+    raw = timed(lambda: enqueue_raw(Queue("raw", connection=product.redis, serializer=JSONSerializer), MOVED))
 
     title(f"The relay, {MOVED:,} messages in batches of {BATCH}")
     figure("claim, commit and push", f"{MOVED / moving:,.0f} messages/s")
@@ -56,12 +56,12 @@ def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(house: House, r
     assert raw / moving > 0.25
 
 
-def test_a_claim_costs_the_same_with_a_million_messages_waiting(house: House, relay: Relay) -> None:
-    owe(1_000)
+def test_a_claim_costs_the_same_with_a_million_messages_waiting(product: Product, relay: Relay) -> None:
+    enqueue(1_000)
     vacuum()
     few, idle = percentile(claims(relay), 50), timed(relay.promote)
-    owe(100_000)
-    owe(MILLION, "later")
+    enqueue(100_000)
+    enqueue(MILLION, "later")
     vacuum()
     many, loaded = percentile(claims(relay), 50), timed(relay.promote)
 
@@ -74,36 +74,36 @@ def test_a_claim_costs_the_same_with_a_million_messages_waiting(house: House, re
     assert many / few < 8
 
 
-def run_in_threads(house: House) -> None:
+def run_in_threads(product: Product) -> None:
     """The worker process's own fetcher and threads, in this process, until nothing is owed."""
     stopping = threading.Event()
-    lane = Lane(BENCH)
-    fetcher = start_thread(fetch_forever, house.app, house.redis, lane, "bench", stopping, name="bench")
-    while house.owed():
+    bulkhead = Bulkhead(BENCH)
+    fetcher = start_thread(fetch_forever, product.app, product.redis, bulkhead, "bench", stopping, name="bench")
+    while product.outstanding():
         time.sleep(0.05)
     stopping.set()
     fetcher.join()
-    lane.pool.shutdown()
+    bulkhead.pool.shutdown()
 
 
-def run_in_burst(house: House, queue: str) -> None:
+def run_in_burst(product: Product, queue: str) -> None:
     job_class = rq_side.LedgerJob if queue == BENCH.name else None
-    worker = BurstWorker([queue], connection=house.redis, job_class=job_class, serializer=JSONSerializer)
+    worker = BurstWorker([queue], connection=product.redis, job_class=job_class, serializer=JSONSerializer)
     worker.log_job_description = False
     worker.work(burst=True, logging_level=None)
 
 
-def test_a_job_through_the_ledger_against_a_job_of_plain_rq(house: House, relay: Relay) -> None:
-    enqueue_raw(Queue("raw", connection=house.redis, serializer=JSONSerializer), JOBS)
-    plain = timed(lambda: run_in_burst(house, "raw"))
-    owe(JOBS)
+def test_a_job_through_the_ledger_against_a_job_of_plain_rq(product: Product, relay: Relay) -> None:
+    enqueue_raw(Queue("raw", connection=product.redis, serializer=JSONSerializer), JOBS)
+    plain = timed(lambda: run_in_burst(product, "raw"))
+    enqueue(JOBS)
     move_all(relay)
-    one_by_one = timed(lambda: run_in_burst(house, BENCH.name))
-    assert house.owed() == 0
-    forget(house)
-    owe(JOBS)
+    one_by_one = timed(lambda: run_in_burst(product, BENCH.name))
+    assert product.outstanding() == 0
+    forget(product)
+    enqueue(JOBS)
     move_all(relay)
-    threads = timed(lambda: run_in_threads(house))
+    threads = timed(lambda: run_in_threads(product))
 
     title(f"{JOBS:,} jobs whose call takes no time")
     figure("plain RQ, SimpleWorker", f"{JOBS / plain:,.0f} jobs/s")

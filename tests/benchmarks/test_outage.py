@@ -9,25 +9,25 @@ import pytest
 
 from flaskapp.queues import TRAVEL_CLAIMS
 from tests.benchmarks.figures import figure, quiet, timed, title
-from tests.house import House
 from tests.integration.outage_steps import DOUBLING, Day, scripted
 from tests.integration.steps import command
+from tests.product import Product
 
 SUBMISSIONS = 10_000
 
 
 @pytest.mark.timeout(1800)
-def test_ten_thousand_who_waited_through_a_day_are_all_filed(house: House) -> None:
+def test_ten_thousand_who_synchronous_through_a_day_are_all_filed(product: Product) -> None:
     with quiet():
-        day = Day(house, SUBMISSIONS)
+        day = Day(product, SUBMISSIONS)
         with scripted(day):
             away = timed(day.go_by)
             back = timed(lambda: day.recover(at_least=SUBMISSIONS))
     taken = [tick.taken for tick in day.ticks]
 
     title(f"A day without BTSSS, {SUBMISSIONS:,} who ask, the clock compressed")
-    figure("the day itself, a canary every quarter of an hour", f"{away:.1f} s")
-    figure("canaries sent, attempts charged", f"{sum(day.calls)}, {day.charged_at_the_end}")
+    figure("the day itself, a probe every quarter of an hour", f"{away:.1f} s")
+    figure("probes sent, attempts charged", f"{sum(day.calls)}, {day.charged_at_the_end}")
     figure("let through at each step of the ramp", ", ".join(map(str, taken[:10])))
     figure("most pointers in Redis at once", str(max(sample.waiting for sample in day.samples)))
     grown = max(sample.bytes for sample in day.samples) - day.samples[0].bytes
@@ -39,12 +39,12 @@ def test_ten_thousand_who_waited_through_a_day_are_all_filed(house: House) -> No
     assert max(taken) == TRAVEL_CLAIMS.concurrency
     assert all(after <= 2.5 * before for before, after in pairwise(taken))
     assert all(tick.in_order for tick in day.ticks[1:])
-    assert house.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == SUBMISSIONS
-    assert house.value("SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims'") == 0
-    assert house.value("SELECT count(*) FROM outbox_messages WHERE queue = 'notifications'") == SUBMISSIONS
-    assert house.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
-    assert house.cases() == []
-    told = json.loads(command(house, "audit", "--json").output)
-    assert (told["unaccounted"], told["broken"]) == (0, [])
+    assert product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == SUBMISSIONS
+    assert product.value("SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims'") == 0
+    assert product.value("SELECT count(*) FROM outbox_messages WHERE queue = 'notifications'") == SUBMISSIONS
+    assert product.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
+    assert product.cases() == []
+    reported = json.loads(command(product, "audit", "--json").output)
+    assert (reported["unaccounted"], reported["broken"]) == (0, [])
     # The texts are owed and nobody sends them here: that is all there is to complain of.
-    assert {fault["rule"] for fault in told["faults"]} == {"ready_behind_open_gate"}
+    assert {fault["rule"] for fault in reported["faults"]} == {"ready_behind_closed_breaker"}

@@ -68,10 +68,10 @@ def test_a_202_takes_as_long_with_every_upstream_and_redis_away(
     for _ in range(WARM_UP):
         person.file()
     up = [person.file() for _ in range(POSTS)]
-    person.until_nothing_is_owed()
+    person.until_nothing_is_outstanding()
     with everything_away(person, redis_server):
         away = [person.file() for _ in range(POSTS)]
-    person.until_nothing_is_owed()
+    person.until_nothing_is_outstanding()
     with bare_route(system, person, tmp_path / "bare.log") as port:
         bare = bare_times(port)
 

@@ -82,7 +82,7 @@ def test_a_slow_travel_pay_costs_nobody_else_their_time(system: System, person: 
                 others(person, reader, WARM_UP)
                 found[what] = others(person, reader, SAMPLES), Counter(read.status for read in reads)
             until_open(port, people[0])
-    person.until_nothing_is_owed(240)
+    person.until_nothing_is_outstanding(240)
 
     least, most = THINK_SECONDS
     title(f"{HAMMERING} people read travel pay, each {least:.0f} to {most:.0f} s after an answer; what others wait")
@@ -92,7 +92,7 @@ def test_a_slow_travel_pay_costs_nobody_else_their_time(system: System, person: 
             figure(f"{call}, {what}", spread(seconds))
             ratio = percentile(seconds, 50) / percentile(calm[call], 50)
             figure("  nobody reads : this, p50 and p99", f"1 : {ratio:.2f}   1 : {ratio_of(seconds, calm[call]):.2f}")
-        figure("  what the readers were answered meanwhile", told(answered))
+        figure("  what the readers were answered meanwhile", reported(answered))
     up, _ = found["Travel Pay up"]
     for what in ("refusing", "hanging"):
         for call, seconds in found[what][0].items():
@@ -108,7 +108,7 @@ def ratio_of(seconds: Sequence[float], against: Sequence[float]) -> float:
     return percentile(seconds, 99) / percentile(against, 99)
 
 
-def told(answered: Counter[int]) -> str:
+def reported(answered: Counter[int]) -> str:
     return ", ".join(f"{status}: {times}" for status, times in sorted(answered.items())) or "nobody asked"
 
 
@@ -178,7 +178,7 @@ def compare(seconds: float, times: int, latencies: tuple[list[float], ...], answ
 
 def file(port: int, headers: dict[str, str], day: int) -> tuple[int, float]:
     """One POST for an appointment nobody has filed for: its status, and the seconds it took."""
-    asked = {
+    requested = {
         "appointmentDateTime": f"2031-{1 + day // 28:02d}-{1 + day % 28:02d}T09:30:00",
         "facilityStationNumber": "983",
         "appointmentType": "Other",
@@ -187,14 +187,14 @@ def file(port: int, headers: dict[str, str], day: int) -> tuple[int, float]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         began = time.perf_counter()
         sent = {**headers, "Content-Type": "application/json", "X-Key-Inflection": "camel"}
-        connection.request("POST", CLAIMS_URL, json.dumps(asked), sent)
+        connection.request("POST", CLAIMS_URL, json.dumps(requested), sent)
         reply = connection.getresponse()
         reply.read()
         return reply.status, time.perf_counter() - began
 
 
 @pytest.mark.timeout(900)
-def test_whoever_files_is_told_the_end_or_not_kept_waiting(system: System, person: Person) -> None:
+def test_whoever_files_is_notified_the_end_or_not_kept_waiting(system: System, person: Person) -> None:
     (someone,), crowd = headers_of(person.control, 1), headers_of(person.control, FILED_IN_VAIN)
     with broken(person, "slow", seconds=0.05, operation="/api/"):
         file(system.port, someone, 0)
@@ -203,15 +203,15 @@ def test_whoever_files_is_told_the_end_or_not_kept_waiting(system: System, perso
     hung = broken(person, "slow", seconds=3 * WAIT_SECONDS, operation="/api/")
     with hung, ThreadPoolExecutor(FILED_IN_VAIN) as pool:
         hanging = list(pool.map(lambda headers: file(system.port, headers, 300), crowd))
-    person.until_nothing_is_owed(240)
+    person.until_nothing_is_outstanding(240)
     with broken(person, "refuse"):
         refusing = [file(system.port, headers, 301) for headers in crowd]
     until_open(system.port, someone)
-    person.until_nothing_is_owed(240)
+    person.until_nothing_is_outstanding(240)
 
     title(f"A claim filed while signed in, TRAVEL_PAY_WAIT_SECONDS {WAIT_SECONDS:.0f}")
     for what, found in (("0.05 s a call", at_once), ("hanging", hanging), ("refusing", refusing)):
-        statuses = told(Counter(status for status, _ in found))
+        statuses = reported(Counter(status for status, _ in found))
         figure(f"POST, Travel Pay {what} ({statuses})", spread([seconds for _, seconds in found]))
     assert {status for status, _ in at_once} == {201}
     assert {status for status, _ in hanging + refusing} == {202}

@@ -33,7 +33,7 @@ def test_an_idle_system_starts_a_job_long_before_the_relay_would_poll(person: Pe
     answers = []
     for _ in range(CLAIMS):
         answers.append(person.file())
-        person.until_nothing_is_owed()
+        person.until_nothing_is_outstanding()
         time.sleep(random.uniform(0, 0.1))
     waits = [row[0] for row in person.rows(WAITS % CLAIMS)]
 
@@ -86,7 +86,7 @@ def test_one_worker_process_holds_many_slow_calls(system: System, person: Person
         time.sleep(0.1)
     took = time.monotonic() - began
     person.control.clear("btsss")
-    person.until_nothing_is_owed()
+    person.until_nothing_is_outstanding()
     most = Load(**{name: max(getattr(load, name) for load in [idle, *loads]) for name in vars(idle)})
 
     title(f"One worker process, BTSSS takes {SLOW_SECONDS:.0f} s a call, {SLOW_CLAIMS} claims")

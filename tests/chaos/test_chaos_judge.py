@@ -14,12 +14,12 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
 from sandbox.chaos.evidence import Evidence, gather
+from sandbox.chaos.journeys import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
 from sandbox.chaos.judge import Verdicts, held_promises, judge
-from sandbox.chaos.visits import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
 from sandbox.settings import environment, kept_secrets
 from sandbox.story_form526 import KNOBS
-from tests.chaos.visits import visited
-from tests.house import SETTINGS, House
+from tests.chaos.journeys import sync_only
+from tests.product import SETTINGS, Product
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def kept(migrated, redis_server, fakes, secrets_folder) -> Evidence:
     settings = {**SETTINGS, "DOCUMENT_POLL_MINUTES": "0.0001"}
     with migrated.copied() as url:
         app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), settings)))
-        house = House(app, fakes)
-        house.redis.flushall()
-        house.control.turn("documents", **KNOBS | {"step_seconds": 0})
+        product = Product(app, fakes)
+        product.redis.flushall()
+        product.control.turn("documents", **KNOBS | {"step_seconds": 0})
         with app.app_context():
-            found = gather(url, house.control, visited(house))
+            found = gather(url, product.control, sync_only(product))
             db.session.remove()
             db.engine.dispose()
-        house.redis.close()
+        product.redis.close()
         return found
 
 
@@ -128,7 +128,7 @@ def test_a_document_that_is_recorded_as_possibly_twice_is_none(evidence):
 
 
 def never_send(evidence: Evidence) -> None:
-    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
+    created = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, kind="created")
     evidence.sends.remove(row_of(evidence.sends, reference=created["id"]))
 
 
@@ -138,7 +138,7 @@ def say_something_else(evidence: Evidence) -> None:
 
 def say_what_is_not_so(evidence: Evidence) -> None:
     """Somebody filed at the kiosk is told that we did."""
-    row_of(evidence.notices, kind="duplicate")["kind"] = "created"
+    row_of(evidence.notifications, kind="duplicate")["kind"] = "created"
     row_of(evidence.sends, template="cie.duplicate")["template"] = "cie.created"
 
 
@@ -146,8 +146,8 @@ def call_it_pending(evidence: Evidence) -> None:
     row_of(evidence.subjects, flow=ITF)["state"] = "pending"
 
 
-def owe_a_second_notice(evidence: Evidence) -> None:
-    evidence.notices.append(row_of(evidence.notices, kind="accepted") | {"id": "another"})
+def enqueue_a_second_notification(evidence: Evidence) -> None:
+    evidence.notifications.append(row_of(evidence.notifications, kind="accepted") | {"id": "another"})
 
 
 def close_the_case(evidence: Evidence) -> None:
@@ -161,8 +161,8 @@ def leave_a_document_under_way(evidence: Evidence) -> None:
 
 def tell_what_was_so_before(evidence: Evidence) -> None:
     """A claim that failed, and was filed when it was taken up again: the older text came last."""
-    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
-    evidence.notices.append(created | {"id": "older", "kind": "error", "cycle": created["cycle"] - 1})
+    created = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, kind="created")
+    evidence.notifications.append(created | {"id": "older", "kind": "error", "cycle": created["cycle"] - 1})
     evidence.sends.append(row_of(evidence.sends, reference=created["id"]) | {"reference": "older"})
 
 
@@ -170,11 +170,11 @@ def send_what_is_withdrawn(evidence: Evidence) -> None:
     """The same in the right order, but we hold that nobody got it."""
     tell_what_was_so_before(evidence)
     evidence.sends.insert(0, evidence.sends.pop())
-    row_of(evidence.notices, id="older")["state"] = "withdrawn"
+    row_of(evidence.notifications, id="older")["state"] = "withdrawn"
 
 
 def withdraw_the_only_one(evidence: Evidence) -> None:
-    created = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, kind="created")
+    created = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, kind="created")
     created["state"] = "withdrawn"
     evidence.sends.remove(row_of(evidence.sends, reference=created["id"]))
 
@@ -189,17 +189,17 @@ def withdraw_the_only_one(evidence: Evidence) -> None:
         say_something_else,
         say_what_is_not_so,
         call_it_pending,
-        owe_a_second_notice,
+        enqueue_a_second_notification,
         close_the_case,
         leave_a_document_under_way,
     ],
 )
-def test_whoever_was_not_told_right_and_is_in_nobodys_hands_is_untold(evidence, harm):
+def test_whoever_was_not_notified_right_and_is_in_nobodys_hands_is_untold(evidence, harm):
     harm(evidence)
     assert judge(evidence).untold
 
 
-def test_whoever_was_told_of_the_failure_and_then_of_the_success_was_told_right(evidence):
+def test_whoever_was_notified_of_the_failure_and_then_of_the_success_was_notified_right(evidence):
     tell_what_was_so_before(evidence)
     evidence.sends.insert(0, evidence.sends.pop())
     assert judge(evidence) == Verdicts()
@@ -208,7 +208,7 @@ def test_whoever_was_told_of_the_failure_and_then_of_the_success_was_told_right(
 def test_what_was_withdrawn_is_missed_by_nobody(evidence):
     tell_what_was_so_before(evidence)
     evidence.sends.pop()
-    row_of(evidence.notices, id="older")["state"] = "withdrawn"
+    row_of(evidence.notifications, id="older")["state"] = "withdrawn"
     assert judge(evidence) == Verdicts()
 
 
@@ -222,16 +222,16 @@ def test_whom_a_human_holds_is_not_untold(evidence):
 def tell_a_lie_to_somebody_held(evidence: Evidence) -> None:
     """BTSSS filed it, the person was told that it did not, and a human has it."""
     claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted")
-    notice = row_of(evidence.notices, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])
+    notification = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])
     claim["state"] = "failed"
-    row_of(evidence.sends, reference=notice["id"])["template"] = f"{notice['facility']}.error"
-    notice["kind"] = "error"
+    row_of(evidence.sends, reference=notification["id"])["template"] = f"{notification['sender']}.error"
+    notification["kind"] = "error"
     evidence.cases.append({"subject_type": TRAVEL_CLAIM, "subject_id": claim["id"], "kind": "refused", "owner": "rosa"})
 
 
 def promise_too_much_to_somebody_held(evidence: Evidence) -> None:
     claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="failed")
-    row_of(evidence.notices, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])["kind"] = "created"
+    row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])["kind"] = "created"
 
 
 def call_an_arrived_document_failed(evidence: Evidence) -> None:
@@ -255,7 +255,7 @@ def call_a_document_failed_whose_reply_was_lost(evidence: Evidence) -> None:
         call_a_document_failed_whose_reply_was_lost,
     ],
 )
-def test_whom_a_human_holds_was_told_nothing_that_is_not_so(evidence, harm):
+def test_whom_a_human_holds_was_notified_nothing_that_is_not_so(evidence, harm):
     harm(evidence)
     assert len(judge(evidence).untold) == 1
 
@@ -263,9 +263,9 @@ def test_whom_a_human_holds_was_told_nothing_that_is_not_so(evidence, harm):
 def test_that_nobody_knows_of_a_document_is_no_lie_whatever_became_of_it(evidence):
     call_a_document_failed_whose_reply_was_lost(evidence)
     failed = row_of(evidence.documents, state="failed")
-    notice = row_of(evidence.notices, subject_type="form526_document", subject_id=failed["id"])
-    notice["kind"] = "document_unconfirmed"
-    row_of(evidence.sends, reference=notice["id"])["template"] = "form526.document_unconfirmed"
+    notification = row_of(evidence.notifications, subject_type="form526_document", subject_id=failed["id"])
+    notification["kind"] = "document_unconfirmed"
+    row_of(evidence.sends, reference=notification["id"])["template"] = "form526.document_unconfirmed"
     assert judge(evidence) == Verdicts()
 
 

@@ -17,11 +17,11 @@ from sandbox import promises
 from sandbox.chaos.audited import complaints
 from sandbox.chaos.command import tell
 from sandbox.chaos.evidence import Evidence
+from sandbox.chaos.journeys import FORM, TRAVEL_CLAIM, Promise
 from sandbox.chaos.judge import Verdicts
 from sandbox.chaos.storm import Fault
 from sandbox.chaos.tally import Bars, Tally
-from sandbox.chaos.visits import FORM, TRAVEL_CLAIM, Promise
-from tests.house import ADA
+from tests.product import ADA
 
 PROMISES = [Promise(flow, str(number), ADA, "something", 0.0) for number, flow in enumerate((TRAVEL_CLAIM, FORM) * 5)]
 FAULTS = [Fault("web killed", "web", 1.0), Fault("Redis flushed", "redis", 3.0), Fault("web killed", "web", 8.5)]

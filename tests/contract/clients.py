@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from flaskapp import upstreams as product
+from flaskapp import upstreams as product_upstreams
 from flaskapp.config import Config, from_env
 from flaskapp.upstreams.errors import Throttled, Unanswered, Unavailable, UpstreamError
 from sandbox.faults import Control
@@ -45,9 +45,9 @@ def config_for(upstreams: Upstreams, seconds: float = PATIENT_SECONDS, **changes
     return from_env({**ENVIRON, **upstreams.fakes.settings.environment(upstreams), **limits, **changes})
 
 
-def clients_for(upstreams: Upstreams, seconds: float = PATIENT_SECONDS, **changes: str) -> product.Upstreams:
+def clients_for(upstreams: Upstreams, seconds: float = PATIENT_SECONDS, **changes: str) -> product_upstreams.Upstreams:
     """Each call may take as many `seconds`."""
-    return product.build(config_for(upstreams, seconds, **changes), Redis(port=1))
+    return product_upstreams.build(config_for(upstreams, seconds, **changes), Redis(port=1))
 
 
 def write_nothing_first() -> None:

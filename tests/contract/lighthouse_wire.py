@@ -78,7 +78,7 @@ def error(answer: requests.Response) -> tuple[int, str, str]:
 
 def when(text: str) -> datetime:
     """A date of an answer, which has a numeric offset."""
-    moment = datetime.fromisoformat(text)
+    timestamp = datetime.fromisoformat(text)
     assert text[-6] in "+-"
-    assert moment.utcoffset() in (timedelta(hours=-5), timedelta(hours=-6))
-    return moment
+    assert timestamp.utcoffset() in (timedelta(hours=-5), timedelta(hours=-6))
+    return timestamp

@@ -126,10 +126,10 @@ FATES = [
 
 def test_every_fate_is_understood_within_one_batch(clients: Clients, control: Control) -> None:
     planted = {plan: plant(control, plan=plan)[0] for plan, *_ in FATES}
-    told = clients.lighthouse_documents.statuses(list(planted.values())).found
-    assert len(told) == len(FATES)
+    reported = clients.lighthouse_documents.statuses(list(planted.values())).found
+    assert len(reported) == len(FATES)
     for plan, state, step, steps in FATES:
-        fate = told[planted[plan]]
+        fate = reported[planted[plan]]
         assert (fate.state, fate.failed_step, fate.step_states) == (state, step, steps), plan
         assert fate.started_at is not None
         assert abs(datetime.now(UTC) - timedelta(hours=1) - fate.started_at) < timedelta(seconds=30), plan
@@ -138,22 +138,22 @@ def test_every_fate_is_understood_within_one_batch(clients: Clients, control: Co
         assert (fate.error is not None) == (state == "failed" and plan != "fails_without_error"), plan
 
 
-def test_one_odd_entry_leaves_the_rest_of_a_batch_alone(clients: Clients, control: Control) -> None:
+def test_one_odd_entry_leaves_the_rest_of_a_batch_by_itself(clients: Clients, control: Control) -> None:
     (good,), (bare,) = plant(control), plant(control, plan="without_time")
     odd = plant(control, plan="without_status") + plant(control, plan="without_request_id")
-    told = clients.lighthouse_documents.statuses([odd[0], 17, good, odd[1], bare])
-    assert {request_id: one.state for request_id, one in told.found.items()} == {good: "success", bare: "success"}
-    assert (told.not_found, told.unreadable) == ({17}, set(odd))
+    reported = clients.lighthouse_documents.statuses([odd[0], 17, good, odd[1], bare])
+    assert {request_id: one.state for request_id, one in reported.found.items()} == {good: "success", bare: "success"}
+    assert (reported.not_found, reported.unreadable) == ({17}, set(odd))
 
 
-@pytest.mark.parametrize("told", ["when_any", "never"])
-def test_an_answer_may_leave_the_list_of_missing_ids_out(clients: Clients, control: Control, told: str) -> None:
-    control.turn("documents", not_found_told=told)
+@pytest.mark.parametrize("reported", ["when_any", "never"])
+def test_an_answer_may_leave_the_list_of_missing_ids_out(clients: Clients, control: Control, reported: str) -> None:
+    control.turn("documents", not_found_reported=reported)
     planted = plant(control, count=2)
     answer = clients.lighthouse_documents.statuses(planted)
     assert (set(answer.found), answer.not_found, answer.unreadable) == (set(planted), set(), set())
     answer = clients.lighthouse_documents.statuses([*planted, 17])
-    assert (answer.not_found, answer.unreadable) == (({17}, set()) if told == "when_any" else (set(), {17}))
+    assert (answer.not_found, answer.unreadable) == (({17}, set()) if reported == "when_any" else (set(), {17}))
 
 
 def test_a_batch_of_which_nothing_is_known_says_so(clients: Clients) -> None:
@@ -162,15 +162,15 @@ def test_a_batch_of_which_nothing_is_known_says_so(clients: Clients) -> None:
     assert caught.value.http_status == 404
 
 
-def test_statuses_nobody_asked_for_are_ignored(clients: Clients, control: Control) -> None:
+def test_statuses_nobody_queried_for_are_ignored(clients: Clients, control: Control) -> None:
     control.turn("documents", unasked=2)
     planted = plant(control, count=5)
     assert set(clients.lighthouse_documents.statuses(planted[:2]).found) == set(planted[:2])
 
 
-def test_a_hundred_of_a_thousand_are_told_apart(clients: Clients, control: Control) -> None:
-    asked = plant(control, count=1000)[450:550]
-    assert set(clients.lighthouse_documents.statuses(asked).found) == set(asked)
+def test_a_hundred_of_a_thousand_are_notified_separately(clients: Clients, control: Control) -> None:
+    requested = plant(control, count=1000)[450:550]
+    assert set(clients.lighthouse_documents.statuses(requested).found) == set(requested)
 
 
 @pytest.mark.parametrize("family", ["kong", "gateway"])
@@ -191,12 +191,12 @@ def test_every_error_family_is_understood(clients: Clients, control: Control, fa
     planted = plant(control)
     clients.lighthouse_documents.statuses(planted)
     kinds = {413: (Rejected, Rejected), 500: (Unanswered, Unavailable), 503: (Unanswered, Unavailable)}
-    for code, (written, asked) in kinds.items():
+    for code, (written, requested) in kinds.items():
         control.set("documents", "status", status=code)
         with pytest.raises(written) as caught:
             upload(clients)
         assert caught.value.http_status == code and not caught.value.detail.startswith("no message")
-        with pytest.raises(asked):
+        with pytest.raises(requested):
             clients.lighthouse_documents.statuses(planted)
         control.clear("documents")
 
@@ -211,9 +211,9 @@ def test_an_upload_says_what_a_fault_did_and_statuses_are_never_guessed_through_
     with pytest.raises(strike.write) as caught:
         upload(clients)
     assert type(caught.value) is strike.write and caught.value.retry_after == strike.retry_after
-    with pytest.raises(strike.read) as asked:
+    with pytest.raises(strike.read) as requested:
         clients.lighthouse_documents.statuses(planted)
-    assert type(asked.value) is strike.read
+    assert type(requested.value) is strike.read
     settled(control, "documents", DOCUMENTS)
     assert len(held(control)) == (2 if strike.worked else 1)
 

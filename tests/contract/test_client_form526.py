@@ -78,9 +78,9 @@ def test_a_submission_says_what_a_fault_did_and_a_look_up_never_guesses_through_
     with pytest.raises(strike.write) as caught:
         submit(clients, reference)
     assert type(caught.value) is strike.write and caught.value.retry_after == strike.retry_after
-    with pytest.raises(strike.read) as asked:
+    with pytest.raises(strike.read) as requested:
         clients.form526.find(reference)
-    assert type(asked.value) is strike.read
+    assert type(requested.value) is strike.read
     settled(control, "form526", "submissions")
     control.clear("form526")
     assert (clients.form526.find(reference) is not None) == strike.worked

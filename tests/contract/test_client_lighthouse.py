@@ -72,7 +72,7 @@ def test_one_filed_elsewhere_is_found_with_its_dates(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("habit", ["expired", "used"])
-def test_expired_and_used_ones_look_like_none_and_make_room(clients: Clients, habit: str) -> None:
+def test_expired_and_used_ones_look_like_none_and_make_capacity(clients: Clients, habit: str) -> None:
     assert read(clients, ICN_OF[habit]) is None
     assert create(clients, ICN_OF[habit]).status == "active"
 

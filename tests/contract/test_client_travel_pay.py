@@ -43,8 +43,8 @@ ADA = traveler(MOVED)
 
 
 def find(clients: Clients, who: Traveler = ADA) -> Any:
-    told = ("Other", "Eye clinic", True)
-    return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *told)
+    reported = ("Other", "Eye clinic", True)
+    return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *reported)
 
 
 def create(clients: Clients) -> str:
@@ -95,7 +95,7 @@ def test_each_step_done_twice_says_so_but_the_mileage(clients: Clients) -> None:
         add(clients, claim_id)
 
 
-def test_a_claim_is_its_owners_alone(clients: Clients) -> None:
+def test_a_claim_is_its_owners_by_itself(clients: Clients) -> None:
     claim_id = create(clients)
     assert claim(clients, claim_id, traveler(MANY)) is None
     with pytest.raises(Rejected) as caught:
@@ -146,7 +146,7 @@ def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients
     assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=PATIENT_SECONDS) is None
 
 
-def test_appointments_with_claims_are_left_out_only_when_asked(clients: Clients) -> None:
+def test_appointments_with_claims_are_left_out_only_when_queried(clients: Clients) -> None:
     create(clients)
     everything = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS)
     free = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS, exclude_with_claims=True)
@@ -157,7 +157,7 @@ def test_two_records_of_one_person_may_differ(clients: Clients) -> None:
     ours = clients.va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)
     theirs = clients.travel_pay.contact(ADA, total_seconds=PATIENT_SECONDS)
     assert ours is not None and (ours.city, theirs.city) == ("Springfield", "Peoria")
-    assert theirs.street == "12 Old Mill Lane, Apt 4" and ours.phone == MOVED.phone != theirs.phone
+    assert theirs.street == "12 Old Mill Bulkhead, Apt 4" and ours.phone == MOVED.phone != theirs.phone
 
 
 @pytest.mark.parametrize("strike", ONCE_CONNECTED, ids=str)
@@ -206,7 +206,7 @@ def test_a_read_never_guesses_through_a_fault(clients: Clients, control: Control
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
 @pytest.mark.parametrize("upstream", ["veis", "sts", "travel_pay"])
-def test_without_a_token_nothing_is_asked(clients: Clients, control: Control, upstream: str, strike: Strike) -> None:
+def test_without_a_token_nothing_is_queried(clients: Clients, control: Control, upstream: str, strike: Strike) -> None:
     only = {} if strike.kind == "refuse" or upstream != "travel_pay" else {"operation": TOKEN}
     control.set(upstream, strike.kind, **only, **strike.fields)
     with pytest.raises(strike.read) as caught:
@@ -216,7 +216,7 @@ def test_without_a_token_nothing_is_asked(clients: Clients, control: Control, up
 
 
 @pytest.mark.parametrize("revoked", ["veis", "btsss"])
-def test_a_token_that_died_early_is_replaced_alone_and_one_claim_created(
+def test_a_token_that_died_early_is_replaced_by_itself_and_one_claim_created(
     clients: Clients, control: Control, revoked: str
 ) -> None:
     appointment_id = find(clients).id

@@ -28,7 +28,7 @@ WORDS = {"claim_number": "0042", "appt_date": "Mar 07"}
 
 
 def text(clients: Clients, upstreams: Upstreams, **changes: Any) -> str:
-    asked: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "reference": "notice-1",
         "template_id": TEMPLATE_IDS["cie.created"],
         "sender_id": upstreams.fakes.settings.vanotify_sms_sender_id,
@@ -36,7 +36,7 @@ def text(clients: Clients, upstreams: Upstreams, **changes: Any) -> str:
         "icn": ADA,
         "before_write": write_nothing_first,
     }
-    return clients.va_notify.send_sms(**{**asked, **changes}).notification_id
+    return clients.va_notify.send_sms(**{**requested, **changes}).notification_id
 
 
 def test_a_text_by_icn_arrives_and_is_found_by_its_reference(

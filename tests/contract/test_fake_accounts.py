@@ -38,10 +38,10 @@ def test_an_account_is_somebodys(
     assert find(http, upstreams, person.account.upper()).json() == answer.json()
 
 
-def test_somebody_may_have_a_file_number_alone_or_neither(http: requests.Session, upstreams: Upstreams) -> None:
+def test_somebody_may_have_a_file_number_by_itself_or_neither(http: requests.Session, upstreams: Upstreams) -> None:
     people = (ADA, with_file_number_only(), without_benefit_ids())
-    told = [find(http, upstreams, person.account).json() for person in people]
-    known = [(bool(each["participantId"]), bool(each["fileNumber"])) for each in told]
+    reported = [find(http, upstreams, person.account).json() for person in people]
+    known = [(bool(each["participantId"]), bool(each["fileNumber"])) for each in reported]
     assert known == [(True, True), (False, True), (False, False)]
 
 
@@ -51,7 +51,7 @@ def test_an_account_nobody_has_is_not_found(http: requests.Session, upstreams: U
         assert (answer.status_code, answer.json()) == (404, {"error": "Account not found"})
 
 
-def test_a_path_that_is_none_is_told_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
+def test_a_path_that_is_none_is_notified_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
     answer = http.get(f"{upstreams['accounts']}/typo/accounts/{ADA.account}")
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
@@ -67,7 +67,7 @@ def test_a_newcomer_has_an_account_at_once(http: requests.Session, upstreams: Up
     assert (person["icn"], person["firstName"]) == (None, "Uma")
 
 
-def test_a_fault_is_told_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_a_fault_is_notified_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.set("accounts", "status", times=1)
     answer = find(http, upstreams, ADA.account)
     assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})

@@ -94,7 +94,7 @@ def test_a_service_callback_has_the_bearer_token_and_the_contracts_fields(
     assert (body["id"], body["reference"], body["notification_type"]) == (sent["id"], "outbox-42", "sms")
 
 
-def test_service_callbacks_leave_out_statuses_that_are_not_asked_for(sender: Sender, service_level: Receiver) -> None:
+def test_service_callbacks_leave_out_statuses_that_are_not_queried_for(sender: Sender, service_level: Receiver) -> None:
     sender.text()
     eventually(lambda: "delivered" in service_level.statuses())
     assert service_level.statuses() == ["sent", "delivered"]

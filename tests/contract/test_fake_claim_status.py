@@ -116,7 +116,7 @@ def test_a_malformed_status_request_is_refused(caller: Caller, veteran: Veteran,
     assert caller.post("V1/GetClaimsStatus", caller.status_body(veteran.icn) | {field: None}).status_code == 400
 
 
-def test_a_kiosk_claim_was_there_before_anybody_asked(caller: Caller) -> None:
+def test_a_kiosk_claim_was_there_before_anybody_queried(caller: Caller) -> None:
     started = datetime.now(UTC)
     early = with_habit("filed")
     assert "already has a claim" in caller.submit(early.icn).json()["message"]

@@ -37,12 +37,12 @@ def over(control: Control, plan: str) -> int:
 
 
 def test_an_upload_moves_through_its_steps_as_time_passes(caller: DocumentsCaller, control: Control) -> None:
-    taken, told = caller.uploaded(), []
+    taken, reported = caller.uploaded(), []
     for seconds in (0, 21, 41):
         control.turn("documents", clock_offset_seconds=seconds)
         status = caller.status(taken)
-        told.append((status["status"], *steps(status).values(), "endTime" in status["time"]))
-    assert told == [
+        reported.append((status["status"], *steps(status).values(), "endTime" in status["time"]))
+    assert reported == [
         ("IN_PROGRESS", "IN_PROGRESS", "NOT_STARTED", False),
         ("IN_PROGRESS", "SUCCESS", "IN_PROGRESS", False),
         ("SUCCESS", "SUCCESS", "SUCCESS", True),
@@ -59,20 +59,20 @@ def test_a_status_has_every_key_of_the_contract(caller: DocumentsCaller, control
 
 def test_times_are_milliseconds(caller: DocumentsCaller, control: Control) -> None:
     (planted,) = plant(control, {"age_seconds": 3600, "step_seconds": 60})
-    told = caller.status(planted)["time"]
-    assert abs(datetime.fromtimestamp(told["startTime"] / 1000, UTC).timestamp() - (time.time() - 3600)) < 60
-    assert told["endTime"] - told["startTime"] == 120_000
+    reported = caller.status(planted)["time"]
+    assert abs(datetime.fromtimestamp(reported["startTime"] / 1000, UTC).timestamp() - (time.time() - 3600)) < 60
+    assert reported["endTime"] - reported["startTime"] == 120_000
 
 
 @pytest.mark.parametrize(
-    ("plan", "told", "error_step"),
+    ("plan", "reported", "error_step"),
     [("fails_at_claims_evidence", ["FAILED", "NOT_STARTED"], CE), ("fails_at_bgs", ["SUCCESS", "FAILED"], BGS)],
 )
 def test_a_failure_names_its_step(
-    caller: DocumentsCaller, control: Control, plan: str, told: list[str], error_step: str
+    caller: DocumentsCaller, control: Control, plan: str, reported: list[str], error_step: str
 ) -> None:
     status = caller.status(over(control, plan))
-    assert (status["status"], list(steps(status).values())) == ("FAILED", told)
+    assert (status["status"], list(steps(status).values())) == ("FAILED", reported)
     assert (set(status["error"]), status["error"]["step"]) == ({"detail", "step"}, error_step)
     assert status["time"]["endTime"] > 0
 
@@ -84,19 +84,19 @@ def test_a_failure_has_not_happened_before_its_step_is_over(caller: DocumentsCal
     assert "error" not in status
 
 
-@pytest.mark.parametrize(("plan", "told"), [("stuck", "IN_PROGRESS"), ("stuck_at_bgs", "SUCCESS")])
-def test_what_is_stuck_never_ends(caller: DocumentsCaller, control: Control, plan: str, told: str) -> None:
+@pytest.mark.parametrize(("plan", "reported"), [("stuck", "IN_PROGRESS"), ("stuck_at_bgs", "SUCCESS")])
+def test_what_is_stuck_never_ends(caller: DocumentsCaller, control: Control, plan: str, reported: str) -> None:
     (planted,) = plant(control, {"plan": plan, "age_seconds": 30 * 86_400})
     status = caller.status(planted)
-    assert (status["status"], steps(status)[CE], "endTime" in status["time"]) == ("IN_PROGRESS", told, False)
+    assert (status["status"], steps(status)[CE], "endTime" in status["time"]) == ("IN_PROGRESS", reported, False)
 
 
 # -- told wrongly -----------------------------------------------------------------
 
 
 def test_seconds_in_place_of_milliseconds(caller: DocumentsCaller, control: Control) -> None:
-    told = caller.status(over(control, "seconds"))["time"]
-    assert all(len(str(value)) == 10 for value in told.values())
+    reported = caller.status(over(control, "seconds"))["time"]
+    assert all(len(str(value)) == 10 for value in reported.values())
 
 
 def test_texts_in_place_of_numbers(caller: DocumentsCaller, control: Control) -> None:
@@ -155,23 +155,23 @@ def test_when_none_is_known_the_whole_question_is_not_found(caller: DocumentsCal
     assert problem(caller.ask(7, 9)) == (404, "Not Found", "Upload Request Async Status Not Found")
 
 
-@pytest.mark.parametrize(("told", "expected"), [("always", (True, True)), ("when_any", (False, True))])
+@pytest.mark.parametrize(("reported", "expected"), [("always", (True, True)), ("when_any", (False, True))])
 def test_the_list_of_unknown_ids_may_be_missing(
-    caller: DocumentsCaller, control: Control, told: str, expected: tuple[bool, bool]
+    caller: DocumentsCaller, control: Control, reported: str, expected: tuple[bool, bool]
 ) -> None:
     (planted,) = plant(control, {})
-    control.turn("documents", not_found_told=told)
+    control.turn("documents", not_found_reported=reported)
     answers = [caller.ask(planted).json()["data"], caller.ask(planted, 7).json()["data"]]
     assert tuple("requestIdsNotFound" in data for data in answers) == expected
-    control.turn("documents", not_found_told="never")
+    control.turn("documents", not_found_reported="never")
     assert set(caller.ask(planted, 7).json()["data"]) == {"statuses"}
 
 
-def test_statuses_nobody_asked_for(caller: DocumentsCaller, control: Control) -> None:
+def test_statuses_nobody_queried_for(caller: DocumentsCaller, control: Control) -> None:
     ids = plant(control, {"count": 4})
     control.turn("documents", unasked=2)
-    told = [status["requestId"] for status in caller.ask(ids[0]).json()["data"]["statuses"]]
-    assert (told[0], len(told), len(set(told))) == (ids[0], 3, 3)
+    reported = [status["requestId"] for status in caller.ask(ids[0]).json()["data"]["statuses"]]
+    assert (reported[0], len(reported), len(set(reported))) == (ids[0], 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_question_in_any_other_form_is_refused(caller: DocumentsCaller, body: 
     assert problem(caller.ask_with(body))[0] == 400
 
 
-def test_the_internal_step_is_told_only_when_asked_for(caller: DocumentsCaller, control: Control) -> None:
+def test_the_internal_step_is_notified_only_when_queried_for(caller: DocumentsCaller, control: Control) -> None:
     planted = over(control, "ok")
     answer = caller.ask(planted, includeInternalOnlyStepStatuses="true")
     (status,) = answer.json()["data"]["statuses"]
@@ -191,7 +191,7 @@ def test_the_internal_step_is_told_only_when_asked_for(caller: DocumentsCaller, 
     assert "REMOVE_FILE_BINARY" not in steps(caller.status(planted))
 
 
-def test_one_upload_can_be_asked_after_alone(caller: DocumentsCaller, control: Control) -> None:
+def test_one_upload_can_be_queried_after_by_itself(caller: DocumentsCaller, control: Control) -> None:
     planted = over(control, "ok")
     assert caller.ask_one(planted).json() == {"data": caller.status(planted)}
     assert problem(caller.ask_one(7))[:2] == (404, "Not Found")
@@ -263,7 +263,7 @@ def test_turning_the_pace_moves_no_upload_that_is_on_its_way(caller: DocumentsCa
         ("GET", "uploads?unheard=1", None),
         ("POST", "knobs", {"plan": "none such"}),
         ("POST", "knobs", {"plans": {"L228": "none such"}}),
-        ("POST", "knobs", {"not_found_told": "sometimes"}),
+        ("POST", "knobs", {"not_found_reported": "sometimes"}),
         ("POST", "knobs", {"error_family": "none such"}),
     ],
 )
@@ -272,13 +272,13 @@ def test_a_back_door_call_that_makes_no_sense_is_refused(control: Control, metho
         control.call(method, "documents", path, json=body)
 
 
-def test_ten_thousand_are_planted_fast_and_a_hundred_told_in_milliseconds(
+def test_ten_thousand_are_planted_fast_and_a_hundred_notified_in_milliseconds(
     caller: DocumentsCaller, control: Control
 ) -> None:
     began = time.process_time()
     ids = plant(control, *({"plan": plan, "count": 625, "steps_done": 9} for plan in PLANS))
     planted = time.process_time()
-    told = caller.ask(*ids[::100]).json()["data"]["statuses"]
+    reported = caller.ask(*ids[::100]).json()["data"]["statuses"]
     answered = time.process_time()
-    assert (len(ids), len(told)) == (10_000, 100)
+    assert (len(ids), len(reported)) == (10_000, 100)
     assert (planted - began < 1, answered - planted < 0.1) == (True, True)

@@ -171,8 +171,8 @@ def test_bytes_that_look_like_a_boundary_are_only_bytes(caller: DocumentsCaller,
 
 def test_a_success_that_is_none_keeps_nothing(caller: DocumentsCaller, control: Control) -> None:
     control.turn("documents", success=False)
-    told = caller.upload().json()["data"]
-    assert (told["success"], type(told["requestId"]), held(control)) == (False, int, [])
+    reported = caller.upload().json()["data"]
+    assert (reported["success"], type(reported["requestId"]), held(control)) == (False, int, [])
 
 
 def test_the_journal_shows_the_parts_and_no_bytes_of_the_file(caller: DocumentsCaller, control: Control) -> None:

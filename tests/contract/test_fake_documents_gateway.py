@@ -83,7 +83,7 @@ def test_too_large_a_request_is_the_gateways_to_refuse(caller: DocumentsCaller, 
     assert (answer.status_code, answer.json()) == (413, {"message": "Request size limit exceeded"})
 
 
-def test_beyond_the_limit_calls_are_told_to_wait(caller: DocumentsCaller, control: Control) -> None:
+def test_beyond_the_limit_calls_are_notified_to_wait(caller: DocumentsCaller, control: Control) -> None:
     control.turn("documents", minute_limit=1)
     assert caller.upload().headers["X-RateLimit-Remaining-Minute"] == "0"
     answer = caller.upload()

@@ -161,7 +161,7 @@ def test_a_status_is_answered_before_or_after_the_work(
 
 
 @pytest.mark.parametrize("retry_after", [None, "7", "Wed, 21 Oct 2043 07:28:00 GMT"])
-def test_a_throttle_says_when_to_return_only_when_told_to(
+def test_a_throttle_says_when_to_return_only_when_notified_to(
     fresh: Filing, control: Control, retry_after: str | None
 ) -> None:
     control.set("btsss", "throttle", retry_after=retry_after)
@@ -232,6 +232,6 @@ def test_a_fault_with_a_chance_strikes_sometimes(fresh: Filing, control: Control
     assert statuses == {503, 401}
 
 
-def test_a_fault_of_one_upstream_leaves_the_others_alone(fresh: Filing, control: Control) -> None:
+def test_a_fault_of_one_upstream_leaves_the_others_by_itself(fresh: Filing, control: Control) -> None:
     control.set("chip", "down")
     assert fresh.submit().status_code == 200

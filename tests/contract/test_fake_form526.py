@@ -117,7 +117,7 @@ def test_a_submission_in_any_other_form_is_refused(
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "wrong"}, 403)])
-def test_without_the_key_nothing_is_told(
+def test_without_the_key_nothing_is_notified(
     submitter: Submitter, reference: str, headers: dict[str, str], status: int
 ) -> None:
     submitter.headers = headers
@@ -130,7 +130,7 @@ def test_a_path_that_is_none_never_looks_like_no_submission(submitter: Submitter
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
 
-def test_a_fault_is_told_in_its_own_words(submitter: Submitter, control: Control, reference: str) -> None:
+def test_a_fault_is_notified_in_its_own_words(submitter: Submitter, control: Control, reference: str) -> None:
     control.set("form526", "status", status=503, times=1)
     assert error(submitter.submit(reference)) == (503, "Service Unavailable", "503")
     control.set("form526", "drop", times=1)

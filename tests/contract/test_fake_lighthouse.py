@@ -46,14 +46,14 @@ def test_a_read_gives_what_was_created(caller: Caller) -> None:
     assert caller.read(ICN).json() == created
 
 
-def test_dates_are_told_with_and_without_milliseconds_each_always_the_same_way(
+def test_dates_are_notified_with_and_without_milliseconds_each_always_the_same_way(
     caller: Caller, control: Control
 ) -> None:
     whole = {"created_at": "2031-02-03T04:05:06-06:00", "expires_at": "2099-02-03T04:05:06-06:00"}
     control.call("POST", "lighthouse", "itfs", json=[{"icn": who.icn, **whole} for who in (ADA, BEN)])
-    told = [attributes(caller.read(who.icn))["creationDate"] for who in (ADA, BEN, ADA, BEN)]
-    assert set(told[:2]) == {"2031-02-03T04:05:06-06:00", "2031-02-03T04:05:06.000-06:00"}
-    assert told[2:] == told[:2]
+    reported = [attributes(caller.read(who.icn))["creationDate"] for who in (ADA, BEN, ADA, BEN)]
+    assert set(reported[:2]) == {"2031-02-03T04:05:06-06:00", "2031-02-03T04:05:06.000-06:00"}
+    assert reported[2:] == reported[:2]
 
 
 @pytest.mark.parametrize("written", ["compensation", "Compensation", "PENSION", "survivor"])
@@ -90,14 +90,14 @@ def test_its_own_clock_stamps_and_expires(caller: Caller, control: Control) -> N
 def test_a_second_create_is_a_record_of_its_own_called_duplicate(caller: Caller, control: Control) -> None:
     plant(control, age_days=30)
     first, second = caller.read(ICN).json()["data"], caller.create(ICN)
-    told = attributes(second)
-    assert (told["status"], second.json()["data"]["id"] != first["id"]) == ("duplicate", True)
-    assert when(told["creationDate"]) - when(first["attributes"]["creationDate"]) > timedelta(days=29)
+    reported = attributes(second)
+    assert (reported["status"], second.json()["data"]["id"] != first["id"]) == ("duplicate", True)
+    assert when(reported["creationDate"]) - when(first["attributes"]["creationDate"]) > timedelta(days=29)
     assert caller.read(ICN).json()["data"] == first
     assert [itf["status"] for itf in held(control)[:2]] == ["active", "duplicate"]
 
 
-def test_a_duplicate_can_be_told_as_the_record_on_file(caller: Caller, control: Control) -> None:
+def test_a_duplicate_can_be_notified_as_the_record_on_file(caller: Caller, control: Control) -> None:
     control.turn("lighthouse", duplicate_as="existing")
     first, second = caller.create(ICN).json()["data"], caller.create(ICN).json()["data"]
     assert second == first | {"attributes": first["attributes"] | {"status": "duplicate"}}

@@ -168,7 +168,7 @@ def test_beyond_the_limit_the_gateway_says_how_long_to_wait(caller: Caller, cont
         (502, {"errors": [{"title": "Bad Gateway", "detail": "Bad Gateway", "status": "502", "code": "502"}]}),
     ],
 )
-def test_a_fault_is_told_in_the_family_of_its_status(
+def test_a_fault_is_notified_in_the_family_of_its_status(
     caller: Caller, control: Control, status: int, body: dict[str, Any]
 ) -> None:
     control.set("lighthouse", "status", status=status)

@@ -59,12 +59,12 @@ def test_an_email_about_an_intent_to_file_shows_its_subject_and_every_line(
     assert with_habit("ok").name in text
 
 
-def test_a_phone_can_be_looked_at_alone(http: requests.Session, sender: Sender, page: str) -> None:
+def test_a_phone_can_be_looked_at_by_itself(http: requests.Session, sender: Sender, page: str) -> None:
     mine, other = with_habit("ok").phone, "+15555559876"
     for number in (mine, other):
         sender.ended(sender.text(phone_number=number).json()["id"])
-    alone = http.get(f"{page}.json", params={"to": other}).json()
-    assert [message["to"] for message in alone] == [other]
+    by_itself = http.get(f"{page}.json", params={"to": other}).json()
+    assert [message["to"] for message in by_itself] == [other]
     assert str(mine) not in http.get(page, params={"to": other}).text
 
 

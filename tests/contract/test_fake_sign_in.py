@@ -86,14 +86,14 @@ def test_a_token_has_the_claims_of_the_contract(http: requests.Session, upstream
         ({"account": "nobody's"}, "sub", "nobody's"),
     ],
 )
-def test_a_token_can_be_asked_for_as_it_should_not_be(
+def test_a_token_can_be_queried_for_as_it_should_not_be(
     http: requests.Session, upstreams: Upstreams, control: Control, wanted: dict[str, Any], claim: str, value: Any
 ) -> None:
     claims = opened(issue(control, **wanted)["access_token"], published(http, upstreams)) or {}
     assert claims[claim] == value
 
 
-def test_a_token_can_live_as_long_as_asked_or_be_expired(control: Control) -> None:
+def test_a_token_can_live_as_long_as_queried_or_be_expired(control: Control) -> None:
     for seconds in (-60, 5, 10**8):
         issued = issue(control, seconds=seconds)
         ends = jwt.decode(issued["access_token"], options={"verify_signature": False})["exp"]
@@ -101,7 +101,7 @@ def test_a_token_can_live_as_long_as_asked_or_be_expired(control: Control) -> No
         assert int(datetime.fromisoformat(issued["expires_at"]).timestamp()) == ends
 
 
-def test_many_tokens_can_be_asked_for_at_once(control: Control) -> None:
+def test_many_tokens_can_be_queried_for_at_once(control: Control) -> None:
     people = [{"uuid": ADA.uuid}, {"account": without_icn().account}]
     tokens = [each["access_token"] for each in control.call("POST", "sign_in", "tokens", json=people)]
     subjects = [jwt.decode(token, options={"verify_signature": False})["sub"] for token in tokens]

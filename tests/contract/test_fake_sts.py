@@ -92,7 +92,7 @@ def test_a_token_can_die_before_its_time(chain: Chain, control: Control, upstrea
     assert held == [None, ADA.icn]
 
 
-def test_a_fault_is_told_in_its_own_words(chain: Chain, control: Control) -> None:
+def test_a_fault_is_notified_in_its_own_words(chain: Chain, control: Control) -> None:
     control.set("sts", "status", status=503, times=1)
     assert error(chain.exchange(chain.assertion(ADA))) == (503, "Service Unavailable")
     control.set("sts", "throttle", retry_after="3", times=1)

@@ -60,7 +60,7 @@ def test_an_appointment_is_added_once_and_found_from_then_on(ada: Traveler) -> N
     assert data(ada.find_or_add("2031-03-04T09:30:00")) == [added]
 
 
-def test_another_moment_station_or_person_is_another_appointment(ada: Traveler, chain: Chain) -> None:
+def test_another_timestamp_station_or_person_is_another_appointment(ada: Traveler, chain: Chain) -> None:
     found = [ada.find_or_add(), ada.find_or_add("2031-03-04T09:31:00Z"), ada.find_or_add(station="530")]
     found.append(Traveler(chain, HECTOR).find_or_add())
     assert len({data(answer)[0]["id"] for answer in found}) == 4
@@ -137,9 +137,9 @@ def test_of_simultaneous_creates_one_is_taken(ada: Traveler, control: Control) -
 def test_a_mileage_expense_added_twice_is_there_twice(ada: Traveler) -> None:
     claim = ada.begun()
     ids = {data(ada.add_mileage(claim))["expenseId"] for _ in range(2)}
-    told = data(ada.claim(claim))
-    assert {expense["id"] for expense in told["expenses"]} == ids
-    assert (len(ids), told["totalCostRequested"]) == (2, 41.5)
+    reported = data(ada.claim(claim))
+    assert {expense["id"] for expense in reported["expenses"]} == ids
+    assert (len(ids), reported["totalCostRequested"]) == (2, 41.5)
 
 
 def test_a_submitted_claim_takes_no_more(ada: Traveler, control: Control) -> None:
@@ -168,7 +168,7 @@ def test_an_expense_in_any_other_form_is_refused(ada: Traveler, changes: dict[st
 
 
 @pytest.mark.parametrize("trip", ["OneWay", "RoundTrip", "Unspecified"])
-def test_an_expense_may_carry_the_moment_of_the_appointment(ada: Traveler, trip: str) -> None:
+def test_an_expense_may_carry_the_timestamp_of_the_appointment(ada: Traveler, trip: str) -> None:
     claim = ada.begun()
     data(ada.add_mileage(claim, tripType=trip, dateIncurred=WHEN))
     (expense,) = data(ada.claim(claim))["expenses"]

@@ -76,9 +76,9 @@ def zeke(chain: Chain) -> Traveler:
 
 
 def paging(answer: requests.Response) -> tuple[int, int, int]:
-    told = answer.json()
-    assert set(told) > PAGING
-    return told["totalRecordCount"], told["pageNumber"], told["pageSize"]
+    reported = answer.json()
+    assert set(reported) > PAGING
+    return reported["totalRecordCount"], reported["pageNumber"], reported["pageSize"]
 
 
 def with_status(traveler: Traveler, status: str) -> dict[str, Any]:
@@ -104,19 +104,19 @@ def test_a_list_comes_in_pages_no_larger_than_the_server_likes(zeke: Traveler, c
     assert len(data(zeke.claims())) == 120
 
 
-def test_a_list_is_sorted_as_asked(zeke: Traveler) -> None:
+def test_a_list_is_sorted_as_queried(zeke: Traveler) -> None:
     for field, direction, backwards in (("appointmentDateTime", "Descending", True), ("createdOn", "asc", False)):
-        told = [claim[field] for claim in data(zeke.claims(sortField=field, sortDirection=direction))]
-        assert told == sorted(told, reverse=backwards)
-    for asked in ({"sortField": "colour"}, {"sortDirection": "up"}, {"pageNumber": 0}, {"pageSize": "x"}):
-        assert refusal(zeke.claims(**asked))[0] == 400
+        reported = [claim[field] for claim in data(zeke.claims(sortField=field, sortDirection=direction))]
+        assert reported == sorted(reported, reverse=backwards)
+    for requested in ({"sortField": "colour"}, {"sortDirection": "up"}, {"pageNumber": 0}, {"pageSize": "x"}):
+        assert refusal(zeke.claims(**requested))[0] == 400
 
 
 def test_claims_are_found_by_the_wall_clock_of_their_appointment(zeke: Traveler) -> None:
-    moments = sorted(claim["appointmentDateTime"] for claim in data(zeke.claims(sortDirection="desc")))
-    first, last = moments[-3], moments[-1]
+    timestamps = sorted(claim["appointmentDateTime"] for claim in data(zeke.claims(sortDirection="desc")))
+    first, last = timestamps[-3], timestamps[-1]
     found = zeke.search(first, last)
-    assert [claim["appointmentDateTime"] for claim in data(found)] == moments[-3:]
+    assert [claim["appointmentDateTime"] for claim in data(found)] == timestamps[-3:]
     assert paging(found) == (3, 1, 50)
     assert paging(zeke.search(first, last, pageSize=2, pageNumber=2)) == (3, 2, 2)
     # A bare date is its midnight: the day's own appointments lie behind it.
@@ -133,7 +133,7 @@ def test_a_claim_without_an_appointment_is_in_no_range(abel: Traveler) -> None:
     assert len(data(abel.search("2000-01-01", "2099-01-01"))) == len(EVERY_STATUS)
 
 
-def test_a_claim_is_told_in_detail(abel: Traveler) -> None:
+def test_a_claim_is_notified_in_detail(abel: Traveler) -> None:
     claim = with_status(abel, "ClaimPaid")
     assert set(claim) == DETAIL
     assert (claim["claimantFirstName"], claim["claimantLastName"]) == (STATUSES.first_name, STATUSES.last_name)
@@ -181,7 +181,7 @@ def test_the_days_appointments_are_there_with_and_without_those_that_have_claims
     assert paging(hector.appointments(excludeWithClaims="true", pageSize=1)) == (1, 1, 1)
 
 
-def told_alike(person: Veteran, chain: Chain, http: requests.Session, upstreams: Upstreams) -> set[str]:
+def answered_alike(person: Veteran, chain: Chain, http: requests.Session, upstreams: Upstreams) -> set[str]:
     """Which details BTSSS and VA Profile tell alike, whatever the case and whichever way a number is written."""
     btsss = data(Traveler(chain, person).call("GET", "v2/contacts"))
     assert set(btsss) == {"address", "phoneNumber", "email"}
@@ -200,8 +200,8 @@ def told_alike(person: Veteran, chain: Chain, http: requests.Session, upstreams:
 def test_contact_details_agree_for_most_and_differ_for_one(
     chain: Chain, http: requests.Session, upstreams: Upstreams
 ) -> None:
-    assert told_alike(ADA, chain, http, upstreams) == {"phoneNumber", "email", "address"}
-    assert told_alike(with_travel_pay("contacts_differ"), chain, http, upstreams) == {"email"}
+    assert answered_alike(ADA, chain, http, upstreams) == {"phoneNumber", "email", "address"}
+    assert answered_alike(with_travel_pay("contacts_differ"), chain, http, upstreams) == {"email"}
     assert at_btsss(without_email())["email"] is None
 
 

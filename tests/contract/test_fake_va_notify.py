@@ -15,7 +15,7 @@ from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAIL, EMAILS, TEMPLATE_IDS, TEXTS
 from tests.contract.notify_wire import TEXT, VALUES, Sender, errors
 
-NOTICES = ("created", "duplicate", "error", "unconfirmed", "denied")
+NOTIFICATION_KINDS = ("created", "duplicate", "error", "unconfirmed", "denied")
 CREATED = {
     "id",
     "reference",
@@ -33,12 +33,14 @@ def sender(http: requests.Session, upstreams: Upstreams) -> Sender:
     return Sender(http, upstreams)
 
 
-def test_there_is_a_text_for_every_notice_at_both_kinds_of_facility() -> None:
-    assert set(TEXTS) == {f"{facility}.{notice}" for facility in ("cie", "oh") for notice in NOTICES}
+def test_there_is_a_text_for_every_notification_at_both_kinds_of_facility() -> None:
+    assert set(TEXTS) == {
+        f"{facility}.{notification}" for facility in ("cie", "oh") for notification in NOTIFICATION_KINDS
+    }
     assert all(template.placeholders for template in TEXTS.values())
 
 
-def test_there_is_an_email_for_every_notice_that_is_one() -> None:
+def test_there_is_an_email_for_every_notification_that_is_one() -> None:
     assert {key: template.placeholders for key, template in EMAILS.items()} == {
         "itf.confirmed": ["effective_date", "expiration_date"],
         "itf.confirmed_late": ["asked_date", "recorded_date"],
@@ -59,7 +61,7 @@ def test_there_is_an_email_for_every_notice_that_is_one() -> None:
     assert all((template.channel, bool(template.subject)) == ("email", True) for template in EMAILS.values())
 
 
-def test_the_product_is_told_every_template_once() -> None:
+def test_the_product_is_notified_every_template_once() -> None:
     assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
     assert len(set(TEMPLATE_IDS.values())) == 25
 

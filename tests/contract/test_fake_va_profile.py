@@ -21,11 +21,11 @@ def find(http: requests.Session, upstreams: Upstreams, icn: str, key: str | None
 @pytest.mark.parametrize("person", [ADA, without_email(), with_travel_pay("contacts_differ")], ids=lambda who: who.name)
 def test_it_tells_how_to_reach_a_person(http: requests.Session, upstreams: Upstreams, person: Veteran) -> None:
     answer = find(http, upstreams, person.icn)
-    told = answer.json()
+    reported = answer.json()
     assert answer.status_code == 200
-    assert set(told) == {"icn", "email", "mobilePhone", "homePhone", "mailingAddress"}
-    assert (told["icn"], told["email"], told["mobilePhone"]) == (person.icn, person.email, person.phone)
-    assert set(told["mailingAddress"]) == {
+    assert set(reported) == {"icn", "email", "mobilePhone", "homePhone", "mailingAddress"}
+    assert (reported["icn"], reported["email"], reported["mobilePhone"]) == (person.icn, person.email, person.phone)
+    assert set(reported["mailingAddress"]) == {
         "addressLine1",
         "addressLine2",
         "city",
@@ -40,7 +40,7 @@ def test_a_person_nobody_knows_is_not_found(http: requests.Session, upstreams: U
     assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
 
 
-def test_a_path_that_is_none_is_told_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
+def test_a_path_that_is_none_is_notified_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
     answer = http.get(f"{upstreams['va_profile']}/typo/{ADA.icn}")
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
@@ -62,7 +62,7 @@ def test_details_can_be_changed_and_are_forgotten(
     assert find(http, upstreams, ADA.icn).json() == before
 
 
-def test_a_fault_is_told_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_a_fault_is_notified_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.set("va_profile", "status", times=1)
     answer = find(http, upstreams, ADA.icn)
     assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flaskapp.web import openapi
-from tests.house import ADA, House
+from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
 ERROR_KEYS = {"title", "detail", "code", "status"}
@@ -17,8 +17,8 @@ STRANGER = "0c4f6d1e-0000-4000-8000-0000000000aa"
 
 
 @pytest.fixture
-def document(house: House) -> dict[str, Any]:
-    found: dict[str, Any] = house.app.test_client().get("/openapi.json").get_json()
+def document(product: Product) -> dict[str, Any]:
+    found: dict[str, Any] = product.app.test_client().get("/openapi.json").get_json()
     return found
 
 
@@ -35,11 +35,11 @@ def references(node: Any) -> Iterator[str]:
         yield node["$ref"]
 
 
-def test_it_is_whole(house: House, document: dict[str, Any]) -> None:
+def test_it_is_whole(product: Product, document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     for reference in references(document):
         assert reference.rpartition("/")[2] in document["components"]["schemas"]
-    routes = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule) for rule in openapi.public_rules(house.app)}
+    routes = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule) for rule in openapi.public_rules(product.app)}
     assert set(document["paths"]) == routes
     for path, _, operation in operations(document):
         assert operation["summary"] and operation["responses"], path
@@ -55,8 +55,8 @@ def test_the_names_in_it_are_the_ones_the_front_end_sends(document: dict[str, An
     assert "appointmentIen" in schemas["CheckInFields"]["required"]
 
 
-def test_every_body_has_an_example_that_is_taken_as_it_stands(house: House, document: dict[str, Any]) -> None:
-    client = house.app.test_client()
+def test_every_body_has_an_example_that_is_taken_as_it_stands(product: Product, document: dict[str, Any]) -> None:
+    client = product.app.test_client()
     bodies = [(path, operation) for path, _, operation in operations(document) if "requestBody" in operation]
     contents = {path: operation["requestBody"]["content"] for path, operation in bodies}
     # A file can hardly be shown.
@@ -72,10 +72,10 @@ def test_every_body_has_an_example_that_is_taken_as_it_stands(house: House, docu
         assert str(response.status_code) in operation["responses"], path
 
 
-def test_real_answers_are_the_ones_described(house: House, document: dict[str, Any]) -> None:
+def test_real_answers_are_the_ones_described(product: Product, document: dict[str, Any]) -> None:
     """Each call's status is described, and what is described as an `errors` list is one."""
-    client = house.sign_in()
-    claim = house.ask(client).get_json()["data"]["id"]
+    client = product.sign_in()
+    claim = product.ask(client).get_json()["data"]["id"]
     body = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}}
     claims, sessions, check_ins = (
         "/check_in/v0/travel_claims",
@@ -123,14 +123,14 @@ def assert_shape(described: dict[str, Any], response: Any) -> None:
     assert all(isinstance(entry["status"], str) for entry in entries)
 
 
-def test_a_postgres_that_is_away_is_described_as_it_is_answered(house: House, document: dict[str, Any]) -> None:
+def test_a_postgres_that_is_away_is_described_as_it_is_answered(product: Product, document: dict[str, Any]) -> None:
     described = document["paths"]["/healthz/ready"]["get"]["responses"]["503"]
-    house.app.extensions["expected_migration"] = "9999_later"
-    response = house.app.test_client().get("/healthz/ready")
+    product.app.extensions["expected_migration"] = "9999_later"
+    response = product.app.test_client().get("/healthz/ready")
     assert response.status_code == 503
     assert_shape(described, response)
 
 
-def test_the_human_page_names_every_path(house: House, document: dict[str, Any]) -> None:
-    page = house.app.test_client().get("/docs").text
+def test_the_human_page_names_every_path(product: Product, document: dict[str, Any]) -> None:
+    page = product.app.test_client().get("/docs").text
     assert [path for path in document["paths"] if path not in page] == []

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from tests.contract.test_openapi import assert_shape
-from tests.house import House
 from tests.integration.steps import reconfigure
 from tests.integration.travel_pay_reading import ALWAYS, APPOINTMENTS_URL, CONTACTS_URL, STATUSES, book, mend, plant
 from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+from tests.product import Product
 
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
 ONE, DOCUMENT = f"{CLAIMS_URL}/{{claim_id}}", f"{CLAIMS_URL}/{{claim_id}}/documents/{{document_id}}"
-VISIT = f"{APPOINTMENTS_URL}/{{appointment_id}}"
+CALL = f"{APPOINTMENTS_URL}/{{appointment_id}}"
 
 
-def described(house: House) -> dict[str, Any]:
-    found: dict[str, Any] = house.app.test_client().get("/openapi.json").get_json()["paths"]
+def described(product: Product) -> dict[str, Any]:
+    found: dict[str, Any] = product.app.test_client().get("/openapi.json").get_json()["paths"]
     return found
 
 
-def test_every_answer_to_a_read_is_one_the_description_names(house: House) -> None:
+def test_every_answer_to_a_read_is_one_the_description_names(product: Product) -> None:
     # No gate that a failure closes may open again before the next call.
-    reconfigure(house, gate_close_seconds=60.0, gate_cap_seconds=60.0)
-    person, paths = traveling(house, STATUSES), described(house)
+    reconfigure(product, breaker_open_seconds=60.0, breaker_cap_seconds=60.0)
+    person, paths = traveling(product, STATUSES), described(product)
     person.read(CLAIMS_URL)
-    paid = next(claim for claim in book(house).claims.values() if claim.status == "ClaimPaid")
+    paid = next(claim for claim in book(product).claims.values() if claim.status == "ClaimPaid")
     own, file = f"{CLAIMS_URL}/{paid.id}", f"{CLAIMS_URL}/{paid.id}/documents/{paid.documents[0].id}"
-    odd = plant(house, STATUSES, appointmentDateTime="2031-01-01T10:00:00")
+    odd = plant(product, STATUSES, appointmentDateTime="2031-01-01T10:00:00")
     calls: list[tuple[str, str, dict[str, str], int]] = [
         (CLAIMS_URL, CLAIMS_URL, {}, 200),
         (CLAIMS_URL, CLAIMS_URL, {"start_date": "x"}, 400),
@@ -39,37 +39,37 @@ def test_every_answer_to_a_read_is_one_the_description_names(house: House) -> No
         (DOCUMENT, f"{own}/documents/{NOBODYS}", {}, 404),
         (APPOINTMENTS_URL, APPOINTMENTS_URL, {"_include": "travel_pay_claims"}, 200),
         (APPOINTMENTS_URL, APPOINTMENTS_URL, {"start": "2031-03-04"}, 400),
-        (VISIT, f"{APPOINTMENTS_URL}/{NOBODYS}", {}, 404),
+        (CALL, f"{APPOINTMENTS_URL}/{NOBODYS}", {}, 404),
         (CONTACTS_URL, CONTACTS_URL, {}, 200),
     ]
     for template, path, query, status in calls:
         response = person.get(path, **query)
         assert response.status_code == status, (path, response.text)
         assert_shape_of(paths, template, "get", response)
-    book(house).claims[odd["id"]].status = ""
+    book(product).claims[odd["id"]].status = ""
     assert_shape_of(paths, CLAIMS_URL, "get", person.get(CLAIMS_URL, **ALWAYS), 206)
     for kind, fields, status in (("throttle", {}, 429), ("html", {}, 502), ("status", {"status": 504}, 504)):
         for template, path in ((CLAIMS_URL, CLAIMS_URL), (ONE, own), (DOCUMENT, file), (CONTACTS_URL, CONTACTS_URL)):
-            house.control.set("travel_pay", kind, **fields)
+            product.control.set("travel_pay", kind, **fields)
             assert_shape_of(paths, template, "get", person.get(path), status)
             assert_shape_of(paths, template, "get", person.get(path), 503)
-            mend(house)
+            mend(product)
 
 
-def test_every_answer_to_a_posted_claim_is_one_the_description_names(house: House) -> None:
-    person, paths = traveling(house), described(house)
+def test_every_answer_to_a_posted_claim_is_one_the_description_names(product: Product) -> None:
+    person, paths = traveling(product), described(product)
     assert_shape_of(paths, CLAIMS_URL, "post", person.post(), 202)
-    house.work()
+    product.work()
     assert_shape_of(paths, CLAIMS_URL, "post", person.post(), 201)
     assert_shape_of(paths, CLAIMS_URL, "post", person.post("soon"), 422)
-    plant(house, appointmentDateTime="2031-01-01T10:00:00")
+    plant(product, appointmentDateTime="2031-01-01T10:00:00")
     person.post("2031-01-01T10:00:00")
-    house.work()
+    product.work()
     assert_shape_of(paths, CLAIMS_URL, "post", person.post("2031-01-01T10:00:00"), 400)
 
 
-def test_the_query_and_the_body_are_described_by_the_names_that_are_sent(house: House) -> None:
-    document = house.app.test_client().get("/openapi.json").get_json()
+def test_the_query_and_the_body_are_described_by_the_names_that_are_sent(product: Product) -> None:
+    document = product.app.test_client().get("/openapi.json").get_json()
     named = {
         path: {each["name"] for each in document["paths"][path]["get"]["parameters"] if each["in"] == "query"}
         for path in (CLAIMS_URL, APPOINTMENTS_URL)
@@ -80,8 +80,8 @@ def test_the_query_and_the_body_are_described_by_the_names_that_are_sent(house: 
     schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
     assert set(schema["required"]) == {"appointmentDateTime", "facilityStationNumber"}
     assert set(body["example"]) <= set(schema["properties"])
-    headers = traveling(house).signed.headers
-    assert house.app.test_client().post(CLAIMS_URL, json=body["example"], headers=headers).status_code == 202
+    headers = traveling(product).signed.headers
+    assert product.app.test_client().post(CLAIMS_URL, json=body["example"], headers=headers).status_code == 202
 
 
 def assert_shape_of(paths: dict[str, Any], template: str, method: str, response: Any, status: int = 0) -> None:

@@ -69,7 +69,7 @@ class Chain:
     def sts(self, person: Veteran) -> str:
         return str(self.exchange(self.assertion(person)).json()["data"]["access_token"])
 
-    def gate_headers(self, veis: str) -> dict[str, str]:
+    def gateway_headers(self, veis: str) -> dict[str, str]:
         return {
             "Authorization": f"Bearer {veis}",
             "X-Correlation-ID": str(uuid.uuid4()),
@@ -77,7 +77,7 @@ class Chain:
         }
 
     def ask_btsss(self, veis: str, auth_jwt: str, **headers: str) -> requests.Response:
-        shown = self.gate_headers(veis) | {"BTSSS-API-Client-Number": self.known.travel_pay_client_number} | headers
+        shown = self.gateway_headers(veis) | {"BTSSS-API-Client-Number": self.known.travel_pay_client_number} | headers
         url = f"{self.urls['travel_pay']}/api/v2/Auth/access-token"
         return self.http.post(url, json={"authJwt": auth_jwt}, headers=shown)
 
@@ -91,7 +91,7 @@ class Traveler:
         self.headers: dict[str, str] = {}
 
     def call(self, method: str, path: str, **parts: Any) -> requests.Response:
-        shown = self.chain.gate_headers(self.veis) | {"BTSSS-Access-Token": self.btsss} | self.headers
+        shown = self.chain.gateway_headers(self.veis) | {"BTSSS-Access-Token": self.btsss} | self.headers
         return self.chain.http.request(method, f"{self.chain.urls['travel_pay']}/api/{path}", headers=shown, **parts)
 
     def find_or_add(self, at: str = WHEN, station: str = STATION, **more: Any) -> requests.Response:
@@ -112,15 +112,15 @@ class Traveler:
     def claim(self, claim: str) -> requests.Response:
         return self.call("GET", f"v3/claims/{claim}")
 
-    def claims(self, **asked: Any) -> requests.Response:
-        return self.call("GET", "v2/claims", params=asked)
+    def claims(self, **requested: Any) -> requests.Response:
+        return self.call("GET", "v2/claims", params=requested)
 
-    def search(self, first: str, last: str, **asked: Any) -> requests.Response:
+    def search(self, first: str, last: str, **requested: Any) -> requests.Response:
         dates = {"startDate": first, "endDate": last}
-        return self.call("GET", "v2/claims/search-by-appointment-date", params=dates | asked)
+        return self.call("GET", "v2/claims/search-by-appointment-date", params=dates | requested)
 
-    def appointments(self, **asked: Any) -> requests.Response:
-        return self.call("GET", "v2/appointments", params=asked)
+    def appointments(self, **requested: Any) -> requests.Response:
+        return self.call("GET", "v2/appointments", params=requested)
 
     def begun(self, at: str = WHEN) -> str:
         """The id of a claim that has been created and nothing more."""
@@ -129,20 +129,20 @@ class Traveler:
 
 def data(answer: requests.Response) -> Any:
     """What a good answer holds, whose envelope is checked on the way."""
-    told = answer.json()
-    assert answer.status_code == told["statusCode"] == 200, told
-    assert set(told) in (ENVELOPE, ENVELOPE | PAGING)
-    assert told["success"] is True
-    assert told["timeStamp"] <= utc_text(datetime.now(UTC))
-    return told["data"]
+    reported = answer.json()
+    assert answer.status_code == reported["statusCode"] == 200, reported
+    assert set(reported) in (ENVELOPE, ENVELOPE | PAGING)
+    assert reported["success"] is True
+    assert reported["timeStamp"] <= utc_text(datetime.now(UTC))
+    return reported["data"]
 
 
 def refusal(answer: requests.Response) -> tuple[int, str]:
     """HTTP status and message of an error in the envelope."""
-    told = answer.json()
-    assert set(told) == ENVELOPE
-    assert (told["statusCode"], told["success"], told["data"]) == (answer.status_code, False, None)
-    return answer.status_code, told["message"]
+    reported = answer.json()
+    assert set(reported) == ENVELOPE
+    assert (reported["statusCode"], reported["success"], reported["data"]) == (answer.status_code, False, None)
+    return answer.status_code, reported["message"]
 
 
 def not_found(answer: requests.Response) -> str:

@@ -169,7 +169,7 @@ def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, checkout):
+def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin, checkout):
     for name in ("web.py", "release.py", "Procfile"):
         (checkout / name).unlink()
     spared = shutil.ignore_patterns(".*", "tests")
@@ -177,15 +177,15 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
     run = begin(afresh=True).up()
     for what in ("travel_claims", "intent_to_file", "submit_all_claim", "travel_pay/v0/claims"):
         (line,) = [line for line in run.text().splitlines() if what in line]
-        asked = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        requested = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         statuses = ("HTTP/1.1 201", "HTTP/1.1 202") if "travel_pay" in what else ("HTTP/1.1 202",)
-        assert asked.stdout.startswith(statuses), asked.stdout
+        assert requested.stdout.startswith(statuses), requested.stdout
     (phone,) = re.findall(r"(\S+/phone)$", run.text(), re.MULTILINE)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(told := requests.get(f"{phone}.json", timeout=30).json()) < 4:
+    while len(reported := requests.get(f"{phone}.json", timeout=30).json()) < 4:
         assert time.monotonic() < deadline, run.text()
         time.sleep(0.1)
-    text, form, itf, pay = sorted(told, key=lambda message: message["template"])
+    text, form, itf, pay = sorted(reported, key=lambda message: message["template"])
     assert "We filed your travel claim" in text["body"] and "Your claim number: " in form["body"]
     assert pay["subject"].startswith("We filed your travel claim for ")
     shown = requests.get(phone, timeout=30).text
@@ -195,7 +195,7 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_told(begin, che
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_stops_as_well_when_it_is_told_to_end(begin, known_checkout, number):
+def test_it_stops_as_well_when_it_is_notified_to_end(begin, known_checkout, number):
     assert begin().up().end(number) == 0
     assert used_by(known_checkout) == []
 
@@ -232,7 +232,7 @@ def test_a_process_that_dies_stops_the_rest_and_is_named(begin, known_checkout):
     assert used_by(known_checkout) == []
 
 
-def test_a_release_that_fails_is_told_with_its_last_lines(begin, known_checkout):
+def test_a_release_that_fails_is_notified_with_its_last_lines(begin, known_checkout):
     (known_checkout / "release.py").write_text("raise SystemExit('no such revision')")
     run = begin()
     assert run.child.wait(PATIENCE_SECONDS) == 1
@@ -254,7 +254,7 @@ def test_a_taken_port_is_one_clear_line(begin, checkout):
         assert problem_of(begin(port)) == f"surefile: port {port} (web) is taken; is Surefile running already?"
 
 
-def test_a_second_run_in_the_same_checkout_leaves_the_first_alone(begin, known_checkout):
+def test_a_second_run_in_the_same_checkout_leaves_the_first_by_itself(begin, known_checkout):
     run = begin().up()
     (known_checkout / "output").rename(known_checkout / "first")
     assert "is this checkout running already?" in problem_of(begin())

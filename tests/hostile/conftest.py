@@ -21,7 +21,7 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.hostile.wire import Wire
-from tests.house import ADA, SETTINGS, eventually
+from tests.product import ADA, SETTINGS, eventually
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "gunicorn wsgi:app --workers 1 --worker-class tests.hostile.hasty.HastyWorker"

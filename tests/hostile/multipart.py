@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.house import House
 from tests.integration.form526_steps import FILE_FIELD, UPLOAD_URL
 from tests.integration.itf_steps import sign_in
+from tests.product import Product
 
 BOUNDARY = "b0undary"
 KIND = f"multipart/form-data; boundary={BOUNDARY}"
@@ -17,33 +17,43 @@ def part(
     content: bytes, name: str = FILE_FIELD, filename: str | bytes | None = "letter.txt", more: bytes = b""
 ) -> bytes:
     """One part as it goes over the wire, names as they are given."""
-    told = b'form-data; name="' + name.encode() + b'"'
+    reported = b'form-data; name="' + name.encode() + b'"'
     if filename is not None:
-        told += b'; filename="' + (filename if isinstance(filename, bytes) else filename.encode()) + b'"'
+        reported += b'; filename="' + (filename if isinstance(filename, bytes) else filename.encode()) + b'"'
     return (
-        b"--" + BOUNDARY.encode() + b"\r\nContent-Disposition: " + told + b"\r\n" + more + b"\r\n" + content + b"\r\n"
+        b"--"
+        + BOUNDARY.encode()
+        + b"\r\nContent-Disposition: "
+        + reported
+        + b"\r\n"
+        + more
+        + b"\r\n"
+        + content
+        + b"\r\n"
     )
 
 
 END = b"--" + BOUNDARY.encode() + b"--\r\n"
 
 
-def send(house: House, headers: dict[str, str], body: bytes, kind: str, **environ: Any) -> Any:
+def send(product: Product, headers: dict[str, str], body: bytes, kind: str, **environ: Any) -> Any:
     """Post exactly this. The type goes beside the body: of an empty one the test client would make a multipart body of
     its own to fit it."""
     given = {"CONTENT_TYPE": kind, **environ}
-    client = house.app.test_client(use_cookies=False)
+    client = product.app.test_client(use_cookies=False)
     return client.post(UPLOAD_URL, data=body, headers=headers, environ_overrides=given)
 
 
-def send_file(house: House, headers: dict[str, str], content: bytes, filename: str | bytes, more: bytes = b"") -> Any:
-    return send(house, headers, part(content, filename=filename, more=more) + END, KIND)
+def send_file(
+    product: Product, headers: dict[str, str], content: bytes, filename: str | bytes, more: bytes = b""
+) -> Any:
+    return send(product, headers, part(content, filename=filename, more=more) + END, KIND)
 
 
-def kept(house: House) -> tuple[int, int]:
+def kept(product: Product) -> tuple[int, int]:
     """Files, and pieces of them."""
     query = "SELECT (SELECT count(*) FROM form526_attachments), (SELECT count(*) FROM form526_attachment_chunks)"
-    files, pieces = house.rows(query)[0]
+    files, pieces = product.rows(query)[0]
     return int(files), int(pieces)
 
 
@@ -53,8 +63,8 @@ def open_files() -> list[str]:
     return [str(link.readlink()) for link in links if link.is_symlink() and str(link.readlink()).startswith("/")]
 
 
-def signed_in(house: House) -> dict[str, str]:
+def signed_in(product: Product) -> dict[str, str]:
     """The headers of somebody signed in, once what a first request opens is open."""
-    found = sign_in(house).headers
-    assert send(house, found, b"", KIND).status_code == 422
+    found = sign_in(product).headers
+    assert send(product, found, b"", KIND).status_code == 422
     return found

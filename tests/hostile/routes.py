@@ -13,15 +13,15 @@ BY_KIND = {"int": "1", "uuid": "0c4f6d1e-0000-4000-8000-00000000aa01", "path": "
 BY_NAME = {"queue_name": "travel_claims", "registry_name": "failed", "order": "asc", "instance_number": "0"}
 
 
-class Asked(NamedTuple):
+class RequestedAppointment(NamedTuple):
     endpoint: str
     method: str
     path: str
 
 
-def every_request(app: Flask) -> Iterator[Asked]:
+def every_request(app: Flask) -> Iterator[RequestedAppointment]:
     """One for each route and method, with something that fits where a path takes a value."""
     for rule in app.url_map.iter_rules():
         path = PLACE.sub(lambda found: BY_NAME.get(found[2]) or BY_KIND.get(found[1] or "", "x"), rule.rule)
         for method in sorted(rule.methods or ()):
-            yield Asked(rule.endpoint, method, path)
+            yield RequestedAppointment(rule.endpoint, method, path)

@@ -9,8 +9,8 @@ from pathlib import Path
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
 from tests.hostile.test_every_operation import WRITTEN, count
-from tests.house import House
 from tests.integration.itf_steps import sign_in
+from tests.product import Product
 
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
 # What stands where a text, an id or a number is expected, as it goes over the wire.
@@ -40,9 +40,9 @@ ODD_QUERIES = ("%00", "%FF%FE", "99999999999999999999999999", "0001-01-01T00:00:
 ALIKE = ("/docs", "/metrics", "/openapi.json", "/static", "/rq/static")
 
 
-def addresses(house: House) -> Iterator[str]:
+def addresses(product: Product) -> Iterator[str]:
     """Something odd in each place of every route that has one, and in the query of every other."""
-    for rule in house.app.url_map.iter_rules():
+    for rule in product.app.url_map.iter_rules():
         if "<" in rule.rule:
             for odd in ODD:
                 yield re.sub(r"<[^>]+>", lambda _, odd=odd: odd, rule.rule)  # type: ignore[misc]
@@ -51,15 +51,15 @@ def addresses(house: House) -> Iterator[str]:
                 yield f"{rule.rule}?start_date={odd}&end_date={odd}&start={odd}&end={odd}&next={odd}&{odd}={odd}"
 
 
-def test_no_address_is_our_fault_and_reading_one_writes_nothing(house: House, secrets_folder: Path) -> None:
+def test_no_address_is_our_fault_and_reading_one_writes_nothing(product: Product, secrets_folder: Path) -> None:
     """Whoever asks is signed in, and an operator too: nothing is turned away at a door."""
-    operator = house.app.test_client()
+    operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
-    headers, before, asked = sign_in(house).headers, count(house, *WRITTEN), 0
-    for address in addresses(house):
+    headers, before, requested = sign_in(product).headers, count(product, *WRITTEN), 0
+    for address in addresses(product):
         with operator.get(address, headers=headers) as response:
             assert response.status_code < 500, (address, response.text)
             assert "a=b" not in response.headers.get("Set-Cookie", ""), address
-        asked += 1
-    assert asked > 300
-    assert count(house, *WRITTEN) == before
+        requested += 1
+    assert requested > 300
+    assert count(product, *WRITTEN) == before

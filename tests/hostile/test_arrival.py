@@ -53,7 +53,7 @@ def test_what_cannot_become_a_request_is_refused_as_soon_as_it_shows(data: bytes
     assert cut(data, size).refusal == status
 
 
-def test_a_body_in_chunks_is_waited_for_up_to_a_size() -> None:
+def test_a_body_in_chunks_is_synchronous_for_up_to_a_size() -> None:
     arrival = Arrival()
     arrival.add(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
     arrival.add(b"1\r\n{\r\n" * (MOST_BODY_BYTES // 6))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import gzip
+import itertools
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import pytest
@@ -22,10 +22,10 @@ from flaskapp.web.json_body import LONGEST_KEY, MOST_PARTS, parse
 from flaskapp.web.openapi import operation_of
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.hostile.test_every_operation import WRITTEN, count
-from tests.house import ADA, House
 from tests.integration.form526_steps import SUBMIT_URL
 from tests.integration.itf_steps import itfs, sign_in
 from tests.integration.test_callbacks import BEARER
+from tests.product import ADA, Product
 
 MIB = 1024 * 1024
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
@@ -81,31 +81,31 @@ class Endless:
         return self.read(size if size >= 0 else MIB)
 
 
-def addresses(house: House) -> Iterator[tuple[str, str, Rule]]:
+def addresses(product: Product) -> Iterator[tuple[str, str, Rule]]:
     """Method, path and rule of everything that changes something, consoles too."""
-    for rule in house.app.url_map.iter_rules():
+    for rule in product.app.url_map.iter_rules():
         path = re.sub(r"<(?:(\w+)[^:<>]*:)?\w+>", lambda part: VALUES.get(part[1], "compensation"), rule.rule)
         for method in sorted(set(rule.methods or ()) & set(CHANGES)):
             yield method, path, rule
 
 
-def everybody(house: House) -> dict[str, str]:
+def everybody(product: Product) -> dict[str, str]:
     """What every flow's caller would prove at once; VANotify's token is told apart where it is sent."""
-    cookie = house.sign_in().get_cookie("cie_session")
+    cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
-    return {**sign_in(house).headers, "Cookie": f"cie_session={cookie.value}"}
+    return {**sign_in(product).headers, "Cookie": f"cie_session={cookie.value}"}
 
 
-def send(house: House, method: str, path: str, headers: dict[str, str], body: Any, **parts: Any) -> Any:
+def send(product: Product, method: str, path: str, headers: dict[str, str], body: Any, **parts: Any) -> Any:
     proof = BEARER if path.startswith("/va_notify") else {}
     parts.setdefault("content_type", "application/json")
-    return house.app.test_client(use_cookies=False).open(
+    return product.app.test_client(use_cookies=False).open(
         path, method=method, data=body, headers={**headers, **proof}, **parts
     )
 
 
-def reads_json(house: House, rule: Rule) -> bool:
-    operation = operation_of(house.app, rule)
+def reads_json(product: Product, rule: Rule) -> bool:
+    operation = operation_of(product.app, rule)
     return operation is not None and (operation.body is not None or "application/json" in operation.content)
 
 
@@ -119,45 +119,45 @@ def kept_alive() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("kept_alive")
-def test_every_bomb_is_refused_at_every_address_that_reads_json(house: House) -> None:
-    headers, before = everybody(house), count(house, *WRITTEN)
-    reading = [each for each in addresses(house) if reads_json(house, each[2])]
+def test_every_bomb_is_refused_at_every_address_that_reads_json(product: Product) -> None:
+    headers, before = everybody(product), count(product, *WRITTEN)
+    reading = [each for each in addresses(product) if reads_json(product, each[2])]
     assert {path for _, path, _ in reading} >= {"/check_in/v0/travel_claims", SUBMIT_URL, "/va_notify/callbacks"}
     for method, path, _ in reading:
         for name, bomb in BOMBS.items():
             began = time.process_time()
-            response = send(house, method, path, headers, bomb)
+            response = send(product, method, path, headers, bomb)
             assert (response.status_code, response.get_json()["errors"][0]["status"]) == (400, "400"), (path, name)
             assert time.process_time() - began < 1, (path, name)
-    assert count(house, *WRITTEN) == before
+    assert count(product, *WRITTEN) == before
 
 
-def test_no_body_is_our_fault_at_any_other_address(house: House) -> None:
+def test_no_body_is_our_fault_at_any_other_address(product: Product) -> None:
     """Consoles, uploads, and what takes no body at all: an ITF is asked for whatever is sent along."""
-    headers = everybody(house)
-    others = [each for each in addresses(house) if not reads_json(house, each[2])]
+    headers = everybody(product)
+    others = [each for each in addresses(product) if not reads_json(product, each[2])]
     assert {path for _, path, _ in others} >= {"/v0/upload_supporting_evidence", "/ops/login"}
     kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b")
     names = ("brackets without end", "half a surrogate pair", "NUL", "bytes that are no UTF-8", "a list")
     for method, path, _ in others:
-        for at, (name, kind) in enumerate(product(names, kinds)):
+        for at, (name, kind) in enumerate(itertools.product(names, kinds)):
             # From so many addresses, since one that fails to log in is soon not listened to any more.
             address = {"REMOTE_ADDR": f"192.0.2.{at}"}
-            response = send(house, method, path, headers, BOMBS[name], content_type=kind, environ_overrides=address)
+            response = send(product, method, path, headers, BOMBS[name], content_type=kind, environ_overrides=address)
             assert response.status_code in (202, 401, 403, 404, 422), (path, name, kind)
-    assert [(row["type"], row["state"]) for row in itfs(house)] == [("compensation", "pending")]
+    assert [(row["type"], row["state"]) for row in itfs(product)] == [("compensation", "pending")]
 
 
-def test_fifty_megabytes_are_refused_at_every_address_before_they_are_read(house: House) -> None:
-    headers, before = everybody(house), count(house, *WRITTEN)
-    for method, path, rule in addresses(house):
-        most = 0 if reads_json(house, rule) or path == "/v0/upload_supporting_evidence" else MIB
+def test_fifty_megabytes_are_refused_at_every_address_before_they_are_read(product: Product) -> None:
+    headers, before = everybody(product), count(product, *WRITTEN)
+    for method, path, rule in addresses(product):
+        most = 0 if reads_json(product, rule) or path == "/v0/upload_supporting_evidence" else MIB
         announced = {"CONTENT_LENGTH": str(200 * MIB), "wsgi.input": (sent := Endless())}
-        response = send(house, method, path, headers, None, environ_overrides=announced)
+        response = send(product, method, path, headers, None, environ_overrides=announced)
         assert response.status_code in (202, 401, 403, 404, 413, 422), path
-        assert response.status_code == 413 or not reads_json(house, rule), path
+        assert response.status_code == 413 or not reads_json(product, rule), path
         assert sent.given <= most, path
-    assert count(house, *WRITTEN) == before | {"intents_to_file": 1, "outbox_messages": 1}
+    assert count(product, *WRITTEN) == before | {"intents_to_file": 1, "outbox_messages": 1}
 
 
 # -- what the largest body costs ----------------------------------------------
@@ -187,8 +187,10 @@ def test_the_largest_forms_take_no_time_and_tens_of_megabytes() -> None:
         began = time.process_time()
         parse(body)
         assert time.process_time() - began < 3
-    told = subprocess.run([sys.executable, "-c", READER], input=b"\n".join(LARGEST), capture_output=True, check=True)
-    assert int(told.stdout) * 1024 < 100 * MIB
+    reported = subprocess.run(
+        [sys.executable, "-c", READER], input=b"\n".join(LARGEST), capture_output=True, check=True
+    )
+    assert int(reported.stdout) * 1024 < 100 * MIB
 
 
 @pytest.mark.parametrize(
@@ -222,28 +224,28 @@ KEYS = {
 }
 
 
-def test_whatever_names_a_request_it_is_a_key_or_a_400(house: House) -> None:
+def test_whatever_names_a_request_it_is_a_key_or_a_400(product: Product) -> None:
     bodies = {
         "/check_in/v0/travel_claims": {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}},
         "/travel_pay/v0/claims": {"appointmentDateTime": "2031-03-04T09:30:00", "facilityStationNumber": "983"},
         SUBMIT_URL: {"form526": {"attachments": []}},
         "/v0/intent_to_file/compensation": None,
     }
-    assert {path for _, path, rule in addresses(house) if takes_a_key(house, rule)} == set(bodies)
+    assert {path for _, path, rule in addresses(product) if takes_a_key(product, rule)} == set(bodies)
     # A key is its caller's own, so each is another person.
     for (path, body), veteran in zip(bodies.items(), DEFAULT_CAST, strict=False):
-        headers = {**everybody(house), **sign_in(house, veteran).headers}
+        headers = {**everybody(product), **sign_in(product, veteran).headers}
         for key, taken in KEYS.items():
             for _ in range(2):
                 sent = {**headers, "Idempotency-Key": key}
-                response = house.app.test_client(use_cookies=False).post(path, json=body, headers=sent)
+                response = product.app.test_client(use_cookies=False).post(path, json=body, headers=sent)
                 assert response.status_code == (202 if taken else 400), (path, key)
-    assert house.value("SELECT count(*) FROM idempotency_keys") == len(bodies) * sum(KEYS.values())
-    assert house.value("SELECT count(*) FROM outbox_messages") == len(bodies)
+    assert product.value("SELECT count(*) FROM idempotency_keys") == len(bodies) * sum(KEYS.values())
+    assert product.value("SELECT count(*) FROM outbox_messages") == len(bodies)
 
 
-def takes_a_key(house: House, rule: Rule) -> bool:
-    operation = operation_of(house.app, rule)
+def takes_a_key(product: Product, rule: Rule) -> bool:
+    operation = operation_of(product.app, rule)
     return operation is not None and KEY_PARAMETER in operation.parameters
 
 
@@ -251,10 +253,10 @@ def takes_a_key(house: House, rule: Rule) -> bool:
 
 
 @pytest.mark.parametrize("year", ["0001", "1899", "2200", "9999"])
-def test_an_appointment_of_another_age_is_refused_while_it_can_be_corrected(house: House, year: str) -> None:
+def test_an_appointment_of_another_age_is_refused_while_it_can_be_corrected(product: Product, year: str) -> None:
     """An upstream could not even write the year 1 down: its answers would look like an outage, and close its gate."""
-    headers, moment = sign_in(house).headers, f"{year}-12-31T23:59:59"
-    body = {"appointmentDateTime": moment, "facilityStationNumber": "983"}
-    mileage = house.app.test_client().post("/travel_pay/v0/claims", json=body, headers=headers)
-    claim = house.ask(house.sign_in(), ADA, moment)
-    assert (mileage.status_code, claim.status_code, house.owed()) == (422, 422, 0)
+    headers, timestamp = sign_in(product).headers, f"{year}-12-31T23:59:59"
+    body = {"appointmentDateTime": timestamp, "facilityStationNumber": "983"}
+    mileage = product.app.test_client().post("/travel_pay/v0/claims", json=body, headers=headers)
+    claim = product.ask(product.sign_in(), ADA, timestamp)
+    assert (mileage.status_code, claim.status_code, product.outstanding()) == (422, 422, 0)

@@ -16,8 +16,8 @@ from redis import Redis
 from flaskapp.ops.operators import LOGIN_SECONDS
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import csrf_of, log_in
-from tests.hostile.routes import Asked, every_request
-from tests.house import ADA, House
+from tests.hostile.routes import RequestedAppointment, every_request
+from tests.product import ADA, Product
 
 SESSION = "surefile_session"
 OWN = "http://localhost"
@@ -31,12 +31,12 @@ def password(secrets_folder: Any) -> str:
 
 
 @pytest.fixture
-def operator(house: House, password: str) -> FlaskClient:
+def operator(product: Product, password: str) -> FlaskClient:
     """Somebody logged in, with work parked for them to act on."""
-    house.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "refused", "times": 1})
-    house.ask(house.sign_in())
-    house.work()
-    client = house.app.test_client()
+    product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "refused", "times": 1})
+    product.ask(product.sign_in())
+    product.work()
+    client = product.app.test_client()
     assert log_in(client, password, OPERATOR).status_code == 303
     return client
 
@@ -51,15 +51,15 @@ def token_of(client: FlaskClient) -> str:
     return csrf_of(client.get("/ops/").text)
 
 
-def of_consoles(app: Flask, safe: bool) -> Iterator[Asked]:
-    for asked in every_request(app):
-        if asked.path.startswith(("/ops", "/rq")) and (asked.method in SAFE) is safe:
-            yield asked
+def of_consoles(app: Flask, safe: bool) -> Iterator[RequestedAppointment]:
+    for requested in every_request(app):
+        if requested.path.startswith(("/ops", "/rq")) and (requested.method in SAFE) is safe:
+            yield requested
 
 
-def real_addresses(house: House) -> dict[str, str]:
+def real_addresses(product: Product) -> dict[str, str]:
     """Where a change would really change something."""
-    (parked,) = [key.decode() for key in house.redis.zrange("rq:failed:travel_claims", 0, -1)]
+    (parked,) = [key.decode() for key in product.redis.zrange("rq:failed:travel_claims", 0, -1)]
     return {
         "rq_dashboard.requeue_job_view": f"/rq/job/{parked}/requeue",
         "rq_dashboard.requeue_all": "/rq/requeue/travel_claims",
@@ -67,18 +67,18 @@ def real_addresses(house: House) -> dict[str, str]:
     }
 
 
-def stored(house: House) -> dict[str, Any]:
+def stored(product: Product) -> dict[str, Any]:
     """Everything an operator's click could change, in Postgres and Redis."""
-    redis: Redis = house.redis
+    redis: Redis = product.redis
     kept = {key: redis.dump(key) for key in redis.scan_iter("rq:*")}
-    tables = ("outbox_messages", "outbox_attempts", "outbox_history", "cases", "travel_claims", "outbox_gates")
+    tables = ("outbox_messages", "outbox_attempts", "outbox_history", "cases", "travel_claims", "outbox_breakers")
     tables += ("operator_log_outs",)
-    return {"redis": kept, **{name: house.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}}
+    return {"redis": kept, **{name: product.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}}
 
 
-def forgeries(house: House, operator: FlaskClient, password: str) -> dict[str, Callable[[], Sign]]:
+def forgeries(product: Product, operator: FlaskClient, password: str) -> dict[str, Callable[[], Sign]]:
     """What a forged change may carry: each is one argument set of a request."""
-    other = house.app.test_client()
+    other = product.app.test_client()
     log_in(other, password, OPERATOR)
 
     def stale() -> Sign:
@@ -87,7 +87,7 @@ def forgeries(house: House, operator: FlaskClient, password: str) -> dict[str, C
         with operator.session_transaction() as session:
             secret = session["csrf_token"]
         with time_machine.travel(datetime.now(UTC) - timedelta(seconds=LOGIN_SECONDS + 60)):
-            signer = URLSafeTimedSerializer(str(house.app.secret_key), salt="wtf-csrf-token")
+            signer = URLSafeTimedSerializer(str(product.app.secret_key), salt="wtf-csrf-token")
             return {"data": {"csrf_token": str(signer.dumps(secret))}}
 
     return {
@@ -111,39 +111,47 @@ def forgeries(house: House, operator: FlaskClient, password: str) -> dict[str, C
     }
 
 
-def test_no_forged_change_is_taken_anywhere_on_the_consoles(house: House, operator: FlaskClient, password: str) -> None:
-    before, real = stored(house), real_addresses(house)
-    changes = [Asked(*asked[:2], real.get(asked.endpoint, asked.path)) for asked in of_consoles(house.app, safe=False)]
-    assert {*real, "ops_login.log_in", "ops_login.log_out"} <= {asked.endpoint for asked in changes}
-    for name, forged in forgeries(house, operator, password).items():
+def test_no_forged_change_is_taken_anywhere_on_the_consoles(
+    product: Product, operator: FlaskClient, password: str
+) -> None:
+    before, real = stored(product), real_addresses(product)
+    changes = [
+        RequestedAppointment(*requested[:2], real.get(requested.endpoint, requested.path))
+        for requested in of_consoles(product.app, safe=False)
+    ]
+    assert {*real, "ops_login.log_in", "ops_login.log_out"} <= {requested.endpoint for requested in changes}
+    for name, forged in forgeries(product, operator, password).items():
         arguments = forged()
-        for asked in changes:
-            answer = operator.open(asked.path, method=asked.method, **arguments)
-            assert answer.status_code in (401, 403, 405, 429), (name, asked, answer.status_code)
-    assert stored(house) == before
+        for requested in changes:
+            answer = operator.open(requested.path, method=requested.method, **arguments)
+            assert answer.status_code in (401, 403, 405, 429), (name, requested, answer.status_code)
+    assert stored(product) == before
     assert operator.get("/ops/").status_code == 200
 
 
-def test_the_same_changes_are_taken_from_our_own_pages(house: House, operator: FlaskClient) -> None:
-    before, real = stored(house), real_addresses(house)
+def test_the_same_changes_are_taken_from_our_own_pages(product: Product, operator: FlaskClient) -> None:
+    before, real = stored(product), real_addresses(product)
     own = {"Origin": OWN, "X-Requested-With": "XMLHttpRequest"}
     assert operator.post(real["rq_dashboard.requeue_job_view"], headers=own).status_code == 200
-    assert stored(house)["redis"] != before["redis"]
+    assert stored(product)["redis"] != before["redis"]
     assert operator.post("/ops/logout", data={"csrf_token": token_of(operator)}).status_code == 303
 
 
-def test_looking_changes_nothing_whatever_the_address_says(house: House, operator: FlaskClient) -> None:
-    before, real = stored(house), real_addresses(house)
-    looked = [*of_consoles(house.app, safe=True), *(Asked(name, "GET", path) for name, path in real.items())]
+def test_looking_changes_nothing_whatever_the_address_says(product: Product, operator: FlaskClient) -> None:
+    before, real = stored(product), real_addresses(product)
+    looked = [
+        *of_consoles(product.app, safe=True),
+        *(RequestedAppointment(name, "GET", path) for name, path in real.items()),
+    ]
     assert len(looked) > 30
-    for asked in looked:
-        operator.open(asked.path, method=asked.method, headers={"X-HTTP-Method-Override": "POST"}).close()
-        operator.open(f"{asked.path}?_method=POST&csrf_token={token_of(operator)}", method=asked.method).close()
-    assert stored(house) == before
+    for requested in looked:
+        operator.open(requested.path, method=requested.method, headers={"X-HTTP-Method-Override": "POST"}).close()
+        operator.open(f"{requested.path}?_method=POST&csrf_token={token_of(operator)}", method=requested.method).close()
+    assert stored(product) == before
 
 
-def test_a_session_prepared_before_the_log_in_is_nobodys_after_it(house: House, password: str) -> None:
-    victim, attacker = house.app.test_client(), house.app.test_client()
+def test_a_session_prepared_before_the_log_in_is_nobodys_after_it(product: Product, password: str) -> None:
+    victim, attacker = product.app.test_client(), product.app.test_client()
     attacker.get("/ops/login")
     planted = session_of(attacker)
     victim.set_cookie(SESSION, planted)
@@ -175,9 +183,9 @@ def test_a_changed_session_is_nobodys(operator: FlaskClient) -> None:
         assert operator.get("/ops/").status_code == 302
 
 
-def test_every_cookie_is_closed_to_scripts_and_sent_over_https_only(house: House, password: str) -> None:
-    house.app.config["SESSION_COOKIE_SECURE"] = True
-    client = house.app.test_client()
+def test_every_cookie_is_closed_to_scripts_and_sent_over_https_only(product: Product, password: str) -> None:
+    product.app.config["SESSION_COOKIE_SECURE"] = True
+    client = product.app.test_client()
     token = csrf_of(client.get("/ops/login", base_url="https://localhost").text)
     form = {"name": OPERATOR, "password": password, "csrf_token": token}
     answer = client.post("/ops/login", data=form, base_url="https://localhost")
@@ -199,6 +207,6 @@ def test_every_cookie_is_closed_to_scripts_and_sent_over_https_only(house: House
         "%2f%2fevil",
     ],
 )
-def test_a_log_in_leads_to_no_other_site(house: House, password: str, target: str) -> None:
-    answer = log_in(house.app.test_client(), password, OPERATOR, target)
+def test_a_log_in_leads_to_no_other_site(product: Product, password: str, target: str) -> None:
+    answer = log_in(product.app.test_client(), password, OPERATOR, target)
     assert (answer.status_code, answer.location) == (303, "/ops/")

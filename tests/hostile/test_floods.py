@@ -14,7 +14,7 @@ import pytest
 from flaskapp.form526.attachments.types import MOST_BYTES
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from tests.hostile.multipart import END, KIND, kept, open_files, part, send, signed_in
-from tests.house import House
+from tests.product import Product
 
 # As in test_uploads.py: what an upload that broke off was written to closes with the last reference to it.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
@@ -86,16 +86,16 @@ FLOODS: dict[str, tuple[dict[str, Any], int, str, Callable[[int], bool]]] = {
 
 @pytest.mark.parametrize("what", FLOODS)
 def test_a_flood_ends_at_the_limit_and_in_little_memory(
-    house: House, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    product: Product, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    headers = signed_in(house)
+    headers = signed_in(product)
     environ, status, words, is_enough = FLOODS[what]
-    assert kept(house) == (0, 0)
+    assert kept(product) == (0, 0)
     flood, before = Flood(MOST_BYTES if status == 422 else None), open_files()
     with little_memory():
-        response = send(house, headers, b"", KIND, **environ, **{"wsgi.input": flood})
+        response = send(product, headers, b"", KIND, **environ, **{"wsgi.input": flood})
     assert (response.status_code, is_enough(flood.given)) == (status, True), (flood.given, response.text)
     assert words in response.text
     response.close()
-    assert (kept(house), list(tmp_path.iterdir()), open_files()) == ((0, 0), [], before)
+    assert (kept(product), list(tmp_path.iterdir()), open_files()) == ((0, 0), [], before)

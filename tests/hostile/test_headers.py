@@ -13,9 +13,9 @@ from flaskapp.config_readers import Rate
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import ORIGIN, log_in
 from tests.hostile.routes import every_request
-from tests.house import House
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import reconfigure
+from tests.product import Product
 
 CLOSED = {
     "X-Content-Type-Options": "nosniff",
@@ -30,8 +30,8 @@ NOBODYS = ("static", "rq_dashboard.static", "rq_dashboard.favicon")
 
 
 def assert_closed(answer: Any, where: Any) -> None:
-    told = {name: answer.headers.get(name) for name in CLOSED}
-    assert told == CLOSED, where
+    reported = {name: answer.headers.get(name) for name in CLOSED}
+    assert reported == CLOSED, where
     assert answer.headers["Cache-Control"] == "no-store" or where[0] in NOBODYS, where
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'") and "frame-ancestors 'none'" in policy, where
@@ -44,33 +44,33 @@ def assert_closed(answer: Any, where: Any) -> None:
         assert "Traceback" not in answer.text, where
 
 
-def clients(house: House, password: str) -> Iterator[tuple[FlaskClient, dict[str, str]]]:
+def clients(product: Product, password: str) -> Iterator[tuple[FlaskClient, dict[str, str]]]:
     """Nobody, somebody signed in, and an operator."""
-    yield house.app.test_client(), {"Origin": ORIGIN}
-    yield house.app.test_client(), sign_in(house).headers
-    operator = house.app.test_client()
+    yield product.app.test_client(), {"Origin": ORIGIN}
+    yield product.app.test_client(), sign_in(product).headers
+    operator = product.app.test_client()
     assert log_in(operator, password, OPERATOR).status_code == 303
     yield operator, {"X-Requested-With": "XMLHttpRequest"}
 
 
-def test_every_route_closes_the_doors_for_whoever_asks(house: House, secrets_folder: Any) -> None:
+def test_every_route_closes_the_doors_for_whoever_asks(product: Product, secrets_folder: Any) -> None:
     statuses = set()
-    for client, headers in clients(house, kept_secrets(secrets_folder).operator_password):
-        for asked in every_request(house.app):
-            answer = client.open(asked.path, method=asked.method, headers=headers)
-            assert_closed(answer, asked)
+    for client, headers in clients(product, kept_secrets(secrets_folder).operator_password):
+        for requested in every_request(product.app):
+            answer = client.open(requested.path, method=requested.method, headers=headers)
+            assert_closed(answer, requested)
             statuses.add(answer.status_code)
             answer.close()
     assert {200, 302, 401, 403, 404, 415} <= statuses
 
 
-def test_every_failure_closes_the_doors(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failure_closes_the_doors(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setitem(house.app.view_functions, "ops_login.login_page", fail)
-    monkeypatch.setitem(house.app.view_functions, "health.live", fail)
-    client = house.app.test_client()
+    monkeypatch.setitem(product.app.view_functions, "ops_login.login_page", fail)
+    monkeypatch.setitem(product.app.view_functions, "health.live", fail)
+    client = product.app.test_client()
     failures = {
         404: client.get("/nowhere"),
         405: client.delete("/healthz/live"),
@@ -85,9 +85,9 @@ def test_every_failure_closes_the_doors(house: House, monkeypatch: pytest.Monkey
         assert "a fault of ours" not in answer.text
 
 
-def test_a_refusal_for_asking_too_much_closes_the_doors(house: House) -> None:
-    reconfigure(house, rate_limit_per_address=Rate(1, 86_400))
-    client = house.app.test_client()
+def test_a_refusal_for_asking_too_much_closes_the_doors(product: Product) -> None:
+    reconfigure(product, rate_limit_per_address=Rate(1, 86_400))
+    client = product.app.test_client()
     client.get("/nowhere")
     answer = client.get("/docs")
     assert answer.status_code == 429
@@ -95,9 +95,9 @@ def test_a_refusal_for_asking_too_much_closes_the_doors(house: House) -> None:
 
 
 def test_a_page_of_ours_runs_no_script_and_the_dashboards_only_with_a_nonce_of_its_own(
-    house: House, secrets_folder: Any
+    product: Product, secrets_folder: Any
 ) -> None:
-    operator = house.app.test_client()
+    operator = product.app.test_client()
     log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR)
     for path in ("/ops/", "/ops/login", "/docs"):
         answer = operator.get(path)

@@ -16,10 +16,10 @@ from flaskapp.web.rate_limits import NOT_BY_ADDRESS, PREFIX, address
 from sandbox.servers import EmbeddedRedis
 from tests.edge_app import CONFIG, ORIGIN, make_app
 from tests.hostile.routes import every_request
-from tests.house import House, eventually
 from tests.integration.form526_steps import SUBMIT_URL
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import counts, reconfigure
+from tests.product import Product, eventually
 from tests.sign_in_edge import ACCOUNT, PATH, make_signed_in_app, token
 
 FEW = Rate(3, 3600)
@@ -44,12 +44,12 @@ def seconds(ask: Callable[[], Any], status: int) -> float:
 
 
 @pytest.fixture
-def limited(house: House) -> House:
-    reconfigure(house, rate_limit_per_caller=FEW, rate_limit_per_webhook=FEW)
-    return house
+def limited(product: Product) -> Product:
+    reconfigure(product, rate_limit_per_caller=FEW, rate_limit_per_webhook=FEW)
+    return product
 
 
-def assert_told_to_wait(answer: Any, rate: Rate = FEW) -> None:
+def assert_asks_to_wait(answer: Any, rate: Rate = FEW) -> None:
     """In the shape the front end reads, with the moment its 429 page shows."""
     assert answer.status_code == 429
     assert answer.json["errors"][0]["status"] == "429"
@@ -58,11 +58,11 @@ def assert_told_to_wait(answer: Any, rate: Rate = FEW) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_an_account_over_its_limit_is_told_how_long_to_wait_and_the_others_are_served() -> None:
+def test_an_account_over_its_limit_is_notified_how_long_to_wait_and_the_others_are_served() -> None:
     client = make_signed_in_app(rate_limit_per_caller=FEW).test_client()
     assert [client.get(PATH, headers=bearer()).status_code for _ in range(3)] == [200] * 3
     refused = client.post(PATH, headers={**bearer(), "Origin": ORIGIN})
-    assert_told_to_wait(refused)
+    assert_asks_to_wait(refused)
     assert "X-RateLimit-Reset" in refused.headers["Access-Control-Expose-Headers"]
     assert client.get(PATH, headers=bearer(OTHER)).status_code == 200
 
@@ -74,30 +74,30 @@ def test_a_forged_token_takes_nothing_from_the_account_it_names() -> None:
     assert client.get(PATH, headers=bearer()).status_code == 200
 
 
-def test_a_check_in_over_its_limit_is_refused_and_nothing_is_written(limited: House) -> None:
+def test_a_check_in_over_its_limit_is_refused_and_nothing_is_written(limited: Product) -> None:
     person = limited.sign_in()
     assert [limited.ask(person).status_code for _ in range(3)] == [202] * 3
     before = counts(limited)
     for answer in (limited.ask(person), limited.ask(person, date="2031-03-05"), limited.ask(limited.sign_in())):
-        assert_told_to_wait(answer)
+        assert_asks_to_wait(answer)
     assert counts(limited) == before and before["travel_claims"] == 1
 
 
-def test_a_repeat_under_the_same_key_counts_like_any_request(limited: House) -> None:
+def test_a_repeat_under_the_same_key_counts_like_any_request(limited: Product) -> None:
     person = limited.sign_in()
-    told = [limited.ask(person, **{"Idempotency-Key": "one"}).status_code for _ in range(4)]
-    assert told == [202, 202, 202, 429]
+    reported = [limited.ask(person, **{"Idempotency-Key": "one"}).status_code for _ in range(4)]
+    assert reported == [202, 202, 202, 429]
 
 
-def test_one_limit_is_for_all_that_a_person_asks(limited: House) -> None:
+def test_one_limit_is_for_all_that_a_person_asks(limited: Product) -> None:
     person = sign_in(limited)
     client = limited.app.test_client()
     paths = ("/v0/intent_to_file", "/v0/intent_to_file/compensation", "/vaos/v2/appointments")
     assert 429 not in {client.get(path, headers=person.headers).status_code for path in paths}
-    assert_told_to_wait(client.post(SUBMIT_URL, json={"form526": {}}, headers=person.headers))
+    assert_asks_to_wait(client.post(SUBMIT_URL, json={"form526": {}}, headers=person.headers))
 
 
-def test_callbacks_are_counted_by_their_token_and_strangers_by_their_address(limited: House) -> None:
+def test_callbacks_are_counted_by_their_token_and_strangers_by_their_address(limited: Product) -> None:
     known = {"Authorization": f"Bearer {limited.app.extensions['config'].vanotify_callback_tokens[0]}"}
     reconfigure(limited, rate_limit_per_address=FEW)
     client = limited.app.test_client()
@@ -151,16 +151,16 @@ def test_a_new_address_in_every_header_evades_no_limit_and_spends_nobody_elses()
     assert ask(7, "198.51.100.1") == 404
 
 
-def test_every_route_has_a_limit_by_address_but_those_that_machines_watch(house: House) -> None:
-    reconfigure(house, rate_limit_per_address=Rate(1, 86_400))
-    client = house.app.test_client()
+def test_every_route_has_a_limit_by_address_but_those_that_machines_watch(product: Product) -> None:
+    reconfigure(product, rate_limit_per_address=Rate(1, 86_400))
+    client = product.app.test_client()
     client.get("/nowhere")
-    told: dict[str, set[int]] = {}
-    for endpoint, method, path in every_request(house.app):
+    reported: dict[str, set[int]] = {}
+    for endpoint, method, path in every_request(product.app):
         if method != "OPTIONS":
-            told.setdefault(endpoint, set()).add(client.open(path, method=method).status_code)
-    assert len(told) > 30
-    assert {endpoint for endpoint, statuses in told.items() if statuses != {429}} == NOT_BY_ADDRESS
+            reported.setdefault(endpoint, set()).add(client.open(path, method=method).status_code)
+    assert len(reported) > 30
+    assert {endpoint for endpoint, statuses in reported.items() if statuses != {429}} == NOT_BY_ADDRESS
 
 
 def test_a_preflight_is_not_counted() -> None:
@@ -169,7 +169,7 @@ def test_a_preflight_is_not_counted() -> None:
     assert 429 not in {client.options("/openapi.json", headers=headers).status_code for _ in range(9)}
 
 
-def test_what_lands_in_redis_names_nobody(limited: House) -> None:
+def test_what_lands_in_redis_names_nobody(limited: Product) -> None:
     reconfigure(limited, rate_limit_per_address=FEW)
     person = sign_in(limited)
     client = limited.app.test_client()
@@ -182,7 +182,7 @@ def test_what_lands_in_redis_names_nobody(limited: House) -> None:
     assert all(limited.redis.ttl(key) > 0 for key in keys)
 
 
-def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: House, redis_server: EmbeddedRedis) -> None:
+def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: Product, redis_server: EmbeddedRedis) -> None:
     """At a limit every request is of interest to the other processes, and Redis is told, in the background."""
     reconfigure(limited, rate_limit_per_caller=Rate(60, 3600), rate_limit_per_address=Rate(60, 3600))
     person = limited.sign_in()
@@ -204,5 +204,5 @@ def test_limits_hold_by_themselves_while_redis_is_away(monkeypatch: pytest.Monke
     counts.start = in_background
     client = app.test_client()
     assert sorted(seconds(lambda: client.get(PATH, headers=bearer()), 200) for _ in range(3))[1] < 1.0
-    assert_told_to_wait(client.get(PATH, headers=bearer()))
+    assert_asks_to_wait(client.get(PATH, headers=bearer()))
     eventually(lambda: not counts.telling)

@@ -19,7 +19,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from flaskapp.config_readers import Rate
 from flaskapp.ops.login import ADDRESS_LIMIT, KNOWN_COOKIE, NAME_LIMIT
 from tests.edge_app import CONFIG, PASSWORD, csrf_of, make_app
-from tests.house import eventually
+from tests.product import eventually
 
 TRIES = 10_000
 ADDRESSES = 25
@@ -91,12 +91,12 @@ def test_ten_thousand_wrong_log_ins_cost_a_few_hashes_and_keep_nobody_out(door: 
     assert known.type_in("ana", PASSWORD).status_code == 303
     door.hashed.clear()
     robots = [door.robot(f"198.51.100.{number}") for number in range(ADDRESSES)]
-    told = Counter(
+    reported = Counter(
         robots[number % ADDRESSES]("ana" if number % 2 else f"nobody {number}", f"guess {number}")
         for number in range(TRIES)
     )
-    assert set(told) == {401, 429} and told.total() == TRIES
-    assert 0 < told[401] == len(door.hashed) <= ADDRESSES * ADDRESS_LIMIT.amount
+    assert set(reported) == {401, 429} and reported.total() == TRIES
+    assert 0 < reported[401] == len(door.hashed) <= ADDRESSES * ADDRESS_LIMIT.amount
     assert len(door.app.extensions["limits"].periods) < 2 * ADDRESSES * ADDRESS_LIMIT.amount
     assert known.type_in("ana", PASSWORD).status_code == 303
 
@@ -104,8 +104,8 @@ def test_ten_thousand_wrong_log_ins_cost_a_few_hashes_and_keep_nobody_out(door: 
 def test_guesses_at_one_name_from_everywhere_end_and_its_operator_still_gets_in(door: Door) -> None:
     known = door.browser("192.0.2.200")
     assert known.type_in("ana", PASSWORD).status_code == 303
-    told = [door.robot(f"198.51.100.{number}")("ana", "guess") for number in range(40)]
-    assert told == [401] * NAME_LIMIT.amount + [429] * (40 - NAME_LIMIT.amount)
+    reported = [door.robot(f"198.51.100.{number}")("ana", "guess") for number in range(40)]
+    assert reported == [401] * NAME_LIMIT.amount + [429] * (40 - NAME_LIMIT.amount)
     assert door.browser("192.0.2.9").type_in("ana", PASSWORD).status_code == 429
     assert known.type_in("ana", PASSWORD).status_code == 303
     assert [known.type_in("ana", "guess").status_code for _ in range(11)] == [401] * 10 + [429]
@@ -133,7 +133,7 @@ def test_the_mark_of_a_known_browser_opens_no_door_and_fits_one_name(door: Door)
         assert stranger.type_in("ben", PASSWORD).status_code == 429
 
 
-def test_every_wrong_log_in_is_told_the_same_and_costs_the_same(door: Door) -> None:
+def test_every_wrong_log_in_is_notified_the_same_and_costs_the_same(door: Door) -> None:
     wrong = (("ana", "guess"), ("nobody", PASSWORD), ("nobody", "guess"), ("ana ", PASSWORD), ("ANA", PASSWORD))
     answers = [door.browser("192.0.2.1").type_in(*typed) for typed in wrong]
     assert {answer.status_code for answer in answers} == {401}
@@ -143,7 +143,7 @@ def test_every_wrong_log_in_is_told_the_same_and_costs_the_same(door: Door) -> N
     assert not [answer for answer in answers if KNOWN_COOKIE in str(answer.headers)]
 
 
-def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_told(
+def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_notified(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each takes 32 MiB: a crowd from many addresses would end the process."""
@@ -157,10 +157,10 @@ def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_told
     monkeypatch.setattr("flaskapp.ops.operators.HASH_WAIT_SECONDS", 0.05)
     robots = [door.robot(f"198.51.100.{number}") for number in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        told = [threads.submit(robot, "ana", "guess") for robot in robots]
-        eventually(lambda: sum(each.done() for each in told) == 6)
+        reported = [threads.submit(robot, "ana", "guess") for robot in robots]
+        eventually(lambda: sum(each.done() for each in reported) == 6)
         go_on.set()
-    assert sorted(each.result() for each in told) == [401] * 2 + [503] * 6
+    assert sorted(each.result() for each in reported) == [401] * 2 + [503] * 6
     assert len(at_once) == 2
 
 

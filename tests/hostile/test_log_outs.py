@@ -19,7 +19,7 @@ from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import csrf_of, log_in
 from tests.hostile.test_consoles import OWN, SESSION, of_consoles, session_of
 from tests.hostile.test_written_down import postgres_away
-from tests.house import House
+from tests.product import Product
 
 HOUR = 3600
 QUEUES = "/rq/0/data/queues.json"
@@ -30,15 +30,15 @@ def password(secrets_folder: Path) -> str:
     return kept_secrets(secrets_folder).operator_password
 
 
-def operator(house: House, password: str) -> FlaskClient:
-    client = house.app.test_client()
+def operator(product: Product, password: str) -> FlaskClient:
+    client = product.app.test_client()
     assert log_in(client, password, OPERATOR).status_code == 303
     return client
 
 
-def copied(house: House, client: FlaskClient) -> FlaskClient:
+def copied(product: Product, client: FlaskClient) -> FlaskClient:
     """Another browser with the same session."""
-    other = house.app.test_client()
+    other = product.app.test_client()
     other.set_cookie(SESSION, session_of(client))
     return other
 
@@ -48,15 +48,15 @@ def log_out(client: FlaskClient) -> int:
     return client.post("/ops/logout", data={"csrf_token": token}).status_code
 
 
-def answers(house: House, client: FlaskClient, token: str) -> dict[tuple[str, str], int]:
+def answers(product: Product, client: FlaskClient, token: str) -> dict[tuple[str, str], int]:
     """What every page and every change of the consoles answers; a change carries all that it needs."""
     own = {"X-CSRFToken": token, "Origin": OWN, "X-Requested-With": "XMLHttpRequest"}
-    told = {}
-    for asked in (*of_consoles(house.app, safe=True), *of_consoles(house.app, safe=False)):
-        if asked.endpoint not in ("ops_login.log_in", "ops_login.log_out"):
-            with client.open(asked.path, method=asked.method, headers=own) as answer:
-                told[asked.method, asked.path] = answer.status_code
-    return told
+    reported = {}
+    for requested in (*of_consoles(product.app, safe=True), *of_consoles(product.app, safe=False)):
+        if requested.endpoint not in ("ops_login.log_in", "ops_login.log_out"):
+            with client.open(requested.path, method=requested.method, headers=own) as answer:
+                reported[requested.method, requested.path] = answer.status_code
+    return reported
 
 
 @contextmanager
@@ -74,38 +74,38 @@ def counted() -> Iterator[list[str]]:
         event.remove(db.engine, "before_cursor_execute", note)
 
 
-def test_a_copy_of_the_cookie_is_nobodys_after_the_log_out(house: House, password: str) -> None:
-    client, stranger = operator(house, password), house.app.test_client()
-    copy = copied(house, client)
+def test_a_copy_of_the_cookie_is_nobodys_after_the_log_out(product: Product, password: str) -> None:
+    client, stranger = operator(product, password), product.app.test_client()
+    copy = copied(product, client)
     token = csrf_of(copy.get("/ops/").text)
     assert [copy.get(path).status_code for path in ("/ops/", "/rq/", QUEUES)] == [200] * 3
     assert log_out(client) == 303
-    refused = answers(house, copy, token)
-    assert refused == answers(house, stranger, token)
+    refused = answers(product, copy, token)
+    assert refused == answers(product, stranger, token)
     assert len(refused) > 30 and {refused["GET", "/rq/"], refused["GET", "/ops/"]} == {401}
     assert copy.get("/ops/login").status_code == 200
 
 
-def test_another_log_in_of_the_same_operator_goes_on_and_so_does_the_next_one(house: House, password: str) -> None:
-    first, second = operator(house, password), operator(house, password)
+def test_another_log_in_of_the_same_operator_goes_on_and_so_does_the_next_one(product: Product, password: str) -> None:
+    first, second = operator(product, password), operator(product, password)
     assert log_out(first) == 303
     assert second.get("/ops/").status_code == 200
     assert log_in(first, password, OPERATOR).status_code == 303
     assert (first.get("/ops/").status_code, second.get("/rq/").status_code) == (200, 200)
 
 
-def test_a_log_out_that_is_repeated_or_comes_from_the_copy_ends_it_too(house: House, password: str) -> None:
-    client = operator(house, password)
+def test_a_log_out_that_is_repeated_or_comes_from_the_copy_ends_it_too(product: Product, password: str) -> None:
+    client = operator(product, password)
     token = csrf_of(client.get("/ops/").text)
-    copy = copied(house, client)
+    copy = copied(product, client)
     for browser in (copy, client):
         assert browser.post("/ops/logout", data={"csrf_token": token}).status_code == 303
-    assert house.value("SELECT count(*) FROM operator_log_outs") == 1
+    assert product.value("SELECT count(*) FROM operator_log_outs") == 1
     assert client.get("/ops/").status_code == 302
 
 
-def test_it_costs_one_statement_and_strangers_cost_none(house: House, password: str) -> None:
-    client, stranger = operator(house, password), house.app.test_client()
+def test_it_costs_one_statement_and_strangers_cost_none(product: Product, password: str) -> None:
+    client, stranger = operator(product, password), product.app.test_client()
     stranger.set_cookie(SESSION, f"{session_of(client)}x")
     with counted() as sent:
         assert client.get(QUEUES).status_code == 200
@@ -117,12 +117,12 @@ def test_it_costs_one_statement_and_strangers_cost_none(house: House, password: 
     assert sent == []
 
 
-def test_while_postgres_is_away_nobody_gets_in_and_nobody_is_told_that_they_are_out(
-    house: House, password: str, monkeypatch: pytest.MonkeyPatch
+def test_while_postgres_is_away_nobody_gets_in_and_nobody_is_notified_that_they_are_out(
+    product: Product, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = operator(house, password)
-    copy, token = copied(house, client), csrf_of(client.get("/ops/").text)
-    with postgres_away(monkeypatch, house):
+    client = operator(product, password)
+    copy, token = copied(product, client), csrf_of(client.get("/ops/").text)
+    with postgres_away(monkeypatch, product):
         for path in ("/ops/", "/rq/"):
             answer = client.get(path)
             assert (answer.status_code, answer.mimetype, bool(answer.headers["Retry-After"])) == (
@@ -140,9 +140,9 @@ def test_while_postgres_is_away_nobody_gets_in_and_nobody_is_told_that_they_are_
     assert copy.get("/ops/").status_code == 302
 
 
-def test_an_ended_log_in_is_remembered_for_longer_than_it_could_have_lasted(house: House, password: str) -> None:
-    assert log_out(operator(house, password)) == 303
+def test_an_ended_log_in_is_remembered_for_longer_than_it_could_have_lasted(product: Product, password: str) -> None:
+    assert log_out(operator(product, password)) == 303
     for seconds, kept in ((LOGIN_SECONDS + HOUR, 1), (25 * HOUR, 0)):
-        house.move_clock(timedelta(seconds=seconds))
+        product.move_clock(timedelta(seconds=seconds))
         housekeeping.retain()
-        assert house.value("SELECT count(*) FROM operator_log_outs") == kept
+        assert product.value("SELECT count(*) FROM operator_log_outs") == kept

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hostile.conftest import Web
 from tests.hostile.wire import Wire
-from tests.house import eventually
+from tests.product import eventually
 
 CLAIM = "POST /check_in/v0/travel_claims HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -97,8 +97,8 @@ def test_dripping_uploads_get_few_threads_and_a_time_limit(web: Web) -> None:
     with many(web, 2 * THREADS, head) as wires:
         assert_claims_are_taken_at_once(web)
         answers = [wire.answer() for wire in wires]
-        told = [answer.status for answer in answers]
-        assert {*told} == {408, 503}
+        reported = [answer.status for answer in answers]
+        assert {*reported} == {408, 503}
         refused = next(answer for answer in answers if answer.status == 503)
         assert int(refused.headers["retry-after"]) > 0
         assert refused.json["errors"][0]["status"] == "503"
@@ -121,12 +121,12 @@ def test_an_upload_that_keeps_its_pace_is_read_to_its_end(web: Web) -> None:
         assert wire.answer().status == 200
 
 
-def test_whoever_may_not_upload_is_told_before_their_file_is_read(web: Web) -> None:
+def test_whoever_may_not_upload_is_notified_before_their_file_is_read(web: Web) -> None:
     with web.wire(f"{UPLOAD}Content-Length: 90000000\r\n\r\n--b\r\n") as wire:
         assert wire.answer(AT_ONCE_SECONDS).status == 401
 
 
-def test_with_the_house_full_of_silent_clients_the_next_still_gets_in(web: Web) -> None:
+def test_with_the_product_full_of_silent_clients_the_next_still_gets_in(web: Web) -> None:
     with many(web, 600) as wires:
         assert_claims_are_taken_at_once(web)
         assert not wires[0].is_quiet()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.hostile.conftest import Web
 from tests.hostile.wire import exchange
-from tests.house import eventually
+from tests.product import eventually
 
 HOST = "Host: surefile.example\r\n"
 JSON = "Content-Type: application/json\r\n"
@@ -21,13 +21,13 @@ LENGTH = f"Content-Length: {len(HIDDEN) + 5}\r\n"
 CHUNKED_HIDING = f"0\r\n\r\n{HIDDEN}"
 
 
-def asked(web: Web, data: str) -> list[int]:
+def requested(web: Web, data: str) -> list[int]:
     return [answer.status for answer in exchange(web.port, data.encode("latin-1"))]
 
 
 def request_ids(web: Web) -> set[str]:
     """Of every request that reached the application until now."""
-    asked(web, f"{GET}X-Request-Id: last\r\nConnection: close\r\n\r\n")
+    requested(web, f"{GET}X-Request-Id: last\r\nConnection: close\r\n\r\n")
     eventually(lambda: any(event.get("request_id") == "last" for event in web.events()))
     found = {str(event.get("request_id")) for event in web.events()}
     web.lines.clear()
@@ -63,7 +63,7 @@ def request_ids(web: Web) -> set[str]:
         pytest.param(f"{JSON}{LENGTH}", id="two content types"),
     ],
 )
-def test_a_request_framed_in_two_ways_is_refused_and_what_it_hides_never_asked(web: Web, framing: str) -> None:
+def test_a_request_framed_in_two_ways_is_refused_and_what_it_hides_never_queried(web: Web, framing: str) -> None:
     found = exchange(web.port, f"{POST}{framing}\r\n{CHUNKED_HIDING}".encode("latin-1"))
     assert [answer.status in (400, 501) for answer in found] == [True]
     assert found[0].headers["connection"] == "close"
@@ -93,7 +93,7 @@ def test_malformed_chunks_are_the_clients_fault_and_end_the_connection(web: Web,
 def test_a_header_with_an_underscore_is_not_the_header_it_looks_like(web: Web) -> None:
     """A proxy passes `Transfer_Encoding` and `X_Forwarded_Proto` on unread; both would reach a WSGI application."""
     sent = f"{POST}Content-Length: 2\r\nTransfer_Encoding: chunked\r\nContent_Length: 99\r\n\r\n{{}}{HIDDEN}"
-    assert asked(web, sent) == [422, 200]
+    assert requested(web, sent) == [422, 200]
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-Ssl", "Forwarded"])
@@ -108,7 +108,7 @@ def test_without_a_proxy_of_ours_nobody_is_believed_about_https(web: Web, name: 
     "name", ["SCRIPT_NAME", "Script-Name", "PATH_INFO", "Path-Info", "REMOTE_ADDR", "X-Rewrite-Url"]
 )
 def test_a_header_moves_no_request_to_another_address(web: Web, name: str) -> None:
-    assert asked(web, f"{GET}{name}: /healthz\r\nConnection: close\r\n\r\n") == [200]
+    assert requested(web, f"{GET}{name}: /healthz\r\nConnection: close\r\n\r\n") == [200]
 
 
 def test_what_a_first_request_says_of_itself_is_not_believed_of_the_next(web: Web) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flaskapp.upstreams.lighthouse.documents import LONGEST_NAME
 from tests.hostile.described import EXAMPLES
 from tests.hostile.multipart import END, KIND, kept, open_files, part, send, send_file, signed_in
-from tests.house import House
 from tests.integration.form526_steps import PASSWORD_FIELD, PNG, chunk, filer, uploaded
+from tests.product import Product
 
 # What Werkzeug was writing when an upload broke off closes with the last reference to it, which Python remarks upon;
 # that it is closed is what is looked at here.
@@ -52,24 +52,24 @@ REFUSED = {
 
 
 @pytest.fixture
-def headers(house: House) -> dict[str, str]:
-    return signed_in(house)
+def headers(product: Product) -> dict[str, str]:
+    return signed_in(product)
 
 
 # -- the envelope -------------------------------------------------------------
 
 
 def test_a_broken_envelope_is_refused_and_leaves_neither_rows_nor_files(
-    house: House, headers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    product: Product, headers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert kept(house) == (0, 0)
+    assert kept(product) == (0, 0)
     before = open_files()
     for what, (status, body, kind) in REFUSED.items():
-        response = send(house, headers, body, kind)
-        told = response.get_json()["errors"][0]["status"]
-        assert (response.status_code, told) == (status, str(status)), (what, response.text)
-    assert (kept(house), list(tmp_path.iterdir()), open_files()) == ((0, 0), [], before)
+        response = send(product, headers, body, kind)
+        reported = response.get_json()["errors"][0]["status"]
+        assert (response.status_code, reported) == (status, str(status)), (what, response.text)
+    assert (kept(product), list(tmp_path.iterdir()), open_files()) == ((0, 0), [], before)
 
 
 @st.composite
@@ -94,14 +94,14 @@ def mangled(draw: st.DrawFn) -> bytes:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(body=mangled())
-def test_whatever_is_mangled_is_taken_whole_or_refused(house: House, headers: dict[str, str], body: bytes) -> None:
-    files, pieces = kept(house)
-    response = send(house, headers, body, KIND)
+def test_whatever_is_mangled_is_taken_whole_or_refused(product: Product, headers: dict[str, str], body: bytes) -> None:
+    files, pieces = kept(product)
+    response = send(product, headers, body, KIND)
     assert response.status_code in (200, 413, 422), response.text
     taken = int(response.status_code == 200)
-    assert kept(house) == (files + taken, pieces + taken)
+    assert kept(product) == (files + taken, pieces + taken)
     query = "SELECT count(*) FROM form526_attachments WHERE chunks <> 1 OR content_type <> 'text/plain'"
-    assert house.value(query) == 0
+    assert product.value(query) == 0
 
 
 # -- the name -----------------------------------------------------------------
@@ -125,22 +125,22 @@ REFUSED_NAMES = ("a\r\nX-Evil: 1.txt", b"\xff\xfe\xed\xa0\x80.txt", "letter.txt\
 
 
 def test_a_file_may_be_called_anything_and_is_handed_on_under_a_harmless_name(
-    house: House, headers: dict[str, str]
+    product: Product, headers: dict[str, str]
 ) -> None:
     named = []
     for what, name in NAMES.items():
-        response = send_file(house, headers, b"words", name)
+        response = send_file(product, headers, b"words", name)
         assert response.status_code == (422 if what == "a quote" else 200), (what, response.text)
         if response.status_code == 200:
             said = name.decode("utf-8", "replace").replace("\0", "") if isinstance(name, bytes) else name
             code = response.get_json()["data"]["attributes"]["guid"]
             named.append({"name": said, "confirmationCode": code, "attachmentId": "L015"})
     for refused in REFUSED_NAMES:
-        assert send_file(house, headers, b"words", refused).status_code == 422, refused
-    filer(house).file(*named)
-    house.work()
-    names = [file["file_name"] for file in uploaded(house) if file["doc_type"] == "L015"]
-    assert (len(names), house.cases()) == (len(named), [])
+        assert send_file(product, headers, b"words", refused).status_code == 422, refused
+    filer(product).file(*named)
+    product.work()
+    names = [file["file_name"] for file in uploaded(product) if file["doc_type"] == "L015"]
+    assert (len(names), product.cases()) == (len(named), [])
     for sent in names:
         assert sent.isprintable() and sent.endswith(".txt") and len(sent) <= LONGEST_NAME, sent
         assert sent.count(".") == 1 and not set(sent) & set('/\\"'), sent
@@ -156,7 +156,7 @@ def huge_picture() -> bytes:
 
 
 def test_what_two_programs_would_read_in_two_ways_is_what_its_name_says_or_refused(
-    house: House, headers: dict[str, str]
+    product: Product, headers: dict[str, str]
 ) -> None:
     archive = b"PK\x03\x04" + bytes(26)
     files: list[tuple[str, bytes, int]] = [
@@ -174,7 +174,7 @@ def test_what_two_programs_would_read_in_two_ways_is_what_its_name_says_or_refus
         ("scan.png", huge_picture(), 200),
     ]
     for name, content, status in files:
-        response = send_file(house, headers, content, name, b"Content-Type: application/x-msdownload\r\n")
+        response = send_file(product, headers, content, name, b"Content-Type: application/x-msdownload\r\n")
         assert response.status_code == status, (name, content[:20], response.text)
-    kinds = house.rows("SELECT content_type FROM form526_attachments ORDER BY created_at")
+    kinds = product.rows("SELECT content_type FROM form526_attachments ORDER BY created_at")
     assert [row[0] for row in kinds] == ["text/plain", "image/png", "image/png"]

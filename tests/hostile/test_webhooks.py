@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flaskapp.db import transaction
-from flaskapp.notifications.service import owe_notice, record_sent
+from flaskapp.notifications.service import enqueue_notification, record_sent
 from flaskapp.notifications.states import DELIVERED, NOTIFICATION, PENDING, SENT, STATE_OF_STATUS
 from flaskapp.upstreams.va_notify import callback_signature
 from sandbox.upstreams.settings import FakeSettings
 from tests.hostile.described import EXAMPLES
-from tests.house import House
 from tests.integration.steps import command, file_claim
+from tests.product import Product
 
 PATH = "/va_notify/callbacks"
 KNOWN = FakeSettings()
@@ -45,7 +45,7 @@ scalars = st.one_of(
 )
 keys = st.text("ab_Ä", max_size=3).map(str.lower)
 anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
-moments = st.sampled_from(
+timestamps = st.sampled_from(
     [
         "2026-03-01T12:00:00.500000Z",
         "2026-03-01T12:00:09",
@@ -69,9 +69,9 @@ bodies = st.fixed_dictionaries(
     {"status": nearly(statuses)},
     optional={
         "id": nearly(st.uuids().map(str)),
-        "completed_at": nearly(moments),
-        "sent_at": nearly(moments),
-        "created_at": nearly(moments),
+        "completed_at": nearly(timestamps),
+        "sent_at": nearly(timestamps),
+        "created_at": nearly(timestamps),
         "to": anything,
         "provider": anything,
     },
@@ -80,89 +80,91 @@ bodies = st.fixed_dictionaries(
 references = st.sampled_from(["own", "own", "own", "upper", "braces", "urn"]) | anything
 
 
-def spelled(reference: Any, notice_id: str) -> Any:
+def spelled(reference: Any, notification_id: str) -> Any:
     spellings = {
-        "own": notice_id,
-        "upper": notice_id.upper(),
-        "braces": f"{{{notice_id}}}",
-        "urn": f"urn:uuid:{notice_id}",
+        "own": notification_id,
+        "upper": notification_id.upper(),
+        "braces": f"{{{notification_id}}}",
+        "urn": f"urn:uuid:{notification_id}",
     }
     return spellings.get(reference, reference) if isinstance(reference, str) else reference
 
 
 @pytest.fixture
-def claim_id(house: House) -> str:
-    return file_claim(house).id
+def claim_id(product: Product) -> str:
+    return file_claim(product).id
 
 
-def new_notice(claim_id: str, *, sent: bool = True) -> str:
+def new_notification(claim_id: str, *, sent: bool = True) -> str:
     """A notice of that claim, which VANotify has taken or is about to."""
     with transaction() as session:
-        notice_id = owe_notice(
+        notification_id = enqueue_notification(
             session,
             "travel_claim",
             claim_id,
             "created",
             cycle=next(CYCLES),
-            facility="cie",
+            sender="cie",
             recipient={"icn": "", "phone": ""},
             personalisation={},
         )
-        assert notice_id is not None
+        assert notification_id is not None
         if sent:
-            record_sent(session, str(notice_id), "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d")
-    return str(notice_id)
+            record_sent(session, str(notification_id), "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d")
+    return str(notification_id)
 
 
-def post(house: House, body: Any, headers: dict[str, str] | None = None) -> Any:
+def post(product: Product, body: Any, headers: dict[str, str] | None = None) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     proof = {"Authorization": f"Bearer {KNOWN.vanotify_callback_token}"} if headers is None else headers
-    return house.app.test_client(use_cookies=False).post(
+    return product.app.test_client(use_cookies=False).post(
         PATH, data=data, content_type="application/json", headers=proof
     )
 
 
-def standing(house: House, notice_id: str) -> list[Any]:
+def standing(product: Product, notification_id: str) -> list[Any]:
     """All that a callback could change."""
-    row = house.rows("SELECT * FROM notifications WHERE id = :id", id=notice_id)
-    cases = house.rows("SELECT * FROM cases WHERE subject_id = :id ORDER BY id", id=notice_id)
-    return [row, cases, path_of(house, notice_id)]
+    row = product.rows("SELECT * FROM notifications WHERE id = :id", id=notification_id)
+    cases = product.rows("SELECT * FROM cases WHERE subject_id = :id ORDER BY id", id=notification_id)
+    return [row, cases, path_of(product, notification_id)]
 
 
-def path_of(house: House, notice_id: str) -> list[str]:
+def path_of(product: Product, notification_id: str) -> list[str]:
     query = (
         "SELECT moved_from, moved_to FROM outbox_history WHERE subject_id = :id AND moved_to IS NOT NULL ORDER BY id"
     )
-    moves = house.rows(query, id=notice_id)
+    moves = product.rows(query, id=notification_id)
     assert all(move.moved_from == before.moved_to for before, move in pairwise(moves))
     return [PENDING, *(move.moved_to for move in moves)]
 
 
-def assert_legal(house: House, notice_id: str) -> None:
+def assert_legal(product: Product, notification_id: str) -> None:
     """Every step is one the states allow, the last is where it stands, and an undelivered notice is somebody's case."""
-    path = path_of(house, notice_id)
+    path = path_of(product, notification_id)
     assert all(NOTIFICATION.allows(*step) for step in pairwise(path)), path
-    state = house.value("SELECT state FROM notifications WHERE id = :id", id=notice_id)
-    open_cases = house.value("SELECT count(*) FROM cases WHERE subject_id = :id AND closed_at IS NULL", id=notice_id)
+    state = product.value("SELECT state FROM notifications WHERE id = :id", id=notification_id)
+    open_cases = product.value(
+        "SELECT count(*) FROM cases WHERE subject_id = :id AND closed_at IS NULL", id=notification_id
+    )
     assert (path[-1], open_cases) == (state, int(state == "undeliverable"))
 
 
-def test_whatever_a_believed_callback_says_its_history_is_legal(house: House, claim_id: str) -> None:
+def test_whatever_a_believed_callback_says_its_history_is_legal(product: Product, claim_id: str) -> None:
     @PROFILE
     @given(sent=st.booleans(), said=st.lists(st.tuples(references, bodies, st.booleans()), min_size=1, max_size=4))
     def tried(sent: bool, said: list[tuple[Any, dict[str, Any], bool]]) -> None:
-        notice_id = new_notice(claim_id, sent=sent)
+        notification_id = new_notification(claim_id, sent=sent)
         for reference, body, signed in said:
-            content = {"reference": spelled(reference, notice_id), **body, "addedLater": {"someKey": 1}}
+            content = {"reference": spelled(reference, notification_id), **body, "addedLater": {"someKey": 1}}
             # Made as the other side makes it: from what a JSON parser reads, in its order.
             signature = callback_signature(KNOWN.vanotify_secret, json.loads(json.dumps(content)))
             for _ in range(2):
-                answer = post(house, content, {"x-enp-signature": signature} if signed else None)
+                answer = post(product, content, {"x-enp-signature": signature} if signed else None)
                 assert answer.status_code == 200, (content, answer.text)
-        assert_legal(house, notice_id)
+        assert_legal(product, notification_id)
 
     tried()
-    assert command(house, "audit").exit_code == 0
+    assert command(product, "audit").exit_code == 0
 
 
 PROOFS = st.one_of(
@@ -181,57 +183,60 @@ PROOFS = st.one_of(
 )
 
 
-def test_no_callback_without_proof_changes_anything(house: House, claim_id: str) -> None:
-    notice_id = new_notice(claim_id)
-    before = standing(house, notice_id)
+def test_no_callback_without_proof_changes_anything(product: Product, claim_id: str) -> None:
+    notification_id = new_notification(claim_id)
+    before = standing(product, notification_id)
 
     @PROFILE
     @given(body=bodies, proof=PROOFS)
     def tried(body: dict[str, Any], proof: dict[str, str]) -> None:
-        answer = post(house, {"reference": notice_id, **body}, proof)
+        answer = post(product, {"reference": notification_id, **body}, proof)
         assert (answer.status_code, answer.get_json()) == (401, {"message": "Unauthorized"}), proof
-        assert standing(house, notice_id) == before
+        assert standing(product, notification_id) == before
 
     tried()
 
 
-def test_of_what_was_told_with_its_moment_the_newest_ending_counts_in_whatever_order(
-    house: House, claim_id: str
+def test_of_what_was_notified_with_its_timestamp_the_newest_ending_counts_in_whatever_order(
+    product: Product, claim_id: str
 ) -> None:
     dated = st.lists(
         st.tuples(st.sampled_from(sorted(STATE_OF_STATUS)), st.integers(0, 59)),
         min_size=1,
         max_size=5,
-        unique_by=lambda told: told[1],
+        unique_by=lambda reported: reported[1],
     )
 
     @PROFILE
-    @given(told=dated, again=st.integers(0, 4))
-    def tried(told: list[tuple[str, int]], again: int) -> None:
-        notice_id = new_notice(claim_id)
-        for status, second in [*told, told[again % len(told)]]:
-            moment = f"2026-03-01T12:00:{second:02d}Z"
-            assert post(house, {"reference": notice_id, "status": status, "completed_at": moment}).status_code == 200
-        endings = [(second, STATE_OF_STATUS[status]) for status, second in told if STATE_OF_STATUS[status] != SENT]
-        assert path_of(house, notice_id)[-1] == (max(endings)[1] if endings else SENT)
-        assert_legal(house, notice_id)
+    @given(reported=dated, again=st.integers(0, 4))
+    def tried(reported: list[tuple[str, int]], again: int) -> None:
+        notification_id = new_notification(claim_id)
+        for status, second in [*reported, reported[again % len(reported)]]:
+            timestamp = f"2026-03-01T12:00:{second:02d}Z"
+            assert (
+                post(product, {"reference": notification_id, "status": status, "completed_at": timestamp}).status_code
+                == 200
+            )
+        endings = [(second, STATE_OF_STATUS[status]) for status, second in reported if STATE_OF_STATUS[status] != SENT]
+        assert path_of(product, notification_id)[-1] == (max(endings)[1] if endings else SENT)
+        assert_legal(product, notification_id)
 
     tried()
 
 
-def test_whatever_bytes_come_they_are_no_fault_of_ours(house: House, claim_id: str) -> None:
-    notice_id = new_notice(claim_id)
-    before = standing(house, notice_id)
-    whole = json.dumps({"reference": notice_id, "status": DELIVERED}).encode()
+def test_whatever_bytes_come_they_are_no_fault_of_ours(product: Product, claim_id: str) -> None:
+    notification_id = new_notification(claim_id)
+    before = standing(product, notification_id)
+    whole = json.dumps({"reference": notification_id, "status": DELIVERED}).encode()
 
     @PROFILE
     @given(cut=st.integers(0, len(whole) - 1), put=st.binary(max_size=8))
     def tried(cut: int, put: bytes) -> None:
         # Never the rest of it, so that no body is the whole one.
-        assert post(house, whole[:cut] + put).status_code in (200, 400)
+        assert post(product, whole[:cut] + put).status_code in (200, 400)
 
     tried()
-    assert standing(house, notice_id) == before
-    assert post(house, {"reference": str(uuid.uuid4()), "status": DELIVERED}).status_code == 200
-    assert post(house, b'{"reference":"' + b"x" * 70_000 + b'"}').status_code == 413
-    assert standing(house, notice_id) == before
+    assert standing(product, notification_id) == before
+    assert post(product, {"reference": str(uuid.uuid4()), "status": DELIVERED}).status_code == 200
+    assert post(product, b'{"reference":"' + b"x" * 70_000 + b'"}').status_code == 413
+    assert standing(product, notification_id) == before

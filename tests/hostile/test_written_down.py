@@ -18,9 +18,9 @@ from flaskapp.db import db, transaction
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import csrf_of, log_in
 from tests.hostile.routes import every_request
-from tests.house import ADA, House
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import reconfigure
+from tests.product import ADA, Product
 from tests.scanner import found_in, postgres_texts, redis_texts, secrets_of
 from tests.unit.loopback import serving, whole
 
@@ -29,21 +29,21 @@ PERSON = {"name": "Zzyzxfield Quillon", "street": "17 Brontide Quay", "word": "X
 ICN = "1087654321V998877"
 NUMBERS = {"icn": ICN, "ssn": "987-00-6543", "phone": "+15559871234", "mail": "quillon.zzyzx@example.com"}
 TYPED = "correct-horse-battery-4711"
-CANARIES = [*PERSON.values(), *NUMBERS.values(), "1087654321", TYPED]
+PROBES = [*PERSON.values(), *NUMBERS.values(), "1087654321", TYPED]
 DEAD = "http://127.0.0.1:9"
 
 
-def strewn(client: FlaskClient, house: House, headers: dict[str, str]) -> None:
+def strewn(client: FlaskClient, product: Product, headers: dict[str, str]) -> None:
     """Every route, with personal data wherever a request can hold any."""
     said = " ".join([*PERSON.values(), *NUMBERS.values()])
     everywhere = {"User-Agent": said, "Referer": f"http://x/?{said}", "Source-App-Name": said, "X-Forwarded-For": said}
     everywhere |= {"Idempotency-Key": said, "X-Request-Id": NUMBERS["ssn"], "Origin": f"https://{said}"}
-    for asked in every_request(house.app):
-        path = asked.path.replace("/x", f"/{PERSON['name']}")
+    for requested in every_request(product.app):
+        path = requested.path.replace("/x", f"/{PERSON['name']}")
         body = dict.fromkeys(("session", "travelClaims", "form526", "name", said), said)
         sent = {**everywhere, **headers}
-        client.open(path, method=asked.method, query_string=NUMBERS, json=body, headers=sent).close()
-        client.open(f"{path}?{said}", method=asked.method, data=said.encode(), headers=headers).close()
+        client.open(path, method=requested.method, query_string=NUMBERS, json=body, headers=sent).close()
+        client.open(f"{path}?{said}", method=requested.method, data=said.encode(), headers=headers).close()
 
 
 def failing(fail: Callable[[], None]) -> Callable[..., Any]:
@@ -80,9 +80,9 @@ def by_address() -> None:
 
 
 @contextmanager
-def postgres_away(monkeypatch: pytest.MonkeyPatch, house: House) -> Iterator[None]:
+def postgres_away(monkeypatch: pytest.MonkeyPatch, product: Product) -> Iterator[None]:
     """Every statement fails with an error that names the server, its user and password."""
-    url = house.app.extensions["config"].database_url
+    url = product.app.extensions["config"].database_url
 
     def refuse(*_: Any) -> Any:
         raise OperationalError(f"connection to {url} failed", {"icn": ICN}, RuntimeError(f"FATAL: {url}"))
@@ -92,44 +92,44 @@ def postgres_away(monkeypatch: pytest.MonkeyPatch, house: House) -> Iterator[Non
         yield
 
 
-def everything_goes_wrong(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def everything_goes_wrong(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """All of it, and the secrets that people and machines showed on the way."""
-    person, known = sign_in(house), house.sign_in()
-    strewn(house.app.test_client(), house, {})
-    strewn(house.app.test_client(), house, person.headers)
-    strewn(known, house, {"Authorization": f"Bearer {TYPED}.{ICN}.x"})
+    person, known = sign_in(product), product.sign_in()
+    strewn(product.app.test_client(), product, {})
+    strewn(product.app.test_client(), product, person.headers)
+    strewn(known, product, {"Authorization": f"Bearer {TYPED}.{ICN}.x"})
     for fail in (by_sql, by_constraint, by_address):
         with monkeypatch.context() as patch:
             patch.setattr(check_in_service, "find_session", failing(fail))
-            assert house.ask(house.app.test_client()).status_code == 500
-    with postgres_away(monkeypatch, house):
-        assert house.ask(known).status_code == 503
-    upstreams_fail(house, person.headers)
+            assert product.ask(product.app.test_client()).status_code == 500
+    with postgres_away(monkeypatch, product):
+        assert product.ask(known).status_code == 503
+    upstreams_fail(product, person.headers)
     cookie = known.get_cookie("cie_session")
     assert cookie is not None
     return [person.headers["Authorization"].removeprefix("Bearer "), cookie.value]
 
 
-def upstreams_fail(house: House, headers: dict[str, str]) -> None:
+def upstreams_fail(product: Product, headers: dict[str, str]) -> None:
     """Nobody there, and one that answers with everything it knows."""
-    client = house.app.test_client()
+    client = product.app.test_client()
     session = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": PERSON["name"]}}
     said = " ".join([*PERSON.values(), *NUMBERS.values()])
     asks = ("/v0/intent_to_file/pension", "/travel_pay/v0/claims", "/travel_pay/v0/contact_discrepancies")
-    before = house.app.extensions["config"]
+    before = product.app.extensions["config"]
     with serving(whole(500, {"message": said, "errors": [{"detail": said}]})) as server:
         for url in (DEAD, server.url):
             names = ("lighthouse", "travel_pay", "va_profile", "lorota", "accounts", "sts", "veis")
-            reconfigure(house, **{f"{name}_base_url": url for name in names})
+            reconfigure(product, **{f"{name}_base_url": url for name in names})
             assert client.post("/check_in/v2/sessions", json=session).status_code == 502
             for path in asks:
                 assert client.get(path, headers=headers).status_code >= 500
-    house.app.extensions["config"] = before
+    product.app.extensions["config"] = before
 
 
-def guess_passwords(house: House, password: str) -> list[str]:
+def guess_passwords(product: Product, password: str) -> list[str]:
     """The right one, wrong ones, and one typed where the name belongs; the session's secrets."""
-    client = house.app.test_client()
+    client = product.app.test_client()
     for name, typed in ((OPERATOR, TYPED), (TYPED, password), (PERSON["name"], ICN)):
         token = csrf_of(client.get("/ops/login").text)
         client.post("/ops/login", data={"name": name, "password": typed, "csrf_token": token})
@@ -140,37 +140,37 @@ def guess_passwords(house: House, password: str) -> list[str]:
     return [token, *(cookie.value for cookie in kept if cookie is not None)]
 
 
-def test_nothing_told_in_confidence_is_written_down(
-    house: House, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_nothing_notified_in_confidence_is_written_down(
+    product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     password = kept_secrets(secrets_folder).operator_password
-    shown = everything_goes_wrong(house, monkeypatch) + guess_passwords(house, password)
-    operator = house.app.test_client()
+    shown = everything_goes_wrong(product, monkeypatch) + guess_passwords(product, password)
+    operator = product.app.test_client()
     assert log_in(operator, password, OPERATOR).status_code == 303
     written = capsys.readouterr()
-    places = {
+    spots = {
         "the log": [written.out, written.err],
-        "Redis": redis_texts(house.redis),
-        "Postgres": postgres_texts(house),
+        "Redis": redis_texts(product.redis),
+        "Postgres": postgres_texts(product),
         "the metrics": [operator.get("/metrics").text],
         "the consoles": [operator.get(path).text for path in ("/ops/", "/rq/", "/rq/0/data/queues.json")],
     }
     assert len(shown) == 5 and all(len(each) > 20 for each in shown)
-    assert found_in(places, [*CANARIES, *shown, password, *secrets_of(house.app.extensions["config"])]) == []
+    assert found_in(spots, [*PROBES, *shown, password, *secrets_of(product.app.extensions["config"])]) == []
     for event in ("RuntimeError", "database.unavailable", "upstream.called", "request.answered", "sign_in.refused"):
         assert event in written.out, event
 
 
-def test_the_scanner_finds_a_secret_in_whatever_it_is_wrapped(house: House) -> None:
+def test_the_scanner_finds_a_secret_in_whatever_it_is_wrapped(product: Product) -> None:
     secret = "Zzyzx field/4711"
     wrapped = requests.Request("GET", "http://x", auth=("me", secret)).prepare().headers["Authorization"]
     for held in (secret.upper(), f"?a={'Zzyzx%20field%2F4711'}", wrapped):
         assert found_in({"here": [f"before {held} after"]}, [secret]) == [("here", secret)]
     assert found_in({"here": ["Zzyzx"]}, [secret]) == []
-    house.redis.set("kept", secret)
-    assert found_in({"Redis": redis_texts(house.redis)}, [secret])
+    product.redis.set("kept", secret)
+    assert found_in({"Redis": redis_texts(product.redis)}, [secret])
     with transaction() as session:
         session.execute(text("INSERT INTO idempotency_keys VALUES (:p, 'k', 'r')"), {"p": secret})
-        assert found_in({"Postgres": postgres_texts(house)}, [secret])
+        assert found_in({"Postgres": postgres_texts(product)}, [secret])
         session.rollback()
-    assert db.engine.url.password in secrets_of(house.app.extensions["config"])
+    assert db.engine.url.password in secrets_of(product.app.extensions["config"])

@@ -12,8 +12,8 @@ from sqlalchemy import event, text
 from sqlalchemy.sql.expression import TextClause
 
 from flaskapp.db import db, transaction
-from tests.house import House
 from tests.many_itfs import plant_here
+from tests.product import Product
 
 FRAMES = ("BEGIN", "COMMIT", "ROLLBACK")
 SPENT = """
@@ -42,9 +42,9 @@ FILLING = (
                                   finished_at)
        SELECT gen_random_uuid(), number::text, '', c.appointment_date, c.identity, 'submitted', c.identity,
               outbox_now() FROM travel_claims c, generate_series(1, :count) AS number""",
-    """INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, facility, recipient,
+    """INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, sender, recipient,
                                   personalisation, state, sent_at)
-       SELECT gen_random_uuid(), 'filling', number::text, n.kind, 1, n.channel, n.facility, n.recipient,
+       SELECT gen_random_uuid(), 'filling', number::text, n.kind, 1, n.channel, n.sender, n.recipient,
               n.personalisation, 'sent', outbox_now()
          FROM (SELECT * FROM notifications LIMIT 1) AS n, generate_series(1, :count) AS number""",
     """INSERT INTO cases (id, kind, subject_type, subject_id, owner, closed_at, closed_by)
@@ -151,9 +151,9 @@ def explaining() -> Iterator[Plans]:
         event.remove(db.engine, "before_cursor_execute", plans.explain)
 
 
-def fill(house: House, count: int) -> None:
+def fill(product: Product, count: int) -> None:
     """So many rows in every table that grows, beside those that are there already."""
-    worker = house.app.extensions["process"].worker_id
+    worker = product.app.extensions["process"].worker_id
     with transaction() as session:
         for statement in FILLING:
             session.execute(text(statement), {"count": count, "worker": worker})

@@ -20,9 +20,9 @@ from jobs.registry import SPECS
 from outbox import attempts as attempts_at
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
-from tests.house import ADA, House
 from tests.integration.itf_steps import Signed, pass_time, sign_in
 from tests.integration.steps import publish
+from tests.product import ADA, Product
 
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 PASSWORD_FIELD = "supporting_evidence_attachment[password]"
@@ -47,7 +47,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", HEADER) + chunk(b"IDAT", compress(b"
 class Filer:
     """Somebody signed in who files a 526."""
 
-    house: House
+    product: Product
     signed: Signed
 
     def upload(
@@ -61,7 +61,7 @@ class Filer:
     def send(self, parts: dict[str, Any], **headers: str) -> Any:
         """Post these parts as a browser does; the test client itself would leave a large body's file open."""
         boundary, body = encode_multipart(parts)
-        return self.house.app.test_client().post(
+        return self.product.app.test_client().post(
             UPLOAD_URL,
             data=body,
             content_type=f"multipart/form-data; boundary={boundary}",
@@ -79,7 +79,7 @@ class Filer:
 
     def submit(self, *attachments: dict[str, Any], **form: Any) -> Any:
         body = {"form526": {"attachments": list(attachments), "veteran": {"note": "as the pages gather it"}, **form}}
-        return self.house.app.test_client().post(SUBMIT_URL, json=body, headers=self.signed.headers)
+        return self.product.app.test_client().post(SUBMIT_URL, json=body, headers=self.signed.headers)
 
     def file(self, *attachments: dict[str, Any], **form: Any) -> dict[str, Any]:
         """Submit a form; what its answer says of it."""
@@ -102,70 +102,70 @@ class Filer:
 
     def read(self, path: str) -> Any:
         # A token lives for half an hour, and a test may have let days pass since.
-        headers = sign_in(self.house, self.signed.veteran).headers
-        response = self.house.app.test_client().get(path, headers=headers)
+        headers = sign_in(self.product, self.signed.veteran).headers
+        response = self.product.app.test_client().get(path, headers=headers)
         assert response.status_code == 200, response.text
         return response.get_json()["data"]
 
 
-def filer(house: House, veteran: Veteran = ADA) -> Filer:
-    return Filer(house, sign_in(house, veteran))
+def filer(product: Product, veteran: Veteran = ADA) -> Filer:
+    return Filer(product, sign_in(product, veteran))
 
 
-def documents(house: House) -> list[dict[str, Any]]:
+def documents(product: Product) -> list[dict[str, Any]]:
     """Every document we follow, in the order owed."""
     query = "SELECT * FROM form526_document_submissions ORDER BY created_at, id"
-    return [dict(row._mapping) for row in house.rows(query)]
+    return [dict(row._mapping) for row in product.rows(query)]
 
 
-def evidence(house: House) -> dict[str, Any]:
+def evidence(product: Product) -> dict[str, Any]:
     """The one document somebody attached."""
-    (found,) = [row for row in documents(house) if row["kind"] == "evidence"]
+    (found,) = [row for row in documents(product) if row["kind"] == "evidence"]
     return found
 
 
-def statuses(house: House) -> list[str]:
-    return [row["lighthouse_status"] for row in documents(house)]
+def statuses(product: Product) -> list[str]:
+    return [row["lighthouse_status"] for row in documents(product)]
 
 
-def uploaded(house: House) -> list[dict[str, Any]]:
+def uploaded(product: Product) -> list[dict[str, Any]]:
     """Every upload Lighthouse took."""
-    found: list[dict[str, Any]] = house.control.call("GET", "documents", "uploads")
+    found: list[dict[str, Any]] = product.control.call("GET", "documents", "uploads")
     return found
 
 
-def submissions(house: House) -> list[dict[str, Any]]:
+def submissions(product: Product) -> list[dict[str, Any]]:
     """Every submission the 526 service took."""
-    found: list[dict[str, Any]] = house.control.call("GET", "form526", "submissions")
+    found: list[dict[str, Any]] = product.control.call("GET", "form526", "submissions")
     return found
 
 
-def attempts(house: House, subject_id: Any) -> list[tuple[str, str]]:
+def attempts(product: Product, subject_id: Any) -> list[tuple[str, str]]:
     """What each attempt at a form or a document did, and how it ended."""
     query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND upstream <> 'accounts' ORDER BY id"
-    return [tuple(row) for row in house.rows(query, id=str(subject_id))]
+    return [tuple(row) for row in product.rows(query, id=str(subject_id))]
 
 
-def tried(house: House, times: int, upstream: str = "form526") -> Callable[[], bool]:
+def tried(product: Product, times: int, upstream: str = "form526") -> Callable[[], bool]:
     """Whether so many attempts at this upstream have ended."""
     query = "SELECT count(*) >= :times FROM outbox_attempts WHERE upstream = :upstream AND status <> 'try'"
-    return lambda: bool(house.value(query, times=times, upstream=upstream))
+    return lambda: bool(product.value(query, times=times, upstream=upstream))
 
 
-def owed_of(house: House, subject_id: Any) -> dict[str, Any]:
+def outstanding_of(product: Product, subject_id: Any) -> dict[str, Any]:
     """The message still owed for a form or a document."""
-    (found,) = [row for row in house.messages() if row["subject_id"] == str(subject_id)]
+    (found,) = [row for row in product.messages() if row["subject_id"] == str(subject_id)]
     return found
 
 
-def grant(house: House, subject_id: Any) -> Grant:
+def grant(product: Product, subject_id: Any) -> Grant:
     """An attempt at what a form or a document is owed, as a worker holds it that has not gone on yet.
 
     Its pointer stays where it is, worth nothing now, and so do those of other work: losing them would cost a wait.
     """
-    publish(house)
-    message = owed_of(house, subject_id)
-    worker_id, writes = house.app.extensions["process"].worker_id, SPECS[message["job"]].writes
+    publish(product)
+    message = outstanding_of(product, subject_id)
+    worker_id, writes = product.app.extensions["process"].worker_id, SPECS[message["job"]].writes
     grant = attempts_at.grant(
         db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes
     )
@@ -173,16 +173,16 @@ def grant(house: House, subject_id: Any) -> Grant:
     return grant
 
 
-def questions(house: House) -> list[list[int]]:
+def questions(product: Product) -> list[list[int]]:
     """The request ids of every question asked of uploads/status, oldest first."""
-    asked = house.control.received("documents", "uploads/status")
-    return [[int(item) for item in entry["body"]["data"]["requestIds"]] for entry in asked]
+    requested = product.control.received("documents", "uploads/status")
+    return [[int(item) for item in entry["body"]["data"]["requestIds"]] for entry in requested]
 
 
-def poll(house: House, hours: float = 1.0) -> None:
+def poll(product: Product, hours: float = 1.0) -> None:
     """An hour passes, what is due is asked after, and the answers are recorded."""
-    pass_time(house, hours=hours)
+    pass_time(product, hours=hours)
     offset = (clock.now() - datetime.now(UTC)).total_seconds()
-    house.control.turn("documents", clock_offset_seconds=offset)
+    product.control.turn("documents", clock_offset_seconds=offset)
     housekeeping.poll_documents()
-    house.work()
+    product.work()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from outbox import gates, holds, sync_calls
-from outbox.sync_calls import GateClosed
+from outbox import breakers, holds, sync_calls
+from outbox.sync_calls import BreakerOpen
 from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
 
 HOUR = 3600.0
@@ -16,8 +16,8 @@ OPERATOR = "shell:ada"
 
 
 def now(ledger: Ledger) -> datetime:
-    moment: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
-    return moment
+    timestamp: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
+    return timestamp
 
 
 def hold(ledger: Ledger, seconds: float, after: float = 0.0, upstream: str = "clerk") -> int | None:
@@ -44,15 +44,15 @@ def standing(ledger: Ledger) -> list[tuple[int, bool]]:
         return [(row.id, row.in_force) for row in holds.standing(db)]
 
 
-def room(ledger: Ledger) -> int:
+def capacity(ledger: Ledger) -> int:
     with ledger.engine.begin() as db:
-        return gates.room(db, CALLS, SETTINGS)[0]
+        return breakers.capacity(db, CALLS, SETTINGS)[0]
 
 
-def open_seconds(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> Any:
+def closed_seconds(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> Any:
     """Equals what it is to be, and what is up to four seconds less: the clock goes on while a busy machine stands."""
     with ledger.engine.begin() as db:
-        return pytest.approx(gates.open_seconds(db, upstream, since) - 2, abs=2.4)
+        return pytest.approx(breakers.closed_seconds(db, upstream, since) - 2, abs=2.4)
 
 
 def refused_for(ledger: Ledger) -> Any:
@@ -60,25 +60,25 @@ def refused_for(ledger: Ledger) -> Any:
     try:
         with ledger.engine.begin() as db:
             sync_calls.enter(db, "clerk", 5.0)
-    except GateClosed as closed:
+    except BreakerOpen as closed:
         return pytest.approx(closed.seconds + 2, abs=2.4)
     return None
 
 
-def close_gate(ledger: Ledger) -> int:
+def trip_breaker(ledger: Ledger) -> int:
     """An outage met by one message, which waits again; its id."""
     grant = ledger.start()
     ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
-        assert gates.close(db, grant, "unavailable", SETTINGS)
+        assert breakers.trip(db, grant, "unavailable", SETTINGS)
     return grant.message_id
 
 
-def answer_canary(ledger: Ledger) -> None:
+def answer_probe(ledger: Ledger) -> None:
     """The one that may go through a closed gate goes, and its upstream answers: the gate is open."""
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
     assert grant is not None
     with ledger.engine.begin() as db:
-        assert gates.note_answer(db, grant)
+        assert breakers.note_answer(db, grant)
     ledger.end(grant)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flaskapp import clock
 from sandbox.upstreams.cast import ITF_CAST, Veteran
-from tests.house import ADA, House
+from tests.product import ADA, Product
 
 ITF_URL = "/v0/intent_to_file"
 CREATES = "POST /services/claims"
@@ -21,15 +21,15 @@ WITHOUT_ICN = next(veteran for veteran in ITF_CAST if not veteran.identified)
 class Signed:
     """Somebody signed in, calling with a bearer token, as the front end spells things."""
 
-    house: House
+    product: Product
     veteran: Veteran
     headers: dict[str, str]
 
     def get(self, path: str = "/compensation", **headers: str) -> Any:
-        return self.house.app.test_client().get(f"{ITF_URL}{path}", headers={**self.headers, **headers})
+        return self.product.app.test_client().get(f"{ITF_URL}{path}", headers={**self.headers, **headers})
 
     def post(self, itf_type: str = "compensation", **headers: str) -> Any:
-        return self.house.app.test_client().post(f"{ITF_URL}/{itf_type}", headers={**self.headers, **headers})
+        return self.product.app.test_client().post(f"{ITF_URL}/{itf_type}", headers={**self.headers, **headers})
 
     def shown(self, path: str = "/compensation") -> list[dict[str, Any]]:
         """The ITFs a page would see."""
@@ -46,31 +46,31 @@ class Signed:
         return found
 
 
-def sign_in(house: House, veteran: Veteran = ADA) -> Signed:
+def sign_in(product: Product, veteran: Veteran = ADA) -> Signed:
     """A token that is good by the product's clock, however far a test has moved it."""
     seconds = 1800 + (clock.now() - datetime.now(UTC)).total_seconds()
-    issued = house.control.call("POST", "sign_in", "tokens", json={"account": veteran.account, "seconds": seconds})
+    issued = product.control.call("POST", "sign_in", "tokens", json={"account": veteran.account, "seconds": seconds})
     headers = {"Authorization": f"Bearer {issued['access_token']}", "X-Key-Inflection": "camel"}
-    return Signed(house, veteran, headers)
+    return Signed(product, veteran, headers)
 
 
-def itfs(house: House) -> list[dict[str, Any]]:
+def itfs(product: Product) -> list[dict[str, Any]]:
     """Every ITF we hold, in the order asked for."""
-    return [dict(row._mapping) for row in house.rows("SELECT * FROM intents_to_file ORDER BY asked_at, id")]
+    return [dict(row._mapping) for row in product.rows("SELECT * FROM intents_to_file ORDER BY asked_at, id")]
 
 
-def on_file(house: House, veteran: Veteran = ADA) -> list[dict[str, Any]]:
+def on_file(product: Product, veteran: Veteran = ADA) -> list[dict[str, Any]]:
     """Every ITF Lighthouse holds of one person."""
-    found: list[dict[str, Any]] = house.control.call("GET", "lighthouse", "itfs", params={"icn": veteran.icn})
+    found: list[dict[str, Any]] = product.control.call("GET", "lighthouse", "itfs", params={"icn": veteran.icn})
     return found
 
 
-def creates(house: House) -> int:
-    return len(house.control.received("lighthouse", CREATES))
+def creates(product: Product) -> int:
+    return len(product.control.received("lighthouse", CREATES))
 
 
-def reads(house: House) -> int:
-    return len(house.control.received("lighthouse", READS))
+def reads(product: Product) -> int:
+    return len(product.control.received("lighthouse", READS))
 
 
 def creating(veteran: Veteran) -> str:
@@ -83,34 +83,34 @@ def reading(veteran: Veteran) -> str:
     return f"GET /services/claims/v2/veterans/{veteran.icn}/"
 
 
-def row_of(house: House, person: Signed) -> dict[str, Any]:
+def row_of(product: Product, person: Signed) -> dict[str, Any]:
     """The latest ITF we hold of this person."""
-    return [row for row in itfs(house) if str(row["account_id"]) == person.veteran.account][-1]
+    return [row for row in itfs(product) if str(row["account_id"]) == person.veteran.account][-1]
 
 
-def attempts(house: House, itf_id: Any) -> list[tuple[str, str]]:
+def attempts(product: Product, itf_id: Any) -> list[tuple[str, str]]:
     """The creation jobs of an ITF: what each did and how it ended."""
     query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND job LIKE :job ORDER BY id"
-    return [tuple(row) for row in house.rows(query, id=str(itf_id), job="%.create_itf")]
+    return [tuple(row) for row in product.rows(query, id=str(itf_id), job="%.create_itf")]
 
 
-def mails(house: House, number: int = 1) -> list[str]:
+def mails(product: Product, number: int = 1) -> list[str]:
     """The templates of what reached people, oldest first."""
-    return [message["template"] for message in reversed(house.phone(number))]
+    return [message["template"] for message in reversed(product.phone(number))]
 
 
-def pass_time(house: House, **span: float) -> None:
+def pass_time(product: Product, **span: float) -> None:
     """Time passes for us and for Lighthouse alike."""
     offset = clock.now() - datetime.now(UTC) + timedelta(**span)
-    move_to(house, offset)
+    move_to(product, offset)
 
 
-def move_to(house: House, offset: timedelta) -> None:
-    house.move_clock(offset)
+def move_to(product: Product, offset: timedelta) -> None:
+    product.move_clock(offset)
     # Tokens are asked for by the time of this machine, as VANotify's are: the authorization server checks it.
-    house.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
+    product.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
 
 
-def travel_to(house: House, moment: datetime) -> None:
+def travel_to(product: Product, timestamp: datetime) -> None:
     """It is this moment now, for us and for Lighthouse."""
-    move_to(house, moment - datetime.now(UTC))
+    move_to(product, timestamp - datetime.now(UTC))

@@ -7,64 +7,64 @@ from typing import Any
 
 from jobs import housekeeping
 from sandbox.upstreams.cast import Veteran
-from tests.house import ADA, House
 from tests.integration.itf_steps import itfs, on_file, pass_time, sign_in
+from tests.product import ADA, Product
 
 DUE = "SELECT count(*) FROM intents_to_file WHERE refresh_due_at <= outbox_now()"
-OWED_NOW = "SELECT count(*) FROM outbox_messages WHERE state <> 'parked' AND due_at <= outbox_now()"
+OUTSTANDING_NOW = "SELECT count(*) FROM outbox_messages WHERE state <> 'parked' AND due_at <= outbox_now()"
 
 
-def confirm(house: House, *people: Veteran) -> None:
+def confirm(product: Product, *people: Veteran) -> None:
     """Each of them asks, and is answered by upstream."""
     for veteran in people:
-        sign_in(house, veteran).ask()
-    house.work()
-    assert [row_of(house, veteran)["state"] for veteran in people] == ["confirmed"] * len(people)
+        sign_in(product, veteran).ask()
+    product.work()
+    assert [row_of(product, veteran)["state"] for veteran in people] == ["confirmed"] * len(people)
 
 
-def row_of(house: House, veteran: Veteran = ADA) -> dict[str, Any]:
+def row_of(product: Product, veteran: Veteran = ADA) -> dict[str, Any]:
     """The person's latest ITF, as our database holds it."""
-    return [row for row in itfs(house) if str(row["account_id"]) == veteran.account][-1]
+    return [row for row in itfs(product) if str(row["account_id"]) == veteran.account][-1]
 
 
-def compare_all_due(house: House) -> None:
+def compare_all_due(product: Product) -> None:
     """Minute after minute a tick owes its share, which is read, until nothing is due any more."""
-    while house.value(DUE):
-        pass_time(house, minutes=1)
+    while product.value(DUE):
+        pass_time(product, minutes=1)
         housekeeping.refresh_itfs()
-        work_what_is_due(house)
+        work_what_is_due(product)
 
 
-def work_what_is_due(house: House) -> None:
+def work_what_is_due(product: Product) -> None:
     """All but what is owed for later, as a second look is."""
-    house.work(until=lambda: house.value(OWED_NOW) == 0)
+    product.work(until=lambda: product.value(OUTSTANDING_NOW) == 0)
 
 
-def let_a_cycle_pass(house: House) -> None:
+def let_a_cycle_pass(product: Product) -> None:
     """A week goes by, and whatever fell due in it is compared."""
-    pass_time(house, days=7)
-    compare_all_due(house)
+    pass_time(product, days=7)
+    compare_all_due(product)
 
 
-def change(house: House, veteran: Veteran, **values: str) -> None:
+def change(product: Product, veteran: Veteran, **values: str) -> None:
     """Upstream gives its one ITF of this person another status or other dates."""
-    (filed,) = on_file(house, veteran)
-    house.control.call("PATCH", "lighthouse", f"itfs/{filed['id']}", json=values)
+    (filed,) = on_file(product, veteran)
+    product.control.call("PATCH", "lighthouse", f"itfs/{filed['id']}", json=values)
 
 
-def remove(house: House, veteran: Veteran) -> dict[str, Any]:
+def remove(product: Product, veteran: Veteran) -> dict[str, Any]:
     """Upstream loses its one ITF of this person; what it was."""
-    (filed,) = on_file(house, veteran)
-    house.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
+    (filed,) = on_file(product, veteran)
+    product.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
     return filed
 
 
-def plant(house: House, veteran: Veteran, **values: Any) -> datetime:
+def plant(product: Product, veteran: Veteran, **values: Any) -> datetime:
     """Upstream has an active one of this person that we did not create; when it began."""
-    planted = house.control.call("POST", "lighthouse", "itfs", json={"icn": veteran.icn, **values})
+    planted = product.control.call("POST", "lighthouse", "itfs", json={"icn": veteran.icn, **values})
     return datetime.fromisoformat(planted["created_at"])
 
 
-def replace_upstream(house: House, veteran: Veteran, **values: Any) -> datetime:
-    remove(house, veteran)
-    return plant(house, veteran, **values)
+def replace_upstream(product: Product, veteran: Veteran, **values: Any) -> datetime:
+    remove(product, veteran)
+    return plant(product, veteran, **values)

@@ -1,4 +1,4 @@
-"""A day without BTSSS, its clock compressed: people go on asking, canaries go out, and then it is back.
+"""A day without BTSSS, its clock compressed: people go on asking, probes go out, and then it is back.
 
 Real claims, Postgres, Redis, relay, worker and settle; what BTSSS answers is scripted. One claim is asked for as people
 do, the others are copies of its rows, each asked for at its own moment and for another day.
@@ -16,7 +16,7 @@ from itertools import chain, repeat
 import pytest
 from redis import Redis
 
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.service import ClaimWork, Filed
@@ -25,15 +25,15 @@ from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims
 from jobs.engine.spec import Call
 from jobs.travel_claims import Filing
-from outbox import gates, rq_side
+from outbox import breakers, rq_side
 from outbox.forecast import forecast
 from outbox.relay import Relay
-from tests.house import House
 from tests.integration.steps import command, file_claim, reconfigure
+from tests.product import Product
 
 QUEUE = TRAVEL_CLAIMS.name
 MAINTENANCE, OUTAGE = timedelta(hours=2), timedelta(hours=24)
-# As long as a gate stays closed at most: a canary at every step.
+# As long as a gate stays closed at most: a probe at every step.
 STEP = timedelta(minutes=15)
 # Twelve times the slow start of production, so that the seconds this machine takes do not count.
 DOUBLING = timedelta(minutes=1)
@@ -42,7 +42,7 @@ MESSAGE = "job, args, queue, upstream, subject_type, state"
 ASK = f"""
     WITH pattern AS (
         SELECT * FROM jsonb_populate_record(NULL::outbox_messages, CAST(:message AS jsonb))
-    ), asked AS (
+    ), requested AS (
         INSERT INTO travel_claims
         SELECT (jsonb_populate_record(claim, jsonb_build_object('id', gen_random_uuid(), 'requested_at', outbox_now(),
                 'appointment_date', claim.appointment_date + (:before + number)::int))).*
@@ -50,12 +50,12 @@ ASK = f"""
         RETURNING id::text
     ), told AS (
         INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
-        SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM asked
+        SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM requested
     )
     INSERT INTO outbox_messages (subject_id, due_at, deadline_at, give_up_at, {MESSAGE})
-    SELECT asked.id, outbox_now(), outbox_now() + (deadline_at - created_at), outbox_now() + (give_up_at - created_at),
+    SELECT requested.id, outbox_now(), outbox_now() + (deadline_at - created_at), outbox_now() + (give_up_at - created_at),
            {MESSAGE}
-      FROM asked, pattern RETURNING 1
+      FROM requested, pattern RETURNING 1
 """
 WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state IN ('later', 'ready')"
 # What one round of the relay let through, before anything of it ran.
@@ -97,11 +97,11 @@ class BTSSS:
     """Refuses connections while it is away, and files every claim otherwise."""
 
     away: bool = True
-    asked: int = 0
+    requested: int = 0
     filed: list[str] = field(default_factory=list)
 
     def act(self, call: Call, work: ClaimWork) -> Filing:
-        self.asked += 1
+        self.requested += 1
         if self.away:
             raise Unavailable("btsss", "connection refused")
         call.before_write()
@@ -112,75 +112,79 @@ class BTSSS:
 class Day:
     """Two hours of announced maintenance from which BTSSS does not come back for another day."""
 
-    def __init__(self, house: House, submissions: int) -> None:
-        self.house = house
+    def __init__(self, product: Product, submissions: int) -> None:
+        self.product = product
         self.btsss = BTSSS()
         self.passed = timedelta()
-        self.asked = 0
+        self.requested = 0
         self.submissions = submissions
         self.samples: list[Sample] = []
         self.calls: list[int] = []
         self.ticks: list[Tick] = []
-        reconfigure(house, retry_scale=1.0, gate_close_seconds=15.0, gate_cap_seconds=STEP.total_seconds())
-        patience = replace(gate_settings(house.app.extensions["config"]), slow_start_seconds=DOUBLING.total_seconds())
-        self.relay = Relay(db.engine, house.redis, (TRAVEL_CLAIMS,), patience)
-        self.first = file_claim(house)
+        reconfigure(product, retry_scale=1.0, breaker_open_seconds=15.0, breaker_cap_seconds=STEP.total_seconds())
+        patience = replace(
+            breaker_settings(product.app.extensions["config"]), slow_start_seconds=DOUBLING.total_seconds()
+        )
+        self.relay = Relay(db.engine, product.redis, (TRAVEL_CLAIMS,), patience)
+        self.first = file_claim(product)
         self.message = json.dumps(self.first.message, default=str)
 
     def go_by(self) -> None:
-        """From the first submission to the last canary that finds nobody."""
+        """From the first submission to the last probe that finds nobody."""
         steps = (MAINTENANCE + OUTAGE) // STEP
-        command(self.house, "gates", "hold", "btsss", "--for", "2h", "--reason", "announced maintenance")
+        command(self.product, "breakers", "hold", "btsss", "--for", "2h", "--reason", "announced maintenance")
         for step in range(1, steps + 1):
-            self.ask((self.submissions - 1) * step // steps - self.asked)
+            self.ask((self.submissions - 1) * step // steps - self.requested)
             self.pass_time(STEP)
-            before = self.btsss.asked
+            before = self.btsss.requested
             self.run()
-            self.calls.append(self.btsss.asked - before)
-        self.waiting_at_the_end = int(self.house.value(WAITING, queue=QUEUE))
-        self.charged_at_the_end = int(self.house.value("SELECT count(*) FROM outbox_attempts WHERE charged"))
+            self.calls.append(self.btsss.requested - before)
+        self.waiting_at_the_end = int(self.product.value(WAITING, queue=QUEUE))
+        self.charged_at_the_end = int(self.product.value("SELECT count(*) FROM outbox_attempts WHERE charged"))
         with transaction() as session:
-            self.open_seconds_at_the_end = gates.open_seconds(session, "btsss", self.first.message["budget_from"])
+            self.closed_seconds_at_the_end = breakers.closed_seconds(
+                session, "btsss", self.first.message["budget_from"]
+            )
             (self.outlook_at_the_end,) = forecast(session)
 
     def ask(self, more: int) -> None:
-        values = {"like": self.first.id, "message": self.message, "before": self.asked, "count": more}
-        self.asked += len(self.house.rows(ASK, **values))
+        values = {"like": self.first.id, "message": self.message, "before": self.requested, "count": more}
+        self.requested += len(self.product.rows(ASK, **values))
 
     def pass_time(self, span: timedelta) -> None:
         self.passed += span
-        self.house.move_clock(self.passed)
+        self.product.move_clock(self.passed)
 
     def run(self) -> None:
         """One round of the relay, and everything it let through."""
-        self.house.beat()
+        self.product.beat()
         self.relay.run_once()
         self.sample()
-        self.house.run_queued()
+        self.product.run_queued()
         self.sample()
 
     def sample(self) -> None:
-        redis: Redis = self.house.redis
+        redis: Redis = self.product.redis
         waiting = int(redis.llen(rq_side.open_queue(redis, QUEUE).key))
         self.samples.append(Sample(waiting, int(redis.info("memory")["used_memory"])))
 
     def recover(self, at_least: int) -> None:
-        """BTSSS is back: the canary, then one tick for every doubling of the slow start, until so many are filed."""
+        """BTSSS is back: the probe, then one tick for every doubling of the slow start, until so many are filed."""
         self.btsss.away = False
         for span in chain((STEP, timedelta()), repeat(DOUBLING)):
             self.pass_time(span)
-            self.house.beat()
+            self.product.beat()
             self.relay.run_once()
             self.ticks.append(self.look())
             self.sample()
-            self.house.run_queued()
+            self.product.run_queued()
             if len(self.btsss.filed) >= at_least:
                 return
 
     def look(self) -> Tick:
-        ((taken, missed, latest, earliest_left, missed_left),) = self.house.rows(TAKEN, queue=QUEUE)
-        due = [row.id for row in self.house.rows(BY_DEADLINE, queue=QUEUE)]
-        listed = [rq_side.read_job_id(each) for each in rq_side.open_queue(self.house.redis, QUEUE).get_job_ids()]
+        ((taken, missed, latest, earliest_left, missed_left),) = self.product.rows(TAKEN, queue=QUEUE)
+        due = [row.id for row in self.product.rows(BY_DEADLINE, queue=QUEUE)]
+        listed = [rq_side.read_job_id(each) for each in rq_side.open_queue(self.product.redis, QUEUE).get_job_ids()]
         in_order = [found[0] for found in listed if found is not None] == due
         if latest is not None and earliest_left is not None:
             in_order = in_order and latest <= earliest_left

@@ -12,10 +12,10 @@ from jobs import housekeeping
 from jobs.documents import POLL
 from outbox import attempts
 from outbox.values import Grant
-from tests.house import House
 from tests.integration.form526_steps import Filer, filer
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish
+from tests.product import Product
 
 STATUS = "uploads/status"
 # Copies of the one document a form always has, as if each had been uploaded just now.
@@ -29,81 +29,81 @@ PLANT = """
         RETURNING id, lighthouse_request_id
     ), written AS (
         INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
-        SELECT 'form526_document', id::text, 'document.owed', 'pending', 'worker' FROM planted
+        SELECT 'form526_document', id::text, 'document.enqueued', 'pending', 'worker' FROM planted
     )
     SELECT lighthouse_request_id FROM planted
 """
 FACTS = """
-    SELECT d.lighthouse_request_id AS request_id, d.lighthouse_status AS status, d.failed_step AS step, d.notice,
+    SELECT d.lighthouse_request_id AS request_id, d.lighthouse_status AS status, d.failed_step AS step, d.notification,
            d.last_polled_at, d.not_found_count AS missed, d.poll_batch,
            ARRAY(SELECT c.kind FROM cases c WHERE c.subject_id = d.id::text AND c.closed_at IS NULL ORDER BY 1) AS cases
       FROM form526_document_submissions d WHERE d.lighthouse_request_id IS NOT NULL ORDER BY 1
 """
 
 
-def accepted(house: House) -> Filer:
+def accepted(product: Product) -> Filer:
     """Somebody whose form was accepted, and whose only document, the instructions, is on its way."""
-    person = filer(house)
+    person = filer(product)
     person.file()
-    house.work()
+    product.work()
     return person
 
 
-def plant(house: House, count: int = 1, plan: str = "ok") -> list[int]:
+def plant(product: Product, count: int = 1, plan: str = "ok") -> list[int]:
     """So many more documents that Lighthouse took from us; their request ids."""
     upload = {"count": count, "plan": plan, "step_seconds": 1.0}
-    ids: list[int] = house.control.call("POST", "documents", "uploads", json=upload)["ids"]
-    first = house.value("SELECT id FROM form526_document_submissions ORDER BY created_at, id LIMIT 1")
-    assert len(house.rows(PLANT, ids=ids, like=first)) == count
+    ids: list[int] = product.control.call("POST", "documents", "uploads", json=upload)["ids"]
+    first = product.value("SELECT id FROM form526_document_submissions ORDER BY created_at, id LIMIT 1")
+    assert len(product.rows(PLANT, ids=ids, like=first)) == count
     return ids
 
 
-def facts(house: House) -> dict[int, Any]:
+def facts(product: Product) -> dict[int, Any]:
     """What we hold of every uploaded document, by request id."""
-    return {row.request_id: row for row in house.rows(FACTS)}
+    return {row.request_id: row for row in product.rows(FACTS)}
 
 
-def stamps(house: House) -> list[datetime | None]:
-    return [row.last_polled_at for row in facts(house).values()]
+def stamps(product: Product) -> list[datetime | None]:
+    return [row.last_polled_at for row in facts(product).values()]
 
 
-def change(house: House, **changes: Any) -> None:
+def change(product: Product, **changes: Any) -> None:
     """Lighthouse changes its mind about every upload."""
-    house.control.call("PATCH", "documents", "uploads", json=changes)
+    product.control.call("PATCH", "documents", "uploads", json=changes)
 
 
-def forget(house: House, *request_ids: int) -> None:
+def forget(product: Product, *request_ids: int) -> None:
     for request_id in request_ids:
-        house.control.call("DELETE", "documents", f"uploads/{request_id}")
+        product.control.call("DELETE", "documents", f"uploads/{request_id}")
 
 
-def deal(house: House, hours: float = 1.0) -> None:
+def deal(product: Product, hours: float = 1.0) -> None:
     """Time passes, and what is due is dealt into questions; none is asked yet."""
-    pass_time(house, hours=hours)
+    pass_time(product, hours=hours)
     offset = (clock.now() - datetime.now(UTC)).total_seconds()
-    house.control.turn("documents", clock_offset_seconds=offset)
+    product.control.turn("documents", clock_offset_seconds=offset)
     housekeeping.poll_documents()
 
 
-def owed_questions(house: House) -> list[dict[str, Any]]:
-    return [each for each in house.messages() if each["job"] == POLL.path]
+def outstanding_questions(product: Product) -> list[dict[str, Any]]:
+    return [each for each in product.messages() if each["job"] == POLL.path]
 
 
-def batches(house: House) -> Counter[Any]:
+def batches(product: Product) -> Counter[Any]:
     """How many documents each batch holds."""
-    return Counter(row.poll_batch for row in facts(house).values() if row.poll_batch is not None)
+    return Counter(row.poll_batch for row in facts(product).values() if row.poll_batch is not None)
 
 
-def asked(house: House) -> int:
+def requested(product: Product) -> int:
     """How many questions reached Lighthouse, whatever it answered."""
-    return len(house.control.received("documents", STATUS))
+    return len(product.control.received("documents", STATUS))
 
 
-def take_question(house: House, which: int = 0) -> Grant:
+def take_question(product: Product, which: int = 0) -> Grant:
     """Publish what is owed and grant an attempt at one question, as a worker would, but without going on."""
-    publish(house)
-    message = owed_questions(house)[which]
-    process = house.app.extensions["process"]
+    publish(product)
+    message = outstanding_questions(product)[which]
+    process = product.app.extensions["process"]
     grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=False
     )

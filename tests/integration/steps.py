@@ -19,25 +19,25 @@ from flaskapp.upstreams import build
 from jobs import housekeeping
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
-from jobs.engine.runner import Pen
+from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
 from jobs.registry import SPECS
 from outbox import attempts, rescue
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
-from tests.house import ADA, APPOINTMENT_DATE, House
+from tests.product import ADA, APPOINTMENT_DATE, Product
 
 SUBMIT = SPECS["jobs.travel_claims.submit_claim"]
-SEND = SPECS["jobs.notifications.send_notice"]
+SEND = SPECS["jobs.notifications.send_notification"]
 WRITTEN = ("travel_claims", "outbox_messages", "idempotency_keys", "outbox_history", "notifications", "cases")
 LATER_THAN_EVER = timedelta(days=5, hours=1)
 
 
 @dataclass
-class Asked:
+class RequestedAppointment:
     """One claim somebody asked for, and the browser it was asked from."""
 
-    house: House
+    product: Product
     veteran: Veteran
     client: FlaskClient
     id: str
@@ -45,108 +45,108 @@ class Asked:
     @property
     def state(self) -> dict[str, Any]:
         """What its person is told now, signed in anew: days may have passed on the test's clock."""
-        return self.house.claim_state(self.house.sign_in(self.veteran), self.id)
+        return self.product.claim_state(self.product.sign_in(self.veteran), self.id)
 
     @property
     def message(self) -> dict[str, Any]:
         """The message that files it."""
-        (found,) = [each for each in self.house.messages() if each["subject_id"] == self.id]
+        (found,) = [each for each in self.product.messages() if each["subject_id"] == self.id]
         return found
 
 
-def file_claim(house: House, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE) -> Asked:
+def file_claim(product: Product, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE) -> RequestedAppointment:
     """Sign in and ask for a claim; nothing has worked on it yet."""
-    client = house.sign_in(veteran)
-    response = house.ask(client, veteran, date)
+    client = product.sign_in(veteran)
+    response = product.ask(client, veteran, date)
     assert response.status_code == 202, response.text
-    return Asked(house, veteran, client, response.get_json()["data"]["id"])
+    return RequestedAppointment(product, veteran, client, response.get_json()["data"]["id"])
 
 
-def filed_and_not_told_yet(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work(until=lambda: house.value("SELECT count(*) FROM notifications"))
-    return asked
+def filed_and_not_notified_yet(product: Product) -> RequestedAppointment:
+    requested = file_claim(product)
+    product.work(until=lambda: product.value("SELECT count(*) FROM notifications"))
+    return requested
 
 
-def told(house: House) -> Asked:
-    asked = file_claim(house)
-    house.work()
-    return asked
+def reported(product: Product) -> RequestedAppointment:
+    requested = file_claim(product)
+    product.work()
+    return requested
 
 
-def refused(house: House) -> Asked:
-    house.control.play("btsss", "refused")
-    return told(house)
+def refused(product: Product) -> RequestedAppointment:
+    product.control.play("btsss", "refused")
+    return reported(product)
 
 
-def reconfigure(house: House, **changes: Any) -> None:
+def reconfigure(product: Product, **changes: Any) -> None:
     """Other settings from here on, for the jobs and for the clients they use."""
-    config = replace(house.app.extensions["config"], **changes)
-    house.app.extensions["config"] = config
-    house.app.extensions["upstreams"] = build(config, house.redis)
+    config = replace(product.app.extensions["config"], **changes)
+    product.app.extensions["config"] = config
+    product.app.extensions["upstreams"] = build(config, product.redis)
 
 
-def counts(house: House) -> dict[str, int]:
+def counts(product: Product) -> dict[str, int]:
     """Rows in every table a request may write to."""
-    return {table: house.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
+    return {table: product.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
 
 
-def sweep(house: House) -> None:
-    house.beat()
+def sweep(product: Product) -> None:
+    product.beat()
     housekeeping.sweep()
 
 
-def command(house: House, *args: str) -> Result:
-    return house.app.test_cli_runner().invoke(args=list(args))
+def command(product: Product, *args: str) -> Result:
+    return product.app.test_cli_runner().invoke(args=list(args))
 
 
-def texts(house: House, number: int = 1) -> list[str]:
+def texts(product: Product, number: int = 1) -> list[str]:
     """The templates of the texts that reached somebody, oldest first."""
-    return [text["template"] for text in reversed(house.phone(number))]
+    return [text["template"] for text in reversed(product.phone(number))]
 
 
-def look_ups(house: House) -> int:
-    return len(house.control.received("btsss", "GetClaimsStatus"))
+def look_ups(product: Product) -> int:
+    return len(product.control.received("btsss", "GetClaimsStatus"))
 
 
-def sends(house: House) -> list[dict[str, Any]]:
+def sends(product: Product) -> list[dict[str, Any]]:
     """Every text VANotify was asked for, whatever it answered."""
-    return [entry["body"] for entry in house.control.received("va_notify", "POST /v2/notifications/sms")]
+    return [entry["body"] for entry in product.control.received("va_notify", "POST /v2/notifications/sms")]
 
 
 # -- an attempt held in the hand ----------------------------------------------
 
 
-def publish(house: House) -> None:
-    house.beat()
-    house.relay.run_once()
+def publish(product: Product) -> None:
+    product.beat()
+    product.relay.run_once()
 
 
-def take(house: House, asked: Asked, spec: JobSpec = SUBMIT) -> Grant:
+def take(product: Product, requested: RequestedAppointment, spec: JobSpec = SUBMIT) -> Grant:
     """Publish the claim's message and grant an attempt at it, as a worker would, but without going on."""
-    publish(house)
-    message = asked.message
+    publish(product)
+    message = requested.message
     assert message["state"] == "published", message
-    process = house.app.extensions["process"]
+    process = product.app.extensions["process"]
     grant = attempts.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=spec.writes
     )
     assert grant is not None
-    house.redis.flushall()
+    product.redis.flushall()
     return grant
 
 
-def call(house: House, grant: Grant, spec: JobSpec = SUBMIT) -> Outcome:
+def call(product: Product, grant: Grant, spec: JobSpec = SUBMIT) -> Outcome:
     """Make the call of a held attempt: real HTTP, nothing recorded yet."""
-    process, config = house.app.extensions["process"], house.app.extensions["config"]
-    return runner.attempt(spec, grant, config, Pen(process, ends_at=float("inf"), call_seconds=0.0))
+    process, config = product.app.extensions["process"], product.app.extensions["config"]
+    return runner.attempt(spec, grant, config, WriteGuard(process, ends_at=float("inf"), call_seconds=0.0))
 
 
-def lose(house: House, grant: Grant) -> None:
+def lose(product: Product, grant: Grant) -> None:
     """The lease of a held attempt is over: whoever held it is given up, and the message is due again."""
     with db.engine.begin() as connection:
-        house_now = "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 second' WHERE id = %s"
-        connection.exec_driver_sql(house_now, (grant.message_id,))
+        product_now = "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 second' WHERE id = %s"
+        connection.exec_driver_sql(product_now, (grant.message_id,))
     assert rescue.rescue_lost(db.engine) == 1
 
 

@@ -8,61 +8,65 @@ import pytest
 
 from flaskapp.audit.report import audit_everything
 from jobs import housekeeping
-from tests.house import House
-from tests.integration.steps import command, file_claim, told
+from tests.integration.steps import command, file_claim, reported
+from tests.product import Product
 
 MANY = 150
 LOST = """
-    WITH asked AS (
+    WITH requested AS (
         INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state)
         SELECT gen_random_uuid(), person_digest || number, station_digest, appointment_date, identity, 'pending'
           FROM travel_claims, generate_series(1, :many) AS number RETURNING id::text
     )
     INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
-    SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM asked RETURNING 1
+    SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM requested RETURNING 1
 """
 FAULTY = """
     UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered' RETURNING 1
 """
 
 
-def test_however_many_are_broken_they_are_counted_and_mended_all(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    file_claim(house)
-    house.rows(LOST, many=MANY)
-    report = json.loads(command(house, "audit", "--json").stdout)
-    assert (report["broken_count"], report["unheld_count"], len(report["broken"])) == (MANY, MANY, 100)
+def test_however_many_are_broken_they_are_counted_and_mended_all(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_claim(product)
+    product.rows(LOST, many=MANY)
+    report = json.loads(command(product, "audit", "--json").stdout)
+    assert (report["broken_count"], report["without_case_count"], len(report["broken"])) == (MANY, MANY, 100)
     housekeeping.audit_all()
     housekeeping.audit_all()
-    assert len(house.cases()) == MANY, "each minute another hundred"
+    assert len(product.cases()) == MANY, "each minute another hundred"
     monkeypatch.setattr("flaskapp.ops.commands.audit.REPAIRED_AT_ONCE", 60)
-    mended = command(house, "audit", "--repair")
+    mended = command(product, "audit", "--repair")
     assert (mended.exit_code, mended.stdout.count("\nmended: ") + mended.stdout.startswith("mended: ")) == (0, MANY)
     assert "rules broken: 0" in mended.stdout
-    assert (house.cases(), len(house.messages())) == ([], MANY + 1)
-    house.rows(FAULTY)
-    faulty = json.loads(command(house, "audit", "--json").stdout)
+    assert (product.cases(), len(product.messages())) == ([], MANY + 1)
+    product.rows(FAULTY)
+    faulty = json.loads(command(product, "audit", "--json").stdout)
     assert (faulty["fault_count"], len(faulty["faults"])) == (MANY + 1, 100)
     housekeeping.audit_all()
-    assert f"surefile_ledger_faults {MANY + 1}.0" in house.app.test_client().get("/metrics").get_data(as_text=True)
-    assert command(house, "audit", "--repair").exit_code == 1, "what cannot be mended is not tried for ever"
+    assert f"surefile_ledger_faults {MANY + 1}.0" in product.app.test_client().get("/metrics").get_data(as_text=True)
+    assert command(product, "audit", "--repair").exit_code == 1, "what cannot be mended is not tried for ever"
 
 
-def test_who_is_gone_is_counted_once_however_the_past_is_sliced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    told(house)
-    asked = file_claim(house, date="2031-03-05")
-    gone = file_claim(house, date="2031-03-06")
-    house.rows(
+def test_who_is_gone_is_counted_once_however_the_past_is_sliced(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported(product)
+    requested = file_claim(product, date="2031-03-05")
+    gone = file_claim(product, date="2031-03-06")
+    product.rows(
         "UPDATE travel_claims SET finished_at = outbox_now() - interval '40 days' WHERE state <> 'pending' RETURNING 1"
     )
-    house.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=gone.id)
-    house.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=asked.id)
+    product.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=gone.id)
+    product.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=requested.id)
     past = "INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_to, actor) SELECT"
-    house.rows(
+    product.rows(
         f"{past} at - interval '41 days', subject_type, subject_id, what, moved_to, actor FROM outbox_history"
         " WHERE subject_id = :id RETURNING 1",
         id=gone.id,
     )
     monkeypatch.setattr("flaskapp.audit.report.SLICE_SIZE", 1)
     report = audit_everything()
-    assert sorted(found.rule for found in report.broken) == ["owed_for_nobody"] * 2 + ["row_gone"] * 2
+    assert sorted(found.rule for found in report.broken) == ["work_without_subject"] * 2 + ["row_gone"] * 2
     assert report.all_broken.count == 4

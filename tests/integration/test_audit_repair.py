@@ -11,140 +11,148 @@ import pytest
 from flaskapp.queues import TRAVEL_CLAIMS
 from jobs import housekeeping, travel_claims
 from outbox import rq_side
-from tests.house import House
 from tests.integration.steps import (
-    Asked,
+    RequestedAppointment,
     call,
     command,
     file_claim,
-    filed_and_not_told_yet,
+    filed_and_not_notified_yet,
     publish,
     refused,
+    reported,
     sends,
     sweep,
     take,
     texts,
-    told,
 )
+from tests.product import Product
 
 
-def waiting(house: House) -> Asked:
-    return file_claim(house)
+def waiting(product: Product) -> RequestedAppointment:
+    return file_claim(product)
 
 
-def sent_and_not_settled(house: House) -> Asked:
-    asked = file_claim(house)
-    assert call(house, take(house, asked)).kind == "accepted"
-    return asked
+def sent_and_not_settled(product: Product) -> RequestedAppointment:
+    requested = file_claim(product)
+    assert call(product, take(product, requested)).kind == "accepted"
+    return requested
 
 
-def damage(house: House, *statements: str) -> None:
+def damage(product: Product, *statements: str) -> None:
     for statement in statements:
-        house.rows(f"{statement} RETURNING 1")
+        product.rows(f"{statement} RETURNING 1")
 
 
-def found(house: House, *options: str) -> dict[str, Any]:
-    return json.loads(command(house, "audit", "--json", *options).stdout)
+def found(product: Product, *options: str) -> dict[str, Any]:
+    return json.loads(command(product, "audit", "--json", *options).stdout)
 
 
-def broken_rules(house: House) -> set[str]:
-    return {item["rule"] for item in found(house)["broken"]}
+def broken_rules(product: Product) -> set[str]:
+    return {item["rule"] for item in found(product)["broken"]}
 
 
-Moment = Callable[[House], Asked]
+Timestamp = Callable[[Product], RequestedAppointment]
 NO_CASES = "DELETE FROM cases"
 CLOSE_CASES = "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x'"
-CLOSE_BTSSS = "UPDATE outbox_gates SET closed_at = outbox_now()"
+CLOSE_BTSSS = "UPDATE outbox_breakers SET opened_at = outbox_now()"
 NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
 
 
 @pytest.mark.parametrize(
-    ("moment", "statements", "rules", "told_by"),
+    ("timestamp", "statements", "rules", "notified_by"),
     [
-        (waiting, ["DELETE FROM outbox_messages"], {"pending_unowed"}, ["cie.created"]),
-        (sent_and_not_settled, ["DELETE FROM outbox_messages"], {"pending_unowed"}, ["cie.created"]),
-        (filed_and_not_told_yet, ["DELETE FROM outbox_messages"], {"pending_unowed"}, ["cie.created"]),
-        (told, ["DELETE FROM notifications"], {"unnoticed"}, ["cie.created"]),
-        (refused, ["DELETE FROM notifications"], {"unnoticed"}, ["cie.error"]),
-        (filed_and_not_told_yet, ["DELETE FROM notifications"], {"unnoticed"}, ["cie.created"]),
-        (refused, [NO_CASES], {"case_missing", "failed_unheld", "parked_unheld"}, ["cie.error"]),
+        (waiting, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
+        (sent_and_not_settled, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
+        (filed_and_not_notified_yet, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
+        (reported, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
+        (refused, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.error"]),
+        (filed_and_not_notified_yet, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
+        (refused, [NO_CASES], {"case_missing", "failed_without_case", "parked_without_case"}, ["cie.error"]),
         (refused, [CLOSE_CASES], {"case_closed_silently"}, ["cie.error"]),
     ],
 )
-def test_what_was_lost_is_owed_or_held_again_and_nothing_is_done_twice(
-    house: House, moment: Moment, statements: list[str], rules: set[str], told_by: list[str]
+def test_what_was_lost_is_outstanding_or_held_again_and_nothing_is_done_twice(
+    product: Product, timestamp: Timestamp, statements: list[str], rules: set[str], notified_by: list[str]
 ) -> None:
-    asked = moment(house)
-    cases = house.cases()
-    damage(house, *statements)
-    assert broken_rules(house) == rules
+    requested = timestamp(product)
+    cases = product.cases()
+    damage(product, *statements)
+    assert broken_rules(product) == rules
     housekeeping.audit_all()
-    assert set(house.cases()) - set(cases), "meanwhile a human has it"
-    mended = found(house, "--repair")
+    assert set(product.cases()) - set(cases), "meanwhile a human has it"
+    mended = found(product, "--repair")
     assert {item["rule"] for item in mended["repaired"]} == rules
     assert all(item["mended"] or item["did"] == "it is so no longer" for item in mended["repaired"])
     assert (mended["broken"], mended["unaccounted"]) == ([], 0)
-    house.work()
-    assert (texts(house, len(told_by)), len(sends(house)), house.cases()) == (told_by, 1, cases)
-    assert len(house.submits()) == 1, "what may have been sent was looked up"
-    assert command(house, "audit", "--trace").exit_code == 0
+    product.work()
+    assert (texts(product, len(notified_by)), len(sends(product)), product.cases()) == (notified_by, 1, cases)
+    assert len(product.submits()) == 1, "what may have been sent was looked up"
+    assert command(product, "audit", "--trace").exit_code == 0
     kept = "SELECT count(*) FROM outbox_history WHERE what = 'audit.repaired' AND actor LIKE 'shell:%'"
-    assert house.value(kept) == sum(item["mended"] for item in mended["repaired"]) >= 1
-    assert asked.state["state"] != "pending"
+    assert product.value(kept) == sum(item["mended"] for item in mended["repaired"]) >= 1
+    assert requested.state["state"] != "pending"
 
 
 @pytest.mark.parametrize(
-    ("moment", "statements", "rules"),
+    ("timestamp", "statements", "rules"),
     [
-        (told, ["UPDATE travel_claims SET state = 'duplicate'"], {"unexplained"}),
-        (told, ["UPDATE travel_claims SET state = 'pending', finished_at = NULL"], {"unexplained", "pending_unowed"}),
-        (told, ["UPDATE notifications SET state = 'pending', finished_at = NULL"], {"unexplained", "pending_unowed"}),
-        (told, ["DELETE FROM outbox_history WHERE moved_to = 'submitted'"], {"unexplained"}),
-        (told, ["DELETE FROM travel_claims"], {"row_gone"}),
-        (waiting, ["DELETE FROM travel_claims"], {"row_gone", "owed_for_nobody"}),
-        (refused, [NO_CASES, NO_CASE_IN_HISTORY], {"failed_unheld", "parked_unheld"}),
+        (reported, ["UPDATE travel_claims SET state = 'duplicate'"], {"unexplained"}),
+        (
+            reported,
+            ["UPDATE travel_claims SET state = 'pending', finished_at = NULL"],
+            {"unexplained", "pending_without_work"},
+        ),
+        (
+            reported,
+            ["UPDATE notifications SET state = 'pending', finished_at = NULL"],
+            {"unexplained", "pending_without_work"},
+        ),
+        (reported, ["DELETE FROM outbox_history WHERE moved_to = 'submitted'"], {"unexplained"}),
+        (reported, ["DELETE FROM travel_claims"], {"row_gone"}),
+        (waiting, ["DELETE FROM travel_claims"], {"row_gone", "work_without_subject"}),
+        (refused, [NO_CASES, NO_CASE_IN_HISTORY], {"failed_without_case", "parked_without_case"}),
     ],
 )
 def test_what_contradicts_itself_goes_to_a_human_as_it_is(
-    house: House, moment: Moment, statements: list[str], rules: set[str]
+    product: Product, timestamp: Timestamp, statements: list[str], rules: set[str]
 ) -> None:
-    moment(house)
-    damage(house, *statements)
-    assert broken_rules(house) == rules
-    assert command(house, "audit").exit_code == 1
-    left = found(house, "--repair")
+    timestamp(product)
+    damage(product, *statements)
+    assert broken_rules(product) == rules
+    assert command(product, "audit").exit_code == 1
+    left = found(product, "--repair")
     assert not any(item["mended"] for item in left["repaired"])
     assert {item["rule"] for item in left["repaired"]} == rules
-    assert house.cases() == ["contradiction"]
-    assert command(house, "audit").exit_code == 0, "a named human has it"
-    assert house.value("SELECT count(*) FROM outbox_messages WHERE state NOT IN ('parked')") == 0
-    identifier = str(house.value("SELECT id FROM cases"))
-    assert command(house, "cases", "close", identifier, "--resolution", "set right by hand").exit_code == 0
+    assert product.cases() == ["contradiction"]
+    assert command(product, "audit").exit_code == 0, "a named human has it"
+    assert product.value("SELECT count(*) FROM outbox_messages WHERE state NOT IN ('parked')") == 0
+    identifier = str(product.value("SELECT id FROM cases"))
+    assert command(product, "cases", "close", identifier, "--resolution", "set right by hand").exit_code == 0
     housekeeping.audit_all()
-    kept = {"pending_unowed"} & rules
-    assert bool(house.cases()) == bool(kept), "closed, it is explained; a promise is not kept by closing its case"
+    kept = {"pending_without_work"} & rules
+    assert bool(product.cases()) == bool(kept), "closed, it is explained; a promise is not kept by closing its case"
 
 
 @pytest.mark.parametrize(
-    ("moment", "statement", "said"),
+    ("timestamp", "statement", "said"),
     [
-        (told, "UPDATE notifications SET kind = 'error'", "cie.created"),
-        (told, "UPDATE notifications SET cycle = 5", "cie.created"),
-        (told, "UPDATE travel_claims SET cycle = 2", "cie.created"),
-        (told, "UPDATE travel_claims SET notice = 'error'", "cie.created"),
-        (refused, "UPDATE travel_claims SET notice = 'created'", "cie.error"),
+        (reported, "UPDATE notifications SET kind = 'error'", "cie.created"),
+        (reported, "UPDATE notifications SET cycle = 5", "cie.created"),
+        (reported, "UPDATE travel_claims SET cycle = 2", "cie.created"),
+        (reported, "UPDATE travel_claims SET notification = 'error'", "cie.created"),
+        (refused, "UPDATE travel_claims SET notification = 'created'", "cie.error"),
     ],
 )
-def test_a_notice_that_only_disagrees_is_not_sent_again_nor_another_one(
-    house: House, moment: Moment, statement: str, said: str
+def test_a_notification_that_only_disagrees_is_not_sent_again_nor_another_one(
+    product: Product, timestamp: Timestamp, statement: str, said: str
 ) -> None:
-    moment(house)
-    damage(house, statement)
-    (left,) = found(house, "--repair")["repaired"]
-    assert (left["rule"], left["mended"]) == ("unnoticed", False)
-    assert "contradiction" in house.cases()
-    house.work()
-    assert (texts(house), len(sends(house))) == ([said], 1)
+    timestamp(product)
+    damage(product, statement)
+    (left,) = found(product, "--repair")["repaired"]
+    assert (left["rule"], left["mended"]) == ("notification_missing", False)
+    assert "contradiction" in product.cases()
+    product.work()
+    assert (texts(product), len(sends(product))) == ([said], 1)
 
 
 @pytest.mark.parametrize(
@@ -161,92 +169,92 @@ def test_a_notice_that_only_disagrees_is_not_sent_again_nor_another_one(
             True,
         ),
         (
-            [f"{CLOSE_BTSSS}, closed_until = outbox_now() WHERE upstream = 'btsss'"],
-            "gate_and_closings_differ",
+            [f"{CLOSE_BTSSS}, open_until = outbox_now() WHERE upstream = 'btsss'"],
+            "breaker_and_trips_differ",
             True,
         ),
         (
-            [f"{CLOSE_BTSSS}, closed_until = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
-            "gate_closed_too_long",
+            [f"{CLOSE_BTSSS}, open_until = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
+            "breaker_open_too_long",
             True,
         ),
         (
-            ["UPDATE outbox_gates SET opened_at = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
-            "gate_opened_in_future",
+            ["UPDATE outbox_breakers SET closed_at = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
+            "breaker_closed_in_future",
             True,
         ),
     ],
 )
 def test_damage_to_the_ledger_is_mended_and_what_was_sent_is_not_sent_again(
-    house: House, statements: list[str], rule: str, mended: bool
+    product: Product, statements: list[str], rule: str, mended: bool
 ) -> None:
-    asked = sent_and_not_settled(house)
-    damage(house, *statements)
-    assert rule in {item["rule"] for item in found(house)["faults"]}
-    repaired = found(house, "--repair")
+    requested = sent_and_not_settled(product)
+    damage(product, *statements)
+    assert rule in {item["rule"] for item in found(product)["faults"]}
+    repaired = found(product, "--repair")
     assert [item["mended"] for item in repaired["repaired"] if item["rule"] == rule] == [mended]
     assert rule not in {item["rule"] for item in repaired["faults"]}
-    assert house.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
-    assert (asked.state["state"], len(house.submits())) == ("pending", 1)
+    assert product.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
+    assert (requested.state["state"], len(product.submits())) == ("pending", 1)
 
 
-def test_a_gate_closed_by_hand_for_days_is_tried_again_once_its_cap_has_passed(house: House) -> None:
-    asked = waiting(house)
-    damage(house, f"{CLOSE_BTSSS}, closed_until = 'infinity' WHERE upstream = 'btsss'")
-    rules = {item["rule"]: item["did"] for item in found(house, "--repair")["repaired"]}
-    assert rules["gate_closed_too_long"] == "closed for 1 s more, then tried: to leave it alone for longer, hold it"
-    kept = "SELECT subject_id FROM outbox_history WHERE what = 'audit.repaired' AND subject_type = 'gate'"
-    assert {row.subject_id for row in house.rows(kept)} == {"btsss"}
-    house.work()
-    assert (asked.state["state"], len(house.submits())) == ("submitted", 1)
+def test_a_breaker_open_by_hand_for_days_is_tried_again_once_its_cap_has_passed(product: Product) -> None:
+    requested = waiting(product)
+    damage(product, f"{CLOSE_BTSSS}, open_until = 'infinity' WHERE upstream = 'btsss'")
+    rules = {item["rule"]: item["did"] for item in found(product, "--repair")["repaired"]}
+    assert rules["breaker_open_too_long"] == "closed for 1 s more, then tried: to leave it alone for longer, hold it"
+    kept = "SELECT subject_id FROM outbox_history WHERE what = 'audit.repaired' AND subject_type = 'breaker'"
+    assert {row.subject_id for row in product.rows(kept)} == {"btsss"}
+    product.work()
+    assert (requested.state["state"], len(product.submits())) == ("submitted", 1)
 
 
-def test_a_question_nobody_asked_is_named_and_left_to_its_budget(house: House) -> None:
-    waiting(house)
-    damage(house, "UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered'")
-    left = found(house, "--repair")
+def test_a_question_nobody_queried_is_named_and_left_to_its_budget(product: Product) -> None:
+    waiting(product)
+    damage(product, "UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered'")
+    left = found(product, "--repair")
     assert [(item["rule"], item["mended"]) for item in left["repaired"]] == [("question_without_attempt", False)]
 
 
-def test_what_redis_brings_back_or_forgets_is_named_and_made_to_agree(house: House) -> None:
-    asked = waiting(house)
-    publish(house)
-    stale = (asked.message["id"], asked.message["fence"])
-    house.work()
+def test_what_redis_brings_back_or_forgets_is_named_and_made_to_agree(product: Product) -> None:
+    requested = waiting(product)
+    publish(product)
+    stale = (requested.message["id"], requested.message["fence"])
+    product.work()
     path = travel_claims.SUBMIT.path
-    rq_side.push(house.redis, TRAVEL_CLAIMS.name, [(stale[0], path)], stale[1], timeout_seconds=60)
-    rq_side.leave_failed(house.redis, TRAVEL_CLAIMS.name, *stale, "jobs.ledger.reopen", "brought back")
-    compared = found(house)["redis"]["differences"]
+    rq_side.push(product.redis, TRAVEL_CLAIMS.name, [(stale[0], path)], stale[1], timeout_seconds=60)
+    rq_side.leave_failed(product.redis, TRAVEL_CLAIMS.name, *stale, "jobs.ledger.reopen", "brought back")
+    compared = found(product)["redis"]["differences"]
     assert [item["rule"] for item in compared] == ["pointer_stale", "shown_not_parked"]
     assert {item["job_id"] for item in compared} == {rq_side.job_id(*stale)}
-    assert command(house, "audit").exit_code == 0, "Redis is not the system of record"
-    repaired = found(house, "--repair")
-    assert (repaired["redis"]["differences"], house.redis.llen("rq:queue:travel_claims")) == ([], 0)
-    assert len(house.submits()) == 1
+    assert command(product, "audit").exit_code == 0, "Redis is not the system of record"
+    repaired = found(product, "--repair")
+    assert (repaired["redis"]["differences"], product.redis.llen("rq:queue:travel_claims")) == ([], 0)
+    assert len(product.submits()) == 1
 
 
-def test_a_parked_message_the_dashboard_forgot_is_shown_again(house: House) -> None:
-    refused(house)
-    sweep(house)
-    house.redis.flushall()
-    assert [item["rule"] for item in found(house)["redis"]["differences"]] == ["parked_not_shown"]
-    assert found(house, "--repair")["redis"]["differences"] == []
-    assert house.redis.zcard("rq:failed:travel_claims") == 1
+def test_a_parked_message_the_dashboard_forgot_is_shown_again(product: Product) -> None:
+    refused(product)
+    sweep(product)
+    product.redis.flushall()
+    assert [item["rule"] for item in found(product)["redis"]["differences"]] == ["parked_not_shown"]
+    assert found(product, "--repair")["redis"]["differences"] == []
+    assert product.redis.zcard("rq:failed:travel_claims") == 1
 
 
-def test_a_pointer_that_redis_lost_is_named_and_left_to_the_relay(house: House) -> None:
-    waiting(house)
-    publish(house)
-    house.redis.flushall()
-    damage(house, "UPDATE outbox_messages SET published_at = outbox_now() - interval '2 minutes'")
-    (left,) = found(house, "--repair")["repaired"]
+def test_a_pointer_that_redis_lost_is_named_and_left_to_the_relay(product: Product) -> None:
+    waiting(product)
+    publish(product)
+    product.redis.flushall()
+    damage(product, "UPDATE outbox_messages SET published_at = outbox_now() - interval '2 minutes'")
+    (left,) = found(product, "--repair")["repaired"]
     assert (left["rule"], left["mended"]) == ("pointer_missing", False)
 
 
-def test_a_case_from_before_what_history_is_kept_stays_closed(house: House) -> None:
-    asked = refused(house)
-    values = f"SELECT gen_random_uuid(), 'overdue', subject_type, '{asked.id}', owner, closed_at, 'x' FROM cases"
-    damage(house, CLOSE_CASES)
-    damage(house, f"INSERT INTO cases (id, kind, subject_type, subject_id, owner, closed_at, closed_by) {values}")
-    found(house, "--repair")
-    assert house.cases() == ["refused"]
+def test_a_case_from_before_what_history_is_kept_stays_closed(product: Product) -> None:
+    requested = refused(product)
+    values = f"SELECT gen_random_uuid(), 'overdue', subject_type, '{requested.id}', owner, closed_at, 'x' FROM cases"
+    damage(product, CLOSE_CASES)
+    damage(product, f"INSERT INTO cases (id, kind, subject_type, subject_id, owner, closed_at, closed_by) {values}")
+    found(product, "--repair")
+    assert product.cases() == ["refused"]

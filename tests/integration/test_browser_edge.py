@@ -141,7 +141,7 @@ def test_a_script_of_the_front_end_can_read_errors_and_the_named_headers(client)
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", f"{ORIGIN}.evil.example", "null", ORIGIN.upper(), f"{ORIGIN}/", "*"]
 )
-def test_any_other_origin_is_told_nothing(client, origin):
+def test_any_other_origin_is_notified_nothing(client, origin):
     for method in ("GET", "OPTIONS"):
         headers = PREFLIGHT | {"Origin": origin}
         response = client.open("/check_in/v0/travel_claims", method=method, headers=headers)
@@ -201,11 +201,11 @@ def test_the_description_holds_every_route_with_its_real_schema(client):
 def test_the_description_is_made_once_for_all_who_ask_for_it_and_for_its_page(app, monkeypatch):
     made, make = [], openapi.document
 
-    def slowly(asked):
-        made.append(asked.extensions)
+    def slowly(requested):
+        made.append(requested.extensions)
         # So that the others, did they not wait, would begin as well.
         time.sleep(0.05)
-        return make(asked)
+        return make(requested)
 
     monkeypatch.setattr(openapi, "document", slowly)
     with ThreadPoolExecutor(4) as many:

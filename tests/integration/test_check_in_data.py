@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.scenarios import with_habit
-from tests.house import ADA, House
+from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
 CHECK_INS = "/check_in/v2/patient_check_ins"
@@ -45,8 +45,8 @@ def check_in(client: Any, path: str = f"{CHECK_INS}/", uuid: str = ADA.uuid, **c
 
 
 @pytest.mark.parametrize(("veteran", "keys"), [(ADA, DAY_OF), (with_habit("ok", "oh"), TRAVEL_ONLY)])
-def test_the_payload_has_what_the_pages_read(house: House, veteran: Any, keys: set[str]) -> None:
-    client = house.sign_in(veteran)
+def test_the_payload_has_what_the_pages_read(product: Product, veteran: Any, keys: set[str]) -> None:
+    client = product.sign_in(veteran)
     response = client.get(f"{CHECK_INS}/{veteran.uuid}?reload=true", headers=CAMEL)
     payload = response.get_json()["payload"]
     assert response.content_type == "application/json"
@@ -58,76 +58,76 @@ def test_the_payload_has_what_the_pages_read(house: House, veteran: Any, keys: s
     assert "\n" in payload["address"]
 
 
-def test_without_the_header_the_payload_is_in_snake_case(house: House) -> None:
-    payload = house.sign_in().get(f"{CHECK_INS}/{ADA.uuid}").get_json()["payload"]
+def test_without_the_header_the_payload_is_in_snake_case(product: Product) -> None:
+    payload = product.sign_in().get(f"{CHECK_INS}/{ADA.uuid}").get_json()["payload"]
     assert payload["set_e_checkin_started_called"] is False
     assert payload["appointments"][0]["appointment_ien"] == "460"
     assert payload["demographics"]["next_of_kin1"]["phone"] == "5555550160"
 
 
-def test_identifiers_stay_with_us(house: House) -> None:
-    text = house.sign_in().get(f"{CHECK_INS}/{ADA.uuid}", headers=CAMEL).text
+def test_identifiers_stay_with_us(product: Product) -> None:
+    text = product.sign_in().get(f"{CHECK_INS}/{ADA.uuid}", headers=CAMEL).text
     assert ADA.icn not in text
     assert "patientDFN" not in text
 
 
-def test_a_stranger_gets_the_read_none_object_with_a_200(house: House) -> None:
+def test_a_stranger_gets_the_read_none_object_with_a_200(product: Product) -> None:
     other = with_habit("ok", "oh")
-    for client in (house.app.test_client(), house.sign_in(other)):
+    for client in (product.app.test_client(), product.sign_in(other)):
         for response in (client.get(f"{CHECK_INS}/{ADA.uuid}"), check_in(client)):
             assert (response.status_code, response.get_json()) == (200, NOBODY)
-    assert house.control.received("chip") == []
+    assert product.control.received("chip") == []
 
 
-def test_data_that_cannot_be_read_is_a_502(house: House) -> None:
-    client = house.sign_in()
+def test_data_that_cannot_be_read_is_a_502(product: Product) -> None:
+    client = product.sign_in()
     for fault in ("refuse", "html", "throttle"):
-        house.control.set("lorota", fault)
+        product.control.set("lorota", fault)
         response = client.get(f"{CHECK_INS}/{ADA.uuid}")
-        house.control.clear("lorota")
+        product.control.clear("lorota")
         assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502"), fault
 
 
-def test_a_token_that_lorota_no_longer_knows_is_read_none(house: House) -> None:
-    client = house.sign_in()
-    house.fakes.fakes.lorota.tokens.reset()
+def test_a_token_that_lorota_no_longer_knows_is_read_none(product: Product) -> None:
+    client = product.sign_in()
+    product.fakes.fakes.lorota.tokens.reset()
     assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
 
 
-def test_checking_in_passes_on_what_chip_says(house: House) -> None:
-    client = house.sign_in()
+def test_checking_in_passes_on_what_chip_says(product: Product) -> None:
+    client = product.sign_in()
     for path in (CHECK_INS, f"{CHECK_INS}/"):
         response = check_in(client, path)
         said = {"uuid": ADA.uuid, "message": "Checkin successful"}
         assert (response.status_code, response.get_json()) == (200, {"data": said, "status": 200})
-    received = house.control.received("chip", "POST /actions/check-in")[0]
+    received = product.control.received("chip", "POST /actions/check-in")[0]
     assert received["body"] == {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": False}
 
 
-def test_a_refusal_of_chip_is_an_error_in_the_data(house: House) -> None:
-    client = house.sign_in()
+def test_a_refusal_of_chip_is_an_error_in_the_data(product: Product) -> None:
+    client = product.sign_in()
     for status in (401, 403, 404, 409):
-        house.control.set("chip", "status", status=status, operation="check-in", times=1)
+        product.control.set("chip", "status", status=status, operation="check-in", times=1)
         answer = check_in(client).get_json()
         assert (answer["status"], answer["data"]["error"]) == (status, True)
         assert answer["data"]["message"]
 
 
-def test_chips_own_400_is_passed_on(house: House) -> None:
-    client = house.sign_in()
-    house.control.set("chip", "status", status=400, operation="check-in")
+def test_chips_own_400_is_passed_on(product: Product) -> None:
+    client = product.sign_in()
+    product.control.set("chip", "status", status=400, operation="check-in")
     assert check_in(client).get_json() == {"data": {"title": "Bad Request", "status": "400"}, "status": 400}
 
 
-def test_a_chip_that_is_down_is_a_502(house: House) -> None:
-    client = house.sign_in()
-    house.control.set("chip", "refuse")
+def test_a_chip_that_is_down_is_a_502(product: Product) -> None:
+    client = product.sign_in()
+    product.control.set("chip", "refuse")
     response = check_in(client)
-    house.control.clear("chip")
+    product.control.clear("chip")
     assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502")
 
 
-def test_a_check_in_without_its_appointment_names_the_field(house: House) -> None:
-    response = check_in(house.sign_in(), appointmentIen="")
+def test_a_check_in_without_its_appointment_names_the_field(product: Product) -> None:
+    response = check_in(product.sign_in(), appointmentIen="")
     (entry,) = response.get_json()["errors"]
     assert (response.status_code, entry["source"]["pointer"]) == (422, "/patientCheckIns/appointmentIen")

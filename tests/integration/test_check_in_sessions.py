@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from tests.house import ADA, House
+from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
 SESSIONS = "/check_in/v2/sessions"
@@ -16,104 +16,104 @@ def permissions(level: str, uuid: str = ADA.uuid) -> dict[str, str]:
     return {"permissions": level, "status": "success", "uuid": uuid}
 
 
-def sign_in(house: House, path: str = f"{SESSIONS}/", **changes: Any) -> Any:
+def sign_in(product: Product, path: str = f"{SESSIONS}/", **changes: Any) -> Any:
     session = {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name, "checkInType": "preCheckIn"}
-    return house.app.test_client().post(path, json={"session": session | changes}, headers=CAMEL)
+    return product.app.test_client().post(path, json={"session": session | changes}, headers=CAMEL)
 
 
-def test_somebody_unknown_may_read_nothing(house: House) -> None:
-    response = house.app.test_client().get(f"{SESSIONS}/{ADA.uuid}?checkInType=preCheckIn", headers=CAMEL)
+def test_somebody_unknown_may_read_nothing(product: Product) -> None:
+    response = product.app.test_client().get(f"{SESSIONS}/{ADA.uuid}?checkInType=preCheckIn", headers=CAMEL)
     assert (response.status_code, response.get_json()) == (200, permissions("read.none"))
 
 
-def test_whoever_signed_in_may_read_their_own_check_in_and_no_other(house: House) -> None:
-    client = house.sign_in()
+def test_whoever_signed_in_may_read_their_own_check_in_and_no_other(product: Product) -> None:
+    client = product.sign_in()
     other = ADA.uuid.replace("1", "2")
     assert client.get(f"{SESSIONS}/{ADA.uuid}").get_json() == permissions("read.full")
     assert client.get(f"{SESSIONS}/{other}").get_json() == permissions("read.none", other)
 
 
-def test_signing_in_answers_at_once_on_either_address(house: House) -> None:
+def test_signing_in_answers_at_once_on_either_address(product: Product) -> None:
     for path in (SESSIONS, f"{SESSIONS}/"):
-        response = sign_in(house, path)
+        response = sign_in(product, path)
         assert (response.status_code, response.get_json()) == (200, permissions("read.full"))
 
 
-def test_the_cookie_cannot_be_read_by_scripts_or_sent_by_other_sites(house: House) -> None:
-    cookie = sign_in(house).headers["Set-Cookie"]
+def test_the_cookie_cannot_be_read_by_scripts_or_sent_by_other_sites(product: Product) -> None:
+    cookie = sign_in(product).headers["Set-Cookie"]
     assert cookie.startswith("cie_session=")
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
-    assert house.rows("SELECT 1 FROM check_in_sessions WHERE token_digest = :token", token=cookie[12:55]) == []
+    assert product.rows("SELECT 1 FROM check_in_sessions WHERE token_digest = :token", token=cookie[12:55]) == []
 
 
-def test_a_name_is_compared_without_case_and_blanks(house: House) -> None:
-    assert sign_in(house, lastName=f" {ADA.last_name.upper()} ").status_code == 200
+def test_a_name_is_compared_without_case_and_blanks(product: Product) -> None:
+    assert sign_in(product, lastName=f" {ADA.last_name.upper()} ").status_code == 200
 
 
-def test_a_session_ends_with_its_time(house: House) -> None:
-    client = house.sign_in()
-    house.move_clock(timedelta(hours=12, seconds=1))
+def test_a_session_ends_with_its_time(product: Product) -> None:
+    client = product.sign_in()
+    product.move_clock(timedelta(hours=12, seconds=1))
     assert client.get(f"{SESSIONS}/{ADA.uuid}").get_json() == permissions("read.none")
-    assert house.ask(client).status_code == 401
+    assert product.ask(client).status_code == 401
 
 
-def test_an_id_that_is_none_is_an_error_in_a_200(house: House) -> None:
-    response = house.app.test_client().get(f"{SESSIONS}/{ADA.uuid.upper().replace('-', 'X')}")
+def test_an_id_that_is_none_is_an_error_in_a_200(product: Product) -> None:
+    response = product.app.test_client().get(f"{SESSIONS}/{ADA.uuid.upper().replace('-', 'X')}")
     assert (response.status_code, response.get_json()["error"]) == (200, True)
 
 
-def test_a_wrong_name_is_refused_until_the_tries_are_used_up(house: House) -> None:
-    answers = [sign_in(house, lastName="Nobody") for _ in range(4)]
+def test_a_wrong_name_is_refused_until_the_tries_are_used_up(product: Product) -> None:
+    answers = [sign_in(product, lastName="Nobody") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [400, 400, 400, 410]
-    told = [answer.get_json()["errors"][0] for answer in answers]
-    assert (told[0]["status"], told[0]["code"]) == ("401", "LOROTA-MAPPED-API_401")
-    assert (told[3]["status"], told[3]["code"]) == ("410", "LOROTA-MAPPED-API_410")
-    assert set(told[0]) >= {"title", "detail", "code", "status"}
+    reported = [answer.get_json()["errors"][0] for answer in answers]
+    assert (reported[0]["status"], reported[0]["code"]) == ("401", "LOROTA-MAPPED-API_401")
+    assert (reported[3]["status"], reported[3]["code"]) == ("410", "LOROTA-MAPPED-API_410")
+    assert set(reported[0]) >= {"title", "detail", "code", "status"}
 
 
-def test_a_wrong_date_of_birth_is_no_match(house: House) -> None:
-    assert sign_in(house, dob="1900-01-01").get_json()["errors"][0]["status"] == "401"
+def test_a_wrong_date_of_birth_is_no_match(product: Product) -> None:
+    assert sign_in(product, dob="1900-01-01").get_json()["errors"][0]["status"] == "401"
 
 
-def test_a_link_nobody_knows_has_expired(house: House) -> None:
-    response = sign_in(house, uuid="0c4f6d1e-0000-4000-8000-0000000000aa")
+def test_a_link_nobody_knows_has_expired(product: Product) -> None:
+    response = sign_in(product, uuid="0c4f6d1e-0000-4000-8000-0000000000aa")
     assert response.status_code == 404
     assert response.get_json()["errors"][0]["status"] == "404"
     assert response.get_json()["errors"][0]["code"] == "CHIP-API_404"
 
 
-def test_a_malformed_field_is_named_and_lorota_is_not_asked(house: House) -> None:
+def test_a_malformed_field_is_named_and_lorota_is_not_queried(product: Product) -> None:
     for wrong in ({"uuid": "x"}, {"dob": "12.04.1951"}, {"dob": "1951-02-30"}, {"lastName": ""}):
-        response = sign_in(house, **wrong)
+        response = sign_in(product, **wrong)
         (entry,) = response.get_json()["errors"]
         assert (response.status_code, entry["status"]) == (422, "422")
         assert entry["source"]["pointer"] == f"/session/{next(iter(wrong))}"
-    assert house.control.received("lorota") == []
+    assert product.control.received("lorota") == []
 
 
-def test_a_lorota_that_fails_is_a_502_with_nothing_kept(house: House) -> None:
+def test_a_lorota_that_fails_is_a_502_with_nothing_kept(product: Product) -> None:
     for fault in ("refuse", "drop", "html", "throttle"):
-        house.control.set("lorota", fault)
-        response = sign_in(house)
-        house.control.clear("lorota")
+        product.control.set("lorota", fault)
+        response = sign_in(product)
+        product.control.clear("lorota")
         assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502"), fault
         assert "Set-Cookie" not in response.headers
-    assert house.value("SELECT count(*) FROM check_in_sessions") == 0
+    assert product.value("SELECT count(*) FROM check_in_sessions") == 0
 
 
-def test_signing_in_works_while_lorota_withholds_the_data(house: House) -> None:
-    house.control.set("lorota", "status", operation="GET /data")
-    client = house.sign_in()
-    refused = house.ask(client)
+def test_signing_in_works_while_lorota_withholds_the_data(product: Product) -> None:
+    product.control.set("lorota", "status", operation="GET /data")
+    client = product.sign_in()
+    refused = product.ask(client)
     assert (refused.status_code, refused.get_json()["errors"][0]["code"]) == (409, "CHECK_IN_NOT_LOADED")
-    house.control.clear("lorota")
+    product.control.clear("lorota")
     assert client.get(f"/check_in/v2/patient_check_ins/{ADA.uuid}").status_code == 200
-    assert house.ask(client).status_code == 202
+    assert product.ask(client).status_code == 202
 
 
-def test_an_oracle_health_facility_is_known_in_any_case(house: House) -> None:
-    house.fakes.fakes.cast.add(replace(ADA, facility_type="OH"))
-    house.ask(house.sign_in())
-    house.work()
-    assert house.phone()[0]["template"] == "oh.created"
+def test_an_oracle_health_facility_is_known_in_any_case(product: Product) -> None:
+    product.fakes.fakes.cast.add(replace(ADA, facility_type="OH"))
+    product.ask(product.sign_in())
+    product.work()
+    assert product.phone()[0]["template"] == "oh.created"

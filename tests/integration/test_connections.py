@@ -10,8 +10,8 @@ import pytest
 from flaskapp import db as database
 from flaskapp.db import db
 from sandbox.servers import EmbeddedPostgres
-from tests.house import House
 from tests.integration.steps import file_claim
+from tests.product import Product
 
 END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = %s"
 BACKEND = "SELECT pg_backend_pid()"
@@ -27,33 +27,33 @@ def end_all(postgres: EmbeddedPostgres) -> int:
 
 @pytest.mark.parametrize("ping_after", [0.0, 60.0])
 def test_a_connection_that_died_is_replaced_however_short_its_rest_was(
-    house: House, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, ping_after: float
+    product: Product, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, ping_after: float
 ) -> None:
     monkeypatch.setattr(database, "PING_AFTER_SECONDS", ping_after)
-    before = house.value(BACKEND)
+    before = product.value(BACKEND)
     assert end_all(postgres) == 1
-    assert house.value(BACKEND) != before
+    assert product.value(BACKEND) != before
 
 
-def test_a_claim_is_accepted_filed_and_told_over_connections_that_died_between_its_steps(
-    house: House, postgres: EmbeddedPostgres
+def test_a_claim_is_accepted_filed_and_notified_over_connections_that_died_between_its_steps(
+    product: Product, postgres: EmbeddedPostgres
 ) -> None:
-    client = house.sign_in()
+    client = product.sign_in()
     assert end_all(postgres) > 0
-    assert house.ask(client).status_code == 202
+    assert product.ask(client).status_code == 202
     assert end_all(postgres) > 0
-    house.beat()
-    house.relay.run_once()
+    product.beat()
+    product.relay.run_once()
     assert end_all(postgres) > 0
-    house.run_queued()
-    assert house.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == 1
+    product.run_queued()
+    assert product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == 1
 
 
-def test_what_only_reads_gives_its_connection_back_as_it_was(house: House) -> None:
-    file_claim(house)
+def test_what_only_reads_gives_its_connection_back_as_it_was(product: Product) -> None:
+    file_claim(product)
     with db.engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert raw is not None and raw.autocommit is False
     with pytest.raises(RuntimeError), database.reading(), database.transaction():
         pass
-    assert house.value("SELECT 1") == 1
+    assert product.value("SELECT 1") == 1

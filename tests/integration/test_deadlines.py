@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.cases.service import raise_alert
-from flaskapp.current import moment_now
+from flaskapp.clock import next_midnight
+from flaskapp.current import database_now
 from flaskapp.db import DbSession, transaction
 from flaskapp.form526 import documents, polling
 from flaskapp.form526 import service as form526
@@ -20,15 +21,14 @@ from flaskapp.form526.models import DocumentSubmission, Submission
 from flaskapp.intent_to_file import service as intent_to_file
 from flaskapp.intent_to_file import upkeep
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.legal_time import next_midnight
-from flaskapp.notifications.service import owe_delivery_questions, owe_notice
+from flaskapp.notifications.service import enqueue_delivery_checks, enqueue_notification
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.service import owe_filing
+from flaskapp.travel_claims.service import enqueue_filing
 from flaskapp.travel_pay import service as travel_pay
 from flaskapp.travel_pay.models import TravelPayClaim
 from jobs.registry import SPECS
-from tests.house import House
 from tests.integration.steps import reconfigure
+from tests.product import Product
 
 HOUR = timedelta(hours=1)
 # Hours from when it was owed; an ITF's is the end of the legal day it was asked on instead.
@@ -43,7 +43,7 @@ RULES = {
     "jobs.form526.submit_form": 24 * HOUR,
     "jobs.documents.upload_document": 24 * HOUR,
     "jobs.documents.poll_statuses": 2 * HOUR,
-    "jobs.notifications.send_notice": 24 * HOUR,
+    "jobs.notifications.send_notification": 24 * HOUR,
     "jobs.notifications.ask_delivery": 24 * HOUR,
     "jobs.alerts.send_alert": HOUR,
     "jobs.intent_to_file.refresh_itf": timedelta(),
@@ -52,23 +52,23 @@ BY_LEGAL_DAY = {"jobs.intent_to_file.identify_person", "jobs.intent_to_file.crea
 
 
 @contextmanager
-def owing(house: House) -> Iterator[DbSession]:
+def enqueuing(product: Product) -> Iterator[DbSession]:
     """A transaction in which a flow owes its work."""
-    with house.app.test_request_context(), transaction() as session:
+    with product.app.test_request_context(), transaction() as session:
         yield session
 
 
-def owed(house: House) -> dict[str, list[tuple[timedelta, datetime]]]:
+def outstanding(product: Product) -> dict[str, list[tuple[timedelta, datetime]]]:
     """How long each job has from when it was owed, and its deadline itself."""
-    rows = house.rows("SELECT job, deadline_at - created_at AS span, deadline_at FROM outbox_messages ORDER BY id")
+    rows = product.rows("SELECT job, deadline_at - created_at AS span, deadline_at FROM outbox_messages ORDER BY id")
     found: dict[str, list[tuple[timedelta, datetime]]] = {}
     for row in rows:
         found.setdefault(row.job, []).append((row.span, row.deadline_at))
     return found
 
 
-def spans(house: House) -> dict[str, timedelta]:
-    return {job: span for job, ((span, _),) in owed(house).items()}
+def spans(product: Product) -> dict[str, timedelta]:
+    return {job: span for job, ((span, _),) in outstanding(product).items()}
 
 
 def people(session: DbSession) -> tuple[uuid.UUID, uuid.UUID]:
@@ -78,35 +78,35 @@ def people(session: DbSession) -> tuple[uuid.UUID, uuid.UUID]:
     return stranger, known
 
 
-def owe_itf(session: DbSession, midnight: datetime) -> None:
+def enqueue_itf(session: DbSession, midnight: datetime) -> None:
     for account_id in people(session):
         itf = IntentToFile(id=uuid.uuid4(), account_id=account_id, legal_midnight_at=midnight)
-        intent_to_file.owe_creation(session, itf)
+        intent_to_file.enqueue_creation(session, itf)
 
 
-def owe_form(session: DbSession) -> None:
+def enqueue_form(session: DbSession) -> None:
     for account_id in people(session):
-        form526.owe_submission(session, Submission(id=uuid.uuid4(), account_id=account_id))
-    documents.owe_upload(session, DocumentSubmission(id=uuid.uuid4()))
-    polling.owe_question(session, uuid.uuid4())
+        form526.enqueue_submission(session, Submission(id=uuid.uuid4(), account_id=account_id))
+    documents.enqueue_upload(session, DocumentSubmission(id=uuid.uuid4()))
+    polling.enqueue_question(session, uuid.uuid4())
 
 
-def owe_travel_pay(session: DbSession, requested_at: datetime) -> None:
+def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
     """The first question of a stranger, then each step of somebody we know."""
     stranger, known = people(session)
     values: dict[str, Any] = {"requested_at": requested_at}
-    travel_pay.owe_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=stranger, step="appointment", **values))
+    travel_pay.enqueue_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=stranger, step="appointment", **values))
     for step in travel_pay.STEP_JOBS:
-        travel_pay.owe_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=known, step=step, **values))
+        travel_pay.enqueue_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=known, step=step, **values))
 
 
-def owe_telling(session: DbSession) -> None:
+def enqueue_notifying(session: DbSession) -> None:
     """A notice, the question what became of it, and an alert."""
-    told: dict[str, Any] = {"cycle": 0, "facility": "oh", "recipient": {"phone": "x"}, "personalisation": {}}
-    owe_notice(session, "toy", "1", "created", **told)
+    reported: dict[str, Any] = {"cycle": 0, "sender": "oh", "recipient": {"phone": "x"}, "personalisation": {}}
+    enqueue_notification(session, "toy", "1", "created", **reported)
     sent = "UPDATE notifications SET state = 'sent', sent_at = outbox_now() - interval '4 days'"
     session.execute(text(sent))
-    assert owe_delivery_questions(session) == 1
+    assert enqueue_delivery_checks(session) == 1
     raise_alert(session, uuid.uuid4(), "refused", "toy", "1", "somebody")
 
 
@@ -114,34 +114,36 @@ def test_every_job_has_a_rule() -> None:
     assert {*RULES, *BY_LEGAL_DAY} == set(SPECS)
 
 
-def test_each_flows_work_is_due_when_its_rule_says(house: House) -> None:
-    reconfigure(house, alert_webhook_url="http://127.0.0.1:9")
-    with owing(house) as session:
-        now = moment_now(session)
-        owe_filing(session, TravelClaim(id=uuid.uuid4()))
-        owe_travel_pay(session, now)
-        owe_form(session)
-        owe_telling(session)
-        upkeep.owe_refresh(session, str(uuid.uuid4()), 30.0)
-        owe_itf(session, now + 7 * HOUR)
-    assert spans(house) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}
+def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
+    reconfigure(product, alert_webhook_url="http://127.0.0.1:9")
+    with enqueuing(product) as session:
+        now = database_now(session)
+        enqueue_filing(session, TravelClaim(id=uuid.uuid4()))
+        enqueue_travel_pay(session, now)
+        enqueue_form(session)
+        enqueue_notifying(session)
+        upkeep.enqueue_refresh(session, str(uuid.uuid4()), 30.0)
+        enqueue_itf(session, now + 7 * HOUR)
+    assert spans(product) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}
 
 
-def test_an_itf_is_due_at_the_end_of_the_legal_day_it_was_asked_on_however_late_its_step_is_owed(house: House) -> None:
-    with owing(house) as session:
-        asked_at = moment_now(session) - 30 * HOUR
-        midnight = next_midnight(asked_at, house.app.extensions["config"].legal_time_zone)
-        owe_itf(session, midnight)
-    assert {moment for steps in owed(house).values() for _, moment in steps} == {midnight}
+def test_an_itf_is_due_at_the_end_of_the_legal_day_it_was_queried_on_however_late_its_step_is_outstanding(
+    product: Product,
+) -> None:
+    with enqueuing(product) as session:
+        asked_at = database_now(session) - 30 * HOUR
+        midnight = next_midnight(asked_at, product.app.extensions["config"].legal_time_zone)
+        enqueue_itf(session, midnight)
+    assert {timestamp for steps in outstanding(product).values() for _, timestamp in steps} == {midnight}
 
 
-def test_the_steps_of_a_travel_pay_claim_share_the_time_of_the_first(house: House) -> None:
-    with owing(house) as session:
-        owe_travel_pay(session, moment_now(session) - 10 * HOUR)
-    assert set(spans(house).values()) == {15 * HOUR}
+def test_the_steps_of_a_travel_pay_claim_share_the_time_of_the_first(product: Product) -> None:
+    with enqueuing(product) as session:
+        enqueue_travel_pay(session, database_now(session) - 10 * HOUR)
+    assert set(spans(product).values()) == {15 * HOUR}
 
 
-def test_a_step_that_comes_after_all_that_time_still_has_an_hour(house: House) -> None:
-    with owing(house) as session:
-        owe_travel_pay(session, moment_now(session) - 40 * HOUR)
-    assert set(spans(house).values()) == {HOUR}
+def test_a_step_that_comes_after_all_that_time_still_has_an_hour(product: Product) -> None:
+    with enqueuing(product) as session:
+        enqueue_travel_pay(session, database_now(session) - 40 * HOUR)
+    assert set(spans(product).values()) == {HOUR}

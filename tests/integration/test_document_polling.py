@@ -7,11 +7,11 @@ from typing import Any
 
 from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE
 from sandbox.upstreams.upload_plans import BGS, PLANS, UNKNOWN_STEP
-from tests.house import House
 from tests.integration.form526_steps import documents, filer, poll, questions, uploaded
 from tests.integration.itf_steps import mails
-from tests.integration.polling_steps import accepted, asked, change, facts, forget, plant, stamps
+from tests.integration.polling_steps import accepted, change, facts, forget, plant, requested, stamps
 from tests.integration.steps import command, sweep
+from tests.product import Product
 
 Fate = tuple[str, str | None, str | None, list[str]]
 
@@ -42,63 +42,63 @@ FATES: dict[str, Fate] = {
 
 
 def fate(row: dict[str, Any], cases: dict[str, list[str]]) -> Fate:
-    return row["lighthouse_status"], row["failed_step"], row["notice"], sorted(cases.get(str(row["id"]), []))
+    return row["lighthouse_status"], row["failed_step"], row["notification"], sorted(cases.get(str(row["id"]), []))
 
 
-def fates(house: House, plans: dict[int, str]) -> dict[str, Fate]:
+def fates(product: Product, plans: dict[int, str]) -> dict[str, Fate]:
     """Status, step, e-mail and open cases of every document, by the plan its upload goes by."""
     cases: dict[str, list[str]] = {}
-    for row in house.rows("SELECT subject_id, kind FROM cases WHERE closed_at IS NULL"):
+    for row in product.rows("SELECT subject_id, kind FROM cases WHERE closed_at IS NULL"):
         cases.setdefault(row.subject_id, []).append(row.kind)
-    return {plans[row["lighthouse_request_id"]]: fate(row, cases) for row in documents(house)}
+    return {plans[row["lighthouse_request_id"]]: fate(row, cases) for row in documents(product)}
 
 
-def test_every_fate_lighthouse_can_tell_and_every_way_it_tells_it(house: House) -> None:
+def test_every_fate_lighthouse_can_tell_and_every_way_it_tells_it(product: Product) -> None:
     assert set(FATES) == set(PLANS)
-    house.control.turn("documents", plans={"L023": "fails_at_claims_evidence"}, step_seconds=1)
-    person = filer(house)
+    product.control.turn("documents", plans={"L023": "fails_at_claims_evidence"}, step_seconds=1)
+    person = filer(product)
     others = [plan for plan in PLANS if plan != "fails_at_claims_evidence"]
     filed = person.file(*[person.attach(f"plan-{plan}.txt") for plan in others])
-    house.work()
-    poll(house)
-    plans = {each["id"]: each["plan"] for each in uploaded(house)}
-    assert fates(house, plans) == FATES
-    assert [len(ids) for ids in questions(house)] == [len(PLANS)]
-    assert None not in stamps(house)
-    check_what_the_person_hears(house, person.documents(filed))
-    check_times(house)
+    product.work()
+    poll(product)
+    plans = {each["id"]: each["plan"] for each in uploaded(product)}
+    assert fates(product, plans) == FATES
+    assert [len(ids) for ids in questions(product)] == [len(PLANS)]
+    assert None not in stamps(product)
+    check_what_the_person_hears(product, person.documents(filed))
+    check_times(product)
     # The unclear ones arrive after all; what is final is not even asked after again.
-    change(house, plan="ok")
-    poll(house)
-    waiting = {plan for plan, told in FATES.items() if told[0] == "pending"}
-    assert fates(house, plans) == FATES | dict.fromkeys(waiting, DONE)
-    assert {plans[request_id] for request_id in questions(house)[-1]} == waiting
-    closed = house.rows("SELECT kind, resolution FROM cases WHERE closed_at IS NOT NULL")
+    change(product, plan="ok")
+    poll(product)
+    waiting = {plan for plan, reported in FATES.items() if reported[0] == "pending"}
+    assert fates(product, plans) == FATES | dict.fromkeys(waiting, DONE)
+    assert {plans[request_id] for request_id in questions(product)[-1]} == waiting
+    closed = product.rows("SELECT kind, resolution FROM cases WHERE closed_at IS NOT NULL")
     assert [tuple(row) for row in closed] == [("document_unclear", "it arrived")] * 3
-    assert command(house, "audit").exit_code == 0
+    assert command(product, "audit").exit_code == 0
 
 
-def check_what_the_person_hears(house: House, listed: list[dict[str, Any]]) -> None:
+def check_what_the_person_hears(product: Product, listed: list[dict[str, Any]]) -> None:
     """An e-mail each, the BDD instructions' among them, and the same truth in the list."""
-    failed = [told[2] for told in FATES.values() if told[0] == "failed"]
-    keys = [f"form526.{notice}" for notice in failed]
-    assert sorted(mails(house, len(keys) + 1)) == sorted([*keys, "form526.accepted"])
+    failed = [reported[2] for reported in FATES.values() if reported[0] == "failed"]
+    keys = [f"form526.{notification}" for notification in failed]
+    assert sorted(mails(product, len(keys) + 1)) == sorted([*keys, "form526.accepted"])
     states = sorted((each["message"].split(".")[0], each["lastCheckedAt"] is not None) for each in listed)
-    told = {
+    reported = {
         "done": "This document is in your file",
         "pending": "VA has received this document and is putting it into your file",
         CLAIMS_EVIDENCE: "This document did not get into your file",
         UNKNOWN_STEP: "This document did not get into your file",
         BGS: "This document is in your file, but was not yet linked to your claim",
     }
-    assert states == sorted((told[step or status], True) for status, step, _, _ in FATES.values())
+    assert states == sorted((reported[step or status], True) for status, step, _, _ in FATES.values())
 
 
-def check_times(house: House) -> None:
+def check_times(product: Product) -> None:
     """Milliseconds, seconds and texts are the same moments; what is not said is not made up."""
-    begun = {each["id"]: datetime.fromisoformat(each["started_at"]) for each in uploaded(house)}
-    plans = {each["id"]: each["plan"] for each in uploaded(house)}
-    for row in documents(house):
+    begun = {each["id"]: datetime.fromisoformat(each["started_at"]) for each in uploaded(product)}
+    plans = {each["id"]: each["plan"] for each in uploaded(product)}
+    for row in documents(product):
         plan, started = plans[row["lighthouse_request_id"]], begun[row["lighthouse_request_id"]]
         known = plan not in ("without_time", "without_status", "without_request_id")
         assert (row["started_at"] is not None) == known, plan
@@ -110,82 +110,84 @@ def check_times(house: House) -> None:
         assert (row["upstream_error"] is not None) == errors, plan
 
 
-def test_an_id_lighthouse_does_not_know_is_a_case_at_the_third_poll_and_closes_itself_when_known(house: House) -> None:
-    accepted(house)
-    missing, seen = plant(house, 2)
-    change(house, plan="stuck")
-    forget(house, missing)
+def test_an_id_lighthouse_does_not_know_is_a_case_at_the_third_poll_and_closes_itself_when_known(
+    product: Product,
+) -> None:
+    accepted(product)
+    missing, seen = plant(product, 2)
+    change(product, plan="stuck")
+    forget(product, missing)
     for poll_number in (1, 2, 3, 4):
-        poll(house)
-        row = facts(house)[missing]
+        poll(product)
+        row = facts(product)[missing]
         expected = ["document_not_found"] if poll_number >= 3 else []
         assert (row.status, row.missed, row.cases) == ("pending", poll_number, expected)
-        assert facts(house)[seen].missed == 0
-        assert len(questions(house)) == poll_number
+        assert facts(product)[seen].missed == 0
+        assert len(questions(product)) == poll_number
     # Known again, if not yet there: the count starts anew, and nobody need ask Lighthouse.
-    house.control.call("POST", "documents", "uploads", json={"id": missing, "plan": "stuck"})
-    poll(house)
-    assert (facts(house)[missing].missed, house.cases()) == (0, [])
-    change(house, plan="ok")
-    poll(house)
-    assert facts(house)[missing].status == "done"
-    assert command(house, "audit").exit_code == 0
+    product.control.call("POST", "documents", "uploads", json={"id": missing, "plan": "stuck"})
+    poll(product)
+    assert (facts(product)[missing].missed, product.cases()) == (0, [])
+    change(product, plan="ok")
+    poll(product)
+    assert facts(product)[missing].status == "done"
+    assert command(product, "audit").exit_code == 0
 
 
-def test_an_answer_that_leaves_an_id_out_or_tells_of_others_spoils_nothing(house: House) -> None:
-    accepted(house)
-    left_out, arrived = plant(house, 2)
-    others = house.control.call("POST", "documents", "uploads", json={"count": 3, "age_seconds": 600})["ids"]
-    forget(house, left_out)
-    house.control.turn("documents", not_found_told="never", unasked=3)
-    poll(house)
-    told = facts(house)
-    assert (told[left_out].status, told[left_out].missed) == ("pending", 0)
-    assert told[left_out].cases == ["document_unclear"]
-    assert told[arrived].status == "done"
-    assert told.keys().isdisjoint(others)
-    assert None not in stamps(house)
+def test_an_answer_that_leaves_an_id_out_or_tells_of_others_spoils_nothing(product: Product) -> None:
+    accepted(product)
+    left_out, arrived = plant(product, 2)
+    others = product.control.call("POST", "documents", "uploads", json={"count": 3, "age_seconds": 600})["ids"]
+    forget(product, left_out)
+    product.control.turn("documents", not_found_reported="never", unasked=3)
+    poll(product)
+    reported = facts(product)
+    assert (reported[left_out].status, reported[left_out].missed) == ("pending", 0)
+    assert reported[left_out].cases == ["document_unclear"]
+    assert reported[arrived].status == "done"
+    assert reported.keys().isdisjoint(others)
+    assert None not in stamps(product)
 
 
-def test_a_batch_of_which_lighthouse_knows_nothing_is_asked_after_by_halves(house: House) -> None:
-    accepted(house)
-    ids = plant(house, 7, plan="stuck")
-    change(house, plan="stuck")
-    everything = sorted(facts(house))
-    forget(house, *ids[:3])
+def test_a_batch_of_which_lighthouse_knows_nothing_is_queried_after_by_halves(product: Product) -> None:
+    accepted(product)
+    ids = plant(product, 7, plan="stuck")
+    change(product, plan="stuck")
+    everything = sorted(facts(product))
+    forget(product, *ids[:3])
     # It answers 404 to eight ids of which it knows five, as if it knew none.
-    house.control.set("documents", "status", status=404, operation="uploads/status", times=1)
-    poll(house)
-    assert [row.missed for row in facts(house).values()] == [int(each in ids[:3]) for each in everything]
-    assert None not in stamps(house)
-    assert [len(each) for each in questions(house)] == [8, 4, 4]
+    product.control.set("documents", "status", status=404, operation="uploads/status", times=1)
+    poll(product)
+    assert [row.missed for row in facts(product).values()] == [int(each in ids[:3]) for each in everything]
+    assert None not in stamps(product)
+    assert [len(each) for each in questions(product)] == [8, 4, 4]
     # And now it truly knows none: each is asked after alone before it counts as unknown.
-    forget(house, *(each for each in everything if each not in ids[:3]))
-    poll(house)
-    assert sorted(row.missed for row in facts(house).values()) == [1] * 5 + [2] * 3
-    assert sorted(map(len, questions(house)[3:]), reverse=True) == [8, 4, 4, 2, 2, 2, 2] + [1] * 8
-    assert house.cases() == []
+    forget(product, *(each for each in everything if each not in ids[:3]))
+    poll(product)
+    assert sorted(row.missed for row in facts(product).values()) == [1] * 5 + [2] * 3
+    assert sorted(map(len, questions(product)[3:]), reverse=True) == [8, 4, 4, 2, 2, 2, 2] + [1] * 8
+    assert product.cases() == []
 
 
-def test_every_poll_stamps_everything_and_ten_days_are_a_case_once(house: House) -> None:
-    accepted(house)
-    plant(house, 2, plan="stuck")
-    change(house, plan="stuck")
+def test_every_poll_stamps_everything_and_ten_days_are_a_case_once(product: Product) -> None:
+    accepted(product)
+    plant(product, 2, plan="stuck")
+    change(product, plan="stuck")
     before: list[Any] = [datetime.min.replace(tzinfo=UTC)] * 3
     for hours in (1.0, 1.0, 24 * 9):
-        poll(house, hours)
-        now = stamps(house)
+        poll(product, hours)
+        now = stamps(product)
         assert all(new > old for new, old in zip(now, before, strict=True))
         before = now
-        sweep(house)
-        assert house.cases() == []
-    assert command(house, "documents", "unfinished").output.count("bdd_instructions") == 3
+        sweep(product)
+        assert product.cases() == []
+    assert command(product, "documents", "unfinished").output.count("bdd_instructions") == 3
     for _ in (1, 2):
-        poll(house, 24)
-        sweep(house)
-        assert house.cases() == ["document_stuck"] * 3
-    house.rows("UPDATE cases SET closed_at = outbox_now(), closed_by = 'somebody' RETURNING id")
-    poll(house)
-    sweep(house)
-    assert house.cases() == []
-    assert asked(house) == 6
+        poll(product, 24)
+        sweep(product)
+        assert product.cases() == ["document_stuck"] * 3
+    product.rows("UPDATE cases SET closed_at = outbox_now(), closed_by = 'somebody' RETURNING id")
+    poll(product)
+    sweep(product)
+    assert product.cases() == []
+    assert requested(product) == 6

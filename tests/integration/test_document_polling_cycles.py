@@ -16,12 +16,11 @@ from sqlalchemy import event, text
 
 from flaskapp import clock
 from flaskapp.db import DbSession, db, transaction
-from flaskapp.form526.polling import BATCH, DEAL, REDEAL, STAMP, owe_poll
+from flaskapp.form526.polling import BATCH, DEAL, REDEAL, STAMP, enqueue_poll
 from flaskapp.form526.states import DONE, FAILED, PENDING
 from jobs import housekeeping
 from jobs.documents import POLL
 from jobs.engine.settle import settle
-from tests.house import House
 from tests.integration.form526_steps import questions, statuses
 from tests.integration.itf_steps import mails, pass_time
 from tests.integration.polling_steps import (
@@ -30,12 +29,13 @@ from tests.integration.polling_steps import (
     change,
     deal,
     facts,
-    owed_questions,
+    outstanding_questions,
     plant,
     stamps,
     take_question,
 )
 from tests.integration.steps import call, lose
+from tests.product import Product
 
 MANY = 10_000
 MIB = 1024 * 1024
@@ -80,8 +80,8 @@ def plan_of(statement: Any, **values: Any) -> str:
         return "\n".join(session.execute(text(f"EXPLAIN {statement.text}"), values).scalars())
 
 
-def check_plans(house: House) -> None:
-    house.rows("ANALYZE form526_document_submissions; SELECT 1")
+def check_plans(product: Product) -> None:
+    product.rows("ANALYZE form526_document_submissions; SELECT 1")
     batch = str(uuid.uuid4())
     rows = json.dumps([{"request_id": request_id, "word": "pending"} for request_id in range(BATCH)])
     dealing = plan_of(DEAL, size=BATCH, batch=batch, minutes=60)
@@ -94,107 +94,107 @@ def check_plans(house: House) -> None:
         assert "Seq Scan on form526_document_submissions" not in plan, plan
 
 
-def planted(house: House, count: int, plan: str = "stuck") -> None:
+def planted(product: Product, count: int, plan: str = "stuck") -> None:
     """So many documents in all, that all go by this plan."""
-    accepted(house)
-    change(house, plan=plan)
-    plant(house, count - 1, plan=plan)
+    accepted(product)
+    change(product, plan=plan)
+    plant(product, count - 1, plan=plan)
 
 
-def check_cycle(house: House, since: datetime, questions_asked: list[list[int]]) -> None:
+def check_cycle(product: Product, since: datetime, questions_received: list[list[int]]) -> None:
     """Each document was in exactly one of these questions, and stamped since."""
-    assert sorted(request_id for ids in questions_asked for request_id in ids) == list(facts(house))
-    assert all(stamp is not None and stamp > since for stamp in stamps(house))
-    assert (owed_questions(house), sum(batches(house).values())) == ([], 0)
+    assert sorted(request_id for ids in questions_received for request_id in ids) == list(facts(product))
+    assert all(stamp is not None and stamp > since for stamp in stamps(product))
+    assert (outstanding_questions(product), sum(batches(product).values())) == ([], 0)
 
 
-def test_ten_thousand_documents_are_a_hundred_questions_and_a_hundred_updates(house: House) -> None:
-    planted(house, MANY - 100)
-    plant(house, 60, plan="ok")
-    plant(house, 40, plan="fails_at_bgs")
-    check_plans(house)
+def test_ten_thousand_documents_are_a_hundred_questions_and_a_hundred_updates(product: Product) -> None:
+    planted(product, MANY - 100)
+    plant(product, 60, plan="ok")
+    plant(product, 40, plan="fails_at_bgs")
+    check_plans(product)
     with watched() as watch:
-        deal(house)
-        assert list(batches(house).values()) == [BATCH] * 100
+        deal(product)
+        assert list(batches(product).values()) == [BATCH] * 100
         began = clock.now()
-        house.work(until=lambda: not owed_questions(house), seconds=60)
+        product.work(until=lambda: not outstanding_questions(product), seconds=60)
     assert (watch.stamps, watch.others) == (100, 0)
     assert watch.peak < 8 * MIB
-    assert [len(ids) for ids in questions(house)] == [BATCH] * 100
-    check_cycle(house, began, questions(house))
-    assert Counter(statuses(house)) == {PENDING: MANY - 100, DONE: 60, FAILED: 40}
+    assert [len(ids) for ids in questions(product)] == [BATCH] * 100
+    check_cycle(product, began, questions(product))
+    assert Counter(statuses(product)) == {PENDING: MANY - 100, DONE: 60, FAILED: 40}
     # Nobody is due again within the hour.
     housekeeping.poll_documents()
-    assert owed_questions(house) == []
+    assert outstanding_questions(product) == []
 
 
 def test_a_cycle_killed_between_and_within_deals_is_dealt_to_its_end_by_the_next_tick(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted(house, 250)
+    planted(product, 250)
     fuse = iter([None, Killed(), Killed()])
 
     def dying(session: DbSession) -> int:
-        dealt = owe_poll(session)
+        dealt = enqueue_poll(session)
         if isinstance(death := next(fuse), Killed):
             raise death
         return dealt
 
-    monkeypatch.setattr(housekeeping, "owe_poll", dying)
+    monkeypatch.setattr(housekeeping, "enqueue_poll", dying)
     for hours in (1, 0):
         with pytest.raises(Killed):
-            deal(house, hours=hours)
+            deal(product, hours=hours)
         # The deal it died in was not made; the one before it was, whole.
-        assert (list(batches(house).values()), len(owed_questions(house))) == ([BATCH], 1)
-    monkeypatch.setattr(housekeeping, "owe_poll", owe_poll)
-    deal(house, hours=0)
+        assert (list(batches(product).values()), len(outstanding_questions(product))) == ([BATCH], 1)
+    monkeypatch.setattr(housekeeping, "enqueue_poll", enqueue_poll)
+    deal(product, hours=0)
     began = clock.now()
-    house.work()
-    assert sorted(map(len, questions(house))) == [50, BATCH, BATCH]
-    check_cycle(house, began, questions(house))
+    product.work()
+    assert sorted(map(len, questions(product))) == [50, BATCH, BATCH]
+    check_cycle(product, began, questions(product))
 
 
-def test_a_question_whose_worker_is_lost_is_asked_again_and_the_others_are_not(house: House) -> None:
-    planted(house, 120)
-    deal(house)
+def test_a_question_whose_worker_is_lost_is_queried_again_and_the_others_are_not(product: Product) -> None:
+    planted(product, 120)
+    deal(product)
     began = clock.now()
-    held = take_question(house)
-    outcome = call(house, held, POLL)
-    assert stamps(house) == [None] * 120
-    lose(house, held)
-    house.work()
-    lost, *others = questions(house)
+    held = take_question(product)
+    outcome = call(product, held, POLL)
+    assert stamps(product) == [None] * 120
+    lose(product, held)
+    product.work()
+    lost, *others = questions(product)
     assert (len(lost), sorted(map(len, others))) == (BATCH, [20, BATCH]) and lost in others
-    check_cycle(house, began, others)
+    check_cycle(product, began, others)
     # It was only slow: what it brings is an hour old by the time it is heard, and changes nothing.
-    before = facts(house)
+    before = facts(product)
     settle(POLL, held, outcome)
-    assert facts(house) == before
+    assert facts(product) == before
 
 
-def test_an_answer_to_an_old_question_never_undoes_what_a_later_one_said(house: House) -> None:
-    planted(house, 2, plan="fails_at_claims_evidence")
-    deal(house)
-    held = take_question(house)
-    failed = call(house, held, POLL)
-    change(house, plan="ok")
-    deal(house)
-    house.work(until=lambda: set(statuses(house)) == {DONE})
+def test_an_answer_to_an_old_question_never_undoes_what_a_later_one_said(product: Product) -> None:
+    planted(product, 2, plan="fails_at_claims_evidence")
+    deal(product)
+    held = take_question(product)
+    failed = call(product, held, POLL)
+    change(product, plan="ok")
+    deal(product)
+    product.work(until=lambda: set(statuses(product)) == {DONE})
     settle(POLL, held, failed)
-    house.work()
-    assert (statuses(house), house.cases(), mails(house)) == ([DONE] * 2, [], ["form526.accepted"])
-    assert owed_questions(house) == []
+    product.work()
+    assert (statuses(product), product.cases(), mails(product)) == ([DONE] * 2, [], ["form526.accepted"])
+    assert outstanding_questions(product) == []
 
 
-def test_two_ticks_at_once_deal_what_the_other_does_not(house: House) -> None:
-    planted(house, 260)
-    pass_time(house, hours=1)
+def test_two_ticks_at_once_deal_what_the_other_does_not(product: Product) -> None:
+    planted(product, 260)
+    pass_time(product, hours=1)
     with transaction() as session:
-        assert owe_poll(session) == BATCH
+        assert enqueue_poll(session) == BATCH
         # Another scheduler's worker meanwhile: it waits for nobody and takes the rest.
-        with house.app.app_context():
+        with product.app.app_context():
             housekeeping.poll_documents()
-    assert sorted(batches(house).values()) == [60, BATCH, BATCH]
+    assert sorted(batches(product).values()) == [60, BATCH, BATCH]
     began = clock.now()
-    house.work()
-    check_cycle(house, began, questions(house))
+    product.work()
+    check_cycle(product, began, questions(product))

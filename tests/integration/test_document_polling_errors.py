@@ -7,20 +7,20 @@ from typing import Any
 from flaskapp.form526.states import PENDING
 from jobs.documents import UPLOAD
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import House
 from tests.integration.form526_steps import filer, statuses, uploaded
 from tests.integration.polling_steps import (
     STATUS,
     accepted,
-    asked,
     change,
     deal,
     facts,
-    owed_questions,
+    outstanding_questions,
     plant,
+    requested,
     stamps,
 )
 from tests.integration.steps import command, publish, reconfigure, sweep
+from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 
@@ -38,97 +38,97 @@ NO_ANSWER: tuple[tuple[str, dict[str, Any], str | None], ...] = (
 REFUSALS = ((400, "api"), (413, "kong"))
 
 
-def on_their_way(house: House) -> None:
+def on_their_way(product: Product) -> None:
     """Two documents that Lighthouse will be busy with for long."""
-    accepted(house)
-    plant(house)
-    change(house, plan="stuck")
+    accepted(product)
+    plant(product)
+    change(product, plan="stuck")
 
 
-def waiting_uploads(house: House) -> list[str]:
-    return [message["state"] for message in house.messages() if message["job"] == UPLOAD.path]
+def waiting_uploads(product: Product) -> list[str]:
+    return [message["state"] for message in product.messages() if message["job"] == UPLOAD.path]
 
 
-def ask_once(house: House) -> None:
+def ask_once(product: Product) -> None:
     """Relay and run until one more question has reached Lighthouse."""
-    before = asked(house)
-    house.work(until=lambda: asked(house) > before)
+    before = requested(product)
+    product.work(until=lambda: requested(product) > before)
 
 
-def test_a_question_without_an_answer_stamps_nobody_and_is_asked_again(house: House) -> None:
-    reconfigure(house, document_status_seconds=0.7)
-    on_their_way(house)
+def test_a_question_without_an_answer_stamps_nobody_and_is_queried_again(product: Product) -> None:
+    reconfigure(product, document_status_seconds=0.7)
+    on_their_way(product)
     for kind, fields, family in NO_ANSWER:
-        before = stamps(house)
-        house.control.turn("documents", error_family=family)
-        house.control.set("documents", kind, operation=STATUS, times=1, **fields)
-        deal(house)
-        ask_once(house)
-        assert (kind, stamps(house)) == (kind, before)
-        assert [message["state"] for message in owed_questions(house)] in (["later"], ["ready"])
-        house.work()
-        assert None not in stamps(house) and set(stamps(house)).isdisjoint(before)
-    assert (statuses(house), house.cases()) == ([PENDING] * 2, [])
+        before = stamps(product)
+        product.control.turn("documents", error_family=family)
+        product.control.set("documents", kind, operation=STATUS, times=1, **fields)
+        deal(product)
+        ask_once(product)
+        assert (kind, stamps(product)) == (kind, before)
+        assert [message["state"] for message in outstanding_questions(product)] in (["later"], ["ready"])
+        product.work()
+        assert None not in stamps(product) and set(stamps(product)).isdisjoint(before)
+    assert (statuses(product), product.cases()) == ([PENDING] * 2, [])
 
 
-def test_a_refused_question_is_dropped_and_a_dead_token_is_renewed(house: House) -> None:
-    on_their_way(house)
+def test_a_refused_question_is_dropped_and_a_dead_token_is_renewed(product: Product) -> None:
+    on_their_way(product)
     for status, family in REFUSALS:
-        before = stamps(house)
-        house.control.turn("documents", error_family=family)
-        house.control.set("documents", "status", status=status, operation=STATUS, times=1)
-        deal(house)
-        house.work()
-        assert (stamps(house), house.messages(), house.cases()) == (before, [], [])
-        deal(house)
-        house.work()
-        assert None not in stamps(house) and set(stamps(house)).isdisjoint(before)
-    house.control.turn("documents", error_family=None)
-    house.control.set("documents", "expire", operation=STATUS, times=1)
-    before, questions = stamps(house), asked(house)
-    deal(house)
-    house.work()
-    assert set(stamps(house)).isdisjoint(before) and asked(house) == questions + 2
+        before = stamps(product)
+        product.control.turn("documents", error_family=family)
+        product.control.set("documents", "status", status=status, operation=STATUS, times=1)
+        deal(product)
+        product.work()
+        assert (stamps(product), product.messages(), product.cases()) == (before, [], [])
+        deal(product)
+        product.work()
+        assert None not in stamps(product) and set(stamps(product)).isdisjoint(before)
+    product.control.turn("documents", error_family=None)
+    product.control.set("documents", "expire", operation=STATUS, times=1)
+    before, questions = stamps(product), requested(product)
+    deal(product)
+    product.work()
+    assert set(stamps(product)).isdisjoint(before) and requested(product) == questions + 2
 
 
-def test_through_a_long_outage_each_cycle_takes_over_from_the_last_and_nothing_is_parked(house: House) -> None:
-    on_their_way(house)
-    house.control.set("documents", "status", status=503, operation=STATUS)
+def test_through_a_long_outage_each_cycle_takes_over_from_the_last_and_nothing_is_parked(product: Product) -> None:
+    on_their_way(product)
+    product.control.set("documents", "status", status=503, operation=STATUS)
     for cycles in (1, 2, 3):
-        deal(house)
-        ask_once(house)
-        assert len(owed_questions(house)) == cycles
-        assert len({row.poll_batch for row in facts(house).values()}) == 1
-    house.control.clear("documents")
-    answered = asked(house)
-    house.work()
+        deal(product)
+        ask_once(product)
+        assert len(outstanding_questions(product)) == cycles
+        assert len({row.poll_batch for row in facts(product).values()}) == 1
+    product.control.clear("documents")
+    answered = requested(product)
+    product.work()
     # The two older questions have nothing left to ask after.
-    assert asked(house) == answered + 1
-    assert None not in stamps(house)
-    house.control.set("documents", "status", status=503, operation=STATUS)
-    deal(house)
-    ask_once(house)
-    deal(house, hours=25)
-    sweep(house)
-    assert [message["state"] for message in house.messages()].count("parked") == 0
-    assert len(owed_questions(house)) == 1
-    assert house.cases() == []
-    assert command(house, "audit").exit_code == 0
+    assert requested(product) == answered + 1
+    assert None not in stamps(product)
+    product.control.set("documents", "status", status=503, operation=STATUS)
+    deal(product)
+    ask_once(product)
+    deal(product, hours=25)
+    sweep(product)
+    assert [message["state"] for message in product.messages()].count("parked") == 0
+    assert len(outstanding_questions(product)) == 1
+    assert product.cases() == []
+    assert command(product, "audit").exit_code == 0
 
 
-def test_a_poll_that_finds_lighthouse_down_holds_uploads_back_too(house: House) -> None:
-    reconfigure(house, gate_close_seconds=600.0, gate_cap_seconds=600.0)
-    on_their_way(house)
-    house.control.set("documents", "status", status=503, operation=STATUS, times=1)
-    deal(house)
-    ask_once(house)
-    filer(house, BEN).file()
-    house.work(until=lambda: waiting_uploads(house))
+def test_a_poll_that_finds_lighthouse_down_holds_uploads_back_too(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=600.0, breaker_cap_seconds=600.0)
+    on_their_way(product)
+    product.control.set("documents", "status", status=503, operation=STATUS, times=1)
+    deal(product)
+    ask_once(product)
+    filer(product, BEN).file()
+    product.work(until=lambda: waiting_uploads(product))
     for _ in range(3):
-        publish(house)
-        house.run_queued()
-    assert (waiting_uploads(house), len(uploaded(house))) == (["ready"], 2)
-    deal(house, hours=0.2)
-    house.work()
-    assert (waiting_uploads(house), len(uploaded(house))) == ([], 3)
-    assert stamps(house).count(None) == 1
+        publish(product)
+        product.run_queued()
+    assert (waiting_uploads(product), len(uploaded(product))) == (["ready"], 2)
+    deal(product, hours=0.2)
+    product.work()
+    assert (waiting_uploads(product), len(uploaded(product))) == ([], 3)
+    assert stamps(product).count(None) == 1

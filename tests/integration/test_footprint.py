@@ -9,14 +9,14 @@ from flaskapp import db as database
 from flaskapp.form526 import polling
 from flaskapp.intent_to_file import upkeep
 from jobs import housekeeping
-from outbox import attempts, gates, relay, rescue
-from outbox.scan_marks import LowWater
+from outbox import attempts, breakers, relay, rescue
+from outbox.scan_marks import ScanMarks
 from sandbox.servers import EmbeddedPostgres
-from tests.house import ADA, House
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
 from tests.integration.polling_steps import accepted
 from tests.integration.steps import file_claim, sweep
 from tests.integration.test_callbacks import DELIVERED, body, post
+from tests.product import ADA, Product
 
 ROWS = 12_000
 # Round trips, and those of them that are BEGIN or COMMIT. A look whose answer is one statement has neither.
@@ -31,19 +31,19 @@ COSTS = {
 }
 # A claim is two messages: its filing and its text. With their rows, indexes, attempts and history.
 MOST_WAL_BYTES = 7_500
-TOLD = """
+REPORTED = """
     SELECT count(*) FROM notifications WHERE subject_type = 'travel_claim' AND subject_id = :id AND state = 'sent'
 """
 
 HOT: list[tuple[TextClause, str]] = [
     (relay.PROMOTE, "ix_outbox_messages_later"),
-    (relay.WAITED_IN, "ix_outbox_messages_ready"),
+    (relay.WAITING_IN, "ix_outbox_messages_ready"),
     (relay.FIRST["reachable"], "ix_outbox_messages_ready"),
     (relay.FIRST["missed"], "ix_outbox_messages_ready"),
-    (relay.CANARY, "ix_outbox_messages_ready"),
+    (relay.PROBE, "ix_outbox_messages_ready"),
     (relay.LONG_PUBLISHED, "ix_outbox_messages_in_flight"),
     (relay.OLDEST_OUT, "ix_outbox_messages_in_flight"),
-    (gates.ASK, "ix_outbox_messages_in_flight"),
+    (breakers.ASK, "ix_outbox_messages_in_flight"),
     (attempts.GRANT, "pk_outbox_messages"),
     (attempts.LOCK_MESSAGE, "pk_outbox_messages"),
     (attempts.COMPLETE, "pk_outbox_attempts"),
@@ -58,68 +58,70 @@ HOT: list[tuple[TextClause, str]] = [
 ]
 
 
-def follow(house: House, meter: Meter, day: str) -> dict[str, Spent]:
+def follow(product: Product, meter: Meter, day: str) -> dict[str, Spent]:
     """One claim from its POST to the delivered text, each step metered by itself."""
-    client = house.sign_in()
-    house.relay.next_rescue = house.relay.next_missing_check = float("inf")
+    client = product.sign_in()
+    product.relay.next_rescue = product.relay.next_missing_check = float("inf")
     with meter.step("POST"):
-        assert house.ask(client, ADA, day).status_code == 202
+        assert product.ask(client, ADA, day).status_code == 202
     with meter.step("relay, the claim"):
-        house.relay.run_once()
+        product.relay.run_once()
     with meter.step("job"):
-        house.run_queued()
+        product.run_queued()
     with meter.step("relay, the text"):
-        house.relay.run_once()
+        product.relay.run_once()
     with meter.step("text"):
-        house.run_queued()
-    (sent,) = house.rows("SELECT id FROM notifications WHERE state = 'sent' ORDER BY created_at DESC LIMIT 1")
+        product.run_queued()
+    (sent,) = product.rows("SELECT id FROM notifications WHERE state = 'sent' ORDER BY created_at DESC LIMIT 1")
     with meter.step("callback"):
-        assert post(house, body(sent.id, DELIVERED)).status_code == 200
+        assert post(product, body(sent.id, DELIVERED)).status_code == 200
     with meter.step("relay, nothing to do"):
-        house.relay.run_once()
-    assert house.value("SELECT state FROM notifications WHERE id = :id", id=sent.id) == "delivered"
+        product.relay.run_once()
+    assert product.value("SELECT state FROM notifications WHERE id = :id", id=sent.id) == "delivered"
     return dict(meter.spent)
 
 
 def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
-    house: House, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    product: Product, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A busy machine costs nothing here: who rested for long is asked first.
     monkeypatch.setattr(database, "PING_AFTER_SECONDS", 60.0)
-    file_claim(house)
-    house.work()
+    file_claim(product)
+    product.work()
     with metering(postgres.admin_url) as meter:
-        followed = [follow(house, meter, day) for day in ("2031-06-01", "2031-06-02", "2031-06-03")]
+        followed = [follow(product, meter, day) for day in ("2031-06-01", "2031-06-02", "2031-06-03")]
     for spent in followed:
         assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
     # After a checkpoint, whoever touches a page first logs it whole.
     assert min(sum(each.wal_bytes for each in spent.values()) for spent in followed) < 2 * MOST_WAL_BYTES
 
 
-def put_through_everything(house: House, plans: Plans) -> None:
-    """A claim whose first filing fails, its canary, its text, and one tick of all that is periodic."""
-    house.control.set("btsss", "throttle", times=1, operation="submitclaim")
-    asked = file_claim(house, date="2031-06-01")
-    house.work(until=lambda: house.value("SELECT state FROM travel_claims WHERE id = :id", id=asked.id) != "pending")
-    house.relay.next_missing_check = 0.0
-    house.relay.low = LowWater()
-    house.relay.low.looks.extend([1.0] * 3)
-    house.work(until=lambda: house.value(TOLD, id=asked.id))
-    sweep(house)
+def put_through_everything(product: Product, plans: Plans) -> None:
+    """A claim whose first filing fails, its probe, its text, and one tick of all that is periodic."""
+    product.control.set("btsss", "throttle", times=1, operation="submitclaim")
+    requested = file_claim(product, date="2031-06-01")
+    product.work(
+        until=lambda: product.value("SELECT state FROM travel_claims WHERE id = :id", id=requested.id) != "pending"
+    )
+    product.relay.next_missing_check = 0.0
+    product.relay.low = ScanMarks()
+    product.relay.low.looks.extend([1.0] * 3)
+    product.work(until=lambda: product.value(REPORTED, id=requested.id))
+    sweep(product)
     housekeeping.poll_documents()
     housekeeping.refresh_itfs()
 
 
 @pytest.fixture
-def plans(house: House, monkeypatch: pytest.MonkeyPatch) -> Plans:
+def plans(product: Product, monkeypatch: pytest.MonkeyPatch) -> Plans:
     """Every statement of the product's daily round, on tables as they are after months."""
     monkeypatch.setattr("outbox.scan_marks.SLOW_SECONDS", 0.0)
-    accepted(house)
-    file_claim(house)
-    house.work()
-    fill(house, ROWS)
+    accepted(product)
+    file_claim(product)
+    product.work()
+    fill(product, ROWS)
     with explaining() as found:
-        put_through_everything(house, found)
+        put_through_everything(product, found)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outbox.forecast import Line, forecast
 from outbox.values import QueueSpec
-from tests.integration.hold_steps import close_gate, hold, lift
+from tests.integration.hold_steps import hold, lift, trip_breaker
 from tests.ledger import CALLS, CHORES, REFUSED, Ledger
 
 MINUTE = 60.0
@@ -27,7 +27,7 @@ def done(ledger: Ledger, count: int, minutes_ago: float = 5.0, upstream: str | N
     ledger.run(DONE, **values)
 
 
-def owe(ledger: Ledger, count: int, minutes: float, queue: QueueSpec = CALLS, delay: float = 0.0) -> None:
+def enqueue(ledger: Ledger, count: int, minutes: float, queue: QueueSpec = CALLS, delay: float = 0.0) -> None:
     """So much work, with so many minutes to its deadline."""
     for _ in range(count):
         ledger.add(queue=queue, deadline=minutes * MINUTE, delay=delay)
@@ -51,46 +51,46 @@ def test_nothing_waiting_has_no_outlook(ledger: Ledger) -> None:
 
 def test_at_two_a_minute_the_first_ten_are_done_in_five_minutes_and_the_rest_miss(ledger: Ledger) -> None:
     done(ledger, 30)
-    owe(ledger, 16, minutes=5.2)
+    enqueue(ledger, 16, minutes=5.2)
     assert outlook(ledger) == {"calls": Line("calls", 16, 2.0, missed=0, will_miss=6, minutes_to_empty=8.0)}
 
 
-def test_the_earliest_deadline_goes_first_whenever_it_was_asked_for(ledger: Ledger) -> None:
+def test_the_earliest_deadline_goes_first_whenever_it_was_queried_for(ledger: Ledger) -> None:
     done(ledger, 15)
-    owe(ledger, 10, minutes=20)
-    owe(ledger, 5, minutes=5.2)
+    enqueue(ledger, 10, minutes=20)
+    enqueue(ledger, 5, minutes=5.2)
     assert misses(ledger) == (0, 0)
-    owe(ledger, 1, minutes=5.2)
+    enqueue(ledger, 1, minutes=5.2)
     assert misses(ledger) == (1, 0), "six are due in the five minutes that take five"
 
 
-def test_a_missed_deadline_is_counted_apart_and_goes_behind_what_can_be_met(ledger: Ledger) -> None:
-    owe(ledger, 50, minutes=1)
+def test_a_missed_deadline_is_counted_separately_and_goes_behind_what_can_be_met(ledger: Ledger) -> None:
+    enqueue(ledger, 50, minutes=1)
     ledger.pass_time(2 * MINUTE)
     done(ledger, 15)
-    owe(ledger, 3, minutes=3.2)
+    enqueue(ledger, 3, minutes=3.2)
     assert outlook(ledger)["calls"] == Line("calls", 53, 1.0, missed=50, will_miss=0, minutes_to_empty=53.0)
 
 
 def test_work_without_a_deadline_of_its_own_has_none_to_miss(ledger: Ledger) -> None:
     done(ledger, 15)
-    owe(ledger, 4, minutes=0)
+    enqueue(ledger, 4, minutes=0)
     ledger.pass_time(MINUTE)
     assert outlook(ledger)["calls"] == Line("calls", 4, 1.0, missed=0, will_miss=0, minutes_to_empty=4.0)
-    owe(ledger, 2, minutes=-3)
+    enqueue(ledger, 2, minutes=-3)
     assert misses(ledger) == (0, 2), "a later step of work whose own deadline has passed"
 
 
 def test_what_is_not_due_before_its_deadline_misses_it_at_any_rate(ledger: Ledger) -> None:
     done(ledger, 900)
-    owe(ledger, 2, minutes=30, delay=31 * MINUTE)
-    owe(ledger, 3, minutes=30, delay=29 * MINUTE)
+    enqueue(ledger, 2, minutes=30, delay=31 * MINUTE)
+    enqueue(ledger, 3, minutes=30, delay=29 * MINUTE)
     assert misses(ledger) == (2, 0)
 
 
 def test_at_a_standstill_all_that_waits_will_miss_and_it_is_never_empty(ledger: Ledger) -> None:
     done(ledger, 100, minutes_ago=16)
-    owe(ledger, 3, minutes=100_000)
+    enqueue(ledger, 3, minutes=100_000)
     assert outlook(ledger) == {"calls": Line("calls", 3, 0.0, missed=0, will_miss=3, minutes_to_empty=None)}
 
 
@@ -104,17 +104,17 @@ def test_what_is_in_flight_waits_like_the_rest_and_what_is_parked_does_not(ledge
     done(ledger, 15)
     ledger.park(ledger.start())
     ledger.start()
-    owe(ledger, 1, minutes=60)
+    enqueue(ledger, 1, minutes=60)
     ledger.publish()
-    owe(ledger, 1, minutes=60)
+    enqueue(ledger, 1, minutes=60)
     assert outlook(ledger)["calls"].waiting == 3
 
 
 def test_two_queues_of_one_upstream_share_its_rate_and_stand_in_one_line(ledger: Ledger) -> None:
     done(ledger, 15)
-    owe(ledger, 10, minutes=10.5)
-    owe(ledger, 10, minutes=21.5, queue=TWIN)
-    owe(ledger, 5, minutes=20.5)
+    enqueue(ledger, 10, minutes=10.5)
+    enqueue(ledger, 10, minutes=21.5, queue=TWIN)
+    enqueue(ledger, 5, minutes=20.5)
     both = outlook(ledger)
     assert both["calls"] == Line("calls", 15, 1.0, missed=0, will_miss=0, minutes_to_empty=15.0)
     assert both["twin"] == Line("twin", 10, 1.0, missed=0, will_miss=4, minutes_to_empty=25.0)
@@ -122,22 +122,22 @@ def test_two_queues_of_one_upstream_share_its_rate_and_stand_in_one_line(ledger:
 
 def test_another_upstreams_work_makes_nobody_faster(ledger: Ledger) -> None:
     done(ledger, 90, upstream="neighbour")
-    owe(ledger, 1, minutes=60)
+    enqueue(ledger, 1, minutes=60)
     assert misses(ledger) == (1, 0)
 
 
 def test_work_without_an_upstream_goes_at_its_own_rate(ledger: Ledger) -> None:
     done(ledger, 15, upstream=None)
-    owe(ledger, 7, minutes=5.2, queue=CHORES)
-    owe(ledger, 1, minutes=5)
+    enqueue(ledger, 7, minutes=5.2, queue=CHORES)
+    enqueue(ledger, 1, minutes=5)
     assert outlook(ledger)["chores"] == Line("chores", 7, 1.0, missed=0, will_miss=2, minutes_to_empty=7.0)
     assert misses(ledger) == (1, 0)
 
 
 def test_what_is_due_before_a_hold_ends_will_surely_miss(ledger: Ledger) -> None:
     done(ledger, 900)
-    owe(ledger, 5, minutes=59)
-    owe(ledger, 5, minutes=61)
+    enqueue(ledger, 5, minutes=59)
+    enqueue(ledger, 5, minutes=61)
     assert misses(ledger) == (0, 0)
     hold(ledger, HOUR)
     assert misses(ledger) == (5, 0)
@@ -150,21 +150,21 @@ def test_after_a_long_hold_the_rate_is_that_of_before(ledger: Ledger) -> None:
     done(ledger, 30, minutes_ago=0)
     hold(ledger, 5 * HOUR)
     ledger.pass_time(4 * HOUR)
-    owe(ledger, 20, minutes=65)
+    enqueue(ledger, 20, minutes=65)
     assert outlook(ledger)["calls"] == Line("calls", 20, 2.0, missed=0, will_miss=10, minutes_to_empty=70.0)
 
 
 def test_a_hold_still_to_come_changes_nothing_yet(ledger: Ledger) -> None:
     done(ledger, 900)
-    owe(ledger, 5, minutes=90)
+    enqueue(ledger, 5, minutes=90)
     hold(ledger, 2 * HOUR, after=HOUR)
     assert misses(ledger) == (0, 0)
 
 
-def test_what_is_due_before_a_closed_gates_next_canary_will_miss(ledger: Ledger) -> None:
+def test_what_is_due_before_a_open_breakers_next_probe_will_miss(ledger: Ledger) -> None:
     done(ledger, 900)
-    close_gate(ledger)
+    trip_breaker(ledger)
     ledger.run("DELETE FROM outbox_messages")
-    owe(ledger, 2, minutes=0.1)
-    owe(ledger, 2, minutes=1)
+    enqueue(ledger, 2, minutes=0.1)
+    enqueue(ledger, 2, minutes=1)
     assert misses(ledger) == (2, 0)

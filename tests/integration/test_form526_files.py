@@ -16,7 +16,6 @@ from flaskapp.form526.pdf import opening
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import House
 from tests.integration.form526_steps import (
     FILE_FIELD,
     PASSWORD_FIELD,
@@ -33,6 +32,7 @@ from tests.integration.form526_steps import (
 )
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import command, reconfigure
+from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 DAMAGED = "is damaged or not complete"
@@ -70,140 +70,140 @@ def sentence(response: Any, status: int = 422) -> str:
     return str(error["detail"])
 
 
-def kept(house: House) -> int:
+def kept(product: Product) -> int:
     """Files whose bytes are here."""
-    return int(house.value("SELECT count(DISTINCT guid) FROM form526_attachment_chunks"))
+    return int(product.value("SELECT count(DISTINCT guid) FROM form526_attachment_chunks"))
 
 
 # -- what is refused ----------------------------------------------------------
 
 
-def test_a_file_we_cannot_take_is_refused_in_a_sentence_and_leaves_nothing(house: House) -> None:
-    person = filer(house)
+def test_a_file_we_cannot_take_is_refused_in_a_sentence_and_leaves_nothing(product: Product) -> None:
+    person = filer(product)
     for name, content, words in REFUSED:
         assert words in sentence(person.upload(name, content)), name
     misplaced = {"file": FileStorage(BytesIO(b"words"), "letter.txt"), FILE_FIELD: "words"}
     assert sentence(person.send(misplaced)) == f"Send one file as {FILE_FIELD}."
     assert sentence(person.send({})) == f"Send one file as {FILE_FIELD}."
-    assert house.value("SELECT count(*) FROM form526_attachments") == 0
+    assert product.value("SELECT count(*) FROM form526_attachments") == 0
 
 
-def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(house: House) -> None:
+def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(product: Product) -> None:
     large = {"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1), "CONTENT_TYPE": "multipart/form-data; boundary=b"}
-    headers = filer(house).signed.headers
-    refused = house.app.test_client().post(UPLOAD_URL, data=b"--b", headers=headers, environ_overrides=large)
+    headers = filer(product).signed.headers
+    refused = product.app.test_client().post(UPLOAD_URL, data=b"--b", headers=headers, environ_overrides=large)
     assert sentence(refused, 413) == "The request is larger than is accepted here."
-    anybody = house.app.test_client().post(UPLOAD_URL, data=b"--b", environ_overrides=large)
-    assert (anybody.status_code, kept(house)) == (401, 0)
+    anybody = product.app.test_client().post(UPLOAD_URL, data=b"--b", environ_overrides=large)
+    assert (anybody.status_code, kept(product)) == (401, 0)
 
 
-def test_a_locked_pdf_is_opened_by_its_password_and_kept_without_it(house: House) -> None:
-    person, locked = filer(house), pdf("pässwörd 7")
+def test_a_locked_pdf_is_opened_by_its_password_and_kept_without_it(product: Product) -> None:
+    person, locked = filer(product), pdf("pässwörd 7")
     assert sentence(person.upload("letter.pdf", locked)) == "This PDF needs a password."
     assert sentence(person.upload("letter.pdf", locked, "guess")) == "That password does not open this PDF."
-    assert kept(house) == 0
+    assert kept(product) == 0
     response = person.upload("letter.pdf", locked, "pässwörd 7")
     assert (response.status_code, response.get_json()["data"]["type"]) == (200, "supporting_evidence_attachment")
     guid = response.get_json()["data"]["attributes"]["guid"]
-    (row,) = house.rows("SELECT guid::text, chunks, size, content_type FROM form526_attachments")
+    (row,) = product.rows("SELECT guid::text, chunks, size, content_type FROM form526_attachments")
     content = b"".join(stored_chunks(uuid.UUID(guid), row.chunks))
     assert (row.guid, row.size, row.content_type) == (guid, len(content), "application/pdf")
     with pikepdf.open(BytesIO(content)) as opened:
         assert (opened.is_encrypted, len(opened.pages)) == (False, 1)
 
 
-def test_an_open_pdf_is_kept_as_it_came_and_parts_we_do_not_know_are_ignored(house: House) -> None:
+def test_an_open_pdf_is_kept_as_it_came_and_parts_we_do_not_know_are_ignored(product: Product) -> None:
     content = pdf()
     parts = {"form_id": "21-526EZ", PASSWORD_FIELD: "", FILE_FIELD: FileStorage(BytesIO(content), "C:\\tmp\\scan.pdf")}
-    assert filer(house).send(parts).status_code == 200
-    (row,) = house.rows("SELECT guid, chunks FROM form526_attachments")
+    assert filer(product).send(parts).status_code == 200
+    (row,) = product.rows("SELECT guid, chunks FROM form526_attachments")
     assert b"".join(stored_chunks(row.guid, row.chunks)) == content
 
 
 # -- whose it is, and for how long --------------------------------------------
 
 
-def test_somebody_elses_file_goes_into_nobodys_claim(house: House) -> None:
+def test_somebody_elses_file_goes_into_nobodys_claim(product: Product) -> None:
     """Nor does one that never was: the form is filed, and a human asks for the file."""
-    theirs = filer(house, BEN).attach("bens_discharge_letter.txt")
-    person = filer(house)
+    theirs = filer(product, BEN).attach("bens_discharge_letter.txt")
+    person = filer(product)
     filed = person.file(theirs, {**theirs, "confirmationCode": str(uuid.uuid4())}, {**theirs, "confirmationCode": "x"})
-    house.work()
-    missing = [row for row in documents(house) if row["failed_step"] == "MISSING"]
+    product.work()
+    missing = [row for row in documents(product) if row["failed_step"] == "MISSING"]
     assert [(row["lighthouse_status"], row["attachment_guid"]) for row in missing] == [("failed", None)] * 3
-    assert [row["file_name"] for row in uploaded(house)] == ["BDD instructions.pdf"]
-    assert house.cases() == ["document_missing"] * 3
+    assert [row["file_name"] for row in uploaded(product)] == ["BDD instructions.pdf"]
+    assert product.cases() == ["document_missing"] * 3
     assert person.word(filed) == "success"
     assert "We don't have this document" in json.dumps(person.documents(filed))
-    assert house.value("SELECT submission_id IS NULL FROM form526_attachments")
+    assert product.value("SELECT submission_id IS NULL FROM form526_attachments")
 
 
-def test_a_file_no_form_claims_goes_after_sixty_days_and_is_missing_from_then_on(house: House) -> None:
-    person = filer(house)
+def test_a_file_no_form_claims_goes_after_sixty_days_and_is_missing_from_then_on(product: Product) -> None:
+    person = filer(product)
     named = person.attach()
-    pass_time(house, days=59, hours=23)
+    pass_time(product, days=59, hours=23)
     housekeeping.retain()
-    assert kept(house) == 1
-    pass_time(house, hours=2)
+    assert kept(product) == 1
+    pass_time(product, hours=2)
     housekeeping.retain()
-    assert kept(house) == 0
-    assert house.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
-    again = filer(house)
+    assert kept(product) == 0
+    assert product.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
+    again = filer(product)
     again.file(named)
-    house.work()
-    assert (evidence(house)["failed_step"], house.cases()) == ("MISSING", ["document_missing"])
+    product.work()
+    assert (evidence(product)["failed_step"], product.cases()) == ("MISSING", ["document_missing"])
 
 
-def after(house: House, **span: float) -> int:
+def after(product: Product, **span: float) -> int:
     """Files kept once so much time has passed and the broom has been round."""
-    pass_time(house, **span)
+    pass_time(product, **span)
     housekeeping.retain()
-    return kept(house)
+    return kept(product)
 
 
-def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(house: House) -> None:
-    reconfigure(house, bdd_instructions="qualified")
-    house.control.set("form526", "refuse")
-    person = filer(house)
+def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(product: Product) -> None:
+    reconfigure(product, bdd_instructions="qualified")
+    product.control.set("form526", "refuse")
+    person = filer(product)
     named = person.attach()
     person.file(named)
-    assert after(house, days=20) == 1
-    house.control.clear("form526")
-    house.work()
-    assert (statuses(house), after(house, days=8)) == (["pending"], 1)
-    poll(house)
-    assert (statuses(house), after(house, days=6, hours=22)) == (["done"], 1)
+    assert after(product, days=20) == 1
+    product.control.clear("form526")
+    product.work()
+    assert (statuses(product), after(product, days=8)) == (["pending"], 1)
+    poll(product)
+    assert (statuses(product), after(product, days=6, hours=22)) == (["done"], 1)
     # The person changes the form and sends it with the same file, which is owed once more.
-    house.control.set("form526", "refuse")
-    again = Filer(house, filer(house).signed)
+    product.control.set("form526", "refuse")
+    again = Filer(product, filer(product).signed)
     again.file(named, changed=True)
-    assert after(house, days=3) == 1
-    house.control.clear("form526")
-    house.work()
-    poll(house)
-    assert statuses(house) == ["done", "done"]
-    assert (after(house, days=6, hours=22), after(house, hours=3)) == (1, 0)
-    assert house.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
+    assert after(product, days=3) == 1
+    product.control.clear("form526")
+    product.work()
+    poll(product)
+    assert statuses(product) == ["done", "done"]
+    assert (after(product, days=6, hours=22), after(product, hours=3)) == (1, 0)
+    assert product.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
 
 
-def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(house: House) -> None:
-    reconfigure(house, bdd_instructions="qualified")
-    house.control.set("documents", "status", status=400, operation=UPLOADS)
-    person = filer(house)
+def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(product: Product) -> None:
+    reconfigure(product, bdd_instructions="qualified")
+    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    person = filer(product)
     person.file(person.attach())
-    house.work()
-    assert (statuses(house), after(house, days=40)) == (["failed"], 1)
-    done = command(house, "documents", "delivered", str(evidence(house)["id"]), "--note", "by courier")
+    product.work()
+    assert (statuses(product), after(product, days=40)) == (["failed"], 1)
+    done = command(product, "documents", "delivered", str(evidence(product)["id"]), "--note", "by courier")
     assert done.exit_code == 0
-    assert (after(house, days=6, hours=22), after(house, hours=3)) == (1, 0)
+    assert (after(product, days=6, hours=22), after(product, hours=3)) == (1, 0)
 
 
-def test_bytes_of_a_form_that_failed_stay_while_a_human_holds_it(house: House) -> None:
-    house.control.turn("form526", refuse_with="")
-    person = filer(house)
+def test_bytes_of_a_form_that_failed_stay_while_a_human_holds_it(product: Product) -> None:
+    product.control.turn("form526", refuse_with="")
+    person = filer(product)
     person.file(person.attach())
-    house.work()
-    assert (house.cases(), after(house, days=40)) == (["refused"], 1)
-    case = house.value("SELECT id FROM cases WHERE closed_at IS NULL")
-    assert command(house, "cases", "close", str(case), "--resolution", "filed by mail").exit_code == 0
-    assert after(house) == 0
+    product.work()
+    assert (product.cases(), after(product, days=40)) == (["refused"], 1)
+    case = product.value("SELECT id FROM cases WHERE closed_at IS NULL")
+    assert command(product, "cases", "close", str(case), "--resolution", "filed by mail").exit_code == 0
+    assert after(product) == 0

@@ -8,41 +8,41 @@ from typing import Any
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.edge_app import log_in
-from tests.house import ADA, House
 from tests.integration.form526_steps import filer, submissions, tried
 from tests.integration.itf_steps import WITH_ITF, itfs, pass_time, sign_in
 from tests.integration.steps import command, sweep
+from tests.product import ADA, Product
 
 CONFIRMED, EXPIRED, PENDING, ABSENT = ADA, *DEFAULT_CAST[1:4]
 FAILED = WITH_ITF["unknown"]
 
 
-def itf_of(house: House) -> dict[str, dict[str, Any]]:
+def itf_of(product: Product) -> dict[str, dict[str, Any]]:
     """Every ITF by the account it is of."""
-    return {str(row["account_id"]): row for row in itfs(house)}
+    return {str(row["account_id"]): row for row in itfs(product)}
 
 
-def test_a_form_goes_its_way_whatever_became_of_the_intent_to_file(house: House) -> None:
-    sign_in(house, FAILED).ask()
-    house.work(until=tried(house, 1, "lighthouse_claims"))
-    pass_time(house, hours=50)
-    house.work()
+def test_a_form_goes_its_way_whatever_became_of_the_intent_to_file(product: Product) -> None:
+    sign_in(product, FAILED).ask()
+    product.work(until=tried(product, 1, "lighthouse_claims"))
+    pass_time(product, hours=50)
+    product.work()
     for veteran in (CONFIRMED, EXPIRED):
-        sign_in(house, veteran).ask()
-    house.work()
+        sign_in(product, veteran).ask()
+    product.work()
     over = "UPDATE intents_to_file SET asked_at = asked_at - interval '2 years', expires_at = expires_at - "
     over += "interval '2 years', effective_date = effective_date - interval '2 years' WHERE account_id = :account"
-    house.rows(f"{over} RETURNING 1", account=EXPIRED.account)
+    product.rows(f"{over} RETURNING 1", account=EXPIRED.account)
     # Not the whole host: the documents of the same forms go there too.
-    house.control.set("lighthouse", "status", status=503, operation="/services/claims")
-    sign_in(house, PENDING).ask()
+    product.control.set("lighthouse", "status", status=503, operation="/services/claims")
+    sign_in(product, PENDING).ask()
     people = (CONFIRMED, EXPIRED, FAILED, PENDING, ABSENT)
-    filed = {veteran.account: filer(house, veteran).file() for veteran in people}
-    house.work(until=lambda: len(submissions(house)) == len(people) and house.owed() == 1)
+    filed = {veteran.account: filer(product, veteran).file() for veteran in people}
+    product.work(until=lambda: len(submissions(product)) == len(people) and product.outstanding() == 1)
     for veteran in people:
-        assert filer(house, veteran).word(filed[veteran.account]) == "success"
-    noted = dict(house.rows("SELECT account_id::text, itf_id FROM form526_submissions"))
-    held = itf_of(house)
+        assert filer(product, veteran).word(filed[veteran.account]) == "success"
+    noted = dict(product.rows("SELECT account_id::text, itf_id FROM form526_submissions"))
+    held = itf_of(product)
     assert {account: row["state"] for account, row in held.items()} == {
         CONFIRMED.account: "confirmed",
         EXPIRED.account: "confirmed",
@@ -57,43 +57,43 @@ def test_a_form_goes_its_way_whatever_became_of_the_intent_to_file(house: House)
         FAILED.account: (False, False),
         PENDING.account: (False, False),
     }
-    house.control.clear("lighthouse")
-    house.work()
-    assert itf_of(house)[PENDING.account]["state"] == "confirmed"
+    product.control.clear("lighthouse")
+    product.work()
+    assert itf_of(product)[PENDING.account]["state"] == "confirmed"
 
 
-def test_an_intent_to_file_goes_its_way_beside_a_form_that_failed_or_is_late(house: House) -> None:
+def test_an_intent_to_file_goes_its_way_beside_a_form_that_failed_or_is_late(product: Product) -> None:
     failed, late = ADA, PENDING
-    house.control.turn("form526", refuse_with="")
-    first = filer(house, failed).file()
-    house.work()
-    house.control.set("form526", "refuse")
-    second = filer(house, late).file()
+    product.control.turn("form526", refuse_with="")
+    first = filer(product, failed).file()
+    product.work()
+    product.control.set("form526", "refuse")
+    second = filer(product, late).file()
     for veteran in (failed, late):
-        sign_in(house, veteran).ask()
-    house.work(until=lambda: [row["state"] for row in itfs(house)] == ["confirmed"] * 2)
-    assert filer(house, failed).word(first) == "non_retryable_error"
-    assert filer(house, late).word(second) == "try"
+        sign_in(product, veteran).ask()
+    product.work(until=lambda: [row["state"] for row in itfs(product)] == ["confirmed"] * 2)
+    assert filer(product, failed).word(first) == "non_retryable_error"
+    assert filer(product, late).word(second) == "try"
 
 
-def test_cases_of_a_form_and_an_itf_that_are_both_late_come_first(house: House, secrets_folder: Any) -> None:
-    house.control.turn("form526", refuse_with="")
-    filer(house, ABSENT).file()
-    house.work()
-    house.control.set("lighthouse", "refuse")
-    house.control.set("form526", "refuse")
-    sign_in(house).ask()
-    late = filer(house).file()["submissionId"]
-    pass_time(house, hours=30)
+def test_cases_of_a_form_and_an_itf_that_are_both_late_come_first(product: Product, secrets_folder: Any) -> None:
+    product.control.turn("form526", refuse_with="")
+    filer(product, ABSENT).file()
+    product.work()
+    product.control.set("lighthouse", "refuse")
+    product.control.set("form526", "refuse")
+    sign_in(product).ask()
+    late = filer(product).file()["submissionId"]
+    pass_time(product, hours=30)
     for _ in range(2):
-        sweep(house)
-    listed = json.loads(command(house, "cases", "list", "--json").output)
+        sweep(product)
+    listed = json.loads(command(product, "cases", "list", "--json").output)
     assert [(row["kind"], row["priority"]) for row in listed][2:] == [("refused", 0)]
     assert {(row["kind"], row["priority"]) for row in listed[:2]} == {("past_midnight", 1), ("overdue", 1)}
-    assert {row["subject_id"] for row in listed[:2]} == {late, str(itfs(house)[0]["id"])}
-    (note,) = house.value("SELECT notes FROM cases WHERE kind = 'overdue'")
+    assert {row["subject_id"] for row in listed[:2]} == {late, str(itfs(product)[0]["id"])}
+    (note,) = product.value("SELECT notes FROM cases WHERE kind = 'overdue'")
     assert note["note"] == "form and intent to file are both late"
-    operator = house.app.test_client()
+    operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     page = operator.get("/ops/").text
     assert page.index(late[:8]) < page.index(listed[2]["subject_id"][:8])

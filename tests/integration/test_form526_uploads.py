@@ -18,7 +18,6 @@ from flaskapp.web.inflection import to_snake, with_keys
 from jobs import housekeeping
 from jobs.engine import runner
 from sandbox.upstreams.cast import DOCUMENT_CAST
-from tests.house import ADA, House
 from tests.integration.form526_steps import (
     UPLOAD,
     UPLOADS,
@@ -35,6 +34,7 @@ from tests.integration.form526_steps import (
 )
 from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import call, command, lose, reconfigure, sweep
+from tests.product import ADA, Product
 from tests.unit.loopback import serving, whole
 
 BY_FILE_NUMBER, BY_NOTHING = DOCUMENT_CAST[0], DOCUMENT_CAST[1]
@@ -43,14 +43,14 @@ SETTLED = {"seconds": 10}
 
 
 @pytest.fixture(autouse=True)
-def one_document_a_form(house: House) -> None:
+def one_document_a_form(product: Product) -> None:
     """What was attached, and no instructions beside it."""
-    reconfigure(house, bdd_instructions="qualified")
+    reconfigure(product, bdd_instructions="qualified")
 
 
-def sent(house: House) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def sent(product: Product) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """What every upload said and the file it brought, whatever was answered."""
-    bodies = [entry["body"] for entry in house.control.received("documents", UPLOADS)]
+    bodies = [entry["body"] for entry in product.control.received("documents", UPLOADS)]
     parts = [{part["name"]: part for part in body} for body in bodies]
     return [(json.loads(each["parameters"]["text"])["data"], each["file"]) for each in parts]
 
@@ -59,26 +59,26 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def accepted(house: House) -> Filer:
+def accepted(product: Product) -> Filer:
     """A form with one file that was accepted; its upload is owed, and nobody has tried yet."""
-    person = filer(house)
+    person = filer(product)
     person.file(person.attach())
-    house.work(until=lambda: house.value("SELECT count(*) FROM form526_document_submissions"))
+    product.work(until=lambda: product.value("SELECT count(*) FROM form526_document_submissions"))
     return person
 
 
 # -- what is sent -------------------------------------------------------------
 
 
-def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number(house: House) -> None:
+def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number(product: Product) -> None:
     for veteran, code in ((ADA, "L015"), (BY_FILE_NUMBER, "L999")):
-        person = filer(house, veteran)
+        person = filer(product, veteran)
         person.file(person.attach("Zoë.scan 1.txt", b"plain words", code))
-    house.work()
+    product.work()
     claims = dict(
-        house.rows("SELECT a.id, s.claim_id FROM accounts a JOIN form526_submissions s ON s.account_id = a.id")
+        product.rows("SELECT a.id, s.claim_id FROM accounts a JOIN form526_submissions s ON s.account_id = a.id")
     )
-    first, second = sorted(sent(house), key=lambda each: each[0]["docType"])
+    first, second = sorted(sent(product), key=lambda each: each[0]["docType"])
     assert first[0] == {
         "systemName": "VA.gov",
         "docType": "L015",
@@ -91,31 +91,31 @@ def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number
     assert (first[1]["content_type"], first[1]["sha256"]) == ("text/plain", digest(b"plain words"))
 
 
-def test_without_either_number_nothing_is_sent_and_person_and_staff_know(house: House) -> None:
-    person = filer(house, BY_NOTHING)
+def test_without_either_number_nothing_is_sent_and_person_and_staff_know(product: Product) -> None:
+    person = filer(product, BY_NOTHING)
     filed = person.file(person.attach())
-    house.work()
-    row = evidence(house)
-    assert (row["lighthouse_status"], row["failed_step"], sent(house)) == ("failed", "UPLOAD", [])
-    assert (house.cases(), set(mails(house, 2))) == (
+    product.work()
+    row = evidence(product)
+    assert (row["lighthouse_status"], row["failed_step"], sent(product)) == ("failed", "UPLOAD", [])
+    assert (product.cases(), set(mails(product, 2))) == (
         ["document_failed"],
         {"form526.accepted", "form526.document_failed"},
     )
     assert "did not get into your file" in person.documents(filed)[0]["message"]
-    (reason,) = house.rows("SELECT error_detail FROM outbox_attempts WHERE subject_id = :id", id=str(row["id"]))
+    (reason,) = product.rows("SELECT error_detail FROM outbox_attempts WHERE subject_id = :id", id=str(row["id"]))
     assert reason[0] == "neither participant id nor file number"
 
 
-def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(house: House) -> None:
-    reconfigure(house, bdd_instructions="always")
+def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(product: Product) -> None:
+    reconfigure(product, bdd_instructions="always")
     content = random.Random(526).randbytes(1_835_008).hex().encode()
     form = {"form0781": {"incidents": [{"personalAssault": True, "unit": "1st"}, {"incidentLocation": "Camp"}]}}
-    person = filer(house)
+    person = filer(product)
     person.file(person.attach("long.txt", content), **form)
-    assert house.value("SELECT count(*) FROM form526_attachment_chunks") == 4
-    house.work()
+    assert product.value("SELECT count(*) FROM form526_attachment_chunks") == 4
+    product.work()
     parts = ptsd_parts(with_keys(form, to_snake))
-    assert {row["doc_type"] + row["file_name"]: (row["size"], row["sha256"]) for row in uploaded(house)} == {
+    assert {row["doc_type"] + row["file_name"]: (row["size"], row["sha256"]) for row in uploaded(product)} == {
         "L015long.txt": (3_670_016, digest(content)),
         **{
             name: (len(made), digest(made))
@@ -128,8 +128,8 @@ def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(hous
     }
 
 
-def test_a_slow_upload_holds_no_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted(house)
+def test_a_slow_upload_holds_no_connection(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(product)
     pool, held = db.engine.pool, []
     unseal = Vault.unseal
 
@@ -144,101 +144,101 @@ def test_a_slow_upload_holds_no_connection(house: House, monkeypatch: pytest.Mon
         whole(200, {"data": {"success": True, "requestId": 1}})(sock)
 
     with serving(answer) as server:
-        reconfigure(house, lighthouse_base_url=server.url)
-        house.work(until=lambda: evidence(house)["uploaded_at"])
+        reconfigure(product, lighthouse_base_url=server.url)
+        product.work(until=lambda: evidence(product)["uploaded_at"])
     assert held == [0, 0]
 
 
 # -- answers that are lost ----------------------------------------------------
 
 
-def test_a_lost_reply_is_sent_again_after_its_time_and_recorded_as_possibly_twice(house: House) -> None:
-    house.control.set("documents", "drop", times=1, operation=UPLOADS)
-    accepted(house)
-    house.work(until=tried(house, 1, "lighthouse_documents"))
-    pass_time(house, **SETTLED)
-    house.work()
-    first, second = uploaded(house)
-    row = evidence(house)
+def test_a_lost_reply_is_sent_again_after_its_time_and_recorded_as_possibly_twice(product: Product) -> None:
+    product.control.set("documents", "drop", times=1, operation=UPLOADS)
+    accepted(product)
+    product.work(until=tried(product, 1, "lighthouse_documents"))
+    pass_time(product, **SETTLED)
+    product.work()
+    first, second = uploaded(product)
+    row = evidence(product)
     assert (row["lighthouse_request_id"], row["possibly_twice"]) == (second["id"], True)
     assert first["sha256"] == second["sha256"]
-    made = attempts(house, row["id"])
+    made = attempts(product, row["id"])
     assert (made[0], made[-1]) == (("write", "unknown"), ("write", "success"))
     query = "SELECT detail FROM outbox_history WHERE what = 'document.uploaded'"
-    assert house.value(query) == {"request_id": second["id"], "possibly_twice": True}
-    poll(house)
-    assert statuses(house) == ["done"]
+    assert product.value(query) == {"request_id": second["id"], "possibly_twice": True}
+    poll(product)
+    assert statuses(product) == ["done"]
 
 
-def test_a_settle_that_fails_keeps_the_request_id_and_nothing_is_sent_again(house: House) -> None:
-    accepted(house)
+def test_a_settle_that_fails_keeps_the_request_id_and_nothing_is_sent_again(product: Product) -> None:
+    accepted(product)
 
     def fail(*_: Any) -> None:
         raise RuntimeError("the process has no memory left")
 
-    held = grant(house, evidence(house)["id"])
-    runner.finish(replace(UPLOAD, record=fail), held, call(house, held, UPLOAD))
-    assert evidence(house)["lighthouse_request_id"] is None
-    pass_time(house, minutes=1)
-    house.work()
-    (only,) = uploaded(house)
-    row = evidence(house)
-    assert (row["lighthouse_request_id"], row["possibly_twice"], house.cases()) == (only["id"], False, [])
+    held = grant(product, evidence(product)["id"])
+    runner.finish(replace(UPLOAD, record=fail), held, call(product, held, UPLOAD))
+    assert evidence(product)["lighthouse_request_id"] is None
+    pass_time(product, minutes=1)
+    product.work()
+    (only,) = uploaded(product)
+    row = evidence(product)
+    assert (row["lighthouse_request_id"], row["possibly_twice"], product.cases()) == (only["id"], False, [])
 
 
-def test_an_answer_that_comes_after_its_worker_was_given_up_is_used(house: House) -> None:
-    accepted(house)
-    held = grant(house, evidence(house)["id"])
-    answer = call(house, held, UPLOAD)
-    lose(house, held)
+def test_an_answer_that_comes_after_its_worker_was_given_up_is_used(product: Product) -> None:
+    accepted(product)
+    held = grant(product, evidence(product)["id"])
+    answer = call(product, held, UPLOAD)
+    lose(product, held)
     runner.finish(UPLOAD, held, answer)
-    house.work()
-    (only,) = uploaded(house)
-    assert evidence(house)["lighthouse_request_id"] == only["id"]
-    assert house.cases() == []
+    product.work()
+    (only,) = uploaded(product)
+    assert evidence(product)["lighthouse_request_id"] == only["id"]
+    assert product.cases() == []
 
 
-def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends_every_case(house: House) -> None:
-    accepted(house)
-    row = evidence(house)
-    held = grant(house, row["id"])
-    answer = call(house, held, UPLOAD)
-    lose(house, held)
-    pass_time(house, days=31)
-    sweep(house)
-    assert evidence(house)["lighthouse_status"] == "failed"
+def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends_every_case(product: Product) -> None:
+    accepted(product)
+    row = evidence(product)
+    held = grant(product, row["id"])
+    answer = call(product, held, UPLOAD)
+    lose(product, held)
+    pass_time(product, days=31)
+    sweep(product)
+    assert evidence(product)["lighthouse_status"] == "failed"
     runner.finish(UPLOAD, held, answer)
-    assert {"may_exist_upstream", "answered_late"} <= set(house.cases())
-    assert command(house, "documents", "upload-again", str(row["id"])).exit_code == 0
-    house.work()
-    poll(house)
-    assert (len(uploaded(house)), statuses(house), house.cases()) == (1, ["done"], [])
+    assert {"may_exist_upstream", "answered_late"} <= set(product.cases())
+    assert command(product, "documents", "upload-again", str(row["id"])).exit_code == 0
+    product.work()
+    poll(product)
+    assert (len(uploaded(product)), statuses(product), product.cases()) == (1, ["done"], [])
 
 
-def test_what_our_own_side_broke_off_never_arrived(house: House) -> None:
-    """No whole request went out: it is tried again, and nobody need wonder whether it is there twice."""
-    accepted(house)
-    house.rows("UPDATE form526_attachment_chunks SET place = 7 RETURNING 1")
-    house.work(until=tried(house, 1, "lighthouse_documents"))
-    house.rows("UPDATE form526_attachment_chunks SET place = 0 RETURNING 1")
-    house.work()
-    row = evidence(house)
-    assert attempts(house, row["id"])[-1] == ("write", "success")
-    assert (len(uploaded(house)), row["possibly_twice"], row["lighthouse_status"]) == (1, False, "pending")
+def test_what_our_own_side_broke_off_never_arrived(product: Product) -> None:
+    """No whole request went out: it is tried again, and nobody need keep_unresolved whether it is there twice."""
+    accepted(product)
+    product.rows("UPDATE form526_attachment_chunks SET place = 7 RETURNING 1")
+    product.work(until=tried(product, 1, "lighthouse_documents"))
+    product.rows("UPDATE form526_attachment_chunks SET place = 0 RETURNING 1")
+    product.work()
+    row = evidence(product)
+    assert attempts(product, row["id"])[-1] == ("write", "success")
+    assert (len(uploaded(product)), row["possibly_twice"], row["lighthouse_status"]) == (1, False, "pending")
 
 
-def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_held(house: House) -> None:
-    person = filer(house)
+def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_held(product: Product) -> None:
+    person = filer(product)
     filed = person.file(person.attach("one.txt"), person.attach("two.txt"))
     with serving(whole(200, {"data": {"success": True, "requestId": 77}})) as server:
-        reconfigure(house, lighthouse_base_url=server.url)
-        house.work()
-    one, two = sorted(documents(house), key=lambda row: row["lighthouse_request_id"] is None)
+        reconfigure(product, lighthouse_base_url=server.url)
+        product.work()
+    one, two = sorted(documents(product), key=lambda row: row["lighthouse_request_id"] is None)
     assert (one["lighthouse_request_id"], one["lighthouse_status"]) == (77, "pending")
     assert (two["lighthouse_status"], two["failed_step"]) == ("failed", "NO_WORD")
     assert two["upstream_error"] == "conflicting_answers"
-    details = house.value("SELECT details FROM cases")
-    assert (house.cases(), details["request_id"], details["other"]) == (["may_exist_upstream"], 77, str(one["id"]))
+    details = product.value("SELECT details FROM cases")
+    assert (product.cases(), details["request_id"], details["other"]) == (["may_exist_upstream"], 77, str(one["id"]))
     assert sum("could not confirm" in each["message"] for each in person.documents(filed)) == 1
 
 
@@ -246,32 +246,32 @@ def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_he
 
 
 @pytest.mark.parametrize("status", [400, 413])
-def test_a_refused_upload_is_told_and_held_and_never_sent_again(house: House, status: int) -> None:
-    house.control.set("documents", "status", status=status, operation=UPLOADS)
-    accepted(house)
-    house.work()
-    row = evidence(house)
-    assert (row["failed_step"], row["upstream_error"], len(sent(house))) == ("UPLOAD", "refused", 1)
-    assert (house.cases(), "form526.document_failed" in mails(house, 2)) == (["document_failed"], True)
+def test_a_refused_upload_is_notified_and_held_and_never_sent_again(product: Product, status: int) -> None:
+    product.control.set("documents", "status", status=status, operation=UPLOADS)
+    accepted(product)
+    product.work()
+    row = evidence(product)
+    assert (row["failed_step"], row["upstream_error"], len(sent(product))) == ("UPLOAD", "refused", 1)
+    assert (product.cases(), "form526.document_failed" in mails(product, 2)) == (["document_failed"], True)
 
 
-def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(house: House) -> None:
-    house.control.set("documents", "expire", times=1, operation=UPLOADS)
-    accepted(house)
-    house.work()
-    assert [file["sha256"] for _, file in sent(house)] == [digest(b"a doctor's letter")] * 2
-    assert attempts(house, evidence(house)["id"]) == [("write", "success")]
-    assert not evidence(house)["possibly_twice"]
+def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(product: Product) -> None:
+    product.control.set("documents", "expire", times=1, operation=UPLOADS)
+    accepted(product)
+    product.work()
+    assert [file["sha256"] for _, file in sent(product)] == [digest(b"a doctor's letter")] * 2
+    assert attempts(product, evidence(product)["id"]) == [("write", "success")]
+    assert not evidence(product)["possibly_twice"]
 
 
-def test_an_upload_is_given_up_after_two_days_of_open_gate(house: House) -> None:
-    person = accepted(house)
-    pass_time(house, hours=50)
-    house.control.set("documents", "refuse")
-    house.work()
-    row = evidence(house)
+def test_an_upload_is_given_up_after_two_days_of_closed_breaker(product: Product) -> None:
+    person = accepted(product)
+    pass_time(product, hours=50)
+    product.control.set("documents", "refuse")
+    product.work()
+    row = evidence(product)
     assert (row["lighthouse_status"], row["failed_step"], row["upstream_error"]) == ("failed", "UPLOAD", "exhausted")
-    assert "form526.document_failed" in mails(house, 2)
-    assert (house.cases(), person.house.owed()) == (["document_failed"], 0)
+    assert "form526.document_failed" in mails(product, 2)
+    assert (product.cases(), person.product.outstanding()) == (["document_failed"], 0)
     housekeeping.audit_all()
-    assert house.cases() == ["document_failed"]
+    assert product.cases() == ["document_failed"]

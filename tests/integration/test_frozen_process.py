@@ -13,16 +13,16 @@ from sqlalchemy.exc import OperationalError
 from flaskapp.db import db
 from flaskapp.queues import TRAVEL_CLAIMS
 from jobs.engine import runner
-from outbox import gates
+from outbox import breakers
 from tests.integration.steps import SUBMIT, file_claim
 
 
-def test_a_relay_that_froze_while_it_held_a_gate_delays_the_other_one_by_seconds(house):
+def test_a_relay_that_froze_while_it_held_a_breaker_delays_the_other_one_by_seconds(product):
     """Without it, every round of the living relay would end at that lock, before any other queue and any rescue."""
-    house.ask(house.sign_in())
+    product.ask(product.sign_in())
     with db.engine.connect() as frozen:
-        frozen.execute(gates.LOCK, {"upstream": TRAVEL_CLAIMS.upstream})
-        assert house.relay.move(TRAVEL_CLAIMS) == 1
+        frozen.execute(breakers.LOCK, {"upstream": TRAVEL_CLAIMS.upstream})
+        assert product.relay.move(TRAVEL_CLAIMS) == 1
         with pytest.raises(OperationalError):
             frozen.execute(text("SELECT 1"))
         frozen.invalidate()
@@ -41,16 +41,18 @@ def frozen_for(seconds, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(179, 1), (181, 0)])
-def test_an_attempt_that_froze_writes_only_while_nobody_may_believe_that_it_did_not(house, monkeypatch, seconds, sent):
+def test_an_attempt_that_froze_writes_only_while_nobody_may_believe_that_it_did_not(
+    product, monkeypatch, seconds, sent
+):
     """With a call of at most a minute that no look-up doubts after four, and a lease of eight."""
-    asked = file_claim(house)
-    limits = {"call_seconds": 60.0, "settle_seconds": 240.0, "lease_seconds": 510.0}
+    requested = file_claim(product)
+    limits = {"call_seconds": 60.0, "confirm_after_seconds": 240.0, "lease_seconds": 510.0}
     fixed = {name: lambda config, value=value: value for name, value in limits.items()}
-    house.relay.run_once()
-    message = asked.message
+    product.relay.run_once()
+    message = requested.message
     with monkeypatch.context() as patch:
         spec = replace(SUBMIT, load=frozen_for(seconds, patch), **fixed)
         runner.run(spec, message["id"], message["fence"])
-    assert len(house.submits()) == sent
-    house.work()
-    assert (len(house.submits()), asked.state["state"]) == (1, "submitted")
+    assert len(product.submits()) == sent
+    product.work()
+    assert (len(product.submits()), requested.state["state"]) == (1, "submitted")

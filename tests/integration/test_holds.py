@@ -8,9 +8,19 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from outbox import retention
-from tests.house import eventually
-from tests.integration.hold_steps import HOUR, OPERATOR, hold, lift, now, open_seconds, refused_for, room, standing
+from tests.integration.hold_steps import (
+    HOUR,
+    OPERATOR,
+    capacity,
+    closed_seconds,
+    hold,
+    lift,
+    now,
+    refused_for,
+    standing,
+)
 from tests.ledger import CALLS, Ledger
+from tests.product import eventually
 
 # -- what a hold stops ---------------------------------------------------------
 
@@ -40,7 +50,7 @@ def test_a_call_in_flight_is_not_called_back(ledger: Ledger) -> None:
     assert ledger.messages() == []
 
 
-def test_a_person_who_waits_is_told_how_long_the_hold_lasts(ledger: Ledger) -> None:
+def test_a_person_who_waits_is_notified_how_long_the_hold_lasts(ledger: Ledger) -> None:
     hold(ledger, HOUR)
     assert refused_for(ledger) == HOUR
     ledger.pass_time(HOUR - 60)
@@ -50,7 +60,7 @@ def test_a_person_who_waits_is_told_how_long_the_hold_lasts(ledger: Ledger) -> N
 
 
 def test_another_upstream_is_not_held(ledger: Ledger) -> None:
-    ledger.run("INSERT INTO outbox_gates (upstream, concurrency_limit) VALUES ('neighbour', 1)")
+    ledger.run("INSERT INTO outbox_breakers (upstream, concurrency_limit) VALUES ('neighbour', 1)")
     hold(ledger, HOUR, upstream="neighbour")
     ledger.add()
     assert (len(ledger.publish()), refused_for(ledger)) == (1, None)
@@ -62,10 +72,10 @@ def test_another_upstream_is_not_held(ledger: Ledger) -> None:
 def test_a_planned_window_begins_and_ends_by_itself(ledger: Ledger) -> None:
     window = hold(ledger, HOUR, after=2 * HOUR)
     assert standing(ledger) == [(window, False)]
-    assert (room(ledger), refused_for(ledger)) == (CALLS.concurrency, None)
+    assert (capacity(ledger), refused_for(ledger)) == (CALLS.concurrency, None)
     ledger.pass_time(2 * HOUR)
     assert standing(ledger) == [(window, True)]
-    assert (room(ledger), refused_for(ledger)) == (0, HOUR)
+    assert (capacity(ledger), refused_for(ledger)) == (0, HOUR)
     ledger.pass_time(HOUR)
     assert (standing(ledger), refused_for(ledger)) == ([], None)
 
@@ -74,10 +84,10 @@ def test_of_overlapping_holds_the_last_to_end_decides(ledger: Ledger) -> None:
     short, long = hold(ledger, 100), hold(ledger, 300)
     assert refused_for(ledger) == 300
     ledger.pass_time(100)
-    assert (standing(ledger), room(ledger)) == ([(long, True)], 0)
+    assert (standing(ledger), capacity(ledger)) == ([(long, True)], 0)
     assert lift(ledger, short) == 0, "it is over"
     ledger.pass_time(200)
-    assert room(ledger) > 0
+    assert capacity(ledger) > 0
 
 
 def test_lifting_one_leaves_the_other_standing(ledger: Ledger) -> None:
@@ -89,7 +99,7 @@ def test_lifting_one_leaves_the_other_standing(ledger: Ledger) -> None:
 
 
 def test_lifting_all_ends_those_to_come_too_and_nobody_elses(ledger: Ledger) -> None:
-    ledger.run("INSERT INTO outbox_gates (upstream, concurrency_limit) VALUES ('neighbour', 1)")
+    ledger.run("INSERT INTO outbox_breakers (upstream, concurrency_limit) VALUES ('neighbour', 1)")
     elsewhere = hold(ledger, HOUR, upstream="neighbour")
     hold(ledger, HOUR)
     hold(ledger, HOUR, after=HOUR)
@@ -97,7 +107,7 @@ def test_lifting_all_ends_those_to_come_too_and_nobody_elses(ledger: Ledger) -> 
     assert (lift(ledger), lift(ledger)) == (2, 0)
     assert standing(ledger) == [(elsewhere, True)]
     ledger.pass_time(HOUR + 1)
-    assert room(ledger) > 0
+    assert capacity(ledger) > 0
 
 
 def test_lifting_wakes_the_relays(ledger: Ledger) -> None:
@@ -109,16 +119,16 @@ def test_lifting_wakes_the_relays(ledger: Ledger) -> None:
         connection = listener.connection.dbapi_connection
         assert connection is not None
         eventually(lambda: connection.poll() or connection.notifies)
-        assert [notice.channel for notice in connection.notifies] == ["outbox_ready"]
+        assert [notification.channel for notification in connection.notifies] == ["outbox_ready"]
 
 
 def test_a_hold_is_set_from_now_on_even_if_it_is_dated_back(ledger: Ledger) -> None:
     since = now(ledger)
     ledger.pass_time(500)
     hold(ledger, 600, after=-300)
-    assert open_seconds(ledger, since) == 500
+    assert closed_seconds(ledger, since) == 500
     ledger.pass_time(300)
-    assert open_seconds(ledger, since) == 500
+    assert closed_seconds(ledger, since) == 500
     assert refused_for(ledger) is None
 
 
@@ -127,7 +137,7 @@ def test_a_hold_cannot_end_before_it_starts(ledger: Ledger) -> None:
         hold(ledger, -1, after=60)
 
 
-def test_an_upstream_without_a_gate_cannot_be_held(ledger: Ledger) -> None:
+def test_an_upstream_without_a_breaker_cannot_be_held(ledger: Ledger) -> None:
     assert hold(ledger, HOUR, upstream="nobody") is None
     assert (standing(ledger), ledger.rows("SELECT * FROM outbox_history")) == ([], [])
 
@@ -141,9 +151,9 @@ def test_who_held_and_who_lifted_and_why_is_in_the_history(ledger: Ledger) -> No
     lift(ledger)
     kept = [(row["what"], row["actor"], row["subject_type"], row["detail"]) for row in ledger.history("clerk")]
     held, lifted = kept
-    assert held[:3] == ("gate.held", OPERATOR, "gate")
+    assert held[:3] == ("breaker.held", OPERATOR, "breaker")
     assert (held[3]["hold"], held[3]["reason"], held[3]["until"][:16]) == (made, "they move house", until[:16])
-    assert lifted == ("gate.lifted", OPERATOR, "gate", {"hold": made})
+    assert lifted == ("breaker.lifted", OPERATOR, "breaker", {"hold": made})
 
 
 def test_a_hold_that_is_long_over_is_forgotten_with_the_history(ledger: Ledger) -> None:
@@ -151,4 +161,4 @@ def test_a_hold_that_is_long_over_is_forgotten_with_the_history(ledger: Ledger) 
     year = hold(ledger, 400 * 24 * HOUR)
     ledger.pass_time(100 * 24 * HOUR)
     retention.keep(ledger.engine, months=1)
-    assert [row["id"] for row in ledger.rows("SELECT id FROM outbox_gate_holds")] == [year]
+    assert [row["id"] for row in ledger.rows("SELECT id FROM outbox_breaker_holds")] == [year]

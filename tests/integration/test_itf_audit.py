@@ -9,19 +9,19 @@ from sqlalchemy import text
 
 from flaskapp.audit.report import ITFS, audit
 from flaskapp.db import transaction
-from flaskapp.intent_to_file.upkeep import owe_refresh
+from flaskapp.intent_to_file.upkeep import enqueue_refresh
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
-from tests.house import ADA, House
 from tests.integration.itf_steps import WITHOUT_ICN, pass_time, sign_in
 from tests.integration.itf_upkeep import confirm, let_a_cycle_pass, remove, row_of, work_what_is_due
 from tests.integration.steps import command
+from tests.product import ADA, Product
 
 BEN, CARLA, DOV = DEFAULT_CAST[1:4]
 NEVER_FINISHED = "state = 'pending', finished_at = NULL, refresh_due_at = NULL"
 
 
-def standings(house: House, loss: str = "SELECT 1") -> dict[str, str]:
+def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
     """How each ITF would stand after this loss, which does not happen: state and standing by its id."""
     with transaction() as session:
         nested = session.begin_nested()
@@ -33,67 +33,69 @@ def standings(house: House, loss: str = "SELECT 1") -> dict[str, str]:
     return found
 
 
-def identifier(house: House, veteran: Veteran) -> str:
-    return str(row_of(house, veteran)["id"])
+def identifier(product: Product, veteran: Veteran) -> str:
+    return str(row_of(product, veteran)["id"])
 
 
-def test_every_itf_is_accounted_for_at_every_moment(house: House) -> None:
-    person = sign_in(house)
+def test_every_itf_is_accounted_for_at_every_timestamp(product: Product) -> None:
+    person = sign_in(product)
     person.ask()
-    itf = identifier(house, ADA)
-    assert standings(house) == {itf: "owed"}
-    house.work(until=lambda: house.value("SELECT icn_digest IS NOT NULL FROM accounts"))
-    assert standings(house) == {itf: "owed"}
-    house.work(until=lambda: house.value("SELECT count(*) FROM notifications"))
-    assert (row_of(house)["state"], standings(house)) == ("confirmed", {itf: "owed"})
-    house.work()
-    assert standings(house) == {itf: "told"}
+    itf = identifier(product, ADA)
+    assert standings(product) == {itf: "outstanding"}
+    product.work(until=lambda: product.value("SELECT icn_digest IS NOT NULL FROM accounts"))
+    assert standings(product) == {itf: "outstanding"}
+    product.work(until=lambda: product.value("SELECT count(*) FROM notifications"))
+    assert (row_of(product)["state"], standings(product)) == ("confirmed", {itf: "outstanding"})
+    product.work()
+    assert standings(product) == {itf: "notified"}
     person.post("pension")
-    assert Counter(standings(house).values()) == {"told": 2}
-    result = command(house, "audit")
+    assert Counter(standings(product).values()) == {"notified": 2}
+    result = command(product, "audit")
     assert (result.exit_code, "intent_to_file: 2 told" in result.output) == (0, True)
 
 
-def test_whatever_is_lost_is_found(house: House) -> None:
+def test_whatever_is_lost_is_found(product: Product) -> None:
     """Told, told while waiting, broken and failed, and one that is owed: what of them each loss leaves unaccounted."""
-    confirm(house, ADA, BEN)
-    sign_in(house, CARLA).post("pension")
-    sign_in(house, WITHOUT_ICN).ask()
-    house.work()
-    remove(house, BEN)
-    let_a_cycle_pass(house)
-    pass_time(house, hours=1.1)
-    work_what_is_due(house)
-    sign_in(house, DOV).ask()
+    confirm(product, ADA, BEN)
+    sign_in(product, CARLA).post("pension")
+    sign_in(product, WITHOUT_ICN).ask()
+    product.work()
+    remove(product, BEN)
+    let_a_cycle_pass(product)
+    pass_time(product, hours=1.1)
+    work_what_is_due(product)
+    sign_in(product, DOV).ask()
     with transaction() as session:
-        owe_refresh(session, identifier(house, ADA), 0)
-    told, broken, waited, failed, owed = (identifier(house, each) for each in (ADA, BEN, CARLA, WITHOUT_ICN, DOV))
-    sound = {told: "told", broken: "held", waited: "told", failed: "held", owed: "owed"}
-    assert standings(house) == sound
+        enqueue_refresh(session, identifier(product, ADA), 0)
+    reported, broken, was_idle, failed, outstanding = (
+        identifier(product, each) for each in (ADA, BEN, CARLA, WITHOUT_ICN, DOV)
+    )
+    sound = {reported: "notified", broken: "held", was_idle: "notified", failed: "held", outstanding: "outstanding"}
+    assert standings(product) == sound
     losses = {
-        "DELETE FROM outbox_messages WHERE job LIKE '%identify_person'": {owed: "unaccounted"},
-        "UPDATE outbox_messages SET state = 'parked', fence = 1, parked_reason = 'x'": {owed: "unaccounted"},
-        "DELETE FROM notifications": {told: "unaccounted"},
-        f"DELETE FROM notifications WHERE subject_id <> '{told}'": {},
-        "UPDATE notifications SET kind = 'failed'": {told: "unaccounted"},
-        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": {told: "unaccounted"},
+        "DELETE FROM outbox_messages WHERE job LIKE '%identify_person'": {outstanding: "unaccounted"},
+        "UPDATE outbox_messages SET state = 'parked', fence = 1, parked_reason = 'x'": {outstanding: "unaccounted"},
+        "DELETE FROM notifications": {reported: "unaccounted"},
+        f"DELETE FROM notifications WHERE subject_id <> '{reported}'": {},
+        "UPDATE notifications SET kind = 'failed'": {reported: "unaccounted"},
+        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": {reported: "unaccounted"},
         "DELETE FROM cases WHERE kind = 'broken'": {broken: "unaccounted"},
-        "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x' WHERE kind = 'broken'": {broken: "told"},
+        "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x' WHERE kind = 'broken'": {broken: "notified"},
         "DELETE FROM cases": {broken: "unaccounted", failed: "unaccounted"},
-        "UPDATE intents_to_file SET cycle = 2": {told: "unaccounted"},
-        f"UPDATE intents_to_file SET {NEVER_FINISHED} WHERE id = '{told}'": {told: "unaccounted"},
+        "UPDATE intents_to_file SET cycle = 2": {reported: "unaccounted"},
+        f"UPDATE intents_to_file SET {NEVER_FINISHED} WHERE id = '{reported}'": {reported: "unaccounted"},
     }
-    found = {loss: standings(house, loss) for loss in losses}
+    found = {loss: standings(product, loss) for loss in losses}
     assert found == {loss: sound | left for loss, left in losses.items()}
 
 
-def test_an_itf_nobody_accounts_for_becomes_a_case_though_its_comparison_is_owed(house: House) -> None:
-    confirm(house, ADA)
-    itf = identifier(house, ADA)
+def test_an_itf_nobody_accounts_for_becomes_a_case_though_its_comparison_is_outstanding(product: Product) -> None:
+    confirm(product, ADA)
+    itf = identifier(product, ADA)
     with transaction() as session:
-        owe_refresh(session, itf, 0)
-    house.rows("DELETE FROM notifications RETURNING 1")
-    result = command(house, "audit", "--json")
+        enqueue_refresh(session, itf, 0)
+    product.rows("DELETE FROM notifications RETURNING 1")
+    result = command(product, "audit", "--json")
     found = json.loads(result.output)
     assert (result.exit_code, found["unaccounted"]) == (1, 1)
     assert found["standings"]["intent_to_file"] == {"unaccounted": 1}
@@ -101,6 +103,6 @@ def test_an_itf_nobody_accounts_for_becomes_a_case_though_its_comparison_is_owed
     assert (lost["subject_type"], lost["subject_id"]) == ("intent_to_file", itf)
     for _ in range(2):
         housekeeping.audit_all()
-    assert house.cases() == ["unaccounted"]
-    assert standings(house) == {itf: "held"}
-    assert command(house, "audit").exit_code == 0
+    assert product.cases() == ["unaccounted"]
+    assert standings(product) == {itf: "held"}
+    assert command(product, "audit").exit_code == 0

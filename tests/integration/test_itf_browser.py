@@ -7,57 +7,57 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.house import ADA, House
 from tests.integration.itf_steps import itfs
 from tests.integration.steps import listening
+from tests.product import ADA, Product
 
 
 @pytest.fixture
-def page(house: House) -> Iterator[requests.Session]:
+def page(product: Product) -> Iterator[requests.Session]:
     """A browser that has signed in at the Sign-in Service, whose cookies reach our own server too."""
     with requests.Session() as browser:
         browser.trust_env = False
-        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": ADA.account}, timeout=30)
+        signed_in = browser.post(f"{product.fakes['sign_in']}/", data={"account": ADA.account}, timeout=30)
         assert signed_in.status_code == 200 and "vagov_access_token" in browser.cookies
         browser.headers.update({"X-Key-Inflection": "camel", "Source-App-Name": "526EZ-all-claims"})
         yield browser
 
 
-def test_a_page_looks_asks_and_looks_again_with_the_csrf_token_it_was_told(
-    house: House, page: requests.Session
+def test_a_page_looks_asks_and_looks_again_with_the_csrf_token_it_was_notified(
+    product: Product, page: requests.Session
 ) -> None:
-    with listening(house.app) as url:
+    with listening(product.app) as url:
         here = f"{url}/v0/intent_to_file"
         looked = page.get(here, timeout=30)
         assert looked.json()["data"]["attributes"]["intentToFile"] == []
         assert {"X-CSRF-Token", "X-Session-Expiration"} <= looked.headers.keys()
         without = page.post(f"{here}/compensation", timeout=30)
-        assert (without.status_code, without.json()["errors"][0]["code"], itfs(house)) == (403, "CSRF", [])
+        assert (without.status_code, without.json()["errors"][0]["code"], itfs(product)) == (403, "CSRF", [])
         with_token = {"X-CSRF-Token": looked.headers["X-CSRF-Token"]}
-        asked = page.post(f"{here}/compensation", headers=with_token, timeout=30)
-        made = asked.json()["data"]["attributes"]["intentToFile"]
-        assert (asked.status_code, made["status"], made["recordState"]) == (202, "active", "pending")
+        requested = page.post(f"{here}/compensation", headers=with_token, timeout=30)
+        made = requested.json()["data"]["attributes"]["intentToFile"]
+        assert (requested.status_code, made["status"], made["recordState"]) == (202, "active", "pending")
         seen = [page.get(place, timeout=30).json() for place in (here, f"{here}/", f"{here}/compensation")]
         assert [each["data"]["attributes"]["intentToFile"] for each in seen] == [[made]] * 3
-        house.work()
+        product.work()
         again = page.post(f"{here}/compensation", headers=with_token, timeout=30)
         assert (again.status_code, again.json()["data"]["attributes"]["intentToFile"]["recordState"]) == (
             200,
             "confirmed",
         )
-    assert len(itfs(house)) == 1
+    assert len(itfs(product)) == 1
 
 
-def test_a_page_whose_sign_in_has_run_out_is_told_to_refresh_it_and_nothing_is_recorded(
-    house: House, page: requests.Session
+def test_a_page_whose_sign_in_has_run_out_is_notified_to_refresh_it_and_nothing_is_recorded(
+    product: Product, page: requests.Session
 ) -> None:
-    over = house.control.call("POST", "sign_in", "tokens", json={"account": ADA.account, "seconds": -5})
+    over = product.control.call("POST", "sign_in", "tokens", json={"account": ADA.account, "seconds": -5})
     page.cookies.clear()
     page.cookies.set("vagov_access_token", over["access_token"])
-    with listening(house.app) as url:
+    with listening(product.app) as url:
         for response in (
             page.get(f"{url}/v0/intent_to_file", timeout=30),
             page.post(f"{url}/v0/intent_to_file/compensation", timeout=30),
         ):
             assert (response.status_code, response.json()) == (403, {"errors": "Access token has expired"})
-    assert itfs(house) == []
+    assert itfs(product) == []

@@ -10,68 +10,68 @@ from typing import Any
 import pytest
 
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import ADA, House
 from tests.integration.itf_steps import CREATES, itfs, on_file, pass_time, sign_in, travel_to
 from tests.integration.itf_upkeep import confirm, row_of
 from tests.integration.steps import command, sweep
+from tests.product import ADA, Product
 
 BEN, CARLA = DEFAULT_CAST[1:3]
 # Half past ten in the evening in Chicago, on the 3rd of March.
 LATE_IN_THE_EVENING = datetime(2031, 3, 4, 4, 30, tzinfo=UTC)
 
 
-def as_json(house: House, *arguments: str) -> Any:
-    result = command(house, "itf", *arguments, "--json")
+def as_json(product: Product, *arguments: str) -> Any:
+    result = command(product, "itf", *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.output)
 
 
-def test_what_is_pending_is_listed_by_the_hours_left_of_its_day(house: House) -> None:
-    house.control.set("lighthouse", "refuse")
-    travel_to(house, LATE_IN_THE_EVENING)
-    sign_in(house, BEN).ask()
-    pass_time(house, hours=3)
-    sign_in(house, ADA).ask()
-    pass_time(house, hours=1)
-    sign_in(house, CARLA).ask()
-    house.work(until=lambda: house.value("SELECT count(*) FROM outbox_gates WHERE closed_at IS NOT NULL"))
-    listed = as_json(house, "at-risk")
-    assert [row["id"] for row in listed] == [str(row_of(house, each)["id"]) for each in (BEN, ADA, CARLA)]
+def test_what_is_pending_is_listed_by_the_hours_left_of_its_day(product: Product) -> None:
+    product.control.set("lighthouse", "refuse")
+    travel_to(product, LATE_IN_THE_EVENING)
+    sign_in(product, BEN).ask()
+    pass_time(product, hours=3)
+    sign_in(product, ADA).ask()
+    pass_time(product, hours=1)
+    sign_in(product, CARLA).ask()
+    product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL"))
+    listed = as_json(product, "at-risk")
+    assert [row["id"] for row in listed] == [str(row_of(product, each)["id"]) for each in (BEN, ADA, CARLA)]
     assert [row["hours_left"] for row in listed] == [-2.5, 21.5, 21.5]
-    assert {row["closed_gate"] for row in listed} <= {None, "unavailable"} and "unavailable" in str(listed)
+    assert {row["open_breaker"] for row in listed} <= {None, "unavailable"} and "unavailable" in str(listed)
     assert {row["message"] for row in listed} <= {"ready", "later"}
-    shown = command(house, "itf", "at-risk").output.splitlines()
+    shown = command(product, "itf", "at-risk").output.splitlines()
     assert "hours_left" in shown[0] and "-2.5" in shown[1] and listed[0]["id"] in shown[1]
-    assert [row["id"] for row in as_json(house, "at-risk", "--limit", "1")] == [listed[0]["id"]]
+    assert [row["id"] for row in as_json(product, "at-risk", "--limit", "1")] == [listed[0]["id"]]
     assert ADA.icn not in "".join(shown)
 
 
-def test_nothing_is_at_risk_when_everything_is_on_record(house: House) -> None:
-    confirm(house, ADA)
-    assert as_json(house, "at-risk") == []
-    assert command(house, "itf", "at-risk").output == "nothing\n"
+def test_nothing_is_at_risk_when_everything_is_on_record(product: Product) -> None:
+    confirm(product, ADA)
+    assert as_json(product, "at-risk") == []
+    assert command(product, "itf", "at-risk").output == "nothing\n"
 
 
-def refused_then_away_past_midnight_then_created(house: House) -> dict[str, Any]:
-    travel_to(house, LATE_IN_THE_EVENING)
-    sign_in(house).ask()
-    house.control.set("lighthouse", "status", status=422, times=1, operation=CREATES)
-    house.work(until=lambda: "error" in [row.status for row in house.rows("SELECT status FROM outbox_attempts")])
-    house.control.set("lighthouse", "refuse")
-    house.work(until=lambda: house.value("SELECT count(*) FROM outbox_gate_closings"))
-    pass_time(house, hours=2)
-    sweep(house)
-    house.control.clear("lighthouse")
-    house.work()
-    (row,) = itfs(house)
+def refused_then_away_past_midnight_then_created(product: Product) -> dict[str, Any]:
+    travel_to(product, LATE_IN_THE_EVENING)
+    sign_in(product).ask()
+    product.control.set("lighthouse", "status", status=422, times=1, operation=CREATES)
+    product.work(until=lambda: "error" in [row.status for row in product.rows("SELECT status FROM outbox_attempts")])
+    product.control.set("lighthouse", "refuse")
+    product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breaker_trips"))
+    pass_time(product, hours=2)
+    sweep(product)
+    product.control.clear("lighthouse")
+    product.work()
+    (row,) = itfs(product)
     assert row["state"] == "confirmed"
     return row
 
 
-def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(house: House) -> None:
-    row = refused_then_away_past_midnight_then_created(house)
-    (filed,) = on_file(house)
-    found = as_json(house, "evidence", str(row["id"]))
+def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(product: Product) -> None:
+    row = refused_then_away_past_midnight_then_created(product)
+    (filed,) = on_file(product)
+    found = as_json(product, "evidence", str(row["id"]))
     itf = found["intent_to_file"]
     assert datetime.fromisoformat(itf["asked_at"]) == row["asked_at"]
     assert (itf["asked_on_legal_date"], itf["effective_legal_date"], itf["upstream_legal_date"]) == (
@@ -99,49 +99,49 @@ def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(h
         "past_midnight": False,
         "dated_late": True,
     }
-    told = command(house, "itf", "evidence", str(row["id"])).output
+    reported = command(product, "itf", "evidence", str(row["id"])).output
     for words in ("2031-03-03 in America/Chicago", "Upstream dates it 2031-03-04", "unavailable", "422", filed["id"]):
-        assert words in told
+        assert words in reported
     for heading in ("Attempts", "Outages", "History", "Cases"):
-        assert f"\n{heading}\n" in told
-    for output in (told, json.dumps(found)):
+        assert f"\n{heading}\n" in reported
+    for output in (reported, json.dumps(found)):
         assert ADA.icn not in output and ADA.last_name not in output
 
 
-def test_evidence_is_there_before_upstream_holds_anything(house: House) -> None:
-    sign_in(house).ask()
-    (row,) = itfs(house)
-    told = command(house, "itf", "evidence", str(row["id"])).output
-    assert "pending" in told and "Upstream holds none of it." in told
-    found = as_json(house, "evidence", str(row["id"]))
+def test_evidence_is_there_before_upstream_holds_anything(product: Product) -> None:
+    sign_in(product).ask()
+    (row,) = itfs(product)
+    reported = command(product, "itf", "evidence", str(row["id"])).output
+    assert "pending" in reported and "Upstream holds none of it." in reported
+    found = as_json(product, "evidence", str(row["id"]))
     assert (found["attempts"], found["outages"], found["cases"]) == ([], [], [])
 
 
 @pytest.mark.parametrize("name", ["evidence", "used"])
-def test_an_itf_that_does_not_exist_is_said_not_to(house: House, name: str) -> None:
+def test_an_itf_that_does_not_exist_is_said_not_to(product: Product, name: str) -> None:
     nobody = str(uuid.uuid4())
-    result = command(house, "itf", name, nobody)
+    result = command(product, "itf", name, nobody)
     assert (result.exit_code, f"there is no intent to file {nobody}" in result.output) == (1, True)
-    assert command(house, "itf", name, "seven").exit_code == 2
+    assert command(product, "itf", name, "seven").exit_code == 2
 
 
-def test_one_that_a_claim_used_is_noted_once_with_who_said_so(house: House) -> None:
-    confirm(house, ADA)
-    identifier = str(row_of(house)["id"])
-    assert command(house, "itf", "used", identifier).output == "noted\n"
-    assert command(house, "itf", "used", identifier).output == "known already\n"
-    row = row_of(house)
+def test_one_that_a_claim_used_is_noted_once_with_who_said_so(product: Product) -> None:
+    confirm(product, ADA)
+    identifier = str(row_of(product)["id"])
+    assert command(product, "itf", "used", identifier).output == "noted\n"
+    assert command(product, "itf", "used", identifier).output == "known already\n"
+    row = row_of(product)
     assert (row["refresh_due_at"], row["used_at"] is not None, row["state"]) == (None, True, "confirmed")
-    (noted,) = house.rows("SELECT actor FROM outbox_history WHERE what = 'intent_to_file.used'")
+    (noted,) = product.rows("SELECT actor FROM outbox_history WHERE what = 'intent_to_file.used'")
     assert noted.actor.startswith("shell:")
 
 
-def test_the_help_says_what_each_command_tells_and_when_it_exits_with_one(house: House) -> None:
-    listed = command(house, "itf", "--help").output
+def test_the_help_says_what_each_command_tells_and_when_it_exits_with_one(product: Product) -> None:
+    listed = command(product, "itf", "--help").output
     for name in ("at-risk", "evidence", "preflight", "used"):
         assert name in listed
-        assert "--help" in command(house, "itf", name, "--help").output
-    assert "negative, it has passed" in command(house, "itf", "at-risk", "--help").output
-    assert "Exits 1" in command(house, "itf", "preflight", "--help").output
-    assert "every attempt" in command(house, "itf", "evidence", "--help").output
-    assert "used this ITF up" in command(house, "itf", "used", "--help").output
+        assert "--help" in command(product, "itf", name, "--help").output
+    assert "negative, it has passed" in command(product, "itf", "at-risk", "--help").output
+    assert "Exits 1" in command(product, "itf", "preflight", "--help").output
+    assert "every attempt" in command(product, "itf", "evidence", "--help").output
+    assert "used this ITF up" in command(product, "itf", "used", "--help").output

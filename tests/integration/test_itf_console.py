@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from jobs import housekeeping
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
-from tests.house import House
 from tests.integration.itf_steps import pass_time, sign_in
+from tests.product import Product
 
 
 def panel(client: FlaskClient) -> str:
@@ -18,15 +18,15 @@ def panel(client: FlaskClient) -> str:
 
 
 def test_the_first_page_counts_what_is_pending_and_what_is_past_its_midnight(
-    house: House, secrets_folder: Path
+    product: Product, secrets_folder: Path
 ) -> None:
-    client = house.app.test_client()
+    client = product.app.test_client()
     log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR)
     assert "None is pending" in panel(client)
-    sign_in(house).ask()
+    sign_in(product).ask()
     assert "1 pending" in panel(client) and "past their midnight" not in panel(client)
-    pass_time(house, days=1)
-    house.beat()
+    pass_time(product, days=1)
+    product.beat()
     housekeeping.sweep()
-    assert house.cases() == ["past_midnight"]
+    assert product.cases() == ["past_midnight"]
     assert "1 past their midnight" in panel(client)

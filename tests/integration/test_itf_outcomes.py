@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import ADA, House
 from tests.integration.itf_steps import (
     WITH_ITF,
     Signed,
@@ -28,6 +27,7 @@ from tests.integration.itf_steps import (
     travel_to,
 )
 from tests.integration.steps import reconfigure
+from tests.product import ADA, Product
 
 NOON = datetime(2031, 3, 4, 18, tzinfo=UTC)
 Fault = dict[str, Any]
@@ -57,209 +57,211 @@ DOUBTFUL: tuple[Fault, ...] = (
 )
 
 
-def set_fault(house: House, person: Signed, operation: str, fault: Fault, times: int | None = 1) -> None:
-    house.control.set("lighthouse", operation=operation, times=times, **fault)
+def set_fault(product: Product, person: Signed, operation: str, fault: Fault, times: int | None = 1) -> None:
+    product.control.set("lighthouse", operation=operation, times=times, **fault)
 
 
 @pytest.fixture
-def house(house: House) -> House:
+def product(product: Product) -> Product:
     """A failure closes the gate for a moment only: what is shown here is what comes after it."""
-    reconfigure(house, gate_cap_seconds=0.05)
-    return house
+    reconfigure(product, breaker_cap_seconds=0.05)
+    return product
 
 
-def people(house: House, number: int) -> list[Signed]:
-    return [sign_in(house, veteran) for veteran in DEFAULT_CAST[:number]]
+def people(product: Product, number: int) -> list[Signed]:
+    return [sign_in(product, veteran) for veteran in DEFAULT_CAST[:number]]
 
 
-def tries(house: House, person: Signed) -> list[tuple[Any, ...]]:
+def tries(product: Product, person: Signed) -> list[tuple[Any, ...]]:
     """Every attempt at this person's creation that is over: purpose, status, and what upstream answered."""
     query = """SELECT purpose, status, http_status, error_class, error_detail FROM outbox_attempts
                 WHERE subject_id = :id AND job LIKE '%.create_itf' AND finished_at IS NOT NULL ORDER BY id"""
-    return [tuple(row) for row in house.rows(query, id=str(row_of(house, person)["id"]))]
+    return [tuple(row) for row in product.rows(query, id=str(row_of(product, person)["id"]))]
 
 
-def has_tried(house: House, asked: Iterable[Signed], times: int) -> bool:
-    return all(len(tries(house, person)) >= times for person in asked)
+def has_tried(product: Product, requested: Iterable[Signed], times: int) -> bool:
+    return all(len(tries(product, person)) >= times for person in requested)
 
 
-def created_for(house: House, person: Signed) -> int:
+def created_for(product: Product, person: Signed) -> int:
     """How often Lighthouse was asked to create this person's."""
-    return len(house.control.received("lighthouse", creating(person.veteran)))
+    return len(product.control.received("lighthouse", creating(person.veteran)))
 
 
-def endings(house: House, person: Signed) -> list[tuple[str, str]]:
-    return attempts(house, row_of(house, person)["id"])
+def endings(product: Product, person: Signed) -> list[tuple[str, str]]:
+    return attempts(product, row_of(product, person)["id"])
 
 
 # -- refused ------------------------------------------------------------------
 
 
-def test_what_is_refused_is_tried_again_and_the_itf_stays_as_it_is_meanwhile(house: House, monkeypatch: Any) -> None:
+def test_what_is_refused_is_tried_again_and_the_itf_stays_as_it_is_meanwhile(
+    product: Product, monkeypatch: Any
+) -> None:
     """Whatever upstream says; the one nobody there knew is known later."""
     words = f"No {ADA.icn} here, call 303-555-0123"
-    monkeypatch.setattr(house.fakes.fakes.lighthouse, "error_body", lambda *_: {"errors": [{"detail": words}]})
-    refused = dict(zip((400, 403, 422), people(house, 3), strict=True))
+    monkeypatch.setattr(product.fakes.fakes.lighthouse, "error_body", lambda *_: {"errors": [{"detail": words}]})
+    refused = dict(zip((400, 403, 422), people(product, 3), strict=True))
     for status, person in refused.items():
-        set_fault(house, person, creating(person.veteran), {"kind": "status", "status": status}, times=None)
-    unknown = sign_in(house, WITH_ITF["unknown"])
+        set_fault(product, person, creating(person.veteran), {"kind": "status", "status": status}, times=None)
+    unknown = sign_in(product, WITH_ITF["unknown"])
     everybody = [*refused.values(), unknown]
     for person in everybody:
         person.ask()
-    before = itfs(house)
-    house.work(until=lambda: has_tried(house, everybody, 1), seconds=40)
-    assert itfs(house) == before
+    before = itfs(product)
+    product.work(until=lambda: has_tried(product, everybody, 1), seconds=40)
+    assert itfs(product) == before
     kept = "No [icn] here, call [phone]"
     for status, person in refused.items():
         error = "Unauthorized" if status == 403 else "Rejected"
-        assert set(tries(house, person)) == {("write", "error", status, error, kept)}
-    assert set(tries(house, unknown)) == {("write", "error", 404, "Rejected", "Veteran ID not found")}
-    assert (house.cases(), house.control.phone()) == ([], [])
-    house.control.clear("lighthouse")
-    house.fakes.fakes.cast.add(replace(unknown.veteran, itf="none"))
-    house.work()
-    assert [(row["state"], row["how"]) for row in itfs(house)] == [("confirmed", "created")] * 4
-    assert [len(on_file(house, person.veteran)) for person in everybody] == [1] * 4
-    assert [endings(house, person)[-1] for person in everybody] == [("write", "success")] * 4
-    assert mails(house, 4) == ["itf.confirmed"] * 4
+        assert set(tries(product, person)) == {("write", "error", status, error, kept)}
+    assert set(tries(product, unknown)) == {("write", "error", 404, "Rejected", "Veteran ID not found")}
+    assert (product.cases(), product.control.phone()) == ([], [])
+    product.control.clear("lighthouse")
+    product.fakes.fakes.cast.add(replace(unknown.veteran, itf="none"))
+    product.work()
+    assert [(row["state"], row["how"]) for row in itfs(product)] == [("confirmed", "created")] * 4
+    assert [len(on_file(product, person.veteran)) for person in everybody] == [1] * 4
+    assert [endings(product, person)[-1] for person in everybody] == [("write", "success")] * 4
+    assert mails(product, 4) == ["itf.confirmed"] * 4
 
 
-def test_a_token_that_died_early_is_nobodys_attempt(house: House) -> None:
-    asked = people(house, 2)
-    for person, operation in zip(asked, (reading, creating), strict=True):
-        set_fault(house, person, operation(person.veteran), {"kind": "expire"})
+def test_a_token_that_died_early_is_nobodys_attempt(product: Product) -> None:
+    requested = people(product, 2)
+    for person, operation in zip(requested, (reading, creating), strict=True):
+        set_fault(product, person, operation(person.veteran), {"kind": "expire"})
         person.ask()
-    house.work()
-    assert [tries(house, person) for person in asked] == [[("write", "success", None, None, None)]] * 2
-    assert len(on_file(house)) == len(on_file(house, asked[1].veteran)) == 1
+    product.work()
+    assert [tries(product, person) for person in requested] == [[("write", "success", None, None, None)]] * 2
+    assert len(on_file(product)) == len(on_file(product, requested[1].veteran)) == 1
 
 
 # -- unanswered ---------------------------------------------------------------
 
 
-def test_a_creation_whose_answer_is_lost_is_found_by_reading_and_not_repeated(house: House) -> None:
-    reconfigure(house, lighthouse_total_seconds=1.0)
-    asked = people(house, len(DONE))
-    for person, fault in zip(asked, DONE, strict=True):
-        set_fault(house, person, creating(person.veteran), fault)
+def test_a_creation_whose_answer_is_lost_is_found_by_reading_and_not_repeated(product: Product) -> None:
+    reconfigure(product, lighthouse_total_seconds=1.0)
+    requested = people(product, len(DONE))
+    for person, fault in zip(requested, DONE, strict=True):
+        set_fault(product, person, creating(person.veteran), fault)
         person.ask()
-    house.work()
-    for person, fault in zip(asked, DONE, strict=True):
-        assert endings(house, person) == [("write", "unknown"), ("look_up", "success")], fault
-        row, (filed,) = row_of(house, person), on_file(house, person.veteran)
+    product.work()
+    for person, fault in zip(requested, DONE, strict=True):
+        assert endings(product, person) == [("write", "unknown"), ("look_up", "success")], fault
+        row, (filed,) = row_of(product, person), on_file(product, person.veteran)
         assert (row["state"], row["how"], row["upstream_id"]) == ("confirmed", "found", filed["id"])
         assert row["effective_date"] == row["asked_at"]
-    assert creates(house) == len(DONE)
-    assert mails(house, len(DONE)) == ["itf.confirmed"] * len(DONE)
+    assert creates(product) == len(DONE)
+    assert mails(product, len(DONE)) == ["itf.confirmed"] * len(DONE)
 
 
-def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(house: House) -> None:
+def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(product: Product) -> None:
     """One of them is still on its way to be done: it is found, for we waited."""
-    reconfigure(house, lighthouse_settle_seconds=3600.0, lighthouse_total_seconds=1.0)
-    travel_to(house, NOON)
-    odd, on_its_way, *lost = people(house, 2 + len(NOT_DONE))
-    house.control.turn("lighthouse", create_status="incomplete")
+    reconfigure(product, lighthouse_confirm_seconds=3600.0, lighthouse_total_seconds=1.0)
+    travel_to(product, NOON)
+    odd, on_its_way, *lost = people(product, 2 + len(NOT_DONE))
+    product.control.turn("lighthouse", create_status="incomplete")
     odd.ask()
-    house.work(until=lambda: has_tried(house, [odd], 1))
-    house.control.turn("lighthouse", create_status="active")
-    set_fault(house, on_its_way, creating(on_its_way.veteran), {"kind": "slow", "seconds": 1.5})
+    product.work(until=lambda: has_tried(product, [odd], 1))
+    product.control.turn("lighthouse", create_status="active")
+    set_fault(product, on_its_way, creating(on_its_way.veteran), {"kind": "slow", "seconds": 1.5})
     for person, fault in zip(lost, NOT_DONE, strict=True):
-        set_fault(house, person, creating(person.veteran), fault)
+        set_fault(product, person, creating(person.veteran), fault)
     for person in (on_its_way, *lost):
         person.ask()
     doubtful = [odd, *lost]
-    house.work(until=lambda: row_of(house, on_its_way)["state"] == "confirmed", seconds=40)
-    house.work(until=lambda: has_tried(house, doubtful, 3), seconds=40)
-    assert [row["state"] for row in itfs(house)].count("confirmed") == 1
-    assert [created_for(house, person) for person in (on_its_way, *doubtful)] == [1] * 6
+    product.work(until=lambda: row_of(product, on_its_way)["state"] == "confirmed", seconds=40)
+    product.work(until=lambda: has_tried(product, doubtful, 3), seconds=40)
+    assert [row["state"] for row in itfs(product)].count("confirmed") == 1
+    assert [created_for(product, person) for person in (on_its_way, *doubtful)] == [1] * 6
     too_early = ("look_up", "error", None, None, "too early to tell")
     for person in doubtful:
-        assert tries(house, person)[0][:2] == ("write", "unknown")
-        assert set(tries(house, person)[1:]) == {too_early}
-    pass_time(house, hours=1, seconds=5)
-    house.work()
+        assert tries(product, person)[0][:2] == ("write", "unknown")
+        assert set(tries(product, person)[1:]) == {too_early}
+    pass_time(product, hours=1, seconds=5)
+    product.work()
     for person in doubtful:
-        late_enough = [each for each in tries(house, person)[1:] if each != too_early]
+        late_enough = [each for each in tries(product, person)[1:] if each != too_early]
         absent = ("look_up", "error", None, None, None)
         assert late_enough == [absent, absent, ("write", "success", None, None, None)]
-        assert [filed["status"] for filed in on_file(house, person.veteran)].count("active") == 1
-    assert [created_for(house, person) for person in (on_its_way, *doubtful)] == [1] + [2] * 5
-    assert mails(house, 6) == ["itf.confirmed"] * 6
+        assert [filed["status"] for filed in on_file(product, person.veteran)].count("active") == 1
+    assert [created_for(product, person) for person in (on_its_way, *doubtful)] == [1] + [2] * 5
+    assert mails(product, 6) == ["itf.confirmed"] * 6
 
 
 # -- there already ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("duplicate_as", ["new", "existing"])
-def test_a_duplicate_confirms_with_what_counts_upstream(house: House, duplicate_as: str) -> None:
+def test_a_duplicate_confirms_with_what_counts_upstream(product: Product, duplicate_as: str) -> None:
     """Filed elsewhere between our read and our creation. The second one's is read in vain, so the answer counts."""
-    travel_to(house, NOON)
-    house.control.turn("lighthouse", duplicate_as=duplicate_as)
-    asked = people(house, 2)
+    travel_to(product, NOON)
+    product.control.turn("lighthouse", duplicate_as=duplicate_as)
+    requested = people(product, 2)
     absent, away = {"kind": "status", "status": 404}, {"kind": "status", "status": 503}
-    for person in asked:
+    for person in requested:
         planted = {"icn": person.veteran.icn, "created_at": (NOON - timedelta(days=9)).isoformat()}
-        house.control.call("POST", "lighthouse", "itfs", json=planted)
-        set_fault(house, person, reading(person.veteran), absent)
-    set_fault(house, asked[1], reading(asked[1].veteran), away)
-    for person in asked:
+        product.control.call("POST", "lighthouse", "itfs", json=planted)
+        set_fault(product, person, reading(person.veteran), absent)
+    set_fault(product, requested[1], reading(requested[1].veteran), away)
+    for person in requested:
         person.ask()
-    house.work()
-    for person in asked:
-        assert tries(house, person) == [("write", "success", None, None, None)]
-    read, unread = (row_of(house, person) for person in asked)
+    product.work()
+    for person in requested:
+        assert tries(product, person) == [("write", "success", None, None, None)]
+    read, unread = (row_of(product, person) for person in requested)
     assert [(row["state"], row["how"]) for row in (read, unread)] == [("confirmed", "found")] * 2
-    first, second = on_file(house, asked[0].veteran), on_file(house, asked[1].veteran)
+    first, second = on_file(product, requested[0].veteran), on_file(product, requested[1].veteran)
     assert (read["upstream_id"], read["effective_date"]) == (first[0]["id"], NOON - timedelta(days=9))
     assert unread["upstream_id"] == second[-1]["id"]
     earlier = unread["asked_at"] if duplicate_as == "new" else NOON - timedelta(days=9)
     assert unread["effective_date"] == earlier
-    assert house.cases() == []
-    assert mails(house, 2) == ["itf.confirmed"] * 2
+    assert product.cases() == []
+    assert mails(product, 2) == ["itf.confirmed"] * 2
 
 
 # -- slow, throttled, doubtful ------------------------------------------------
 
 
-def test_a_slow_answer_is_an_answer(house: House) -> None:
-    (person,) = people(house, 1)
+def test_a_slow_answer_is_an_answer(product: Product) -> None:
+    (person,) = people(product, 1)
     for operation in (reading, creating):
-        set_fault(house, person, operation(ADA), {"kind": "slow", "seconds": 0.3})
+        set_fault(product, person, operation(ADA), {"kind": "slow", "seconds": 0.3})
     person.ask()
-    house.work()
-    assert tries(house, person) == [("write", "success", None, None, None)]
+    product.work()
+    assert tries(product, person) == [("write", "success", None, None, None)]
 
 
-def test_a_rate_limit_closes_the_gate_for_as_long_as_it_says_and_charges_nobody(house: House) -> None:
-    travel_to(house, NOON)
-    reconfigure(house, gate_cap_seconds=900.0)
-    house.control.turn("lighthouse", minute_limit=0)
-    asked = people(house, 3)
-    for person in asked:
+def test_a_rate_limit_opens_the_breaker_for_as_long_as_it_says_and_charges_nobody(product: Product) -> None:
+    travel_to(product, NOON)
+    reconfigure(product, breaker_cap_seconds=900.0)
+    product.control.turn("lighthouse", minute_limit=0)
+    requested = people(product, 3)
+    for person in requested:
         person.ask()
-    closed = "SELECT reason, closed_until - closed_at AS span FROM outbox_gates WHERE closed_at IS NOT NULL"
-    house.work(until=lambda: house.rows(closed))
-    (gate,) = house.rows(closed)
-    assert gate.reason == "throttled"
-    assert timedelta(seconds=58) < gate.span <= timedelta(seconds=61)
-    house.control.turn("lighthouse", minute_limit=60_000)
-    pass_time(house, seconds=62)
-    house.work()
-    assert house.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
-    assert [row["state"] for row in itfs(house)] == ["confirmed"] * 3
-    assert creates(house) == 3
+    closed = "SELECT reason, open_until - opened_at AS span FROM outbox_breakers WHERE opened_at IS NOT NULL"
+    product.work(until=lambda: product.rows(closed))
+    (breaker,) = product.rows(closed)
+    assert breaker.reason == "throttled"
+    assert timedelta(seconds=58) < breaker.span <= timedelta(seconds=61)
+    product.control.turn("lighthouse", minute_limit=60_000)
+    pass_time(product, seconds=62)
+    product.work()
+    assert product.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
+    assert [row["state"] for row in itfs(product)] == ["confirmed"] * 3
+    assert creates(product) == 3
 
 
-def test_a_read_that_leaves_a_doubt_creates_nothing(house: House) -> None:
+def test_a_read_that_leaves_a_doubt_creates_nothing(product: Product) -> None:
     """Least of all a 404 in words that are not the API's own."""
-    (person,) = people(house, 1)
-    house.control.turn("lighthouse", error_family="kong")
+    (person,) = people(product, 1)
+    product.control.turn("lighthouse", error_family="kong")
     person.ask()
     for count, fault in enumerate(DOUBTFUL, 1):
-        set_fault(house, person, reading(ADA), fault)
-        house.work(until=lambda count=count: has_tried(house, [person], count))
-    assert (creates(house), row_of(house, person)["state"]) == (0, "pending")
-    assert {each[:4:3] for each in tries(house, person)} == {("write", "Unavailable")}
-    house.work()
-    assert (creates(house), reads(house)) == (1, len(DOUBTFUL) + 1)
-    assert row_of(house, person)["state"] == "confirmed"
+        set_fault(product, person, reading(ADA), fault)
+        product.work(until=lambda count=count: has_tried(product, [person], count))
+    assert (creates(product), row_of(product, person)["state"]) == (0, "pending")
+    assert {each[:4:3] for each in tries(product, person)} == {("write", "Unavailable")}
+    product.work()
+    assert (creates(product), reads(product)) == (1, len(DOUBTFUL) + 1)
+    assert row_of(product, person)["state"] == "confirmed"

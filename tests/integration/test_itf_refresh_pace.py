@@ -16,38 +16,38 @@ from flaskapp.intent_to_file.upkeep import BY_INDEX, HEADROOM, REFRESH_JOB, SHAR
 from flaskapp.queues import INTENTS_TO_FILE
 from jobs import housekeeping
 from tests.benchmarks.figures import quiet
-from tests.house import House
 from tests.integration.itf_steps import READS, pass_time
 from tests.integration.steps import reconfigure
-from tests.many_itfs import compare_owed, plant_everywhere, plant_expired, plant_here
+from tests.many_itfs import compare_outstanding, plant_everywhere, plant_expired, plant_here
+from tests.product import Product
 
 LATE = timedelta(days=-30)
 
 
-def tick(house: House, minutes: float = 1) -> int:
+def tick(product: Product, minutes: float = 1) -> int:
     """Time passes, and a scheduler calls; how many comparisons it came to owe."""
-    before = house.owed()
-    house.move_clock(clock_of(house) + timedelta(minutes=minutes))
+    before = product.outstanding()
+    product.move_clock(clock_of(product) + timedelta(minutes=minutes))
     housekeeping.refresh_itfs()
-    return house.owed() - before
+    return product.outstanding() - before
 
 
-def live_through_a_minute(house: House) -> int:
+def live_through_a_minute(product: Product) -> int:
     """What the last tick spread over it is read, and the next tick comes; how many were read."""
-    house.move_clock(clock_of(house) + timedelta(minutes=1))
-    read = compare_owed()
+    product.move_clock(clock_of(product) + timedelta(minutes=1))
+    read = compare_outstanding()
     housekeeping.refresh_itfs()
     return read
 
 
-def clock_of(house: House) -> timedelta:
-    offset: timedelta = house.value("SELECT clock_offset FROM outbox_clock")
+def clock_of(product: Product) -> timedelta:
+    offset: timedelta = product.value("SELECT clock_offset FROM outbox_clock")
     return offset
 
 
-def forget_owed(house: House) -> None:
+def forget_outstanding(product: Product) -> None:
     """As if each had been made; what a comparison does is shown elsewhere."""
-    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
 
 
 def vacuum() -> None:
@@ -73,28 +73,28 @@ def of_itfs(node: dict[str, Any]) -> bool:
     return "intents_to_file" in (node.get("Relation Name") or node.get("Index Name") or "")
 
 
-def test_a_tick_owes_its_share_and_no_more_evenly_over_its_minute(house: House) -> None:
+def test_a_tick_enqueues_its_share_and_no_more_evenly_over_its_minute(product: Product) -> None:
     plant_here(500, LATE, timedelta())
-    reconfigure(house, itf_refresh_days=1, itf_refresh_per_minute=6)
+    reconfigure(product, itf_refresh_days=1, itf_refresh_per_minute=6)
     plant_here(9_000, timedelta(days=1), timedelta())
-    assert tick(house) == 6
-    due = [message["due_at"] for message in house.messages()]
+    assert tick(product) == 6
+    due = [message["due_at"] for message in product.messages()]
     assert {(later - earlier) / timedelta(seconds=1) for earlier, later in pairwise(due)} == {10.0}
-    forget_owed(house)
+    forget_outstanding(product)
     housekeeping.refresh_itfs()
-    assert house.messages() == []
-    reconfigure(house, itf_refresh_per_minute=100)
-    assert tick(house) == 9
+    assert product.messages() == []
+    reconfigure(product, itf_refresh_per_minute=100)
+    assert tick(product) == 9
 
 
-def test_two_schedulers_take_one_share(house: House) -> None:
+def test_two_schedulers_take_one_share(product: Product) -> None:
     plant_here(100, LATE, timedelta())
-    reconfigure(house, itf_refresh_days=1)
-    pass_time(house, minutes=1)
+    reconfigure(product, itf_refresh_days=1)
+    pass_time(product, minutes=1)
     start = threading.Barrier(4)
 
     def call() -> None:
-        with house.app.app_context():
+        with product.app.app_context():
             start.wait()
             housekeeping.refresh_itfs()
             db.session.remove()
@@ -102,58 +102,58 @@ def test_two_schedulers_take_one_share(house: House) -> None:
     with ThreadPoolExecutor(4) as hands:
         for done in [hands.submit(call) for _ in range(4)]:
             done.result()
-    assert house.owed() == 1
+    assert product.outstanding() == 1
 
 
-def test_after_three_weeks_standing_still_it_goes_on_at_its_pace_oldest_first(house: House) -> None:
+def test_after_three_weeks_standing_still_it_goes_on_at_its_pace_oldest_first(product: Product) -> None:
     plant_here(1_500, timedelta(), timedelta(days=1))
-    reconfigure(house, itf_refresh_days=1)
-    oldest = house.rows("SELECT id::text FROM intents_to_file ORDER BY refresh_due_at LIMIT 6")
-    assert tick(house, minutes=21 * 24 * 60) == 2
-    assert (tick(house), len(house.messages())) == (0, 2)
-    owed = [message["subject_id"] for message in house.messages()]
+    reconfigure(product, itf_refresh_days=1)
+    oldest = product.rows("SELECT id::text FROM intents_to_file ORDER BY refresh_due_at LIMIT 6")
+    assert tick(product, minutes=21 * 24 * 60) == 2
+    assert (tick(product), len(product.messages())) == (0, 2)
+    outstanding = [message["subject_id"] for message in product.messages()]
     for _ in range(2):
-        forget_owed(house)
-        assert tick(house) == 2
-        owed += [message["subject_id"] for message in house.messages()]
-    assert owed == [row.id for row in oldest]
+        forget_outstanding(product)
+        assert tick(product) == 2
+        outstanding += [message["subject_id"] for message in product.messages()]
+    assert outstanding == [row.id for row in oldest]
 
 
-def test_behind_a_closed_gate_nothing_piles_up(house: House) -> None:
+def test_behind_a_open_breaker_nothing_piles_up(product: Product) -> None:
     plant_here(1_500, LATE, timedelta())
-    reconfigure(house, itf_refresh_days=1)
-    closed = "closed_at = outbox_now(), closed_until = outbox_now() + interval '1 day', reason = 'unavailable'"
-    house.rows(f"UPDATE outbox_gates SET {closed} WHERE upstream = 'lighthouse_claims' RETURNING 1")
+    reconfigure(product, itf_refresh_days=1)
+    closed = "opened_at = outbox_now(), open_until = outbox_now() + interval '1 day', reason = 'unavailable'"
+    product.rows(f"UPDATE outbox_breakers SET {closed} WHERE upstream = 'lighthouse_claims' RETURNING 1")
     for _ in range(10):
-        tick(house)
-        house.relay.run_once()
-    assert [message["state"] for message in house.messages()] == ["ready"] * 2
-    assert house.redis.llen("rq:queue:intents_to_file") == 0
+        tick(product)
+        product.relay.run_once()
+    assert [message["state"] for message in product.messages()] == ["ready"] * 2
+    assert product.redis.llen("rq:queue:intents_to_file") == 0
 
 
-def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_found(house: House) -> None:
+def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_found(product: Product) -> None:
     """Of the ten thousand 300 fall due in this half hour, more than its minutes take, and are read for real."""
-    reconfigure(house, itf_refresh_days=1)
+    reconfigure(product, itf_refresh_days=1)
     plant_here(9_700, timedelta(hours=3), timedelta(hours=20))
     plant_expired(10_000)
-    planted = plant_everywhere(house, 300, due_within=timedelta(minutes=30))
+    planted = plant_everywhere(product, 300, due_within=timedelta(minutes=30))
     lost = {itf["id"] for itf in planted[::60]}
     for identifier in lost:
-        house.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
+        product.control.call("DELETE", "lighthouse", f"itfs/{identifier}")
     with quiet():
-        made = [live_through_a_minute(house) for _ in range(40)]
-        pass_time(house, hours=1)
-        second = compare_owed()
+        made = [live_through_a_minute(product) for _ in range(40)]
+        pass_time(product, hours=1)
+        second = compare_outstanding()
     assert (sum(made), max(made), second) == (300, 9, 5)
-    visits = Counter(entry["path"].split("/")[5] for entry in house.control.received("lighthouse", READS))
-    assert Counter(visits.values()) == {1: 295, 2: 5}
-    broken = house.rows("SELECT upstream_id FROM intents_to_file WHERE state = 'broken'")
+    calls = Counter(entry["path"].split("/")[5] for entry in product.control.received("lighthouse", READS))
+    assert Counter(calls.values()) == {1: 295, 2: 5}
+    broken = product.rows("SELECT upstream_id FROM intents_to_file WHERE state = 'broken'")
     assert {row.upstream_id for row in broken} == lost
-    assert house.cases() == ["broken"] * 5
-    assert house.value("SELECT count(*) FROM intents_to_file WHERE last_synced_at > finished_at") == 295
+    assert product.cases() == ["broken"] * 5
+    assert product.value("SELECT count(*) FROM intents_to_file WHERE last_synced_at > finished_at") == 295
 
 
-def test_however_many_there_are_only_the_index_of_the_cycle_is_read(house: House) -> None:
+def test_however_many_there_are_only_the_index_of_the_cycle_is_read(product: Product) -> None:
     """Also while vacuum is behind, as it is for the first round here."""
     plant_here(10_000, timedelta(days=-1), timedelta(days=7))
     for out_of_the_cycle in (0, 10_000):

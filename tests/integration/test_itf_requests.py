@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import House
 from tests.integration.itf_steps import (
     WITH_ITF,
     WITHOUT_ICN,
@@ -21,20 +20,21 @@ from tests.integration.itf_steps import (
     sign_in,
 )
 from tests.integration.steps import reconfigure
+from tests.product import Product
 
 
-def test_nobody_gets_an_empty_list_before_anybody_asked(house: House) -> None:
-    person = sign_in(house)
+def test_nobody_gets_an_empty_list_before_anybody_queried(product: Product) -> None:
+    person = sign_in(product)
     assert person.shown("") == person.shown("/compensation") == []
 
 
-def test_asking_answers_at_once_with_a_pending_itf_dated_now(house: House) -> None:
-    person = sign_in(house)
+def test_asking_answers_at_once_with_a_pending_itf_dated_now(product: Product) -> None:
+    person = sign_in(product)
     response = person.post()
     assert response.status_code == 202
     assert response.get_json()["data"].keys() == {"id", "type", "attributes"}
     shown = response.get_json()["data"]["attributes"]["intentToFile"]
-    (row,) = itfs(house)
+    (row,) = itfs(product)
     assert shown == {
         "id": str(row["id"]),
         "creationDate": row["asked_at"].isoformat(timespec="milliseconds"),
@@ -49,119 +49,119 @@ def test_asking_answers_at_once_with_a_pending_itf_dated_now(house: House) -> No
     assert "on record" not in shown["recordMessage"]
     assert timedelta(days=365) <= row["expires_at"] - row["asked_at"] <= timedelta(days=366)
     assert person.shown("") == person.shown() == [shown]
-    assert (reads(house), creates(house)) == (0, 0)
+    assert (reads(product), creates(product)) == (0, 0)
 
 
-def test_asking_again_while_it_is_pending_is_the_same_itf(house: House) -> None:
-    person = sign_in(house)
-    assert person.ask() == person.ask() == sign_in(house).ask()
-    assert len(itfs(house)) == 1 and house.owed() == 1
+def test_asking_again_while_it_is_pending_is_the_same_itf(product: Product) -> None:
+    person = sign_in(product)
+    assert person.ask() == person.ask() == sign_in(product).ask()
+    assert len(itfs(product)) == 1 and product.outstanding() == 1
 
 
-def test_a_created_itf_is_confirmed_and_the_person_gets_one_e_mail(house: House) -> None:
-    person = sign_in(house)
+def test_a_created_itf_is_confirmed_and_the_person_gets_one_e_mail(product: Product) -> None:
+    person = sign_in(product)
     person.ask()
-    house.work()
-    (row,) = itfs(house)
-    (filed,) = on_file(house)
+    product.work()
+    (row,) = itfs(product)
+    (filed,) = on_file(product)
     assert (row["state"], row["how"], row["upstream_id"]) == ("confirmed", "created", filed["id"])
     assert row["effective_date"] == row["asked_at"]
-    assert attempts(house, row["id"]) == [("write", "success")]
-    assert mails(house) == ["itf.confirmed"]
+    assert attempts(product, row["id"]) == [("write", "success")]
+    assert mails(product) == ["itf.confirmed"]
     (shown,) = person.shown()
     assert (shown["id"], shown["status"], shown["recordState"]) == (filed["id"], "active", "confirmed")
     assert person.post().status_code == 200
-    assert creates(house) == 1
+    assert creates(product) == 1
 
 
-def test_without_the_setting_a_pending_itf_says_that_it_is_pending(house: House) -> None:
-    reconfigure(house, itf_pending_as_active=False)
-    person = sign_in(house)
+def test_without_the_setting_a_pending_itf_says_that_it_is_pending(product: Product) -> None:
+    reconfigure(product, itf_pending_as_active=False)
+    person = sign_in(product)
     assert person.ask()["status"] == "pending"
-    house.work()
+    product.work()
     assert person.shown()[0]["status"] == "active"
 
 
-def test_fifty_simultaneous_first_log_ins_are_one_itf_and_one_creation(house: House) -> None:
-    people = [sign_in(house) for _ in range(50)]
+def test_fifty_simultaneous_first_log_ins_are_one_itf_and_one_creation(product: Product) -> None:
+    people = [sign_in(product) for _ in range(50)]
     with ThreadPoolExecutor(10) as hands:
         shown = list(hands.map(lambda person: person.ask()["id"], people))
-    assert len(set(shown)) == len(itfs(house)) == 1
-    house.work()
-    assert (creates(house), len(on_file(house))) == (1, 1)
-    assert mails(house) == ["itf.confirmed"]
+    assert len(set(shown)) == len(itfs(product)) == 1
+    product.work()
+    assert (creates(product), len(on_file(product))) == (1, 1)
+    assert mails(product) == ["itf.confirmed"]
 
 
-def test_two_people_have_an_itf_each(house: House) -> None:
+def test_two_people_have_an_itf_each(product: Product) -> None:
     for veteran in DEFAULT_CAST[:2]:
-        sign_in(house, veteran).ask()
-    house.work()
-    assert [row["state"] for row in itfs(house)] == ["confirmed", "confirmed"]
-    assert len({row["account_id"] for row in itfs(house)}) == 2
+        sign_in(product, veteran).ask()
+    product.work()
+    assert [row["state"] for row in itfs(product)] == ["confirmed", "confirmed"]
+    assert len({row["account_id"] for row in itfs(product)}) == 2
 
 
-def test_an_itf_filed_elsewhere_is_adopted_with_its_earlier_date_and_end(house: House) -> None:
-    person = sign_in(house, WITH_ITF["active"])
+def test_an_itf_filed_elsewhere_is_adopted_with_its_earlier_date_and_end(product: Product) -> None:
+    person = sign_in(product, WITH_ITF["active"])
     person.ask()
-    house.work()
-    (row,) = itfs(house)
-    (filed,) = on_file(house, WITH_ITF["active"])
+    product.work()
+    (row,) = itfs(product)
+    (filed,) = on_file(product, WITH_ITF["active"])
     created = datetime.fromisoformat(filed["created_at"])
     assert (row["state"], row["how"], row["effective_date"]) == ("confirmed", "found", created)
     assert row["asked_at"] - row["effective_date"] > timedelta(days=99)
     (shown,) = person.shown()
     assert datetime.fromisoformat(shown["creationDate"]) == created
     assert datetime.fromisoformat(shown["expirationDate"]) == datetime.fromisoformat(filed["expires_at"])
-    assert creates(house) == 0
+    assert creates(product) == 0
 
 
 @pytest.mark.parametrize("habit", ["expired", "used"])
-def test_an_itf_that_is_over_upstream_is_as_good_as_none(house: House, habit: str) -> None:
-    sign_in(house, WITH_ITF[habit]).ask()
-    house.work()
-    (row,) = itfs(house)
-    assert (row["state"], row["how"], creates(house)) == ("confirmed", "created", 1)
+def test_an_itf_that_is_over_upstream_is_as_good_as_none(product: Product, habit: str) -> None:
+    sign_in(product, WITH_ITF[habit]).ask()
+    product.work()
+    (row,) = itfs(product)
+    assert (row["state"], row["how"], creates(product)) == ("confirmed", "created", 1)
 
 
-def test_who_asked_is_looked_up_once_in_the_background(house: House) -> None:
-    house.control.set("accounts", "refuse")
-    person = sign_in(house)
+def test_who_queried_is_looked_up_once_in_the_background(product: Product) -> None:
+    product.control.set("accounts", "refuse")
+    person = sign_in(product)
     person.ask()
-    assert house.value("SELECT identity IS NULL FROM accounts")
-    house.control.clear("accounts")
-    house.work()
-    assert itfs(house)[0]["state"] == "confirmed"
-    assert house.value("SELECT icn_digest IS NOT NULL FROM accounts")
-    assert len(house.control.received("accounts")) == 1
+    assert product.value("SELECT identity IS NULL FROM accounts")
+    product.control.clear("accounts")
+    product.work()
+    assert itfs(product)[0]["state"] == "confirmed"
+    assert product.value("SELECT icn_digest IS NOT NULL FROM accounts")
+    assert len(product.control.received("accounts")) == 1
 
 
-def test_without_an_icn_it_fails_for_good_and_a_human_holds_it(house: House) -> None:
-    person = sign_in(house, WITHOUT_ICN)
+def test_without_an_icn_it_fails_for_good_and_a_human_holds_it(product: Product) -> None:
+    person = sign_in(product, WITHOUT_ICN)
     person.ask()
-    house.work()
-    (row,) = itfs(house)
+    product.work()
+    (row,) = itfs(product)
     assert row["state"] == "failed"
-    assert house.cases() == ["refused", "notice_not_sent"]
-    assert (creates(house), person.shown()) == (0, [])
+    assert product.cases() == ["refused", "notification_not_sent"]
+    assert (creates(product), person.shown()) == (0, [])
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_an_unknown_type_is_refused_in_the_errors_shape(house: House, method: str) -> None:
-    person = sign_in(house)
+def test_an_unknown_type_is_refused_in_the_errors_shape(product: Product, method: str) -> None:
+    person = sign_in(product)
     response = person.get("/insurance") if method == "get" else person.post("insurance")
     assert response.status_code == 400
     assert response.get_json()["errors"][0]["status"] == "400"
 
 
-def test_an_idempotency_key_names_one_request(house: House) -> None:
-    person = sign_in(house)
+def test_an_idempotency_key_names_one_request(product: Product) -> None:
+    person = sign_in(product)
     key = {"Idempotency-Key": "one"}
     assert person.post(**key).get_json() == person.post(**key).get_json()
     assert person.post("pension", **key).status_code == 422
 
 
-def test_without_a_token_nothing_is_recorded(house: House) -> None:
-    client = house.app.test_client()
+def test_without_a_token_nothing_is_recorded(product: Product) -> None:
+    client = product.app.test_client()
     assert client.get("/v0/intent_to_file").status_code == 401
     assert client.post("/v0/intent_to_file/compensation").get_json() == {"errors": "Access token JWT is malformed"}
-    assert itfs(house) == []
+    assert itfs(product) == []

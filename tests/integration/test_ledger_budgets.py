@@ -6,34 +6,34 @@ from datetime import datetime
 
 import pytest
 
-from outbox import attempts, gates
+from outbox import attempts, breakers
 from outbox.values import Grant, QueueSpec
-from tests.integration.hold_steps import answer_canary, open_seconds
+from tests.integration.hold_steps import answer_probe, closed_seconds
 from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
 
 
-def room(ledger: Ledger) -> int:
+def capacity(ledger: Ledger) -> int:
     with ledger.engine.begin() as db:
-        return gates.room(db, CALLS, SETTINGS)[0]
+        return breakers.capacity(db, CALLS, SETTINGS)[0]
 
 
 def now(ledger: Ledger) -> datetime:
-    moment: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
-    return moment
+    timestamp: datetime = ledger.rows("SELECT outbox_now() AS now")[0]["now"]
+    return timestamp
 
 
 def close(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.again(grant, delay=1e6)
     with ledger.engine.begin() as db:
-        assert gates.close(db, grant, "unavailable", SETTINGS)
+        assert breakers.trip(db, grant, "unavailable", SETTINGS)
 
 
 def reopen(ledger: Ledger) -> None:
-    """Let a canary through when the time is up, and have it answered."""
+    """Let a probe through when the time is up, and have it answered."""
     ledger.pass_time(1000)
     ledger.add()
-    answer_canary(ledger)
+    answer_probe(ledger)
 
 
 def is_charged(ledger: Ledger, grant: Grant) -> bool:
@@ -42,75 +42,75 @@ def is_charged(ledger: Ledger, grant: Grant) -> bool:
 
 
 def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
-    assert room(ledger) == CALLS.concurrency
+    assert capacity(ledger) == CALLS.concurrency
     running = ledger.start()
     ledger.add()
     ledger.publish()
-    assert room(ledger) == CALLS.concurrency - 2
+    assert capacity(ledger) == CALLS.concurrency - 2
     ledger.end(running)
-    assert room(ledger) == CALLS.concurrency - 1
+    assert capacity(ledger) == CALLS.concurrency - 1
 
 
-def test_work_for_no_upstream_is_bounded_by_depth_and_for_one_without_a_gate_nothing_may_go(ledger: Ledger) -> None:
+def test_work_for_no_upstream_is_bounded_by_depth_and_for_one_without_a_breaker_nothing_may_go(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
-        assert gates.room(db, QueueSpec("x", None, 1, 33), SETTINGS) == (33, None)
-        assert gates.room(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (0, None)
+        assert breakers.capacity(db, QueueSpec("x", None, 1, 33), SETTINGS) == (33, None)
+        assert breakers.capacity(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (0, None)
 
 
-def test_a_changed_limit_reaches_its_gate(ledger: Ledger) -> None:
+def test_a_changed_limit_reaches_its_breaker(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
-        gates.ensure_gates(db, [QueueSpec("calls", "clerk", 4, 20, concurrency=3)])
-    assert room(ledger) == 3
+        breakers.ensure_breakers(db, [QueueSpec("calls", "clerk", 4, 20, concurrency=3)])
+    assert capacity(ledger) == 3
 
 
-def test_an_opened_gate_starts_slowly(ledger: Ledger) -> None:
+def test_an_closed_breaker_starts_slowly(ledger: Ledger) -> None:
     close(ledger)
     reopen(ledger)
     allowed = []
     for _ in range(4):
-        allowed.append(room(ledger))
+        allowed.append(capacity(ledger))
         ledger.pass_time(SETTINGS.slow_start_seconds)
     assert allowed == [2, 4, 8, CALLS.concurrency]
     ledger.pass_time(3600)
-    assert room(ledger) == CALLS.concurrency
+    assert capacity(ledger) == CALLS.concurrency
 
 
 def test_the_slow_start_counts_what_is_in_flight_already(ledger: Ledger) -> None:
     before = [ledger.start() for _ in range(2)]
     close(ledger)
     reopen(ledger)
-    assert room(ledger) == 0
+    assert capacity(ledger) == 0
     for grant in before:
         ledger.end(grant)
-    assert room(ledger) == 2
+    assert capacity(ledger) == 2
 
 
-def test_open_seconds_are_wall_clock_seconds_without_the_closings(ledger: Ledger) -> None:
+def test_open_seconds_are_wall_clock_seconds_without_the_trips(ledger: Ledger) -> None:
     since = now(ledger)
     ledger.pass_time(100)
     close(ledger)
     reopen(ledger)
     ledger.pass_time(50)
-    assert open_seconds(ledger, since) == 150
+    assert closed_seconds(ledger, since) == 150
     ledger.pass_time(5)
     close(ledger)
     ledger.pass_time(500)
-    assert open_seconds(ledger, since) == 155, "a closing that still lasts counts no more either"
-    assert open_seconds(ledger, since, upstream=None) == 1655
-    assert open_seconds(ledger, since, upstream="another") == 1655
+    assert closed_seconds(ledger, since) == 155, "a closing that still lasts counts no more either"
+    assert closed_seconds(ledger, since, upstream=None) == 1655
+    assert closed_seconds(ledger, since, upstream="another") == 1655
 
 
-def test_a_closing_that_began_earlier_counts_from_the_moment_asked_about(ledger: Ledger) -> None:
+def test_a_trip_that_began_earlier_counts_from_the_timestamp_queried_about(ledger: Ledger) -> None:
     close(ledger)
     ledger.pass_time(300)
     since = now(ledger)
-    assert open_seconds(ledger, since) == 0
+    assert closed_seconds(ledger, since) == 0
     reopen(ledger)
     ledger.pass_time(7)
-    assert open_seconds(ledger, since) == 7
+    assert closed_seconds(ledger, since) == 7
     later = now(ledger)
     ledger.pass_time(3)
-    assert open_seconds(ledger, later) == 3
+    assert closed_seconds(ledger, later) == 3
 
 
 def test_an_outage_charges_nobody(ledger: Ledger) -> None:

@@ -80,10 +80,10 @@ def test_a_pointer_that_comes_back_after_the_settle_finds_nothing(ledger: Ledger
     assert [row["status"] for row in ledger.attempts(retried.message_id)] == ["error"]
 
 
-def test_a_pointer_at_a_closed_gate_goes_back_to_wait_in_postgres(ledger: Ledger) -> None:
+def test_a_pointer_at_a_open_breaker_goes_back_to_wait_in_postgres(ledger: Ledger) -> None:
     message_id = ledger.add()
     ((_, fence),) = ledger.publish()
-    ledger.run("UPDATE outbox_gates SET closed_at = now(), closed_until = now() + interval '1 hour'")
+    ledger.run("UPDATE outbox_breakers SET opened_at = now(), open_until = now() + interval '1 hour'")
     assert ledger.grant(message_id, fence) is None
     assert ledger.state(message_id) == "ready"
     assert ledger.attempts(message_id) == []
@@ -91,9 +91,9 @@ def test_a_pointer_at_a_closed_gate_goes_back_to_wait_in_postgres(ledger: Ledger
 
 def test_reading_work_is_no_write_and_an_open_question_makes_a_look_up(ledger: Ledger) -> None:
     assert ledger.start(writes=False).purpose == "read"
-    asked = ledger.start()
-    ledger.again(asked, SILENCE, unresolved_why="unanswered")
-    assert ledger.start(asked.message_id).purpose == "look_up"
+    requested = ledger.start()
+    ledger.again(requested, SILENCE, unresolved_why="unanswered")
+    assert ledger.start(requested.message_id).purpose == "look_up"
 
 
 def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
@@ -141,8 +141,8 @@ def test_a_late_answer_is_written_to_its_own_attempt(ledger: Ledger) -> None:
     (attempt,) = ledger.attempts(grant.message_id)
     assert (attempt["status"], attempt["late"], attempt["upstream_ids"]) == ("success", True, {"digest": "d"})
     assert ledger.state(grant.message_id) == "ready"
-    (told,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
-    assert (told["moved_from"], told["moved_to"]) == ("unknown", "success")
+    (reported,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
+    assert (reported["moved_from"], reported["moved_to"]) == ("unknown", "success")
 
 
 def test_a_late_answer_wakes_the_look_up_that_waits_for_it(ledger: Ledger) -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from outbox.write import WAKE_CHANNEL, add, write_history
-from tests.house import eventually
 from tests.ledger import ACCEPTED, CALLS, JOB, Ledger
+from tests.product import eventually
 
 OPTIONS: dict[str, Any] = {
     "job": JOB,

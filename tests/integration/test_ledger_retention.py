@@ -94,29 +94,29 @@ def test_history_past_keeping_goes_with_its_partition_and_the_rest_stays(ledger:
     assert "outbox_history_rest" in partitions(ledger)
 
 
-def test_attempts_past_keeping_go_unless_their_message_is_still_owed(
+def test_attempts_past_keeping_go_unless_their_message_is_still_outstanding(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
     done = [ledger.start() for _ in range(5)]
     for grant in done:
         ledger.end(grant)
-    owed = ledger.start()
-    ledger.park(owed)
+    outstanding = ledger.start()
+    ledger.park(outstanding)
     ledger.pass_time(4 * MONTH)
     recent = ledger.start()
     ledger.end(recent)
     retention.keep(ledger.engine, 2)
     left = {row["message_id"] for row in ledger.rows("SELECT message_id FROM outbox_attempts")}
-    assert left == {owed.message_id, recent.message_id}
+    assert left == {outstanding.message_id, recent.message_id}
 
 
-def test_ended_closings_past_keeping_go_and_a_lasting_one_stays(ledger: Ledger) -> None:
-    ledger.run("""INSERT INTO outbox_gate_closings (upstream, reason, opened_at)
+def test_ended_trips_past_keeping_go_and_a_lasting_one_stays(ledger: Ledger) -> None:
+    ledger.run("""INSERT INTO outbox_breaker_trips (upstream, reason, closed_at)
                   VALUES ('clerk', 'ended', outbox_now()), ('clerk', 'lasting', NULL)""")
     ledger.pass_time(4 * MONTH)
     retention.keep(ledger.engine, 2)
-    assert [row["reason"] for row in ledger.rows("SELECT reason FROM outbox_gate_closings")] == ["lasting"]
+    assert [row["reason"] for row in ledger.rows("SELECT reason FROM outbox_breaker_trips")] == ["lasting"]
 
 
 # -- the audit's own rules ---------------------------------------------------------------------------
@@ -127,7 +127,7 @@ BREAKAGES = {
     "lease_long_over": "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '2 minutes'",
     "due_but_not_promoted": """UPDATE outbox_messages SET state = 'later', worker_id = NULL, lease_expires_at = NULL,
                                due_at = outbox_now() - interval '2 minutes'; DELETE FROM outbox_attempts""",
-    "ready_behind_open_gate": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL,
+    "ready_behind_closed_breaker": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL,
                                due_at = outbox_now() - interval '1 hour'; DELETE FROM outbox_attempts""",
     "question_without_attempt": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, due_at = outbox_now(),
                                lease_expires_at = NULL, unresolved_since = outbox_now(), unresolved_why = 'unanswered';

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from rq.job import Job
 
-from jobs.worker import Fetcher, Lane
+from jobs.worker import Bulkhead, Fetcher
 from outbox import rq_side
 from outbox.rq_side import LedgerJob
 from tests.ledger import CALLS, Ledger
@@ -59,13 +59,13 @@ def call(path: str, *arguments: Any, instance: Any = None) -> bytes:
 
 def run_next(ledger: Ledger) -> None:
     """Take one job as the worker process does, and run it to its end on a thread of its lane."""
-    lane = Lane(CALLS)
-    fetcher = Fetcher(Flask("toy"), ledger.redis, lane, "fetcher", threading.Event())
-    lane.slots.acquire()
+    bulkhead = Bulkhead(CALLS)
+    fetcher = Fetcher(Flask("toy"), ledger.redis, bulkhead, "fetcher", threading.Event())
+    bulkhead.slots.acquire()
     found = fetcher.dequeue()
     assert found is not None
     fetcher.execute_job(*found)
-    lane.pool.shutdown(wait=True)
+    bulkhead.pool.shutdown(wait=True)
 
 
 def failure(ledger: Ledger) -> str:

@@ -14,8 +14,8 @@ from flaskapp.db import db
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.ops.health import newest_migration
 from outbox.tables import metadata as ledger
-from tests.house import House
 from tests.integration.steps import command
+from tests.product import Product
 
 RELATIONS = """
     SELECT relname, relkind::text, pg_get_expr(relpartbound, oid) FROM pg_class
@@ -41,18 +41,18 @@ def differences() -> list[Any]:
         return list(compare_metadata(context, [ledger, db.metadata]))  # type: ignore[arg-type]
 
 
-def schema(house: House) -> dict[str, list[Any]]:
+def schema(product: Product) -> dict[str, list[Any]]:
     queries = {"relations": RELATIONS, "columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES}
-    return {name: sorted(map(str, house.rows(query))) for name, query in queries.items()}
+    return {name: sorted(map(str, product.rows(query))) for name, query in queries.items()}
 
 
-def test_the_models_and_the_migrated_database_agree(house: House) -> None:
+def test_the_models_and_the_migrated_database_agree(product: Product) -> None:
     assert differences() == []
 
 
-def test_every_check_of_the_models_is_in_the_database(house: House) -> None:
+def test_every_check_of_the_models_is_in_the_database(product: Product) -> None:
     """Alembic compares no CHECKs, and these are the rules that must never break."""
-    present = {row.conname for row in house.rows(CONSTRAINTS)}
+    present = {row.conname for row in product.rows(CONSTRAINTS)}
     wanted = {
         constraint.name
         for metadata in (ledger, db.metadata)
@@ -64,8 +64,8 @@ def test_every_check_of_the_models_is_in_the_database(house: House) -> None:
     assert wanted <= present
 
 
-def test_the_predicate_of_every_partial_index_is_in_the_database(house: House) -> None:
-    definitions = {row.indexname: row.indexdef for row in house.rows(INDEXES)}
+def test_the_predicate_of_every_partial_index_is_in_the_database(product: Product) -> None:
+    definitions = {row.indexname: row.indexdef for row in product.rows(INDEXES)}
     for metadata in (ledger, db.metadata):
         for table in metadata.tables.values():
             for index in table.indexes:
@@ -79,39 +79,39 @@ def test_a_migrations_file_begins_with_its_number_and_the_last_one_is_what_readi
     assert all(Path(each.path).name.startswith(f"{each.revision}_") for each in scripts.walk_revisions())
 
 
-def test_downgrading_to_nothing_and_up_again_gives_the_same_schema(house: House) -> None:
-    before = schema(house)
+def test_downgrading_to_nothing_and_up_again_gives_the_same_schema(product: Product) -> None:
+    before = schema(product)
     db.session.remove()
-    assert command(house, "db", "downgrade", "base").exit_code == 0
-    left = {row.relname for row in house.rows(RELATIONS)}
-    functions = house.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    assert command(product, "db", "downgrade", "base").exit_code == 0
+    left = {row.relname for row in product.rows(RELATIONS)}
+    functions = product.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
     assert (left, functions) == ({"alembic_version", "alembic_version_pkc"}, [])
-    assert command(house, "db", "upgrade", "head").exit_code == 0
-    again = schema(house)
+    assert command(product, "db", "upgrade", "head").exit_code == 0
+    again = schema(product)
     assert again["constraints"] and differences() == []
     for name, rows in before.items():
         lost = [row for row in rows if row not in again[name] and "outbox_history_2" not in row]
         assert lost == [], name
 
 
-def test_an_index_of_history_that_was_cut_short_is_begun_again(house: House) -> None:
+def test_an_index_of_history_that_was_cut_short_is_begun_again(product: Product) -> None:
     """Left behind: the index of the whole, which serves nobody before each of its parts has one, and one of these."""
-    before = schema(house)["indexes"]
+    before = schema(product)["indexes"]
     db.session.remove()
-    assert command(house, "db", "downgrade", "0012").exit_code == 0
+    assert command(product, "db", "downgrade", "0012").exit_code == 0
     on_cases = "(subject_type, subject_id) WHERE what = 'case.opened'"
     with db.engine.begin() as connection:
         connection.execute(text(f"CREATE INDEX outbox_history_rest_case_opened ON outbox_history_rest {on_cases}"))
         connection.execute(text(f"CREATE INDEX ix_outbox_history_case_opened ON ONLY outbox_history {on_cases}"))
-    assert command(house, "release").exit_code == 0
+    assert command(product, "release").exit_code == 0
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_outbox_history_case_opened'::regclass"
-    assert house.value(valid)
-    assert len(schema(house)["indexes"]) == len(before)
+    assert product.value(valid)
+    assert len(schema(product)["indexes"]) == len(before)
 
 
-def test_a_release_refuses_a_database_that_is_ahead_of_it(house: House) -> None:
+def test_a_release_refuses_a_database_that_is_ahead_of_it(product: Product) -> None:
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    refused = command(house, "release")
+    refused = command(product, "release")
     assert refused.exit_code != 0
-    assert house.value("SELECT version_num FROM alembic_version") == "9999"
+    assert product.value("SELECT version_num FROM alembic_version") == "9999"

@@ -14,11 +14,11 @@ from jobs import housekeeping
 from outbox import holds
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
-from tests.house import ADA, House
 from tests.integration.steps import command, file_claim
+from tests.product import ADA, Product
 
 CLOSE = """
-    UPDATE outbox_gates SET closed_at = outbox_now(), closed_until = outbox_now() + interval '1 minute'
+    UPDATE outbox_breakers SET opened_at = outbox_now(), open_until = outbox_now() + interval '1 minute'
      WHERE upstream = 'btsss' RETURNING 1
 """
 LONG_AGO = "UPDATE travel_claims SET finished_at = outbox_now() - interval '4 days' RETURNING 1"
@@ -33,14 +33,14 @@ OF_BEFORE = """
 
 
 @pytest.fixture
-def operator(house: House, secrets_folder: Path) -> FlaskClient:
-    client = house.app.test_client()
+def operator(product: Product, secrets_folder: Path) -> FlaskClient:
+    client = product.app.test_client()
     assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     return client
 
 
-def gauges(house: House) -> dict[str, float]:
-    lines = house.app.test_client().get("/metrics").text.splitlines()
+def gauges(product: Product) -> dict[str, float]:
+    lines = product.app.test_client().get("/metrics").text.splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
@@ -48,121 +48,121 @@ def shown(operator: FlaskClient) -> str:
     return " ".join(operator.get("/ops/").text.split())
 
 
-def gate_of(upstream: str, page: str) -> str:
+def breaker_of(upstream: str, page: str) -> str:
     """What the panel of gates says of it."""
     found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Gates</h2>") :])
     assert found is not None
     return found[1]
 
 
-def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_gates_and_the_cases(
-    house: House, operator: FlaskClient
+def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_breakers_and_the_cases(
+    product: Product, operator: FlaskClient
 ) -> None:
     page = shown(operator)
     titles = ("Promises", "Oldest work owed", "Gates", "Open cases")
-    places = [page.index(f"{title}</h2>") for title in titles]
-    assert places == sorted(places)
+    spots = [page.index(f"{title}</h2>") for title in titles]
+    assert spots == sorted(spots)
     assert "No audit has run yet." in page
-    file_claim(house)
+    file_claim(product)
     housekeeping.audit_all()
     page = shown(operator)
     assert "<strong>0 unaccounted.</strong>" in page
     assert "The audit is silent." not in page
-    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
     housekeeping.audit_all()
     page = shown(operator)
     assert "<strong>1 unaccounted.</strong>" in page
-    assert "pending_unowed" in page
+    assert "pending_without_work" in page
     assert "it is pending, and nobody owes the next step" in page
 
 
-def test_an_audit_that_stopped_is_told_and_measured(house: House, operator: FlaskClient) -> None:
+def test_an_audit_that_stopped_is_notified_and_measured(product: Product, operator: FlaskClient) -> None:
     housekeeping.audit_all()
-    assert gauges(house)['surefile_audit_age_seconds{scope="recent"}'] < 60
-    house.move_clock(timedelta(minutes=10))
+    assert gauges(product)['surefile_audit_age_seconds{scope="recent"}'] < 60
+    product.move_clock(timedelta(minutes=10))
     assert "The audit is silent." in shown(operator)
-    assert gauges(house)['surefile_audit_age_seconds{scope="recent"}'] >= 600
+    assert gauges(product)['surefile_audit_age_seconds{scope="recent"}'] >= 600
 
 
-def test_the_oldest_work_and_whether_its_deadline_will_hold(house: House, operator: FlaskClient) -> None:
-    file_claim(house)
-    house.rows("UPDATE outbox_messages SET created_at = created_at - interval '90 minutes' RETURNING 1")
+def test_the_oldest_work_and_whether_its_deadline_will_hold(product: Product, operator: FlaskClient) -> None:
+    file_claim(product)
+    product.rows("UPDATE outbox_messages SET created_at = created_at - interval '90 minutes' RETURNING 1")
     page = shown(operator)
     assert "<td>travel_claims</td> <td>90.0 min</td> <td>1</td> <td>0</td>" in page
     assert "0 late, 1 more will be at this rate" in page, "nothing was done lately"
-    assert gauges(house)['surefile_deadlines_at_risk{queue="travel_claims"}'] == 1
-    house.rows("UPDATE outbox_messages SET deadline_at = outbox_now() RETURNING 1")
+    assert gauges(product)['surefile_deadlines_at_risk{queue="travel_claims"}'] == 1
+    product.rows("UPDATE outbox_messages SET deadline_at = outbox_now() RETURNING 1")
     assert "1 late, 0 more will be at this rate" in shown(operator)
-    assert gauges(house)['surefile_deadlines_missed{queue="travel_claims"}'] == 1
+    assert gauges(product)['surefile_deadlines_missed{queue="travel_claims"}'] == 1
 
 
-def test_a_hold_stands_there_with_its_reason_and_its_end(house: House, operator: FlaskClient) -> None:
-    assert command(house, "gates", "hold", "btsss", "--for", "2h", "--reason", "their release").exit_code == 0
+def test_a_hold_stands_there_with_its_reason_and_its_end(product: Product, operator: FlaskClient) -> None:
+    assert command(product, "breakers", "hold", "btsss", "--for", "2h", "--reason", "their release").exit_code == 0
     page = shown(operator)
     assert "in force</td> <td>btsss</td>" in page
     assert "their release" in page
-    assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 1
-    ends_at = house.value("SELECT ends_at FROM outbox_gate_holds").astimezone(UTC)
-    assert gate_of("btsss", page) == f"held until {ends_at:%Y-%m-%d %H:%M} UTC"
-    assert gate_of("va_notify", page) == "open"
-    house.rows(CLOSE)
-    assert gate_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; closed until")
+    assert gauges(product)['surefile_breaker_held{upstream="btsss"}'] == 1
+    ends_at = product.value("SELECT ends_at FROM outbox_breaker_holds").astimezone(UTC)
+    assert breaker_of("btsss", page) == f"held until {ends_at:%Y-%m-%d %H:%M} UTC"
+    assert breaker_of("va_notify", page) == "open"
+    product.rows(CLOSE)
+    assert breaker_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; closed until")
     with transaction() as session:
         assert holds.lift(session, "btsss", actor="somebody") == 1
     page = shown(operator)
     assert "their release" not in page
-    assert gate_of("btsss", page).startswith("closed until")
-    assert gauges(house)['surefile_gate_held{upstream="btsss"}'] == 0
+    assert breaker_of("btsss", page).startswith("closed until")
+    assert gauges(product)['surefile_breaker_held{upstream="btsss"}'] == 0
 
 
-def test_a_gate_that_is_missing_stands_there_as_closed(house: House, operator: FlaskClient) -> None:
-    house.rows("DELETE FROM outbox_gates WHERE upstream = 'btsss' RETURNING 1")
-    assert gate_of("btsss", shown(operator)) == "missing: nothing is sent"
+def test_a_breaker_that_is_missing_stands_there_as_open(product: Product, operator: FlaskClient) -> None:
+    product.rows("DELETE FROM outbox_breakers WHERE upstream = 'btsss' RETURNING 1")
+    assert breaker_of("btsss", shown(operator)) == "missing: nothing is sent"
 
 
-def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(house: House) -> None:
+def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(product: Product) -> None:
     """What ended long ago is left alone for a day; what is wrong with it is found by then."""
-    file_claim(house)
-    house.work()
+    file_claim(product)
+    product.work()
     housekeeping.audit_all()
-    house.rows(LONG_AGO)
-    house.rows("DELETE FROM notifications RETURNING 1")
+    product.rows(LONG_AGO)
+    product.rows("DELETE FROM notifications RETURNING 1")
     housekeeping.audit_all()
-    assert (gauges(house)["surefile_unaccounted"], house.cases()) == (0, [])
-    assert command(house, "audit").exit_code == 1, "the command reads everything"
-    house.move_clock(timedelta(hours=25))
+    assert (gauges(product)["surefile_unaccounted"], product.cases()) == (0, [])
+    assert command(product, "audit").exit_code == 1, "the command reads everything"
+    product.move_clock(timedelta(hours=25))
     housekeeping.audit_all()
-    assert (gauges(house)["surefile_unaccounted"], house.cases()) == (1, ["unaccounted"])
+    assert (gauges(product)["surefile_unaccounted"], product.cases()) == (1, ["unaccounted"])
     housekeeping.audit_all()
-    assert gauges(house)["surefile_unaccounted"] == 0
-    assert [row.scope for row in house.rows("SELECT scope FROM audits ORDER BY scope")] == ["full", "recent"]
+    assert gauges(product)["surefile_unaccounted"] == 0
+    assert [row.scope for row in product.rows("SELECT scope FROM audits ORDER BY scope")] == ["full", "recent"]
 
 
-def test_what_is_not_finished_is_never_left_out(house: House) -> None:
-    file_claim(house)
+def test_what_is_not_finished_is_never_left_out(product: Product) -> None:
+    file_claim(product)
     housekeeping.audit_all()
-    house.rows("UPDATE travel_claims SET requested_at = outbox_now() - interval '30 days' RETURNING 1")
-    house.rows("DELETE FROM outbox_messages RETURNING 1")
+    product.rows("UPDATE travel_claims SET requested_at = outbox_now() - interval '30 days' RETURNING 1")
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
     housekeeping.audit_all()
-    assert house.cases() == ["unaccounted"]
+    assert product.cases() == ["unaccounted"]
 
 
-def test_each_word_on_the_page_means_one_thing(house: House, operator: FlaskClient) -> None:
+def test_each_word_on_the_page_means_one_thing(product: Product, operator: FlaskClient) -> None:
     """What a human has is not *held*, as an upstream is; what went to a person is a notice, as in the README."""
-    house.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
-    file_claim(house)
-    house.work()
-    assert house.cases() == ["notice_not_sent"]
+    product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
+    file_claim(product)
+    product.work()
+    assert product.cases() == ["notification_not_sent"]
     housekeeping.audit_all()
     page = shown(operator)
     assert "Submissions that have not ended, or did in the last 3 days:" in page
     assert "<td>travel claim</td><td>in somebody&#39;s hands</td><td>1</td>" in page
-    assert f"<td>notice {house.value('SELECT id::text FROM notifications')[:8]}" in page
+    assert f"<td>notification {product.value('SELECT id::text FROM notifications')[:8]}" in page
 
 
 def test_what_a_worker_of_the_release_before_found_is_shown_as_far_as_it_goes(
-    house: House, operator: FlaskClient
+    product: Product, operator: FlaskClient
 ) -> None:
-    house.rows(OF_BEFORE)
-    assert gauges(house)["surefile_broken_rules"] == gauges(house)["surefile_ledger_faults"] == 0
+    product.rows(OF_BEFORE)
+    assert gauges(product)["surefile_broken_rules"] == gauges(product)["surefile_ledger_faults"] == 0
     assert operator.get("/ops/").status_code == 200

@@ -21,9 +21,9 @@ from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
-from tests.house import SETTINGS, House
 from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
 from tests.integration.steps import command
+from tests.product import SETTINGS, Product
 
 # As long as it takes where other work keeps the machine busy; alone, ten seconds.
 pytestmark = pytest.mark.timeout(300)
@@ -45,38 +45,40 @@ def day(
     fakes.fakes.reset()
     with migrated.copied() as url:
         app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)))
-        house = House(app, fakes)
-        house.redis.flushall()
+        product = Product(app, fakes)
+        product.redis.flushall()
         with app.app_context():
-            lived = Day(house, SUBMISSIONS)
+            lived = Day(product, SUBMISSIONS)
             with scripted(lived):
                 lived.go_by()
                 lived.recover(at_least=DRAINED)
             yield lived
-            house.move_clock(timedelta())
+            product.move_clock(timedelta())
             db.session.remove()
             db.engine.dispose()
-        house.redis.close()
+        product.redis.close()
 
 
-def test_everybodys_submission_waited_through_it(day: Day) -> None:
-    assert day.asked + 1 == SUBMISSIONS
+def test_everybodys_submission_synchronous_through_it(day: Day) -> None:
+    assert day.requested + 1 == SUBMISSIONS
     assert day.waiting_at_the_end == SUBMISSIONS
 
 
-def test_btsss_was_left_alone_while_it_was_held_and_asked_once_in_a_quarter_of_an_hour_after_that(day: Day) -> None:
+def test_btsss_was_left_by_itself_while_it_was_held_and_queried_once_in_a_quarter_of_an_hour_after_that(
+    day: Day,
+) -> None:
     held, away = MAINTENANCE // STEP - 1, OUTAGE // STEP + 1
     assert day.calls == [0] * held + [1] * away
 
 
 def test_no_attempt_was_charged_and_no_budget_ran(day: Day) -> None:
     assert day.charged_at_the_end == 0
-    assert day.open_seconds_at_the_end < 60
-    assert day.house.value(CHARGED) == 0
-    assert day.house.value("SELECT max(charged_attempts) FROM outbox_messages") == 0
+    assert day.closed_seconds_at_the_end < 60
+    assert day.product.value(CHARGED) == 0
+    assert day.product.value("SELECT max(charged_attempts) FROM outbox_messages") == 0
 
 
-def test_redis_held_no_more_than_a_minutes_work_at_any_moment(day: Day) -> None:
+def test_redis_held_no_more_than_a_minutes_work_at_any_timestamp(day: Day) -> None:
     away = 2 * len(day.calls)
     assert max(sample.waiting for sample in day.samples[:away]) <= 2
     assert max(sample.waiting for sample in day.samples) <= TRAVEL_CLAIMS.depth
@@ -102,16 +104,16 @@ def test_the_earliest_deadlines_went_first_and_missed_ones_had_their_tenth(day: 
 def test_everything_let_through_was_filed_once_and_nothing_was_given_up(day: Day) -> None:
     filed = day.btsss.filed
     assert len(set(filed)) == len(filed) == sum(tick.taken for tick in day.ticks) >= DRAINED
-    assert day.house.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == len(filed)
-    assert day.house.value(WAITING) == SUBMISSIONS - len(filed)
-    assert day.house.value("SELECT count(*) FROM outbox_messages WHERE state = 'parked'") == 0
-    assert day.house.value("SELECT count(*) FROM outbox_attempts WHERE status = 'expired'") == 0
-    assert day.house.cases() == []
+    assert day.product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == len(filed)
+    assert day.product.value(WAITING) == SUBMISSIONS - len(filed)
+    assert day.product.value("SELECT count(*) FROM outbox_messages WHERE state = 'parked'") == 0
+    assert day.product.value("SELECT count(*) FROM outbox_attempts WHERE status = 'expired'") == 0
+    assert day.product.cases() == []
 
 
 def test_everybody_is_accounted_for(day: Day) -> None:
     day.relay.run_once()
-    said = command(day.house, "audit")
+    said = command(day.product, "audit")
     assert said.exit_code == 0, said.output
 
 
@@ -122,6 +124,6 @@ def test_the_forecast_says_that_at_the_rate_of_the_ramp_nobody_else_will_be_late
     with transaction() as session:
         (back,) = [each for each in forecast(session) if each.queue == "travel_claims"]
     left = SUBMISSIONS - len(day.btsss.filed)
-    assert (back.waiting, back.missed, back.will_miss) == (left, day.house.value(MISSED), 0)
+    assert (back.waiting, back.missed, back.will_miss) == (left, day.product.value(MISSED), 0)
     per_minute = len(day.btsss.filed) / RATE_MINUTES
     assert back.minutes_to_empty == pytest.approx(left / per_minute, abs=0.1)

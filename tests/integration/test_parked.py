@@ -16,8 +16,8 @@ from flaskapp.db import DbSession, db
 from flaskapp.flows import Flow
 from flaskapp.requeue import Refused
 from outbox import parked, rq_side
-from tests.house import House
 from tests.ledger import CALLS, SILENCE, Ledger
+from tests.product import Product
 
 
 def reopen(ledger: Ledger, message_id: int, fence: int | None = None) -> Any:
@@ -38,8 +38,8 @@ def test_parking_takes_the_message_out_of_circulation_under_a_new_fence(ledger: 
     assert ledger.publish() == []
     assert ledger.grant(grant.message_id, grant.fence) is None
     assert ledger.grant(grant.message_id, 99) is None
-    (told,) = ledger.history()
-    assert (told["what"], told["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
+    (reported,) = ledger.history()
+    assert (reported["what"], reported["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
 
 
 def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> None:
@@ -55,8 +55,8 @@ def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> No
     assert (row["give_up_at"] - row["budget_from"]).total_seconds() == 86_400
     assert (row["budget_from"] - row["created_at"]).total_seconds() >= 7200
     assert ledger.rows("SELECT id FROM outbox_attempts WHERE status = 'try'") == []
-    (told,) = [entry for entry in ledger.history() if entry["what"] == "message.reopened"]
-    assert told["actor"] == "somebody"
+    (reported,) = [entry for entry in ledger.history() if entry["what"] == "message.reopened"]
+    assert reported["actor"] == "somebody"
 
 
 def test_an_open_question_survives_parking_and_reopening(ledger: Ledger) -> None:
@@ -126,8 +126,8 @@ def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) ->
 # -- through the product's one way of reopening ------------------------------------------------------
 
 
-def add_toy(house: House) -> int:
-    ledger = Ledger(db.engine, house.redis)
+def add_toy(product: Product) -> int:
+    ledger = Ledger(db.engine, product.redis)
     grant = ledger.start(ledger.add(subject="toy-1"))
     ledger.park(grant, "refused", fence=77)
     return grant.message_id
@@ -138,31 +138,33 @@ def refuse_with_constraint(session: DbSession, subject_id: str, actor: str) -> N
 
 
 def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message_id = add_toy(house)
+    message_id = add_toy(product)
     monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=refuse_with_constraint))
     with pytest.raises(Refused):
         requeue.reopen(message_id, actor="somebody")
-    (row,) = house.messages()
+    (row,) = product.messages()
     assert (row["state"], row["fence"]) == ("parked", 77)
     assert row["parked_reason"] == "requeue refused: a newer one exists (pk_idempotency_keys)"
     assert row["charged_attempts"] == 0
-    told = house.rows("SELECT what, actor, detail::text AS detail FROM outbox_history ORDER BY id")
-    assert [(entry.what, entry.actor) for entry in told][-1] == ("message.reopen_refused", "somebody")
-    assert "message.reopened" not in [entry.what for entry in told]
-    assert not any("toy-1" in entry.detail for entry in told)
+    reported = product.rows("SELECT what, actor, detail::text AS detail FROM outbox_history ORDER BY id")
+    assert [(entry.what, entry.actor) for entry in reported][-1] == ("message.reopen_refused", "somebody")
+    assert "message.reopened" not in [entry.what for entry in reported]
+    assert not any("toy-1" in entry.detail for entry in reported)
 
 
-def test_the_dashboards_door_and_the_shells_end_in_one_reopening(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    message_id = add_toy(house)
+def test_the_dashboards_door_and_the_shells_end_in_one_reopening(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_id = add_toy(product)
     opened: list[str] = []
     monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=lambda session, subject, actor: opened.append(actor)))
-    press_requeue(house.redis, message_id, 77)
+    press_requeue(product.redis, message_id, 77)
     assert requeue.reopen(message_id, actor="shell")
-    run_pointers(house.app, house.redis)
+    run_pointers(product.app, product.redis)
     assert opened == ["shell"]
-    assert [row["state"] for row in house.messages()] == ["ready"]
+    assert [row["state"] for row in product.messages()] == ["ready"]
 
 
 def press_requeue(redis: Redis, message_id: int, fence: int) -> None:

@@ -13,12 +13,12 @@ from redis.exceptions import ConnectionError, ResponseError
 from rq import Queue
 from rq.worker.base import WorkerStatus
 
-from jobs.worker import Fetcher, Lane, wake_forever
+from jobs.worker import Bulkhead, Fetcher, wake_forever
 from outbox import rq_side
 from outbox.rq_side import LedgerJob
-from tests.house import eventually
 from tests.integration.test_ledger_rq import run_next
 from tests.ledger import CALLS, Ledger
+from tests.product import eventually
 
 PATH = "tests.integration.test_pointers_taken.followed"
 REFUSED = "tests.integration.test_pointers_taken.refused_by_redis"
@@ -39,8 +39,8 @@ def push(ledger: Ledger, *message_ids: int) -> None:
     rq_side.push(ledger.redis, CALLS.name, [(message_id, PATH) for message_id in message_ids], 9, 60)
 
 
-def fetcher_of(ledger: Ledger, lane: Lane) -> Fetcher:
-    return Fetcher(Flask("toy"), ledger.redis, lane, "fetcher", threading.Event())
+def fetcher_of(ledger: Ledger, bulkhead: Bulkhead) -> Fetcher:
+    return Fetcher(Flask("toy"), ledger.redis, bulkhead, "fetcher", threading.Event())
 
 
 def open_queue(ledger: Ledger) -> Queue:
@@ -48,13 +48,15 @@ def open_queue(ledger: Ledger) -> Queue:
 
 
 @contextmanager
-def waiting(ledger: Ledger, *lanes: Lane) -> Iterator[None]:
-    """A worker's listener for each of these lanes; all of them block before this goes on."""
+def waiting(ledger: Ledger, *bulkheads: Bulkhead) -> Iterator[None]:
+    """A worker's listener for each of these bulkheads; all of them block before this goes on."""
     stopping = threading.Event()
-    listeners = [threading.Thread(target=wake_forever, args=(ledger.redis, [lane], stopping)) for lane in lanes]
+    listeners = [
+        threading.Thread(target=wake_forever, args=(ledger.redis, [bulkhead], stopping)) for bulkhead in bulkheads
+    ]
     for listener in listeners:
         listener.start()
-    free = [lane for lane in lanes if lane.is_free]
+    free = [bulkhead for bulkhead in bulkheads if bulkhead.is_free]
     try:
         eventually(lambda: ledger.redis.info("clients")["blocked_clients"] == len(free))
         yield
@@ -64,18 +66,18 @@ def waiting(ledger: Ledger, *lanes: Lane) -> Iterator[None]:
             listener.join()
 
 
-def woken(lanes: list[Lane]) -> int:
-    return sum(lane.pushed.is_set() for lane in lanes)
+def woken(bulkheads: list[Bulkhead]) -> int:
+    return sum(bulkhead.pushed.is_set() for bulkhead in bulkheads)
 
 
 def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
     push(ledger, 1, 2)
-    lane = Lane(CALLS)
-    fetcher = fetcher_of(ledger, lane)
-    assert lane.more
-    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["1-9"] and lane.more
-    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["2-9"] and not lane.more
-    assert fetcher.dequeue() is None and not lane.more
+    bulkhead = Bulkhead(CALLS)
+    fetcher = fetcher_of(ledger, bulkhead)
+    assert bulkhead.more
+    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["1-9"] and bulkhead.more
+    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["2-9"] and not bulkhead.more
+    assert fetcher.dequeue() is None and not bulkhead.more
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["2-9"]
 
 
-def test_what_is_taken_while_the_worker_is_told_to_stop_is_next_in_its_queue_again(ledger: Ledger) -> None:
+def test_what_is_taken_while_the_worker_is_notified_to_stop_is_next_in_its_queue_again(ledger: Ledger) -> None:
     push(ledger, 1, 2)
-    fetcher = fetcher_of(ledger, Lane(CALLS))
+    fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     fetcher.stopping.set()
     assert fetcher.dequeue() is None
     assert ledger.redis.lrange(open_queue(ledger).key, 0, -1) == [b"1-9", b"2-9"]
@@ -106,7 +108,7 @@ def test_what_is_taken_while_the_worker_is_told_to_stop_is_next_in_its_queue_aga
 
 def test_a_job_is_shown_as_started_in_the_trip_in_which_it_leaves_the_intermediate_list(ledger: Ledger) -> None:
     push(ledger, 1)
-    fetcher = fetcher_of(ledger, Lane(CALLS))
+    fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     job, _ = rq_side.take(open_queue(ledger))
     assert job is not None
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["1-9"]
@@ -142,17 +144,17 @@ def test_a_pointer_costs_three_trips_to_redis(ledger: Ledger) -> None:
 
 
 def test_a_push_wakes_one_worker_a_pointer_and_not_all(ledger: Ledger) -> None:
-    lanes = [Lane(CALLS) for _ in range(3)]
-    with waiting(ledger, *lanes):
+    bulkheads = [Bulkhead(CALLS) for _ in range(3)]
+    with waiting(ledger, *bulkheads):
         push(ledger, 1)
-        eventually(lambda: woken(lanes))
-        assert (woken(lanes), ledger.redis.llen(rq_side.pushed_key(CALLS.name))) == (1, 0)
+        eventually(lambda: woken(bulkheads))
+        assert (woken(bulkheads), ledger.redis.llen(rq_side.pushed_key(CALLS.name))) == (1, 0)
         push(ledger, 2, 3, 4)
-        eventually(lambda: woken(lanes) == 3)
+        eventually(lambda: woken(bulkheads) == 3)
 
 
 def test_whoever_has_no_thread_free_is_not_woken_in_the_place_of_another(ledger: Ledger) -> None:
-    full, free = Lane(CALLS), Lane(CALLS)
+    full, free = Bulkhead(CALLS), Bulkhead(CALLS)
     full.running.update(str(number) for number in range(CALLS.threads))
     with waiting(ledger, full, free):
         push(ledger, *range(1, 5))
@@ -169,7 +171,7 @@ def test_what_nobody_waits_for_is_soon_forgotten(ledger: Ledger) -> None:
 
 
 def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane, tries = Lane(CALLS), iter([ConnectionError(), OSError()])
+    bulkhead, tries = Bulkhead(CALLS), iter([ConnectionError(), OSError()])
     ask = ledger.redis.blpop
 
     def blpop(*keys: Any, **options: Any) -> Any:
@@ -179,9 +181,9 @@ def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger, monkeypatch: p
 
     monkeypatch.setattr("jobs.worker.WAIT_SECONDS", 0.05)
     monkeypatch.setattr(ledger.redis, "blpop", blpop)
-    with waiting(ledger, lane):
+    with waiting(ledger, bulkhead):
         push(ledger, 1)
-        eventually(lane.pushed.is_set)
+        eventually(bulkhead.pushed.is_set)
     assert next(tries, None) is None
 
 
@@ -201,7 +203,7 @@ def test_periodic_work_that_redis_refuses_has_failed_and_is_shown_so(
 
 
 def test_a_suspended_worker_is_shown_as_one(ledger: Ledger) -> None:
-    fetcher = fetcher_of(ledger, Lane(CALLS))
+    fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     fetcher.register_birth()
     fetcher.set_state(WorkerStatus.SUSPENDED)
     fetcher.heartbeat()

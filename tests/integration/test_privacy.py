@@ -1,4 +1,4 @@
-"""A canary's ICN, SSN, phone, names, e-mail, date of birth, tokens and claim numbers, looked for where none belongs."""
+"""A probe's ICN, SSN, phone, names, e-mail, date of birth, tokens and claim numbers, looked for where none belongs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from jobs.engine import runner
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import Veteran
 from tests.edge_app import log_in
-from tests.house import House
 from tests.integration.itf_steps import Signed, itfs, on_file, pass_time, sign_in
 from tests.integration.itf_upkeep import let_a_cycle_pass, row_of, work_what_is_due
 from tests.integration.steps import SUBMIT, call, command, file_claim, lose, reconfigure, sweep, take
+from tests.product import Product
 from tests.scanner import found_in, postgres_texts, redis_texts
 from tests.unit.loopback import serving, whole
 
-CANARY = {
+PROBE = {
     "icn": "1087654321V998877",
     "phone": "+15559871234",
     "first_name": "Quillon",
@@ -35,174 +35,176 @@ WRITTEN_TO_PAGES = ("/metrics", "/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.j
 REGISTRIES = ("queued", "started", "finished", "failed", "scheduled", "deferred", "canceled")
 
 
-def console_texts(operator: FlaskClient, house: House) -> Iterator[str]:
+def console_texts(operator: FlaskClient, product: Product) -> Iterator[str]:
     for path in WRITTEN_TO_PAGES:
         yield operator.get(path).text
     for queue in ("travel_claims", "accounts", "intents_to_file", "form526", "documents", "notifications"):
         for registry in REGISTRIES:
             yield operator.get(f"/rq/0/data/jobs/{queue}/{registry}/8/asc/1.json").text
-    for key in house.redis.scan_iter("rq:job:*"):
+    for key in product.redis.scan_iter("rq:job:*"):
         yield operator.get(f"/rq/0/data/job/{key.decode()[7:]}.json").text
     for arguments in (["outbox", "list"], ["outbox", "summary"], ["cases", "list", "--all"], ["audit", "--json"]):
-        yield command(house, *arguments).output
-    for arguments in (["at-risk"], ["preflight"], *(["evidence", str(itf["id"])] for itf in itfs(house))):
-        yield command(house, "itf", *arguments).output
-        yield command(house, "itf", *arguments, "--json").output
-    for row in house.rows("SELECT DISTINCT message_id FROM outbox_attempts"):
-        yield command(house, "outbox", "show", str(row.message_id), "--json").output
+        yield command(product, *arguments).output
+    for arguments in (["at-risk"], ["preflight"], *(["evidence", str(itf["id"])] for itf in itfs(product))):
+        yield command(product, "itf", *arguments).output
+        yield command(product, "itf", *arguments, "--json").output
+    for row in product.rows("SELECT DISTINCT message_id FROM outbox_attempts"):
+        yield command(product, "outbox", "show", str(row.message_id), "--json").output
 
 
-def planned(house: House, day: str, outcome: str) -> None:
-    body = {"icn": CANARY["icn"], "date": day, "outcome": outcome}
-    house.control.call("POST", "btsss", "outcomes", json=body)
+def planned(product: Product, day: str, outcome: str) -> None:
+    body = {"icn": PROBE["icn"], "date": day, "outcome": outcome}
+    product.control.call("POST", "btsss", "outcomes", json=body)
 
 
-def live_through_everything(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
+def live_through_everything(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims in every outcome, wrong log-ins, garbage, late answers, callbacks, and faults that quote the person."""
-    stumble_at_the_door(house, canary)
-    planned(house, "2031-03-02", "duplicate")
-    house.control.call("POST", "btsss", "claims", json={"icn": canary.icn, "date": "2031-03-02", "age_seconds": 900})
-    planned(house, "2031-03-03", "refused")
+    stumble_at_the_door(product, probe)
+    planned(product, "2031-03-02", "duplicate")
+    product.control.call("POST", "btsss", "claims", json={"icn": probe.icn, "date": "2031-03-02", "age_seconds": 900})
+    planned(product, "2031-03-03", "refused")
     for day in ("2031-03-01", "2031-03-02", "2031-03-03"):
-        file_claim(house, canary, day)
-    house.work()
-    house.control.set("btsss", "drop", times=1, operation="submitclaim")
-    file_claim(house, canary, "2031-03-04")
-    house.work()
-    fail_while_quoting_the_person(house, canary, monkeypatch)
-    asked = file_claim(house, canary, "2031-03-06")
-    held = take(house, asked)
-    answer = call(house, held)
-    lose(house, held)
-    house.move_clock(timedelta(days=5, hours=1))
-    sweep(house)
+        file_claim(product, probe, day)
+    product.work()
+    product.control.set("btsss", "drop", times=1, operation="submitclaim")
+    file_claim(product, probe, "2031-03-04")
+    product.work()
+    fail_while_quoting_the_person(product, probe, monkeypatch)
+    requested = file_claim(product, probe, "2031-03-06")
+    held = take(product, requested)
+    answer = call(product, held)
+    lose(product, held)
+    product.move_clock(timedelta(days=5, hours=1))
+    sweep(product)
     runner.finish(SUBMIT, held, answer)
-    house.work()
+    product.work()
 
 
-def stumble_at_the_door(house: House, canary: Veteran) -> None:
-    client = house.app.test_client()
-    session = {"uuid": canary.uuid, "dob": canary.dob, "lastName": f"{canary.last_name}X"}
+def stumble_at_the_door(product: Product, probe: Veteran) -> None:
+    client = product.app.test_client()
+    session = {"uuid": probe.uuid, "dob": probe.dob, "lastName": f"{probe.last_name}X"}
     client.post("/check_in/v2/sessions/", json={"session": session})
-    client.post("/check_in/v2/sessions/", json={"session": {**session, "dob": f"{canary.dob}?"}})
-    client.post(
-        "/check_in/v2/sessions/", data=f'{{"session": {canary.last_name} {canary.icn}', content_type="text/json"
-    )
-    client.get(f"/check_in/v2/sessions/{canary.last_name}?dob={canary.dob}&phone={canary.phone}")
-    callback = {"reference": canary.icn, "to": canary.phone, "status": canary.last_name, "id": canary.phone}
+    client.post("/check_in/v2/sessions/", json={"session": {**session, "dob": f"{probe.dob}?"}})
+    client.post("/check_in/v2/sessions/", data=f'{{"session": {probe.last_name} {probe.icn}', content_type="text/json")
+    client.get(f"/check_in/v2/sessions/{probe.last_name}?dob={probe.dob}&phone={probe.phone}")
+    callback = {"reference": probe.icn, "to": probe.phone, "status": probe.last_name, "id": probe.phone}
     client.post("/va_notify/callbacks", json=callback)
-    token = house.app.extensions["config"].vanotify_callback_tokens[0]
+    token = product.app.extensions["config"].vanotify_callback_tokens[0]
     client.post("/va_notify/callbacks", json=callback, headers={"Authorization": f"Bearer {token}"})
 
 
-def fail_while_quoting_the_person(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_while_quoting_the_person(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a fault of our own, with the person in its text, and once BTSSS itself."""
-    said = f"ClaimantID {canary.icn}, phone {canary.phone}, claim TC202603999988887"
+    said = f"ClaimantID {probe.icn}, phone {probe.phone}, claim TC202603999988887"
 
     def fail(*_: Any) -> Any:
         raise RuntimeError(said)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(house.app.extensions["upstreams"].btsss), "submit_claim", fail)
-        file_claim(house, canary, "2031-03-05")
-        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'"))
-    before = house.app.extensions["config"].btsss_base_url
+        patch.setattr(type(product.app.extensions["upstreams"].btsss), "submit_claim", fail)
+        file_claim(product, probe, "2031-03-05")
+        product.work(
+            until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'")
+        )
+    before = product.app.extensions["config"].btsss_base_url
     with serving(whole(400, {"message": said})) as server:
-        reconfigure(house, btsss_base_url=server.url)
-        house.work()
-        reconfigure(house, btsss_base_url=before)
+        reconfigure(product, btsss_base_url=server.url)
+        product.work()
+        reconfigure(product, btsss_base_url=before)
 
 
 def test_a_persons_data_is_nowhere_but_encrypted(
-    house: House, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    added = house.control.call("POST", "lorota", "veterans", json=CANARY)
-    canary = house.fakes.fakes.cast.by_uuid(added["uuid"])
-    assert canary is not None
-    live_through_everything(house, canary, monkeypatch)
-    operator = house.app.test_client()
+    added = product.control.call("POST", "lorota", "veterans", json=PROBE)
+    probe = product.fakes.fakes.cast.by_uuid(added["uuid"])
+    assert probe is not None
+    live_through_everything(product, probe, monkeypatch)
+    operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
-    places = searched(house, operator, capsys)
-    numbers = [claim["number"] for claim in house.filed()] + ["TC202603999988887"]
+    stores = searched(product, operator, capsys)
+    numbers = [claim["number"] for claim in product.filed()] + ["TC202603999988887"]
     assert len(numbers) >= 5
-    assert found_in(places, [*SPELLED, *numbers]) == []
-    assert_the_search_would_find_something(house, places)
+    assert found_in(stores, [*SPELLED, *numbers]) == []
+    assert_the_search_would_find_something(product, stores)
 
 
-def searched(house: House, operator: FlaskClient, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+def searched(product: Product, operator: FlaskClient, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
     return {
         "the log": [capsys.readouterr().out],
-        "Redis": list(redis_texts(house.redis)),
-        "Postgres": list(postgres_texts(house)),
-        "the consoles": list(console_texts(operator, house)),
+        "Redis": list(redis_texts(product.redis)),
+        "Postgres": list(postgres_texts(product)),
+        "the consoles": list(console_texts(operator, product)),
     }
 
 
-def assert_the_search_would_find_something(house: House, places: dict[str, list[str]]) -> None:
+def assert_the_search_would_find_something(product: Product, stores: dict[str, list[str]]) -> None:
     """What is allowed there is there: the places were not simply empty, and RQ's packed values were read."""
-    states = {row[0] for row in house.rows("SELECT state FROM travel_claims")}
+    states = {row[0] for row in product.rows("SELECT state FROM travel_claims")}
     assert states == {"submitted", "duplicate", "failed"}
-    claim = str(house.value("SELECT id FROM travel_claims LIMIT 1"))
-    assert any(claim in text for text in places["Postgres"])
-    assert "job failed" in places["the log"][0] and "answered late" in places["the log"][0]
-    assert any('"jobs.notifications.send_notice"' in text for text in places["Redis"])
-    assert any("[icn]" in text for text in places["the consoles"])
-    assert any("surefile_messages" in text for text in places["the consoles"])
+    claim = str(product.value("SELECT id FROM travel_claims LIMIT 1"))
+    assert any(claim in text for text in stores["Postgres"])
+    assert "job failed" in stores["the log"][0] and "answered late" in stores["the log"][0]
+    assert any('"jobs.notifications.send_notification"' in text for text in stores["Redis"])
+    assert any("[icn]" in text for text in stores["the consoles"])
+    assert any("surefile_messages" in text for text in stores["the consoles"])
 
 
-def live_through_itfs(house: House, canary: Veteran, monkeypatch: pytest.MonkeyPatch) -> Signed:
+def live_through_itfs(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> Signed:
     """Strange requests, refusals and faults that quote the person, an answer somebody waits for, and a lost ITF."""
-    person = sign_in(house, canary)
-    for headers in ({"Authorization": f"Bearer {canary.last_name}.{canary.icn}.x"}, {"Source-App-Name": canary.icn}):
-        person.get(f"/{canary.icn}", **headers)
-    person.post(canary.last_name, **{"Idempotency-Key": f"{canary.icn} {canary.ssn}"})
+    person = sign_in(product, probe)
+    for headers in ({"Authorization": f"Bearer {probe.last_name}.{probe.icn}.x"}, {"Source-App-Name": probe.icn}):
+        person.get(f"/{probe.icn}", **headers)
+    person.post(probe.last_name, **{"Idempotency-Key": f"{probe.icn} {probe.ssn}"})
     person.ask()
-    said = f"{canary.icn}, SSN {canary.ssn} (987-00-6543), {canary.email}"
-    fail_itfs_while_quoting(house, said, monkeypatch)
-    be_refused_while_quoting(house, person, said)
+    said = f"{probe.icn}, SSN {probe.ssn} (987-00-6543), {probe.email}"
+    fail_itfs_while_quoting(product, said, monkeypatch)
+    be_refused_while_quoting(product, person, said)
     person.post("survivor")
-    house.work()
-    for filed in on_file(house, canary):
-        house.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
-    let_a_cycle_pass(house)
-    pass_time(house, hours=2)
-    work_what_is_due(house)
+    product.work()
+    for filed in on_file(product, probe):
+        product.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
+    let_a_cycle_pass(product)
+    pass_time(product, hours=2)
+    work_what_is_due(product)
     return person
 
 
-def fail_itfs_while_quoting(house: House, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_itfs_while_quoting(product: Product, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
         raise RuntimeError(said)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(house.app.extensions["upstreams"].accounts), "find", fail)
-        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'"))
+        patch.setattr(type(product.app.extensions["upstreams"].accounts), "find", fail)
+        product.work(
+            until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'")
+        )
 
 
-def be_refused_while_quoting(house: House, person: Signed, said: str) -> None:
-    before = house.app.extensions["config"].lighthouse_base_url
+def be_refused_while_quoting(product: Product, person: Signed, said: str) -> None:
+    before = product.app.extensions["config"].lighthouse_base_url
     with serving(whole(422, {"errors": [{"title": "Unprocessable Entity", "detail": said}]})) as server:
-        reconfigure(house, lighthouse_base_url=server.url)
-        house.work(until=lambda: house.value("SELECT count(*) FROM outbox_attempts WHERE http_status = 422"))
+        reconfigure(product, lighthouse_base_url=server.url)
+        product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE http_status = 422"))
         assert not any(text in person.post("pension").text for text in SPELLED)
-        reconfigure(house, lighthouse_base_url=before)
+        reconfigure(product, lighthouse_base_url=before)
 
 
 def test_who_an_itf_is_for_is_nowhere_but_encrypted(
-    house: House, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    added = house.control.call("POST", "lorota", "veterans", json=CANARY)
-    canary = house.fakes.fakes.cast.by_uuid(added["uuid"])
-    assert canary is not None
-    person = live_through_itfs(house, canary, monkeypatch)
-    operator = house.app.test_client()
+    added = product.control.call("POST", "lorota", "veterans", json=PROBE)
+    probe = product.fakes.fakes.cast.by_uuid(added["uuid"])
+    assert probe is not None
+    person = live_through_itfs(product, probe, monkeypatch)
+    operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
-    places = searched(house, operator, capsys)
-    sent = [entry["headers"].get("authorization", "") for entry in house.control.received("lighthouse")]
+    stores = searched(product, operator, capsys)
+    sent = [entry["headers"].get("authorization", "") for entry in product.control.received("lighthouse")]
     tokens = {header.removeprefix("Bearer ") for header in (*sent, person.headers["Authorization"]) if header}
     assert len(tokens) >= 2
-    assert found_in(places, [*SPELLED, *tokens]) == []
-    itf = str(row_of(house, canary)["id"])
-    assert row_of(house, canary)["state"] == "broken"
-    assert all(any(itf in text for text in places[place]) for place in ("the log", "Postgres", "the consoles"))
-    assert any("[icn]" in text for text in places["the consoles"]) and "job failed" in places["the log"][0]
+    assert found_in(stores, [*SPELLED, *tokens]) == []
+    itf = str(row_of(product, probe)["id"])
+    assert row_of(product, probe)["state"] == "broken"
+    assert all(any(itf in text for text in stores[place]) for place in ("the log", "Postgres", "the consoles"))
+    assert any("[icn]" in text for text in stores["the consoles"]) and "job failed" in stores["the log"][0]

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from sandbox.processes import Crew, Process, ProcessEnded, procfile, surroundings, trouble_in
-from tests.house import eventually
+from tests.product import eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEP = f"{sys.executable} -c 'import time; print(1, flush=True); time.sleep(60)'"
@@ -103,7 +103,7 @@ def test_a_process_that_is_never_ready_is_reported(start):
         process.wait_ready(lambda: False, 0.2)
 
 
-def test_a_crew_notices_which_of_it_died_and_stops_the_others(start, tmp_path):
+def test_a_crew_notifications_which_of_it_died_and_stops_the_others(start, tmp_path):
     crew = Crew(Process(name, SLEEP, surroundings({}, 1), tmp_path / name, root=tmp_path) for name in ("web", "relay"))
     crew.start()
     try:
@@ -117,10 +117,10 @@ def test_a_crew_notices_which_of_it_died_and_stops_the_others(start, tmp_path):
     assert not crew["web"].running
 
 
-def test_each_line_is_heard_with_its_name(start):
-    heard = []
-    start("sh -c 'echo one; echo two'", hear=lambda name, line: heard.append((name, line))).wait(60)
-    assert heard == [("web", "one"), ("web", "two")]
+def test_each_line_is_answered_with_its_name(start):
+    received = []
+    start("sh -c 'echo one; echo two'", hear=lambda name, line: received.append((name, line))).wait(60)
+    assert received == [("web", "one"), ("web", "two")]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_each_line_is_heard_with_its_name(start):
         ("[ERROR] Worker failed to boot", "[ERROR] Worker failed to boot"),
         (json.dumps({"level": "INFO", "message": "upstream.called"}), None),
         (
-            json.dumps({"level": "WARNING", "logger": "x", "message": "gate.closed", "upstream": "btsss"}),
-            "WARNING gate.closed upstream=btsss",
+            json.dumps({"level": "WARNING", "logger": "x", "message": "breaker.opened", "upstream": "btsss"}),
+            "WARNING breaker.opened upstream=btsss",
         ),
         (json.dumps({"level": "ERROR", "message": "job failed\nTraceback\n  File"}), "ERROR job failed"),
         ("{broken", "{broken"),

@@ -9,9 +9,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.registry import FailedJobRegistry
 
 from flaskapp.queues import TRAVEL_CLAIMS
-from jobs.worker import Fetcher, Lane
+from jobs.worker import Bulkhead, Fetcher
 from outbox.rq_side import open_queue
-from tests.house import eventually
+from tests.product import eventually
 
 
 class LostWhenNoted(Fetcher):
@@ -35,42 +35,42 @@ class LostWhenDone(Fetcher):
         raise RedisConnectionError
 
 
-def take_one(house, kind):
+def take_one(product, kind):
     """A fetcher of this kind takes the pointer of a claim and gets as far as it does; its threads end with it."""
-    house.ask(house.sign_in())
-    house.beat()
-    house.relay.run_once()
-    lane = Lane(TRAVEL_CLAIMS)
-    fetcher = kind(house.app, house.redis, lane, "fetcher", threading.Event())
-    lane.slots.acquire()
+    product.ask(product.sign_in())
+    product.beat()
+    product.relay.run_once()
+    bulkhead = Bulkhead(TRAVEL_CLAIMS)
+    fetcher = kind(product.app, product.redis, bulkhead, "fetcher", threading.Event())
+    bulkhead.slots.acquire()
     try:
         fetcher.execute_job(*fetcher.dequeue())
     finally:
-        lane.pool.shutdown()
-        assert not lane.running
+        bulkhead.pool.shutdown()
+        assert not bulkhead.running
 
 
-def state(house):
-    return house.value("SELECT state FROM outbox_messages WHERE queue = 'travel_claims'")
+def state(product):
+    return product.value("SELECT state FROM outbox_messages WHERE queue = 'travel_claims'")
 
 
-def test_a_job_that_could_not_be_noted_waits_in_postgres_at_once(house):
+def test_a_job_that_could_not_be_noted_waits_in_postgres_at_once(product):
     with pytest.raises(RedisConnectionError):
-        take_one(house, LostWhenNoted)
-    assert state(house) == "ready"
+        take_one(product, LostWhenNoted)
+    assert state(product) == "ready"
 
 
-def test_a_job_that_could_not_be_run_waits_in_postgres_at_once_and_is_done_once(house):
-    take_one(house, LostWhenRun)
-    assert state(house) == "ready"
-    house.work()
-    assert (len(house.submits()), len(house.filed())) == (1, 1)
+def test_a_job_that_could_not_be_run_waits_in_postgres_at_once_and_is_done_once(product):
+    take_one(product, LostWhenRun)
+    assert state(product) == "ready"
+    product.work()
+    assert (len(product.submits()), len(product.filed())) == (1, 1)
 
 
-def test_a_job_whose_end_was_not_heard_is_not_done_again_and_no_failure(house, caplog):
-    take_one(house, LostWhenDone)
+def test_a_job_whose_end_was_not_answered_is_not_done_again_and_no_failure(product, caplog):
+    take_one(product, LostWhenDone)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
-    assert len(FailedJobRegistry(queue=open_queue(house.redis, TRAVEL_CLAIMS.name))) == 0
-    house.work()
-    eventually(lambda: len(house.phone()) == 1)
-    assert len(house.submits()) == 1
+    assert len(FailedJobRegistry(queue=open_queue(product.redis, TRAVEL_CLAIMS.name))) == 0
+    product.work()
+    eventually(lambda: len(product.phone()) == 1)
+    assert len(product.submits()) == 1

@@ -62,7 +62,7 @@ def test_redis_holds_missed_deadlines_behind_what_can_still_be_met(ledger: Ledge
     assert [message_id for message_id, _ in ledger.waiting()] == [*reversed(met), *reversed(missed)]
 
 
-def test_room_that_nothing_reachable_needs_goes_to_missed_deadlines(ledger: Ledger) -> None:
+def test_capacity_that_nothing_reachable_needs_goes_to_missed_deadlines(ledger: Ledger) -> None:
     missed = [ledger.add(deadline=1.0) for _ in range(8)]
     ledger.pass_time(2)
     assert [message_id for message_id, _ in ledger.publish()] == missed
@@ -169,15 +169,15 @@ def test_a_full_batch_claims_again_at_once(ledger: Ledger, monkeypatch: pytest.M
 
 
 def test_a_round_asks_only_the_queues_where_something_is_ready(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     relay = ledger.another_relay()
-    monkeypatch.setattr(relay, "move", lambda queue: asked.append(queue.name) or 0)
+    monkeypatch.setattr(relay, "move", lambda queue: requested.append(queue.name) or 0)
     relay.run_once()
-    assert asked == []
+    assert requested == []
     ledger.add(queue=CHORES)
     ledger.add(delay=10.0)
     relay.run_once()
-    assert asked == ["chores"]
+    assert requested == ["chores"]
 
 
 def test_two_relays_publish_everything_once(ledger: Ledger) -> None:

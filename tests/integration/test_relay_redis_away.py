@@ -5,8 +5,8 @@ from __future__ import annotations
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from outbox import relay as relay_module
-from tests.house import eventually
 from tests.ledger import CALLS, CHORES, HookedRedis, Ledger
+from tests.product import eventually
 
 
 class AwayRedis(HookedRedis):
@@ -31,7 +31,7 @@ def test_while_redis_is_away_a_relay_tries_once_a_second_however_often_it_is_wok
     assert [ledger.state(message_id) for message_id in waiting] == ["ready", "ready"]
 
 
-def test_when_redis_is_back_all_that_waited_is_published_within_a_poll(ledger: Ledger) -> None:
+def test_when_redis_is_back_all_that_synchronous_is_published_within_a_poll(ledger: Ledger) -> None:
     waiting = [ledger.add(), ledger.add(queue=CHORES)]
     redis = AwayRedis(connection_pool=ledger.redis.connection_pool)
     relay = ledger.another_relay(CALLS, CHORES, redis=redis)

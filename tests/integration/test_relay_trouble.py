@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, text
 
 from outbox import rq_side
-from tests.house import eventually
 from tests.ledger import CALLS, CHORES, Ledger
+from tests.product import eventually
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def impatient(ledger: Ledger) -> Iterator[Ledger]:
     event.remove(ledger.engine, "begin", hurry)
 
 
-def test_a_gate_that_somebody_holds_the_lock_of_keeps_only_its_own_queue(impatient: Ledger) -> None:
+def test_a_breaker_that_somebody_holds_the_lock_of_keeps_only_its_own_queue(impatient: Ledger) -> None:
     ledger = impatient
     held_up, other = ledger.add(), ledger.add(queue=CHORES)
     with ledger.engine.connect() as somebody:
-        somebody.execute(text("SELECT FROM outbox_gates WHERE upstream = 'clerk' FOR UPDATE"))
+        somebody.execute(text("SELECT FROM outbox_breakers WHERE upstream = 'clerk' FOR UPDATE"))
         ledger.relay.run_once()
         assert (ledger.state(held_up), ledger.state(other)) == ("ready", "published")
     ledger.relay.run_once()

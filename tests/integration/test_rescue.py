@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from outbox import rescue
 from outbox.values import Grant
-from tests.house import eventually
 from tests.ledger import SILENCE, WORKER, Ledger
+from tests.product import eventually
 
 # After a restart of Postgres nobody is taken for silent yet, so these tests need a server that has run a while.
 OLD_ENOUGH = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '11 s' AS old"

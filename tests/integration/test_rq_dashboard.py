@@ -6,7 +6,7 @@ from rq import SimpleWorker
 from flaskapp.redis_pool import with_tls_choice
 from tests.dashboard import OWN, QUEUE, SUCCEED, OurJob, embedded_redis, failed, failed_job, mounted, stored, work
 from tests.edge_app import ORIGIN, log_in
-from tests.house import eventually
+from tests.product import eventually
 
 
 @pytest.fixture(scope="module")

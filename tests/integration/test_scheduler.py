@@ -19,8 +19,8 @@ from outbox import rq_side
 from sandbox.servers import EmbeddedRedis
 from tests.forked import fire_often
 from tests.forks import forking
-from tests.house import eventually
 from tests.ledger import Ledger
+from tests.product import eventually
 
 TABLE = (Periodic("periodic-often", "jobs.often", 10), Periodic("periodic-seldom", "jobs.seldom", 3600))
 NAMES = {entry.name for entry in TABLE}
@@ -125,10 +125,10 @@ def test_nothing_piles_up_while_nobody_works(scheduler: LedgerScheduler, redis: 
     assert Counter(take_all(redis)) == Counter(NAMES)
 
 
-@pytest.mark.parametrize("moment", ["while it waits", "after it was taken"])
-def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler, redis: Redis, moment: str) -> None:
+@pytest.mark.parametrize("timestamp", ["while it waits", "after it was taken"])
+def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler, redis: Redis, timestamp: str) -> None:
     scheduler.tick()
-    if moment == "after it was taken":
+    if timestamp == "after it was taken":
         take_all(redis)
     redis.flushall()
     assert scheduler.tick() == 2
@@ -136,7 +136,9 @@ def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler,
     assert sorted(take_all(redis)) == sorted(NAMES)
 
 
-def test_a_changed_table_drops_strangers_and_leaves_the_rest_alone(scheduler: LedgerScheduler, redis: Redis) -> None:
+def test_a_changed_table_drops_strangers_and_leaves_the_rest_by_itself(
+    scheduler: LedgerScheduler, redis: Redis
+) -> None:
     scheduler.tick()
     take_all(redis)
     before = redis.zscore(scheduler.scheduled_jobs_key, "periodic-often")

@@ -23,7 +23,7 @@ from redis.retry import Retry
 from sandbox import unprivileged
 from sandbox.server import Server, ServerError, port_is_free, tethered
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.house import eventually
+from tests.product import eventually
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -231,7 +231,7 @@ def test_the_application_is_no_superuser_and_sees_statistics_installed(postgres)
     assert query(postgres.admin_url, "SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
 
 
-def test_redis_never_evicts_and_keeps_what_it_was_asked_to(folder):
+def test_redis_never_evicts_and_keeps_what_it_was_queried_to(folder):
     with EmbeddedRedis(folder, append_only=True) as cache:
         assert client(cache).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client(cache).set("pointer", "1")

@@ -45,7 +45,7 @@ def server(app):
     running.server_close()
 
 
-def told(response):
+def reported(response):
     return response.headers["X-CSRF-Token"]
 
 
@@ -73,7 +73,7 @@ def test_a_page_reads_changes_and_goes_on_changing(server):
         assert {"X-CSRF-Token", "X-Session-Expiration"} <= set(
             response.headers["Access-Control-Expose-Headers"].split(", ")
         )
-        page.headers["X-CSRF-Token"] = told(response)
+        page.headers["X-CSRF-Token"] = reported(response)
     assert response.json() == {"account": ACCOUNT, "byCookie": True}
 
 
@@ -96,8 +96,8 @@ def test_over_https_the_session_cookie_is_secure():
 
 
 @pytest.mark.parametrize("method", CHANGES)
-def test_a_change_passes_with_the_token_told_and_not_without(client, method):
-    csrf = told(client.get(PATH))
+def test_a_change_passes_with_the_token_notified_and_not_without(client, method):
+    csrf = reported(client.get(PATH))
     assert refused(change(client, method=method))
     assert change(client, csrf, method).status_code == 200
 
@@ -111,23 +111,23 @@ def test_no_token_and_no_sensible_token_are_the_same(client, csrf):
 
 def test_the_token_of_another_session_is_refused(app, client):
     client.get(PATH)
-    assert refused(change(client, told(browser(app).get(PATH))))
+    assert refused(change(client, reported(browser(app).get(PATH))))
 
 
-def test_a_refused_change_is_told_the_token_that_the_next_one_passes_with(client):
+def test_a_refused_change_is_notified_the_token_that_the_next_one_passes_with(client):
     response = change(client, "null")
     assert refused(response)
-    assert change(client, told(response)).status_code == 200
+    assert change(client, reported(response)).status_code == 200
 
 
 def test_a_page_left_open_for_days_can_still_be_sent(app, client):
-    csrf = told(client.get(PATH))
+    csrf = reported(client.get(PATH))
     with time_machine.travel(datetime.now().timestamp() + 30 * 86_400, tick=False):
         client.set_cookie("vagov_access_token", token())
         assert change(client, csrf).status_code == 200
 
 
-def test_nobody_else_is_asked_for_a_csrf_token(app):
+def test_nobody_else_is_queried_for_a_csrf_token(app):
     client = app.test_client()
     response = client.post(PATH, headers={"Authorization": f"Bearer {token()}"})
     assert response.json == {"account": ACCOUNT, "by_cookie": False}
@@ -141,18 +141,18 @@ def test_a_bearer_header_that_is_none_does_not_spare_the_cookie_its_csrf_token(c
 def test_every_answer_tells_the_token_and_the_end_of_the_sign_in(app, path, status):
     response = browser(app, exp=4_000_000_000).get(path)
     assert response.status_code == status
-    assert told(response)
+    assert reported(response)
     assert response.headers["X-Session-Expiration"] == "2096-10-02T07:06:40+00:00"
 
 
 @pytest.mark.parametrize(("changes", "status"), [({"exp": 1}, 403), ({"aud": "other"}, 401)])
-def test_who_is_not_let_in_is_told_a_token_too_and_no_end(app, changes, status):
+def test_who_is_not_let_in_is_notified_a_token_too_and_no_end(app, changes, status):
     client = browser(app, **changes)
     response = client.get(PATH)
     assert response.status_code == status
     assert "X-Session-Expiration" not in response.headers
     client.set_cookie("vagov_access_token", token())
-    assert change(client, told(response)).status_code == 200
+    assert change(client, reported(response)).status_code == 200
 
 
 def test_a_token_is_read_before_its_csrf_token_is_missed(app):
@@ -167,8 +167,8 @@ def test_a_preflight_needs_nobody_and_starts_no_session(app, headers):
     assert not {"X-CSRF-Token", "Set-Cookie", "X-Session-Expiration"} & set(response.headers.keys())
 
 
-def test_what_the_front_end_is_told_does_not_pass_on_the_operators_forms(client):
-    csrf = told(client.get(PATH))
+def test_what_the_front_end_is_notified_does_not_pass_on_the_operators_forms(client):
+    csrf = reported(client.get(PATH))
     own = csrf_of(client.get("/ops/login").text)
     assert client.post("/ops/logout", headers={"X-CSRFToken": csrf}).status_code == 403
     assert refused(change(client, own))

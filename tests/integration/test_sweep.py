@@ -101,7 +101,7 @@ def test_a_stranger_among_the_failed_jobs_is_removed(ledger: Ledger) -> None:
     assert failed(ledger) == set()
 
 
-def test_an_entry_being_requeued_is_left_alone(ledger: Ledger) -> None:
+def test_an_entry_being_requeued_is_left_by_itself(ledger: Ledger) -> None:
     identifier = park(ledger)
     run_sweep(ledger)
     requeue(ledger, identifier)

@@ -9,40 +9,40 @@ import pytest
 
 from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
-from tests.house import House
-from tests.integration.steps import Asked, call, command, file_claim, lose, take, told
+from tests.integration.steps import RequestedAppointment, call, command, file_claim, lose, reported, take
+from tests.product import Product
 
 
-def traced(house: House, asked: Asked) -> list[Step]:
+def traced(product: Product, requested: RequestedAppointment) -> list[Step]:
     with transaction() as session:
-        found = trace(session, "travel_claim", asked.id)
+        found = trace(session, "travel_claim", requested.id)
     assert found.read == 1
     return found.illegal
 
 
-def found_by_looking(house: House) -> Asked:
+def found_by_looking(product: Product) -> RequestedAppointment:
     """Sent, its reply lost with its worker, and found upstream: three attempts, the last but one a look-up."""
-    asked = file_claim(house)
-    held = take(house, asked)
-    call(house, held)
-    lose(house, held)
-    house.work()
-    return asked
+    requested = file_claim(product)
+    held = take(product, requested)
+    call(product, held)
+    lose(product, held)
+    product.work()
+    return requested
 
 
-def failed_and_filed_after_all(house: House) -> Asked:
-    house.control.play("btsss", "refused")
-    asked = told(house)
-    house.control.clear("btsss")
-    assert command(house, "outbox", "requeue", str(asked.message["id"])).exit_code == 0
-    house.work()
-    return asked
+def failed_and_filed_after_all(product: Product) -> RequestedAppointment:
+    product.control.play("btsss", "refused")
+    requested = reported(product)
+    product.control.clear("btsss")
+    assert command(product, "outbox", "requeue", str(requested.message["id"])).exit_code == 0
+    product.work()
+    return requested
 
 
-@pytest.mark.parametrize("moment", [file_claim, told, found_by_looking, failed_and_filed_after_all])
-def test_what_the_product_does_is_legal(house: House, moment: object) -> None:
-    assert callable(moment)
-    assert traced(house, moment(house)) == []
+@pytest.mark.parametrize("timestamp", [file_claim, reported, found_by_looking, failed_and_filed_after_all])
+def test_what_the_product_does_is_legal(product: Product, timestamp: object) -> None:
+    assert callable(timestamp)
+    assert traced(product, timestamp(product)) == []
 
 
 SUBMITTED = "WHERE moved_to = 'submitted'"
@@ -76,13 +76,13 @@ SUBMITTED = "WHERE moved_to = 'submitted'"
         ),
     ],
 )
-def test_the_first_illegal_step_is_named(house: House, statement: str, why: str) -> None:
-    asked = told(house)
-    house.rows(f"{statement} RETURNING 1")
-    (step,) = traced(house, asked)
+def test_the_first_illegal_step_is_named(product: Product, statement: str, why: str) -> None:
+    requested = reported(product)
+    product.rows(f"{statement} RETURNING 1")
+    (step,) = traced(product, requested)
     assert why in step.why
-    result = command(house, "audit", "--trace")
-    assert (result.exit_code, f"illegal: travel_claim {asked.id}" in result.stdout) == (1, True)
+    result = command(product, "audit", "--trace")
+    assert (result.exit_code, f"illegal: travel_claim {requested.id}" in result.stdout) == (1, True)
     assert "histories: 2 read, " in result.stdout
 
 
@@ -98,21 +98,21 @@ ENDED_AFTERWARDS = """
 """
 
 
-def test_two_at_once_are_told_by_their_numbers_whatever_the_moments_say(house: House) -> None:
-    asked = told(house)
-    house.rows(f"{A_SECOND_WRITE} RETURNING 1")
-    assert traced(house, asked) == []
-    house.rows(f"{ENDED_AFTERWARDS} RETURNING 1")
-    (step,) = traced(house, asked)
+def test_two_at_once_are_notified_by_their_numbers_whatever_the_timestamps_say(product: Product) -> None:
+    requested = reported(product)
+    product.rows(f"{A_SECOND_WRITE} RETURNING 1")
+    assert traced(product, requested) == []
+    product.rows(f"{ENDED_AFTERWARDS} RETURNING 1")
+    (step,) = traced(product, requested)
     assert "began before attempt" in step.why
 
 
-def test_an_attempt_that_never_ended_is_at_it_beside_the_next(house: House) -> None:
-    asked = told(house)
-    house.rows(f"{A_SECOND_WRITE} RETURNING 1")
-    house.rows("""UPDATE outbox_attempts SET status = 'try', finished_at = NULL
+def test_an_attempt_that_never_ended_is_at_it_beside_the_next(product: Product) -> None:
+    requested = reported(product)
+    product.rows(f"{A_SECOND_WRITE} RETURNING 1")
+    product.rows("""UPDATE outbox_attempts SET status = 'try', finished_at = NULL
                    WHERE id = (SELECT min(id) FROM outbox_attempts WHERE purpose = 'write') RETURNING 1""")
-    (step,) = traced(house, asked)
+    (step,) = traced(product, requested)
     assert "began before attempt" in step.why
 
 
@@ -123,39 +123,39 @@ SEEM_TO_OVERLAP = """
 """
 
 
-def test_a_clock_put_back_between_two_attempts_makes_nothing_illegal(house: House) -> None:
-    house.move_clock(HOUR_AHEAD)
-    asked = file_claim(house)
-    held = take(house, asked)
-    call(house, held)
-    lose(house, held)
-    house.move_clock(BACK)
-    house.work()
-    assert house.value(SEEM_TO_OVERLAP) == 1
-    assert traced(house, asked) == []
-    ends = house.rows("SELECT id, end_number FROM outbox_attempts ORDER BY id")
+def test_a_clock_put_back_between_two_attempts_makes_nothing_illegal(product: Product) -> None:
+    product.move_clock(HOUR_AHEAD)
+    requested = file_claim(product)
+    held = take(product, requested)
+    call(product, held)
+    lose(product, held)
+    product.move_clock(BACK)
+    product.work()
+    assert product.value(SEEM_TO_OVERLAP) == 1
+    assert traced(product, requested) == []
+    ends = product.rows("SELECT id, end_number FROM outbox_attempts ORDER BY id")
     assert all(row.end_number > row.id for row in ends)
 
 
-def test_what_was_sent_again_before_two_look_ups_denied_it_is_illegal(house: House) -> None:
-    asked = found_by_looking(house)
-    house.rows("UPDATE outbox_attempts SET purpose = 'write' WHERE purpose = 'look_up' RETURNING 1")
-    (step,) = traced(house, asked)
+def test_what_was_sent_again_before_two_look_ups_denied_it_is_illegal(product: Product) -> None:
+    requested = found_by_looking(product)
+    product.rows("UPDATE outbox_attempts SET purpose = 'write' WHERE purpose = 'look_up' RETURNING 1")
+    (step,) = traced(product, requested)
     assert "sent again what attempt" in step.why
 
 
-def test_who_takes_up_a_failed_one_has_a_name(house: House) -> None:
-    asked = failed_and_filed_after_all(house)
-    house.rows("UPDATE outbox_history SET actor = 'worker' WHERE moved_from = 'failed' RETURNING 1")
-    (step,) = traced(house, asked)
+def test_who_takes_up_a_failed_one_has_a_name(product: Product) -> None:
+    requested = failed_and_filed_after_all(product)
+    product.rows("UPDATE outbox_history SET actor = 'worker' WHERE moved_from = 'failed' RETURNING 1")
+    (step,) = traced(product, requested)
     assert step.why == "taken up again by worker instead of an operator"
 
 
-def test_of_several_the_earliest_is_named_and_the_rest_of_the_book_is_legal(house: House) -> None:
-    asked = told(house)
-    house.rows("UPDATE travel_claims SET state = 'duplicate' RETURNING 1")
-    house.rows("UPDATE outbox_history SET moved_from = 'failed' WHERE moved_to = 'submitted' RETURNING 1")
-    found = json.loads(command(house, "audit", "--trace", "--json").stdout)["trace"]
+def test_of_several_the_earliest_is_named_and_the_rest_of_the_book_is_legal(product: Product) -> None:
+    requested = reported(product)
+    product.rows("UPDATE travel_claims SET state = 'duplicate' RETURNING 1")
+    product.rows("UPDATE outbox_history SET moved_from = 'failed' WHERE moved_to = 'submitted' RETURNING 1")
+    found = json.loads(command(product, "audit", "--trace", "--json").stdout)["trace"]
     assert (found["read"], len(found["illegal"])) == (2, 1)
     assert found["illegal"][0]["why"] == "moved from failed while it was pending"
-    assert found["illegal"][0]["subject_id"] == asked.id
+    assert found["illegal"][0]["subject_id"] == requested.id

@@ -16,8 +16,8 @@ from flaskapp.config import from_env
 from flaskapp.db import db
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import ADA, APPOINTMENT_DATE, House
 from tests.integration.steps import counts, file_claim, look_ups, sends
+from tests.product import ADA, APPOINTMENT_DATE, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
 CLAIMS = "/check_in/v0/travel_claims"
@@ -31,45 +31,45 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", [CLAIMS, f"{CLAIMS}/"])
-def test_the_202_satisfies_every_generation_of_the_front_end(house: House, path: str) -> None:
-    response = house.sign_in().post(path, json=body(timeToComplete="NaN", facilityType="oh"), headers=CAMEL)
+def test_the_202_satisfies_every_generation_of_the_front_end(product: Product, path: str) -> None:
+    response = product.sign_in().post(path, json=body(timeToComplete="NaN", facilityType="oh"), headers=CAMEL)
     answered = response.get_json()
     assert (response.status_code, response.content_type) == (202, "application/json")
     assert (answered["status"], answered["data"]["statusCode"]) == (202, 202)
-    assert house.rows("SELECT 1 FROM travel_claims WHERE id::text = :id", id=answered["data"]["id"])
+    assert product.rows("SELECT 1 FROM travel_claims WHERE id::text = :id", id=answered["data"]["id"])
     assert (answered["data"]["state"], answered["data"]["appointmentDate"]) == ("pending", APPOINTMENT_DATE)
 
 
-def test_snake_case_is_read_and_answered_too(house: House) -> None:
-    asked = {"travel_claims": {"uuid": ADA.uuid, "appointment_date": APPOINTMENT_DATE}}
-    answered = house.sign_in().post(CLAIMS, json=asked).get_json()
+def test_snake_case_is_read_and_answered_too(product: Product) -> None:
+    requested = {"travel_claims": {"uuid": ADA.uuid, "appointment_date": APPOINTMENT_DATE}}
+    answered = product.sign_in().post(CLAIMS, json=requested).get_json()
     assert (answered["data"]["status_code"], answered["data"]["appointment_date"]) == (202, APPOINTMENT_DATE)
 
 
-def test_the_state_is_told_in_words_and_codes_and_to_its_person_only(house: House) -> None:
-    asked = file_claim(house)
-    before = asked.state
-    house.work()
-    after = asked.state
+def test_the_state_is_notified_in_words_and_codes_and_to_its_person_only(product: Product) -> None:
+    requested = file_claim(product)
+    before = requested.state
+    product.work()
+    after = requested.state
     assert (before["state"], before["finished_at"], before["claim_number_last_four"]) == ("pending", None, None)
     assert (after["state"], after["unconfirmed"]) == ("submitted", False)
     assert after["finished_at"] > after["requested_at"]
     assert "is filed" in after["message"] and "are filing it" in before["message"]
-    path = f"{CLAIMS}/{asked.id}"
-    assert house.sign_in(BEN).get(path).status_code == 404
-    assert house.app.test_client().get(path).status_code == 401
-    assert [asked.client.get(f"{CLAIMS}/{wrong}").status_code for wrong in (STRANGER, "x")] == [404, 404]
+    path = f"{CLAIMS}/{requested.id}"
+    assert product.sign_in(BEN).get(path).status_code == 404
+    assert product.app.test_client().get(path).status_code == 401
+    assert [requested.client.get(f"{CLAIMS}/{wrong}").status_code for wrong in (STRANGER, "x")] == [404, 404]
 
 
-def test_whoever_is_not_signed_in_gets_401_with_the_read_none_object(house: House) -> None:
-    strangers = [(house.app.test_client(), ADA.uuid), (house.sign_in(), STRANGER), (house.sign_in(BEN), ADA.uuid)]
-    before = counts(house)
+def test_whoever_is_not_signed_in_gets_401_with_the_read_none_object(product: Product) -> None:
+    strangers = [(product.app.test_client(), ADA.uuid), (product.sign_in(), STRANGER), (product.sign_in(BEN), ADA.uuid)]
+    before = counts(product)
     for client, uuid in strangers:
         response = client.post(f"{CLAIMS}/", json=body(uuid=uuid), headers=CAMEL)
         assert response.status_code == 401
         assert response.get_json() == {"permissions": "read.none", "status": "success", "uuid": uuid}
         assert response.headers["WWW-Authenticate"] == 'Token realm="Application"'
-    assert counts(house) == before
+    assert counts(product) == before
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -101,9 +101,9 @@ BAD = {
 }
 
 
-def test_bad_input_is_told_apart_in_the_errors_shape_and_writes_nothing(house: House) -> None:
-    client = house.sign_in()
-    before = counts(house)
+def test_bad_input_is_notified_separately_in_the_errors_shape_and_writes_nothing(product: Product) -> None:
+    client = product.sign_in()
+    before = counts(product)
     for name, (sent, status, pointer) in BAD.items():
         data = json.dumps(sent) if isinstance(sent, dict) else sent
         response = client.post(f"{CLAIMS}/", data=data, content_type="application/json", headers=CAMEL)
@@ -115,42 +115,42 @@ def test_bad_input_is_told_apart_in_the_errors_shape_and_writes_nothing(house: H
         response = client.post(f"{CLAIMS}/", data=json.dumps(body()), content_type=content_type)
         assert (response.status_code, response.get_json()["errors"][0]["status"]) == (415, "415")
     assert client.put(f"{CLAIMS}/", json=body()).get_json()["errors"][0]["status"] == "405"
-    assert counts(house) == before
+    assert counts(product) == before
 
 
-def test_of_a_date_time_the_wall_clock_date_counts(house: House) -> None:
-    client = house.sign_in()
+def test_of_a_date_time_the_wall_clock_date_counts(product: Product) -> None:
+    client = product.sign_in()
     for clock_time in ("", "T10:00", "T23:59:59", "T00:30:00.000Z", "T23:30:00-05:00", "T00:30:00+0900"):
         response = client.post(f"{CLAIMS}/", json=body(appointmentDate=f"{APPOINTMENT_DATE}{clock_time}"))
         assert response.get_json()["data"]["appointment_date"] == APPOINTMENT_DATE
-    assert [str(row[0]) for row in house.rows("SELECT appointment_date FROM travel_claims")] == [APPOINTMENT_DATE]
+    assert [str(row[0]) for row in product.rows("SELECT appointment_date FROM travel_claims")] == [APPOINTMENT_DATE]
 
 
-def test_a_repeated_request_answers_with_the_same_claim(house: House) -> None:
-    asked = file_claim(house)
-    again = house.ask(house.sign_in(), date=f"{APPOINTMENT_DATE}T09:30:00").get_json()["data"]
-    assert (again["id"], again["state"]) == (asked.id, "pending")
-    house.work()
-    after = house.ask(asked.client).get_json()["data"]
-    assert (after["id"], after["state"]) == (asked.id, "submitted")
-    assert (len(house.submits()), len(house.phone())) == (1, 1)
+def test_a_repeated_request_answers_with_the_same_claim(product: Product) -> None:
+    requested = file_claim(product)
+    again = product.ask(product.sign_in(), date=f"{APPOINTMENT_DATE}T09:30:00").get_json()["data"]
+    assert (again["id"], again["state"]) == (requested.id, "pending")
+    product.work()
+    after = product.ask(requested.client).get_json()["data"]
+    assert (after["id"], after["state"]) == (requested.id, "submitted")
+    assert (len(product.submits()), len(product.phone())) == (1, 1)
 
 
-def test_twenty_identical_requests_at_once_are_one_claim_one_submit_one_text(house: House) -> None:
-    cookie = house.sign_in().get_cookie("cie_session")
+def test_twenty_identical_requests_at_once_are_one_claim_one_submit_one_text(product: Product) -> None:
+    cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
 
     def ask(client: FlaskClient) -> str:
         client.set_cookie("cie_session", cookie.value)
-        response = house.ask(client)
+        response = product.ask(client)
         assert response.status_code == 202, response.text
         return str(response.get_json()["data"]["id"])
 
     with ThreadPoolExecutor(20) as pool:
-        ids = set(pool.map(ask, [house.app.test_client() for _ in range(20)]))
-    assert len(ids) == house.value("SELECT count(*) FROM travel_claims") == house.owed() == 1
-    house.work()
-    assert (len(house.submits()), len(sends(house)), len(house.phone())) == (1, 1, 1)
+        ids = set(pool.map(ask, [product.app.test_client() for _ in range(20)]))
+    assert len(ids) == product.value("SELECT count(*) FROM travel_claims") == product.outstanding() == 1
+    product.work()
+    assert (len(product.submits()), len(sends(product)), len(product.phone())) == (1, 1, 1)
 
 
 COPY = """
@@ -159,49 +159,49 @@ COPY = """
 """
 
 
-def test_postgres_itself_refuses_a_second_claim_for_the_same_person_date_and_station(house: House) -> None:
-    file_claim(house)
+def test_postgres_itself_refuses_a_second_claim_for_the_same_person_date_and_station(product: Product) -> None:
+    file_claim(product)
     with pytest.raises(IntegrityError, match="uq_travel_claims_person_digest_appointment_date_station_digest"):
-        house.rows(COPY.format(station="station_digest") + " RETURNING id")
-    assert len(house.rows(COPY.format(station="'another'") + " RETURNING id")) == 1
+        product.rows(COPY.format(station="station_digest") + " RETURNING id")
+    assert len(product.rows(COPY.format(station="'another'") + " RETURNING id")) == 1
 
 
-def test_the_same_person_may_ask_at_a_second_station_and_for_a_second_day(house: House) -> None:
-    cast = house.fakes.fakes.cast
-    elsewhere = house.control.call(
+def test_the_same_person_may_ask_at_a_second_station_and_for_a_second_day(product: Product) -> None:
+    cast = product.fakes.fakes.cast
+    elsewhere = product.control.call(
         "POST", "lorota", "veterans", json={"icn": ADA.icn, "appointments": [{"station": "530"}]}
     )
     there = cast.by_uuid(elsewhere["uuid"])
     assert there is not None
-    ids = {file_claim(house).id, file_claim(house, there).id, file_claim(house, there, "2031-03-05").id}
+    ids = {file_claim(product).id, file_claim(product, there).id, file_claim(product, there, "2031-03-05").id}
     assert len(ids) == 3
-    owners = house.rows("SELECT DISTINCT person_digest FROM travel_claims")
+    owners = product.rows("SELECT DISTINCT person_digest FROM travel_claims")
     assert len(owners) == 1
 
 
-def test_a_202_needs_neither_redis_nor_any_upstream(house: House, database_url: str, secrets_folder: Any) -> None:
-    cookie = house.sign_in().get_cookie("cie_session")
+def test_a_202_needs_neither_redis_nor_any_upstream(product: Product, database_url: str, secrets_folder: Any) -> None:
+    cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
-    alone = create_app(from_env(environment(database_url, DEAD, house.fakes, kept_secrets(secrets_folder))))
+    by_itself = create_app(from_env(environment(database_url, DEAD, product.fakes, kept_secrets(secrets_folder))))
     for upstream in ("veis", "btsss", "va_notify", "lorota", "chip"):
-        house.control.set(upstream, "refuse")
-    client = alone.test_client()
+        product.control.set(upstream, "refuse")
+    client = by_itself.test_client()
     client.set_cookie("cie_session", cookie.value)
     client.get(f"{CLAIMS}/{STRANGER}")
     started = time.monotonic()
     response = client.post(f"{CLAIMS}/", json=body(), headers={"Idempotency-Key": "k-1"})
     seconds = time.monotonic() - started
     state = client.get(f"{CLAIMS}/{response.get_json()['data']['id']}")
-    with alone.app_context():
+    with by_itself.app_context():
         db.engine.dispose()
-    house.control.reset()
+    product.control.reset()
     assert (response.status_code, state.status_code) == (202, 200)
     assert seconds < 2
-    house.work()
-    assert house.phone()[0]["template"] == "cie.created"
+    product.work()
+    assert product.phone()[0]["template"] == "cie.created"
 
 
-def test_no_upstream_hears_of_a_request_before_the_job_runs(house: House) -> None:
-    file_claim(house)
-    assert (house.submits(), look_ups(house), sends(house)) == ([], 0, [])
-    assert house.redis.keys("rq:job:*") == []
+def test_no_upstream_hears_of_a_request_before_the_job_runs(product: Product) -> None:
+    file_claim(product)
+    assert (product.submits(), look_ups(product), sends(product)) == ([], 0, [])
+    assert product.redis.keys("rq:job:*") == []

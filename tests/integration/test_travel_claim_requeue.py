@@ -12,10 +12,9 @@ from flaskapp.requeue import reopen
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.edge_app import log_in
-from tests.house import ADA, House
 from tests.integration.steps import (
     LATER_THAN_EVER,
-    Asked,
+    RequestedAppointment,
     command,
     file_claim,
     look_ups,
@@ -24,209 +23,210 @@ from tests.integration.steps import (
     sweep,
     texts,
 )
+from tests.product import ADA, Product
 
 BEN = DEFAULT_CAST[1]
 OWN = {"X-Requested-With": "XMLHttpRequest", "Origin": "http://localhost"}
 
 
-def tried(house: House, times: int) -> Callable[[], bool]:
-    return lambda: house.value("SELECT count(*) >= :n FROM outbox_attempts WHERE status <> 'try'", n=times)
+def tried(product: Product, times: int) -> Callable[[], bool]:
+    return lambda: product.value("SELECT count(*) >= :n FROM outbox_attempts WHERE status <> 'try'", n=times)
 
 
-def refused_once(house: House) -> Asked:
+def refused_once(product: Product) -> RequestedAppointment:
     """A claim BTSSS refused, and would take now."""
-    house.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "refused", "times": 1})
-    asked = file_claim(house)
-    house.work()
-    assert (asked.state["state"], house.cases(), texts(house)) == ("failed", ["refused"], ["cie.error"])
-    return asked
+    product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "refused", "times": 1})
+    requested = file_claim(product)
+    product.work()
+    assert (requested.state["state"], product.cases(), texts(product)) == ("failed", ["refused"], ["cie.error"])
+    return requested
 
 
-def assert_filed_in_its_second_cycle(house: House, asked: Asked) -> None:
-    house.run_queued()
-    house.work()
-    assert asked.state["state"] == "submitted"
-    assert texts(house, 2) == ["cie.error", "cie.created"]
-    assert house.cases() == []
-    assert house.rows("SELECT kind, cycle FROM notifications ORDER BY cycle") == [("error", 1), ("created", 2)]
-    assert command(house, "audit").exit_code == 0
+def assert_filed_in_its_second_cycle(product: Product, requested: RequestedAppointment) -> None:
+    product.run_queued()
+    product.work()
+    assert requested.state["state"] == "submitted"
+    assert texts(product, 2) == ["cie.error", "cie.created"]
+    assert product.cases() == []
+    assert product.rows("SELECT kind, cycle FROM notifications ORDER BY cycle") == [("error", 1), ("created", 2)]
+    assert command(product, "audit").exit_code == 0
 
 
 # -- giving up ----------------------------------------------------------------
 
 
-def test_a_claim_is_given_up_after_25_hours_of_open_gate(house: House) -> None:
-    asked = file_claim(house)
-    house.move_clock(timedelta(hours=25, minutes=1))
-    house.control.set("veis", "refuse")
-    house.work()
-    house.control.clear("veis")
-    assert (asked.state["state"], asked.state["unconfirmed"]) == ("failed", False)
-    assert (house.cases(), texts(house)) == (["exhausted"], ["cie.error"])
-    (attempt,) = house.rows("SELECT status FROM outbox_attempts WHERE upstream = 'btsss'")
-    assert (attempt.status, asked.message["state"]) == ("expired", "parked")
-    assert house.submits() == []
+def test_a_claim_is_given_up_after_25_hours_of_closed_breaker(product: Product) -> None:
+    requested = file_claim(product)
+    product.move_clock(timedelta(hours=25, minutes=1))
+    product.control.set("veis", "refuse")
+    product.work()
+    product.control.clear("veis")
+    assert (requested.state["state"], requested.state["unconfirmed"]) == ("failed", False)
+    assert (product.cases(), texts(product)) == (["exhausted"], ["cie.error"])
+    (attempt,) = product.rows("SELECT status FROM outbox_attempts WHERE upstream = 'btsss'")
+    assert (attempt.status, requested.message["state"]) == ("expired", "parked")
+    assert product.submits() == []
 
 
-def test_hours_of_closed_gate_cost_a_claim_nothing_of_its_25(house: House) -> None:
-    house.control.set("veis", "refuse")
-    asked = file_claim(house)
-    house.work(until=tried(house, 1))
-    house.move_clock(timedelta(hours=26))
-    house.work(until=tried(house, 2))
-    assert asked.state["state"] == "pending"
-    house.control.clear("veis")
-    house.work()
-    assert (asked.state["state"], house.cases()) == ("submitted", [])
+def test_hours_of_open_breaker_cost_a_claim_nothing_of_its_25(product: Product) -> None:
+    product.control.set("veis", "refuse")
+    requested = file_claim(product)
+    product.work(until=tried(product, 1))
+    product.move_clock(timedelta(hours=26))
+    product.work(until=tried(product, 2))
+    assert requested.state["state"] == "pending"
+    product.control.clear("veis")
+    product.work()
+    assert (requested.state["state"], product.cases()) == ("submitted", [])
 
 
-def test_five_days_behind_a_closed_gate_are_the_end(house: House) -> None:
-    reconfigure(house, gate_close_seconds=10 * 86_400.0, gate_cap_seconds=10 * 86_400.0)
-    house.relay.settings = house.relay.settings.__class__(10 * 86_400.0, 10 * 86_400.0)
-    house.control.set("veis", "refuse")
-    asked = file_claim(house)
-    house.work(until=tried(house, 1))
-    house.move_clock(timedelta(days=4, hours=23))
-    sweep(house)
-    assert asked.state["state"] == "pending"
-    house.move_clock(LATER_THAN_EVER)
-    sweep(house)
-    assert asked.state["state"] == "failed"
-    assert sorted(house.cases()) == ["exhausted", "overdue"]
-    house.work()
-    assert texts(house) == ["cie.error"]
-    assert house.submits() == []
+def test_five_days_behind_a_open_breaker_are_the_end(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=10 * 86_400.0, breaker_cap_seconds=10 * 86_400.0)
+    product.relay.settings = product.relay.settings.__class__(10 * 86_400.0, 10 * 86_400.0)
+    product.control.set("veis", "refuse")
+    requested = file_claim(product)
+    product.work(until=tried(product, 1))
+    product.move_clock(timedelta(days=4, hours=23))
+    sweep(product)
+    assert requested.state["state"] == "pending"
+    product.move_clock(LATER_THAN_EVER)
+    sweep(product)
+    assert requested.state["state"] == "failed"
+    assert sorted(product.cases()) == ["exhausted", "overdue"]
+    product.work()
+    assert texts(product) == ["cie.error"]
+    assert product.submits() == []
 
 
-def test_giving_up_while_the_question_is_open_is_never_called_a_failure(house: House) -> None:
-    house.control.set("btsss", "drop", times=1, operation="submitclaim")
-    house.control.set("btsss", "html", operation="GetClaimsStatus")
-    asked = file_claim(house)
-    house.work(until=tried(house, 3))
-    house.move_clock(LATER_THAN_EVER)
-    sweep(house)
-    house.work()
-    assert (asked.state["state"], asked.state["unconfirmed"]) == ("failed", True)
-    assert "could not confirm" in asked.state["message"]
-    assert ("may_exist_upstream" in house.cases(), texts(house)) == (True, ["cie.unconfirmed"])
-    assert len(house.submits()) == 1
+def test_giving_up_while_the_question_is_open_is_never_called_a_failure(product: Product) -> None:
+    product.control.set("btsss", "drop", times=1, operation="submitclaim")
+    product.control.set("btsss", "html", operation="GetClaimsStatus")
+    requested = file_claim(product)
+    product.work(until=tried(product, 3))
+    product.move_clock(LATER_THAN_EVER)
+    sweep(product)
+    product.work()
+    assert (requested.state["state"], requested.state["unconfirmed"]) == ("failed", True)
+    assert "could not confirm" in requested.state["message"]
+    assert ("may_exist_upstream" in product.cases(), texts(product)) == (True, ["cie.unconfirmed"])
+    assert len(product.submits()) == 1
 
 
-def test_a_person_who_asks_again_after_a_failure_is_noted_on_the_case(house: House) -> None:
-    asked = refused_once(house)
-    again = house.ask(asked.client)
-    assert (again.status_code, again.get_json()["data"]["id"]) == (202, asked.id)
-    assert house.value("SELECT asked_again FROM travel_claims") == 1
-    (notes,) = house.rows("SELECT notes FROM cases")
+def test_a_person_who_asks_again_after_a_failure_is_noted_on_the_case(product: Product) -> None:
+    requested = refused_once(product)
+    again = product.ask(requested.client)
+    assert (again.status_code, again.get_json()["data"]["id"]) == (202, requested.id)
+    assert product.value("SELECT asked_again FROM travel_claims") == 1
+    (notes,) = product.rows("SELECT notes FROM cases")
     assert [(note["by"], note["note"]) for note in notes[0]] == [("person", "the person asked again")]
-    assert house.owed() == 0
+    assert product.outstanding() == 0
 
 
 # -- taking it up again -------------------------------------------------------
 
 
-def test_a_requeue_from_the_shell_files_tells_and_closes(house: House) -> None:
-    asked = refused_once(house)
-    result = command(house, "outbox", "requeue", str(asked.message["id"]))
+def test_a_requeue_from_the_shell_files_tells_and_closes(product: Product) -> None:
+    requested = refused_once(product)
+    result = command(product, "outbox", "requeue", str(requested.message["id"]))
     assert (result.exit_code, "reopened" in result.output) == (0, True)
-    assert asked.state["state"] == "pending"
-    assert house.cases() == ["refused"]
-    assert_filed_in_its_second_cycle(house, asked)
-    (move,) = house.rows("SELECT actor FROM outbox_history WHERE moved_from = 'failed' AND moved_to = 'pending'")
+    assert requested.state["state"] == "pending"
+    assert product.cases() == ["refused"]
+    assert_filed_in_its_second_cycle(product, requested)
+    (move,) = product.rows("SELECT actor FROM outbox_history WHERE moved_from = 'failed' AND moved_to = 'pending'")
     assert move.actor.startswith("shell:")
 
 
-def operator(house: House, secrets_folder: Any) -> FlaskClient:
-    client = house.app.test_client()
+def operator(product: Product, secrets_folder: Any) -> FlaskClient:
+    client = product.app.test_client()
     response = log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR)
     assert response.status_code == 303, response.text
     return client
 
 
-def test_a_requeue_from_the_dashboard_files_tells_and_closes(house: House, secrets_folder: Any) -> None:
-    asked = refused_once(house)
-    sweep(house)
-    job_id = f"{asked.message['id']}-{asked.message['fence']}"
-    client = operator(house, secrets_folder)
+def test_a_requeue_from_the_dashboard_files_tells_and_closes(product: Product, secrets_folder: Any) -> None:
+    requested = refused_once(product)
+    sweep(product)
+    job_id = f"{requested.message['id']}-{requested.message['fence']}"
+    client = operator(product, secrets_folder)
     listed = client.get("/rq/0/data/jobs/travel_claims/failed/8/asc/1.json")
     assert job_id in listed.text and "parked: refused" in listed.text
     assert client.post(f"/rq/job/{job_id}/requeue").status_code == 403
     assert client.post(f"/rq/job/{job_id}/requeue", headers=OWN).status_code == 200
-    assert_filed_in_its_second_cycle(house, asked)
-    (move,) = house.rows("SELECT actor FROM outbox_history WHERE what = 'message.reopened'")
+    assert_filed_in_its_second_cycle(product, requested)
+    (move,) = product.rows("SELECT actor FROM outbox_history WHERE what = 'message.reopened'")
     assert move.actor == OPERATOR
-    sweep(house)
+    sweep(product)
     assert job_id not in client.get("/rq/0/data/jobs/travel_claims/failed/8/asc/1.json").text
 
 
-def test_a_second_requeue_changes_nothing_whichever_door_it_comes_in_by(house: House, secrets_folder: Any) -> None:
-    asked = refused_once(house)
-    sweep(house)
-    message = asked.message
-    client = operator(house, secrets_folder)
+def test_a_second_requeue_changes_nothing_whichever_door_it_comes_in_by(product: Product, secrets_folder: Any) -> None:
+    requested = refused_once(product)
+    sweep(product)
+    message = requested.message
+    client = operator(product, secrets_folder)
     assert client.post(f"/rq/job/{message['id']}-{message['fence']}/requeue", headers=OWN).status_code == 200
-    assert command(house, "outbox", "requeue", str(message["id"])).exit_code == 0
-    second = command(house, "outbox", "requeue", str(message["id"]))
+    assert command(product, "outbox", "requeue", str(message["id"])).exit_code == 0
+    second = command(product, "outbox", "requeue", str(message["id"]))
     assert (second.exit_code, "not parked" in second.output) == (1, True)
-    assert_filed_in_its_second_cycle(house, asked)
-    assert house.value("SELECT count(*) FROM outbox_history WHERE what = 'message.reopened'") == 1
-    assert len(house.submits()) == 2
+    assert_filed_in_its_second_cycle(product, requested)
+    assert product.value("SELECT count(*) FROM outbox_history WHERE what = 'message.reopened'") == 1
+    assert len(product.submits()) == 2
 
 
-def test_requeueing_all_on_the_dashboard_goes_through_the_same_door(house: House, secrets_folder: Any) -> None:
-    asked = refused_once(house)
-    sweep(house)
-    answer = operator(house, secrets_folder).post("/rq/requeue/travel_claims", headers=OWN)
+def test_requeueing_all_on_the_dashboard_goes_through_the_same_door(product: Product, secrets_folder: Any) -> None:
+    requested = refused_once(product)
+    sweep(product)
+    answer = operator(product, secrets_folder).post("/rq/requeue/travel_claims", headers=OWN)
     assert (answer.status_code, answer.get_json()["count"]) == (200, 1)
-    assert_filed_in_its_second_cycle(house, asked)
+    assert_filed_in_its_second_cycle(product, requested)
 
 
-def test_a_failed_entry_that_redis_lost_is_back_after_a_sweep(house: House, secrets_folder: Any) -> None:
-    asked = refused_once(house)
-    house.redis.flushall()
-    sweep(house)
-    message = asked.message
-    client = operator(house, secrets_folder)
+def test_a_failed_entry_that_redis_lost_is_back_after_a_sweep(product: Product, secrets_folder: Any) -> None:
+    requested = refused_once(product)
+    product.redis.flushall()
+    sweep(product)
+    message = requested.message
+    client = operator(product, secrets_folder)
     assert client.post(f"/rq/job/{message['id']}-{message['fence']}/requeue", headers=OWN).status_code == 200
-    assert_filed_in_its_second_cycle(house, asked)
+    assert_filed_in_its_second_cycle(product, requested)
 
 
-def test_a_requeue_keeps_an_open_question_open(house: House) -> None:
+def test_a_requeue_keeps_an_open_question_open(product: Product) -> None:
     """Parked unresolved: it is looked up before anything is sent again, and found."""
-    house.control.set("btsss", "drop", times=1, operation="submitclaim")
-    house.control.set("btsss", "html", operation="GetClaimsStatus")
-    asked = file_claim(house)
-    house.work(until=tried(house, 2))
-    house.move_clock(LATER_THAN_EVER)
-    sweep(house)
-    house.control.clear("btsss")
-    before = look_ups(house)
-    assert command(house, "outbox", "requeue", str(asked.message["id"])).exit_code == 0
-    house.work()
-    assert (asked.state["state"], asked.state["unconfirmed"]) == ("submitted", False)
-    assert texts(house) == ["cie.created"]
-    assert (len(house.submits()), look_ups(house), house.cases()) == (1, before + 1, [])
+    product.control.set("btsss", "drop", times=1, operation="submitclaim")
+    product.control.set("btsss", "html", operation="GetClaimsStatus")
+    requested = file_claim(product)
+    product.work(until=tried(product, 2))
+    product.move_clock(LATER_THAN_EVER)
+    sweep(product)
+    product.control.clear("btsss")
+    before = look_ups(product)
+    assert command(product, "outbox", "requeue", str(requested.message["id"])).exit_code == 0
+    product.work()
+    assert (requested.state["state"], requested.state["unconfirmed"]) == ("submitted", False)
+    assert texts(product) == ["cie.created"]
+    assert (len(product.submits()), look_ups(product), product.cases()) == (1, before + 1, [])
 
 
-def test_a_requeued_claim_that_fails_again_tells_so_again(house: House) -> None:
-    house.control.play("btsss", "refused")
-    asked = file_claim(house)
-    house.work()
-    assert reopen(asked.message["id"], actor="ana") is True
-    house.work()
-    assert texts(house, 2) == ["cie.error", "cie.error"]
-    assert len({sent["reference"] for sent in sends(house)}) == 2
-    assert (asked.state["state"], house.cases()) == ("failed", ["refused"])
+def test_a_requeued_claim_that_fails_again_tells_so_again(product: Product) -> None:
+    product.control.play("btsss", "refused")
+    requested = file_claim(product)
+    product.work()
+    assert reopen(requested.message["id"], actor="ana") is True
+    product.work()
+    assert texts(product, 2) == ["cie.error", "cie.error"]
+    assert len({sent["reference"] for sent in sends(product)}) == 2
+    assert (requested.state["state"], product.cases()) == ("failed", ["refused"])
 
 
-def test_a_reopened_message_has_a_fresh_budget(house: House) -> None:
-    asked = file_claim(house)
-    house.move_clock(timedelta(hours=25, minutes=1))
-    house.control.set("veis", "refuse")
-    house.work()
-    reopen(asked.message["id"], actor="ana")
-    house.work(until=tried(house, 4))
-    assert asked.state["state"] == "pending"
-    house.control.clear("veis")
-    house.work()
-    assert asked.state["state"] == "submitted"
+def test_a_reopened_message_has_a_fresh_budget(product: Product) -> None:
+    requested = file_claim(product)
+    product.move_clock(timedelta(hours=25, minutes=1))
+    product.control.set("veis", "refuse")
+    product.work()
+    reopen(requested.message["id"], actor="ana")
+    product.work(until=tried(product, 4))
+    assert requested.state["state"] == "pending"
+    product.control.clear("veis")
+    product.work()
+    assert requested.state["state"] == "submitted"

@@ -10,9 +10,9 @@ import requests
 
 from sandbox.scenarios import with_travel_pay
 from sandbox.upstreams.travel_pay_past import PDF
-from tests.house import House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import listening
+from tests.product import Product
 
 PERSON = with_travel_pay("statuses")
 # The body as the client's own test has it; `facilityName` is no parameter that vets-api knows.
@@ -47,15 +47,15 @@ class Page:
 
 
 @pytest.fixture
-def page(house: House) -> Iterator[Page]:
-    with requests.Session() as browser, listening(house.app) as url:
+def page(product: Product) -> Iterator[Page]:
+    with requests.Session() as browser, listening(product.app) as url:
         browser.trust_env = False
-        signed_in = browser.post(f"{house.fakes['sign_in']}/", data={"account": PERSON.account}, timeout=30)
+        signed_in = browser.post(f"{product.fakes['sign_in']}/", data={"account": PERSON.account}, timeout=30)
         assert signed_in.status_code == 200
         yield Page(browser, url)
 
 
-def test_a_page_lists_opens_downloads_and_finds_the_appointment(house: House, page: Page) -> None:
+def test_a_page_lists_opens_downloads_and_finds_the_appointment(product: Product, page: Page) -> None:
     claims = page.read("/travel_pay/v0/claims", start_date="2000-01-01", end_date="2099-12-31")["data"]
     assert page.csrf not in ("null", "")
     paid = next(claim for claim in claims if claim["claimStatus"] == "Claim paid")
@@ -72,22 +72,22 @@ def test_a_page_lists_opens_downloads_and_finds_the_appointment(house: House, pa
     assert one["attributes"]["travelPayClaim"]["claim"]["id"] == paid["id"]
 
 
-def test_a_page_files_a_claim_with_the_token_it_was_told_and_sees_it_listed(house: House, page: Page) -> None:
+def test_a_page_files_a_claim_with_the_token_it_was_notified_and_sees_it_listed(product: Product, page: Page) -> None:
     refused = page.call("POST", "/travel_pay/v0/claims", json=FORM)
-    assert (refused.status_code, refused.json()["errors"][0]["code"], steps.rows(house)) == (403, "CSRF", [])
+    assert (refused.status_code, refused.json()["errors"][0]["code"], steps.rows(product)) == (403, "CSRF", [])
     made = page.call("POST", "/travel_pay/v0/claims/", json=FORM)
     assert (made.status_code, made.json()["status"], made.json()["claimId"]) == (202, "Received", None)
     (pending,) = page.read("/travel_pay/v0/claims")["metadata"]["pending"]
     assert pending["id"] == made.json()["id"]
-    house.work()
+    product.work()
     again = page.call("POST", "/travel_pay/v0/claims", json=FORM)
     assert (again.status_code, again.json()["status"]) == (201, "Claim submitted")
     listed = page.read("/travel_pay/v0/claims", start_date="2031-03-04", end_date="2031-03-04")["data"]
     assert [claim["id"] for claim in listed] == [again.json()["claimId"]]
 
 
-def test_a_page_whose_sign_in_ran_out_is_told_to_refresh_it(house: House, page: Page) -> None:
-    over = house.control.call("POST", "sign_in", "tokens", json={"account": PERSON.account, "seconds": -5})
+def test_a_page_whose_sign_in_ran_out_is_notified_to_refresh_it(product: Product, page: Page) -> None:
+    over = product.control.call("POST", "sign_in", "tokens", json={"account": PERSON.account, "seconds": -5})
     page.browser.cookies.clear()
     page.browser.cookies.set("vagov_access_token", over["access_token"])
     for method, path in (

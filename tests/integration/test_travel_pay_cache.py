@@ -9,43 +9,43 @@ from redis import Redis
 
 from flaskapp.redis_pool import bounded_pool
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_reading import ALWAYS, LIST, book, mend, plant, reads, refusal
 from tests.integration.travel_pay_steps import CLAIMS_URL, READ, traveling
+from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 KEPT = "surefile:travel_pay:*"
 
 
 @pytest.fixture
-def caching(house: House) -> House:
-    reconfigure(house, travel_pay_cache_seconds=30.0)
-    return house
+def caching(product: Product) -> Product:
+    reconfigure(product, travel_pay_cache_seconds=30.0)
+    return product
 
 
-def kept(house: House) -> list[bytes]:
-    return sorted(house.redis.keys(KEPT))
+def kept(product: Product) -> list[bytes]:
+    return sorted(product.redis.keys(KEPT))
 
 
 def age(response: Any) -> tuple[int | None, bool | None, str | None]:
     """What the answer says of its age: in its metadata, and in its header."""
-    told = response.get_json()
-    told = told.get("metadata", told)
-    return told.get("ageSeconds"), told.get("stale"), response.headers.get("Age")
+    reported = response.get_json()
+    reported = reported.get("metadata", reported)
+    return reported.get("ageSeconds"), reported.get("stale"), response.headers.get("Age")
 
 
-def test_nothing_is_kept_unless_the_setting_says_so(house: House) -> None:
-    person, filed = traveling(house), plant(house)
+def test_nothing_is_kept_unless_the_setting_says_so(product: Product) -> None:
+    person, filed = traveling(product), plant(product)
     for _ in range(2):
         assert age(person.get(CLAIMS_URL)) == age(person.get(f"{CLAIMS_URL}/{filed['id']}")) == (None, None, "0")
-    assert kept(house) == []
-    assert (reads(house, LIST), reads(house, f"{READ}/{filed['id']}")) == (4, 2)
+    assert kept(product) == []
+    assert (reads(product, LIST), reads(product, f"{READ}/{filed['id']}")) == (4, 2)
 
 
-def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: House) -> None:
+def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     first = [person.get(CLAIMS_URL), person.get(CLAIMS_URL, **ALWAYS), person.get(one)]
@@ -63,7 +63,7 @@ def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: House) -> Non
     assert reads(caching) == before + 1
 
 
-def test_what_is_not_whole_is_not_kept(caching: House) -> None:
+def test_what_is_not_whole_is_not_kept(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     caching.control.set("travel_pay", "status", status=500, operation="/documents")
     assert "documentsMessage" in person.read(f"{CLAIMS_URL}/{filed['id']}")
@@ -73,7 +73,7 @@ def test_what_is_not_whole_is_not_kept(caching: House) -> None:
     assert len(kept(caching)) == 1
 
 
-def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: House) -> None:
+def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     person.read(CLAIMS_URL)
     person.read(f"{CLAIMS_URL}/{filed['id']}")
@@ -87,12 +87,12 @@ def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: House)
     assert all(0 < caching.redis.pttl(key) <= 3_630_000 for key in kept(caching))
 
 
-def test_a_write_and_every_step_after_it_make_what_was_kept_old_news(caching: House) -> None:
+def test_a_write_and_every_step_after_it_make_what_was_kept_old_news(caching: Product) -> None:
     person, other = traveling(caching), traveling(caching, BEN)
     person.read(CLAIMS_URL), other.read(CLAIMS_URL)
     person.file()
     seen = []
-    while caching.owed() and len(seen) < 6:
+    while caching.outstanding() and len(seen) < 6:
         before = reads(caching, LIST)
         seen.append([item["claimStatus"] for item in person.read(CLAIMS_URL)["data"]])
         assert reads(caching, LIST) == before + 1
@@ -108,7 +108,7 @@ def test_a_write_and_every_step_after_it_make_what_was_kept_old_news(caching: Ho
     assert reads(caching) == before
 
 
-def test_when_no_newer_one_is_to_be_had_the_older_is_shown_and_marked(caching: House) -> None:
+def test_when_no_newer_one_is_to_be_had_the_older_is_shown_and_marked(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     person.read(CLAIMS_URL), person.read(one)
@@ -126,7 +126,7 @@ def test_when_no_newer_one_is_to_be_had_the_older_is_shown_and_marked(caching: H
     assert age(person.get(CLAIMS_URL)) == (None, None, "0")
 
 
-def test_a_refusal_is_not_hidden_behind_an_older_answer(caching: House) -> None:
+def test_a_refusal_is_not_hidden_behind_an_older_answer(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     person.read(one)
@@ -138,7 +138,7 @@ def test_a_refusal_is_not_hidden_behind_an_older_answer(caching: House) -> None:
     assert refusal(person.get(one)) == (404, "404")
 
 
-def test_without_redis_or_with_what_nobody_wrote_in_it_everything_is_asked_again(caching: House) -> None:
+def test_without_redis_or_with_what_nobody_wrote_in_it_everything_is_queried_again(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     person.read(CLAIMS_URL)
     (key,) = kept(caching)

@@ -7,11 +7,11 @@ from typing import Any
 
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.contacts import MOVED, at_va_profile
-from tests.house import ADA, House
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import command
 from tests.integration.travel_pay_reading import CONTACTS_URL, DIFFER, mend, refusal
 from tests.integration.travel_pay_steps import CLAIMS_URL, Traveling, traveling
+from tests.product import ADA, Product
 
 BEN = DEFAULT_CAST[1]
 RECORDED = "SELECT count(*) FROM contact_discrepancies"
@@ -27,66 +27,66 @@ def compared(person: Traveling) -> list[dict[str, Any]]:
     return found
 
 
-def at_btsss(house: House, veteran: Veteran = ADA, **details: Any) -> None:
-    house.control.call("PATCH", "travel_pay", f"contacts/{veteran.icn}", json=details)
+def at_btsss(product: Product, veteran: Veteran = ADA, **details: Any) -> None:
+    product.control.call("PATCH", "travel_pay", f"contacts/{veteran.icn}", json=details)
 
 
-def listed(house: House, *arguments: str) -> list[dict[str, Any]]:
-    result = command(house, "travel-pay", "discrepancies", "--json", *arguments)
+def listed(product: Product, *arguments: str) -> list[dict[str, Any]]:
+    result = command(product, "travel-pay", "discrepancies", "--json", *arguments)
     assert result.exit_code == 0, result.output
     found: list[dict[str, Any]] = json.loads(result.output)
     return found
 
 
-def test_details_that_mean_the_same_are_no_discrepancy(house: House) -> None:
-    assert compared(traveling(house)) == []
-    at_btsss(house, email=ADA.email.upper() if ADA.email else None, phoneNumber="1 555-555 0101")
-    assert compared(traveling(house)) == []
-    assert (house.value(RECORDED), listed(house, "--all")) == (0, [])
+def test_details_that_mean_the_same_are_no_discrepancy(product: Product) -> None:
+    assert compared(traveling(product)) == []
+    at_btsss(product, email=ADA.email.upper() if ADA.email else None, phoneNumber="1 555-555 0101")
+    assert compared(traveling(product)) == []
+    assert (product.value(RECORDED), listed(product, "--all")) == (0, [])
 
 
-def test_what_differs_is_told_masked_and_recorded_once(house: House) -> None:
-    person = traveling(house, DIFFER)
+def test_what_differs_is_notified_masked_and_recorded_once(product: Product) -> None:
+    person = traveling(product, DIFFER)
     assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == []
     found = compared(person)
     assert [set(each) for each in found] == [{"field", "vaProfile", "btsss", "foundAt"}] * 2
     assert [each["field"] for each in found] == ["address", "phone"]
     assert (found[1]["vaProfile"], found[1]["btsss"]) == (f"***-***-{(DIFFER.phone or '')[-4:]}", "***-***-0931")
     assert found[0]["btsss"] == "1*** O*** M*** L*** A*** 4*** P***, IL 616**"
-    pass_time(house, hours=1)
-    assert (compared(person), house.value(RECORDED)) == (found, 2)
-    assert house.value("SELECT count(*) FROM contact_discrepancies WHERE seen_at > found_at") == 2
+    pass_time(product, hours=1)
+    assert (compared(person), product.value(RECORDED)) == (found, 2)
+    assert product.value("SELECT count(*) FROM contact_discrepancies WHERE seen_at > found_at") == 2
     hidden = (MOVED["phoneNumber"], DIFFER.phone or "", "Old Mill", "Sample Road", "61602", DIFFER.icn)
-    kept = "".join(text for (text,) in house.rows("SELECT t::text FROM contact_discrepancies t"))
-    assert not [word for word in hidden if word in json.dumps([found, listed(house)]) + kept]
+    kept = "".join(text for (text,) in product.rows("SELECT t::text FROM contact_discrepancies t"))
+    assert not [word for word in hidden if word in json.dumps([found, listed(product)]) + kept]
 
 
-def test_another_difference_takes_the_place_of_the_first_and_agreement_ends_it(house: House) -> None:
-    person = traveling(house)
-    at_btsss(house, email="old@example.org")
+def test_another_difference_takes_the_place_of_the_first_and_agreement_ends_it(product: Product) -> None:
+    person = traveling(product)
+    at_btsss(product, email="old@example.org")
     (first,) = compared(person)
-    pass_time(house, minutes=5)
-    at_btsss(house, email="older@example.org")
+    pass_time(product, minutes=5)
+    at_btsss(product, email="older@example.org")
     (second,) = compared(person)
     assert (first["btsss"], second["btsss"]) == ("o***@e***.org", "o***@e***.org")
     assert second["foundAt"] > first["foundAt"]
-    at_btsss(house, email=None)
+    at_btsss(product, email=None)
     (third,) = compared(person)
     assert (third["btsss"], third["vaProfile"]) == (None, "a***@e***.com")
-    pass_time(house, minutes=5)
-    at_btsss(house, email=ADA.email)
+    pass_time(product, minutes=5)
+    at_btsss(product, email=ADA.email)
     assert compared(person) == []
-    assert (house.value(RECORDED), house.value(f"{RECORDED} WHERE resolved_at IS NULL")) == (3, 0)
-    assert (listed(house), len(listed(house, "--all"))) == ([], 3)
-    at_btsss(house, email="old@example.org")
-    assert len(compared(person)) == 1 and house.value(RECORDED) == 4
+    assert (product.value(RECORDED), product.value(f"{RECORDED} WHERE resolved_at IS NULL")) == (3, 0)
+    assert (listed(product), len(listed(product, "--all"))) == ([], 3)
+    at_btsss(product, email="old@example.org")
+    assert len(compared(person)) == 1 and product.value(RECORDED) == 4
 
 
-def test_operators_are_shown_who_differs_in_what_and_no_value_whole(house: House) -> None:
-    compared(traveling(house, DIFFER))
-    at_btsss(house, phoneNumber=None)
-    compared(traveling(house))
-    rows = listed(house)
+def test_operators_are_shown_who_differs_in_what_and_no_value_whole(product: Product) -> None:
+    compared(traveling(product, DIFFER))
+    at_btsss(product, phoneNumber=None)
+    compared(traveling(product))
+    rows = listed(product)
     assert {(row["account"], row["field"]) for row in rows} == {
         (DIFFER.account, "address"),
         (DIFFER.account, "phone"),
@@ -94,39 +94,39 @@ def test_operators_are_shown_who_differs_in_what_and_no_value_whole(house: House
     }
     assert {row["resolved_at"] for row in rows} == {""}
     assert [row["btsss"] for row in rows if row["account"] == ADA.account] == ["none"]
-    assert len(listed(house, "--limit", "1")) == 1
-    table = command(house, "travel-pay", "discrepancies")
+    assert len(listed(product, "--limit", "1")) == 1
+    table = command(product, "travel-pay", "discrepancies")
     assert table.exit_code == 0 and DIFFER.account in table.output and "***-***-0931" in table.output
 
 
-def test_each_is_told_of_their_own_only_and_nothing_is_written_anywhere(house: House) -> None:
-    assert len(compared(traveling(house, DIFFER))) == 2
+def test_each_is_notified_of_their_own_only_and_nothing_is_written_anywhere(product: Product) -> None:
+    assert len(compared(traveling(product, DIFFER))) == 2
     for upstream in ("travel_pay", "va_profile"):
-        methods = {entry["method"] for entry in house.control.received(upstream) if "Auth" not in entry["path"]}
+        methods = {entry["method"] for entry in product.control.received(upstream) if "Auth" not in entry["path"]}
         assert methods == {"GET"}
-    assert compared(traveling(house, BEN)) == []
+    assert compared(traveling(product, BEN)) == []
     assert at_va_profile(DIFFER)["email"] == DIFFER.email
-    assert house.messages() == []
+    assert product.messages() == []
 
 
-def test_a_source_that_cannot_be_read_is_no_agreement(house: House) -> None:
-    person = traveling(house, DIFFER)
+def test_a_source_that_cannot_be_read_is_no_agreement(product: Product) -> None:
+    person = traveling(product, DIFFER)
     found = compared(person)
-    at_btsss(house, DIFFER, **{"email": "other@example.org"})
+    at_btsss(product, DIFFER, **{"email": "other@example.org"})
     for upstream in ("va_profile", "travel_pay"):
-        house.control.set(upstream, "status", status=500)
+        product.control.set(upstream, "status", status=500)
         assert refusal(person.get(CONTACTS_URL))[0] == 500
-        mend(house, upstream)
+        mend(product, upstream)
     assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == found
     assert len(compared(person)) == 3
 
 
-def test_whom_va_profile_does_not_know_has_nothing_to_be_compared(house: House) -> None:
-    person = traveling(house)
-    house.control.set("va_profile", "status", status=404)
+def test_whom_va_profile_does_not_know_has_nothing_to_be_compared(product: Product) -> None:
+    person = traveling(product)
+    product.control.set("va_profile", "status", status=404)
     status, _ = refusal(person.get(CONTACTS_URL))
     assert status == 404
-    assert house.value(RECORDED) == 0
-    assert house.control.received("travel_pay", "contacts") == []
-    mend(house, "va_profile")
+    assert product.value(RECORDED) == 0
+    assert product.control.received("travel_pay", "contacts") == []
+    mend(product, "va_profile")
     assert compared(person) == []

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from tests.house import ADA, House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+from tests.product import ADA, Product
 
 
-def test_a_claim_goes_through_its_four_steps_and_its_person_is_told(house: House) -> None:
-    person = traveling(house)
+def test_a_claim_goes_through_its_four_steps_and_its_person_is_notified(product: Product) -> None:
+    person = traveling(product)
     claim_id = person.file()
-    house.work()
-    row = steps.row(house)
+    product.work()
+    row = steps.row(product)
     assert (row["state"], row["step"], str(row["id"])) == ("submitted", "submit", claim_id)
-    (filed,) = steps.on_file(house)
+    (filed,) = steps.on_file(product)
     assert (filed["claimStatus"], len(filed["expenses"])) == ("ClaimSubmitted", 1)
-    assert steps.attempts(house) == [
+    assert steps.attempts(product) == [
         ("find_appointment", "read", "success"),
         ("begin_claim", "write", "success"),
         ("add_mileage", "write", "success"),
         ("submit_claim", "write", "success"),
     ]
-    assert steps.e_mails(house) == ["travel_pay.submitted"]
-    (mail,), number = house.phone(), filed["claimNumber"]
+    assert steps.e_mails(product) == ["travel_pay.submitted"]
+    (mail,), number = product.phone(), filed["claimNumber"]
     assert (mail["to"], "Mar 4, 2031" in mail["body"], number[-4:] in mail["body"]) == (ADA.email, True, True)
     assert number not in mail["body"]
     again = person.post()

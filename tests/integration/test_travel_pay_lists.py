@@ -9,7 +9,6 @@ import pytest
 
 from sandbox.upstreams import travel_pay as fake
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.house import House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import reconfigure
 from tests.integration.travel_pay_reading import (
@@ -25,9 +24,10 @@ from tests.integration.travel_pay_reading import (
     refusal,
 )
 from tests.integration.travel_pay_steps import CLAIMS_URL, READ, Traveling, traveling
+from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
-VISITS = "GET /api/v2/appointments"
+CALLS_ = "GET /api/v2/appointments"
 WITH_CLAIMS = {"_include": "facilities,travel_pay_claims"}
 PART = "Not all could be read"
 
@@ -35,51 +35,51 @@ PART = "Not all could be read"
 def partly(response: Any) -> list[dict[str, Any]]:
     """What is shown of a list that says it is not whole, in the words of its metadata."""
     assert response.status_code == 206
-    told = response.get_json()
-    assert (told["metadata"]["status"], told["metadata"]["success"]) == (206, True)
-    assert PART in told["metadata"]["message"]
-    found: list[dict[str, Any]] = told["data"]
+    reported = response.get_json()
+    assert (reported["metadata"]["status"], reported["metadata"]["success"]) == (206, True)
+    assert PART in reported["metadata"]["message"]
+    found: list[dict[str, Any]] = reported["data"]
     return found
 
 
-def test_many_claims_are_read_page_by_page_and_one_page_lost_is_said(house: House) -> None:
+def test_many_claims_are_read_page_by_page_and_one_page_lost_is_said(product: Product) -> None:
     """BTSSS gives fifty at once, whatever it is asked for."""
-    person = traveling(house, MANY)
+    person = traveling(product, MANY)
     whole = person.read(CLAIMS_URL, **ALWAYS)
     assert len({item["id"] for item in whole["data"]}) == whole["metadata"]["totalRecordCount"] == 120
-    assert [each["query"]["pageNumber"] for each in house.control.received("travel_pay", SEARCH)] == ["1", "2", "3"]
+    assert [each["query"]["pageNumber"] for each in product.control.received("travel_pay", SEARCH)] == ["1", "2", "3"]
     unasked = partly(person.get(CLAIMS_URL))
     assert len(unasked) == 50
-    house.control.turn("travel_pay", minute_limit=reads(house, "/api/") + 2)
+    product.control.turn("travel_pay", minute_limit=reads(product, "/api/") + 2)
     assert partly(person.get(CLAIMS_URL, **ALWAYS)) == whole["data"][:100]
-    mend(house)
+    mend(product)
     assert refusal(person.get(CLAIMS_URL, **ALWAYS)) == (429, "429")
 
 
-def test_all_pages_together_take_no_longer_than_the_limit(house: House) -> None:
-    person = traveling(house, MANY)
+def test_all_pages_together_take_no_longer_than_the_limit(product: Product) -> None:
+    person = traveling(product, MANY)
     person.read(CLAIMS_URL, **ALWAYS)
-    reconfigure(house, travel_pay_read_seconds=1.1)
-    house.control.set("travel_pay", "slow", seconds=0.45, operation=SEARCH)
+    reconfigure(product, travel_pay_read_seconds=1.1)
+    product.control.set("travel_pay", "slow", seconds=0.45, operation=SEARCH)
     assert len(partly(person.get(CLAIMS_URL, **ALWAYS))) in (50, 100)
 
 
-def test_an_item_nobody_can_read_is_left_out_and_said_to_be_missing(house: House) -> None:
-    person = traveling(house)
-    good, odd = plant(house), plant(house, appointmentDateTime="2031-01-01T10:00:00")
-    book(house).claims[odd["id"]].status = ""
+def test_an_item_nobody_can_read_is_left_out_and_said_to_be_missing(product: Product) -> None:
+    person = traveling(product)
+    good, odd = plant(product), plant(product, appointmentDateTime="2031-01-01T10:00:00")
+    book(product).claims[odd["id"]].status = ""
     for query in ({}, ALWAYS):
         assert [item["id"] for item in partly(person.get(CLAIMS_URL, **query))] == [good["id"]]
     assert refusal(person.get(f"{CLAIMS_URL}/{odd['id']}")) == (502, "502")
 
 
-def test_a_claim_whose_documents_cannot_be_read_is_shown_without_them_and_says_so(house: House) -> None:
-    person, filed = traveling(house), plant(house)
-    house.control.set("travel_pay", "status", status=500, operation=f"/{filed['id']}/documents")
+def test_a_claim_whose_documents_cannot_be_read_is_shown_without_them_and_says_so(product: Product) -> None:
+    person, filed = traveling(product), plant(product)
+    product.control.set("travel_pay", "status", status=500, operation=f"/{filed['id']}/documents")
     shown = person.read(f"{CLAIMS_URL}/{filed['id']}")
     assert (shown["claimId"], shown["documents"]) == (filed["id"], [])
     assert PART in shown["documentsMessage"]
-    mend(house)
+    mend(product)
     assert "documentsMessage" not in person.read(f"{CLAIMS_URL}/{filed['id']}")
 
 
@@ -91,43 +91,43 @@ def appointments(person: Traveling, **query: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_an_appointment_is_shown_with_its_claim(house: House) -> None:
-    person = traveling(house)
-    made = plant(house, claimStatus="InManualReview")
+def test_an_appointment_is_shown_with_its_claim(product: Product) -> None:
+    person = traveling(product)
+    made = plant(product, claimStatus="InManualReview")
     person.get(CLAIMS_URL)
     (shown,) = appointments(person, **WITH_CLAIMS)
     attributes = shown["attributes"]
     assert shown["type"] == "appointments" and shown["id"] == attributes["id"] == made["appointmentId"]
     assert attributes["localStartTime"] == f"{made['wallClock']}.000"
     assert attributes["location"]["attributes"]["name"] == made["facilityName"]
-    told = attributes["travelPayClaim"]
-    assert told["metadata"] == {"status": 200, "success": True, "message": "Data retrieved successfully."}
-    assert (told["claim"]["id"], told["claim"]["claimStatus"]) == (made["id"], "In manual review")
+    reported = attributes["travelPayClaim"]
+    assert reported["metadata"] == {"status": 200, "success": True, "message": "Data retrieved successfully."}
+    assert (reported["claim"]["id"], reported["claim"]["claimStatus"]) == (made["id"], "In manual review")
     assert "travelPayClaim" not in appointments(person)[0]["attributes"]
-    (other,) = appointments(traveling(house, BEN), **WITH_CLAIMS)
+    (other,) = appointments(traveling(product, BEN), **WITH_CLAIMS)
     assert "claim" not in other["attributes"]["travelPayClaim"]
 
 
-def test_an_appointment_survives_claims_that_cannot_be_read(house: House) -> None:
-    person, made = traveling(house), plant(house)
+def test_an_appointment_survives_claims_that_cannot_be_read(product: Product) -> None:
+    person, made = traveling(product), plant(product)
     person.get(APPOINTMENTS_URL)
-    house.control.set("travel_pay", "status", status=500, operation="GET /api/v2/claims")
+    product.control.set("travel_pay", "status", status=500, operation="GET /api/v2/claims")
     (shown,) = appointments(person, **WITH_CLAIMS)
     assert shown["id"] == made["appointmentId"]
-    told = shown["attributes"]["travelPayClaim"]
-    assert (told["metadata"]["status"], told["metadata"]["success"]) == (502, False)
-    assert "claim" not in told
-    mend(house)
-    book(house).claims[made["id"]].status = ""
+    reported = shown["attributes"]["travelPayClaim"]
+    assert (reported["metadata"]["status"], reported["metadata"]["success"]) == (502, False)
+    assert "claim" not in reported
+    mend(product)
+    book(product).claims[made["id"]].status = ""
     (shown,) = appointments(person, **WITH_CLAIMS)
     named = {"id": made["id"], "claimNumber": made["claimNumber"]}
     assert shown["attributes"]["travelPayClaim"]["claim"] == named
 
 
-def test_a_window_is_compared_with_the_wall_clock_both_ends_included(house: House) -> None:
-    person = traveling(house)
+def test_a_window_is_compared_with_the_wall_clock_both_ends_included(product: Product) -> None:
+    person = traveling(product)
     for at in ("2031-03-04T09:30:00", "2031-03-04T21:30:00", "2031-03-05T09:30:00"):
-        plant(house, appointmentDateTime=at)
+        plant(product, appointmentDateTime=at)
     windows = {
         ("2031-03-04T09:30:00Z", "2031-03-04T21:30:00Z"): 2,
         ("2031-03-04T09:30:01Z", "2031-03-04T21:29:59.999Z"): 0,
@@ -140,35 +140,35 @@ def test_a_window_is_compared_with_the_wall_clock_both_ends_included(house: Hous
         assert len(appointments(person, start=start, end=end)) == count, start
     assert len(appointments(person)) == 4
     plus_not_encoded = f"{APPOINTMENTS_URL}?start=2031-03-04T09:30:00+00:00&end=2031-03-05T00:00:00+00:00"
-    assert len(house.app.test_client().get(plus_not_encoded, headers=person.signed.headers).get_json()["data"]) == 2
+    assert len(product.app.test_client().get(plus_not_encoded, headers=person.signed.headers).get_json()["data"]) == 2
 
 
-def test_one_appointment_is_found_by_either_of_its_ids(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    person, made = traveling(house), plant(house)
+def test_one_appointment_is_found_by_either_of_its_ids(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    person, made = traveling(product), plant(product)
     own = made["appointmentId"]
     shown = person.read(f"{APPOINTMENTS_URL}/{own}", **WITH_CLAIMS)["data"]
     assert (shown["id"], shown["attributes"]["travelPayClaim"]["claim"]["id"]) == (own, made["id"])
-    told = fake.visit_told
-    monkeypatch.setattr(fake, "visit_told", lambda *of: told(*of) | {"externalAppointmentId": "983;46-7"})
+    reported = fake.visit_reported
+    monkeypatch.setattr(fake, "visit_reported", lambda *of: reported(*of) | {"externalAppointmentId": "983;46-7"})
     for known in (own, "983;46-7"):
         assert person.read(f"{APPOINTMENTS_URL}/{known}")["data"]["id"] == "983;46-7"
-    for unknown, who in (("46", person), (own, traveling(house, BEN))):
+    for unknown, who in (("46", person), (own, traveling(product, BEN))):
         assert refusal(who.get(f"{APPOINTMENTS_URL}/{unknown}")) == (404, "404")
 
 
-def test_an_appointment_that_may_be_among_those_unread_is_not_denied(house: House) -> None:
-    person, made = traveling(house), plant(house)
-    odd = plant(house, appointmentDateTime="2031-01-01T10:00:00")
-    visit = book(house).visits[odd["appointmentId"]]
-    book(house).visits[visit.id] = replace(visit, id="")
+def test_an_appointment_that_may_be_among_those_unread_is_not_denied(product: Product) -> None:
+    person, made = traveling(product), plant(product)
+    odd = plant(product, appointmentDateTime="2031-01-01T10:00:00")
+    sync_call = book(product).calls[odd["appointmentId"]]
+    book(product).calls[sync_call.id] = replace(sync_call, id="")
     assert [each["id"] for each in partly(person.get(APPOINTMENTS_URL))] == [made["appointmentId"]]
     assert person.read(f"{APPOINTMENTS_URL}/{made['appointmentId']}")["data"]["id"] == made["appointmentId"]
-    assert refusal(person.get(f"{APPOINTMENTS_URL}/{visit.id}")) == (502, "502")
+    assert refusal(person.get(f"{APPOINTMENTS_URL}/{sync_call.id}")) == (502, "502")
 
 
-def test_nothing_is_asked_for_claims_that_no_appointment_has(house: House) -> None:
-    appointments(traveling(house), **WITH_CLAIMS)
-    assert reads(house, VISITS) == reads(house) == 1
-    assert reads(house, READ) == len(steps.rows(house)) == 0
-    assert len(appointments(traveling(house, STATUSES), **WITH_CLAIMS)) == 18
-    assert reads(house, "GET /api/v2/claims") == 1
+def test_nothing_is_queried_for_claims_that_no_appointment_has(product: Product) -> None:
+    appointments(traveling(product), **WITH_CLAIMS)
+    assert reads(product, CALLS_) == reads(product) == 1
+    assert reads(product, READ) == len(steps.rows(product)) == 0
+    assert len(appointments(traveling(product, STATUSES), **WITH_CLAIMS)) == 18
+    assert reads(product, "GET /api/v2/claims") == 1

@@ -9,41 +9,43 @@ from flaskapp.accounts.models import Account
 from flaskapp.db import transaction
 from flaskapp.travel_pay.states import WORDS
 from sandbox.upstreams.cast import TRAVEL_PAY_CAST
-from tests.house import ADA, House
 from tests.integration import itf_steps
 from tests.integration import travel_pay_steps as steps
 from tests.integration.itf_steps import WITHOUT_ICN
 from tests.integration.steps import command
 from tests.integration.travel_pay_filing import BEN, assert_filed_once, file, tried
+from tests.product import ADA, Product
 
 YARA = next(veteran for veteran in TRAVEL_PAY_CAST if veteran.email is None)
 YARA_WITH_EMAIL = replace(YARA, email="yara.holm@example.com")
 
 
-def accounts_asked(house: House) -> int:
-    return len(house.control.received("accounts"))
+def accounts_requested(product: Product) -> int:
+    return len(product.control.received("accounts"))
 
 
-def test_who_asks_is_found_out_in_the_background_and_once(house: House) -> None:
-    house.control.set("accounts", "refuse")
-    first, second = file(house, ADA), file(house, ADA, "2031-03-05T09:30:00")
-    house.work(until=tried(first, 1))
+def test_who_asks_is_found_out_in_the_background_and_once(product: Product) -> None:
+    product.control.set("accounts", "refuse")
+    first, second = file(product, ADA), file(product, ADA, "2031-03-05T09:30:00")
+    product.work(until=tried(first, 1))
     assert (first.stands, first.tries()) == (("pending", "appointment"), [("identify_traveler", "read", "error")])
-    house.control.clear("accounts")
-    house.work()
+    product.control.clear("accounts")
+    product.work()
     assert [each.stands for each in (first, second)] == [("submitted", "submit")] * 2
-    asked = accounts_asked(house)
-    third = file(house, ADA, "2031-03-06T09:30:00")
-    house.work()
-    assert (third.stands[0], accounts_asked(house)) == ("submitted", asked)
-    assert len(steps.on_file(house)) == 3
+    requested = accounts_requested(product)
+    third = file(product, ADA, "2031-03-06T09:30:00")
+    product.work()
+    assert (third.stands[0], accounts_requested(product)) == ("submitted", requested)
+    assert len(steps.on_file(product)) == 3
 
 
-def test_without_an_icn_or_an_e_mail_nothing_is_asked_of_travel_pay_and_a_human_holds_it(house: House) -> None:
+def test_without_an_icn_or_an_e_mail_nothing_is_queried_of_travel_pay_and_a_human_holds_it(product: Product) -> None:
     """Who has an e-mail by the time of a requeue is filed for after all."""
-    nobody, unreachable = file(house, WITHOUT_ICN), file(house, YARA)
-    house.work()
-    codes = house.rows("SELECT error_class, error_detail FROM outbox_attempts WHERE upstream = 'accounts' ORDER BY id")
+    nobody, unreachable = file(product, WITHOUT_ICN), file(product, YARA)
+    product.work()
+    codes = product.rows(
+        "SELECT error_class, error_detail FROM outbox_attempts WHERE upstream = 'accounts' ORDER BY id"
+    )
     assert {tuple(code) for code in codes} == {
         ("Rejected", "no ICN for this account"),
         ("Rejected", "no e-mail for this account"),
@@ -51,32 +53,32 @@ def test_without_an_icn_or_an_e_mail_nothing_is_asked_of_travel_pay_and_a_human_
     for filing in (nobody, unreachable):
         assert (filing.stands, filing.cases) == (("failed", "appointment"), ["refused"])
         assert filing.again() == (422, "NOT_FILED", WORDS["failed"])
-    assert sorted(house.cases()) == ["notice_not_sent", "notice_not_sent", "refused", "refused"]
-    assert [house.control.received(upstream) for upstream in ("sts", "travel_pay")] == [[], []]
-    assert command(house, "audit").exit_code == 0
-    house.fakes.fakes.cast.add(YARA_WITH_EMAIL)
-    assert command(house, "outbox", "requeue", str(unreachable.message["id"])).exit_code == 0
-    house.work()
+    assert sorted(product.cases()) == ["notification_not_sent", "notification_not_sent", "refused", "refused"]
+    assert [product.control.received(upstream) for upstream in ("sts", "travel_pay")] == [[], []]
+    assert command(product, "audit").exit_code == 0
+    product.fakes.fakes.cast.add(YARA_WITH_EMAIL)
+    assert command(product, "outbox", "requeue", str(unreachable.message["id"])).exit_code == 0
+    product.work()
     assert_filed_once(unreachable, "answered")
-    assert unreachable.notices[-1] == "submitted"
+    assert unreachable.notifications[-1] == "submitted"
 
 
-def test_an_account_remembered_without_an_e_mail_is_asked_after_again(house: House) -> None:
+def test_an_account_remembered_without_an_e_mail_is_queried_after_again(product: Product) -> None:
     """By other flows, which need none; and by releases that did not know of it."""
     for veteran in (YARA, BEN):
-        itf_steps.sign_in(house, veteran).ask()
-    house.work()
-    forget_the_email_of(house, BEN.account)
-    house.fakes.fakes.cast.add(YARA_WITH_EMAIL)
-    filings = [file(house, veteran) for veteran in (YARA, BEN)]
-    asked = accounts_asked(house)
-    house.work()
+        itf_steps.sign_in(product, veteran).ask()
+    product.work()
+    forget_the_email_of(product, BEN.account)
+    product.fakes.fakes.cast.add(YARA_WITH_EMAIL)
+    filings = [file(product, veteran) for veteran in (YARA, BEN)]
+    requested = accounts_requested(product)
+    product.work()
     for filing in filings:
         assert_filed_once(filing, "answered")
-    assert accounts_asked(house) == asked + 2
+    assert accounts_requested(product) == requested + 2
 
 
-def forget_the_email_of(house: House, account_id: str) -> None:
+def forget_the_email_of(product: Product, account_id: str) -> None:
     """Keep the account's identity as it was kept before there were e-mails."""
     with transaction() as session:
         account = session.get_one(Account, uuid.UUID(account_id))

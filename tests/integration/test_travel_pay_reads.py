@@ -13,10 +13,10 @@ from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.travel_pay_book import Claim, Document
 from sandbox.upstreams.travel_pay_past import PDF, PNG
-from tests.house import House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.travel_pay_reading import ALWAYS, APPOINTMENTS_URL, STATUSES, book, plant, reads, refusal
 from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, SUBMIT, traveling
+from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
@@ -62,12 +62,12 @@ DETAIL = (ITEM - {"id", "appointmentDateTime", "facilityId"}) | {
 }
 
 
-def claim_of(house: House, status: str) -> Claim:
+def claim_of(product: Product, status: str) -> Claim:
     """The one that the person with a claim in every status has in this one."""
-    return next(each for each in book(house).claims_of(STATUSES.icn) if each.status == status and each.visit)
+    return next(each for each in book(product).claims_of(STATUSES.icn) if each.status == status and each.sync_call)
 
 
-def test_every_status_of_the_contract_is_told_in_words_for_people() -> None:
+def test_every_status_of_the_contract_is_notified_in_words_for_people() -> None:
     assert {status: humanised(status) for status in WORDS} == WORDS
     assert (humanised(None), humanised(""), humanised("On hold")) == (None, None, "On hold")
 
@@ -78,10 +78,10 @@ def test_the_offset_of_an_appointment_is_dropped_and_never_reckoned_with(ending:
     assert (wall_clock("2031-03-04"), wall_clock(None)) == ("2031-03-04", None)
 
 
-def test_claims_are_listed_as_the_page_reads_them(house: House) -> None:
-    person = traveling(house, STATUSES)
+def test_claims_are_listed_as_the_page_reads_them(product: Product) -> None:
+    person = traveling(product, STATUSES)
     shown = person.read(CLAIMS_URL)
-    on_file = {claim["id"]: claim for claim in steps.on_file(house, STATUSES)}
+    on_file = {claim["id"]: claim for claim in steps.on_file(product, STATUSES)}
     assert len(shown["data"]) == len(on_file) == 17
     for item in shown["data"]:
         filed = on_file[item["id"]]
@@ -102,9 +102,9 @@ def test_claims_are_listed_as_the_page_reads_them(house: House) -> None:
     }
 
 
-def test_dates_and_pages_narrow_the_list(house: House) -> None:
-    person = traveling(house, STATUSES)
-    days = sorted(claim["wallClock"][:10] for claim in steps.on_file(house, STATUSES) if claim["wallClock"])
+def test_dates_and_pages_narrow_the_list(product: Product) -> None:
+    person = traveling(product, STATUSES)
+    days = sorted(claim["wallClock"][:10] for claim in steps.on_file(product, STATUSES) if claim["wallClock"])
     some = person.read(CLAIMS_URL, start_date=days[2], end_date=f"{days[5]}T23:59:59Z")
     assert [item["appointmentDateTime"][:10] for item in some["data"]] == days[2:6]
     whole, page = (person.read(CLAIMS_URL, **ALWAYS, **more) for more in ({}, {"page_number": 2, "page_size": 5}))
@@ -113,25 +113,25 @@ def test_dates_and_pages_narrow_the_list(house: House) -> None:
     assert person.read(CLAIMS_URL, start_date="1999-01-01", end_date="1999-12-31")["data"] == []
 
 
-def test_a_claim_is_told_at_the_top_level_with_why_it_was_denied(house: House) -> None:
-    person = traveling(house, STATUSES)
+def test_a_claim_is_notified_at_the_top_level_with_why_it_was_denied(product: Product) -> None:
+    person = traveling(product, STATUSES)
     person.read(CLAIMS_URL)
-    denied = claim_of(house, "Denied")
+    denied = claim_of(product, "Denied")
     shown = person.read(f"{CLAIMS_URL}/{denied.id.upper()}/")
     assert set(shown) == DETAIL
     assert (shown["claimId"], shown["claimNumber"], shown["claimStatus"]) == (denied.id, denied.number, "Denied")
     assert shown["decisionLetterReason"] == denied.rejection != ""
-    assert shown["appointmentDate"] == f"{denied.visit.at:%Y-%m-%dT%H:%M:%S}.000"
+    assert shown["appointmentDate"] == f"{denied.sync_call.at:%Y-%m-%dT%H:%M:%S}.000"
     (expense,) = shown["expenses"]
     assert (expense["expenseType"], expense["description"], expense["costRequested"]) == ("Mileage", "mileage", 20.75)
     (letter,) = shown["documents"]
     assert (letter["filename"], letter["mimetype"]) == ("Rejection Letter.pdf", "application/pdf")
 
 
-def test_documents_are_bytes_to_save_and_never_json(house: House) -> None:
-    person = traveling(house, STATUSES)
+def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
+    person = traveling(product, STATUSES)
     person.read(CLAIMS_URL)
-    paid, now = claim_of(house, "ClaimPaid"), datetime.now(UTC)
+    paid, now = claim_of(product, "ClaimPaid"), datetime.now(UTC)
     paid.documents += [
         Document("page.svg", "image/svg+xml", b"<svg onload='x'/>", now),
         Document("notes.txt", "text/plain; charset=utf-8", b"seen", now),
@@ -139,8 +139,8 @@ def test_documents_are_bytes_to_save_and_never_json(house: House) -> None:
     ]
     listed = person.read(f"{CLAIMS_URL}/{paid.id}")["documents"]
     assert [each["mimetype"] for each in listed][:3] == ["application/pdf", "image/png", None]
-    told = [document_of(person, paid, each["documentId"]) for each in listed]
-    assert told == [
+    reported = [document_of(person, paid, each["documentId"]) for each in listed]
+    assert reported == [
         ("application/pdf", PDF),
         ("image/png", PNG),
         ("application/octet-stream", b"screened"),
@@ -148,7 +148,7 @@ def test_documents_are_bytes_to_save_and_never_json(house: House) -> None:
         ("text/plain", b"seen"),
         ("application/pdf", b"%PDF"),
     ]
-    others = [f"{CLAIMS_URL}/{paid.id}/documents/{NOBODYS}", f"{CLAIMS_URL}/{NOBODYS}/documents/{told_id(listed)}"]
+    others = [f"{CLAIMS_URL}/{paid.id}/documents/{NOBODYS}", f"{CLAIMS_URL}/{NOBODYS}/documents/{reported_id(listed)}"]
     assert [refusal(person.get(path)) for path in others] == [(404, "404")] * 2
     paid.documents.append(Document("x.json", "application/json", b"{}", now))
     lost = person.get(f"{CLAIMS_URL}/{paid.id}/documents/{paid.documents[-1].id}")
@@ -164,12 +164,12 @@ def document_of(person: steps.Traveling, claim: Claim, document_id: str) -> tupl
     return response.mimetype, response.data
 
 
-def told_id(listed: list[dict[str, Any]]) -> str:
+def reported_id(listed: list[dict[str, Any]]) -> str:
     return str(listed[0]["documentId"])
 
 
-def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_asked(house: House) -> None:
-    person = traveling(house)
+def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_queried(product: Product) -> None:
+    person = traveling(product)
     queries: list[dict[str, Any]] = [
         {"start_date": "2031-03-04"},
         {"end_date": "2031-03-04"},
@@ -179,22 +179,22 @@ def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_asked(h
         *({**ALWAYS, "page_size": text} for text in ("0", "101", "ten")),
         {"page_number": "1"},
     ]
-    asked = [(CLAIMS_URL, query) for query in queries]
-    asked += [(APPOINTMENTS_URL, {"start": "2031-03-04"}), (APPOINTMENTS_URL, {"start": "soon", "end": "later"})]
+    requested = [(CLAIMS_URL, query) for query in queries]
+    requested += [(APPOINTMENTS_URL, {"start": "2031-03-04"}), (APPOINTMENTS_URL, {"start": "soon", "end": "later"})]
     for place in ("1", "x" * 500, f"{NOBODYS}/documents/1", f"1/documents/{NOBODYS}"):
-        asked.append((f"{CLAIMS_URL}/{place}", {}))
-    for path, query in asked:
+        requested.append((f"{CLAIMS_URL}/{place}", {}))
+    for path, query in requested:
         assert refusal(person.get(path, **query)) == (400, "103"), (path, query)
-    assert house.control.received("travel_pay") == []
+    assert product.control.received("travel_pay") == []
 
 
-def test_another_persons_claim_is_not_there(house: House) -> None:
-    person, other = traveling(house), traveling(house, BEN)
+def test_another_persons_claim_is_not_there(product: Product) -> None:
+    person, other = traveling(product), traveling(product, BEN)
     begun_id = person.file()
     assert refusal(other.get(f"{CLAIMS_URL}/{begun_id}")) == (404, "404")
     assert other.read(CLAIMS_URL)["metadata"]["pending"] == []
-    house.work()
-    filed_id = steps.row(house)["claim_id"]
+    product.work()
+    filed_id = steps.row(product)["claim_id"]
     assert person.read(f"{CLAIMS_URL}/{begun_id}")["claimId"] == filed_id
     for claim_id in (begun_id, filed_id, NOBODYS):
         assert refusal(other.get(f"{CLAIMS_URL}/{claim_id}")) == (404, "404")
@@ -202,38 +202,38 @@ def test_another_persons_claim_is_not_there(house: House) -> None:
     assert refusal(other.get(f"{CLAIMS_URL}/{filed_id}/documents/{uuid.uuid4()}")) == (404, "404")
 
 
-def test_a_claim_still_with_us_is_shown_beside_the_list_and_by_our_id(house: House) -> None:
-    person = traveling(house)
-    plant(house)
+def test_a_claim_still_with_us_is_shown_beside_the_list_and_by_our_id(product: Product) -> None:
+    person = traveling(product)
+    plant(product)
     claim_id = person.file()
     (pending,) = person.read(CLAIMS_URL)["metadata"]["pending"]
     assert (pending["id"], pending["claimStatus"], pending["recordState"]) == (claim_id, "Received", "pending")
     assert (pending["appointmentDateTime"], pending["facilityName"]) == ("2031-03-04T09:30:00", "Example VA")
-    before = reads(house)
+    before = reads(product)
     shown = person.read(f"{CLAIMS_URL}/{claim_id}")
     assert set(shown) >= DETAIL - {"claimName", "decisionLetterReason"}
     assert (shown["claimId"], shown["claimStatus"], shown["claimNumber"]) == (claim_id, "Received", None)
     assert "e-mail you when it is filed" in shown["recordMessage"]
-    assert reads(house) == before
-    house.work()
+    assert reads(product) == before
+    product.work()
     assert person.read(CLAIMS_URL)["metadata"]["pending"] == []
     assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Claim submitted"
 
 
-def test_what_could_not_be_filed_says_how_far_it_came(house: House) -> None:
-    jonas = traveling(house, with_habit("refused"))
+def test_what_could_not_be_filed_says_how_far_it_came(product: Product) -> None:
+    jonas = traveling(product, with_habit("refused"))
     refused_id = jonas.file()
-    ada = traveling(house)
+    ada = traveling(product)
     half_id = ada.file()
-    house.control.set("travel_pay", "status", status=400, operation=SUBMIT)
-    house.work()
+    product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
+    product.work()
     for person, claim_id, status, words in (
         (jonas, refused_id, "Not filed", "We could not file"),
         (ada, half_id, "Saved", "begun but could not be finished"),
     ):
         (listed,) = person.read(CLAIMS_URL)["metadata"]["pending"]
         shown = person.read(f"{CLAIMS_URL}/{claim_id}")
-        for told in (listed, shown):
-            assert (told["claimStatus"], told["recordState"]) == (status, "failed")
-            assert words in told["recordMessage"]
-    assert house.control.received("travel_pay", FIND)
+        for reported in (listed, shown):
+            assert (reported["claimStatus"], reported["recordState"]) == (status, "failed")
+            assert words in reported["recordMessage"]
+    assert product.control.received("travel_pay", FIND)

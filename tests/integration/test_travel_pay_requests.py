@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flaskapp.db import db
-from flaskapp.web.passthrough import Places
-from tests.house import ADA, House, eventually
+from flaskapp.web.passthrough import Bulkhead
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import reconfigure
 from tests.integration.travel_pay_filing import BEN, CARLA, JONAS, plant
 from tests.integration.travel_pay_steps import BEGIN, CLAIMS_URL, FIND, STARTS_AT, Traveling, traveling
+from tests.product import ADA, Product, eventually
 
 WRITTEN = ("accounts", "travel_pay_claims", "outbox_messages", "outbox_history", "idempotency_keys")
 KEY = {"Idempotency-Key": "one"}
@@ -47,60 +47,60 @@ WRONG: dict[str, tuple[Any, ...]] = {
 }
 
 
-def counts(house: House) -> dict[str, int]:
-    return {table: house.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
+def counts(product: Product) -> dict[str, int]:
+    return {table: product.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
 
 
 # -- what is taken ------------------------------------------------------------
 
 
-def test_twenty_identical_requests_at_once_are_one_claim(house: House) -> None:
-    person = traveling(house)
+def test_twenty_identical_requests_at_once_are_one_claim(product: Product) -> None:
+    person = traveling(product)
     with ThreadPoolExecutor(10) as hands:
         answers = list(hands.map(lambda _: person.post(), range(20)))
     assert {answer.status_code for answer in answers} == {202}
-    assert {answer.get_json()["id"] for answer in answers} == {str(steps.row(house)["id"])}
-    assert house.owed() == 1
-    house.work()
-    assert [steps.received(house, operation) for operation in (FIND, BEGIN)] == [1, 1]
-    assert (len(steps.on_file(house)), steps.e_mails(house)) == (1, ["travel_pay.submitted"])
+    assert {answer.get_json()["id"] for answer in answers} == {str(steps.row(product)["id"])}
+    assert product.outstanding() == 1
+    product.work()
+    assert [steps.received(product, operation) for operation in (FIND, BEGIN)] == [1, 1]
+    assert (len(steps.on_file(product)), steps.e_mails(product)) == (1, ["travel_pay.submitted"])
 
 
-def test_however_the_time_is_written_it_is_the_facilitys_wall_clock(house: House) -> None:
+def test_however_the_time_is_written_it_is_the_facilitys_wall_clock(product: Product) -> None:
     """Also: station and time name the appointment, for one person; the station's letters are told in capitals."""
-    person = traveling(house)
+    person = traveling(product)
     answers = [person.post(text, facilityName=None, isComplete=None) for text in SPELLINGS]
     assert len({answer.get_json()["id"] for answer in answers}) == 1
-    assert f"{steps.row(house)['starts_at']:%Y-%m-%d %H:%M:%S}" == "2031-03-04 09:30:00"
-    house.work()
-    (asked,) = house.control.received("travel_pay", FIND)
-    assert asked["body"]["appointmentDateTime"].startswith("2031-03-04T09:30:00")
-    (claim,) = steps.on_file(house)
+    assert f"{steps.row(product)['starts_at']:%Y-%m-%d %H:%M:%S}" == "2031-03-04 09:30:00"
+    product.work()
+    (requested,) = product.control.received("travel_pay", FIND)
+    assert requested["body"]["appointmentDateTime"].startswith("2031-03-04T09:30:00")
+    (claim,) = steps.on_file(product)
     assert claim["wallClock"] == STARTS_AT
     for other in (person.post("2031-03-04T09:31:00"), person.post(facilityStationNumber="983gc")):
         assert other.status_code == 202
-    assert traveling(house, BEN).post().status_code == 202
+    assert traveling(product, BEN).post().status_code == 202
     assert person.post(facilityStationNumber="983GC").get_json()["id"] == other.get_json()["id"]
-    assert len(steps.rows(house)) == 4
+    assert len(steps.rows(product)) == 4
 
 
-def test_an_idempotency_key_names_one_request_of_one_person(house: House) -> None:
-    person = traveling(house)
+def test_an_idempotency_key_names_one_request_of_one_person(product: Product) -> None:
+    person = traveling(product)
     first = person.post(headers=KEY)
-    written = counts(house)
+    written = counts(product)
     assert person.post(f"{STARTS_AT}Z", headers=KEY).get_json() == first.get_json()
     for refused in (person.post("2031-03-05T09:30:00", headers=KEY), person.post(facilityName="Other", headers=KEY)):
         (entry,) = refused.get_json()["errors"]
         assert (refused.status_code, entry["status"], entry["code"]) == (422, "422", "IDEMPOTENCY_KEY_REUSED")
-    assert counts(house) == written
-    assert traveling(house, BEN).post("2031-03-05T09:30:00", headers=KEY).status_code == 202
+    assert counts(product) == written
+    assert traveling(product, BEN).post("2031-03-05T09:30:00", headers=KEY).status_code == 202
 
 
 # -- what is refused ----------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_refused_by_its_field_and_nothing_is_written(house: House) -> None:
-    person = traveling(house)
+def test_what_cannot_be_read_is_refused_by_its_field_and_nothing_is_written(product: Product) -> None:
+    person = traveling(product)
     for field, values in WRONG.items():
         for value in values:
             answer = person.post(headers=KEY, **{field: value})
@@ -116,61 +116,61 @@ def test_what_cannot_be_read_is_refused_by_its_field_and_nothing_is_written(hous
         answer = send(person, data, f"application/{kind}")
         (entry,) = answer.get_json()["errors"]
         assert (answer.status_code, entry["status"]) == (status, str(status))
-    nobody = house.app.test_client().post(CLAIMS_URL, json={})
+    nobody = product.app.test_client().post(CLAIMS_URL, json={})
     assert (nobody.status_code, bool(nobody.get_json()["errors"])) == (401, True)
-    assert set(counts(house).values()) == {0}
+    assert set(counts(product).values()) == {0}
 
 
 def send(person: Traveling, data: bytes, kind: str) -> Any:
     headers = person.signed.headers
-    return person.house.app.test_client().post(CLAIMS_URL, data=data, content_type=kind, headers=headers)
+    return person.product.app.test_client().post(CLAIMS_URL, data=data, content_type=kind, headers=headers)
 
 
 # -- who waits ----------------------------------------------------------------
 
 
-def test_whoever_waits_while_it_is_worked_on_is_told_the_end(house: House) -> None:
+def test_whoever_waits_while_it_is_worked_on_is_notified_the_end(product: Product) -> None:
     """And holds no connection to our database meanwhile."""
-    reconfigure(house, travel_pay_wait_seconds=20.0)
-    plant(house, CARLA)
-    people = [traveling(house, veteran) for veteran in (ADA, CARLA, JONAS)]
+    reconfigure(product, travel_pay_wait_seconds=20.0)
+    plant(product, CARLA)
+    people = [traveling(product, veteran) for veteran in (ADA, CARLA, JONAS)]
     with ThreadPoolExecutor(3) as hands:
         waiting = [hands.submit(person.post) for person in people]
-        eventually(lambda: len(steps.rows(house)) == 3 and db.engine.pool.checkedout() == 0)
+        eventually(lambda: len(steps.rows(product)) == 3 and db.engine.pool.checkedout() == 0)
         assert not any(each.done() for each in waiting)
-        house.work(until=lambda: all(each.done() for each in waiting))
+        product.work(until=lambda: all(each.done() for each in waiting))
     filed, found, refused = (each.result() for each in waiting)
-    (claim,) = steps.on_file(house)
+    (claim,) = steps.on_file(product)
     assert (filed.status_code, filed.get_json()["claimId"]) == (201, claim["id"])
     assert (filed.get_json()["status"], filed.get_json()["recordState"]) == ("Claim submitted", "submitted")
     codes = [(each.status_code, each.get_json()["errors"][0]["code"]) for each in (found, refused)]
     assert codes == [(400, "ALREADY_FILED"), (422, "NOT_FILED")]
 
 
-def test_nobody_waits_in_vain(house: House) -> None:
+def test_nobody_waits_in_vain(product: Product) -> None:
     """Not where too many wait already, not for what has just failed, and not at a closed gate."""
-    reconfigure(house, travel_pay_wait_seconds=20.0, gate_close_seconds=30.0, gate_cap_seconds=30.0)
+    reconfigure(product, travel_pay_wait_seconds=20.0, breaker_open_seconds=30.0, breaker_cap_seconds=30.0)
     began = time.monotonic()
-    person = traveling(house)
-    crowded, house.app.extensions["waiting_places"] = house.app.extensions["waiting_places"], Places(0)
-    first = answered(house, lambda: person.post())
-    house.app.extensions["waiting_places"] = crowded
-    house.work()
+    person = traveling(product)
+    crowded, product.app.extensions["bulkhead"] = product.app.extensions["bulkhead"], Bulkhead(0)
+    first = answered(product, lambda: person.post())
+    product.app.extensions["bulkhead"] = crowded
+    product.work()
     assert (first.status_code, first.get_json()["claimId"], first.headers["Retry-After"]) == (202, None, "20")
-    assert steps.row(house)["state"] == "submitted"
-    reconfigure(house, retry_scale=1.0)
-    house.control.set("travel_pay", "status", status=500, operation=BEGIN, times=1)
-    assert answered(house, lambda: person.post("2031-03-05T09:30:00")).status_code == 202
-    house.control.set("travel_pay", "refuse")
-    assert answered(house, lambda: person.post("2031-03-06T09:30:00")).status_code == 202
-    assert house.value("SELECT count(*) FROM outbox_gates WHERE closed_at IS NOT NULL") == 1
+    assert steps.row(product)["state"] == "submitted"
+    reconfigure(product, retry_scale=1.0)
+    product.control.set("travel_pay", "status", status=500, operation=BEGIN, times=1)
+    assert answered(product, lambda: person.post("2031-03-05T09:30:00")).status_code == 202
+    product.control.set("travel_pay", "refuse")
+    assert answered(product, lambda: person.post("2031-03-06T09:30:00")).status_code == 202
+    assert product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL") == 1
     assert person.post("2031-03-07T09:30:00").status_code == 202
     assert time.monotonic() - began < 20
 
 
-def answered(house: House, post: Callable[[], Any]) -> Any:
+def answered(product: Product, post: Callable[[], Any]) -> Any:
     """The answer to a request, with a worker at work."""
     with ThreadPoolExecutor(1) as hands:
-        asked: Future[Any] = hands.submit(post)
-        house.work(until=asked.done)
-        return asked.result()
+        requested: Future[Any] = hands.submit(post)
+        product.work(until=requested.done)
+        return requested.result()

@@ -11,9 +11,9 @@ from flaskapp.db import transaction
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import STEP_JOBS
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
-from tests.house import ADA, House
 from tests.integration import travel_pay_steps as steps
 from tests.integration.travel_pay_steps import STARTS_AT, traveling
+from tests.product import ADA, Product
 
 BEN, CARLA, DOV, ELENA, FRANK = DEFAULT_CAST[1:6]
 # BTSSS refuses to begin a claim for this one.
@@ -24,15 +24,15 @@ JONAS = next(veteran for veteran in DEFAULT_CAST if veteran.habit == "refused")
 class Filing:
     """One claim somebody filed at the pages' own endpoint; `asked` is what else its form said."""
 
-    house: House
+    product: Product
     veteran: Veteran
     starts_at: str
-    asked: dict[str, Any]
+    requested: dict[str, Any]
     id: str
 
     @property
     def row(self) -> dict[str, Any]:
-        (found,) = [row for row in steps.rows(self.house) if str(row["id"]) == self.id]
+        (found,) = [row for row in steps.rows(self.product) if str(row["id"]) == self.id]
         return found
 
     @property
@@ -42,23 +42,23 @@ class Filing:
     @property
     def message(self) -> dict[str, Any]:
         """The message of the step it stands at."""
-        (found,) = [each for each in self.house.messages() if each["subject_id"] == self.id]
+        (found,) = [each for each in self.product.messages() if each["subject_id"] == self.id]
         return found
 
     @property
     def cases(self) -> list[str]:
         query = "SELECT kind FROM cases WHERE subject_id = :id AND closed_at IS NULL ORDER BY kind"
-        return [found.kind for found in self.house.rows(query, id=self.id)]
+        return [found.kind for found in self.product.rows(query, id=self.id)]
 
     @property
-    def notices(self) -> list[str]:
+    def notifications(self) -> list[str]:
         """What its person was sent, oldest first, by the cycle it was owed in."""
         query = "SELECT kind FROM notifications WHERE subject_id = :id AND state <> 'pending' ORDER BY cycle"
-        return [found.kind for found in self.house.rows(query, id=self.id)]
+        return [found.kind for found in self.product.rows(query, id=self.id)]
 
     def again(self) -> tuple[int, str, str]:
         """The same form once more: the HTTP status, the claim's status or the error's code, and the words."""
-        response = traveling(self.house, self.veteran).post(self.starts_at, **self.asked)
+        response = traveling(self.product, self.veteran).post(self.starts_at, **self.requested)
         body = response.get_json()
         if "errors" not in body:
             return response.status_code, body["status"], body["recordMessage"]
@@ -69,20 +69,20 @@ class Filing:
     def tries(self) -> list[tuple[str, str, str]]:
         """Every attempt at it: job, purpose and status, oldest first."""
         query = "SELECT job, purpose, status FROM outbox_attempts WHERE subject_id = :id ORDER BY id"
-        return [(row.job.rpartition(".")[2], row.purpose, row.status) for row in self.house.rows(query, id=self.id)]
+        return [(row.job.rpartition(".")[2], row.purpose, row.status) for row in self.product.rows(query, id=self.id)]
 
 
-def file(house: House, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **asked: Any) -> Filing:
+def file(product: Product, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **requested: Any) -> Filing:
     """File a claim without anybody working on it."""
-    response = traveling(house, veteran).post(starts_at, **asked)
+    response = traveling(product, veteran).post(starts_at, **requested)
     assert response.status_code == 202, response.text
-    return Filing(house, veteran, starts_at, asked, response.get_json()["id"])
+    return Filing(product, veteran, starts_at, requested, response.get_json()["id"])
 
 
-def come_to(house: House, step: str, *filings: Filing) -> None:
+def come_to(product: Product, step: str, *filings: Filing) -> None:
     """Work until that step is what each of these is owed next."""
     job = STEP_JOBS[step]
-    house.work(until=lambda: all(each.message["job"] == job for each in filings))
+    product.work(until=lambda: all(each.message["job"] == job for each in filings))
 
 
 def tried(filing: Filing, times: int) -> Callable[[], bool]:
@@ -90,16 +90,16 @@ def tried(filing: Filing, times: int) -> Callable[[], bool]:
     return lambda: len([status for _, _, status in filing.tries() if status != "try"]) >= times
 
 
-def plant(house: House, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **more: Any) -> dict[str, Any]:
+def plant(product: Product, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **more: Any) -> dict[str, Any]:
     """A claim for that appointment that was made elsewhere."""
     body = {"icn": veteran.icn, "appointmentDateTime": starts_at, "station": steps.STATION, **more}
-    found: dict[str, Any] = house.control.call("POST", "travel_pay", "claims", json=body)
+    found: dict[str, Any] = product.control.call("POST", "travel_pay", "claims", json=body)
     return found
 
 
 def assert_filed_once(filing: Filing, how: str) -> None:
     """Submitted, as one claim with one mileage expense, and known for the one it is."""
-    row, (claim,) = filing.row, steps.on_file(filing.house, filing.veteran)
+    row, (claim,) = filing.row, steps.on_file(filing.product, filing.veteran)
     assert (row["state"], claim["claimStatus"], len(claim["expenses"])) == ("submitted", "ClaimSubmitted", 1)
     expense = claim["expenses"][0]["id"]
     assert (row["claim_id"], row["expense_id"]) == (claim["id"], expense)

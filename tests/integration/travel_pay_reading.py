@@ -8,7 +8,7 @@ from flaskapp.db import db
 from sandbox.scenarios import with_travel_pay
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.travel_pay_book import Book
-from tests.house import ADA, House
+from tests.product import ADA, Product
 
 APPOINTMENTS_URL = "/vaos/v2/appointments"
 CONTACTS_URL = "/travel_pay/v0/contact_discrepancies"
@@ -17,34 +17,34 @@ STATUSES, MANY, DIFFER = (with_travel_pay(habit) for habit in ("statuses", "many
 ALWAYS = {"start_date": "2000-01-01", "end_date": "2099-12-31"}
 
 OPEN = """
-    UPDATE outbox_gates SET closed_at = NULL, closed_until = NULL, reason = NULL, closings = 0, unanswered = '{}',
-           canary_message_id = NULL, canary_fence = NULL;
-    UPDATE outbox_gate_closings SET opened_at = outbox_now() WHERE opened_at IS NULL
+    UPDATE outbox_breakers SET opened_at = NULL, open_until = NULL, reason = NULL, trips = 0, unanswered = '{}',
+           probe_message_id = NULL, probe_fence = NULL;
+    UPDATE outbox_breaker_trips SET closed_at = outbox_now() WHERE closed_at IS NULL
 """
 
 
-def reads(house: House, operation: str = "GET /api/") -> int:
+def reads(product: Product, operation: str = "GET /api/") -> int:
     """How many reads reached BTSSS."""
-    return len(house.control.received("travel_pay", operation))
+    return len(product.control.received("travel_pay", operation))
 
 
-def mend(house: House, *upstreams: str) -> None:
+def mend(product: Product, *upstreams: str) -> None:
     """The faults are lifted, and every gate stands as if nothing had happened."""
     for upstream in upstreams or ("travel_pay",):
-        house.control.clear(upstream)
+        product.control.clear(upstream)
     with db.engine.begin() as connection:
         connection.exec_driver_sql(OPEN)
 
 
-def plant(house: House, veteran: Veteran = ADA, **values: Any) -> dict[str, Any]:
+def plant(product: Product, veteran: Veteran = ADA, **values: Any) -> dict[str, Any]:
     """A claim made elsewhere is on BTSSS's file."""
-    found: dict[str, Any] = house.control.call("POST", "travel_pay", "claims", json={"icn": veteran.icn, **values})
+    found: dict[str, Any] = product.control.call("POST", "travel_pay", "claims", json={"icn": veteran.icn, **values})
     return found
 
 
-def book(house: House) -> Book:
+def book(product: Product) -> Book:
     """BTSSS's file itself, for what its back door cannot put there."""
-    return house.fakes.fakes.travel_pay.book
+    return product.fakes.fakes.travel_pay.book
 
 
 def refusal(response: Any) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2.extensions import connection
 
 from sandbox.servers import EmbeddedPostgres
-from tests.house import eventually
+from tests.product import eventually
 
 
 @contextmanager
@@ -45,4 +45,4 @@ def a_commit_goes_unanswered(postgres: EmbeddedPostgres) -> bool:
             cursor.execute("SELECT pg_logical_emit_message(true, 'tests', 'is this answered?')")
         enough.cancel()
         enough.join()
-        return any("wait for synchronous replication" in notice for notice in asking.notices)
+        return any("wait for synchronous replication" in notification for notification in asking.notifications)

@@ -10,8 +10,8 @@ import pytest
 from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
-from tests.house import SETTINGS
 from tests.processes.running import Running
+from tests.product import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 # The limits of calls stay long here: what ends a call is the disaster.
@@ -25,7 +25,7 @@ PATIENT = {
 
 
 @pytest.fixture(scope="package")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("product")
     lines: list[tuple[str, str]] = []
     with (
@@ -45,14 +45,14 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         with system:
             running = Running(system, postgres, redis_server, lines)
             yield running
-            running.asked.close()
+            running.requested.close()
             running.control.close()
             running.redis.close()
 
 
 @pytest.fixture(scope="module")
-def running(product: Running) -> Iterator[Running]:
+def running(started: Running) -> Iterator[Running]:
     """The product, everything up and every upstream well; restored after the module has done its worst."""
-    product.restore()
-    yield product
-    product.restore()
+    started.restore()
+    yield started
+    started.restore()

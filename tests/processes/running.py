@@ -28,8 +28,8 @@ from sandbox.system import System
 from sandbox.upstreams.cast import Veteran, veteran_from
 from sandbox.upstreams.serve import Upstreams
 from tests.forks import Fork
-from tests.house import eventually
 from tests.processes.kept import KeptConnection
+from tests.product import eventually
 
 DAY = "2031-03-04"
 SUBMIT = "submitclaim"
@@ -57,7 +57,7 @@ class Running:
     def __post_init__(self) -> None:
         self.control = Control(self.system.upstreams["control"])
         self.redis = Redis.from_url(self.redis_server.url)
-        self.asked = KeptConnection(lambda: self.postgres.url)
+        self.requested = KeptConnection(lambda: self.postgres.url)
         self.people: list[Veteran] = []
         assert isinstance(self.system.upstreams, Upstreams)
         self.fakes = self.system.upstreams.fakes
@@ -105,11 +105,11 @@ class Running:
     def texts(self, person: Person) -> list[str]:
         return [item["body"] for item in self.control.phone() if item["to"] == person.veteran.phone]
 
-    def until_told(self, *people: Person, seconds: float = 90.0) -> None:
+    def until_notified(self, *people: Person, seconds: float = 90.0) -> None:
         """Wait until everybody named has a text and nothing is owed any more."""
         for person in people:
             eventually(partial(self.texts, person), seconds)
-        eventually(lambda: self.owed() == 0, seconds)
+        eventually(lambda: self.outstanding() == 0, seconds)
 
     def until_in_flight(self, operation: str, person: Person, upstream: str = "btsss") -> None:
         """Wait until a call of this person's is with the upstream."""
@@ -129,18 +129,18 @@ class Running:
         )
         return [(row["purpose"], row["status"]) for row in found]
 
-    def owed(self) -> int:
+    def outstanding(self) -> int:
         return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
 
     def audit(self) -> subprocess.CompletedProcess[str]:
         """`flask audit --trace` and what it said."""
-        asked = self.fork("audit", "--trace")
-        return subprocess.CompletedProcess("flask audit", asked.wait(120), "\n".join(asked.lines()))
+        requested = self.fork("audit", "--trace")
+        return subprocess.CompletedProcess("flask audit", requested.wait(120), "\n".join(requested.lines()))
 
     # -- Postgres ----------------------------------------------------------
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        return self.asked.rows(query, values)
+        return self.requested.rows(query, values)
 
     def value(self, query: str, *values: Any) -> Any:
         return next(iter(self.rows(query, *values)[0].values()))

@@ -10,30 +10,30 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def heard(running):
+def received(running):
     """What the processes wrote while one person filed a claim and was told."""
     before = len(running.lines)
     person = running.ask()
-    running.until_told(person)
+    running.until_notified(person)
     return person, events([line for _, line in running.lines[before:]])
 
 
-def test_a_claim_is_filed_once_and_its_person_told_once(running, heard):
-    person, _ = heard
+def test_a_claim_is_filed_once_and_its_person_notified_once(running, received):
+    person, _ = received
     assert (len(running.received(SUBMIT, person)), len(running.filed(person))) == (1, 1)
     (text,) = running.texts(person)
     assert "We filed your travel claim" in text and running.filed(person)[0]["number"][-4:] in text
 
 
-def test_nothing_of_it_is_a_warning(heard):
-    _, lines = heard
+def test_nothing_of_it_is_a_warning(received):
+    _, lines = received
     assert [line for line in lines if line["level"] not in ("INFO", "DEBUG")] == []
 
 
-def test_each_step_writes_one_line_and_rq_none(heard):
+def test_each_step_writes_one_line_and_rq_none(received):
     """LoROTA is asked twice at the sign-in; the VEIS token may be known already."""
-    _, lines = heard
-    told = Counter(line["event"] for line in lines)
-    assert (told["outbox.published"], told["job.settled"]) == (2, 2)
-    assert told["upstream.called"] in (4, 5)
+    _, lines = received
+    reported = Counter(line["event"] for line in lines)
+    assert (reported["outbox.published"], reported["job.settled"]) == (2, 2)
+    assert reported["upstream.called"] in (4, 5)
     assert not [line for line in lines if line["logger"].startswith("rq")]

@@ -25,8 +25,8 @@ from flaskapp.crypto import Vault
 from sandbox.clock import step_clock
 from sandbox.processes import Process
 from tests.forks import Fork
-from tests.house import eventually
 from tests.processes.running import Running
+from tests.product import eventually
 
 # As long as it takes where other work keeps the machine busy; alone, half a minute.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
@@ -55,7 +55,7 @@ class Aftermath:
 @pytest.fixture(scope="module")
 def aftermath(running):
     # The gate may have opened lately, which would now lie ahead.
-    running.rows("UPDATE outbox_gates SET opened_at = NULL WHERE upstream = 'lighthouse_claims'")
+    running.rows("UPDATE outbox_breakers SET closed_at = NULL WHERE upstream = 'lighthouse_claims'")
     running.control.call("POST", "lighthouse", "reset")
     set_clocks(running, -OUTAGE)
     running.control.set("lighthouse", "refuse")
@@ -109,15 +109,15 @@ def ask_all(seen: Aftermath) -> None:
     wanted = [{"account": veteran["account"]} for veteran in veterans]
     tokens = [issued["access_token"] for issued in control.call("POST", "sign_in", "tokens", json=wanted)]
     with ThreadPoolExecutor(HANDS) as hands:
-        asked = [hands.submit(ask, seen.running, tokens[hand::HANDS]) for hand in range(HANDS)]
+        requested = [hands.submit(ask, seen.running, tokens[hand::HANDS]) for hand in range(HANDS)]
         for _ in range(KILLS_WHILE_ASKING):
             kill_worker(seen)
         seen.running.redis.flushall()
-        seen.answers = sum((answers_of(each) for each in asked), Counter())
+        seen.answers = sum((answers_of(each) for each in requested), Counter())
 
 
-def answers_of(asked: Future[list[int]]) -> Counter[int]:
-    return Counter(asked.result(LONG_SECONDS))
+def answers_of(requested: Future[list[int]]) -> Counter[int]:
+    return Counter(requested.result(LONG_SECONDS))
 
 
 def ask(running: Running, tokens: list[str]) -> list[int]:
@@ -153,7 +153,7 @@ def lighthouse_is_back(seen: Aftermath) -> None:
     running.redis.flushall()
     running.control.clear("lighthouse")
     eventually(lambda: filed(running) >= PEOPLE, LONG_SECONDS)
-    eventually(lambda: running.owed() == 0, LONG_SECONDS)
+    eventually(lambda: running.outstanding() == 0, LONG_SECONDS)
 
 
 def filed(running: Running) -> int:
@@ -186,7 +186,7 @@ def test_ten_workers_were_killed_and_some_of_them_in_mid_call(aftermath):
     assert aftermath.running.value(wondered, "%create_itf") > 0
 
 
-def test_all_are_confirmed_with_the_date_they_asked_on(aftermath):
+def test_all_are_confirmed_with_the_date_they_queried_on(aftermath):
     query = """SELECT state, effective_date = asked_at AS kept,
                       upstream_created_at - asked_at > interval '47 hours' AS late
                  FROM intents_to_file WHERE account_id = ANY(%s::uuid[])"""
@@ -203,10 +203,10 @@ def test_no_itf_is_upstream_twice(aftermath):
 
 def test_each_got_one_e_mail(aftermath):
     wanted = {(veteran["email"], "itf.confirmed_late"): 1 for veteran in aftermath.veterans}
-    eventually(lambda: told(aftermath.running) == wanted)
+    eventually(lambda: reported(aftermath.running) == wanted)
 
 
-def told(running: Running) -> Counter[tuple[str, str]]:
+def reported(running: Running) -> Counter[tuple[str, str]]:
     """Whom VANotify wrote to, and by which template; it looks up who an ICN is in a moment of its own."""
     accepted = running.control.call("GET", "va_notify", "notifications")
     return Counter((mail["to"], mail["template"]) for mail in accepted if mail["channel"] == "email")

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from flaskapp.queues import QUEUES
-from tests.house import eventually
 from tests.processes.commits import commits_unanswered
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -28,7 +28,7 @@ class Aftermath:
     running: Running
     done_upstream: Person
     not_yet_done: Person
-    being_told: Person
+    being_notified: Person
     pushed: Person
     unpushed: Person
     unanswered: Person
@@ -43,7 +43,7 @@ class Aftermath:
 @pytest.fixture(scope="module")
 def aftermath(running):
     """The worker dies in three calls, the relay at its two worst moments, the web after a COMMIT."""
-    people = {name: running.newcomer() for name in ("done_upstream", "not_yet_done", "being_told")}
+    people = {name: running.newcomer() for name in ("done_upstream", "not_yet_done", "being_notified")}
     kill_worker_in_mid_call(running, **people)
     seen = Aftermath(running, **people, **{name: running.newcomer() for name in ("pushed", "unpushed", "unanswered")})
     seen.shown_dead = {fetcher.key: running.redis.ttl(fetcher.key) for fetcher in running.fetchers()}
@@ -52,14 +52,14 @@ def aftermath(running):
     kill_relay_before_push(running, seen)
     kill_web_after_commit(running, seen)
     running.replace("worker")
-    running.until_told(*seen.people().values())
+    running.until_notified(*seen.people().values())
     return seen
 
 
-def kill_worker_in_mid_call(running, done_upstream, not_yet_done, being_told):
+def kill_worker_in_mid_call(running, done_upstream, not_yet_done, being_notified):
     running.control.set("va_notify", "late", seconds=60, times=1, operation=SEND)
-    running.ask(being_told)
-    running.until_in_flight(SEND, being_told, "va_notify")
+    running.ask(being_notified)
+    running.until_in_flight(SEND, being_notified, "va_notify")
     for person, kind, seconds in ((done_upstream, "late", 60), (not_yet_done, "slow", 3)):
         running.control.set("btsss", kind, seconds=seconds, times=1, operation=SUBMIT)
         running.ask(person)
@@ -106,7 +106,7 @@ def kill_web_after_commit(running, seen):
     eventually(running.answers)
 
 
-def test_the_moments_were_the_ones_meant(aftermath):
+def test_the_timestamps_were_the_ones_meant(aftermath):
     assert not aftermath.pointer_was_there and aftermath.request_failed
 
 
@@ -129,7 +129,7 @@ def test_a_worker_killed_in_mid_call_leaves_a_question_that_a_look_up_answers(af
 
 def test_a_text_whose_sender_was_killed_is_found_by_its_reference(aftermath):
     running = aftermath.running
-    assert len(running.received(SEND, aftermath.being_told, "va_notify")) == 1
+    assert len(running.received(SEND, aftermath.being_notified, "va_notify")) == 1
 
 
 def test_what_the_relay_had_pushed_or_not_is_submitted_once_and_never_wondered_about(aftermath):

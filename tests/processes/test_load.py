@@ -8,8 +8,8 @@ from datetime import date, timedelta
 import psutil
 import pytest
 
-from tests.house import eventually
 from tests.processes.running import SUBMIT, Running, connections
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import psycopg2
 import pytest
 
-from tests.house import eventually
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -39,7 +39,7 @@ def aftermath(running):
     seen.status_while_away = running.post_claim(seen.refused).status_code
     eventually(lambda: not running.in_flight(SUBMIT, seen.in_mid_call))
     running.postgres.start()
-    running.until_told(seen.in_mid_call, seen.in_mid_settle)
+    running.until_notified(seen.in_mid_call, seen.in_mid_settle)
     return seen
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from flaskapp.queues import QUEUES
 from jobs.periodic.schedule import PERIODIC
-from tests.house import eventually
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -25,7 +25,7 @@ WAITING = 3
 class Aftermath:
     running: Running
     parked: Person
-    being_told: list[Person]
+    being_notified: list[Person]
     hidden: Person
     meanwhile: Person
     pids: list[int]
@@ -37,12 +37,12 @@ class Aftermath:
 @pytest.fixture(scope="module")
 def aftermath(running):
     parked = park_one(running)
-    told = fill_the_lane(running)
+    reported = fill_the_bulkhead(running)
     hidden, meanwhile = running.newcomer(), running.newcomer()
-    seen = Aftermath(running, parked, told, hidden, meanwhile, pids(running))
+    seen = Aftermath(running, parked, reported, hidden, meanwhile, pids(running))
     flush(running, seen)
     die_over_the_end_of_a_job(running, seen)
-    running.until_told(*told, hidden, meanwhile)
+    running.until_notified(*reported, hidden, meanwhile)
     return seen
 
 
@@ -56,11 +56,11 @@ def park_one(running):
     plan = {"icn": person.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)
     running.ask(person)
-    running.until_told(person)
+    running.until_notified(person)
     return person
 
 
-def fill_the_lane(running):
+def fill_the_bulkhead(running):
     """More texts than the worker has threads for: the rest waits in Redis."""
     running.control.set("va_notify", "slow", seconds=4, operation=SEND)
     people = [running.newcomer() for _ in range(THREADS + WAITING)]
@@ -93,9 +93,9 @@ def die_over_the_end_of_a_job(running, seen):
     running.redis_server.start()
 
 
-def test_every_text_is_sent_once_whether_it_waited_or_was_being_sent(aftermath):
+def test_every_text_is_sent_once_whether_it_synchronous_or_was_being_sent(aftermath):
     running = aftermath.running
-    for person in aftermath.being_told:
+    for person in aftermath.being_notified:
         assert len(running.received(SEND, person, "va_notify")) == 1
         assert len(running.texts(person)) == 1
 

@@ -7,8 +7,8 @@ import requests
 
 from sandbox.settings import OPERATOR
 from tests.edge_app import csrf_of
-from tests.house import eventually
 from tests.processes.running import SUBMIT
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -23,7 +23,7 @@ def parked(running):
     plan = {"icn": person.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)
     running.ask(person)
-    running.until_told(person)
+    running.until_notified(person)
     message = running.message(person)
     entry = f"{message['id']}-{message['fence']}"
     eventually(lambda: entry in running.shown_failed(QUEUE))

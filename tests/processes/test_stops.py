@@ -15,8 +15,8 @@ import pytest
 
 from flaskapp.form526 import polling
 from sandbox.processes import Process
-from tests.house import eventually
 from tests.processes.running import SUBMIT, Person, Running, twice
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -48,10 +48,10 @@ class Leaving(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        told_at = time.monotonic()
+        notified_at = time.monotonic()
         twice(self.process)
         self.code = self.process.wait(DYNO_SECONDS)
-        self.seconds = time.monotonic() - told_at
+        self.seconds = time.monotonic() - notified_at
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Restart:
 def restart(running):
     """Every process stopped twice in mid-job and replaced; the old worker's last 20 seconds are used for more stops."""
     seen = Restart(running, running.newcomer(), running.newcomer())
-    running.until_told(running.ask())
+    running.until_notified(running.ask())
     for person, seconds in ((seen.takes_too_long, 60), (seen.ends_in_time, 3)):
         running.control.set("btsss", "late", seconds=seconds, times=1, operation=SUBMIT)
         running.ask(person)
@@ -79,7 +79,7 @@ def restart(running):
     stop_at_random(running, seen)
     seen.leaving["worker"].join()
     running.replace("worker")
-    running.until_told(seen.ends_in_time, seen.takes_too_long)
+    running.until_notified(seen.ends_in_time, seen.takes_too_long)
     return seen
 
 

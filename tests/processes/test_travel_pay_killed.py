@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from sandbox.upstreams.cast import Veteran, veteran_from
-from tests.house import eventually
 from tests.processes.running import Running
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -49,7 +49,7 @@ def aftermath(running):
     running.process("worker").kill()
     running.replace("worker")
     eventually(lambda: all(e_mails(running, veteran) for veteran in seen.people.values()))
-    eventually(lambda: running.owed() == 0)
+    eventually(lambda: running.outstanding() == 0)
     return seen
 
 
@@ -113,9 +113,9 @@ def test_the_step_it_died_in_is_read_again_and_only_that_one(aftermath, job):
     assert tried(aftermath, job) == steps
 
 
-def test_each_got_one_e_mail_and_nobody_is_left_to_wonder(aftermath):
-    told = {job: e_mails(aftermath.running, veteran) for job, veteran in aftermath.people.items()}
-    assert told == dict.fromkeys(STEPS, ["travel_pay.submitted"])
+def test_each_got_one_e_mail_and_nobody_is_left_to_doubt(aftermath):
+    reported = {job: e_mails(aftermath.running, veteran) for job, veteran in aftermath.people.items()}
+    assert reported == dict.fromkeys(STEPS, ["travel_pay.submitted"])
     held = "SELECT kind FROM cases WHERE subject_id = ANY(%s)"
     assert aftermath.running.rows(held, list(aftermath.claims.values())) == []
     audit = aftermath.running.audit()

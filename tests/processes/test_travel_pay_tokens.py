@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 import requests
 
-from tests.house import eventually
 from tests.processes.running import Running
 from tests.processes.test_travel_pay_killed import BODY, e_mails, traveler
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -74,6 +74,6 @@ def test_a_poisoned_token_costs_one_other_of_its_kind_and_none_of_the_other(tale
     assert tale.fetched[1:] == [{"veis": 0, "sts": 1, "person": 1}, {"veis": 1, "sts": 0, "person": 0}]
 
 
-def test_nobody_notices(tale: Tale) -> None:
+def test_nobody_notifications(tale: Tale) -> None:
     assert tale.reads == [[200] * READERS] * 3
     assert tale.states == ["submitted"] * 3

@@ -10,24 +10,24 @@ import json
 import pytest
 
 from flaskapp.config import from_env
-from tests.house import eventually
+from tests.product import eventually
 from tests.scanner import found_in, redis_texts, secrets_of
 
 pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def canaries(running):
+def probes(running):
     """Everything personal of everybody so far, plus somebody whose text is being sent and one whose claim is parked."""
     running.control.set("va_notify", "slow", seconds=2, times=1)
-    parked, told = running.newcomer(), running.newcomer()
+    parked, reported = running.newcomer(), running.newcomer()
     plan = {"icn": parked.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)
-    running.ask(told)
+    running.ask(reported)
     running.ask(parked)
     eventually(lambda: running.started("notifications") and running.shown_failed("travel_claims"))
     stored = "\n".join(redis_texts(running.redis))
-    running.until_told(parked, told)
+    running.until_notified(parked, reported)
     numbers = [claim["number"] for claim in running.control.call("GET", "btsss", "claims")]
     people = running.people
     personal = [
@@ -41,34 +41,34 @@ def canaries(running):
     return set(personal), stored
 
 
-def test_redis_holds_nothing_personal(canaries):
-    personal, stored = canaries
-    assert "parked: refused" in stored and "jobs.notifications.send_notice" in stored
-    assert [canary for canary in personal if canary in stored] == []
+def test_redis_holds_nothing_personal(probes):
+    personal, stored = probes
+    assert "parked: refused" in stored and "jobs.notifications.send_notification" in stored
+    assert [probe for probe in personal if probe in stored] == []
 
 
-def test_no_log_line_holds_anything_personal(running, canaries):
-    personal, _ = canaries
+def test_no_log_line_holds_anything_personal(running, probes):
+    personal, _ = probes
     written = "\n".join(running.log_lines())
     assert len(written) > 1000
-    assert [canary for canary in personal if canary in written] == []
+    assert [probe for probe in personal if probe in written] == []
 
 
-def test_every_line_of_every_process_is_json(running, canaries):
+def test_every_line_of_every_process_is_json(running, probes):
     for line in running.log_lines():
         entry = json.loads(line)
         assert {"level", "logger", "message", "timestamp"} <= entry.keys(), line
 
 
-def test_the_metrics_name_nobody(running, canaries):
-    personal, _ = canaries
+def test_the_metrics_name_nobody(running, probes):
+    personal, _ = probes
     shown = running.metrics()
     assert "surefile" in shown
-    assert [canary for canary in personal if canary in shown] == []
+    assert [probe for probe in personal if probe in shown] == []
 
 
-def test_no_secret_of_the_installation_is_written_anywhere(running, canaries):
-    _, stored = canaries
+def test_no_secret_of_the_installation_is_written_anywhere(running, probes):
+    _, stored = probes
     secrets = [*secrets_of(from_env(running.system.environment)), running.system.secrets.operator_password]
     assert len(secrets) > 20
     written = {"the logs": running.log_lines(), "Redis": [stored], "the metrics": [running.metrics()]}

@@ -27,7 +27,7 @@ KEYS = [
     *("data", "statuses", "requestIdsNotFound", "requestId", "status", "time", "startTime", "endTime"),
     *("steps", "name", "error", "detail", "step", "success", "errors"),
 ]
-ASKED = (1, 2, 3)
+REQUESTED = (1, 2, 3)
 
 scalars = st.one_of(
     st.none(),
@@ -92,11 +92,11 @@ def said_of(payload: Any, request_id: int) -> set[Any]:
 
 def check(payload: Any, got: Statuses) -> None:
     sets = [frozenset(got.found), got.not_found, got.unreadable]
-    assert sorted(request_id for ids in sets for request_id in ids) == list(ASKED)
+    assert sorted(request_id for ids in sets for request_id in ids) == list(REQUESTED)
     for request_id, status in got.found.items():
         (word,) = said_of(payload, request_id)
         assert status.state == STATES.get(json.loads(word), "unknown")
-        assert all(moment is None or moment.tzinfo for moment in (status.started_at, status.ended_at))
+        assert all(timestamp is None or timestamp.tzinfo for timestamp in (status.started_at, status.ended_at))
         texts = [status.failed_step, status.error, *status.step_states, *status.step_states.values()]
         assert all(text is None or text.isprintable() for text in texts)
     if got.not_found:
@@ -107,7 +107,7 @@ def check(payload: Any, got: Statuses) -> None:
 @profile(100)
 @given(answers)
 def test_every_id_has_one_fate_and_no_success_is_made_up(payload: Any) -> None:
-    check(payload, read_statuses(payload, ASKED))
+    check(payload, read_statuses(payload, REQUESTED))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_question_ends_in_statuses_or_in_one_of_the_six(
     with requests_mock.Mocker() as wire:
         wire.post(f"{NOWHERE}/services/benefits-documents/v1/uploads/status", status_code=status, json=payload)
         try:
-            got = client.statuses(ASKED)
+            got = client.statuses(REQUESTED)
         except UpstreamError:
             assert status != 200 or payload is None
             return

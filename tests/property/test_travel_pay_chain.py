@@ -23,7 +23,7 @@ from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
-from tests.house import eventually
+from tests.product import eventually
 from tests.property.monotonic import Monotonic
 from tests.property.travel_pay_upstream import READS, WRITES
 from tests.property.travel_pay_world import OVERTAKEN, WAITS, World
@@ -79,7 +79,7 @@ def test_no_order_of_events_files_a_claim_twice_or_leaves_it_half_made(app: Flas
     def any_order(data: st.DataObject) -> None:
         world = World(app, monotonic.move, lambda many: data.draw(st.sampled_from(many)), PEOPLE)
         for _ in range(ROUNDS):
-            if not world.is_owing():
+            if not world.is_enqueuing():
                 break
             world.round()
             if data.draw(st.sampled_from((False, False, True))):
@@ -116,6 +116,6 @@ def asleep(wanted: int) -> Callable[[tuple[Any, ...]], Any]:
 def test_a_worker_that_slept_before_its_write_does_not_repeat_what_others_did(app: Flask, monotonic: Monotonic) -> None:
     for wanted in range(3):
         world = World(app, monotonic.move, asleep(wanted), people=1)
-        while world.is_owing():
+        while world.is_enqueuing():
             world.round()
         world.check_end()

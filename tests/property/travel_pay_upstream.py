@@ -200,8 +200,8 @@ class ScriptedTravelPay:
     def appointment(self, icn: str) -> UpstreamAppointment:
         claim = next(iter(self.of(icn)), None)
         unsaid = dict.fromkeys(UpstreamAppointment.__dataclass_fields__)
-        told = {"id": f"visit of {icn}", "associated_claim_id": claim.id if claim else None}
-        return UpstreamAppointment(**{**unsaid, **told})  # type: ignore[arg-type]
+        reported = {"id": f"visit of {icn}", "associated_claim_id": claim.id if claim else None}
+        return UpstreamAppointment(**{**unsaid, **reported})  # type: ignore[arg-type]
 
 
 def attempted(effect: Callable[[], Any]) -> None:
@@ -214,14 +214,14 @@ def attempted(effect: Callable[[], Any]) -> None:
 
 def described(claim: Claim) -> ClaimDetail:
     unsaid: dict[str, Any] = dict.fromkeys(ClaimDetail.__dataclass_fields__)
-    told = {
+    reported = {
         "claim_id": claim.id,
         "claim_number": f"TC-{claim.id}",
         "claim_status": claim.status,
         "created_on": f"{claim.created_at:%Y-%m-%dT%H:%M:%S.%fZ}",
         "expenses": tuple(listed(expense) for expense in claim.expenses),
     }
-    return ClaimDetail(**{**unsaid, **told})
+    return ClaimDetail(**{**unsaid, **reported})
 
 
 def listed(expense: str) -> Expense:

@@ -19,16 +19,16 @@ from sqlalchemy import text
 from flaskapp import clock
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.audit.report import TRAVEL_PAY as STANDINGS
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES, TRAVEL_PAY
 from flaskapp.requeue import reopen
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import Asked, request_claim
+from flaskapp.travel_pay.service import RequestedAppointment, request_claim
 from jobs import travel_pay
 from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
-from outbox import gates, rescue
+from outbox import breakers, rescue
 from outbox.audit import find_faults
 from outbox.relay import Relay
 from tests.property.travel_pay_upstream import SLOW, SUBMITTED, Killed, ScriptedTravelPay
@@ -47,16 +47,16 @@ TABLES = (
     "outbox_messages",
     "outbox_attempts",
     "outbox_history",
-    "outbox_gates",
-    "outbox_gate_closings",
+    "outbox_breakers",
+    "outbox_breaker_trips",
 )
 LOST = text(f"SELECT subject_id, state FROM ({STANDINGS}) s WHERE standing = 'unaccounted'").bindparams(
     since=None, until=None
 )
 PARKED = text("SELECT id FROM outbox_messages WHERE state = 'parked' ORDER BY id")
-OWED = text("SELECT count(*) FROM outbox_messages WHERE subject_type = 'travel_pay_claim'")
+OUTSTANDING = text("SELECT count(*) FROM outbox_messages WHERE subject_type = 'travel_pay_claim'")
 HELD = text("SELECT count(*) FROM cases WHERE subject_id = :id AND closed_at IS NULL")
-TOLD = text("SELECT cycle, count(*) FROM notifications WHERE subject_id = :id GROUP BY cycle ORDER BY cycle")
+REPORTED = text("SELECT cycle, count(*) FROM notifications WHERE subject_id = :id GROUP BY cycle ORDER BY cycle")
 
 
 class World:
@@ -82,7 +82,9 @@ class World:
         clients = app.extensions["upstreams"]
         fakes: dict[str, Any] = {"travel_pay": self.upstream, "travel_pay_filing": self.upstream}
         app.extensions["upstreams"] = replace(clients, **fakes)
-        self.relay = Relay(db.engine, app.extensions["redis"], (TRAVEL_PAY,), gate_settings(app.extensions["config"]))
+        self.relay = Relay(
+            db.engine, app.extensions["redis"], (TRAVEL_PAY,), breaker_settings(app.extensions["config"])
+        )
         self.claims = {f"ICN{index}": self.ask(f"ICN{index}") for index in range(people)}
 
     def empty(self) -> None:
@@ -90,7 +92,7 @@ class World:
         self.app.extensions["redis"].flushall()
         with transaction() as session:
             session.execute(text("; ".join(f"DELETE FROM {table}" for table in TABLES)))
-            gates.ensure_gates(session, QUEUES)
+            breakers.ensure_breakers(session, QUEUES)
             clock.set_offset(session, timedelta())
         self.move_monotonic(0.0)
 
@@ -98,7 +100,7 @@ class World:
         account_id = uuid.uuid4()
         with transaction() as session:
             remember_person(session, account_id, Identity(icn, email=f"{icn}@example.com"))
-            return request_claim(session, account_id, Asked(STARTS_AT, "983")).id
+            return request_claim(session, account_id, RequestedAppointment(STARTS_AT, "983")).id
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class World:
         """The upstream is well and operators requeue what is parked: all work must come to its end."""
         self.calm = True
         for _ in range(ROUNDS_TO_DRAIN):
-            if not self.is_owing():
+            if not self.is_enqueuing():
                 return
             self.requeue()
             self.round()
@@ -169,9 +171,9 @@ class World:
 
     # -- what must hold ------------------------------------------------------------------------------
 
-    def is_owing(self) -> bool:
+    def is_enqueuing(self) -> bool:
         with transaction() as session:
-            return bool(session.execute(OWED).scalar_one())
+            return bool(session.execute(OUTSTANDING).scalar_one())
 
     def check(self) -> None:
         with transaction() as session:
@@ -185,7 +187,7 @@ class World:
         """Each is on file once and whole, and its person was told once each time."""
         with transaction() as session:
             # E-mails and alerts wait: nobody sends them here.
-            assert {fault.rule for fault in find_faults(session)} <= {"ready_behind_open_gate"}
+            assert {fault.rule for fault in find_faults(session)} <= {"ready_behind_closed_breaker"}
             for icn, claim_id in self.claims.items():
                 row = session.get_one(TravelPayClaim, claim_id)
                 (claim,) = self.upstream.of(icn)
@@ -195,6 +197,6 @@ class World:
                     assert (claim.status, len(claim.expenses)) == (SUBMITTED, 1)
                 else:
                     assert not claim.ours, "our own claim was taken for somebody else's"
-                told = [tuple(counted) for counted in session.execute(TOLD, {"id": str(claim_id)})]
-                assert told == [(cycle, 1) for cycle in range(1, row.cycle + 1)], "told more or less than once"
+                reported = [tuple(counted) for counted in session.execute(REPORTED, {"id": str(claim_id)})]
+                assert reported == [(cycle, 1) for cycle in range(1, row.cycle + 1)], "told more or less than once"
                 assert session.execute(HELD, {"id": str(claim_id)}).scalar_one() == 0

@@ -18,11 +18,11 @@ from flaskapp.db import transaction
 from jobs import ledger, worker
 from jobs.engine import runner, settle
 from jobs.registry import SPECS
-from outbox import attempts, gates, parked, registries, relay, rescue, rq_side
-from tests.simulator.house import House
+from outbox import attempts, breakers, parked, registries, relay, rescue, rq_side
+from tests.simulator.product import Product
 
 Patch = pytest.MonkeyPatch
-Breakage = Callable[[Patch, House], None]
+Breakage = Callable[[Patch, Product], None]
 BREAKAGES: dict[str, Breakage] = {}
 REQUEUE = text("""
     UPDATE outbox_messages SET state = 'published', parked_reason = NULL
@@ -48,16 +48,16 @@ def swap(patch: Patch, module: Any, name: str, *changes: tuple[str, str]) -> Non
 
 
 @breakage
-def a_grant_compares_no_fence(patch: Patch, house: House) -> None:
+def a_grant_compares_no_fence(patch: Patch, product: Product) -> None:
     swap(patch, attempts, "GRANT", ("m.fence = :fence AND", "(m.fence = :fence OR true) AND"))
 
 
 @breakage
-def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, house: House) -> None:
+def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, product: Product) -> None:
     take = relay.Relay.take
 
-    def take_and_push(self: relay.Relay, db: Any, queue: Any, fence: int, room: int, last: Any) -> list[tuple]:
-        rows = take(self, db, queue, fence, room, last)
+    def take_and_push(self: relay.Relay, db: Any, queue: Any, fence: int, capacity: int, last: Any) -> list[tuple]:
+        rows = take(self, db, queue, fence, capacity, last)
         rq_side.push(self.redis, queue.name, [(row[2], row[3]) for row in rows], fence, 600)
         return rows
 
@@ -65,12 +65,12 @@ def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, house: House
 
 
 @breakage
-def fences_are_counted_up(patch: Patch, house: House) -> None:
+def fences_are_counted_up(patch: Patch, product: Product) -> None:
     """By each process for itself, and again from one after its end."""
     counters: dict[tuple[int, str], Any] = defaultdict(lambda: count(1))
 
     def next_fence() -> int:
-        hub = house.server.hub
+        hub = product.server.hub
         task = hub.current() if hub is not None else None
         return next(counters[id(hub), task.owner if task is not None else ""])
 
@@ -79,25 +79,25 @@ def fences_are_counted_up(patch: Patch, house: House) -> None:
 
 
 @breakage
-def missing_pointers_are_not_looked_for(patch: Patch, house: House) -> None:
+def missing_pointers_are_not_looked_for(patch: Patch, product: Product) -> None:
     patch.setattr(relay.Relay, "find_missing", lambda self: None)
 
 
 @breakage
-def a_dead_canary_is_never_released(patch: Patch, house: House) -> None:
-    begins, ends = "NOT EXISTS (", ") AS wants_canary"
-    said = gates.ASK.text
+def a_dead_probe_is_never_released(patch: Patch, product: Product) -> None:
+    begins, ends = "NOT EXISTS (", ") AS wants_probe"
+    said = breakers.ASK.text
     condition = said[said.index(begins) : said.index(ends) + 1]
-    swap(patch, gates, "ASK", (condition, "g.canary_fence IS NULL"))
+    swap(patch, breakers, "ASK", (condition, "g.probe_fence IS NULL"))
 
 
 @breakage
-def rescue_ignores_leases(patch: Patch, house: House) -> None:
+def rescue_ignores_leases(patch: Patch, product: Product) -> None:
     swap(patch, rescue, "LOST", ("m.lease_expires_at < outbox_now() OR", "false OR"))
 
 
 @breakage
-def rescue_ignores_silent_processes_questions(patch: Patch, house: House) -> None:
+def rescue_ignores_silent_processes_questions(patch: Patch, product: Product) -> None:
     """What was being written when its process died is taken for never sent."""
     changes = (
         ("COALESCE(m.unresolved_since, e.started_at)", "m.unresolved_since"),
@@ -110,17 +110,17 @@ def rescue_ignores_silent_processes_questions(patch: Patch, house: House) -> Non
 
 
 @breakage
-def a_settle_does_not_delete(patch: Patch, house: House) -> None:
+def a_settle_does_not_delete(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "COMPLETE", text(attempts.FINISH))
 
 
 @breakage
-def a_settle_does_not_ask_for_its_fence(patch: Patch, house: House) -> None:
+def a_settle_does_not_ask_for_its_fence(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "lock_message", lambda db, grant: True)
 
 
 @breakage
-def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
+def a_late_answer_is_dropped(patch: Patch, product: Product) -> None:
     patch.setattr(settle, "settle_late", lambda session, spec, grant, outcome: None)
 
 
@@ -128,23 +128,23 @@ def a_late_answer_is_dropped(patch: Patch, house: House) -> None:
 
 
 @breakage
-def a_failed_look_up_clears_the_question(patch: Patch, house: House) -> None:
+def a_failed_look_up_clears_the_question(patch: Patch, product: Product) -> None:
     def forget(session: Any, spec: Any, grant: Any, outcome: Any) -> None:
         attempts.finish(session, grant.attempt_id, settle.ending(spec, outcome))
         attempts.postpone(session, grant, 15.0, resolved=True)
 
-    patch.setattr(settle, "wonder", forget)
+    patch.setattr(settle, "keep_unresolved", forget)
     patch.setitem(settle.SETTLERS, "unclear", forget)
 
 
 @breakage
-def not_found_is_believed_too_early(patch: Patch, house: House) -> None:
-    trail_of = runner.trail_of
-    patch.setattr(runner, "trail_of", lambda *args: replace(trail_of(*args), settled=True))
+def not_found_is_believed_too_early(patch: Patch, product: Product) -> None:
+    earlier_writes = runner.earlier_writes
+    patch.setattr(runner, "earlier_writes", lambda *args: replace(earlier_writes(*args), settled=True))
 
 
 @breakage
-def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
+def not_found_is_believed_at_once(patch: Patch, product: Product) -> None:
     def believe(session: Any, spec: Any, grant: Any, outcome: Any) -> None:
         attempts.finish(session, grant.attempt_id, settle.ending(spec, outcome))
         attempts.postpone(session, grant, 15.0, resolved=True)
@@ -156,7 +156,7 @@ def not_found_is_believed_at_once(patch: Patch, house: House) -> None:
 
 
 @breakage
-def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, house: House) -> None:
+def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, product: Product) -> None:
     changes = (
         ("state = 'ready'", "state = 'ready', worker_id = NULL, lease_expires_at = NULL"),
         ("state = 'published'", "state IN ('published', 'running')"),
@@ -166,12 +166,12 @@ def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, house: House) -
 
 
 @breakage
-def a_job_that_ended_is_shown_as_begun(patch: Patch, house: House) -> None:
+def a_job_that_ended_is_shown_as_begun(patch: Patch, product: Product) -> None:
     patch.setattr(worker.Fetcher, "cleanup_execution", lambda self, job, pipeline, execution: None)
 
 
 @breakage
-def a_job_that_ended_keeps_its_thread(patch: Patch, house: House) -> None:
+def a_job_that_ended_keeps_its_thread(patch: Patch, product: Product) -> None:
     def run_on_thread(self: worker.Fetcher, job: Any, queue: Any, execution: Any) -> None:
         with self.app.app_context():
             self.perform_job(job, queue, execution)
@@ -180,7 +180,7 @@ def a_job_that_ended_keeps_its_thread(patch: Patch, house: House) -> None:
 
 
 @breakage
-def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: Patch, house: House) -> None:
+def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: Patch, product: Product) -> None:
     """By the message's number alone, and only the jobs: their entries among the failed stay."""
     forget_job = rq_side.forget_job
 
@@ -194,7 +194,7 @@ def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: 
 
 
 @breakage
-def what_dead_workers_left_is_never_dropped(patch: Patch, house: House) -> None:
+def what_dead_workers_left_is_never_dropped(patch: Patch, product: Product) -> None:
     patch.setattr(registries, "drop_dead", lambda engine, redis, queue: None)
 
 
@@ -202,7 +202,7 @@ def what_dead_workers_left_is_never_dropped(patch: Patch, house: House) -> None:
 
 
 @breakage
-def a_requeue_grants(patch: Patch, house: House) -> None:
+def a_requeue_grants(patch: Patch, product: Product) -> None:
     def requeue_and_run(message_id: int, fence: int) -> None:
         with transaction() as session:
             row = session.execute(REQUEUE, {"id": message_id, "fence": fence}).one_or_none()

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.databases import TemplateDatabase
-from tests.simulator.house import House, simulated_config
+from tests.simulator.product import Product, simulated_config
 
 
 @pytest.fixture(scope="session")
-def simulated(migrated: TemplateDatabase, secrets_folder: Path) -> Iterator[House]:
+def simulated(migrated: TemplateDatabase, secrets_folder: Path) -> Iterator[Product]:
     with migrated.copied() as url:
-        house = House(simulated_config(url, secrets_folder))
-        yield house
-        house.close()
+        product = Product(simulated_config(url, secrets_folder))
+        yield product
+        product.close()

@@ -99,7 +99,7 @@ class Events(Stage):
 
     def messages(self, states: str) -> list[int]:
         query = "SELECT id FROM outbox_messages WHERE state = ANY(string_to_array(%s, ' ')) ORDER BY id"
-        return [row[0] for row in self.house.server.look(query, states)]
+        return [row[0] for row in self.product.server.look(query, states)]
 
     def reopen(self) -> None:
         found = self.messages("parked")
@@ -164,8 +164,10 @@ class Events(Stage):
 
     def bring_back(self) -> None:
         """Of work that is still owed, or it would prove little; and somebody takes it at once."""
-        owed = {str(message_id).encode() for message_id in self.messages("ready published running parked")}
-        found = [index for index, (_, name, _) in enumerate(self.redis.pushed) if name.partition(b"-")[0] in owed]
+        outstanding = {str(message_id).encode() for message_id in self.messages("ready published running parked")}
+        found = [
+            index for index, (_, name, _) in enumerate(self.redis.pushed) if name.partition(b"-")[0] in outstanding
+        ]
         if found:
             self.befall("an old pointer back")
             queue = self.redis.bring_back(self.rng.choice(found))
@@ -181,4 +183,4 @@ class Events(Stage):
 
     def restart(self) -> None:
         self.befall("restart of Postgres")
-        self.house.server.restart()
+        self.product.server.restart()

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
-from jobs.worker import Fetcher, Lane
+from jobs.worker import Bulkhead, Fetcher
 from outbox import rq_side
 from outbox.values import QueueSpec
 from tests.simulator.hub import Hub, Killed, PromiseBroken, Task
@@ -47,18 +47,18 @@ class Fetching:
 
     def __init__(self, app: Flask, process: Process, hub: Hub, redis: ScriptedRedis) -> None:
         self.app, self.process, self.hub, self.redis = app, process, hub, redis
-        self.lanes: dict[str, Lane] = {}
+        self.bulkheads: dict[str, Bulkhead] = {}
         self.fetchers: dict[str, SimulatedFetcher] = {}
 
     def fetcher_of(self, queue: QueueSpec) -> SimulatedFetcher:
         """The one there is, or the next where that lost Redis; its lane outlives it."""
-        if queue.name not in self.lanes:
+        if queue.name not in self.bulkheads:
             # No more threads than it has tasks: one that is not given back is soon missed.
-            self.lanes[queue.name] = Lane(replace(queue, threads=TASKS_A_WORKER))
-            self.lanes[queue.name].pool = AtOnce()  # type: ignore[assignment]
+            self.bulkheads[queue.name] = Bulkhead(replace(queue, threads=TASKS_A_WORKER))
+            self.bulkheads[queue.name].pool = AtOnce()  # type: ignore[assignment]
         if queue.name not in self.fetchers:
-            stopping, connection, lane = self.process.stopping, self.redis, self.lanes[queue.name]
-            found = SimulatedFetcher(self.app, connection, lane, self.process.worker_id, stopping)  # type: ignore[arg-type]
+            stopping, connection, bulkhead = self.process.stopping, self.redis, self.bulkheads[queue.name]
+            found = SimulatedFetcher(self.app, connection, bulkhead, self.process.worker_id, stopping)  # type: ignore[arg-type]
             found.hub = self.hub
             self.fetchers[queue.name] = found
         return self.fetchers[queue.name]

@@ -149,7 +149,7 @@ class SimulatedConnection(extensions.connection):
     def begin_anew(self) -> None:
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
-        self.waited_enough = self.underway = self.cut_short = self.terminated = False
+        self.was_patient = self.underway = self.cut_short = self.terminated = False
 
     def cursor(self, name: str | None = None, **options: Any) -> Any:
         """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
@@ -231,7 +231,7 @@ class SimulatedConnection(extensions.connection):
     def give_up_waiting(self) -> None:
         """Postgres's own limit on waiting for a lock."""
         assert self.task is not None
-        self.waited_enough = True
+        self.was_patient = True
         self.server.cancel(self)
         self.task.blocked_on = None
 
@@ -284,8 +284,8 @@ class SimulatedCursor(extensions.cursor):
         except psycopg2.Error:
             if connection.task is not None and connection.task.dying:
                 raise Killed from None
-            if connection.waited_enough:
-                connection.waited_enough = False
+            if connection.was_patient:
+                connection.was_patient = False
                 raise errors.LockNotAvailable("canceling statement due to lock timeout") from None
             raise
         finally:

@@ -16,7 +16,7 @@ from rq.registry import FailedJobRegistry
 
 from flaskapp.cases.service import open_case
 from flaskapp.check_in.service import Identity
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import db, durably, transaction
 from flaskapp.notifications.service import record_delivery
 from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
@@ -29,8 +29,8 @@ from outbox import parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec
 from tests.simulator.fetching import TASKS_A_WORKER, Fetching
-from tests.simulator.house import House
 from tests.simulator.hub import Hub, PromiseBroken, Task
+from tests.simulator.product import Product
 from tests.simulator.scripted_redis import ScriptedRedis
 from tests.simulator.upstreams import BEGAN, STATION
 
@@ -49,10 +49,10 @@ BEATS = """
 class Processes:
     """All processes of one seed. Each method starts one task, or does nothing where it has nothing to do."""
 
-    def __init__(self, house: House, hub: Hub, redis: ScriptedRedis) -> None:
-        self.house, self.hub, self.redis = house, hub, redis
+    def __init__(self, product: Product, hub: Hub, redis: ScriptedRedis) -> None:
+        self.product, self.hub, self.redis = product, hub, redis
         self.lives = count(1)
-        self.visitors = count(1)
+        self.callers = count(1)
         self.accepted: dict[str, str] = {}
         self.granted: set[tuple[int, int]] = set()
         self.relays = {name: self.new_relay() for name in RELAYS}
@@ -66,14 +66,14 @@ class Processes:
             self.relays[name] = self.new_relay()
         elif name in WORKERS:
             process = self.process_of(name, Process(f"{name}.{next(self.lives)}"))
-            self.workers[name] = Fetching(self.house.apps[name], process, self.hub, self.redis)
+            self.workers[name] = Fetching(self.product.apps[name], process, self.hub, self.redis)
             self.beats([name])
 
     def new_relay(self) -> Relay:
-        return Relay(self.house.engine, self.redis, QUEUES, gate_settings(self.house.config))  # type: ignore[arg-type]
+        return Relay(self.product.engine, self.redis, QUEUES, breaker_settings(self.product.config))  # type: ignore[arg-type]
 
     def process_of(self, name: str, new: Process | None = None) -> Process:
-        extensions = self.house.apps[name].extensions
+        extensions = self.product.apps[name].extensions
         extensions["process"] = new or extensions["process"]
         found: Process = extensions["process"]
         return found
@@ -82,16 +82,16 @@ class Processes:
         """What their beating threads keep saying of processes that are not stalled, every few seconds."""
         ids = [self.process_of(name).worker_id for name in names]
         try:
-            self.house.server.look(BEATS, ids)
+            self.product.server.look(BEATS, ids)
         except errors.LockNotAvailable:
             for identifier in ids:
                 # Whose own beat or goodbye stands still, holding the row, says nothing else meanwhile.
                 with suppress(errors.LockNotAvailable):
-                    self.house.server.look(BEATS, [identifier])
+                    self.product.server.look(BEATS, [identifier])
 
-    def start(self, owner: str, name: str, work: Callable[[], Any], app: str = "house") -> Task:
+    def start(self, owner: str, name: str, work: Callable[[], Any], app: str = "product") -> Task:
         def within() -> None:
-            with self.house.apps[app].app_context():
+            with self.product.apps[app].app_context():
                 work()
 
         return self.hub.start(owner, name, within)
@@ -103,8 +103,8 @@ class Processes:
             self.hub.start(name, "round", self.relays[name].run_once)
 
     def sweep(self) -> None:
-        if not self.hub.tasks_of("house"):
-            self.start("house", "sweep", housekeeping.sweep)
+        if not self.hub.tasks_of("product"):
+            self.start("product", "sweep", housekeeping.sweep)
 
     # -- workers ------------------------------------------------------------------------------------
 
@@ -114,11 +114,11 @@ class Processes:
             task = self.hub.start(name, f"job of {queue.name}", lambda: self.run_pointer(worker, task, queue))
 
     def run_pointer(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
-        alone, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
+        by_itself, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
         pointer = worker.take_one(task, queue)
         if pointer is not None:
             self.check_job(task, *pointer)
-        if alone:
+        if by_itself:
             self.check_redis(queue.name, pointer, before)
 
     def check_redis(self, queue: str, pointer: tuple[int, int] | None, before: set[bytes]) -> None:
@@ -139,16 +139,16 @@ class Processes:
         if task.pointer in self.granted:
             raise PromiseBroken("two grants under one fence")
         query = "SELECT 1 FROM outbox_attempts WHERE message_id = %s AND fence = %s"
-        if not self.house.server.look(query, *task.pointer) and not self.house.server.restarts:
+        if not self.product.server.look(query, *task.pointer) and not self.product.server.restarts:
             raise PromiseBroken("granted to a stale pointer")
         self.granted.add(task.pointer)
         task.granted = True
 
     def check_job(self, task: Task, message_id: int, fence: int) -> None:
         """What came back from upstream is on an attempt; a pointer that was not granted was not the current one."""
-        look = self.house.server.look
+        look = self.product.server.look
         for number in task.answers:
-            digest = self.house.apps["house"].extensions["vault"].digest("claim", number)
+            digest = self.product.apps["product"].extensions["vault"].digest("claim", number)
             query = "SELECT 1 FROM outbox_attempts WHERE status = 'success' AND upstream_ids->>'digest' = %s"
             if not look(query, digest):
                 raise PromiseBroken("an answer was dropped")
@@ -175,7 +175,7 @@ class Processes:
         process.stopping.set()
 
         def work() -> None:
-            hand_back_rest(process, self.redis, list(worker.lanes.values()))  # type: ignore[arg-type]
+            hand_back_rest(process, self.redis, list(worker.bulkheads.values()))  # type: ignore[arg-type]
             leave(process, Event(), "worker")
             self.hub.leaving.append(name)
 
@@ -190,7 +190,7 @@ class Processes:
             identity = Identity(icn, None, STATION, "vamc")
             self.accepted[icn] = durably(lambda session: str(request_claim(session, identity, DAY).id))
 
-        self.start(f"web-{next(self.visitors)}", f"claim of {icn}", work)
+        self.start(f"web-{next(self.callers)}", f"claim of {icn}", work)
 
     def call_back(self, reference: str, status: str, age: float) -> None:
         """VANotify says what became of a text, now or as it was some seconds ago."""
@@ -200,7 +200,7 @@ class Processes:
             with transaction() as session:
                 record_delivery(session, UUID(reference), status, at, actor="VANotify callback")
 
-        self.start(f"web-{next(self.visitors)}", f"callback {status}", work)
+        self.start(f"web-{next(self.callers)}", f"callback {status}", work)
 
     # -- operators ----------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Processes:
             except Refused:
                 return
 
-        self.start(f"operator-{next(self.visitors)}", f"reopens {message_id}", work)
+        self.start(f"operator-{next(self.callers)}", f"reopens {message_id}", work)
 
     def requeue(self, identifier: str, queue: QueueSpec) -> None:
         """The dashboard's button: RQ's own code."""
@@ -224,7 +224,7 @@ class Processes:
             except (InvalidJobOperation, NoSuchJobError):
                 return
 
-        self.start(f"operator-{next(self.visitors)}", f"requeues {identifier.partition('-')[0]}", work)
+        self.start(f"operator-{next(self.callers)}", f"requeues {identifier.partition('-')[0]}", work)
 
     def park(self, message_id: int) -> None:
         def work() -> None:
@@ -233,4 +233,4 @@ class Processes:
                 if row is not None:
                     open_case(session, "parked_by_hand", row.subject_type, row.subject_id, {"message": message_id})
 
-        self.start(f"operator-{next(self.visitors)}", f"parks {message_id}", work)
+        self.start(f"operator-{next(self.callers)}", f"parks {message_id}", work)

@@ -13,8 +13,8 @@ from flaskapp.requeue import REOPEN_PATH
 from flaskapp.travel_claims.models import TravelClaim
 from outbox import rq_side
 from outbox.registries import sweep_queue
-from tests.simulator.house import House
 from tests.simulator.hub import PromiseBroken
+from tests.simulator.product import Product
 from tests.simulator.upstreams import BTSSS, VANotify
 
 TRIES = """
@@ -35,7 +35,7 @@ LOST = """
        AND NOT (c.state = 'pending' AND EXISTS (
             SELECT FROM outbox_messages m WHERE m.subject_id = c.id::text AND m.state <> 'parked'))
        AND NOT (c.state <> 'pending' AND EXISTS (
-            SELECT FROM notifications n WHERE n.subject_id = c.id::text AND n.cycle = c.cycle AND n.kind = c.notice
+            SELECT FROM notifications n WHERE n.subject_id = c.id::text AND n.cycle = c.cycle AND n.kind = c.notification
                AND (n.state IN ('sent', 'delivered')
                 OR EXISTS (SELECT FROM outbox_messages m WHERE m.subject_id = n.id::text AND m.state <> 'parked')
                 OR EXISTS (SELECT FROM cases k WHERE k.subject_id = n.id::text))))
@@ -51,7 +51,7 @@ WRONG_NOW = f"""
     SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
 """
 PARKED = "SELECT queue, id, fence FROM outbox_messages WHERE state = 'parked'"
-NOTICES = """
+NOTIFICATION_KINDS = """
     SELECT n.id::text, n.state, EXISTS (
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
       FROM notifications n WHERE n.subject_id = %s AND n.kind = %s AND n.cycle = %s
@@ -60,15 +60,15 @@ NOTICES = """
 CYCLES = "SELECT id::text, cycle, state FROM notifications WHERE subject_id = %s"
 
 
-def check_now(house: House) -> None:
+def check_now(product: Product) -> None:
     """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
-    for (wrong,) in house.server.look_again(WRONG_NOW):
+    for (wrong,) in product.server.look_again(WRONG_NOW):
         raise PromiseBroken(wrong)
 
 
-def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
+def check_end(product: Product, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
     """At rest: the audit is clean, every history legal, and what was told is what the upstream holds."""
-    with house.apps["house"].app_context(), transaction() as session:
+    with product.apps["product"].app_context(), transaction() as session:
         report = audit(session)
         if not report.clean:
             raise PromiseBroken(f"the audit: {report.unaccounted} {report.faults}")
@@ -78,29 +78,29 @@ def check_end(house: House, accepted: dict[str, str], btsss: BTSSS, va_notify: V
             claim = session.get(TravelClaim, claim_id)
             if claim is None:
                 raise PromiseBroken("a claim that was accepted does not exist")
-            check_claim(house, claim, icn, btsss)
-            check_told(house, claim, va_notify)
-            check_order(house, claim, va_notify)
+            check_claim(product, claim, icn, btsss)
+            check_notified(product, claim, va_notify)
+            check_order(product, claim, va_notify)
 
 
-def check_redis(house: House, redis: Any) -> None:
+def check_redis(product: Product, redis: Any) -> None:
     """Once it was swept, Redis shows what is parked and nothing else as failed, and nothing as begun.
 
     A requeue that died while it ran is forgotten by one sweep, and shown again by the next.
     """
     for queue in (TRAVEL_CLAIMS.name, NOTIFICATIONS.name):
-        wrong = wrong_in_redis(house, redis, queue)
+        wrong = wrong_in_redis(product, redis, queue)
         for _ in range(2):
             if wrong is not None:
-                sweep_queue(house.engine, redis, queue, REOPEN_PATH)
-                wrong = wrong_in_redis(house, redis, queue)
+                sweep_queue(product.engine, redis, queue, REOPEN_PATH)
+                wrong = wrong_in_redis(product, redis, queue)
         if wrong is not None:
             raise PromiseBroken(f"Redis, though it was swept: {wrong}")
 
 
-def wrong_in_redis(house: House, redis: Any, queue: str) -> str | None:
+def wrong_in_redis(product: Product, redis: Any, queue: str) -> str | None:
     shown = rq_side.failed_ids(redis, queue)
-    parked = {rq_side.job_id(*row) for name, *row in house.server.look_again(PARKED) if name == queue}
+    parked = {rq_side.job_id(*row) for name, *row in product.server.look_again(PARKED) if name == queue}
     if shown != parked:
         return f"{sorted(parked)} are parked, and {sorted(shown)} shown"
     for identifier in sorted(shown):
@@ -111,8 +111,8 @@ def wrong_in_redis(house: House, redis: Any, queue: str) -> str | None:
     return f"nobody is at {left}" if left else None
 
 
-def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:
-    held = house.server.look("SELECT count(*) FROM cases WHERE subject_id = %s AND closed_at IS NULL", str(claim.id))[
+def check_claim(product: Product, claim: Any, icn: str, btsss: BTSSS) -> None:
+    held = product.server.look("SELECT count(*) FROM cases WHERE subject_id = %s AND closed_at IS NULL", str(claim.id))[
         0
     ][0]
     ours = any(write.took_effect for write in btsss.writes if write.key == icn)
@@ -128,27 +128,27 @@ def check_claim(house: House, claim: Any, icn: str, btsss: BTSSS) -> None:
         raise PromiseBroken(f"{icn} was told {claim.state}, though we filed it")
 
 
-def check_told(house: House, claim: Any, va_notify: VANotify) -> None:
+def check_notified(product: Product, claim: Any, va_notify: VANotify) -> None:
     if claim.state == "pending":
         return
-    notices = house.server.look(NOTICES, str(claim.id), claim.notice, claim.cycle)
-    if len(notices) != 1:
-        raise PromiseBroken(f"{len(notices)} notices say that a claim is {claim.state}")
-    ((reference, state, held),) = notices
+    notifications = product.server.look(NOTIFICATION_KINDS, str(claim.id), claim.notification, claim.cycle)
+    if len(notifications) != 1:
+        raise PromiseBroken(f"{len(notifications)} notices say that a claim is {claim.state}")
+    ((reference, state, held),) = notifications
     if state in ("sent", "delivered") and reference not in va_notify.holds:
         raise PromiseBroken(f"a notice is {state}, and VANotify never had it")
     if state in ("pending", "undeliverable") and not held:
         raise PromiseBroken(f"a notice is {state}, and nobody holds its case")
-    told = va_notify.holds.get(reference, {}).get("claim_number")
-    if claim.filed and told is not None and told != claim.filed["claim_number"][-4:]:
+    reported = va_notify.holds.get(reference, {}).get("claim_number")
+    if claim.filed and reported is not None and reported != claim.filed["claim_number"][-4:]:
         raise PromiseBroken("a text tells another number than the claim has")
 
 
-def check_order(house: House, claim: Any, va_notify: VANotify) -> None:
+def check_order(product: Product, claim: Any, va_notify: VANotify) -> None:
     """Nobody reads what was so before after what is so now, and nobody what was withdrawn."""
-    places = {reference: place for place, reference in enumerate(va_notify.holds)}
-    taken = [row for row in house.server.look(CYCLES, str(claim.id)) if row[0] in places]
-    cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: places[row[0]])]
+    spots = {reference: place for place, reference in enumerate(va_notify.holds)}
+    taken = [row for row in product.server.look(CYCLES, str(claim.id)) if row[0] in spots]
+    cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: spots[row[0]])]
     if cycles != sorted(cycles):
         raise PromiseBroken(f"texts of the cycles {cycles} came in this order")
     if any(state == "withdrawn" for _, _, state in taken):

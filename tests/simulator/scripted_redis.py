@@ -97,12 +97,12 @@ class Data:
         """What is noted there as taken or as started, for those who look on."""
         return {*self.lists.get(f"rq:queue:{queue}:intermediate", ()), *self.sorted_sets.get(f"rq:wip:{queue}", ())}
 
-    def told(self, *_: Any, **__: Any) -> int:
+    def reported(self, *_: Any, **__: Any) -> int:
         """Names of queues and of workers, how much these did, results and life times: nothing here asks for them
         again."""
         return 1
 
-    sadd = srem = xadd = expire = persist = hincrby = hincrbyfloat = watch = told
+    sadd = srem = xadd = expire = persist = hincrby = hincrbyfloat = watch = reported
 
 
 COMMANDS = frozenset(name for name in vars(Data) if not name.startswith("_"))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.simulator.house import House
+from tests.simulator.product import Product
 from tests.simulator.world import Story, World
 
 # Rows of seeds long over are swept up now and then: every look would walk past them.
@@ -50,18 +50,18 @@ class Tally:
         )
 
 
-def stories(house: House, seeds: Iterable[int]) -> Iterator[Story]:
+def stories(product: Product, seeds: Iterable[int]) -> Iterator[Story]:
     """Each seed's story as it ends; the house is in hand meanwhile."""
-    with house.in_hand():
+    with product.in_hand():
         for seed in seeds:
-            house.told += 1
-            if house.told % VACUUM_EVERY == 0:
-                house.vacuum()
-            yield World(house, seed).tell()
+            product.reported += 1
+            if product.reported % VACUUM_EVERY == 0:
+                product.vacuum()
+            yield World(product, seed).tell()
 
 
-def simulate(house: House, seeds: Iterable[int]) -> Tally:
+def simulate(product: Product, seeds: Iterable[int]) -> Tally:
     tally = Tally()
-    for story in stories(house, seeds):
+    for story in stories(product, seeds):
         tally.add(story)
     return tally

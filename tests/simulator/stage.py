@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.simulator.house import House
 from tests.simulator.hub import Hub, PromiseBroken, Task
 from tests.simulator.processes import QUEUES, RELAYS, WORKERS, Processes
+from tests.simulator.product import Product
 from tests.simulator.promises import check_now
 from tests.simulator.script import Script
 from tests.simulator.scripted_redis import Data, ScriptedRedis
@@ -19,26 +19,26 @@ NEXT_DUE = """
     SELECT extract(epoch FROM min(at) - outbox_now())::float FROM (
         SELECT due_at AS at FROM outbox_messages WHERE state = 'later'
         UNION ALL SELECT outbox_now() + interval '6 s' FROM outbox_messages WHERE state IN ('published', 'running')
-        UNION ALL SELECT GREATEST(g.closed_until, outbox_now() + interval '2 s') FROM outbox_messages m
-            LEFT JOIN outbox_gates g ON g.upstream = m.upstream WHERE m.state = 'ready'
+        UNION ALL SELECT GREATEST(g.open_until, outbox_now() + interval '2 s') FROM outbox_messages m
+            LEFT JOIN outbox_breakers g ON g.upstream = m.upstream WHERE m.state = 'ready'
     ) due
 """
 
 
 class Stage:
-    def __init__(self, house: House, seed: int) -> None:
-        self.house, self.seed = house, seed
+    def __init__(self, product: Product, seed: int) -> None:
+        self.product, self.seed = product, seed
         self.rng = Random(f"story {seed}")
-        house.rng.seed(f"product {seed}")
+        product.rng.seed(f"product {seed}")
         self.script = Script(self.rng)
-        self.hub = hub = Hub(self.script.crashes_here, house.server.cancel)
+        self.hub = hub = Hub(self.script.crashes_here, product.server.cancel)
         self.redis = ScriptedRedis(hub, self.script.fails)
         check = self.check_upstream
         self.btsss = BTSSS(hub, lambda what: self.script.fate("btsss", what), check)
         self.va_notify = VANotify(hub, lambda what: self.script.fate("va_notify", what), check)
-        house.server.loses, house.server.restarts = self.script.loses, 0
-        house.move_in(hub, self.redis, self.btsss, self.va_notify)
-        self.processes = Processes(house, hub, self.redis)
+        product.server.loses, product.server.restarts = self.script.loses, 0
+        product.move_in(hub, self.redis, self.btsss, self.va_notify)
+        self.processes = Processes(product, hub, self.redis)
         self.last: Task | None = None
         self.kept: list[Data] = []
 
@@ -95,13 +95,13 @@ class Stage:
         seconds = self.rng.choices((1.0, 6.0, 15.0, 60.0, 200.0, 3600.0, 200_000.0), (4, 6, 6, 6, 4, 1, 0.3))[0]
         wake = self.hub.next_wake()
         if wake is None and self.rng.random() < 0.6:
-            ((due,),) = self.house.server.look_again(NEXT_DUE)
+            ((due,),) = self.product.server.look_again(NEXT_DUE)
             seconds = max(due or 0.0, 0.0) + 0.01
         self.advance(seconds if wake is None else min(seconds, wake - self.hub.now))
 
     def advance(self, seconds: float) -> None:
         if not self.script.calm:
-            check_now(self.house)
+            check_now(self.product)
         self.hub.now += seconds
         self.hub.steps.append(f"{self.hub.now:.3f} {seconds:.1f} s have passed")
         for task in self.hub.tasks:

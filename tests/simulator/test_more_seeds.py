@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.house import House
+from tests.simulator.product import Product
 from tests.simulator.simulation import simulate
 
 SEEDS = range(151, 301)
 
 
 @pytest.mark.timeout(600)
-def test_150_more_seeds_break_no_promise(simulated: House) -> None:
+def test_150_more_seeds_break_no_promise(simulated: Product) -> None:
     tally = simulate(simulated, SEEDS)
     assert tally.broken == {}
     assert tally.seeds == len(SEEDS)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.house import House
+from tests.simulator.product import Product
 from tests.simulator.simulation import simulate, stories
 
 SEEDS = range(1, 151)
 
 
 @pytest.mark.timeout(600)
-def test_150_seeds_break_no_promise(simulated: House) -> None:
+def test_150_seeds_break_no_promise(simulated: Product) -> None:
     tally = simulate(simulated, SEEDS)
     assert tally.broken == {}
     assert tally.seeds == len(SEEDS)
@@ -22,7 +22,7 @@ def test_150_seeds_break_no_promise(simulated: House) -> None:
     assert {"restart of Postgres", "Redis flushed", "Redis fails before", "Redis fails after"} <= tally.faults.keys()
 
 
-def test_a_seed_is_one_story_however_often_it_is_told(simulated: House) -> None:
+def test_a_seed_is_one_story_however_often_it_is_notified(simulated: Product) -> None:
     first, _, again = stories(simulated, [7, 8, 7])
     assert first.steps == again.steps
     assert len(first.steps) > 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulator.breakages import BREAKAGES
-from tests.simulator.house import House
+from tests.simulator.product import Product
 from tests.simulator.simulation import stories
 
 MOST_SEEDS = 60
@@ -15,7 +15,7 @@ CAUGHT_BY = {
     "a pointer is pushed before its claim is committed": 2,
     "fences are counted up": 3,
     "missing pointers are not looked for": 12,
-    "a dead canary is never released": 6,
+    "a dead probe is never released": 6,
     "rescue ignores leases": 8,
     "rescue ignores silent processes questions": 3,
     "a settle does not delete": 2,
@@ -33,15 +33,15 @@ CAUGHT_BY = {
 }
 
 
-def first_caught(house: House, likely: int) -> int | None:
+def first_caught(product: Product, likely: int) -> int | None:
     """The first seed, of the likely one and then all, whose story breaks a promise."""
     seeds = [likely, *(seed for seed in range(1, MOST_SEEDS + 1) if seed != likely)]
-    return next((story.seed for story in stories(house, seeds) if story.broken), None)
+    return next((story.seed for story in stories(product, seeds) if story.broken), None)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_the_simulator_catches(name: str, simulated: House) -> None:
+def test_the_simulator_catches(name: str, simulated: Product) -> None:
     with pytest.MonkeyPatch.context() as patch:
         BREAKAGES[name](patch, simulated)
         caught = first_caught(simulated, CAUGHT_BY.get(name, 1))

@@ -15,7 +15,7 @@ from tests.simulator.promises import check_end, check_now, check_redis
 from tests.simulator.stage import LOCK_SECONDS, NEXT_DUE
 
 EVENTS = 9
-# A canary whose thread ended without a word is waited for until its lease ends, two seconds a round.
+# A probe whose thread ended without a word is waited for until its lease ends, two seconds a round.
 MOST_ROUNDS = 100
 
 
@@ -111,16 +111,16 @@ class World(Events):
                     self.finish_tasks()
             if not worked:
                 self.processes.beats(list(WORKERS))
-                ((seconds,),) = self.house.server.look_again(NEXT_DUE)
+                ((seconds,),) = self.product.server.look_again(NEXT_DUE)
                 if seconds is None:
                     return
                 self.advance(max(seconds, 0.0) + 0.01)
-        left = self.house.server.look(
+        left = self.product.server.look(
             "SELECT id, job, state, unresolved_why FROM outbox_messages WHERE state <> 'parked'"
         )
         raise PromiseBroken(f"the work does not come to its end: {left}")
 
     def check_rest(self) -> None:
-        check_now(self.house)
-        check_end(self.house, self.processes.accepted, self.btsss, self.va_notify)
-        check_redis(self.house, self.redis)
+        check_now(self.product)
+        check_end(self.product, self.processes.accepted, self.btsss, self.va_notify)
+        check_redis(self.product, self.redis)

@@ -69,7 +69,7 @@ def test_herokus_database_urls_are_understood(settings: dict[str, str], text: st
         ("REDIS_VERIFY_TLS", "off", False),
         ("SMS_RECIPIENT", "phone", "phone"),
         ("MAX_BODY_BYTES", "10", 10),
-        ("GATE_CLOSE_SECONDS", "0.5", 0.5),
+        ("BREAKER_OPEN_SECONDS", "0.5", 0.5),
         ("LEGAL_TIME_ZONE", "UTC", ZoneInfo("UTC")),
         ("ITF_ASYNC_PERCENT", "0", 0),
         ("ITF_SYNC_APPS", "one, two", ("one", "two")),

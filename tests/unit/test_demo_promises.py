@@ -8,41 +8,41 @@ from typing import Any
 
 import pytest
 
-from sandbox.promises import in_words, kept_how, seconds_to_told
+from sandbox.promises import in_words, kept_how, seconds_to_notified
 from sandbox.promises_claims import ClaimEvidence, faults_in
 from sandbox.story_claims import CREATED, DUPLICATE, REFUSED, UNDELIVERABLE, ClaimPromise
 from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.templates import TEXTS
 
-ASKED = datetime(2031, 3, 4, 9, 0, tzinfo=UTC)
+REQUESTED = datetime(2031, 3, 4, 9, 0, tzinfo=UTC)
 PROMISE = ClaimPromise("claim-1", DEFAULT_CAST[0], "a scene", CREATED, 12.0, date(2031, 3, 4))
 STATES = {"created": "submitted", "duplicate": "duplicate", "error": "failed"}
 
 
-def text(notice: str, number: str = "6902", day: str = "Mar 04") -> dict[str, Any]:
-    template = TEXTS[f"cie.{notice}"]
+def text(notification: str, number: str = "6902", day: str = "Mar 04") -> dict[str, Any]:
+    template = TEXTS[f"cie.{notification}"]
     return {
         "template": template.name,
         "body": template.filled(template.body, {"claim_number": number, "appt_date": day}),
     }
 
 
-def evidence(notice: str = "created", **changes: Any) -> ClaimEvidence:
+def evidence(notification: str = "created", **changes: Any) -> ClaimEvidence:
     """A claim told with that notice as it should be, but for the changes."""
     sources = {"created": "submitted", "duplicate": "kiosk"}
     kept = {
-        "claim": {"state": STATES[notice], "requested_at": ASKED},
-        "notices": [{"notice_id": "n", "sent_at": ASKED + timedelta(seconds=2)}],
-        "cases": [{"kind": "refused", "owner": "rosa", "opened_at": ASKED}] if notice == "error" else [],
-        "book": [{"number": "TC202503000006902", "source": sources[notice]}] if notice in sources else [],
+        "claim": {"state": STATES[notification], "requested_at": REQUESTED},
+        "notifications": [{"notification_id": "n", "sent_at": REQUESTED + timedelta(seconds=2)}],
+        "cases": [{"kind": "refused", "owner": "rosa", "opened_at": REQUESTED}] if notification == "error" else [],
+        "book": [{"number": "TC202503000006902", "source": sources[notification]}] if notification in sources else [],
         "submits": [{"worked": True}],
         "sends": [{"status_reason": None}],
-        "received": [text(notice)],
+        "received": [text(notification)],
     }
     return ClaimEvidence(**{**kept, **changes})
 
 
-UNREACHED = {"received": [], "cases": [{"kind": "notice_undeliverable", "owner": "sam", "opened_at": ASKED}]}
+UNREACHED = {"received": [], "cases": [{"kind": "notification_undeliverable", "owner": "sam", "opened_at": REQUESTED}]}
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: C
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "told"),
+    ("planned", "seen", "reported"),
     [
         (CREATED, ClaimEvidence(), "Postgres holds no such claim"),
-        (CREATED, evidence(claim={"state": "pending", "requested_at": ASKED}), "we call it pending"),
+        (CREATED, evidence(claim={"state": "pending", "requested_at": REQUESTED}), "we call it pending"),
         (CREATED, evidence(received=[]), "0 texts on the phone"),
         (CREATED, evidence(received=[text("created"), text("created")]), "2 texts on the phone"),
         (CREATED, evidence(received=[text("duplicate")]), "the wrong text"),
@@ -78,31 +78,32 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: C
         (DUPLICATE, evidence("created"), "planned as duplicate"),
         (REFUSED, evidence("error", cases=[]), "open cases none where refused belongs"),
         (REFUSED, evidence("error", cases=[{"kind": "refused", "owner": ""}]), "a case without an owner"),
-        (UNDELIVERABLE, evidence("created", received=[]), "where notice_undeliverable belongs"),
+        (UNDELIVERABLE, evidence("created", received=[]), "where notification_undeliverable belongs"),
         (UNDELIVERABLE, evidence("created", cases=UNREACHED["cases"]), "a text arrived that could not"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ClaimEvidence, told: str) -> None:
-    assert told in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ClaimEvidence, reported: str) -> None:
+    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
 def test_the_seconds_count_to_the_text_and_without_one_to_the_case() -> None:
-    assert seconds_to_told(evidence(), ASKED) == 2
+    assert seconds_to_notified(evidence(), REQUESTED) == 2
     untold = evidence(
-        notices=[{"notice_id": "n", "sent_at": None}], cases=[{"opened_at": ASKED + timedelta(seconds=5)}]
+        notifications=[{"notification_id": "n", "sent_at": None}],
+        cases=[{"opened_at": REQUESTED + timedelta(seconds=5)}],
     )
-    assert seconds_to_told(untold, ASKED) == 5
-    assert seconds_to_told(evidence(notices=[]), ASKED) is None
-    assert seconds_to_told(evidence(), None) is None
+    assert seconds_to_notified(untold, REQUESTED) == 5
+    assert seconds_to_notified(evidence(notifications=[]), REQUESTED) is None
+    assert seconds_to_notified(evidence(), None) is None
 
 
 def test_how_a_promise_was_kept_names_who_holds_it() -> None:
-    assert kept_how(evidence("created")) == "told"
+    assert kept_how(evidence("created")) == "notified"
     assert kept_how(evidence("error")) == "told, held by rosa"
     assert kept_how(evidence("created", **UNREACHED)) == "held by sam"
 
 
-def test_attempts_are_told_in_order_and_repeats_are_counted() -> None:
+def test_attempts_are_notified_in_order_and_repeats_are_counted() -> None:
     attempts: list[dict[str, Any]] = [
         {"purpose": "write", "status": "error", "error_class": "Unavailable"},
         {"purpose": "write", "status": "error", "error_class": "Unavailable"},

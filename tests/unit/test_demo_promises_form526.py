@@ -15,17 +15,17 @@ from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.templates import EMAILS
 
 ADA, BEN = DEFAULT_CAST[:2]
-ASKED = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
+REQUESTED = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
 LETTER = Document("guid-1", "buddy-statement.txt", "L015", DELIVERED, "digest")
 MADE = Document("form_0781", "Form 0781.pdf", "L228", DELIVERED)
 FORM = {"attachments": [{"name": LETTER.name, "confirmationCode": LETTER.key, "attachmentId": "L015"}]}
 PROMISE = FormPromise("form-1", ADA, "a scene", ACCEPTED, 12.0, FORM, (LETTER, MADE), ["job-1", "job-1"])
 
 
-def mail(notice: str, **values: str) -> dict[str, Any]:
-    template = EMAILS[f"form526.{notice}"]
-    told = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXXXXXXXXXXnt.txt", **values}
-    return {"template": template.name, "subject": template.subject, "body": template.filled(template.body, told)}
+def mail(notification: str, **values: str) -> dict[str, Any]:
+    template = EMAILS[f"form526.{notification}"]
+    reported = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXXXXXXXXXXnt.txt", **values}
+    return {"template": template.name, "subject": template.subject, "body": template.filled(template.body, reported)}
 
 
 def filed(**changes: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def filed(**changes: Any) -> dict[str, Any]:
 
 
 def form_row(**changes: Any) -> dict[str, Any]:
-    return {"job_id": "job-1", "state": "accepted", "claim_id": 600, "requested_at": ASKED, **changes}
+    return {"job_id": "job-1", "state": "accepted", "claim_id": 600, "requested_at": REQUESTED, **changes}
 
 
 def form(**changes: Any) -> FormEvidence:
@@ -61,8 +61,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "state": "done",
         "failed_step": None,
         "possibly_twice": False,
-        "created_at": ASKED,
-        "finished_at": ASKED + timedelta(seconds=9),
+        "created_at": REQUESTED,
+        "finished_at": REQUESTED + timedelta(seconds=9),
     }
     return {**kept, **changes}
 
@@ -72,13 +72,13 @@ def document(**changes: Any) -> DocumentEvidence:
     return DocumentEvidence(**{"rows": [row()], "uploads": [upload()], **changes})
 
 
-def failed(step: str, notice: str, case: str, steps_behind: int, **changes: Any) -> DocumentEvidence:
+def failed(step: str, notification: str, case: str, steps_behind: int, **changes: Any) -> DocumentEvidence:
     kept = {
         "rows": [row(state="failed", failed_step=step)],
         "uploads": [upload(state="FAILED", steps_behind=steps_behind)],
         "sends": [{}],
-        "received": [mail(notice)],
-        "cases": [{"kind": case, "owner": "uri", "opened_at": ASKED}],
+        "received": [mail(notification)],
+        "cases": [{"kind": case, "owner": "uri", "opened_at": REQUESTED}],
     }
     return document(**{**kept, **changes})
 
@@ -94,12 +94,12 @@ def at_claims_evidence(**changes: Any) -> DocumentEvidence:
 AGAIN: dict[str, Any] = {"rows": [row(possibly_twice=True)], "uploads": [upload(id=6), upload()]}
 
 
-def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_told() -> None:
+def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_notified() -> None:
     assert faults_in(PROMISE, form()) == []
 
 
 @pytest.mark.parametrize(
-    ("seen", "told"),
+    ("seen", "reported"),
     [
         (FormEvidence(), "Postgres holds no such form"),
         (form(row=form_row(state="pending")), "we call it pending"),
@@ -117,8 +117,8 @@ def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_told() -> N
         (form(cases=[{"kind": "overdue", "owner": "uri"}]), "open cases overdue where none belongs"),
     ],
 )
-def test_anything_else_about_a_form_is_broken_and_said_in_words(seen: FormEvidence, told: str) -> None:
-    assert told in "; ".join(faults_in(PROMISE, seen))
+def test_anything_else_about_a_form_is_broken_and_said_in_words(seen: FormEvidence, reported: str) -> None:
+    assert reported in "; ".join(faults_in(PROMISE, seen))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_what_we_make_ourselves_is_known_by_being_a_pdf() -> None:
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "told"),
+    ("planned", "seen", "reported"),
     [
         (DELIVERED, DocumentEvidence(), "Postgres holds it 0 times"),
         (DELIVERED, document(rows=[row(), row()]), "Postgres holds it 2 times"),
@@ -163,12 +163,12 @@ def test_what_we_make_ourselves_is_known_by_being_a_pdf() -> None:
     ],
 )
 def test_anything_else_about_a_document_is_broken_and_said_in_words(
-    planned: str, seen: DocumentEvidence, told: str
+    planned: str, seen: DocumentEvidence, reported: str
 ) -> None:
-    assert told in "; ".join(faults_in_document(replace(LETTER, planned=planned), PROMISE, seen))
+    assert reported in "; ".join(faults_in_document(replace(LETTER, planned=planned), PROMISE, seen))
 
 
-def test_a_document_is_told_by_its_file_and_where_it_got_to() -> None:
+def test_a_document_is_notified_by_its_file_and_where_it_got_to() -> None:
     attempts = [
         {"subject_type": "form526_document", "purpose": "write", "status": "unknown", "error_class": "Unanswered"},
         {"subject_type": "form526_document", "purpose": "look_up", "status": "error", "error_class": None},

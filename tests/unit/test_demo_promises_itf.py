@@ -14,8 +14,8 @@ from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.templates import EMAILS
 
 ADA = DEFAULT_CAST[0]
-ASKED = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
-EARLIER = ASKED - timedelta(days=100)
+REQUESTED = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
+EARLIER = REQUESTED - timedelta(days=100)
 SECOND = timedelta(seconds=1)
 PROMISE = ITFPromise(
     ADA.account,
@@ -23,11 +23,14 @@ PROMISE = ITFPromise(
     "a scene",
     CREATED,
     12.0,
-    [Answer("ours", ASKED - SECOND, ASKED + SECOND), Answer("theirs", ASKED + SECOND, ASKED + 3 * SECOND)],
+    [
+        Answer("ours", REQUESTED - SECOND, REQUESTED + SECOND),
+        Answer("theirs", REQUESTED + SECOND, REQUESTED + 3 * SECOND),
+    ],
 )
 
 
-def on_file(created_at: datetime = ASKED + SECOND, status: str = "active", id: str = "theirs") -> dict[str, Any]:
+def on_file(created_at: datetime = REQUESTED + SECOND, status: str = "active", id: str = "theirs") -> dict[str, Any]:
     expires_at = created_at + timedelta(days=365)
     return {"id": id, "status": status, "created_at": created_at.isoformat(), "expires_at": expires_at.isoformat()}
 
@@ -42,9 +45,9 @@ def row(**changes: Any) -> dict[str, Any]:
     kept = {
         "itf_id": "ours",
         "state": "confirmed",
-        "asked_at": ASKED,
-        "effective_date": ASKED,
-        "expires_at": ASKED + timedelta(days=365),
+        "asked_at": REQUESTED,
+        "effective_date": REQUESTED,
+        "expires_at": REQUESTED + timedelta(days=365),
         "upstream_id": "theirs",
     }
     return {**kept, **changes}
@@ -62,7 +65,7 @@ def evidence(**changes: Any) -> ITFEvidence:
     return ITFEvidence(**{**kept, **changes})
 
 
-HELD_BY = [{"kind": "notice_not_sent", "owner": "sam"}, {"kind": "refused", "owner": "tara"}]
+HELD_BY = [{"kind": "notification_not_sent", "owner": "sam"}, {"kind": "refused", "owner": "tara"}]
 UNFILED: dict[str, Any] = {"itfs": [row(state="failed")], "book": [], "creations": [], "sends": [], "received": []}
 THERE: dict[str, Any] = {
     "itfs": [row(effective_date=EARLIER, expires_at=EARLIER + timedelta(days=365))],
@@ -79,7 +82,7 @@ THERE: dict[str, Any] = {
         (CREATED, evidence(book=[on_file(EARLIER, "expired", "old"), on_file()])),
         (CREATED, evidence(creations=[{"worked": False}, {"worked": None}])),
         (ADOPTED, evidence(**THERE)),
-        (OVERTAKEN, evidence(book=[on_file(), on_file(ASKED + 2 * SECOND, "duplicate", "second")])),
+        (OVERTAKEN, evidence(book=[on_file(), on_file(REQUESTED + 2 * SECOND, "duplicate", "second")])),
         (NOT_FILED, evidence(**UNFILED, cases=HELD_BY)),
     ],
 )
@@ -88,20 +91,20 @@ def test_a_promise_is_kept_when_book_inbox_and_cases_agree(planned: str, seen: I
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "told"),
+    ("planned", "seen", "reported"),
     [
         (CREATED, ITFEvidence(), "Postgres holds 0 ITFs"),
         (CREATED, evidence(itfs=[row(), row(itf_id="another")]), "Postgres holds 2 ITFs"),
         (CREATED, evidence(itfs=[row(state="pending")]), "we call it pending"),
         (CREATED, evidence(itfs=[row(itf_id="another")]), "1 of our answers named another ITF"),
-        (CREATED, evidence(itfs=[row(asked_at=ASKED + 2 * SECOND)]), "recorded as"),
+        (CREATED, evidence(itfs=[row(asked_at=REQUESTED + 2 * SECOND)]), "recorded as"),
         (CREATED, evidence(creations=[{"worked": True}, {"worked": None}]), "Lighthouse took 2 creations"),
         (CREATED, evidence(book=[on_file(), on_file(id="second")]), "Lighthouse holds 2 ITFs"),
         (CREATED, evidence(book=[on_file(), on_file(status="duplicate", id="second")]), "it is overtaken"),
         (CREATED, evidence(book=[]), "by Lighthouse's book it is not filed"),
         (CREATED, evidence(book=[on_file(id="somebody's")]), "we hold theirs, Lighthouse somebody's"),
-        (CREATED, evidence(book=[on_file(ASKED + timedelta(days=1))]), "filed only"),
-        (CREATED, evidence(itfs=[row(expires_at=ASKED + timedelta(days=367))]), "we say it lasts until"),
+        (CREATED, evidence(book=[on_file(REQUESTED + timedelta(days=1))]), "filed only"),
+        (CREATED, evidence(itfs=[row(expires_at=REQUESTED + timedelta(days=367))]), "we say it lasts until"),
         (CREATED, evidence(**THERE), "planned as created, but by Lighthouse's book it is adopted"),
         (ADOPTED, evidence(**{**THERE, "itfs": [row()]}), "we date it"),
         (CREATED, evidence(sends=[{}, {}]), "VANotify took 2 e-mails, 1 arrived"),
@@ -109,15 +112,15 @@ def test_a_promise_is_kept_when_book_inbox_and_cases_agree(planned: str, seen: I
         (CREATED, evidence(received=[mail(effective="March 5, 2031")]), "the wrong e-mail"),
         (CREATED, evidence(received=[mail(until="March 4, 2032")]), "the wrong e-mail"),
         (CREATED, evidence(cases=HELD_BY[1:]), "open cases refused where none belongs"),
-        (NOT_FILED, evidence(**UNFILED), "where notice_not_sent, refused belongs"),
+        (NOT_FILED, evidence(**UNFILED), "where notification_not_sent, refused belongs"),
         (NOT_FILED, evidence(**{**UNFILED, "received": [mail()]}, cases=HELD_BY), "that could not arrive"),
         (NOT_FILED, evidence(**{**UNFILED, "itfs": [row(state="failed", effective_date=EARLIER)]}), "is lost"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ITFEvidence, told: str) -> None:
-    assert told in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ITFEvidence, reported: str) -> None:
+    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
-def test_what_arrived_is_told_by_its_subject_and_date() -> None:
+def test_what_arrived_is_notified_by_its_subject_and_date() -> None:
     assert received(evidence()) == "Your intent to file is on record (March 4, 2031)"
     assert received(evidence(received=[], sends=[])) == "none: never sent"

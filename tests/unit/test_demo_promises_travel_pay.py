@@ -29,8 +29,8 @@ def filed(**changes: Any) -> dict[str, Any]:
     return {**kept, "source": "created", **changes}
 
 
-def mail(notice: str = "submitted", day: str = "Mar 4, 2031", number: str = "1234") -> dict[str, Any]:
-    template = EMAILS[f"travel_pay.{notice}"]
+def mail(notification: str = "submitted", day: str = "Mar 4, 2031", number: str = "1234") -> dict[str, Any]:
+    template = EMAILS[f"travel_pay.{notification}"]
     body = template.filled(template.body, {"appt_date": day, "claim_number": number})
     return {"template": template.name, "subject": "", "body": body}
 
@@ -78,7 +78,7 @@ def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "told"),
+    ("planned", "seen", "reported"),
     [
         (SUBMITTED, TravelPayEvidence(), "Postgres holds 0 claims"),
         (SUBMITTED, evidence(rows=[row(), row(row_id="another")]), "Postgres holds 2 claims"),
@@ -102,8 +102,8 @@ def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(
         (UNFINISHED, evidence(**UNDONE, cases=[{**HELD[0], "owner": ""}]), "a case without an owner"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: TravelPayEvidence, told: str) -> None:
-    assert told in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_is_broken_and_said_in_words(planned: str, seen: TravelPayEvidence, reported: str) -> None:
+    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_anything_else_is_broken_and_said_in_words(planned: str, seen: TravelPay
     ],
 )
 def test_an_answer_that_was_not_true_breaks_the_promise(answer: Answer, planned: str, seen: TravelPayEvidence) -> None:
-    (told,) = faults_in(replace(PROMISE, planned=planned, answers=[answer]), seen)
-    assert told.startswith(f"the page was told {answer.status}")
+    (reported,) = faults_in(replace(PROMISE, planned=planned, answers=[answer]), seen)
+    assert reported.startswith(f"the page was told {answer.status}")
 
 
 @pytest.mark.parametrize(
-    ("shown", "recorded", "told"),
+    ("shown", "recorded", "reported"),
     [
         ([], [], "the page was shown a difference in nothing"),
         (DIFFER, ["address"], "recorded are address"),
@@ -135,13 +135,13 @@ def test_an_answer_that_was_not_true_breaks_the_promise(answer: Answer, planned:
     ],
 )
 def test_contact_details_that_are_not_shown_masked_and_recorded_break_it_too(
-    shown: list[dict[str, Any]], recorded: list[str], told: str
+    shown: list[dict[str, Any]], recorded: list[str], reported: str
 ) -> None:
-    assert told in "; ".join(faults_in(replace(PROMISE, shown=shown), evidence(discrepancies=recorded)))
+    assert reported in "; ".join(faults_in(replace(PROMISE, shown=shown), evidence(discrepancies=recorded)))
 
 
 def test_the_table_names_the_answers_and_what_was_found() -> None:
     assert statuses_of(replace(PROMISE, answers=[CREATED, ACCEPTED, CREATED])) == "201 ×2, 202"
-    told = [{"subject_type": "notification", "purpose": "write", "status": "success", "error_class": None}]
-    assert happened_to(evidence(**THERE, attempts=told)) == "already there"
-    assert happened_to(TravelPayEvidence(attempts=told)) == "nothing"
+    reported = [{"subject_type": "notification", "purpose": "write", "status": "success", "error_class": None}]
+    assert happened_to(evidence(**THERE, attempts=reported)) == "already there"
+    assert happened_to(TravelPayEvidence(attempts=reported)) == "nothing"

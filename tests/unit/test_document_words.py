@@ -13,7 +13,7 @@ from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE, DONE, FAI
 from flaskapp.form526.words import words_of
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 
-MOMENT = datetime(2030, 1, 1, 12, tzinfo=UTC)
+TIMESTAMP = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SENDING = "We have this document and are sending it."
 RECEIVED = "VA has received this document and is putting it into your file."
 NOT_LINKED = "This document is in your file, but was not yet linked to your claim."
@@ -25,17 +25,17 @@ NOT_THERE = "This document did not get into your file."
     ("status", "uploaded_at", "step", "words"),
     [
         (PENDING, None, None, SENDING),
-        (PENDING, MOMENT, None, RECEIVED),
-        (DONE, MOMENT, None, "This document is in your file."),
-        (FAILED, MOMENT, BENEFITS_GATEWAY, NOT_LINKED),
+        (PENDING, TIMESTAMP, None, RECEIVED),
+        (DONE, TIMESTAMP, None, "This document is in your file."),
+        (FAILED, TIMESTAMP, BENEFITS_GATEWAY, NOT_LINKED),
         (FAILED, None, MISSING, ASK_AGAIN),
-        (FAILED, MOMENT, CLAIMS_EVIDENCE, NOT_THERE),
+        (FAILED, TIMESTAMP, CLAIMS_EVIDENCE, NOT_THERE),
         (FAILED, None, UPLOAD, NOT_THERE),
-        (FAILED, MOMENT, "MALWARE_SCAN", NOT_THERE),
-        (FAILED, MOMENT, "UNKNOWN", NOT_THERE),
+        (FAILED, TIMESTAMP, "MALWARE_SCAN", NOT_THERE),
+        (FAILED, TIMESTAMP, "UNKNOWN", NOT_THERE),
     ],
 )
-def test_a_document_is_told_of_in_words(
+def test_a_document_is_notified_of_in_words(
     status: str, uploaded_at: datetime | None, step: str | None, words: str
 ) -> None:
     document = DocumentSubmission(lighthouse_status=status, uploaded_at=uploaded_at, failed_step=step)
@@ -44,34 +44,44 @@ def test_a_document_is_told_of_in_words(
     assert ("A person here" in words_of(document) or "a person here" in words_of(document)) == (status == FAILED)
 
 
-def told(state: str, step: str | None = None, **steps: str) -> Statuses:
-    status = DocumentStatus(state, MOMENT, None, step, steps, "gave up" if state == "failed" else None)
+def reported(state: str, step: str | None = None, **steps: str) -> Statuses:
+    status = DocumentStatus(state, TIMESTAMP, None, step, steps, "gave up" if state == "failed" else None)
     return Statuses({1: status}, frozenset({2}), frozenset({3}))
 
 
 @pytest.mark.parametrize(
-    ("reply", "word", "step", "notice"),
+    ("reply", "word", "step", "notification"),
     [
-        (told("success", BENEFITS_GATEWAY="SUCCESS"), "success", None, None),
-        (told("in_progress", CLAIMS_EVIDENCE="FAILED"), "pending", None, None),
-        (told("unknown", CLAIMS_EVIDENCE="SUCCESS", BENEFITS_GATEWAY_SERVICE="SUCCESS"), "unclear", None, None),
-        (told("failed", CLAIMS_EVIDENCE), "failed", CLAIMS_EVIDENCE, "document_failed"),
-        (told("failed", BENEFITS_GATEWAY), "failed", BENEFITS_GATEWAY, "document_incomplete"),
-        (told("failed", None, BENEFITS_GATEWAY_SERVICE="FAILED"), "failed", BENEFITS_GATEWAY, "document_incomplete"),
-        (told("failed", None, CLAIMS_EVIDENCE="SUCCESS"), "failed", "UNKNOWN", "document_failed"),
-        (told("failed", "MALWARE_SCAN"), "failed", "MALWARE_SCAN", "document_failed"),
+        (reported("success", BENEFITS_GATEWAY="SUCCESS"), "success", None, None),
+        (reported("in_progress", CLAIMS_EVIDENCE="FAILED"), "pending", None, None),
+        (reported("unknown", CLAIMS_EVIDENCE="SUCCESS", BENEFITS_GATEWAY_SERVICE="SUCCESS"), "unclear", None, None),
+        (reported("failed", CLAIMS_EVIDENCE), "failed", CLAIMS_EVIDENCE, "document_failed"),
+        (reported("failed", BENEFITS_GATEWAY), "failed", BENEFITS_GATEWAY, "document_incomplete"),
+        (
+            reported("failed", None, BENEFITS_GATEWAY_SERVICE="FAILED"),
+            "failed",
+            BENEFITS_GATEWAY,
+            "document_incomplete",
+        ),
+        (reported("failed", None, CLAIMS_EVIDENCE="SUCCESS"), "failed", "UNKNOWN", "document_failed"),
+        (reported("failed", "MALWARE_SCAN"), "failed", "MALWARE_SCAN", "document_failed"),
     ],
 )
 def test_an_entry_means_what_it_says_and_no_more(
-    reply: Statuses, word: str, step: str | None, notice: str | None
+    reply: Statuses, word: str, step: str | None, notification: str | None
 ) -> None:
     row = row_of(1, reply)
-    assert (row["request_id"], row["word"], row["started_at"], row["ended_at"]) == (1, word, MOMENT.isoformat(), None)
-    failed: dict[str, Any] = {"step": step, "notice": notice} if word == "failed" else {}
+    assert (row["request_id"], row["word"], row["started_at"], row["ended_at"]) == (
+        1,
+        word,
+        TIMESTAMP.isoformat(),
+        None,
+    )
+    failed: dict[str, Any] = {"step": step, "notification": notification} if word == "failed" else {}
     assert failed.items() <= row.items()
 
 
 def test_an_id_without_an_entry_is_unknown_or_unclear() -> None:
-    reply = told("success")
+    reply = reported("success")
     assert row_of(2, reply) == {"request_id": 2, "word": "not_found"}
     assert row_of(3, reply) == {"request_id": 3, "word": "unclear"}

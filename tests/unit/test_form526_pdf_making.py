@@ -91,7 +91,7 @@ def test_answers_that_are_no_object_are_still_printed() -> None:
     assert holds(form_0781(parts.form_0781), "all in one sentence")
 
 
-def test_what_tells_of_an_assault_is_in_its_own_form_alone() -> None:
+def test_what_tells_of_an_assault_is_in_its_own_form_by_itself() -> None:
     parts = ptsd_parts(
         form(
             incidents=[INCIDENT, ASSAULT],
@@ -101,13 +101,13 @@ def test_what_tells_of_an_assault_is_in_its_own_form_alone() -> None:
         )
     )
     about_all, about_assault = form_0781(parts.form_0781 or {}), form_0781a(parts.form_0781a or {})
-    for told, elsewhere, texts in (
+    for reported, elsewhere, texts in (
         (about_all, about_assault, ("An ambush", "1992-01-01", "More ambushes")),
         (about_assault, about_all, ("A night in the barracks", "More nights")),
     ):
         for text in texts:
-            assert holds(told, text) and not holds(elsewhere, text)
-        assert holds(told, "Both know this")
+            assert holds(reported, text) and not holds(elsewhere, text)
+        assert holds(reported, "Both know this")
 
 
 # -- what is printed ----------------------------------------------------------

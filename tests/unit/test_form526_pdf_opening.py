@@ -115,11 +115,11 @@ def test_old_locks_open_too() -> None:
 @pytest.mark.parametrize(
     ("password", "reason"), [(None, NEEDS), ("", NEEDS), ("guess", WRONG), ("x" * 200_000, WRONG), ("\udc80", WRONG)]
 )
-def test_a_password_that_does_not_fit_is_told_from_one_that_is_missing(password: str | None, reason: str) -> None:
+def test_a_password_that_does_not_fit_is_notified_from_one_that_is_missing(password: str | None, reason: str) -> None:
     assert refusal(LOCKED_PDF, password) == reason
 
 
-def test_the_password_travels_through_a_pipe_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_travels_through_a_pipe_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = tmp_path / "probe.py"
     probe.write_text(
         "import os, sys\n"

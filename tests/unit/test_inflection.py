@@ -59,7 +59,7 @@ def test_keys_convert_at_every_depth_and_values_never():
     ("header", "key"),
     [("camel", "claimStatus"), ("CAMEL", "claimStatus"), ("snake", "claim_status"), (None, "claim_status")],
 )
-def test_an_answer_is_spelled_as_the_request_asked(header, key):
+def test_an_answer_is_spelled_as_the_request_queried(header, key):
     app = Flask(__name__)
     with app.test_request_context(headers={"X-Key-Inflection": header} if header else {}):
         response = answer({"claim_status": "in_process"}, 201)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flaskapp.legal_time import a_year_after, legal_date, next_midnight
+from flaskapp.clock import a_year_after, legal_date, next_midnight
 
 TABLE = """\
 what,zone,moment,legal_date,midnight,year_after
@@ -52,32 +52,32 @@ def at(text: str) -> datetime:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["what"])
-def test_a_moment_has_its_legal_day_its_midnight_and_its_anniversary(row: dict[str, str]) -> None:
-    zone, moment = ZoneInfo(row["zone"]), at(row["moment"])
-    assert legal_date(moment, zone) == date.fromisoformat(row["legal_date"])
-    assert next_midnight(moment, zone) == at(row["midnight"])
-    assert a_year_after(moment, zone) == at(row["year_after"])
+def test_a_timestamp_has_its_legal_day_its_midnight_and_its_anniversary(row: dict[str, str]) -> None:
+    zone, timestamp = ZoneInfo(row["zone"]), at(row["timestamp"])
+    assert legal_date(timestamp, zone) == date.fromisoformat(row["legal_date"])
+    assert next_midnight(timestamp, zone) == at(row["midnight"])
+    assert a_year_after(timestamp, zone) == at(row["year_after"])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["what"])
-def test_answers_are_in_utc_and_do_not_depend_on_the_zone_the_moment_is_written_in(row: dict[str, str]) -> None:
-    zone, moment = ZoneInfo(row["zone"]), at(row["moment"])
+def test_answers_are_in_utc_and_do_not_depend_on_the_zone_the_timestamp_is_written_in(row: dict[str, str]) -> None:
+    zone, timestamp = ZoneInfo(row["zone"]), at(row["timestamp"])
     for of in (next_midnight, a_year_after):
-        assert of(moment, zone).tzinfo is UTC
-        assert of(moment.astimezone(ZoneInfo("Australia/Lord_Howe")), zone) == of(moment, zone)
-    assert legal_date(moment.astimezone(ZoneInfo("Asia/Tokyo")), zone) == legal_date(moment, zone)
+        assert of(timestamp, zone).tzinfo is UTC
+        assert of(timestamp.astimezone(ZoneInfo("Australia/Lord_Howe")), zone) == of(timestamp, zone)
+    assert legal_date(timestamp.astimezone(ZoneInfo("Asia/Tokyo")), zone) == legal_date(timestamp, zone)
 
 
 def test_every_hour_of_four_years_belongs_to_the_day_whose_midnight_is_next() -> None:
     """A leap year among them; every day has 24 hours but two a year."""
-    zone, moment = ZoneInfo("America/Chicago"), datetime(2027, 1, 1, 6, tzinfo=UTC)
+    zone, timestamp = ZoneInfo("America/Chicago"), datetime(2027, 1, 1, 6, tzinfo=UTC)
     lengths: dict[date, int] = {}
-    while moment < datetime(2031, 1, 1, 6, tzinfo=UTC):
-        day, midnight = legal_date(moment, zone), next_midnight(moment, zone)
-        assert moment < midnight and legal_date(midnight, zone) == day + timedelta(days=1)
+    while timestamp < datetime(2031, 1, 1, 6, tzinfo=UTC):
+        day, midnight = legal_date(timestamp, zone), next_midnight(timestamp, zone)
+        assert timestamp < midnight and legal_date(midnight, zone) == day + timedelta(days=1)
         assert legal_date(midnight - timedelta(microseconds=1), zone) == day
         lengths[day] = lengths.get(day, 0) + 1
-        moment += timedelta(hours=1)
+        timestamp += timedelta(hours=1)
     assert len(lengths) == 1461
     assert [(day.isoformat(), hours) for day, hours in lengths.items() if hours != 24] == [
         ("2027-03-14", 23),

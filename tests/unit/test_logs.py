@@ -15,7 +15,7 @@ from flaskapp import logs
 from flaskapp.logs import mask, masked
 
 ICN = "1012845331V153043"
-CANARIES = [
+PROBES = [
     ICN,
     ICN.lower(),
     "TC" + "202600000012345",
@@ -52,10 +52,10 @@ def lines(capsys):
     root.handlers[:], sys.excepthook, threading.excepthook = before
 
 
-@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("around", ["{}", "user {} failed", "phone={},", '{{"a":"{}"}}'])
-def test_personal_data_is_masked_in_any_text(canary, around):
-    assert canary not in mask(around.format(canary))
+def test_personal_data_is_masked_in_any_text(probe, around):
+    assert probe not in mask(around.format(probe))
 
 
 @pytest.mark.parametrize("text", HARMLESS)

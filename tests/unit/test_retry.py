@@ -13,7 +13,7 @@ from jobs.engine.retry import (
     ITF_CREATE,
     ITF_REFRESH,
     LOOK_UP_DELAYS,
-    NOTICE,
+    NOTIFICATION_SUBJECT,
     TRAVEL_CLAIM,
     Schedule,
     jittered,
@@ -24,28 +24,28 @@ from jobs.registry import SPECS
 FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656, 20751, 28576]
 
 
-@pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTICE])
+@pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTIFICATION_SUBJECT])
 def test_claims_and_texts_are_retried_as_check_in_always_was(schedule: Schedule) -> None:
     assert [schedule.delay(count) for count in range(14)] == FOURTH_POWERS
     assert 24.5 * HOUR < sum(FOURTH_POWERS) < 25.5 * HOUR
-    assert schedule.open_seconds == 25 * HOUR
+    assert schedule.budget_seconds == 25 * HOUR
 
 
 @pytest.mark.parametrize("schedule", [ITF_CREATE, IDENTIFY])
 def test_an_itf_is_retried_sixteen_times_in_about_two_days(schedule: Schedule) -> None:
     delays = [*FOURTH_POWERS, 38431, 50640]
     assert [schedule.delay(count) for count in range(17)] == [*delays, 50640]
-    assert schedule.open_seconds == sum(delays) == 178552
+    assert schedule.budget_seconds == sum(delays) == 178552
     assert round(sum(delays) / HOUR, 1) == 49.6
 
 
-def test_an_itf_is_given_up_thirty_days_after_it_was_asked_for_however_long_the_outage() -> None:
+def test_an_itf_is_given_up_thirty_days_after_it_was_queried_for_however_long_the_outage() -> None:
     assert itf_service.GIVE_UP_SECONDS == 30 * 24 * HOUR
 
 
 def test_a_comparison_with_upstream_is_tried_for_six_hours_and_its_last_delay_repeats() -> None:
     assert [ITF_REFRESH.delay(count) for count in range(6)] == [60, 300, 900, 3600, 3600, 3600]
-    assert ITF_REFRESH.open_seconds == 6 * HOUR
+    assert ITF_REFRESH.budget_seconds == 6 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_comparison_with_upstream_is_tried_for_six_hours_and_its_last_delay_re
 )
 def test_an_alert_is_repeated_for_a_week_and_its_last_delay_repeats(count: int, delay: float) -> None:
     assert ALERT.delay(count) == delay
-    assert ALERT.open_seconds == 7 * 24 * HOUR
+    assert ALERT.budget_seconds == 7 * 24 * HOUR
 
 
 def test_look_ups_begin_soon_and_become_rare() -> None:
@@ -68,7 +68,7 @@ def test_jitter_is_a_tenth_either_way_and_follows_the_scale() -> None:
     assert jittered(0.0) == 0.0
 
 
-def test_a_claim_has_25_hours_of_open_gate_and_five_days_in_all() -> None:
+def test_a_claim_has_25_hours_of_closed_breaker_and_five_days_in_all() -> None:
     assert (DEADLINE_SECONDS, GIVE_UP_SECONDS) == (25 * HOUR, 5 * 24 * HOUR)
 
 
@@ -77,4 +77,4 @@ def test_no_schedule_ends_before_its_delays_are_used(path: str) -> None:
     schedule = SPECS[path].schedule
     assert list(schedule.delays) == sorted(schedule.delays)
     assert schedule.delays[0] > 0
-    assert schedule.open_seconds >= sum(schedule.delays)
+    assert schedule.budget_seconds >= sum(schedule.delays)

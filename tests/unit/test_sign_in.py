@@ -189,7 +189,7 @@ def test_the_issuer_is_not_compared(client, issuer):
     assert ask(client, token(iss=issuer)).status_code == 200
 
 
-def test_the_end_is_exact_and_by_our_clock_alone(client, monkeypatch):
+def test_the_end_is_exact_and_by_our_clock_by_itself(client, monkeypatch):
     """This clock is years from the machine's, then an hour behind it: a library's own look at that one would show."""
     now = datetime(2031, 3, 4, 9, 30, tzinfo=UTC)
     monkeypatch.setattr("flaskapp.clock.now", lambda: now)
@@ -243,7 +243,7 @@ def test_during_a_rotation_the_old_key_and_the_new_are_good(app, client):
     assert refused(ask(client, token("foreign")), NOT_SIGNED)
 
 
-def test_a_key_we_have_not_seen_is_asked_for_once(app, client):
+def test_a_key_we_have_not_seen_is_queried_for_once(app, client):
     keys = holding(app, Keys(("old",), published=("today", "old")))
     assert [ask(client, token(key)).status_code for key in ("today", "old", "today")] == [200, 200, 200]
     assert keys.refetches == 0
@@ -273,13 +273,13 @@ def test_nothing_of_a_token_is_logged_or_answered(client, keys, capsys):
         token()[:-9],
         hmac_signed({"alg": "HS256"}, b""),
     ]
-    told = "".join(ask(client, one).text for one in sent)
+    reported = "".join(ask(client, one).text for one in sent)
     keys.error = Unavailable("sign_in")
-    told += ask(client, sent[0]).text
+    reported += ask(client, sent[0]).text
     logged = capsys.readouterr().out
     assert logged.count("sign_in.refused") == len(sent)
     for one in sent:
-        assert not [part for part in one.split(".") if part[:24] in told + logged and len(part) > 24]
+        assert not [part for part in one.split(".") if part[:24] in reported + logged and len(part) > 24]
 
 
 def test_who_may_call_is_declared(app):

@@ -31,8 +31,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What the interpreter tells of itself once `flask` or gunicorn would have their application."""
     kept = kept_secrets(tmp_path_factory.mktemp("start"))
     settings = environment("postgres://nobody@127.0.0.1:1/x", "redis://127.0.0.1:1/0", NOWHERE, kept)
-    told = subprocess.check_output([sys.executable, "-c", START], cwd=ROOT, env={**os.environ, **settings}, timeout=60)
-    found: dict[str, object] = json.loads(told)
+    reported = subprocess.check_output(
+        [sys.executable, "-c", START], cwd=ROOT, env={**os.environ, **settings}, timeout=60
+    )
+    found: dict[str, object] = json.loads(reported)
     return found
 
 

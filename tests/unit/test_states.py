@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+import itertools
 
 import pytest
 
@@ -57,13 +57,13 @@ MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
 def test_only_the_drawn_moves_are_allowed(machine: StateMachine) -> None:
-    found = {move for move in product(machine.states, repeat=2) if machine.allows(*move)}
+    found = {move for move in itertools.product(machine.states, repeat=2) if machine.allows(*move)}
     assert found == ALLOWED[machine.subject]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
 def test_a_forbidden_move_raises_and_names_both_states(machine: StateMachine) -> None:
-    for current, target in product(machine.states, repeat=2):
+    for current, target in itertools.product(machine.states, repeat=2):
         if (current, target) in ALLOWED[machine.subject]:
             machine.check(current, target)
         else:
@@ -109,5 +109,5 @@ def test_every_state_of_a_claim_has_words_for_its_person() -> None:
     assert set(WORDS) == set(TRAVEL_CLAIM.states)
 
 
-def test_every_word_of_va_notify_means_a_state_and_none_means_owed_again() -> None:
+def test_every_word_of_va_notify_means_a_state_and_none_means_outstanding_again() -> None:
     assert set(STATE_OF_STATUS.values()) == {"sent", "delivered", "undeliverable"}

@@ -26,7 +26,7 @@ NOTHING = Contact(None, None, None, None, None, None, None)
     [
         {"street": "12 NORTH OLD MILL LANE APARTMENT 4"},
         {"street": " 12 n. old mill ln.,apt 4 ", "city": "SPRINGFIELD "},
-        {"street": "12 N Old Mill Lane", "city": "Apt 4 Springfield"},
+        {"street": "12 N Old Mill Bulkhead", "city": "Apt 4 Springfield"},
         {"zip": "62701-1234"},
         {"state": "il", "country": "USA"},
         {"country": "U.S.A."},

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flaskapp.accounts.service import Identity
-from flaskapp.travel_pay.service import Asked, ClaimWork
-from jobs.engine.spec import Call, Finding, Found, Trail, Unclear
+from flaskapp.travel_pay.service import ClaimWork, RequestedAppointment
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, Unclear
 from jobs.travel_pay_steps import look_for_claim
 
 BEGUN_AT = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
@@ -21,7 +21,7 @@ WORK = ClaimWork(
     "pending",
     "claim",
     Identity("1012345678V123456", email="ada@example.test"),
-    Asked(datetime(2031, 3, 4, 9, 30), "983"),
+    RequestedAppointment(datetime(2031, 3, 4, 9, 30), "983"),
     "appointment",
     None,
 )
@@ -36,8 +36,8 @@ def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any
         travel_pay=SimpleNamespace(claim=lambda *_, **__: detail),
     )
     config: Any = SimpleNamespace(btsss_clock_skew_seconds=120.0, travel_pay_total_seconds=1.0)
-    trail = Trail(BEGUN_AT, "unanswered", ever_unknown=True, settled=True)
-    return look_for_claim(Call(upstreams, config, lambda: None), WORK, trail)
+    earlier = EarlierWrites(BEGUN_AT, "unanswered", ever_unknown=True, settled=True)
+    return look_for_claim(Call(upstreams, config, lambda: None), WORK, earlier)
 
 
 @pytest.mark.parametrize("created_on", [None, "2031-03-04", "2031-03-04T15:00:01", "yesterday"])

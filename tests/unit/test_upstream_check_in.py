@@ -45,7 +45,7 @@ def veis(server: Loopback) -> VEISClient:
     return VEISClient(settings(veis_base_url=server.url, veis_total_seconds=30), HTTP(10))
 
 
-def test_lorota_is_asked_for_a_token_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:
+def test_lorota_is_queried_for_a_token_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:
     assert lorota.token(UUID, date(1950, 1, 31), "O'Neill") == "t-1"
     (sent,) = server.received
     assert (sent.line, sent.headers["x-api-key"]) == ("POST /token HTTP/1.1", "lorota-key")
@@ -174,7 +174,7 @@ def test_chip_without_a_whole_answer_raises(
         chip.check_in(UUID, "1", True, True)
 
 
-def test_a_veis_token_is_asked_for_with_a_form(server: Loopback, veis: VEISClient) -> None:
+def test_a_veis_token_is_queried_for_with_a_form(server: Loopback, veis: VEISClient) -> None:
     server.replies[:] = [whole(200, {"token_type": "Bearer", "expires_in": 3599, "access_token": "veis-abc"})]
     assert veis.fetch_token() == FetchedToken("veis-abc", 3599)
     (sent,) = server.received

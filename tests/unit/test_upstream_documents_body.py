@@ -138,7 +138,7 @@ def test_a_server_may_pause_for_longer_than_connecting_may_take(client: HTTP) ->
         assert client.call(sending(url, megabytes(16), 16 * MIB, seconds=60)).status == 200
 
 
-def test_an_answer_given_before_the_body_was_read_is_heard(client: HTTP) -> None:
+def test_an_answer_given_before_the_body_was_read_is_answered(client: HTTP) -> None:
     def refuse(sock: socket.socket) -> None:
         length = read_head(sock)
         sock.sendall(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")

@@ -30,7 +30,7 @@ def only(statuses: Statuses, request_id: int = 9001) -> DocumentStatus:
     return statuses.found[request_id]
 
 
-def test_statuses_are_asked_for_by_number(bench: Bench) -> None:
+def test_statuses_are_queried_for_by_number(bench: Bench) -> None:
     bench.ask(whole(200, answered(entry(9001), entry(9002))), ids=(9001, 9002, 9001))
     (sent,) = bench.server.received
     assert sent.line == f"POST {BASE}/uploads/status HTTP/1.1"
@@ -38,7 +38,7 @@ def test_statuses_are_asked_for_by_number(bench: Bench) -> None:
     assert sent.json() == {"data": {"requestIds": [9001, 9002]}}
 
 
-def test_nothing_is_asked_about_no_documents(bench: Bench) -> None:
+def test_nothing_is_queried_about_no_documents(bench: Bench) -> None:
     assert bench.client.statuses([]) == Statuses({}, NOBODY, NOBODY)
     assert bench.server.received == []
 
@@ -124,7 +124,7 @@ def test_times_are_milliseconds_or_seconds_or_none(
     status = only(bench.ask(whole(200, answered(entry(9001, time=time))), ids=(9001,)))
     assert status.started_at == started and status.state == "success"
     assert status.ended_at == (ended or status.ended_at)
-    assert all(moment is None or moment.tzinfo is UTC for moment in (status.started_at, status.ended_at))
+    assert all(timestamp is None or timestamp.tzinfo is UTC for timestamp in (status.started_at, status.ended_at))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_steps_are_kept_in_the_upstreams_own_words(bench: Bench) -> None:
     assert status.step_states == {CE: "SUCCESS", "NEW_STEP": "PONDERING"}
 
 
-def test_what_was_not_asked_about_is_ignored_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_not_queried_about_is_ignored_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     answer = answered(entry(9001), entry(9002), entry(9003), missing=(9004,))
     assert only(bench.ask(whole(200, answer), ids=(9001,))).state == "success"
     (line,) = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
@@ -194,7 +194,7 @@ def test_an_answer_that_is_none_as_a_whole_says_so(bench: Bench, reply: Reply, k
     assert type(caught.value) is kind
 
 
-def test_a_refused_token_is_dropped_and_the_question_asked_again(bench: Bench) -> None:
+def test_a_refused_token_is_dropped_and_the_question_queried_again(bench: Bench) -> None:
     bench.ask(whole(401), whole(200, answered(entry(9001), entry(9002))))
     assert bench.tokens.dropped == ["token-1"]
     assert bench.server.received[1].headers["authorization"] == "Bearer token-2"

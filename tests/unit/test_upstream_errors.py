@@ -15,7 +15,7 @@ from flaskapp.upstreams.errors import (
     Unauthorized,
     Unavailable,
     UpstreamError,
-    news_of,
+    breaker_signal,
 )
 from flaskapp.upstreams.transport.http import Answer, failure
 
@@ -42,8 +42,8 @@ SAID: list[tuple[str, UpstreamError]] = [
 
 @pytest.mark.parametrize(("said", "error"), SAID, ids=lambda each: f"{each} {getattr(each, 'http_status', '')}")
 def test_one_persons_bad_record_or_token_is_no_news_of_everybody_elses(said: str, error: UpstreamError) -> None:
-    assert news_of(error) == said
-    assert news_of(error, hurried=True) == (SILENT if error.timed_out else said)
+    assert breaker_signal(error) == said
+    assert breaker_signal(error, hurried=True) == (SILENT if error.timed_out else said)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_one_persons_bad_record_or_token_is_no_news_of_everybody_elses(said: str
 def test_a_page_in_the_place_of_an_answer_is_an_outage_and_a_bad_record_is_not(said: str, body: bytes) -> None:
     """Both come with a 200: only in JSON it is the upstream itself that speaks."""
     error = failure(Unavailable, "accounts", Answer(200, {}, body), "200", detail="the account cannot be read")
-    assert (news_of(error), error.detail) == (said, "the account cannot be read")
+    assert (breaker_signal(error), error.detail) == (said, "the account cannot be read")

@@ -93,7 +93,7 @@ def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:
             thread.join(60)
     # In their order, and the shortest long before the longest.
     assert sorted(took, key=took.__getitem__) == sorted(limits)
-    assert all(seconds <= waited for seconds, waited in took.items()) and took[0.2] < 2.0
+    assert all(seconds <= was_idle for seconds, was_idle in took.items()) and took[0.2] < 2.0
 
 
 LOST = {

@@ -25,7 +25,7 @@ def bench() -> Iterator[Bench]:
         yield Bench(server)
 
 
-def test_an_itf_is_asked_for_by_icn_and_type(bench: Bench) -> None:
+def test_an_itf_is_queried_for_by_icn_and_type(bench: Bench) -> None:
     assert bench.read(whole(200, itf())) == HELD
     (sent,) = bench.server.received
     assert sent.line == f"GET {PATH}/compensation HTTP/1.1"
@@ -47,16 +47,16 @@ def test_an_itf_is_created_as_the_contract_says(bench: Bench, ssn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "moment"),
+    ("written", "timestamp"),
     [
         ("2031-02-03T04:05:06.789-06:00", datetime(2031, 2, 3, 10, 5, 6, 789_000, tzinfo=UTC)),
         ("2031-02-03T04:05:06-05:00", datetime(2031, 2, 3, 9, 5, 6, tzinfo=UTC)),
         ("2031-02-03T04:05:06Z", datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)),
     ],
 )
-def test_dates_are_read_with_their_offset(bench: Bench, written: str, moment: datetime) -> None:
+def test_dates_are_read_with_their_offset(bench: Bench, written: str, timestamp: datetime) -> None:
     found = bench.read(whole(200, itf(creationDate=written, expirationDate="2032-02-03T04:05:05.000-06:00")))
-    assert found is not None and found.created_at == moment and found.created_at.tzinfo is UTC
+    assert found is not None and found.created_at == timestamp and found.created_at.tzinfo is UTC
 
 
 @pytest.mark.parametrize("status", ["duplicate", "Active", "DUPLICATE"])
@@ -234,7 +234,7 @@ def test_a_second_refusal_is_unauthorized(bench: Bench, refusal: Reply) -> None:
         (503, {"Retry_After": "9", "RateLimit_Reset": "43"}, 9),
     ],
 )
-def test_the_rate_limits_window_counts_for_a_429_alone(
+def test_the_rate_limits_window_counts_for_a_429_by_itself(
     bench: Bench, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
     with pytest.raises(UpstreamError) as caught:

@@ -42,7 +42,7 @@ def auth(server: Loopback) -> LighthouseAuthClient:
     return LighthouseAuthClient(config, HTTP(10), claims_tokens(config))
 
 
-def test_a_token_is_asked_for_with_a_signed_assertion(server: Loopback, auth: LighthouseAuthClient) -> None:
+def test_a_token_is_queried_for_with_a_signed_assertion(server: Loopback, auth: LighthouseAuthClient) -> None:
     before = int(time.time())
     assert auth.fetch_token() == FetchedToken("lighthouse-1", 600)
     (sent,) = server.received
@@ -128,7 +128,7 @@ MADE = {"elliptic": pem_of_another_kind, "torn": pem_that_signs_for_nobody}
 @pytest.mark.parametrize(
     "pem", ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "elliptic", "torn"]
 )
-def test_a_key_that_cannot_sign_stops_the_start_by_its_name_alone(pem: str) -> None:
+def test_a_key_that_cannot_sign_stops_the_start_by_its_name_by_itself(pem: str) -> None:
     with pytest.raises(ValueError, match="^LIGHTHOUSE_PRIVATE_KEY must be an RSA private key") as caught:
         signing_key(MADE[pem]() if pem in MADE else pem, "LIGHTHOUSE_PRIVATE_KEY")
     assert "c2VjcmV0" not in str(caught.value) and caught.value.__context__ is None

@@ -50,14 +50,14 @@ class Source:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.asked: list[Traveler] = []
+        self.requested: list[Traveler] = []
 
     def __call__(self, traveler: Traveler) -> FetchedToken:
-        self.asked.append(traveler)
+        self.requested.append(traveler)
         time.sleep(0.05)
         if self.error:
             raise self.error
-        return FetchedToken(f"{traveler.icn}-{len(self.asked)}", 3300)
+        return FetchedToken(f"{traveler.icn}-{len(self.requested)}", 3300)
 
 
 def tokens_of(redis: Redis, source: Source) -> PersonTokens:
@@ -95,11 +95,11 @@ def test_redis_holds_nothing_that_names_a_person(redis: Redis) -> None:
     assert not any(part.encode() in stored for part in (ADA.account_id, ADA.icn, ADA.email))
 
 
-def test_a_persons_refusal_reaches_all_their_callers_as_such_and_is_asked_for_once(redis: Redis) -> None:
+def test_a_persons_refusal_reaches_all_their_callers_as_such_and_is_queried_for_once(redis: Redis) -> None:
     source = Source(Rejected("travel_pay", "No profile.", http_status=403, code="NO_ACCESS"))
     here, there = tokens_of(redis, source), tokens_of(redis, source)
     outcomes = all_outcomes([lambda: here.get(ADA), lambda: there.get(ADA)] * 10)
-    assert set(outcomes) == {repr(source.error)} and source.asked == [ADA]
+    assert set(outcomes) == {repr(source.error)} and source.requested == [ADA]
     with pytest.raises(Rejected) as caught:
         here.get(ADA)
     assert (caught.value.upstream, caught.value.code) == ("travel_pay", "NO_ACCESS")
@@ -113,7 +113,7 @@ def test_a_process_remembers_those_it_served_last_and_no_more(monkeypatch: pytes
     others = [Traveler(f"account-{number}", f"icn-{number}", "x@example.test") for number in range(2)]
     for traveler in (ADA, others[0], ADA, others[1], ADA, others[0]):
         tokens.get(traveler)
-    assert source.asked == [ADA, *others, others[0]]
+    assert source.requested == [ADA, *others, others[0]]
 
 
 @pytest.mark.parametrize("poisoned", ["veis", "personal"])

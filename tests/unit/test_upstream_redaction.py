@@ -53,7 +53,7 @@ def test_hostile_texts_do_not_take_long(piece: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "timestamp"),
     [
         ("2025-03-07T14:00:00.000Z", datetime(2025, 3, 7, 14, tzinfo=UTC)),
         ("2025-03-07T14:00:00Z", datetime(2025, 3, 7, 14, tzinfo=UTC)),
@@ -61,8 +61,8 @@ def test_hostile_texts_do_not_take_long(piece: str) -> None:
         ("2025-03-07T09:00:00-05:00", datetime(2025, 3, 7, 14, tzinfo=UTC)),
     ],
 )
-def test_timestamps_with_an_offset_become_utc(text: str, moment: datetime) -> None:
-    assert parse_timestamp(text) == moment
+def test_timestamps_with_an_offset_become_utc(text: str, timestamp: datetime) -> None:
+    assert parse_timestamp(text) == timestamp
     assert parse_timestamp(text).tzinfo is UTC
 
 

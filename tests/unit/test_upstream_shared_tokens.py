@@ -15,7 +15,7 @@ from tests.unit.test_upstream_tokens import CIPHER, Source, all_outcomes
 from tests.unit.upstream_settings import settings
 
 
-def test_the_tokens_of_a_process_are_kept_apart_over_one_connection() -> None:
+def test_the_tokens_of_a_process_are_kept_separately_over_one_connection() -> None:
     with (
         EmbeddedRedis.throwaway() as server,
         Redis.from_url(server.url) as redis,
@@ -40,5 +40,5 @@ def test_sharing_a_redis_that_never_answers_costs_all_callers_together_one_wait(
             for name in ("one", "two")
         ]
         started = time.monotonic()
-        assert set(all_outcomes([cache.get for cache in caches] * 10)) == {"canary-1"}
+        assert set(all_outcomes([cache.get for cache in caches] * 10)) == {"probe-1"}
         assert time.monotonic() - started < 5

@@ -79,7 +79,7 @@ def test_published_keys_are_read_once_and_kept(server: Loopback, keys: SignInKey
     assert [sent.line for sent in server.received] == ["GET /certs HTTP/1.1"]
 
 
-def test_keys_from_the_settings_alone_ask_nobody() -> None:
+def test_keys_from_the_settings_by_itself_ask_nobody() -> None:
     keys = SignInKeys(settings(sis_jwks_url="", sis_public_keys=pem(OLD) + pem(another_key())), HTTP(10))
     assert keys.current() == keys.refetched() == [OLD, another_key()]
 
@@ -199,10 +199,10 @@ class Held:
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.asked, self.go = threading.Event(), threading.Event()
+        self.requested, self.go = threading.Event(), threading.Event()
 
     def __call__(self, sock: Any) -> None:
-        self.asked.set()
+        self.requested.set()
         assert self.go.wait(60)
         self.reply(sock)
 
@@ -216,7 +216,7 @@ def test_one_thread_asks_while_the_others_go_on_with_what_is_known(
     wait(600)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(keys.current)
-        assert held.asked.wait(60)
+        assert held.requested.wait(60)
         assert keys.current() == keys.refetched() == [OLD]
         held.go.set()
         assert asking.result() == [another_key()]
@@ -246,7 +246,7 @@ def test_the_first_callers_all_wait_for_one_answer(
     server.replies[:] = [held]
     with ThreadPoolExecutor(5) as pool:
         outcomes = pool.map(first, range(5))
-        assert all(came.acquire(timeout=60) for _ in range(5)) and held.asked.wait(60)
+        assert all(came.acquire(timeout=60) for _ in range(5)) and held.requested.wait(60)
         held.go.set()
         assert list(outcomes) == [outcome] * 5
     assert len(server.received) == 1

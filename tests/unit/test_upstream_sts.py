@@ -76,7 +76,7 @@ def test_a_person_is_vouched_for_by_a_signed_assertion(server: Loopback) -> None
         (reset, Unavailable),
     ],
 )
-def test_a_refused_person_is_told_from_a_refused_assertion(
+def test_a_refused_person_is_notified_from_a_refused_assertion(
     server: Loopback, reply: Reply, kind: type[UpstreamError]
 ) -> None:
     with pytest.raises(kind) as caught:

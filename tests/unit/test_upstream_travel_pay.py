@@ -81,8 +81,8 @@ def search(bench: Bench) -> Page[ClaimSummary]:
     return bench.reads.search_claims(ADA, date(2031, 1, 1), date(2031, 3, 31), 2, 20, total_seconds=2)
 
 
-def appointments(bench: Bench, **asked: bool) -> Page[UpstreamAppointment]:
-    return bench.reads.appointments(ADA, 2, 20, total_seconds=2, **asked)
+def appointments(bench: Bench, **requested: bool) -> Page[UpstreamAppointment]:
+    return bench.reads.appointments(ADA, 2, 20, total_seconds=2, **requested)
 
 
 def claim(bench: Bench) -> ClaimDetail | None:
@@ -105,14 +105,14 @@ def contact(bench: Bench) -> Contact:
     return bench.reads.contact(ADA, total_seconds=2)
 
 
-def asked(bench: Bench) -> str:
+def requested(bench: Bench) -> str:
     return bench.server.received[-1].line.removesuffix(" HTTP/1.1")
 
 
 def test_claims_are_searched_page_by_page(bench: Bench) -> None:
     found = search(bench.answering(whole(200, paged(SUMMARY))))
     assert found == Page((READ_SUMMARY,), total=41, page=2, size=20, unreadable=0)
-    path, query = asked(bench).split("?")
+    path, query = requested(bench).split("?")
     assert path == "GET /api/v2/claims/search-by-appointment-date"
     assert parse_qsl(query) == [
         ("startDate", "2031-01-01T00:00:00Z"),
@@ -126,22 +126,22 @@ def test_claims_are_listed(bench: Bench) -> None:
     sparse = {"id": "c2", "claimStatus": "Saved", "appointmentDateTime": None}
     listed = list_claims(bench.answering(whole(200, envelope([SUMMARY, sparse]))))
     assert listed[0] == READ_SUMMARY and (listed[1].appointment_date_time, listed[1].claim_number) == (None, None)
-    assert asked(bench) == "GET /api/v2/claims"
+    assert requested(bench) == "GET /api/v2/claims"
 
 
-def test_appointments_are_asked_for_with_those_that_have_claims_unless_told_otherwise(bench: Bench) -> None:
+def test_appointments_are_queried_for_with_those_that_have_claims_unless_notified_otherwise(bench: Bench) -> None:
     full = {**APPOINTMENT, "associatedClaimId": CLAIM_ID, "serviceConnectedDisability": 30, "appointmentType": "Other"}
     (found,) = appointments(bench.answering(whole(200, paged(full)))).items
-    assert asked(bench) == "GET /api/v2/appointments?pageNumber=2&pageSize=20"
+    assert requested(bench) == "GET /api/v2/appointments?pageNumber=2&pageSize=20"
     assert (found.id, found.appointment_date_time, found.is_completed) == ("a1", "2031-03-04T09:30:00Z", True)
     assert (found.associated_claim_id, found.appointment_type, found.facility_id) == (CLAIM_ID, "Other", None)
     appointments(bench, exclude_with_claims=True)
-    assert asked(bench).endswith("&excludeWithClaims=true")
+    assert requested(bench).endswith("&excludeWithClaims=true")
 
 
 def test_a_claim_is_read_with_its_appointment_and_expenses(bench: Bench) -> None:
     found = claim(bench.answering(whole(200, envelope(DETAIL))))
-    assert found is not None and asked(bench) == f"GET /api/v3/claims/{CLAIM_ID}"
+    assert found is not None and requested(bench) == f"GET /api/v3/claims/{CLAIM_ID}"
     assert (found.claim_id, found.claim_status, found.rejection_reason) == (CLAIM_ID, "Denied", "No appointment")
     assert (found.claimant_first_name, found.claimant_last_name) == ("Ada", "Example")
     assert found.appointment is not None and found.appointment.id == "a1"
@@ -235,7 +235,7 @@ def test_only_the_apis_own_word_makes_a_thing_unknown(bench: Bench, read: Callab
 )
 def test_contact_details_are_read_as_btsss_writes_them(bench: Bench, data: dict[str, Any], expected: Contact) -> None:
     assert contact(bench.answering(whole(200, envelope(data)))) == expected
-    assert asked(bench) == "GET /api/v2/contacts"
+    assert requested(bench) == "GET /api/v2/contacts"
 
 
 @pytest.mark.parametrize("read", [list_claims, search, appointments, claim, list_documents, document, contact])

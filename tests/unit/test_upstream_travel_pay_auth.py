@@ -115,7 +115,7 @@ def exchange() -> Iterator[Exchange]:
         yield Exchange(server)
 
 
-def test_the_persons_token_is_asked_for_as_the_contract_says(exchange: Exchange) -> None:
+def test_the_persons_token_is_queried_for_as_the_contract_says(exchange: Exchange) -> None:
     exchange.fetch(TOKEN)
     (sent,) = exchange.server.received
     assert sent.line == "POST /api/v2/Auth/access-token HTTP/1.1"
@@ -126,11 +126,11 @@ def test_the_persons_token_is_asked_for_as_the_contract_says(exchange: Exchange)
     assert uuid.UUID(sent.headers["x-correlation-id"])
 
 
-@pytest.mark.parametrize(("told", "seconds"), [({}, 3300), ({"expiresIn": 900}, 900), ({"expiresIn": "?"}, 3300)])
+@pytest.mark.parametrize(("reported", "seconds"), [({}, 3300), ({"expiresIn": 900}, 900), ({"expiresIn": "?"}, 3300)])
 def test_a_token_that_does_not_say_how_long_it_lives_is_counted_on_for_55_minutes(
-    exchange: Exchange, told: dict[str, Any], seconds: float
+    exchange: Exchange, reported: dict[str, Any], seconds: float
 ) -> None:
-    reply = whole(200, envelope({"accessToken": "personal-1", **told}))
+    reply = whole(200, envelope({"accessToken": "personal-1", **reported}))
     assert exchange.fetch(reply) == FetchedToken("personal-1", seconds)
 
 
@@ -175,7 +175,7 @@ def test_only_btsss_itself_can_say_that_it_has_no_place_for_a_person(
     assert kind is not Rejected or caught.value.code == code
 
 
-def test_veis_is_asked_for_travel_pays_token_by_its_resource() -> None:
+def test_veis_is_queried_for_travel_pays_token_by_its_resource() -> None:
     with serving(whole(200, {"access_token": "token-1", "expires_in": "3599"})) as veis:
         fetched = VEISClient(settings(veis_base_url=veis.url), HTTP(10)).fetch_travel_pay_token()
     assert fetched == FetchedToken("token-1", 3599)

@@ -29,7 +29,7 @@ def list_documents(bench: Bench) -> list[Document]:
     return bench.reads.documents(ADA, CLAIM_ID, total_seconds=2)
 
 
-def asked(bench: Bench) -> str:
+def requested(bench: Bench) -> str:
     return bench.server.received[-1].line.removesuffix(" HTTP/1.1")
 
 
@@ -45,13 +45,13 @@ def test_documents_are_listed(bench: Bench) -> None:
         Document("d1", "Decision Letter.pdf", "application/pdf", "2031-03-06"),
         Document("d2", None, None, None),
     ]
-    assert asked(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
+    assert requested(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
 
 
 def test_a_document_comes_as_it_is(bench: Bench) -> None:
     found = document(bench.answering(whole(200, PDF, Content_Type="application/pdf")))
     assert found == DocumentFile("application/pdf", PDF) and "letter" not in repr(found)
-    assert asked(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents/d%2F1/contents"
+    assert requested(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents/d%2F1/contents"
     unnamed = document(bench.answering(whole(200, PDF)))
     assert unnamed is not None and unnamed.content_type == "application/octet-stream"
 

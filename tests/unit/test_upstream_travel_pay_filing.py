@@ -30,8 +30,8 @@ def bench() -> Iterator[Bench]:
         yield Bench(server)
 
 
-def find(bench: Bench, *told: Any) -> UpstreamAppointment:
-    return bench.filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983", *told)
+def find(bench: Bench, *reported: Any) -> UpstreamAppointment:
+    return bench.filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983", *reported)
 
 
 def create(bench: Bench) -> str:
@@ -50,7 +50,7 @@ def refusal(status: int, message: str) -> Reply:
     return whole(status, envelope(None, status, message))
 
 
-def test_an_appointment_is_asked_for_by_its_wall_clock_and_station(bench: Bench) -> None:
+def test_an_appointment_is_queried_for_by_its_wall_clock_and_station(bench: Bench) -> None:
     found = find(bench.answering(whole(200, envelope([APPOINTMENT, {"id": "a2"}]))))
     assert (found.id, found.associated_claim_id) == ("a1", None)
     (sent,) = bench.server.received
@@ -58,12 +58,16 @@ def test_an_appointment_is_asked_for_by_its_wall_clock_and_station(bench: Bench)
     assert sent.json() == {"appointmentDateTime": "2031-03-04T09:30:00Z", "facilityStationNumber": "983"}
 
 
-def test_what_is_known_of_an_appointment_is_told_and_a_name_is_never_empty(bench: Bench) -> None:
+def test_what_is_known_of_an_appointment_is_notified_and_a_name_is_never_empty(bench: Bench) -> None:
     bench.answering(whole(200, envelope([APPOINTMENT])))
     find(bench, "Other", "Eye clinic", False)
     find(bench, None, "", None)
-    told, untold = (received.json() for received in bench.server.received)
-    assert (told["appointmentType"], told["appointmentName"], told["isComplete"]) == ("Other", "Eye clinic", False)
+    reported, untold = (received.json() for received in bench.server.received)
+    assert (reported["appointmentType"], reported["appointmentName"], reported["isComplete"]) == (
+        "Other",
+        "Eye clinic",
+        False,
+    )
     assert set(untold) == {"appointmentDateTime", "facilityStationNumber"}
 
 
@@ -165,7 +169,7 @@ def test_only_what_is_plainly_a_no_is_one(
         (add, "The expense already exists.", Duplicate),
     ],
 )
-def test_what_was_done_before_is_a_duplicate_of_that_step_alone(
+def test_what_was_done_before_is_a_duplicate_of_that_step_by_itself(
     bench: Bench, write: Callable[[Bench], str], message: str, kind: type[UpstreamError]
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -208,7 +212,11 @@ def test_a_refusal_names_nobody(bench: Bench) -> None:
 
 def test_a_refusal_does_not_repeat_what_somebody_wrote_about_the_appointment(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
-        find(bench.answering(refusal(400, "Visit with Ada Marlow is no appointment.")), None, "Visit with Ada Marlow")
+        find(
+            bench.answering(refusal(400, "Appointment with Ada Marlow is no appointment.")),
+            None,
+            "Appointment with Ada Marlow",
+        )
     assert caught.value.detail == "[withheld] is no appointment."
     with pytest.raises(Rejected) as caught:
         find(bench.answering(refusal(400, "No such message.")), None, "message")

@@ -32,7 +32,7 @@ def server() -> Iterator[Loopback]:
 
 
 def text(to: VANotifyClient, **changes: Any) -> Sent:
-    asked: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "reference": "notice-1",
         "template_id": "template-1",
         "sender_id": "sender-1",
@@ -40,7 +40,7 @@ def text(to: VANotifyClient, **changes: Any) -> Sent:
         "icn": ICN,
         "before_write": lambda: None,
     }
-    return to.send_sms(**{**asked, **changes})
+    return to.send_sms(**{**requested, **changes})
 
 
 def test_a_text_by_icn_is_written_as_the_contract_says(server: Loopback) -> None:
@@ -190,8 +190,8 @@ def test_a_refusals_detail_is_redacted(server: Loopback) -> None:
 
 
 def notification(**changes: Any) -> dict[str, Any]:
-    told = {"id": ID, "reference": "notice-1", "status": "delivered", "status_reason": None}
-    return {**told, "completed_at": "2025-03-01T12:00:09.500000Z", **changes}
+    reported = {"id": ID, "reference": "notice-1", "status": "delivered", "status_reason": None}
+    return {**reported, "completed_at": "2025-03-01T12:00:09.500000Z", **changes}
 
 
 FOUND = Delivery(ID, "notice-1", "delivered", None, datetime(2025, 3, 1, 12, 0, 9, 500000, tzinfo=UTC))
@@ -228,7 +228,7 @@ def test_a_look_up_that_leaves_doubt_is_unavailable(server: Loopback, reply: Rep
         client(server).find_by_reference("notice-1")
 
 
-def test_one_notification_is_asked_for_by_id(server: Loopback) -> None:
+def test_one_notification_is_queried_for_by_id(server: Loopback) -> None:
     server.replies[:] = [whole(200, notification(completed_at=None, status="sending"))]
     assert client(server).get(ID) == Delivery(ID, "notice-1", "sending", None, None)
     assert server.received[0].line == f"GET /v2/notifications/{ID} HTTP/1.1"

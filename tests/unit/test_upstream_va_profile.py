@@ -43,7 +43,7 @@ def ask(server: Loopback, *replies: Reply, total_seconds: float = 2) -> Contact 
     return client.contact(ICN, total_seconds=total_seconds)
 
 
-def test_contact_details_are_asked_for_with_our_key(server: Loopback) -> None:
+def test_contact_details_are_queried_for_with_our_key(server: Loopback) -> None:
     found = ask(server)
     assert found == Contact("1 Elm St, Apt 2", "Aspen", "CO", "81611", "USA", "+15555550101", "ada@example.test")
     (sent,) = server.received

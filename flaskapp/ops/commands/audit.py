@@ -14,12 +14,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from flaskapp import logs
-from flaskapp.alone import SWEEP, alone
 from flaskapp.audit.repair import Done, repair_broken, repair_faults, repair_redis
 from flaskapp.audit.report import Report, audit_everything, some_of
 from flaskapp.audit.rules import LIMIT
 from flaskapp.audit.trace import Trace, trace
-from flaskapp.db import DbSession, db, transaction
+from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
 from flaskapp.ops.commands.ledger import as_json_option, operator
 from flaskapp.queues import QUEUES
 from outbox.audit import Difference, compare_redis
@@ -94,12 +93,12 @@ def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
 def mend(report: Report, differences: list[Difference]) -> list[Done]:
     """While the sweep rests, which may be about to mend the same. Raises ClickException when it does not rest."""
     done: list[Done] = []
-    if not alone(SWEEP, lambda: done.extend(mend_alone(report, differences)), patient=True):
+    if not with_advisory_lock(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
         raise click.ClickException("a sweep or another repair is at work: try again when it is done")
     return done
 
 
-def mend_alone(report: Report, differences: list[Difference]) -> list[Done]:
+def repair_locked(report: Report, differences: list[Difference]) -> list[Done]:
     done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], QUEUES, differences)
@@ -136,7 +135,7 @@ def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) 
         for step in found.illegal:
             click.echo(f"illegal: {step.subject_type} {step.subject_id}: {step.at or 'now'}: {step.why}")
         click.echo(f"histories: {found.read} read, {len(found.illegal)} illegal")
-    click.echo(f"rules broken: {report.all_broken.count}, of which no human has: {report.all_broken.unheld}")
+    click.echo(f"rules broken: {report.all_broken.count}, of which no human has: {report.all_broken.without_case}")
     click.echo(f"faults: {report.fault_count}")
     click.echo(f"unaccounted: {report.unaccounted_count}")
 

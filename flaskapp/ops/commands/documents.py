@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 from sqlalchemy import text
 
 from flaskapp.db import transaction
-from flaskapp.form526.documents import SUBJECT, deliver_by_hand, lock, owe_upload, reopen_document
+from flaskapp.form526.documents import SUBJECT, deliver_by_hand, enqueue_upload, lock, reopen_document
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import FAILED
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
@@ -99,7 +99,7 @@ def start_again(document_id: str) -> None:
         if document.lighthouse_status != FAILED:
             raise Refused("only a failed document can be uploaded again")
         reopen_document(session, document_id, operator())
-        owe_upload(session, document)
+        enqueue_upload(session, document)
 
 
 @documents_cli.command("delivered")

@@ -18,8 +18,8 @@ from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.queues import ACCOUNTS, GATE_LIMITS, INTENTS_TO_FILE
-from outbox.gates import all_gates
+from flaskapp.queues import ACCOUNTS, BREAKER_LIMITS, INTENTS_TO_FILE
+from outbox.breakers import all_breakers
 from outbox.holds import IN_FORCE
 
 itf_cli = AppGroup("itf", help="Intents to file: what is at risk, the evidence for one, and the rollout.")
@@ -28,7 +28,7 @@ AT_RISK = text(f"""
     SELECT f.id::text, f.type, f.asked_at, f.legal_midnight_at,
            round((extract(epoch FROM f.legal_midnight_at - outbox_now()) / 3600)::numeric, 1)::float AS hours_left,
            m.state AS message, m.charged_attempts AS attempts, m.due_at AS next_try_at,
-           (SELECT reason FROM outbox_gates g WHERE g.upstream = m.upstream AND g.closed_at IS NOT NULL) AS closed_gate,
+           (SELECT reason FROM outbox_breakers g WHERE g.upstream = m.upstream AND g.opened_at IS NOT NULL) AS open_breaker,
            ({IN_FORCE.format(upstream="m.upstream")}) AS held_until
       FROM intents_to_file f
       LEFT JOIN outbox_messages m ON m.subject_type = 'intent_to_file' AND m.subject_id = f.id::text
@@ -40,7 +40,7 @@ STATES = text("""
            min(asked_at) AS oldest
       FROM intents_to_file GROUP BY type, path, state ORDER BY type, path, state
 """)
-OWED = text("""
+OUTSTANDING = text("""
     SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
       FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
 """)
@@ -82,7 +82,7 @@ def evidence(itf_id: uuid.UUID, as_json: bool) -> None:
 def print_evidence(found: dict[str, Any]) -> None:
     itf = found["intent_to_file"]
     click.echo(f"Intent to file {itf['id']} ({itf['type']}), {itf['state']}")
-    click.echo(f"Asked for at {itf['asked_at']}: {itf['asked_on_legal_date']} in {itf['legal_time_zone']}.")
+    click.echo(f"Requested at {itf['asked_at']}: {itf['asked_on_legal_date']} in {itf['legal_time_zone']}.")
     recorded = itf["upstream_legal_date"]
     click.echo(f"Upstream dates it {recorded} (id {itf['upstream_id']})." if recorded else "Upstream holds none of it.")
     for name in ("intent_to_file", "attempts", "outages", "history", "cases"):
@@ -112,16 +112,18 @@ def preflight(as_json: bool) -> None:
     with transaction() as session:
         found = {
             "itfs": rows(session.execute(STATES)),
-            "owed": rows(session.execute(OWED, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
-            "gates": rows(gate for gate in all_gates(session, GATE_LIMITS) if gate.upstream in upstreams),
+            "outstanding": rows(session.execute(OUTSTANDING, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
+            "breakers": rows(
+                breaker for breaker in all_breakers(session, BREAKER_LIMITS) if breaker.upstream in upstreams
+            ),
             "open_cases": rows(session.execute(OPEN_CASES)),
             "refresh": rows(session.execute(REFRESH)),
         }
     in_flight = sum(row["itfs"] for row in found["itfs"] if row["state"] == "pending")
     needs_human = (
         bool(found["open_cases"])
-        or any(row["state"] == "parked" for row in found["owed"])
-        or any(gate["missing"] for gate in found["gates"])
+        or any(row["state"] == "parked" for row in found["outstanding"])
+        or any(breaker["missing"] for breaker in found["breakers"])
     )
     share = settings().itf_async_percent
     if as_json:

@@ -21,7 +21,7 @@ from flaskapp.db import db, transaction
 from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
 from outbox import parked
-from outbox.audit import OWED
+from outbox.audit import OUTSTANDING
 from outbox.registries import show_parked
 from outbox.write import write_history
 
@@ -149,7 +149,7 @@ def park(message_id: int, reason: str) -> None:
 def summary(as_json: bool) -> None:
     """Count what is owed by queue and state, with the age in seconds of the oldest."""
     with transaction() as session:
-        show(rows(session.execute(OWED)), as_json)
+        show(rows(session.execute(OUTSTANDING)), as_json)
 
 
 @cases_cli.command("list")

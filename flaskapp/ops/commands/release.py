@@ -10,12 +10,12 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from flaskapp.current import gate_settings
+from flaskapp.current import breaker_settings
 from flaskapp.db import db
 from flaskapp.intent_to_file.record import SENDER as ITF_SENDER
 from flaskapp.notifications.kinds import without_template
-from flaskapp.queues import QUEUES, VISITED
-from outbox import gates, retention
+from flaskapp.queues import QUEUES, SYNC_ONLY
+from outbox import breakers, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
 
@@ -52,7 +52,7 @@ def release() -> None:
         raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(untold)}")
     alembic("-q", "upgrade", "head")
     with db.engine.begin() as connection:
-        gates.ensure_gates(connection, QUEUES, VISITED, gate_settings(config))
+        breakers.ensure_breakers(connection, QUEUES, SYNC_ONLY, breaker_settings(config))
     retention.keep(db.engine, config.keep_history_months)
     log.info("released", extra={"event": "release.done"})
 

@@ -86,12 +86,12 @@ class LighthouseDocumentsClient:
         """
         if not request_ids:
             return Statuses({}, frozenset(), frozenset())
-        asked = list(dict.fromkeys(request_ids))
-        body = {"data": {"requestIds": asked}}
+        requested = list(dict.fromkeys(request_ids))
+        body = {"data": {"requestIds": requested}}
 
         def ask(token: str) -> Statuses:
             request = self._request("statuses", "/uploads/status", _headers(token), body)
-            return _statuses(self._http.call(request), asked)
+            return _statuses(self._http.call(request), requested)
 
         return with_token(self._tokens, ask)
 

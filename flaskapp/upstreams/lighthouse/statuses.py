@@ -54,20 +54,20 @@ class Statuses:
 
 def read_statuses(payload: Any, request_ids: Iterable[int]) -> Statuses:
     """What an answer says of those ids; never raises. Ids that were not asked about are counted in a log line."""
-    asked = frozenset(request_ids)
+    requested = frozenset(request_ids)
     data = _object(_object(payload).get("data"))
     readings = _readings(_list(data.get("statuses")))
     missing = {read_id(value) for value in _list(data.get("requestIdsNotFound"))} - {None}
-    unasked = (readings.keys() | missing) - asked
+    unasked = (readings.keys() | missing) - requested
     if unasked:
         logger.warning("unasked", extra={"event": "documents.status_unasked", "ids": len(unasked)})
     found = {
         request_id: status
         for request_id, status in readings.items()
-        if status is not None and request_id in asked - missing
+        if status is not None and request_id in requested - missing
     }
-    not_found = frozenset(asked & missing - readings.keys())
-    return Statuses(found, not_found, asked - found.keys() - not_found)
+    not_found = frozenset(requested & missing - readings.keys())
+    return Statuses(found, not_found, requested - found.keys() - not_found)
 
 
 def _readings(entries: list[Any]) -> dict[int, DocumentStatus | None]:
@@ -90,8 +90,8 @@ def _status(entry: dict[str, Any]) -> DocumentStatus | None:
     step_states = _step_states(_list(entry.get("steps")))
     return DocumentStatus(
         state,
-        _moment(time.get("startTime")),
-        _moment(time.get("endTime")),
+        _timestamp(time.get("startTime")),
+        _timestamp(time.get("endTime")),
         _failed_step(entry.get("error"), step_states) if state == "failed" else None,
         step_states,
         _error(entry.get("error")),
@@ -117,7 +117,7 @@ def _text(value: Any) -> str | None:
     return (redact(value) or None) if isinstance(value, str) else None
 
 
-def _moment(value: Any) -> datetime | None:
+def _timestamp(value: Any) -> datetime | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_MILLISECONDS:

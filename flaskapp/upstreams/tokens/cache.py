@@ -67,8 +67,8 @@ class Failure:
     @classmethod
     def of(cls, error: UpstreamError) -> Failure:
         kind = type(error).__name__
-        told = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
-        return cls(kind, *told)
+        reported = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
+        return cls(kind, *reported)
 
     def error(self) -> UpstreamError:
         kind = _KINDS.get(self.kind, Unavailable)

@@ -113,7 +113,7 @@ class Watchdog:
     def _add(self, call: Call) -> None:
         with self._changed:
             self._calls.add(call)
-            # Asked each time because a forked child inherits the object and not the thread.
+            # RequestedAppointment each time because a forked child inherits the object and not the thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._watch, name="upstream-limits", daemon=True)
                 self._thread.start()

@@ -263,9 +263,9 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     if re.fullmatch(r"[0-9]+", text):
         return min(LONGEST_WAIT_SECONDS, float(text))
     try:
-        moment = parsedate_to_datetime(text)
+        timestamp = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
     # RFC 9110 dates are in GMT; one written without a zone ("-0000") comes back naive.
-    seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    seconds = (timestamp.replace(tzinfo=timestamp.tzinfo or UTC) - now).total_seconds()
     return min(LONGEST_WAIT_SECONDS, seconds) if seconds > 0 else None

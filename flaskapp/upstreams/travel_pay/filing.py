@@ -51,10 +51,10 @@ class TravelPayFilingClient:
 
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall clock of the facility; `station` its station number.
         """
-        told = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
+        reported = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
         # The API wants a `Z` after what is no UTC.
         body: dict[str, Any] = {"appointmentDateTime": f"{starts_at}Z", "facilityStationNumber": station}
-        body |= {key: value for key, value in told.items() if value is not None}
+        body |= {key: value for key, value in reported.items() if value is not None}
 
         def ask(headers: dict[str, str]) -> UpstreamAppointment:
             path = "appointments/find-or-add"

@@ -96,7 +96,7 @@ class TravelPayClient:
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
         """One claim; None only when the API itself says that this person has no such claim."""
         answer = self._get(traveler, "claim", f"v3/claims/{_quoted(claim_id)}", total_seconds)
-        return None if _not_found(answer) else read(answer, lambda payload: _asked_for(payload, claim_id))
+        return None if _not_found(answer) else read(answer, lambda payload: _requested_for(payload, claim_id))
 
     def appointments(
         self, traveler: Traveler, page: int, size: int, *, total_seconds: float, exclude_with_claims: bool = False
@@ -200,7 +200,7 @@ def _readable(value: object, form: Callable[[object], T]) -> tuple[list[T], int]
     return items, unreadable
 
 
-def _asked_for(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
+def _requested_for(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
     claim = read_claim(payload["data"])
     if claim.claim_id.lower() != claim_id.lower():
         raise ValueError("another claim than asked for")

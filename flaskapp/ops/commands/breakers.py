@@ -1,0 +1,132 @@
+"""`flask gates`: which upstreams are left alone and why, holding one by hand, and whether the deadlines will hold."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+from sqlalchemy import text
+
+from flaskapp.current import database_now
+from flaskapp.db import transaction
+from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
+from flaskapp.queues import BREAKER_LIMITS
+from outbox import holds
+from outbox.breakers import all_breakers
+from outbox.forecast import forecast
+from outbox.write import Database
+
+breakers_cli = AppGroup("breakers", help="Upstreams: open, closed or held; and whether deadlines will be met.")
+
+KNOWN = text("SELECT upstream FROM outbox_breakers ORDER BY upstream")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        found = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+        if found is None or found[1].strip("0") == "":
+            self.fail("expected a number and a unit: 30s, 90m, 4h, 2d", param, ctx)
+        return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+class Timestamp(click.ParamType):
+    name = "timestamp"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            timestamp = datetime.fromisoformat(str(value))
+            in_utc = timestamp.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail("expected a moment like 2031-03-04T22:00Z", param, ctx)
+        if timestamp.tzinfo is None:
+            self.fail("say in which zone: 2031-03-04T22:00Z", param, ctx)
+        return in_utc
+
+
+DURATION, TIMESTAMP = Duration(), Timestamp()
+
+
+def check_known(db: Database, upstream: str) -> None:
+    """Whoever mistypes an upstream is told which there are."""
+    known = db.execute(KNOWN).scalars().all()
+    if upstream in BREAKER_LIMITS and upstream not in known:
+        raise click.ClickException(f"the gate of {upstream} is missing; `flask audit --repair` makes it again")
+    if upstream not in known:
+        raise click.UsageError(f"there is no gate of {upstream}; there are {', '.join(known)}")
+
+
+@breakers_cli.command("list")
+@as_json_option
+def show_breakers(as_json: bool) -> None:
+    """Show each upstream's gate: open, closed until when and why, held until when, or missing: then nothing is sent."""
+    with transaction() as session:
+        show(rows(all_breakers(session, BREAKER_LIMITS)), as_json)
+
+
+@breakers_cli.command("hold")
+@click.argument("upstream")
+@click.option("--for", "duration", type=DURATION, help="For so long, e.g. 90m, 4h, 2d.")
+@click.option("--until", type=TIMESTAMP, help="Until this moment, ISO 8601 with its zone, e.g. 2031-03-04T22:00Z.")
+@click.option("--from", "starts_at", type=TIMESTAMP, help="From this moment on; now without it.")
+@click.option("--reason", required=True, help="Why, for whoever is on duty next. No personal data.")
+def hold_breaker(
+    upstream: str, duration: timedelta | None, until: datetime | None, starts_at: datetime | None, reason: str
+) -> None:
+    """Leave an upstream alone: now, or for a maintenance window to come. Nothing is lost, no budget runs."""
+    if (duration is None) == (until is None):
+        raise click.UsageError("give either --for or --until")
+    if not reason.strip():
+        raise click.UsageError("say why: whoever is on duty next will ask")
+    with transaction() as session:
+        check_known(session, upstream)
+        now = database_now(session)
+        begins_at = max(now, starts_at or now)
+        ends_at = until or begins_at + (duration or timedelta())
+        if ends_at <= begins_at:
+            raise click.UsageError("a hold has to end after it starts, and in the future")
+        made = holds.hold(session, upstream, ends_at=ends_at, starts_at=begins_at, reason=reason, actor=operator())
+    click.echo(f"hold {made}: {upstream} is left alone from {shown(begins_at)} until {shown(ends_at)}")
+
+
+def shown(timestamp: datetime) -> str:
+    return f"{timestamp:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@breakers_cli.command("lift")
+@click.argument("upstream")
+@click.option("--hold", "hold_id", type=int, help="Only this one.")
+def lift_holds(upstream: str, hold_id: int | None) -> None:
+    """End an upstream's holds, those to come too; its flow then starts slowly."""
+    with transaction() as session:
+        check_known(session, upstream)
+        lifted = holds.lift(session, upstream, actor=operator(), hold_id=hold_id)
+    if not lifted:
+        raise click.ClickException(f"{upstream} has no such hold; `flask gates holds` lists them")
+    click.echo(f"{lifted} lifted")
+
+
+@breakers_cli.command("holds")
+@as_json_option
+def show_holds(as_json: bool) -> None:
+    """Show the holds in force and to come, with their reasons."""
+    with transaction() as session:
+        show([dict(row._mapping) for row in holds.standing(session)], as_json)
+
+
+@breakers_cli.command("forecast")
+@as_json_option
+def show_forecast(as_json: bool) -> None:
+    """Say how many deadlines will be missed if each queue goes on as in the last quarter of an hour."""
+    with transaction() as session:
+        show([vars(line) for line in forecast(session)], as_json)
+
+
+def init_app(app: Flask) -> None:
+    app.cli.add_command(breakers_cli)

@@ -1,0 +1,103 @@
+"""What an upstream's real answers do to its gate: how long it asks to be left alone, and what proves it alive."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from flaskapp import clock
+from tests.integration.itf_steps import pass_time
+from tests.integration.steps import file_claim, publish, reconfigure
+from tests.product import Product
+
+CAP_SECONDS = 900.0
+SUBMIT = "submitclaim"
+
+
+def run_one(product: Product) -> None:
+    """One round of the relay, and whatever it let through."""
+    publish(product)
+    product.run_queued()
+
+
+def fail(product: Product, kind: str, **fault: Any) -> float:
+    """BTSSS fails the next submission; for how many seconds it is then left alone."""
+    reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
+    product.control.set("btsss", kind, operation=SUBMIT, times=1, **fault)
+    file_claim(product)
+    run_one(product)
+    return seconds_closed(product)
+
+
+def seconds_closed(product: Product) -> float:
+    query = "SELECT extract(epoch FROM open_until - outbox_now()) FROM outbox_breakers WHERE upstream = 'btsss'"
+    return float(product.value(query))
+
+
+def is_open(product: Product) -> bool:
+    return bool(product.value("SELECT opened_at IS NULL FROM outbox_breakers WHERE upstream = 'btsss'"))
+
+
+def http_date(**ahead: float) -> str:
+    return format_datetime((clock.now() + timedelta(**ahead)).replace(microsecond=0), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("requested", "seconds"),
+    [
+        (lambda: "77", 77),
+        (lambda: "0", 15),
+        (lambda: "-60", 15),
+        (lambda: http_date(seconds=4), 15),
+        (lambda: "9" * 20, CAP_SECONDS),
+        (lambda: http_date(minutes=5), 300),
+        (lambda: "86400", CAP_SECONDS),
+        (lambda: http_date(days=2), CAP_SECONDS),
+        (lambda: http_date(minutes=-5), 15),
+        (lambda: "in a while", 15),
+    ],
+    ids=[
+        "seconds",
+        "none",
+        "negative",
+        "a moment",
+        "for ever",
+        "a date",
+        "a day",
+        "a date in two days",
+        "a date that is past",
+        "nonsense",
+    ],
+)
+def test_queried_to_come_back_later_we_do_but_never_later_than_in_fifteen_minutes(
+    product: Product, requested: Any, seconds: float
+) -> None:
+    assert seconds - 3 < fail(product, "throttle", retry_after=requested()) <= seconds
+
+
+@pytest.mark.parametrize(("habit", "ends"), [("refused", "failed"), ("duplicate", "duplicate")])
+def test_a_probe_that_is_refused_or_there_already_proves_the_upstream_alive(
+    product: Product, habit: str, ends: str
+) -> None:
+    fail(product, "throttle")
+    assert not is_open(product)
+    product.control.play("btsss", habit)
+    pass_time(product, seconds=20)
+    run_one(product)
+    assert is_open(product)
+    product.work()
+    assert product.value("SELECT state FROM travel_claims") == ends
+    assert product.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
+
+
+def test_silence_that_says_when_to_come_back_opens_the_breaker_until_then(product: Product) -> None:
+    """A 503 to a write may have happened, and one of them says little; its Retry-After counts once the gate closes."""
+    reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
+    product.control.set("btsss", "status", status=503, retry_after="120", operation=SUBMIT)
+    for day in ("2031-03-01", "2031-03-02", "2031-03-03"):
+        file_claim(product, date=day)
+    run_one(product)
+    assert 115 < seconds_closed(product) <= 120

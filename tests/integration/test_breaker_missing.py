@@ -1,0 +1,227 @@
+"""A gate that is not there is closed, for everybody alike; the audit names it, and repair makes it again with care."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flaskapp.queues import BREAKER_LIMITS, TRAVEL_CLAIMS
+from outbox import breakers, sync_calls
+from outbox.sync_calls import BreakerOpen
+from outbox.values import QueueSpec
+from tests.integration.hold_steps import HOUR, hold, trip_breaker
+from tests.integration.steps import command, file_claim, publish, reconfigure
+from tests.integration.travel_pay_reading import reads, refusal
+from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+from tests.ledger import CALLS, SETTINGS, Ledger
+from tests.product import Product
+
+LOSE = "DELETE FROM outbox_breakers"
+LOSE_BTSSS = f"{LOSE} WHERE upstream = 'btsss' RETURNING 1"
+GATE = """
+    SELECT opened_at IS NOT NULL AS closed, reason, trips, concurrency_limit,
+           extract(epoch FROM open_until - outbox_now())::float AS seconds
+      FROM outbox_breakers WHERE upstream = 'btsss'
+"""
+REPAIRS = "SELECT count(*) FROM outbox_history WHERE what = 'audit.repaired' AND subject_id = 'btsss'"
+OPEN_TRIPS = "SELECT reason FROM outbox_breaker_trips WHERE closed_at IS NULL"
+
+
+def release(ledger: Ledger) -> None:
+    with ledger.engine.begin() as db:
+        breakers.ensure_breakers(db, [CALLS], settings=SETTINGS)
+
+
+def rules(product: Product) -> list[str]:
+    faults = json.loads(command(product, "audit", "--json").stdout)["faults"]
+    return [f"{fault['upstream']}: {fault['rule']}" for fault in faults]
+
+
+def repair(product: Product) -> list[Any]:
+    done = json.loads(command(product, "audit", "--repair", "--json").stdout)["repaired"]
+    return [(item["about"], item["rule"], item["did"], item["mended"]) for item in done]
+
+
+# -- closed, for everybody -----------------------------------------------------
+
+
+def test_without_its_breaker_nothing_is_published_nor_granted_nor_read(ledger: Ledger) -> None:
+    ledger.add()
+    ((message_id, fence),) = ledger.publish()
+    ledger.add()
+    ledger.run(LOSE)
+    assert ledger.publish() == []
+    assert (ledger.grant(message_id, fence), ledger.state(message_id)) == (None, "ready")
+    with ledger.engine.begin() as db, pytest.raises(BreakerOpen):
+        sync_calls.enter(db, "clerk", 5.0)
+
+
+def test_a_lost_probe_and_a_hold_change_nothing_about_it(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    ledger.run(LOSE)
+    assert (ledger.grant(message_id, fence), ledger.publish()) == (None, [])
+    release(ledger)
+    hold(ledger, HOUR)
+    ledger.run(LOSE)
+    assert (ledger.relay.move(CALLS), ledger.relay.move(CALLS)) == (0, 0)
+    assert ledger.states() == {message_id: "ready"}
+
+
+def test_work_for_no_upstream_knows_no_breaker(ledger: Ledger) -> None:
+    ledger.run(LOSE)
+    chores = QueueSpec("chores", None, 1, 20)
+    message_id = ledger.add(queue=chores)
+    ((published, fence),) = ledger.publish(chores)
+    assert ledger.grant(published, fence) is not None
+    assert published == message_id
+
+
+# -- made again ----------------------------------------------------------------
+
+
+def test_a_release_closes_the_breaker_of_a_new_upstream_and_opens_that_of_one_it_had_before(ledger: Ledger) -> None:
+    assert ledger.breaker()["opened_at"] is None
+    grant = ledger.start()
+    ledger.end(grant)
+    ledger.run(LOSE)
+    release(ledger)
+    assert (ledger.breaker()["reason"], ledger.publish()) == ("gate was missing", [])
+    ledger.add()
+    ledger.add()
+    ledger.pass_time(11)
+    assert len(ledger.publish()) == 1, "one probe"
+
+
+def test_of_a_breaker_lost_while_it_was_open_nobody_knows_for_how_long(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    ledger.pass_time(5)
+    (closing,) = ledger.rows("SELECT opened_at, reason FROM outbox_breaker_trips")
+    ledger.run(LOSE)
+    release(ledger)
+    breaker = ledger.breaker()
+    assert (breaker["opened_at"], breaker["reason"]) == (closing["opened_at"], "unavailable")
+    ledger.pass_time(SETTINGS.cap_seconds - 10)
+    assert ledger.publish() == []
+    ledger.pass_time(11)
+    assert len(ledger.publish()) == 1
+    assert len(ledger.rows("SELECT 1 FROM outbox_breaker_trips")) == 1
+
+
+def test_a_release_leaves_a_breaker_that_is_there_as_it_stands(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    before = ledger.breaker()
+    release(ledger)
+    assert ledger.breaker() == before
+    ledger.run("UPDATE outbox_breakers SET concurrency_limit = 7, reason = NULL")
+    release(ledger)
+    assert ledger.breaker() == {**before, "reason": None}
+    assert len(ledger.rows("SELECT 1 FROM outbox_breaker_trips")) == 1
+
+
+# -- named and mended ----------------------------------------------------------
+
+
+def test_the_audit_names_a_missing_breaker_and_repair_makes_it_open_until_a_probe_has_been_answered(
+    product: Product,
+) -> None:
+    reconfigure(product, breaker_open_seconds=30.0, breaker_cap_seconds=900.0)
+    for day in ("2031-06-01", "2031-06-02", "2031-06-03"):
+        file_claim(product, date=day)
+    publish(product)
+    product.rows(LOSE_BTSSS)
+    product.run_queued()
+    assert (product.submits(), {each["state"] for each in product.messages()}) == ([], {"ready"})
+    product.move_clock(timedelta(minutes=20))
+    assert rules(product) == ["btsss: breaker_missing"], "and not that no relay were at work"
+    said = "it is there again, closed for 30 s; then one probe goes, and the flow starts slowly"
+    assert repair(product) == [("gate btsss", "breaker_missing", said, True)]
+    assert rules(product) == []
+    (breaker,) = product.rows(GATE)
+    assert (breaker.opened, breaker.reason, breaker.concurrency_limit) == (
+        True,
+        "gate was missing",
+        TRAVEL_CLAIMS.concurrency,
+    )
+    publish(product)
+    assert {each["state"] for each in product.messages()} == {"ready"}
+    product.move_clock(timedelta(minutes=20, seconds=31))
+    publish(product)
+    assert sorted(each["state"] for each in product.messages()) == ["published", "ready", "ready"]
+    product.work()
+    assert (len(product.filed()), product.value(GATE)) == (3, False)
+    assert product.value(REPAIRS) == 1
+
+
+def test_repair_keeps_to_what_the_book_says_of_a_breaker_lost_while_open(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=30.0, breaker_cap_seconds=900.0)
+    product.control.set("btsss", "throttle", operation="submitclaim", retry_after="600")
+    file_claim(product)
+    publish(product)
+    product.run_queued()
+    product.rows(LOSE_BTSSS)
+    assert rules(product) == ["btsss: breaker_missing"]
+    ((_, _, did, _),) = repair(product)
+    (breaker,) = product.rows(GATE)
+    assert (breaker.reason, 800 < breaker.seconds <= 900) == ("throttled", True)
+    assert "closed for 900 s" in did
+    assert (rules(product), product.rows(OPEN_TRIPS)) == ([], [("throttled",)])
+
+
+def test_a_breaker_of_those_who_only_read_is_missed_too(product: Product) -> None:
+    product.rows(f"{LOSE} WHERE upstream = 'va_profile' RETURNING 1")
+    assert rules(product) == ["va_profile: breaker_missing"]
+    assert len(repair(product)) == 1
+    assert rules(product) == []
+
+
+@pytest.mark.parametrize("limit", [1, 100_000])
+def test_a_limit_changed_by_hand_is_named_and_set_back(product: Product, limit: int) -> None:
+    product.rows(f"UPDATE outbox_breakers SET concurrency_limit = {limit} WHERE upstream = 'btsss' RETURNING 1")
+    assert rules(product) == ["btsss: breaker_limit_differs"]
+    assert [done[1:] for done in repair(product)] == [
+        ("breaker_limit_differs", f"its limit is {TRAVEL_CLAIMS.concurrency} again", True)
+    ]
+    (breaker,) = product.rows(GATE)
+    assert (breaker.opened, breaker.concurrency_limit, rules(product)) == (False, TRAVEL_CLAIMS.concurrency, [])
+
+
+def test_it_is_listed_as_missing_measured_as_closed_and_held_by_nobody(product: Product) -> None:
+    product.rows(LOSE_BTSSS)
+    found = {
+        breaker["upstream"]: breaker["missing"]
+        for breaker in json.loads(command(product, "breakers", "list", "--json").stdout)
+    }
+    assert found == dict.fromkeys(BREAKER_LIMITS, False) | {"btsss": True}
+    assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.app.test_client().get("/metrics").text
+    refused = command(product, "breakers", "hold", "btsss", "--for", "1h", "--reason", "they move house")
+    assert refused.exit_code == 1 and "`flask audit --repair` makes it again" in refused.output
+
+
+def test_no_rollout_of_intents_to_file_begins_without_the_breaker_they_go_through(product: Product) -> None:
+    assert command(product, "itf", "preflight").exit_code == 0
+    product.rows(f"{LOSE} WHERE upstream = 'lighthouse_claims' RETURNING 1")
+    result = command(product, "itf", "preflight")
+    assert result.exit_code == 1 and "missing gates" in result.output
+
+
+# -- people who wait -----------------------------------------------------------
+
+
+def test_whoever_waits_for_an_upstream_without_a_breaker_is_notified_so_at_once(product: Product) -> None:
+    reconfigure(product, travel_pay_wait_seconds=60.0)
+    person = traveling(product)
+    assert person.get(CLAIMS_URL).status_code == 200
+    before = reads(product)
+    product.rows(f"{LOSE} WHERE upstream IN ('accounts', 'travel_pay') RETURNING 1")
+    response = person.get(CLAIMS_URL)
+    assert (refusal(response), reads(product)) == ((503, "503"), before)
+    assert int(response.headers["Retry-After"]) == sync_calls.MISSING_SECONDS
+    began = time.monotonic()
+    assert person.post().status_code == 202
+    assert time.monotonic() - began < 30

@@ -1,0 +1,249 @@
+"""A gate closes on what an outage looks like, lets one probe try, and opens on any answer that is news."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from outbox import breakers, rescue
+from outbox.values import Grant, QueueSpec
+from tests.ledger import CALLS, OUTAGE, SETTINGS, SILENCE, Ledger
+
+
+def fail(ledger: Ledger, grant: Grant, retry_after: float | None = None, reason: str = "unavailable") -> bool:
+    """A failed attempt, owed again at once; True when it closed the gate."""
+    ledger.again(grant, OUTAGE)
+    with ledger.engine.begin() as db:
+        return breakers.trip(db, grant, reason, SETTINGS, retry_after)
+
+
+def stay_silent(ledger: Ledger, grant: Grant) -> bool:
+    ledger.again(grant, SILENCE)
+    with ledger.engine.begin() as db:
+        return breakers.note_unanswered(db, grant, SETTINGS)
+
+
+def answer(ledger: Ledger, grant: Grant) -> bool:
+    with ledger.engine.begin() as db:
+        return breakers.note_answer(db, grant)
+
+
+def closed_for(ledger: Ledger) -> float | None:
+    """Seconds from now until the gate lets a probe try; None when it is open."""
+    (row,) = ledger.rows("SELECT open_until - outbox_now() AS left FROM outbox_breakers WHERE upstream = 'clerk'")
+    left: timedelta | None = row["left"]
+    return None if left is None else round(left.total_seconds())
+
+
+def trip_breaker(ledger: Ledger) -> int:
+    """An outage met by one message, which waits again; its id."""
+    grant = ledger.start()
+    assert fail(ledger, grant)
+    return grant.message_id
+
+
+def reset_breaker(ledger: Ledger) -> None:
+    """Close it and have a probe answered, just now."""
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    assert answer(ledger, grant)
+    ledger.end(grant)
+
+
+def test_an_outage_opens_the_breaker_and_costs_nothing_while_it_lasts(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.add()
+    trip_breaker(ledger)
+    assert (closed_for(ledger), ledger.breaker()["reason"]) == (10, "unavailable")
+    ledger.relay.move(CALLS)
+    assert ledger.relay.move(CALLS) == 0
+    ledger.pass_time(9)
+    assert ledger.relay.move(CALLS) == 0
+    assert ledger.publish() == []
+
+
+def test_other_work_is_not_held_up_by_a_open_breaker(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    chore = ledger.add(queue=QueueSpec("chores", None, 1, 20))
+    assert ledger.relay.run_once() > 0
+    assert ledger.state(chore) == "published"
+
+
+def test_retry_after_is_obeyed_up_to_the_cap(ledger: Ledger) -> None:
+    assert fail(ledger, ledger.start(), retry_after=42.0, reason="throttled")
+    assert (closed_for(ledger), ledger.breaker()["reason"]) == (42, "throttled")
+
+
+def test_a_retry_after_of_days_is_cut_at_the_cap(ledger: Ledger) -> None:
+    assert fail(ledger, ledger.start(), retry_after=500_000.0)
+    assert closed_for(ledger) == 100
+
+
+def test_three_silent_messages_open_the_breaker(ledger: Ledger) -> None:
+    first, second, third = ledger.start(), ledger.start(), ledger.start()
+    assert not stay_silent(ledger, first)
+    assert not stay_silent(ledger, second)
+    assert closed_for(ledger) is None
+    assert stay_silent(ledger, third)
+    assert (closed_for(ledger), ledger.breaker()["reason"]) == (10, "unanswered")
+
+
+def test_one_message_silent_three_times_does_not_close_it(ledger: Ledger) -> None:
+    message_id = ledger.add()
+    for _ in range(4):
+        assert not stay_silent(ledger, ledger.start(message_id))
+    assert closed_for(ledger) is None
+
+
+def test_an_answer_between_silences_starts_the_count_anew(ledger: Ledger) -> None:
+    for _ in range(2):
+        stay_silent(ledger, ledger.start())
+    answer(ledger, ledger.start())
+    assert not stay_silent(ledger, ledger.start())
+    assert closed_for(ledger) is None
+
+
+def test_silence_from_before_the_breaker_closed_does_not_count(ledger: Ledger) -> None:
+    old = [ledger.start() for _ in range(2)]
+    reset_breaker(ledger)
+    ledger.pass_time(60)
+    for grant in old:
+        assert not stay_silent(ledger, grant)
+    assert not stay_silent(ledger, ledger.start())
+    assert closed_for(ledger) is None
+
+
+def test_one_probe_at_a_time_may_try_when_the_time_is_up(ledger: Ledger) -> None:
+    for _ in range(5):
+        ledger.add()
+    trip_breaker(ledger)
+    for row in ledger.messages():
+        ledger.run("UPDATE outbox_messages SET state = 'ready' WHERE id = :id", id=row["id"])
+    ledger.pass_time(11)
+    ((probe, fence),) = ledger.publish()
+    breaker = ledger.breaker()
+    assert (breaker["probe_message_id"], breaker["probe_fence"]) == (probe, fence)
+    assert ledger.publish() == []
+    assert ledger.grant(probe, fence) is not None
+    assert ledger.publish() == []
+
+
+def test_only_the_probe_is_granted_while_the_breaker_is_open(ledger: Ledger) -> None:
+    ledger.add()
+    ((early, early_fence),) = ledger.publish()
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((probe, fence),) = ledger.publish()
+    assert ledger.grant(early, early_fence) is None
+    assert ledger.grant(probe, fence) is not None
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.0, 3.0])
+def test_a_probe_that_fails_opens_the_breaker_for_longer(ledger: Ledger, retry_after: float | None) -> None:
+    """Leave to come back sooner than we would by ourselves is not taken: it would be no back-off at all."""
+    assert fail(ledger, ledger.start(), retry_after)
+    assert closed_for(ledger) == 10
+    for seconds in (20, 40, 80, 100, 100):
+        ledger.pass_time(101)
+        ((message_id, fence),) = ledger.publish()
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
+        fail(ledger, grant, retry_after)
+        assert closed_for(ledger) == seconds
+
+
+def test_a_canarys_silence_by_itself_keeps_the_breaker_open(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    stay_silent(ledger, grant)
+    assert closed_for(ledger) == 20
+
+
+def test_the_next_probe_is_another_message(ledger: Ledger) -> None:
+    poison = trip_breaker(ledger)
+    other = ledger.add(deadline=9000.0)
+    for expected in (other, poison, other):
+        ledger.pass_time(101)
+        ((message_id, fence),) = ledger.publish()
+        assert message_id == expected
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
+        fail(ledger, grant)
+
+
+def test_the_next_probe_is_another_message_even_if_that_one_is_late(ledger: Ledger) -> None:
+    late = ledger.add(deadline=1.0)
+    ledger.run("UPDATE outbox_messages SET state = 'later' WHERE id = :id", id=late)
+    poison = trip_breaker(ledger)
+    ledger.run("UPDATE outbox_messages SET state = 'ready' WHERE id = :id", id=late)
+    ledger.pass_time(11)
+    assert [message_id for message_id, _ in ledger.publish()] == [late]
+    assert ledger.state(poison) == "ready"
+
+
+@pytest.mark.parametrize("loss", ["rescued", "pointer lost", "settled"])
+def test_a_probe_that_is_gone_frees_its_place(ledger: Ledger, loss: str) -> None:
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    if loss == "pointer lost":
+        ledger.relay.undo(fence, [message_id])
+    else:
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None
+        if loss == "settled":
+            ledger.end(grant)
+        else:
+            ledger.pass_time(61)
+            assert rescue.rescue_lost(ledger.engine) == 1
+    ledger.add()
+    assert len(ledger.publish()) == 1
+
+
+def test_an_answer_to_the_probe_closes_the_breaker(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    assert answer(ledger, grant)
+    breaker = ledger.breaker()
+    assert (breaker["opened_at"], breaker["open_until"], breaker["trips"], breaker["probe_message_id"]) == (
+        None,
+        None,
+        0,
+        None,
+    )
+
+
+def test_an_answer_to_a_call_from_before_the_trip_opens_nothing(ledger: Ledger) -> None:
+    old = ledger.start()
+    ledger.pass_time(1)
+    trip_breaker(ledger)
+    assert not answer(ledger, old)
+    assert closed_for(ledger) is not None
+
+
+def test_a_failure_of_a_call_from_before_the_opening_closes_nothing(ledger: Ledger) -> None:
+    old = ledger.start()
+    reset_breaker(ledger)
+    assert not fail(ledger, old)
+    assert closed_for(ledger) is None
+
+
+def test_while_it_is_closed_only_the_canarys_failure_counts(ledger: Ledger) -> None:
+    others = [ledger.start() for _ in range(3)]
+    trip_breaker(ledger)
+    for grant in others:
+        assert not fail(ledger, grant)
+    assert (closed_for(ledger), ledger.breaker()["trips"]) == (10, 1)
+    with ledger.engine.connect() as db:
+        assert db.execute(text("SELECT count(*) FROM outbox_breaker_trips")).scalar_one() == 1

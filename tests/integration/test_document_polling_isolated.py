@@ -1,0 +1,48 @@
+"""A document whose answer cannot be recorded keeps no other of its batch waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flaskapp.form526.states import DONE, PENDING
+from tests.integration.damage_steps import cases_of
+from tests.integration.form526_steps import questions, statuses
+from tests.integration.polling_steps import accepted, deal, outstanding_questions, plant
+from tests.integration.steps import command
+from tests.product import Product
+
+
+@contextmanager
+def sealed_with_an_old_key(product: Product, document_id: str) -> Iterator[None]:
+    """Its name cannot be unsealed meanwhile."""
+    named = "UPDATE form526_document_submissions SET name = :name WHERE id = :id RETURNING 1"
+    name = product.value("SELECT name FROM form526_document_submissions WHERE id = :id", id=document_id)
+    product.rows(named, name=b"x", id=document_id)
+    yield
+    product.rows(named, name=bytes(name), id=document_id)
+
+
+def test_of_a_batch_only_the_one_in_the_way_goes_to_a_human(product: Product) -> None:
+    accepted(product)
+    bad = plant(product, 5)[2]
+    query = "SELECT id::text FROM form526_document_submissions WHERE lighthouse_request_id = :request"
+    document_id = product.value(query, request=bad)
+    with sealed_with_an_old_key(product, document_id):
+        deal(product)
+        product.work()
+        assert sorted(statuses(product)) == [DONE] * 5 + [PENDING]
+        assert (cases_of(product, document_id), product.cases(), outstanding_questions(product)) == (
+            ["unsettled"],
+            ["unsettled"],
+            [],
+        )
+        # Six, of which one half had it, and so on: nobody is asked after more often than it takes to tell.
+        assert [len(ids) for ids in questions(product) if bad in ids] == [6, 3, 2, 1]
+        deal(product)
+        product.work()
+        assert (product.cases(), questions(product)[-1]) == (["unsettled"], [bad])
+        assert command(product, "audit").exit_code == 0
+    deal(product)
+    product.work()
+    assert (statuses(product), product.cases()) == ([DONE] * 6, [])

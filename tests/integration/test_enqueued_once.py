@@ -1,0 +1,177 @@
+"""Nothing is owed twice: not by two operators, not by an operator and the sweep, not beside the one who is at it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from flaskapp.audit.repair import repair_broken
+from flaskapp.audit.report import audit_everything
+from flaskapp.db import db, transaction
+from flaskapp.ops.commands.documents import start_again
+from flaskapp.requeue import Refused
+from flaskapp.travel_claims.service import enqueue_filing, lock
+from jobs.engine import runner
+from outbox import attempts
+from outbox.values import Grant
+from tests.integration import form526_steps
+from tests.integration.steps import (
+    SEND,
+    call,
+    command,
+    file_claim,
+    filed_and_not_notified_yet,
+    publish,
+    sends,
+    texts,
+)
+from tests.product import Product
+
+COPY = """
+    INSERT INTO outbox_messages
+           (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    SELECT job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at
+      FROM outbox_messages RETURNING 1
+"""
+FAILED = """
+    UPDATE form526_document_submissions
+       SET lighthouse_status = 'failed', finished_at = outbox_now(), failed_step = 'CLAIMS_EVIDENCE',
+           poll_due_at = NULL, notification = 'document_failed'
+     WHERE id = :id RETURNING 1
+"""
+
+
+def granted(product: Product) -> Grant:
+    """The one message that is owed, in a worker's hands."""
+    publish(product)
+    (message,) = product.messages()
+    worker = product.app.extensions["process"].worker_id
+    grant = attempts.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
+    assert grant is not None
+    product.redis.flushall()
+    return grant
+
+
+def test_postgres_holds_no_second_message_of_one_job_for_one_subject(product: Product) -> None:
+    requested = file_claim(product)
+    with pytest.raises(IntegrityError, match="uq_outbox_messages_subject"):
+        product.rows(COPY)
+    for state in ("ready", "parked"):
+        if state == "parked":
+            command(product, "outbox", "park", str(requested.message["id"]), "--reason", "x")
+        before = product.messages()
+        with transaction() as session:
+            enqueue_filing(session, lock(session, requested.id))
+        assert product.messages() == before
+
+
+def test_what_was_outstanding_twice_before_postgres_forbade_it_is_outstanding_once_afterwards(product: Product) -> None:
+    """The elder stays; where one of them was tried, that one does: it alone knows what it sent."""
+    first, second = file_claim(product), file_claim(product, date="2031-03-05")
+    db.session.remove()
+    assert command(product, "db", "downgrade", "0008").exit_code == 0
+    product.rows(COPY)
+    one, two, _, tried = [message["id"] for message in product.messages()]
+    product.rows(
+        "INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, purpose, worker_id)"
+        " SELECT id, 1, subject_type, subject_id, job, 'write', 'x' FROM outbox_messages WHERE id = :id RETURNING 1",
+        id=tried,
+    )
+    db.session.remove()
+    assert command(product, "db", "upgrade", "head").exit_code == 0
+    kept = {message["subject_id"]: message["id"] for message in product.messages()}
+    assert kept == {first.id: one, second.id: tried}
+    assert two not in kept.values()
+
+
+def test_a_document_queried_for_again_twice_is_uploaded_once(product: Product) -> None:
+    person = form526_steps.filer(product)
+    person.file(person.attach())
+    product.work()
+    document = str(form526_steps.evidence(product)["id"])
+    uploaded = len(form526_steps.uploaded(product))
+    product.rows(FAILED, id=document)
+    start_again(document)
+    with pytest.raises(Refused):
+        start_again(document)
+    product.work()
+    with pytest.raises(Refused):
+        start_again(document)
+    product.work()
+    assert len(form526_steps.uploaded(product)) == uploaded + 1
+    assert command(product, "documents", "upload-again", document).exit_code == 1
+
+
+def test_two_who_repair_from_what_they_saw_enqueue_each_thing_once(product: Product) -> None:
+    filed_and_not_notified_yet(product)
+    for day in range(1, 5):
+        file_claim(product, date=f"2031-12-{day:02d}")
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
+    done: list[int] = []
+    barrier = threading.Barrier(2)
+
+    def operate(name: str) -> None:
+        with product.app.app_context():
+            report = audit_everything()
+            barrier.wait()
+            done.append(sum(item.mended for item in repair_broken(report, name)))
+            db.session.remove()
+
+    operators = [threading.Thread(target=operate, args=(name,)) for name in ("one", "two")]
+    for each in operators:
+        each.start()
+    for each in operators:
+        each.join()
+    assert (sum(done), len(product.messages())) == (5, 5)
+    product.work()
+    assert (len(product.submits()), len(sends(product)), len(texts(product, 5))) == (5, 5, 5)
+
+
+def test_whoever_repairs_what_is_mended_by_now_leaves_it_as_it_is(product: Product) -> None:
+    filed_and_not_notified_yet(product)
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
+    one, two = audit_everything(), audit_everything()
+    assert [item.mended for item in repair_broken(one, "one")] == [True]
+    (second,) = repair_broken(two, "two")
+    assert (second.mended, second.did) == (False, "it is so no longer")
+    assert product.cases() == []
+
+
+def test_a_lost_notification_that_is_being_sent_right_now_is_left_to_who_sends_it(product: Product) -> None:
+    filed_and_not_notified_yet(product)
+    grant = granted(product)
+    outcome = call(product, grant, SEND)
+    product.rows("DELETE FROM notifications RETURNING 1")
+    result = command(product, "audit", "--repair")
+    assert (result.exit_code, "somebody is at it right now" in result.stdout) == (1, True)
+    assert [message["state"] for message in product.messages()] == ["running"]
+    runner.finish(SEND, grant, outcome)
+    assert command(product, "audit", "--repair").exit_code == 0
+    product.work()
+    assert (len(sends(product)), texts(product)) == (1, ["cie.created"]), "VANotify was asked first"
+
+
+@contextmanager
+def sweeping() -> Iterator[None]:
+    """The sweep is at work elsewhere."""
+    with db.engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
+        yield
+        other.execute(text("SELECT pg_advisory_unlock(hashtext('surefile.sweep'))"))
+
+
+def test_repair_does_nothing_while_the_sweep_is_at_work(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.db.PATIENCE_SECONDS", 0.1)
+    file_claim(product)
+    product.rows("DELETE FROM outbox_messages RETURNING 1")
+    with sweeping():
+        result = command(product, "audit", "--repair")
+        assert (result.exit_code, product.messages()) == (1, [])
+        assert "try again" in result.output
+    assert command(product, "audit", "--repair").exit_code == 0
+    assert len(product.messages()) == 1

@@ -1,0 +1,189 @@
+"""Who waits for upstream gets upstream's answer, errors included, and what was learned is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from flaskapp.db import db
+from sandbox.upstreams.cast import DEFAULT_CAST, veteran_from
+from tests.integration.itf_steps import CREATES, WITH_ITF, WITHOUT_ICN, creates, itfs, on_file, reads, sign_in
+from tests.integration.itf_upkeep import row_of
+from tests.integration.steps import command, reconfigure
+from tests.product import ADA, Product, eventually
+
+BEN, CARLA = DEFAULT_CAST[1:3]
+KEPT = ("accounts", "intents_to_file", "outbox_messages", "outbox_attempts", "outbox_history", "idempotency_keys")
+SYNC_APP = {"Source-App-Name": "995-supplemental-claim"}
+
+
+def attributes(response: Any) -> Any:
+    assert response.status_code == 200, response.text
+    return response.get_json()["data"]["attributes"]["intentToFile"]
+
+
+def error(response: Any) -> tuple[int, str]:
+    """The HTTP status, and the one that stands in the only entry of `errors[]`."""
+    (entry,) = response.get_json()["errors"]
+    assert entry["title"] and entry["detail"] and entry["code"] != "200"
+    return response.status_code, entry["status"]
+
+
+def ssn_sent(product: Product) -> list[str]:
+    bodies = [entry["body"] for entry in product.control.received("lighthouse", CREATES)]
+    return [body["data"]["attributes"]["claimantSsn"] for body in bodies]
+
+
+def test_a_pension_itf_is_created_and_read_while_its_person_waits(product: Product) -> None:
+    person = sign_in(product)
+    assert error(person.get("/pension")) == (404, "404")
+    made = attributes(person.post("pension"))
+    (filed,) = on_file(product)
+    assert (made["id"], made["status"], made["type"], made["recordState"]) == (
+        filed["id"],
+        "active",
+        "pension",
+        "confirmed",
+    )
+    assert datetime.fromisoformat(made["creationDate"]) == datetime.fromisoformat(filed["created_at"])
+    assert attributes(person.get("/pension")) == [made]
+    assert (reads(product), creates(product), ssn_sent(product)) == (2, 1, [""])
+    (row,) = itfs(product)
+    assert (row["state"], row["path"], row["type"], row["upstream_id"]) == (
+        "confirmed",
+        "synchronous",
+        "pension",
+        made["id"],
+    )
+    assert row["last_synced_at"] > row["asked_at"]
+    assert (product.outstanding(), product.value("SELECT count(*) FROM notifications")) == (0, 0)
+    assert "intent_to_file: 1 told" in command(product, "audit").output
+    assert person.shown() == []
+
+
+def test_a_survivors_itf_is_queried_for_with_the_callers_ssn_which_is_not_kept(product: Product) -> None:
+    """The record it is filed under is another person's: upstream refuses a survivor with the veteran's own number."""
+    spouse = veteran_from({"icn": ADA.icn, "ssn": "900112233"})
+    product.fakes.fakes.cast.add(spouse)
+    product.fakes.fakes.cast.add(ADA)
+    made = attributes(sign_in(product, spouse).post("survivor"))
+    assert ssn_sent(product) == ["900112233"]
+    assert (made["type"], itfs(product)[0]["state"]) == ("survivor", "confirmed")
+    assert error(sign_in(product, BEN).post("survivor")) == (422, "422")
+    assert ssn_sent(product)[1] == BEN.ssn
+    with_ssn = [
+        row for table in KEPT for row in product.rows(f"SELECT t::text FROM {table} t WHERE t::text LIKE '%900112233%'")
+    ]
+    assert with_ssn == []
+
+
+def test_callers_that_always_wait_and_accounts_outside_the_share_go_the_same_way(product: Product) -> None:
+    for person, headers, percent in ((sign_in(product), SYNC_APP, 100), (sign_in(product, BEN), {}, 0)):
+        reconfigure(product, itf_async_percent=percent)
+        assert attributes(person.get("", **headers)) == attributes(person.get(**headers)) == []
+        made = attributes(person.post(**headers))
+        (filed,) = on_file(product, person.veteran)
+        assert made["id"] == filed["id"]
+        row = row_of(product, person.veteran)
+        assert (row["state"], row["path"], product.outstanding()) == ("confirmed", "synchronous", 0)
+        requested = reads(product)
+        assert person.shown() == [made]
+        assert (reads(product), attributes(person.post())["id"]) == (requested, filed["id"])
+    assert creates(product) == 2
+
+
+def test_one_filed_elsewhere_is_shown_and_kept_with_its_own_dates(product: Product) -> None:
+    person = sign_in(product, WITH_ITF["active"])
+    (shown,) = attributes(person.get(**SYNC_APP))
+    (filed,) = on_file(product, WITH_ITF["active"])
+    (row,) = itfs(product)
+    created = datetime.fromisoformat(filed["created_at"])
+    assert (shown["id"], datetime.fromisoformat(shown["creationDate"])) == (filed["id"], created)
+    assert (row["effective_date"], row["expires_at"].isoformat(timespec="milliseconds")) == (
+        created,
+        shown["expirationDate"],
+    )
+    assert person.ask()["id"] == filed["id"] and creates(product) == 0
+
+
+def test_a_pending_itf_is_left_to_its_job(product: Product) -> None:
+    person = sign_in(product)
+    person.ask()
+    before = itfs(product)
+    made = attributes(person.post(**SYNC_APP))
+    assert attributes(person.get(**SYNC_APP)) == [made]
+    assert itfs(product) == before
+    product.work()
+    (row,) = itfs(product)
+    assert (row["state"], row["how"], row["upstream_id"], creates(product)) == ("confirmed", "found", made["id"], 1)
+
+
+def test_upstreams_refusals_and_failures_keep_their_status(product: Product) -> None:
+    reconfigure(product, itf_async_percent=0)
+    person = sign_in(product)
+    assert attributes(person.get()) == []
+    for status in (400, 401, 403, 422, 429, 500, 502, 503, 504):
+        product.control.set("lighthouse", "status", status=status, operation="/services/claims")
+        assert error(person.get()) == error(person.get("/pension")) == error(person.post()) == (status, str(status))
+        product.control.clear("lighthouse")
+    product.control.set("lighthouse", "status", status=404, operation="/services/claims")
+    assert attributes(person.get()) == []
+    assert error(person.get("/pension")) == error(person.post()) == (404, "404")
+    assert itfs(product) == []
+
+
+def test_upstream_silent_or_talking_nonsense_is_a_504_or_a_502(product: Product) -> None:
+    reconfigure(product, itf_async_percent=0, itf_sync_seconds=0.2)
+    person = sign_in(product)
+    person.get()
+    silent = [("slow", {"seconds": 2}), ("late", {"seconds": 2}), ("drop", {}), ("down", {}), ("half", {})]
+    nonsense = [("html", {"status": 200}), ("empty", {"status": 200})]
+    for faults, status in ((silent, 504), (nonsense, 502)):
+        for kind, fields in faults:
+            product.control.set("lighthouse", kind, operation="/services/claims", **fields)
+            assert error(person.get()) == error(person.post("pension")) == (status, str(status)), kind
+            product.control.clear("lighthouse")
+    product.control.set("lighthouse", "refuse")
+    assert error(person.get()) == (504, "504")
+    assert itfs(product) == []
+
+
+def held_while_waiting(product: Product, upstream: str, request: Callable[[], Any]) -> int:
+    """Connections to our database that are out of the pool while this upstream takes its time over a request."""
+    product.control.set(upstream, "hold")
+    before = len(product.control.received(upstream))
+    with ThreadPoolExecutor(1) as hands:
+        requested = hands.submit(request)
+        eventually(lambda: len(product.control.received(upstream)) > before)
+        held: int = db.engine.pool.checkedout()
+        assert not requested.done()
+        product.control.clear(upstream)
+    assert requested.result().status_code in (200, 404, 422)
+    return held
+
+
+def test_no_connection_to_our_database_is_held_while_somebody_waits(product: Product) -> None:
+    person, key = sign_in(product), {"Idempotency-Key": "one"}
+    assert held_while_waiting(product, "accounts", lambda: person.get("/pension")) == 0
+    assert held_while_waiting(product, "lighthouse", lambda: person.get("/pension")) == 0
+    assert held_while_waiting(product, "lighthouse", lambda: person.get(**SYNC_APP)) == 0
+    assert held_while_waiting(product, "lighthouse", lambda: person.post("pension", **key)) == 0
+    assert held_while_waiting(product, "accounts", lambda: person.post("survivor")) == 0
+
+
+def test_without_an_icn_nobody_waits_and_nothing_is_queried_of_upstream(product: Product) -> None:
+    person = sign_in(product, WITHOUT_ICN)
+    for response in (person.get("/pension"), person.post("pension"), person.get(**SYNC_APP)):
+        assert error(response) == (403, "403")
+        assert response.get_json()["errors"][0]["code"] == "NO_ICN"
+    assert (product.control.received("lighthouse"), itfs(product)) == ([], [])
+
+
+def test_the_account_service_failing_is_notified_like_any_upstream(product: Product) -> None:
+    person = sign_in(product)
+    for status in (500, 503):
+        product.control.set("accounts", "status", status=status)
+        assert error(person.get("/pension")) == error(person.post("survivor")) == (status, str(status))
+        product.control.clear("accounts")

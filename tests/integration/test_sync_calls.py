@@ -1,0 +1,227 @@
+"""Calls that are no messages heed the same gates: refused while one is closed, and only one of them its probe."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from outbox import breakers, sync_calls
+from outbox.sync_calls import BreakerOpen, SyncCall
+from outbox.values import Grant
+from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
+
+CALL_SECONDS = 5.0
+
+
+def enter(ledger: Ledger, seconds: float = CALL_SECONDS) -> SyncCall:
+    with ledger.engine.begin() as db:
+        return sync_calls.enter(db, "clerk", seconds)
+
+
+def fail(ledger: Ledger, sync_call: SyncCall, retry_after: float | None = None) -> bool:
+    """The call failed; True when that closed the gate."""
+    with ledger.engine.begin() as db:
+        return sync_calls.note_failure(db, sync_call, "unavailable", SETTINGS, retry_after)
+
+
+def stay_silent(ledger: Ledger, sync_call: SyncCall) -> bool:
+    with ledger.engine.begin() as db:
+        return sync_calls.note_silence(db, sync_call, SETTINGS)
+
+
+def answer(ledger: Ledger, sync_call: SyncCall) -> bool:
+    """The call was answered; True when that opened the gate."""
+    with ledger.engine.begin() as db:
+        return sync_calls.note_answer(db, sync_call)
+
+
+def refused_for(ledger: Ledger) -> int | None:
+    """Seconds a visitor is told to stay away; None when one may enter."""
+    try:
+        enter(ledger)
+    except BreakerOpen as closed:
+        return round(closed.seconds)
+    return None
+
+
+def fail_message(ledger: Ledger, grant: Grant) -> bool:
+    ledger.again(grant, OUTAGE)
+    with ledger.engine.begin() as db:
+        return breakers.trip(db, grant, "unavailable", SETTINGS)
+
+
+def probe(ledger: Ledger) -> Grant:
+    """The message that may try a closed gate, granted."""
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    return grant
+
+
+def test_a_callers_failure_opens_the_breaker_for_callers_and_for_messages(ledger: Ledger) -> None:
+    ledger.add()
+    assert fail(ledger, enter(ledger))
+    assert (refused_for(ledger), ledger.publish(), ledger.breaker()["reason"]) == (10, [], "unavailable")
+    ledger.pass_time(9.5)
+    assert (refused_for(ledger), ledger.publish()) == (1, [])
+
+
+def test_a_messages_failure_closes_it_for_callers(ledger: Ledger) -> None:
+    assert fail_message(ledger, ledger.start())
+    assert refused_for(ledger) == 10
+
+
+def test_retry_after_is_obeyed_up_to_the_cap(ledger: Ledger) -> None:
+    assert fail(ledger, enter(ledger), retry_after=42.0)
+    assert refused_for(ledger) == 42
+    ledger.pass_time(43)
+    fail(ledger, enter(ledger), retry_after=1e6)
+    assert refused_for(ledger) == 100
+
+
+def test_of_many_callers_at_once_one_is_the_probe(ledger: Ledger) -> None:
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    with ThreadPoolExecutor(5) as crowd:
+        reported = list(crowd.map(lambda _: refused_for(ledger), range(30)))
+    assert reported.count(None) == 1
+    assert set(reported) - {None} <= {1, round(CALL_SECONDS)}
+
+
+def test_the_probes_answer_closes_the_breaker_for_everybody(ledger: Ledger) -> None:
+    ledger.add()
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    probe = enter(ledger)
+    assert answer(ledger, probe)
+    assert not answer(ledger, probe)
+    breaker = ledger.breaker()
+    assert (breaker["opened_at"], breaker["open_until"], breaker["trips"], breaker["probe_message_id"]) == (
+        None,
+        None,
+        0,
+        None,
+    )
+    assert (refused_for(ledger), refused_for(ledger), len(ledger.publish())) == (None, None, 1)
+
+
+def test_the_probes_failure_closes_it_for_longer_each_time(ledger: Ledger) -> None:
+    fail(ledger, enter(ledger))
+    for seconds in (20, 40, 80, 100, 100):
+        ledger.pass_time(101)
+        fail(ledger, enter(ledger))
+        assert refused_for(ledger) == seconds
+
+
+def test_a_probe_that_dies_blocks_nobody_for_longer_than_its_call(ledger: Ledger) -> None:
+    ledger.add()
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    dead = enter(ledger)
+    assert (refused_for(ledger), ledger.publish()) == (5, [])
+    ledger.pass_time(CALL_SECONDS)
+    next_one = enter(ledger)
+    assert (next_one.message_id, next_one.fence) != (dead.message_id, dead.fence)
+    ledger.pass_time(CALL_SECONDS)
+    assert len(ledger.publish()) == 1
+
+
+def test_a_probe_that_comes_back_after_its_time_closes_nothing_but_may_open(ledger: Ledger) -> None:
+    for late_one_fails in (True, False):
+        fail(ledger, enter(ledger))
+        ledger.pass_time(101)
+        late = enter(ledger)
+        ledger.pass_time(CALL_SECONDS)
+        enter(ledger)
+        if late_one_fails:
+            assert not fail(ledger, late)
+            assert refused_for(ledger) == 5
+            ledger.pass_time(101)
+            assert answer(ledger, enter(ledger))
+        else:
+            assert answer(ledger, late)
+
+
+def test_three_silent_callers_running_open_the_breaker_and_fewer_do_not(ledger: Ledger) -> None:
+    crowd = [enter(ledger) for _ in range(3)]
+    assert [stay_silent(ledger, each) for each in crowd[:2]] == [False, False]
+    doubter = enter(ledger)
+    assert doubter.troubled and not answer(ledger, doubter)
+    assert [stay_silent(ledger, each) for each in crowd[:2]] == [False, False]
+    assert refused_for(ledger) is None
+    assert stay_silent(ledger, crowd[2])
+    assert (refused_for(ledger), ledger.breaker()["reason"]) == (10, "unanswered")
+
+
+def test_silent_callers_and_silent_messages_are_counted_together(ledger: Ledger) -> None:
+    grant = ledger.start()
+    with ledger.engine.begin() as db:
+        breakers.note_unanswered(db, grant, SETTINGS)
+    assert not stay_silent(ledger, enter(ledger))
+    assert stay_silent(ledger, enter(ledger))
+
+
+def test_a_probes_silence_by_itself_keeps_the_breaker_open(ledger: Ledger) -> None:
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    stay_silent(ledger, enter(ledger))
+    assert refused_for(ledger) == 20
+
+
+def test_a_messages_probe_and_a_callers_probe_never_try_at_once(ledger: Ledger) -> None:
+    ledger.add()
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    assert refused_for(ledger) == 1
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None
+    assert refused_for(ledger) == 1
+    fail_message(ledger, grant)
+    ledger.pass_time(21)
+    probe = enter(ledger)
+    assert ledger.publish() == []
+    fail(ledger, probe)
+    ledger.pass_time(41)
+    assert len(ledger.publish()) == 1
+
+
+def test_a_pointer_from_before_the_trip_is_not_granted_beside_a_probe(ledger: Ledger) -> None:
+    ledger.add()
+    ((message_id, fence),) = ledger.publish()
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    enter(ledger)
+    assert ledger.grant(message_id, fence) is None
+
+
+def test_an_answer_to_a_message_opens_it_for_callers(ledger: Ledger) -> None:
+    ledger.add()
+    fail(ledger, enter(ledger))
+    ledger.pass_time(11)
+    grant = probe(ledger)
+    with ledger.engine.begin() as db:
+        assert breakers.note_answer(db, grant)
+    assert refused_for(ledger) is None
+
+
+def test_old_news_moves_no_breaker(ledger: Ledger) -> None:
+    early = [enter(ledger) for _ in range(3)]
+    ledger.pass_time(1)
+    fail(ledger, enter(ledger))
+    assert not answer(ledger, early[0])
+    assert not fail(ledger, early[1])
+    assert (refused_for(ledger), ledger.breaker()["trips"]) == (10, 1)
+    ledger.pass_time(11)
+    answer(ledger, enter(ledger))
+    assert not fail(ledger, early[2])
+    assert not stay_silent(ledger, early[2])
+    assert refused_for(ledger) is None
+    assert not enter(ledger).troubled
+
+
+def test_a_caller_stands_in_nobodys_place(ledger: Ledger) -> None:
+    """Its id is none that a message has, and it takes no room from them."""
+    for _ in range(CALLS.concurrency + 1):
+        assert enter(ledger).message_id < 0
+    ledger.add()
+    assert len(ledger.publish()) == 1

@@ -1,0 +1,156 @@
+"""The trace reads notices too: a text sent twice is undone by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from flaskapp.audit.trace import Step, trace
+from flaskapp.db import transaction
+from sandbox.scenarios import with_habit
+from tests.integration.steps import command, file_claim, filed_and_not_notified_yet, reported, sweep
+from tests.integration.test_callbacks import BLOCKED, DELIVERED, body, post
+from tests.integration.test_notifications import THREE_DAYS, ended_at_va_notify
+from tests.product import ADA, Product, eventually
+
+
+def illegal(product: Product) -> list[Step]:
+    """What is wrong with the history of the one notice there is."""
+    with transaction() as session:
+        found = trace(session, "notification")
+    assert found.read == 1
+    return found.illegal
+
+
+def call_back(product: Product, status: str, second: int = 9) -> None:
+    assert post(product, body(product.value("SELECT id FROM notifications"), status, second)).status_code == 200
+
+
+def called_back_before_it_was_sent(product: Product) -> None:
+    filed_and_not_notified_yet(product)
+    call_back(product, DELIVERED)
+
+
+def called_back_both_ways(product: Product) -> None:
+    reported(product)
+    call_back(product, BLOCKED, 1)
+    call_back(product, DELIVERED, 2)
+
+
+def sent_and_found(product: Product) -> None:
+    product.control.set("va_notify", "drop", times=1, operation="POST")
+    reported(product)
+
+
+def sent_again_after_two_denials(product: Product) -> None:
+    product.control.set("va_notify", "status", status=500, times=1, operation="POST")
+    reported(product)
+
+
+def refused_and_taken_up_again(product: Product) -> None:
+    product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
+    reported(product)
+    product.fakes.fakes.va_notify.lifecycle.reset()
+    (parked,) = product.messages()
+    assert command(product, "outbox", "requeue", str(parked["id"])).exit_code == 0
+    product.work()
+
+
+def polled_in_vain(product: Product) -> None:
+    file_claim(product, with_habit("blocked"))
+    product.work()
+    eventually(ended_at_va_notify(product, "permanent-failure"))
+    product.move_clock(THREE_DAYS)
+    sweep(product)
+    product.work()
+
+
+def lost_and_repaired(product: Product) -> None:
+    reported(product)
+    product.rows("DELETE FROM notifications RETURNING 1")
+    assert "VANotify is asked first" in command(product, "audit", "--repair").stdout
+    product.work()
+
+
+STORIES = [
+    filed_and_not_notified_yet,
+    reported,
+    called_back_before_it_was_sent,
+    called_back_both_ways,
+    sent_and_found,
+    sent_again_after_two_denials,
+    refused_and_taken_up_again,
+    polled_in_vain,
+    lost_and_repaired,
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_what_the_product_does_with_a_notification_is_legal(
+    product: Product, story: Callable[[Product], object]
+) -> None:
+    story(product)
+    assert illegal(product) == []
+
+
+OF_NOTIFICATION = "subject_type = 'notification'"
+A_MESSAGE = """
+    INSERT INTO outbox_messages (job, queue, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
+    SELECT 'jobs.notifications.send_notification', 'notifications', 'notification', id::text, 'later',
+           outbox_now() + interval '1 day', outbox_now(), outbox_now() FROM notifications
+"""
+
+
+def move(before: str, after: str, actor: str = "ana") -> str:
+    return f"""
+        INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor)
+        SELECT 'notification', id::text, 'notification.moved', '{before}', '{after}', '{actor}' FROM notifications
+    """
+
+
+@pytest.mark.parametrize(
+    ("statements", "why"),
+    [
+        (
+            ["UPDATE outbox_attempts SET purpose = 'write' WHERE purpose = 'look_up'"],
+            "sent again what attempt",
+        ),
+        ([move("delivered", "sent")], "moved from delivered while it was sent"),
+        ([move("sent", "undeliverable"), move("undeliverable", "sent")], "which its states do not allow"),
+        (
+            [move("sent", "undeliverable"), move("undeliverable", "pending", "worker")],
+            "taken up again by worker instead of an operator",
+        ),
+        (["UPDATE notifications SET state = 'delivered', finished_at = outbox_now()"], "its history ends with sent"),
+        ([f"DELETE FROM outbox_attempts WHERE {OF_NOTIFICATION}"], "moved to sent though no attempt had succeeded"),
+        (
+            [f"DELETE FROM outbox_history WHERE {OF_NOTIFICATION}", "UPDATE notifications SET state = 'pending'"],
+            "it is pending, and nobody owes the next step",
+        ),
+        (
+            [
+                f"DELETE FROM outbox_history WHERE {OF_NOTIFICATION}",
+                move("pending", "withdrawn"),
+                """UPDATE notifications SET state = 'withdrawn', finished_at = outbox_now(), superseded_why = 'so'""",
+                A_MESSAGE,
+            ],
+            "still works on it",
+        ),
+    ],
+)
+def test_the_first_illegal_step_of_a_notification_is_named(product: Product, statements: list[str], why: str) -> None:
+    sent_and_found(product)
+    for statement in statements:
+        product.rows(f"{statement} RETURNING 1")
+    (step,) = illegal(product)
+    assert why in step.why
+    result = command(product, "audit", "--trace")
+    assert (result.exit_code, f"illegal: notification {step.subject_id}" in result.stdout) == (1, True)
+
+
+def test_a_notification_whose_row_is_gone_is_missed_by_its_submission_and_not_by_the_trace(product: Product) -> None:
+    reported(product)
+    product.rows("DELETE FROM notifications RETURNING 1")
+    assert illegal(product) == []
+    assert "notification_missing" in command(product, "audit").stdout

@@ -1,0 +1,242 @@
+"""Whoever waits for Travel Pay is answered in time and in one shape, whatever upstream does, and holds up nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flaskapp.db import db
+from flaskapp.web.passthrough import Bulkhead
+from sandbox.scenarios import without_email, without_icn
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from tests.integration.steps import reconfigure
+from tests.integration.travel_pay_reading import (
+    ALWAYS,
+    APPOINTMENTS_URL,
+    CONTACTS_URL,
+    LIST,
+    mend,
+    plant,
+    reads,
+    refusal,
+)
+from tests.integration.travel_pay_steps import CLAIMS_URL, Traveling, traveling
+from tests.product import ADA, Product, eventually
+
+BEN = DEFAULT_CAST[1]
+
+
+def test_every_failure_of_upstream_is_notified_in_the_shape_the_page_reads(product: Product) -> None:
+    """A page that reads `errors[0].status` of anything else crashes."""
+    person = traveling(product)
+    person.get(CLAIMS_URL)
+    table: list[tuple[str, dict[str, Any], int]] = [
+        *(("status", {"status": status}, status) for status in (400, 404, 413, 422, 429, 500, 503, 504)),
+        *(("status", {"status": status}, 502) for status in (301, 401, 501, 502)),
+        *(("html", {"status": status}, 502) for status in (200, 403, 404, 408, 502)),
+        ("html", {"status": 503}, 503),
+        ("empty", {"status": 200}, 502),
+        ("empty", {"status": 404}, 502),
+        ("throttle", {}, 429),
+        ("drop", {}, 502),
+        ("half", {}, 502),
+        ("down", {}, 502),
+        ("slow", {"seconds": 1}, 504),
+        ("drip", {"seconds": 0.05}, 504),
+    ]
+    patience = product.app.extensions["config"].travel_pay_read_seconds
+    for kind, fields, status in table:
+        # Only whoever keeps us waiting meets the limit: a busy machine may take a third of a second for any of them.
+        reconfigure(product, travel_pay_read_seconds=0.6 if status == 504 and kind != "status" else patience)
+        product.control.set("travel_pay", kind, operation=LIST, **fields)
+        assert refusal(person.get(CLAIMS_URL))[0] == status, (kind, fields)
+        mend(product)
+    reconfigure(product, travel_pay_read_seconds=patience)
+    assert person.get(CLAIMS_URL).status_code == 200
+
+
+def test_with_no_time_left_nothing_is_queried_and_no_silence_counted(product: Product) -> None:
+    person = traveling(product)
+    person.get(CLAIMS_URL)
+    before = reads(product)
+    reconfigure(product, travel_pay_read_seconds=0.2)
+    assert [refusal(person.get(CLAIMS_URL))[0] for _ in range(3)] == [504] * 3
+    assert reads(product) == before
+    assert product.value("SELECT cardinality(unanswered) FROM outbox_breakers WHERE upstream = 'travel_pay'") == 0
+
+
+def test_every_page_of_travel_pay_fails_alike(product: Product) -> None:
+    person, filed = traveling(product), plant(product)
+    one = f"{CLAIMS_URL}/{filed['id']}"
+    pages: list[tuple[str, dict[str, str]]] = [
+        (CLAIMS_URL, {}),
+        (CLAIMS_URL, ALWAYS),
+        (one, {}),
+        (f"{one}/documents/{filed['id']}", {}),
+        (APPOINTMENTS_URL, {}),
+        (f"{APPOINTMENTS_URL}/{filed['appointmentId']}", {}),
+        (CONTACTS_URL, {}),
+    ]
+    for kind, fields, status in (("status", {"status": 500}, 500), ("status", {"status": 401}, 502)):
+        for path, query in pages:
+            product.control.set("travel_pay", kind, **fields)
+            assert refusal(person.get(path, **query))[0] == status, (path, kind)
+            mend(product)
+
+
+def test_a_token_that_is_not_to_be_had_never_signs_anybody_out(product: Product) -> None:
+    person = traveling(product)
+    person.get(CONTACTS_URL)
+    for upstream, kind, fields, status in (
+        ("sts", "status", {"status": 401}, 502),
+        ("sts", "status", {"status": 500}, 500),
+        ("veis", "status", {"status": 401}, 502),
+        ("veis", "html", {"status": 200}, 502),
+        ("veis", "refuse", {}, 502),
+        ("sts", "drop", {}, 502),
+        ("travel_pay", "status", {"status": 401}, 502),
+        ("travel_pay", "status", {"status": 403}, 403),
+        ("va_profile", "status", {"status": 401}, 502),
+        ("va_profile", "status", {"status": 403}, 502),
+        ("va_profile", "html", {"status": 404}, 502),
+        ("va_profile", "html", {"status": 200}, 502),
+    ):
+        product.redis.flushall()
+        reconfigure(product)
+        product.control.set(upstream, kind, **fields)
+        assert refusal(person.get(CONTACTS_URL))[0] == status, (upstream, kind, fields)
+        mend(product, upstream)
+    assert person.get(CONTACTS_URL).status_code == 200
+
+
+def test_who_cannot_be_queried_for_is_notified_why_and_not_to_sign_in_again(product: Product) -> None:
+    for veteran, code in ((without_icn(), "NO_ICN"), (without_email(), "NO_EMAIL")):
+        for path in (CLAIMS_URL, APPOINTMENTS_URL, CONTACTS_URL):
+            assert refusal(traveling(product, veteran).get(path)) == (403, code)
+    assert product.control.received("travel_pay") == []
+    person = traveling(product)
+    for status in (500, 503):
+        product.control.set("accounts", "status", status=status)
+        assert refusal(person.get(CLAIMS_URL))[0] == status
+        product.control.clear("accounts")
+
+
+# -- once more, and not too long ----------------------------------------------
+
+
+def test_a_broken_connection_is_tried_once_more_and_a_bad_answer_is_not(product: Product) -> None:
+    person = traveling(product)
+    person.get(CLAIMS_URL)
+
+    def requested_in(kind: str, **fields: Any) -> tuple[int, int]:
+        """The HTTP status, and how often BTSSS was asked; of a connection that is `down` it sees nothing."""
+        before = reads(product, LIST)
+        product.control.set("travel_pay", kind, operation=LIST, **fields)
+        status = person.get(CLAIMS_URL).status_code
+        mend(product)
+        return status, reads(product, LIST) - before
+
+    assert requested_in("drop", times=1) == (200, 2)
+    assert requested_in("down", times=1) == (200, 1)
+    assert requested_in("half", times=1) == (200, 2)
+    assert requested_in("drop") == (502, 2)
+    assert requested_in("status", status=500, times=1) == (500, 1)
+    assert requested_in("throttle", times=1) == (429, 1)
+
+
+def test_a_slow_answer_is_not_synchronous_for_twice(product: Product) -> None:
+    person = traveling(product)
+    person.get(CLAIMS_URL)
+    product.redis.flushall()
+    reconfigure(product, sts_total_seconds=0.2)
+    product.control.set("sts", "slow", seconds=0.5)
+    before = len(product.control.received("sts"))
+    assert refusal(person.get(CLAIMS_URL)) == (504, "504")
+    assert len(product.control.received("sts")) == before + 1
+
+
+def test_one_limit_holds_for_everything_a_person_waits_for(product: Product) -> None:
+    """Whose account it is, three tokens, the call and its repeat: all of it together."""
+    for slow, veteran in (("accounts", BEN), ("veis", ADA), ("sts", ADA)):
+        person = fresh(product, veteran, travel_pay_read_seconds=0.5)
+        product.control.set(slow, "slow", seconds=3)
+        began = time.monotonic()
+        assert refusal(person.get(CLAIMS_URL)) == (504, "504")
+        assert time.monotonic() - began < 2, slow
+        mend(product, slow)
+    person, filed = fresh(product, ADA, travel_pay_read_seconds=1), plant(product)
+    product.control.set("travel_pay", "slow", seconds=0.6)
+    assert refusal(person.get(CLAIMS_URL)) == (504, "504")
+    # The token was had in time, so it is there for the next one.
+    assert person.get(CLAIMS_URL).status_code == 200
+    assert person.read(f"{CLAIMS_URL}/{filed['id']}")["documentsMessage"]
+
+
+def fresh(product: Product, veteran: Veteran, **settings: float) -> Traveling:
+    """Somebody for whom no token is at hand."""
+    product.redis.flushall()
+    reconfigure(product, **settings)
+    return traveling(product, veteran)
+
+
+def held_while_waiting(product: Product, upstream: str, request: Callable[[], Any]) -> int:
+    """Connections to our database that are out of the pool while this upstream takes its time over a request."""
+    product.control.set(upstream, "hold")
+    before = len(product.control.received(upstream))
+    with ThreadPoolExecutor(1) as hands:
+        requested = hands.submit(request)
+        eventually(lambda: len(product.control.received(upstream)) > before)
+        held: int = db.engine.pool.checkedout()
+        assert not requested.done()
+        product.control.clear(upstream)
+    assert requested.result().status_code in (200, 404)
+    return held
+
+
+def test_no_connection_to_our_database_is_held_while_upstream_thinks(product: Product) -> None:
+    filed = plant(product)
+    for upstream in ("accounts", "veis", "sts"):
+        person = fresh(product, ADA)
+        assert held_while_waiting(product, upstream, lambda person=person: person.get(CLAIMS_URL)) == 0
+    for path in (CLAIMS_URL, f"{CLAIMS_URL}/{filed['id']}", APPOINTMENTS_URL, CONTACTS_URL):
+        assert held_while_waiting(product, "travel_pay", lambda path=path: person.get(path)) == 0
+    assert held_while_waiting(product, "va_profile", lambda: person.get(CONTACTS_URL)) == 0
+    reconfigure(product, travel_pay_cache_seconds=30)
+    assert held_while_waiting(product, "travel_pay", lambda: person.get(CLAIMS_URL)) == 0
+
+
+# -- places -------------------------------------------------------------------
+
+
+def test_without_a_place_one_is_notified_so_at_once(product: Product) -> None:
+    person, other = traveling(product), traveling(product, BEN)
+    product.app.extensions["bulkhead"] = Bulkhead(1)
+    filed_id = other.file()
+    product.control.set("travel_pay", "slow", seconds=0.8, operation=LIST)
+    with ThreadPoolExecutor(1) as hands:
+        waiting = hands.submit(lambda: person.get(CLAIMS_URL))
+        eventually(lambda: reads(product, LIST))
+        for path in (CLAIMS_URL, APPOINTMENTS_URL):
+            response = other.get(path)
+            assert refusal(response) == (503, "503")
+            assert response.headers["Retry-After"] == "2"
+            assert "Many people" in response.get_json()["errors"][0]["detail"]
+        assert other.get(f"{CLAIMS_URL}/{filed_id}").status_code == 200
+        assert not waiting.done()
+    assert waiting.result().status_code == 200
+    assert reads(product) == 1
+
+
+def test_a_place_is_given_back_however_the_call_ended(product: Product) -> None:
+    person = traveling(product)
+    product.app.extensions["bulkhead"] = Bulkhead(1)
+    for kind, fields in (("status", {"status": 500}), ("status", {"status": 400}), ("drop", {}), ("html", {})):
+        product.control.set("travel_pay", kind, operation=LIST, **fields)
+        assert refusal(person.get(CLAIMS_URL))[0] in (400, 500, 502)
+        mend(product)
+        assert person.get(CLAIMS_URL).status_code == 200
+    spots = product.app.extensions["bulkhead"]
+    with spots.take("travel_pay") as free, spots.take("travel_pay") as again:
+        assert (free, again) == (True, False)

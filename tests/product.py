@@ -1,0 +1,202 @@
+"""The product in one process, driven step by step: what integration tests hold in their hands."""
+
+from __future__ import annotations
+
+import contextvars
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+from sqlalchemy import text
+
+from flaskapp import clock
+from flaskapp.current import breaker_settings
+from flaskapp.db import db, transaction
+from flaskapp.queues import QUEUES
+from jobs.engine.runner import Process
+from jobs.processes import allow_our_jobs
+from outbox import rescue
+from outbox.relay import Relay
+from outbox.rq_side import LedgerJob
+from outbox.scan_marks import ScanMarks
+from sandbox.faults import Control
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.serve import Upstreams
+
+# Times compressed so that a test waits for conditions, not for schedules.
+SETTINGS = {
+    "TRAVEL_PAY_TOTAL_SECONDS": "3",
+    "TRAVEL_PAY_CONFIRM_SECONDS": "0.05",
+    "TRAVEL_PAY_WAIT_SECONDS": "0",
+    "TRAVEL_PAY_READ_SECONDS": "2",
+    "STS_TOTAL_SECONDS": "3",
+    "VA_PROFILE_TOTAL_SECONDS": "2",
+    "RETRY_SCALE": "0.001",
+    "BTSSS_CONFIRM_SECONDS": "0.05",
+    "VANOTIFY_CONFIRM_SECONDS": "0.05",
+    "BTSSS_CLOCK_SKEW_SECONDS": "1",
+    "BTSSS_TOTAL_SECONDS": "3",
+    "VEIS_TOTAL_SECONDS": "3",
+    "VANOTIFY_TOTAL_SECONDS": "3",
+    "ACCOUNTS_TOTAL_SECONDS": "3",
+    "LIGHTHOUSE_TOTAL_SECONDS": "3",
+    "LIGHTHOUSE_CONFIRM_SECONDS": "0.05",
+    "ITF_SYNC_SECONDS": "1",
+    "FORM526_TOTAL_SECONDS": "3",
+    "FORM526_CONFIRM_SECONDS": "0.05",
+    "DOCUMENT_UPLOAD_SECONDS": "3",
+    "DOCUMENT_STATUS_SECONDS": "3",
+    "BREAKER_OPEN_SECONDS": "0.1",
+    "BREAKER_CAP_SECONDS": "1",
+}
+ADA = DEFAULT_CAST[0]
+APPOINTMENT_DATE = "2031-03-04"
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Poll until the condition holds and return what it said; fails with its last answer.
+
+    Patience costs only what is broken: a busy machine starts a process in ten seconds. What takes longer is asked after
+    less often: a question to a running product costs it a hundredth of a second.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.02
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(pause)
+        pause = min(pause * 1.1, 0.1)
+    raise AssertionError(f"still not so after {seconds} s: {condition()!r}")
+
+
+class BurstWorker(SimpleWorker):
+    """RQ's own loop in this thread, until the queue is empty."""
+
+    def subscribe(self) -> None:
+        """No second connection."""
+
+    def clean_registries(self) -> None:
+        """The ledger's sweep keeps them, as in the real worker; asking every queue each time is a tenth of a test."""
+
+    def _install_signal_handlers(self) -> None:
+        """The test runner owns them."""
+
+
+class Browser(FlaskClient):
+    """Each request gets an application context of its own, as it does from gunicorn: none of it outlives the answer."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        return contextvars.Context().run(super().open, *args, **kwargs)
+
+
+class NoMarks(ScanMarks):
+    """Looks are slow here when the machine is, and then an earlier deadline would be found a moment later than now."""
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        yield
+
+
+class Product:
+    """`work` relays and runs jobs until nothing moves; the rest asks and posts as people and upstreams do."""
+
+    def __init__(self, app: Flask, fakes: Upstreams) -> None:
+        self.app = app
+        self.fakes = fakes
+        self.control = Control(fakes["control"])
+        self.redis: Redis = app.extensions["redis"]
+        app.test_client_class = Browser
+        allow_our_jobs()
+        app.extensions["process"] = Process(f"test-{secrets.token_hex(4)}")
+        with app.app_context():
+            self.relay = Relay(db.engine, self.redis, QUEUES, breaker_settings(app.extensions["config"]))
+        self.relay.low = NoMarks()
+
+    # -- moving work -------------------------------------------------------
+
+    def beat(self) -> None:
+        rescue.beat(db.engine, self.app.extensions["process"].worker_id, "worker")
+
+    def run_queued(self) -> None:
+        """Run every pointer that Redis holds. A worker, even one without work, tells Redis of its birth and death."""
+        names = [queue.name for queue in QUEUES]
+        if not self.redis.exists(*(Queue.redis_queue_namespace_prefix + name for name in names)):
+            return
+        worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)
+        worker.log_job_description = False
+        worker.work(burst=True, logging_level=None)
+
+    def work(self, until: Callable[[], Any] | None = None, seconds: float = 60.0) -> Any:
+        """Relay and run until the condition holds (by default: nothing is owed but parked work)."""
+        deadline = time.monotonic() + seconds
+        done = until or (lambda: self.outstanding() == 0)
+        while time.monotonic() < deadline:
+            if found := done():
+                return found
+            self.beat()
+            self.relay.run_once()
+            self.run_queued()
+            time.sleep(0.01)
+        raise AssertionError(f"still not so after {seconds} s: {self.messages()}")
+
+    def move_clock(self, offset: timedelta) -> None:
+        with transaction() as session:
+            clock.set_offset(session, offset)
+
+    # -- looking -----------------------------------------------------------
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        with transaction() as session:
+            return list(session.execute(text(query), values).all())
+
+    def value(self, query: str, **values: Any) -> Any:
+        return self.rows(query, **values)[0][0]
+
+    def outstanding(self) -> int:
+        return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
+
+    def messages(self) -> list[dict[str, Any]]:
+        return [dict(row._mapping) for row in self.rows("SELECT * FROM outbox_messages ORDER BY id")]
+
+    def cases(self) -> list[str]:
+        return [row[0] for row in self.rows("SELECT kind FROM cases WHERE closed_at IS NULL ORDER BY opened_at")]
+
+    def phone(self, texts: int = 1) -> list[dict[str, Any]]:
+        """Every text that reached somebody, newest first, once there are so many; VANotify takes a moment."""
+        return list(eventually(lambda: (found := self.control.phone()) and len(found) >= texts and found))
+
+    def submits(self) -> list[dict[str, Any]]:
+        """Every submit that reached BTSSS."""
+        found: list[dict[str, Any]] = self.control.received("btsss", "submitclaim")
+        return found
+
+    def filed(self) -> list[dict[str, Any]]:
+        """Every claim BTSSS holds."""
+        found: list[dict[str, Any]] = self.control.call("GET", "btsss", "claims")
+        return found
+
+    # -- asking ------------------------------------------------------------
+
+    def sign_in(self, veteran: Veteran = ADA) -> FlaskClient:
+        client = self.app.test_client()
+        body = {"session": {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}}
+        response = client.post("/check_in/v2/sessions/", json=body)
+        assert response.status_code == 200, response.text
+        return client
+
+    def ask(self, client: FlaskClient, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE, **headers: str) -> Any:
+        body = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": date}}
+        return client.post("/check_in/v0/travel_claims/", json=body, headers=headers)
+
+    def claim_state(self, client: FlaskClient, claim_id: str) -> dict[str, Any]:
+        response = client.get(f"/check_in/v0/travel_claims/{claim_id}")
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.get_json()["data"]
+        return found

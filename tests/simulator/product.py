@@ -1,0 +1,157 @@
+"""The product in several simulated processes over one database, and everything in it that is drawn or timed in hand."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flaskapp import create_app
+from flaskapp.audit.report import SUBMISSIONS
+from flaskapp.config import Config, from_env
+from flaskapp.db import db
+from flaskapp.flows import FLOWS
+from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, SYNC_ONLY, TRAVEL_CLAIMS
+from jobs.engine.runner import Process
+from jobs.processes import allow_our_jobs
+from outbox import breakers
+from sandbox.faults import UPSTREAMS
+from sandbox.settings import environment, kept_secrets
+from tests.simulator.hub import Hub
+from tests.simulator.postgres import Server
+from tests.simulator.waiting import handing_over
+
+# All of an upstream's times made shorter alike: the product still waits longer than a write may take to be seen.
+SETTINGS = {
+    "VEIS_TOTAL_SECONDS": "5",
+    "BTSSS_TOTAL_SECONDS": "20",
+    "BTSSS_CONFIRM_SECONDS": "60",
+    "BTSSS_CLOCK_SKEW_SECONDS": "20",
+    "VANOTIFY_TOTAL_SECONDS": "10",
+    "VANOTIFY_CONFIRM_SECONDS": "30",
+    "RETRY_SCALE": "2",
+}
+NOWHERE = "http://127.0.0.1:9"
+FLOWS_USED = {"travel_claim", "notification", "case"}
+USED = (TRAVEL_CLAIMS, NOTIFICATIONS, HOUSEKEEPING)
+APPS = ("worker-1", "worker-2", "worker-3", "product")
+EMPTY = """
+    DELETE FROM travel_claims; DELETE FROM notifications; DELETE FROM cases; DELETE FROM outbox_messages;
+    DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
+    DELETE FROM outbox_breaker_trips; DELETE FROM outbox_processes;
+    SELECT setval(pg_get_serial_sequence('outbox_messages', 'id'), 1),
+           setval(pg_get_serial_sequence('outbox_attempts', 'id'), 1),
+           setval(pg_get_serial_sequence('outbox_history', 'id'), 1)
+"""
+
+
+def simulated_config(url: str, folder: Path) -> Config:
+    """For one database; neither Redis nor any upstream is there."""
+    return from_env(
+        environment(url, "redis://127.0.0.1:1/0", dict.fromkeys(UPSTREAMS, NOWHERE), kept_secrets(folder), SETTINGS)
+    )
+
+
+def migrate(config: Config) -> None:
+    """Bring a database to where `flask release` leaves it."""
+    app = create_app(config)
+    result = app.test_cli_runner().invoke(args=["release"])
+    assert result.exit_code == 0, result.output
+    with app.app_context():
+        db.engine.dispose()
+
+
+class StandIn:
+    """A module, some of whose functions are ours."""
+
+    def __init__(self, module: ModuleType, **ours: Any) -> None:
+        self.module = module
+        vars(self).update(ours)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+
+class Product:
+    """Lasts for many seeds. `rng` draws what the product draws; it begins anew with each seed."""
+
+    def __init__(self, config: Config) -> None:
+        self.server = Server(config.database_url.replace("+psycopg2", ""))
+        self.engine = self.server.engine()
+        self.rng = random.Random()
+        self.config = config
+        # So many stories have been begun in it.
+        self.reported = 0
+        self.apps = {name: self.make_app(config) for name in APPS}
+        allow_our_jobs()
+
+    def make_app(self, config: Config) -> Flask:
+        app = create_app(config)
+        with app.app_context():
+            db.engines[None].dispose()
+            db.engines[None] = self.engine
+        return app
+
+    def move_in(self, hub: Hub, redis: Any, btsss: Any, va_notify: Any) -> None:
+        """Empty everything, and give every process the hub's world to live in."""
+        self.server.hub = None
+        self.server.look(EMPTY)
+        with self.engine.begin() as connection:
+            breakers.ensure_breakers(connection, QUEUES, SYNC_ONLY)
+        self.server.hub = hub
+        for name, app in self.apps.items():
+            app.extensions["redis"] = redis
+            clients = app.extensions["upstreams"]
+            app.extensions["upstreams"] = replace(clients, btsss=btsss, va_notify=va_notify)
+            app.extensions["process"] = Process(name)
+
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """Clocks, sleeps and chance are ours, and what the product logs of its troubles is nobody's."""
+        clock = StandIn(time, monotonic=self.monotonic, sleep=self.sleep)
+        draws = StandIn(secrets, randbits=self.rng.getrandbits, randbelow=self.rng.randrange)
+        stand_ins = {"time": (time, clock), "random": (random, self.rng), "secrets": (secrets, draws)}
+        logging.disable(logging.CRITICAL)
+        with pytest.MonkeyPatch.context() as patch, handing_over():
+            for module in [found for name, found in sys.modules.items() if name.startswith(("outbox.", "jobs."))]:
+                for name, (real, ours) in stand_ins.items():
+                    if getattr(module, name, None) is real:
+                        patch.setattr(module, name, ours)
+            for names_it in ("uuid.uuid4", "rq.executions.uuid4"):
+                patch.setattr(names_it, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
+            # The sweep of queues and the audit of flows that nothing is ever of would be most of a seed's time.
+            patch.setattr("jobs.housekeeping.QUEUES", USED)
+            for kept, everything in ((FLOWS_USED, FLOWS), (FLOWS_USED, SUBMISSIONS)):
+                for name in everything.keys() - kept:
+                    patch.delitem(everything, name)  # type: ignore[arg-type]
+            try:
+                yield
+            finally:
+                logging.disable(logging.NOTSET)
+
+    def vacuum(self) -> None:
+        self.server.vacuum()
+
+    def monotonic(self) -> float:
+        return self.server.hub.now if self.server.hub is not None else 0.0
+
+    def sleep(self, seconds: float) -> None:
+        assert self.server.hub is not None
+        self.server.hub.sleep(seconds)
+
+    def close(self) -> None:
+        self.server.hub = None
+        self.engine.dispose()
+        self.server.close()

@@ -1,0 +1,261 @@
+"""The house guards itself: who imports whom, which job paths resolve, that Procfile, queues and README say what is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.form526.uploads import PDF_MAKING
+from flaskapp.queues import QUEUES
+from flaskapp.web import access, openapi
+from jobs.cli import COMMANDS
+from jobs.periodic.schedule import PERIODIC
+from jobs.processes import allow_our_jobs
+from jobs.registry import SPECS
+from outbox.rq_side import LedgerJob
+from sandbox.settings import environment, kept_secrets
+from tests.conftest import NOWHERE
+
+ROOT = Path(__file__).parent.parent
+TOP_FOLDERS = ("wsgi", "jobs", "flaskapp", "outbox")
+FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "travel_pay", "notifications", "cases")
+OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
+# A claim is asked for by whoever checked in, so it may ask who that is, and a form is posted under an ITF; never the
+# other way round.
+BUILT_ON = {"travel_claims": ("flaskapp.check_in",), "form526": ("flaskapp.intent_to_file",)}
+JOB_PATH = re.compile(r"jobs\.\w+\.\w+")
+
+
+def sources(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return found + [ROOT / f"{folder}.py" for folder in folders if (ROOT / f"{folder}.py").exists()]
+
+
+@dataclass
+class Source:
+    """What the tests below ask of a file. Kept instead of its tree: all trees together are 200 MB."""
+
+    lines: int
+    why: str
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+    imports_in_functions: list[int] = field(default_factory=list)
+    functions: dict[str, int] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+
+    def take(self, node: ast.AST, in_function: bool) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.imports.append(node)
+            self.imports_in_functions += [node.lineno] if in_function else []
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            self.functions[node.name] = max(lines, self.functions.get(node.name, 0))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.texts.add(node.value)
+
+
+@cache
+def read(path: Path) -> Source:
+    text = path.read_text()
+    tree = ast.parse(text)
+    source = Source(len(text.splitlines()), ast.get_docstring(tree) or "")
+    rest: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while rest:
+        node, in_function = rest.pop()
+        source.take(node, in_function)
+        in_function = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        rest += ((child, in_function) for child in ast.iter_child_nodes(node))
+    return source
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules a file imports; a name imported from a package counts as its module."""
+    for node in read(path).imports:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif node.module:
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top_folder_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    kept = kept_secrets(tmp_path_factory.mktemp("product"))
+    return create_app(from_env(environment("postgres://nobody@127.0.0.1:1/x", "redis://127.0.0.1:1/0", NOWHERE, kept)))
+
+
+# -- imports ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", TOP_FOLDERS)
+def test_imports_run_only_to_the_right(folder: str) -> None:
+    allowed = TOP_FOLDERS[TOP_FOLDERS.index(folder) :]
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(folder)
+        for module in imported(path)
+        if top_folder_of(module) in (*TOP_FOLDERS, "sandbox", "tests") and top_folder_of(module) not in allowed
+    }
+    assert wrong == set()
+
+
+def test_the_sandbox_takes_from_the_product_its_settings_and_nothing_else() -> None:
+    taken = {module for path in sources("sandbox") for module in imported(path) if top_folder_of(module) in TOP_FOLDERS}
+    assert {module for module in taken if not module.startswith("flaskapp.config.")} == set()
+
+
+def test_flows_do_not_import_each_other() -> None:
+    wrong = set()
+    for flow in FLOWS:
+        allowed = (f"flaskapp.{flow}.", *OPEN_TO_FLOWS, *BUILT_ON.get(flow, ()))
+        others = tuple(f"flaskapp.{other}" for other in FLOWS if other != flow)
+        for path in (ROOT / "flaskapp" / flow).rglob("*.py"):
+            names = {module for module in imported(path) if module.startswith(others)}
+            wrong |= {f"{path.relative_to(ROOT)}: {module}" for module in names if not module.startswith(allowed)}
+    assert wrong == set()
+
+
+def test_upstream_clients_know_no_models_and_no_flask() -> None:
+    for path in (ROOT / "flaskapp" / "upstreams").rglob("*.py"):
+        ours = {module.split(".")[1] for module in imported(path) if module.startswith("flaskapp.")}
+        assert ours <= {"clock", "config", "upstreams"}, path
+        assert "flask" not in {top_folder_of(module) for module in imported(path)}, path
+
+
+def test_nothing_is_imported_inside_a_function() -> None:
+    inside = set()
+    for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):
+        inside |= {f"{path.relative_to(ROOT)}:{line}" for line in read(path).imports_in_functions}
+    assert inside == set()
+
+
+def test_no_process_loads_what_makes_pdfs_before_it_makes_one() -> None:
+    heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf.making", "flaskapp.form526.pdf.child")
+    taken = {path.name for path in sources(*TOP_FOLDERS) for module in imported(path) if module.startswith(heavy)}
+    assert taken == {"making.py", "child.py"}
+    assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
+
+
+def test_only_the_roof_reads_the_environment() -> None:
+    readers = {path.name for path in sources(*TOP_FOLDERS) if re.search(r"os\.environ|getenv", code_of(path))}
+    assert readers == {"wsgi.py"}
+
+
+def code_of(path: Path) -> str:
+    """A file without its comments and docstrings."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant("")
+    return ast.unparse(tree)
+
+
+# -- jobs, queues, processes --------------------------------------------------
+
+
+def job_paths() -> set[str]:
+    """Every job that is named anywhere in the product."""
+    texts = {text for path in sources("jobs", "flaskapp") for text in read(path).texts}
+    return {text for text in texts if JOB_PATH.fullmatch(text) and text not in LOGGERS}
+
+
+LOGGERS = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "jobs").rglob("*.py")}
+
+
+def callable_at(path: str) -> object:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_every_job_that_is_named_exists_and_is_on_the_workers_list() -> None:
+    allow_our_jobs()
+    assert job_paths() == LedgerJob.allowed
+    for path in LedgerJob.allowed:
+        assert inspect.isfunction(callable_at(path)), path
+
+
+@pytest.mark.parametrize("entry", PERIODIC, ids=lambda entry: entry.name)
+def test_a_periodic_job_takes_no_arguments_and_waits_between_runs(entry: object) -> None:
+    path, seconds = vars(entry)["path"], vars(entry)["every_seconds"]
+    function = callable_at(path)
+    assert callable(function) and not inspect.signature(function).parameters
+    assert seconds >= 10
+    assert len({each.name for each in PERIODIC}) == len(PERIODIC)
+
+
+@pytest.mark.parametrize("path", sorted(SPECS))
+def test_a_job_of_the_ledger_takes_a_message_and_a_fence_and_nothing_else(path: str) -> None:
+    function = callable_at(path)
+    assert callable(function)
+    assert list(inspect.signature(function).parameters) == ["message_id", "fence"]
+    assert SPECS[path].path == path
+
+
+def test_every_queue_has_its_jobs_its_threads_and_one_upstream() -> None:
+    served = {spec.queue.name for spec in SPECS.values()}
+    assert {queue.name for queue in QUEUES if queue.upstream is not None} == served
+    upstreams = [queue.upstream for queue in QUEUES if queue.upstream is not None]
+    assert len(set(upstreams)) == len(upstreams)
+    for queue in QUEUES:
+        assert 0 < queue.threads <= queue.concurrency
+        assert queue.depth >= queue.threads
+    assert {spec.queue for spec in SPECS.values()} <= set(QUEUES)
+
+
+def test_the_procfile_starts_what_there_is(app: Flask) -> None:
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    assert list(lines) == ["release", "web", "relay", "worker", "scheduler"]
+    assert lines["web"].startswith("gunicorn wsgi:app")
+    commands = {name: line.removeprefix("flask ") for name, line in lines.items() if name != "web"}
+    assert commands == {name: name for name in commands}
+    assert set(commands) - {"release"} == set(COMMANDS)
+    assert "release" in app.cli.commands
+
+
+# -- routes -------------------------------------------------------------------
+
+
+def test_every_blueprint_says_who_may_call_it(app: Flask) -> None:
+    assert access.undeclared(app) == []
+
+
+def test_every_public_route_is_described(app: Flask) -> None:
+    assert openapi.undescribed(app) == []
+
+
+# -- sizes --------------------------------------------------------------------
+
+
+def test_files_and_functions_stay_short_enough_to_read_in_one_go() -> None:
+    long = set()
+    for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):
+        name = str(path.relative_to(ROOT))
+        if read(path).lines > 300:
+            long.add(name)
+        if "versions" not in name:
+            long |= {f"{name}: {function}" for function, lines in read(path).functions.items() if lines > 50}
+    assert long == set()
+
+
+def test_every_module_opens_by_saying_why_it_exists() -> None:
+    """In one to five lines; a drawing may follow."""
+    silent = set()
+    for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):
+        why = read(path).why
+        if read(path).lines and not 1 <= len(why.partition("\n\n")[0].splitlines()) <= 5:
+            silent.add(str(path.relative_to(ROOT)))
+    assert silent == set()
