@@ -3,7 +3,7 @@ SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# A run starts Python dozens of times: compiled code is kept, whatever the caller's environment says of it.
+# A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run demo test bench simulate chaos audit-dependencies clean
@@ -24,7 +24,7 @@ demo: $(READY)  ## one scripted story through every outcome; exits 0 only if eve
 test: $(READY)  ## format, lint, types and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@# In a fresh clone four processes would each compile every test: one does so first, while types are checked.
+	@# In a fresh clone four processes would each compile every test. So one compiles them first, while mypy runs.
 	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest --collect-only -qq > $(VENV)/collected || cat $(VENV)/collected; \
 	wait $$types
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
@@ -33,14 +33,14 @@ bench: $(READY) ## the benchmarks, as ratios in one run
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
 
 SEEDS ?= 1000
-simulate: $(READY) ## every process in one thread, SEEDS stories of everything going wrong; a failing seed replays by number
+simulate: $(READY) ## relay, workers and rescue in one thread, with SEEDS stories of faults; a failing seed replays by its number
 	@$(BIN)/python -m tests.simulator --seeds $(SEEDS)
 
-chaos: $(READY) ## everything under load and struck all the time, for SECONDS (300); exits 0 only if all was kept
+chaos: $(READY) ## everything under load and under faults of every kind, for SECONDS (300); exits 0 only if all was kept
 	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-audit-dependencies: $(READY) ## known weaknesses of the pinned packages, but those in accepted-findings.toml; asks the network
+audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))
 
-clean:          ## forget the environment and the local data
+clean:          ## delete the virtual environment and the local data
 	rm -rf $(VENV) .run

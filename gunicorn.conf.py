@@ -1,15 +1,15 @@
-"""How the web process serves: found here by gunicorn itself, so that the Procfile line stays one word long."""
+"""Settings of the web server. gunicorn finds this file by its name, so the Procfile line stays short."""
 
 import os
 from pathlib import Path
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
-# Most requests wait for the database alone; a few people wait for an upstream, in threads that hold no connection then
-# and are few for each upstream (`TRAVEL_PAY_READS_AT_ONCE`). The others go on serving everybody else, and share the
-# process's `DATABASE_POOL_SIZE` connections: each takes one for milliseconds.
+# Most requests wait only for the database. A few wait for an upstream, in threads that hold no database connection
+# meanwhile and are few for each upstream (`TRAVEL_PAY_READS_AT_ONCE`). The other threads go on serving everybody else.
+# All share the process's `DATABASE_POOL_SIZE` connections, because each request takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-# gthread, with a limit to how long and in how many threads anybody may keep us waiting.
+# gthread, with limits on how long, and in how many threads, a client may keep us waiting.
 worker_class = "flaskapp.web.worker.PatientWorker"
 threads = 16
 worker_connections = 400
@@ -18,14 +18,14 @@ preload_app = False
 # Heroku kills what is left 30 s after SIGTERM and gives up on a request after 30 s; we are done before either.
 timeout = 28
 graceful_timeout = 25
-# Longer than Heroku's router keeps an idle connection (90 s), so that the router is never the one to be surprised.
+# Longer than Heroku's router keeps an idle connection (90 s), so that the router never uses one that we have closed.
 keepalive = 100
 
-# A slow leak ends with the worker; the jitter keeps the workers from ending together.
+# A slow memory leak ends with the worker; the jitter keeps the workers from ending at the same time.
 max_requests = 10_000
 max_requests_jitter = 1_000
 
-# Which proxies are believed is the application's to know (`TRUSTED_PROXIES`), from everywhere alike.
+# The application decides which proxies to trust (`TRUSTED_PROXIES`), so gunicorn itself trusts none.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers = {}
@@ -34,7 +34,7 @@ limit_request_line = 4_094
 limit_request_fields = 64
 limit_request_field_size = 8_190
 
-# The application logs each request; gunicorn adds only its own doings, as JSON on stdout like everything else.
+# The application logs each request. gunicorn logs only its own events, as JSON on stdout like everything else.
 accesslog = None
 errorlog = None
 logconfig_dict = {

@@ -1,4 +1,4 @@
-"""The roof: the application, with the process commands attached. `flask` and gunicorn both start here."""
+"""Entry point of `flask` and gunicorn: the application, with the process commands attached."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import sys
 
 # What is imported and built from here on lives as long as the process: 230,000 objects and next to nothing to collect.
-# The collector would walk them over and over while they are made, an eighth of a start, and again at every full round
-# as the process works. So it looks away until all is built, and then only at what came after.
+# The garbage collector would walk them again and again while they are made, which is an eighth of a start, and later
+# at every full collection. So it is off until everything is built, and then it only looks at what was made afterwards.
 gc.disable()
 
 from flaskapp import create_app  # noqa: E402

@@ -1,4 +1,7 @@
-"""The only wall clock in Python; SQL has its own in `outbox_now()`. One offset moves both, and only tests set it."""
+"""Wall clock and legal calendar: the only clock in Python. SQL has its own in `outbox_now()`.
+
+One offset moves both clocks, and only tests set it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _offset = timedelta()
 
 
 def now() -> datetime:
-    """The current moment, aware, in UTC."""
+    """The current time, aware, in UTC."""
     return datetime.now(UTC) + _offset
 
 
@@ -25,17 +28,17 @@ def set_offset(db: Database, offset: timedelta) -> None:
 
 
 def legal_date(timestamp: datetime, zone: ZoneInfo) -> date:
-    """The calendar day of a moment."""
+    """The calendar day of a timestamp in this zone."""
     return timestamp.astimezone(zone).date()
 
 
 def next_midnight(timestamp: datetime, zone: ZoneInfo) -> datetime:
-    """The first midnight after a moment, in UTC: a day of 23 or 25 hours included."""
+    """The first midnight after a timestamp, in UTC. Days of 23 or 25 hours are taken into account."""
     return datetime.combine(legal_date(timestamp, zone) + timedelta(days=1), time(), zone).astimezone(UTC)
 
 
 def a_year_after(timestamp: datetime, zone: ZoneInfo) -> datetime:
-    """The same wall-clock time a year later, in UTC. A 29 February has its anniversary on the 28th: never too late."""
+    """The same wall-clock time a year later, in UTC. The anniversary of 29 February is the 28th: never too late."""
     local = timestamp.astimezone(zone)
     try:
         later = local.replace(year=local.year + 1)

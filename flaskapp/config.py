@@ -1,6 +1,6 @@
-"""The only reader of the environment: one frozen, typed value, made at start.
+"""Settings of the application: one frozen, typed value, read from the environment at start.
 
-A missing or malformed setting stops the start with its name; nothing else in the project looks at `os.environ`.
+A missing or malformed setting stops the start and is named. Nothing else in `flaskapp/` reads `os.environ`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ConfigError(Exception):
 
 
 def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool = False, text: str = "") -> Any:
-    """One setting: how its text is read, its default (none: it is required) and what it means."""
+    """One setting: how its text is read, its default (a setting without one is required) and what it means."""
     metadata = {"read": read, "required": default is ..., "secret": secret, "text": text}
     return field(default=None if default is ... else default, metadata=metadata)
 
@@ -47,13 +47,13 @@ class Config:
     encryption_keys: tuple[str, ...] = setting(
         words, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
     )
-    digest_key: str = setting(secret=True, text="Keys the digests that personal data is looked up by.")
+    digest_key: str = setting(secret=True, text="Key of the digests by which personal data is looked up.")
 
     veis_base_url: str = setting(read_base_url, text="VEIS (Azure AD) token service.")
     veis_tenant: str = setting(text="Tenant in the VEIS token path.")
     veis_client_id: str = setting(text="VEIS client id.")
     veis_client_secret: str = setting(secret=True, text="VEIS client secret.")
-    veis_scope: str = setting(text="VEIS scope asked for.")
+    veis_scope: str = setting(text="VEIS scope to request.")
     btsss_base_url: str = setting(read_base_url, text="BTSSS ClaimIngest, up to and including its base path.")
     btsss_client_number: str = setting(text="Our client number at BTSSS.")
     btsss_client_number_oh: str = setting(text="Our client number at BTSSS for Oracle Health facilities.")
@@ -64,7 +64,7 @@ class Config:
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
     vanotify_templates: dict[str, str] = setting(
         string_map,
-        text="JSON: template ids by `<sender>.<notice>`; senders are `cie`, `oh` (texts), `itf`, `form526`,"
+        text="JSON: template ids by `<sender>.<kind>`; senders are `cie`, `oh` (texts), `itf`, `form526`,"
         " `travel_pay` (e-mails).",
     )
     vanotify_sms_sender_id: str = setting(text="SMS sender id for check-in texts.")
@@ -73,7 +73,7 @@ class Config:
         words, secret=True, text="Bearer tokens accepted on delivery callbacks."
     )
     vanotify_callback_url: str | None = setting(
-        read_base_url, None, text="Our public https callback URL; set, every send asks for signed callbacks to it."
+        read_base_url, None, text="Our public https callback URL. If set, every send requests signed callbacks to it."
     )
     lorota_base_url: str = setting(read_base_url, text="LoROTA, the check-in identity service.")
     lorota_api_key: str = setting(secret=True, text="LoROTA API key.")
@@ -89,11 +89,11 @@ class Config:
         key_blocks, (), text="PEM public keys of the Sign-in Service: today's and, during a rotation, the old one."
     )
     sis_audiences: tuple[str, ...] = setting(
-        words, ("va.gov",), text="Audiences an access token may be for; any overlap passes."
+        words, ("va.gov",), text="Audiences that an access token may be for; one match is enough."
     )
-    accounts_base_url: str = setting(read_base_url, text="Account service: whose a sign-in account is.")
+    accounts_base_url: str = setting(read_base_url, text="Account service: which person an account belongs to.")
     accounts_api_key: str = setting(secret=True, text="Account service API key.")
-    lighthouse_base_url: str = setting(read_base_url, text="Lighthouse APIs, the host alone.")
+    lighthouse_base_url: str = setting(read_base_url, text="Lighthouse APIs, only the host.")
     lighthouse_token_url: str = setting(read_base_url, text="Lighthouse token endpoint of the Benefits Claims API.")
     lighthouse_audience: str = setting(
         text="`aud` of the client assertion: the authorization server, not the token endpoint."
@@ -109,7 +109,7 @@ class Config:
     form526_base_url: str = setting(read_base_url, text="Service that takes 526 submissions.")
     form526_api_key: str = setting(secret=True, text="Its API key.")
 
-    travel_pay_base_url: str = setting(read_base_url, text="Travel Pay API, the host alone.")
+    travel_pay_base_url: str = setting(read_base_url, text="Travel Pay API, only the host.")
     travel_pay_client_number: str = setting(text="Our client number at the Travel Pay API.")
     travel_pay_subscription_keys: tuple[str, ...] = setting(
         words, secret=True, text="Its APIM subscription keys: one (all but production), or E and S (production)."
@@ -118,7 +118,7 @@ class Config:
     sts_base_url: str = setting(read_base_url, text="Sign-in Service host whose token endpoint vouches for a person.")
     sts_issuer: str = setting(text="`iss` of the assertion shown there: our own host.")
     sts_service_account_id: str = setting(text="Our service account there.")
-    sts_scopes: tuple[str, ...] = setting(words, text="Scopes asked for there.")
+    sts_scopes: tuple[str, ...] = setting(words, text="Scopes to request there.")
     sts_private_key: str = setting(
         lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs the assertion."
     )
@@ -132,7 +132,7 @@ class Config:
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
     case_owner_form526: str = setting(text="Who owns the cases of 526 submissions and their documents.")
     case_owner_travel_pay: str = setting(text="Who owns the cases of travel pay claims made while signed in.")
-    case_owner_notification: str = setting(text="Who owns the cases of notices that did not arrive.")
+    case_owner_notification: str = setting(text="Who owns the cases of notifications that did not arrive.")
     alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
 
     sms_recipient: str = setting(one_of("icn", "phone"), "icn", text="Address texts by `icn` or by `phone`.")
@@ -140,7 +140,7 @@ class Config:
     database_direct_url: str | None = setting(
         read_database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
     )
-    database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections a process holds (a relay one more).")
+    database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections of one process (a relay: one more).")
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
     insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")
@@ -151,7 +151,7 @@ class Config:
         rate, Rate(120, 60), text="Most requests of one signed-in account or check-in."
     )
     rate_limit_per_address: Rate = setting(
-        rate, Rate(600, 60), text="Most requests from one address (IPv6: its /64), whoever asks."
+        rate, Rate(600, 60), text="Most requests from one address (IPv6: its /64), signed in or not."
     )
     rate_limit_per_webhook: Rate = setting(rate, Rate(6_000, 60), text="Most callbacks with one token.")
     max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
@@ -160,24 +160,24 @@ class Config:
     veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
     btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
     btsss_confirm_seconds: float = setting(
-        float, 450.0, text="After this long from its start, a BTSSS submit no look-up finds did not happen."
+        float, 450.0, text="Before this long after its start, a BTSSS submit that no look-up finds may still happen."
     )
     btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
     vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
-    vanotify_confirm_seconds: float = setting(float, 150.0, text="The same for a VANotify send.")
+    vanotify_confirm_seconds: float = setting(float, 150.0, text="The same for a send of VANotify.")
     accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
     sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
     lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
     lighthouse_confirm_seconds: float = setting(
-        float, 240.0, text="After this long from its start, an ITF creation no look-up finds did not happen."
+        float, 240.0, text="Before this long after its start, an ITF creation that no look-up finds may still happen."
     )
     form526_total_seconds: float = setting(float, 60.0, text="Total limit on one call of the 526 service.")
     form526_confirm_seconds: float = setting(
-        float, 300.0, text="After this long from its start, a 526 submission no look-up finds did not happen."
+        float, 300.0, text="Before this long after its start, a 526 submission that no look-up finds may still happen."
     )
     document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
-    document_status_seconds: float = setting(float, 65.0, text="Total limit on one question for upload statuses.")
-    document_poll_minutes: float = setting(above_zero, 60.0, text="How often a pending document is asked after.")
+    document_status_seconds: float = setting(float, 65.0, text="Total limit on one poll of upload statuses.")
+    document_poll_minutes: float = setting(above_zero, 60.0, text="How often a pending document is polled.")
     document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
     attachment_keep_days: int = setting(
         at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."
@@ -199,30 +199,30 @@ class Config:
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
     travel_pay_confirm_seconds: float = setting(
-        above_zero, 540.0, text="After this long from its start, a Travel Pay write no look-up finds did not happen."
+        above_zero, 540.0, text="Before this long after its start, a Travel Pay write that none finds may still happen."
     )
     travel_pay_wait_seconds: float = setting(
-        at_least_zero, 5.0, text="How long a posted Travel Pay claim is waited for before it is answered with 202."
+        at_least_zero, 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
     )
     travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
     travel_pay_reads_at_once: int = setting(
         at_least_one, 5, text="Most calls to one upstream that people wait for at once, in one web process."
     )
     travel_pay_cache_seconds: float = setting(
-        at_least_zero, 0.0, text="How long what Travel Pay told a person is shown again; 0 asks every time."
+        at_least_zero, 0.0, text="How long Travel Pay's answer to a person is shown again; 0: every time a new call."
     )
     sts_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one token exchange for a person.")
     va_profile_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one VA Profile call.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
-    breaker_open_seconds: float = setting(float, 15.0, text="First closing of a failing upstream's gate; doubles.")
-    breaker_cap_seconds: float = setting(float, 900.0, text="Longest closing, Retry-After included.")
+    breaker_open_seconds: float = setting(float, 15.0, text="How long a breaker stays open at first; doubles.")
+    breaker_cap_seconds: float = setting(float, 900.0, text="How long it stays open at most, Retry-After included.")
     retry_scale: float = setting(float, 1.0, text="Multiplies every retry delay; below 1 for demonstrations only.")
     keep_history_months: int = setting(int, 24, text="Months of history and attempts kept.")
     log_level: str = setting(default="INFO", text="Level of our own loggers.")
 
 
 def setting_names() -> dict[str, Any]:
-    """Environment name → dataclass field, for the README check and for messages."""
+    """Environment name → dataclass field, for the documentation and for messages."""
     return {item.name.upper(): item for item in fields(Config)}
 
 

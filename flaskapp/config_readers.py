@@ -1,4 +1,4 @@
-"""How the text of a setting is read; each raises ValueError saying what was expected."""
+"""Readers of the texts of settings. Each raises ValueError with what was expected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 @dataclass(frozen=True)
 class Rate:
-    """So many in so many seconds; as text `120 per minute`."""
+    """An amount in so many seconds; as text `120 per minute`."""
 
     amount: int
     seconds: int
@@ -23,7 +23,7 @@ class Rate:
 
 
 def read_database_url(text: str) -> str:
-    """Heroku hands out `postgres://`, which SQLAlchemy refuses; name the driver instead."""
+    """The URL with its driver named. Heroku gives `postgres://`, which SQLAlchemy refuses."""
     scheme, _, rest = text.partition("://")
     if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
         raise ValueError("expected postgres://user:password@host:port/name")

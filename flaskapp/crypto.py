@@ -1,4 +1,4 @@
-"""Personal data at rest: encrypted with rotating keys, found again by keyed digest."""
+"""Encryption of personal data at rest with rotating keys, and keyed digests to find it again."""
 
 from __future__ import annotations
 

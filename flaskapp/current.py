@@ -8,6 +8,7 @@ from flask import current_app
 from sqlalchemy import select
 
 from flaskapp.config import Config
+from flaskapp.flows import Flows
 from flaskapp.upstreams import Upstreams
 from outbox.tables import NOW
 from outbox.values import BreakerSettings
@@ -22,6 +23,12 @@ def settings() -> Config:
 def breaker_settings(config: Config) -> BreakerSettings:
     """How long jobs and waiting people leave a failing upstream alone."""
     return BreakerSettings(open_seconds=config.breaker_open_seconds, cap_seconds=config.breaker_cap_seconds)
+
+
+def flows() -> Flows:
+    """The flows this application was made with."""
+    found: Flows = current_app.extensions["flows"]
+    return found
 
 
 def upstreams() -> Upstreams:

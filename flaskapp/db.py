@@ -1,4 +1,4 @@
-"""The SQLAlchemy object, and the one way a transaction begins and ends."""
+"""Access to PostgreSQL: the SQLAlchemy object, the one way a transaction begins and ends, and advisory locks."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ log = logging.getLogger("flaskapp.db")
 
 T = TypeVar("T")
 DbSession = scoped_session[Session]
-# How long a connection rests before it is asked whether Postgres is still there.
+# A connection that was idle for longer than this is tested before it is used again.
 PING_AFTER_SECONDS = 1.0
-# Connection lost, transaction rolled back for another, lock not had in time, too many connections, shutting down.
+# Connection lost, transaction rolled back for another, lock not obtained in time, too many connections, shutting down.
 PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
 
-# Held by the sweep and by `flask audit --repair`: both give back, park and show what is owed.
+# Advisory lock of the sweep and of `flask audit --repair`: both rescue, park and show outstanding work.
 SWEEP = "surefile.sweep"
 # Longer than a sweep takes.
 PATIENCE_SECONDS = 60.0
@@ -56,9 +56,9 @@ def note_rest(connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
-    """Ask Postgres where there is doubt. Asking always would be one round trip in three.
+    """Test the connection, but only where there is doubt. A test each time would be one round trip in three.
 
-    Raises InvalidatePoolError, on which the pool makes its connections anew and goes on with a new one.
+    Raises InvalidatePoolError; the pool then makes all its connections anew and goes on with a new one.
     """
     try:
         rested = time.monotonic() - record.info.get("rests_since", math.inf)
@@ -73,20 +73,20 @@ def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolP
 
 
 def has_word(connection: Any) -> bool:
-    """Whether the server said something to a connection that asked it nothing, as it does before it goes."""
+    """Whether the server sent something that no query called for, as it does before it shuts down."""
     line = select.poll()
     line.register(connection.fileno(), select.POLLIN)
     return bool(line.poll(0))
 
 
 def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
-    """So many connections a process and no more: small hosted plans allow twenty for all processes together."""
+    """At most `pool_size` connections in each process: small hosted plans allow twenty for all processes together."""
     return {
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 10,
         "pool_events": [(note_rest, "checkin"), (see_whether_alive, "checkout")],
-        # Parameters may be personal: they never stand in an error's text.
+        # Parameters may be personal data, so they are kept out of the texts of errors.
         "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 5,
@@ -94,7 +94,7 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            # Whoever freezes inside a transaction loses it before those who wait for its locks give up.
+            # A client that hangs inside a transaction loses it before others give up waiting for its locks.
             "options": "-c statement_timeout=25000 -c lock_timeout=10000"
             " -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
         },
@@ -109,9 +109,9 @@ def init_app(app: Flask, config: Config) -> None:
 
 @contextmanager
 def reading() -> Iterator[DbSession]:
-    """Statements that only read and need no one moment in common: each by itself, without BEGIN and COMMIT.
+    """Run statements that only read and need no common snapshot: each by itself, without BEGIN and COMMIT.
 
-    Nothing is left afterwards: what was read is copied out in here. Inside a transaction it is part of that one.
+    The session is empty afterwards, so copy what you need inside the block. Inside a transaction this is a part of it.
     """
     session = db.session
     if session.info.get("open"):
@@ -133,7 +133,7 @@ def transaction() -> Iterator[DbSession]:
         yield session
         return
     if session.info.get("reading"):
-        raise RuntimeError("what only reads cannot become a transaction half-way")
+        raise RuntimeError("a transaction cannot begin inside a block that only reads")
     session.info["open"] = True
     try:
         yield session
@@ -146,7 +146,7 @@ def transaction() -> Iterator[DbSession]:
 
 
 def is_passing(error: SQLAlchemyError) -> bool:
-    """Whether the same statements may well pass next time: Postgres away or restarting, a deadlock, a lost race."""
+    """Whether the same statements may well succeed next time: Postgres away or restarting, a deadlock, a lost race."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, PoolTimeoutError)
     sqlstate = getattr(error.orig, "pgcode", None) or ""
@@ -155,9 +155,9 @@ def is_passing(error: SQLAlchemyError) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether it speaks of Postgres and not of the row that was being worked on: any other row would have met it too.
+    """Whether the error is about Postgres and not about the row in work: any other row would have failed as well.
 
-    Of what Postgres itself complains about, only values and constraints are a row's own.
+    Of the errors that Postgres itself reports, only those about values and constraints are about the row.
     """
     if isinstance(error, DBAPIError):
         return not isinstance(error, DataError | IntegrityError)
@@ -165,9 +165,9 @@ def is_outage(error: BaseException) -> bool:
 
 
 def durably(work: Callable[[DbSession], T]) -> T:
-    """Run idempotent work in one transaction, once more if the connection broke or a deadlock chose us.
+    """Run idempotent work in one transaction, and once more if the connection broke or we lost a deadlock.
 
-    A COMMIT whose answer was lost may have landed, so the work must find what it wrote. What fails twice raises:
+    A COMMIT whose answer was lost may have succeeded, so the work must find what it wrote. A second failure is raised:
     the caller gets a 503, never a 202 that is not known to be durable.
     """
     try:
@@ -183,7 +183,10 @@ def durably(work: Callable[[DbSession], T]) -> T:
 
 
 def with_advisory_lock(name: str, work: Callable[[], None], patient: bool = False) -> bool:
-    """Run it under this lock; False when somebody else has it or, to who is patient, keeps it."""
+    """Run the work under this advisory lock, so that one process at a time does it.
+
+    False if another process has the lock; with `patient`, if it still has it after `PATIENCE_SECONDS`.
+    """
     give_up_at = time.monotonic() + (PATIENCE_SECONDS if patient else 0.0)
     with connect_autocommit(db.engine) as lock:
         while not lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():

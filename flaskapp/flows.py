@@ -1,29 +1,28 @@
-"""What the ledger's operations need of each flow, by subject type: one entry a flow."""
+"""Flow registration: a flow is one `Flow` value, and every list of flows, jobs or queues is derived from `Flows`.
+
+This module knows no flow. The values stand in `flaskapp/<flow>/flow.py`, and `flaskapp.REGISTERED` names them once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from flaskapp.db import DbSession
-from flaskapp.form526 import documents
-from flaskapp.form526 import service as form526
-from flaskapp.form526.notifications import enqueue_document_notification, enqueue_form_notification
-from flaskapp.form526.states import DOCUMENT, SUBMISSION
-from flaskapp.intent_to_file import record as itfs
-from flaskapp.intent_to_file.service import enqueue_creation
-from flaskapp.intent_to_file.states import INTENT_TO_FILE
-from flaskapp.notifications import service as notifications
-from flaskapp.statemachine import StateMachine
-from flaskapp.travel_claims import service as travel_claims
-from flaskapp.travel_claims.states import TRAVEL_CLAIM
-from flaskapp.travel_pay import record as travel_pay
-from flaskapp.travel_pay.service import enqueue_step
-from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
+from flask import Blueprint
 
-# Whose end, if it came, came between these two moments: of who ended long ago nothing moves any more. None is no bound.
+from flaskapp.config import Config
+from flaskapp.db import DbSession
+from flaskapp.queues import HOUSEKEEPING
+from flaskapp.statemachine import StateMachine
+from outbox.breakers import limits_of
+from outbox.values import QueueSpec
+from outbox.write import add
+
+# Subjects that ended between two times, or have not ended yet. A bound that is NULL does not apply.
 WITHIN = (
     "(CAST(:since AS timestamptz) IS NULL OR {ended} IS NULL OR {ended} >= :since)"
     " AND (CAST(:until AS timestamptz) IS NULL OR {ended} < :until)"
@@ -31,85 +30,206 @@ WITHIN = (
 
 
 @dataclass(frozen=True)
+class Work:
+    """One kind of job, as its messages name it.
+
+    `path` is the dotted path of the job, `subject` the type of subject it works on. Seconds count from the time it is
+    enqueued. A missed deadline opens a case, past `give_up_seconds` of wall-clock time a human gets the work.
+    `keeps_promise` is False for work that nobody was promised, such as a comparison.
+    """
+
+    path: str
+    queue: QueueSpec
+    subject: str
+    deadline_seconds: float
+    give_up_seconds: float
+    keeps_promise: bool = True
+
+    def enqueue(
+        self,
+        session: DbSession,
+        subject_id: str,
+        *,
+        deadline_seconds: float | None = None,
+        give_up_seconds: float | None = None,
+        delay_seconds: float = 0.0,
+    ) -> int | None:
+        """Add the message in the caller's transaction; its id, or None where this work waits for the subject already.
+
+        Limits that are given replace those of the work.
+        """
+        return add(
+            session,
+            job=self.path,
+            queue=self.queue.name,
+            upstream=self.queue.upstream,
+            subject_type=self.subject,
+            subject_id=subject_id,
+            deadline_seconds=self.deadline_seconds if deadline_seconds is None else deadline_seconds,
+            give_up_seconds=self.give_up_seconds if give_up_seconds is None else give_up_seconds,
+            delay_seconds=delay_seconds,
+        )
+
+
+class Repair(Enum):
+    """What `flask audit --repair` does about a broken rule. The last two leave the decision to a human."""
+
+    ENQUEUE = "enqueue the lost work again"
+    NOTIFY = "enqueue the lost notification again"
+    GIVE_CASE = "open the lost case again"
+    REOPEN_CASE = "open the case again that was closed without a record"
+    LEAVE_TO_HUMAN = "open a case that names the rule"
+    STOP_WORK = "park the work and open a case that names the rule"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold for each subject of a type, in SQL.
+
+    `where` selects the subjects that break it: `s` has id, state, notification, cycle and watched, `:subject` is the
+    type. `words` say what that means to a human. `of_now` rules know no past: whoever reads the past asks them once.
+    """
+
+    name: str
+    words: str
+    where: str
+    repair: Repair
+    of_now: bool = False
+
+
+@dataclass(frozen=True)
 class States:
-    """How a flow's subjects stand: `query` selects id, state, notice, cycle, and whether an upstream is due to be asked
-    after them (`watched`); of one subject where `:only` is set, and of who ended between `:since` and `:until`."""
+    """Where a type of subject keeps its state: a machine, a mapped class and its columns.
+
+    `column` holds the state, `notification` the SQL of the kind of notification that the row says was due, `ended` the
+    SQL of when it ended, `watched` whether an upstream is due to be polled for it.
+    """
 
     machine: StateMachine
-    table: str
-    query: str
+    model: type[Any]
+    column: str = "state"
+    notification: str = "notification"
+    ended: str = "finished_at"
+    watched: str = "false"
+
+    @property
+    def table(self) -> str:
+        name: str = self.model.__tablename__
+        return name
+
+    @property
+    def query(self) -> str:
+        """The SQL of id, state, notification, cycle and watched: of one subject where `:only` is set, and of those that
+        ended between `:since` and `:until`."""
+        shown = f"{self.column} AS state, {self.notification} AS notification, cycle, {self.watched} AS watched"
+        only = "(CAST(:only AS text) IS NULL OR id::text = :only)"
+        return f"SELECT id::text AS id, {shown} FROM {self.table} WHERE {only} AND {WITHIN.format(ended=self.ended)}"
 
 
 Reopen = Callable[[DbSession, str, str], None]
-Enqueue = Callable[[DbSession, str], None]
-Tell = Callable[[DbSession, str, UUID | None], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What messages, cases, history and notifications are about, by `name`.
+
+    `event` begins the names of its history rows. `case_owner` reads the owner of its cases from the configuration. A
+    subject with `states` was promised to a person, is counted by the audit, and has what repair needs:
+    `enqueue(session, row)` enqueues the next step of a pending one, `notify(session, row, notification_id)` the
+    notification that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the
+    whole of it. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness has another case.
+    """
+
+    name: str
+    case_owner: Callable[[Config], str]
+    states: States | None = None
+    event: str = ""
+    enqueue: Callable[[DbSession, Any], Any] | None = None
+    notify: Callable[[DbSession, Any, UUID | None], Any] | None = None
+    reset: Callable[[DbSession, Any], None] = lambda session, row: None
+    reopen: Reopen | None = None
+    rules: tuple[Rule, ...] = ()
+    accounted: str = ""
+    overdue: bool = True
+    is_submission: bool = True
+    first_state: str | None = None
 
 
 @dataclass(frozen=True)
 class Flow:
-    """`reopen(session, subject_id, actor)` brings a subject back when its parked message is requeued.
+    """One flow whole. `notification_kinds` are the kinds each of its senders sends; `unused_senders` says which of them
+    need no template yet. `sync_upstreams` are read in requests only: no job calls them."""
 
-    `owe(session, subject_id)` owes a pending subject its next step, `tell(session, subject_id, notification_id)` the notice
-    its row says the person gets: for the repair of what was lost. A subject without states (a case, a poll) was
-    promised to nobody and has no history to check.
-    """
-
-    reopen: Reopen
-    states: States | None = None
-    enqueue: Enqueue | None = None
-    tell: Tell | None = None
-
-
-def states_of(machine: StateMachine, table: str, column: str = "state", watched: str = "false") -> States:
-    only = "(CAST(:only AS text) IS NULL OR id::text = :only)"
-    shown = f"id::text AS id, {column} AS state, notice, cycle, {watched} AS watched"
-    return States(machine, table, f"SELECT {shown} FROM {table} WHERE {only} AND {WITHIN.format(ended='finished_at')}")
+    name: str
+    subjects: tuple[Subject, ...] = ()
+    works: tuple[Work, ...] = ()
+    blueprints: tuple[Blueprint, ...] = ()
+    notification_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unused_senders: Callable[[Config], Collection[str]] = lambda config: ()
+    sync_upstreams: tuple[str, ...] = ()
 
 
-def leave_as_it_is(session: DbSession, subject_id: str, actor: str) -> None:
-    """An alert's subject is a case, open whatever became of the alert; a poll's is a batch, which has no state."""
+class Flows:
+    """The registered flows, and all that is derived from them. Raises ValueError where two claim one name."""
+
+    def __init__(self, *flows: Flow) -> None:
+        self.flows = flows
+        self.works = named("job", [(work.path, work) for flow in flows for work in flow.works])
+        self.subjects = named("subject", [(each.name, each) for flow in flows for each in flow.subjects])
+        self.notification_kinds = named("sender", [item for flow in flows for item in flow.notification_kinds.items()])
+        unknown = {work.subject for work in self.works.values()} - self.subjects.keys()
+        if unknown:
+            raise ValueError(f"jobs work on subjects that no flow registers: {', '.join(sorted(unknown))}")
+
+    def and_also(self, *flows: Flow) -> Flows:
+        return Flows(*self.flows, *flows)
+
+    @cached_property
+    def blueprints(self) -> tuple[Blueprint, ...]:
+        return tuple(blueprint for flow in self.flows for blueprint in flow.blueprints)
+
+    @cached_property
+    def queues(self) -> tuple[QueueSpec, ...]:
+        """Each queue once. Periodic jobs have one without an upstream."""
+        return tuple(dict.fromkeys([*(work.queue for work in self.works.values()), HOUSEKEEPING]))
+
+    @cached_property
+    def sync_upstreams(self) -> tuple[str, ...]:
+        return tuple(upstream for flow in self.flows for upstream in flow.sync_upstreams)
+
+    @cached_property
+    def breaker_limits(self) -> dict[str, int]:
+        """The upstreams that have a circuit breaker, and how many calls of ours each bears at once."""
+        return limits_of(self.queues, self.sync_upstreams)
+
+    @cached_property
+    def promises(self) -> dict[str, Subject]:
+        """Subjects with states: submissions, and the notifications about them."""
+        return {name: subject for name, subject in self.subjects.items() if subject.states is not None}
+
+    @cached_property
+    def submissions(self) -> dict[str, Subject]:
+        return {name: subject for name, subject in self.promises.items() if subject.is_submission}
+
+    @cached_property
+    def unpromised_jobs(self) -> tuple[str, ...]:
+        return tuple(path for path, work in self.works.items() if not work.keeps_promise)
+
+    @cached_property
+    def overdue_subjects(self) -> list[str]:
+        return [name for name, subject in self.subjects.items() if subject.overdue]
+
+    def without_template(self, config: Config) -> list[str]:
+        """The notifications, as `<sender>.<kind>`, that nobody could be sent with the configured templates."""
+        unused = {sender for flow in self.flows for sender in flow.unused_senders(config)}
+        needed = [(sender, kind) for sender, kinds in self.notification_kinds.items() for kind in kinds]
+        names = [f"{sender}.{kind}" for sender, kind in needed if sender not in unused]
+        return [name for name in names if not config.vanotify_templates.get(name)]
 
 
-def enqueuing(lock: Callable[[DbSession, str], Any], enqueue: Callable[[DbSession, Any], Any]) -> Enqueue:
-    return lambda session, subject_id: enqueue(session, lock(session, subject_id))
-
-
-def telling(lock: Callable[[DbSession, str], Any], tell: Callable[[DbSession, Any, UUID | None], Any]) -> Tell:
-    return lambda session, subject_id, notification_id: tell(session, lock(session, subject_id), notification_id)
-
-
-FLOWS = {
-    "travel_claim": Flow(
-        travel_claims.reopen_claim,
-        states_of(TRAVEL_CLAIM, "travel_claims"),
-        enqueuing(travel_claims.lock, travel_claims.enqueue_filing),
-        telling(travel_claims.lock, travel_claims.enqueue_claim_notification),
-    ),
-    "intent_to_file": Flow(
-        itfs.reopen_itf,
-        states_of(INTENT_TO_FILE, "intents_to_file"),
-        enqueuing(itfs.lock, enqueue_creation),
-        telling(itfs.lock, itfs.enqueue_itf_notification),
-    ),
-    "form526_submission": Flow(
-        form526.reopen_submission,
-        states_of(SUBMISSION, "form526_submissions"),
-        enqueuing(form526.lock, form526.enqueue_submission),
-        telling(form526.lock, enqueue_form_notification),
-    ),
-    "form526_document": Flow(
-        documents.reopen_document,
-        states_of(DOCUMENT, "form526_document_submissions", "lighthouse_status", watched="poll_due_at IS NOT NULL"),
-        enqueuing(documents.lock, documents.enqueue_next),
-        telling(documents.lock, enqueue_document_notification),
-    ),
-    "document_poll": Flow(reopen=leave_as_it_is),
-    "travel_pay_claim": Flow(
-        travel_pay.reopen_claim,
-        states_of(TRAVEL_PAY_CLAIM, "travel_pay_claims"),
-        enqueuing(travel_pay.lock, enqueue_step),
-        telling(travel_pay.lock, travel_pay.enqueue_claim_notification),
-    ),
-    "notification": Flow(reopen=notifications.reopen_notification, enqueue=notifications.enqueue_sending),
-    "case": Flow(reopen=leave_as_it_is),
-}
+def named(what: str, items: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in items]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"registered twice as {what}: {', '.join(sorted(twice))}")
+    return dict(items)

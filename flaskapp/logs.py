@@ -1,7 +1,7 @@
-"""One JSON line an event on stdout, for every process, with the request's id and no personal data.
+"""Logging for every process: one JSON line for each event on stdout, with the request's id and no personal data.
 
-Code must not log personal data in the first place; the masks here are the last line of defence, so they would rather
-hide a harmless number than show a telephone. Set up before RQ is used: RQ adds its own handlers where it finds none.
+Code must not log personal data in the first place. The masks here are the last line of defence, so they hide a harmless
+number rather than show a telephone number. Set it up before RQ is used: RQ adds its own handlers where it finds none.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OTHERS_WITH_HANDLERS = (*OTHER_LEVELS, "rq.job", "rq.queue", "rq.scheduler", "rq
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-# Digit runs are bounded by anything but hex digits, or a tenth of all UUIDs would be hidden as telephones.
+# A run of digits beside a hex digit does not count, or a tenth of all UUIDs would be hidden as telephone numbers.
 MASKS = (
     (re.compile(r"(?<!\d)\d{10}V\d{6}(?!\d)", re.IGNORECASE), "[icn]"),
     (re.compile(r"TC\d{4,}", re.IGNORECASE), "[claim]"),
@@ -55,9 +55,9 @@ MASKS = (
     (re.compile(r"(?<![\w-])\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}(?![\w-])"), "[phone]"),
     (re.compile(r"(?<![0-9a-fA-F])\d{10,11}(?![0-9a-fA-F])"), "[number]"),
 )
-# `invalid input syntax for type uuid: "…"`: what stands quoted at the end of a message is somebody's input.
+# `invalid input syntax for type uuid: "…"`: what is quoted at the end of a message is somebody's input.
 QUOTED_INPUT = re.compile(r""": (["']).*\1$""")
-# Whom a call was about stands in its address, and requests quotes the address of a call that found nobody.
+# The address of a call says whom it is about, and requests quotes the address of a call that could not connect.
 ADDRESS_PATH = re.compile(r"""((?:https?://|\burl: )[^/\s]*/)[^\s'")]+""")
 
 
@@ -83,7 +83,7 @@ def masked(value: Any) -> Any:
 
 
 def exception_line(error: BaseException) -> str:
-    """Type and masked message; its first line only, for what follows (SQL, DETAIL, parameters) quotes the row."""
+    """Type and masked message. Only its first line: what follows (SQL, DETAIL, parameters) quotes the row."""
     first = QUOTED_INPUT.sub(": [input]", str(error).partition("\n")[0])
     return f"{type(error).__qualname__}: " + mask(ADDRESS_PATH.sub(r"\1[path]", first))
 
@@ -163,7 +163,7 @@ def log_uncaught(kind: type[BaseException], error: BaseException, frames: Traceb
         sys.__excepthook__(kind, error, frames)
         return
     if isinstance(error, OperationalError) and not getattr(error.orig, "pgcode", None):
-        # Never connected, or the connection is gone: frames would only bury the one thing worth saying.
+        # Never connected, or the connection is gone: a stack would only hide the one thing worth saying.
         log.critical("PostgreSQL cannot be reached", extra={"event": "process.failed"})
         return
     log.critical("uncaught exception", exc_info=(kind, error, frames), extra={"event": "process.failed"})
@@ -187,7 +187,7 @@ def start_clock() -> None:
 
 
 def log_answer(response: Response) -> Response:
-    """One line a request, by route and not by path: paths and queries may hold what people typed."""
+    """One line for each request, by route and not by path: paths and queries may hold what people typed."""
     response.headers["X-Request-Id"] = request_id()
     fields = {
         "event": "request.answered",
@@ -201,7 +201,7 @@ def log_answer(response: Response) -> Response:
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Call first: its clock then starts before anything else and its line is written after everything else."""
+    """Call this first: its clock then starts before anything else, and its line is written after everything else."""
     configure(config.log_level)
     app.before_request(start_clock)
     app.after_request(log_answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from outbox.breakers import limits_of
 from outbox.values import QueueSpec
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
@@ -16,9 +15,3 @@ TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=20
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
-
-QUEUES = (TRAVEL_CLAIMS, ACCOUNTS, INTENTS_TO_FILE, FORM526, DOCUMENTS, TRAVEL_PAY, NOTIFICATIONS, ALERTS, HOUSEKEEPING)
-# Upstreams that no message is for: people read from them while they wait.
-SYNC_ONLY = ("va_profile",)
-# The upstreams that have gates, and how many calls of ours each bears at once.
-BREAKER_LIMITS = limits_of(QUEUES, SYNC_ONLY)

@@ -1,4 +1,4 @@
-"""Small, bounded Redis connections for the web process: hosted plans allow twenty in all, and Redis may be away."""
+"""Redis clients with few, bounded connections: hosted plans allow twenty in all, and Redis may be away."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from redis.retry import Retry
 
 from flaskapp.config import Config
 
-# The token cache adds one of its own, and in a web process the dashboard two and the limits one: seven in all.
+# The token cache adds one, and in a web process the dashboard adds two and the rate limits one: seven in all.
 REDIS_CONNECTIONS = 3
 REDIS_WAIT_SECONDS = 5.0
 
 
 def with_tls_choice(url: str, verify_tls: bool) -> str:
-    """Heroku's `rediss://` shows a self-signed chain; RQ's tools turn checking off only by this text in the URL."""
+    """The URL, with certificate checks off if so configured: RQ's tools take that only as a part of the URL.
+
+    Heroku's `rediss://` shows a self-signed chain.
+    """
     if verify_tls or not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=none"
 
 
 def bounded_pool(url: str, verify_tls: bool, connections: int) -> BlockingConnectionPool:
-    """At most so many connections; a caller waits a second for one, and two for Redis to answer.
+    """A pool of at most so many connections; a caller waits a second for one, and two for Redis to answer.
 
-    One repeat at once, for connections the router has closed: the default's growing waits would hold up the request.
+    A call is repeated once, at once, for connections that the router has closed. The default's growing waits would
+    hold up the request.
     """
     return BlockingConnectionPool.from_url(
         with_tls_choice(url, verify_tls),
@@ -36,7 +40,7 @@ def bounded_pool(url: str, verify_tls: bool, connections: int) -> BlockingConnec
 
 
 def open_redis(config: Config, connections: int = REDIS_CONNECTIONS) -> Redis:
-    """A client with at most so many connections; a caller waits for one rather than open another."""
+    """A client with at most so many connections; a caller waits for a free one instead of opening another."""
     pool = bounded_pool(config.redis_url, config.redis_verify_tls, connections)
     pool.timeout = REDIS_WAIT_SECONDS
     return Redis(connection_pool=pool)

@@ -1,11 +1,12 @@
-"""Reopening a parked message: one way through, whichever door (dashboard, console, command line) it came in by."""
+"""Requeue: reopens a parked message in the same way for the dashboard, the console and the command line."""
 
 from __future__ import annotations
 
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
+from flaskapp import subjects
+from flaskapp.current import flows
 from flaskapp.db import transaction
-from flaskapp.flows import FLOWS
 from flaskapp.statemachine import IllegalMove
 from outbox import parked
 from outbox.write import write_history
@@ -19,17 +20,17 @@ class Refused(Exception):
 
 
 def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
-    """`parked` → `ready` and its subject back to work, in one transaction; False when someone else came first.
+    """`parked` → `ready` and its subject back to work, in one transaction; False when somebody else was first.
 
-    Raises Refused when a constraint or the subject's states do not allow it, or when its subject is gone: the message
-    then says so itself.
+    Raises Refused when a constraint or the subject's states do not allow it, or when its subject is gone. The message
+    then keeps the reason.
     """
     try:
         with transaction() as session:
             row = parked.reopen(session, message_id, actor=actor, fence=fence)
             if row is None:
                 return False
-            FLOWS[row.subject_type].reopen(session, row.subject_id, actor)
+            subjects.reopen(session, flows().subjects[row.subject_type], row.subject_id, actor)
             session.flush()
         return True
     except (IntegrityError, IllegalMove, NoResultFound) as error:
@@ -41,7 +42,7 @@ def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
 
 
 def constraint_of(error: Exception) -> str:
-    """The rule that said no, without the row's values: those may be personal."""
+    """The rule that refused it, without the row's values: those may be personal data."""
     if isinstance(error, IntegrityError):
         name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
         return f"a newer one exists ({name})" if name else "a constraint forbids it"

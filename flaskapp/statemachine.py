@@ -1,4 +1,4 @@
-"""Allowed moves as data. A flow's states are a table; whatever is not in it raises."""
+"""State machines: allowed moves as data. A flow's states are a table, and a move that is not in it raises an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class IllegalMove(Exception):
 
 @dataclass(frozen=True)
 class StateMachine:
-    """`moves` lists, for each state, where it may go; `final` are the states a person is told of."""
+    """`moves` lists, for each state, where it may go; `final` are the states that a person is informed of."""
 
     subject: str
     moves: Mapping[str, frozenset[str]]
@@ -33,9 +33,10 @@ class StateMachine:
 
 
 class Conflict(Exception):
-    """Raised by a flow's `check` before anything is changed: the upstream id it was given is another submission's.
+    """Raised by a flow's `check` before anything is changed: the upstream id belongs to another submission already.
 
-    The upstream may hold this submission or not: it is given up as unconfirmed, with `details`, ids only, on its case.
+    Whether the upstream holds this submission is unknown, so it is given up as unconfirmed. `details` (ids only) go
+    on its case.
     """
 
     def __init__(self, what: str, **details: Any) -> None:

@@ -1,4 +1,4 @@
-"""Telling the alert webhook that a case has opened. The case is on record whether or not anybody listens."""
+"""Alerts to a webhook when a case opens. The case is on record whether the webhook takes them or not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
+from flaskapp.cases.service import SEND_ALERT
 from flaskapp.db import DbSession
-from flaskapp.queues import ALERTS
 from jobs.engine.retry import ALERT
-from jobs.engine.runner import run
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, JobSpec
 
 CALL_SECONDS = 15.0
 
 
 def load(session: DbSession, case_id: str) -> dict[str, Any] | None:
-    """Ids and plain words only: a webhook is somebody else's system."""
+    """Ids and fixed texts only: the webhook is somebody else's system."""
     case = session.get(Case, uuid.UUID(case_id))
     if case is None:
         return None
@@ -36,16 +36,15 @@ def post(call: Call, body: dict[str, Any]) -> None:
 
 
 def record(session: DbSession, case_id: str, answer: None) -> None:
-    """The webhook took it; the message's own end is all there is to record."""
+    """Nothing to record: the webhook took it, and the message ends with its settle."""
 
 
 def give_up(session: DbSession, case_id: str, kind: str, details: dict[str, Any]) -> None:
-    """The case stays open and visible; the parked message says that its alert never arrived."""
+    """Nothing to record: the case stays open, and the parked message shows that its alert never arrived."""
 
 
 SEND = JobSpec(
-    path="jobs.alerts.send_alert",
-    queue=ALERTS,
+    work=SEND_ALERT,
     writes=False,
     schedule=ALERT,
     lease_seconds=lambda config: CALL_SECONDS + 30.0,
@@ -57,5 +56,4 @@ SEND = JobSpec(
 )
 
 
-def send_alert(message_id: int, fence: int) -> None:
-    run(SEND, message_id, fence)
+send_alert = Job(SEND)

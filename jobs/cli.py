@@ -1,4 +1,4 @@
-"""The process commands of the Procfile: `flask relay`, `flask worker`, `flask scheduler`."""
+"""Process commands of the Procfile: `flask relay`, `flask worker`, `flask scheduler`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attach(app: Flask) -> None:
 
 
 def make_command(name: str, run: Callable[[Flask], None], text: str) -> click.Command:
-    """The process runs inside one application context; jobs get fresh ones of their own."""
+    """A command whose process runs in one application context; each job gets a new one."""
 
     @with_appcontext
     def start() -> None:

@@ -1,4 +1,4 @@
-"""Documents of a 526: hand each to Lighthouse, then ask, a hundred at a time, whether they arrived."""
+"""Jobs for the documents of a 526: upload each to Lighthouse, then poll, a hundred at a time, whether they arrived."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.form526 import polling, uploads
-from flaskapp.form526.documents import UPLOAD_JOB
+from flaskapp.form526.documents import UPLOAD_WORK
 from flaskapp.form526.polling import Batch, NoneOfThem, Reply
 from flaskapp.form526.states import PENDING
 from flaskapp.form526.uploads import UploadWork
-from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
 from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
-from jobs.engine.runner import run
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, JobSpec, NotFound
 
 LEASE_MARGIN_SECONDS = 30.0
@@ -28,7 +27,7 @@ def load_pending(session: DbSession, document_id: str) -> UploadWork | None:
 
 
 def upload(call: Call, work: UploadWork) -> int:
-    """Lighthouse's request id (contract: Benefits Documents 4.1). Raises the six upstream errors."""
+    """Lighthouse's request id (contract: benefits 4.1). Raises the six upstream errors."""
     identity = work.identity
     if identity is None or not (identity.participant_id or identity.file_number):
         raise Rejected(
@@ -47,13 +46,14 @@ def upload(call: Call, work: UploadWork) -> int:
 
 
 def look_up(call: Call, work: UploadWork, earlier: EarlierWrites) -> Finding:
-    """Lighthouse cannot be asked for an upload whose request id was lost. An answer that came late to an earlier
-    attempt is found before this; without one it is sent again, and recorded as possibly twice."""
+    """Lighthouse cannot look up an upload whose request id was lost. A late answer to an earlier attempt is found
+    before this; without one the document is sent again, and recorded as possibly there twice."""
     return NotFound()
 
 
 def ask(call: Call, batch: Batch) -> Reply:
-    """What became of them. One nobody knows of is *not found*; several are asked again by halves."""
+    """The status of each upload. When Lighthouse knows none of several, they are polled again in two halves; a single
+    one is *not found*."""
     try:
         return call.upstreams.lighthouse_documents.statuses(batch.request_ids)
     except NoneKnown:
@@ -63,11 +63,11 @@ def ask(call: Call, batch: Batch) -> Reply:
 
 
 def leave(session: DbSession, batch_id: str, kind: str, details: dict[str, Any]) -> None:
-    """A question that never got an answer changes nothing: the next cycle asks again."""
+    """A poll that never got an answer changes nothing: the next cycle polls again."""
 
 
 def upload_lease(config: Config) -> float:
-    """A token and an upload, and both once more after a refused token."""
+    """Time for a token and an upload, and for both once more after a refused token."""
     return 2 * (config.lighthouse_total_seconds + config.document_upload_seconds) + LEASE_MARGIN_SECONDS
 
 
@@ -76,8 +76,7 @@ def poll_lease(config: Config) -> float:
 
 
 UPLOAD = JobSpec(
-    path=UPLOAD_JOB,
-    queue=DOCUMENTS,
+    work=UPLOAD_WORK,
     writes=True,
     schedule=DOCUMENT_UPLOAD,
     lease_seconds=upload_lease,
@@ -95,8 +94,7 @@ UPLOAD = JobSpec(
 )
 
 POLL = JobSpec(
-    path=polling.POLL_JOB,
-    queue=DOCUMENTS,
+    work=polling.POLL_WORK,
     writes=False,
     schedule=DOCUMENT_POLL,
     lease_seconds=poll_lease,
@@ -109,9 +107,5 @@ POLL = JobSpec(
 )
 
 
-def upload_document(message_id: int, fence: int) -> None:
-    run(UPLOAD, message_id, fence)
-
-
-def poll_statuses(message_id: int, fence: int) -> None:
-    run(POLL, message_id, fence)
+upload_document = Job(UPLOAD)
+poll_statuses = Job(POLL)

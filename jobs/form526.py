@@ -1,4 +1,4 @@
-"""Submitting a 526: find out whose it is, hand it over, or find out what became of an earlier try."""
+"""Jobs that submit a Form 526: find out whose it is, submit it, or look up what became of an earlier try."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from flaskapp.db import DbSession
 from flaskapp.form526 import service
 from flaskapp.form526.service import SubmissionWork
 from flaskapp.form526.states import PENDING
-from flaskapp.queues import ACCOUNTS, FORM526
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.web.inflection import to_camel, with_keys
 from jobs.engine.retry import FORM526_SUBMIT, IDENTIFY
-from jobs.engine.runner import run
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
@@ -32,7 +31,7 @@ def identify_veteran(call: Call, work: SubmissionWork) -> Identity:
 
 
 def submit(call: Call, work: SubmissionWork) -> int:
-    """The claim id (our stated assumption: see the README). Raises the six upstream errors."""
+    """The claim id (an assumption: docs/assumptions.md, 526 service). Raises the six upstream errors."""
     if work.identity is None:
         raise Rejected("form526", "no ICN for this account", code="NO_ICN", from_upstream=False)
     form: dict[str, Any] = with_keys(work.form, to_camel)
@@ -40,7 +39,7 @@ def submit(call: Call, work: SubmissionWork) -> int:
 
 
 def look_up(call: Call, work: SubmissionWork, earlier: EarlierWrites) -> Finding:
-    """Every try carries the submission's id as reference, so one that arrived can be found."""
+    """Look up an earlier try. Each carries the submission's id as reference, so one that arrived can be found."""
     claim_id = call.upstreams.form526.find(str(work.id))
     if claim_id is not None:
         return Found(claim_id)
@@ -52,8 +51,7 @@ def lease_seconds(config: Config) -> float:
 
 
 IDENTIFY_PERSON = JobSpec(
-    path=service.IDENTIFY_JOB,
-    queue=ACCOUNTS,
+    work=service.IDENTIFY,
     writes=False,
     schedule=IDENTIFY,
     lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
@@ -65,8 +63,7 @@ IDENTIFY_PERSON = JobSpec(
 )
 
 SUBMIT = JobSpec(
-    path=service.SUBMIT_JOB,
-    queue=FORM526,
+    work=service.SUBMIT,
     writes=True,
     schedule=FORM526_SUBMIT,
     lease_seconds=lease_seconds,
@@ -83,9 +80,5 @@ SUBMIT = JobSpec(
 )
 
 
-def identify_person(message_id: int, fence: int) -> None:
-    run(IDENTIFY_PERSON, message_id, fence)
-
-
-def submit_form(message_id: int, fence: int) -> None:
-    run(SUBMIT, message_id, fence)
+identify_person = Job(IDENTIFY_PERSON)
+submit_form = Job(SUBMIT)

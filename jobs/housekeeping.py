@@ -1,4 +1,4 @@
-"""Periodic work. Each of these only asks Postgres what is due, so a lost tick loses nothing and two run as one."""
+"""Periodic jobs. Each only reads from Postgres what is due, so a lost tick loses nothing, and two runs do it once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
+from flaskapp.current import flows
 from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
 from flaskapp.form526.attachments.intake import purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
@@ -22,7 +23,6 @@ from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
-from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
@@ -38,9 +38,7 @@ OVERDUE = text("""
                           AND c.kind = 'overdue')
      ORDER BY m.deadline_at LIMIT 200
 """)
-# An ITF that is late has a case of its own kind, and a question that is late nobody was promised.
-OVERDUE_SUBJECTS = ("travel_claim", "form526_submission", "form526_document", "travel_pay_claim", "notification")
-# A tick's worth: what is left stays due for the next.
+# The most in one tick: what is left stays due for the next.
 MOST_BATCHES = 500
 OLD_ROWS = {
     "idempotency_keys": text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
@@ -50,7 +48,7 @@ OLD_ROWS = {
 
 
 def sweep() -> None:
-    """Rescue lost work, give up what is out of time, and make RQ's registries say what the ledger says."""
+    """Rescue lost work, give up what is out of time, and make RQ's registries show what the ledger says."""
     with_advisory_lock(SWEEP, sweep_locked)
 
 
@@ -81,7 +79,7 @@ def stuck_documents(session: DbSession) -> Iterator[tuple[str, Any]]:
 
 
 def overdue(session: DbSession) -> Iterator[tuple[str, Any]]:
-    for row in session.execute(OVERDUE, {"overdue": list(OVERDUE_SUBJECTS)}).all():
+    for row in session.execute(OVERDUE, {"overdue": flows().overdue_subjects}).all():
         yield f"message {row.id}", ("overdue", row.subject_type, row.subject_id, {"message": row.id})
 
 
@@ -90,18 +88,18 @@ def open_found(session: DbSession, case: tuple[str, str, str, dict[str, Any]]) -
 
 
 def sweep_registries(redis: Redis) -> None:
-    queues = {queue.name: partial(sweep_queue, db.engine, redis, queue.name, REOPEN_PATH) for queue in QUEUES}
+    queues = {queue.name: partial(sweep_queue, db.engine, redis, queue.name, REOPEN_PATH) for queue in flows().queues}
     run_isolated(queues, enough=ENOUGH)
 
 
 def refresh_itfs() -> None:
-    """Enqueue this minute's share of the rolling refresh."""
+    """Enqueue this minute's share of the rolling refresh of ITFs."""
     with transaction() as session:
         enqueue_refreshes(session)
 
 
 def poll_documents() -> None:
-    """Deal every document that is due into batches, each with its question; stopped half-way, the rest stays due."""
+    """Put every document that is due into batches, and enqueue a poll for each. After a stop, the rest is still due."""
     for _ in range(MOST_BATCHES):
         with transaction() as session:
             if enqueue_poll(session) < BATCH:
@@ -109,7 +107,8 @@ def poll_documents() -> None:
 
 
 def audit_all() -> None:
-    """Count what nobody accounts for; a submission in that state, or with records in disorder, is a case at once."""
+    """Count what is unaccounted for. A submission in that state, or whose records contradict each other, gets a case at
+    once."""
     with_advisory_lock("surefile.audit", audit_locked)
 
 
@@ -129,14 +128,14 @@ def open_unaccounted(session: DbSession, finding: Finding) -> None:
 
 
 def open_contradiction(session: DbSession, found: Broken, lost: set[tuple[str, str]]) -> None:
-    """One case for what went wrong with one submission: that of a lost notice is its submission's."""
+    """One case for each submission: a lost notification has that of its submission."""
     if not found.held and about(session, found.subject_type, found.subject_id) not in lost:
         details = {"rule": found.rule, "state": found.state}
         open_case(session, "contradiction", found.subject_type, found.subject_id, details)
 
 
 def retain() -> None:
-    """Make next months' history partitions, drop those past keeping, and forget what has served its time."""
+    """Make history partitions for the coming months, and delete history, rows and files that are old enough."""
     with_advisory_lock("surefile.retention", retain_locked)
 
 

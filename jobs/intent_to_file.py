@@ -1,4 +1,4 @@
-"""Intents to file: find out who asked, create theirs upstream unless it is there, and compare it now and then."""
+"""Jobs for intents to file: identify the person, create the ITF upstream unless it is there, and compare it later."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.intent_to_file import record, service, upkeep
-from flaskapp.intent_to_file.record import Confirmation, ITFWork
+from flaskapp.intent_to_file import service, upkeep
+from flaskapp.intent_to_file.service import Confirmation, ITFWork
 from flaskapp.intent_to_file.states import PENDING
-from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
-from jobs.engine.runner import run
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound
 
 LEASE_MARGIN_SECONDS = 30.0
 
 
 def is_final(refusal: Exception | None) -> bool:
-    """Only a missing ICN: no repetition makes one. Whatever upstream refuses is tried again, it may be its own fault.
+    """Only a missing ICN is final: trying again does not produce one. Whatever upstream refuses is tried again, because
+    it may be upstream's own fault.
 
-    A type nobody supports never comes so far: the request is refused, and Postgres holds no such row.
+    An unsupported type never comes this far: the request is refused, and Postgres holds no such row.
     """
     return isinstance(refusal, UpstreamError) and refusal.code == "NO_ICN"
 
 
 def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
-    work = record.load_itf(session, itf_id)
+    work = service.load_itf(session, itf_id)
     return work if work.state == PENDING else None
 
 
-# -- who asked ----------------------------------------------------------------
+# -- the person ---------------------------------------------------------------
 
 
 def identify_asker(call: Call, work: ITFWork) -> Identity:
@@ -50,7 +50,7 @@ def identify_asker(call: Call, work: ITFWork) -> Identity:
 
 
 def create(call: Call, work: ITFWork) -> Confirmation:
-    """Read, and create only what is not there (contract: Benefits Claims 2.1, 8). Raises the six upstream errors."""
+    """Read, and create only what is not there (contract: benefits 2.1, 8). Raises the six upstream errors."""
     if work.icn is None:
         raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN", from_upstream=False)
     client = call.upstreams.lighthouse_claims
@@ -66,7 +66,7 @@ def create(call: Call, work: ITFWork) -> Confirmation:
 
 
 def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
-    """After `duplicate`, the one that counts is the one a read shows; if that says nothing, the answer itself does."""
+    """The ITF that counts after the answer `duplicate`: the one that a read shows, otherwise the one in the answer."""
     assert work.icn is not None
     try:
         there = call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
@@ -78,7 +78,7 @@ def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
 
 
 def look_up(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
-    """Whether an unanswered creation happened: whatever is active now is the person's."""
+    """Look up whether an unanswered creation happened: an ITF that is active now is the person's."""
     if work.icn is None:
         return NotFound()
     there = call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
@@ -86,7 +86,7 @@ def look_up(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
 
 
 def ids(confirmation: Confirmation) -> dict[str, str]:
-    """What the attempt keeps of an answer, encrypted. A duplicate's id is compared with nothing: two may differ."""
+    """What the attempt keeps of an answer, encrypted. A duplicate's id is not compared: two of them may differ."""
     upstream = confirmation.upstream
     kept = {"answer": vault().encrypt(json.dumps(asdict(confirmation), default=datetime.isoformat)).decode()}
     return kept if upstream.status == "duplicate" else {**kept, "digest": vault().digest("itf", upstream.id)}
@@ -102,7 +102,7 @@ def from_ids(kept: dict[str, str]) -> Confirmation:
 
 
 def load_refreshed(session: DbSession, itf_id: str) -> ITFWork | None:
-    work = record.load_itf(session, itf_id)
+    work = service.load_itf(session, itf_id)
     return work if work.state == "confirmed" and work.icn is not None else None
 
 
@@ -112,31 +112,29 @@ def read(call: Call, work: ITFWork) -> UpstreamITF | None:
 
 
 def leave(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
-    """A comparison that never got an answer changes nothing; the next cycle asks again."""
+    """A comparison that never got an answer changes nothing; the next cycle reads again."""
 
 
 def lease_seconds(config: Config) -> float:
-    """A token, a read, a create and a read again, each once more after a refused token."""
+    """Time for a token, a read, a create and a second read, each once more after a refused token."""
     return 8 * config.lighthouse_total_seconds + LEASE_MARGIN_SECONDS
 
 
 IDENTIFY_PERSON = JobSpec(
-    path=service.IDENTIFY_JOB,
-    queue=ACCOUNTS,
+    work=service.IDENTIFY,
     writes=False,
     schedule=IDENTIFY,
     lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.accounts_total_seconds,
     load=load_pending,
     act=identify_asker,
-    record=record.record_identified,
-    give_up=record.record_failed,
+    record=service.record_identified,
+    give_up=service.record_failed,
     is_final=is_final,
 )
 
 CREATE = JobSpec(
-    path=service.CREATE_JOB,
-    queue=INTENTS_TO_FILE,
+    work=service.CREATE,
     writes=True,
     schedule=ITF_CREATE,
     lease_seconds=lease_seconds,
@@ -145,16 +143,15 @@ CREATE = JobSpec(
     act=create,
     look_up=look_up,
     confirm_after_seconds=lambda config: config.lighthouse_confirm_seconds,
-    record=record.record_confirmed,
-    give_up=record.record_failed,
+    record=service.record_confirmed,
+    give_up=service.record_failed,
     ids=ids,
     from_ids=from_ids,
     is_final=is_final,
 )
 
 REFRESH = JobSpec(
-    path=upkeep.REFRESH_JOB,
-    queue=INTENTS_TO_FILE,
+    work=service.REFRESH,
     writes=False,
     schedule=ITF_REFRESH,
     lease_seconds=lease_seconds,
@@ -167,13 +164,6 @@ REFRESH = JobSpec(
 )
 
 
-def identify_person(message_id: int, fence: int) -> None:
-    run(IDENTIFY_PERSON, message_id, fence)
-
-
-def create_itf(message_id: int, fence: int) -> None:
-    run(CREATE, message_id, fence)
-
-
-def refresh_itf(message_id: int, fence: int) -> None:
-    run(REFRESH, message_id, fence)
+identify_person = Job(IDENTIFY_PERSON)
+create_itf = Job(CREATE)
+refresh_itf = Job(REFRESH)

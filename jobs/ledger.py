@@ -1,4 +1,4 @@
-"""The callable behind *Requeue* on the RQ dashboard: it reopens a parked message and grants nothing."""
+"""Job behind *Requeue* on the RQ dashboard: it reopens a parked message and grants nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ log = logging.getLogger("jobs.ledger")
 
 
 def reopen(message_id: int, fence: int) -> None:
-    """Stale entries (requeued by another door, or parked anew) lose the compare-and-set and end quietly."""
+    """Reopen a parked message. A stale entry (requeued elsewhere, or parked again) loses the compare-and-set and ends
+    quietly."""
     job = get_current_job()
     actor = job.meta.get("requeued_by") if job is not None else None
     try:

@@ -1,4 +1,4 @@
-"""Sending a notice through VANotify under one reference for all attempts, and asking what became of it."""
+"""Jobs that send a notification through VANotify, with one reference for all attempts, and check its delivery."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import OutgoingNotification
 from flaskapp.notifications.states import DELIVERED, PENDING, SENT
-from flaskapp.queues import NOTIFICATIONS
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
-from jobs.engine.retry import NOTIFICATION_SUBJECT
-from jobs.engine.runner import run
+from jobs.engine.retry import NOTIFICATION
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Obsolete, TooEarly
 
 LEASE_MARGIN_SECONDS = 30.0
 
 
 def load_pending(session: DbSession, notification_id: str) -> OutgoingNotification | None:
-    """A notice VANotify has not taken yet, as far as we know; an early callback may have told us otherwise.
+    """A notification that VANotify has not accepted yet, as far as we know: an early callback may have said otherwise.
 
-    Raises TooEarly while an older one could reach the person after it.
+    Raises TooEarly while an older notification could reach the person after it.
     """
     notification = service.load_notification(session, notification_id)
     if notification.state != PENDING:
         return None
     if service.must_wait(session, notification):
-        raise TooEarly("an older notice of this submission may still be on its way")
+        raise TooEarly("an older notification of this submission may still be on its way")
     return notification
 
 
 def address(config: Config, notification: OutgoingNotification) -> dict[str, str]:
-    """By ICN as a rule, so that VANotify finds today's number; by phone where the setting says so and we have one."""
+    """The recipient: by ICN as a rule, so that VANotify finds today's number; by phone number if the setting says so
+    and we have one."""
     if config.sms_recipient == "phone" and notification.channel == "sms" and notification.recipient["phone"]:
         return {"phone": notification.recipient["phone"]}
     if not notification.recipient["icn"]:
@@ -43,15 +43,15 @@ def address(config: Config, notification: OutgoingNotification) -> dict[str, str
 
 
 def send(call: Call, notification: OutgoingNotification) -> str:
-    """Ask VANotify for the text or e-mail (contract: 6.2); returns its id. Raises the six upstream errors, and
-    Obsolete for what is not so any more."""
+    """Post the text or e-mail to VANotify (contract: travel 6.2); returns its id. Raises the six upstream errors, and
+    Obsolete for one that is no longer true."""
     if notification.superseded_why is not None:
         raise Obsolete
     config = call.config
     template = config.vanotify_templates.get(f"{notification.sender}.{notification.kind}")
     if template is None:
         raise Rejected(
-            "va_notify", "no template is configured for this notice", code="NO_TEMPLATE", from_upstream=False
+            "va_notify", "no template is configured for this notification", code="NO_TEMPLATE", from_upstream=False
         )
     shared: dict[str, Any] = {
         "reference": str(notification.id),
@@ -69,13 +69,13 @@ def send(call: Call, notification: OutgoingNotification) -> str:
 
 
 def find_sent(call: Call, notification: OutgoingNotification, earlier: EarlierWrites) -> Finding:
-    """Every send carries the notice's id as reference, so one that was taken can be found (contract: 6.4)."""
+    """Look up an earlier send. Each carries the notification's id as reference (contract: travel 6.4)."""
     deliveries = call.upstreams.va_notify.find_by_reference(str(notification.id))
     return Found(deliveries[0]) if deliveries else NotFound()
 
 
 def record_sent(session: DbSession, notification_id: str, answer: str | Delivery) -> None:
-    """An answer to the send is an id; a look-up's also says how far it got, folded in like a callback."""
+    """Record an answer. A send's is an id; a look-up's also has a delivery status, recorded like that of a callback."""
     service.record_sent(session, notification_id, answer if isinstance(answer, str) else answer.id)
     if isinstance(answer, Delivery):
         fold_in(session, notification_id, answer)
@@ -92,7 +92,7 @@ def give_up(session: DbSession, notification_id: str, kind: str, details: dict[s
 
 
 def load_silent(session: DbSession, notification_id: str) -> OutgoingNotification | None:
-    """Also one given up as undeliverable: an operator who requeues the question wants it answered."""
+    """A notification whose delivery is unknown, or was given up: an operator who requeues the check wants an answer."""
     notification = service.load_notification(session, notification_id)
     return notification if notification.va_notify_id and notification.state not in (PENDING, DELIVERED) else None
 
@@ -103,7 +103,8 @@ def ask(call: Call, notification: OutgoingNotification) -> Delivery | None:
 
 
 def record_answer_of_status(session: DbSession, notification_id: str, delivery: Delivery | None) -> None:
-    """Still on its way after three days, or unknown to VANotify: nobody can say the person was reached."""
+    """Record a checked delivery. Still on its way after three days, or unknown to VANotify, counts as failed: nobody
+    can say that the person was reached."""
     status = delivery.status if delivery is not None else "failed"
     if service.STATE_OF_STATUS.get(status) == SENT or status not in service.STATE_OF_STATUS:
         status = "failed"
@@ -116,10 +117,9 @@ def give_up_asking(session: DbSession, notification_id: str, kind: str, details:
 
 
 SEND = JobSpec(
-    path="jobs.notifications.send_notification",
-    queue=NOTIFICATIONS,
+    work=service.SEND,
     writes=True,
-    schedule=NOTIFICATION_SUBJECT,
+    schedule=NOTIFICATION,
     lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.vanotify_total_seconds,
     load=load_pending,
@@ -137,11 +137,10 @@ SEND = JobSpec(
     let_go=service.let_go,
 )
 
-ASK = JobSpec(
-    path="jobs.notifications.ask_delivery",
-    queue=NOTIFICATIONS,
+CHECK = JobSpec(
+    work=service.CHECK_DELIVERY,
     writes=False,
-    schedule=NOTIFICATION_SUBJECT,
+    schedule=NOTIFICATION,
     lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.vanotify_total_seconds,
     load=load_silent,
@@ -151,9 +150,5 @@ ASK = JobSpec(
 )
 
 
-def send_notification(message_id: int, fence: int) -> None:
-    run(SEND, message_id, fence)
-
-
-def ask_delivery(message_id: int, fence: int) -> None:
-    run(ASK, message_id, fence)
+send_notification = Job(SEND)
+check_delivery = Job(CHECK)

@@ -1,4 +1,4 @@
-"""The long-running processes besides the web: worker, relay, scheduler. Each beats, and each stops cleanly."""
+"""Processes besides the web: worker, relay and scheduler. Each sends heartbeats, and each stops cleanly."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaskapp.config import Config
 from flaskapp.current import breaker_settings
 from flaskapp.db import db
-from flaskapp.queues import QUEUES
+from flaskapp.flows import Flows
 from flaskapp.redis_pool import open_redis
-from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
-from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
-from jobs.registry import SPECS
+from jobs.registry import allow_our_jobs
 from jobs.worker import Bulkhead, fetch_forever, wake_forever
 from outbox import rescue, rq_side
 from outbox.relay import Relay
@@ -40,20 +38,15 @@ BEAT_SECONDS = 3.0
 WORKER_REDIS_CONNECTIONS = 7
 LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
-# A round costs the same for one message as for fifty, so what is committed a moment later goes along.
+# A round costs the same for one message as for fifty, so it waits for those that are committed a little later.
 GATHER_SECONDS = 0.05
 
 
-def allow_our_jobs() -> None:
-    """From here on, this process runs these callables out of Redis and no others."""
-    rq_side.LedgerJob.allowed = frozenset({*SPECS, *(entry.path for entry in PERIODIC), REOPEN_PATH})
-
-
 def stop_on_signals(stopping: threading.Event) -> None:
-    """SIGTERM comes to every process of a dyno and may come twice: only a flag is set, however often.
+    """Set the flag at SIGTERM or SIGINT. SIGTERM comes to every process of a dyno and may come twice.
 
-    A thread of its own takes the signals, and this comes before any other thread. A handler would interrupt the main
-    thread anywhere: also inside `Event.set` or `Event.wait`, where setting the flag waits for its own thread for ever.
+    A thread of its own takes the signals, and must be started before any other thread. A signal handler would interrupt
+    the main thread anywhere, also inside `Event.set` or `Event.wait`: there, setting the flag would block for ever.
     """
     numbers = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -84,7 +77,7 @@ def start_thread(target: Callable[..., None], *args: Any, name: str) -> threadin
 
 
 def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
-    """Name this process, beat for it, and listen for its stop. Beats go on until the process has left."""
+    """Name this process, start its heartbeat, and listen for signals. It beats until `leave`."""
     process = Process(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}")
     app.extensions["process"] = process
     beating = threading.Event()
@@ -105,12 +98,13 @@ def leave(process: Process, beating: threading.Event, kind: str) -> None:
 
 
 def run_worker(app: Flask) -> None:
-    """Work until SIGTERM: then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
-    allow_our_jobs()
-    # One connection hears what was pushed; fetchers and the jobs' bookkeeping take turns on the others.
+    """Work until SIGTERM. Then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
+    flows: Flows = app.extensions["flows"]
+    allow_our_jobs(flows)
+    # One connection listens for pushes; fetchers and the jobs' bookkeeping share the others.
     redis = app.extensions["redis"] = open_redis(app.extensions["config"], WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")
-    bulkheads = [Bulkhead(queue) for queue in QUEUES]
+    bulkheads = [Bulkhead(queue) for queue in flows.queues]
     fetchers = [
         start_thread(
             fetch_forever, app, redis, bulkhead, process.worker_id, process.stopping, name=f"fetch-{bulkhead.spec.name}"
@@ -126,13 +120,14 @@ def run_worker(app: Flask) -> None:
         time.sleep(0.05)
     hand_back_rest(process, redis, bulkheads)
     leave(process, beating, "worker")
-    # Threads may still wait for an upstream: their answers would come to a process that has left.
+    # Threads may still wait for an upstream. Nobody could record their answers: this process has left.
     logging.shutdown()
     os._exit(0)
 
 
 def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) -> None:
-    """What is still open becomes unknown and due at once, in the ledger and on the dashboard alike."""
+    """Hand back what is still running: writes become unknown, and all is due at once. The dashboard no longer shows it
+    as started."""
     try:
         rescue.hand_back(db.engine, process.worker_id, process.open_grants())
     except SQLAlchemyError as error:
@@ -145,14 +140,14 @@ def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) ->
 
 
 class Listener:
-    """A direct connection that LISTENs for new work. Without it the relay still looks every second."""
+    """A direct connection that LISTENs for new work. Without it, the relay still looks every second."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn.replace("postgresql+psycopg2://", "postgresql://", 1)
         self.connection: Any = None
 
     def wait(self, seconds: float) -> None:
-        """Return a moment after the first notification, or after `seconds`; a lost connection is made anew."""
+        """Return shortly after the first NOTIFY, or after `seconds`. A lost connection is made again."""
         try:
             if self.connection is None or self.connection.closed:
                 self.connection = psycopg2.connect(self.dsn, connect_timeout=5, application_name="surefile-listen")
@@ -170,10 +165,10 @@ class Listener:
 
 
 def run_relay(app: Flask) -> None:
-    """Move work to Redis until SIGTERM; every trouble is only a later round."""
+    """Move work to Redis until SIGTERM. Any trouble only makes the next round later."""
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
-    relay = Relay(db.engine, app.extensions["redis"], QUEUES, breaker_settings(config))
+    relay = Relay(db.engine, app.extensions["redis"], app.extensions["flows"].queues, breaker_settings(config))
     listener = Listener(config.database_direct_url or config.database_url)
     while not process.stopping.is_set():
         try:

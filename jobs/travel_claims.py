@@ -1,4 +1,4 @@
-"""Filing a travel claim with BTSSS: submit it, or find out what became of an earlier submit."""
+"""Job that files a travel claim with BTSSS: submit it, or look up what became of an earlier submit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from datetime import timedelta
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.service import ClaimWork, Filed
 from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
 from jobs.engine.retry import TRAVEL_CLAIM
-from jobs.engine.runner import run
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
@@ -23,7 +22,7 @@ LEASE_MARGIN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Filing:
-    """What to tell the person and why: the claim's new state, the notice, and what BTSSS holds."""
+    """How a claim ended: its new state, the notification for the person, and what BTSSS holds."""
 
     target: str
     notification: str
@@ -36,7 +35,7 @@ def load(session: DbSession, claim_id: str) -> ClaimWork | None:
 
 
 def act(call: Call, work: ClaimWork) -> Filing:
-    """Submit the claim (contract: ClaimIngest 4.1). Raises the six upstream errors."""
+    """Submit the claim (contract: travel 4.1). Raises the six upstream errors."""
     submitted = call.upstreams.btsss.submit_claim(
         work.identity.icn, work.appointment_date, work.identity.facility_type, call.before_write
     )
@@ -44,10 +43,10 @@ def act(call: Call, work: ClaimWork) -> Filing:
 
 
 def look_up(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
-    """Whose claim is it that BTSSS holds for this person, date and station (contract: ClaimIngest 4.2)?
+    """Look up whose claim it is that BTSSS holds for this person, date and station (contract: travel 4.2).
 
-    One modified before our first try was there already. A later one is ours by presumption, and recorded as such —
-    unless no reply of ours was ever lost: then a *duplicate* answer can only mean somebody else's.
+    One modified before our first try was there already. A later one is presumed to be ours, and recorded as such.
+    If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's.
     """
     on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
     here = [item for item in on_date if item.station == work.identity.station]
@@ -63,7 +62,8 @@ def look_up(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
 
 
 def presumed_ours(claim: FiledClaim) -> Finding:
-    """Told by its status (contract: 2.3). A status word nobody knows tells nothing: the question stays open."""
+    """How a claim that is presumed ours ended, by its status (contract: travel 2.3). An unknown status word leaves the
+    question open."""
     filed = Filed(claim.claim_number, "presumed", claim.claim_status)
     if claim.claim_status in CLAIM_APPROVED:
         return Found(Filing(SUBMITTED, "created", filed))
@@ -77,7 +77,8 @@ def record(session: DbSession, claim_id: str, filing: Filing) -> None:
 
 
 def ids(filing: Filing) -> dict[str, str]:
-    """What the attempt keeps of an answer: encrypted, so that a late one can be told, and a digest to compare."""
+    """What the attempt keeps of an answer: encrypted, so that a late one can still be recorded, and a digest to
+    compare."""
     token = vault().encrypt(json.dumps(asdict(filing))).decode()
     return {"answer": token, "digest": vault().digest("claim", filing.filed.claim_number or "")}
 
@@ -88,13 +89,12 @@ def from_ids(kept: dict[str, str]) -> Filing:
 
 
 def lease_seconds(config: Config) -> float:
-    """A token and a submit, and both once more after a refused token."""
+    """Time for a token and a submit, and for both once more after a refused token."""
     return 2 * (config.veis_total_seconds + config.btsss_total_seconds) + LEASE_MARGIN_SECONDS
 
 
 SUBMIT = JobSpec(
-    path=service.SUBMIT_JOB,
-    queue=TRAVEL_CLAIMS,
+    work=service.SUBMIT,
     writes=True,
     schedule=TRAVEL_CLAIM,
     lease_seconds=lease_seconds,
@@ -110,5 +110,4 @@ SUBMIT = JobSpec(
 )
 
 
-def submit_claim(message_id: int, fence: int) -> None:
-    run(SUBMIT, message_id, fence)
+submit_claim = Job(SUBMIT)

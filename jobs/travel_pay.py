@@ -1,56 +1,210 @@
-"""Filing a travel pay claim for somebody signed in: four steps, each a message of its own.
+"""Jobs that file a travel pay claim for a signed-in person, in four steps, each a message of its own.
 
     find appointment ─► begin claim ─► add mileage ─► submit
 
-What a step did is recorded before the next is owed, so whoever dies anywhere leaves the first step not done.
+What a step did is recorded in the transaction that enqueues the next, so a crash anywhere leaves exactly the first
+step that is not done.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from flaskapp.accounts.identify import identify
+from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
-from flaskapp.travel_pay import record, service
+from flaskapp.travel_pay import service
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
+from flaskapp.upstreams.errors import Rejected, UpstreamError
+from flaskapp.upstreams.transport.timestamps import parse_timestamp
+from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import IDENTIFY, TRAVEL_PAY_STEP
-from jobs.engine.runner import run
-from jobs.engine.spec import JobSpec
-from jobs.travel_pay_steps import (
-    Begun,
-    add_mileage_to,
-    appointment_of,
-    begin,
-    identify_asker,
-    look_for_claim,
-    look_for_mileage,
-    look_for_submit,
-    record_appointment,
-    record_begun,
-    submit,
-)
+from jobs.engine.runner import Job
+from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 LEASE_MARGIN_SECONDS = 30.0
+# The status words of a claim that was begun and not submitted (contract: travel 5.4).
+UNSUBMITTED = frozenset({"Saved", "Incomplete"})
+MILEAGE = "mileage"
 
 
 def load(session: DbSession, claim_id: str, step: str) -> ClaimWork | None:
-    """None when the step is done already. Raises SetBack where it cannot be its turn yet: it is not to end quietly."""
+    """The claim, or None when this step is done already. Raises SetBack when an earlier step is not: that must not end
+    quietly."""
     work = service.load_claim(session, claim_id)
     if work.state == PENDING and STEPS.index(work.step) < STEPS.index(step):
-        raise SetBack(f"{work.step}, and {step} is owed")
+        raise SetBack(f"{work.step}, and {step} is enqueued")
     return work if work.state == PENDING and work.step == step else None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A claim for the appointment: the one we began, or (`ours` false) one from before."""
+
+    filed: Filed
+    ours: bool
+
+
+def traveler_of(work: ClaimWork) -> Traveler:
+    if work.identity is None or work.identity.email is None:
+        raise Rejected("travel_pay", "no e-mail to get a token for", code="NO_EMAIL", from_upstream=False)
+    return Traveler(str(work.account_id), work.identity.icn, work.identity.email)
+
+
+# -- the person ---------------------------------------------------------------
+
+
+def identify_asker(call: Call, work: ClaimWork) -> Identity:
+    """Who the person is. Travel Pay's tokens are requested by e-mail address, so a person without one is refused."""
+    found = identify(call.upstreams.accounts, str(work.account_id))
+    if found.email is None:
+        raise Rejected("accounts", "no e-mail for this account", code="NO_EMAIL")
+    return found
+
+
+# -- the appointment ----------------------------------------------------------
+
+
+def appointment_of(call: Call, work: ClaimWork) -> UpstreamAppointment:
+    """Find or add the appointment: however often this is sent, it is one appointment (contract: travel 5.3)."""
+    requested = work.requested
+    return call.upstreams.travel_pay_filing.find_or_add_appointment(
+        traveler_of(work),
+        requested.starts_at.isoformat(timespec="seconds"),
+        requested.station,
+        requested.appointment_type,
+        requested.appointment_name,
+        requested.is_complete,
+    )
+
+
+def already_on(appointment: UpstreamAppointment) -> Filed | None:
+    if appointment.associated_claim_id is None:
+        return None
+    return Filed(appointment.associated_claim_id, "found", appointment.associated_claim_number)
+
+
+# -- the claim ----------------------------------------------------------------
+
+
+def begin(call: Call, work: ClaimWork) -> Begun:
+    assert work.appointment_id is not None
+    name = f"Travel reimbursement for {work.requested.starts_at:%B %-d, %Y}"
+    claim_id = call.upstreams.travel_pay_filing.create_claim(
+        traveler_of(work), work.appointment_id, name, call.before_write
+    )
+    return Begun(Filed(claim_id, "answered"), ours=True)
+
+
+def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
+    """Look up the appointment's claim. One begun before our first try was there already; a later one is presumed to be
+    ours. If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's."""
+    already = already_on(appointment_of(call, work))
+    if already is None:
+        return Unclear("no claim on the appointment after a duplicate answer") if was_refused(earlier) else NotFound()
+    if earlier.why == "duplicate" and not earlier.ever_unknown:
+        return Found(Begun(already, ours=False))
+    detail = detail_of(call, work, already.claim_id)
+    begun_at = begun_at_of(detail)
+    if detail is None or begun_at is None:
+        return Unclear("the appointment's claim cannot be read")
+    skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
+    was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
+    # Ours has no expense until its next step: if this one has, or is submitted, somebody else has continued it.
+    theirs = was_there or bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
+    found = Filed(already.claim_id, "found" if theirs else "presumed", detail.claim_number, detail.claim_status)
+    return Found(Begun(found, ours=not theirs))
+
+
+def begun_at_of(detail: ClaimDetail | None) -> datetime | None:
+    """When the claim was begun; None when it does not say so, or without a UTC offset: here hours matter."""
+    try:
+        return parse_timestamp(detail.created_on) if detail is not None else None
+    except ValueError:
+        return None
+
+
+def was_refused(earlier: EarlierWrites) -> bool:
+    return earlier.why == "duplicate"
+
+
+def detail_of(call: Call, work: ClaimWork, claim_id: str) -> ClaimDetail | None:
+    return call.upstreams.travel_pay.claim(
+        traveler_of(work), claim_id, total_seconds=call.config.travel_pay_total_seconds
+    )
+
+
+# -- the mileage --------------------------------------------------------------
+
+
+def add_mileage_to(call: Call, work: ClaimWork) -> str:
+    assert work.claim_id is not None
+    starts_at = work.requested.starts_at.isoformat(timespec="seconds")
+    return call.upstreams.travel_pay_filing.add_mileage(traveler_of(work), work.claim_id, starts_at, call.before_write)
+
+
+def look_for_mileage(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
+    """Look for the mileage among the claim's expenses. It is ours: nobody else adds to this claim."""
+    assert work.claim_id is not None
+    detail = detail_of(call, work, work.claim_id)
+    if detail is None:
+        return Unclear("the claim cannot be read")
+    found = [each.id for each in detail.expenses if MILEAGE in f"{each.expense_type} {each.name}".lower()]
+    return Found(found[0]) if found else NotFound()
+
+
+# -- submitting ---------------------------------------------------------------
+
+
+def submit(call: Call, work: ClaimWork) -> Filed:
+    assert work.claim_id is not None
+    status = call.upstreams.travel_pay_filing.submit_claim(traveler_of(work), work.claim_id, call.before_write)
+    return Filed(work.claim_id, "answered", number_of(call, work), status)
+
+
+def number_of(call: Call, work: ClaimWork) -> str | None:
+    """The claim number, which no answer to a write contains. If it cannot be read, the submit is still done."""
+    assert work.claim_id is not None
+    try:
+        detail = detail_of(call, work, work.claim_id)
+    except UpstreamError:
+        return None
+    return detail.claim_number if detail is not None else None
+
+
+def look_for_submit(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
+    assert work.claim_id is not None
+    detail = detail_of(call, work, work.claim_id)
+    if detail is None or not detail.claim_status:
+        return Unclear("the claim cannot be read")
+    if detail.claim_status in UNSUBMITTED:
+        return Unclear("not submitted after a duplicate answer") if was_refused(earlier) else NotFound()
+    return Found(Filed(work.claim_id, "presumed", detail.claim_number, detail.claim_status))
+
+
+# -- what was found -----------------------------------------------------------
+
+
+def record_appointment(session: DbSession, claim_id: str, found: UpstreamAppointment) -> None:
+    service.record_appointment(session, claim_id, found.id, already_on(found))
+
+
+def record_begun(session: DbSession, claim_id: str, begun: Begun) -> None:
+    service.record_begun(session, claim_id, begun.filed, begun.ours)
 
 
 # -- what attempts keep -------------------------------------------------------
 
 
 def kept(answer: Any, *identity: str) -> dict[str, str]:
-    """An answer, encrypted, and a digest of what another answer may not differ in."""
+    """An answer, encrypted, and a digest of the ids in which no other answer may differ."""
     return {"answer": vault().encrypt(json.dumps(answer)).decode(), "digest": vault().digest(*identity)}
 
 
@@ -64,7 +218,7 @@ def begun_from(ids: dict[str, str]) -> Begun:
 
 
 def lease_seconds(config: Config) -> float:
-    """The chain of tokens, a call and the read after it, and all once more after a refused token."""
+    """Time for the chain of tokens, a call and the read after it, and for all once more after a refused token."""
     tokens = config.veis_total_seconds + config.sts_total_seconds + config.travel_pay_total_seconds
     return 2 * (tokens + 2 * config.travel_pay_total_seconds) + LEASE_MARGIN_SECONDS
 
@@ -78,35 +232,38 @@ def confirm_after_seconds(config: Config) -> float:
 
 
 IDENTIFY_TRAVELER = JobSpec(
-    path=service.IDENTIFY_JOB,
-    queue=ACCOUNTS,
+    work=service.IDENTIFY,
     writes=False,
     schedule=IDENTIFY,
     lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.accounts_total_seconds,
     load=lambda session, claim_id: load(session, claim_id, APPOINTMENT),
     act=identify_asker,
-    record=record.record_identified,
-    give_up=record.record_failed,
+    record=service.record_identified,
+    give_up=service.record_failed,
 )
 
 
 def step_spec(step: str, **parts: Any) -> JobSpec:
-    """What the four steps have in common; `parts` are what each of them is."""
+    """A step's job. `parts` are what differs between the four."""
     return JobSpec(
-        path=service.STEP_JOBS[step],
-        queue=TRAVEL_PAY,
+        work=service.STEP_WORKS[step],
         schedule=TRAVEL_PAY_STEP,
         lease_seconds=lease_seconds,
         call_seconds=call_seconds,
         confirm_after_seconds=confirm_after_seconds,
         load=lambda session, claim_id: load(session, claim_id, step),
-        give_up=record.record_failed,
+        give_up=service.record_failed,
         **parts,
     )
 
 
-FIND_APPOINTMENT = step_spec(APPOINTMENT, writes=False, act=appointment_of, record=record_appointment)
+FIND_APPOINTMENT = step_spec(
+    APPOINTMENT,
+    writes=False,
+    act=appointment_of,
+    record=record_appointment,
+)
 
 BEGIN = step_spec(
     CLAIM,
@@ -123,7 +280,7 @@ ADD_MILEAGE = step_spec(
     writes=True,
     act=add_mileage_to,
     look_up=look_for_mileage,
-    record=record.record_mileage,
+    record=service.record_mileage,
     ids=lambda expense_id: kept(expense_id, "travel_pay_expense", expense_id),
     from_ids=opened,
 )
@@ -133,27 +290,14 @@ SUBMIT_CLAIM = step_spec(
     writes=True,
     act=submit,
     look_up=look_for_submit,
-    record=record.record_submitted,
+    record=service.record_submitted,
     ids=lambda filed: kept(asdict(filed), "travel_pay_claim", filed.claim_id),
     from_ids=lambda ids: Filed(**{**opened(ids), "how": "late"}),
 )
 
 
-def identify_traveler(message_id: int, fence: int) -> None:
-    run(IDENTIFY_TRAVELER, message_id, fence)
-
-
-def find_appointment(message_id: int, fence: int) -> None:
-    run(FIND_APPOINTMENT, message_id, fence)
-
-
-def begin_claim(message_id: int, fence: int) -> None:
-    run(BEGIN, message_id, fence)
-
-
-def add_mileage(message_id: int, fence: int) -> None:
-    run(ADD_MILEAGE, message_id, fence)
-
-
-def submit_claim(message_id: int, fence: int) -> None:
-    run(SUBMIT_CLAIM, message_id, fence)
+identify_traveler = Job(IDENTIFY_TRAVELER)
+find_appointment = Job(FIND_APPOINTMENT)
+begin_claim = Job(BEGIN)
+add_mileage = Job(ADD_MILEAGE)
+submit_claim = Job(SUBMIT_CLAIM)

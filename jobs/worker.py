@@ -1,7 +1,7 @@
-"""The worker process: one fetcher a queue, its threads behind it, one application for all of them.
+"""Worker process: one fetcher for each queue, with its threads, and one application for all of them.
 
 RQ's own worker kills the running job at SIGTERM and loses jobs at every stop when it serves two queues. This one
-holds many slow calls in flight, takes nothing more once told to stop, and hands back what does not end in time.
+keeps many slow calls in flight, takes nothing more after SIGTERM, and hands back what does not end in time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from outbox.values import QueueSpec
 log = logging.getLogger("jobs.worker")
 
 WAIT_SECONDS = 1
-# How long a fetcher rests when nobody says that something was pushed: requeued and periodic jobs say nothing.
+# How long a fetcher rests when nothing wakes it: requeued and periodic jobs do not.
 LOOK_SECONDS = 0.25
 REGISTER_SECONDS = 5.0
 SUSPENSION_SECONDS = 1.0
@@ -42,7 +42,7 @@ WORKER_TTL_SECONDS = 60
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """RQ's timers cannot stop a blocked thread; every upstream call carries its own total limit instead."""
+    """RQ's timers cannot stop a blocked thread. Every upstream call has its own time limit instead."""
 
     def setup_death_penalty(self) -> None:
         """Nothing to arm."""
@@ -52,7 +52,7 @@ class NoDeathPenalty(BaseDeathPenalty):
 
 
 class Bulkhead:
-    """A queue's threads. They outlive a fetcher that lost Redis, so the bulkhead holds across its lives."""
+    """A queue's threads. They outlive a fetcher that lost Redis, so the next fetcher has the same limit."""
 
     def __init__(self, spec: QueueSpec) -> None:
         self.spec = spec
@@ -93,7 +93,7 @@ class Fetcher(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """The next pointer, once a thread is free. Losing Redis ends this fetcher, quietly: another one follows it."""
+        """The next pointer, once a thread is free. If Redis is lost, this fetcher ends quietly and another follows."""
         try:
             return self.wait_for_pointer()
         except redis.exceptions.RedisError as error:
@@ -101,7 +101,7 @@ class Fetcher(SimpleWorker):
             raise StopRequested from error
 
     def wait_for_pointer(self) -> tuple[Job, Queue]:
-        """Wait for a free thread, then for a pointer, a moment at a time, so that a stop is never far away.
+        """Wait for a free thread, then for a pointer, a second at most each time, so that a stop is noticed soon.
 
         No connection is held while waiting: many queues share the few that a process may have.
         """
@@ -115,7 +115,7 @@ class Fetcher(SimpleWorker):
         raise StopRequested
 
     def look(self) -> tuple[Job, Queue] | None:
-        """The next pointer, and a thread kept free for it; None when either is wanting."""
+        """The next pointer, with a thread reserved for it; None when there is no pointer or no free thread."""
         if not self.bulkhead.slots.acquire(timeout=WAIT_SECONDS):
             return None
         found = None
@@ -138,7 +138,7 @@ class Fetcher(SimpleWorker):
         return job, self.queues[0]
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Start it on a thread of its own and come back for the next."""
+        """Start the job on a thread and return for the next one."""
         try:
             execution = self.prepare_execution(job)
         except BaseException:
@@ -149,7 +149,7 @@ class Fetcher(SimpleWorker):
         self.bulkhead.pool.submit(self.run_on_thread, job, queue, execution)
 
     def run_on_thread(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """RQ's bookkeeping may fail with Redis; the job's effect is in Postgres all the same."""
+        """Run the job. RQ's bookkeeping may fail when Redis is away; the job's effect is in Postgres all the same."""
         try:
             with self.app.app_context():
                 self.perform_job(job, queue, execution)
@@ -162,8 +162,8 @@ class Fetcher(SimpleWorker):
             self.bulkhead.slots.release()
 
     def turn_back(self, job: Job) -> None:
-        """Redis was lost over this job. If it never began, Redis may well show it as begun: the relay would need half a
-        minute to doubt that."""
+        """Make a message ready whose job lost Redis and may never have begun. Redis may show it as started, and then
+        the relay would miss its pointer only after half a minute."""
         pointer = rq_side.read_job_id(job.id)
         if pointer is None:
             return
@@ -174,7 +174,7 @@ class Fetcher(SimpleWorker):
             log.warning("left to the relay", extra={"event": "worker.turn_back_failed", "error": type(error).__name__})
 
     def prepare_execution(self, job: Job) -> Execution:
-        """In one trip to Redis it leaves the intermediate list and is shown as started; RQ makes two of it."""
+        """Move the job from the intermediate list to the started ones, in one round trip; RQ needs two."""
         with self.connection.pipeline() as pipe:
             execution = Execution.create(job, self.get_heartbeat_ttl(job), pipeline=pipe, worker_name=self.name)
             self.executions[execution.id] = execution
@@ -186,16 +186,16 @@ class Fetcher(SimpleWorker):
         return execution
 
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
-        """Done before its thread began."""
+        """Nothing to do: `prepare_execution` has done it before the thread started."""
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """It ends in a moment, and needs no further time."""
+        """Set only the end time. RQ would also prolong the job's life in Redis, but it is about to end."""
         job.ended_at = now()
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any, execution: Execution) -> None:
-        """A pointer that was followed is forgotten: nothing depends on it, and what came of it is in Postgres.
+        """Delete a pointer that was followed: nothing depends on it, and its result is in Postgres.
 
-        Periodic jobs come again under the same id, and are RQ's own business.
+        Periodic jobs come again under the same id, and RQ keeps them.
         """
         if rq_side.read_job_id(job.id) is None:
             super().handle_job_success(job, queue, started_job_registry, execution)
@@ -208,7 +208,7 @@ class Fetcher(SimpleWorker):
             pipe.execute()
 
     def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
-        """RQ's name for the end of a job that raised. A pointer's raises nothing, so Redis it is that does not answer:
+        """End a job that raised (the name is RQ's). A pointer's job raises nothing of its own, so an error of Redis is
         no failure of the job, and no error to wake anybody for."""
         error = exc_info[1]
         if rq_side.read_job_id(job.id) is not None and isinstance(error, redis.exceptions.RedisError):
@@ -216,16 +216,16 @@ class Fetcher(SimpleWorker):
         super()._finalize_failure(job, queue, execution, exc_info)
 
     def check_for_suspension(self, burst: bool) -> None:
-        """Between jobs, and once a second at most: whether `rq suspend` was called."""
+        """Check whether `rq suspend` was called, once a second at most."""
         if time.monotonic() - self.suspension_requested_at > SUSPENSION_SECONDS:
             self.suspension_requested_at = time.monotonic()
             super().check_for_suspension(burst)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Register again every few seconds: after a flush of Redis the dashboard must not lose a living worker.
+        """Register again every few seconds, so that the dashboard finds a living worker again after a flush of Redis.
 
-        And it must not show a dead one for long, so no other time than ours counts. RQ itself asks for it, with a
-        pipeline, while the worker is suspended.
+        It must not show a dead one for long either, so `timeout` is ignored and ours counts. RQ itself calls this, with
+        a pipeline, while the worker is suspended.
         """
         if time.monotonic() - self.registered_at > REGISTER_SECONDS:
             self.registered_at = time.monotonic()
@@ -240,18 +240,19 @@ class Fetcher(SimpleWorker):
                 pipe.execute()
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """One fetcher runs many jobs: it is idle only when none of them is left."""
+        """Set the state. One fetcher runs many jobs: it is idle only when none of them is left."""
         super().set_state(WorkerStatus.BUSY if self.executions else state, pipeline)
 
     def clean_registries(self) -> None:
-        """Only forget dead workers' names: the ledger's sweep keeps the registries, RQ's would fail rescued work."""
+        """Forget the names of dead workers, and no more: the ledger's sweep cleans the registries. RQ's would mark
+        rescued work as failed."""
         for queue in self.queues:
             clean_worker_registry(queue)
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def _set_connection(self, connection: Redis) -> Redis:
-        """Nothing here blocks for longer than a second: RQ would have a Redis that hangs waited for most of a minute,
-        by every thread of this process."""
+        """Keep our connection with its short time-out, because nothing here blocks for longer than a second. With RQ's,
+        every thread of this process would wait for most of a minute when Redis hangs."""
         return connection
 
     def subscribe(self) -> None:
@@ -262,8 +263,8 @@ class Fetcher(SimpleWorker):
 
 
 def wake_forever(connection: Redis, bulkheads: Sequence[Bulkhead], stopping: threading.Event) -> None:
-    """Tell a lane that something was pushed to it. One connection waits for all that have a thread free; each push
-    wakes few of all the workers, and whoever was not woken looks by itself a moment later."""
+    """Wake a bulkhead when something was pushed to its queue. One connection waits for all that have a free thread.
+    Each push wakes few of the workers; the others look by themselves soon after."""
     by_key = {rq_side.pushed_key(bulkhead.spec.name): bulkhead for bulkhead in bulkheads}
     while not stopping.is_set():
         free = [key for key, bulkhead in by_key.items() if bulkhead.is_free]
@@ -271,16 +272,16 @@ def wake_forever(connection: Redis, bulkheads: Sequence[Bulkhead], stopping: thr
             stopping.wait(LOOK_SECONDS)
             continue
         try:
-            reported = connection.blpop(free, timeout=WAIT_SECONDS)
+            pushed = connection.blpop(free, timeout=WAIT_SECONDS)
         except (redis.exceptions.RedisError, OSError):
             stopping.wait(WAIT_SECONDS)
         else:
-            for key in rq_side.texts(reported[:1] if reported else ()):
+            for key in rq_side.texts(pushed[:1] if pushed else ()):
                 by_key[key].pushed.set()
 
 
 def fetch_forever(app: Flask, connection: Redis, bulkhead: Bulkhead, name: str, stopping: threading.Event) -> None:
-    """Keep a fetcher working through every outage of Redis; each one starts under a new name."""
+    """Keep a fetcher working through every outage of Redis. Each one starts under a new name."""
     life = 0
     while not stopping.is_set():
         life += 1

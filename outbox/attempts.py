@@ -1,7 +1,10 @@
-"""Grant, then settle: one attempt at a message, held under its fence from first to last.
+"""Attempts at a message: each is granted under the message's fence and settled under the same fence.
 
-A settle locks its message first, and under it the flow's own rows and its attempt, which nobody else touches while the
-message is locked. Whoever lost the fence changes nothing but its own attempt, through `record_late`.
+`grant` commits by itself. Every other function works in the caller's transaction and never commits. An error of
+Postgres is raised as SQLAlchemy's `DBAPIError`.
+
+A settle locks its message first, then the flow's own rows and the attempt: nobody else touches those while the message
+is locked. A worker whose fence is gone changes nothing but its own attempt, through `record_late`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
-# The row that the same statement inserts is not among those it reads.
+# A statement does not see the row that it inserts itself, so an attempt never counts as its own predecessor.
 FIRST = "NOT EXISTS (SELECT 1 FROM outbox_attempts earlier WHERE earlier.message_id = {message}) AS first"
 
 GRANT = text(f"""
@@ -27,9 +30,9 @@ GRANT = text(f"""
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
          WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
            AND (m.upstream IS NULL OR EXISTS (
-                SELECT 1 FROM outbox_breakers g
-                 WHERE g.upstream = m.upstream AND (g.open_until IS NULL
-                    OR g.open_until <= outbox_now() AND (g.probe_message_id, g.probe_fence) = (m.id, m.fence))))
+                SELECT 1 FROM outbox_breakers b
+                 WHERE b.upstream = m.upstream AND (b.open_until IS NULL
+                    OR b.open_until <= outbox_now() AND (b.probe_message_id, b.probe_fence) = (m.id, m.fence))))
            AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
         RETURNING m.*
     ), tried AS (
@@ -47,7 +50,7 @@ GRANT = text(f"""
       FROM granted JOIN tried ON tried.message_id = granted.id
 """)
 
-# A pointer that met a closed gate goes back to wait in Postgres, where closed gates cost nothing.
+# A pointer that met an open breaker: its message waits in Postgres again, where waiting costs nothing.
 TURN_BACK = text("""
     UPDATE outbox_messages SET state = 'ready'
      WHERE id = :message_id AND fence = :fence AND state = 'published'
@@ -58,7 +61,8 @@ LOCK_MESSAGE = text("""
      WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
 """)
 
-# A beginning is numbered by its row's id. Ends are numbered in the same order: a clock may be put back in between.
+# The id of an attempt's row orders its start. Its end gets a number from the same sequence, because the clock may be
+# put back between the two.
 ENDED = "finished_at = outbox_now(), end_number = nextval('outbox_attempts_id_seq')"
 FINISH = f"""
     UPDATE outbox_attempts
@@ -67,11 +71,11 @@ FINISH = f"""
            upstream_ids = CAST(:upstream_ids AS jsonb), late = :late
      WHERE id = :attempt_id
 """
-# The work is done: its row goes in the transaction that records its effect.
+# The work is done: its message is deleted in the transaction that records its effect.
 COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
 
-# The latest answer, found at the end of its index: asked whether there is any, Postgres may read years of attempts
-# in an outage, when there is none.
+# The latest answer, read off the end of its index. With EXISTS, Postgres may read years of attempts during an outage,
+# when there is no answer to find.
 CHARGED = text("""
     SELECT COALESCE((
         SELECT other.finished_at FROM outbox_attempts other
@@ -107,7 +111,7 @@ PARK = text("""
      WHERE id = :message_id
 """)
 
-# A message whose wall-clock limit passed while it waited is taken to be given up, under a fence like any attempt.
+# A waiting message whose wall-clock limit has passed is taken to be given up, under a fence like any attempt.
 SEIZE = text(f"""
     WITH seized AS (
         UPDATE outbox_messages m
@@ -131,6 +135,7 @@ GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "mes
 
 
 def read_grant(row: Any) -> Grant:
+    """The Grant that a row of GRANT or SEIZE stands for."""
     values = row._mapping
     return Grant(message_id=values["id"], **{name: values[name] for name in GRANT_FIELDS})
 
@@ -138,10 +143,13 @@ def read_grant(row: Any) -> Grant:
 def grant(
     engine: Engine, message_id: int, fence: int, *, worker_id: str, lease_seconds: float, writes: bool
 ) -> Grant | None:
-    """Take leave for one attempt, committed before this returns; None for a stale, doubled or held_back pointer.
+    """Grant one attempt at a message for `lease_seconds`, committed before this returns, on a connection of its own.
 
-    One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream it waits for the disk:
-    losing its `try` row would lose the duty to look up first.
+    None for a pointer that is stale or doubled, and for one whose upstream is held or has its breaker open: that
+    message waits in Postgres again.
+
+    One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream (`writes`) its commit
+    waits for the disk: with its `try` row we would lose the duty to look up first.
     """
     key = {"message_id": message_id, "fence": fence}
     with connect_autocommit(engine) as db:
@@ -155,19 +163,27 @@ def grant(
 def seize_overdue(
     db: Database, *, fence: int, worker_id: str, lease_seconds: float = 60.0, but: Sequence[int] = ()
 ) -> Grant | None:
-    """Take one waiting message whose wall-clock limit has passed, none of `but`, to give it up in this transaction."""
+    """Take one waiting message whose wall-clock limit has passed, to give it up in the caller's transaction.
+
+    The message is then running under `fence`, with an attempt of purpose `give_up`. Messages in `but` and those that
+    somebody else has locked are skipped. None when no other is left.
+    """
     values = {"fence": fence, "worker_id": worker_id, "lease": lease_seconds, "but": list(but)}
     row = db.execute(SEIZE, values).one_or_none()
     return read_grant(row) if row is not None else None
 
 
 def lock_message(db: Database, grant: Grant) -> bool:
-    """Lock the message while its fence still stands; False means another grant or a settle came first."""
+    """Lock the message to the end of the caller's transaction. False when another grant or a settle came first."""
     return db.execute(LOCK_MESSAGE, {"message_id": grant.message_id, "fence": grant.fence}).one_or_none() is not None
 
 
 def is_charged(db: Database, grant: Grant) -> bool:
-    """Whether this attempt counts: only if the upstream answered some other message since our previous one."""
+    """Whether this attempt counts against the retry schedule.
+
+    It does if the upstream has answered another message since our previous attempt (or since the budget began), so an
+    outage charges nothing. Work without an upstream is always charged.
+    """
     values = {
         "upstream": grant.upstream,
         "message_id": grant.message_id,
@@ -178,16 +194,18 @@ def is_charged(db: Database, grant: Grant) -> bool:
 
 
 def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:
-    db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **reported(ending)})
+    """Write how an attempt ended. Postpone or park its message in the same transaction."""
+    db.execute(text(FINISH), {"attempt_id": attempt_id, "charged": charged, "late": late, **columns_of(ending)})
 
 
 def complete(db: Database, grant: Grant, ending: Ending) -> None:
-    """The work is done, and this attempt did it: the one ends and the other goes."""
+    """End the attempt and delete its message: the work is done."""
     values = {"message_id": grant.message_id, "attempt_id": grant.attempt_id, "charged": False, "late": False}
-    db.execute(COMPLETE, {**values, **reported(ending)})
+    db.execute(COMPLETE, {**values, **columns_of(ending)})
 
 
-def reported(ending: Ending) -> dict[str, Any]:
+def columns_of(ending: Ending) -> dict[str, Any]:
+    """An ending as the columns of its attempt's row."""
     return {
         "status": ending.status,
         "answered": ending.answered,
@@ -209,7 +227,11 @@ def postpone(
     not_found: int = 0,
     look_ups: int = 0,
 ) -> None:
-    """Enqueue it again after a delay. `unresolved_why` opens the question whether it happened, `resolved` closes it."""
+    """Enqueue the message again, due after `delay_seconds`. With no delay, relays are woken when the caller commits.
+
+    `unresolved_why` opens the question whether the write happened, `resolved` closes it. `not_found` and `look_ups`
+    are what the message counts from now on.
+    """
     db.execute(
         POSTPONE,
         {
@@ -235,7 +257,7 @@ def park(
     charged: bool = False,
     unresolved_why: str | None = None,
 ) -> None:
-    """Leave the message with a human, under a new fence so that no pointer out there can touch it."""
+    """Park the message for a human, under a new fence so that no pointer out there can touch it. Written in history."""
     db.execute(
         PARK,
         {
@@ -251,7 +273,7 @@ def park(
 
 
 def siblings(db: Database, message_id: int) -> list[Sibling]:
-    """Every attempt at a message, oldest first, late answers included."""
+    """Every attempt at a message, the present one and late answers included, oldest first."""
     rows = db.execute(
         text("""SELECT id, purpose, status, started_at, finished_at, upstream_ids
                   FROM outbox_attempts WHERE message_id = :id ORDER BY id"""),
@@ -261,14 +283,17 @@ def siblings(db: Database, message_id: int) -> list[Sibling]:
 
 
 def status_of(db: Database, attempt_id: int) -> str:
-    """How an attempt stands: tells a settle whose COMMIT went unanswered whether it landed."""
+    """An attempt's status. From it a settle whose COMMIT got no answer learns whether it landed.
+
+    Raises NoResultFound when there is no such attempt.
+    """
     return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
 
 
 def record_late(db: Database, grant: Grant, ending: Ending) -> bool:
-    """Keep an answer that lost its fence, on its own attempt; wake a look-up waiting for just this news.
+    """Keep an answer whose fence is gone on its own attempt. A message that waits for a look-up is due at once.
 
-    Returns whether anything was written: an attempt settled as a success keeps what it says.
+    False, with nothing written, when the attempt is already settled as a success. Written in history.
     """
     message = db.execute(
         text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": grant.message_id}

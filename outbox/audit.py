@@ -1,24 +1,65 @@
-"""What must always hold in the ledger itself, as SQL. Each finding names the message and what is wrong with it."""
+"""Audit of the ledger itself: what must hold for every message and circuit breaker, as SQL, and how it is repaired.
+
+Each function works in the caller's transaction and commits nothing.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from redis import Redis
 from sqlalchemy import text
 
-from outbox import rq_side
-from outbox.values import QueueSpec
+from outbox import breakers, repair, rescue, rq_side
+from outbox.values import BreakerSettings, QueueSpec
 from outbox.write import Database
 
-Served = Sequence[tuple[str, str, str | None]]
+
+@dataclass(frozen=True)
+class Known:
+    """What the audit has to know of the application: `served`, the queue of each job, and `limits`, how many calls at
+    once each upstream bears. Of an application that says nothing, rules about it find nothing."""
+
+    served: Mapping[str, QueueSpec] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    settings: BreakerSettings = breakers.DEFAULTS
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {
+            "jobs": list(self.served),
+            "queues": [queue.name for queue in self.served.values()],
+            "upstreams": [queue.upstream for queue in self.served.values()],
+            "expected": list(self.limits),
+            "limits": list(self.limits.values()),
+            "cap": self.settings.cap_seconds,
+        }
+
+
+# Says what was done, or None where nothing is left to do. The key is a message id or an upstream.
+RepairRule = Callable[[Database, Any, Known], str | None]
+
+
+@dataclass(frozen=True)
+class LedgerRule:
+    """One rule: `query` selects the messages or upstreams that break it, `words` say what that means to a human.
+
+    Without a `repair`, `advice` says what a human does.
+    """
+
+    name: str
+    words: str
+    query: str
+    repair: RepairRule | None = None
+    advice: str = ""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A rule the ledger breaks, and the message or the upstream's gate it was found on."""
+    """A broken rule, and the message or the upstream it was found on."""
 
     rule: str
     message_id: int | None
@@ -26,48 +67,143 @@ class Fault:
 
     @property
     def about(self) -> str:
-        return f"gate {self.upstream}" if self.message_id is None else f"message {self.message_id}"
+        return f"breaker {self.upstream}" if self.message_id is None else f"message {self.message_id}"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where Redis says something else than the ledger, which alone is believed."""
+    """Where Redis says something else than the ledger. The ledger is right."""
 
     rule: str
     queue: str
     job_id: str
 
 
-# Each query returns message ids. The grace of a minute keeps work that is moving right now out of them.
-RULES = {
-    "try_without_running_message": """
+def end_tries(db: Database, message_id: int, known: Known) -> str | None:
+    repair.end_tries(db, message_id)
+    return "its open attempts are ended as unknown"
+
+
+def reclaim(db: Database, message_id: int, known: Known) -> str | None:
+    repair.reclaim(db, message_id)
+    return "it waits again, and is looked up before it is sent"
+
+
+def rescue_one(db: Database, message_id: int, known: Known) -> str | None:
+    rescue.rescue_lost_in(db)
+    return "rescued: it is due again, and what it may have sent is looked up"
+
+
+def ask_again(db: Database, message_id: int, known: Known) -> str | None:
+    done = repair.ask_again(db, message_id)
+    return "what it may have sent is looked up before it is sent again" if done else None
+
+
+def let_go_on(db: Database, message_id: int, known: Known) -> str | None:
+    return "it is due now, and its limits are in reach" if repair.let_go_on(db, message_id) else None
+
+
+def serve(db: Database, message_id: int, known: Known) -> str | None:
+    """Move it into the queue of its job. A job that nobody serves needs a human, and so does one that is running."""
+    job = db.execute(text("SELECT job FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": message_id}).scalar()
+    queue = known.served.get(job) if job is not None else None
+    if queue is None or not repair.serve(db, message_id, queue):
+        return None
+    return f"it waits in the queue of its job: {queue.name}"
+
+
+def match_trips(db: Database, upstream: str, known: Known) -> str | None:
+    repair.match_trips(db, upstream)
+    return "the record of trips says what the breaker says"
+
+
+def shorten_trip(db: Database, upstream: str, known: Known) -> str | None:
+    cap = known.settings.cap_seconds
+    repair.shorten_trip(db, upstream, cap)
+    return f"open for {cap:g} s more, then probed: to leave the upstream alone for longer, hold it"
+
+
+def date_closing(db: Database, upstream: str, known: Known) -> str | None:
+    repair.date_closing(db, upstream)
+    return "it closed just now, and its flow starts slowly"
+
+
+def make_missing(db: Database, upstream: str, known: Known) -> str | None:
+    """What a lost breaker knew is lost: its upstream is tried with care."""
+    seconds = breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings, lost=True)
+    if seconds is None:
+        return None
+    return f"it is there again, open for {seconds:g} s; then one probe goes, and the flow starts slowly"
+
+
+def set_limit(db: Database, upstream: str, known: Known) -> str | None:
+    breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings)
+    return f"its limit is {known.limits[upstream]} again"
+
+
+# The grace of a minute keeps work that is moving right now out of the queries. Each returns message ids.
+MESSAGE_RULES = (
+    LedgerRule(
+        "try_without_running_message",
+        "an attempt is open, and its message is not running",
+        """
         SELECT a.message_id FROM outbox_attempts a LEFT JOIN outbox_messages m
             ON m.id = a.message_id AND m.fence = a.fence AND m.state = 'running'
          WHERE a.status = 'try' AND m.id IS NULL AND a.started_at < outbox_now() - interval '1 minute'""",
-    "running_without_try": """
+        repair=end_tries,
+    ),
+    LedgerRule(
+        "running_without_try",
+        "it is running without an attempt",
+        """
         SELECT m.id FROM outbox_messages m LEFT JOIN outbox_attempts a
             ON a.message_id = m.id AND a.fence = m.fence AND a.status = 'try'
          WHERE m.state = 'running' AND a.id IS NULL""",
-    "lease_long_over": """
+        repair=reclaim,
+    ),
+    LedgerRule(
+        "lease_long_over",
+        "its lease ended more than a minute ago, and it was not rescued",
+        """
         SELECT id FROM outbox_messages
          WHERE state = 'running' AND lease_expires_at < outbox_now() - interval '1 minute'""",
-    "due_but_not_promoted": """
+        repair=rescue_one,
+    ),
+    LedgerRule(
+        "due_but_not_promoted",
+        "it is due and not promoted: no relay is at work",
+        """
         SELECT id FROM outbox_messages WHERE state = 'later' AND due_at < outbox_now() - interval '1 minute'""",
-    "ready_behind_closed_breaker": """
-        SELECT m.id FROM outbox_messages m LEFT JOIN outbox_breakers g ON g.upstream = m.upstream
-         WHERE m.state = 'ready' AND g.opened_at IS NULL AND (g.upstream IS NULL) = (m.upstream IS NULL)
+        advice="Start a relay.",
+    ),
+    LedgerRule(
+        "ready_behind_closed_breaker",
+        "it waits although its circuit breaker is closed: no relay is at work",
+        """
+        SELECT m.id FROM outbox_messages m LEFT JOIN outbox_breakers b ON b.upstream = m.upstream
+         WHERE m.state = 'ready' AND b.opened_at IS NULL AND (b.upstream IS NULL) = (m.upstream IS NULL)
            AND m.due_at < outbox_now() - interval '15 minutes'
-           AND COALESCE(g.closed_at, '-infinity') < outbox_now() - interval '1 minute'
+           AND COALESCE(b.closed_at, '-infinity') < outbox_now() - interval '1 minute'
            AND NOT EXISTS (SELECT 1 FROM outbox_breaker_holds h
                             WHERE h.upstream = m.upstream AND h.starts_at <= outbox_now()
                               AND LEAST(h.ends_at, h.lifted_at) > outbox_now() - interval '1 minute')
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
                             WHERE p.queue = m.queue AND p.state IN ('published', 'running'))""",
-    "question_without_attempt": """
+        advice="Start a relay.",
+    ),
+    LedgerRule(
+        "question_without_attempt",
+        "it looks up something that was never tried",
+        """
         SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
-    # Its last write may have happened, and was not denied by two look-ups since: it would be made again unasked.
-    "question_lost": """
+        advice="It is looked up until its budget ends, and then a human gets it.",
+    ),
+    # Not denied by two look-ups since: it would be made again without a question.
+    LedgerRule(
+        "question_lost",
+        "its last write may have happened, and nothing says that it must be looked up",
+        """
         SELECT m.id FROM outbox_messages m CROSS JOIN LATERAL (
                SELECT * FROM outbox_attempts a WHERE a.message_id = m.id AND a.purpose = 'write'
                 ORDER BY a.id DESC LIMIT 1) w
@@ -76,15 +212,25 @@ RULES = {
            AND (SELECT count(*) FROM outbox_attempts l
                  WHERE l.message_id = m.id AND l.id > w.id AND l.purpose = 'look_up'
                    AND l.answered AND l.error_class IS NULL AND l.error_detail IS NULL) < 2""",
+        repair=ask_again,
+    ),
     # Far beyond the longest delay, lease and limit there are.
-    "waits_for_ever": """
+    LedgerRule(
+        "waits_for_ever",
+        "it is due, published, leased or begun more than a day ahead, or its limits are more than sixty days ahead",
+        """
         SELECT id FROM outbox_messages
          WHERE state <> 'parked'
            AND (GREATEST(due_at, budget_from, lease_expires_at,
                          CASE WHEN state = 'published' THEN published_at END) > outbox_now() + interval '1 day'
                 OR GREATEST(deadline_at, give_up_at) > outbox_now() + interval '60 days')""",
-    # Where it is known who serves what.
-    "unserved": """
+        repair=let_go_on,
+    ),
+    # Only where it is known who serves what.
+    LedgerRule(
+        "unserved",
+        "its job, queue and upstream do not belong together",
+        """
         SELECT m.id FROM outbox_messages m
          WHERE m.state <> 'parked' AND cardinality(CAST(:jobs AS text[])) > 0
            AND NOT EXISTS (
@@ -92,30 +238,61 @@ RULES = {
                           AS served (job, queue, upstream)
                 WHERE served.job = m.job AND served.queue = m.queue
                   AND COALESCE(served.upstream, '') = COALESCE(m.upstream, ''))""",
-}
-# Each query returns upstreams. The gate and the book of its trips are written together, and what they say of the
-# future is bounded; the minute's grace is for a clock that was put back. Whoever wants more time holds the upstream.
-BREAKER_RULES = {
-    "breaker_and_trips_differ": """
-        SELECT upstream FROM outbox_breakers g WHERE (opened_at IS NOT NULL) <> EXISTS (
-            SELECT 1 FROM outbox_breaker_trips c WHERE c.upstream = g.upstream AND c.closed_at IS NULL)""",
-    "breaker_open_too_long": """
+        repair=serve,
+    ),
+)
+# Each returns upstreams. A breaker and the record of its trips are written together, and what they say of the future is
+# bounded; the minute of grace is for a clock that was put back. Use a hold to leave an upstream in peace for longer.
+BREAKER_RULES = (
+    LedgerRule(
+        "breaker_and_trips_differ",
+        "its circuit breaker and the record of its trips disagree",
+        """
+        SELECT upstream FROM outbox_breakers b WHERE (opened_at IS NOT NULL) <> EXISTS (
+            SELECT 1 FROM outbox_breaker_trips t WHERE t.upstream = b.upstream AND t.closed_at IS NULL)""",
+        repair=match_trips,
+    ),
+    LedgerRule(
+        "breaker_open_too_long",
+        "its circuit breaker is open for longer than the cap allows",
+        """
         SELECT upstream FROM outbox_breakers
          WHERE open_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
-    "breaker_closed_in_future": """
+        repair=shorten_trip,
+    ),
+    LedgerRule(
+        "breaker_closed_in_future",
+        "its circuit breaker is said to close in the future: nothing would pass until then",
+        """
         SELECT upstream FROM outbox_breakers WHERE closed_at > outbox_now() + interval '1 minute'""",
-}
+        repair=date_closing,
+    ),
+    LedgerRule(
+        "breaker_missing",
+        "its circuit breaker is not there: nothing is sent, and people who read get 503 with Retry-After",
+        """
+        SELECT upstream FROM unnest(CAST(:expected AS text[])) AS named (upstream)
+         WHERE NOT EXISTS (SELECT 1 FROM outbox_breakers g WHERE g.upstream = named.upstream)""",
+        repair=make_missing,
+    ),
+    LedgerRule(
+        "breaker_limit_differs",
+        "the limit of its circuit breaker is not the one that its queue should have",
+        """
+        SELECT upstream FROM unnest(CAST(:expected AS text[]), CAST(:limits AS int[])) AS named (upstream, most)
+          JOIN outbox_breakers g USING (upstream) WHERE g.concurrency_limit <> most""",
+        repair=set_limit,
+    ),
+)
 
-# Which gates there are to be, only whoever knows the queues can say.
-BREAKER_MISSING, BREAKER_LIMIT_DIFFERS = "breaker_missing", "breaker_limit_differs"
-LIMITS = text("SELECT upstream, concurrency_limit FROM outbox_breakers")
-
-# A pointer counts as lost when it has been away for longer than the relay needs to miss it.
+# A pointer counts as lost when it has been missing for longer than the relay needs to find that out.
 POINTERS = text("""
     SELECT queue, id, fence, state,
            state = 'published' AND published_at < outbox_now() - interval '1 minute' AS long_published
       FROM outbox_messages WHERE state IN ('published', 'running', 'parked')
 """)
+
+NOTHING_KNOWN = Known()
 
 OUTSTANDING = text("""
     SELECT queue, state, count(*) AS messages, extract(epoch FROM outbox_now() - min(created_at))::float AS oldest
@@ -123,51 +300,33 @@ OUTSTANDING = text("""
 """)
 
 
-def find_faults(db: Database, limit: int = 100, served: Served = ()) -> list[Fault]:
-    """The rules that messages break now, so many of each. `served` are the job, queue and upstream of all there is to
-    do."""
-    values = values_of(served)
-    return [
-        Fault(rule, row[0])
-        for rule, query in RULES.items()
-        for row in db.execute(text(f"{query} LIMIT {int(limit)}"), values).all()
+def find_faults(db: Database, limit: int = 100, known: Known = NOTHING_KNOWN) -> list[Fault]:
+    """The broken rules of messages, at most `limit` of each, and of circuit breakers."""
+    messages = [
+        Fault(rule.name, row[0])
+        for rule in MESSAGE_RULES
+        for row in db.execute(text(f"{rule.query} LIMIT {int(limit)}"), known.values).all()
     ]
-
-
-def find_breaker_faults(db: Database, cap_seconds: float, limits: Mapping[str, int]) -> list[Fault]:
-    """The rules that gates break now. `cap_seconds` is the longest one may be closed; there are to be those of the
-    upstreams in `limits`, each with its limit."""
-    broken = [
-        Fault(rule, None, row.upstream)
-        for rule, query in BREAKER_RULES.items()
-        for row in db.execute(text(query), {"cap": cap_seconds}).all()
+    upstreams = [
+        Fault(rule.name, None, row[0])
+        for rule in BREAKER_RULES
+        for row in db.execute(text(rule.query), known.values).all()
     ]
-    found = {row.upstream: row.concurrency_limit for row in db.execute(LIMITS, {}).all()}
-    missing = [Fault(BREAKER_MISSING, None, upstream) for upstream in limits if upstream not in found]
-    differing = [name for name, limit in limits.items() if found.get(name, limit) != limit]
-    return [*broken, *missing, *(Fault(BREAKER_LIMIT_DIFFERS, None, upstream) for upstream in differing)]
+    return messages + upstreams
 
 
-def values_of(served: Served) -> dict[str, list[str | None]]:
-    columns: dict[str, list[str | None]] = {"jobs": [], "queues": [], "upstreams": []}
-    for names in served:
-        for column, name in zip(columns.values(), names, strict=True):
-            column.append(name)
-    return columns
-
-
-def count_faults(db: Database, found: list[Fault], limit: int = 100, served: Served = ()) -> int:
-    """How many there are, where so many of each rule were listed."""
+def count_faults(db: Database, found: list[Fault], limit: int = 100, known: Known = NOTHING_KNOWN) -> int:
+    """How many faults there are, where at most `limit` of each rule were listed."""
     listed = Counter(fault.rule for fault in found)
-    cut = [rule for rule in RULES if listed[rule] >= limit]
+    cut = [rule for rule in MESSAGE_RULES if listed[rule.name] >= limit]
     more = sum(
-        db.execute(text(f"SELECT count(*) FROM ({RULES[rule]}) every"), values_of(served)).scalar_one() for rule in cut
+        db.execute(text(f"SELECT count(*) FROM ({rule.query}) every"), known.values).scalar_one() for rule in cut
     )
-    return len(found) - sum(listed[rule] for rule in cut) + int(more)
+    return len(found) - sum(listed[rule.name] for rule in cut) + int(more)
 
 
 def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> tuple[dict[str, int], list[Difference]]:
-    """Counts of what the ledger and Redis hold, and each difference: relay, grant and sweep mend them in a minute.
+    """Counts of what the ledger and Redis hold, and every difference. Relay, grant and sweep repair those in a minute.
 
     Redis is read first: what it held then and the ledger does not know now is certainly outdated. Raises RedisError.
     """
@@ -196,5 +355,5 @@ def compare_redis(db: Database, redis: Redis, queues: tuple[QueueSpec, ...]) -> 
 
 
 def ours(identifiers: set[str]) -> set[str]:
-    """Those of messages: periodic jobs have names of their own."""
+    """The ids of messages' jobs: periodic jobs have names of their own."""
     return {item for item in identifiers if rq_side.read_job_id(item) is not None}

@@ -1,6 +1,6 @@
-"""Statements that stand alone need no BEGIN and no COMMIT: two of their three round trips.
+"""Connections in autocommit, for single statements: without BEGIN and COMMIT they save two of three round trips.
 
-SQLAlchemy's own AUTOCOMMIT sets the session back afterwards by one more statement, and spends half of what it saves.
+SQLAlchemy's own AUTOCOMMIT resets the session afterwards with one more statement, which spends half of that.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from sqlalchemy import Connection, Engine
 
 @contextmanager
 def autocommit(db: Connection) -> Iterator[Connection]:
-    """In here every statement is committed as it ends; nothing may have been executed on this connection before."""
+    """Commit every statement in this block as it ends. Nothing may have been executed on this connection before."""
     raw = db.connection.dbapi_connection
     assert raw is not None
     raw.autocommit = True
     try:
         yield db
     finally:
-        # Setting it back asks nobody anything; on a connection that was lost it would hide what was raised.
+        # Resetting needs no round trip. On a lost connection it would raise, and hide the error that was raised here.
         if not raw.closed:
             raw.autocommit = False
 
 
 @contextmanager
 def connect_autocommit(engine: Engine) -> Iterator[Connection]:
-    """A connection for statements that each stand alone."""
+    """A connection on which every statement is committed as it ends."""
     with engine.connect() as db, autocommit(db):
         yield db

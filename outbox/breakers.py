@@ -1,9 +1,15 @@
-"""One durable gate per upstream: closed while it fails, opened by the answer of a single probe, then a slow start.
+"""Circuit breakers: one durable row per upstream, shared by all processes.
 
-The probe is a message and its fence. It is held exactly as long as that message is published or running under that
-fence, so a dead worker or a lost pointer releases it without any lease of its own.
+*Closed*: everything passes. *Open*: nothing passes, until its time is up. *Half-open*: one probe goes; its answer
+closes the breaker, and then the flow starts slowly.
 
-A gate that is not there is closed: nobody can say when its upstream may be asked again, or for how much at once.
+The probe is a message and its fence. It is the probe exactly as long as that message is published or running under
+that fence, so a dead worker or a lost pointer releases it without any lease of its own.
+
+A missing breaker counts as open: nobody can say when its upstream may be called again, or how many calls at once it
+can take.
+
+Every function works in the caller's transaction and never commits. All durations are in seconds.
 """
 
 from __future__ import annotations
@@ -21,16 +27,17 @@ from outbox.write import Database
 UNANSWERED_TO_OPEN = 3
 DEFAULTS = BreakerSettings()
 
-# Those there are, and those there should be.
+# The breakers that exist, and those that should.
 ALL = text(f"""
     SELECT a.*, ({IN_FORCE.format(upstream="a.upstream")}) AS held_until
-      FROM (SELECT upstream, g.concurrency_limit IS NULL AS missing, g.opened_at, g.open_until, g.reason, g.trips,
-                   g.closed_at, g.probe_message_id, g.concurrency_limit
-              FROM outbox_breakers g FULL JOIN unnest(CAST(:upstreams AS text[])) AS named (upstream) USING (upstream)) a
+      FROM (SELECT upstream, b.concurrency_limit IS NULL AS missing, b.opened_at, b.open_until, b.reason, b.trips,
+                   b.closed_at, b.probe_message_id, b.concurrency_limit
+              FROM outbox_breakers b
+              FULL JOIN unnest(CAST(:upstreams AS text[])) AS named (upstream) USING (upstream)) a
      ORDER BY a.upstream
 """)
-# A new upstream's gate is open. One whose upstream was in use before was lost: it is closed until a probe has been
-# answered, and for as long as any upstream may ask for if the book says that it was closed.
+# A new upstream's breaker is closed. If the upstream was in use before, its breaker was lost: it is open until a probe
+# has been answered, and for the longest time an upstream may ask for if its recorded trips say that it was open.
 MAKE = text("""
     WITH open_trip AS (
         SELECT opened_at, reason FROM outbox_breaker_trips WHERE upstream = :upstream AND closed_at IS NULL
@@ -40,16 +47,16 @@ MAKE = text("""
                OR EXISTS (SELECT 1 FROM outbox_breaker_trips WHERE upstream = :upstream)
                OR EXISTS (SELECT 1 FROM outbox_attempts WHERE upstream = :upstream AND answered) AS lost
     ), made AS (
-        INSERT INTO outbox_breakers AS g (upstream, concurrency_limit, opened_at, open_until, reason, trips)
+        INSERT INTO outbox_breakers AS b (upstream, concurrency_limit, opened_at, open_until, reason, trips)
         SELECT :upstream, :limit, CASE WHEN lost THEN COALESCE(opened_at, outbox_now()) END,
                CASE WHEN lost THEN outbox_now() + make_interval(secs =>
                    CASE WHEN opened_at IS NULL THEN CAST(:base AS float) ELSE CAST(:cap AS float) END) END,
-               CASE WHEN lost THEN COALESCE(reason, 'gate was missing') END, CAST(lost AS int)
+               CASE WHEN lost THEN COALESCE(reason, 'breaker was missing') END, CAST(lost AS int)
           FROM past
         ON CONFLICT (upstream) DO UPDATE SET concurrency_limit = EXCLUDED.concurrency_limit
-         WHERE g.concurrency_limit <> EXCLUDED.concurrency_limit
-        RETURNING g.upstream, g.opened_at, g.open_until, g.reason
-    ), booked AS (
+         WHERE b.concurrency_limit <> EXCLUDED.concurrency_limit
+        RETURNING b.upstream, b.opened_at, b.open_until, b.reason
+    ), recorded AS (
         INSERT INTO outbox_breaker_trips (upstream, opened_at, reason)
         SELECT upstream, opened_at, COALESCE(reason, 'unknown') FROM made WHERE opened_at IS NOT NULL
         ON CONFLICT (upstream) WHERE closed_at IS NULL DO NOTHING
@@ -57,31 +64,31 @@ MAKE = text("""
     SELECT extract(epoch FROM open_until - outbox_now())::float FROM made
 """)
 
-# A gate is locked before it is asked: a statement counts what was there when it began, and whoever waited for another
-# relay must count what that one has just claimed.
+# The breaker is locked before it is read. A statement counts what was there when it began, and a relay that was waiting
+# for another one must count what that one has just claimed.
 LOCK = text("SELECT FROM outbox_breakers WHERE upstream = :upstream FOR UPDATE")
-# What is out there, and what may follow: `bound` in all through an open gate, a probe if its time is up, or nothing.
+# What is in flight, and what may follow: up to `bound` in all while closed, one probe when its time is up, or nothing.
 ASK = text(f"""
-    SELECT g.upstream IS NULL AS missing,
-           ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL AS held,
-           g.opened_at IS NULL AS closed,
-           g.open_until <= outbox_now() AND NOT EXISTS (
+    SELECT b.upstream IS NULL AS missing,
+           ({IN_FORCE.format(upstream="b.upstream")}) IS NOT NULL AS held,
+           b.opened_at IS NULL AS closed,
+           b.open_until <= outbox_now() AND NOT EXISTS (
                SELECT 1 FROM outbox_messages m
-                WHERE m.id = g.probe_message_id AND m.fence = g.probe_fence
+                WHERE m.id = b.probe_message_id AND m.fence = b.probe_fence
                   AND m.state IN ('published', 'running')) AS wants_probe,
-           g.probe_message_id,
-           g.concurrency_limit AS bound,
+           b.probe_message_id,
+           b.concurrency_limit AS bound,
            extract(epoch FROM outbox_now() - GREATEST(
-               g.closed_at, ({LAST_END.format(upstream="g.upstream")})))::float AS closed_for,
+               b.closed_at, ({LAST_END.format(upstream="b.upstream")})))::float AS closed_for,
            counted.published, counted.in_flight
       FROM (SELECT count(*) FILTER (WHERE m.state = 'published') AS published, count(*) AS in_flight
               FROM outbox_messages m
              WHERE m.queue = :queue AND m.state IN ('published', 'running')
                AND (CAST(:since AS timestamptz) IS NULL OR m.published_at >= :since)) AS counted
-      LEFT JOIN outbox_breakers g ON g.upstream = :upstream
+      LEFT JOIN outbox_breakers b ON b.upstream = :upstream
 """)
 
-# A Retry-After shorter than our own patience is no leave to come back sooner: one of 0 would be no back-off at all.
+# A Retry-After shorter than our own back-off does not let us come back sooner: one of 0 would be no back-off at all.
 TRIP = text("""
     WITH tripped AS (
         UPDATE outbox_breakers
@@ -102,7 +109,7 @@ TRIP = text("""
     RETURNING id
 """)
 
-# While it is closed, others that were under way may still be asked to stay away longer than whoever closed it: that
+# While it is open, calls that were under way may still bring a longer Retry-After than the call that opened it. That
 # moves the end, and nothing else.
 STAY_AWAY = text("""
     UPDATE outbox_breakers
@@ -111,7 +118,7 @@ STAY_AWAY = text("""
      WHERE upstream = :upstream AND opened_at IS NOT NULL AND (closed_at IS NULL OR closed_at <= :started_at)
 """)
 
-# Only news younger than the closing opens a gate: an old call that comes back late says nothing about now.
+# Only a call that began after the breaker opened can close it: an old one that comes back late says nothing about now.
 CLOSE = text("""
     WITH reset AS (
         UPDATE outbox_breakers
@@ -122,9 +129,9 @@ CLOSE = text("""
            AND (opened_at IS NULL OR :started_at > opened_at)
         RETURNING upstream
     )
-    UPDATE outbox_breaker_trips c SET closed_at = outbox_now()
-      FROM reset WHERE c.upstream = reset.upstream AND c.closed_at IS NULL
-    RETURNING c.id
+    UPDATE outbox_breaker_trips t SET closed_at = outbox_now()
+      FROM reset WHERE t.upstream = reset.upstream AND t.closed_at IS NULL
+    RETURNING t.id
 """)
 
 NOTE_UNANSWERED = text("""
@@ -133,17 +140,17 @@ NOTE_UNANSWERED = text("""
     RETURNING cardinality(unanswered), probe_message_id, probe_fence
 """)
 
-# Closings and holds may overlap; what lies under both is taken away once. After a clock that stepped back, one may end
-# before it began: no time at all.
+# Trips and holds may overlap; time under both is taken away once. After a clock that was put back, one may end before
+# it began: it counts as no time at all.
 CLOSED_SECONDS = text("""
-    WITH tripped AS (
+    WITH stopped AS (
         SELECT opened_at AS starts_at, COALESCE(closed_at, outbox_now()) AS ends_at
           FROM outbox_breaker_trips WHERE upstream = :upstream
         UNION ALL
         SELECT starts_at, LEAST(ends_at, lifted_at) FROM outbox_breaker_holds WHERE upstream = :upstream
     ), merged AS (
         SELECT unnest(range_agg(tstzrange(GREATEST(starts_at, :since), LEAST(ends_at, outbox_now())))) AS part
-          FROM shut WHERE GREATEST(starts_at, :since) < LEAST(ends_at, outbox_now())
+          FROM stopped WHERE GREATEST(starts_at, :since) < LEAST(ends_at, outbox_now())
     )
     SELECT extract(epoch FROM outbox_now() - :since)::float
            - COALESCE(sum(extract(epoch FROM upper(part) - lower(part))), 0)::float FROM merged
@@ -151,7 +158,8 @@ CLOSED_SECONDS = text("""
 
 
 def limits_of(queues: Iterable[QueueSpec], sync_only: Iterable[str] = ()) -> dict[str, int]:
-    """The upstreams that have gates, those only ever visited among them, each with its limit."""
+    """How many messages of each upstream may be in flight at once. Those in `sync_only` get synchronous calls only, and
+    no messages, so any limit will do for them."""
     limits = {queue.upstream: queue.concurrency for queue in queues if queue.upstream is not None}
     return {**dict.fromkeys(sync_only, 1), **limits}
 
@@ -162,7 +170,8 @@ def ensure_breakers(
     sync_only: Iterable[str] = (),
     settings: BreakerSettings = DEFAULTS,
 ) -> None:
-    """A gate for the upstream of every queue and for those only ever visited; one that was lost is closed at first."""
+    """Make the breakers that are missing, for the upstream of every queue and for those in `sync_only`, and set their
+    limits. One that was lost is open at first."""
     for upstream, limit in limits_of(queues, sync_only).items():
         ensure_breaker(db, upstream, limit, settings)
 
@@ -170,24 +179,25 @@ def ensure_breakers(
 def ensure_breaker(
     db: Database, upstream: str, limit: int, settings: BreakerSettings, *, lost: bool = False
 ) -> float | None:
-    """That this gate is there, with this limit: one that is there already stands as it did.
+    """Make this breaker if it is missing, and set its limit; one that exists keeps its state.
 
-    `lost` says that it was there before; else its upstream's past tells. Returns for how many seconds one that was
-    made now, or whose limit was set back, is closed.
+    `lost` says that it existed before; otherwise its upstream's past shows that. Returns for how many seconds it is
+    open, if it was made or its limit changed; None if it is closed or nothing was to be done.
     """
     patience = {"base": settings.open_seconds, "cap": settings.cap_seconds}
     values = {"upstream": upstream, "limit": limit, "lost": lost, **patience}
-    closed_for: float | None = db.execute(MAKE, values).scalar_one_or_none()
-    return closed_for
+    open_for: float | None = db.execute(MAKE, values).scalar_one_or_none()
+    return open_for
 
 
 def trip(
     db: Database, caller: Caller, reason: str, settings: BreakerSettings, retry_after: float | None = None
 ) -> bool:
-    """Shut the gate after a failed attempt; True when this is what closed it. Seconds throughout.
+    """Open the breaker because its upstream said that it cannot answer. True when this is what opened it.
 
-    A failure that began before the gate last opened is old news. While it is closed only its probe may speak, but a
-    `retry_after` of anybody is heeded.
+    It stays open for `settings.open_seconds`, twice as long after each probe that failed, and at least for
+    `retry_after`, but never for more than `settings.cap_seconds`. A call that began before the breaker last closed
+    changes nothing. While it is open only its probe counts, but the `retry_after` of any call is obeyed.
     """
     row = db.execute(
         TRIP,
@@ -208,20 +218,24 @@ def trip(
 
 
 def stay_away(db: Database, caller: Caller, settings: BreakerSettings, retry_after: float | None) -> None:
-    """Leave a closed gate's upstream alone for so many seconds from now, within the cap, if that is longer."""
+    """Keep an open breaker open for `retry_after` from now, or for the cap if that is less; never for a shorter time
+    than it would be anyway."""
     if retry_after is not None:
         values = {"upstream": caller.upstream, "started_at": caller.started_at}
         db.execute(STAY_AWAY, {**values, "retry_after": retry_after, "cap": settings.cap_seconds})
 
 
 def note_answer(db: Database, caller: Caller) -> bool:
-    """The upstream is alive, refusals included; True when this answer opened a closed gate."""
+    """Record that the upstream answered, even with a refusal. True when this closed an open breaker."""
     values = {"upstream": caller.upstream, "started_at": caller.started_at}
     return db.execute(CLOSE, values).one_or_none() is not None
 
 
 def note_unanswered(db: Database, caller: Caller, settings: BreakerSettings, retry_after: float | None = None) -> bool:
-    """Outages mostly look like time-outs: three different messages running close the gate, a probe's one does."""
+    """Record a call that got no answer. True when this opened the breaker.
+
+    Outages mostly look like time-outs: three different messages in a row trip it, and a probe does so by itself.
+    """
     values = {"upstream": caller.upstream, "message_id": caller.message_id, "started_at": caller.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()
     if row is None:
@@ -236,9 +250,10 @@ def note_unanswered(db: Database, caller: Caller, settings: BreakerSettings, ret
 def capacity(
     db: Database, queue: QueueSpec, settings: BreakerSettings, since: datetime | None = None
 ) -> tuple[int, int | None]:
-    """How many messages may be published now and, for a probe, which message was the last one and goes last.
+    """How many messages of this queue may be published now; for a probe also the id of the probe before it, or 0.
 
-    Nothing that is out may have been published before `since`.
+    The probe before it goes last of all. Locks the breaker to the end of the transaction, in which the messages are to
+    be published. `since` only saves work: no message in flight may have been published before it.
     """
     if queue.upstream is not None:
         db.execute(LOCK, {"upstream": queue.upstream})
@@ -257,6 +272,7 @@ def capacity(
 
 
 def name_probe(db: Database, upstream: str, message_id: int, fence: int) -> None:
+    """Record which message is the probe, in the transaction that publishes it under this fence."""
     db.execute(
         text("UPDATE outbox_breakers SET probe_message_id = :id, probe_fence = :fence WHERE upstream = :upstream"),
         {"upstream": upstream, "id": message_id, "fence": fence},
@@ -264,10 +280,14 @@ def name_probe(db: Database, upstream: str, message_id: int, fence: int) -> None
 
 
 def all_breakers(db: Database, upstreams: Iterable[str]) -> list[Any]:
-    """How each gate stands, those there should be and are not among them: `missing`, and as good as closed."""
+    """Every breaker's row, by upstream, with `held_until` while a hold is in force.
+
+    Those of `upstreams` that have none are among them, with `missing` true: they count as open.
+    """
     return list(db.execute(ALL, {"upstreams": list(upstreams)}).all())
 
 
 def closed_seconds(db: Database, upstream: str | None, since: datetime) -> float:
-    """Seconds the gate stood open since a moment: what a flow's budget runs in."""
+    """Seconds since `since` (aware) in which the upstream could be called: breaker closed, and no hold. A flow's budget
+    runs in this time."""
     return float(db.execute(CLOSED_SECONDS, {"upstream": upstream, "since": since}).scalar_one())

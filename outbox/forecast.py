@@ -1,4 +1,4 @@
-"""Will the deadlines hold? What waits, in the order it will go, against the rate at which work was done lately."""
+"""Forecast of deadlines: what waits, in the order it will go, against the rate at which work was done lately."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from outbox.write import Database
 RATE_MINUTES = 15
 
 # All that waits for an upstream waits in one line, whatever its queue: the rate is the upstream's. While it is held,
-# that is the rate before the hold, and nothing goes before the hold ends. When an outage ends nobody knows, only when
-# its next probe goes. Work owed with its deadline passed already has none to miss: it goes behind all other.
-# The moment and the rates are reckoned once, not for each of what may be a million that wait.
+# that is the rate before the hold, and nothing goes before the hold ends. Nobody knows when an outage ends, only when
+# the next probe goes. Work that was enqueued with its deadline already passed has none to miss: it goes behind all
+# other. The time and the rates are computed once, not for each of what may be a million waiting messages.
 FORECAST = text(f"""
     WITH clock AS MATERIALIZED (
         SELECT outbox_now() AS now
@@ -24,12 +24,12 @@ FORECAST = text(f"""
                row_number() OVER (PARTITION BY upstream ORDER BY (deadline_at <= now), deadline_at, id) AS place
           FROM outbox_messages, clock WHERE state <> 'parked'
     ), breakers AS (
-        SELECT w.upstream, GREATEST(now, g.open_until, max(h.ends_at)) AS goes_at,
+        SELECT w.upstream, GREATEST(now, b.open_until, max(h.ends_at)) AS goes_at,
                COALESCE(min(h.starts_at), now) AS went_until
           FROM clock, (SELECT DISTINCT upstream FROM outbox_messages WHERE state <> 'parked') w
-          LEFT JOIN outbox_breakers g ON g.upstream = w.upstream
+          LEFT JOIN outbox_breakers b ON b.upstream = w.upstream
           LEFT JOIN outbox_breaker_holds h ON h.upstream = w.upstream AND {STANDS}
-         GROUP BY w.upstream, g.open_until, now
+         GROUP BY w.upstream, b.open_until, now
     ), rates AS MATERIALIZED (
         SELECT upstream, goes_at, NULLIF((
                    SELECT count(*) FROM outbox_attempts a
@@ -53,9 +53,10 @@ FORECAST = text(f"""
 
 @dataclass(frozen=True)
 class Line:
-    """One queue's outlook: `will_miss` at the present rate, `missed` already; at a standstill it is never empty.
+    """One queue's outlook: how many messages wait, how many missed their deadline (`missed`), and how many will miss it
+    at the present rate (`will_miss`).
 
-    `per_minute` is its upstream's rate, which queues that share one share too.
+    `per_minute` is the rate of the upstream, all its queues together. `minutes_to_empty` is None at a standstill.
     """
 
     queue: str
@@ -67,8 +68,9 @@ class Line:
 
 
 def forecast(db: Database) -> list[Line]:
-    """Every queue in which something waits. At a standstill whatever waits will miss its deadline.
+    """The outlook of every queue in which something waits. Only reads.
 
-    Windows still to come are not foreseen, nor is the slow start after an outage.
+    At a standstill all that waits will miss its deadline. Holds that begin later are not foreseen, nor the slow start
+    after an outage.
     """
     return [Line(**row._mapping) for row in db.execute(FORECAST, {"minutes": RATE_MINUTES}).all()]

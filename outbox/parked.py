@@ -1,6 +1,7 @@
-"""What a human does with a message: park it by hand, or reopen it. Reopening never grants.
+"""Parked messages: a human parks a waiting message by hand, or reopens a parked one.
 
-Every door (dashboard, console, command line) comes through here; whoever is second loses one compare-and-set.
+The dashboard, the console and the command line all use these functions. Of two people who do it at the same time, the
+second loses a compare-and-set. Every function works in the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ PARK_WAITING = text("""
 
 
 def draw_fence() -> int:
-    """A fence no pointer holds yet. Drawn, never counted up: a counter repeats itself after a rollback."""
+    """A fence that no pointer holds yet. Drawn, never counted up: a counter repeats itself after a rollback."""
     return secrets.randbits(62)
 
 
 def reopen(db: Database, message_id: int, *, actor: str, fence: int | None = None) -> Any | None:
-    """`parked` → `ready` with a fresh budget, in the caller's transaction; None when someone else came first.
+    """Move a message from `parked` to `ready`, with a fresh budget; relays are woken when the caller commits.
 
-    An open question stays open: a message that was parked unresolved is looked up before anything is sent again.
+    Returns its id, job, subject_type and subject_id, or None when somebody else was first: when it is not parked, or
+    not under `fence`, where one is given. Nothing is granted by this. An open question stays open: a message that was
+    parked unresolved is looked up before anything is sent again. Written in history.
     """
     row = db.execute(REOPEN, {"message_id": message_id, "fence": fence}).one_or_none()
     if row is None:
@@ -49,7 +52,10 @@ def reopen(db: Database, message_id: int, *, actor: str, fence: int | None = Non
 
 
 def park_waiting(db: Database, message_id: int, *, reason: str, actor: str) -> Any | None:
-    """Take a waiting message out of circulation by hand; None when it is running, parked or gone."""
+    """Park a waiting message under a new fence. Written in history.
+
+    Returns its id, job, subject_type, subject_id, queue and fence, or None when it is running, parked or gone.
+    """
     values = {"message_id": message_id, "fence": draw_fence(), "reason": reason}
     row = db.execute(PARK_WAITING, values).one_or_none()
     if row is not None:
@@ -66,7 +72,7 @@ def park_waiting(db: Database, message_id: int, *, reason: str, actor: str) -> A
 
 
 def keep_parked(db: Database, message_id: int, reason: str) -> None:
-    """Say on a parked message why it could not be reopened."""
+    """Record on a parked message why it could not be reopened."""
     db.execute(
         text("UPDATE outbox_messages SET parked_reason = :reason WHERE id = :id AND state = 'parked'"),
         {"id": message_id, "reason": reason},

@@ -1,4 +1,8 @@
-"""Making RQ's registries say what the ledger says: parked messages as failed jobs, and nothing that is not so."""
+"""Sweep of RQ's registries, so that they show what the ledger says: parked messages as failed jobs, and nothing else.
+
+Every function reads the ledger on a connection of its own, writes to Redis only, and raises RedisError when Redis is
+away.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,16 @@ LIVE = text("SELECT id, fence FROM outbox_messages WHERE id = ANY(:ids) AND stat
 
 
 def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> None:
-    """Restore failed entries that Redis lost, drop those no longer parked, and entries of workers that died."""
-    # Redis first: what it shows and the later look at the ledger does not know is certainly outdated.
+    """Restore the failed entries that Redis lost, and drop those of messages no longer parked and of dead workers."""
+    # Redis is read first: what it shows and the ledger does not know a little later is certainly outdated.
     shown = rq_side.failed_ids(redis, queue)
     with engine.begin() as db:
         rows = db.execute(PARKED, {"queue": queue}).all()
     parked = {rq_side.job_id(row.id, row.fence): row for row in rows}
     waiting, started = rq_side.pointers_held(redis, queue)
-    # First: this takes jobs along, and the same one may be what is to be shown.
+    # Before entries are shown: this deletes jobs, and one of them may be the one to show.
     drop_dead(engine, redis, queue)
-    # An entry that was just requeued waits for the pointer that reopens it, with its operator's name: leave it alone.
+    # An entry that was just requeued waits for its job, which reopens the message in its operator's name: keep it.
     for identifier in sorted(parked.keys() - shown - waiting - started):
         row = parked[identifier]
         show_parked(redis, queue, row.id, row.fence, row.job, row.parked_reason, reopen_path)
@@ -34,7 +38,7 @@ def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> N
 
 
 def show_if_parked(engine: Engine, redis: Redis, message_id: int, reopen_path: str) -> None:
-    """Right after a settle: a message that was just parked need not wait for the next sweep to be seen."""
+    """Show a message that a settle has just parked, without waiting for the next sweep."""
     with connect_autocommit(engine) as db:
         row = db.execute(PARKED_ONE, {"id": message_id}).one_or_none()
     if row is not None:
@@ -48,7 +52,7 @@ def show_parked(redis: Redis, queue: str, message_id: int, fence: int, job: str,
 
 
 def drop_dead(engine: Engine, redis: Redis, queue: str) -> None:
-    """Started and intermediate entries whose pointer is stale belong to workers that died: their work moved on."""
+    """Drop started and intermediate entries with a stale pointer: they are of dead workers, whose work moved on."""
     started = rq_side.started_entries(redis, queue)
     between = rq_side.intermediate_ids(redis, queue)
     pointers = {item: rq_side.read_job_id(item.split(":")[0]) for item in [*started, *between]}

@@ -1,7 +1,8 @@
-"""The relay: promote what is due, claim under a fresh fence, commit, and only then push to Redis.
+"""Relay that moves messages from Postgres to Redis: it promotes what is due, claims it under a fresh fence, commits,
+and only then pushes.
 
-Pushing before the commit would lose pointers by the thousand: a waiting worker's compare-and-set still sees the old
-row and drops them. Several relays may run side by side; SKIP LOCKED keeps them apart.
+Pushing before the commit would lose pointers by the thousand: the compare-and-set of a waiting worker would still see
+the old row and drop them. Several relays may run side by side; with SKIP LOCKED no two claim the same message.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ POLL_SECONDS = 1.0
 MISSING_CHECK_SECONDS = 5.0
 RESCUE_SECONDS = 2.0
 POINTER_TIMEOUT_SECONDS = 600
-# A started entry without a grant means a worker died in the milliseconds between the two.
+# A started entry without a grant means that a worker died in the milliseconds between the two.
 STARTED_GRACE_LOOKS = 6
 
 PROMOTE = text("""
@@ -38,8 +39,8 @@ PROMOTE = text("""
                            ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
 """)
 
-# Most rounds find work in one queue or in none; asking each for its room would be most of what a relay does. With
-# EXISTS, Postgres may choose to read all that waits in other queues; min() it reads off the end of an index.
+# Most rounds find work in one queue or in none, and reading the capacity of each would be most of a relay's work. With
+# EXISTS, Postgres may choose to read all that waits in other queues; it reads min() off the end of an index.
 WAITING_IN = text("""
     SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
            AS requested (name, missed, reachable)
@@ -63,12 +64,12 @@ FIRST = {
     kind: text(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
     for kind, reach in (("reachable", REACHABLE), ("missed", MISSED))
 }
-# Whoever was the probe last time goes last of all, late or not: it may be what the upstream chokes on. Each is looked
-# for only where the one before is not found: sorting all that waits through an outage would take the longer, the worse.
+# The last probe goes last of all, late or not: it may be what the upstream fails on. Each kind is looked for only where
+# the one before finds nothing: sorting all that waits would take longer, the longer an outage lasts.
 PROBES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :last")
 PROBE = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in PROBES)})"))
 
-# The oldest of each queue that is out, less the time that another relay's claim may take to commit.
+# When the oldest message in flight of each queue was published, less the time another relay's claim may take to commit.
 OLDEST_OUT = text("""
     SELECT name, (SELECT COALESCE(min(published_at), outbox_now()) - interval '1 second' FROM outbox_messages
                    WHERE queue = name AND state IN ('published', 'running')) AS since
@@ -87,7 +88,7 @@ LONG_PUBLISHED = text("""
 
 
 class Relay:
-    """One relay process. `run_once` does a whole round and says how many seconds to wait for the next."""
+    """One relay process. `run_once` does a whole round, and says how many seconds to wait for the next."""
 
     def __init__(self, engine: Engine, redis: Redis, queues: Sequence[QueueSpec], settings: BreakerSettings) -> None:
         self.engine = engine
@@ -102,12 +103,16 @@ class Relay:
         self.troubled: str | None = None
 
     def run_once(self) -> float:
-        """Promote, claim, push; now and then look for lost pointers and dead workers. Returns seconds to wait."""
+        """Promote, claim and push; every few seconds also look for lost pointers and dead workers.
+
+        Returns how many seconds to wait before the next round. Commits as it goes: a relay may be killed at any
+        statement. While Redis is away, messages wait in Postgres. Raises SQLAlchemyError when Postgres is.
+        """
         full = self.promote() >= BATCH
-        # Whose trouble it was last goes last: what only one queue has must not keep the others waiting.
+        # The queue that had trouble last goes last: what only one queue has must not keep the others waiting.
         for queue in sorted(self.waiting_in(), key=lambda queue: queue.name == self.troubled):
-            # Every new claim wakes us. While Redis is away, claiming and undoing at each of them would only wear out
-            # Postgres, which then has to carry everything.
+            # Every new claim wakes us. While Redis is away, claiming and undoing each time would only wear out
+            # Postgres, which has to carry everything then.
             if time.monotonic() >= self.next_push:
                 full = self.move_if_it_can(queue) >= BATCH or full
         now = time.monotonic()
@@ -120,6 +125,7 @@ class Relay:
         return 0.0 if full else POLL_SECONDS
 
     def promote(self) -> int:
+        """Make messages ready whose delay is over, at most BATCH of them; returns how many."""
         with connect_autocommit(self.engine) as db:
             return int(db.execute(PROMOTE, {"batch": BATCH}).rowcount)
 
@@ -136,7 +142,8 @@ class Relay:
         return [queue for queue in self.queues if queue.name in found]
 
     def move_if_it_can(self, queue: QueueSpec) -> int:
-        """Somebody may hold the lock of one gate for long: its queue waits, and keeps no other waiting."""
+        """Move one queue; returns how many moved. Somebody may hold the lock of its breaker for long: then this queue
+        waits, and no other."""
         try:
             return self.move(queue)
         except DBAPIError as error:
@@ -148,7 +155,7 @@ class Relay:
             return 0
 
     def move(self, queue: QueueSpec) -> int:
-        """Claim and push for one queue; a push that fails is undone under its fence. Returns how many moved."""
+        """Claim messages of one queue and push their pointers; returns how many. A push that fails is undone."""
         fence, claimed = self.claim(queue)
         if not claimed:
             return 0
@@ -166,7 +173,10 @@ class Relay:
         return len(claimed)
 
     def claim(self, queue: QueueSpec) -> tuple[int, list[tuple[int, str]]]:
-        """Mark what may go now as published under one fresh fence, committed; earliest deadline first."""
+        """Mark what may go now as published under one fresh fence, committed, earliest deadline first.
+
+        Returns the fence, and the id and job of each message.
+        """
         fence = draw_fence()
         with self.engine.begin() as db:
             # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
@@ -180,18 +190,18 @@ class Relay:
         return fence, [(message_id, job) for _, _, message_id, job in rows]
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, capacity: int, last: int | None) -> list[tuple]:
-        """A tenth is reserved for missed deadlines, so that they neither starve nor hold up what can still be met.
+        """Publish up to `capacity` messages, or one probe, in the caller's transaction.
 
-        A tenth of little room is drawn by lot: rounded to nothing, they would starve behind a steady stream.
+        A tenth is reserved for missed deadlines, so that they neither starve nor delay what can still be met. The rest
+        of that division is decided by lot: always rounded down, they would starve behind a steady stream.
         """
-
         if last is not None:
             values = {"queue": queue.name, "fence": fence, "last": last}
             return [tuple(row) for row in db.execute(PROBE, values)]
         reserved = (capacity + random.randrange(10)) // 10
         missed = self.take_first(db, queue, fence, "missed", reserved)
         reachable = self.take_first(db, queue, fence, "reachable", capacity - len(missed))
-        # A reserve that was not used up says that nothing else has missed its deadline.
+        # A reserve that was not used up means that nothing else has missed its deadline.
         left = capacity - len(missed) - len(reachable) if len(missed) == reserved else 0
         return sorted([*missed, *reachable, *self.take_first(db, queue, fence, "missed", left)])
 
@@ -204,11 +214,12 @@ class Relay:
         return rows
 
     def undo(self, fence: int, ids: list[int]) -> None:
+        """Let messages wait in Postgres again, where they are still published under this fence."""
         with connect_autocommit(self.engine) as db:
             db.execute(UNDO, {"ids": ids, "fence": fence})
 
     def find_missing(self) -> None:
-        """Published rows whose pointer Redis does not hold, seen twice, wait in Postgres again."""
+        """Let published messages wait in Postgres again whose pointer was found missing from Redis twice."""
         values = {"names": [queue.name for queue in self.queues], "age": MISSING_CHECK_SECONDS}
         with connect_autocommit(self.engine) as db:
             rows = db.execute(LONG_PUBLISHED, values).all()
@@ -220,6 +231,7 @@ class Relay:
         self.missing = seen
 
     def count_missing(self, queue: QueueSpec, published: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """How often each pointer has been missing in a row; one that was missing often enough is undone."""
         try:
             waiting, started = rq_side.pointers_held(self.redis, queue.name)
         except (RedisError, OSError):

@@ -1,6 +1,9 @@
-"""Putting the ledger's own records right after something outside the product damaged them: never on its own account.
+"""Repairs of the ledger's own records, for when something outside the product damaged them.
 
-Each of these is safe whatever the upstream holds: what may have been sent is looked up before it is sent again.
+Nothing here runs by itself: an operator starts it. Each repair is safe whatever the upstream has on file: what may have
+been sent is looked up before it is sent again.
+
+Every function works in the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from outbox.attempts import ENDED
 from outbox.values import QueueSpec
 from outbox.write import WAKE_CHANNEL, Database
 
-# The latest message of this job that was tried for the subject and is gone, with what its last write left open.
+# The latest message of this job that was tried for the subject and is lost, with what its last write left open.
 LOST = text("""
     SELECT a.message_id, w.started_at, w.error_class,
            w.id IS NOT NULL AND (w.status <> 'error' OR w.error_class = 'Duplicate') AS is_open
@@ -26,12 +29,12 @@ LOST = text("""
 NEWEST = text("""
     SELECT max(id) FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
 """)
-# In the order of their ids, so that two who lock the same never wait for each other.
+# In the order of their ids, so that two transactions that lock the same messages never wait for each other.
 LOCK = text("""
     SELECT state FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
      ORDER BY id FOR UPDATE
 """)
-# Under its old id it finds its attempts again, and with them every answer that ever came.
+# Under its old id the message finds its attempts again, and with them every answer that ever came.
 RENAME = text("""
     WITH made AS (DELETE FROM outbox_messages WHERE id = :message_id RETURNING *)
     INSERT INTO outbox_messages (id, job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
@@ -39,7 +42,7 @@ RENAME = text("""
     SELECT :lost, job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
            budget_from, give_up_at, CAST(:since AS timestamptz), CAST(:why AS text) FROM made
 """)
-# A try without its running message: a write may have happened, and its message, if there still is one, asks first.
+# A try without its running message: a write may have happened. Its message, if there still is one, looks up first.
 END_TRY = text(f"""
     WITH ended AS (
         UPDATE outbox_attempts a
@@ -55,7 +58,7 @@ END_TRY = text(f"""
            unresolved_why = COALESCE(m.unresolved_why, 'unanswered'), not_found_count = 0
       FROM ended WHERE m.id = ended.message_id AND ended.purpose = 'write'
 """)
-# Running without a try: somebody may be at it, and may have sent it. It waits with its question open.
+# Running without a try: a worker may be at it, and may have sent it. It waits with its question open.
 RECLAIM = text("""
     UPDATE outbox_messages m
        SET state = 'ready', due_at = outbox_now(), worker_id = NULL, lease_expires_at = NULL, not_found_count = 0,
@@ -73,9 +76,9 @@ ASK_AGAIN = text("""
      WHERE m.id = :message_id AND m.state <> 'running' AND m.unresolved_since IS NULL
     RETURNING m.id
 """)
-# Due now, with the longest limits there are: gates and bounds still stand before it.
+# Due now, with the longest limits there are. Breakers and limits still apply to it.
 LET_GO_ON = text("""
-    WITH moment AS (SELECT outbox_now() AS now, outbox_now() + interval '1 day' AS tomorrow)
+    WITH times AS (SELECT outbox_now() AS now, outbox_now() + interval '1 day' AS tomorrow)
     UPDATE outbox_messages
        SET due_at = CASE WHEN due_at > tomorrow THEN now ELSE due_at END,
            published_at = CASE WHEN published_at > tomorrow THEN now ELSE published_at END,
@@ -83,16 +86,16 @@ LET_GO_ON = text("""
            lease_expires_at = CASE WHEN lease_expires_at > tomorrow THEN tomorrow ELSE lease_expires_at END,
            deadline_at = CASE WHEN deadline_at > now + interval '60 days' THEN tomorrow ELSE deadline_at END,
            give_up_at = LEAST(give_up_at, now + interval '30 days')
-      FROM moment WHERE id = :message_id RETURNING id
+      FROM times WHERE id = :message_id RETURNING id
 """)
 SERVE = text("""
     UPDATE outbox_messages SET queue = :queue, upstream = :upstream WHERE id = :message_id AND state <> 'running'
     RETURNING id
 """)
 END_TRIPS = text("""
-    UPDATE outbox_breaker_trips c SET closed_at = outbox_now()
-     WHERE c.upstream = :upstream AND c.closed_at IS NULL
-       AND EXISTS (SELECT 1 FROM outbox_breakers g WHERE g.upstream = c.upstream AND g.opened_at IS NULL)
+    UPDATE outbox_breaker_trips t SET closed_at = outbox_now()
+     WHERE t.upstream = :upstream AND t.closed_at IS NULL
+       AND EXISTS (SELECT 1 FROM outbox_breakers b WHERE b.upstream = t.upstream AND b.opened_at IS NULL)
 """)
 BEGIN_TRIP = text("""
     INSERT INTO outbox_breaker_trips (upstream, opened_at, reason)
@@ -100,25 +103,26 @@ BEGIN_TRIP = text("""
      WHERE upstream = :upstream AND opened_at IS NOT NULL
     ON CONFLICT (upstream) WHERE closed_at IS NULL DO NOTHING
 """)
-# Its next probe goes after the longest time that an answer of the upstream could have closed it for.
+# Its next probe goes after the longest time that an answer of the upstream could have opened it for, at the latest.
 SHORTEN_TRIP = text("""
     UPDATE outbox_breakers SET open_until = LEAST(open_until, outbox_now() + make_interval(secs => :cap))
      WHERE upstream = :upstream
 """)
-# Until the moment it opened at, nothing would go through it and nothing would close it.
-CLOSED_NOW = text("UPDATE outbox_breakers SET closed_at = LEAST(closed_at, outbox_now()) WHERE upstream = :upstream")
+# Until the time it is said to have closed at, nothing would pass and nothing would open it.
+DATE_CLOSING = text("UPDATE outbox_breakers SET closed_at = LEAST(closed_at, outbox_now()) WHERE upstream = :upstream")
 
 
 def is_running(db: Database, subject_type: str, subject_id: str) -> bool:
-    """Lock what is owed to the subject; whether a worker has any of it in hand."""
+    """Lock the subject's messages to the end of the caller's transaction. True when a worker is running one of them."""
     rows = db.execute(LOCK, {"subject_type": subject_type, "subject_id": subject_id}).all()
     return any(row.state == "running" for row in rows)
 
 
 def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
-    """The subject's newest message becomes the lost one it stands for, if that was ever tried; returns its id.
+    """Give the subject's newest message the id of the lost one that it replaces, if that was ever tried.
 
-    What the lost one may have done upstream is an open question of the new one: it looks before it sends.
+    Returns the id that the message has now; the subject must have one. What the lost one may have done upstream becomes
+    its open question: it is looked up before it is sent.
     """
     subject = {"subject_type": subject_type, "subject_id": subject_id}
     message_id = int(db.execute(NEWEST, subject).scalar_one())
@@ -133,45 +137,51 @@ def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
 
 
 def end_tries(db: Database, message_id: int) -> None:
-    """End the tries that no running message stands for."""
+    """End the attempts that still say `try` although no message is running under them. A write among them may have
+    happened, so its message looks up first."""
     db.execute(END_TRY, {"message_id": message_id})
 
 
 def reclaim(db: Database, message_id: int) -> None:
-    """A running message whose try is gone waits again, and looks before it sends."""
+    """Let a running message whose try is gone wait again: it is looked up before it is sent. Relays are woken when the
+    caller commits."""
     db.execute(RECLAIM, {"message_id": message_id})
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
 
 
 def ask_again(db: Database, message_id: int) -> bool:
-    """What its last write may have done is an open question again; False where somebody has it in hand, or did it."""
+    """Open the question again whether the message's last write happened.
+
+    False when a worker is running it, when its question is open already, and when it is gone.
+    """
     return db.execute(ASK_AGAIN, {"message_id": message_id}).one_or_none() is not None
 
 
 def let_go_on(db: Database, message_id: int) -> bool:
-    """Its moments are no further ahead than any of ours ever are; False where it is done."""
+    """Set the message's timestamps back to where they can be at most. False when it is gone. Relays are woken when the
+    caller commits."""
     found = db.execute(LET_GO_ON, {"message_id": message_id}).one_or_none()
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return found is not None
 
 
 def serve(db: Database, message_id: int, queue: QueueSpec) -> bool:
-    """It waits where its job is done; False while a worker has it in hand."""
+    """Put the message into the queue in which its job is done. False when a worker is running it, or it is gone."""
     values = {"message_id": message_id, "queue": queue.name, "upstream": queue.upstream}
     return db.execute(SERVE, values).one_or_none() is not None
 
 
 def match_trips(db: Database, upstream: str) -> None:
-    """The book of trips follows the gate: budgets run in the time between them."""
+    """Make the recorded trips agree with the breaker: budgets run in the time between trips."""
     db.execute(END_TRIPS, {"upstream": upstream})
     db.execute(BEGIN_TRIP, {"upstream": upstream})
 
 
 def shorten_trip(db: Database, upstream: str, cap_seconds: float) -> None:
-    """A gate is closed no longer than its upstream's own answers could have closed it for."""
+    """Keep the breaker open for `cap_seconds` from now at most: no answer of its upstream could open it for longer."""
     db.execute(SHORTEN_TRIP, {"upstream": upstream, "cap": cap_seconds})
 
 
 def date_closing(db: Database, upstream: str) -> None:
-    """A gate said to open in the future is open, and its flow starts slowly."""
-    db.execute(CLOSED_NOW, {"upstream": upstream})
+    """Correct a closing that is dated in the future: the breaker closed now, and its flow starts slowly."""
+    db.execute(DATE_CLOSING, {"upstream": upstream})

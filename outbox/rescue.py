@@ -1,6 +1,9 @@
-"""Processes beat; what a silent one left running becomes an unanswered question and is due again.
+"""Rescue of what dead processes left running. A process without a recent heartbeat counts as dead.
 
-Every comparison uses Postgres's clock, and a rescue may itself be killed at any statement.
+A rescued message is due again; if it was writing, the open question whether that happened stands on it.
+
+Every function commits by itself, in a transaction of its own. Every comparison uses Postgres's clock, and a rescue may
+itself be killed at any statement.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from outbox.attempts import ENDED, TURN_BACK
 from outbox.values import Grant
-from outbox.write import WAKE_CHANNEL
+from outbox.write import WAKE_CHANNEL, Database
 
 log = logging.getLogger("outbox.rescue")
 
@@ -24,7 +27,7 @@ BEAT = text("""
     ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
 """)
 
-# A write that nobody saw end may have happened; a look-up or a read that nobody saw end did not matter.
+# A write whose end nobody saw may have happened. A look-up or a read whose end nobody saw does not matter.
 GIVE_BACK = f"""
     WITH lost AS (
         SELECT m.id, m.fence FROM outbox_messages m
@@ -52,7 +55,7 @@ GIVE_BACK = f"""
 LOST = text(
     GIVE_BACK.format(
         whose="m.lease_expires_at < outbox_now() OR ("
-        # After a restart of Postgres nobody could beat for a while: let the living beat first.
+        # While Postgres was down nobody could beat: after its restart the living get time to beat first.
         "(p.id IS NULL OR p.beat_at < outbox_now() - make_interval(secs => :silent))"
         " AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => :silent))"
     )
@@ -61,31 +64,39 @@ HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = A
 
 
 def beat(engine: Engine, process_id: str, kind: str) -> None:
-    """Say that a process is alive; the row appears with its first beat."""
+    """Record that a process is alive. Its row appears with its first beat."""
     with engine.begin() as db:
         db.execute(text("SET LOCAL synchronous_commit = off"))
         db.execute(BEAT, {"id": process_id, "kind": kind})
 
 
 def leave(engine: Engine, process_id: str) -> None:
-    """A process that ends properly takes its row along."""
+    """Remove the row of a process that ends properly."""
     with engine.begin() as db:
         db.execute(text("DELETE FROM outbox_processes WHERE id = :id"), {"id": process_id})
 
 
 def rescue_lost(engine: Engine) -> int:
-    """Give back what silent processes and ended leases hold; returns how many messages."""
+    """Make messages due again that silent processes or ended leases hold, at most BATCH of them; returns how many."""
     with engine.begin() as db:
-        rows = db.execute(LOST, {"silent": SILENT_SECONDS, "batch": BATCH, "why": "WorkerLost"}).all()
-        if rows:
-            db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+        return rescue_lost_in(db)
+
+
+def rescue_lost_in(db: Database) -> int:
+    """The same in the caller's transaction."""
+    rows = db.execute(LOST, {"silent": SILENT_SECONDS, "batch": BATCH, "why": "WorkerLost"}).all()
+    if rows:
+        db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     for row in rows:
         log.warning("message rescued", extra={"event": "outbox.rescued", "message_id": row.id})
     return len(rows)
 
 
 def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
-    """Rescue of one's own at SIGTERM: calls still open become unknown, uncharged, and due at once."""
+    """Give this worker's own running messages back, as at SIGTERM; returns how many.
+
+    A write that is still open becomes unknown. Nothing is charged, and all are due at once.
+    """
     if not grants:
         return 0
     values = {
@@ -101,14 +112,17 @@ def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
 
 
 def turn_back(engine: Engine, message_id: int, fence: int) -> None:
-    """A pointer that was taken and that nobody will run waits in Postgres again; nothing once it was granted."""
+    """Let a message wait in Postgres again whose pointer was taken and will not be run; nothing once it is granted."""
     with engine.begin() as db:
         db.execute(TURN_BACK, {"message_id": message_id, "fence": fence})
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
 
 
 def forget_silent(engine: Engine, seconds: float = 3600.0) -> int:
-    """Remove the rows of processes that died without saying so, long after anything they held was rescued."""
+    """Remove the rows of processes whose last beat is older than `seconds`; returns how many.
+
+    By then everything that they held was rescued long ago.
+    """
     with engine.begin() as db:
         statement = text("DELETE FROM outbox_processes WHERE beat_at < outbox_now() - make_interval(secs => :age)")
         return int(db.execute(statement, {"age": seconds}).rowcount)

@@ -1,4 +1,5 @@
-"""History by the month: partitions are made ahead and dropped when their time is over; attempts go in batches."""
+"""Retention of history in monthly partitions, made ahead and dropped when their time is over, and of old attempts,
+deleted in batches."""
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ OLD_HOLDS = text("DELETE FROM outbox_breaker_holds WHERE LEAST(ends_at, lifted_a
 
 
 def add_months(month: date, count: int) -> date:
+    """The first day of the month that is `count` months later."""
     years, index = divmod(month.year * 12 + month.month - 1 + count, 12)
     return date(years, index + 1, 1)
 
 
 def make_partitions(db: Connection, first: date) -> None:
-    """Partitions for the month of `first` and the next three; idempotent.
+    """Make the partitions for the month of `first` and the next three, in the caller's transaction; idempotent.
 
-    A month whose rows already went to the catch-all partition stays there: history is never refused for want of one.
+    A month whose rows already went to the catch-all partition stays there. That partition is why history is never
+    refused because its month has none.
     """
     for offset in range(MONTHS_AHEAD + 1):
         start, end = add_months(first, offset), add_months(first, offset + 1)
@@ -46,7 +49,11 @@ def make_partitions(db: Connection, first: date) -> None:
 
 
 def keep(engine: Engine, months: int) -> None:
-    """Make partitions ahead; drop history, finished attempts, trips and holds older than `months`."""
+    """Make partitions ahead; drop history, finished attempts, trips and holds older than `months`.
+
+    Commits by itself, the attempts batch by batch; idempotent. Raises OperationalError when a partition stays locked
+    for five seconds.
+    """
     with engine.begin() as db:
         db.execute(text("SET LOCAL lock_timeout = '5s'"))
         today = db.execute(text("SELECT (outbox_now() AT TIME ZONE 'UTC')::date")).scalar_one()

@@ -1,6 +1,7 @@
-"""A message as RQ sees it: a pointer `(message id, fence)` in a list, and parked ones as failed jobs.
+"""Messages as RQ sees them: pointers `(message id, fence)` in a list, and parked messages as failed jobs.
 
-Nothing here is believed: Redis may forget, repeat or bring back anything, and the grant's compare-and-set decides.
+Nothing in Redis is relied on: it may forget, repeat or bring back anything, and the grant's compare-and-set decides.
+Every function that is given a connection or a queue raises RedisError when Redis is away.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from rq.serializers import JSONSerializer
 
 log = logging.getLogger("outbox.rq")
 
-# How long RQ keeps what it finds refused or failed: of a pointer that was followed nothing is left anyway.
+# How long RQ keeps what it finds refused or failed. A pointer that was followed leaves nothing behind anyway.
 RESULT_SECONDS = 20
-# A push wakes one worker a pointer, but no more than this: whoever is woken takes as much as it has threads for.
+# A push wakes one worker for each pointer, but no more than this: a worker takes as much as it has threads for.
 WOKEN = 4
-# What nobody waited for is soon of no use: workers look by themselves, too.
+# A wake-up that no worker was waiting for is soon of no use: workers look by themselves, too.
 WAKING_SECONDS = 5
 EXPLANATION = (
     "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n"
@@ -32,8 +33,8 @@ EXPLANATION = (
 PARKED_SECONDS = 400 * 24 * 3600
 
 
-# A pointer, its job, and how many more there are, in one trip. In the intermediate list it is safe until somebody says
-# that it began.
+# A pointer, its job, and how many more there are, in one round trip. It is safe in the intermediate list until a worker
+# records that it began.
 TAKE = """
 local id = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
 return id and {id, redis.call('HGETALL', ARGV[1] .. id), redis.call('LLEN', KEYS[1])}
@@ -41,11 +42,11 @@ return id and {id, redis.call('HGETALL', ARGV[1] .. id), redis.call('LLEN', KEYS
 
 
 class ForbiddenCallable(Exception):
-    """A job in Redis names a function that is not on our list: somebody else wrote it."""
+    """A job in Redis names a function that is not on our list: it was not written by us."""
 
 
 class LedgerJob(Job):
-    """An RQ job that carries JSON and runs nothing but the callables registered in `allowed`."""
+    """An RQ job that carries JSON and runs only the callables in `allowed`. Raises ForbiddenCallable for any other."""
 
     allowed: frozenset[str] = frozenset()
 
@@ -59,7 +60,7 @@ class LedgerJob(Job):
         return super().func
 
     def restore(self, raw_data: Any) -> Any:
-        """Our jobs carry no callbacks and no webhooks: what Redis names as such is somebody else's, and dropped."""
+        """Our jobs carry no callbacks and no webhooks. Any that Redis names were not written by us, and are dropped."""
         restored = super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []
@@ -71,6 +72,7 @@ def open_queue(redis: Redis, name: str) -> Queue:
 
 
 def job_id(message_id: int, fence: int) -> str:
+    """The id of a pointer's RQ job."""
     return f"{message_id}-{fence}"
 
 
@@ -80,18 +82,21 @@ def texts(items: Any) -> list[str]:
 
 
 def read_job_id(text: str) -> tuple[int, int] | None:
-    """The `(message id, fence)` a job id stands for; None for periodic and foreign jobs."""
+    """The `(message id, fence)` that a job id stands for; None for periodic and foreign jobs."""
     message, _, fence = text.partition("-")
     return (int(message), int(fence)) if message.isdigit() and fence.isdigit() else None
 
 
 def pushed_key(queue: str) -> str:
-    """The list that a waiting worker blocks on: an element of it wakes one of them."""
+    """The list that waiting workers block on: each element of it wakes one of them."""
     return f"surefile:pushed:{queue}"
 
 
 def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: int, timeout_seconds: int) -> None:
-    """Append pointers `(message id, job path)` in one pipeline, in the order given, and wake the workers."""
+    """Append pointers `(message id, job path)` in one transaction, in the order given, and wake workers.
+
+    When it raises, they may be in Redis all the same: undo the claim under its fence.
+    """
     rq_queue = open_queue(redis, queue)
     data = [
         Queue.prepare_data(
@@ -114,8 +119,10 @@ def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: i
 
 
 def take(queue: Queue) -> tuple[LedgerJob | None, int]:
-    """The queue's next job, None when it is empty, and how many are left. What is no job is passed over: Redis lost it,
-    or somebody else wrote it."""
+    """The queue's next job, or None when it is empty, and how many are left. It stays in the intermediate list.
+
+    Entries that are no job of ours are dropped: Redis lost the job, or somebody else wrote it.
+    """
     redis = queue.connection
     while True:
         taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
@@ -133,7 +140,7 @@ def take(queue: Queue) -> tuple[LedgerJob | None, int]:
 
 
 def put_back(queue: Queue, job: Job) -> None:
-    """Taken, but not begun: the next in its queue again."""
+    """Make a job that was taken, but not begun, the next in its queue again."""
     with queue.connection.pipeline() as pipe:
         pipe.lrem(queue.intermediate_queue_key, 1, job.id)
         pipe.lpush(queue.key, job.id)
@@ -141,13 +148,19 @@ def put_back(queue: Queue, job: Job) -> None:
 
 
 def forget_job(pipe: Pipeline, job: Job) -> None:
-    """Drop a job and what RQ keeps beside it, with the caller's pipeline; what is parked is shown as failed anew."""
+    """Delete a job and what RQ keeps beside it, with the caller's pipeline.
+
+    Its failed entry goes too: a parked message is shown as failed again by `registries`.
+    """
     pipe.zrem(FailedJobRegistry(job.origin, connection=job.connection).key, job.id)
     pipe.delete(job.key, job.execution_registry.key, Result.get_key(job.id))
 
 
 def pointers_held(redis: Redis, queue: str) -> tuple[set[str], set[str]]:
-    """Job ids the queue really holds: waiting in its list, and started. The intermediate list is not evidence."""
+    """The job ids that a queue really holds: those waiting in its list, and those started.
+
+    The intermediate list proves nothing: a worker may have died with it.
+    """
     rq_queue = open_queue(redis, queue)
     with redis.pipeline(transaction=False) as pipe:
         pipe.lrange(rq_queue.key, 0, -1)
@@ -185,12 +198,13 @@ def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_p
 
 
 def failed_ids(redis: Redis, queue: str) -> set[str]:
+    """The job ids in a queue's failed registry."""
     registry = FailedJobRegistry(queue=open_queue(redis, queue))
     return set(texts(redis.zrange(registry.key, 0, -1)))
 
 
 def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
-    """Drop failed entries and their jobs: no longer parked, or never ours."""
+    """Delete failed entries and their jobs: of messages no longer parked, or never ours."""
     registry = FailedJobRegistry(queue=open_queue(redis, queue))
     with redis.pipeline() as pipe:
         for identifier in ids:
@@ -200,7 +214,7 @@ def forget(redis: Redis, queue: str, ids: Iterable[str]) -> None:
 
 
 def forget_pointers(redis: Redis, queue: str, ids: Iterable[str]) -> None:
-    """Drop waiting pointers and their jobs: their messages have moved on."""
+    """Delete waiting pointers and their jobs: their messages have moved on."""
     key = open_queue(redis, queue).key
     with redis.pipeline() as pipe:
         for identifier in ids:
@@ -210,18 +224,20 @@ def forget_pointers(redis: Redis, queue: str, ids: Iterable[str]) -> None:
 
 
 def started_entries(redis: Redis, queue: str) -> list[str]:
+    """The entries (`<job>:<execution>`) of a queue's started registry."""
     registry = StartedJobRegistry(queue=open_queue(redis, queue))
     return texts(redis.zrange(registry.key, 0, -1))
 
 
 def intermediate_ids(redis: Redis, queue: str) -> list[str]:
+    """The job ids in a queue's intermediate list: taken, and not recorded as begun."""
     return texts(redis.lrange(open_queue(redis, queue).intermediate_queue_key, 0, -1))
 
 
 def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:
-    """Drop started entries (`<job>:<execution>`) of workers that died: their messages moved on without them.
+    """Delete started entries (`<job>:<execution>`) of dead workers, and their jobs: their messages moved on.
 
-    Never the job alone: what is parked is shown as failed anew.
+    The failed entry always goes with its job: a parked message is shown as failed again by `registries`.
     """
     rq_queue = open_queue(redis, queue)
     started, failed = StartedJobRegistry(queue=rq_queue), FailedJobRegistry(queue=rq_queue)
@@ -235,6 +251,7 @@ def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:
 
 
 def forget_intermediate(redis: Redis, queue: str, ids: Iterable[str]) -> None:
+    """Delete intermediate entries of dead workers, and their jobs: their messages moved on."""
     rq_queue = open_queue(redis, queue)
     failed = FailedJobRegistry(queue=rq_queue)
     with redis.pipeline() as pipe:

@@ -1,6 +1,10 @@
-"""Calls that are no messages heed the same gates: a person's read of an upstream that fails is refused at once.
+"""Synchronous calls, which are no messages but obey the same circuit breakers.
 
-A visitor stands in a gate's books like a message does, under a negative id, which no message has.
+A person's read of an upstream that fails is refused at once. In the breaker's row the call stands like a message, under
+a negative id, which no message has.
+
+Every function works in the caller's transaction and never commits. Commit after `enter` and before the call, so that
+no connection is held while the upstream works.
 """
 
 from __future__ import annotations
@@ -17,29 +21,29 @@ from outbox.values import BreakerSettings
 from outbox.write import Database
 
 LARGEST_ID = 2**62
-# Until an upstream without a gate is worth asking for again: the audit names it every minute.
+# For how long a caller is sent away when the breaker is missing: the audit reports that every minute.
 MISSING_SECONDS = 60
 
 LOOK = text(f"""
-    SELECT outbox_now() AS at, g.opened_at IS NOT NULL AS open, cardinality(g.unanswered) > 0 AS doubted,
-           extract(epoch FROM g.open_until - outbox_now())::float AS seconds,
-           extract(epoch FROM ({IN_FORCE.format(upstream="g.upstream")}) - outbox_now())::float AS held_for
-      FROM outbox_breakers g WHERE g.upstream = :upstream
+    SELECT outbox_now() AS at, b.opened_at IS NOT NULL AS open, cardinality(b.unanswered) > 0 AS doubted,
+           extract(epoch FROM b.open_until - outbox_now())::float AS seconds,
+           extract(epoch FROM ({IN_FORCE.format(upstream="b.upstream")}) - outbox_now())::float AS held_for
+      FROM outbox_breakers b WHERE b.upstream = :upstream
 """)
-# Whoever moves the end of the closing away first is the one probe, until that moment or its own answer.
+# The first caller to move `open_until` on is the only probe, until that time or until its own answer.
 PROBE = text("""
-    UPDATE outbox_breakers g
+    UPDATE outbox_breakers b
        SET open_until = outbox_now() + make_interval(secs => :seconds), probe_message_id = :id, probe_fence = :fence
-     WHERE g.upstream = :upstream AND g.open_until <= outbox_now()
+     WHERE b.upstream = :upstream AND b.open_until <= outbox_now()
        AND NOT EXISTS (SELECT 1 FROM outbox_messages m
-                        WHERE m.id = g.probe_message_id AND m.fence = g.probe_fence
+                        WHERE m.id = b.probe_message_id AND m.fence = b.probe_fence
                           AND m.state IN ('published', 'running'))
     RETURNING outbox_now() AS at
 """)
 
 
 class BreakerOpen(Exception):
-    """The upstream is left alone just now; `seconds` until it is worth asking again, at least one."""
+    """Nothing may be sent to this upstream now. `seconds`, at least one, are to pass before the next try."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("the circuit breaker is open")
@@ -48,7 +52,7 @@ class BreakerOpen(Exception):
 
 @dataclass(frozen=True)
 class SyncCall:
-    """Leave to make one call. `troubled`: the gate has something to learn even from a plain success."""
+    """Permission for one call. `troubled`: the breaker has something to learn even from a plain success."""
 
     upstream: str
     message_id: int
@@ -58,39 +62,42 @@ class SyncCall:
 
 
 def enter(db: Database, upstream: str, call_seconds: float) -> SyncCall:
-    """Leave for one call of at most `call_seconds`. Raises BreakerOpen; of a gate whose time is up, one may pass.
+    """Permission for one call of at most `call_seconds`.
 
-    Where there is no gate, nobody may.
+    Raises BreakerOpen while the breaker is open, held or missing. When its time is up, the first caller passes as the
+    probe; others are refused until that call is reported, or for `call_seconds`.
     """
     row = db.execute(LOOK, {"upstream": upstream}).one_or_none()
-    caller, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
+    caller_id, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
     if row is None:
         raise BreakerOpen(MISSING_SECONDS)
     if row.held_for is not None:
         raise BreakerOpen(row.held_for)
     if not row.open:
-        return SyncCall(upstream, caller, fence, row.at, troubled=row.doubted)
+        return SyncCall(upstream, caller_id, fence, row.at, troubled=row.doubted)
     if row.seconds > 0:
         raise BreakerOpen(row.seconds)
-    values = {"upstream": upstream, "id": caller, "fence": fence, "seconds": call_seconds}
+    values = {"upstream": upstream, "id": caller_id, "fence": fence, "seconds": call_seconds}
     probe = db.execute(PROBE, values).one_or_none()
     if probe is None:
         raise BreakerOpen(1.0)
-    return SyncCall(upstream, caller, fence, probe.at, troubled=True)
+    return SyncCall(upstream, caller_id, fence, probe.at, troubled=True)
 
 
 def note_answer(db: Database, sync_call: SyncCall) -> bool:
-    """The upstream answered, be it with a refusal; True when this opened its gate."""
+    """Report that the upstream answered, even with a refusal. True when this closed the breaker."""
     return sync_call.troubled and breakers.note_answer(db, sync_call)
 
 
 def note_failure(
     db: Database, sync_call: SyncCall, reason: str, settings: BreakerSettings, retry_after: float | None
 ) -> bool:
-    """It said that it cannot; True when this closed its gate."""
+    """Report that the upstream said it cannot answer, and its `retry_after` in seconds. True when this opened the
+    breaker."""
     return breakers.trip(db, sync_call, reason, settings, retry_after)
 
 
 def note_silence(db: Database, sync_call: SyncCall, settings: BreakerSettings) -> bool:
-    """No answer in time: one slow call says little, three running close the gate."""
+    """Report that no answer came in time. True when this opened the breaker: one slow call says little, three in a
+    row open it."""
     return breakers.note_unanswered(db, sync_call, settings)

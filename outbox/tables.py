@@ -1,4 +1,4 @@
-"""The ledger's tables, their constraints and the partial indexes its working set lives in.
+"""Tables of the ledger, their constraints, and the partial indexes for the work that is outstanding.
 
 Rules that must never break are constraints here, not checks in Python: a message cannot be granted twice under one
 fence, an attempt cannot be open and finished, a parked message cannot lack its reason.
@@ -47,7 +47,7 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-# One row: how far tests have moved the clock, zero everywhere else. Whoever sets it has `outbox_now()` made anew.
+# One row: how far tests have moved the clock, zero everywhere else. A trigger on it makes `outbox_now()` again.
 clock = Table(
     "outbox_clock",
     metadata,
@@ -89,8 +89,8 @@ messages = Table(
         name="running_has_lease",
     ),
     CheckConstraint("state NOT IN ('published', 'running', 'parked') OR fence IS NOT NULL", name="fenced"),
-    # Whoever looks for lost pointers goes by it.
-    CheckConstraint("state <> 'published' OR published_at IS NOT NULL", name="published_has_moment"),
+    # The search for lost pointers needs it.
+    CheckConstraint("state <> 'published' OR published_at IS NOT NULL", name="published_has_time"),
     CheckConstraint("(state = 'parked') = (parked_reason IS NOT NULL)", name="parked_has_reason"),
     CheckConstraint("(unresolved_since IS NULL) = (unresolved_why IS NULL)", name="unresolved_has_why"),
     Index("ix_outbox_messages_later", "due_at", postgresql_where=text("state = 'later'")),
@@ -102,10 +102,11 @@ messages = Table(
         postgresql_where=text("state IN ('published', 'running')"),
     ),
     Index("ix_outbox_messages_parked", "queue", postgresql_where=text("state = 'parked'")),
-    # A message is there as long as it is owed: nothing is owed to one subject twice, not even while it is parked.
+    # A message exists as long as its work is outstanding: a job is never enqueued twice for one subject, not even while
+    # it is parked.
     Index("uq_outbox_messages_subject", "subject_type", "subject_id", "job", unique=True),
     Index("ix_outbox_messages_give_up", "give_up_at", postgresql_where=text("state IN ('later', 'ready')")),
-    # By deadline alone it would tempt the planner to look there for the next of one queue, past those of all others.
+    # Without `subject_type`, the planner might look here for the next message of one queue, past those of all others.
     Index("ix_outbox_messages_overdue", "subject_type", "deadline_at", postgresql_where=text("state <> 'parked'")),
 )
 
@@ -186,7 +187,7 @@ breakers = Table(
     CheckConstraint("concurrency_limit > 0", name="limit"),
 )
 
-# One row a closing, ended by the answer that opened the gate again: budgets run in the time between them.
+# One row for each trip, ended by the answer that closed the breaker again: budgets run in the time between trips.
 breaker_trips = Table(
     "outbox_breaker_trips",
     metadata,
@@ -204,7 +205,7 @@ breaker_trips = Table(
     Index("ix_outbox_breaker_trips_upstream", "upstream", "opened_at"),
 )
 
-# While one lasts, nothing is sent to its upstream: set by an operator now, or for a maintenance window to come.
+# While a hold lasts, nothing is sent to its upstream. An operator sets it, for now or for a maintenance window to come.
 breaker_holds = Table(
     "outbox_breaker_holds",
     metadata,
@@ -218,7 +219,7 @@ breaker_holds = Table(
     Column("lifted_by", Text),
     CheckConstraint("ends_at > starts_at", name="ends_later"),
     CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name="lifted_by_somebody"),
-    Index("ix_outbox_gate_holds_upstream", "upstream", "ends_at"),
+    Index("ix_outbox_breaker_holds_upstream", "upstream", "ends_at"),
 )
 
 processes = Table(

@@ -1,4 +1,4 @@
-"""The few values that travel between the ledger and its callers."""
+"""Values that pass between the ledger and its callers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Row = Mapping[str, Any]
 class QueueSpec:
     """One kind of work. A queue serves one upstream, so its threads are that upstream's bulkhead.
 
-    `depth` bounds the pointers Redis holds, about what the workers take in a minute; `concurrency` bounds the calls
-    in flight across all workers.
+    `threads` is for each worker process. `depth` bounds the pointers that Redis holds, about what the workers take in a
+    minute. `concurrency` bounds the messages in flight across all workers.
     """
 
     name: str
@@ -27,7 +27,11 @@ class QueueSpec:
 
 @dataclass(frozen=True)
 class BreakerSettings:
-    """How long a failing upstream is left alone, in seconds."""
+    """For how long nothing is sent to a failing upstream, in seconds.
+
+    A breaker opens for `open_seconds`, and for twice as long each time its probe fails, up to `cap_seconds`. After it
+    has closed, two messages may be in flight, and twice as many after every `slow_start_seconds`.
+    """
 
     open_seconds: float = 15.0
     cap_seconds: float = 900.0
@@ -35,7 +39,7 @@ class BreakerSettings:
 
 
 class Caller(Protocol):
-    """Who made a call, as its upstream's gate knows them: a message's attempt, or a visitor."""
+    """A call as its upstream's breaker knows it: a message's attempt, or a synchronous call."""
 
     @property
     def upstream(self) -> str | None: ...
@@ -49,7 +53,7 @@ class Caller(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """Leave to make one attempt, held until `lease_expires_at` and only under `fence`."""
+    """Permission for one attempt, until `lease_expires_at` and only under `fence`. Times are aware."""
 
     message_id: int
     fence: int
@@ -72,18 +76,18 @@ class Grant:
     started_at: datetime
     lease_expires_at: datetime
     worker_id: str
-    # No attempt was made at this message before, so none is there to be read while its fence is held.
+    # No attempt was made at this message before, so there is none to read while this one is under way.
     first: bool
 
     @property
     def reopened(self) -> bool:
-        """Whether somebody took it up again after it was parked: then its budget began anew."""
+        """Whether it was reopened after it was parked: then its budget began again."""
         return self.budget_from != self.created_at
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of one attempt, as its row will say. `detail` is redacted by whoever made it."""
+    """How one attempt ended, as its row will say. The caller has removed personal data from `error_detail`."""
 
     status: str
     answered: bool = False
@@ -95,7 +99,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another attempt at the same message."""
+    """An attempt at the same message. Times are aware."""
 
     id: int
     purpose: str

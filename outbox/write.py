@@ -1,4 +1,7 @@
-"""Adding work, taking it back and writing history: all in the caller's transaction, none ever commits."""
+"""Writes to the ledger: adding work, taking it back, and history.
+
+Every function works in the caller's transaction and never commits.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ WAKE_CHANNEL = "outbox_ready"
 
 
 class Database(Protocol):
-    """A SQLAlchemy Session or Connection, with the caller's transaction open in it."""
+    """A SQLAlchemy Session or Connection with the caller's transaction open in it."""
 
     def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
 
@@ -54,11 +57,13 @@ def add(
     args: tuple[str | int, ...] = (),
     delay_seconds: float = 0.0,
 ) -> int | None:
-    """Enqueue a piece of work and return its message id; None where this job is owed to this subject already, in whatever
-    state: then nothing is added.
+    """Enqueue a piece of work and return its message id; relays are woken when the caller commits.
 
-    The deadline orders the work; past the wall-clock `give_up_seconds` it is parked whatever its gate does. Relays
-    are woken when the caller commits.
+    None, with nothing added, when this job is outstanding for this subject already, in whatever state. The message
+    exists until a settle completes it, so there is one row for each piece of outstanding work.
+
+    `job` is the dotted path of the job; `args` hold ids only. It is due after `delay_seconds`. Its deadline orders the
+    work of a queue. After `give_up_seconds` of wall-clock time it is given up, even while its breaker is open.
     """
     message_id: int | None = db.execute(
         ADD,
@@ -79,7 +84,10 @@ def add(
 
 
 def take_back(db: Database, subject_type: str, subject_id: str) -> bool:
-    """Enqueue no more what had no effect upstream; False where nothing was owed, or where it runs or may have had one."""
+    """Delete the subject's messages that have had no effect upstream; returns whether there were any.
+
+    One that is running, or whose last write may have happened, stays.
+    """
     return bool(db.execute(TAKE_BACK, {"subject_type": subject_type, "subject_id": subject_id}).all())
 
 
@@ -95,7 +103,7 @@ def write_history(
     message_id: int | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Append one row of history. `detail` holds ids and codes, never personal data."""
+    """Append one row to the history of a subject. `detail` holds ids and codes, never personal data."""
     db.execute(
         WRITE_HISTORY,
         {

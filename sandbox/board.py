@@ -1,4 +1,4 @@
-"""What people see of the demo: a bar a scene while it plays, then the table of what became of every promise."""
+"""What people see of the demo: a bar for each scene while it plays, then the table of what became of every promise."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ COLUMNS = {
 
 
 class Board:
-    """How many people of a scene have asked, and how many of them are told. Plain lines without a terminal."""
+    """How many people of a scene have posted, and how many of them were notified. Plain lines without a terminal."""
 
     def __init__(self, console: Console, witnesses: Witnesses) -> None:
         self.console = console
         self.witnesses = witnesses
         self.requested: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, TaskID] = {}
-        self.reported: set[str] = set()
+        self.done: set[str] = set()
         self.began = time.monotonic()
         self.bars = Progress(
             TextColumn("{task.description}"),
-            TextColumn("{task.fields[asked]} asked"),
+            TextColumn("{task.fields[requested]} requested"),
             BarColumn(30),
             MofNCompleteColumn(),
             TextColumn("notified"),
@@ -64,7 +64,7 @@ class Board:
 
     def begin(self, scene: Scene) -> None:
         self.tasks[scene.title] = self.bars.add_task(f"{scene.title:<35}", total=len(scene.people), requested=0)
-        self._line(f"{scene.title}: {len(scene.people)} to ask")
+        self._line(f"{scene.title}: {len(scene.people)} to post")
 
     def received(self, promise: Promise) -> None:
         self.requested[promise.scene].add(promise.key)
@@ -75,12 +75,12 @@ class Board:
             self._refresh()
 
     def _refresh(self) -> None:
-        reported = self.witnesses.settled()
+        done = self.witnesses.settled()
         for title, task in list(self.tasks.items()):
-            self.bars.update(task, completed=len(self.requested[title] & reported))
-        if reported != self.reported:
-            self.reported = reported
-            self._line(f"{sum(map(len, list(self.requested.values())))} asked, {len(reported)} told or held")
+            self.bars.update(task, completed=len(self.requested[title] & done))
+        if done != self.done:
+            self.done = done
+            self._line(f"{sum(map(len, list(self.requested.values())))} requested, {len(done)} notified or held")
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:
@@ -88,7 +88,7 @@ class Board:
 
 
 def table_of(flows: Mapping[str, Sequence[Verdict]]) -> Table:
-    """Every promise of every flow; the flows apart."""
+    """Every promise of every flow, grouped by flow."""
     table = Table(box=SIMPLE_HEAD, title="What became of each promise", title_justify="left", padding=(0, 1, 0, 0))
     for name, no_wrap in COLUMNS.items():
         table.add_column(name, no_wrap=no_wrap, justify="right" if name == "seconds" else "left")

@@ -1,4 +1,4 @@
-"""The ledger's clock, moved under the processes that go by it."""
+"""The ledger's clock, moved while the processes run that use it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import psycopg2
 
 
 def step_clock(url: str, offset: timedelta) -> None:
-    """Set it so far from the true one, ahead or behind, for every process on the database at this URL.
+    """Move it away from the true time, ahead or behind, for every process on the database at this URL.
 
-    Between transactions, as the true one steps: within one, Postgres's time stands still. Whoever settles has locked a
-    message first.
+    It moves between transactions, as a real clock does for them: within one transaction Postgres's time stands still. A
+    settle has locked a message first.
     """
     with closing(psycopg2.connect(url, connect_timeout=10)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLE outbox_messages IN EXCLUSIVE MODE")

@@ -112,7 +112,7 @@ class LentDatabase:
 
     @contextmanager
     def _inside(self, name: str) -> Iterator[cursor]:
-        """As the superuser, whose session alone may pass over foreign keys; one transaction."""
+        """As the superuser, whose session may ignore foreign keys, which no other may; one transaction."""
         url = self.server.url_of(name, ADMIN)
         with (
             closing(psycopg2.connect(url, connect_timeout=10)) as connection,

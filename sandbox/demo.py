@@ -1,6 +1,6 @@
 """`make demo`: one scripted story through every outcome, then a table of what became of each promise.
 
-It exits 0 only if every promise was kept. What was kept is read from Postgres, the phone and the upstreams' books.
+It exits 0 only if every promise was kept. This is judged by Postgres, the phone and the upstreams' books.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FOLDER = Path(".run/demo")
 INTERRUPTED = 130
 PLAIN_WIDTH = 240
 
-# Hours become seconds. The rules stay as they are: only the clocks they wait by run faster.
+# Hours become seconds. The rules stay as they are; only the clocks that they wait for run faster.
 COMPRESSED = {
     "RETRY_SCALE": "0.05",
     "VEIS_TOTAL_SECONDS": "5",
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[Path]:
-    """The folder, emptied, and ours alone until the block ends. Its logs stay for whoever wants to read them."""
+    """The folder, emptied, and locked for us until the block ends. Its logs stay for people who want to read them."""
     folder.parent.mkdir(exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         try:
@@ -121,7 +121,7 @@ def system_in(folder: Path, console: Console) -> System:
 
 
 def tell(system: System, console: Console) -> tuple[str, int]:
-    """Play every scene, wait for everybody to be told, and judge: the last line, and the exit code."""
+    """Play every scene, wait until everybody is notified, and judge: the last line, and the exit code."""
     control = Control(system.upstreams["control"])
     witnesses = Witnesses(system.environment["DATABASE_URL"], control)
     try:
@@ -139,7 +139,7 @@ def tell(system: System, console: Console) -> tuple[str, int]:
 def play(
     system: System, control: Control, witnesses: Witnesses, story: Sequence[Scene], console: Console
 ) -> tuple[list[Promise], bool]:
-    """What was promised, whether or not all of it was kept in time, and whether the story came to its end."""
+    """What was promised, kept in time or not, and whether the story came to its end."""
     to_the_end = False
     with Board(console, witnesses) as board:
         stage = Stage(system, control, witnesses.settled, board.begin, board.received)
@@ -154,7 +154,7 @@ def play(
 
 
 def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console: Console) -> tuple[str, bool]:
-    """The table, what broke and where to look, and the one line that everything comes down to."""
+    """The table, what broke and where to look, and the last line."""
     report, clean = promises.audit(system)
     claims = [promise for promise in made if isinstance(promise, ClaimPromise)]
     itfs = [promise for promise in made if isinstance(promise, ITFPromise)]
@@ -190,7 +190,7 @@ def audited(report: Mapping[str, Any]) -> dict[str, int]:
 
 
 def tell_waits(made: Sequence[Promise], console: Console) -> None:
-    """How long people waited for us, and that an upstream which is away makes no difference to it."""
+    """How long people had to wait for us. An upstream that is away makes no difference to it."""
     waits: tuple[tuple[str, type[Promise], str | None], ...] = (
         ("travel claim, POST to 202", ClaimPromise, None),
         ("travel pay of the signed-in, POST to 201 or 202", TravelPayPromise, None),
@@ -207,7 +207,7 @@ def tell_waits(made: Sequence[Promise], console: Console) -> None:
 
 
 def explain(system: System, verdicts: Sequence[Verdict], report: Mapping[str, Any], console: Console) -> None:
-    """Each broken promise with its reasons and its messages, by which the log is searched."""
+    """Each broken promise with its reasons and its message ids, by which the log can be searched."""
     logs = system.folder / "logs"
     for verdict in verdicts:
         if verdict.faults:

@@ -1,7 +1,8 @@
-"""Is a known weakness in what we depend on? Asks an advisory service, by pip-audit, about every pinned package.
+"""The check for known weaknesses in what we depend on: asks an advisory service, by pip-audit, about every pinned
+package.
 
-pip-audit alone calls it "No known vulnerabilities found" when the service knew none of the packages, and has nowhere to
-write why and until when a finding is lived with. Here a question without an answer is never an all-clear.
+pip-audit itself says "No known vulnerabilities found" when the service knew none of the packages, and it cannot record
+why and until when a finding is accepted. Here a question without an answer is never an all-clear.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ Say = Callable[[str], None]
 
 
 class Unreachable(Exception):
-    """The advisory service gave no answer at all; the text says what pip-audit last said."""
+    """The advisory service gave no answer at all. The text is pip-audit's last message."""
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Somebody lives with this finding until the end of that day."""
+    """Somebody accepts this finding until the end of that day."""
 
     package: str
     id: str
@@ -96,29 +97,29 @@ def read_acceptance(place: int, entry: Mapping[str, Any]) -> Acceptance:
 def ask(requirements: Sequence[Path], osv_url: str | None = None) -> Answers:
     """Ask PyPI about every package of the lists, or at that URL a service with OSV's interface. Raises Unreachable."""
     service = ["--vulnerability-service", "osv", "--osv-url", osv_url] if osv_url else []
-    # The lists name every package there is, so none has to be resolved; answers of yesterday are none.
+    # The lists name every package, so none has to be resolved. A fresh cache, because old answers do not count.
     with tempfile.TemporaryDirectory() as cache:
         lists = [word for path in requirements for word in ("--requirement", str(path))]
-        requested = [sys.executable, "-m", "pip_audit", *lists, "--no-deps", "--disable-pip", "--cache-dir", cache]
-        reported = ["--format", "json", "--progress-spinner", "off"]
-        done = subprocess.run([*requested, *reported, *service], capture_output=True, text=True)
-    # It ends with 1 for findings and for failures alike; only an answer is written to its output.
+        command = [sys.executable, "-m", "pip_audit", *lists, "--no-deps", "--disable-pip", "--cache-dir", cache]
+        options = ["--format", "json", "--progress-spinner", "off"]
+        done = subprocess.run([*command, *options, *service], capture_output=True, text=True)
+    # It exits 1 for findings and for failures alike; only an answer is written to its output.
     if done.returncode not in (0, 1) or not done.stdout.strip():
         said = done.stderr.strip().splitlines()
-        # The last line names the error, and where that says nothing more, one before it does.
+        # The last line names the error; where that says nothing more, an earlier one does.
         raise Unreachable(next((line for line in reversed(said) if ": " in line), "pip-audit said nothing"))
     return read_answers(done.stdout, pinned(requirements))
 
 
 def pinned(requirements: Sequence[Path]) -> set[str]:
-    """The packages the lists name for this Python. Of a list within a list pip-audit asks nothing, and says nothing."""
+    """The packages that the lists name for this Python. pip-audit ignores a list within a list, and says nothing."""
     lines = (line.partition("#")[0].strip() for path in requirements for line in path.read_text().splitlines())
     named = [Requirement(line) for line in lines if line and not line.startswith("-")]
     return {canonicalize_name(each.name) for each in named if each.marker is None or each.marker.evaluate()}
 
 
 def read_answers(text: str, wanted: Iterable[str]) -> Answers:
-    """pip-audit's JSON. What it skipped or left out, whatever it calls the reason, was not answered about."""
+    """Read pip-audit's JSON. A package that it skipped or left out, for any reason, counts as not answered."""
     dependencies = {each["name"]: each for each in json.loads(text)["dependencies"]}
     answered = [each for each in dependencies.values() if "skip_reason" not in each]
     findings = [read_finding(each, found) for each in answered for found in each["vulns"]]
@@ -136,7 +137,7 @@ def read_finding(dependency: Mapping[str, Any], found: Mapping[str, Any]) -> Fin
 
 
 def judge(answers: Answers, accepted: Sequence[Acceptance], today: date, say: Say) -> int:
-    """Say what stands open, and answer the exit code: the gravest of what was found."""
+    """Print what is open, and return the exit code: the gravest of what was found."""
     lived_with = [each for each in accepted if each.until >= today]
     still_open = [each for each in answers.findings if not any(map(each.is_meant_by, lived_with))]
     for finding in still_open:
@@ -184,6 +185,6 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         answers = ask(arguments.requirements, arguments.osv_url)
     except Unreachable as error:
-        print(f"The advisory service could not be asked, so nothing is known of any finding: {error}")
+        print(f"The advisory service could not be reached, so nothing is known of any finding: {error}")
         return UNASKED
     return judge(answers, accepted, datetime.now(UTC).date(), print)

@@ -1,4 +1,4 @@
-"""Turning the fault switches of a running sandbox, from Python and from the command line.
+"""The fault switches of a running sandbox, turned from Python and from the command line.
 
 `python -m sandbox faults btsss slow --seconds 20 --times 1 --operation submitclaim`
 """
@@ -34,11 +34,11 @@ _SECONDS = 10
 
 
 class Refused(Exception):
-    """The sandbox did not accept what was asked; the text says why."""
+    """The sandbox did not accept the request. The text says why."""
 
 
 class Control:
-    """The back doors of a running sandbox, at the URL of its control page; raises Refused, or requests' errors."""
+    """The admin APIs of a running sandbox, at the URL of its control page; raises Refused, or requests' errors."""
 
     def __init__(self, url: str = CONTROL_URL) -> None:
         self.url = url.rstrip("/")
@@ -49,11 +49,11 @@ class Control:
         self._session.close()
 
     def call(self, method: str, upstream: str, path: str, **parts: Any) -> Any:
-        """Any call of one fake's admin surface, e.g. `call("POST", "btsss", "claims", json={…})`; its JSON."""
-        return self._requested(method, f"{self.url}/{upstream}/_sandbox/{path}", **parts)
+        """Any call of one fake's admin API, e.g. `call("POST", "btsss", "claims", json={…})`; returns its JSON."""
+        return self._request(method, f"{self.url}/{upstream}/_sandbox/{path}", **parts)
 
     def set(self, upstream: str, kind: str, **fields: Any) -> list[dict[str, Any]]:
-        """Turn one fault on, with the fields of `Fault`; the faults now active."""
+        """Turn one fault on, with the fields of `Fault`; returns the faults now active."""
         return list(self.call("POST", upstream, "faults", json={"kind": kind, **fields}))
 
     def clear(self, upstream: str, kind: str | None = None) -> None:
@@ -64,26 +64,26 @@ class Control:
         return list(self.call("GET", upstream, "faults"))
 
     def received(self, upstream: str, operation: str = "") -> list[dict[str, Any]]:
-        """What the upstream was asked, oldest first, narrowed to `METHOD /path` texts that hold `operation`."""
+        """What the upstream received, oldest first, only requests whose `METHOD /path` contains `operation`."""
         return list(self.call("GET", upstream, "received", params={"operation": operation}))
 
     def turn(self, upstream: str, **knobs: Any) -> dict[str, Any]:
-        """Turn knobs, e.g. `turn("btsss", skew_seconds=90)`; all knobs as they are now."""
+        """Change knobs, e.g. `turn("btsss", skew_seconds=90)`; returns all knobs as they are now."""
         return dict(self.call("POST", upstream, "knobs", json=knobs))
 
     def play(self, upstream: str, scenario: str) -> None:
-        """Replace an upstream's faults by a named scenario's."""
-        self._requested("POST", f"{self.url}/scenario", data={"upstream": upstream, "scenario": scenario})
+        """Replace an upstream's faults by those of a named scenario."""
+        self._request("POST", f"{self.url}/scenario", data={"upstream": upstream, "scenario": scenario})
 
     def phone(self) -> list[dict[str, Any]]:
         """What people received, newest first."""
-        return list(self._requested("GET", f"{self.url}/phone.json"))
+        return list(self._request("GET", f"{self.url}/phone.json"))
 
     def reset(self) -> None:
         """Everything as at the start."""
-        self._requested("POST", f"{self.url}/reset")
+        self._request("POST", f"{self.url}/reset")
 
-    def _requested(self, method: str, url: str, **parts: Any) -> Any:
+    def _request(self, method: str, url: str, **parts: Any) -> Any:
         reply = self._session.request(method, url, timeout=_SECONDS, allow_redirects=False, **parts)
         if reply.status_code >= 400:
             raise Refused(f"HTTP {reply.status_code}: {reply.text[:300]}")
@@ -91,7 +91,7 @@ class Control:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments, for a parser of its own or a subcommand's."""
+    """The command's arguments, for its own parser or a subcommand's."""
     kinds = "\n".join(f"  {kind:14}{text}" for kind, text in KINDS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Break and mend the upstreams of a running sandbox."
@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the arguments say and print the switches; non-zero, and one line, when that was not possible."""
+    """Do what the arguments say and print the switches. Non-zero, and one line, when that was not possible."""
     names = UPSTREAMS if args.upstream == "all" else (args.upstream,)
     control = Control(args.url)
     try:
@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
             _turn(control, name, args)
             _print(name, control.faults(name))
     except (Refused, requests.RequestException) as error:
-        reported = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
-        print(reported, file=sys.stderr)
+        message = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
+        print(message, file=sys.stderr)
         return 1
     finally:
         control.close()
@@ -137,5 +137,5 @@ def _turn(control: Control, name: str, args: argparse.Namespace) -> None:
 def _print(name: str, faults: list[dict[str, Any]]) -> None:
     print(f"{name}: {'works' if not faults else ''}".rstrip())
     for fault in faults:
-        reported = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
-        print(f"  {fault['kind']} {json.dumps(reported) if reported != {'chance': 1.0} else ''}".rstrip())
+        options = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
+        print(f"  {fault['kind']} {json.dumps(options) if options != {'chance': 1.0} else ''}".rstrip())

@@ -1,6 +1,6 @@
 """The Procfile's processes on this machine: started as written, watched, and stopped as a dyno manager stops them.
 
-Their output goes to one file each; a person at the terminal is shown what is a warning or worse.
+The output of each goes to its own file; the terminal shows only warnings and worse.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TROUBLE = re.compile(r"\b(WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
 
 
 class ProcessEnded(ServerError):
-    """A process that should be running is not; the message holds its name, exit code and last lines."""
+    """A process that should run does not. The message holds its name, exit code and last lines."""
 
 
 def procfile(path: Path) -> dict[str, str]:
@@ -43,7 +43,7 @@ def surroundings(environment: Mapping[str, str], port: int) -> dict[str, str]:
 
 
 class Process:
-    """One Procfile line as a process group. Everything it writes goes to `log` and, line by line, to `hear`."""
+    """One Procfile line as a process group. Everything that it writes goes to `log` and, line by line, to `hear`."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Process:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Start it from the main thread: should that thread's process be killed, the kernel ends this one too."""
+        """Start it in the main thread: when that thread's process is killed, the kernel ends this one too."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._recent.clear()
         self._over = False
@@ -105,18 +105,18 @@ class Process:
                 os.killpg(self._child.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL the whole group, as a dyno that vanishes. From here on its number may be somebody else's."""
+        """SIGKILL the whole group, as a dyno that vanishes. After this, another process may get its number."""
         self.signal(signal.SIGKILL)
         self._over = True
         self._finish()
 
     def terminate(self, seconds: float = STOP_SECONDS) -> int:
-        """SIGTERM, then SIGKILL after `seconds`; the exit code, negative for the signal that ended it."""
+        """SIGTERM, then SIGKILL after `seconds`. Returns the exit code, negative for the signal that ended it."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def wait(self, seconds: float) -> int:
-        """The exit code at its end, or after a kill when it is still there after `seconds`; ends its group as well."""
+        """The exit code at its end, or after a kill if it still runs after `seconds`. Ends its group as well."""
         assert self._child is not None
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(max(seconds, 0))
@@ -124,7 +124,7 @@ class Process:
         return self._child.returncode
 
     def wait_ready(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until `ready()`; raises ProcessEnded when the process ends before, or `seconds` have passed."""
+        """Wait until `ready()`; raises ProcessEnded when the process ends first, or `seconds` have passed."""
         deadline = time.monotonic() + seconds
         while not ready():
             self.must_run()
@@ -184,7 +184,7 @@ class Terminal:
 
 
 def trouble_in(line: str) -> str | None:
-    """A warning or worse in a few words, None for any other line. JSON lines tell their level; others name it."""
+    """A warning or worse in a few words, None for any other line. JSON lines have a level; others name it."""
     if not line.startswith("{"):
         return line if TROUBLE.search(line) else None
     try:
@@ -226,7 +226,7 @@ class Crew:
         self.processes[name].wait_ready(ready_with_all_alive, seconds)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM to all at once; `seconds` is the limit for them together, then SIGKILL."""
+        """SIGTERM to all at once, then SIGKILL; `seconds` is the limit for all of them together."""
         deadline = time.monotonic() + seconds
         started = [process for process in self.processes.values() if process.started]
         for process in started:

@@ -1,7 +1,6 @@
-"""Whether promises were kept: what Postgres, the upstreams' books of record and the people's phones hold now.
+"""The judge of promises, for all flows: what Postgres, the upstreams' books and the people's phones hold now.
 
-Here is what is the same for every flow. The script's plan counts for one thing only: where it planned that a named
-human holds the matter, nothing else will do.
+The script's plan counts in one case only: where it planned that a named human holds the matter, nothing else will do.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ SETTLED = """
 NOTIFICATION_KINDS = """
     SELECT subject_id, id::text AS notification_id, sent_at FROM notifications WHERE subject_type = %(flow)s
 """
-# The cases and attempts of a notice belong to what the notice is about.
+# The cases and attempts of a notification belong to the subject of the notification.
 CASES = """
     SELECT COALESCE(n.subject_id, k.subject_id) AS subject_id, k.kind, k.owner, k.opened_at
       FROM cases k LEFT JOIN notifications n ON k.subject_type = 'notification' AND n.id::text = k.subject_id
@@ -75,7 +74,7 @@ WORDS = {
 
 @dataclass
 class Evidence:
-    """What every flow's promises leave behind: `sends` are VANotify's, `received` what the phone shows."""
+    """What the promises of every flow leave behind: `sends` are VANotify's, `received` what the phone shows."""
 
     notifications: list[Row] = field(default_factory=list)
     cases: list[Row] = field(default_factory=list)
@@ -86,10 +85,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one promise, in words for people. `seconds` ran until the person was told, or a human had it,
+    """What became of one promise, in words for people. `seconds` ran until the person was notified, or a human had it,
     or a document had arrived.
 
-    `subject` is what Postgres knows it as; `who` is None when nobody was promised it. Kept when there are no `faults`.
+    `subject` is the name by which Postgres knows it; `who` is None when nobody was promised it. The promise was kept
+    when there are no `faults`.
     """
 
     subject: str
@@ -105,7 +105,7 @@ class Verdict:
 
 
 class Witnesses:
-    """Asks Postgres and the outside world; neither is told what to expect."""
+    """Queries Postgres and the outside world; neither knows what is expected."""
 
     def __init__(self, database_url: str, control: Control) -> None:
         self.control = control
@@ -116,7 +116,8 @@ class Witnesses:
         self._database.close()
 
     def settled(self) -> set[str]:
-        """The keys of the promises whose notice has arrived, or is known not to; a form's with those of its documents.
+        """The keys of the promises whose notification has arrived, or is known not to; for a form, with those of its
+        documents.
 
         Safe to call from several threads.
         """
@@ -128,7 +129,7 @@ class Witnesses:
             return [dict(row) for row in cursor.fetchall()]
 
     def add_ledger(self, flow: str, found: Mapping[str, Evidence]) -> None:
-        """Notices, cases and attempts of a flow's subjects, to the evidence found by subject id."""
+        """Add the notifications, cases and attempts of a flow's subjects to the evidence found by subject id."""
         for name, query in OF_SUBJECT.items():
             for row in self.rows(query, {"flow": flow}):
                 getattr(found[row["subject_id"]], name).append(row)
@@ -136,14 +137,14 @@ class Witnesses:
     def add_notifications(
         self, evidence: Evidence, sends: Sequence[Row], phone: Sequence[Row], contact: str | None
     ) -> None:
-        """Of what VANotify took, that of these notices; of what arrived, that of this number or address."""
+        """Add the sends of these notifications that VANotify took, and what arrived at this number or address."""
         references = {notification["notification_id"] for notification in evidence.notifications}
         evidence.sends = [row for row in sends if row["reference"] in references]
         evidence.received = [row for row in phone if row["to"] == contact]
 
 
 def audit(system: System) -> tuple[dict[str, Any], bool]:
-    """What `flask audit --trace --json` says, and whether it exited clean."""
+    """The output of `flask audit --trace --json`, and whether it exited clean."""
     done = subprocess.run(
         ["flask", "--app", "wsgi", "audit", "--trace", "--json"],
         cwd=system.root,
@@ -157,7 +158,7 @@ def audit(system: System) -> tuple[dict[str, Any], bool]:
 
 
 def acted_on(calls: Sequence[Row]) -> int:
-    """Calls that an upstream acted on; one it only throttled or refused does not count."""
+    """The calls on which an upstream acted; one that it only throttled or refused does not count."""
     return sum(call["worked"] is not False for call in calls)
 
 
@@ -169,19 +170,19 @@ def faults_of_cases(evidence: Evidence, expected: Sequence[str]) -> list[str]:
 
 
 def what_happened(evidence: Evidence, success: str, notification: str) -> str:
-    """The attempts in a few words, as their rows tell them; those of the notice only when they are worth telling."""
+    """The attempts in a few words; those of the notification only when there is something to say about them."""
     own = [row for row in evidence.attempts if row["subject_type"] != "notification" and not is_mere_read(row)]
     its = [row for row in evidence.attempts if row["subject_type"] == "notification"]
-    reported = in_words(own, success)
+    happened = in_words(own, success)
     return (
-        reported
+        happened
         if [row["status"] for row in its] == ["success"]
-        else f"{reported}; {notification}: {in_words(its, 'taken')}"
+        else f"{happened}; {notification}: {in_words(its, 'taken')}"
     )
 
 
 def is_mere_read(attempt: Row) -> bool:
-    """Asking who somebody is, with success: nothing happened upstream."""
+    """A successful look-up of who somebody is: nothing happened upstream."""
     return bool((attempt["purpose"], attempt["status"]) == ("read", "success"))
 
 
@@ -200,7 +201,7 @@ def word_for(attempt: Row, success: str) -> str:
 
 
 def seconds_to_notified(evidence: Evidence, asked_at: datetime | None) -> float | None:
-    """From our answer's transaction until VANotify took the notice, or a human the case; by Postgres's clock."""
+    """From our answer's transaction until VANotify took the notification, or a human the case; by Postgres's clock."""
     timestamps = [row["sent_at"] for row in evidence.notifications if row["sent_at"]]
     timestamps = timestamps or [row["opened_at"] for row in evidence.cases]
     if asked_at is None or not timestamps:
@@ -219,7 +220,7 @@ def messages_of(evidence: Evidence) -> list[int]:
 
 
 def stray(subject: str, state: str, evidence: Evidence) -> Verdict:
-    """What Postgres holds and no answer of ours that the script heard: somebody's promise all the same."""
+    """What Postgres holds without an answer of ours that the script received: it is somebody's promise all the same."""
     return Verdict(
         subject=subject,
         who=None,

@@ -1,4 +1,4 @@
-"""The travel claims' promises, judged by BTSSS's book and the texts on the phone."""
+"""The judge of the travel claims' promises, by BTSSS's book and the texts on the phone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ClaimEvidence(Evidence):
 
 
 def verdicts(witnesses: Witnesses, promises: Sequence[ClaimPromise]) -> list[Verdict]:
-    """One for every promise, in order, and for every claim Postgres holds besides."""
+    """One verdict for every promise, in order, and one for every other claim in Postgres."""
     found = testify(witnesses, promises)
     made = {promise.key for promise in promises}
     strays = [
@@ -85,22 +85,23 @@ def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
 
 def received(evidence: Evidence) -> str:
     """The text's first words after its greeting, or why there is none."""
-    reported = (text["body"].partition(": ")[2].partition(" for your")[0] for text in evidence.received)
-    return " / ".join(reported) or untold(evidence)
+    openings = (text["body"].partition(": ")[2].partition(" for your")[0] for text in evidence.received)
+    return " / ".join(openings) or untold(evidence)
 
 
-def outstanding_words(evidence: ClaimEvidence) -> str:
-    """The notice that BTSSS's own book makes the truth: ours was filed, somebody else's was there, or none is."""
+def true_kind(evidence: ClaimEvidence) -> str:
+    """The kind of notification that is true by BTSSS's own book: ours was filed, another one was there, or none is
+    there."""
     if not evidence.book:
         return "error"
     return "created" if any(row["source"] == "submitted" for row in evidence.book) else "duplicate"
 
 
 def faults_in(promise: ClaimPromise, evidence: ClaimEvidence) -> list[str]:
-    """Everything about this promise that is not as it must be; nothing when it was kept."""
+    """Everything about this promise that is wrong; nothing when it was kept."""
     if evidence.claim is None:
         return ["answered with 202, but Postgres holds no such claim"]
-    notification, submitted = outstanding_words(evidence), acted_on(evidence.submits)
+    notification, submitted = true_kind(evidence), acted_on(evidence.submits)
     checks: tuple[tuple[bool, str], ...] = (
         (
             notification == NOTIFICATION_OF[promise.planned],
@@ -114,7 +115,7 @@ def faults_in(promise: ClaimPromise, evidence: ClaimEvidence) -> list[str]:
         (submitted == 1, f"BTSSS took {submitted} submits"),
         (len(evidence.sends) == 1, f"VANotify took {len(evidence.sends)} texts"),
     )
-    wrong = [reported for holds, reported in checks if not holds]
+    wrong = [fault for holds, fault in checks if not holds]
     cases = faults_of_cases(evidence, CASES_OF.get(promise.planned, []))
     return wrong + faults_of_text(promise, evidence, notification) + cases
 

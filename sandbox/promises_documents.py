@@ -1,5 +1,7 @@
-"""The documents of 526 forms, judged by Lighthouse's book: uploaded whole to the right person's file, and called
-delivered only when Lighthouse says so."""
+"""The judge of the documents of 526 forms, by Lighthouse's book.
+
+A document is uploaded whole to the right person's file, and called delivered only when Lighthouse says so.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ class DocumentEvidence(Evidence):
 
     @property
     def followed(self) -> Row | None:
-        """The upload that we ask after."""
+        """The upload whose status we poll."""
         ours = {row["request_id"] for row in self.rows}
         return next((upload for upload in self.uploads if upload["id"] in ours), None)
 
@@ -66,14 +68,15 @@ def states_of(evidence: DocumentEvidence) -> str:
 
 
 def how_uploaded(evidence: DocumentEvidence) -> str:
-    """The attempts in a few words. Lighthouse cannot be asked for an upload that it never answered, so look-ups are
-    nothing that happened."""
+    """The attempts in a few words. Lighthouse cannot be queried for an upload that it never answered, so look-ups are
+    left out."""
     own = [row for row in evidence.attempts if (row["subject_type"], row["purpose"]) == (FLOW, "write")]
     return in_words(own, "uploaded")
 
 
 def seconds_to_end(evidence: DocumentEvidence) -> float | None:
-    """From the acceptance of its form until it was known to have arrived, or the person was told otherwise."""
+    """From the acceptance of its form until it was known to have arrived, or the person was notified of something
+    else."""
     row: Row = evidence.rows[0] if evidence.rows else {"created_at": None, "finished_at": None}
     if row["finished_at"] and not evidence.notifications:
         return float((row["finished_at"] - row["created_at"]).total_seconds())
@@ -93,7 +96,7 @@ def ending_in(evidence: DocumentEvidence) -> str:
 
 
 def faults_in_document(document: Document, promise: FormPromise, evidence: DocumentEvidence) -> list[str]:
-    """Everything about this document that is not as it must be; nothing when its promise was kept."""
+    """Everything about this document that is wrong; nothing when its promise was kept."""
     if len(evidence.rows) != 1:
         return [f"Postgres holds it {len(evidence.rows)} times"]
     (row,) = evidence.rows
@@ -107,7 +110,7 @@ def faults_in_document(document: Document, promise: FormPromise, evidence: Docum
         (row["possibly_twice"] == (times > 1), f"Lighthouse took it {times} times, and we recorded otherwise"),
         (all(is_right(upload, document, promise) for upload in evidence.uploads), "what Lighthouse holds is not it"),
     )
-    wrong = [reported for holds, reported in checks if not holds]
+    wrong = [fault for holds, fault in checks if not holds]
     return wrong + faults_of_notification(document, row, evidence) + faults_of_cases(evidence, CASES_OF.get(ending, []))
 
 
@@ -119,7 +122,7 @@ def is_right(upload: Row, document: Document, promise: FormPromise) -> bool:
 
 
 def faults_of_notification(document: Document, row: Row, evidence: DocumentEvidence) -> list[str]:
-    """A document that arrived is not written about. Of another the e-mail says which, to its owner alone."""
+    """A document that arrived has no e-mail. For another the e-mail names it, and goes to its owner only."""
     wanted = MAILS.get(ending_in(evidence))
     if (len(evidence.sends), len(evidence.received)) != ((1, 1) if wanted else (0, 0)):
         return [f"VANotify took {len(evidence.sends)} e-mails, {len(evidence.received)} arrived"]
@@ -127,9 +130,9 @@ def faults_of_notification(document: Document, row: Row, evidence: DocumentEvide
         return []
     (mail,) = evidence.received
     template, words = wanted
-    reported = mail["template"] == template and words in mail["body"]
+    right = mail["template"] == template and words in mail["body"]
     named = re.search(obscured(document.name), mail["body"]) and document.name not in mail["body"]
-    return [] if reported and named else [f"the wrong e-mail: {mail['template']}: {mail['body']}"]
+    return [] if right and named else [f"the wrong e-mail: {mail['template']}: {mail['body']}"]
 
 
 def obscured(name: str) -> str:

@@ -1,5 +1,7 @@
-"""The 526 forms, judged by the 526 service's book: filed once, as the page sent them. Their documents are found here
-too, and judged apart."""
+"""The judge of the 526 forms, by the 526 service's book: filed once, as the page sent them.
+
+Their documents are found here too, and judged in promises_documents.py.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class FormEvidence(Evidence):
 
 
 def verdicts(witnesses: Witnesses, promises: Sequence[FormPromise]) -> dict[str, list[Verdict]]:
-    """By kind of subject, one for every form and every document promised, and for whatever else Postgres holds."""
+    """Verdicts by kind of subject: one for every form and document promised, and one for everything else in
+    Postgres."""
     found = testify(witnesses, promises)
     forms, documents = [], []
     for promise in promises:
@@ -76,7 +79,8 @@ def strays_of(form_id: str, evidence: FormEvidence) -> list[Verdict]:
 
 
 def testify(witnesses: Witnesses, promises: Sequence[FormPromise]) -> dict[str, FormEvidence]:
-    """Evidence by form. Two rows of one document share one, so that the second cannot hide behind the first."""
+    """The evidence by form. Two rows of one document share one entry, so that the second cannot hide behind the
+    first."""
     found: dict[str, FormEvidence] = defaultdict(FormEvidence)
     by_document: dict[str, DocumentEvidence] = defaultdict(DocumentEvidence)
     for row in witnesses.rows(FORMS):
@@ -97,7 +101,8 @@ def testify(witnesses: Witnesses, promises: Sequence[FormPromise]) -> dict[str, 
 
 
 def add_uploads(promise: FormPromise, evidence: FormEvidence, uploads: Sequence[Row]) -> None:
-    """Whatever came for this claim or into this person's file; what it is its type says, each once in a form."""
+    """Add every upload of this claim or to this person's file. Its type says which document it is; a form has each type
+    once."""
     claims, keys = {row["claim_id"] for row in evidence.book}, {each.doc_type: each.key for each in promise.documents}
     for upload in uploads:
         if upload["claim_id"] in claims or upload["participant_id"] == promise.veteran.participant_id:
@@ -106,7 +111,8 @@ def add_uploads(promise: FormPromise, evidence: FormEvidence, uploads: Sequence[
 
 
 def add_mails(witnesses: Witnesses, promises: Sequence[FormPromise], found: Mapping[str, FormEvidence]) -> None:
-    """A person's mail is told apart by whose notice it carries; what carries nobody's counts as the form's."""
+    """Add the person's e-mails, each to the document or form whose notification it carries. One without counts as the
+    form's."""
     sends, inbox = witnesses.control.call("GET", "va_notify", "notifications"), witnesses.control.phone()
     for promise in promises:
         evidence = found[promise.key]
@@ -148,10 +154,10 @@ def faults_in(promise: FormPromise, evidence: FormEvidence) -> list[str]:
         (filed["reference"] == promise.key, "the 526 service has it under another reference"),
         (filed["claim_id"] == row["claim_id"], f"claim {filed['claim_id']}, which we call {row['claim_id']}"),
         (filed["form526"] == promise.form, "the 526 service has other answers than the page sent"),
-        (set(promise.job_ids) == {row["job_id"]}, f"the page was told to poll with {len(set(promise.job_ids))} ids"),
+        (set(promise.job_ids) == {row["job_id"]}, f"the page was given {len(set(promise.job_ids))} ids to poll with"),
         (not evidence.unknown, f"Lighthouse holds {len(evidence.unknown)} files that nobody sent"),
     )
-    wrong = [reported for holds, reported in checks if not holds]
+    wrong = [fault for holds, fault in checks if not holds]
     return wrong + faults_of_mail(row, evidence) + faults_of_cases(evidence, [])
 
 

@@ -1,4 +1,5 @@
-"""The intents to file, judged by Lighthouse's book and the e-mails in the inbox: one each, dated when it was asked for.
+"""The judge of the intents to file, by Lighthouse's book and the e-mails in the inbox: one each, with the date
+requested.
 
 An earlier one that somebody filed elsewhere counts as the person's own, with its date.
 """
@@ -41,7 +42,8 @@ DONE_AS = {CREATED: "created", ADOPTED: "already there", OVERTAKEN: "duplicate"}
 
 @dataclass
 class ITFEvidence(Evidence):
-    """All that is known about one person's ITFs: our rows, Lighthouse's book, and the creations it was asked for."""
+    """All that is known about one person's ITFs: our rows, Lighthouse's book, and the creates that Lighthouse
+    received."""
 
     itfs: list[Row] = field(default_factory=list)
     book: list[Row] = field(default_factory=list)
@@ -49,12 +51,12 @@ class ITFEvidence(Evidence):
 
     @property
     def in_force(self) -> list[Row]:
-        """What a read upstream would show; whatever else is in the book is over, used up, or a mere duplicate."""
+        """What a read upstream would show. Everything else in the book is over, used up, or only a duplicate."""
         return [row for row in self.book if row["status"] == "active"]
 
 
 def verdicts(witnesses: Witnesses, promises: Sequence[ITFPromise]) -> list[Verdict]:
-    """One for every promise, in order, and for every account besides that Postgres holds an ITF of."""
+    """One verdict for every promise, in order, and one for every other account that has an ITF in Postgres."""
     found = testify(witnesses, promises)
     made = {promise.key for promise in promises}
     strays = [
@@ -66,7 +68,8 @@ def verdicts(witnesses: Witnesses, promises: Sequence[ITFPromise]) -> list[Verdi
 
 
 def testify(witnesses: Witnesses, promises: Sequence[ITFPromise]) -> Mapping[str, ITFEvidence]:
-    """Evidence by account. All ITFs of an account share one, so that a second one cannot hide behind the first."""
+    """The evidence by account. All ITFs of an account share one entry, so that a second one cannot hide behind the
+    first."""
     found: dict[str, ITFEvidence] = defaultdict(ITFEvidence)
     by_itf: dict[str, ITFEvidence] = defaultdict(ITFEvidence)
     for row in witnesses.rows(ITFS):
@@ -105,9 +108,9 @@ def states_of(evidence: ITFEvidence) -> str:
 
 
 def received(evidence: Evidence) -> str:
-    """The e-mail's subject and the first date it names, or why there is none."""
-    reported = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
-    return " / ".join(reported) or untold(evidence)
+    """The e-mail's subject and the first date that it names, or why there is none."""
+    mails = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
+    return " / ".join(mails) or untold(evidence)
 
 
 def first_date(body: str) -> str:
@@ -125,7 +128,7 @@ def ending_in(evidence: ITFEvidence) -> str:
 
 
 def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
-    """Everything about this promise that is not as it must be; nothing when it was kept."""
+    """Everything about this promise that is wrong; nothing when it was kept."""
     if len(evidence.itfs) != 1:
         return [f"Postgres holds {len(evidence.itfs)} ITFs of one person"]
     (itf,) = evidence.itfs
@@ -137,20 +140,20 @@ def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
         (ending == promise.planned, f"planned as {promise.planned}, but by Lighthouse's book it is {ending}"),
         (itf["state"] == state, f"we call it {itf['state']}, by Lighthouse's book it is {ending}"),
         (not others, f"{len(others)} of our answers named another ITF"),
-        (began_at <= itf["asked_at"] <= ended_at, f"asked for at {began_at}, recorded as {itf['asked_at']}"),
+        (began_at <= itf["asked_at"] <= ended_at, f"requested at {began_at}, recorded as {itf['asked_at']}"),
         (creations == CREATIONS_OF[promise.planned], f"Lighthouse took {creations} creations"),
     )
-    wrong = [reported for holds, reported in checks if not holds]
+    wrong = [fault for holds, fault in checks if not holds]
     cases = faults_of_cases(evidence, CASES_OF.get(promise.planned, []))
     return wrong + faults_of_dates(itf, evidence) + faults_of_mail(promise, itf, evidence) + cases
 
 
 def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
-    """The law's date is the day it was asked for, or an earlier one that Lighthouse holds."""
+    """The legal date is the day of the request, or an earlier one that Lighthouse holds."""
     if len(evidence.in_force) > 1:
         return [f"Lighthouse holds {len(evidence.in_force)} ITFs"]
     if not evidence.in_force:
-        return [] if itf["effective_date"] == itf["asked_at"] else ["the date asked for is lost"]
+        return [] if itf["effective_date"] == itf["asked_at"] else ["the date of the request is lost"]
     (filed,) = evidence.in_force
     created_at, expires_at = (datetime.fromisoformat(filed[name]) for name in ("created_at", "expires_at"))
     checks: tuple[tuple[bool, str], ...] = (
@@ -159,7 +162,7 @@ def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
         (created_at.astimezone(ZONE).date() <= itf["asked_at"].astimezone(ZONE).date(), f"filed only {created_at}"),
         (itf["expires_at"] <= expires_at, f"we say it lasts until {itf['expires_at']}, Lighthouse {expires_at}"),
     )
-    return [reported for holds, reported in checks if not holds]
+    return [fault for holds, fault in checks if not holds]
 
 
 def faults_of_mail(promise: ITFPromise, itf: Row, evidence: ITFEvidence) -> list[str]:

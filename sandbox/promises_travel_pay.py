@@ -1,5 +1,7 @@
-"""The signed-in travel pay claims, judged by Travel Pay's book and the inbox: one claim an appointment, and every
-answer true."""
+"""The judge of the signed-in travel pay claims, by Travel Pay's book and the inbox.
+
+There is one claim for an appointment, and every answer is true.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +36,17 @@ STATE_OF = {SUBMITTED: "submitted", DUPLICATE: "duplicate", UNFINISHED: "failed"
 CREATIONS_OF = {SUBMITTED: 1, DUPLICATE: 0, UNFINISHED: 1}
 EXPENSES_OF = {SUBMITTED: 1, DUPLICATE: 1, UNFINISHED: 0}
 CASES_OF = {UNFINISHED: ["half_filed"]}
-# What a 201 may say by then.
+# What a 201 may say, by the ending in Travel Pay's book.
 WORDS_OF = {SUBMITTED: "Claim submitted", UNFINISHED: "Incomplete"}
 OPEN = ("Incomplete", "Saved")
-# Whom the sandbox's own cast gives two different addresses and phone numbers.
+# The fields that differ for the cast member with two different addresses and phone numbers.
 DIFFERING = ["address", "phone"]
 
 
 @dataclass
 class TravelPayEvidence(Evidence):
-    """All that is known about one person's claims: our rows, Travel Pay's book, and the creations it was asked for."""
+    """All that is known about one person's claims: our rows, Travel Pay's book, and the creates that Travel Pay
+    received."""
 
     rows: list[Row] = field(default_factory=list)
     book: list[Row] = field(default_factory=list)
@@ -52,7 +55,7 @@ class TravelPayEvidence(Evidence):
 
 
 def verdicts(witnesses: Witnesses, promises: Sequence[TravelPayPromise]) -> list[Verdict]:
-    """One for every promise, in order, and for every account besides that Postgres holds a claim of."""
+    """One verdict for every promise, in order, and one for every other account that has a claim in Postgres."""
     found = testify(witnesses, promises)
     made = {promise.key for promise in promises}
     strays = [
@@ -64,7 +67,8 @@ def verdicts(witnesses: Witnesses, promises: Sequence[TravelPayPromise]) -> list
 
 
 def testify(witnesses: Witnesses, promises: Sequence[TravelPayPromise]) -> Mapping[str, TravelPayEvidence]:
-    """Evidence by account. All claims of an account share one, so that a second one cannot hide behind the first."""
+    """The evidence by account. All claims of an account share one entry, so that a second one cannot hide behind the
+    first."""
     found: dict[str, TravelPayEvidence] = defaultdict(TravelPayEvidence)
     by_row: dict[str, TravelPayEvidence] = defaultdict(TravelPayEvidence)
     for row in witnesses.rows(CLAIMS):
@@ -79,13 +83,13 @@ def testify(witnesses: Witnesses, promises: Sequence[TravelPayPromise]) -> Mappi
         evidence, veteran = found[promise.key], promise.veteran
         witnesses.add_notifications(evidence, sends, inbox, veteran.email)
         evidence.book = [row for row in book if (row["icn"], row["wallClock"]) == (veteran.icn, promise.starts_at)]
-        journeys = {row["appointmentId"] for row in evidence.book}
-        evidence.creations = [row for row in creations if row["body"]["appointmentId"] in journeys]
+        appointment_ids = {row["appointmentId"] for row in evidence.book}
+        evidence.creations = [row for row in creations if row["body"]["appointmentId"] in appointment_ids]
     return found
 
 
 def created(witnesses: Witnesses) -> list[Row]:
-    """The calls that begin a claim; other paths go on where this one ends."""
+    """The calls that begin a claim; the other paths begin with this one and go on."""
     return [row for row in witnesses.control.received("travel_pay", CREATE) if CREATE.endswith(row["path"])]
 
 
@@ -105,9 +109,9 @@ def judge(promise: TravelPayPromise, evidence: TravelPayEvidence) -> Verdict:
 
 
 def happened_to(evidence: TravelPayEvidence) -> str:
-    """The steps that write, as their attempts tell them; a claim found on the appointment needed none."""
-    reported = what_happened(evidence, "step done", "e-mail")
-    return "already there" if reported == "nothing" and ending_in(evidence) == DUPLICATE else reported
+    """The writing steps, as their attempts show them. A claim that was found on the appointment needed none."""
+    happened = what_happened(evidence, "step done", "e-mail")
+    return "already there" if happened == "nothing" and ending_in(evidence) == DUPLICATE else happened
 
 
 def states_of(evidence: TravelPayEvidence) -> str:
@@ -129,7 +133,7 @@ def ending_in(evidence: TravelPayEvidence) -> str:
 
 
 def faults_in(promise: TravelPayPromise, evidence: TravelPayEvidence) -> list[str]:
-    """Everything about this promise that is not as it must be; nothing when it was kept."""
+    """Everything about this promise that is wrong; nothing when it was kept."""
     if len(evidence.rows) != 1:
         return [f"Postgres holds {len(evidence.rows)} claims of one person"]
     ending = ending_in(evidence)
@@ -146,18 +150,18 @@ def faults_in(promise: TravelPayPromise, evidence: TravelPayEvidence) -> list[st
         (creations == CREATIONS_OF[ending], f"Travel Pay began {creations} claims"),
         (expenses == EXPENSES_OF[ending], f"the claim has {expenses} expenses"),
     )
-    wrong = [reported for holds, reported in checks if not holds]
+    wrong = [fault for holds, fault in checks if not holds]
     wrong += faults_of_answers(promise, row, filed) + faults_of_contacts(promise, evidence)
     return wrong + faults_of_mail(promise, filed, evidence) + faults_of_cases(evidence, CASES_OF.get(ending, []))
 
 
 def faults_of_answers(promise: TravelPayPromise, row: Row, filed: Row) -> list[str]:
     lies = [answer for answer in promise.answers if not is_true(answer, promise.planned, row, filed)]
-    return [f"the page was told {answer.status}, {answer.words}, id {answer.claim_id or answer.id}" for answer in lies]
+    return [f"the page got {answer.status}, {answer.words}, id {answer.claim_id or answer.id}" for answer in lies]
 
 
 def is_true(answer: Answer, ending: str, row: Row, filed: Row) -> bool:
-    """A 202 names our record and no end; any other answer names the end, and not before it came."""
+    """A 202 names our record and no ending. Any other answer names the ending, and not before it came."""
     if answer.status == 202:
         return (answer.id, answer.claim_id) == (row["row_id"], None)
     if row["finished_at"] is None or row["finished_at"] > answer.ended_at:
@@ -168,7 +172,7 @@ def is_true(answer: Answer, ending: str, row: Row, filed: Row) -> bool:
 
 
 def faults_of_contacts(promise: TravelPayPromise, evidence: TravelPayEvidence) -> list[str]:
-    """Who asked was shown both values of whatever differs, neither of them whole, and we keep a record of it."""
+    """Somebody who checked saw both values of every difference, neither of them whole, and we keep a record of it."""
     if promise.shown is None:
         return []
     fields, values = (
@@ -180,7 +184,7 @@ def faults_of_contacts(promise: TravelPayPromise, evidence: TravelPayEvidence) -
         (sorted(evidence.discrepancies) == fields, f"recorded are {', '.join(evidence.discrepancies) or 'none'}"),
         (all("***" in (value or "") for value in values), "contact details were shown unmasked, or not at all"),
     )
-    return [reported for holds, reported in checks if not holds]
+    return [fault for holds, fault in checks if not holds]
 
 
 def faults_of_mail(promise: TravelPayPromise, filed: Row, evidence: TravelPayEvidence) -> list[str]:

@@ -82,7 +82,7 @@ def say(text: str) -> None:
 
 
 def welcome(system: System) -> str:
-    """What a person needs now that all is up: places, the operator's password, and something to ask for."""
+    """What a person needs now that all is up: addresses, the operator's password, and something to request."""
     veteran = DEFAULT_CAST[0]
     return f"""
 Surefile is running. Logs: {system.folder / "logs"}
@@ -100,12 +100,12 @@ File a travel claim for {veteran.name}:
 
   {claim_line(system.url, veteran)}
 
-Sign {veteran.first_name} in and ask for an intent to file; the phone shows the e-mail when it is on record:
+Sign {veteran.first_name} in and request an intent to file; the phone shows the e-mail when it is on record:
 
   {itf_line(system.url, system.upstreams["sign_in"], veteran)}
 
 Upload a letter for {veteran.first_name} and submit a 526 that names it; the phone shows the e-mail when it is filed.
-Lighthouse is asked once an hour whether the documents arrived; DOCUMENT_POLL_MINUTES=0.1 before `make run` asks sooner:
+Lighthouse is polled once an hour for the documents; with DOCUMENT_POLL_MINUTES=0.1 before `make run` it is sooner:
 
   {form_line(system.url, system.upstreams["sign_in"], veteran)}
 
@@ -161,7 +161,7 @@ def pay_line(url: str, sign_in: str, veteran: Veteran) -> str:
     """One line of shell that files travel pay for `veteran`'s first appointment, as the signed-in pages do."""
     appointment = veteran.appointments[0]
     claim = {
-        "appointmentDateTime": f"{appointment.today().isoformat()}T{journey.start}:00",
+        "appointmentDateTime": f"{appointment.today().isoformat()}T{appointment.start}:00",
         "facilityStationNumber": appointment.station,
         "appointmentType": "Other",
         "isComplete": True,

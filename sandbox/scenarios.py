@@ -1,7 +1,7 @@
-"""Named behaviours of the outside world, as data: what demonstrations, tests and the switch page play.
+"""Named behaviours of the outside world, as data, for demonstrations, tests and the switch page.
 
-A scenario replaces what was set at an upstream before: its faults, and how it treats everybody who has no habit of
-their own.
+A scenario replaces what was set at an upstream before: its faults, and how it treats people without a habit of their
+own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sandbox.upstreams.cast import DEFAULT_CAST, DOCUMENT_CAST, ITF_CAST, TRAVEL
 
 @dataclass(frozen=True)
 class Scenario:
-    """Faults to set, as the admin surface takes them, and a habit; `only` names the one upstream that can play it."""
+    """Faults to set, in the form the admin API takes, and a habit. `only` names the one upstream that can play it."""
 
     text: str
     faults: tuple[Mapping[str, Any], ...] = ()
@@ -70,12 +70,12 @@ def with_documents(plan: str) -> Veteran:
 
 
 def with_file_number_only() -> Veteran:
-    """The cast member of whom the account service knows a file number and no participant id."""
+    """The cast member for whom the account service knows a file number and no participant id."""
     return next(veteran for veteran in DOCUMENT_CAST if veteran.file_number and not veteran.participant_id)
 
 
 def without_benefit_ids() -> Veteran:
-    """The cast member of whom neither is known."""
+    """The cast member for whom the account service knows neither id."""
     return next(veteran for veteran in DOCUMENT_CAST if not veteran.file_number and not veteran.participant_id)
 
 

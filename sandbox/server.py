@@ -27,14 +27,14 @@ import psutil
 
 STOP_SECONDS = 20.0
 START_SECONDS = 60.0
-# Below the range the kernel picks outgoing ports from: a stopped server's port is still free at its restart.
+# Below the range from which the kernel picks outgoing ports: a stopped server's port is still free at its restart.
 PORTS = range(20_000, 32_000)
-# What a line of a server's log has in it that says why it did not start.
+# Parts of a log line that say why a server did not start.
 TELLING = ("FATAL", "rror", "could not", "# ")
 
 
 class ServerError(Exception):
-    """A server that cannot be started or reached; the message is one line for the person at the terminal."""
+    """A server that cannot be started or reached. The message is one line for the person at the terminal."""
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -49,9 +49,10 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 def held_port(port: int = 0) -> socket.socket:
     """A socket that keeps the loopback `port` (0: any free one) until it is closed, and never listens on it.
 
-    Without it, a port is anybody's between the look and the server's own bind, which is seconds where PostgreSQL is
-    set up first. Bound before SO_REUSEADDR is set, it shares with no other holder and no outgoing connection; once it
-    is set, a server that binds this port by its number, as ours all do, is let in beside it. OSError when it is taken.
+    Without it, anybody could take a port between our look and the server's own bind, which is seconds where PostgreSQL
+    is set up first. Bound before SO_REUSEADDR is set, it shares with no other holder and no outgoing connection. Once
+    it is set, a server that binds this port by its number, as ours all do, is let in beside it. OSError when it is
+    taken.
     """
     holder = socket.socket()
     try:
@@ -72,7 +73,7 @@ def free_port() -> int:
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
-            # Detached: held by the open descriptor alone, through every restart of the server. Elsewhere than on Linux
+            # Detached: only the open descriptor holds it, through every restart of the server. Elsewhere than on Linux
             # it would let no server in.
             holder.detach() if sys.platform == "linux" else holder.close()
             return port
@@ -80,7 +81,7 @@ def free_port() -> int:
 
 
 def keep_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all, and on the disk when this returns."""
+    """Write a file that only its owner can read, whole or not at all, and on the disk when this returns."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -150,7 +151,7 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to every process of it at once, nothing flushed: what a power cut leaves."""
+        """SIGKILL to every process of it at once, with nothing flushed: what a power cut leaves."""
         if self._lock is None:
             return
         for process in self._processes():
@@ -176,7 +177,7 @@ class Server:
     def throwaway(cls, **options: Any) -> Iterator[Self]:
         """A server in a temporary folder, deleted with its data at the end of the `with` block."""
         folder = Path(tempfile.mkdtemp(prefix="surefile-"))
-        # Ours and just made: passable, so that PostgreSQL's account reaches the data, and readable by nobody else.
+        # New and ours: passable, so that PostgreSQL's account reaches the data, and readable only by us.
         folder.chmod(0o711)
         server = cls(folder, **options)
         try:
@@ -222,7 +223,7 @@ class Server:
         return self.program in title and self.mark in title
 
     def _end_leftovers(self) -> None:
-        """Stop what outlived a killed parent; we hold the folder, so nobody alive is using it."""
+        """Stop what outlived a killed parent. We hold the folder, so no live process uses it."""
         leftovers = self._processes()
         for process in leftovers:
             with suppress(psutil.NoSuchProcess):
@@ -251,7 +252,7 @@ class Server:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         telling = [line for line in lines if any(word in line for word in TELLING)] or lines
-        # PostgreSQL's last word says only that it cannot listen; the lines before it say why.
+        # PostgreSQL's last line says only that it cannot listen; the lines before it say why.
         return "; ".join(line.strip() for line in telling[-3:]) or "it wrote nothing"
 
     def _prepare(self) -> None:

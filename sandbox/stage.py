@@ -1,4 +1,7 @@
-"""The demo's stage: what its scenes may use, and the promises made on it. What became of them others find out."""
+"""The demo's stage: what its scenes may use, and the promises made on it.
+
+The judges find out what became of them.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ AT_A_TIME = 8
 
 
 class Stuck(Exception):
-    """The story cannot go on; the text says what it waited for."""
+    """The story cannot go on. The text says what it was waiting for."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What we answered a person with, and the ending its scene sets up. `key` is what Postgres knows it by.
+    """What we answered a person, and the ending that its scene sets up. `key` is the name by which Postgres knows it.
 
-    `answer_ms` is how long the person waited for the first of its answers.
+    `answer_ms` is how long the person had to wait for the first answer.
     """
 
     key: str
@@ -57,8 +60,8 @@ class Scene:
 class Stage:
     """The product, the switches of the outside world, and the promises made so far.
 
-    `settled()` names the keys of the promises whose person has been reached, or cannot be; `begun` is told each scene,
-    `heard` each new promise.
+    `settled()` names the keys of the promises whose person has been reached, or cannot be. `begun` is called with each
+    scene, `received` with each new promise.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Stage:
             list(hands.map(action, scene.people))
 
     def promised(self, promise: Made) -> Made:
-        """Keep a promise; the one made before under its key, if there is one."""
+        """Keep a promise. Returns the one made before under its key, if there is one."""
         with self._lock:
             kept = self.promises.setdefault(promise.key, promise)
         if kept is promise:
@@ -103,7 +106,7 @@ class Stage:
 
     @contextmanager
     def broken(self, upstream: str, kind: str, **fields: Any) -> Iterator[None]:
-        """An upstream with one fault, lifted at the end of the block."""
+        """An upstream with one fault, which ends with the block."""
         self.control.set(upstream, kind, **fields)
         try:
             yield
@@ -115,20 +118,20 @@ class Stage:
             client.flushall()
 
     def until_struck(self, upstream: str) -> None:
-        """Wait until a fault of so many times has struck as often."""
+        """Wait until a fault of so many times has struck so often."""
         self.until(lambda: not self.control.faults(upstream), f"{upstream} to fail as often as planned")
 
     def until_settled(self, scene: Scene | None = None, kind: type[Promise] = Promise) -> None:
-        """Wait for everybody so far to be told: everybody of one scene, or who was promised this kind of thing."""
+        """Wait until everybody so far is notified: everybody of one scene, or with this kind of promise."""
         meant = (promise for promise in self.promises.values() if isinstance(promise, kind))
         keys = {promise.key for promise in meant if scene is None or promise.scene == scene.title}
-        self.until(lambda: keys <= self.settled(), "everybody who asked to be told")
+        self.until(lambda: keys <= self.settled(), "everybody to be notified")
 
     def until_over(self, timestamp: float, breaker: str) -> None:
-        """Wait for a moment of the monotonic clock, and for the product to have met the outage: the gate is closed."""
-        closed = f'surefile_breaker_open{{upstream="{breaker}"}} 1.0'
+        """Wait for a time of the monotonic clock, and until the product has met the outage: its breaker is open."""
+        is_open = f'surefile_breaker_open{{upstream="{breaker}"}} 1.0'
         with new_browser() as browser:
-            self.until(lambda: closed in browser.get(f"{self.url}/metrics", timeout=30).text, f"{breaker} to be missed")
+            self.until(lambda: is_open in browser.get(f"{self.url}/metrics", timeout=30).text, f"{breaker} being down")
         self.until(lambda: time.monotonic() > timestamp, "the end of the outage")
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = SCENE_SECONDS) -> None:
@@ -137,12 +140,12 @@ class Stage:
         while not condition():
             self.crew.must_run()
             if time.monotonic() > deadline:
-                raise Stuck(f"waited {seconds:.0f} s for {what}")
+                raise Stuck(f"{seconds:.0f} s were too short for {what}")
             time.sleep(0.1)
 
 
 def new_browser(cookies: RequestsCookieJar | None = None) -> requests.Session:
-    """Sends keys as the front end does, and asks no proxy about this machine."""
+    """Sends keys as the front end does, and uses no proxy for this machine."""
     browser = requests.Session()
     browser.trust_env = False
     browser.headers["X-Key-Inflection"] = "camel"

@@ -1,4 +1,4 @@
-"""The demo's script: who asks for what while what goes wrong, all flows side by side."""
+"""The demo's script: who requests what while what goes wrong, all flows side by side."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def introduce(control: Control, people: Sequence[Veteran]) -> None:
 
 
 def scenes(crowd: tuple[Veteran, ...]) -> list[Scene]:
-    """The story, in order. The last claims overlap: the worker dies, and BTSSS goes away before anybody is told.
+    """The story, in order. The last claims overlap: the worker dies, and BTSSS goes away before anybody is notified.
 
-    Nobody is in the scenes of two flows. What takes one flow a while leaves time for another's scenes.
+    Nobody is in the scenes of two flows. While one flow takes its time, another flow's scenes are played.
     """
     rest = iter(crowd)
     filers, askers, claimants, travelers = (
@@ -141,7 +141,7 @@ def form_service_away(
 
 
 def all_away(filers: tuple[Veteran, ...], travelers: tuple[Veteran, ...], askers: tuple[Veteran, ...]) -> Scene:
-    """Three upstreams at once, one inside the other: each is away while the next one goes."""
+    """Three upstreams away at once, one inside the other: each goes away while the next one's scene plays."""
     itfs = Scene(itf.AWAY, itf.CREATED, askers, itf.away)
     signed_in = Scene(pay.AWAY, pay.SUBMITTED, travelers, pay.away, meanwhile=(itfs,))
     title = f"BTSSS away for {claims.OUTAGE_SECONDS:.0f} s"
@@ -149,7 +149,7 @@ def all_away(filers: tuple[Veteran, ...], travelers: tuple[Veteran, ...], askers
 
 
 def by_habit() -> tuple[Scene, ...]:
-    """The usual cast files, and meets what each of them always meets."""
+    """The usual cast files, and each meets what that person always meets."""
     found: dict[str, list[Veteran]] = {}
     for veteran in DEFAULT_CAST:
         found.setdefault("refused" if len(veteran.appointments) > 1 else veteran.habit, []).append(veteran)
@@ -166,7 +166,7 @@ def by_habit() -> tuple[Scene, ...]:
 def worker_killed(stage: Stage, scene: Scene) -> None:
     """Killed when no document is on its way: one that is caught there may arrive twice.
 
-    Ends when the new one works, since of an outage that is over by then nobody would notice anything.
+    Ends when the new worker works, because nobody would see an outage that is over before.
     """
     form526.until_uploaded(stage)
     log = stage.crew["worker"].log
@@ -176,7 +176,7 @@ def worker_killed(stage: Stage, scene: Scene) -> None:
 
 
 def followed(claimants: tuple[Veteran, ...]) -> tuple[Scene, ...]:
-    """Forms are filed, and each document is followed until it has arrived or somebody knows that it has not."""
+    """Forms are filed, and each document is followed until it has arrived, or somebody knows that it has not."""
     identical = f"{form526.IDENTICAL_FORMS} identical forms at once"
     return (
         Scene("526 with a letter and PTSD answers", form526.DELIVERED, claimants[0:1], form526.with_answers),
@@ -187,7 +187,7 @@ def followed(claimants: tuple[Veteran, ...]) -> tuple[Scene, ...]:
 
 
 def untroubled(askers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
-    """An ITF that is over or was used elsewhere is as good as none."""
+    """An ITF that is over or was used elsewhere counts as none."""
     without = (*askers[:-1], with_itf("expired"), with_itf("used"))
     return (
         Scene("Lighthouse works", itf.CREATED, without, itf.ask_all),
@@ -217,7 +217,7 @@ def filed_at_once(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
 
 
 def filed_with_trouble(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
-    """The reply is lost last: what is still to do for that claim must not meet the faults meant for others."""
+    """The lost reply comes last: the rest of that claim's work must not meet the faults meant for others."""
     return (
         Scene("Travel Pay refuses the mileage", pay.UNFINISHED, travelers[0:1], pay.refused),
         Scene(f"the submit takes {pay.LATE_SECONDS:.0f} s", pay.SUBMITTED, travelers[1:2], pay.late),

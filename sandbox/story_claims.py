@@ -1,4 +1,4 @@
-"""The demo's scenes about travel claims: how each is asked for, and what goes wrong meanwhile."""
+"""The demo's scenes about travel claims: how each is requested, and what goes wrong meanwhile."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ IDENTICAL_POSTS = 20
 OUTAGE_SECONDS = 7.0
 RETRY_AFTER_SECONDS = 3
 
-# Told means a text with the right number; held means a named human has the case.
+# The endings. A notified person has a text with the right number; for the others a named human has the case.
 CREATED, DUPLICATE, REFUSED, UNDELIVERABLE = "created", "duplicate", "refused", "undeliverable"
 
 
 @dataclass(frozen=True)
 class ClaimPromise(Promise):
-    """One claim we answered with 202; its key is the claim's id, `answer_ms` that of the POST."""
+    """One claim that we answered with 202. Its key is the claim's id, `answer_ms` that of the POST."""
 
     day: date
 
 
 def file_all(stage: Stage, scene: Scene) -> None:
-    """Everybody of the scene asks for travel pay."""
+    """Everybody of the scene requests travel pay."""
     stage.each(scene, lambda veteran: file(stage, scene, veteran, check_in(stage, veteran)))
 
 
 def check_in(stage: Stage, veteran: Veteran) -> requests.Session:
-    """Check in as the pages do: prove who one is, load the appointments, keep the cookie."""
+    """Check in as the pages do: prove who it is, load the appointments, keep the cookie."""
     browser = new_browser()
     who = {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}
     expect(browser.post(f"{stage.url}/check_in/v2/sessions/", json={"session": who}, timeout=30), 200)
@@ -44,11 +44,11 @@ def check_in(stage: Stage, veteran: Veteran) -> requests.Session:
 
 
 def file(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session) -> None:
-    """One POST of the claim for today's appointment; its 202 is a promise."""
+    """One POST of the claim for today's appointment. Its 202 is a promise."""
     day = veteran.appointments[0].today()
-    requested = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
+    body = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
     began = time.perf_counter()
-    reply = browser.post(f"{stage.url}/check_in/v0/travel_claims/", json=requested, timeout=30)
+    reply = browser.post(f"{stage.url}/check_in/v0/travel_claims/", json=body, timeout=30)
     took = (time.perf_counter() - began) * 1000
     claim_id = expect(reply, 202)["data"]["id"]
     stage.promised(ClaimPromise(claim_id, veteran, scene.title, scene.planned, took, day))
@@ -79,7 +79,7 @@ def text_reply_lost(stage: Stage, scene: Scene) -> None:
 
 
 def throttled(stage: Stage, scene: Scene) -> None:
-    """The first 429 closes the gate; a second one comes to whoever was on the way, or to whoever asks next."""
+    """The first 429 opens the breaker. A second one goes to a call that was on its way, or to the next one."""
     with stage.broken("btsss", "throttle", times=2, retry_after=str(RETRY_AFTER_SECONDS), operation=SUBMIT):
         file_all(stage, scene)
         stage.play_meanwhile(scene)
@@ -88,7 +88,8 @@ def throttled(stage: Stage, scene: Scene) -> None:
 
 
 def worker_killed(stage: Stage, scene: Scene) -> None:
-    """BTSSS has filed the claims but not answered yet; then the worker is gone, without a word, and a new one comes."""
+    """BTSSS has filed the claims and not answered yet; then the worker is killed without a word, and a new one
+    comes."""
     icns = {veteran.icn for veteran in scene.people}
     with stage.broken("btsss", "late", seconds=4, times=len(scene.people), operation=SUBMIT):
         file_all(stage, scene)

@@ -1,5 +1,7 @@
-"""The demo's scenes about 526 forms: a file, then the form that names it; received is not delivered, so each document
-is a promise of its own."""
+"""The demo's scenes about 526 forms: a file, then the form that names it.
+
+Received is not delivered, so each document is a promise of its own.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ LETTER = "L015"
 # What we make ourselves, by kind: the file's name and type.
 INSTRUCTIONS = {"bdd_instructions": ("BDD instructions.pdf", "L023")}
 FORMS_OF_ANSWERS = {"form_0781": ("Form 0781.pdf", "L228"), "form_0781a": ("Form 0781a.pdf", "L229")}
-# One event that was an assault, and one that was not: the answers make two forms.
+# One event that was an assault, and one that was not: these answers make two forms.
 ANSWERS: dict[str, Any] = {
     "form0781": {"incidents": [{"personalAssault": True}, {"incidentLocation": "Camp Example"}]},
 }
@@ -48,8 +50,8 @@ ANSWERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Document:
-    """One document a form owes, and the ending its scene sets up. `key` is the guid of a file, or the kind of what we
-    make ourselves; nobody but us knows the bytes of the latter, so they have no `sha256`."""
+    """One document of a form, and the ending that its scene sets up. `key` is the guid of a file, or the kind of what
+    we make ourselves; only we know the bytes of the latter, so they have no `sha256`."""
 
     key: str
     name: str
@@ -60,9 +62,10 @@ class Document:
 
 @dataclass(frozen=True)
 class FormPromise(Promise):
-    """One form we answered with 202, and its documents; its key is the submission's id, `answer_ms` that of the POST.
+    """One form that we answered with 202, and its documents. Its key is the submission's id, `answer_ms` that of the
+    POST.
 
-    `form` is what the page sent, `job_ids` what it was told to poll with, once for each time it posted.
+    `form` is what the page sent, `job_ids` the ids it was given to poll with, one for each time it posted.
     """
 
     form: dict[str, Any]
@@ -72,7 +75,7 @@ class FormPromise(Promise):
 
 @dataclass(frozen=True)
 class Filled:
-    """A form as its page would send it, with what it will make us owe."""
+    """A form as its page would send it, with the documents that follow from it."""
 
     form: dict[str, Any]
     documents: tuple[Document, ...]
@@ -111,13 +114,15 @@ def made(answers: dict[str, Any], planned: str) -> tuple[Document, ...]:
 
 
 def submit(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session, filled: Filled) -> None:
-    """One POST of the form; its 202 is a promise."""
+    """One POST of the form. Its 202 is a promise."""
     began = time.perf_counter()
     reply = browser.post(f"{stage.url}{SUBMIT_PATH}", json={"form526": filled.form}, timeout=30)
     took = (time.perf_counter() - began) * 1000
-    reported = expect(reply, 202)["data"]["attributes"]
-    promise = FormPromise(reported["submissionId"], veteran, scene.title, ACCEPTED, took, filled.form, filled.documents)
-    stage.promised(promise).job_ids.append(reported["jobId"])
+    attributes = expect(reply, 202)["data"]["attributes"]
+    promise = FormPromise(
+        attributes["submissionId"], veteran, scene.title, ACCEPTED, took, filled.form, filled.documents
+    )
+    stage.promised(promise).job_ids.append(attributes["jobId"])
 
 
 def impatient(stage: Stage, scene: Scene) -> None:
@@ -130,7 +135,8 @@ def impatient(stage: Stage, scene: Scene) -> None:
 
 
 def replies_lost(stage: Stage, scene: Scene) -> None:
-    """Lighthouse takes each document of the scene, and we never hear of it. Nobody else's may be on the way then."""
+    """Lighthouse takes each document of the scene, and its replies are lost. No other document may be on its way
+    then."""
     until_uploaded(stage)
     documents_each = 2
     with stage.broken("documents", "drop", times=documents_each * len(scene.people), operation=UPLOAD):
@@ -149,7 +155,7 @@ def away(stage: Stage, scene: Scene) -> None:
 def until_uploaded(stage: Stage) -> None:
     """Wait until Lighthouse has every document of every form so far, as often as its scene sets up."""
     forms = [promise for promise in stage.promises.values() if isinstance(promise, FormPromise)]
-    outstanding = sum(UPLOADS_OF[document.planned] for form in forms for document in form.documents)
+    expected = sum(UPLOADS_OF[document.planned] for form in forms for document in form.documents)
     stage.until(
-        lambda: len(stage.control.call("GET", "documents", "uploads")) >= outstanding, "every document to be uploaded"
+        lambda: len(stage.control.call("GET", "documents", "uploads")) >= expected, "every document to be uploaded"
     )

@@ -1,4 +1,4 @@
-"""The demo's scenes about intents to file (ITF): how the pages ask for one, and what goes wrong meanwhile."""
+"""The demo's scenes about intents to file (ITF): how the pages request one, and what goes wrong meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AWAY_SECONDS = 5.0
 AWAY = f"Lighthouse away {AWAY_SECONDS:.0f} s, Redis flushed"
 REFUSALS = 2
 
-# What Lighthouse's book says in the end. Overtaken: filed elsewhere between our look and our creation.
+# What Lighthouse's book says in the end. OVERTAKEN: another office filed one between our look-up and our create.
 CREATED, ADOPTED, OVERTAKEN, NOT_FILED = "created", "adopted", "overtaken", "not filed"
 
 Item = dict[str, Any]
@@ -29,7 +29,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page got to show, and between which moments (UTC, this machine's clock) it got it."""
+    """What the page was able to show, and between which times (UTC, this machine's clock) it received it."""
 
     itf_id: str
     began_at: datetime
@@ -38,16 +38,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class ITFPromise(Promise):
-    """One person's intent to file, with every answer about it; its key is the person's account.
+    """One person's intent to file, with every answer about it. Its key is the person's account.
 
-    `answer_ms` is how long the page waited, as a rule for the list and then for the POST, until the person could go on.
+    `answer_ms` is how long the page was kept waiting until the person could go on: for the list, and as a rule for the
+    POST after it.
     """
 
     answers: list[Answer] = field(default_factory=list)
 
     @property
     def requested_between(self) -> tuple[datetime, datetime]:
-        """It was asked for by the first answer at the latest, whoever of many asked first."""
+        """It was requested at the latest when the first of all parallel answers arrived."""
         return min(answer.began_at for answer in self.answers), min(answer.ended_at for answer in self.answers)
 
 
@@ -58,17 +59,17 @@ def look(stage: Stage, browser: requests.Session) -> list[Item]:
 
 
 def create(stage: Stage, browser: requests.Session) -> list[Item]:
-    """Ask for one, as the page does after an empty list."""
+    """Request one, as the page does after an empty list."""
     return [expect(browser.post(f"{stage.url}{PATH}", timeout=30), 200, 202)["data"]["attributes"][KEY]]
 
 
 def ask(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session) -> None:
-    """What the page does when the form is opened: look for an ITF, and ask for one when there is none."""
+    """What the page does when the form is opened: look for an ITF, and request one when there is none."""
     answered(stage, scene, veteran, lambda: look(stage, browser) or create(stage, browser))
 
 
 def answered(stage: Stage, scene: Scene, veteran: Veteran, page: Callable[[], list[Item]]) -> None:
-    """What the page got to show binds us."""
+    """What the page was able to show is a promise."""
     began_at, began = datetime.now(UTC), time.perf_counter()
     shown = page()
     took = (time.perf_counter() - began) * 1000
@@ -84,7 +85,7 @@ def ask_all(stage: Stage, scene: Scene) -> None:
 
 
 def log_ins(stage: Stage, scene: Scene) -> None:
-    """One person's first log-in, twenty times at once: nobody finds an ITF, so all ask for one."""
+    """One person's first log-in, twenty times at once: nobody finds an ITF, so all request one."""
     (veteran,) = scene.people
     browsers = sign_in(stage, [veteran] * LOG_INS)
     with ThreadPoolExecutor(LOG_INS) as hands:
@@ -108,12 +109,12 @@ def refused(stage: Stage, scene: Scene) -> None:
 
 
 def overtaken(stage: Stage, scene: Scene) -> None:
-    """We have looked and found nothing; before our creation is done, another office files one: ours is a duplicate."""
+    """We looked and found nothing. Before our create is done, another office files one, so ours is a duplicate."""
     (veteran,) = scene.people
     with stage.broken("lighthouse", "slow", seconds=1, times=1, operation=CREATE):
         ask_all(stage, scene)
-        requested = f"{veteran.icn}/intent-to-file"
-        stage.until(lambda: bool(creations(stage, requested)), "Lighthouse to be asked")
+        operation = f"{veteran.icn}/intent-to-file"
+        stage.until(lambda: bool(creations(stage, operation)), "Lighthouse to be called")
         stage.control.call("POST", "lighthouse", "itfs", json={"icn": veteran.icn, "age_days": 0})
     stage.until_settled(scene)
 
@@ -123,7 +124,8 @@ def creations(stage: Stage, path: str) -> list[object]:
 
 
 def away(stage: Stage, scene: Scene) -> None:
-    """Everybody goes on with the form at once. Then Redis forgets all, and everybody comes back and sees the same."""
+    """Everybody goes on with the form at once. Then Redis forgets everything, and everybody comes back and sees the
+    same."""
     with stage.broken("lighthouse", "refuse"):
         over = time.monotonic() + AWAY_SECONDS
         ask_all(stage, scene)

@@ -1,6 +1,6 @@
-"""The demo's scenes about travel pay of the signed-in: how the page files a claim, and what goes wrong meanwhile.
+"""The demo's scenes about travel pay of signed-in people: how the page files a claim, and what goes wrong meanwhile.
 
-The page is told the end where it comes soon. Whatever it is told binds us.
+The page receives the ending if it comes soon. Every answer to the page is a promise.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sandbox.upstreams.cast import Veteran
 
 CLAIMS_PATH, CONTACTS_PATH = "/travel_pay/v0/claims", "/travel_pay/v0/contact_discrepancies"
 CREATE, MILEAGE, SUBMIT = "POST /api/v3/claims", "POST /api/v3/expenses/mileage", "PATCH /api/v3/claims"
-# How long a page waits, and an upstream that takes longer.
+# How long a page waits, and how long a slow upstream takes.
 WAIT_SECONDS, LATE_SECONDS = 2.0, 3.0
 AWAY = "Travel Pay away"
 TABS = 2
 
-# What Travel Pay's book says in the end. Unfinished: begun by us, and a person here has to bring it to an end.
+# What Travel Pay's book says in the end. UNFINISHED: we began it, and a person on our side has to finish it.
 SUBMITTED, DUPLICATE, UNFINISHED = "submitted", "duplicate", "unfinished"
 
 DISCREPANCIES = "contactDiscrepancies"
@@ -32,7 +32,7 @@ ALREADY_FILED = "ALREADY_FILED"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page was told, by `ended_at` (UTC, this machine's clock): the status line, the id and the words."""
+    """What the page was answered, by `ended_at` (UTC, this machine's clock): the status line, the id and the words."""
 
     status: int
     id: str | None
@@ -43,9 +43,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class TravelPayPromise(Promise):
-    """One person's claim for one appointment, with every answer about it; its key is the person's account.
+    """One person's claim for one appointment, with every answer about it. Its key is the person's account.
 
-    `shown` are the contact details the page was told to differ; None when it did not ask.
+    `shown` are the contact details that the page was shown as different; None when it did not check.
     """
 
     day: date
@@ -63,7 +63,7 @@ def file_all(stage: Stage, scene: Scene) -> None:
 def file(
     stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session, shown: list[dict[str, Any]] | None = None
 ) -> None:
-    """One POST of the claim; 201, 202 and the refusal of a second one are promises alike."""
+    """One POST of the claim; 201, 202 and the refusal of a second one are all promises."""
     day, starts_at = appointment_of(veteran)
     began = time.perf_counter()
     reply = browser.post(f"{stage.url}{CLAIMS_PATH}", json=form_of(veteran), timeout=30)
@@ -77,9 +77,9 @@ def file(
 
 def appointment_of(veteran: Veteran) -> tuple[date, str]:
     """The day of the person's first appointment, and when it starts by the facility's wall clock."""
-    journey = veteran.appointments[0]
-    day = journey.today()
-    return day, f"{day.isoformat()}T{journey.start}:00"
+    appointment = veteran.appointments[0]
+    day = appointment.today()
+    return day, f"{day.isoformat()}T{appointment.start}:00"
 
 
 def form_of(veteran: Veteran) -> dict[str, Any]:
@@ -94,24 +94,24 @@ def form_of(veteran: Veteran) -> dict[str, Any]:
 
 def read(reply: requests.Response) -> Answer:
     ended_at = datetime.now(UTC)
-    reported = expect(reply, 201, 202, 400)
+    answer = expect(reply, 201, 202, 400)
     if reply.status_code != 400:
-        return Answer(reply.status_code, reported["id"], reported["claimId"], reported["status"], ended_at)
-    code = reported["errors"][0]["code"]
+        return Answer(reply.status_code, answer["id"], answer["claimId"], answer["status"], ended_at)
+    code = answer["errors"][0]["code"]
     if code != ALREADY_FILED:
-        raise Stuck(f"a claim for an appointment of today was refused: {reported}")
+        raise Stuck(f"a claim for an appointment of today was refused: {answer}")
     return Answer(400, None, None, code, ended_at)
 
 
 def two_tabs(stage: Stage, scene: Scene) -> None:
-    """People who have an appointment at the same minute, and each posts it from two tabs at once."""
+    """People with an appointment at the same minute, each of whom posts it from two tabs at once."""
     people = [veteran for veteran in scene.people for _ in range(TABS)]
     with ThreadPoolExecutor(len(people)) as hands:
         list(hands.map(lambda veteran, tab: file(stage, scene, veteran, tab), people, sign_in(stage, people)))
 
 
 def filed_before(stage: Stage, scene: Scene) -> None:
-    """Somebody filed for the same appointments, on paper or by phone."""
+    """Somebody filed for the same appointments before, on paper or by phone."""
     for veteran in scene.people:
         planted = {"icn": veteran.icn, "station": veteran.station, "appointmentDateTime": appointment_of(veteran)[1]}
         stage.control.call("POST", "travel_pay", "claims", json=planted)
@@ -119,14 +119,14 @@ def filed_before(stage: Stage, scene: Scene) -> None:
 
 
 def contacts_compared(stage: Stage, scene: Scene) -> None:
-    """Before filing, the page asks whether both places know how to reach the person."""
+    """Before filing, the page checks whether both systems have the same contact details."""
     for veteran, browser in zip(scene.people, sign_in(stage, scene.people), strict=True):
         found = expect(browser.get(f"{stage.url}{CONTACTS_PATH}", timeout=30), 200)
         file(stage, scene, veteran, browser, found["data"]["attributes"][DISCREPANCIES])
 
 
 def refused(stage: Stage, scene: Scene) -> None:
-    """BTSSS takes the claim and then not its mileage: half of it is there, and stays there."""
+    """BTSSS takes the claim and then refuses its mileage: half of it is there, and stays there."""
     with stage.broken("travel_pay", "status", status=400, times=len(scene.people), operation=MILEAGE):
         file_all(stage, scene)
         stage.until_struck("travel_pay")
@@ -146,7 +146,7 @@ def reply_lost(stage: Stage, scene: Scene) -> None:
 
 
 def away(stage: Stage, scene: Scene) -> None:
-    """Nobody waits for an upstream that nobody reaches."""
+    """Nobody waits for an upstream that cannot be reached."""
     with stage.broken("travel_pay", "refuse"):
         file_all(stage, scene)
         stage.play_meanwhile(scene)

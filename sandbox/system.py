@@ -32,7 +32,7 @@ class System:
     """One running product. Start it from the main thread; after `start` the attributes below are set.
 
     `environ` may hold any setting of the product: DATABASE_URL and REDIS_URL replace the embedded servers. Data, logs
-    and secrets are kept in `folder`. An upstream missing from `upstream_ports` takes a free port. `say` is told each
+    and secrets are kept in `folder`. An upstream missing from `upstream_ports` takes a free port. `say` gets each
     step, `hear` each line the processes write.
     """
 

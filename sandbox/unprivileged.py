@@ -1,7 +1,8 @@
-"""Where PostgreSQL may live when root starts it: the server refuses to run as root, and no folder is opened for it.
+"""The place where PostgreSQL lives when root starts it: the server refuses to run as root, and no folder is opened for
+it.
 
-Files stay in the checkout as long as the account PostgreSQL runs under can get there. A checkout in, say, `/root` is
-closed to that account, so its data and a copy of the binaries go to a folder of ours that only root can change.
+Files stay in the checkout if the account that PostgreSQL runs under can get there. A checkout in, say, `/root` is
+closed to that account, so the data and a copy of the binaries go to a folder of ours that only root can change.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PROGRAMS = ("initdb", "postgres")
 
 
 class Unsafe(Exception):
-    """A folder we would have to trust belongs to somebody else, or can be changed by others."""
+    """A folder that we would have to trust belongs to somebody else, or others can change it."""
 
 
 def account() -> str | None:
@@ -29,7 +30,7 @@ def account() -> str | None:
 
 
 def user_and_group() -> dict[str, object]:
-    """What `subprocess` needs to start a program as that account, with root's other groups dropped."""
+    """The arguments for `subprocess` to start a program as that account, without root's other groups."""
     if account() is None:
         return {}
     entry = pwd.getpwnam(ACCOUNT)
@@ -50,7 +51,7 @@ def may_enter(folder: Path) -> bool:
 
 
 def home_for(folder: Path) -> Path:
-    """`folder` itself where the account may go, else its own place in our private home, keyed by its path."""
+    """`folder` itself if the account may go there, else a place in our private home, named after its path."""
     folder = folder.resolve()
     if may_enter(folder):
         return folder
@@ -61,7 +62,8 @@ def home_for(folder: Path) -> Path:
 
 
 def private_home() -> Path:
-    """Root's folder for what cannot stay in the checkout; raises Unsafe rather than use one others could have made."""
+    """Root's folder for what cannot stay in the checkout; raises Unsafe rather than use one that others could have
+    made."""
     home = next((Path(home) for home in HOMES if os.access(Path(home).parent, os.W_OK)), Path(HOMES[0]))
     try:
         home.mkdir()
@@ -86,7 +88,7 @@ def programs(package: Path, version: str) -> Path:
 
 
 def copy_programs(package: Path, target: Path) -> None:
-    """Copy what the server needs, keeping the layout its library search path (`$ORIGIN/../../..`) counts on."""
+    """Copy what the server needs, in the layout that its library search path (`$ORIGIN/../../..`) expects."""
     draft = Path(tempfile.mkdtemp(dir=target.parent))
     for part in ("lib", "share"):
         shutil.copytree(package / "pginstall" / part, draft / package.name / "pginstall" / part, symlinks=True)

@@ -1,4 +1,4 @@
-"""Real servers for every test that wants them, started once, and a migrated database as nobody has used it."""
+"""Real servers for every test that wants them, started once, and a migrated database that nobody has used yet."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ NOWHERE = dict.fromkeys(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """What is imported for a run stays to its end: walked over and over, it was a third of collecting the tests.
+    """Freeze what was imported for a run, because it stays to the end: checking it again and again was a third of
+    collecting.
 
-    Afterwards the collector comes more seldom than it would: each test leaves an application behind, not a gigabyte.
+    Afterwards the garbage collector runs less often than it would, but each test leaves only an application behind, not
+    a gigabyte.
     """
     gc.disable()
     try:
@@ -57,8 +59,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedP
 
 @pytest.fixture(autouse=True)
 def process_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's clock and how much is logged are the process's own: whatever a test made of them, the next one finds
-    them as in a new process. Postgres's clock goes with the test's database."""
+    """Put back Python's clock and the log level, which belong to the process: the next test must find them as in a new
+    process. Postgres's clock goes away with the test's database."""
     monkeypatch.setattr("flaskapp.clock._offset", timedelta())
     for logger in map(logging.getLogger, OUR_LOGGERS):
         if logger.level != logging.INFO:
@@ -127,7 +129,7 @@ def ledger_database_url(migrated: TemplateDatabase) -> Iterator[str]:
 
 @pytest.fixture
 def ledger(ledger_database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
-    """The ledger alone, for tests of its own rules: emptied, not copied, since its tests are many."""
+    """The ledger by itself, for tests of its own rules. It is emptied and not copied, because these tests are many."""
     with opened(ledger_database_url, redis_server.url) as built:
         yield built
 
@@ -144,7 +146,7 @@ def product(
     built.redis.flushall()
     with app.app_context():
         yield built
-        # Whoever still tells Redis what was counted here would tell it of the next test's people.
+        # A thread that still reports this test's counts to Redis would count them for the next test's people.
         eventually(lambda: not app.extensions["limits"].telling)
         db.session.remove()
         db.engine.dispose()

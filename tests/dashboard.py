@@ -1,4 +1,4 @@
-"""A mounted RQ dashboard over a real Redis with real RQ jobs, for the tests of what it shows and what it changes."""
+"""A mounted RQ dashboard over a real Redis with real RQ jobs, for the tests of what it shows and changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OurJob(Job):
 
 
 class BurstWorker(SimpleWorker):
-    """Without signals and pub/sub, which a test process needs for itself."""
+    """A worker without signals and pub/sub, which the test process needs for itself."""
 
     death_penalty_class = TimerDeathPenalty
 
@@ -55,7 +55,7 @@ def fail():
 
 @dataclass
 class Dashboard:
-    """The app, its Redis seen from outside, and what `on_change` was told."""
+    """The app, its Redis seen from outside, and the changes that `on_change` received."""
 
     app: Flask
     redis: Redis
@@ -75,7 +75,7 @@ def embedded_redis() -> Iterator[EmbeddedRedis]:
 
 @contextmanager
 def mounted(url: str) -> Iterator[Dashboard]:
-    """A dashboard over this Redis, emptied first; every connection is closed at the end."""
+    """A dashboard over this Redis, which is emptied first. Every connection is closed at the end."""
     redis = Redis.from_url(url)
     redis.flushall()
     changes: list[tuple[Any, ...]] = []

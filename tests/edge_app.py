@@ -1,4 +1,4 @@
-"""A small app made of the edge modules only, for the tests that need no flow and no database."""
+"""A small app made of the edge modules only, for tests that need no flow and no database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flaskapp.web import cross_origin, errors, json_body, openapi, rate_limits
 
 ORIGIN = "https://www.example.gov"
 PASSWORD = "correct horse"
-# A cheap hash: what is tested is who gets in, not how slow guessing is.
+# A cheap hash: the tests check who gets in, not how slow guessing is.
 OPERATORS = {"ana": generate_password_hash(PASSWORD, "pbkdf2:sha256:1000")}
 CONFIG = replace(
     Config(),
@@ -37,11 +37,12 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
         module.init_app(app, config)
     app.extensions["config"] = config
     if config.redis_url == CONFIG.redis_url:
-        # There is no Redis to tell of hits. Who tried would try again seconds later, and log it into another test.
+        # There is no Redis here. A thread that reports hits would try again seconds later, and log it into another
+        # test.
         app.extensions["limits"].start = lambda tell: None
     if operators:
         ops.init_app(app, config)
-        # Both that is asked of them, a set can do, and here is no database.
+        # A set can do both things that are needed, and there is no database here.
         app.extensions["log_outs"] = set()
     openapi.init_app(app, config)
     if routes is not None:

@@ -1,7 +1,8 @@
-"""The fork server's first step: preloaded there and imported nowhere else.
+"""The first step of the fork server, which is preloaded there and imported nowhere else.
 
-Each fork holds the pipe by which the server would learn that the tests have gone, and ends only after the server. So
-the kernel ends the server of a test run that was killed, and its forks with it: nobody keeps its output open.
+Each fork holds the pipe by which the server would see that the tests are gone, and each fork ends only after the
+server: neither would end by itself. So the kernel ends the server of a killed test run, and with it the forks; nothing
+keeps the output of the run open.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ SERVER, TESTS = os.getpid(), os.getppid()
 
 
 def tether(parent: int) -> None:
-    """Should the parent of this process end, Linux ends it as well; one that has ended already is told to nobody."""
+    """If the parent of this process ends, Linux ends this process too. A parent that ended before this call is not
+    seen."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:

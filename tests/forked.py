@@ -20,7 +20,8 @@ from jobs.processes import stop_on_signals
 
 
 def fetch_tokens(environ: Mapping[str, str], test: Connection) -> None:
-    """Fifty threads want the token of BTSSS at once, when the test says so; tell it all they got."""
+    """Fifty threads want the token of BTSSS at once, when the test says so. Everything that they got is sent to the
+    test."""
     config = from_env(environ)
     tokens = build(config, Redis.from_url(config.redis_url)).btsss._tokens
     test.send("ready")
@@ -30,7 +31,7 @@ def fetch_tokens(environ: Mapping[str, str], test: Connection) -> None:
 
 
 def fire_often(redis_url: str) -> None:
-    """A scheduler with one periodic job, counting the runs it begins, until Redis holds `over`."""
+    """A scheduler with one periodic job, which counts the runs it begins, until Redis holds `over`."""
     redis = Redis.from_url(redis_url)
     scheduler = LedgerScheduler(redis, [Periodic("periodic-often", "jobs.often", 10)])
     redis.incr("present")
@@ -41,7 +42,7 @@ def fire_often(redis_url: str) -> None:
 
 
 class SlowFlag(threading.Event):
-    """The second signal arrives while the first one is being obeyed, with the flag's own lock held."""
+    """A flag during whose setting the second signal arrives, with the flag's own lock held."""
 
     def set(self) -> None:
         with self._cond:  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Processes begun by fork: many starts share one import of the product, which is the dearest part of each.
+"""Processes begun by fork: many starts share one import of the product, which is the slowest part of each.
 
-From its command on a fork runs what a person's or the Procfile's line runs. Its parent has only imported, and has no
-threads. For tests of what a process does once it runs; those of its very start begin a Python of their own.
+From its command on, a fork runs the same code as a person's or the Procfile's line. Its parent has only imported, and
+has no threads. It is for tests of a running process; tests of the start itself begin their own Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ forking.set_forkserver_preload(["tests.fork_server", __name__, "tests.forked", "
 
 
 class Fork:
-    """`flask ...` or `python -m sandbox ...`, started at once in the folder `cwd`; all it writes goes to `output`."""
+    """`flask ...` or `python -m sandbox ...`, started at once in the folder `cwd`. All its output goes to `output`."""
 
     def __init__(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: Path) -> None:
         self.output = output
@@ -43,7 +43,7 @@ class Fork:
         return self._process.exitcode
 
     def wait(self, seconds: float) -> int:
-        """The exit code at its end, or after a kill when it is still there after `seconds`."""
+        """The exit code at its end, or after a kill if it still runs after `seconds`."""
         self._process.join(seconds)
         self._process.kill()
         self._process.join()

@@ -1,4 +1,4 @@
-"""The ledger by itself on real servers: no application, two toy queues, and a hand for each of its beats."""
+"""The ledger by itself on real servers: no application, two toy queues, and one method for each of its steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SILENCE = Ending("unknown", error_class="Unanswered")
 
 
 class HookedRedis(Redis):
-    """A real Redis whose pushes are watched: `before` runs, or raises, right before one is sent."""
+    """A real Redis whose pushes are watched: `before` runs, or raises, right before a push is sent."""
 
     before: Callable[[], Any]
 
@@ -53,7 +53,7 @@ class HookedRedis(Redis):
 
 
 class Ledger:
-    """What is added here is toy work; its outcomes are whatever the test says they were."""
+    """A ledger with toy work in it. The test says how each job ended."""
 
     def __init__(self, engine: Engine, redis: Redis) -> None:
         self.engine = engine
@@ -66,7 +66,7 @@ class Ledger:
     def another_relay(self, *queues: QueueSpec, redis: Redis | None = None) -> Relay:
         return Relay(self.engine, redis or self.redis, queues or (CALLS, CHORES), SETTINGS)
 
-    # -- the beats ---------------------------------------------------------
+    # -- the steps ---------------------------------------------------------
 
     def add(
         self,
@@ -77,7 +77,7 @@ class Ledger:
         give_up: float = 86_400.0,
         delay: float = 0.0,
     ) -> int:
-        """Enqueue it to a subject of its own unless told otherwise: the first is called one."""
+        """Enqueue it. Unless the test says otherwise, each belongs to a subject of its own; the first is called one."""
         self.added += 1
         with self.engine.begin() as db:
             message_id = add(
@@ -95,7 +95,7 @@ class Ledger:
         return message_id
 
     def publish(self, queue: QueueSpec = CALLS) -> list[tuple[int, int]]:
-        """Claim without pushing; the pointers `(message id, fence)` in the order they would be pushed."""
+        """Claim without pushing: the pointers `(message id, fence)` in the order in which they would be pushed."""
         fence, claimed = self.relay.claim(queue)
         return [(message_id, fence) for message_id, _ in claimed]
 
@@ -113,7 +113,7 @@ class Ledger:
         return grant
 
     def end(self, grant: Grant, ending: Ending = ACCEPTED) -> bool:
-        """Settle as done, under the fence; False when it was lost."""
+        """Settle as done, under the fence; False when the fence was lost."""
         with self.engine.begin() as db:
             if not attempts.lock_message(db, grant):
                 return False
@@ -121,7 +121,7 @@ class Ledger:
             return True
 
     def again(self, grant: Grant, ending: Ending = OUTAGE, delay: float = 0.0, **options: Any) -> None:
-        """Settle as still owed."""
+        """Settle as to be done again."""
         with self.engine.begin() as db:
             assert attempts.lock_message(db, grant)
             attempts.finish(db, grant.attempt_id, ending)

@@ -1,4 +1,4 @@
-"""The product in one process, driven step by step: what integration tests hold in their hands."""
+"""The product in one process, driven step by step, for the integration tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
-from flaskapp import clock
+from flaskapp import REGISTERED, clock
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
-from flaskapp.queues import QUEUES
 from jobs.engine.runner import Process
-from jobs.processes import allow_our_jobs
+from jobs.registry import allow_our_jobs
 from outbox import rescue
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
@@ -62,10 +61,10 @@ APPOINTMENT_DATE = "2031-03-04"
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Poll until the condition holds and return what it said; fails with its last answer.
+    """Poll until the condition holds and return its value; fails with its last value.
 
-    Patience costs only what is broken: a busy machine starts a process in ten seconds. What takes longer is asked after
-    less often: a question to a running product costs it a hundredth of a second.
+    A long limit costs time only when something is broken: a busy machine starts a process in ten seconds. The longer it
+    takes, the less often it polls: a query to a running product costs it a hundredth of a second.
     """
     deadline, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
@@ -83,21 +82,22 @@ class BurstWorker(SimpleWorker):
         """No second connection."""
 
     def clean_registries(self) -> None:
-        """The ledger's sweep keeps them, as in the real worker; asking every queue each time is a tenth of a test."""
+        """The ledger's sweep cleans them, as in the real worker. Cleaning every queue each time would be a tenth of a
+        test."""
 
     def _install_signal_handlers(self) -> None:
         """The test runner owns them."""
 
 
 class Browser(FlaskClient):
-    """Each request gets an application context of its own, as it does from gunicorn: none of it outlives the answer."""
+    """Each request gets its own application context, as it does from gunicorn; nothing of it outlives the answer."""
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
         return contextvars.Context().run(super().open, *args, **kwargs)
 
 
 class NoMarks(ScanMarks):
-    """Looks are slow here when the machine is, and then an earlier deadline would be found a moment later than now."""
+    """No scan marks. Scans are slow on a slow machine, and then an earlier deadline would be found later than now."""
 
     @contextmanager
     def look(self) -> Iterator[None]:
@@ -105,7 +105,7 @@ class NoMarks(ScanMarks):
 
 
 class Product:
-    """`work` relays and runs jobs until nothing moves; the rest asks and posts as people and upstreams do."""
+    """`work` relays and runs jobs until nothing moves; the rest posts and reads as people and upstreams do."""
 
     def __init__(self, app: Flask, fakes: Upstreams) -> None:
         self.app = app
@@ -113,10 +113,10 @@ class Product:
         self.control = Control(fakes["control"])
         self.redis: Redis = app.extensions["redis"]
         app.test_client_class = Browser
-        allow_our_jobs()
+        allow_our_jobs(REGISTERED)
         app.extensions["process"] = Process(f"test-{secrets.token_hex(4)}")
         with app.app_context():
-            self.relay = Relay(db.engine, self.redis, QUEUES, breaker_settings(app.extensions["config"]))
+            self.relay = Relay(db.engine, self.redis, REGISTERED.queues, breaker_settings(app.extensions["config"]))
         self.relay.low = NoMarks()
 
     # -- moving work -------------------------------------------------------
@@ -125,8 +125,9 @@ class Product:
         rescue.beat(db.engine, self.app.extensions["process"].worker_id, "worker")
 
     def run_queued(self) -> None:
-        """Run every pointer that Redis holds. A worker, even one without work, tells Redis of its birth and death."""
-        names = [queue.name for queue in QUEUES]
+        """Run every pointer that Redis holds. A worker, even one without work, writes its start and its end to
+        Redis."""
+        names = [queue.name for queue in REGISTERED.queues]
         if not self.redis.exists(*(Queue.redis_queue_namespace_prefix + name for name in names)):
             return
         worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)
@@ -134,7 +135,7 @@ class Product:
         worker.work(burst=True, logging_level=None)
 
     def work(self, until: Callable[[], Any] | None = None, seconds: float = 60.0) -> Any:
-        """Relay and run until the condition holds (by default: nothing is owed but parked work)."""
+        """Relay and run until the condition holds (by default: no work is left but parked work)."""
         deadline = time.monotonic() + seconds
         done = until or (lambda: self.outstanding() == 0)
         while time.monotonic() < deadline:
@@ -169,7 +170,7 @@ class Product:
         return [row[0] for row in self.rows("SELECT kind FROM cases WHERE closed_at IS NULL ORDER BY opened_at")]
 
     def phone(self, texts: int = 1) -> list[dict[str, Any]]:
-        """Every text that reached somebody, newest first, once there are so many; VANotify takes a moment."""
+        """Every text that reached somebody, newest first, once there are so many. VANotify needs a little time."""
         return list(eventually(lambda: (found := self.control.phone()) and len(found) >= texts and found))
 
     def submits(self) -> list[dict[str, Any]]:
@@ -182,7 +183,7 @@ class Product:
         found: list[dict[str, Any]] = self.control.call("GET", "btsss", "claims")
         return found
 
-    # -- asking ------------------------------------------------------------
+    # -- posting -----------------------------------------------------------
 
     def sign_in(self, veteran: Veteran = ADA) -> FlaskClient:
         client = self.app.test_client()

@@ -1,4 +1,4 @@
-"""Looks for what must not be written down, in whatever spelling: in logs, Redis, Postgres and pages."""
+"""A scanner for what must not be written down, in any spelling: in logs, Redis, Postgres and pages."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from redis import Redis
 from flaskapp.config import Config
 from tests.product import Product
 
-# Shorter ones stand in other words.
+# Shorter texts also occur inside other words.
 SHORTEST = 6
-Bulkhead = Mapping[str, Iterable[str]]
+Written = Mapping[str, Iterable[str]]
 
 
 def spellings(text: str) -> set[str]:
-    """As it is, in an address, in JSON, and as basic authentication would have it."""
+    """The text as it is, in an address, in JSON, and as in basic authentication."""
     plain = {text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1]}
     # Base64 of a text inside a longer one depends on where it begins; the ends are left out.
     shifted = {b64encode(b"x" * shift + text.encode()).decode()[4:-4] for shift in range(3)}
     return {each.lower() for each in plain | shifted if len(each) >= SHORTEST}
 
 
-def found_in(spots: Bulkhead, texts: Iterable[str]) -> list[tuple[str, str]]:
+def found_in(written: Written, texts: Iterable[str]) -> list[tuple[str, str]]:
     """Which of these texts stands where, as (place, text)."""
-    read = {place: "\n".join(held).lower() for place, held in spots.items()}
+    read = {place: "\n".join(held).lower() for place, held in written.items()}
     return [
         (place, text)
         for text in texts
@@ -40,7 +40,7 @@ def found_in(spots: Bulkhead, texts: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def secrets_of(config: Config) -> list[str]:
-    """Every text of the settings that is nobody's to read: keys, passwords, tokens, and what stands in addresses."""
+    """Every secret text of the settings: keys, passwords, tokens, and passwords in addresses."""
     found: list[str] = []
     for item in fields(Config):
         if item.metadata["secret"]:
@@ -84,7 +84,7 @@ def unpacked(value: bytes) -> str:
 
 
 def postgres_texts(product: Product) -> Iterator[str]:
-    """Every value of every column of every table, as whoever steals a backup reads it."""
+    """Every value of every column of every table, as a thief of a backup would read it."""
     tables = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
     for (table,) in product.rows(tables):
         for row in product.rows(f'SELECT * FROM "{table}"'):

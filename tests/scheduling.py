@@ -1,6 +1,7 @@
-"""Which tests share a worker of pytest-xdist, and which go first: a run is as long as whatever ends last.
+"""The order of the tests: which share a worker of pytest-xdist, and which go first. A run is as long as its last test.
 
-A file stays together. So do the files that strike one running product, which takes ten seconds of a processor to start.
+A file stays together. So do the files that strike one running product, because its start takes ten seconds of a
+processor.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 PROCESSES = "tests/processes"
-# One needs no product, the other strikes it so long that it is worth one more beside the first.
+# test_forks.py needs no product. test_itf_outage.py strikes it for so long that a second product beside the first pays
+# off.
 ITF_OUTAGE = f"{PROCESSES}/test_itf_outage.py"
 ON_THEIR_OWN = ("test_forks.py", "test_itf_outage.py")
-# What waits or works longest begins earliest, and many short tests fill what is left at the end. A worker is promised
-# its next file while it tells the last two tests of one, so behind a long file of one or two tests stands a short one.
+# What waits or works longest begins first, and many short tests fill the end. A worker is given its next file while it
+# runs the last two tests of one, so a file with one or two long tests is followed by a short one.
 FIRST = (
     PROCESSES,
     ITF_OUTAGE,
     "tests/chaos/test_chaos.py",
-    # Short and patient, beside three that take all the processor there is.
+    # Short and mostly waiting, beside three that take all of the processor.
     "tests/property",
     "tests/chaos/test_chaos_judge.py",
     "tests/e2e/test_make_run.py",
-    # Both halves side by side, once the chaos is over.
+    # Both halves side by side, after the chaos.
     "tests/simulator/test_simulator.py",
     "tests/simulator/test_more_seeds.py",
     "tests/e2e/test_demo.py",
@@ -47,8 +49,8 @@ class SharedProduct(LoadFileScheduling):
 
 
 def rank(item: pytest.Item) -> tuple[int, int]:
-    """Of all places that name it the one that does most closely. The other files are mixed, for those of some folders
-    mostly wait and those of others mostly work."""
+    """The position of the entry that matches the test most closely. Files without an entry are mixed, because those of
+    some folders mostly wait and those of others mostly work."""
     file = item.nodeid.partition("::")[0]
     named = [place for place, name in enumerate(FIRST) if file.startswith(name)]
     if not named:

@@ -23,7 +23,7 @@ PATH = "/v0/things"
 
 @cache
 def private_key(name):
-    """The key of this name, the same all through a test run."""
+    """The key of this name, the same in a whole test run."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -36,7 +36,7 @@ def pem(name):
 
 
 def claims(**changes):
-    """Every claim of the contract; a change to `...` leaves one out."""
+    """Every claim of the contract (contract: travel 7); a change to `...` leaves one out."""
     now = int(time.time())
     full = {
         "iss": "va.gov sign in",
@@ -62,7 +62,7 @@ def token(key="today", algorithm="RS256", headers=None, **changes):
 
 
 class Keys:
-    """Holds what it is told: `known` now, `published` once asked again, which it allows `refetches` times."""
+    """Keys that a test sets: `known` now, `published` after a refetch, of which `refetches` are allowed."""
 
     def __init__(self, known=("today",), published=None, refetches=1):
         self.known = list(known)

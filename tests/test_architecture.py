@@ -1,4 +1,4 @@
-"""The house guards itself: who imports whom, which job paths resolve, that Procfile, queues and README say what is."""
+"""The layout checks itself: who imports whom, which job paths resolve, and that Procfile and queues match the code."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from flaskapp import create_app
+from flaskapp import REGISTERED, create_app
 from flaskapp.config import from_env
 from flaskapp.form526.uploads import PDF_MAKING
-from flaskapp.queues import QUEUES
 from flaskapp.web import access, openapi
 from jobs.cli import COMMANDS
 from jobs.periodic.schedule import PERIODIC
-from jobs.processes import allow_our_jobs
-from jobs.registry import SPECS
+from jobs.registry import allow_our_jobs, spec_of
 from outbox.rq_side import LedgerJob
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
@@ -31,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 TOP_FOLDERS = ("wsgi", "jobs", "flaskapp", "outbox")
 FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "travel_pay", "notifications", "cases")
 OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
-# A claim is asked for by whoever checked in, so it may ask who that is, and a form is posted under an ITF; never the
+# A person who checked in requests a claim, so it may read who that is, and a form is posted under an ITF; never the
 # other way round.
 BUILT_ON = {"travel_claims": ("flaskapp.check_in",), "form526": ("flaskapp.intent_to_file",)}
 JOB_PATH = re.compile(r"jobs\.\w+\.\w+")
@@ -44,7 +42,7 @@ def sources(*folders: str) -> list[Path]:
 
 @dataclass
 class Source:
-    """What the tests below ask of a file. Kept instead of its tree: all trees together are 200 MB."""
+    """What the tests below need of a file. Kept instead of its tree, because all trees together are 200 MB."""
 
     lines: int
     why: str
@@ -143,14 +141,14 @@ def test_nothing_is_imported_inside_a_function() -> None:
     assert inside == set()
 
 
-def test_no_process_loads_what_makes_pdfs_before_it_makes_one() -> None:
+def test_no_process_imports_the_pdf_libraries_before_it_makes_a_pdf() -> None:
     heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf.making", "flaskapp.form526.pdf.child")
     taken = {path.name for path in sources(*TOP_FOLDERS) for module in imported(path) if module.startswith(heavy)}
     assert taken == {"making.py", "child.py"}
     assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
 
 
-def test_only_the_roof_reads_the_environment() -> None:
+def test_only_wsgi_reads_the_environment() -> None:
     readers = {path.name for path in sources(*TOP_FOLDERS) if re.search(r"os\.environ|getenv", code_of(path))}
     assert readers == {"wsgi.py"}
 
@@ -168,7 +166,7 @@ def code_of(path: Path) -> str:
 
 
 def job_paths() -> set[str]:
-    """Every job that is named anywhere in the product."""
+    """Every job path that is named anywhere in the product."""
     texts = {text for path in sources("jobs", "flaskapp") for text in read(path).texts}
     return {text for text in texts if JOB_PATH.fullmatch(text) and text not in LOGGERS}
 
@@ -182,7 +180,7 @@ def callable_at(path: str) -> object:
 
 
 def test_every_job_that_is_named_exists_and_is_on_the_workers_list() -> None:
-    allow_our_jobs()
+    allow_our_jobs(REGISTERED)
     assert job_paths() == LedgerJob.allowed
     for path in LedgerJob.allowed:
         assert inspect.isfunction(callable_at(path)), path
@@ -197,26 +195,26 @@ def test_a_periodic_job_takes_no_arguments_and_waits_between_runs(entry: object)
     assert len({each.name for each in PERIODIC}) == len(PERIODIC)
 
 
-@pytest.mark.parametrize("path", sorted(SPECS))
+@pytest.mark.parametrize("path", sorted(REGISTERED.works))
 def test_a_job_of_the_ledger_takes_a_message_and_a_fence_and_nothing_else(path: str) -> None:
     function = callable_at(path)
     assert callable(function)
     assert list(inspect.signature(function).parameters) == ["message_id", "fence"]
-    assert SPECS[path].path == path
+    assert spec_of(path).path == path
 
 
 def test_every_queue_has_its_jobs_its_threads_and_one_upstream() -> None:
-    served = {spec.queue.name for spec in SPECS.values()}
-    assert {queue.name for queue in QUEUES if queue.upstream is not None} == served
-    upstreams = [queue.upstream for queue in QUEUES if queue.upstream is not None]
+    served = {work.queue.name for work in REGISTERED.works.values()}
+    assert {queue.name for queue in REGISTERED.queues if queue.upstream is not None} == served
+    upstreams = [queue.upstream for queue in REGISTERED.queues if queue.upstream is not None]
     assert len(set(upstreams)) == len(upstreams)
-    for queue in QUEUES:
+    for queue in REGISTERED.queues:
         assert 0 < queue.threads <= queue.concurrency
         assert queue.depth >= queue.threads
-    assert {spec.queue for spec in SPECS.values()} <= set(QUEUES)
+    assert {work.queue for work in REGISTERED.works.values()} <= set(REGISTERED.queues)
 
 
-def test_the_procfile_starts_what_there_is(app: Flask) -> None:
+def test_the_procfile_starts_the_commands_that_exist(app: Flask) -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     assert list(lines) == ["release", "web", "relay", "worker", "scheduler"]
     assert lines["web"].startswith("gunicorn wsgi:app")
@@ -240,7 +238,7 @@ def test_every_public_route_is_described(app: Flask) -> None:
 # -- sizes --------------------------------------------------------------------
 
 
-def test_files_and_functions_stay_short_enough_to_read_in_one_go() -> None:
+def test_files_and_functions_stay_short_enough_to_read_at_once() -> None:
     long = set()
     for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):
         name = str(path.relative_to(ROOT))
@@ -251,8 +249,8 @@ def test_files_and_functions_stay_short_enough_to_read_in_one_go() -> None:
     assert long == set()
 
 
-def test_every_module_opens_by_saying_why_it_exists() -> None:
-    """In one to five lines; a drawing may follow."""
+def test_every_module_begins_with_a_docstring_of_one_to_five_lines() -> None:
+    """The first paragraph has one to five lines; a drawing may follow."""
     silent = set()
     for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):
         why = read(path).why

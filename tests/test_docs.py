@@ -1,4 +1,4 @@
-"""The README's tables are the code's: what is added to one and not to the other fails here."""
+"""The README's tables match the code: a test fails when something is in one and not in the other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tables() -> list[Table]:
 
 
 def table_of(names: Iterable[str]) -> Table:
-    """The table with exactly these names, in whatever order."""
+    """The table with exactly these names, in any order."""
     wanted = set(names)
     near = max(tables(), key=lambda table: len(wanted & table.keys()))
     assert near.keys() == wanted, f"missing {wanted - near.keys()}, left over {near.keys() - wanted}"
@@ -54,7 +54,7 @@ MACHINES = (TRAVEL_CLAIM, TRAVEL_PAY_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
 def test_the_state_tables_hold_every_state_and_every_move(machine: StateMachine) -> None:
-    """Machines may share the names of their states: then each has a table with them."""
+    """Machines may share the names of their states; then each has a table with them."""
     named_alike = [table for table in tables() if table.keys() == set(machine.states)]
     assert len(named_alike) == len([each for each in MACHINES if set(each.states) == set(machine.states)])
     for table in named_alike:

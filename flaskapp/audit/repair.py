@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from flaskapp.audit.report import Report
-from flaskapp.audit.rules import AUDIT_KINDS, CLOSED_SILENTLY, Broken, still_broken
+from flaskapp import subjects
+from flaskapp.audit.report import Report, known
+from flaskapp.audit.rules import AUDIT_KINDS, CLOSED_SILENTLY, Broken, rule_of, still_broken
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.service import close_cases, open_case
-from flaskapp.current import breaker_settings, settings
+from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
-from flaskapp.flows import FLOWS
+from flaskapp.flows import Repair
 from flaskapp.notifications.service import SUBJECT as NOTIFICATION_SUBJECT
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
-from flaskapp.queues import BREAKER_LIMITS
 from flaskapp.requeue import REOPEN_PATH
-from flaskapp.works import WORKS
-from outbox import breakers, parked, repair, rescue, rq_side
-from outbox.audit import BREAKER_LIMIT_DIFFERS, BREAKER_MISSING, Difference, Fault
+from outbox import parked, repair, rq_side
+from outbox.audit import BREAKER_RULES, MESSAGE_RULES, Difference, Fault
 from outbox.registries import sweep_queue
 from outbox.values import QueueSpec
 from outbox.write import write_history
@@ -42,7 +41,6 @@ LAST_NOTIFICATION = text("""
              WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notification.enqueued'
              ORDER BY outbox_history.id DESC LIMIT 1) n
 """)
-NOTIFICATION_OF = "SELECT notification FROM {table} WHERE id = CAST(:subject_id AS uuid)"
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
 """)
@@ -77,31 +75,31 @@ def subject_of(found: Broken) -> dict[str, str]:
 
 def enqueue_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """The lost message is back, under its own id if it was ever tried: it looks before it sends anything again."""
-    enqueue = FLOWS[found.subject_type].enqueue
-    assert enqueue is not None
-    enqueue(session, found.subject_id)
+    subject = flows().subjects[found.subject_type]
+    assert subject.enqueue is not None
+    subject.enqueue(session, subjects.lock(session, subject, found.subject_id))
     if not session.execute(WAITING, subject_of(found)).all():
         return "it is due to be asked after again", True
     return f"owed again as message {repair.take_up_again(session, found.subject_type, found.subject_id)}", True
 
 
-def tell_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
+def notify_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """The lost notice is back under its own id, by which VANotify knows it if it was sent.
 
     One that is there, or was of another kind, was not lost: the records disagree about what the person was told.
     """
-    flow = FLOWS[found.subject_type]
-    assert flow.tell is not None and flow.states is not None
+    subject = flows().subjects[found.subject_type]
+    assert subject.notify is not None
+    row = subjects.lock(session, subject, found.subject_id)
     last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
     if last is None:
-        flow.tell(session, found.subject_id, None)
+        subject.notify(session, row, None)
         return "its notice is owed", True
-    due = session.execute(text(NOTIFICATION_OF.format(table=flow.states.table)), subject_of(found)).scalar_one()
-    if last.is_there or last.kind != due:
+    if last.is_there or last.kind != row.notification:
         return leave_to_human(session, found, actor)
     # Its sending may still be owed; it goes on as the message that is owed now.
     session.execute(DROP_WAITING, {"subject_type": NOTIFICATION_SUBJECT, "subject_id": str(last.id)})
-    flow.tell(session, found.subject_id, last.id)
+    subject.notify(session, row, last.id)
     repair.take_up_again(session, NOTIFICATION_SUBJECT, str(last.id))
     write_history(session, NOTIFICATION_SUBJECT, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
     return "its notice is owed again; VANotify is asked first whether it was sent", True
@@ -117,7 +115,7 @@ def give_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
     return f"it has a case again: {kind}", True
 
 
-def hold_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
+def reopen_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """Nobody says that they are done with it: it is recorded as closed, and somebody has it again."""
     kinds = []
     for case in session.execute(SILENT_CASES, {"subject": found.subject_type, "id": found.subject_id}).all():
@@ -142,31 +140,30 @@ def stop_work(session: DbSession, found: Broken, actor: str) -> RepairAction:
     return f"its work is parked, and {did}", mended
 
 
-Mend = Callable[[DbSession, Broken, str], RepairAction]
-MENDS: dict[str, Mend] = {
-    "pending_without_work": enqueue_again,
-    "notification_missing": tell_again,
-    "failed_without_case": give_case,
-    "parked_without_case": give_case,
-    "case_missing": give_case,
-    "case_closed_silently": hold_again,
+ACTIONS: dict[Repair, Callable[[DbSession, Broken, str], RepairAction]] = {
+    Repair.ENQUEUE: enqueue_again,
+    Repair.NOTIFY: notify_again,
+    Repair.GIVE_CASE: give_case,
+    Repair.REOPEN_CASE: reopen_case,
+    Repair.LEAVE_TO_HUMAN: leave_to_human,
+    Repair.STOP_WORK: stop_work,
 }
-LEFT: dict[str, Mend] = {
-    "unexplained": leave_to_human,
-    "row_gone": leave_to_human,
-    "work_without_subject": stop_work,
-    "bytes_missing": leave_to_human,
-    "step_and_work_differ": stop_work,
-}
+DOUBTFUL = (Repair.LEAVE_TO_HUMAN, Repair.STOP_WORK)
+LEDGER_RULES = {rule.name: rule for rule in (*MESSAGE_RULES, *BREAKER_RULES)}
+
+
+def repair_of(found: Broken) -> Repair:
+    return rule_of(found)[1].repair
 
 
 def repair_broken(report: Report, actor: str) -> list[Done]:
     """Each finding in a transaction of its own. Whose records contradict their own history are left as they are."""
-    doubtful = {(found.subject_type, found.subject_id) for found in report.broken if found.rule in LEFT}
+    doubtful = {(each.subject_type, each.subject_id) for each in report.broken if repair_of(each) in DOUBTFUL}
     done = []
     for found in report.broken:
         doubted = (found.subject_type, found.subject_id) in doubtful
-        act = LEFT.get(found.rule, leave_to_human) if doubted else MENDS[found.rule]
+        kind = repair_of(found)
+        act = leave_to_human if doubted and kind not in DOUBTFUL else ACTIONS[kind]
         with transaction() as session:
             did, mended = why_not(session, found) or act(session, found, actor)
             if mended:
@@ -205,75 +202,28 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
     return done
 
 
-def serve_again(session: DbSession, message_id: int, actor: str) -> RepairAction:
-    """A job we know is done in its own queue. One nobody knows is parked, with a human for whom it was."""
+def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
+    rule = LEDGER_RULES[fault.rule]
+    if rule.repair is None:
+        return f"left to a human: {rule.advice}", False
+    key = fault.upstream if fault.message_id is None else fault.message_id
+    with transaction() as session:
+        done = rule.repair(session, key, known())
+        if done is None and fault.rule == "unserved" and fault.message_id is not None:
+            return park_unserved(session, fault.message_id, actor)
+    return (done, True) if done is not None else NO_LONGER
+
+
+def park_unserved(session: DbSession, message_id: int, actor: str) -> RepairAction:
+    """Nobody does this job: a human gets what it was for."""
     row = session.execute(WHAT, {"id": message_id}).one_or_none()
     if row is None:
         return NO_LONGER
-    if row.job in WORKS:
-        if repair.serve(session, message_id, WORKS[row.job]):
-            return f"it waits in the queue of its job: {WORKS[row.job].name}", True
-        return "left: somebody is at it right now", False
-    if parked.park_waiting(session, message_id, reason="unserved", actor=actor) is None:
-        return "left: somebody is at it right now", False
-    if row.subject_type in FLOWS and row.subject_type != "case":
+    if row.job in flows().works or parked.park_waiting(session, message_id, reason="unserved", actor=actor) is None:
+        return "left: a worker has it right now", False
+    if row.subject_type in flows().subjects and row.subject_type != "case":
         open_case(session, "contradiction", row.subject_type, row.subject_id, {"rule": "unserved", "job": row.job})
     return "nobody does this job: it is parked, and a human has it", True
-
-
-def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
-    if fault.rule == "lease_long_over":
-        rescue.rescue_lost(engine)
-        return "rescued: it is owed again, and what it may have sent is looked up", True
-    if fault.rule in (BREAKER_MISSING, BREAKER_LIMIT_DIFFERS) and fault.upstream is not None:
-        return make_breaker(fault.upstream, BREAKER_LIMITS[fault.upstream], fault.rule)
-    with transaction() as session:
-        if fault.rule == "try_without_running_message" and fault.message_id is not None:
-            repair.end_tries(session, fault.message_id)
-            return "its open attempts are ended as unknown", True
-        if fault.rule == "running_without_try" and fault.message_id is not None:
-            repair.reclaim(session, fault.message_id)
-            return "it waits again, and is looked up before it is sent", True
-        if fault.rule == "question_lost" and fault.message_id is not None:
-            asks = repair.ask_again(session, fault.message_id)
-            return ("what it may have sent is looked up before it is sent again", True) if asks else NO_LONGER
-        if fault.rule == "waits_for_ever" and fault.message_id is not None:
-            goes_on = repair.let_go_on(session, fault.message_id)
-            return ("its moments are now where they can be reached", True) if goes_on else NO_LONGER
-        if fault.rule == "unserved" and fault.message_id is not None:
-            return serve_again(session, fault.message_id, actor)
-        if fault.upstream is not None:
-            return repair_breaker(session, fault.rule, fault.upstream)
-    return ADVICE.get(fault.rule, "left to a human"), False
-
-
-def repair_breaker(session: DbSession, rule: str, upstream: str) -> RepairAction:
-    if rule == "breaker_open_too_long":
-        cap = settings().breaker_cap_seconds
-        repair.shorten_trip(session, upstream, cap)
-        return f"closed for {cap:g} s more, then tried: to leave it alone for longer, hold it", True
-    if rule == "breaker_closed_in_future":
-        repair.date_closing(session, upstream)
-        return "it opened just now, and its flow starts slowly", True
-    repair.match_trips(session, upstream)
-    return "the book of trips says what the gate says", True
-
-
-def make_breaker(upstream: str, limit: int, rule: str) -> RepairAction:
-    """As the code says there is to be one. What a lost one knew is lost: it is tried with care."""
-    patience = breaker_settings(settings())
-    with transaction() as session:
-        closed_for = breakers.ensure_breaker(session, upstream, limit, patience, lost=rule == BREAKER_MISSING)
-    if rule == BREAKER_LIMIT_DIFFERS:
-        return f"its limit is {limit} again", True
-    return f"it is there again, closed for {closed_for:g} s; then one probe goes, and the flow starts slowly", True
-
-
-ADVICE = {
-    "due_but_not_promoted": "left: no relay promotes what is due. Is one running?",
-    "ready_behind_closed_breaker": "left: no relay takes it. Is one running?",
-    "question_without_attempt": "left: it is looked up until its budget ends, and then a human gets it",
-}
 
 
 OF_REDIS: dict[str, RepairAction] = {

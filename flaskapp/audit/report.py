@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit.models import Audit
 from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken
-from flaskapp.current import database_now, settings
+from flaskapp.current import breaker_settings, database_now, flows, settings
 from flaskapp.db import DbSession, transaction
-from flaskapp.flows import FLOWS, WITHIN
-from flaskapp.queues import BREAKER_LIMITS
-from flaskapp.works import SERVED
-from outbox.audit import Fault, count_faults, find_breaker_faults, find_faults
+from flaskapp.flows import WITHIN, Subject
+from flaskapp.subjects import states_of
+from outbox.audit import Fault, Known, count_faults, find_faults
 
 # A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
 # at most one fits, and a million of them are compared at once instead of looked up one by one.
@@ -32,64 +31,40 @@ STANDING = """
                            WHERE k.closed_at IS NULL AND k.subject_type = 'notification'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle) THEN 'held'
-             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked' AND {working}
+             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked'
+                            AND m.job <> ALL(CAST(:unpromised AS text[]))
                             AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'outstanding'
              WHEN EXISTS (SELECT 1 FROM outbox_messages m JOIN notifications n ON n.id = m.subject_id::uuid
                            WHERE m.subject_type = 'notification' AND m.state <> 'parked'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle AND n.state = 'pending') THEN 'outstanding'
-             {more}
-             WHEN c.state <> 'pending' AND outstanding.state IN ('sent', 'delivered') THEN 'notified'
+             {accounted}
+             WHEN c.state <> 'pending' AND due.state IN ('sent', 'delivered') THEN 'notified'
              -- Undeliverable, and its case closed by a human: they reached the person another way.
-             WHEN c.state <> 'pending' AND outstanding.state = 'undeliverable' AND EXISTS (
+             WHEN c.state <> 'pending' AND due.state = 'undeliverable' AND EXISTS (
                     SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL
-                       AND k.subject_type = 'notification' AND k.subject_id = outstanding.id::text) THEN 'notified'
+                       AND k.subject_type = 'notification' AND k.subject_id = due.id::text) THEN 'notified'
              ELSE 'unaccounted'
            END AS standing,
            c.state
       FROM {table} c
-      LEFT JOIN notifications outstanding ON outstanding.subject_type = '{subject}' AND outstanding.subject_id = c.id::text
-            AND outstanding.cycle = c.cycle AND outstanding.kind = c.notification
+      LEFT JOIN notifications due ON due.subject_type = '{subject}' AND due.subject_id = c.id::text
+            AND due.cycle = c.cycle AND due.kind = c.notification
      WHERE {within}
 """
 
 
-def standing_of(subject: str, table: str, working: str = "true", more: str = "") -> str:
-    """A flow's query of `subject_id`, `standing` and `state`, of who ended within `:since` and `:until` or not yet."""
+def standing_of(subject: Subject) -> str:
+    """The SQL of `subject_id`, `standing` and `state` of a type of subject, of those that ended between `:since` and
+    `:until` or have not ended yet."""
+    states = states_of(subject)
+    table = states.table
+    if states.column != "state":
+        table = f"(SELECT *, {states.column} AS state FROM {states.table})"
     within = WITHIN.format(ended="c.finished_at")
-    return STANDING.format(subject=subject, table=table, working=working, more=more, within=within)
+    return STANDING.format(subject=subject.name, table=table, accounted=subject.accounted, within=within)
 
 
-CLAIMS = standing_of("travel_claim", "travel_claims")
-# A comparison that is owed keeps nobody's promise. Who waited for the answer was told by it. A broken one was told
-# of before it broke: since then only a human accounts for it, and a closed case says that one did.
-ITFS = standing_of(
-    "intent_to_file",
-    "intents_to_file",
-    working="m.job <> 'jobs.intent_to_file.refresh_itf'",
-    more="""
-             WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
-                    SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
-                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'notified' ELSE 'unaccounted' END
-             WHEN c.path = 'synchronous' THEN 'notified'""",
-)
-FORMS = standing_of("form526_submission", "form526_submissions")
-# A document that Lighthouse has is watched while it is due to be asked after. One that arrived was promised no more.
-DOCUMENTS = standing_of(
-    "form526_document",
-    "(SELECT *, lighthouse_status AS state FROM form526_document_submissions)",
-    more="""
-             WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
-             WHEN c.state = 'done' THEN 'told'""",
-)
-TRAVEL_PAY = standing_of("travel_pay_claim", "travel_pay_claims")
-SUBMISSIONS = {
-    "travel_claim": CLAIMS,
-    "intent_to_file": ITFS,
-    "form526_submission": FORMS,
-    "form526_document": DOCUMENTS,
-    "travel_pay_claim": TRAVEL_PAY,
-}
 # Who ended longer ago is read by the full audit alone: nothing of theirs moves any more.
 RECENT_DAYS = 3
 RECENT_SCOPE, FULL_SCOPE = "recent", "full"
@@ -97,15 +72,11 @@ RECENT_SCOPE, FULL_SCOPE = "recent", "full"
 # The past is read from its end on, so many endings at a time: where the next slice begins, or null in the last.
 SLICE_SIZE = 20_000
 BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
-ENDINGS = " UNION ALL ".join(
-    f"(SELECT finished_at FROM {flow.states.table} WHERE finished_at < :until ORDER BY finished_at DESC LIMIT :size)"
-    for flow in FLOWS.values()
-    if flow.states is not None
-)
-SLICE = text(f"""
+ENDINGS = "(SELECT finished_at FROM {table} WHERE finished_at < :until ORDER BY finished_at DESC LIMIT :size)"
+SLICE = """
     SELECT CASE WHEN count(*) = :size THEN min(finished_at) END
-      FROM (SELECT finished_at FROM ({ENDINGS}) every ORDER BY finished_at DESC LIMIT :size) slice
-""")
+      FROM (SELECT finished_at FROM ({endings}) every ORDER BY finished_at DESC LIMIT :size) slice
+"""
 
 
 T = TypeVar("T", Broken, Fault)
@@ -198,8 +169,10 @@ def audit(
     """
     standings: dict[str, dict[str, int]] = {}
     unaccounted: list[Finding] = []
-    values = {"since": since, "until": until}
-    for subject_type, query in SUBMISSIONS.items():
+    registered = flows()
+    values = {"since": since, "until": until, "unpromised": list(registered.unpromised_jobs)}
+    for subject_type, subject in registered.submissions.items():
+        query = standing_of(subject)
         counting = text(f"SELECT standing, count(*) FROM ({query}) s GROUP BY standing")
         standings[subject_type] = {row[0]: row[1] for row in session.execute(counting, values).all()}
         if standings[subject_type].get("unaccounted"):
@@ -209,10 +182,15 @@ def audit(
     everything = broken(session, since, until, limit)
     if until is not None:
         return Report(standings, unaccounted, everything, [], 0)
-    faults = find_faults(session, limit, SERVED)
-    of_breakers = find_breaker_faults(session, settings().breaker_cap_seconds, BREAKER_LIMITS)
-    counted = count_faults(session, faults, limit, SERVED) + len(of_breakers)
-    return Report(standings, unaccounted, everything, faults + of_breakers, counted)
+    faults = find_faults(session, limit, known())
+    return Report(standings, unaccounted, everything, faults, count_faults(session, faults, limit, known()))
+
+
+def known() -> Known:
+    """What the ledger's own rules have to know of this application."""
+    registered = flows()
+    served = {path: work.queue for path, work in registered.works.items()}
+    return Known(served, registered.breaker_limits, breaker_settings(settings()))
 
 
 def audit_recent(limit: int = LIMIT) -> Report:
@@ -232,11 +210,17 @@ def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: in
     seen(whole.read)
     while until is not None:
         with transaction() as session:
-            since = session.execute(SLICE, {"until": until, "size": SLICE_SIZE}).scalar_one()
+            since = session.execute(slice_query(), {"until": until, "size": SLICE_SIZE}).scalar_one()
             part = audit(session, since if since is not None else BEFORE_ALL, until, limit)
         whole, until = whole.and_also(part), since
         seen(part.read)
     return whole
+
+
+def slice_query() -> TextClause:
+    """The end of the next slice of the past, counted over every type of submission."""
+    tables = [states_of(subject).table for subject in flows().submissions.values()]
+    return text(SLICE.format(endings=" UNION ALL ".join(ENDINGS.format(table=table) for table in tables)))
 
 
 def audit_and_keep() -> Report:

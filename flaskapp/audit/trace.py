@@ -15,11 +15,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from flaskapp.audit.rules import NOTIFICATION_KINDS
+from flaskapp.current import flows
 from flaskapp.db import DbSession
-from flaskapp.flows import FLOWS, States
+from flaskapp.flows import States
 from flaskapp.notifications.states import PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.statemachine import StateMachine
+from flaskapp.subjects import states_of
 
 FAILED = "failed"
 # Read through a cursor, a part at a time.
@@ -48,7 +49,7 @@ ATTEMPTS = """
 MESSAGES = """
     SELECT subject_id, id, state FROM outbox_messages
      WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-       AND job <> 'jobs.intent_to_file.refresh_itf'
+       AND job <> ALL(CAST(:unpromised AS text[]))
      ORDER BY subject_id COLLATE "C", id
 """
 PRESENT = 'SELECT id AS subject_id, state, watched FROM ({states}) s ORDER BY id COLLATE "C"'
@@ -66,16 +67,14 @@ class Reading:
 
 
 def readings() -> dict[str, Reading]:
-    """Everybody who has states. What becomes of a notice that was sent, callbacks tell as they come."""
-    submissions = {
-        subject: Reading(flow.states, None, flow.states.machine.final - {FAILED}, flow.states.machine.final)
-        for subject, flow in FLOWS.items()
-        if flow.states is not None
-    }
-    return {
-        **submissions,
-        "notification": Reading(NOTIFICATION_KINDS, PENDING, frozenset({SENT}), frozenset({WITHDRAWN})),
-    }
+    """Every type of subject with states. What becomes of a notification that was sent, callbacks say as they come."""
+    found = {}
+    for name, subject in flows().promises.items():
+        states = states_of(subject)
+        good = states.machine.final - {FAILED} if subject.is_submission else frozenset({SENT})
+        over = states.machine.final if subject.is_submission else frozenset({WITHDRAWN})
+        found[name] = Reading(states, subject.first_state, good, over)
+    return found
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,8 @@ class History:
 def histories(session: DbSession, subject: str, states: str, only: str | None) -> Iterator[tuple[str, History]]:
     """Each subject with all that is known of it; rows without a history and histories without a row too."""
     queries = {"present": PRESENT.format(states=states), "moves": MOVES, "attempts": ATTEMPTS, "messages": MESSAGES}
-    values = {"subject": subject, "only": only, "since": None, "until": None}
+    unpromised = list(flows().unpromised_jobs)
+    values = {"subject": subject, "only": only, "since": None, "until": None, "unpromised": unpromised}
     read = [tagged(name, session.execute(text(query), values, **STREAMED)) for name, query in queries.items()]
     for subject_id, rows in groupby(merge(*read, key=itemgetter(0)), key=itemgetter(0)):
         found = History()

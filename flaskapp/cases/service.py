@@ -7,18 +7,20 @@ import logging
 import uuid
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import text
 
 from flaskapp.cases.kinds import KINDS
-from flaskapp.config import Config
+from flaskapp.current import flows, settings
 from flaskapp.db import DbSession
+from flaskapp.flows import Subject, Work
 from flaskapp.queues import ALERTS
-from outbox.write import add, write_history
+from outbox.write import write_history
 
 log = logging.getLogger("flaskapp.cases")
 
-DAY_SECONDS = 86_400.0
+SUBJECT = "case"
+SEND_ALERT = Work("jobs.alerts.send_alert", ALERTS, SUBJECT, deadline_seconds=3600.0, give_up_seconds=7 * 86_400.0)
+CASE_SUBJECT = Subject(SUBJECT, case_owner=lambda config: config.case_owner_notification, overdue=False)
 ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 
 OPEN = text("""
@@ -43,17 +45,8 @@ CLOSE_OF_SUBJECT = text("""
 
 
 def owner_of(subject_type: str) -> str:
-    """The default owner of a flow's cases: a required setting, so that no case is ever nobody's."""
-    config: Config = current_app.extensions["config"]
-    return {
-        "travel_claim": config.case_owner_travel_claim,
-        "intent_to_file": config.case_owner_intent_to_file,
-        "travel_pay_claim": config.case_owner_travel_pay,
-        "form526_submission": config.case_owner_form526,
-        "form526_document": config.case_owner_form526,
-        "document_poll": config.case_owner_form526,
-        "notification": config.case_owner_notification,
-    }[subject_type]
+    """The default owner of a subject's cases: a required setting, so that every case has one."""
+    return flows().subjects[subject_type].case_owner(settings())
 
 
 def open_case(
@@ -77,20 +70,10 @@ def raise_alert(
     session: DbSession, case_id: uuid.UUID, kind: str, subject_type: str, subject_id: str, owner: str
 ) -> None:
     """An error-level event for the log, and a message of its own for the webhook, sent as surely as a claim."""
-    config: Config = current_app.extensions["config"]
     extra = {"event": "case.opened", "case": str(case_id), "kind": kind, "owner": owner}
     log.error("case opened", extra={**extra, "subject_type": subject_type, "subject": subject_id})
-    if config.alert_webhook_url is not None:
-        add(
-            session,
-            job="jobs.alerts.send_alert",
-            queue=ALERTS.name,
-            upstream=ALERTS.upstream,
-            subject_type="case",
-            subject_id=str(case_id),
-            deadline_seconds=DAY_SECONDS / 24,
-            give_up_seconds=7 * DAY_SECONDS,
-        )
+    if settings().alert_webhook_url is not None:
+        SEND_ALERT.enqueue(session, str(case_id))
 
 
 def note_cases(session: DbSession, subject_type: str, subject_id: str, note: str, actor: str = "system") -> int:

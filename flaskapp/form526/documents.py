@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import select
 
+from flaskapp import subjects
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
+from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526.attachments.named import NamedFile
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.notifications import DOCUMENT as SUBJECT
@@ -33,11 +35,13 @@ from flaskapp.form526.states import (
 from flaskapp.notifications.service import supersede_notifications
 from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
-from outbox.write import add, write_history
+from outbox.tables import NOW
+from outbox.write import write_history
 
-UPLOAD_JOB = "jobs.documents.upload_document"
-DEADLINE_SECONDS = 24 * 3600.0
-GIVE_UP_SECONDS = 30 * 24 * 3600.0
+UPLOAD_WORK = Work("jobs.documents.upload_document", DOCUMENTS, SUBJECT, 24 * 3600.0, 30 * 24 * 3600.0)
+FEWER_CHUNKS = """
+    a.purged_at IS NULL
+    AND (SELECT count(*) FROM form526_attachment_chunks c WHERE c.guid = a.guid) < a.chunks"""
 OTHER_CORRESPONDENCE = "L023"
 # The codes Lighthouse knows (contract: Benefits Documents 4.2).
 KNOWN_DOC_TYPES = {
@@ -92,16 +96,7 @@ def insert_document(session: DbSession, submission: Submission, kind: str, **val
 
 
 def enqueue_upload(session: DbSession, document: DocumentSubmission) -> None:
-    add(
-        session,
-        job=UPLOAD_JOB,
-        queue=DOCUMENTS.name,
-        upstream=DOCUMENTS.upstream,
-        subject_type=SUBJECT,
-        subject_id=str(document.id),
-        deadline_seconds=DEADLINE_SECONDS,
-        give_up_seconds=GIVE_UP_SECONDS,
-    )
+    UPLOAD_WORK.enqueue(session, str(document.id))
 
 
 def enqueue_next(session: DbSession, document: DocumentSubmission) -> None:
@@ -118,11 +113,6 @@ def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[Docu
     return session.execute(statement.order_by(DocumentSubmission.created_at, DocumentSubmission.id)).scalars().all()
 
 
-def lock(session: DbSession, document_id: str) -> DocumentSubmission:
-    statement = select(DocumentSubmission).where(DocumentSubmission.id == uuid.UUID(document_id)).with_for_update()
-    return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
-
-
 def fail_document(
     session: DbSession,
     document: DocumentSubmission,
@@ -133,8 +123,7 @@ def fail_document(
 ) -> None:
     """It did not arrive where it should: the state with its step, the e-mail, and a case, together."""
     DOCUMENT.check(document.lighthouse_status, FAILED)
-    now = database_now(session)
-    document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, now, None
+    document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, NOW, None
     document.failed_step, document.upstream_error = step, error
     tell_failure(session, document, actor, details or {})
 
@@ -179,7 +168,7 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
 
     Raises IllegalMove when its bytes are gone: then it can only be delivered by hand.
     """
-    document = lock(session, document_id)
+    document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != FAILED:
         return
     attachment = session.get(Attachment, document.attachment_guid) if document.attachment_guid else None
@@ -199,12 +188,36 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
 
 def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str) -> bool:
     """Staff brought it where it belongs: failed → done, and its cases are closed. False when it has not failed."""
-    document = lock(session, document_id)
+    document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != FAILED:
         return False
-    now = database_now(session)
-    document.lighthouse_status, document.finished_at, document.delivered_by = DONE, now, actor
+    document.lighthouse_status, document.finished_at, document.delivered_by = DONE, NOW, actor
     write_move(session, document, FAILED, DONE, actor, by="hand")
     supersede_notifications(session, SUBJECT, document_id, "it was delivered by hand", actor)
     close_ended(session, SUBJECT, document_id, f"delivered by hand: {note}", actor=actor)
     return True
+
+
+DOCUMENT_SUBJECT = Subject(
+    SUBJECT,
+    case_owner=lambda config: config.case_owner_form526,
+    states=States(DOCUMENT, DocumentSubmission, "lighthouse_status", watched="poll_due_at IS NOT NULL"),
+    event="document",
+    enqueue=enqueue_next,
+    notify=enqueue_document_notification,
+    reopen=reopen_document,
+    # Lighthouse has it, and it is due to be polled. One that arrived was promised no more.
+    accounted="""
+             WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
+             WHEN c.state = 'done' THEN 'notified'""",
+    rules=(
+        Rule(
+            "bytes_missing",
+            "it is to be uploaded, and its bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_document_submissions d JOIN form526_attachments a ON a.guid = d.attachment_guid
+                 WHERE d.id = CAST(s.id AS uuid) AND d.lighthouse_request_id IS NULL AND {FEWER_CHUNKS})""",
+            Repair.LEAVE_TO_HUMAN,
+        ),
+    ),
+)

@@ -19,20 +19,22 @@ from sqlalchemy import select, text
 from flaskapp.cases.service import close_cases, close_ended, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
+from flaskapp.flows import Subject, Work
 from flaskapp.form526.documents import SUBJECT, notification_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
-from outbox.write import add
 
 log = logging.getLogger("flaskapp.form526.polling")
 
-POLL_JOB = "jobs.documents.poll_statuses"
 POLL = "document_poll"
+HOUR_SECONDS = 3600.0
+# Given up after a day: by then the next cycle has dealt its documents anew.
+POLL_WORK = Work("jobs.documents.poll_statuses", DOCUMENTS, POLL, 2 * HOUR_SECONDS, 24 * HOUR_SECONDS)
+POLL_SUBJECT = Subject(POLL, case_owner=lambda config: config.case_owner_form526, overdue=False)
 BATCH = 100
 NOT_FOUND_POLLS = 3
-HOUR_SECONDS = 3600.0
 
 DEAL = text("""
     WITH due AS (
@@ -107,22 +109,8 @@ def enqueue_poll(session: DbSession) -> int:
     values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
     dealt = len(session.execute(DEAL, values).all())
     if dealt:
-        enqueue_question(session, batch)
+        POLL_WORK.enqueue(session, str(batch))
     return dealt
-
-
-def enqueue_question(session: DbSession, batch: uuid.UUID) -> None:
-    add(
-        session,
-        job=POLL_JOB,
-        queue=DOCUMENTS.name,
-        upstream=DOCUMENTS.upstream,
-        subject_type=POLL,
-        subject_id=str(batch),
-        deadline_seconds=2 * HOUR_SECONDS,
-        # By then the next cycle has dealt its documents anew.
-        give_up_seconds=24 * HOUR_SECONDS,
-    )
 
 
 def load_batch(session: DbSession, batch_id: str) -> Batch | None:
@@ -181,7 +169,7 @@ def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None
     for half in (request_ids[:middle], request_ids[middle:]):
         new = uuid.uuid4()
         session.execute(REDEAL, {"new": new, "batch": uuid.UUID(batch_id), "requests": list(half)})
-        enqueue_question(session, new)
+        POLL_WORK.enqueue(session, str(new))
 
 
 def requested(reply: Statuses) -> list[int]:

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from flaskapp import subjects
 from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
-from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.cases.service import close_ended
 from flaskapp.crypto import vault
-from flaskapp.current import database_now
 from flaskapp.db import DbSession
+from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526 import documents
 from flaskapp.form526.attachments.named import named_files
 from flaskapp.form526.models import Attachment, Submission
@@ -24,16 +25,13 @@ from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
-from flaskapp.notifications.service import supersede_notifications
 from flaskapp.queues import ACCOUNTS, FORM526
 from flaskapp.statemachine import Conflict
-from outbox.write import add, write_history
 
 SUBJECT = "form526_submission"
-SUBMIT_JOB = "jobs.form526.submit_form"
-IDENTIFY_JOB = "jobs.form526.identify_person"
-DEADLINE_SECONDS = 24 * 3600.0
-GIVE_UP_SECONDS = 30 * 24 * 3600.0
+DAY_SECONDS = 86_400.0
+SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
+IDENTIFY = Work("jobs.form526.identify_person", ACCOUNTS, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,10 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     found = session.execute(select(Submission).filter_by(account_id=account_id, form_digest=digest)).scalar_one()
     if created is not None:
         claim_files(session, found)
-        write_history(session, SUBJECT, str(found.id), "form526.requested", moved_to=PENDING, actor="person")
+        subjects.begin(session, FORM, found)
         enqueue_submission(session, found)
     elif found.state == FAILED:
-        note_asked_again(session, found)
+        subjects.note_requested_again(session, FORM, found)
     return found
 
 
@@ -91,27 +89,10 @@ def claim_files(session: DbSession, submission: Submission) -> None:
     )
 
 
-def note_asked_again(session: DbSession, submission: Submission) -> None:
-    """The person came back after a failure: whoever holds the case should know."""
-    submission.asked_again = Submission.asked_again + 1
-    write_history(session, SUBJECT, str(submission.id), "form526.asked_again", actor="person")
-    note_cases(session, SUBJECT, str(submission.id), "the person asked again", "person")
-
-
 def enqueue_submission(session: DbSession, submission: Submission) -> None:
     """Enqueue the filing; while nobody has told us who the person is, owe that question first. No ITF is waited for."""
-    known = identity_of(session, submission.account_id) is not None
-    job, queue = (SUBMIT_JOB, FORM526) if known else (IDENTIFY_JOB, ACCOUNTS)
-    add(
-        session,
-        job=job,
-        queue=queue.name,
-        upstream=queue.upstream,
-        subject_type=SUBJECT,
-        subject_id=str(submission.id),
-        deadline_seconds=DEADLINE_SECONDS,
-        give_up_seconds=GIVE_UP_SECONDS,
-    )
+    work = SUBMIT if identity_of(session, submission.account_id) is not None else IDENTIFY
+    work.enqueue(session, str(submission.id))
 
 
 def find_by_job(session: DbSession, account_id: uuid.UUID, job_id: str) -> Submission | None:
@@ -124,6 +105,26 @@ def find_own(session: DbSession, account_id: uuid.UUID, submission_id: uuid.UUID
     return session.execute(statement).scalar_one_or_none()
 
 
+FORM = Subject(
+    SUBJECT,
+    case_owner=lambda config: config.case_owner_form526,
+    states=States(SUBMISSION, Submission),
+    event="form526",
+    enqueue=enqueue_submission,
+    notify=enqueue_form_notification,
+    rules=(
+        Rule(
+            "bytes_missing",
+            "it names a file whose bytes are not all there any more",
+            f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM form526_attachments a
+                 WHERE a.submission_id = CAST(s.id AS uuid) AND {documents.FEWER_CHUNKS})""",
+            Repair.LEAVE_TO_HUMAN,
+        ),
+    ),
+)
+
+
 # -- working ------------------------------------------------------------------
 
 
@@ -132,33 +133,11 @@ def load_submission(session: DbSession, submission_id: str) -> SubmissionWork:
     return SubmissionWork(row.id, row.state, row.account_id, identity_of(session, row.account_id), row.form)
 
 
-def lock(session: DbSession, submission_id: str) -> Submission:
-    statement = select(Submission).where(Submission.id == uuid.UUID(submission_id)).with_for_update()
-    return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
-
-
 def record_identified(session: DbSession, submission_id: str, identity: Identity) -> None:
-    row = lock(session, submission_id)
+    row: Submission = subjects.lock(session, FORM, submission_id)
     remember_person(session, row.account_id, identity)
     if row.state == PENDING:
         enqueue_submission(session, row)
-
-
-def finish(session: DbSession, row: Submission, target: str, notification: str, **detail: Any) -> None:
-    SUBMISSION.check(row.state, target)
-    now = database_now(session)
-    moved_from, row.state, row.finished_at, row.notification = row.state, target, now, notification
-    write_history(
-        session,
-        SUBJECT,
-        str(row.id),
-        "form526.moved",
-        moved_from=moved_from,
-        moved_to=target,
-        actor="worker",
-        detail={**detail, "notification": notification},
-    )
-    enqueue_form_notification(session, row)
 
 
 def check_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
@@ -170,11 +149,11 @@ def check_accepted(session: DbSession, submission_id: str, claim_id: int) -> Non
 
 def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
     """It is filed: the state, one message a document, the e-mail, and the ITF it used, in one transaction."""
-    row = lock(session, submission_id)
+    row: Submission = subjects.lock(session, FORM, submission_id)
     if row.state != PENDING:
         return
     row.claim_id, row.unconfirmed = claim_id, False
-    finish(session, row, ACCEPTED, "accepted")
+    subjects.end(session, FORM, row, ACCEPTED, "accepted")
     documents.begin(session, row, named_files(row.form))
     use_itf(session, row)
     close_ended(session, SUBJECT, submission_id, "accepted after all")
@@ -188,12 +167,11 @@ def use_itf(session: DbSession, row: Submission) -> None:
 
 
 def record_failed(session: DbSession, submission_id: str, kind: str, details: dict[str, Any]) -> None:
-    row = lock(session, submission_id)
+    row: Submission = subjects.lock(session, FORM, submission_id)
     if row.state != PENDING:
         return
     row.refused, row.unconfirmed = kind == "refused", kind in UNCONFIRMED
-    finish(session, row, FAILED, "unconfirmed" if row.unconfirmed else "failed", case=kind)
-    open_case(session, kind, SUBJECT, submission_id, details)
+    subjects.fail(session, FORM, row, "unconfirmed" if row.unconfirmed else "failed", kind, details)
 
 
 # Form and ITF both late: the person's date is in doubt twice over, so their cases come before the others.
@@ -214,16 +192,3 @@ LATE_PAIRS = text("""
 def put_late_pairs_first(session: DbSession) -> int:
     """Raise the priority of open cases of a form and an ITF that are both late; how many."""
     return len(session.execute(LATE_PAIRS).all())
-
-
-def reopen_submission(session: DbSession, submission_id: str, actor: str) -> None:
-    """An operator's move: failed → pending, a new cycle of notices, the case still open until it is accepted."""
-    row = lock(session, submission_id)
-    if row.state != FAILED:
-        return
-    SUBMISSION.check(row.state, PENDING)
-    row.state, row.finished_at, row.notification = PENDING, None, None
-    row.cycle += 1
-    write_history(session, SUBJECT, submission_id, "form526.moved", moved_from=FAILED, moved_to=PENDING, actor=actor)
-    note_cases(session, SUBJECT, submission_id, "requeued", actor)
-    supersede_notifications(session, SUBJECT, submission_id, "it is taken up again", actor)

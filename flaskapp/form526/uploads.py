@@ -11,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from flaskapp import subjects
 from flaskapp.accounts.service import Identity, identity_of
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.intake import stored_chunks
-from flaskapp.form526.documents import SUBJECT, UPLOAD_JOB, fail_document, lock
+from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, fail_document
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
@@ -105,7 +106,7 @@ def check_uploaded(session: DbSession, document_id: str, request_id: int) -> Non
 
 def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
     """Lighthouse received it, no more. From here on it is asked after."""
-    document = lock(session, document_id)
+    document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
     now = database_now(session)
@@ -121,7 +122,7 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
 
     Where an upload went unanswered, however long ago, nobody knows: no look-up of ours can tell.
     """
-    document = lock(session, document_id)
+    document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING:
         return
     found = unanswered(session, document_id)
@@ -134,4 +135,4 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
 
 def unanswered(session: DbSession, document_id: str) -> Any:
     """How many of its uploads nobody answered: `lost`, and `at_hand` while one is still to be settled."""
-    return session.execute(UNANSWERED, {"type": SUBJECT, "id": document_id, "job": UPLOAD_JOB}).one()
+    return session.execute(UNANSWERED, {"type": SUBJECT, "id": document_id, "job": UPLOAD_WORK.path}).one()

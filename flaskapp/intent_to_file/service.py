@@ -1,35 +1,50 @@
-"""Asking for an ITF: find the valid one or make it, and owe its creation upstream."""
+"""Intents to file: request one, create it upstream, and record what becomes of it. Upkeep stands in `upkeep`."""
 
 from __future__ import annotations
 
+import random
 import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.accounts.service import ensure_account, icn_of
-from flaskapp.cases.service import note_cases
-from flaskapp.clock import a_year_after, next_midnight
+from flaskapp import subjects
+from flaskapp.accounts.service import Identity, ensure_account, icn_of, remember_person
+from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.clock import a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
+from flaskapp.flows import States, Subject, Work
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.states import (
-    BACKGROUND,
-    BROKEN,
-    FAILED,
-    PENDING,
-    VALID,
-)
+from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, FAILED, INTENT_TO_FILE, PENDING, VALID
+from flaskapp.notifications.service import enqueue_notification
 from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
+from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.tables import NOW
-from outbox.write import add, write_history
 
 SUBJECT = "intent_to_file"
-CREATE_JOB = "jobs.intent_to_file.create_itf"
-IDENTIFY_JOB = "jobs.intent_to_file.identify_person"
-# Budgets run in the upstream's up time; this is the wall-clock cap over any outage.
-GIVE_UP_SECONDS = 30 * 24 * 3600.0
+DAY_SECONDS = 86_400.0
+# The deadline is the end of the legal day it was requested on, set when it is enqueued. Budgets run while the upstream
+# answers; giving up after 30 days is the wall-clock cap over any outage.
+GIVE_UP_SECONDS = 30 * DAY_SECONDS
+CREATE = Work("jobs.intent_to_file.create_itf", INTENTS_TO_FILE, SUBJECT, DAY_SECONDS, GIVE_UP_SECONDS)
+IDENTIFY = Work("jobs.intent_to_file.identify_person", ACCOUNTS, SUBJECT, DAY_SECONDS, GIVE_UP_SECONDS)
+# A comparison has missed its deadline from the start, so it goes behind every creation. Nobody was promised it.
+REFRESH = Work(
+    "jobs.intent_to_file.refresh_itf",
+    INTENTS_TO_FILE,
+    SUBJECT,
+    deadline_seconds=0.0,
+    give_up_seconds=DAY_SECONDS,
+    keeps_promise=False,
+)
+# Under whose name VANotify's templates for ITFs are configured.
+SENDER = "itf"
+
+
 MOST_ROUNDS = 3
 
 
@@ -103,35 +118,171 @@ def last_unsound(session: DbSession, account_id: uuid.UUID, itf_type: str) -> In
 
 def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
     """A new ITF is on record: say so in its history, defend an earlier date, and owe the work."""
-    write_history(session, SUBJECT, str(itf.id), "intent_to_file.requested", moved_to=PENDING, actor="person")
+    subjects.begin(session, ITF, itf)
     if itf.follows_id is not None:
         note = f"the person asked again: {itf.id} follows; the earlier date to defend is this one's"
         note_cases(session, SUBJECT, str(itf.follows_id), note, "person")
-        detail = {"followed_by": str(itf.id)}
-        write_history(
-            session, SUBJECT, str(itf.follows_id), "intent_to_file.asked_again", actor="person", detail=detail
-        )
+        subjects.note(session, ITF, itf.follows_id, "asked_again", "person", followed_by=str(itf.id))
     enqueue_creation(session, itf)
     return itf
 
 
 def enqueue_creation(session: DbSession, itf: IntentToFile) -> None:
-    """Enqueue the creation upstream; while nobody has told us who the person is, owe that question first."""
-    known = icn_of(session, itf.account_id) is not None
-    job, queue = (CREATE_JOB, INTENTS_TO_FILE) if known else (IDENTIFY_JOB, ACCOUNTS)
-    add(
-        session,
-        job=job,
-        queue=queue.name,
-        upstream=queue.upstream,
-        subject_type=SUBJECT,
-        subject_id=str(itf.id),
-        # Filed by then, it carries the legal day the person asked on.
-        deadline_seconds=(itf.legal_midnight_at - database_now(session)).total_seconds(),
-        give_up_seconds=GIVE_UP_SECONDS,
-    )
+    """Enqueue the creation upstream; while we do not know whose account it is, the question for that first."""
+    work = CREATE if icn_of(session, itf.account_id) is not None else IDENTIFY
+    # Filed by then, it carries the legal day on which the person asked.
+    until_midnight = (itf.legal_midnight_at - database_now(session)).total_seconds()
+    work.enqueue(session, str(itf.id), deadline_seconds=until_midnight)
 
 
 def is_in_background(account_id: uuid.UUID, share: int) -> bool:
     """Whether this account is within the background's share of 100: the same answer at any time and anywhere."""
     return account_id.int % 100 < share
+
+
+# -- working ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ITFWork:
+    """What creating an ITF upstream needs, copied out of its row."""
+
+    id: uuid.UUID
+    state: str
+    type: str
+    account_id: uuid.UUID
+    icn: str | None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the upstream holds, and `how` we know: created, found (it was there when we looked) or late."""
+
+    upstream: UpstreamITF
+    how: str
+
+
+def load_itf(session: DbSession, itf_id: str) -> ITFWork:
+    row = session.get_one(IntentToFile, uuid.UUID(itf_id))
+    return ITFWork(row.id, row.state, row.type, row.account_id, icn_of(session, row.account_id))
+
+
+def record_identified(session: DbSession, itf_id: str, identity: Identity) -> None:
+    """Now we know who it is: the creation is owed."""
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
+    remember_person(session, itf.account_id, identity)
+    if itf.state == PENDING:
+        subjects.note(session, ITF, itf_id, "identified", "worker")
+        enqueue_creation(session, itf)
+
+
+def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation) -> None:
+    """The upstream holds it: the state, its dates, the e-mail and, where its date is too late, the case, together."""
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
+    if itf.state != PENDING:
+        return
+    adopt_upstream(itf, confirmation.upstream)
+    now = database_now(session)
+    itf.how, itf.unconfirmed, itf.last_synced_at = confirmation.how, False, now
+    late = is_dated_late(itf)
+    subjects.end(session, ITF, itf, CONFIRMED, "confirmed_late" if late else "confirmed", how=confirmation.how)
+    itf.refresh_due_at = first_refresh(now)
+    close_ended(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})")
+    if late:
+        open_case(session, "dated_late", SUBJECT, itf_id, dates_of(itf))
+
+
+def adopt_upstream(itf: IntentToFile, upstream: UpstreamITF) -> None:
+    """Keep what upstream holds. The effective date only ever moves earlier, and then upstream's end is the end.
+
+    Dated by upstream after the person asked, its end is the earlier of both: nobody is told of a day too many.
+    """
+    itf.upstream_id, itf.upstream_status = upstream.id, upstream.status
+    itf.upstream_created_at, itf.upstream_expires_at = upstream.created_at, upstream.expires_at
+    if upstream.created_at < itf.effective_date:
+        itf.effective_date, itf.expires_at = upstream.created_at, upstream.expires_at
+    else:
+        itf.expires_at = min(itf.expires_at, upstream.expires_at)
+
+
+def is_dated_late(itf: IntentToFile) -> bool:
+    """Whether upstream dates it a later calendar day than the person asked on."""
+    assert itf.upstream_created_at is not None
+    zone = settings().legal_time_zone
+    return legal_date(itf.upstream_created_at, zone) > legal_date(itf.asked_at, zone)
+
+
+def dates_of(itf: IntentToFile) -> dict[str, str | None]:
+    """The dates in question, as a case's details hold them."""
+    zone = settings().legal_time_zone
+    created = itf.upstream_created_at
+    return {
+        "asked_on": legal_date(itf.asked_at, zone).isoformat(),
+        "upstream_dates_it": legal_date(created, zone).isoformat() if created else None,
+        "evidence": f"flask itf evidence {itf.id}",
+    }
+
+
+def first_refresh(now: datetime) -> datetime:
+    """Some time within the first cycle: what an outage confirmed all at once is not to be compared all at once."""
+    return now + timedelta(days=random.uniform(0, settings().itf_refresh_days))
+
+
+def enqueue_itf_notification(session: DbSession, itf: IntentToFile, notification_id: uuid.UUID | None = None) -> None:
+    """Enqueue the e-mail that says what became of the ITF; `notice` names it."""
+    assert itf.notification is not None
+    enqueue_notification(
+        session,
+        SUBJECT,
+        str(itf.id),
+        itf.notification,
+        notification_id=notification_id,
+        cycle=itf.cycle,
+        sender=SENDER,
+        # Without an ICN the send is refused, and a human has to reach the person.
+        recipient={"icn": icn_of(session, itf.account_id) or "", "phone": ""},
+        personalisation=words_of(itf),
+        channel="email",
+    )
+
+
+def words_of(itf: IntentToFile) -> dict[str, str]:
+    """The dates the e-mails speak of, as calendar days of the law."""
+    zone = settings().legal_time_zone
+    recorded = itf.upstream_created_at or itf.asked_at
+    timestamps = {
+        "asked_date": itf.asked_at,
+        "effective_date": itf.effective_date,
+        "expiration_date": itf.expires_at,
+        "recorded_date": recorded,
+    }
+    return {name: f"{legal_date(timestamp, zone):%B %-d, %Y}" for name, timestamp in timestamps.items()}
+
+
+ITF = Subject(
+    SUBJECT,
+    case_owner=lambda config: config.case_owner_intent_to_file,
+    states=States(INTENT_TO_FILE, IntentToFile),
+    event="intent_to_file",
+    enqueue=enqueue_creation,
+    notify=enqueue_itf_notification,
+    # Who waited for the answer was informed by it. A broken one was announced before it broke: since then only a human
+    # accounts for it, and a closed case says that one did.
+    accounted="""
+             WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
+                    SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
+                       AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'notified' ELSE 'unaccounted' END
+             WHEN c.path = 'synchronous' THEN 'notified'""",
+    # One that is late has a case of its own kind: past_midnight.
+    overdue=False,
+)
+
+
+def record_failed(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
+    """We have given up: the state, the case and the honest notice, together. The date asked on stays on record."""
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
+    if itf.state != PENDING:
+        return
+    itf.unconfirmed = kind == "may_exist_upstream"
+    notification = "unconfirmed" if itf.unconfirmed else "failed"
+    subjects.fail(session, ITF, itf, notification, kind, {**details, **dates_of(itf)})

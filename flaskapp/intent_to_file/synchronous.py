@@ -12,8 +12,7 @@ from flaskapp.accounts.service import ensure_account
 from flaskapp.clock import next_midnight
 from flaskapp.current import database_now, settings, upstreams
 from flaskapp.db import DbSession, transaction
-from flaskapp.intent_to_file.record import first_refresh
-from flaskapp.intent_to_file.service import SUBJECT, find_valid, insert_itf
+from flaskapp.intent_to_file.service import SUBJECT, find_valid, first_refresh, insert_itf
 from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, SYNCHRONOUS
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF

@@ -11,21 +11,17 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
+from flaskapp import subjects
 from flaskapp.cases.service import open_case
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.record import adopt_upstream, dates_of, lock
-from flaskapp.intent_to_file.service import SUBJECT
-from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, INTENT_TO_FILE, PENDING
+from flaskapp.intent_to_file.service import ITF, REFRESH, SUBJECT, adopt_upstream, dates_of
+from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, PENDING
 from flaskapp.notifications.service import supersede_notifications
-from flaskapp.queues import INTENTS_TO_FILE
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox.tables import NOW
-from outbox.write import add, write_history
 
-REFRESH_JOB = "jobs.intent_to_file.refresh_itf"
-DAY_SECONDS = 86_400.0
 MINUTE_SECONDS = 60.0
 SECOND_LOOK = timedelta(hours=1)
 # A little faster than the cycle needs, so that a stopped refresh catches up in days rather than never.
@@ -78,11 +74,11 @@ def open_past_midnight(session: DbSession, itf_id: str) -> None:
 
 def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:
     """An accepted 526 used this ITF: upstream shows it no more, so nothing is left to compare. False if known."""
-    itf = lock(session, itf_id)
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     if itf.used_at is not None:
         return False
     itf.used_at, itf.refresh_due_at, itf.doubted_at = database_now(session), None, None
-    write_history(session, SUBJECT, itf_id, "intent_to_file.used", actor=actor)
+    subjects.note(session, ITF, itf_id, "used", actor)
     return True
 
 
@@ -93,29 +89,14 @@ def enqueue_refreshes(session: DbSession) -> int:
     session.execute(BY_INDEX)
     config = settings()
     values = {"most": config.itf_refresh_per_minute, "days": config.itf_refresh_days, "headroom": HEADROOM}
-    share = session.execute(SHARE, {**values, "job": REFRESH_JOB, "queue": INTENTS_TO_FILE.name}).scalar_one()
+    share = session.execute(SHARE, {**values, "job": REFRESH.path, "queue": REFRESH.queue.name}).scalar_one()
     if share <= 0:
         return 0
     taken = session.execute(TAKE, {"share": int(share), "days": config.itf_refresh_days}).all()
     going = [row.id for row in taken if row.goes_on]
     for place, itf_id in enumerate(going):
-        enqueue_refresh(session, itf_id, place * MINUTE_SECONDS / len(going))
+        REFRESH.enqueue(session, itf_id, delay_seconds=place * MINUTE_SECONDS / len(going))
     return len(going)
-
-
-def enqueue_refresh(session: DbSession, itf_id: str, delay_seconds: float) -> None:
-    add(
-        session,
-        job=REFRESH_JOB,
-        queue=INTENTS_TO_FILE.name,
-        upstream=INTENTS_TO_FILE.upstream,
-        subject_type=SUBJECT,
-        subject_id=itf_id,
-        # Missed from the first moment, and later than any creation's: a comparison goes behind them all.
-        deadline_seconds=0.0,
-        give_up_seconds=DAY_SECONDS,
-        delay_seconds=delay_seconds,
-    )
 
 
 def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> None:
@@ -124,7 +105,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
     An earlier one than we knew is adopted. Anything else that differs is read again an hour later before it counts:
     upstream's "none" is also what a used one and a passing fault look like.
     """
-    itf = lock(session, itf_id)
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     now = database_now(session)
     if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
         return
@@ -133,7 +114,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
         itf.last_synced_at, itf.doubted_at = now, None
     elif itf.doubted_at is None:
         itf.doubted_at = now
-        enqueue_refresh(session, itf_id, SECOND_LOOK.total_seconds())
+        REFRESH.enqueue(session, itf_id, delay_seconds=SECOND_LOOK.total_seconds())
     elif now - itf.doubted_at >= SECOND_LOOK:
         break_itf(session, itf, "none" if seen is None else "another")
 
@@ -143,8 +124,7 @@ def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF) -> None:
     known = itf.upstream_id
     adopt_upstream(itf, seen)
     if known != seen.id:
-        detail = {"upstream_id": seen.id, "instead_of": known}
-        write_history(session, SUBJECT, str(itf.id), "intent_to_file.adopted", actor="refresh", detail=detail)
+        subjects.note(session, ITF, itf.id, "adopted", "refresh", upstream_id=seen.id, instead_of=known)
 
 
 def same(itf: IntentToFile, seen: UpstreamITF) -> bool:
@@ -161,18 +141,7 @@ def is_earlier(itf: IntentToFile, seen: UpstreamITF) -> bool:
 
 def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
     """Twice, an hour apart, upstream did not show what it had confirmed: a human finds out why."""
-    INTENT_TO_FILE.check(itf.state, BROKEN)
-    now = database_now(session)
-    itf.state, itf.finished_at, itf.refresh_due_at = BROKEN, now, None
-    write_history(
-        session,
-        SUBJECT,
-        str(itf.id),
-        "intent_to_file.moved",
-        moved_from=CONFIRMED,
-        moved_to=BROKEN,
-        actor="refresh",
-        detail={"upstream_shows": shows},
-    )
+    itf.finished_at, itf.refresh_due_at = NOW, None
+    subjects.move(session, ITF, itf, BROKEN, "refresh", upstream_shows=shows)
     supersede_notifications(session, SUBJECT, str(itf.id), "it is broken", "refresh")
     open_case(session, "broken", SUBJECT, str(itf.id), {**dates_of(itf), "upstream_shows": shows})

@@ -14,6 +14,7 @@ from sqlalchemy.exc import NoResultFound
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession
+from flaskapp.flows import States, Subject, Work
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
     DELIVERED,
@@ -26,14 +27,12 @@ from flaskapp.notifications.states import (
 )
 from flaskapp.queues import NOTIFICATIONS
 from outbox.tables import NOW
-from outbox.write import add, take_back, write_history
+from outbox.write import take_back, write_history
 
 SUBJECT = "notification"
-SEND_JOB = "jobs.notifications.send_notification"
-ASK_JOB = "jobs.notifications.ask_delivery"
-HOUR_SECONDS = 3600.0
-DEADLINE_SECONDS = 24 * HOUR_SECONDS
-GIVE_UP_SECONDS = 3 * 24 * HOUR_SECONDS
+DAY_SECONDS = 86_400.0
+SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
+CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
 # Notices nobody got, as far as we know.
@@ -107,26 +106,13 @@ def enqueue_notification(
         "notification.enqueued",
         detail={"notification": str(outstanding), "kind": kind},
     )
-    enqueue_job(session, SEND_JOB, outstanding)
+    SEND.enqueue(session, str(outstanding))
     return uuid.UUID(str(outstanding))
 
 
-def enqueue_job(session: DbSession, job: str, notification_id: uuid.UUID) -> None:
-    add(
-        session,
-        job=job,
-        queue=NOTIFICATIONS.name,
-        upstream=NOTIFICATIONS.upstream,
-        subject_type=SUBJECT,
-        subject_id=str(notification_id),
-        deadline_seconds=DEADLINE_SECONDS,
-        give_up_seconds=GIVE_UP_SECONDS,
-    )
-
-
-def enqueue_sending(session: DbSession, notification_id: str) -> None:
-    """Enqueue the sending of a notice whose message was lost."""
-    enqueue_job(session, SEND_JOB, uuid.UUID(notification_id))
+def enqueue_sending(session: DbSession, notification: Notification) -> None:
+    """Enqueue the sending of a notification whose message was lost."""
+    SEND.enqueue(session, str(notification.id))
 
 
 def load_notification(session: DbSession, notification_id: str) -> OutgoingNotification:
@@ -300,5 +286,19 @@ def enqueue_delivery_checks(session: DbSession, batch: int = 500) -> int:
     requested = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
     session.execute(requested.execution_options(synchronize_session=False))
     for notification_id in ids:
-        enqueue_job(session, ASK_JOB, notification_id)
+        CHECK_DELIVERY.enqueue(session, str(notification_id))
     return len(ids)
+
+
+NOTIFICATION_SUBJECT = Subject(
+    SUBJECT,
+    case_owner=lambda config: config.case_owner_notification,
+    states=States(
+        NOTIFICATION, Notification, notification="CAST(NULL AS text)", ended="COALESCE(finished_at, sent_at)"
+    ),
+    event="notification",
+    enqueue=enqueue_sending,
+    reopen=reopen_notification,
+    is_submission=False,
+    first_state=PENDING,
+)

@@ -11,9 +11,9 @@ from sqlalchemy import select, text
 from flaskapp.audit.report import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
+from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
-from flaskapp.queues import BREAKER_LIMITS
 from outbox import holds
 from outbox.breakers import all_breakers
 from outbox.forecast import forecast
@@ -54,7 +54,7 @@ def outstanding() -> Mapping[str, Any]:
 
 def breakers() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"breakers": all_breakers(session, BREAKER_LIMITS), "holds": holds.standing(session)}
+        return {"breakers": all_breakers(session, flows().breaker_limits), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:

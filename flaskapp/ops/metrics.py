@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
+from flaskapp.current import flows
 from flaskapp.db import transaction
-from flaskapp.queues import BREAKER_LIMITS
 from flaskapp.web import access
 from flaskapp.web.openapi import describe
 from outbox.audit import OUTSTANDING
@@ -37,7 +37,7 @@ class LedgerCollector:
             outstanding = session.execute(OUTSTANDING).all()
             outlook = forecast(session)
             cases = session.execute(CASES).all()
-            breakers = all_breakers(session, BREAKER_LIMITS)
+            breakers = all_breakers(session, flows().breaker_limits)
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outlook)

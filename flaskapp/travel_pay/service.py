@@ -1,4 +1,4 @@
-"""Asking for a travel pay claim while signed in: find it or make it, owe its first step, and load what a step needs."""
+"""Travel pay claims of signed-in people: find or create one, load what a step needs, and record what it did."""
 
 from __future__ import annotations
 
@@ -10,37 +10,50 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.accounts.service import Identity, ensure_account, identity_of
-from flaskapp.cases.service import note_cases
+from flaskapp import subjects
+from flaskapp.accounts.service import Identity, ensure_account, icn_of, identity_of, remember_person
+from flaskapp.cases.service import close_ended, open_case
 from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
+from flaskapp.flows import Repair, Rule, States, Subject, Work
+from flaskapp.notifications.service import enqueue_notification
 from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
+    BEGUN,
     CLAIM,
+    DUPLICATE,
     EXPENSE,
     FAILED,
     PENDING,
+    STEPS,
     SUBMIT,
+    SUBMITTED,
+    TRAVEL_PAY_CLAIM,
 )
-from outbox.write import add, write_history
+from outbox.tables import NOW
 
 SUBJECT = "travel_pay_claim"
-IDENTIFY_JOB = "jobs.travel_pay.identify_traveler"
-STEP_JOBS = {
-    APPOINTMENT: "jobs.travel_pay.find_appointment",
-    CLAIM: "jobs.travel_pay.begin_claim",
-    EXPENSE: "jobs.travel_pay.add_mileage",
-    SUBMIT: "jobs.travel_pay.submit_claim",
+DAY_SECONDS = 86_400.0
+DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * 3600.0, 5 * DAY_SECONDS
+IDENTIFY = Work("jobs.travel_pay.identify_traveler", ACCOUNTS, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
+STEP_WORKS = {
+    step: Work(f"jobs.travel_pay.{name}", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
+    for step, name in (
+        (APPOINTMENT, "find_appointment"),
+        (CLAIM, "begin_claim"),
+        (EXPENSE, "add_mileage"),
+        (SUBMIT, "submit_claim"),
+    )
 }
-DEADLINE_SECONDS = 25 * 3600.0
-GIVE_UP_SECONDS = 5 * 24 * 3600.0
 # However late a step begins, it is tried for this long at least.
 LEAST_SECONDS = 3600.0
 
 UNKNOWN_NUMBER = "unknown"
+# Under whose name VANotify's templates for these claims are configured.
+SENDER = "travel_pay"
 
 
 class SetBack(Exception):
@@ -110,33 +123,22 @@ def request_claim(session: DbSession, account_id: uuid.UUID, requested: Requeste
     created = session.execute(statement).scalar_one_or_none()
     claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one()
     if created is not None:
-        write_history(session, SUBJECT, str(claim.id), "travel_pay.requested", moved_to=PENDING, actor="person")
+        subjects.begin(session, TRAVEL_PAY_SUBJECT, claim)
         enqueue_step(session, claim)
     elif claim.state == FAILED:
-        note_asked_again(session, claim)
+        subjects.note_requested_again(session, TRAVEL_PAY_SUBJECT, claim)
     return claim
-
-
-def note_asked_again(session: DbSession, claim: TravelPayClaim) -> None:
-    """The person came back after a failure: whoever holds the case should know."""
-    claim.asked_again = TravelPayClaim.asked_again + 1
-    write_history(session, SUBJECT, str(claim.id), "travel_pay.asked_again", actor="person")
-    note_cases(session, SUBJECT, str(claim.id), "the person asked again", "person")
 
 
 def enqueue_step(session: DbSession, claim: TravelPayClaim) -> None:
     """Enqueue the first step not done; while we don't know who asks, and by which e-mail, owe that question first."""
     identity = identity_of(session, claim.account_id)
     known = identity is not None and identity.email is not None
-    queue = TRAVEL_PAY if known else ACCOUNTS
+    work = STEP_WORKS[claim.step] if known else IDENTIFY
     passed = (database_now(session) - claim.requested_at).total_seconds()
-    add(
+    work.enqueue(
         session,
-        job=STEP_JOBS[claim.step] if known else IDENTIFY_JOB,
-        queue=queue.name,
-        upstream=queue.upstream,
-        subject_type=SUBJECT,
-        subject_id=str(claim.id),
+        str(claim.id),
         deadline_seconds=max(LEAST_SECONDS, DEADLINE_SECONDS - passed),
         give_up_seconds=max(LEAST_SECONDS, GIVE_UP_SECONDS - passed),
     )
@@ -176,3 +178,142 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
         row.appointment_id,
         row.claim_id,
     )
+
+
+def lock_at(session: DbSession, claim_id: str, step: str) -> TravelPayClaim | None:
+    """The claim, locked; None when this step is done already, or nothing is left to do.
+
+    Where something outside us set it back before this step, what is done cannot be recorded: a human is told.
+    """
+    row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
+    if row.state == PENDING and STEPS.index(row.step) < STEPS.index(step):
+        open_case(session, "contradiction", SUBJECT, claim_id, {"rule": "step_and_work_differ", "done": step})
+    return row if row.state == PENDING and row.step == step else None
+
+
+def record_identified(session: DbSession, claim_id: str, identity: Identity) -> None:
+    row = lock_at(session, claim_id, APPOINTMENT)
+    if row is not None:
+        remember_person(session, row.account_id, identity)
+        enqueue_step(session, row)
+
+
+def advance(session: DbSession, row: TravelPayClaim, step: str) -> None:
+    """A step is done: say so in the history and owe the next."""
+    row.step, row.moved_at = step, database_now(session)
+    subjects.note(session, TRAVEL_PAY_SUBJECT, row.id, "advanced", "worker", next=step)
+    enqueue_step(session, row)
+
+
+def record_appointment(session: DbSession, claim_id: str, appointment_id: str, already: Filed | None) -> None:
+    """The appointment is found. A claim that is there before we began one is somebody else's doing."""
+    row = lock_at(session, claim_id, APPOINTMENT)
+    if row is None:
+        return
+    row.appointment_id = appointment_id
+    if already is not None:
+        record_filed(session, row, DUPLICATE, already)
+    else:
+        advance(session, row, CLAIM)
+
+
+def record_begun(session: DbSession, claim_id: str, filed: Filed, ours: bool) -> None:
+    row = lock_at(session, claim_id, CLAIM)
+    if row is None:
+        return
+    if not ours:
+        record_filed(session, row, DUPLICATE, filed)
+        return
+    row.claim_id = filed.claim_id
+    advance(session, row, EXPENSE)
+
+
+def record_mileage(session: DbSession, claim_id: str, expense_id: str) -> None:
+    row = lock_at(session, claim_id, EXPENSE)
+    if row is not None:
+        row.expense_id = expense_id
+        advance(session, row, SUBMIT)
+
+
+def record_submitted(session: DbSession, claim_id: str, filed: Filed) -> None:
+    row = lock_at(session, claim_id, SUBMIT)
+    if row is not None:
+        record_filed(session, row, SUBMITTED, filed)
+
+
+def record_filed(session: DbSession, row: TravelPayClaim, target: str, filed: Filed) -> None:
+    """BTSSS holds it whole: ours, or one from before. Any open case is answered by it."""
+    row.filed, row.unconfirmed = asdict(filed), False
+    row.moved_at = NOW
+    subjects.end(session, TRAVEL_PAY_SUBJECT, row, target, target, how=filed.how)
+    close_ended(session, SUBJECT, str(row.id), f"filed after all ({target})")
+
+
+def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
+    """We have given up, or were refused: the state, the case and the honest notice, together.
+
+    What BTSSS holds half made has a case of its own kind: somebody has to finish it or take it back.
+    """
+    row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
+    if row.state != PENDING:
+        return
+    row.unconfirmed = kind == "may_exist_upstream"
+    begun = row.step in BEGUN
+    notification = "unconfirmed" if row.unconfirmed else "unfinished" if begun else FAILED
+    row.moved_at = NOW
+    subjects.end(session, TRAVEL_PAY_SUBJECT, row, FAILED, notification, case=kind, step=row.step)
+    held_as = "half_filed" if begun and not row.unconfirmed else kind
+    open_case(session, held_as, SUBJECT, claim_id, {**details, "step": row.step, "ended": kind})
+
+
+def enqueue_claim_notification(
+    session: DbSession, row: TravelPayClaim, notification_id: uuid.UUID | None = None
+) -> None:
+    """Enqueue the e-mail that says what became of the claim; `notice` names it."""
+    assert row.notification is not None
+    filed = Filed(**row.filed) if row.filed else None
+    enqueue_notification(
+        session,
+        SUBJECT,
+        str(row.id),
+        row.notification,
+        notification_id=notification_id,
+        cycle=row.cycle,
+        sender=SENDER,
+        recipient={"icn": icn_of(session, row.account_id) or "", "phone": ""},
+        personalisation={
+            "appt_date": f"{row.starts_at:%b %-d, %Y}",
+            "claim_number": filed.last_four if filed else UNKNOWN_NUMBER,
+        },
+        channel="email",
+    )
+
+
+STEP_JOB = " ".join(f"WHEN '{step}' THEN '{work.path}'" for step, work in STEP_WORKS.items())
+STEP_RULE = Rule(
+    "step_and_work_differ",
+    "the step it stands at is not the one whose work is outstanding",
+    f"""s.state = 'pending' AND EXISTS (
+                SELECT 1 FROM travel_pay_claims p JOIN outbox_messages m
+                    ON m.subject_type = :subject AND m.subject_id = s.id
+                 WHERE p.id = CAST(s.id AS uuid) AND m.job <> CASE p.step {STEP_JOB} END
+                   AND (m.job, p.step) <> ('{IDENTIFY.path}', '{APPOINTMENT}'))""",
+    Repair.STOP_WORK,
+)
+
+
+def note_move(session: DbSession, row: TravelPayClaim) -> None:
+    """Reopened: what was read from BTSSS before is out of date."""
+    row.moved_at = NOW
+
+
+TRAVEL_PAY_SUBJECT = Subject(
+    SUBJECT,
+    case_owner=lambda config: config.case_owner_travel_pay,
+    states=States(TRAVEL_PAY_CLAIM, TravelPayClaim),
+    event="travel_pay",
+    enqueue=enqueue_step,
+    notify=enqueue_claim_notification,
+    reset=note_move,
+    rules=(STEP_RULE,),
+)

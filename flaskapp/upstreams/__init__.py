@@ -1,4 +1,4 @@
-"""The outside world: one client a file, all failing in the six ways of `errors.py`. Knows no models and no Flask."""
+"""Clients of the outside world, one for each API. All fail in the six ways of `errors.py`, and none uses Flask."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Upstreams:
 
 
 def build(config: Config, redis: Redis) -> Upstreams:
-    """The clients of one process. Connects nowhere; raises ValueError naming a setting that cannot be right."""
+    """The clients of one process. Opens no connection; raises ValueError with the name of a setting that is wrong."""
     http = HTTP(config.upstream_connect_seconds)
     veis = VEISClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
@@ -89,7 +89,7 @@ def build(config: Config, redis: Redis) -> Upstreams:
 def _travel_pay_auth(
     config: Config, http: HTTP, veis: VEISClient, shared: ImpatientRedis, cipher: MultiFernet
 ) -> TravelPayAuth:
-    """VEIS hands out Travel Pay's token by another name than ClaimIngest's; each opens its own door alone."""
+    """Travel Pay's token from VEIS is cached under another name than ClaimIngest's: neither works for the other API."""
     sealed: dict[str, Any] = {"encrypt": cipher.encrypt, "decrypt": cipher.decrypt}
     fetch, seconds = veis.fetch_travel_pay_token, config.veis_total_seconds
     veis_tokens = TokenCache(shared, "veis", fetch, fetch_seconds=seconds, holder="travel_pay", **sealed)

@@ -1,6 +1,6 @@
-"""The account service: which person a sign-in account is.
+"""Client of the account service, which knows the person that a sign-in account belongs to.
 
-Its wire is our stated assumption, so what it answers is checked before it is believed.
+Its interface is our assumption (docs/assumptions.md), so its answers are checked before they are used.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SSN = re.compile("[0-9]{9}")
 class Person:
     """Who an account belongs to; `ssn` is nine digits. Kept out of every repr, and so out of logs.
 
-    Participant id and file number say whose claim a document belongs to, the e-mail whom travel pay is asked for;
-    most of what we do needs none of them.
+    Participant id and file number say whose claim a document belongs to, and Travel Pay needs the e-mail. Most work
+    needs none of them.
     """
 
     icn: str | None = field(repr=False)
@@ -78,11 +78,11 @@ def _person(answer: Answer, account_id: str) -> Person | None:
 def _read(payload: Any, account_id: str) -> Person:
     """Raises KeyError, TypeError or ValueError for an account that is not whole, or is somebody else's."""
     if (text_or_none(payload["id"]) or "").lower() != account_id.lower():
-        raise ValueError("another account than asked for")
+        raise ValueError("another account than requested")
     ssn = text_or_none(payload["ssn"])
     if ssn is not None and not _SSN.fullmatch(ssn):
         raise ValueError("expected nine digits")
-    # Left out they are as good as null: what needs none of them must not fail for them.
+    # A field that is left out counts as null: work that does not need it must not fail.
     optional = (text_or_none(payload.get(name)) for name in ("participantId", "fileNumber", "email"))
     first_name = text_or_none(payload["firstName"]) or ""
     return Person(text_or_none(payload["icn"]), first_name, ssn, *optional)

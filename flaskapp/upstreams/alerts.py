@@ -1,4 +1,4 @@
-"""The alert webhook: told that a case has opened. At least once; a case id makes repeats plain."""
+"""Client of the alert webhook, which is called at least once for each case that opens; the case id shows repeats."""
 
 from __future__ import annotations
 

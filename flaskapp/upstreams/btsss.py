@@ -1,7 +1,7 @@
-"""BTSSS ClaimIngest: files one travel claim for a day's appointment, and finds what was filed for that day.
+"""Client of BTSSS ClaimIngest: files one travel claim for a day's appointment, and finds the claims of that day.
 
 Filing has no idempotency key, so every answer that is not plainly a yes or a no is "unanswered", to be resolved by
-the look-up. The look-up never guesses: an answer it cannot read whole is no answer.
+the look-up. The look-up never guesses: an answer that it cannot read completely does not count.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SubmittedClaim:
 
 @dataclass(frozen=True)
 class FiledClaim:
-    """A claim BTSSS holds. `claim_status` is its own spelling, empty when it gave none; times are aware UTC."""
+    """A claim that BTSSS holds. `claim_status` is in BTSSS's spelling, empty when it gave none; times are aware UTC."""
 
     claim_number: str
     claim_status: str
@@ -110,7 +110,7 @@ class BTSSSClient:
     def claims_on(self, icn: str, appointment_date: date, facility_type: str) -> list[FiledClaim]:
         """Every claim filed for that person's appointments of that day, at any station.
 
-        Raises Unavailable for any answer that is not a list with all we decide by, and Throttled or Unauthorized.
+        Raises Unavailable for any answer that is not a list with everything we decide by, Throttled, and Unauthorized.
         """
         body = {
             "clientNumber": self._client_number(facility_type),
@@ -172,8 +172,8 @@ def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
                 return kind, code
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    # A page where JSON should be comes from a gateway in front: BTSSS itself has seen nothing.
-    # So is a 404 that does not speak of the appointment: a path the gateway does not know must fail nobody's claim.
+    # A page instead of JSON comes from a gateway in front: BTSSS itself has seen nothing. So does a 404 that does not
+    # mention the appointment: a path that the gateway does not know must fail nobody's claim.
     if not isinstance(payload, dict) or status == 404:
         return Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"
     return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR" if status == 400 else "CLM_030_UNKNOWN_SERVER_ERROR"

@@ -1,4 +1,4 @@
-"""CHIP: marks a person as checked in. Its answers are passed on to the front end, mapped as it expects them."""
+"""Client of CHIP, which marks a person as checked in. Its answers go to the front end, mapped as that expects them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CHIPClient:
         return answer.status, {"error": True, "message": _MESSAGES.get(answer.status, "Something went wrong")}
 
     def _token(self) -> str:
-        """A token for this one call: check-ins are rare, and a kept one would need dropping."""
+        """A token for this one call: check-ins are rare, and a token that is kept would have to be dropped some day."""
         log_in = f"{self._config.chip_username}:{self._config.chip_password}".encode()
         answer = self._send("token", "/token", {"Authorization": f"Basic {base64.b64encode(log_in).decode()}"}, None)
         payload = answer.json()
@@ -53,7 +53,7 @@ class CHIPClient:
         return token
 
     def _send(self, operation: str, path: str, headers: Mapping[str, str], body: Any) -> Answer:
-        """Not a write in our sense: checking in twice is checking in, so a lost answer is merely unavailable."""
+        """Send it, but not as a write: checking in twice does no harm, so a lost answer is only Unavailable."""
         return self._http.send(
             Outgoing(
                 UPSTREAM,

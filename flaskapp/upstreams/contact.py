@@ -1,4 +1,4 @@
-"""Where a person is to be reached, told by two upstreams in one form: the two are compared."""
+"""Contact details of a person, in one form for the two upstreams that have them, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flaskapp.upstreams.transport.fields import text_or_none
 
 @dataclass(frozen=True)
 class Contact:
-    """Each as its upstream writes it, None where it holds none. Kept out of every repr, and so out of logs."""
+    """Each field as its upstream writes it, None where it has none. Kept out of every repr, and so out of logs."""
 
     street: str | None = field(repr=False)
     city: str | None = field(repr=False)
@@ -21,5 +21,5 @@ class Contact:
 
 
 def one_line(*lines: object) -> str | None:
-    """The lines of a street address that are there. Raises TypeError for one that is no text."""
+    """The lines of a street address that are given, as one text. Raises TypeError for a line that is not a text."""
     return ", ".join(line for line in map(text_or_none, lines) if line) or None

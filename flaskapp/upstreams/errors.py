@@ -1,4 +1,4 @@
-"""The six ways an upstream call can fail to be a plain yes.
+"""Errors of upstream calls: the six ways in which a call can fail to be a plain yes.
 
     UpstreamError
     ├── Unavailable     nothing was done; try later
@@ -8,8 +8,8 @@
     ├── Duplicate       it is there already
     └── Unanswered      it may have happened
 
-Jobs decide by class, never by status code or message. What a failure says to its upstream's gate is decided by
-`breaker_signal`, for jobs and for people who wait alike.
+Jobs decide by class, never by status code or message. `breaker_signal` decides what a failure reports to its
+upstream's circuit breaker, for jobs and for synchronous calls alike.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ TOO_LARGE = "TOO_LARGE"
 PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
 NO_ANSWER = "NO_ANSWER"
 
-# What a gate hears: it answers; it kept somebody waiting, which counts once several say so; it cannot.
+# What is reported to a breaker: the upstream answers; it left a call without an answer, which counts once several
+# calls report it; it cannot answer.
 ALIVE, SILENT, FAILING = "alive", "silent", "failing"
 
 
 class UpstreamError(Exception):
     """Base of the six. `detail` is redacted and safe to store; `str()` gives the upstream and class only.
 
-    `timed_out`: we stopped waiting, which says less about the upstream than an answer or a closed door does.
-    `heard`: whether the upstream had any part in it; it has none in what we do not even send.
+    `timed_out`: we stopped waiting, which says less about the upstream than an answer or a refused connection.
+    `from_upstream`: whether the upstream had any part in it; it has none in a call that we do not even send.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class Throttled(UpstreamError):
 
 
 class Unauthorized(UpstreamError):
-    """Our credentials were refused, after the one bad token was dropped and the call made once more."""
+    """Our credentials were refused, even after the refused token was dropped and the call made once more."""
 
 
 class Rejected(UpstreamError):
-    """Refused for what it says; the same request will never pass."""
+    """Refused for its content; the same request will never pass."""
 
 
 class Duplicate(UpstreamError):
@@ -76,11 +77,11 @@ class Unanswered(UpstreamError):
 
 
 def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
-    """`ALIVE`, `SILENT` or `FAILING`: what a failed call says of its upstream, whoever made it.
+    """`ALIVE`, `SILENT` or `FAILING`: what a failed call says about its upstream, whoever made the call.
 
-    Where a person waited, the call was `hurried`: it was left sooner than a job's, and that says less.
-    A record or a token of one person's that will not do keeps nobody else out: upstream answered. So it does with a
-    success we cannot read and with a conflict. But a page in the place of JSON is no answer of its own.
+    A call that a person waited for was `hurried`: it gave up sooner than a job's, and that says less. If one person's
+    record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
+    that we cannot read, and of a conflict. But a page instead of JSON is not an answer of upstream.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE

@@ -1,7 +1,7 @@
-"""The service that takes 526 submissions in, and finds one by our reference.
+"""Client of the service that takes 526 submissions, and finds one by our reference.
 
-Its wire is our stated assumption, so what it answers is checked before it is believed. A submission takes up to 40 s;
-a reference it knows already it answers as a duplicate, and reading settles whose claim that is.
+Its interface is our assumption (docs/assumptions.md), so its answers are checked before they are used. A submission
+takes up to 40 s. A reference that is known already is answered as a duplicate, and a read shows whose claim that is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Form526Client:
         self._http = http
 
     def submit(self, reference: str, icn: str, form: dict[str, Any], before_write: Callable[[], None]) -> int:
-        """Submit the form under our reference; the id of the claim it became.
+        """Submit the form under our reference; returns the id of the claim that it became.
 
         `before_write` runs right before the request is written; what it raises passes through. Raises any of the six;
         Duplicate and Unanswered: look it up by its reference.
@@ -38,7 +38,7 @@ class Form526Client:
     def find(self, reference: str) -> int | None:
         """The claim id of the submission under that reference; None only when the service itself says it has none.
 
-        Raises Unauthorized, Throttled, Rejected for a refusal of what we ask, and Unavailable for everything else.
+        Raises Unauthorized, Throttled, Rejected for a refusal of our request, and Unavailable for everything else.
         """
         return _found(self._http.call(self._request("find", "GET", f"/{quote(reference, safe='')}")), reference)
 
@@ -58,7 +58,7 @@ class Form526Client:
 def _submitted(answer: Answer) -> int:
     if answer.status == 409:
         raise failure(Duplicate, UPSTREAM, answer, "409")
-    # Whatever it says, it is about the path: no refusal of anybody's form.
+    # A 404, whatever it says, is about the path: it refuses nobody's form.
     if answer.status == 404:
         raise failure(Unavailable, UPSTREAM, answer, "404")
     if answer.status != 201:

@@ -1,6 +1,6 @@
-"""LoROTA: who is checking in.
+"""Client of LoROTA, which knows who is checking in.
 
-Its wire is our stated assumption, so what it answers is checked before it is believed.
+Its interface is our assumption (docs/assumptions.md), so its answers are checked before they are used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LorotaClient:
         return token
 
     def data(self, uuid: str, token: str) -> dict[str, Any]:
-        """Everything known of that check-in; at least `icn` and the list `appointments` are there.
+        """Everything known about that check-in; at least `icn` and the list `appointments` are there.
 
         Raises Unauthorized for a bad or expired token, Rejected with code `not_found`.
         """
@@ -76,7 +76,7 @@ def _object(answer: Answer) -> dict[str, Any] | None:
 
 
 def _is_check_in(payload: dict[str, Any], uuid: str) -> bool:
-    """Whole enough to work with, and not somebody else's."""
+    """Whether it has what we need, and is not somebody else's."""
     icn, appointments = payload.get("icn"), payload.get("appointments")
     if not isinstance(icn, str) or not icn or payload.get("uuid", uuid) != uuid:
         return False

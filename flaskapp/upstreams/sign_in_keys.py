@@ -1,7 +1,8 @@
-"""The public keys of the Sign-in Service, which sign every access token: ours by setting, and those it publishes.
+"""Public keys of the Sign-in Service, which check access tokens: those in our settings, and those that it publishes.
 
-They change at any time without notice, and the service may be away just then. So known keys are kept for as long as
-it does not answer, and a token nobody's key fits is reason to ask again, though not at a stranger's pace.
+They may change at any time without warning, and the service may be away just then. So known keys are kept for as long
+as it does not answer. A token that no key fits makes us fetch them again, but only once a minute: strangers can send
+such tokens.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ class SignInKeys:
         return self._known()
 
     def refetched(self) -> list[RSAPublicKey]:
-        """The keys after a signature fitted none: asked for anew, unless this process did so within a minute."""
+        """The keys, after a signature fitted none: fetched again, unless this process did so within the last minute."""
         now = time.monotonic()
         if self._may_ask(now):
             self._ask(now)
         return self._known()
 
     def _may_ask(self, now: float) -> bool:
-        """Without any key nobody can be let in, so then there is nothing to be gained by waiting."""
+        """Whether to fetch now. Without any key nobody can sign in, so then there is nothing to gain by waiting."""
         return not (self._own or self._published) or now - self._requested_at >= AGAIN_SECONDS
 
     def _known(self) -> list[RSAPublicKey]:
@@ -68,12 +69,12 @@ class SignInKeys:
         return known
 
     def _ask(self, now: float) -> None:
-        """One thread asks; the others go on with what is known, or wait for it when nothing is."""
+        """Fetch in one thread; the others go on with the known keys, or wait for it when no key is known."""
         url = self._config.sis_jwks_url
         if url is None or not self._asking.acquire(blocking=not (self._own or self._published)):
             return
         try:
-            # Whoever had to wait takes what the one before it brought, be it nothing.
+            # A thread that had to wait takes what the one before it fetched, even if that is nothing.
             if self._requested_at < now:
                 self._read(url)
         finally:
@@ -90,7 +91,7 @@ class SignInKeys:
             self._requested_at = time.monotonic()
 
     def _fetch(self, url: str) -> list[RSAPublicKey]:
-        """What is published; raises Unavailable for a set without a single key that could sign a token."""
+        """The published keys; raises Unavailable for a set without a single key that could sign a token."""
         request = Outgoing(UPSTREAM, "keys", "GET", url, write=False, total_seconds=self._config.sis_total_seconds)
         answer = self._http.call(request)
         payload = answer.json() if answer.status == 200 else None

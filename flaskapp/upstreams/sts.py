@@ -1,4 +1,4 @@
-"""The Sign-in Service's token endpoint: on our signed word it vouches for a person before another service."""
+"""Client of the Sign-in Service's token endpoint, which vouches for a person to another service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPSTREAM = "sts"
 
 
 class STSClient:
-    """A key that cannot sign raises ValueError, without repeating it."""
+    """Raises ValueError for a key that cannot sign, without repeating the key."""
 
     def __init__(self, config: Config, http: HTTP) -> None:
         self._config = config
@@ -25,7 +25,7 @@ class STSClient:
         self._key = signing_key(config.sts_private_key, "STS_PRIVATE_KEY")
 
     def exchange(self, icn: str, email: str) -> str:
-        """A token that says who the person is. Does nothing, so it is never "unanswered".
+        """A token that says who the person is. The call changes nothing, so it is never "unanswered".
 
         Raises Unauthorized when our assertion is refused, Rejected when this person is, Throttled, and Unavailable for
         every other answer.
@@ -70,7 +70,7 @@ def _token(answer: Answer) -> str:
 
 
 def _refusal(status: int, payload: object) -> type[UpstreamError]:
-    """Only the service itself, which speaks of `errors`, can refuse a person; a gateway's 404 must not."""
+    """The class of a refusal. Only the service itself, which lists `errors`, can refuse a person; a gateway cannot."""
     if status == 401:
         return Unauthorized
     refuses = isinstance(payload, dict) and "errors" in payload

@@ -1,7 +1,7 @@
-"""VANotify: sends texts and e-mails, and tells what became of them.
+"""Client of VANotify, which sends texts and e-mails, and says what became of them.
 
-It does not de-duplicate: our `reference`, one for all attempts of a notice, is how an unanswered send is found again.
-Its clock check (30 s either way) makes every request carry a token of its own.
+It does not de-duplicate: an unanswered send is found again by our `reference`, the same for all attempts of one
+notification. Its clock check (30 s either way) makes every request carry a token of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from flaskapp.upstreams.transport.timestamps import parse_timestamp
 UPSTREAM = "va_notify"
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-# From the right, since names and newer secrets may hold hyphens themselves; a greedy name keeps the rest short.
+# Matched from the right, since names and newer secrets may hold hyphens too; a greedy name keeps the rest short.
 _API_KEY = re.compile(rf"(?:.*-)?(?P<service_id>{_UUID})-(?P<secret>{_UUID}|[A-Za-z0-9_-]{{86}})", re.I | re.S)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """Stored and queued at VANotify, no more: even an unknown recipient shows only in the later status."""
+    """A notification stored and queued at VANotify, no more: even an unknown recipient shows only in its status."""
 
     notification_id: str
 
@@ -79,7 +79,7 @@ class VANotifyClient:
         icn: str | None = None,
         phone: str | None = None,
     ) -> Sent:
-        """Text one person, by ICN or by phone. `before_write` runs right before the request; what it raises passes.
+        """Text one person, by ICN or phone. `before_write` runs right before the request and may raise anything.
 
         Raises any of the six but Duplicate. Unanswered: look it up by `reference`.
         """
@@ -187,7 +187,7 @@ def _refusal(status: int, payload: Any) -> type[UpstreamError]:
         return Unanswered
     if status in (401, 403):
         return Unauthorized
-    # 413 is final whoever says it; any other page where JSON should be comes from a gateway in front.
+    # 413 is final, whoever answers it; any other page instead of JSON comes from a gateway in front.
     if status == 413 or isinstance(payload, dict):
         return Rejected
     return Unavailable

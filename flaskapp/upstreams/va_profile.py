@@ -1,6 +1,6 @@
-"""VA Profile: where a person says to be reached.
+"""Client of VA Profile, which has the contact details that a person gave.
 
-Its wire is our stated assumption, so what it answers is checked before it is believed.
+Its interface is our assumption (docs/assumptions.md), so its answers are checked before they are used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class VAProfileClient:
     def contact(self, icn: str, *, total_seconds: float | None = None) -> Contact | None:
         """The contact details of that person; None only when the service itself says that it knows no such person.
 
-        `total_seconds` None is the setting's. Raises Unauthorized when our key is refused, Throttled, and Unavailable
-        for every other answer.
+        Without `total_seconds` the setting's limit holds. Raises Unauthorized when our key is refused, Throttled, and
+        Unavailable for every other answer.
         """
         config = self._config
         request = Outgoing(
@@ -60,7 +60,7 @@ def _read(payload: Any, icn: str) -> Contact:
     """Raises TypeError or ValueError for details that cannot be read, or are somebody else's."""
     person = an_object(payload)
     if text_or_none(person.get("icn")) != icn:
-        raise ValueError("another person than asked for")
+        raise ValueError("another person than requested")
     address = object_or_empty(person.get("mailingAddress"))
     return Contact(
         street=one_line(address.get("addressLine1"), address.get("addressLine2")),

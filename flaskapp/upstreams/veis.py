@@ -1,4 +1,4 @@
-"""VEIS: the Azure AD token service in front of BTSSS and of the Travel Pay API."""
+"""Client of VEIS, the Azure AD token service in front of BTSSS and of the Travel Pay API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call what. Every blueprint declares its callers here, and a test refuses one that does not."""
+"""Declarations of who may call what. Every blueprint declares its callers here; a test refuses one that does not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CALLERS: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Access:
-    """Who may call a route: in words, and the proofs any one of which will do, as OpenAPI security schemes by name.
+    """Who may call a route: in words, and as OpenAPI security schemes by name, any one of which is enough.
 
-    `optional`: without a proof the answer is no refusal, it only says less.
+    `optional`: without a proof the call is not refused; its answer only says less.
     """
 
     words: str

@@ -1,7 +1,7 @@
-"""What browsers need at the edge: cross-origin calls with cookies, exact addresses, and headers that close doors.
+"""Rules for browsers: cross-origin calls with cookies, addresses without redirects, and security headers.
 
-The front end lives on another host, sends paths with and without a trailing slash, and a redirected preflight fails;
-so nothing here ever redirects. Consoles are for operators only and take no cross-origin call at all.
+The front end lives on another host and sends paths with and without a trailing slash. A redirected preflight fails,
+so nothing here ever redirects. The consoles are for operators only and accept no cross-origin call at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flaskapp.web.errors import under_pages
 
 ALLOWED_HEADERS = "content-type, x-key-inflection, source-app-name, x-csrf-token, idempotency-key"
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
-# Without this list a script sees none of them: the CSRF token, the session's end, the 429 page's time.
+# Without this list a script can read none of them: the CSRF token, the session's end, the time on the 429 page.
 EXPOSED_HEADERS = "X-CSRF-Token, X-Session-Expiration, X-RateLimit-Reset, X-Request-Id"
 PREFLIGHT_SECONDS = 600
 HSTS = "max-age=31536000; includeSubDomains"
@@ -30,7 +30,7 @@ HEADERS = {
     # Not `no-referrer`: with that, browsers send `Origin: null` on our own forms and the same-origin check fails.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # For pages that embed our answers; the front end's scripts ask by CORS, which this leaves alone.
+    # Against pages that embed our answers. It does not affect the front end's scripts, which use CORS.
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "X-Permitted-Cross-Domain-Policies": "none",
@@ -41,7 +41,7 @@ HEADERS = {
 def init_app(app: Flask, config: Config) -> None:
     """Call before any route is added: a rule takes its slash behaviour from the map when it is added.
 
-    Of `X-Forwarded-For` and `-Proto` only what our own proxies wrote is believed: callers may send any.
+    Of `X-Forwarded-For` and `-Proto`, only what our own proxies wrote counts: callers may send anything.
     """
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -52,9 +52,9 @@ def init_app(app: Flask, config: Config) -> None:
 
     @app.before_request
     def preflight() -> Response | None:
-        """Answered before any blueprint asks who is calling: a preflight carries no cookies."""
-        requested = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not requested or request.routing_exception is not None or not allowed_origin(app, origins):
+        """Answer before any blueprint checks who is calling: a preflight carries no cookies."""
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not is_preflight or request.routing_exception is not None or not allowed_origin(app, origins):
             return None
         response = Response(status=204)
         response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
@@ -64,7 +64,7 @@ def init_app(app: Flask, config: Config) -> None:
 
     @app.after_request
     def allow_origin(response: Response) -> Response:
-        """On errors too, or the script could not read why it failed."""
+        """Errors get these headers too, or the script could not read why its call failed."""
         if not under_pages(app, request.path):
             response.vary.add("Origin")
         origin = allowed_origin(app, origins)
@@ -75,8 +75,8 @@ def init_app(app: Flask, config: Config) -> None:
         return response
 
     @app.after_request
-    def close_doors(response: Response) -> Response:
-        """Defaults: a view that set one of these knows better."""
+    def secure(response: Response) -> Response:
+        """Only defaults: a header that a view has set stays."""
         policy = PAGE_POLICY if under_pages(app, request.path) else API_POLICY
         for name, value in {**HEADERS, "Content-Security-Policy": policy}.items():
             response.headers.setdefault(name, value)
@@ -86,13 +86,13 @@ def init_app(app: Flask, config: Config) -> None:
 
 
 def allowed_origin(app: Flask, origins: frozenset[str]) -> str | None:
-    """The caller's origin when it may call with cookies; compared whole, never by prefix or pattern."""
+    """The caller's origin if it may call with cookies. It is compared as a whole, never by prefix or pattern."""
     origin = request.headers.get("Origin")
     return origin if origin in origins and not under_pages(app, request.path) else None
 
 
 def same_origin() -> bool:
-    """Did one of our own pages send this? Says no when the browser gives no sign at all."""
+    """Whether one of our own pages sent this request. False when the browser gives no sign of it."""
     own = request.host_url.rstrip("/")
     origin = request.headers.get("Origin")
     if origin is not None:

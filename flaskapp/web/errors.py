@@ -1,6 +1,6 @@
-"""One shape for every failure: the `errors[]` list the front end reads, never HTML, never a person's data.
+"""Error answers in one shape: the `errors[]` list that the front end reads, never HTML, never a person's data.
 
-The consoles are read by people: their prefixes are registered, and their failures are a page of plain words.
+The consoles are read by people, so their path prefixes are registered and their errors are pages in plain words.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 5
 CHALLENGE = 'Token realm="Application"'
 
-# Our own words, never the exception's: its text may repeat what the caller sent.
+# Our own texts, never the exception's: those may repeat what the caller sent.
 DETAILS = {
     400: "The request could not be read.",
     401: "Sign in and try again.",
@@ -41,7 +41,7 @@ DETAILS = {
     500: "The fault is ours. Nothing you sent needs to change; try again later.",
     503: "The service cannot answer just now. Try again in a few seconds.",
 }
-# How every failure is told, as JSON schema.
+# The shape of every error answer, as JSON schema.
 ERRORS_SHAPE = {
     "type": "object",
     "required": ["errors"],
@@ -66,7 +66,7 @@ ERRORS_SHAPE = {
 
 
 class Problem(Exception):
-    """A refusal and its answer.
+    """A refusal, with its answer.
 
     `status` is the HTTP status; title and detail default to plain words for it, `code` to its digits. `source` is a
     JSON pointer into the request body, in snake case. Title and detail are shown to people and must hold no personal
@@ -108,7 +108,7 @@ def title_of(status: int) -> str:
 
 
 def spelled(pointer: str) -> str:
-    """A pointer names the caller's own keys, so it takes the spelling the caller uses."""
+    """The pointer in the spelling that the caller uses: it names the caller's own keys."""
     return to_camel(pointer) if camel_wanted() else pointer
 
 
@@ -122,7 +122,7 @@ def under_pages(app: Flask, path: str) -> bool:
 
 
 def page_wanted(app: Flask) -> bool:
-    """Scripts on the pages ask with `X-Requested-With` or for a `.json` address, and want the JSON shape."""
+    """Whether to answer with a page. Scripts on the pages send `X-Requested-With` or read `.json`, and want JSON."""
     by_script = request.headers.get("X-Requested-With") == "XMLHttpRequest" or request.path.endswith(".json")
     return under_pages(app, request.path) and not by_script
 
@@ -130,7 +130,7 @@ def page_wanted(app: Flask) -> bool:
 def refuse(
     app: Flask, status: int, entries: Iterable[dict[str, Any]], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer for these entries: JSON, or a page where people look at it."""
+    """The answer for these entries: JSON, or a page where a person reads it."""
     all_headers = dict(headers or {})
     if status == 401:
         all_headers.setdefault("WWW-Authenticate", CHALLENGE)
@@ -153,7 +153,7 @@ def page(status: int, entries: list[dict[str, Any]], headers: Mapping[str, str])
 
 
 def validation_entries(messages: Any, pointer: str = "") -> list[dict[str, Any]]:
-    """One entry a field. Marshmallow's messages say what to fix and never repeat the value."""
+    """One entry for each field. Marshmallow's messages say what to correct and never repeat the value."""
     if isinstance(messages, Mapping):
         found = []
         for key, nested in messages.items():
@@ -166,7 +166,7 @@ def validation_entries(messages: Any, pointer: str = "") -> list[dict[str, Any]]
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Register the handlers. Tests get the same answers as production: nothing is passed through."""
+    """Register the handlers. Tests get the same answers as production: no exception is passed through."""
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     @app.errorhandler(Problem)
@@ -179,7 +179,7 @@ def init_app(app: Flask, config: Config) -> None:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Also every uncaught exception, which Flask has logged and wrapped as a 500."""
+        """Also answers every uncaught exception, which Flask has logged and wrapped as a 500."""
         status = error.code or 500
         kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
         return refuse(app, status, [entry(status)], kept)
@@ -188,6 +188,6 @@ def init_app(app: Flask, config: Config) -> None:
     @app.errorhandler(InterfaceError)
     @app.errorhandler(PoolTimeoutError)
     def database_away(error: Exception) -> Response:
-        """A commit that failed, or may have failed, is never acknowledged: the caller asks again."""
+        """A commit that failed, or may have failed, is never acknowledged: the caller has to send it again."""
         log.error("database unavailable", exc_info=error, extra={"event": "database.unavailable"})
         return refuse(app, 503, [entry(503)], {"Retry-After": str(RETRY_AFTER_SECONDS)})

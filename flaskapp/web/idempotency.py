@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: recorded first, in the transaction of the request it names, so that a repeat cannot race it."""
+"""Idempotency keys: recorded first, in the transaction of the request they name, so that a repeat cannot race it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY_PARAMETER = {
 
 
 def remember(db: Database, principal: str, key: str | None, request: dict[str, Any]) -> None:
-    """Raises Problem 422 when the caller used this key for another body, 400 for a key that is no key."""
+    """Raises Problem 422 when the caller used this key for another body, 400 for a key that is empty or too long."""
     if key is None:
         return
     if not 0 < len(key) <= MAX_KEY_LENGTH:

@@ -1,7 +1,7 @@
-"""Keys travel in camelCase, live in snake_case; values are never touched.
+"""Spelling of JSON keys: camelCase for the front end, snake_case inside. Values are never changed.
 
-The front end asks with `X-Key-Inflection: camel` and always sends camelCase. The two directions are exact inverses of
-each other, so names like `setECheckinStartedCalled`, `nextOfKin1` and `zip4` come back as they left.
+The front end requests camelCase with `X-Key-Inflection: camel`, and always sends it. The two conversions are exact
+inverses, so names like `setECheckinStartedCalled`, `nextOfKin1` and `zip4` come back unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Response, has_request_context, request
 
-# Upstream data spells these two in mixed case already; the front end knows them by exactly these names.
+# Upstream data has these two in mixed case already, and the front end reads them by exactly these names.
 KEPT_AS_IS = frozenset({"patientDFN", "appointmentIEN"})
 
 
@@ -26,7 +26,7 @@ def to_snake(key: str) -> str:
     """`setECheckinStartedCalled` → `set_e_checkin_started_called`; a key already in snake case stays."""
     if key in KEPT_AS_IS:
         return key
-    # Put in between, not replaced: a fifth of the work, and strangers choose their keys.
+    # Underscores are inserted, no letters are replaced: that takes a fifth of the time, and strangers choose the keys.
     return re.sub(r"(?<=[A-Za-z0-9])(?=[A-Z])", "_", key).lower() if key != key.lower() else key
 
 
@@ -44,9 +44,9 @@ def camel_wanted() -> bool:
 
 
 def answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer, its keys in the spelling this request asked for.
+    """A JSON answer, with its keys in the spelling that this request wants.
 
-    The type is `application/json`, the only one the front end parses (`application/vnd.api+json` it does not).
+    The type is `application/json`, the only one that the front end parses (not `application/vnd.api+json`).
     """
     spelled = with_keys(payload, to_camel) if camel_wanted() else payload
     body = json.dumps(spelled, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""Reading a JSON body: everything a parser or PostgreSQL would choke on later is refused here, in plain words."""
+"""Reader of JSON bodies: refuses, in plain words, everything that a parser or PostgreSQL could not take later."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from flaskapp.web.errors import Problem
 from flaskapp.web.inflection import to_snake
 
 MAX_DEPTH = 32
-# Far above any form's, and little enough that reading one takes tens of megabytes, not hundreds.
+# Far more than any form has, and few enough that reading them takes tens of megabytes, not hundreds.
 MOST_PARTS = 200_000
 LONGEST_KEY = 200
-# What upstreams keep dates in begins in 1900, some of it in 1753, and a year of three digits is not even written alike.
+# The date types of upstreams begin in 1900, some in 1753, and a year of three digits is not even written in one way.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 
 D = TypeVar("D", bound=date)
 
 
 class Body(Schema):
-    """Base of request schemas, nested ones too: the front end sends more keys than the server knows."""
+    """Base of all request schemas, nested ones too. Drops unknown keys: the front end sends more than we know."""
 
     class Meta:
         unknown = EXCLUDE
 
 
 class Truth(fields.Boolean):
-    """True or false. The library would also take 0, "off" and "n", of which our description says nothing."""
+    """True or false. The library would also take 0, "off" and "n", which our API description does not mention."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -41,9 +41,9 @@ class Truth(fields.Boolean):
 
 
 def believable(day: D) -> D:
-    """The day or moment itself; ValueError for one no appointment can have, while its person can still correct it."""
+    """The day or time itself. Raises ValueError for one that no appointment has, while the person can correct it."""
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise ValueError("of another age")
+        raise ValueError("year out of range")
     return day
 
 
@@ -51,7 +51,7 @@ def json_body(schema: Schema) -> dict[str, Any]:
     """The request's JSON object, keys in snake case, loaded by the schema; unknown keys are dropped.
 
     Raises Problem 415 for another content type, 413 for a body over `MAX_BODY_BYTES`, 400 for what is not one clean
-    JSON object, and marshmallow's ValidationError (answered as 422, one entry a field).
+    JSON object, and marshmallow's ValidationError (answered as 422, one entry for each field).
     """
     if not request.is_json:
         raise Problem(415)
@@ -60,7 +60,8 @@ def json_body(schema: Schema) -> dict[str, Any]:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    # Before it is read: five megabytes of `[]` are a hundred of memory. Commas in a text count too, and hardly matter.
+    # Before it is parsed: five megabytes of `[]` would take a hundred of memory. Commas in texts are counted too, which
+    # hardly matters.
     if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > MOST_PARTS:
         raise Problem(400, detail=f"The body has more than {MOST_PARTS} parts.")
     try:
@@ -79,7 +80,7 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def snake_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name given twice, in one spelling or in two, leaves open which is meant."""
+    """The object with keys in snake case. A key given twice, in one spelling or in two, is refused as ambiguous."""
     if any(len(key) > LONGEST_KEY for key, _ in pairs):
         raise Problem(400, detail=f"The body names a key longer than {LONGEST_KEY} characters.")
     found = {to_snake(key): value for key, value in pairs}
@@ -100,7 +101,7 @@ def finite(text: str) -> float:
 
 
 def check(value: Any, depth: int) -> None:
-    """Refuse what is nested too deep, and texts PostgreSQL cannot store: NUL and half surrogate pairs."""
+    """Refuse what is nested too deep, and texts that PostgreSQL cannot store: NUL and half surrogate pairs."""
     if depth > MAX_DEPTH:
         raise Problem(400, detail=f"The body is nested more than {MAX_DEPTH} deep.")
     if isinstance(value, dict):
@@ -119,11 +120,11 @@ def encodable(text: str) -> bool:
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """The limit holds for every route; one that takes files sets `request.max_content_length` itself."""
+    """The limit holds for every route; a route that takes files sets `request.max_content_length` itself."""
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
 
     @app.before_request
     def refuse_nul() -> None:
-        """PostgreSQL stores no NUL, and cannot even be asked for one."""
+        """PostgreSQL cannot store NUL, nor take it in a query."""
         if "\0" in request.path or any("\0" in text for texts in request.args.listvalues() for text in texts):
             raise Problem(400, detail="The address holds characters that cannot be stored.")

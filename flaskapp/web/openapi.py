@@ -1,6 +1,6 @@
-"""The served description of the API, built from the schemas the routes really load, so it cannot drift from them.
+"""Description of the API, built from the schemas that the routes really load, so that it cannot drift from them.
 
-A route is described beside its code with `@describe`; `undescribed` names those that are not, for a test to refuse.
+A route is described beside its code with `@describe`. `undescribed` names the routes that are not; a test refuses them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ INFLECTION = {
     "description": "`camel`: keys of the answer in camelCase, as written here. Without it, or with any other word, in"
     " snake_case.",
 }
-# What any request can come to, and what else one with a body can be refused for, before a route looks at it.
+# The statuses of refusals before a route runs: of any request, and more of a request with a body.
 ANY = (400, 429, 500)
 READING = (408, 413, 415, 422)
 TYPES = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
 
 INTRODUCTION = (
-    "A 202 is a promise: the submission reaches an explained end, or a named person is holding it. "
+    "A 202 is a promise: the submission reaches a final state and the person is informed, or a named human has it. "
     "Requests may use camelCase or snake_case keys; unknown keys are ignored. Every failure is an `errors` list. "
     "Every answer carries `X-Request-Id`."
 )
@@ -48,7 +48,7 @@ INTRODUCTION = (
 
 @dataclass(frozen=True)
 class Operation:
-    """What `describe` was told of one view."""
+    """What `describe` recorded about one view."""
 
     summary: str
     body: type[Schema] | None
@@ -77,10 +77,10 @@ def describe(
 ) -> Callable[[View], View]:
     """Describe a view that serves one method. Keys in schemas and examples are given in snake case.
 
-    `answers` maps a status to a schema or to words, also that of a refusal whose body is no `errors` list; `problems`
-    maps the status of an `errors` list to when it happens; `security` says who may call; `parameters` are OpenAPI
-    parameter objects for query and headers, and for what is to be said of a part of the path; `content` is the OpenAPI
-    content of a body that no schema of ours reads, its names as they are sent.
+    `answers` maps a status to a schema or to words, also for a refusal whose body is no `errors` list. `problems` maps
+    the status of an `errors` list to when it happens. `security` says who may call. `parameters` are OpenAPI parameter
+    objects for query and headers, and for what there is to say about a part of the path. `content` is the OpenAPI
+    content of a body that no schema of ours reads, with its names as they are sent.
     """
     operation = Operation(
         summary,
@@ -168,8 +168,8 @@ def openapi_operation(rule: Rule, operation: Operation) -> dict[str, Any]:
 
 
 def path_parameters(rule: Rule, operation: Operation) -> list[dict[str, Any]]:
-    """Those of the path, which its route may say more of, and then the others."""
-    said = {each["name"]: each for each in operation.parameters}
+    """The parameters of the path, with what the route says about them, and then the others."""
+    described = {each["name"]: each for each in operation.parameters}
     parts = re.findall(r"<(?:(\w+)[^:<>]*:)?(\w+)>", rule.rule)
     in_path = [
         {
@@ -177,11 +177,11 @@ def path_parameters(rule: Rule, operation: Operation) -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "schema": TYPES.get(kind, {"type": "string"}),
-            **said.pop(name, {}),
+            **described.pop(name, {}),
         }
         for kind, name in parts
     ]
-    return [*in_path, *said.values()]
+    return [*in_path, *described.values()]
 
 
 def responses(operation: Operation) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def example_of(example: Any) -> dict[str, Any]:
 
 
 def camel_properties(node: Any) -> Any:
-    """Property names, and the lists of those required, in the wire's spelling."""
+    """The same schemas with property names, and the lists of required ones, in camelCase."""
     if isinstance(node, list):
         return [camel_properties(item) for item in node]
     if not isinstance(node, dict):
@@ -219,7 +219,7 @@ MAKING = threading.Lock()
 
 
 def described(app: Flask) -> tuple[dict[str, Any], bytes]:
-    """The document and its JSON: the same for everybody until the process ends, so made for whoever asks first."""
+    """The document and its JSON, made at the first request: they stay the same until the process ends."""
     with MAKING:
         if "openapi" not in app.extensions:
             written = document(app)
@@ -229,7 +229,7 @@ def described(app: Flask) -> tuple[dict[str, Any], bytes]:
 
 
 blueprint = Blueprint("openapi", __name__)
-access.declare(blueprint, "anybody: it describes, and shows nothing else")
+access.declare(blueprint, "anybody: it shows the description and nothing else")
 
 
 @blueprint.get("/openapi.json")
@@ -246,7 +246,7 @@ def docs() -> str:
 
 
 def endpoints(written: dict[str, Any]) -> list[dict[str, Any]]:
-    """The document as the page shows it: one entry a method and path, fields in one flat list."""
+    """The document as the page shows it: one entry for each method and path, with its fields in one flat list."""
     found = []
     for path, operations in written["paths"].items():
         for method, operation in operations.items():

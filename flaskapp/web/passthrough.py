@@ -1,6 +1,6 @@
-"""Calls to an upstream while a person waits: few at once, refused fast while its gate is closed, never held open long.
+"""Calls to an upstream while a person waits: few at once, refused fast while its breaker is open, never held open long.
 
-A slow upstream may fill its own places and no more: the other threads of the web process go on serving everybody else.
+A slow upstream can only fill its own slots: the other threads of the web process go on serving everybody else.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ log = logging.getLogger("flaskapp.web.passthrough")
 
 T = TypeVar("T")
 FULL_RETRY_SECONDS = 2
-# A second try needs time to be worth making.
+# With less time left than this, a second try is not worth making.
 LEAST_SECONDS = 1.0
 
 RESTS = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
-BUSY = "Many people are asking VA's {name} just now. Try again in a moment."
-SLOW = "VA's {name} took too long to answer. Try again in a moment."
+BUSY = "VA's {name} has many requests just now. Try again in a minute."
+SLOW = "VA's {name} took too long to answer. Try again in a minute."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
-UNKNOWN = "VA's {name} could not be told who you are. Sign in again; if that does not help, call us."
+UNKNOWN = "We could not show VA's {name} who you are. Sign in again; if that does not help, call us."
 FAILED = "VA's {name} could not answer. Try again later."
 NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
 
 class Bulkhead:
-    """How many calls to each upstream people of this process may wait for at once."""
+    """Limit on how many calls to each upstream the people of this process may wait for at once."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
@@ -60,7 +60,7 @@ class Bulkhead:
 
     @contextmanager
     def take(self, name: str) -> Iterator[bool]:
-        """Whether there was a place; it is given back at the end. Nobody queues: a queue would hold threads."""
+        """Whether there was a free slot; it is given back at the end. Nobody queues: a queue would hold threads."""
         with self._lock:
             free = self._taken.get(name, 0) < self._at_once
             self._taken[name] = self._taken.get(name, 0) + free
@@ -77,10 +77,10 @@ def bulkhead() -> Bulkhead:
 
 
 def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
-    """What the call brings, within so many seconds and at most two tries; it must be safe to repeat.
+    """The call's result, within so many seconds and at most two tries. The call must be safe to repeat.
 
-    Raises Problem: 503 with `Retry-After` while there is no place or the gate is closed, else upstream's own status.
-    No connection to our database is held while the upstream thinks.
+    Raises Problem: 503 with `Retry-After` while no slot is free or the breaker is open, else upstream's own status.
+    No connection to our database is held while the upstream works.
     """
     with bulkhead().take(upstream) as free:
         if not free:
@@ -91,14 +91,14 @@ def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
             with within(seconds):
                 found = twice(call, started + seconds)
         except UpstreamError as error:
-            tell(sync_call, error)
-            raise reported(upstream, error) from error
-        tell(sync_call, None)
+            report_to_breaker(sync_call, error)
+            raise problem_of(upstream, error) from error
+        report_to_breaker(sync_call, None)
         return found
 
 
 def twice(call: Callable[[float], T], ends_at: float) -> T:
-    """Once more at once when the connection broke: idle ones are closed by the other side all the time."""
+    """Call, and once more at once when the connection broke: the other side often closes idle connections."""
     try:
         return call(ends_at - time.monotonic())
     except Unavailable as error:
@@ -112,34 +112,34 @@ def enter(upstream: str, seconds: float) -> sync_calls.SyncCall:
     try:
         with transaction() as session:
             return sync_calls.enter(session, upstream, seconds)
-    except sync_calls.BreakerOpen as closed:
-        raise refusal(503, RESTS, upstream, math.ceil(closed.seconds)) from None
+    except sync_calls.BreakerOpen as breaker:
+        raise refusal(503, RESTS, upstream, math.ceil(breaker.seconds)) from None
     finally:
         db.session.remove()
 
 
-def tell(sync_call: sync_calls.SyncCall, error: UpstreamError | None) -> None:
-    """What this outcome says of the upstream itself, under the rules that jobs go by."""
+def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | None) -> None:
+    """Report what this outcome says about the upstream itself, by the same rules as for jobs."""
     if error is None and not sync_call.troubled:
         return
     patience = breaker_settings(settings())
-    news = ALIVE if error is None else breaker_signal(error, hurried=True)
+    signal = ALIVE if error is None else breaker_signal(error, hurried=True)
     with transaction() as session:
-        if news == SILENT:
+        if signal == SILENT:
             changed = sync_calls.note_silence(session, sync_call, patience)
-        elif error is not None and news == FAILING:
+        elif error is not None and signal == FAILING:
             reason = type(error).__name__.lower()
             changed = sync_calls.note_failure(session, sync_call, reason, patience, error.retry_after)
         else:
             changed = sync_calls.note_answer(session, sync_call)
     db.session.remove()
     if changed:
-        event = "breaker.closed" if news == ALIVE else "breaker.opened"
-        log.warning("gate moved", extra={"event": event, "upstream": sync_call.upstream})
+        event = "breaker.closed" if signal == ALIVE else "breaker.opened"
+        log.warning("breaker moved", extra={"event": event, "upstream": sync_call.upstream})
 
 
-def reported(upstream: str, error: UpstreamError) -> Problem:
-    """Upstream's failure as the person's: its own status, except that a refused token of ours is not their sign-out."""
+def problem_of(upstream: str, error: UpstreamError) -> Problem:
+    """The person's answer to an upstream's failure: its own status, but never a 401 for a refused token of ours."""
     if isinstance(error, Throttled):
         return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
     if error.code == TOO_LARGE:
@@ -147,12 +147,12 @@ def reported(upstream: str, error: UpstreamError) -> Problem:
     if isinstance(error, Unauthorized):
         return refusal(502, FAILED, upstream)
     if isinstance(error, Rejected) and error.upstream != upstream:
-        # Whoever was to vouch for the person would not: that is no news of what was asked for.
+        # The service that vouches for the person refused. This says nothing about what the person requested.
         return Problem(403, detail=UNKNOWN.format(name=NAMES[upstream]), code="NO_ACCESS")
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
     if not isinstance(error, Rejected):
-        # A gateway's own 403 or 404 is about its paths and keys: it must not look like news of a person or a claim.
+        # A gateway's own 403 or 404 is about its paths and keys. It must not look like one about a person or a claim.
         status = error.http_status if error.http_status in (500, 503, 504) else 502
         return refusal(status, FAILED, upstream)
     return Problem(error.http_status, detail=error.detail or None, code=error.code or str(error.http_status))

@@ -1,7 +1,7 @@
-"""Counting what callers ask for, without ever waiting: each process decides by itself, from memory.
+"""Counters of requests that never make a request wait: each process decides by itself, from memory.
 
-What comes near a limit is told to Redis in the background, and what other processes told is added. So a Redis that is
-away, slow or hanging costs a request nothing; processes that do not hear from each other allow a limit each.
+Counts near a limit are shared through Redis in the background, and what other processes counted is added. So a Redis
+that is away, slow or hanging costs a request nothing; each process then allows the whole limit.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from flaskapp.config_readers import Rate
 
 log = logging.getLogger(__name__)
 
-# More callers than this within one period, and the longest counted is forgotten: memory stays bounded, whoever asks.
+# With more callers than this within one period, the oldest counter is dropped: memory stays bounded.
 MOST_COUNTED = 20_000
-# Whoever is below this share of a limit is of no interest to other processes, nor to Redis.
+# A count below this share of its limit is not shared with other processes.
 SHARED_FROM = 0.1
 TELL_SECONDS = 0.25
 AWAY_SECONDS = 5.0
 MOST_REPORTED_AT_ONCE = 500
 
-# Adds to each counter and says what it is now and for how long (ms): a counter lives as long as its first period.
+# Adds to each counter and returns its value and its time left (ms). A counter lives for one period from its first hit.
 ADD = """
 local answers = {}
 for i, key in ipairs(KEYS) do
@@ -46,7 +46,7 @@ return answers
 
 @dataclass
 class Period:
-    """One key's hits until `ends_at` (monotonic): counted here, of these told to Redis, and counted elsewhere."""
+    """One key's hits until `ends_at` (monotonic): counted here, how many of these Redis has, and counted elsewhere."""
 
     ends_at: float
     here: int = 0
@@ -63,7 +63,7 @@ def in_background(work: Callable[[], None]) -> None:
 
 
 class Counts:
-    """Hits by key. Keys land in Redis, so they must be digests of what is nobody's business."""
+    """Hits by key. Keys are stored in Redis, so anything personal must be digested first."""
 
     def __init__(self, redis: Redis, prefix: str, start: Callable[[Callable[[], None]], None] = in_background) -> None:
         self.redis = redis
@@ -97,7 +97,7 @@ class Counts:
         return period
 
     def keep_telling(self) -> None:
-        """In one thread at a time, until there is nothing to tell."""
+        """Share counts, in one thread at a time, until there is nothing left to share."""
         while self._has_untold():
             time.sleep(TELL_SECONDS if self.tell() else AWAY_SECONDS)
 
@@ -107,9 +107,9 @@ class Counts:
             return self.telling
 
     def tell(self) -> bool:
-        """Add what was counted here to Redis and learn what was counted elsewhere; False when Redis is away.
+        """Add what was counted here to Redis and read what was counted elsewhere; False when Redis is away.
 
-        Told at most once: a call that may or may not have arrived is not repeated, so nobody is counted twice.
+        Each count is sent at most once: a call that may have arrived is not repeated, so nothing is counted twice.
         """
         with self.lock:
             batch = self._untold()
@@ -120,7 +120,7 @@ class Counts:
                     period.elsewhere = max(0, int(count) - period.reported)
                     period.ends_at = time.monotonic() + int(left) / 1000
         except Exception as error:
-            # Whatever a client meets whose connection is closed under it: a thread that ended would tell nothing ever.
+            # Any error that a broken connection can cause: if this thread ended, nothing would be shared ever again.
             log.warning("limits not shared", extra={"event": "limits.local_only", "error": type(error).__name__})
             return False
         return True

@@ -1,7 +1,8 @@
-"""How much anybody may ask for: so much a caller, so much an address, and few wrong log-ins.
+"""Rate limits: for each caller, for each address, and for wrong log-ins.
 
-Limits keep one caller from taking everybody's place; they are no wall against many addresses. Whoever is over one is
-told how long to wait, and nothing was accepted. Names, accounts and addresses are counted under keyed digests.
+They keep one caller from taking everybody's capacity; they cannot stop many addresses at once. A request over its
+limit is answered with the time to wait, and nothing of it was accepted. Names, accounts and addresses are counted
+under keyed digests.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from flaskapp.web.rate_counter import Counts
 
 CONNECTIONS = 1
 PREFIX = "surefile:limit:"
-# Whoever holds one IPv6 address holds its whole network.
+# A client with one IPv6 address has its whole network, so the network is counted.
 IPV6_NETWORK = 64
-# Watched by machines every few seconds; and what counts its callers itself, since a token's is not an address's.
+# Health and metrics are read by machines every few seconds; the callbacks count by token, not by address.
 NOT_BY_ADDRESS = frozenset({"health.live", "health.ready", "metrics.metrics", "va_notify.receive"})
 
 
@@ -33,23 +34,23 @@ def init_app(app: Flask, config: Config) -> None:
     app.extensions["limits"] = Counts(redis, PREFIX)
 
     @app.before_request
-    def before_anything_is_requested() -> None:
+    def limit_address() -> None:
         if request.method != "OPTIONS" and request.endpoint not in NOT_BY_ADDRESS:
             count_address()
 
 
 def count_address() -> None:
-    """One request from this address; raises Problem 429 when it is one too many."""
+    """Count one request from this address; raises Problem 429 when it is one too many."""
     count("address", address(), settings().rate_limit_per_address)
 
 
 def count_caller(kind: str, name: str) -> None:
-    """One request of a caller who is known: call it once a request. Raises Problem 429 when it is one too many."""
+    """Count one request of a known caller, once in each request. Raises Problem 429 when it is one too many."""
     count(kind, name, settings().rate_limit_per_caller)
 
 
 def count_webhook(token: str) -> None:
-    """One call with this token; other services call for everybody at once. Raises Problem 429."""
+    """Count one call with this token, by which a service calls for everybody. Raises Problem 429 like the others."""
     count("webhook", token, settings().rate_limit_per_webhook)
 
 
@@ -61,7 +62,7 @@ def count(kind: str, name: str, rate: Rate) -> None:
 
 
 def take_back(kind: str, name: str, rate: Rate) -> None:
-    """Uncount what turned out to be no failure."""
+    """Subtract one hit: it turned out to be no failure."""
     counts().add(key_of(kind, name), rate, -1)
 
 
@@ -77,7 +78,7 @@ def waiting(rate: Rate, seconds: float) -> dict[str, str]:
 
 
 def address() -> str:
-    """Where the request comes from, as far as it can be believed (`TRUSTED_PROXIES`); IPv6 by its network."""
+    """Where the request comes from, as far as that can be trusted (`TRUSTED_PROXIES`); IPv6 by its network."""
     try:
         found = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:

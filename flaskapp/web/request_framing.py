@@ -1,26 +1,27 @@
-"""Whether a request has arrived, told from its bytes without reading meaning into them: gunicorn alone parses.
+"""Detection of a whole request among the bytes received. It does not interpret them: only gunicorn parses.
 
-A wrong guess here does no harm: too early, and the thread that reads it is not let wait; never, and time runs out.
+A wrong guess here does no harm. If it comes too early, the thread that reads the request may not wait for the rest.
+If it never comes, the time limit ends the request.
 """
 
 from __future__ import annotations
 
 import re
 
-# Cookies are the bulk of a head. Times `worker_connections`, these two are the memory that strangers can fill.
+# Most of a head is cookies. These two limits, times `worker_connections`, are the memory that strangers can fill.
 MOST_HEAD_BYTES = 32 * 1024
-# A JSON body and its chunks' sizes. What is larger is read by a thread, as it comes.
+# A JSON body with the sizes of its chunks. A larger body is read by a thread, as it arrives.
 MOST_BODY_BYTES = 96 * 1024
 
 HEAD_END = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r", re.IGNORECASE)
 CHUNKED = re.compile(rb"\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
-# The client waits to be told to go on, which is a thread's to say.
+# The client waits for `100 Continue`, and only a thread sends that.
 EXPECTS = re.compile(rb"\nexpect:", re.IGNORECASE)
 
 
 class Arrival:
-    """The bytes of one request. `refusal` is the HTTP status for what cannot become one, once that is clear."""
+    """The bytes of one request so far. `refusal` is an HTTP status once it is clear that they cannot become one."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -59,7 +60,7 @@ class Arrival:
 
 
 def awaited(head: bytes) -> int | None:
-    """How many bytes of body to wait for before a thread is given; None: until the last chunk."""
+    """How many bytes of body have to arrive before a thread gets the request; None: up to the last chunk."""
     if EXPECTS.search(head):
         return 0
     if CHUNKED.search(head):

@@ -1,8 +1,8 @@
-"""Who is calling: the Sign-in Service's access token, for everything only a signed-in person may ask.
+"""Sign-in: checks the Sign-in Service's access token for everything that only a signed-in person may do.
 
-A browser sends its token cookie with whatever any page makes it send, so its changes must also carry the CSRF token,
-which only our own answers tell. Whether the session behind a token still lives, the Sign-in Service alone knows; a
-token lasts minutes.
+A browser sends its token cookie with whatever any page makes it send. So a change must also carry the CSRF token, which
+only our own answers contain. Only the Sign-in Service knows whether the session behind a token still exists; a token
+lasts minutes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ALGORITHMS = ["RS256"]
 # About what a web server takes as one header; a real token has some 900 characters.
 LONGEST_TOKEN = 8_192
-# A session value of its own: what the front end's scripts can read must not pass on the operators' forms.
+# A session value of its own: a token that the front end's scripts can read must not pass on the operators' forms.
 CSRF_KEY = "sign_in_csrf"
-# Flask-WTF reads None as its setting, which is the consoles' eight hours. A form may stay open for days.
+# Flask-WTF would read None as its setting, which is the consoles' eight hours. A form may stay open for days.
 CSRF_SECONDS = math.inf
 
 EXPIRED = "Access token has expired"
@@ -55,7 +55,7 @@ CALLER = access.Access(
             "type": "apiKey",
             "in": "cookie",
             "name": TOKEN_COOKIE,
-            "description": "Changes also need `X-CSRF-Token`, as any answer told it.",
+            "description": "Changes also need `X-CSRF-Token`, which every answer carries.",
         },
     },
 )
@@ -64,7 +64,7 @@ TOKEN_ANSWERS = {
     403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
 }
 
-# Signature only: PyJWT would judge the claims too, by a clock that is not ours.
+# Only the signature: PyJWT would judge the claims too, by a clock that is not ours.
 jws = PyJWS(ALGORITHMS)
 
 
@@ -77,7 +77,7 @@ class Caller:
 
 
 class TokenFault(Exception):
-    """The token identifies nobody. `text` is our own and holds nothing of the token; 403 is the cue to refresh it."""
+    """The token identifies nobody. `text` is ours and holds nothing of the token; a 403 makes the client refresh it."""
 
     def __init__(self, text: str, status: int = 401) -> None:
         super().__init__(text)
@@ -92,10 +92,10 @@ def caller() -> Caller:
 
 
 def require_sign_in(blueprint: Blueprint) -> None:
-    """Only signed-in people reach this blueprint; each of its answers tells the CSRF token for the next change.
+    """Let only signed-in people reach this blueprint. Each of its answers carries the CSRF token for the next change.
 
-    Token faults are answered in the Sign-in Service's own shape, `errors` being a text (contract: travel, 7), and
-    everything else in ours: 403 `CSRF`, and 503 when no key to check a signature with is known.
+    Token faults are answered in the Sign-in Service's own shape, with `errors` as a text (contract: travel 7).
+    Everything else is answered in ours: 403 `CSRF`, and 503 when no key to check a signature with is known.
     """
     access.declare(blueprint, "signed-in people: Sign-in Service access token, by bearer header or cookie")
     blueprint.before_request(guard)
@@ -119,7 +119,7 @@ def guard() -> Response | None:
 
 
 def tell_browser(response: Response) -> Response:
-    """On errors too: the front end takes both headers from any answer. A preflight's answer is nobody's."""
+    """Add both headers to errors too: the front end takes them from any answer. A preflight has no session."""
     if request.method != "OPTIONS":
         response.headers["X-CSRF-Token"] = generate_csrf(token_key=CSRF_KEY)
     if "token_expires_at" in g:
@@ -135,7 +135,7 @@ def refusal(fault: TokenFault) -> Response:
 
 
 def check_csrf() -> None:
-    """Refuse a change without this session's token; the front end sends the texts `null` and `undefined` for none."""
+    """Refuse a change without this session's token. Without one the front end sends the text `null` or `undefined`."""
     try:
         validate_csrf(request.headers.get("X-CSRF-Token"), time_limit=CSRF_SECONDS, token_key=CSRF_KEY)
     except ValidationError as error:
@@ -178,11 +178,11 @@ def signed_claims(token: str) -> dict[str, Any]:
 
 
 def signed_bytes(token: str) -> bytes:
-    """What the token says, once one of the keys fits. When none does, a new one may have come since we asked."""
+    """The token's content, if one of the keys fits. If none does, the keys are fetched again: one may be new."""
     upstreams: Upstreams = current_app.extensions["upstreams"]
     try:
-        for ask in (upstreams.sign_in_keys.current, upstreams.sign_in_keys.refetched):
-            for key in ask():
+        for read_keys in (upstreams.sign_in_keys.current, upstreams.sign_in_keys.refetched):
+            for key in read_keys():
                 with suppress(InvalidSignatureError):
                     return bytes(jws.decode(token, key, ALGORITHMS))
     except Unavailable as error:
@@ -191,7 +191,7 @@ def signed_bytes(token: str) -> bytes:
 
 
 def read_timestamp(value: Any) -> datetime:
-    """Epoch seconds; a text, a truth value or a number beyond the calendar is none."""
+    """The time of epoch seconds. A text, a truth value or a number beyond the calendar is malformed."""
     if type(value) not in (int, float):
         raise TokenFault(MALFORMED)
     try:
@@ -201,14 +201,14 @@ def read_timestamp(value: Any) -> datetime:
 
 
 def listed(audience: Any) -> list[Any]:
-    """Older tokens name one audience as a text."""
+    """The audiences as a list: older tokens name one as a text."""
     if isinstance(audience, str):
         return [audience]
     return audience if isinstance(audience, list) else []
 
 
 def read_account(subject: Any) -> str:
-    """One spelling for each account, since rows are found by it."""
+    """The account's id in its one spelling, since rows are found by it."""
     text = subject.lower() if isinstance(subject, str) else ""
     try:
         known = str(uuid.UUID(text)) == text

@@ -1,4 +1,4 @@
-"""How a thread reads a body that was too large to be waited for: one of few, at a pace, and never for ever."""
+"""Reader for bodies too large to collect in the main loop: in few threads at once, at a minimum pace."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flaskapp.web.errors import RETRY_AFTER_SECONDS
 
 
 class StillArriving(NoMoreData, TimeoutError):
-    """More bytes are wanted where no thread may wait for them; gunicorn closes the connection."""
+    """The parser needs more bytes where no thread may wait for them. gunicorn closes the connection."""
 
 
 class BodyReader(SocketUnreader):
-    """What a thread reads a large body from: of few threads at once, and not slower than `bytes_a_second`."""
+    """Reads a large body for a thread: `slots` limits how many do so at once, `bytes_a_second` how slowly."""
 
     def __init__(self, sock: socket.socket, slots: threading.Semaphore, patience: float, bytes_a_second: int) -> None:
         super().__init__(sock)
@@ -41,7 +41,7 @@ class BodyReader(SocketUnreader):
             self.slots.release()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Raises werkzeug's 408 and 503, which the application answers like any other."""
+        """Raises werkzeug's 408 and 503, which the application answers like any other error."""
         if not self.may_wait:
             raise StillArriving
         self.has_place = self.has_place or self.slots.acquire(blocking=False)
@@ -60,7 +60,7 @@ class BodyReader(SocketUnreader):
 
 
 class Frames:
-    """gunicorn's reader of a body's frames; a malformed one is the client's fault, and not the application's."""
+    """Wraps gunicorn's reader of a body. Malformed framing becomes a 400: it is the client's fault, not ours."""
 
     def __init__(self, reader: Any) -> None:
         self.reader = reader

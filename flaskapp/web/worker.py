@@ -1,8 +1,9 @@
-"""gunicorn's threaded worker, for clients that mean no good: a thread is given to requests, never to waiting for one.
+"""Worker class for gunicorn that slow and silent clients cannot block: no thread waits for a request to arrive.
 
-The original gives each connection a thread for five seconds before a byte has come, reads heads and bodies without a
-time limit, and closes connections from its main loop with two seconds' patience for each: a few dozen silent clients
-keep everybody out. Here the main loop collects each request; the few threads that read large bodies have a limit.
+gunicorn's own threaded worker gives each connection a thread for five seconds before a byte has come, reads heads and
+bodies without a time limit, and closes connections from its main loop with up to two seconds for each. A few dozen
+silent clients keep everybody out. Here the main loop collects each request, and the few threads that read large
+bodies have a time limit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from flaskapp.web.slow_bodies import BodyReader, Frames
 PASSING = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE)
 READ_BYTES = 64 * 1024
 LOOK_SECONDS = 0.25
-# How long what a client still sends is read and dropped, so that it reads our answer before it learns of the end.
+# For this long we read and drop what a client still sends, so that it can read our answer before the connection ends.
 LINGER_SECONDS = 2.0
 MOST_LINGERING = 200
 STATUS_OF = {
@@ -46,7 +47,7 @@ STATUS_OF = {
 
 
 class Connection(TConn):
-    """One client. `ends_at` (monotonic) is when it has been waited for long enough."""
+    """One client's connection. At `ends_at` (monotonic) we stop waiting for the client."""
 
     def __init__(self, worker: PatientWorker, client: socket.socket, address: Any, server: Any) -> None:
         super().__init__(worker.cfg, client, address, server)
@@ -56,7 +57,7 @@ class Connection(TConn):
         self.ends_at = 0.0
 
     def expect(self, seconds: float) -> None:
-        """A next request, which may have begun behind the one before."""
+        """Wait for the next request. Its first bytes may have come together with the request before."""
         self.sock.setblocking(False)
         self.ends_at = time.monotonic() + seconds
         self.arrival = Arrival()
@@ -64,7 +65,7 @@ class Connection(TConn):
             self.arrival.add(self.parser.unreader.take_buffered())
 
     def hand_over(self) -> None:
-        """Let gunicorn's parser have what arrived."""
+        """Give gunicorn's parser the bytes that arrived."""
         self.data_ready = True
         if self.parser is None:
             self.init()
@@ -80,13 +81,16 @@ class Connection(TConn):
 
 
 class PatientWorker(ThreadWorker):
-    """`worker_class` in gunicorn.conf.py. The names with a leading verb of gunicorn's override it."""
+    """The `worker_class` in gunicorn.conf.py.
+
+    `accept`, `enqueue_req`, `murder_pending`, `handle_request` and `handle_error` override gunicorn's methods.
+    """
 
     ARRIVAL_SECONDS = 15.0
-    # Of a busy client a request has begun to arrive by then.
+    # A client that means to send a request has begun to send it by then.
     SOON_SECONDS = 3.0
     SEND_SECONDS = 60.0
-    # An answer up to this size leaves its thread at once, however slowly it is taken.
+    # An answer up to this size leaves its thread at once, however slowly the client reads it.
     SEND_BUFFER_BYTES = 256 * 1024
     BODY_PATIENCE_SECONDS = 20.0
     BODY_BYTES_A_SECOND = 16 * 1024
@@ -104,7 +108,7 @@ class PatientWorker(ThreadWorker):
     # -- in the main loop --------------------------------------------------
 
     def accept(self, listener: socket.socket) -> None:
-        """One that went before it was let in is no error."""
+        """Accept one client. A client that left before it was accepted is not an error."""
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -115,7 +119,7 @@ class PatientWorker(ThreadWorker):
         self.enqueue_req(Connection(self, client, address, listener.getsockname()))
 
     def enqueue_req(self, conn: Connection) -> None:
-        """gunicorn calls this when something of a request may be there; threads get whole ones."""
+        """gunicorn calls this when a part of a request may have arrived. Threads get only whole requests."""
         conn.expect(self.ARRIVAL_SECONDS)
         act = self.read_on(conn)
         if act is not None:
@@ -131,7 +135,7 @@ class PatientWorker(ThreadWorker):
             act(conn)
 
     def read_on(self, conn: Connection) -> Callable[[Connection], None] | None:
-        """Take what there is; what is to be done now, or None while there is nothing to be done but wait."""
+        """Read what has arrived. Returns what to do now, or None while more has to arrive."""
         arrival = conn.arrival
         try:
             data = b"" if arrival.is_whole else conn.sock.recv(READ_BYTES)
@@ -164,7 +168,7 @@ class PatientWorker(ThreadWorker):
         self.linger(conn)
 
     def linger(self, conn: Connection) -> None:
-        """Close towards the client; the original waits for it to do the same, and everybody with it."""
+        """Close our side. gunicorn's own worker would wait here for the client's side, and keep everybody waiting."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
@@ -193,7 +197,7 @@ class PatientWorker(ThreadWorker):
         conn.close()
 
     def murder_pending(self) -> None:
-        """gunicorn calls this at every turn of its loop, and then lets others in if there is room."""
+        """gunicorn calls this at every turn of its loop, and then accepts other clients if there is capacity."""
         now = time.monotonic()
         if self.nr_conns >= self.worker_connections:
             self.free_capacity()
@@ -208,13 +212,14 @@ class PatientWorker(ThreadWorker):
             act(conn)
 
     def free_capacity(self) -> None:
-        """With the house full, whoever has kept us waiting longest goes: a request takes milliseconds to come.
+        """When all connections are taken, drop the client that has kept us waiting longest.
 
-        Whoever has just come in may be about to ask; those between two requests go first, beginning with whoever was
-        answered first. Full of work, nobody goes.
+        A request takes only milliseconds to arrive. A client that has just connected may be about to send one, so
+        clients between two requests are dropped first, beginning with the one that was answered first. If there is
+        work on every connection, nobody is dropped.
         """
         longest = next(iter(self.arriving), None)
-        if self.keepalived_conns and (longest is None or self.was_idle(longest) < self.SOON_SECONDS):
+        if self.keepalived_conns and (longest is None or self.seconds_waiting(longest) < self.SOON_SECONDS):
             answered = self.keepalived_conns.popleft()
             self.poller.unregister(answered.sock)
             self.drop(answered)
@@ -222,11 +227,11 @@ class PatientWorker(ThreadWorker):
             self.leave(longest)
             self.drop(longest)
 
-    def was_idle(self, conn: Connection) -> float:
+    def seconds_waiting(self, conn: Connection) -> float:
         return time.monotonic() - (conn.ends_at - self.ARRIVAL_SECONDS)
 
     def is_late(self, conn: Connection, now: float) -> bool:
-        """A worker that stops waits for the silent no longer than for those between two requests."""
+        """Whether its time is up. A worker that stops waits for silent clients only as long as between two requests."""
         stops = not self.alive and not conn.arrival.received
         patience = self.ARRIVAL_SECONDS - STOP_KEEPALIVE_LINGER if stops else 0.0
         return conn.ends_at - max(0.0, patience) <= now
@@ -240,25 +245,25 @@ class PatientWorker(ThreadWorker):
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
-            # The client does not take its answer.
+            # The client does not read its answer.
             return False
         finally:
             conn.parser.unreader.shut()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """The original quotes what was sent, in the log and in the answer."""
+        """gunicorn's own method quotes what was sent, in the log and in the answer; this one does not."""
         fault = not isinstance(exc, ParseException)
         status = 500 if fault else STATUS_OF.get(type(exc), 400)
-        said = {"event": "request.unreadable", "status": status, "error": type(exc).__name__}
-        self.log.log("ERROR" if fault else "INFO", "request refused", exc_info=exc if fault else None, extra=said)
+        fields = {"event": "request.unreadable", "status": status, "error": type(exc).__name__}
+        self.log.log("ERROR" if fault else "INFO", "request refused", exc_info=exc if fault else None, extra=fields)
         send_refusal(client, status)
 
 
 def send_refusal(client: socket.socket, status: int) -> None:
-    """In our shape, but written by hand: there is no request to answer."""
+    """Answer in the shape of all our errors, but without Flask: there is no request that it could answer."""
     body = json.dumps({"errors": [entry(status)]}, separators=(",", ":")).encode()
-    reported = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
-    headers = {**reported, **HEADERS, "Content-Security-Policy": API_POLICY}
+    framing = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+    headers = {**framing, **HEADERS, "Content-Security-Policy": API_POLICY}
     lines = [f"HTTP/1.1 {status} {title_of(status)}", *(f"{name}: {value}" for name, value in headers.items())]
     try:
         client.setblocking(False)

@@ -1,4 +1,4 @@
-"""What a call came to, as the settle hears it: from a worker, or from whoever gives up in its place."""
+"""Outcome of a call, as the settle receives it from a worker, or from the sweep that gives up in its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Outcome:
     """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
     handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do).
 
-    `heard` is False for an answer out of our own book: the upstream itself said nothing just now.
+    `from_upstream` is False for an answer out of our own records: the upstream itself did not answer just now.
     """
 
     kind: str

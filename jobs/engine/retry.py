@@ -1,4 +1,4 @@
-"""Retry schedules as data. A budget runs in gate-open time, so an outage of the upstream spends none of it."""
+"""Retry schedules as data. A budget runs only while the breaker is closed, so an outage of the upstream spends none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """`delays` in seconds after each charged attempt, the last repeating, until `budget_seconds` of gate-open time."""
+    """`delays` in seconds after each charged attempt, the last one repeated, until the breaker was closed for
+    `budget_seconds`."""
 
     delays: tuple[float, ...]
     budget_seconds: float
@@ -19,9 +20,9 @@ class Schedule:
         return self.delays[min(charged_attempts, len(self.delays) - 1)]
 
 
-# Sidekiq's backoff, which the texts of check-in have always been retried with: 14 delays, about 25 hours in all.
+# Sidekiq's backoff, with which check-in has always retried its texts: 14 delays, about 25 hours in all.
 TRAVEL_CLAIM = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
-# The same backoff over 16 delays, as ITF creation has always been retried with: 49.6 hours, about two days.
+# The same backoff with 16 delays, as ITF creation has always had it: 49.6 hours, about two days.
 ITF_DELAYS = tuple(float(n**4 + 15) for n in range(16))
 ITF_CREATE = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 IDENTIFY = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
@@ -29,14 +30,14 @@ ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), budget_seconds=6 * H
 # The submission and its uploads have always been retried like an ITF: 16 times.
 FORM526_SUBMIT = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 DOCUMENT_UPLOAD = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
-# Each of the four steps of a signed-in claim, as a claim from check-in.
+# Each of the four steps of a signed-in claim is retried like a claim from check-in.
 TRAVEL_PAY_STEP = TRAVEL_CLAIM
-# Seven tries within the hour of a cycle; the next cycle asks anyway.
+# Seven tries within the hour of a cycle; the next cycle polls anyway.
 DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), budget_seconds=HOUR)
-NOTIFICATION_SUBJECT = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
+NOTIFICATION = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
 ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), budget_seconds=7 * 24 * HOUR)
 
-# A look-up answers soon after a lost reply, and again when the upstream must have made up its mind.
+# A look-up follows soon after a lost reply, and again when the upstream must have finished with the call.
 LOOK_UP_DELAYS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 SECOND_LOOK_SECONDS = 15.0
 
@@ -46,5 +47,5 @@ def look_up_delay(look_ups: int) -> float:
 
 
 def jittered(seconds: float, scale: float = 1.0) -> float:
-    """Spread by up to a tenth either way, so that what failed together does not come back together."""
+    """The delay, changed at random by up to a tenth, so that what failed together does not come back together."""
     return seconds * scale * random.uniform(0.9, 1.1)

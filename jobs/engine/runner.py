@@ -1,4 +1,4 @@
-"""The three beats of every job: grant, call, settle. Nothing is held open while the upstream thinks.
+"""Runner of every job, in three steps: grant, call, settle. No connection is held while the upstream works.
 
 grant ─► load ─► act ──────► accepted · refused · later · unknown · duplicate
              └─► look up ──► accepted · not_found · unclear · later        (while a question is open)
@@ -30,16 +30,15 @@ from flaskapp.upstreams.errors import (
 )
 from flaskapp.upstreams.transport.streamed import BodyBroken
 from jobs.engine.outcome import Outcome
-from jobs.engine.settle import settle
+from jobs.engine.settle import keep_answer, settle
 from jobs.engine.spec import Call, EarlierWrites, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Unclear
-from jobs.engine.unsettled import keep_answer
 from outbox import attempts
 from outbox.registries import show_if_parked
 from outbox.values import Grant, Sibling
 
 log = logging.getLogger("jobs.engine.runner")
 
-# However short the settings, an attempt has so long to come to its write.
+# However short the settings are, an attempt has this long to get to its write.
 BEGIN_SECONDS = 5.0
 KIND_OF_ERROR: dict[type[UpstreamError], str] = {
     Unavailable: "later",
@@ -52,7 +51,7 @@ KIND_OF_ERROR: dict[type[UpstreamError], str] = {
 
 
 class Process:
-    """This worker process as its jobs see it: its name in the ledger, what it holds, whether it is stopping."""
+    """This worker process as its jobs see it: its name in the ledger, its grants, and whether it is stopping."""
 
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
@@ -70,7 +69,8 @@ class Process:
             self.grants.pop(grant.attempt_id, None)
 
     def abandon(self, grant: Grant) -> None:
-        """Nothing could be recorded: the next beat that reaches Postgres gives it back, long before its lease ends."""
+        """Keep a grant for which nothing could be recorded. The next beat that reaches Postgres gives it back, long
+        before its lease ends."""
         with self.lock:
             self.abandoned.append(grant)
 
@@ -86,7 +86,7 @@ class Process:
 
 @dataclass
 class WriteGuard:
-    """Watches the writes of one attempt: whether there was any, and whether another still fits in its time."""
+    """Guard of one attempt's writes: whether there was any, and whether another still fits into its time."""
 
     process: Process
     ends_at: float
@@ -94,15 +94,18 @@ class WriteGuard:
     used: bool = False
 
     def before_write(self) -> None:
-        """Raises HandBack when the answer could come too late, or when this process is stopping."""
+        """Raise HandBack when the answer could come too late, or when this process is stopping."""
         if self.process.stopping.is_set() or time.monotonic() + self.call_seconds > self.ends_at:
             raise HandBack
         self.used = True
 
 
 def writing_seconds(spec: JobSpec, config: Config) -> float:
-    """How long after its grant an attempt may still be with the upstream. After its lease somebody else may be at it;
-    and once a look-up that finds nothing would be believed, what it did not find must not be on its way any more."""
+    """How many seconds after its grant an attempt may still be with the upstream.
+
+    After its lease another attempt may begin. And once *not found* confirms that a write did not happen, that write
+    must not be on its way any more.
+    """
     lease = spec.lease_seconds(config)
     if spec.look_up is None:
         return lease
@@ -110,7 +113,7 @@ def writing_seconds(spec: JobSpec, config: Config) -> float:
 
 
 def run(spec: JobSpec, message_id: int, fence: int) -> None:
-    """Make one attempt at a message; ends quietly when its pointer is stale, doubled or held_back."""
+    """Make one attempt at a message. Ends quietly when its pointer is stale or doubled, or its breaker is open."""
     process: Process = current_app.extensions["process"]
     config: Config = current_app.extensions["config"]
     lease = spec.lease_seconds(config)
@@ -128,15 +131,25 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
         db.session.remove()
 
 
+@dataclass(frozen=True)
+class Job:
+    """What the dotted path of a message names. RQ calls it with the pointer; it makes one attempt as its spec says."""
+
+    spec: JobSpec
+
+    def __call__(self, message_id: int, fence: int) -> None:
+        run(self.spec, message_id, fence)
+
+
 def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Settle; if that is what fails, keep at least the answer. Nothing is raised to RQ, which would show its text."""
+    """Settle, and keep at least the answer if that fails. Nothing is raised to RQ, which would show the text."""
     try:
         settle(spec, grant, outcome)
         if outcome.kind not in ("accepted", "obsolete"):
             show_parked(grant)
     except Exception as error:
         log.exception(
-            "settle failed", extra={"event": "job.settle_failed", "job": spec.path, "message_id": grant.message_id}
+            "settle failed", extra={"event": "job.settle_failed", "job": spec.work.path, "message_id": grant.message_id}
         )
         try:
             keep_answer(spec, grant, outcome, error)
@@ -146,13 +159,13 @@ def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
 
 
 def show_parked(grant: Grant) -> None:
-    """On the dashboard at once; with Redis away, the sweep shows it later."""
+    """Show a parked message on the dashboard at once. While Redis is away, the sweep shows it later."""
     with suppress(RedisError, OSError):
         show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
 def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
-    """Load what the call needs, give the connection back, and call; every ending becomes an Outcome."""
+    """Load what the call needs, give the connection back, and call. However that ends, it becomes an Outcome."""
     try:
         work, earlier, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
@@ -172,25 +185,27 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
     except UpstreamError as error:
         return Outcome(kind_of(error, grant), error=error)
     except BodyBroken as error:
-        # Begun, but no whole request went out: nothing was done upstream.
+        # It had begun, but no whole request went out: nothing was done upstream.
         log.exception(
-            "body broken", extra={"event": "job.body_broken", "job": spec.path, "message_id": grant.message_id}
+            "body broken", extra={"event": "job.body_broken", "job": spec.work.path, "message_id": grant.message_id}
         )
         return Outcome("broken", error=error)
     except Exception as error:
-        # A fault of our own. What was written may have happened; what was not may be tried again.
-        log.exception("job failed", extra={"event": "job.failed", "job": spec.path, "message_id": grant.message_id})
+        # A fault of our own. If it wrote, that may have happened; if not, it may be tried again.
+        log.exception(
+            "job failed", extra={"event": "job.failed", "job": spec.work.path, "message_id": grant.message_id}
+        )
         return Outcome("unknown" if write_guard.used else "broken", error=error)
 
 
 def kind_of(error: UpstreamError, grant: Grant) -> str:
-    """A look-up never ends a message: whatever goes wrong with one only postpones the next."""
+    """The kind of outcome for an upstream's error. A look-up never ends a message: if it fails, another follows."""
     kind = KIND_OF_ERROR[type(error)]
     return "later" if grant.purpose != "write" and kind in ("unknown", "duplicate") else kind
 
 
 def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, EarlierWrites, Any]:
-    """The subject, the trail of our writes, and an answer that came late to a sibling; no connection stays."""
+    """The subject, our earlier writes, and an answer that came late to another attempt. Keeps no connection."""
     with reading() as session:
         work = spec.load(session, grant.subject_id)
         siblings = attempts.siblings(session, grant.message_id) if spec.writes and not grant.first else []
@@ -200,25 +215,25 @@ def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, EarlierWr
 
 
 def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> EarlierWrites:
-    """Where our writes stand; `settled` once the upstream must have made up its mind about the last of them."""
+    """Our earlier writes; `confirmable` once the upstream must have finished with the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
     age = (grant.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
     return EarlierWrites(
         first_write_at=writes[0].started_at if writes else None,
         why=grant.unresolved_why,
         ever_unknown=any(item.status == "unknown" for item in writes),
-        settled=age > spec.confirm_after_seconds(config),
+        confirmable=age > spec.confirm_after_seconds(config),
     )
 
 
 def look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
-    """Ask the upstream whether an unanswered write happened. Believing *not there* takes time, and two such answers."""
+    """Look up whether an unanswered write happened. *Not found* counts only late enough, and only twice in a row."""
     if spec.look_up is None:
         return Outcome("unclear", reason="no look-up exists")
     finding = spec.look_up(call, work, earlier)
     if isinstance(finding, Found):
         return Outcome("accepted", answer=finding.answer)
     if isinstance(finding, NotFound):
-        return Outcome("not_found") if earlier.settled else Outcome("unclear", reason="too early to tell")
+        return Outcome("not_found") if earlier.confirmable else Outcome("unclear", reason="too early to tell")
     assert isinstance(finding, Unclear)
     return Outcome("unclear", reason=finding.reason)

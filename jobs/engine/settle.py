@@ -1,7 +1,8 @@
-"""The third beat: one transaction that moves the subject, finishes the attempt and disposes of the message.
+"""Settle, the third step of a job: one transaction that moves the subject, ends the attempt and deletes, postpones or
+parks the message.
 
-All of it happens under the message's fence, or none of it does. An answer that lost its fence is kept on its own
-attempt. A settle that cannot commit keeps the answer in hand and tries again, first reading whether it landed.
+All of it happens under the message's fence, or none of it does. An answer whose fence is gone is kept on its own
+attempt. A settle that cannot commit keeps the answer in memory and tries again, after reading whether it had landed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.config import Config
 from flaskapp.current import breaker_settings
-from flaskapp.db import DbSession, db, is_passing, transaction
+from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
 from flaskapp.statemachine import Conflict
 from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, breaker_signal
 from jobs.engine.outcome import Outcome
@@ -27,8 +28,22 @@ from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
 from outbox import attempts, breakers, parked
 from outbox.values import Ending, Grant
+from outbox.write import write_history
 
 log = logging.getLogger("jobs.engine.settle")
+
+UNSETTLED = "unsettled"
+KEPT_SECONDS = 30.0
+NOT_RECORDED = "attempt.not_recorded"
+# Whether the attempt before this one could not be recorded either.
+TWICE_RUNNING = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM outbox_history h
+         WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = :what
+           AND h.message_id = :message_id
+           AND CAST(h.detail ->> 'attempt' AS bigint) = (
+                SELECT max(a.id) FROM outbox_attempts a WHERE a.message_id = :message_id AND a.id < :attempt_id))
+""")
 
 SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STATUS_OF_KIND = {
@@ -39,11 +54,11 @@ STATUS_OF_KIND = {
 
 
 def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Record an outcome, through deadlocks and restarts of Postgres; what cannot be recorded is left to rescue."""
+    """Record an outcome, through deadlocks and restarts of Postgres. Raises what keeps it from being recorded."""
     for wait in (*SETTLE_RETRY_SECONDS, None):
         try:
             with transaction() as session:
-                # A second round may follow a COMMIT whose answer was lost: then there is nothing left to do.
+                # A second round may follow a COMMIT whose answer was lost. Then nothing is left to do.
                 if wait == SETTLE_RETRY_SECONDS[0] or attempts.status_of(session, grant.attempt_id) in (
                     "try",
                     "unknown",
@@ -67,13 +82,13 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         outcome = answered_meanwhile(session, spec, grant, original) or outcome
     SETTLERS[outcome.kind](session, spec, grant, outcome)
     report_to_breaker(session, grant, original)
-    extra = {"event": "job.settled", "job": spec.path, "message_id": grant.message_id, "outcome": outcome.kind}
+    extra = {"event": "job.settled", "job": spec.work.path, "message_id": grant.message_id, "outcome": outcome.kind}
     error = type(outcome.error).__name__ if outcome.error else None
     log.info("settled", extra={**extra, "upstream": grant.upstream, "error": error})
 
 
 def answered_meanwhile(session: DbSession, spec: JobSpec, grant: Grant, original: Outcome) -> Outcome | None:
-    """An answer that came late to an earlier attempt beats whatever this one, look-up or resend, has met."""
+    """A late answer to an earlier attempt, if there is one: it counts before the outcome of this look-up or resend."""
     for sibling in attempts.siblings(session, grant.message_id):
         if sibling.status == "success":
             return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), from_upstream=original.answered)
@@ -99,7 +114,7 @@ def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) ->
     except Conflict as conflict:
         return reject_conflict(session, spec, grant, outcome, conflict)
     finished = ending(spec, outcome)
-    # First: what is recorded may owe the same job again, and nothing is owed twice.
+    # Complete first: what is recorded may enqueue the same job again, and a job is never enqueued twice.
     attempts.complete(session, grant, finished)
     spec.record(session, grant.subject_id, outcome.answer)
     end_case_of(session, grant)
@@ -109,14 +124,15 @@ def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) ->
 
 
 def reject_conflict(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, conflict: Conflict) -> None:
-    """Its id is another submission's. Whether the upstream holds this one as well, nobody can tell from that."""
+    """Leave an answer to a human whose id belongs to another submission: it does not show whether the upstream has this
+    one as well."""
     doubted = replace(outcome, error=conflict, reason=str(conflict))
     status, why = ("unknown", "unanswered") if grant.purpose == "write" else ("error", None)
     leave_to_human(session, spec, grant, doubted, "conflicting_answers", status, why, **conflict.details)
 
 
 def compare_answers(session: DbSession, grant: Grant, finished: Ending) -> None:
-    """Two attempts that came back with different upstream ids mean it may be on file twice."""
+    """Open a case when two attempts were answered with different upstream ids: it may be on file twice."""
     key = finished.upstream_ids.get("digest")
     for sibling in attempts.siblings(session, grant.message_id):
         other = sibling.upstream_ids.get("digest")
@@ -132,7 +148,7 @@ def drop(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> N
 
 
 def end_case_of(session: DbSession, grant: Grant) -> None:
-    """Put aside, taken up again and done: whatever it was, nobody has to think of it any more."""
+    """Close the cases of a message that was parked, reopened and is now done."""
     if grant.reopened:
         about = (grant.subject_type, grant.subject_id, "the work it put aside is done")
         close_cases(session, *about, kinds=["parked_by_hand", "unsettled"], message_id=grant.message_id)
@@ -157,7 +173,7 @@ def leave_to_human(
     why: str | None = None,
     **found: Any,
 ) -> None:
-    """Subject, case, notice, attempt and parked message: one transaction."""
+    """Record in one transaction that a human has it: subject, case, notification, attempt and parked message."""
     if spec.disposable:
         drop(session, spec, grant, outcome)
         return
@@ -175,7 +191,7 @@ def reason_of(kind: str, outcome: Outcome) -> str:
 
 
 def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Nothing was done: try again later, on the schedule, unless the budget is spent."""
+    """Nothing was done upstream: try again later, on the schedule, unless the budget is spent."""
     if grant.unresolved_since is not None:
         return keep_unresolved(session, spec, grant, outcome)
     if is_spent(session, spec, grant):
@@ -192,7 +208,7 @@ def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome)
 
 
 def look_up_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """It may have happened, or is there already: nothing is sent again before a look-up has answered."""
+    """The write may have happened, or is there already: nothing is sent again before a look-up has answered."""
     if spec.look_up is None:
         return retry(session, spec, grant, outcome)
     why = "duplicate" if outcome.kind == "duplicate" else "unanswered"
@@ -206,7 +222,7 @@ def look_up_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outc
 
 
 def keep_unresolved(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """The look-up did not say: the question stays open, and is asked again."""
+    """The look-up gave no clear answer: the question stays open, and is looked up again."""
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
     attempts.finish(session, grant.attempt_id, ending(spec, outcome))
@@ -215,7 +231,7 @@ def keep_unresolved(session: DbSession, spec: JobSpec, grant: Grant, outcome: Ou
 
 
 def confirm_absent(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """*Not there* twice in a row, late enough: the write did not happen, and may be made again."""
+    """*Not found*, late enough. Twice in a row it means that the write did not happen, and may be made again."""
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
     attempts.finish(session, grant.attempt_id, ending(spec, outcome))
@@ -247,34 +263,34 @@ def scale() -> float:
 
 
 def is_spent(session: DbSession, spec: JobSpec, grant: Grant) -> bool:
-    """Whether this message has had its time: gate-open time for the schedule, wall-clock time for the cap."""
+    """Whether this message's time is over: closed-breaker time by its schedule, or wall-clock time by its limit."""
     if grant.purpose == "give_up" or session.execute(text("SELECT outbox_now()")).scalar_one() >= grant.give_up_at:
         return True
     return breakers.closed_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.budget_seconds
 
 
 def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> None:
-    """What this outcome says of the upstream itself, last in the lock order."""
+    """Report to the breaker what this outcome says about the upstream. The breaker comes last in the lock order."""
     if grant.upstream is None:
         return
     settings = breaker_settings(current_app.extensions["config"])
     error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.from_upstream else None
-    news = breaker_signal(error) if error is not None else None
-    if news == ALIVE or (outcome.answered and grant.purpose != "give_up"):
+    signal = breaker_signal(error) if error is not None else None
+    if signal == ALIVE or (outcome.answered and grant.purpose != "give_up"):
         changed, event = breakers.note_answer(session, grant), "breaker.closed"
-    elif error is not None and news == SILENT:
+    elif error is not None and signal == SILENT:
         changed, event = breakers.note_unanswered(session, grant, settings, error.retry_after), "breaker.opened"
-    elif error is not None and news == FAILING:
+    elif error is not None and signal == FAILING:
         reason = type(error).__name__.lower()
         changed, event = breakers.trip(session, grant, reason, settings, error.retry_after), "breaker.opened"
     else:
         return
     if changed:
-        log.warning("gate moved", extra={"event": event, "upstream": grant.upstream, "why": outcome.kind})
+        log.warning("breaker moved", extra={"event": event, "upstream": grant.upstream, "why": outcome.kind})
 
 
 def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Our fence is gone: keep the answer on our own attempt, and fetch a human where it changes what was told."""
+    """Our fence is gone: keep the answer on our own attempt, and open a case if the person was informed otherwise."""
     if outcome.kind not in ("accepted", "refused", "duplicate") or grant.purpose != "write":
         return
     finished = ending(spec, outcome)
@@ -288,3 +304,79 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     if state == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
         open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)
+
+
+# -- what cannot be settled ---------------------------------------------------
+#
+# Surefile itself cannot finish such a message, because its own records, keys or code prevent it. It goes to a human as
+# it is: parked, with a case that names the error. Its subject keeps its state, because nobody knows better, and the
+# person gets no notification. What was sent and what was answered is on the attempts.
+
+
+def keep_answer(spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception) -> None:
+    """Put the answer of a settle that failed on its attempt, and enqueue the work again a little later.
+
+    If that was so the time before as well, a human gets it: there is no reason why the next time should be different.
+    An outage of Postgres never counts, however often it happens.
+    """
+    db.session.rollback()
+    with transaction() as session:
+        if not attempts.lock_message(session, grant):
+            return
+        why = "unanswered" if grant.purpose == "write" else None
+        if is_outage(error) or not was_kept_before(session, grant):
+            attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=True)
+            attempts.postpone(session, grant, KEPT_SECONDS, unresolved_why=why)
+            note_not_recorded(session, grant, error)
+        else:
+            leave_unsettled(session, spec, grant, outcome, error, why)
+
+
+def note_not_recorded(session: DbSession, grant: Grant, error: Exception) -> None:
+    if not is_outage(error):
+        detail = {"attempt": grant.attempt_id, "error": type(error).__name__}
+        subject = (grant.subject_type, grant.subject_id)
+        write_history(session, *subject, NOT_RECORDED, message_id=grant.message_id, detail=detail)
+
+
+def was_kept_before(session: DbSession, grant: Grant) -> bool:
+    names = ("subject_type", "subject_id", "message_id", "attempt_id")
+    values = {name: getattr(grant, name) for name in names}
+    return bool(session.execute(TWICE_RUNNING, {**values, "what": NOT_RECORDED}).scalar_one())
+
+
+def leave_unsettled(
+    session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception, why: str | None
+) -> None:
+    """Park the message under a new fence with its answer kept, and open a case.
+
+    Disposable work is deleted instead, and comes again when it is due; history says what went wrong.
+    """
+    if spec.disposable:
+        attempts.complete(session, grant, ending(spec, outcome))
+        return note_not_recorded(session, grant, error)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=True)
+    attempts.park(session, grant, unsettled_reason(error), new_fence=parked.draw_fence(), unresolved_why=why)
+    open_unsettled(session, grant.subject_type, grant.subject_id, grant.message_id, error)
+    return None
+
+
+def unsettled_reason(error: BaseException) -> str:
+    return f"{UNSETTLED}: {type(error).__name__}"
+
+
+def park_unsettled(message_id: int, error: BaseException) -> None:
+    """Park a waiting message for a human, with a case. Does nothing when somebody else was faster."""
+    with transaction() as session:
+        row = parked.park_waiting(session, message_id, reason=unsettled_reason(error), actor="sweep")
+        if row is not None:
+            open_unsettled(session, row.subject_type, row.subject_id, message_id, error)
+
+
+def open_unsettled(
+    session: DbSession, subject_type: str, subject_id: str, message_id: int, error: BaseException
+) -> None:
+    """Open the case for a message that was parked. An alert needs none: its subject is an open case."""
+    if subject_type != "case":
+        details = {"message": message_id, "error": type(error).__name__}
+        open_case(session, UNSETTLED, subject_type, subject_id, details)

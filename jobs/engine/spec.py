@@ -1,4 +1,4 @@
-"""What a flow's job is made of. The runner turns these parts into grant, call and settle."""
+"""Parts that a flow's job is made of. The runner turns them into grant, call and settle."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 from flaskapp.config import Config
 from flaskapp.db import DbSession
-from flaskapp.queues import QueueSpec
+from flaskapp.flows import Work
 from flaskapp.upstreams import Upstreams
 from jobs.engine.retry import Schedule
 
 
 class HandBack(Exception):
-    """Raised before a write that would not fit in the lease any more, or when the process is stopping."""
+    """Raised before a write that no longer fits into the lease, or when the process is stopping."""
 
 
 class Obsolete(Exception):
-    """Raised in place of a write that nobody needs any more: nothing was sent, and nothing is left to do."""
+    """Raised instead of a write that is no longer needed: nothing was sent, and nothing is left to do."""
 
 
 class TooEarly(Exception):
-    """Raised in place of a call that has to wait for something else; its text says for what."""
+    """Raised instead of a call that has to wait for something else; its text says for what."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a call may use. `before_write` is to be called right before every write to the upstream."""
+    """What a call may use. It calls `before_write` right before every write to the upstream."""
 
     upstreams: Upstreams
     config: Config
@@ -37,29 +37,32 @@ class Call:
 
 @dataclass(frozen=True)
 class EarlierWrites:
-    """What our earlier writes of this message left behind. Moments are UTC, from Postgres's clock."""
+    """Our earlier writes of this message. Times are UTC, from Postgres's clock.
+
+    `confirmable`: the upstream must have finished with the last one, so *not found* says that it did not happen.
+    """
 
     first_write_at: datetime | None
     why: str | None
     ever_unknown: bool
-    settled: bool
+    confirmable: bool
 
 
 @dataclass(frozen=True)
 class Found:
-    """A look-up found it; `answer` is what the write would have answered."""
+    """A look-up found the write; `answer` is what the write would have answered."""
 
     answer: Any
 
 
 @dataclass(frozen=True)
 class NotFound:
-    """A look-up answered, and it is not there."""
+    """A look-up answered that the write is not there."""
 
 
 @dataclass(frozen=True)
 class Unclear:
-    """A look-up answered, but not what we asked; `reason` is a code."""
+    """A look-up answered, but not whether the write happened; `reason` is a code."""
 
     reason: str
 
@@ -71,15 +74,15 @@ Finding = Found | NotFound | Unclear
 class JobSpec:
     """One kind of job.
 
-    `load` copies out what the call needs, or None when nothing is left to do. `act` makes the call. `look_up` says
-    whether an unanswered write happened. `check` raises Conflict where an answer cannot be true. `record` and `give_up`
-    write the flow's rows inside the settle. `ids` and `from_ids` turn an answer into what its attempt keeps, encrypted,
-    and back. `is_final` says whether a refusal ends the work or is tried again like any failure. `let_go` records that
-    nothing was left to do. `disposable` work that cannot be done is dropped instead of parked: nobody was promised it.
+    `load` copies out what the call needs, or returns None when nothing is left to do. `act` makes the call. `look_up`
+    says whether an unanswered write happened. `check` raises Conflict when an answer cannot be true. `record` and
+    `give_up` write the flow's rows inside the settle. `ids` and `from_ids` turn an answer into what its attempt keeps,
+    encrypted, and back. `is_final` says whether a refusal ends the work or is retried like any failure. `let_go`
+    records that nothing was left to do. `disposable` work that cannot be done is dropped instead of parked: nobody was
+    promised it.
     """
 
-    path: str
-    queue: QueueSpec
+    work: Work
     writes: bool
     schedule: Schedule
     lease_seconds: Callable[[Config], float]

@@ -1,4 +1,5 @@
-"""What waited behind a closed gate past its wall-clock limit gets its case and its notice all the same."""
+"""Giving up of waiting messages past their wall-clock limit: they get their case and their notification even while the
+breaker is open."""
 
 from __future__ import annotations
 
@@ -9,24 +10,24 @@ from flask import current_app
 from flaskapp.db import db, is_outage, transaction
 from jobs.engine.outcome import Outcome
 from jobs.engine.runner import Process
-from jobs.engine.settle import settle_once
-from jobs.engine.unsettled import park_unsettled
+from jobs.engine.settle import park_unsettled, settle_once
 from jobs.periodic.isolated import ENOUGH, PartsFailed
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox import attempts, parked
 from outbox.values import Grant
 
 log = logging.getLogger("jobs.periodic.give_up")
 
-# A sweep's worth: what is left stays due for the next.
+# The most in one sweep: what is left stays due for the next.
 MOST = 200
 
 
 def give_up_overdue() -> None:
-    """Give up message by message. One that cannot be is parked, or passed over until the next sweep, and the others
-    have their turn: it would stand first in every sweep.
+    """Give up message by message. One that cannot be given up is parked, or passed over until the next sweep: otherwise
+    it would come first in every sweep, and the others never.
 
-    Raises PartsFailed in the end for those that were passed over; what Postgres itself raises passes.
+    Raises PartsFailed at the end for those that were passed over. An error of Postgres while taking one is raised at
+    once.
     """
     passed_over: dict[int, Exception] = {}
     away = 0
@@ -50,7 +51,8 @@ def give_up_overdue() -> None:
 
 
 def give_up_next(taken: list[Grant], passed_over: dict[int, Exception]) -> bool:
-    """One message in a transaction of its own, named in `taken` whatever becomes of it; False when none is due."""
+    """Give up one message in a transaction of its own; it is added to `taken` even if that fails. False when none is
+    due."""
     process: Process = current_app.extensions["process"]
     with transaction() as session:
         fence = parked.draw_fence()
@@ -58,12 +60,13 @@ def give_up_next(taken: list[Grant], passed_over: dict[int, Exception]) -> bool:
         if grant is None:
             return False
         taken.append(grant)
-        settle_once(session, SPECS[grant.job], grant, Outcome("later", reason="wall-clock limit reached"))
+        settle_once(session, spec_of(grant.job), grant, Outcome("later", reason="wall-clock limit reached"))
     return True
 
 
 def pass_over(grant: Grant, error: Exception, passed_over: dict[int, Exception]) -> None:
-    """To a human with what stands in its own way. What may as well be Postgres's fault waits for the next sweep."""
+    """Park a message that its own records keep from being given up. If Postgres may be at fault, it waits for the next
+    sweep."""
     extra = {"event": "sweep.not_given_up", "message_id": grant.message_id, "job": grant.job}
     log.error("not given up", extra=extra, exc_info=error)
     if is_outage(error):

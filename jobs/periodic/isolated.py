@@ -1,4 +1,4 @@
-"""Many things to do in one periodic job, each apart: what goes wrong with one is logged and keeps no other waiting."""
+"""Isolated parts of one periodic job: an error in one is logged, and the others still run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flaskapp.db import DbSession, db, is_outage, transaction
 
 log = logging.getLogger("jobs.periodic.isolated")
 
-# Of many alike, so many that fail running because a server is away say that the others would, too.
+# If so many similar parts in a row fail because a server is away, the others would fail, too.
 ENOUGH = 3
 NAMED = 5
 
 
 class PartsFailed(Exception):
-    """Names what failed, and the errors' classes. RQ keeps and shows this text, so it holds nothing but ids."""
+    """Some parts failed. RQ keeps and shows this text, so it holds only names, ids and the classes of errors."""
 
     def __init__(self, failed: Mapping[str, Exception]) -> None:
         self.failed = dict(innermost(failed))
@@ -29,7 +29,7 @@ class PartsFailed(Exception):
 
 
 def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]]:
-    """A part may be made of parts: what failed is theirs."""
+    """The parts that failed, by name. A part may itself consist of parts; then theirs are meant."""
     for name, error in failed.items():
         if isinstance(error, PartsFailed):
             yield from ((f"{name}, {inner}", why) for inner, why in error.failed.items())
@@ -38,9 +38,9 @@ def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]
 
 
 def run_isolated(parts: Mapping[str, Callable[[], Any]], enough: float = math.inf) -> None:
-    """Run every part, whatever becomes of the others; of many alike, until `enough` running met a server that is away.
+    """Run every part, even if others fail; stop when `enough` in a row failed because Postgres or Redis is away.
 
-    Raises PartsFailed in the end, so that the job counts as failed.
+    Raises PartsFailed at the end if any failed, so that the job counts as failed.
     """
     failed: dict[str, Exception] = {}
     away = 0
@@ -60,12 +60,12 @@ def run_isolated(parts: Mapping[str, Callable[[], Any]], enough: float = math.in
 
 
 def is_away(error: Exception) -> bool:
-    """Whether Postgres or Redis is what went wrong, and not the part."""
+    """Whether Postgres or Redis caused the error, and not the part."""
     return is_outage(error) or isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 
 
 def in_transaction(work: Callable[..., Any], *args: Any) -> Callable[[], None]:
-    """The work as a part with a transaction of its own."""
+    """A part that does the work in a transaction of its own."""
 
     def part() -> None:
         with transaction() as session:
@@ -77,7 +77,7 @@ def in_transaction(work: Callable[..., Any], *args: Any) -> Callable[[], None]:
 def one_by_one(
     find: Callable[[DbSession], Iterable[tuple[str, Any]]], work: Callable[[DbSession, Any], Any]
 ) -> Callable[[], None]:
-    """A part that does with each what it finds due, by its name, in a transaction of its own."""
+    """A part that finds what is due, by name, and does the work for each in a transaction of its own."""
 
     def part() -> None:
         with transaction() as session:

@@ -1,4 +1,4 @@
-"""The table of periodic jobs: what runs, and how often, in seconds."""
+"""Table of periodic jobs: what runs, and how often, in seconds."""
 
 from __future__ import annotations
 

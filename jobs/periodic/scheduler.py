@@ -1,7 +1,7 @@
-"""rq-scheduler, made to lose nothing: the table lives in code, and a tick is one atomic step a job.
+"""Scheduler of periodic jobs: rq-scheduler with its table in code, and one atomic step for each job and tick.
 
-The stock scheduler pushes, removes and adds again in three steps; stopped between them it loses the periodic job for
-good or runs it twice. Here each tick heals the table first, then writes the next run and pushes this one together.
+The original scheduler pushes, removes and adds again in three steps; stopped between them it loses the periodic job for
+good or runs it twice. Here each tick repairs the table first, then writes the next run and pushes this one together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INTERVAL_SECONDS = 1
 
 
 class LedgerScheduler(Scheduler):
-    """Run as many as you like: each run of each job is pushed by one of them, once."""
+    """Any number of schedulers may run: each run of each job is pushed by one of them, once."""
 
     job_class = LedgerJob
 
@@ -36,14 +36,14 @@ class LedgerScheduler(Scheduler):
         self.rq_queue = open_queue(redis, HOUSEKEEPING.name)
 
     def tick(self) -> int:
-        """Heal the table, then push what is due. Returns how many were pushed. May be stopped after any command."""
+        """Repair the table, then push what is due; returns how many jobs. May be stopped after any command."""
         self.heal()
         now = time.time()
         due = self.connection.zrangebyscore(self.scheduled_jobs_key, 0, now)
         return sum(self.fire(self.table[name.decode()], now) for name in due if name.decode() in self.table)
 
     def heal(self) -> None:
-        """Drop entries nobody knows and add missing ones, due at once: also what FLUSHALL needs."""
+        """Remove unknown entries and add missing ones, due at once. This also repairs what FLUSHALL removed."""
         present = {name.decode() for name in self.connection.zrange(self.scheduled_jobs_key, 0, -1)}
         for stranger in present - self.table.keys():
             self.connection.zrem(self.scheduled_jobs_key, stranger)
@@ -82,7 +82,7 @@ class LedgerScheduler(Scheduler):
         )
 
     def run_until(self, stopping: threading.Event) -> None:
-        """Tick every second until told to stop; an outage of Redis only delays the next tick."""
+        """Tick every second until `stopping` is set. An outage of Redis only delays the next tick."""
         while not stopping.is_set():
             try:
                 self.tick()

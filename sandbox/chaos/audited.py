@@ -1,4 +1,4 @@
-"""What our own audit and trace complain of after a chaos run, a line each."""
+"""What our own audit and trace complain of after a chaos run, one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a chaos run while it goes on: one line a moment, or a line every few seconds without a
+"""The display of a chaos run while it goes on: one line that changes, or a line every few seconds without a
 terminal."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LINE_SECONDS = 10.0
 
 
 class Board:
-    """Time, posted, told, owed, and what is broken just now."""
+    """Shows the time, what was posted, who was notified, what is outstanding, and what is broken just now."""
 
     def __init__(self, console: Console, crowd: Crowd, storm: Storm, witness: Witness) -> None:
         self._console = console
@@ -49,9 +49,9 @@ class Board:
 
     def _line(self) -> str:
         counts = self._witness.counts()
-        reported = f"{counts[0]} told, {counts[1]} owed" if counts else "Postgres is away"
+        progress = f"{counts[0]} notified, {counts[1]} outstanding" if counts else "Postgres is away"
         struck = len(self._storm.faults)
         return (
-            f"{time.monotonic() - self._began:5.0f} s  {len(self._crowd.promises)} posted, {reported},"
+            f"{time.monotonic() - self._began:5.0f} s  {len(self._crowd.promises)} posted, {progress},"
             f" {struck} struck: {self._storm.now or 'all whole'}"
         )

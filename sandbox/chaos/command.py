@@ -1,6 +1,6 @@
 """`make chaos`: the whole product under load while it is killed, frozen, flushed and lied to; then a tally.
 
-It exits 0 only if nothing was lost, done twice, left untold or unaccounted for, and the run was worth its name.
+It exits 0 only if nothing was lost, done twice, left untold or unaccounted for, and the run reached its bars.
 """
 
 from __future__ import annotations
@@ -44,36 +44,36 @@ from sandbox.unprivileged import Unsafe
 
 FOLDER = Path(".run/chaos")
 SECONDS, SUBMISSIONS = 300.0, 10_000
-# Rather more are struck than the bar asks for.
+# More faults than the bar requires.
 FAULTS = 56
-# A run shorter than this strikes so many seconds apart, leaves out what lasts too long, and on a machine that has other
-# work is not asked how soon all was well again.
+# A shorter run than this strikes every so many seconds and leaves out what lasts too long. It has no bar for the
+# recovery, because its machine may have other work.
 SHORT_SECONDS = 150.0
 SHORT_GAP_SECONDS = 3.0
 # Few people come, so one who is refused fifteen times is a large share of them.
 SHORT_HELD_SHARE = 0.3
-# Most of the time people post, a tenth more than asked for, and if it was not enough, to the end of it; then
-# what is owed is worked off.
+# People post for most of the time: a tenth more than required, and to the end if that was not enough. Then the
+# outstanding work is finished.
 POSTING, MARGIN = 0.88, 1.1
 LAST_QUIET_SECONDS = 5.0
 DRAIN_SECONDS, LAST_ANSWERS_SECONDS = 90.0, 20.0
 LOOK_SECONDS = 0.1
-# A run that has not come to its end so long after its time never will.
+# A run that has not ended so long after its time never will.
 WATCHDOG_SECONDS = 240.0
 SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it takes, start and tally apart")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it takes without start and tally")
     parser.add_argument("--seed", type=int, help="the order of the faults; drawn and printed when not given")
     parser.add_argument(
-        "--least-submissions", type=int, default=SUBMISSIONS, help="the bar, and what the pace is reckoned by"
+        "--least-submissions", type=int, default=SUBMISSIONS, help="the bar, and what the pace is computed from"
     )
     parser.set_defaults(folder=FOLDER)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it in this folder's checkout: 0 when all was kept and every bar reached, 130 after Ctrl-C, else 1."""
+    """Run it in this folder's checkout: 0 when everything was kept and every bar reached, 130 after Ctrl-C, else 1."""
     for number in STOPS:
         signal.signal(number, interrupt)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -96,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def watched(fleet: Fleet, seconds: float) -> Iterator[None]:
-    """End everything after so many seconds, whatever is waited for. The kernel ends what we started with us; only a
-    process that is frozen would not hear of it."""
+    """End everything after so many seconds. The kernel ends what we started when we end; only a frozen process would
+    not end, so those are killed first."""
 
     def end() -> None:
         print(f"surefile: not at its end after {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -115,7 +115,7 @@ def watched(fleet: Fleet, seconds: float) -> Iterator[None]:
 
 
 def endure(fleet: Fleet, arguments: argparse.Namespace, console: Console) -> tuple[str, int]:
-    """Post and strike, work off what is owed, and judge: the last line, and the exit code."""
+    """Post and strike, finish the outstanding work, and judge: the last line, and the exit code."""
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     console.print(f"seed {seed}: `python -m sandbox chaos --seed {seed}` strikes in the same order")
     with closing(Control(fleet.upstreams["control"])) as control:
@@ -127,7 +127,7 @@ def endure(fleet: Fleet, arguments: argparse.Namespace, console: Console) -> tup
             with Board(console, crowd, storm, witness):
                 weather(ground, crowd, storm, witness, arguments)
             evidence = gather(fleet.postgres.url, control, crowd.promises)
-        # Beside the logs, for whoever reads them: who came, and what each was promised.
+        # Beside the logs, for people who read them: who came, and what each was promised.
         (fleet.folder / "promises.json").write_text(json.dumps([asdict(promise) for promise in evidence.promises]))
         bars = (
             Bars(arguments.least_submissions, 12, 8, math.inf, SHORT_HELD_SHARE)
@@ -142,7 +142,7 @@ def pace_of(arguments: argparse.Namespace) -> float:
 
 
 def weather(ground: Ground, crowd: Crowd, storm: Storm, witness: Witness, arguments: argparse.Namespace) -> None:
-    """Posting and faults side by side, then quiet until nothing is owed."""
+    """Posting and faults side by side, then quiet until nothing is outstanding."""
     ground.prepare()
     crowd.start()
     began, posting = time.monotonic(), POSTING * arguments.seconds
@@ -166,7 +166,7 @@ def faults_in(seconds: float) -> int:
 
 
 def drain(ground: Ground, witness: Witness, seconds: float) -> None:
-    """Wait until nothing is owed and no document under way; what takes longer is judged as it stands."""
+    """Wait until no work is outstanding and no document under way. What takes longer is judged as it stands."""
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         ground.fleet.tend(set())
@@ -188,7 +188,7 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
     console.print(table_of_faults(storm.faults))
     console.print(table_of_promises(tally, arrivals(evidence)))
     console.print(
-        f"pages asked again: {', '.join(f'{why} ×{times}' for why, times in crowd.troubles.items()) or 'never'}"
+        f"requests repeated: {', '.join(f'{why} ×{times}' for why, times in crowd.troubles.items()) or 'never'}"
     )
     wrong = {"lost": tally.verdicts.lost, "duplicate": tally.verdicts.duplicate, "untold": tally.verdicts.untold}
     for what, found in wrong.items():
@@ -203,7 +203,7 @@ def tell(fleet: Fleet, crowd: Crowd, storm: Storm, evidence: Evidence, bars: Bar
 
 
 def arrivals(evidence: Evidence) -> Mapping[str, float]:
-    """When each notice arrived, by its promise's key and this machine's clock."""
+    """When each notification arrived, by the key of its promise and this machine's clock."""
     subjects = {(row["flow"], row["id"]): row["key"] for row in evidence.subjects}
     notifications = {
         row["id"]: subjects.get((row["subject_type"], row["subject_id"])) for row in evidence.notifications

@@ -16,9 +16,9 @@ from sandbox.chaos.page import GivenUp, Odd, Page
 from sandbox.faults import Control, Refused
 
 HANDS = 10
-# How much faster than the pace people come who had to wait.
+# How much faster than the pace people come who were held up.
 CATCHING_UP = 1.5
-# After an answer that makes no sense, so that a thousand more of them tell nothing.
+# After an answer that makes no sense: a thousand more of them would show nothing new.
 PAUSE_SECONDS = 0.5
 
 
@@ -27,8 +27,8 @@ class Closed(Exception):
 
 
 class Crowd:
-    """Together `per_second` submissions. `promises` is what was answered so far, `troubles` how often pages had to ask
-    again and why, `odd` every answer that no page expects."""
+    """Makes `per_second` submissions in all. `promises` is what was answered so far, `troubles` how often pages had to
+    repeat a request and why, `odd` every answer that no page expects."""
 
     def __init__(self, port: int, control_url: str, per_second: float) -> None:
         self.port = port
@@ -62,7 +62,7 @@ class Crowd:
         self._over.set()
 
     def submit(self, flow: str) -> Promise | None:
-        """One submission by somebody new, at once and out of turn; None when there was no answer to the end."""
+        """One submission by somebody new, at once and outside the pace; None when there was no answer until the end."""
         made: list[Promise] = []
 
         def kept(promise: Promise) -> None:
@@ -85,7 +85,8 @@ class Crowd:
         self.promises.append(promise)
 
     def _turn(self) -> None:
-        """Wait for the next moment of the pace. What was missed while nobody answered is made up for, by and by."""
+        """Wait for the next time that the pace allows. Turns that were missed while nobody answered are made up for
+        slowly."""
         with self._lock:
             timestamp = max(self._next_turn, self._last_turn + self._gap / CATCHING_UP)
             self._next_turn += self._gap

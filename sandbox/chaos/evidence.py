@@ -1,4 +1,4 @@
-"""Everything there is to know at the end: what people were answered, what Postgres holds, what the fakes' books say."""
+"""Everything known at the end: what people were answered, what Postgres holds, and what the fakes' books say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.faults import Control
 
 Row = Mapping[str, Any]
 
-# `key` is what a promise of the flow names.
+# `key` is the name by which a promise of the flow knows it.
 SUBJECTS = """
     SELECT 'travel_claim' AS flow, id::text AS id, id::text AS key, state, cycle FROM travel_claims
     UNION ALL SELECT 'intent_to_file', id::text, account_id::text, state, cycle FROM intents_to_file
@@ -28,7 +28,7 @@ DOCUMENTS = """
       FROM form526_document_submissions d JOIN form526_submissions s ON s.id = d.submission_id
 """
 NOTIFICATION_KINDS = "SELECT id::text AS id, subject_type, subject_id, sender, kind, cycle, state FROM notifications"
-# The case of a notice is its subject's.
+# The case of a notification belongs to the subject of the notification.
 CASES = """
     SELECT COALESCE(n.subject_type, k.subject_type) AS subject_type, COALESCE(n.subject_id, k.subject_id) AS subject_id,
            k.kind, k.owner
@@ -39,7 +39,7 @@ CASES = """
 
 @dataclass
 class Evidence:
-    """Rows as they are: ours by table, the fakes' as their back doors tell them."""
+    """Rows as they are: ours by table, the fakes' as their admin APIs list them."""
 
     promises: Sequence[Promise]
     subjects: list[Row]

@@ -1,5 +1,7 @@
-"""The product as it runs under chaos: two relays, three workers, servers of its own, and a dyno manager that starts
-again whatever ended."""
+"""The product as it runs under chaos: two relays, three workers, servers of its own, and a dyno manager.
+
+The dyno manager starts again every process that ended.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 
-# Names of further processes of a kind, whose Procfile line they run.
+# Names of further processes of a kind, which run the Procfile line of that kind.
 MORE = {"relay.2": "relay", "worker.2": "worker", "worker.3": "worker"}
-# Limits of calls are short, and with them the leases; days of retries pass in seconds. The rules stay as they are.
+# Limits of calls are short, and so are the leases; days of retries pass in seconds. The rules stay as they are.
 COMPRESSED = {
     "LOG_LEVEL": "WARNING",
     "RETRY_SCALE": "0.05",
@@ -38,15 +40,16 @@ COMPRESSED = {
     "BREAKER_OPEN_SECONDS": "0.5",
     "BREAKER_CAP_SECONDS": "4",
 }
-# To be killed is no power cut: what was written is in the kernel's hands.
+# A kill is no power cut: the kernel still writes what it was given.
 POSTGRES = {"fsync": "off", "log_min_messages": "fatal", "pg_stat_statements.track": "none"}
 STOP_SECONDS = 30.0
 
 
 class Fleet(System):
-    """`ended` names each process that ended although nobody struck it; `tend` looks for such and starts them again.
+    """`ended` names each process that ended without being struck; `tend` looks for such processes and starts them
+    again.
 
-    Everything that starts a process is to be called from the main thread, by whose end the kernel ends them all.
+    Everything that starts a process must be called in the main thread: when that thread ends, the kernel ends them all.
     """
 
     def __init__(self, root: Path, folder: Path, say: Callable[[str], None]) -> None:
@@ -64,19 +67,19 @@ class Fleet(System):
         self.crew[name].kill()
 
     def terminate(self, name: str) -> None:
-        """SIGTERM, as at a deploy, and wait for the end it makes of its own."""
+        """SIGTERM, as at a deploy, and wait until it ends by itself."""
         self.crew[name].terminate(STOP_SECONDS)
 
     def signal(self, name: str, number: int) -> None:
         self.crew[name].signal(number)
 
     def start_again(self, name: str) -> None:
-        """Start one that has ended; nothing where that has been done."""
+        """Start one that has ended; do nothing if that has been done."""
         if not self.crew[name].running:
             self.crew[name].start()
 
     def tend(self, struck: set[str]) -> None:
-        """Start again whatever ended by itself; `struck` are down on purpose just now."""
+        """Start again what ended by itself; `struck` are down on purpose just now."""
         for name, process in self.crew.processes.items():
             if name not in struck and not process.running:
                 self.ended.append(name)

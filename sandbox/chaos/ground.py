@@ -22,20 +22,20 @@ from sandbox.faults import UPSTREAMS, Control
 from sandbox.story_form526 import KNOBS
 
 SNAPSHOT = "dump.rdb"
-# No file can be made here, whoever one is: a disk without room.
-NO_CAPACITY = "/proc"
-# A settle has its message locked, and closes the cases that its answer ends: there it waits for whoever holds them.
+# No account can make a file here: it acts as a full disk.
+NO_SPACE = "/proc"
+# A settle has its message locked, and closes the cases that its answer ends; there it waits for the lock on `cases`.
 SETTLING = """
     SELECT 1 FROM pg_locks waits JOIN pg_locks holds USING (pid)
      WHERE waits.relation = 'cases'::regclass AND NOT waits.granted
        AND holds.relation = 'outbox_messages'::regclass AND holds.mode = 'RowShareLock' AND holds.granted
 """
-CONFIRM_SECONDS = 2.0
+CATCH_SETTLE_WITHIN = 2.0
 SERVICE_CALLBACKS = "callback_url"
 
 
 class Ground:
-    """Raises what the servers' clients raise; whoever strikes what is down gets to know."""
+    """Raises what the servers' clients raise, so a blow at something that is down is noticed."""
 
     def __init__(self, fleet: Fleet, control: Control) -> None:
         self.fleet = fleet
@@ -51,16 +51,16 @@ class Ground:
         self.fleet.postgres.start()
 
     def restart_postgres(self) -> None:
-        """A fast shutdown: whatever is under way is rolled back."""
+        """A fast shutdown: everything under way is rolled back."""
         self.fleet.postgres.restart()
 
     def restart_postgres_in_mid_settle(self) -> None:
-        """An immediate shutdown, while some worker's transaction is recording an answer: every session is cut where it
-        stands, and the log is recovered from at the start. Raises psycopg2.OperationalError when none comes to it."""
+        """An immediate shutdown while a worker's transaction records an answer: every session is cut, and the start
+        recovers from the log. Raises psycopg2.OperationalError when no such transaction comes."""
         with closing(psycopg2.connect(self.fleet.postgres.url, connect_timeout=10)) as holding:
             cursor = holding.cursor()
             cursor.execute("LOCK TABLE cases IN EXCLUSIVE MODE")
-            ends_at = time.monotonic() + CONFIRM_SECONDS
+            ends_at = time.monotonic() + CATCH_SETTLE_WITHIN
             while time.monotonic() < ends_at and cursor.rowcount < 1:
                 time.sleep(0.01)
                 cursor.execute(SETTLING)
@@ -76,14 +76,14 @@ class Ground:
         )
 
     def step_clock(self, seconds: float) -> None:
-        """Our clock from the true one, ahead or behind; Postgres has it for all processes."""
+        """Move our clock from the true one, ahead or behind; Postgres has it for all processes."""
         step_clock(self.fleet.postgres.url, timedelta(seconds=seconds))
 
     def kill_redis(self) -> None:
         self.fleet.redis.kill()
 
     def start_redis(self) -> None:
-        """Empty: what it knew was in memory."""
+        """Start it empty: everything it knew was in memory."""
         self.fleet.redis.start()
 
     def freeze_redis(self) -> None:
@@ -99,7 +99,7 @@ class Ground:
         self._redis("SAVE")
 
     def restore_snapshot(self) -> None:
-        """Redis is gone, and the one that comes knows what the last one knew when it was saved."""
+        """Kill Redis, and start one that knows what the last one knew when it was saved."""
         self.fleet.redis.kill()
         self.fleet.redis.start()
         self._snapshot.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ class Ground:
 
     def fill_disk(self) -> None:
         """Snapshots are wanted and cannot be written: from the first failure on, Redis refuses every write."""
-        self._redis("CONFIG", "SET", "dir", NO_CAPACITY)
+        self._redis("CONFIG", "SET", "dir", NO_SPACE)
         self._redis("CONFIG", "SET", "save", "3600 1")
         with suppress(redis.ResponseError):
             self._redis("SAVE")
@@ -134,22 +134,22 @@ class Ground:
         self.control.turn("va_notify", callback_url=self._callback_url, early=True, twice=True, contradict=True)
 
     def be_silent(self) -> None:
-        """VANotify tells of no delivery: half of the web's work would be to hear it."""
+        """VANotify reports no delivery: otherwise half of the web's work would be to receive them."""
         self.control.turn("va_notify", callback_url=None, early=False, twice=False, contradict=False)
 
     def hold_documents(self, steps: float | None) -> None:
-        """Documents stand at this step, whatever was told of them before; None lets them go on."""
+        """Documents stay at this step, whatever was reported of them before; None lets them go on."""
         self.control.call("PATCH", "documents", "uploads", json={"steps_done": steps})
 
     # -- all of it ---------------------------------------------------------
 
     def prepare(self) -> None:
-        """Upstreams that answer at once, and take as much as we have."""
+        """Upstreams that answer at once and take everything that we send."""
         self.control.turn("va_notify", minute_limit=None, callback_url=None)
         self.control.turn("documents", **KNOBS)
 
     def heal(self) -> None:
-        """Nothing is broken any more, whatever was struck last."""
+        """Repair everything, whatever was struck last."""
         for upstream in UPSTREAMS:
             self.control.clear(upstream)
         self.hold_documents(None)

@@ -1,6 +1,7 @@
-"""What a person does on our pages, flow by flow; whatever the page is answered binds us.
+"""What a person does on our pages, flow by flow: one person's way through the site. Every answer to the page is a
+promise.
 
-At the clinic somebody checks in and asks for travel pay, for today and for days to come. Signed in, somebody asks for
+At the clinic somebody checks in and requests travel pay, for today and for days to come. Signed in, somebody requests
 an intent to file, files travel pay for an appointment, and sends a form with a letter.
 """
 
@@ -23,9 +24,9 @@ TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY = "travel_claim", "intent_to_file", "form526
 FLOWS = (TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY)
 FIRST_DAY = date(2031, 1, 1)
 DAYS = 15
-# Of twelve visits these are by signed-in people, who make three submissions each.
+# Of twelve journeys these are by signed-in people, who make three submissions each.
 JOURNEYS, SIGNED_IN = 12, (2, 7)
-# At the clinic one in forty filed at the kiosk before, is refused by BTSSS, or has a phone that nobody reaches.
+# At the clinic one in forty filed at the kiosk before, is refused by BTSSS, or has a phone that nobody can reach.
 HABIT_EVERY, HABITS = 40, {3: "filed", 17: "refused", 31: "blocked"}
 ORACLE_HEALTH_EVERY = 4
 # Of the letters one in ten fails on its way through Lighthouse.
@@ -34,8 +35,8 @@ LETTER_FAILS_EVERY = 10
 
 @dataclass(frozen=True)
 class Promise:
-    """What somebody was answered: `key` is what Postgres knows it by, `about` the one thing of this person's that an
-    upstream may hold once. `accepted_at` is by this machine's clock, in seconds."""
+    """What somebody was answered: `key` is the name by which Postgres knows it, `about` the one thing of this person's
+    that an upstream may hold once. `accepted_at` is by this machine's clock, in seconds."""
 
     flow: str
     key: str
@@ -45,8 +46,8 @@ class Promise:
 
 
 class Person:
-    """One person after the other, on one page. `turn` waits until another submission may be made; `kept` hears each
-    promise. Raises what its page does, and whatever `turn` ends a visit with."""
+    """One person after another, on one page. `turn` waits until another submission may be made; `kept` is called with
+    each promise. Raises what its page raises, and what `turn` ends a journey with."""
 
     def __init__(self, page: Page, control: Control, turn: Callable[[], None], kept: Callable[[Promise], None]) -> None:
         self._page = page
@@ -59,7 +60,7 @@ class Person:
         self._control.close()
 
     def journey(self, number: int, days: int = DAYS) -> None:
-        """The visit of this number: who comes, and for what, follows from it; at the clinic, for so many days."""
+        """The journey of this number, which decides who comes and for what; at the clinic, for so many days."""
         if number % JOURNEYS in SIGNED_IN:
             self._signed_in(number)
         else:
@@ -89,7 +90,7 @@ class Person:
                 self._ask_for_travel_pay(veteran, day)
 
     def _newcomer(self, habit: str = "ok", oracle_health: bool = False) -> Veteran:
-        """Somebody nobody has met, made known to every fake."""
+        """Somebody new, made known to every fake."""
         veteran = veteran_from({"habit": habit, "facility_type": "oh" if oracle_health else "vista"})
         veteran = veteran_from(
             asdict(veteran)
@@ -117,22 +118,22 @@ class Person:
 
     def _ask_for_travel_pay(self, veteran: Veteran, day: date) -> None:
         self._turn()
-        requested = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
-        reported = self._page.post("/check_in/v0/travel_claims/", requested, 202).json()
-        self._promised(TRAVEL_CLAIM, reported["data"]["id"], veteran, day.isoformat())
+        body = {"travelClaims": {"uuid": veteran.uuid, "appointmentDate": day.isoformat()}}
+        answer = self._page.post("/check_in/v0/travel_claims/", body, 202).json()
+        self._promised(TRAVEL_CLAIM, answer["data"]["id"], veteran, day.isoformat())
 
     def _ask_for_itf(self, veteran: Veteran) -> None:
-        """An ITF is known by its person's account: what the page shows of it changes its id once it is upstream."""
+        """An ITF is known by its person's account: the id that the page shows changes once the ITF is upstream."""
         self._turn()
         self._page.get(PATH, 200)
-        reported = self._page.post(PATH, {}, 200, 202).json()
-        if reported["data"]["attributes"][KEY]["id"]:
+        answer = self._page.post(PATH, {}, 200, 202).json()
+        if answer["data"]["attributes"][KEY]["id"]:
             self._promised(ITF, veteran.account, veteran, "compensation")
 
     def _file_travel_pay(self, veteran: Veteran) -> None:
         self._turn()
-        reported = self._page.post(CLAIMS_PATH, form_of(veteran), 201, 202).json()
-        self._promised(TRAVEL_PAY, reported["id"], veteran, appointment_of(veteran)[1])
+        answer = self._page.post(CLAIMS_PATH, form_of(veteran), 201, 202).json()
+        self._promised(TRAVEL_PAY, answer["id"], veteran, appointment_of(veteran)[1])
 
     def _send_form(self, veteran: Veteran, ending: str = DELIVERED) -> None:
         self._turn()
@@ -141,8 +142,8 @@ class Person:
         guid = sent["data"]["attributes"]["guid"]
         attachment = {"name": name, "confirmationCode": guid, "attachmentId": LETTER}
         form = {"attachments": [attachment], "veteran": {"remarks": f"I am {veteran.uuid}."}}
-        reported = self._page.post(SUBMIT_PATH, {"form526": form}, 202).json()
-        self._promised(FORM, reported["data"]["attributes"]["submissionId"], veteran, "form526")
+        answer = self._page.post(SUBMIT_PATH, {"form526": form}, 202).json()
+        self._promised(FORM, answer["data"]["attributes"]["submissionId"], veteran, "form526")
 
     def _promised(self, flow: str, key: str, veteran: Veteran, about: str) -> None:
         self._kept(Promise(flow, key, veteran, about, time.time()))

@@ -1,6 +1,7 @@
-"""What went wrong, by the rows alone: lost, done twice upstream, or not told. Every entry says of whom and what.
+"""The judge of a chaos run, by the rows only: what was lost, done twice upstream, or not notified.
 
-The upstreams' books decide what is true; our own rows only how it was told. Whom a named human holds is not untold.
+Every entry says whom and what it is about. The upstreams' books decide what is true; our own rows only say how it was
+reported. Somebody whom a named human holds does not count as untold.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from sandbox.chaos.evidence import Evidence, Row
 from sandbox.chaos.journeys import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY, Promise
 
 DOCUMENT = "form526_document"
-# By what the upstream's book says of somebody: our state, and the notice that tells it.
+# The right state and notifications, by what the upstream's book says of somebody.
 FILED, THERE_BEFORE, NOT_THERE = "filed", "there before", "not there"
-REPORTED_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+RIGHT_STATE_AND_KINDS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     (TRAVEL_CLAIM, FILED): ("submitted", ("created",)),
     (TRAVEL_CLAIM, THERE_BEFORE): ("duplicate", ("duplicate",)),
     (TRAVEL_CLAIM, NOT_THERE): ("failed", ("error",)),
@@ -24,11 +25,11 @@ REPORTED_AS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     (FORM, FILED): ("accepted", ("accepted",)),
     (TRAVEL_PAY, FILED): ("submitted", ("submitted",)),
 }
-# What a notice may claim of the upstream; the other kinds say that we do not know.
+# What a notification may claim of the upstream; the other kinds say that we do not know.
 SAYS_THERE = ("created", "duplicate", "denied", "confirmed", "confirmed_late", "accepted", "submitted")
 SAYS_NOT_THERE = ("error", "failed")
 SAYS_NOT_ARRIVED = {"document_failed", "document_incomplete"}
-# States that say: the upstream has it.
+# States that say that the upstream has it.
 DONE = ("submitted", "duplicate", "confirmed", "accepted", "done")
 
 
@@ -60,7 +61,7 @@ def held_promises(evidence: Evidence) -> Counter[str]:
 
 
 class Shelf:
-    """The rows where a look finds them."""
+    """The rows, indexed for look-ups."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
@@ -83,7 +84,7 @@ class Shelf:
         return bool(self.owners.get((flow, subject_id)))
 
     def book(self, promise: Promise) -> list[Row]:
-        """What the upstream holds of what was promised."""
+        """What the upstream holds of the promised thing."""
         icn, dated = promise.veteran.icn, promise.flow in (TRAVEL_CLAIM, TRAVEL_PAY)
         return self.books[promise.flow].get((icn, promise.about) if dated else (icn,), [])
 
@@ -106,7 +107,7 @@ def named(promise: Promise) -> str:
 
 
 def lost_promises(shelf: Shelf) -> Iterator[str]:
-    """Answered, and we know nothing of it; or called done, and the upstream knows nothing of it."""
+    """What was answered and is not in our rows, or is called done and is not in the upstream's book."""
     for promise in shelf.evidence.promises:
         row = shelf.subjects.get((promise.flow, promise.key))
         if row is None:
@@ -123,7 +124,7 @@ def lost_documents(shelf: Shelf) -> Iterator[str]:
 
 
 def doubled_upstream(evidence: Evidence) -> Iterator[str]:
-    """Somebody's one thing, twice in an upstream's book; and a notice that VANotify took twice."""
+    """One thing of one person that an upstream's book has twice, and a notification that VANotify took twice."""
     things = {
         "BTSSS claim": Counter((row["icn"], row["day"]) for row in evidence.claims),
         "ITF": Counter(row["icn"] for row in evidence.itfs if row["status"] in ("active", "duplicate")),
@@ -139,7 +140,8 @@ def doubled_upstream(evidence: Evidence) -> Iterator[str]:
 
 
 def doubled_uploads(evidence: Evidence) -> Iterator[str]:
-    """A document may be there twice where Lighthouse cannot be asked; then it is on record that it may."""
+    """Documents that are there twice. This is allowed where Lighthouse cannot be queried, and only if our rows say
+    so."""
     uploaded = Counter((str(row["claim_id"]), row["doc_type"]) for row in evidence.uploads)
     for document in evidence.documents:
         times = uploaded[(document["claim"], document["doc_type"])]
@@ -148,7 +150,7 @@ def doubled_uploads(evidence: Evidence) -> Iterator[str]:
 
 
 def doubled_promises(evidence: Evidence) -> Iterator[str]:
-    """The same thing asked for twice is one and the same: two ids of it were two submissions."""
+    """Two ids for one thing: the same thing requested twice must be one submission."""
     ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for promise in evidence.promises:
         ids[(promise.flow, promise.veteran.icn, promise.about)].add(promise.key)
@@ -163,7 +165,7 @@ def untold_promises(shelf: Shelf) -> Iterator[str]:
         if row is None or shelf.held(promise.flow, row["id"]):
             continue
         truth = shelf.truth(promise)
-        state, kinds = REPORTED_AS.get((promise.flow, truth), (None, ()))
+        state, kinds = RIGHT_STATE_AND_KINDS.get((promise.flow, truth), (None, ()))
         if row["state"] != state:
             yield f"{named(promise)}: we call it {row['state']}, by the upstream's book it is {truth}; nobody holds it"
         else:
@@ -171,7 +173,7 @@ def untold_promises(shelf: Shelf) -> Iterator[str]:
 
 
 def lied_to(shelf: Shelf) -> Iterator[str]:
-    """Whom a human holds may have been told nothing yet, or that we do not know; but never what is not so."""
+    """Somebody with a human may have no notification yet, or one that says we do not know; but none that is false."""
     for promise in shelf.evidence.promises:
         row = shelf.subjects.get((promise.flow, promise.key))
         if row is None or not shelf.held(promise.flow, row["id"]):
@@ -179,60 +181,62 @@ def lied_to(shelf: Shelf) -> Iterator[str]:
         lies = SAYS_THERE if shelf.truth(promise) == NOT_THERE else SAYS_NOT_THERE
         for notification in shelf.notifications.get((promise.flow, row["id"]), []):
             if notification["kind"] in lies and shelf.sends.get((notification["id"],)):
-                yield f"{named(promise)}: told {notification['kind']}, by the upstream's book it is {shelf.truth(promise)}"
+                truth = shelf.truth(promise)
+                yield f"{named(promise)}: notified {notification['kind']}, by the upstream's book it is {truth}"
 
 
 def untold_documents(shelf: Shelf) -> Iterator[str]:
-    """A document that arrived is not written about; one that failed is, and a human has it."""
+    """Documents without the right ending: one that arrived needs no notification, one that failed needs one and a
+    human."""
     for document in shelf.evidence.documents:
         if document["state"] == "pending" and not shelf.held(DOCUMENT, document["id"]):
             yield f"document {document['id']}: still under way"
         elif document["state"] == "failed" and not shelf.held(DOCUMENT, document["id"]):
             yield f"document {document['id']}: failed, and nobody holds it"
         elif document["state"] == "failed":
-            reported = {
-                notification["kind"] for notification in shelf.notifications.get((DOCUMENT, document["id"]), [])
-            }
-            if reported & SAYS_NOT_ARRIVED and any(
+            kinds = {notification["kind"] for notification in shelf.notifications.get((DOCUMENT, document["id"]), [])}
+            if kinds & SAYS_NOT_ARRIVED and any(
                 upload["state"] == "SUCCESS" for upload in own_uploads(shelf, document)
             ):
-                yield f"document {document['id']}: told that it failed, by Lighthouse's book it arrived"
+                yield f"document {document['id']}: notified that it failed, by Lighthouse's book it arrived"
             why = wrong_notifications(shelf, DOCUMENT, document, tuple(SAYS_NOT_ARRIVED | {"document_unconfirmed"}))
             yield from (f"document {document['id']}: {each}" for each in why)
 
 
 def own_uploads(shelf: Shelf, document: Row) -> list[Row]:
-    """Every upload that may be this document's: the one whose id we hold, and those of its claim and type that no
-    document holds the id of, for their replies were lost."""
+    """Every upload that may be this document's: the one whose id we hold, and, because replies are lost, those of its
+    claim and type whose id no document holds."""
     followed = {each["request_id"] for each in shelf.evidence.documents}
     alike = shelf.uploads_alike.get((document["claim"], document["doc_type"]), [])
     return [upload for upload in alike if upload["id"] == document["request_id"] or upload["id"] not in followed]
 
 
 def wrong_notifications(shelf: Shelf, flow: str, row: Row, kinds: tuple[str, ...]) -> Iterator[str]:
-    """Nothing when exactly the right notice was owed and VANotify took it, whatever became of it afterwards."""
+    """Nothing when exactly the right notification was sent and VANotify took it, whatever became of it afterwards."""
     notifications = [each for each in shelf.notifications.get((flow, row["id"]), []) if each["cycle"] == row["cycle"]]
     if len(notifications) != 1:
-        yield f"{len(notifications)} notices"
+        yield f"{len(notifications)} notifications"
         return
     (notification,) = notifications
     sends = shelf.sends.get((notification["id"],), [])
     if notification["kind"] not in kinds:
-        yield f"told {notification['kind']}, where {' or '.join(kinds)} is true"
+        yield f"notified {notification['kind']}, where {' or '.join(kinds)} is true"
     if not sends:
-        yield f"VANotify never took the notice, which we call {notification['state']}"
+        yield f"VANotify never took the notification, which we call {notification['state']}"
     if any(send["template"] != f"{notification['sender']}.{notification['kind']}" for send in sends):
-        yield f"sent as {', '.join(send['template'] for send in sends)}, owed was {notification['kind']}"
+        yield f"sent as {', '.join(send['template'] for send in sends)}, the right one was {notification['kind']}"
 
 
 def notified_too_late(evidence: Evidence) -> Iterator[str]:
-    """What was so before must not be read after what is so now, and what we call withdrawn not at all."""
-    spots = {send["reference"]: place for place, send in enumerate(evidence.sends)}
-    taken = sorted((each for each in evidence.notifications if each["id"] in spots), key=lambda each: spots[each["id"]])
+    """An older notification must not arrive after a newer one, and one that we call withdrawn must not arrive at
+    all."""
+    order = {send["reference"]: place for place, send in enumerate(evidence.sends)}
+    taken = sorted((each for each in evidence.notifications if each["id"] in order), key=lambda each: order[each["id"]])
     for (flow, subject_id), notifications in by(taken, "subject_type", "subject_id").items():
         for before, after in pairwise(notifications):
             if after["cycle"] < before["cycle"]:
-                yield f"{flow} {subject_id}: told {after['kind']} after {before['kind']}, which is newer"
+                yield f"{flow} {subject_id}: notified {after['kind']} after {before['kind']}, which is newer"
     for notification in taken:
         if notification["state"] == "withdrawn":
-            yield f"{notification['subject_type']} {notification['subject_id']}: told {notification['kind']}, which we call withdrawn"
+            subject = f"{notification['subject_type']} {notification['subject_id']}"
+            yield f"{subject}: notified {notification['kind']}, which we call withdrawn"

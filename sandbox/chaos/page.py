@@ -1,5 +1,7 @@
-"""A page of the front end under chaos: one kept-open connection, and every POST sent again, under its key, until it is
-answered."""
+"""A page of the front end under chaos: one kept-open connection, and every POST repeated until it is answered.
+
+A POST is repeated under its idempotency key.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-# A page gives an answer so long; then it asks again.
+# A page waits so long for an answer; then it posts again.
 PATIENCE_SECONDS = 10.0
 AGAIN_SECONDS = 0.3
-# What a page asks again after: the server, or who stands before it, had a bad moment.
+# After these answers a page posts again: the server, or a proxy before it, had a problem that passes.
 PASSING = (429, 500, 502, 503, 504)
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
 
@@ -26,7 +28,7 @@ class GivenUp(Exception):
 
 
 class Odd(Exception):
-    """An answer that no page of ours expects; the text says which."""
+    """An answer that no page of ours expects. The text says which."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Reply:
 
 
 class Page:
-    """`troubles` counts what made pages ask again, for all of them together; `over` ends every waiting."""
+    """`troubles` counts what made pages repeat a request, for all pages together. `over` ends every wait."""
 
     def __init__(self, port: int, troubles: Counter[str], over: Event) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
@@ -53,7 +55,7 @@ class Page:
 
     @contextmanager
     def carrying(self, name: str, value: str) -> Iterator[None]:
-        """With this header in everything it sends, until the end of the block."""
+        """With this header in every request, until the end of the block."""
         self.headers[name] = value
         try:
             yield
@@ -64,7 +66,7 @@ class Page:
         return self._until_answered("GET", path, None, {}, expected)
 
     def post(self, path: str, body: Any, *expected: int) -> Reply:
-        """Raises GivenUp, or Odd for an answer that is none of those expected."""
+        """Post until there is an answer. Raises GivenUp, or Odd for an answer that is not expected."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
         return self._until_answered("POST", path, json.dumps(body).encode(), headers, expected)
 
@@ -79,7 +81,7 @@ class Page:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], expected: tuple[int, ...]
     ) -> Reply:
         while True:
-            reply = self._requested(method, path, body, {**self.headers, **headers})
+            reply = self._tried_once(method, path, body, {**self.headers, **headers})
             if reply is not None and reply.status in expected:
                 return reply
             if reply is not None and reply.status not in PASSING:
@@ -87,7 +89,7 @@ class Page:
             if self._over.wait(AGAIN_SECONDS):
                 raise GivenUp(f"{method} {path}")
 
-    def _requested(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply | None:
+    def _tried_once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply | None:
         """One try; None when there was no answer."""
         try:
             self._connection.request(method, path, body, dict(headers))

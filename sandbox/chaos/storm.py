@@ -1,7 +1,8 @@
-"""Faults, one after the other and often one inside the other, and how long the system took to work again after each.
+"""Faults, one after another and often one inside another, and how long the system took to work again after each.
 
-After each, somebody new posts at once: recovery is the time from the moment the struck thing is whole again until that
-person is told. It is the same measure for all kinds; what a fault itself lasts does not count, what comes of it does.
+After each fault somebody new posts at once. Recovery is the time from when the struck thing is whole again until that
+person is notified. It is the same measure for all kinds: it does not count how long a fault itself lasts, only what
+comes of it.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from sandbox.chaos.witness import Witness
 LOOK_SECONDS = 0.1
 AGAIN_SECONDS = 0.3
 NOT_NOW = (psycopg2.Error, redis.RedisError, requests.RequestException)
-# Nobody looks longer than this whether a system works again: it does not.
+# After this time a system that still does not work counts as not recovered.
 PATIENCE_SECONDS = 90.0
 
 
 @dataclass
 class Fault:
-    """One fault of this run, its `recovery` in seconds once it is known; infinite when nobody was told in the end.
+    """One fault of this run. `recovery` is in seconds; it stays infinite when nobody was notified.
 
-    `began` and `ended`, when the struck thing was whole again, are by this machine's clock, in seconds.
+    `began` and `ended` (when the struck thing was whole again) are by this machine's clock, in seconds.
     """
 
     kind: str
@@ -47,7 +48,8 @@ class Fault:
 
 
 class Storm:
-    """Strikes from the main thread: whoever starts a process must stay. `now` says what is broken at this moment."""
+    """Strikes, in the main thread, because the thread that starts a process must live on. `now` says what is broken
+    just now."""
 
     def __init__(self, ground: Ground, crowd: Crowd, witness: Witness, random: Random, short: bool) -> None:
         self.ground = ground
@@ -66,7 +68,7 @@ class Storm:
         return ", ".join(f"{kind} ({target})" for target, kind in list(self._under_way.items()))
 
     def rage(self, seconds: float, times: int) -> None:
-        """So many faults, evenly over so many seconds; ends when all that was struck is whole again."""
+        """So many faults, spread evenly over so many seconds. Ends when everything that was struck is whole again."""
         began = time.monotonic()
         for number in range(times):
             self._play_until(began + number * seconds / times)
@@ -75,12 +77,12 @@ class Storm:
             self._play_until(self._due[0][0])
 
     def settle(self) -> None:
-        """Wait for the last people who looked whether the system works."""
+        """Wait for the last people who check whether the system works."""
         for probe in self._probes:
             probe.join()
 
     def _strike(self) -> None:
-        """The next kind whose target is whole just now."""
+        """Play the next kind whose target is whole just now."""
         for _ in range(len(self._kinds)):
             kind = self._kinds.popleft()
             strike = AIMS[kind](self.ground, self.random)
@@ -101,7 +103,7 @@ class Storm:
             try:
                 strike.steps[place][1]()
             except NOT_NOW:
-                # What is to be struck is itself down, with something else: a little later, then.
+                # The target itself is down with another fault: try a little later.
                 self._at(time.monotonic() + AGAIN_SECONDS, take)
             else:
                 self._after_step(fault, strike, place + 1, began)
@@ -122,7 +124,7 @@ class Storm:
         heapq.heappush(self._due, (timestamp, next(self._order), step))
 
     def _play_until(self, timestamp: float) -> None:
-        """Do what is due until then, and start again whatever ended without having been struck."""
+        """Do what is due until then, and start again what ended without having been struck."""
         while True:
             while self._due and self._due[0][0] <= time.monotonic():
                 heapq.heappop(self._due)[2]()
@@ -133,7 +135,7 @@ class Storm:
             time.sleep(min(left, LOOK_SECONDS))
 
     def _look(self, fault: Fault, flow: str, whole: float) -> None:
-        """Somebody posts, as a page does, and waits to be told."""
+        """Somebody posts, as a page does, and waits for the notification."""
         promise = self.crowd.submit(flow)
         while promise is not None and time.monotonic() < whole + PATIENCE_SECONDS:
             if self.witness.is_notified(promise):

@@ -1,4 +1,4 @@
-"""Every kind of fault, as data: what it strikes, in which steps, and in which flow its recovery is to be looked for."""
+"""Every kind of fault, as data: what it strikes, in which steps, and in which flow its recovery is looked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.chaos.journeys import FORM, ITF, TRAVEL_CLAIM, TRAVEL_PAY
 
 Step = tuple[float, Callable[[], None]]
 
-# The upstreams that people wait for behind our back, and the flow that each of them serves.
+# The upstreams that people wait for, and the flow that each of them serves.
 SERVED = {
     "btsss": TRAVEL_CLAIM,
     "va_notify": TRAVEL_CLAIM,
@@ -24,7 +24,7 @@ SERVED = {
     "documents": FORM,
     "travel_pay": TRAVEL_PAY,
 }
-# A process is taken for dead after ten seconds without a beat, and what it held is given away.
+# A process without a heartbeat for ten seconds counts as dead, and its work is given to others.
 SILENT_SECONDS = 14.0
 # Longer than any lease of the run: twice a token and a call, and the margin.
 LEASE_SECONDS = 48.0
@@ -34,9 +34,10 @@ AHEAD_SECONDS, BEHIND_SECONDS = 30.0, -20.0
 
 @dataclass(frozen=True)
 class Strike:
-    """One blow at `target`: its steps, each with the seconds after the first; the last one makes it whole again.
+    """One blow at `target`: its steps, each with the seconds after the first; the last one makes the target whole
+    again.
 
-    `flow` is the one in which somebody posts then, to see whether the system works.
+    `flow` is the flow in which somebody posts then, to see whether the system works.
     """
 
     target: str
@@ -48,7 +49,7 @@ Aim = Callable[[Ground, Random], Strike]
 
 
 def killed(process: str) -> Aim:
-    """SIGKILL; the dyno manager starts a new one at once, or a moment later."""
+    """SIGKILL. The dyno manager starts a new one at once, or a little later."""
 
     def aim(ground: Ground, random: Random) -> Strike:
         name = random.choice(ground.fleet.of_kind(process))
@@ -60,7 +61,7 @@ def killed(process: str) -> Aim:
 
 
 def stopped(process: str) -> Aim:
-    """SIGTERM under load; a new one comes when it has left."""
+    """SIGTERM under load. A new one comes when it has ended."""
 
     def aim(ground: Ground, random: Random) -> Strike:
         name = random.choice(ground.fleet.of_kind(process))
@@ -71,7 +72,7 @@ def stopped(process: str) -> Aim:
 
 
 def frozen(process: str, seconds: float) -> Aim:
-    """SIGSTOP, and then it goes on as if nothing had been."""
+    """SIGSTOP for some seconds; then it goes on as if nothing had happened."""
 
     def aim(ground: Ground, random: Random) -> Strike:
         name = random.choice(ground.fleet.of_kind(process))
@@ -98,7 +99,7 @@ def clock(seconds: float) -> Aim:
 
 
 def upstream(fault: str, seconds: float, **fields: object) -> Aim:
-    """One upstream, whichever, has this fault for so many seconds."""
+    """One upstream, any, has this fault for so many seconds."""
 
     def aim(ground: Ground, random: Random) -> Strike:
         name = random.choice(list(SERVED))
@@ -124,7 +125,7 @@ def flapping(ground: Ground, random: Random) -> Strike:
 
 
 def documents_flap(ground: Ground, random: Random) -> Strike:
-    """What was done is under way again, then done once more."""
+    """What was done is under way again, and then done once more."""
     steps: list[Step] = [
         (0.0, partial(ground.hold_documents, 2.0)),
         (1.0, partial(ground.hold_documents, 0.0)),
@@ -135,11 +136,11 @@ def documents_flap(ground: Ground, random: Random) -> Strike:
 
 AIMS: dict[str, Aim] = {
     "web killed": killed("web"),
-    "web told to stop": stopped("web"),
+    "web stopped": stopped("web"),
     "relay killed": killed("relay"),
     "relay frozen and taken for dead": frozen("relay", SILENT_SECONDS),
     "worker killed": killed("worker"),
-    "worker told to stop": stopped("worker"),
+    "worker stopped": stopped("worker"),
     "worker frozen and taken for dead": frozen("worker", SILENT_SECONDS),
     "worker frozen past its leases": frozen("worker", LEASE_SECONDS),
     "scheduler killed": killed("scheduler"),
@@ -162,7 +163,7 @@ AIMS: dict[str, Aim] = {
     "callbacks contradict": server("va_notify", (0.0, Ground.contradict), (4.0, Ground.be_silent)),
     "document statuses flap": documents_flap,
 }
-# What lasts longer than a short run has room for.
+# What lasts longer than a short run.
 LONG = ("worker frozen past its leases",)
 
 

@@ -1,5 +1,4 @@
-"""The end of a chaos run: what was struck and how soon it worked again, what became of the promises, and one last
-line."""
+"""The end of a chaos run: what was struck, how soon it worked again, what became of the promises, and one last line."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ from sandbox.chaos.storm import Fault
 
 @dataclass(frozen=True)
 class Bars:
-    """What a run has to reach, in submissions, faults, kinds of them, and seconds; and what share of the submissions
-    may be with humans in the end: of those at the clinic a twentieth are refused or have no phone."""
+    """What a run must reach: submissions, faults, kinds of faults, and seconds. `held_share` is the largest share of
+    submissions that may be with humans in the end: of those at the clinic, a twentieth are refused or have no phone."""
 
     submissions: int
     faults: int
@@ -31,8 +30,8 @@ class Bars:
 
 @dataclass(frozen=True)
 class Tally:
-    """`surprises` must not be, and are none of the four: odd answers, processes that ended by themselves, an audit that
-    is not clean. `held` is how many of each flow a named human has."""
+    """`surprises` must be empty and are none of the four counts: odd answers, processes that ended by themselves, an
+    audit that is not clean. `held` is how many of each flow a named human has."""
 
     promises: Sequence[Promise]
     faults: Sequence[Fault]
@@ -59,7 +58,7 @@ class Tally:
         )
 
     def shortfalls(self, bars: Bars) -> Iterator[str]:
-        """Why this run does not count as passed; nothing when it does."""
+        """The reasons why this run does not pass; none when it passes."""
         p50 = statistics.median(self.recoveries)
         held, most = sum(self.held.values()), bars.held_share * len(self.promises)
         reached = (
@@ -67,19 +66,19 @@ class Tally:
             (len(self.faults) >= bars.faults, f"{len(self.faults)} of {bars.faults} faults"),
             (self.kinds >= bars.kinds, f"{self.kinds} of {bars.kinds} kinds of fault"),
             (p50 < bars.recovery_p50, f"recovery p50 {p50:.1f} s, to be under {bars.recovery_p50} s"),
-            (max(self.recoveries) < math.inf, "after some fault nobody who posted was ever told"),
+            (max(self.recoveries) < math.inf, "after some fault nobody who posted was ever notified"),
             (held <= most, f"{held} left to humans, {most:.0f} at most"),
             (not self.verdicts.lost, f"{len(self.verdicts.lost)} lost"),
             (not self.verdicts.duplicate, f"{len(self.verdicts.duplicate)} duplicate"),
             (not self.verdicts.untold, f"{len(self.verdicts.untold)} untold"),
             (not self.unaccounted, f"{self.unaccounted} unaccounted"),
         )
-        yield from (reported for holds, reported in reached if not holds)
+        yield from (shortfall for holds, shortfall in reached if not holds)
         yield from self.surprises
 
 
 def table_of_faults(faults: Sequence[Fault]) -> Table:
-    """Each kind with its recoveries: seconds from when the struck thing was whole until somebody new was told."""
+    """Each kind with its recoveries: seconds from when the struck thing was whole until somebody new was notified."""
     table = Table(box=SIMPLE_HEAD, title="What was struck", title_justify="left")
     table.add_column("fault")
     for name in ("struck", "recovery p50 s", "max s"):
@@ -93,15 +92,17 @@ def table_of_faults(faults: Sequence[Fault]) -> Table:
 
 
 def table_of_promises(tally: Tally, arrived: Mapping[str, float]) -> Table:
-    """Each flow with its submissions, how many of them a human has, and how long people waited for their notice.
-    `arrived` is when, by key."""
-    table = Table(box=SIMPLE_HEAD, title="What was asked for", title_justify="left")
+    """Each flow with its submissions, how many of them a human has, and how long it took until people were notified.
+
+    `arrived` holds when each notification came, by key.
+    """
+    table = Table(box=SIMPLE_HEAD, title="What was requested", title_justify="left")
     table.add_column("flow")
-    for name in ("submissions", "with a human", "told after p50 s", "p99 s", "max s"):
+    for name in ("submissions", "with a human", "notified after p50 s", "p99 s", "max s"):
         table.add_column(name, justify="right")
     for flow, count in sorted(Counter(promise.flow for promise in tally.promises).items()):
         made = [promise for promise in tally.promises if promise.flow == flow and promise.key in arrived]
         waits = sorted(arrived[promise.key] - promise.accepted_at for promise in made) or [float("inf")]
-        reported = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
-        table.add_row(flow, str(count), str(tally.held.get(flow, 0)), *(f"{seconds:.1f}" for seconds in reported))
+        percentiles = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
+        table.add_row(flow, str(count), str(tally.held.get(flow, 0)), *(f"{seconds:.1f}" for seconds in percentiles))
     return table

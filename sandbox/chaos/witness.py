@@ -1,4 +1,4 @@
-"""Asks Postgres while it is struck: an answer it cannot give is no answer, and is asked for again later."""
+"""The questions to Postgres while it is struck: what it cannot answer counts as unknown, and is queried again later."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg2
 
 from sandbox.chaos.journeys import ITF, Promise
 
-REPORTED = "SELECT 1 FROM notifications WHERE subject_type = %s AND subject_id = %s AND state <> 'pending' LIMIT 1"
+NOTIFIED = "SELECT 1 FROM notifications WHERE subject_type = %s AND subject_id = %s AND state <> 'pending' LIMIT 1"
 # An ITF is known by its person's account.
 ITF_NOTIFIED = """
     SELECT 1 FROM notifications n JOIN intents_to_file i ON n.subject_id = i.id::text
@@ -36,11 +36,12 @@ class Witness:
                 self._connection.close()
 
     def is_notified(self, promise: Promise) -> bool:
-        query = ITF_NOTIFIED if promise.flow == ITF else REPORTED
+        query = ITF_NOTIFIED if promise.flow == ITF else NOTIFIED
         return bool(self._rows(query, promise.flow, promise.key))
 
     def counts(self) -> tuple[int, int, int] | None:
-        """How many notices were taken, messages are owed, and documents are under way."""
+        """How many notifications were taken, how many messages are outstanding, and how many documents are under
+        way."""
         found = self._rows(COUNTS)
         return (found[0][0], found[0][1], found[0][2]) if found else None
 

@@ -1,4 +1,5 @@
-"""The fake account service, which knows whose a sign-in account is, on the wire this project assumes for it."""
+"""The fake account service, which knows whose a sign-in account is. Its interface is an assumption
+(docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sandbox.upstreams.fake import Fake, answer
 
 @dataclass(frozen=True)
 class AccountsKnobs:
-    """Nothing can be turned here; the faults are enough."""
+    """Nothing can be changed here; the faults are enough."""
 
 
 class Accounts(Fake):
@@ -48,5 +49,5 @@ class Accounts(Fake):
 
 
 def _no_route(_: Exception) -> Response:
-    """A path that is none, told otherwise than an account that is none."""
+    """A path that does not exist is answered differently from an account that does not exist."""
     return answer({"message": "Not Found"}, 404)

@@ -1,7 +1,7 @@
-"""The back door of every fake: its faults, its journal and its knobs, over HTTP.
+"""The admin API of every fake: its faults, its journal and its knobs, over HTTP.
 
-It hangs under `/_sandbox` of the fake itself and under `/<name>/_sandbox` of the control app, where it still answers
-while the fake refuses connections.
+It is under `/_sandbox` of the fake itself and under `/<name>/_sandbox` of the control app, where it still answers while
+the fake refuses connections.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sandbox.upstreams.switches import BadFault, fault_from
 
 
 def admin(fake: Fake) -> Blueprint:
-    """The admin surface of one fake, without its prefix."""
+    """The admin API of one fake, without its prefix."""
     surface = Blueprint(f"admin_{fake.name}", __name__)
     surface.register_error_handler(BadRequest, _explained)
     surface.register_error_handler(BadFault, _explained)

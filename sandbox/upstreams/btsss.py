@@ -1,7 +1,7 @@
-"""The fake BTSSS ClaimIngest: submit and status, and the traps in them.
+"""The fake BTSSS ClaimIngest: submit (contract: travel 4.1) and status (contract: travel 4.2), with their traps.
 
 A submit names no station: it is filed against the one appointment known for that veteran and day. A duplicate and a
-refused request are both a 400 that only the message tells apart, and nobody is told which claim was already there.
+refused request are both a 400 that only the message distinguishes, and no answer says which claim was already there.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ OUTCOMES = ("duplicate", "multiple", "not_found", "refused", "unauthorized", "er
 
 @dataclass(frozen=True)
 class BTSSSKnobs:
-    """`skew_seconds` moves BTSSS's own clock, which stamps `claimLastModDateTime`, against the true one.
+    """`skew_seconds` moves BTSSS's own clock, which writes `claimLastModDateTime`, against the true one.
 
-    `habit` is the habit of everybody in the cast who has none of their own.
+    `habit` is how everybody in the cast without a habit of their own is treated.
     """
 
     skew_seconds: float = 0.0
@@ -91,10 +91,10 @@ class BTSSS(Fake):
         return self._filed(icn, day)
 
     def _filed(self, icn: str, day: date) -> Response:
-        journeys = self._journeys(icn, day)
-        if len(journeys) != 1:
-            return self._played("multiple" if journeys else "not_found", day)
-        claim = self._claim(icn, day, journeys[0])
+        appointments = self._appointments(icn, day)
+        if len(appointments) != 1:
+            return self._played("multiple" if appointments else "not_found", day)
+        claim = self._claim(icn, day, appointments[0])
         if not self.claims.file(claim):
             return self._played("duplicate", day)
         return answer({"claimNumber": claim.number})
@@ -115,25 +115,25 @@ class BTSSS(Fake):
         return answer([claim.described() for claim in claims if icn in (None, claim.icn)])
 
     def plant_claim(self) -> Response:
-        """Plant a claim filed elsewhere. JSON: `icn`, `date`; optional `station`, `claimStatus`, `claimNumber`, and
-        `age_seconds`, how long before BTSSS's now it was last modified (negative: later)."""
+        """Add a claim that was filed elsewhere. JSON: `icn`, `date`; optional `station`, `claimStatus`, `claimNumber`,
+        and `age_seconds`, how long before BTSSS's now it was last modified (negative: later)."""
         body = json_body()
         try:
             icn, day = body["icn"], _day(body["date"])
             modified = self.now() - timedelta(seconds=float(body.get("age_seconds", 0)))
         except (KeyError, ValueError) as error:
             raise BadRequest(f"icn and date (YYYY-MM-DD) are needed, age_seconds is a number: {error}") from None
-        journeys = self._journeys(icn, day) or [Appointment()]
-        journey = next((journey for journey in journeys if journey.station == body.get("station")), journeys[0])
+        appointments = self._appointments(icn, day) or [Appointment()]
+        appointment = next((each for each in appointments if each.station == body.get("station")), appointments[0])
         claim = Claim(
             number=body.get("claimNumber") or self.claims.next_number(),
             icn=icn,
             day=day,
-            station=body.get("station") or journey.station,
+            station=body.get("station") or appointment.station,
             status=body.get("claimStatus") or self.knobs.claim_status,
             modified_at=modified,
             accepted_at=datetime.now(UTC),
-            appointment_at=journey.starts_at(day),
+            appointment_at=appointment.starts_at(day),
             source="planted",
         )
         self.claims.plant(claim)
@@ -146,36 +146,36 @@ class BTSSS(Fake):
         return answer(claim.described())
 
     def plan_outcome(self) -> Response:
-        """Plant what submits get: `icn` and `outcome`, optional `date` (any day without it) and `times`."""
+        """Plan what submits get: `icn` and `outcome`, optional `date` (without it, any day) and `times`."""
         body = json_body()
         if body.get("outcome") not in OUTCOMES or not body.get("icn"):
             raise BadRequest(f"icn is needed, and outcome must be one of {', '.join(OUTCOMES)}")
         self.claims.plan(body["icn"], body.get("date"), body["outcome"], body.get("times"))
         return answer({"planned": body["outcome"]}, 201)
 
-    def _journeys(self, icn: str, day: date) -> list[Appointment]:
+    def _appointments(self, icn: str, day: date) -> list[Appointment]:
         veteran = self.cast.by_icn(icn)
-        return [journey for journey in veteran.appointments if journey.on(day)] if veteran else []
+        return [appointment for appointment in veteran.appointments if appointment.on(day)] if veteran else []
 
-    def _claim(self, icn: str, day: date, journey: Appointment) -> Claim:
+    def _claim(self, icn: str, day: date, appointment: Appointment) -> Claim:
         return Claim(
             number=self.claims.next_number(),
             icn=icn,
             day=day,
-            station=journey.station,
+            station=appointment.station,
             status=self.knobs.claim_status,
             modified_at=self.now(),
             accepted_at=datetime.now(UTC),
-            appointment_at=journey.starts_at(day),
+            appointment_at=appointment.starts_at(day),
         )
 
     def _habit(self, icn: str, day: date) -> str | None:
-        """What always happens to this veteran: a refusal, or a claim filed at the kiosk before anybody asked."""
+        """What always happens to this veteran: a refusal, or a claim that was filed at the kiosk before."""
         veteran = self.cast.by_icn(icn)
         habit = veteran.habit if veteran and veteran.habit != "ok" else self.knobs.habit
         if habit == "filed":
-            for journey in self._journeys(icn, day):
-                earlier = self._claim(icn, day, journey)
+            for appointment in self._appointments(icn, day):
+                earlier = self._claim(icn, day, appointment)
                 timestamp = self.opened_at - timedelta(hours=1)
                 self.claims.file(_at(earlier, timestamp))
         return habit if habit in OUTCOMES else None

@@ -1,6 +1,6 @@
-"""The people the fakes know, all made up, shared by every fake as real veterans are shared by real services.
+"""The people whom the fakes know, all made up and shared by every fake, as real services share real veterans.
 
-A veteran whose appointment has no date has it again every day, so a sandbox left running past midnight stays useful.
+A veteran whose appointment has no date has it again every day, so a sandbox that runs past midnight stays useful.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Appointment:
 
 @dataclass(frozen=True)
 class Veteran:
-    """`habit` makes BTSSS and VANotify always treat this person the same way, `itf` makes Lighthouse; see `HABITS` and
-    `ITF_HABITS`; `documents` names the plan that Benefits Documents follows with this person's files, `travel_pay` what
-    Travel Pay has on file (see `TRAVEL_PAY_HABITS`). Whoever is not `identified` has an account at which no ICN is
-    known; participant id and file number are for the benefit systems."""
+    """`habit` is how BTSSS and VANotify always treat this person, `itf` how Lighthouse does; see `HABITS` and
+    `ITF_HABITS`. `documents` names the plan that Benefits Documents follows with this person's files, `travel_pay` what
+    Travel Pay has on file (see `TRAVEL_PAY_HABITS`). The account of somebody who is not `identified` has no ICN.
+    Participant id and file number are for the benefit systems."""
 
     uuid: str
     last_name: str
@@ -88,7 +88,7 @@ class Veteran:
 
     @property
     def account(self) -> str:
-        """The person's account at the Sign-in Service: a UUID, and another one than that of the check-in link."""
+        """The person's account at the Sign-in Service: a UUID, different from the one of the check-in link."""
         return str(uuid.uuid5(_ACCOUNTS, self.uuid))
 
     def described(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ TRAVEL_PAY_HABITS = {
 def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok", **fields: Any) -> Veteran:
     """`stations` lists one appointment each; 757 and 668 are Oracle Health facilities."""
     listed = stations.split()
-    journeys = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
+    appointments = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
     return Veteran(
         uuid=f"{number:08x}-5aee-4c1a-9f00-{number:012x}",
         last_name=last,
@@ -133,7 +133,7 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
         facility_type="oh" if listed[0] in ("757", "668") else "vista",
         habit=habit,
         ssn=f"666{number:06d}",
-        appointments=journeys,
+        appointments=appointments,
         **{
             "email": f"{first}.{last}@example.com".lower(),
             "participant_id": f"6000{number:05d}",
@@ -160,7 +160,8 @@ DEFAULT_CAST = (
     _veteran(14, "Nils", "Garcia", "1993-02-11", "442", "blocked"),
     _veteran(15, "Olive", "Hart", "1961-07-07", "757", "unreachable"),
 )
-# Known to every fake like the others, and apart from them because the demonstration files a claim for each of those.
+# Known to every fake. They are a list of their own because the demo files a travel claim for everybody in the other
+# list.
 ITF_CAST = (
     _veteran(16, "Pia", "Sorensen", "1966-10-02", "983", itf="active"),
     _veteran(17, "Quentin", "Abara", "1974-04-23", "530", itf="expired"),
@@ -168,13 +169,13 @@ ITF_CAST = (
     _veteran(19, "Sam", "Yazzie", "1957-01-30", "983", itf="unknown"),
     _veteran(20, "Tess", "Moreau", "1986-06-06", "530", identified=False),
 )
-# Apart for the same reason: whom the benefit systems know by other numbers than everybody else, or treat otherwise.
+# A list of its own for the same reason: the benefit systems know these people by other ids, or treat them differently.
 DOCUMENT_CAST = (
     _veteran(21, "Uma", "Castellano", "1963-05-27", "983", participant_id=None),
     _veteran(22, "Viktor", "Amsel", "1977-12-09", "442", participant_id=None, file_number=None),
     _veteran(23, "Wanda", "Kealoha", "1969-09-18", "530", documents="fails_at_bgs"),
 )
-# And once more: people with a past at Travel Pay, and one whose account has no e-mail address to vouch with.
+# A list of its own too: people with a past at Travel Pay, and one whose account has no e-mail address to vouch with.
 TRAVEL_PAY_CAST = (
     _veteran(24, "Xavier", "Boone", "1958-03-15", "983", travel_pay="contacts_differ"),
     _veteran(25, "Yara", "Holm", "1971-11-02", "530", email=None),
@@ -185,10 +186,10 @@ EVERYBODY = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST, *TRAVEL_PAY_CAST)
 
 
 def veteran_from(data: dict[str, Any]) -> Veteran:
-    """A veteran from JSON; whatever is left out is made up; an unknown field raises TypeError."""
+    """A veteran from JSON. Missing fields are made up; an unknown field raises TypeError."""
     fresh = uuid.uuid4()
     number = fresh.int % 10**7
-    journeys = tuple(Appointment(**journey) for journey in data.get("appointments", [{}]))
+    appointments = tuple(Appointment(**appointment) for appointment in data.get("appointments", [{}]))
     values: dict[str, Any] = {
         "uuid": str(fresh),
         "last_name": "Newcomer",
@@ -199,11 +200,11 @@ def veteran_from(data: dict[str, Any]) -> Veteran:
         "participant_id": f"9{number:08d}",
         "file_number": f"8{number:08d}",
     }
-    return Veteran(**{**values, **data, "appointments": journeys})
+    return Veteran(**{**values, **data, "appointments": appointments})
 
 
 class Cast:
-    """Everybody the fakes know, by any id or address they have; safe to use from many threads."""
+    """Everybody whom the fakes know, by any id or address; safe to use from many threads."""
 
     def __init__(self, veterans: Iterable[Veteran] = EVERYBODY) -> None:
         self._lock = threading.Lock()
@@ -252,19 +253,20 @@ class Cast:
             return list(self._by_uuid.values())
 
 
-def appointment_json(veteran: Veteran, journey: Appointment) -> dict[str, Any]:
-    """One appointment as the check-in pages read it: local times for vista, UTC and a zone name for `oh`."""
-    start = journey.starts_at(journey.today())
+def appointment_json(veteran: Veteran, appointment: Appointment) -> dict[str, Any]:
+    """One appointment as check-in reads it: local time for vista, UTC and a time zone for `oh` (contract: frontend
+    2.3)."""
+    start = appointment.starts_at(appointment.today())
     shared = {
-        "appointmentIEN": journey.ien,
-        "facility": FACILITIES.get(journey.station, f"Station {journey.station}"),
-        "stationNo": journey.station,
+        "appointmentIEN": appointment.ien,
+        "facility": FACILITIES.get(appointment.station, f"Station {appointment.station}"),
+        "stationNo": appointment.station,
         "clinicIen": "32216049",
         "clinicName": "PRIMARY CARE",
         "clinicFriendlyName": "Primary care",
         "clinicStopCodeName": "PRIMARY CARE/MEDICINE",
         "clinicPhoneNumber": "5555550142",
-        "clinicLocation": "Second floor, room 210",
+        "clinicLocation": "Second floor, clinic 210",
         "doctorName": "Dr. Sample",
         "kind": "clinic",
         "status": "",
@@ -278,7 +280,7 @@ def appointment_json(veteran: Veteran, journey: Appointment) -> dict[str, Any]:
         },
     }
     if veteran.facility_type == "oh":
-        return shared | {"startTime": utc_text(start), "timezone": journey.time_zone}
+        return shared | {"startTime": utc_text(start), "timezone": appointment.time_zone}
     return shared | {
         "startTime": start.strftime("%Y-%m-%dT%H:%M:%S"),
         "checkInWindowStart": (start - timedelta(minutes=45)).isoformat(timespec="milliseconds"),

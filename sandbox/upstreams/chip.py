@@ -1,4 +1,4 @@
-"""The fake CHIP, where a check-in becomes known to the clinic, on the wire this project assumes for it."""
+"""The fake CHIP, where a check-in becomes known to the clinic. Its interface is an assumption (docs/assumptions.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fake BTSSS has on file: claims by veteran, day and station, and outcomes planted for a veteran."""
+"""What the fake BTSSS has on file: claims by veteran, day and station, and the outcomes planned for a veteran."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Claim:
 
 
 class Claims:
-    """The book of claims, safe to use from many threads; `file` is the one-claim rule itself."""
+    """The book of claims, safe to use from many threads. `file` applies the rule of one claim."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Starting from the clock keeps numbers apart across restarts of the sandbox.
+        # Starting from the clock keeps numbers different after a restart of the sandbox.
         now = datetime.now(UTC)
         seconds = (now.day - 1) * 86_400 + now.hour * 3600 + now.minute * 60 + now.second
         self._numbers = itertools.count(seconds * 100 + 1)
@@ -66,7 +66,7 @@ class Claims:
             return [claim for claims in self._by_icn.values() for claim in claims.values()]
 
     def move(self, number: str, status: str, modified_at: datetime) -> Claim | None:
-        """Give a claim another status, as processing does; None when there is no such claim."""
+        """Give a claim another status, as BTSSS's processing does; None when there is no such claim."""
         claim = next((claim for claim in self.everything() if claim.number == number), None)
         if claim is None:
             return None
@@ -79,7 +79,7 @@ class Claims:
             self._outcomes[(icn, day)] = (outcome, times)
 
     def planned(self, icn: str, day: str) -> str | None:
-        """The outcome planted for this submit, counted down; an exact day goes before any day."""
+        """The outcome planned for this submit, counted down. A plan for this day goes before a plan for any day."""
         with self._lock:
             for key in ((icn, day), (icn, None)):
                 if key in self._outcomes:

@@ -1,6 +1,6 @@
 """The contact details of the cast, as VA Profile and as BTSSS write them: two records of one person.
 
-For most people they say the same in other words (capitals, another way to write a phone number); for one they differ.
+For most people they agree but are written differently (capitals, form of the phone number); for one they differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sandbox.upstreams.cast import Veteran
 
 MOVED = {
     "address": {
-        "addressLine1": "12 Old Mill Bulkhead",
+        "addressLine1": "12 Old Mill Avenue",
         "addressLine2": "Apt 4",
         "city": "Peoria",
         "state": "IL",
@@ -31,7 +31,7 @@ def at_va_profile(veteran: Veteran) -> dict[str, Any]:
         "mobilePhone": veteran.phone,
         "homePhone": None,
         "mailingAddress": {
-            "addressLine1": f"{_product(veteran)} Sample Road",
+            "addressLine1": f"{_street_number(veteran)} Sample Road",
             "addressLine2": None,
             "city": "Springfield",
             "stateCode": "IL",
@@ -42,9 +42,9 @@ def at_va_profile(veteran: Veteran) -> dict[str, Any]:
 
 
 def at_btsss(veteran: Veteran) -> dict[str, Any]:
-    reported = {
+    details = {
         "address": {
-            "addressLine1": f"{_product(veteran)} SAMPLE ROAD ",
+            "addressLine1": f"{_street_number(veteran)} SAMPLE ROAD ",
             "addressLine2": None,
             "city": "SPRINGFIELD",
             "state": "IL",
@@ -54,11 +54,11 @@ def at_btsss(veteran: Veteran) -> dict[str, Any]:
         "phoneNumber": _bracketed(veteran.phone),
         "email": veteran.email.title() if veteran.email else None,
     }
-    return reported | (MOVED if veteran.travel_pay == "contacts_differ" else {})
+    return details | (MOVED if veteran.travel_pay == "contacts_differ" else {})
 
 
 class Changes:
-    """Details planted over those of the cast, by ICN; safe to use from many threads."""
+    """Details set over those of the cast, by ICN; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,12 +72,12 @@ class Changes:
         with self._lock:
             self._by_icn[icn] = self._by_icn.get(icn, {}) | details
 
-    def over(self, icn: str, reported: dict[str, Any]) -> dict[str, Any]:
+    def over(self, icn: str, details: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
-            return reported | self._by_icn.get(icn, {})
+            return details | self._by_icn.get(icn, {})
 
 
-def _product(veteran: Veteran) -> int:
+def _street_number(veteran: Veteran) -> int:
     return 100 + zlib.crc32(veteran.icn.encode()) % 900
 
 

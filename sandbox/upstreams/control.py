@@ -1,4 +1,4 @@
-"""The sandbox's own page and API: every fake's back door in one place, the switches, and the veteran's phone."""
+"""The sandbox's own page and API: the admin APIs of all fakes in one address, the switches, and the veteran's phone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sandbox.upstreams.va_notify import VANotify
 
 
 class Control(Fake):
-    """No upstream of anybody's: it holds the others, and answers while they refuse connections."""
+    """Not an upstream: it holds the others, and answers while they refuse connections."""
 
     name = "control"
 
@@ -59,7 +59,7 @@ class Control(Fake):
 
 
 def play(fake: Fake, scenario: str) -> None:
-    """Replace the faults of one fake, and its habit where it has one; raises KeyError for an unknown scenario."""
+    """Replace the faults of one fake, and its habit if it has one; raises KeyError for an unknown scenario."""
     chosen = SCENARIOS[scenario]
     fake.faults.clear()
     for fault in chosen.faults:

@@ -1,4 +1,4 @@
-"""How an answer gets to the caller, or does not: the faults of one request, in the order they strike."""
+"""How an answer reaches the caller, or does not: the faults of one request, in the order in which they strike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from sandbox.upstreams.fake import Fake
 from sandbox.upstreams.switches import KINDS, Fault
 
-# Connections that were open when an upstream began to refuse new ones die like those of one that is down.
+# Connections that were open when an upstream began to refuse new ones are reset, like those of one that is down.
 BEFORE_READING = ("refuse", "down")
 AFTER_READING = tuple(kind for kind in KINDS if kind not in BEFORE_READING)
 
@@ -82,7 +82,7 @@ def _head(reply: Response, length: int, keep: bool) -> bytes:
 def send(
     connection: socket.socket, reply: Response, faults: Mapping[str, Fault], keep: bool, stopping: threading.Event
 ) -> None:
-    """Write the answer, through the faults of transport; raises Gone when the connection must not be used again."""
+    """Write the answer through the transport faults; raises Gone when the connection must not be used again."""
     if "drop" in faults:
         reset(connection)
         raise Gone

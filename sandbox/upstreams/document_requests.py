@@ -1,4 +1,8 @@
-"""What Benefits Documents asks of an upload and of a question for statuses, refused in its own error shape."""
+"""What Benefits Documents requires of an upload (contract: benefits 4.1) and of a status query (contract: benefits
+4.3).
+
+A wrong request is refused in this API's own error shape (contract: benefits 4.4).
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,13 @@ ENDINGS = ("pdf", "jpg", "jpeg", "txt", "tif", "tiff", "png", "gif", "bmp")
 LONGEST_NAME, LONGEST_TOKEN = 256, 64
 LARGEST_NUMBER = 2**63 - 1
 PARTS = ["file", "parameters"]
-# Java's own words come with the text; nobody is meant to read them by program.
+# The real text holds Java's own words; no program is meant to read them (contract: benefits 4.4).
 JAVA = "Validation failed for argument [0] in public gov.va.documents.UploadResponse: [Field error in object 'data': "
 
 
 @dataclass(frozen=True)
 class UploadRequest:
-    """An upload that may be taken, with the numbers of its JSON as they are kept."""
+    """An upload that may be taken, with the numbers of its JSON in the form in which they are kept."""
 
     claim_id: int
     doc_type: str
@@ -45,11 +49,11 @@ class UploadRequest:
 
 
 class Refused(ValueError):
-    """A request that is answered with 400; the text is the detail."""
+    """A request that is answered with 400. The text is the detail."""
 
 
 def api(status: int, detail: str) -> dict[str, Any]:
-    """An error as this API words it. Unlike in the ITF API its status is a number."""
+    """An error in this API's form. Unlike in the ITF API, its status is a number."""
     error = {
         "detail": detail,
         "status": status,
@@ -66,7 +70,7 @@ def problem(status: int, detail: str) -> Response:
 
 
 def read_upload(parts: list[Part]) -> UploadRequest:
-    """The upload that these parts ask for; raises Refused."""
+    """The upload that these parts describe; raises Refused."""
     if sorted(part.name for part in parts) != PARTS:
         raise Refused("Required parts are 'parameters' and 'file', each once.")
     by_name = {part.name: part for part in parts}
@@ -81,7 +85,7 @@ def read_upload(parts: list[Part]) -> UploadRequest:
 
 
 def requested_ids(body: dict[str, Any]) -> list[int]:
-    """The request ids a question is for, numbers or texts of digits; raises Refused."""
+    """The request ids of a query, numbers or texts of digits; raises Refused."""
     data = body.get("data")
     given = data.get("requestIds") if isinstance(data, dict) else None
     if not isinstance(given, list) or not given:
@@ -124,7 +128,7 @@ def _check_optional(data: dict[str, Any]) -> None:
 
 
 def _identifiers(data: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Participant id and file number, exactly one of them; an empty one is none."""
+    """Participant id and file number: exactly one of them. An empty one counts as missing."""
     participant_id, file_number = data.get("participantId") or None, data.get("fileNumber") or None
     if (participant_id is None) == (file_number is None):
         raise Refused(f"{JAVA}participantId, fileNumber: exactly one must be provided; arguments []; default message]")
@@ -136,7 +140,7 @@ def _identifiers(data: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _number(name: str, given: Any) -> int:
-    """A positive 64-bit number, as one or as a text of digits."""
+    """A positive 64-bit number, given as a number or as a text of digits."""
     if isinstance(given, str) and given.isascii() and given.isdigit():
         given = int(given)
     if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= LARGEST_NUMBER:

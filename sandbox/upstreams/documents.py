@@ -1,6 +1,6 @@
-"""The fake Benefits Documents v1 of Lighthouse: files taken in, and what later becomes of each, step by step.
+"""The fake Benefits Documents v1 of Lighthouse: takes files, and moves each on step by step (contract: benefits 4.1).
 
-A 200 says that a file was received and nothing more; where it got to is only told to whoever asks by request id.
+A 200 says only that a file was received. Where it stands must be queried by request id (contract: benefits 4.3).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.document_requests import Refused, UploadRequest, api, problem, read_upload, requested_ids
 from sandbox.upstreams.documents_admin import documents_admin
 from sandbox.upstreams.fake import answer, json_body
-from sandbox.upstreams.lighthouse_errors import reported as worded
+from sandbox.upstreams.lighthouse_errors import error_json
 from sandbox.upstreams.lighthouse_gateway import GatewayKnobs, LighthouseAPI
 from sandbox.upstreams.multipart import BadMultipart, parts_of
 from sandbox.upstreams.settings import DOCUMENTS_TOKEN_PATH, FakeSettings
-from sandbox.upstreams.upload_plans import PLANS, reported
+from sandbox.upstreams.upload_plans import PLANS, status_json
 from sandbox.upstreams.uploads import Upload, Uploads
 
 READ, WRITE = "documents.read", "documents.write"
@@ -28,12 +28,12 @@ SHOWN_BYTES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentsKnobs(GatewayKnobs):
-    """`step_seconds` is how long each step of the uploads to come takes. `plan` is what they go by, `plans` what those
-    do whose docType, or a part of whose file name, it names. `largest_bytes` is the most a request may hold.
+    """`step_seconds` is how long each step of later uploads takes. `plan` is the plan that they follow; `plans` names
+    other plans by docType, or by a part of the file name. `largest_bytes` is the most that a request may hold.
 
-    `success` is the word an upload is answered with; with False the file is not kept. `not_found_reported`: whether an
-    answer has requestIdsNotFound `always`, `when_any` is missing, or `never`. `unasked` statuses nobody asked for come
-    with every answer.
+    `success` is the word that an upload is answered with; with False the file is not kept. `not_found_reported` is when
+    an answer has requestIdsNotFound: `always`, `when_any` is missing, or `never`. `unasked` is how many statuses that
+    nobody queried come with every answer.
     """
 
     step_seconds: float = 20.0
@@ -84,7 +84,7 @@ class Documents(LighthouseAPI):
         self.uploads.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return worded(status, text, self.knobs.error_family, api)
+        return error_json(status, text, self.knobs.error_family, api)
 
     def upload(self) -> Response:
         if (request.content_length or 0) > self.knobs.largest_bytes:
@@ -106,7 +106,7 @@ class Documents(LighthouseAPI):
         if not found:
             return _unknown()
         missing = sorted(set(requested) - {upload.id for upload in found})
-        data: dict[str, Any] = {"statuses": [self._reported(upload) for upload in found] + self._unasked(requested)}
+        data: dict[str, Any] = {"statuses": [self._status_json(upload) for upload in found] + self._unasked(requested)}
         if self.knobs.not_found_reported == "always" or (missing and self.knobs.not_found_reported == "when_any"):
             data["requestIdsNotFound"] = missing
         return answer({"data": data})
@@ -116,7 +116,7 @@ class Documents(LighthouseAPI):
         if refusal:
             return refusal
         found = self.uploads.found([request_id])
-        return answer({"data": self._reported(found[0])}) if found else _unknown()
+        return answer({"data": self._status_json(found[0])}) if found else _unknown()
 
     def _kept(self, wanted: UploadRequest) -> Upload:
         file = wanted.file
@@ -139,7 +139,8 @@ class Documents(LighthouseAPI):
         return upload
 
     def _plan(self, wanted: UploadRequest) -> str:
-        """By the knobs for the file, else by a `plan-<name>` in its own name, else by the veteran's habit."""
+        """The plan set in the knobs for this file, else one that its name gives as `plan-<name>`, else the veteran's
+        habit."""
         for text, plan in self.knobs.plans.items():
             if text == wanted.doc_type or text in wanted.file_name:
                 return plan
@@ -150,15 +151,15 @@ class Documents(LighthouseAPI):
         veteran = self.cast.by_benefit_id(wanted.participant_id or wanted.file_number or "")
         return veteran.documents if veteran and veteran.documents != "ok" else self.knobs.plan
 
-    def _reported(self, upload: Upload) -> dict[str, Any]:
+    def _status_json(self, upload: Upload) -> dict[str, Any]:
         internal = request.args.get("includeInternalOnlyStepStatuses") == "true"
-        return reported(upload.id, upload.standing(self.now()), internal)
+        return status_json(upload.id, upload.standing(self.now()), internal)
 
     def _unasked(self, requested: list[int]) -> list[dict[str, Any]]:
         others = (
             [upload for upload in self.uploads.listed() if upload.id not in requested] if self.knobs.unasked else []
         )
-        return [self._reported(upload) for upload in others[: self.knobs.unasked]]
+        return [self._status_json(upload) for upload in others[: self.knobs.unasked]]
 
 
 def _unknown() -> Response:

@@ -1,4 +1,4 @@
-"""The back door to the uploads of Benefits Documents: see all, plant many, move, change and forget them."""
+"""The admin API of the uploads at Benefits Documents: list all, add many, move, change and forget them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILTERS = {"doc_type", "participant_id", "file_number", "plan", "state", "file_n
 def documents_admin(
     admin: Blueprint, uploads: Uploads, now: Callable[[], datetime], step_seconds: Callable[[], float]
 ) -> None:
-    """Add the routes; `now` is the API's clock, `step_seconds` how long a step takes that is not said otherwise."""
+    """Add the routes. `now` is the API's clock, `step_seconds` how long a step takes when nothing else is said."""
     _many_uploads(admin, uploads, now, step_seconds)
     _one_upload(admin, uploads, now)
 
@@ -31,7 +31,7 @@ def _many_uploads(
 ) -> None:
 
     def wanted() -> list[dict[str, Any]]:
-        """All uploads, or those the query narrows down to."""
+        """All uploads, or those that the query selects."""
         _only(request.args, FILTERS | {"claim_id"})
         shown = (upload.described(now()) for upload in uploads.listed())
         return [each for each in shown if all(str(each[name]) == text for name, text in request.args.items())]
@@ -42,7 +42,7 @@ def _many_uploads(
 
     @admin.post("/uploads")
     def plant_uploads() -> Response:
-        """Plant one upload (a JSON object) or several (a list), `count` of a kind: any field of one, and `age_seconds`
+        """Add one upload (a JSON object) or several (a list), `count` of a kind: any field of one, and `age_seconds`
         for when it began. Answers their ids."""
         body = request.get_json(force=True, silent=True)
         items = [_planned(item) for item in (body if isinstance(body, list) else [body])]
@@ -55,7 +55,7 @@ def _many_uploads(
 
     @admin.patch("/uploads")
     def change_uploads() -> Response:
-        """Change those the query narrows down to: `plan`, `steps_done` (null lets time move it), `step_seconds`,
+        """Change those that the query selects: `plan`, `steps_done` (null lets time move it), `step_seconds`,
         `age_seconds`."""
         changes = _changes(json_body(), now())
         ids = [each["id"] for each in wanted()]

@@ -1,4 +1,4 @@
-"""What every fake upstream shares: an app, fault switches, a journal, knobs, and the token check."""
+"""The base of every fake upstream: an app, fault switches, a journal, knobs, and the token check."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sandbox.upstreams.tokens import Tokens
 
 
 class BadRequest(ValueError):
-    """An admin call that makes no sense; the text says why."""
+    """An admin call that makes no sense. The text says why."""
 
 
 def answer(body: Any, status: int = 200) -> Response:
-    """JSON in the order it was written, as the real services send it."""
+    """JSON with its keys in the order given, as the real services send it."""
     return Response(json.dumps(body, sort_keys=False), status, content_type="application/json")
 
 
@@ -48,21 +48,21 @@ class Fake:
         self.routes()
 
     def first_knobs(self) -> Any:
-        """A dataclass of what can be turned while the fake runs."""
+        """A dataclass of what can be changed while the fake runs."""
         raise NotImplementedError
 
     def routes(self) -> None:
         raise NotImplementedError
 
     def admin_routes(self, admin: Blueprint) -> None:
-        """More of the admin surface, for fakes that have more to show or to plant."""
+        """More admin routes, for fakes that have more to show or to add."""
 
     def error_body(self, status: int, text: str) -> Any:
         """An error as this upstream words it, for faults and for what Flask itself refuses."""
         return {"message": text}
 
     def turn(self, changes: dict[str, Any]) -> None:
-        """Turn knobs; raises BadRequest naming one that does not exist or cannot be turned that way."""
+        """Change knobs; raises BadRequest naming one that does not exist or cannot have that value."""
         try:
             with self.lock:
                 self.knobs = replace(self.knobs, **changes)
@@ -76,10 +76,10 @@ class Fake:
             self.knobs = self.first_knobs()
 
     def close(self) -> None:
-        """Stop whatever runs in the background."""
+        """Stop what runs in the background."""
 
     def bearer(self, tokens: Tokens) -> str | None:
-        """Whoever holds the presented bearer token; None without a live one. An `expire` fault kills it first."""
+        """The holder of the bearer token sent; None without a live one. An `expire` fault kills it first."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return None

@@ -1,6 +1,6 @@
-"""The fake service that takes 526 submissions, on the wire this project assumes for it.
+"""The fake service that takes 526 submissions. Its interface is an assumption (docs/assumptions.md).
 
-It takes a reference once: a second submission of the same is refused as a duplicate, whoever sends it.
+It takes a reference once: a second submission with the same reference is refused as a duplicate, from any sender.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FIRST_CLAIM, CLAIMS = 600_000_000, 300_000_000
 
 @dataclass(frozen=True)
 class Form526Knobs:
-    """`refuse_with` refuses every form in whose JSON this text stands; an empty text stands in all of them.
-    With `duplicates` off a known reference is taken again, as a claim of its own."""
+    """`refuse_with` refuses every form whose JSON contains this text; an empty text refuses all. With `duplicates` off,
+    a known reference is taken again as a new claim."""
 
     refuse_with: str | None = None
     duplicates: bool = True
@@ -57,7 +57,7 @@ class Form526(Fake):
     def __init__(self, settings: FakeSettings, cast: Cast) -> None:
         self._taking = threading.Lock()
         self._submissions: list[Submission] = []
-        # Starting from the clock keeps numbers apart across restarts of the sandbox.
+        # Starting from the clock keeps numbers different after a restart of the sandbox.
         self._claims = itertools.count(FIRST_CLAIM + int(time.time() * 10) % CLAIMS)
         super().__init__(settings, cast)
 
@@ -110,7 +110,7 @@ class Form526(Fake):
         return answer({"claimId": claim_id}, 201)
 
     def _find(self, reference: str) -> Submission | None:
-        """The first taken under this reference."""
+        """The first submission taken under this reference."""
         return next((each for each in self._submissions if each.reference == reference.lower()), None)
 
     def _unauthorized(self) -> Response | None:
@@ -158,5 +158,5 @@ def _problem(status: int, detail: str, code: str | None = None) -> Response:
 
 
 def _no_route(_: Exception) -> Response:
-    """A path that is none, told otherwise than a submission that is none."""
+    """A path that does not exist is answered differently from a submission that does not exist."""
     return answer({"message": "Not Found"}, 404)

@@ -1,4 +1,4 @@
-"""The back door to the intents to file on record: see all, plant, change and remove them."""
+"""The admin API of the intents to file on record: list all, add, change and remove them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGED = {"status", "created_at", "expires_at"}
 
 
 def itf_admin(admin: Blueprint, itfs: ITFs, now: Callable[[], datetime], settle: Callable[[], None]) -> None:
-    """Add the routes; `now` is Lighthouse's clock, `settle` puts on file what the habits of the cast say."""
+    """Add the routes. `now` is Lighthouse's clock; `settle` puts on file what the habits of the cast say."""
 
     @admin.get("/itfs")
     def list_itfs() -> Response:
@@ -28,7 +28,7 @@ def itf_admin(admin: Blueprint, itfs: ITFs, now: Callable[[], datetime], settle:
 
     @admin.post("/itfs")
     def plant_itfs() -> Response:
-        """Plant one ITF (a JSON object) or many (a list): `icn`; optional `type` (compensation), `status` (active; any
+        """Add one ITF (a JSON object) or many (a list): `icn`; optional `type` (compensation), `status` (active; any
         word, `used` meaning claim_recieved), `created_at` or `age_days` (100; 400 when expired), `expires_at`."""
         body = request.get_json(force=True, silent=True)
         readings = [_reading(item, now()) for item in (body if isinstance(body, list) else [body])]

@@ -1,4 +1,5 @@
-"""What the fake Lighthouse has on file: intents to file by veteran and type, as its create and read rules see them."""
+"""What the fake Lighthouse has on file: intents to file by veteran and type, under its rules (contract: benefits
+2.1)."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 ZONE = ZoneInfo("America/Chicago")
-# An ITF ends about a year after it began; these are the samples' distances from exactly a year.
+# An ITF ends about a year after it began; these are the differences from exactly a year in the contract's samples.
 SHORT_OF_A_YEAR = (timedelta(), timedelta(seconds=1), timedelta(hours=2))
 
 
 @dataclass(frozen=True)
 class ITF:
-    """One intent to file; times are aware UTC, by Lighthouse's own clock. `icn` is whom it is filed for."""
+    """One intent to file. Times are aware UTC, by Lighthouse's own clock. `icn` is the person it is filed for."""
 
     id: str
     icn: str
@@ -35,7 +36,7 @@ class ITF:
         return {name: _utc(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
     def resource(self) -> dict[str, Any]:
-        """The JSON:API form. Every other ITF writes its dates without milliseconds, always the same way."""
+        """The JSON:API form. Every other ITF writes its dates without milliseconds, and always does so."""
         attributes = {
             "creationDate": self._written(self.created_at),
             "expirationDate": self._written(self.expires_at),
@@ -54,7 +55,7 @@ class ITFs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Starting from the clock keeps numbers apart across restarts of the sandbox.
+        # Starting from the clock keeps numbers different after a restart of the sandbox.
         self._numbers = itertools.count(int(time.time()) * 100)
         self.reset()
 
@@ -69,8 +70,8 @@ class ITFs:
             return self._active(icn, itf_type, now)
 
     def create(self, icn: str, itf_type: str, now: datetime, status: str, keep_duplicate: bool) -> ITF:
-        """What a create answers, decided and kept in one step: a new one; or, with an active one on file, a new one
-        called `duplicate`, or (`keep_duplicate` off) the old one under that name."""
+        """The answer to a create, decided and kept in one step: a new ITF; or, with an active one on file, a new one
+        called `duplicate`; or (`keep_duplicate` off) the old one under that name."""
         with self._lock:
             standing = self._active(icn, itf_type, now)
             if standing and not keep_duplicate:
@@ -82,7 +83,7 @@ class ITFs:
             return self._add(icn, itf_type, status, _rounded(created_at), expires_at and _rounded(expires_at))
 
     def change(self, itf_id: str, **values: Any) -> ITF | None:
-        """Give an ITF another status or other dates; None when there is no such one."""
+        """Give an ITF another status or other dates; None when there is no such ITF."""
         with self._lock:
             if itf_id not in self._by_id:
                 return None
@@ -99,7 +100,7 @@ class ITFs:
             return found
 
     def listed(self, icn: str | None = None) -> list[ITF]:
-        """Oldest record first, everybody's or one person's."""
+        """Everybody's or one person's, oldest record first."""
         with self._lock:
             return [itf for itf in self._by_id.values() if icn in (None, itf.icn)]
 
@@ -121,7 +122,7 @@ class ITFs:
 
 
 def year_after(timestamp: datetime) -> datetime:
-    """The same moment a year later; of a 29 February, on 28 February."""
+    """The same time a year later; for 29 February, on 28 February."""
     try:
         return timestamp.replace(year=timestamp.year + 1)
     except ValueError:
@@ -129,7 +130,7 @@ def year_after(timestamp: datetime) -> datetime:
 
 
 def _rounded(timestamp: datetime) -> datetime:
-    """To whole milliseconds, the finest that answers can tell."""
+    """Rounded down to whole milliseconds, the finest that answers can show."""
     return timestamp.astimezone(UTC).replace(microsecond=timestamp.microsecond // 1000 * 1000)
 
 

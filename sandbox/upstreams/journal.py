@@ -1,4 +1,4 @@
-"""What a fake received, in order, for tests and for the curious."""
+"""The journal of a fake: what it received, in order, for tests and for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def utc_now() -> str:
 
 
 def readable(body: bytes, content_type: str) -> Any:
-    """A body as JSON or form pairs where it is one, else as text; of a multipart one, what its parts are."""
+    """A body as JSON or form pairs if it is one, else as text; for a multipart body, what its parts are."""
     if "multipart/" in content_type:
         return summary(body, content_type)
     text = body.decode("utf-8", "replace")
@@ -44,7 +44,7 @@ class Journal:
             self._entries.append(entry)
 
     def listed(self, operation: str = "") -> list[dict[str, Any]]:
-        """Entries whose `METHOD /path` holds `operation`."""
+        """Entries whose `METHOD /path` contains `operation`."""
         with self._lock:
             entries = list(self._entries)
         return [entry for entry in entries if operation in f"{entry['method']} {entry['path']}"]

@@ -1,7 +1,7 @@
-"""The sandbox's RSA keys, fixed so that a token outlives a restart; they open nothing outside this machine.
+"""The sandbox's RSA keys, fixed so that a token outlives a restart. They open nothing outside this machine.
 
-The Sign-in Service signed with the old key, signs with today's and rotates to the new one; the Lighthouse client's and
-the one for its token exchange (STS) are the product's own, and for the Sign-in Service foreign ones.
+The Sign-in Service signed with the old key, signs with today's and rotates to the new one. The Lighthouse client's key
+and the one for the token exchange (STS) are the product's own; the Sign-in Service does not know them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The fake Lighthouse: the ITF API of Benefits Claims v2, with the traps of the contract.
+"""The fake Lighthouse: the ITF API of Benefits Claims v2, with the traps of the contract (contract: benefits 2.1).
 
 No date is taken from a request: a new ITF begins when the request arrives, by Lighthouse's own clock. An ITF that is
-over, that was used by a claim, or that never was, look all the same to a read.
+over, one that a claim used, and one that never was look the same to a read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ HELD = {"active": ("active", 100), "expired": ("expired", 400), "used": ("claim_
 
 @dataclass(frozen=True, kw_only=True)
 class LighthouseKnobs(GatewayKnobs):
-    """`clock_offset_seconds` stamps and expires ITFs. `create_status` is the word every create without an active ITF on
-    file answers with. `duplicate_as`: with one on file a create answers a `new` record, or the `existing` one, as
-    duplicate."""
+    """`clock_offset_seconds` moves the clock that dates and expires ITFs. `create_status` is the status in the answer
+    to every create without an active ITF on file. `duplicate_as`: with an active one on file, a create answers a `new`
+    record, or the `existing` one, as duplicate."""
 
     create_status: str = "active"
     duplicate_as: str = "new"
@@ -76,14 +76,14 @@ class Lighthouse(LighthouseAPI):
         return self.settings.lighthouse_audience
 
     def read(self, icn: str, itf_type: str) -> Response:
-        requested = itf_type.lower()
+        wanted = itf_type.lower()
         refusal = self.unauthorized(READ) or _bad_type(itf_type)
         if refusal:
             return refusal
         self._settle(icn)
-        found = self.itfs.active(icn, requested, self.now())
+        found = self.itfs.active(icn, wanted, self.now())
         if found is None:
-            return problem(404, f"No active '{TYPES[requested]}' intent to file found.")
+            return problem(404, f"No active '{TYPES[wanted]}' intent to file found.")
         return answer(found.resource())
 
     def create(self, icn: str) -> Response:
@@ -111,7 +111,8 @@ class Lighthouse(LighthouseAPI):
         return _bad_type(kind) or self._bad_ssn(icn, kind.lower(), attributes.get("claimantSsn"))
 
     def _bad_ssn(self, icn: str, kind: str, given: Any) -> Response | None:
-        """An empty one is none; one that is given is looked at whatever the type, and needed for survivors."""
+        """What is wrong with an SSN. An empty one counts as missing; it is checked for every type, and required for
+        survivors."""
         if not given:
             needed = kind == "survivor"
             return problem(422, "claimantSsn parameter cannot be blank for type survivor") if needed else None
@@ -129,7 +130,7 @@ class Lighthouse(LighthouseAPI):
         return None if known else problem(404, "Veteran ID not found")
 
     def _settle(self, icn: str) -> None:
-        """Put on file, once, what a veteran's habit says was filed before anybody asked."""
+        """Put on file, once, what a veteran's habit says was filed before the first request."""
         veteran = self.cast.by_icn(icn)
         with self.lock:
             if veteran and veteran.itf in HELD and icn not in self._settled:

@@ -1,7 +1,7 @@
-"""What stands before each fake Lighthouse API: a token endpoint of its own, scopes, and the gateway's count of calls.
+"""What every call to a fake Lighthouse API passes first: its token endpoint, scopes, and count (contract: benefits 1).
 
-The APIs share the client and its key; audience, scopes and live tokens are each API's own, so a token of one is
-worth nothing at another.
+The APIs share the client and its key. Audience, scopes and live tokens are each API's own, so a token of one is worth
+nothing at another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask import Response, g, request
 
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import Fake, answer
-from sandbox.upstreams.lighthouse_errors import FAMILIES, no_route, reported
+from sandbox.upstreams.lighthouse_errors import FAMILIES, error_json, no_route
 from sandbox.upstreams.lighthouse_tokens import TokenRefusal, TokenRules, scope_granted
 from sandbox.upstreams.minute_limit import MinuteLimit
 from sandbox.upstreams.settings import FakeSettings
@@ -26,8 +26,8 @@ from sandbox.upstreams.tokens import Tokens
 class GatewayKnobs:
     """`clock_offset_seconds` moves the API's clock, `token_clock_offset_seconds` that of its authorization server.
 
-    `expires_in` is a token's life in seconds. `minute_limit` calls go in `minute_seconds`. `error_family` words
-    every fault and every refused token as `api`, `kong` or `gateway` do, in place of what fits the status.
+    `expires_in` is a token's life in seconds. `minute_limit` calls pass in `minute_seconds`. `error_family` words every
+    fault and every refused token as `api`, `kong` or `gateway` do, instead of what fits the status.
     """
 
     clock_offset_seconds: float = 0.0
@@ -43,7 +43,7 @@ class GatewayKnobs:
 
 
 class LighthouseAPI(Fake):
-    """One API; `base` is the path under which calls are counted, `scopes` what its clients may have."""
+    """One API. `base` is the path under which calls are counted, `scopes` what its clients may have."""
 
     base: ClassVar[str] = ""
     token_path: ClassVar[str] = ""
@@ -55,7 +55,7 @@ class LighthouseAPI(Fake):
         super().__init__(settings, cast)
 
     def audience(self) -> str:
-        """The authorization server's own name, which an assertion must be for."""
+        """The authorization server's own name, for which an assertion must be made."""
         raise NotImplementedError
 
     def routes(self) -> None:
@@ -70,7 +70,7 @@ class LighthouseAPI(Fake):
         self._limit.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return reported(status, text, self.knobs.error_family)
+        return error_json(status, text, self.knobs.error_family)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.knobs.clock_offset_seconds)
@@ -91,7 +91,7 @@ class LighthouseAPI(Fake):
         )
 
     def unauthorized(self, *needed: str) -> Response | None:
-        """The refusal of a call without a live token, or with one that lacks a scope."""
+        """The refusal of a call without a live token, or with a token that lacks a scope."""
         scope = self.bearer(self.tokens)
         if scope is None:
             return answer(self.error_body(401, "Not authorized"), 401)

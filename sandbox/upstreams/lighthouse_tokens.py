@@ -1,6 +1,6 @@
-"""What Lighthouse's authorization servers ask of a token request: a client assertion that is really checked.
+"""What Lighthouse's authorization servers require of a token request: a client assertion that is really checked.
 
-The contract has no recording of a refusal; these have the shape and the error names of the OAuth standard.
+Refusals have the shape and the error names of the OAuth standard (contract: benefits 1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_SECONDS = 300
 
 @dataclass
 class TokenRefusal(Exception):
-    """An OAuth error: its name, its words and the HTTP status."""
+    """An OAuth error: its name, its text and the HTTP status."""
 
     error: str
     description: str
@@ -29,7 +29,7 @@ class TokenRefusal(Exception):
 
 @dataclass(frozen=True)
 class TokenRules:
-    """Which client one authorization server knows, by what key, under what name of its own, and for what scopes."""
+    """The one client that an authorization server knows, its key and scopes, and the server's own name."""
 
     client_id: str
     client_key: str
@@ -38,7 +38,8 @@ class TokenRules:
 
 
 def scope_granted(form: Mapping[str, str], rules: TokenRules, now: float) -> str:
-    """The scope a right request gets, in an order of the server's own; raises TokenRefusal. `now`: epoch seconds."""
+    """The scope that a valid request gets, in the server's own order; raises TokenRefusal. `now` is in epoch
+    seconds."""
     for name in FIELDS:
         if not form.get(name):
             raise TokenRefusal("invalid_request", f"The parameter '{name}' is required.")
@@ -69,7 +70,7 @@ def _check_assertion(assertion: str, rules: TokenRules, now: float) -> None:
 
 
 def _claims(assertion: str, rules: TokenRules) -> dict[str, Any]:
-    # The times are judged by the caller, on the server's own clock.
+    # The caller checks the times, with the server's own clock.
     options: Any = {
         "require": ["iss", "sub", "aud", "iat", "exp"],
         **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_aud"), False),

@@ -1,6 +1,6 @@
-"""The fake LoROTA, the check-in identity service, on the wire this project assumes for it.
+"""The fake LoROTA, the check-in identity service. Its interface is an assumption (docs/assumptions.md).
 
-A check-in link (`uuid`) takes three wrong answers; from then on it is closed, whatever is sent.
+A check-in link (`uuid`) takes three wrong answers; after that it stays closed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LoROTA(Fake):
         return answer([veteran.described() for veteran in self.cast.everybody()])
 
     def add_veterans(self) -> Response:
-        """Add one veteran (a JSON object) or many (a list); whatever a veteran leaves out is made up."""
+        """Add one veteran (a JSON object) or many (a list). Missing fields are made up."""
         body = request.get_json(force=True, silent=True)
         try:
             added = [veteran_from(item) for item in (body if isinstance(body, list) else [body or {}])]
@@ -114,9 +114,9 @@ def check_in_data(veteran: Veteran) -> dict[str, Any]:
         "mobilePhone": veteran.phone,
         "stationNo": veteran.station,
         "facilityType": veteran.facility_type,
-        "appointments": [appointment_json(veteran, journey) for journey in veteran.appointments],
+        "appointments": [appointment_json(veteran, appointment) for appointment in veteran.appointments],
         "demographics": {
-            "mailingAddress": {"street1": "12 Sample Bulkhead", "city": "Springfield", "state": "IL", "zip": "62701"},
+            "mailingAddress": {"street1": "12 Sample Avenue", "city": "Springfield", "state": "IL", "zip": "62701"},
             "mobilePhone": veteran.phone,
             "emailAddress": veteran.email,
             "nextOfKin1": {"name": "Sample Kin", "relationship": "SIBLING", "phone": "5555550160"},
@@ -127,5 +127,5 @@ def check_in_data(veteran: Veteran) -> dict[str, Any]:
             "emergencyContactNeedsUpdate": False,
         },
         "setECheckinStartedCalled": False,
-        "address": "12 Sample Bulkhead\nSpringfield, IL 62701",
+        "address": "12 Sample Avenue\nSpringfield, IL 62701",
     }

@@ -1,4 +1,5 @@
-"""The rate limit of an API gateway: a count that starts again every minute, and the headers that tell it."""
+"""The rate limit of an API gateway: a count that starts again every minute, and its headers (contract: benefits
+2.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a caller stands after one more call; `reset` is whole seconds."""
+    """Where a caller stands after one more call. `reset` is in whole seconds."""
 
     limit: int
     remaining: int
@@ -28,7 +29,7 @@ class Standing:
 
 
 class MinuteLimit:
-    """Counts the calls of the running minute, safe to use from many threads."""
+    """Counts the calls of the running minute; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""Reads a multipart body once, front to back, keeping of every part only what is worth showing.
+"""A reader of multipart bodies: once, front to back, keeping of every part only what is worth showing.
 
-Werkzeug's form parser drops the content type of a part without a file name, forgives bare line feeds and keeps files;
-the contract tells something of the first, and a client's own framing deserves a strict reader.
+Werkzeug's form parser drops the content type of a part without a file name, forgives bare line feeds and keeps files.
+The contract sets content types (contract: benefits 4.1), and a client's own framing deserves a strict reader.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ KEPT_BYTES = 1 << 16
 
 
 class BadMultipart(ValueError):
-    """A body that is not what its content type says; the text says why."""
+    """A body that is not what its content type says. The text says why."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part; `first_bytes` is at most 64 KiB of `size`, `file_name` is None where none was sent."""
+    """One part. `first_bytes` is at most 64 KiB of `size`; `file_name` is None where none was sent."""
 
     name: str
     file_name: str | None
@@ -67,7 +67,7 @@ def parts_of(body: IO[bytes], content_type: str) -> list[Part]:
 
 
 def summary(body: bytes, content_type: str) -> Any:
-    """A body for a journal: each part without its bytes, and what kind of nonsense it is when it has no parts."""
+    """A body for the journal: each part without its bytes, or what is wrong when it has no parts."""
     try:
         parts = parts_of(io.BytesIO(body), content_type)
     except BadMultipart as error:

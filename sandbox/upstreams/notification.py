@@ -1,4 +1,4 @@
-"""One notification in the fake VANotify, and how its answers show it."""
+"""One notification in the fake VANotify, and how its answers show it (contract: travel 6.4)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def stamp(timestamp: datetime | None = None) -> str:
 
 @dataclass
 class Notification:
-    """Mutable, changed only under the lifecycle's lock. `to` is None until a contact lookup has found one.
+    """Mutable, changed only under the lifecycle's lock. `to` is None until a contact look-up has found one.
 
-    `arrived_at` is the person's own truth: a later permanent-failure does not take the message off their phone.
+    `arrived_at` is what the person sees: a later permanent-failure does not take the message off their phone.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Notification:
         return self.template.subject and self.template.filled(self.template.subject, self.personalisation)
 
     def addressed_as(self) -> tuple[str | None, str | None]:
-        """The number or address, and the identifier's value: whatever a planted outcome may name."""
+        """The number or address, and the identifier's value: everything that a planned outcome may name."""
         return self.to, self.recipient["id_value"] if self.recipient else None
 
     def move(self, status: str, reason: str | None) -> None:
@@ -67,7 +67,7 @@ class Notification:
         return {"id": self.template.id, "version": self.template.version, "uri": uri}
 
     def created_answer(self, host: str, service_id: str) -> dict[str, Any]:
-        """The 201: what was asked is shown with its placeholders redacted."""
+        """The 201: shows the text with its placeholders redacted."""
         hidden = dict.fromkeys(self.template.placeholders, "<redacted>")
         content = {"body": self.template.filled(self.template.body, hidden)}
         if self.template.channel == "sms":
@@ -119,7 +119,7 @@ class Notification:
         }
 
     def callback_body(self, signed: bool) -> dict[str, Any]:
-        """A callback's pairs, in the order the signature covers them."""
+        """A callback's pairs, in the order that the signature covers."""
         body = {
             "id": self.id,
             "reference": self.reference,

@@ -1,7 +1,8 @@
-"""Delivery callbacks of the fake VANotify: to the service's URL with a bearer token, or signed to the URL a send named.
+"""Delivery callbacks of the fake VANotify (contract: travel 6.6).
 
-The two differ in what they retry: a service-level callback never repeats a 4xx, 429 included; a signed one repeats 429
-and time-outs, but not a connection that failed.
+They go to the service's URL with a bearer token, or signed to the URL that a send named. The two differ in what they
+retry: a service-level callback never repeats a 4xx, not even a 429; a signed one repeats 429 and time-outs, but not a
+connection that failed.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ SERVICE_STATUSES = frozenset(
 
 
 def signature(secret: str, body: Mapping[str, Any]) -> str:
-    """`x-enp-signature`: lower-case hex HMAC-SHA256 over the form-encoding of the pairs, in their order."""
+    """`x-enp-signature`: lower-case hex HMAC-SHA256 over the form-encoded pairs, in their order."""
     return hmac.new(secret.encode(), urlencode(list(body.items())).encode(), hashlib.sha256).hexdigest()
 
 
 def gap(retry: int) -> float:
-    """Seconds before retry 1, 2, 3 …: doubling, at most five minutes."""
+    """Seconds before retry 1, 2, 3 …: doubled each time, at most five minutes."""
     return float(min(2 ** min(retry, 30), LONGEST_GAP))
 
 
@@ -67,7 +68,7 @@ class Callback:
 
 
 class Caller:
-    """Makes callbacks and repeats them, and remembers every call for tests."""
+    """Makes callbacks, repeats them, and remembers every call for tests."""
 
     def __init__(self, timeline: Timeline, retry_scale: Callable[[], float]) -> None:
         self._timeline = timeline

@@ -1,6 +1,6 @@
-"""What becomes of a notification after its 201: contact lookup, the way to delivered or to a failure, callbacks.
+"""What becomes of a notification after its 201: contact look-up, delivery or failure, callbacks (contract: travel 6.5).
 
-An outcome can be planted for a recipient, and callbacks can be made to come early, twice, or to contradict each other.
+An outcome can be planned for a recipient. Callbacks can be made to come early, twice, or to contradict each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sandbox.upstreams.notify_callbacks import SERVICE_STATUSES, Callback, Calle
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.timeline import Timeline
 
-# Accepted with a 201 and never sent.
+# Accepted with a 201 and never sent (contract: travel 6.3).
 SILENT_NUMBERS = frozenset({"+16132532222", "+16132532223", "+16132532224"})
 REASONS = {
     "permanent-failure": "Undeliverable - blocked",
@@ -31,11 +31,11 @@ HABITS = {"blocked": "permanent-failure", "unreachable": "temporary-failure"}
 
 @dataclass(frozen=True)
 class VANotifyKnobs:
-    """`delays` are seconds before sending, sent and the end; limits count sends, None meaning no limit.
+    """`delays` are the seconds before sending, sent and the end. Limits count sends; None means no limit.
 
-    `rewrites` maps https prefixes onto the ones really called, since the sandbox has no TLS. `early` makes callbacks
-    before the 201 is answered, `twice` makes each one twice, and `contradict` follows a delivered with a
-    permanent-failure, and the other way round. `habit` is that of everybody who has none of their own.
+    `rewrites` maps https prefixes to the ones really called, since the sandbox has no TLS. `early` makes callbacks
+    before the 201 is answered, `twice` makes each one twice, and `contradict` sends a permanent-failure after a
+    delivered, and the other way round. `habit` is how people without a habit of their own are treated.
     """
 
     delays: Sequence[float]
@@ -56,7 +56,7 @@ class VANotifyKnobs:
 
 
 class Lifecycle:
-    """Moves notifications on; every change happens under `lock`, every callback outside it."""
+    """Moves notifications on. Every change is made under `lock`, every callback outside it."""
 
     def __init__(self, settings: FakeSettings, cast: Cast, knobs: Callable[[], VANotifyKnobs]) -> None:
         self._settings = settings
@@ -78,12 +78,12 @@ class Lifecycle:
             self._outcomes[recipient] = (status, reason, times)
 
     def refuses(self, notification: Notification) -> bool:
-        """Whether it is planted that this recipient may not be written to."""
+        """Whether it is planned that this recipient may not be written to."""
         with self._lock:
             return any(self._outcomes.get(name or "", ("",))[0] == REFUSED for name in notification.addressed_as())
 
     def begin(self, notification: Notification) -> None:
-        """Start the way of a stored notification; with `early`, go it at once, before the 201 is answered."""
+        """Start a stored notification on its way. With `early`, go all the way at once, before the 201 is answered."""
         if notification.to in SILENT_NUMBERS:
             return
         if self._knobs().early:
@@ -128,7 +128,8 @@ class Lifecycle:
             self.tell(notification, opposite, REASONS[opposite])
 
     def _lookup_fault(self, notification: Notification) -> str | None:
-        """Find the number or address behind an identifier, as happens after the 201; why not, if not."""
+        """Find the number or address of an identifier, as VANotify does after the 201. Returns the reason if there is
+        none."""
         if notification.to:
             return None
         identifier = notification.recipient or {}

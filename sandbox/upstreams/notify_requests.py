@@ -1,4 +1,7 @@
-"""What the fake VANotify asks of a request: the token and the schema, with the words it refuses in."""
+"""What the fake VANotify requires of a request, and how it refuses: the token (contract: travel 6.1) and the schema.
+
+The fields are those of the sends (contract: travel 6.2), the refusals those of the v2 API (contract: travel 6.3).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 @dataclass
 class Refusal(Exception):
-    """An answer in VANotify's v2 error shape: HTTP status, error class, one message or more."""
+    """An answer in VANotify's v2 error shape: HTTP status, error class, and one message or more."""
 
     status: int
     error: str
@@ -40,7 +43,7 @@ def bad(message: str) -> Refusal:
 
 
 def check_token(header: str | None, service_id: str, secret: str) -> None:
-    """Raise the Refusal an Authorization header deserves: 401 without a bearer token, 403 for every fault of one."""
+    """Raise the Refusal for a bad Authorization header: 401 without a bearer token, 403 for every fault of a token."""
     if not header:
         raise Refusal(401, "AuthError", ("Unauthorized, authentication token must be provided",))
     if not header.lower().startswith("bearer "):
@@ -57,7 +60,7 @@ def _forbidden(message: str) -> Refusal:
 
 
 def _claims(token: str, service_id: str, secret: str) -> dict[str, Any]:
-    # The clock is judged by the caller, both ways; the library only refuses an `iat` ahead of us.
+    # The caller checks the clock, both ways; the library only refuses an `iat` ahead of us.
     options: Any = {"verify_iat": False, "verify_aud": False, "verify_exp": False}
     try:
         issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")

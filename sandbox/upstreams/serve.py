@@ -1,4 +1,4 @@
-"""Starts the fakes: every upstream on its own loopback port, and one more for the sandbox's own pages.
+"""Start of the fakes: every upstream on its own loopback port, and one more port for the sandbox's own pages.
 
 Importable (`with running_upstreams() as urls:`) and runnable (`python -m sandbox upstreams`).
 """
@@ -81,20 +81,20 @@ class Fakes:
             fake.close()
 
     def reset(self) -> None:
-        """Everything as at the start: no faults, no claims, no messages, no ITFs, no uploads, the first cast."""
+        """Everything as at the start: no faults, claims, messages, ITFs or uploads, and the first cast."""
         for fake in self.each():
             fake.reset()
 
 
 class Upstreams(dict[str, str]):
-    """Base URLs by name, as the product's settings take them, and `control`; `fakes` is the state behind them."""
+    """Base URLs by name, as the product's settings take them, and `control`. `fakes` is the state behind them."""
 
     def __init__(self, fakes: Fakes, urls: Mapping[str, str]) -> None:
         super().__init__(urls)
         self.fakes = fakes
 
     def admin(self, name: str) -> str:
-        """The back door of one fake, e.g. `<control>/btsss/_sandbox`."""
+        """The admin API of one fake, e.g. `<control>/btsss/_sandbox`."""
         return f"{self['control']}/{name}/_sandbox"
 
 
@@ -119,7 +119,7 @@ def build_apps(settings: FakeSettings | None = None) -> Fakes:
 
 @contextlib.contextmanager
 def serve(ports: Mapping[str, int], settings: FakeSettings | None = None) -> Iterator[Upstreams]:
-    """Listen on the given ports (a missing one is free choice) until the block ends; OSError for a taken port.
+    """Listen on the given ports until the block ends; a missing port is chosen freely. OSError for a taken port.
 
     Lighthouse's APIs share a host, so its port answers for Benefits Documents too.
     """

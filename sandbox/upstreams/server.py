@@ -1,7 +1,7 @@
-"""The HTTP server under each fake: HTTP/1.1 with keep-alive, and sockets that can be taken away mid-call.
+"""The HTTP server under each fake: HTTP/1.1 with keep-alive, and sockets that can be taken away in mid-call.
 
-Werkzeug's own server closes every connection after one answer and hides the socket, so neither a reset on a reused
-connection nor a lost reply could be played on it.
+Werkzeug's own server closes every connection after one answer and hides the socket, so it could play neither a reset on
+a reused connection nor a lost reply.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sandbox.upstreams.fake import Fake
 from sandbox.upstreams.journal import readable, utc_now
 from sandbox.upstreams.switches import Fault
 
-# Faults never strike these, or nobody could lift them.
+# Faults never strike these, or nobody could turn them off.
 OPEN_DOORS = ("/_sandbox", "/phone")
 
 
@@ -36,7 +36,7 @@ def _spared(path: str) -> bool:
 
 
 class UpstreamServer(ThreadingHTTPServer):
-    """One fake on one loopback port, a thread a connection; port 0 takes a free one.
+    """One fake on one loopback port, with a thread for each connection. Port 0 takes a free one.
 
     `beside` holds fakes with ports of their own whose paths this host answers too, by the beginning of those paths.
     """
@@ -51,17 +51,17 @@ class UpstreamServer(ThreadingHTTPServer):
         self._listening = threading.Event()
         self._listening.set()
         self._open: set[socket.socket] = set()
-        # Bound by its number: Linux takes back a port that it chose itself as soon as its socket stops listening.
+        # Bound by its number: a port that Linux chose itself is taken back as soon as its socket stops listening.
         with held_port() as free:
             super().__init__(("127.0.0.1", port or free.getsockname()[1]), Handler)
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         fake.faults.on_refuse = self.refuse
 
     def server_bind(self) -> None:
-        """Without the name look-up of the standard server, which can hang where there is no DNS."""
+        """Bind without the name look-up of the standard server, which can hang where there is no DNS."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
-        # A caller may be gone, or this socket refuse, between the look and the accept: then nobody may wait in it.
+        # A caller may be gone, or this socket refuse, between the look and the accept; then the accept must not wait.
         self.socket.setblocking(False)
 
     @property
@@ -75,10 +75,10 @@ class UpstreamServer(ThreadingHTTPServer):
         self.thread.start()
 
     def stop(self) -> None:
-        """End every wait and connection, then the server; returns when the port is free."""
+        """End every wait and connection, then the server. Returns when the port is free."""
         self.stopping.set()
         self._listening.set()
-        # Wakes the serving thread, which else looks for its end only twice a second.
+        # Wakes the serving thread, which otherwise looks for its end only twice a second.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
@@ -89,7 +89,8 @@ class UpstreamServer(ThreadingHTTPServer):
         self.thread.join()
 
     def refuse(self, refused: bool) -> None:
-        """Stop or resume listening while keeping the port: callers meet a real refusal, nobody else takes it."""
+        """Stop or resume listening while keeping the port: callers get a real refusal, and nobody else takes the
+        port."""
         if refused and self._listening.is_set():
             self._listening.clear()
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -98,7 +99,8 @@ class UpstreamServer(ThreadingHTTPServer):
             self._listening.set()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """A socket that no longer listens looks ready for ever; wait a little instead of spinning on it."""
+        """Accept a connection. A socket that no longer listens always looks ready, so this waits a little instead of
+        spinning."""
         if not self._listening.is_set():
             self._listening.wait(0.05)
             raise OSError("not listening")
@@ -111,7 +113,7 @@ class UpstreamServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that hung up is no news here; anything else is a fault of the fake and is shown."""
+        """Ignore a caller that hung up; show anything else, which is a fault of the fake."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -124,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle_one_request(self) -> None:
-        """`down` looks at the request without reading it, so the reset meets unread data as a dead host's would."""
+        """`down` looks at the request without reading it, so that the reset meets unread data, as at a dead host."""
         first = self.connection.recv(4096, socket.MSG_PEEK).split(b"\r\n")[0].decode("latin-1").split(" ")
         if len(first) >= 2 and self._draw(first[0], first[1], delivery.BEFORE_READING):
             delivery.reset(self.connection)
@@ -150,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The journal tells more than an access log would."""
+        """The journal holds more than an access log would."""
 
     def _draw(self, method: str, target: str, kinds: tuple[str, ...]) -> dict[str, Fault]:
         path = urlsplit(target).path
@@ -172,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         return Response.from_app(self._fake().app, environ, buffered=True)
 
     def _entry(self, body: bytes, faults: dict[str, Fault]) -> dict[str, Any]:
-        """What is written down as soon as a request has been read; the rest follows with the answer."""
+        """The journal entry as soon as a request has been read; the rest is added with the answer."""
         url = urlsplit(self.path)
         entry = {
             "at": utc_now(),

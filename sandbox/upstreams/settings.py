@@ -1,6 +1,6 @@
-"""What the fakes know about their one customer: the credentials they accept and the places they call back.
+"""What the fakes know about their one customer: the credentials they accept and the addresses they call back.
 
-One value serves both sides: the fakes check against it, and `environment()` hands the product the same credentials.
+One value serves both sides: the fakes check against it, and `environment()` gives the product the same credentials.
 Every default is made up and opens nothing outside this machine.
 """
 
@@ -20,7 +20,7 @@ DOCUMENTS_TOKEN_PATH = "/oauth2/benefits-documents/system/v1/token"
 
 @dataclass(frozen=True)
 class FakeSettings:
-    """Delays are seconds. `callback_rewrites` maps https prefixes onto the loopback http ones really called."""
+    """Delays are in seconds. `callback_rewrites` maps https prefixes to the loopback http ones really called."""
 
     veis_tenant: str = "sandbox-tenant"
     veis_client_id: str = "surefile"

@@ -1,6 +1,7 @@
 """The fake Sign-in Service: access tokens as the real one signs them, its published keys, and a page to sign in on.
 
-Cookies know no ports, so what is set here travels to every server on this machine, as va.gov's travel to its API.
+Cookies ignore ports, so a cookie set here goes to every server on this machine, as va.gov's cookies go to its API
+(contract: travel 7).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ REFRESH_COOKIE = "vagov_refresh_token"
 INFO_COOKIE = "vagov_info_token"
 REFRESH_PATH = "/v0/sign_in/refresh"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# How far a rotation is: the key that signs, and the keys that are published.
+# How far a key rotation is: the key that signs, and the keys that are published.
 ROTATIONS = {
     "no": (TODAYS_KEY, (TODAYS_KEY, OLD_KEY)),
     "both": (NEW_KEY, (NEW_KEY, TODAYS_KEY)),
@@ -44,8 +45,8 @@ NAMED_KEYS = {"todays": TODAYS_KEY, "old": OLD_KEY, "new": NEW_KEY, "foreign": L
 
 @dataclass(frozen=True)
 class SignInKnobs:
-    """Lifetimes in seconds. `rotate`: `no` (the old key is still published), `both` (signs with a new key, which is
-    published beside today's), `only_new`, or `unpublished` (signs with a new key that nobody can look up yet)."""
+    """Lifetimes are in seconds. `rotate`: `no` (the old key is still published), `both` (a new key signs and is
+    published beside today's), `only_new`, or `unpublished` (a new key signs that nobody can look up yet)."""
 
     rotate: str = "no"
     access_seconds: float = 1800
@@ -81,7 +82,7 @@ class SignIn(Fake):
         self.sessions.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        """One plain text under `errors`, never a list."""
+        """One plain text under `errors`, never a list (contract: travel 7)."""
         return {"errors": text}
 
     def keys(self) -> Response:
@@ -89,9 +90,9 @@ class SignIn(Fake):
         return answer({"keys": [jwk(public_key(key)) for key in published]})
 
     def access_token(self, account: str, expires_at: float, **changes: Any) -> str:
-        """A token for an account, of the cast or not, ending at `expires_at` (epoch seconds).
+        """A token for an account, of the cast or not, that ends at `expires_at` (epoch seconds).
 
-        `key` names one of `NAMED_KEYS` in place of the one that signs now; other changes replace claims.
+        `key` names one of `NAMED_KEYS` instead of the key that signs now; other changes replace claims.
         """
         signing, _ = ROTATIONS[self.knobs.rotate]
         key = NAMED_KEYS[changes.pop("key")] if "key" in changes else signing
@@ -156,7 +157,7 @@ class SignIn(Fake):
         return {"access_token": token, "expires_at": _text(expires_at)}
 
     def _with_cookies(self, response: Any, account: str) -> Response:
-        """The access token out of a script's sight, and beside it the ends of both tokens for scripts to read."""
+        """Set the access token, which scripts cannot read, and beside it the ends of both tokens, which scripts can."""
         knobs, now = self.knobs, time.time()
         access_ends, refresh_ends = now + knobs.access_seconds, now + knobs.refresh_seconds
         ends = {"access_token_expiration": _text(access_ends), "refresh_token_expiration": _text(refresh_ends)}
@@ -168,7 +169,7 @@ class SignIn(Fake):
 
 
 def jwk(key: RSAPublicKey) -> dict[str, str]:
-    """A public key as the JWK set lists it; `kid` is its thumbprint (RFC 7638), which the tokens do not name."""
+    """A public key as the JWK set lists it. `kid` is its thumbprint (RFC 7638), which the tokens do not name."""
     numbers = key.public_numbers()
     needed = {"e": _base64(numbers.e), "kty": "RSA", "n": _base64(numbers.n)}
     digest = hashlib.sha256(json.dumps(needed, separators=(",", ":")).encode()).digest()
@@ -192,12 +193,12 @@ def _text(timestamp: float) -> str:
 
 
 def _onward() -> str | None:
-    """`next` of the query, when it leads to a server of this machine: no open redirect, not even here."""
+    """The `next` of the query, if it leads to a server of this machine: no open redirect, not even here."""
     place = request.args.get("next", "")
     try:
         parts = urlsplit(place)
         here = parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
     except ValueError:
         return None
-    # Browsers read a backslash as a slash, which would move the host's end.
+    # Browsers read a backslash as a slash, which would move the end of the host name.
     return place if here and place.isprintable() and "\\" not in place else None

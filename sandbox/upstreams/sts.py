@@ -1,6 +1,7 @@
-"""The fake token exchange of the Sign-in Service (STS): an assertion of ours about a person, for a token of theirs.
+"""The fake token exchange of the Sign-in Service (STS): our assertion about a person, for a token of theirs.
 
-The contract has no recording of a refusal; these have the plain-text `errors` of the Sign-in Service.
+Its checks are those of the contract (contract: travel 5.1). How it refuses is still an assumption
+(docs/assumptions.md): the plain-text `errors` of the Sign-in Service.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class STSKnobs:
 
 @dataclass
 class Refusal(Exception):
-    """What an exchange is refused with: its words and the HTTP status."""
+    """How an exchange is refused: the text and the HTTP status."""
 
     text: str
     status: int = 401
@@ -72,7 +73,7 @@ class STS(Fake):
         return answer({"data": {"access_token": token}})
 
     def _vouched_for(self) -> str:
-        """The ICN of a person whom a right assertion is about; raises Refusal."""
+        """The ICN of the person whom a valid assertion is about; raises Refusal."""
         if request.args.get("grant_type") != GRANT_TYPE:
             raise Refusal("Grant type is not valid", 400)
         claims = self._claims(request.args.get("assertion", ""))
@@ -89,7 +90,7 @@ class STS(Fake):
         return str(icn)
 
     def _claims(self, assertion: str) -> dict[str, Any]:
-        # Times and audience are judged below, on the server's own clock and by its own name.
+        # Times and audience are checked below, with the server's own clock and name.
         options: Any = {
             "require": CLAIMS,
             **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_aud"), False),

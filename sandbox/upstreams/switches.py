@@ -26,7 +26,7 @@ KINDS = {
     "empty": "answers `status` without a body; does the work first only with `works`",
     "content_type": "the true answer, labelled as HTML",
     "expire": "the token is dead before its time (where tokens are handed out: new ones live `seconds`)",
-    "drip": "does the work, then sends the body a byte at a time, `seconds` apart",
+    "drip": "does the work, then sends the body a byte at a time, one every `seconds`",
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "slow": {"seconds": 30.0},
@@ -40,12 +40,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class BadFault(ValueError):
-    """A switch that does not exist or makes no sense; the text says why."""
+    """A switch that does not exist or makes no sense. The text says why."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until lifted."""
+    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until it is turned off."""
 
     kind: str
     operation: str = ""
@@ -80,7 +80,8 @@ def fault_from(data: dict[str, Any]) -> Fault:
 
 
 class Faults:
-    """The switches of one fake, safe to use from many threads. `on_refuse` hears, locked, whether to refuse."""
+    """The switches of one fake, safe to use from many threads. `on_refuse` is called, locked, with whether to
+    refuse."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,7 +102,7 @@ class Faults:
             self._tell()
 
     def hold(self, fault: Fault, stopping: threading.Event) -> None:
-        """Return once this fault is lifted, or everything stops."""
+        """Return once this fault is turned off, or everything stops."""
         while self._is_active(fault) and not stopping.wait(0.01):
             pass
 
@@ -114,7 +115,7 @@ class Faults:
             return [asdict(fault) for fault in self._active]
 
     def draw(self, request: str, kinds: Collection[str]) -> dict[str, Fault]:
-        """The faults of these kinds that strike `request`, one a kind, counted down by one each."""
+        """The faults of these kinds that strike `request`, one of each kind, each counted down by one."""
         drawn: dict[str, Fault] = {}
         with self._lock:
             for fault in list(self._active):

@@ -1,7 +1,8 @@
-"""The templates the fake VANotify holds: fixed ids, so that settings and tests can name them.
+"""The templates that the fake VANotify holds, with fixed ids, so that settings and tests can name them.
 
-Keys are `<sender>.<notice>`, the form of the product's VANOTIFY_TEMPLATES setting: texts about travel claims by the
-kind of facility, e-mails about intents to file, disability claims and travel claims of the signed-in.
+Keys are `<sender>.<kind>`, the form of the product's VANOTIFY_TEMPLATES setting: texts about travel claims by the kind
+of facility (contract: travel 2.3), e-mails about intents to file, disability claims and travel claims of people who are
+signed in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NAMESPACE = uuid.UUID("6f7f4a3e-2a51-4c0e-9f0f-1d2c3b4a5e6f")
 
 @dataclass(frozen=True)
 class Template:
-    """One template; `channel` is `sms` or `email`, and only an e-mail has a subject."""
+    """One template. `channel` is `sms` or `email`, and only an e-mail has a subject."""
 
     id: str
     name: str
@@ -73,19 +74,20 @@ _ITF_WORDS = {
     ),
     "confirmed_late": (
         "Your intent to file is on record, with a later date",
-        "You asked us to record your intent to file on ((asked_date)). A problem on our side delayed it, and it was "
-        "recorded on ((recorded_date)).\n\n"
+        "We received your request for an intent to file on ((asked_date)). A problem on our "
+        "side delayed it, and it was recorded on ((recorded_date)).\n\n"
         "We are working to correct the date. You don't need to do anything, and you can file your claim now.",
     ),
     "failed": (
         "We couldn't record your intent to file",
-        "You asked us to record your intent to file on ((asked_date)). We tried for several days and couldn't.\n\n"
-        "A member of our team has your request and the date you asked. You can still file your claim now.",
+        "We received your request for an intent to file on ((asked_date)). We tried for several "
+        "days and couldn't record it.\n\n"
+        "A member of our team has your request and its date. You can still file your claim now.",
     ),
     "unconfirmed": (
         "We couldn't confirm your intent to file",
-        "You asked us to record your intent to file on ((asked_date)). We sent it, and couldn't confirm that it was "
-        "recorded.\n\n"
+        "We received your request for an intent to file on ((asked_date)). We sent it, and "
+        "couldn't confirm that it was recorded.\n\n"
         "A member of our team is looking into it. You can still file your claim now.",
     ),
 }
@@ -113,7 +115,7 @@ _FORM526_WORDS = {
         "One of your documents didn't reach us",
         "A document of the disability claim you submitted on ((submitted_date)) didn't reach your file: "
         "((file_name)).\n\n"
-        "A member of our team has been asked to send it again. If you have a copy, you can also upload it to your "
+        "A member of our team is going to send it again. If you have a copy, you can also upload it to your "
         "claim yourself, mail it, or bring it in person.",
     ),
     "document_unconfirmed": (
@@ -125,7 +127,7 @@ _FORM526_WORDS = {
     "document_incomplete": (
         "One of your documents is delayed",
         "A document of the disability claim you submitted on ((submitted_date)) is safe in your file, but the team "
-        "that decides your claim may not have been told of it: ((file_name)).\n\n"
+        "that decides your claim may not know of it yet: ((file_name)).\n\n"
         "A member of our team is looking into it. You don't need to send the document again.",
     ),
 }
@@ -140,7 +142,7 @@ _TRAVEL_PAY_WORDS = {
     ),
     "duplicate": (
         "You already have a travel claim for ((appt_date))",
-        "You asked us to file a travel claim for your appointment on ((appt_date)). There already is one for that "
+        "You requested travel pay for your appointment on ((appt_date)). There already is a claim for that "
         "appointment, so we didn't file another.\n\n"
         "You don't need to do anything. You can follow your claim online at any time.",
     ),
@@ -163,7 +165,7 @@ _TRAVEL_PAY_WORDS = {
 
 
 def _emails(sender: str, words: Mapping[str, tuple[str, str]]) -> dict[str, Template]:
-    keyed = {f"{sender}.{notification}": reported for notification, reported in words.items()}
+    keyed = {f"{sender}.{notification}": template for notification, template in words.items()}
     return {key: _template(key, "email", body, subject) for key, (subject, body) in keyed.items()}
 
 

@@ -1,4 +1,4 @@
-"""Things that happen later in a fake: one thread, one list of due moments, and a few hands for slow calls."""
+"""The timer of a fake: one thread, one list of what is due when, and a few threads for slow calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 class Timeline:
-    """Runs callables after a delay in seconds. What is still waiting at a reset never happens."""
+    """Runs callables after a delay in seconds. What is still in the list at a reset never runs."""
 
     def __init__(self, hands: int = 16) -> None:
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""Live bearer tokens of a fake token service, shared in-process with whoever must check them."""
+"""Live bearer tokens of a fake token service, shared in this process with the fakes that must check them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tokens:
         return token
 
     def holder(self, token: str) -> str | None:
-        """Who the token was issued to; None when it is unknown, expired or revoked."""
+        """The holder of the token; None when it is unknown, expired or revoked."""
         with self._lock:
             holder, ends = self._live.get(token, ("", 0.0))
         return holder if ends > time.monotonic() else None

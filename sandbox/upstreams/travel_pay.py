@@ -1,6 +1,6 @@
-"""The fake Travel Pay API: appointments, claims and their documents, and the contact details BTSSS has.
+"""The fake Travel Pay API: appointments, claims with documents, and BTSSS's contact details (contract: travel 5.3).
 
-Versions are mixed as the real API mixes them. A person sees what is theirs; everything else is not found.
+Versions are mixed as in the real API. A person sees only what is theirs; everything else is "not found".
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from sandbox.upstreams.travel_pay_gateway import TravelPayGateway, TravelPayGate
 from sandbox.upstreams.travel_pay_past import settle
 from sandbox.upstreams.travel_pay_reads import (
     Unreadable,
+    appointment_listed,
     claim_detail,
     claim_listed,
-    journey_reported,
     page_of,
     wall_clock,
 )
@@ -35,7 +35,7 @@ from sandbox.upstreams.travel_pay_reads import (
 
 @dataclass(frozen=True, kw_only=True)
 class TravelPayKnobs(TravelPayGatewayKnobs):
-    """No list answers more than `largest_page` at once, whatever `pageSize` asks for."""
+    """No list has more than `largest_page` entries in one answer, whatever `pageSize` says."""
 
     largest_page: int = 50
 
@@ -91,15 +91,16 @@ class TravelPay(TravelPayGateway):
     def appointments(self) -> Response:
         without_claims = request.args.get("excludeWithClaims", "").lower() == "true"
         with self.book.lock:
-            journeys = [each for each in self.book.journeys_of(g.icn) if not (without_claims and each.claim_id)]
-            return self._page("Appointments", [journey_reported(self.book, journey) for journey in journeys])
+            appointments = [each for each in self.book.appointments_of(g.icn) if not (without_claims and each.claim_id)]
+            return self._page("Appointments", [appointment_listed(self.book, each) for each in appointments])
 
     def claims(self) -> Response:
         with self.book.lock:
             return self._page("Claims", [claim_listed(claim) for claim in self.book.claims_of(g.icn)])
 
     def search(self) -> Response:
-        """By the wall clock of the appointment; a bare date is its midnight, both ends belong to the range."""
+        """Search by the wall clock of the appointment. A bare date means its midnight; both ends belong to the
+        range."""
         first, last = wall_clock(request.args.get("startDate")), wall_clock(request.args.get("endDate"))
         if first > last:
             raise Unreadable("startDate must not be after endDate.")
@@ -118,7 +119,7 @@ class TravelPay(TravelPayGateway):
         claim = self.book.claim(g.icn, claim_id)
         if claim is None:
             return words.missing("Claim not found.")
-        return words.good("Documents retrieved successfully.", [document.reported() for document in claim.documents])
+        return words.good("Documents retrieved successfully.", [document.as_json() for document in claim.documents])
 
     def contents(self, claim_id: str, document_id: str) -> Response:
         claim = self.book.claim(g.icn, claim_id)
@@ -142,8 +143,8 @@ class TravelPay(TravelPayGateway):
 
     def _contacts(self, icn: str) -> dict[str, Any]:
         veteran = self.cast.by_icn(icn)
-        reported = at_btsss(veteran) if veteran else {"address": None, "phoneNumber": None, "email": None}
-        return self._changes.over(icn, reported)
+        contacts = at_btsss(veteran) if veteran else {"address": None, "phoneNumber": None, "email": None}
+        return self._changes.over(icn, contacts)
 
     def _page(self, kind: str, items: list[dict[str, Any]]) -> Response:
         page, paging = page_of(items, request.args, self.knobs.largest_page)
@@ -163,4 +164,4 @@ class TravelPay(TravelPayGateway):
 
 
 def _between(claim: Claim, first: datetime, last: datetime) -> bool:
-    return claim.journey is not None and first <= claim.journey.at <= last
+    return claim.appointment is not None and first <= claim.appointment.at <= last

@@ -1,4 +1,4 @@
-"""The back door to Travel Pay's book: see claims with their expenses, plant one, give one another status."""
+"""The admin API of Travel Pay's book: list claims with their expenses, add a claim, give a claim another status."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from sandbox.upstreams.fake import BadRequest, answer, json_body
-from sandbox.upstreams.travel_pay_book import Book, Claim, Journey, wall_text
+from sandbox.upstreams.travel_pay_book import Book, BookedAppointment, Claim, wall_text
 from sandbox.upstreams.travel_pay_past import mileage
-from sandbox.upstreams.travel_pay_reads import Unreadable, claim_listed, journey_reported, wall_clock
+from sandbox.upstreams.travel_pay_reads import Unreadable, appointment_listed, claim_listed, wall_clock
 
 PLANTED = {"icn", "appointmentDateTime", "station", "claimStatus", "claimNumber", "expenses", "age_days"}
 
 
 def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None], None]) -> None:
-    """Add the routes; `settle` puts on file what the cast brings along: one person's, or everybody's."""
+    """Add the routes. `settle` puts on file what the cast already has: for one person, or for everybody."""
 
     @admin.get("/claims")
     def list_claims() -> Response:
@@ -31,33 +31,30 @@ def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None]
         icn = request.args.get("icn")
         settle(icn)
         with book.lock:
-            listed = [journey for journey in book.journeys.values() if icn in (None, journey.icn)]
+            found = [each for each in book.appointments.values() if icn in (None, each.icn)]
             return answer(
-                [
-                    journey_reported(book, journey) | {"icn": journey.icn, "station": journey.station}
-                    for journey in listed
-                ]
+                [appointment_listed(book, each) | {"icn": each.icn, "station": each.station} for each in found]
             )
 
     @admin.post("/claims")
     def plant_claim() -> Response:
-        """Plant a claim made elsewhere. JSON: `icn`; optional `appointmentDateTime` (wall clock; the first appointment
-        on file that has no claim), `station` (983), `claimStatus` (ClaimSubmitted), `claimNumber`, `expenses`, how many
-        (1, none in an Incomplete one), and `age_days` (0)."""
+        """Add a claim made elsewhere. JSON: `icn`; optional `appointmentDateTime` (wall clock; default: the first
+        appointment on file without a claim), `station` (983), `claimStatus` (ClaimSubmitted), `claimNumber`,
+        `expenses`, how many (1, none in an Incomplete one), and `age_days` (0)."""
         body = json_body()
         unknown = set(body) - PLANTED
         if unknown or not body.get("icn"):
             raise BadRequest(f"icn is needed, unknown: {', '.join(sorted(unknown)) or 'nothing'}")
         settle(body["icn"])
         with book.lock:
-            claim = _planted(book, body, _journey(book, body))
+            claim = _planted(book, body, _appointment(book, body))
             if not book.create(claim):
                 raise BadRequest("that appointment has a claim")
             return answer(_described(claim), 201)
 
     @admin.patch("/claims/<claim_id>")
     def move_claim(claim_id: str) -> Response:
-        """Give the claim of that id or number another `claimStatus`."""
+        """Give the claim with that id or number another `claimStatus`."""
         status = json_body().get("claimStatus")
         with book.lock:
             claim = next((each for each in book.claims_of(None) if claim_id in (each.id, each.number)), None)
@@ -67,44 +64,45 @@ def travel_pay_admin(admin: Blueprint, book: Book, settle: Callable[[str | None]
             return answer(_described(claim))
 
 
-def _journey(book: Book, body: dict[str, Any]) -> Journey:
+def _appointment(book: Book, body: dict[str, Any]) -> BookedAppointment:
     icn = body["icn"]
     if "appointmentDateTime" not in body:
-        free = next((journey for journey in book.journeys_of(icn) if journey.claim_id is None), None)
+        free = next((each for each in book.appointments_of(icn) if each.claim_id is None), None)
         if free is None:
             raise BadRequest("no appointment without a claim: appointmentDateTime is needed")
         return free
     try:
-        return book.find_or_add(Journey(icn, wall_clock(body["appointmentDateTime"]), body.get("station", "983")))[0]
+        at = wall_clock(body["appointmentDateTime"])
     except Unreadable as error:
         raise BadRequest(str(error)) from None
+    return book.find_or_add(BookedAppointment(icn, at, body.get("station", "983")))[0]
 
 
-def _planted(book: Book, body: dict[str, Any], journey: Journey) -> Claim:
+def _planted(book: Book, body: dict[str, Any], appointment: BookedAppointment) -> Claim:
     status = body.get("claimStatus", "ClaimSubmitted")
     at = datetime.now(UTC) - timedelta(days=float(body.get("age_days", 0)))
     return Claim(
-        icn=journey.icn,
+        icn=appointment.icn,
         number=body.get("claimNumber") or book.next_number(),
         name="Claim made elsewhere",
-        journey=journey,
+        appointment=appointment,
         status=status,
-        station=journey.station,
+        station=appointment.station,
         created_at=at,
         modified_at=at,
-        expenses=[mileage(journey) for _ in range(int(body.get("expenses", status != "Incomplete")))],
+        expenses=[mileage(appointment) for _ in range(int(body.get("expenses", status != "Incomplete")))],
         source="planted",
     )
 
 
 def _described(claim: Claim) -> dict[str, Any]:
-    """The claim as lists tell it, and what only the fake knows."""
+    """The claim as lists have it, and what only the fake knows."""
     return claim_listed(claim) | {
         "icn": claim.icn,
         "station": claim.station,
-        "appointmentId": claim.journey.id if claim.journey else None,
-        "wallClock": wall_text(claim.journey.at)[:19] if claim.journey else None,
-        "expenses": [expense.reported() | {"tripType": expense.trip} for expense in claim.expenses],
-        "documents": [document.reported() for document in claim.documents],
+        "appointmentId": claim.appointment.id if claim.appointment else None,
+        "wallClock": wall_text(claim.appointment.at)[:19] if claim.appointment else None,
+        "expenses": [expense.as_json() | {"tripType": expense.trip} for expense in claim.expenses],
+        "documents": [document.as_json() for document in claim.documents],
         "source": claim.source,
     }

@@ -1,6 +1,7 @@
-"""How Travel Pay words its answers: one envelope for v3, two older shapes of errors, and its gateway's own.
+"""How Travel Pay words its answers: one envelope for v3, two older error shapes, and the gateway's (contract: travel
+5.3).
 
-Which one an error has is no question of its status alone; a client has to read them all.
+The status does not say which shape an error has; a client has to read them all.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ NO_SUBSCRIPTION = "Access denied due to missing or invalid subscription key."
 
 
 def envelope(status: int, message: str, data: Any = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The v3 form of every answer, good or bad; `more` stands beside `data`, as paging does."""
-    requested = request.headers.get("X-Correlation-ID") if has_request_context() else None
+    """The v3 form of every answer, good or bad. `more` stands beside `data`, as paging does."""
+    sent_id = request.headers.get("X-Correlation-ID") if has_request_context() else None
     return {
-        "correlationId": requested or str(uuid.uuid4()),
+        "correlationId": sent_id or str(uuid.uuid4()),
         "timeStamp": utc_text(datetime.now(UTC)),
         "statusCode": status,
         "message": message,
@@ -42,7 +43,7 @@ def refused(message: str, status: int = 400) -> Response:
 
 
 def missing(title: str) -> Response:
-    """A claim or an appointment that is not there, or is another person's: the older shape."""
+    """A claim or an appointment that does not exist or is another person's, in the older shape."""
     return answer(older(404, title), 404)
 
 
@@ -51,7 +52,7 @@ def older(status: int, title: str) -> dict[str, Any]:
 
 
 def broken(status: int, text: str) -> dict[str, Any]:
-    """The oldest shape, of failed submits."""
+    """The oldest shape, that of failed submits."""
     return {"errors": [{"error": {"code": str(status), "message": text, "details": []}}]}
 
 

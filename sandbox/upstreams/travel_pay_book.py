@@ -1,6 +1,7 @@
 """What the fake Travel Pay has on file: appointments, claims with their expenses and documents, by veteran.
 
-Times of appointments are naive: the wall clock of the facility. BTSSS writes them with a `Z` all the same.
+Times of appointments are naive: the wall clock of the facility. BTSSS writes them with a `Z` all the same (contract:
+travel 5.3).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from sandbox.upstreams.cast import FACILITIES, utc_text
 
 _FACILITY_IDS = uuid.UUID("0b7d6c55-52c9-4d0e-8d5e-3a2b1c0d9e8f")
-# What a mileage expense costs by its trip; for an unspecified one BTSSS waits for a person to look.
+# What a mileage expense costs by its trip. For an unspecified one BTSSS waits until a person has looked at it.
 MILEAGE = {"RoundTrip": 20.75, "OneWay": 10.38, "Unspecified": 0.0}
 PAID = ("ApprovedForPayment", "SubmittedForPayment", "ClaimPaid")
 
@@ -26,8 +27,8 @@ def fresh_id() -> str:
 
 
 @dataclass
-class Journey:
-    """An appointment as BTSSS has it; `claim_id` once a claim exists, whatever became of it."""
+class BookedAppointment:
+    """An appointment as BTSSS has it. `claim_id` is set once a claim exists, whatever becomes of the claim."""
 
     icn: str
     at: datetime
@@ -50,7 +51,7 @@ class Expense:
     cost: float
     id: str = field(default_factory=fresh_id)
 
-    def reported(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "expenseType": "Mileage",
@@ -64,7 +65,7 @@ class Expense:
 
 @dataclass(frozen=True)
 class Document:
-    """A file of a claim; one without a `mimetype` is BTSSS's own and has bytes of no told type."""
+    """A file of a claim. One without a `mimetype` is BTSSS's own, and its bytes have no stated type."""
 
     filename: str
     mimetype: str | None
@@ -72,7 +73,7 @@ class Document:
     created_at: datetime
     id: str = field(default_factory=fresh_id)
 
-    def reported(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "documentId": self.id,
             "filename": self.filename,
@@ -83,12 +84,12 @@ class Document:
 
 @dataclass
 class Claim:
-    """One claim; times are aware UTC. Without a `visit` its appointment is no longer known."""
+    """One claim. Times are aware UTC. Without `appointment`, its appointment is no longer known."""
 
     icn: str
     number: str
     name: str
-    journey: Journey | None
+    appointment: BookedAppointment | None
     status: str = "Incomplete"
     station: str = "983"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -113,66 +114,66 @@ class Claim:
 
 
 class Book:
-    """Everything on file. Whoever reads or writes more than once in a row holds `lock`."""
+    """Everything on file. Hold `lock` to read or write more than one thing consistently."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        # Starting from the clock keeps numbers apart across restarts of the sandbox.
+        # Starting from the clock keeps numbers different after a restart of the sandbox.
         self._numbers = itertools.count(int(time.time() * 10))
         self.reset()
 
     def reset(self) -> None:
         with self.lock:
-            self.journeys: dict[str, Journey] = {}
+            self.appointments: dict[str, BookedAppointment] = {}
             self.claims: dict[str, Claim] = {}
             self.settled: set[str] = set()
-            self._places: dict[tuple[str, datetime, str], Journey] = {}
+            self._by_key: dict[tuple[str, datetime, str], BookedAppointment] = {}
 
     def next_number(self) -> str:
         """`TC` and eleven digits."""
         return f"TC{next(self._numbers) % 10**11:011d}"
 
-    def find_or_add(self, journey: Journey) -> tuple[Journey, bool]:
-        """The appointment of that person, moment and station, and whether it is the one given here."""
+    def find_or_add(self, appointment: BookedAppointment) -> tuple[BookedAppointment, bool]:
+        """The appointment of that person, time and station, and whether it is the one given here."""
         with self.lock:
-            kept = self._places.setdefault((journey.icn, journey.at, journey.station), journey)
-            self.journeys[kept.id] = kept
-            return kept, kept is journey
+            kept = self._by_key.setdefault((appointment.icn, appointment.at, appointment.station), appointment)
+            self.appointments[kept.id] = kept
+            return kept, kept is appointment
 
     def create(self, claim: Claim) -> bool:
         """Keep the claim unless its appointment has one; says whether it was kept."""
         with self.lock:
-            if claim.journey:
-                if claim.journey.claim_id:
+            if claim.appointment:
+                if claim.appointment.claim_id:
                     return False
-                claim.journey.claim_id = claim.id
+                claim.appointment.claim_id = claim.id
             self.claims[claim.id] = claim
             return True
 
-    def journeys_of(self, icn: str) -> list[Journey]:
+    def appointments_of(self, icn: str) -> list[BookedAppointment]:
         with self.lock:
-            return [journey for journey in self.journeys.values() if journey.icn == icn]
+            return [appointment for appointment in self.appointments.values() if appointment.icn == icn]
 
     def claims_of(self, icn: str | None) -> list[Claim]:
-        """One person's, or everybody's, in the order in which they came."""
+        """The claims of one person, or of everybody, in the order in which they came."""
         with self.lock:
             return [claim for claim in self.claims.values() if icn in (None, claim.icn)]
 
     def claim(self, icn: str, claim_id: str) -> Claim | None:
-        """The claim if it is that person's."""
+        """The claim, if it is that person's."""
         found = self.claims.get(claim_id.lower())
         return found if found and found.icn == icn else None
 
-    def journey(self, icn: str, journey_id: str) -> Journey | None:
-        found = self.journeys.get(journey_id.lower())
+    def appointment(self, icn: str, appointment_id: str) -> BookedAppointment | None:
+        found = self.appointments.get(appointment_id.lower())
         return found if found and found.icn == icn else None
 
-    def number_of(self, journey: Journey) -> str | None:
-        return self.claims[journey.claim_id].number if journey.claim_id else None
+    def number_of(self, appointment: BookedAppointment) -> str | None:
+        return self.claims[appointment.claim_id].number if appointment.claim_id else None
 
 
 def wall_text(at: datetime) -> str:
-    """A wall clock in BTSSS's form, e.g. `2031-03-04T09:30:00.000Z`, which is no UTC."""
+    """A wall clock in BTSSS's form, e.g. `2031-03-04T09:30:00.000Z`, which is not UTC."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 

@@ -1,6 +1,7 @@
-"""What stands before Travel Pay's calls: the gateway's keys, its count of calls, and two tokens that travel together.
+"""What every call to Travel Pay passes first: the gateway's keys and count, and two tokens (contract: travel 5.1).
 
-The gateway reads the VEIS token and refuses in words of its own; BTSSS reads its own token and refuses in its envelope.
+The gateway reads the VEIS token and refuses in its own words. BTSSS reads its own token and refuses in its envelope.
+How a token is refused is an assumption (docs/assumptions.md).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ TOKEN_PATH = "/api/v2/Auth/access-token"
 
 @dataclass(frozen=True, kw_only=True)
 class TravelPayGatewayKnobs:
-    """`token_seconds` is how long a BTSSS token lives, told as `expiresIn` while `tell_expiry` is on. `minute_limit`
-    calls go in `minute_seconds`."""
+    """`token_seconds` is how long a BTSSS token lives, sent as `expiresIn` while `tell_expiry` is on. `minute_limit`
+    calls pass in `minute_seconds`."""
 
     token_seconds: float = 3599
     tell_expiry: bool = True
@@ -33,7 +34,7 @@ class TravelPayGatewayKnobs:
 
 
 class TravelPayGateway(Fake):
-    """The token call and the checks of all others; a call that passed has its person in `g.icn`."""
+    """The token call, and the checks of all others. A call that passed has its person in `g.icn`."""
 
     name = "travel_pay"
 
@@ -64,19 +65,19 @@ class TravelPayGateway(Fake):
         return words.worded(status, text)
 
     def token(self) -> Response:
-        """A token for the person whom the STS token speaks for. An `expire` fault lets it live `seconds`."""
+        """A token for the person for whom the STS token speaks. An `expire` fault lets it live for `seconds`."""
         if request.headers.get("BTSSS-API-Client-Number") != self.settings.travel_pay_client_number:
             return words.refused("The client number is not known.")
         icn = self._sts.holder(str(json_body().get("authJwt")))
         if icn is None:
             return words.refused("Unauthorized. The authJwt is not valid.", 401)
         early = request.environ.get("sandbox.faults", {}).get("expire")
-        reported = {"expiresIn": int(self.knobs.token_seconds)} if self.knobs.tell_expiry else {}
+        expiry = {"expiresIn": int(self.knobs.token_seconds)} if self.knobs.tell_expiry else {}
         token = self.tokens.issue(early.seconds if early else self.knobs.token_seconds, icn)
-        return words.good("Access token created successfully.", {"accessToken": token, **reported})
+        return words.good("Access token created successfully.", {"accessToken": token, **expiry})
 
     def revoke(self) -> Response:
-        """End every live token of one kind before its time: JSON `token`, `veis` or `btsss`."""
+        """End every live token of one kind early: JSON `token`, `veis` or `btsss`."""
         kinds = {"veis": self._veis, "btsss": self.tokens}
         revoked = json_body().get("token")
         if revoked not in kinds:
@@ -113,7 +114,7 @@ class TravelPayGateway(Fake):
         return None
 
     def _stopped_at_btsss(self) -> Response | None:
-        """Every call but the token's own. An `expire` fault kills the token first."""
+        """The check of every call but the token's own. An `expire` fault kills the token first."""
         if request.path == TOKEN_PATH:
             return None
         token = request.headers.get("BTSSS-Access-Token", "")
@@ -129,5 +130,5 @@ class TravelPayGateway(Fake):
 
 
 def _no_route(_: Exception) -> Response:
-    """A path that is none, told by the gateway and so otherwise than a claim that is none."""
+    """A path that does not exist is answered by the gateway, so differently from a claim that does not exist."""
     return answer(words.gateway(404, "Resource not found"), 404)

@@ -1,13 +1,13 @@
-"""What Travel Pay already has on file about the cast: the day's appointments, and for some a past."""
+"""What Travel Pay already has on file about the cast: the day's appointments, and earlier claims of some people."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
 from sandbox.upstreams.cast import Veteran
-from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Document, Expense, Journey, wall_text
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, BookedAppointment, Claim, Document, Expense, wall_text
 
-# Every status of the contract as Travel Pay spells it, and the ones that end with a letter.
+# Every status of the contract (contract: travel 2.3) as Travel Pay spells it, and those that end with a letter.
 STATUSES = (
     "Incomplete",
     "Saved",
@@ -45,7 +45,7 @@ PNG = bytes.fromhex(
 
 
 def settle(book: Book, veteran: Veteran) -> None:
-    """Put on file what is not yet there: today's appointments every day, the past once until a reset."""
+    """Put on file what is missing: today's appointments every day, earlier claims once until a reset."""
     with book.lock:
         todays = [_todays(book, veteran, number) for number in range(len(veteran.appointments))]
         if veteran.habit == "filed" and todays:
@@ -55,29 +55,29 @@ def settle(book: Book, veteran: Veteran) -> None:
             _PASTS.get(veteran.travel_pay, _no_past)(book, veteran)
 
 
-def mileage(journey: Journey, trip: str = "RoundTrip") -> Expense:
-    return Expense(f"{journey.at:%Y-%m-%d}", "mileage", trip, MILEAGE[trip])
+def mileage(appointment: BookedAppointment, trip: str = "RoundTrip") -> Expense:
+    return Expense(f"{appointment.at:%Y-%m-%d}", "mileage", trip, MILEAGE[trip])
 
 
-def _todays(book: Book, veteran: Veteran, number: int) -> Journey:
+def _todays(book: Book, veteran: Veteran, number: int) -> BookedAppointment:
     due = veteran.appointments[number]
     at = datetime.combine(due.today(), time.fromisoformat(due.start))
-    return book.find_or_add(Journey(veteran.icn, at, due.station))[0]
+    return book.find_or_add(BookedAppointment(veteran.icn, at, due.station))[0]
 
 
-def _filed(book: Book, journey: Journey, status: str, source: str = "past") -> Claim:
-    """A claim that was made on the evening of the appointment; nothing where there is one already."""
-    filed_at = min(journey.at.replace(tzinfo=UTC) + timedelta(hours=10), datetime.now(UTC) - timedelta(hours=1))
+def _filed(book: Book, appointment: BookedAppointment, status: str, source: str = "past") -> Claim:
+    """A claim that was made on the evening of the appointment; nothing where there is a claim already."""
+    filed_at = min(appointment.at.replace(tzinfo=UTC) + timedelta(hours=10), datetime.now(UTC) - timedelta(hours=1))
     claim = Claim(
-        icn=journey.icn,
+        icn=appointment.icn,
         number=book.next_number(),
-        name=f"Claim created for {journey.name}",
-        journey=journey,
+        name=f"Claim created for {appointment.name}",
+        appointment=appointment,
         status=status,
-        station=journey.station,
+        station=appointment.station,
         created_at=filed_at,
         modified_at=filed_at + timedelta(minutes=30),
-        expenses=[] if status == "Incomplete" else [mileage(journey)],
+        expenses=[] if status == "Incomplete" else [mileage(appointment)],
         rejection=REJECTED.get(status),
         source=source,
     )
@@ -95,9 +95,9 @@ def _documents(status: str, at: datetime) -> list[Document]:
     return []
 
 
-def _earlier(book: Book, veteran: Veteran, days: int) -> Journey:
+def _earlier(book: Book, veteran: Veteran, days: int) -> BookedAppointment:
     at = datetime.combine(date.today() - timedelta(days=days), time(14, 15))
-    return book.find_or_add(Journey(veteran.icn, at, veteran.station))[0]
+    return book.find_or_add(BookedAppointment(veteran.icn, at, veteran.station))[0]
 
 
 def _no_past(book: Book, veteran: Veteran) -> None:

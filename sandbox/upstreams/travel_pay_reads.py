@@ -1,4 +1,4 @@
-"""What Travel Pay tells: objects in its words, and lists cut into pages."""
+"""The objects that Travel Pay's reads return, and lists cut into pages (contract: travel 5.3)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.upstreams.cast import Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import Book, Claim, Journey, facility_id, facility_name, wall_text
+from sandbox.upstreams.travel_pay_book import Book, BookedAppointment, Claim, facility_id, facility_name, wall_text
 
 DIRECTIONS = {"": False, "asc": False, "ascending": False, "desc": True, "descending": True}
 
 
 class Unreadable(ValueError):
-    """A question that makes no sense to BTSSS; the text says why."""
+    """A query that makes no sense to BTSSS. The text says why."""
 
 
-def journey_reported(book: Book, journey: Journey) -> dict[str, Any]:
+def appointment_listed(book: Book, appointment: BookedAppointment) -> dict[str, Any]:
     return {
-        "id": journey.id,
-        "appointmentSource": journey.source,
-        "appointmentDateTime": wall_text(journey.at),
-        "appointmentName": journey.name,
-        "appointmentType": journey.type,
-        "facilityId": facility_id(journey.station),
-        "facilityName": facility_name(journey.station),
+        "id": appointment.id,
+        "appointmentSource": appointment.source,
+        "appointmentDateTime": wall_text(appointment.at),
+        "appointmentName": appointment.name,
+        "appointmentType": appointment.type,
+        "facilityId": facility_id(appointment.station),
+        "facilityName": facility_name(appointment.station),
         "serviceConnectedDisability": 0,
-        "currentStatus": "Completed" if journey.completed else "Pending",
-        "appointmentStatus": "Completed" if journey.completed else "Pending",
+        "currentStatus": "Completed" if appointment.completed else "Pending",
+        "appointmentStatus": "Completed" if appointment.completed else "Pending",
         "externalAppointmentId": None,
-        "associatedClaimId": journey.claim_id,
-        "associatedClaimNumber": book.number_of(journey),
-        "isCompleted": journey.completed,
+        "associatedClaimId": appointment.claim_id,
+        "associatedClaimNumber": book.number_of(appointment),
+        "isCompleted": appointment.completed,
     }
 
 
@@ -40,7 +40,7 @@ def claim_listed(claim: Claim) -> dict[str, Any]:
         "id": claim.id,
         "claimNumber": claim.number,
         "claimStatus": claim.status,
-        "appointmentDateTime": wall_text(claim.journey.at) if claim.journey else None,
+        "appointmentDateTime": wall_text(claim.appointment.at) if claim.appointment else None,
         "facilityId": facility_id(claim.station),
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
@@ -59,20 +59,20 @@ def claim_detail(book: Book, claim: Claim, veteran: Veteran | None) -> dict[str,
         "claimantMiddleName": None,
         "claimantLastName": veteran.last_name if veteran else "Veteran",
         "claimStatus": claim.status,
-        "appointmentDate": wall_text(claim.journey.at) if claim.journey else None,
+        "appointmentDate": wall_text(claim.appointment.at) if claim.appointment else None,
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
         "reimbursementAmount": claim.reimbursed,
         "rejectionReason": claim.rejection,
         "createdOn": utc_text(claim.created_at),
         "modifiedOn": utc_text(claim.modified_at),
-        "appointment": journey_reported(book, claim.journey) if claim.journey else None,
-        "expenses": [expense.reported() for expense in claim.expenses],
+        "appointment": appointment_listed(book, claim.appointment) if claim.appointment else None,
+        "expenses": [expense.as_json() for expense in claim.expenses],
     }
 
 
 def wall_clock(text: Any) -> datetime:
-    """A date-time without an offset or with `Z`, as naive wall clock; raises Unreadable."""
+    """A date-time without an offset or with `Z`, as a naive wall clock; raises Unreadable."""
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -85,7 +85,7 @@ def wall_clock(text: Any) -> datetime:
 def page_of(
     items: Sequence[dict[str, Any]], requested: Mapping[str, str], largest: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """One page and the paging told beside it; a page is never larger than `largest`. Raises Unreadable."""
+    """One page and the paging information beside it. A page is never larger than `largest`. Raises Unreadable."""
     number, size = _count(requested, "pageNumber", 1), min(_count(requested, "pageSize", largest), largest)
     ordered = _sorted(items, requested.get("sortField", ""), requested.get("sortDirection", ""))
     first = (number - 1) * size
@@ -101,7 +101,8 @@ def _count(requested: Mapping[str, str], name: str, usual: int) -> int:
 
 
 def _sorted(items: Sequence[dict[str, Any]], name: str, direction: str) -> list[dict[str, Any]]:
-    """By the wall clock of the appointment, oldest first, unless asked otherwise; whatever has no value comes last."""
+    """Sorted by the wall clock of the appointment, oldest first, unless the query says otherwise. Empty values come
+    last."""
     name = name or "appointmentDateTime"
     if direction.lower() not in DIRECTIONS:
         raise Unreadable(f"'{direction}' is not a direction.")

@@ -1,6 +1,6 @@
-"""The four steps by which a claim comes about at Travel Pay, with the rules that make repeating each of them matter.
+"""The four steps that make a claim at Travel Pay, and what repeating each of them does (contract: travel 5.3).
 
-Finding an appointment may be repeated, creating may not; a mileage expense added twice is there twice.
+Finding an appointment may be repeated, creating a claim may not. A mileage expense that is added twice is there twice.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from flask import Response
 
 from sandbox.upstreams import travel_pay_answers as words
 from sandbox.upstreams.cast import FACILITIES, Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import MILEAGE, Book, Claim, Expense, Journey
-from sandbox.upstreams.travel_pay_reads import Unreadable, journey_reported, wall_clock
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, BookedAppointment, Claim, Expense
+from sandbox.upstreams.travel_pay_reads import Unreadable, appointment_listed, wall_clock
 
 TYPES = ("CompensationAndPensionExamination", "Other")
 DUPLICATE = "A claim has already been created for this appointment."
@@ -21,7 +21,7 @@ OPEN = ("Incomplete", "Saved")
 
 
 def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
-    journey = Journey(
+    appointment = BookedAppointment(
         icn,
         wall_clock(body.get("appointmentDateTime")),
         _station(body.get("facilityStationNumber")),
@@ -31,22 +31,22 @@ def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
         source="API",
     )
     with book.lock:
-        kept, added = book.find_or_add(journey)
+        kept, added = book.find_or_add(appointment)
         done = "added" if added else "found"
-        return words.good(f"Appointment {done} successfully.", [journey_reported(book, kept)])
+        return words.good(f"Appointment {done} successfully.", [appointment_listed(book, kept)])
 
 
 def create(book: Book, icn: str, body: dict[str, Any], veteran: Veteran | None) -> Response:
-    journey_id, name = _text(body, "appointmentId"), _text(body, "claimName")
+    appointment_id, name = _text(body, "appointmentId"), _text(body, "claimName")
     if body.get("claimantType") != "Veteran":
         return words.refused("claimantType is not supported.")
     with book.lock:
-        journey = book.journey(icn, journey_id)
-        if journey is None:
+        appointment = book.appointment(icn, appointment_id)
+        if appointment is None:
             return words.missing("Appointment not found.")
         if veteran and veteran.habit == "refused":
             return words.refused("The veteran is not eligible for mileage reimbursement.")
-        claim = Claim(icn, book.next_number(), name, journey, station=journey.station)
+        claim = Claim(icn, book.next_number(), name, appointment, station=appointment.station)
         if not book.create(claim):
             return words.refused(DUPLICATE)
         return words.good("Claim created successfully.", {"claimId": claim.id})
@@ -80,8 +80,8 @@ def submit(book: Book, icn: str, claim_id: str) -> Response:
         if not claim.expenses:
             return words.refused("A claim without expenses cannot be submitted.")
         claim.moved("ClaimSubmitted")
-        reported = {"createdOn": utc_text(claim.created_at), "modifiedOn": utc_text(claim.modified_at)}
-        return words.good("Claim submitted successfully.", {"claimId": claim.id, "status": claim.status, **reported})
+        times = {"createdOn": utc_text(claim.created_at), "modifiedOn": utc_text(claim.modified_at)}
+        return words.good("Claim submitted successfully.", {"claimId": claim.id, "status": claim.status, **times})
 
 
 def _text(body: dict[str, Any], name: str, usual: str | None = None) -> str:

@@ -1,6 +1,7 @@
-"""What becomes of an upload inside Lighthouse, and how its status is told: well-behaved, and in every wrong way known.
+"""What becomes of an upload inside Lighthouse, and how its status is reported (contract: benefits 4.3).
 
-A plan is data, and where an upload stands is computed from its age alone, so ten thousand uploads cost no thread.
+There are well-behaved plans, and one for every known way to be wrong. A plan is data, and where an upload stands is
+computed from its age only, so ten thousand uploads need no thread.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NOT_STARTED, IN_PROGRESS, SUCCESS, FAILED = "NOT_STARTED", "IN_PROGRESS", "SUCCE
 class Plan:
     """Goes through `steps`, unless it `fails_at` or stays at (`stuck_at`) one of them.
 
-    The rest is how it is told: `word` in place of the status, times in `seconds`, numbers as `texts`, and keys
-    (of the status, or `step`, the error's) to leave out.
+    The rest is how it is reported: `word` instead of the status, times in `seconds`, numbers as `texts`, and keys (of
+    the status, or `step`, the error's) to leave out.
     """
 
     steps: tuple[str, ...] = PUBLIC_STEPS
@@ -61,7 +62,7 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """How far an upload has got: `done` steps are behind it. Times are aware UTC; `ended_at` is None while it runs."""
+    """How far an upload has come: `done` steps are behind it. Times are aware UTC; `ended_at` is None while it runs."""
 
     plan: Plan
     done: int
@@ -83,7 +84,7 @@ class Standing:
 
 
 def standing(plan: Plan, started_at: datetime, step_seconds: float, steps_behind: float) -> Standing:
-    """Where an upload is that has had time for so many steps; it ends when the last, or the failing one, does."""
+    """Where an upload stands that had time for so many steps. It ends when its last or its failing step does."""
     last = _last(plan)
     length = last + (1 if plan.fails_at else 0)
     over = plan.stuck_at is None and steps_behind >= length
@@ -97,8 +98,8 @@ def _last(plan: Plan) -> int:
     return plan.steps.index(end) if end else len(plan.steps)
 
 
-def reported(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:
-    """One status object as the API tells it; `internal` adds the step that the public does not see."""
+def status_json(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:
+    """One status object as the API reports it; `internal` adds the step that the public does not see."""
     plan = where.plan
     status = {
         "requestId": str(request_id) if plan.texts else request_id,

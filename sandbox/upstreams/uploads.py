@@ -1,6 +1,6 @@
 """What the fake Benefits Documents holds: uploads by request id, without their bytes.
 
-Kept of a file are its size, its digest and its first bytes: enough to tell that it came whole, light enough for a
+Of each file it keeps the size, the digest and the first bytes: enough to see that it came whole, and small enough for a
 night of uploads.
 """
 
@@ -20,7 +20,7 @@ from sandbox.upstreams.upload_plans import PLANS, Standing, standing
 @dataclass(frozen=True)
 class Upload:
     """One accepted file. `started_at` is aware UTC by the API's clock; `step_seconds` is how long a step takes.
-    `steps_done` holds it after so many steps, None lets time move it."""
+    `steps_done` fixes it after so many steps; with None, time moves it."""
 
     id: int
     started_at: datetime
@@ -45,7 +45,7 @@ class Upload:
         return standing(PLANS[self.plan], self.started_at, self.step_seconds, self._steps_behind(now))
 
     def described(self, now: datetime) -> dict[str, Any]:
-        """Everything known of it, and where it stands."""
+        """Everything known about it, and where it stands."""
         where = self.standing(now)
         return asdict(self) | {
             "started_at": self.started_at.isoformat(timespec="milliseconds"),
@@ -65,7 +65,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Starting from the clock keeps numbers apart across restarts of the sandbox.
+        # Starting from the clock keeps numbers different after a restart of the sandbox.
         self._numbers = itertools.count(int(time.time()) * 100)
         self._by_id: dict[int, Upload] = {}
 
@@ -74,7 +74,7 @@ class Uploads:
             self._by_id.clear()
 
     def add(self, **values: Any) -> Upload:
-        """Keep an upload under a number of its own, or the `id` given; ValueError for a plan that is none."""
+        """Keep an upload under a new number, or under the `id` given; ValueError for an unknown plan."""
         with self._lock:
             upload = Upload(**{"id": next(self._numbers), **values})
             self._by_id[upload.id] = upload
@@ -88,12 +88,12 @@ class Uploads:
             return self._by_id[request_id]
 
     def remove(self, request_id: int) -> Upload | None:
-        """As if Lighthouse had deleted its record."""
+        """Forget it, as if Lighthouse had deleted its record."""
         with self._lock:
             return self._by_id.pop(request_id, None)
 
     def found(self, request_ids: Iterable[int]) -> list[Upload]:
-        """Those of these that are known, in the order of their numbers, each once."""
+        """The known ones among these, in the order of their numbers, each once."""
         with self._lock:
             return [self._by_id[each] for each in sorted(set(request_ids)) if each in self._by_id]
 

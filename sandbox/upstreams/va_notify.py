@@ -1,6 +1,7 @@
-"""The fake VANotify: sends, look-ups and limits. A 201 means stored and queued, nothing more.
+"""The fake VANotify: sends, look-ups and limits (contract: travel 6.2).
 
-References are not unique and nothing is de-duplicated: whoever sends twice, texts twice.
+A 201 means stored and queued, nothing more. References are not unique and nothing is de-duplicated: two sends are two
+texts.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class VANotify(Fake):
         self.lifecycle.timeline.close()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        """The v2 shape for 429, the app-wide one for everything that is not an answer of the v2 API."""
+        """The v2 shape for 429, and the app-wide shape for everything that is not an answer of the v2 API."""
         if status == 429:
             return _too_fast(self.knobs.minute_limit).body()
         return {"result": "error", "message": text}
@@ -103,7 +104,7 @@ class VANotify(Fake):
         return answer(found.shown(self._host(), self.settings.vanotify_service_id))
 
     def search(self) -> Response:
-        """Newest first, 250 a page; `older_than` is the id after which the page begins."""
+        """Newest first, 250 a page; the page begins after the id in `older_than` (contract: travel 6.4)."""
         self._authenticate()
         wanted = request.args
         with self.lock:
@@ -132,7 +133,7 @@ class VANotify(Fake):
         return answer(self.lifecycle.caller.calls())
 
     def phone(self) -> list[dict[str, Any]]:
-        """What people got to see, newest first: a message a person never received is not among them."""
+        """What people received, newest first. Messages that were not delivered are left out."""
         seen = [item for item in self.messages() if item["at"]]
         return sorted(seen, key=lambda item: item["at"], reverse=True)
 
@@ -148,9 +149,9 @@ class VANotify(Fake):
         return answer(described(found))
 
     def plan_outcome(self) -> Response:
-        """Plant how sends to a `recipient` (number, address or ICN) end: `status`, optional `reason`, `times`.
+        """Plan how sends to a `recipient` (number, address or ICN) end: `status`, optional `reason`, `times`.
 
-        The status `refused` is a 400 in place of a 201, until the next reset.
+        The status `refused` is a 400 instead of a 201, until the next reset.
         """
         body = json_body()
         outcomes = (*REASONS, REFUSED)

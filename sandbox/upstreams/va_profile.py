@@ -1,4 +1,4 @@
-"""The fake VA Profile, which knows how to reach a person, on the wire this project assumes for it."""
+"""The fake VA Profile, which knows how to reach a person. Its interface is an assumption (docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.upstreams.settings import FakeSettings
 
 @dataclass(frozen=True)
 class VAProfileKnobs:
-    """Nothing can be turned here; the faults are enough."""
+    """Nothing can be changed here; the faults are enough."""
 
 
 class VAProfile(Fake):
@@ -50,8 +50,8 @@ class VAProfile(Fake):
 
     def change(self, icn: str) -> Response:
         """Give a person other details: any of `email`, `mobilePhone`, `homePhone`, `mailingAddress`."""
-        body, reported = json_body(), self._details(icn)
-        if reported is None or not body or not set(body) < set(reported):
+        body, details = json_body(), self._details(icn)
+        if details is None or not body or not set(body) < set(details):
             raise BadRequest("the ICN must be known, and only its details can be changed")
         self._changes.plant(icn, body)
         return answer(self._details(icn))
@@ -62,5 +62,5 @@ class VAProfile(Fake):
 
 
 def _no_route(_: Exception) -> Response:
-    """A path that is none, told otherwise than a person who is none."""
+    """A path that does not exist is answered differently from a person who does not exist."""
     return answer({"message": "Not Found"}, 404)

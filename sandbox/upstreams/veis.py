@@ -1,6 +1,7 @@
-"""The fake VEIS: Azure AD's client-credentials token call, v2 (for a scope) and v1 (for a resource), with its errors.
+"""The fake VEIS: Azure AD's client-credentials token call with its errors (contract: travel 3).
 
-Tokens of the two are of different kinds: what opens one API opens no other.
+It has v2 (for a scope) and v1 (for a resource). Their tokens are of different kinds: a token that opens one API opens
+no other.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.tokens import Tokens
 
 FIELDS = ("grant_type", "client_id", "client_secret")
-# Azure's error, its code, its words and the HTTP status.
+# Azure's error, its code, its text and the HTTP status.
 Refusal = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True)
 class VEISKnobs:
-    """`expires_in` is what answers promise, in seconds, and what is kept unless an `expire` fault strikes; v1 answers
-    tell it as a text while `expires_in_as_text` is on."""
+    """`expires_in` is the lifetime that answers promise, in seconds; the token keeps it unless an `expire` fault
+    strikes. v1 answers have it as a text while `expires_in_as_text` is on."""
 
     expires_in: int
     expires_in_as_text: bool = False
@@ -65,15 +66,15 @@ class VEIS(Fake):
         promised = self.knobs.expires_in
         return self._issued(self.resource_tokens, str(promised) if self.knobs.expires_in_as_text else promised)
 
-    def _issued(self, tokens: Tokens, reported: int | str) -> Response:
+    def _issued(self, tokens: Tokens, expires_in: int | str) -> Response:
         early = request.environ.get("sandbox.faults", {}).get("expire")
         token = tokens.issue(early.seconds if early else self.knobs.expires_in)
         return answer(
-            {"token_type": "Bearer", "expires_in": reported, "ext_expires_in": reported, "access_token": token}
+            {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token}
         )
 
     def _refusal(self, tenant: str, *more: str) -> Refusal | None:
-        """What is wrong with the tenant, the client or a parameter that is missing; None when nothing is."""
+        """What is wrong with the tenant, the client or a missing parameter; None when nothing is."""
         form = request.form
         if tenant != self.settings.veis_tenant:
             return "invalid_request", 90002, f"Tenant '{tenant}' not found.", 400
@@ -105,10 +106,10 @@ class VEIS(Fake):
     def _azure(self, error: str, code: int, text: str) -> dict[str, Any]:
         trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
         stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        reported = f"AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
+        description = f"AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
         return {
             "error": error,
-            "error_description": reported,
+            "error_description": description,
             "error_codes": [code],
             "timestamp": stamp,
             "trace_id": trace,

@@ -1,4 +1,4 @@
-"""Steps of tests in which one row is in the way: Postgres refuses it, or loses the connection over it."""
+"""Steps for tests in which Postgres refuses a change to one row, or cuts the connection that makes it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from jobs import housekeeping
 from jobs.periodic.isolated import PartsFailed
 from tests.product import Product
 
-# As a constraint would: this row cannot be written as it is.
+# Like a constraint: this row cannot be written.
 REFUSED = "RAISE EXCEPTION 'in the way' USING ERRCODE = 'check_violation'"
-# As a restart would: whoever writes it loses the connection.
+# Like a restart: the process that writes this row loses its connection.
 CUT_OFF = "PERFORM pg_terminate_backend(pg_backend_pid())"
 
 
 @contextmanager
 def in_the_way(product: Product, event: str, where: str, then: str = REFUSED) -> Iterator[None]:
-    """While it lasts, Postgres does this to whoever makes this change (`UPDATE ON cases`, say) where it applies."""
+    """Within the block, Postgres does `then` at every `event` (`UPDATE ON cases`, say) on a row that matches `where`.
+    """
     table = event.rpartition(" ")[2]
     body = f"BEGIN IF {where} THEN {then}; END IF; RETURN NEW; END"
     product.rows(f"CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS $${body}$$; SELECT 1")
@@ -27,7 +28,7 @@ def in_the_way(product: Product, event: str, where: str, then: str = REFUSED) ->
 
 
 def overdue(product: Product, subject_id: str, hours: float = 1.0) -> None:
-    """Its wall-clock limit passed so long ago, and its deadline with it."""
+    """Its wall-clock limit passed so many hours ago, and so did its deadline."""
     product.rows(
         "UPDATE outbox_messages SET state = 'ready', give_up_at = outbox_now() - make_interval(secs => :seconds),"
         " deadline_at = outbox_now() - interval '1 minute' WHERE subject_id = :id RETURNING 1",
@@ -37,13 +38,13 @@ def overdue(product: Product, subject_id: str, hours: float = 1.0) -> None:
 
 
 def failing_sweep(product: Product) -> str:
-    """What a sweep says that did all it could."""
+    """Run a sweep that did all it could but failed in some part; returns its message."""
     product.beat()
     try:
         housekeeping.sweep()
     except PartsFailed as failed:
         return str(failed)
-    raise AssertionError("every part of it went well")
+    raise AssertionError("every part succeeded")
 
 
 def cases_of(product: Product, subject_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What Postgres was asked, counted by Postgres itself, and by which indexes it looked for the answers."""
+"""Counters of the work that Postgres does, taken from Postgres itself, and of the indexes that it uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPENT = """
 """
 EXPLAINED = ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
 
-# Nothing of this is ever due, and no queue of ours holds it: a worker must not take it.
+# These rows are never due, and no queue of ours holds them: a worker must not take them.
 FILLING = (
     """INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, fence, due_at, deadline_at,
                                      give_up_at, published_at, worker_id, lease_expires_at, parked_reason)
@@ -73,7 +73,7 @@ FILLED = frozenset(
 
 @dataclass(frozen=True)
 class Spent:
-    """What one step cost: `frames` are the BEGINs and COMMITs among the round trips."""
+    """The cost of one step: `frames` are the BEGINs and COMMITs among the round trips."""
 
     round_trips: int
     frames: int
@@ -85,7 +85,7 @@ class Spent:
 
 
 class Meter:
-    """Reads pg_stat_statements, which sees every round trip of every connection, whoever made it."""
+    """Reader of pg_stat_statements, which counts every round trip of every connection."""
 
     def __init__(self, cursor: Any) -> None:
         self.cursor = cursor
@@ -110,7 +110,7 @@ def metering(admin_url: str) -> Iterator[Meter]:
 
 
 class Plans:
-    """How Postgres means to run each statement that the product asks of it, told right before it is asked."""
+    """The plan of each statement that the product runs, explained right before it runs."""
 
     def __init__(self) -> None:
         self.indexes: dict[str, set[str]] = {}
@@ -121,9 +121,9 @@ class Plans:
     ) -> None:
         if executemany or not statement.lstrip().startswith(EXPLAINED):
             return
-        with cursor.connection.cursor() as asking:
-            asking.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-            ((plans,),) = asking.fetchall()
+        with cursor.connection.cursor() as explainer:
+            explainer.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            ((plans,),) = explainer.fetchall()
         for node in nodes(plans[0]["Plan"]):
             if node["Node Type"] == "Seq Scan" and node["Relation Name"] in FILLED:
                 self.read_whole.add((node["Relation Name"], statement))
@@ -131,7 +131,7 @@ class Plans:
                 self.indexes.setdefault(statement, set()).add(node["Index Name"])
 
     def of(self, statement: TextClause) -> set[str]:
-        """The indexes that a statement was answered by; it must have been asked."""
+        """The indexes that a statement used; it must have run."""
         return self.indexes[str(statement.compile(db.engine))]
 
 
@@ -152,7 +152,7 @@ def explaining() -> Iterator[Plans]:
 
 
 def fill(product: Product, count: int) -> None:
-    """So many rows in every table that grows, beside those that are there already."""
+    """Add so many rows to every table that grows, beside the rows that are there already."""
     worker = product.app.extensions["process"].worker_id
     with transaction() as session:
         for statement in FILLING:

@@ -1,4 +1,4 @@
-"""Steps that tests of Form 526 take again and again: upload, submit, look, and let the hours of a poll pass."""
+"""Steps for tests of Form 526: upload, submit, look at the records, and let the hours of a poll pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.test import encode_multipart
 from flaskapp import clock
 from flaskapp.db import db
 from jobs import housekeeping
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox import attempts as attempts_at
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
@@ -29,9 +29,9 @@ PASSWORD_FIELD = "supporting_evidence_attachment[password]"
 UPLOAD_URL = "/v0/upload_supporting_evidence"
 SUBMIT_URL = "/v0/disability_compensation_form/submit_all_claim"
 STATUS_URL = "/v0/disability_compensation_form/submission_status"
-SUBMIT = SPECS["jobs.form526.submit_form"]
-UPLOAD = SPECS["jobs.documents.upload_document"]
-# How the two look to the upstream that is asked, for its faults and its journal.
+SUBMIT = spec_of("jobs.form526.submit_form")
+UPLOAD = spec_of("jobs.documents.upload_document")
+# The operations as the fake upstreams name them, for faults and for the journal.
 SUBMITS, LOOKS, UPLOADS = "POST /submissions", "GET /submissions", "POST /services/benefits-documents/v1/documents"
 
 
@@ -45,7 +45,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", HEADER) + chunk(b"IDAT", compress(b"
 
 @dataclass
 class Filer:
-    """Somebody signed in who files a 526."""
+    """Somebody who is signed in and files a Form 526."""
 
     product: Product
     signed: Signed
@@ -71,7 +71,7 @@ class Filer:
     def attach(
         self, name: str = "letter.txt", content: bytes = b"a doctor's letter", code: str = "L015"
     ) -> dict[str, Any]:
-        """Upload a file, as the form then names it."""
+        """Upload a file; returns what the form says of it."""
         response = self.upload(name, content)
         assert response.status_code == 200, response.text
         guid = response.get_json()["data"]["attributes"]["guid"]
@@ -82,7 +82,7 @@ class Filer:
         return self.product.app.test_client().post(SUBMIT_URL, json=body, headers=self.signed.headers)
 
     def file(self, *attachments: dict[str, Any], **form: Any) -> dict[str, Any]:
-        """Submit a form; what its answer says of it."""
+        """Submit a form; returns the attributes of the answer."""
         response = self.submit(*attachments, **form)
         assert response.status_code == 202, response.text
         found: dict[str, Any] = response.get_json()["data"]["attributes"]
@@ -92,7 +92,7 @@ class Filer:
         return self.read(f"{STATUS_URL}/{filed['jobId']}")["attributes"]
 
     def word(self, filed: dict[str, Any]) -> str:
-        """The one word its client polls on."""
+        """The one word that the page polls for."""
         return str(self.status(filed)["status"])
 
     def documents(self, filed: dict[str, Any]) -> list[dict[str, Any]]:
@@ -113,13 +113,13 @@ def filer(product: Product, veteran: Veteran = ADA) -> Filer:
 
 
 def documents(product: Product) -> list[dict[str, Any]]:
-    """Every document we follow, in the order owed."""
+    """Every document that we track, in the order of creation."""
     query = "SELECT * FROM form526_document_submissions ORDER BY created_at, id"
     return [dict(row._mapping) for row in product.rows(query)]
 
 
 def evidence(product: Product) -> dict[str, Any]:
-    """The one document somebody attached."""
+    """The only document that somebody attached."""
     (found,) = [row for row in documents(product) if row["kind"] == "evidence"]
     return found
 
@@ -129,13 +129,13 @@ def statuses(product: Product) -> list[str]:
 
 
 def uploaded(product: Product) -> list[dict[str, Any]]:
-    """Every upload Lighthouse took."""
+    """Every upload that Lighthouse accepted."""
     found: list[dict[str, Any]] = product.control.call("GET", "documents", "uploads")
     return found
 
 
 def submissions(product: Product) -> list[dict[str, Any]]:
-    """Every submission the 526 service took."""
+    """Every submission that the 526 service accepted."""
     found: list[dict[str, Any]] = product.control.call("GET", "form526", "submissions")
     return found
 
@@ -152,20 +152,21 @@ def tried(product: Product, times: int, upstream: str = "form526") -> Callable[[
     return lambda: bool(product.value(query, times=times, upstream=upstream))
 
 
-def outstanding_of(product: Product, subject_id: Any) -> dict[str, Any]:
-    """The message still owed for a form or a document."""
+def message_of(product: Product, subject_id: Any) -> dict[str, Any]:
+    """The message outstanding for a form or a document."""
     (found,) = [row for row in product.messages() if row["subject_id"] == str(subject_id)]
     return found
 
 
 def grant(product: Product, subject_id: Any) -> Grant:
-    """An attempt at what a form or a document is owed, as a worker holds it that has not gone on yet.
+    """Grant an attempt at a form or a document, as a worker does before it goes on.
 
-    Its pointer stays where it is, worth nothing now, and so do those of other work: losing them would cost a wait.
+    Its pointer stays where it is and is worthless now. The pointers of other work stay too: losing them would cost
+    time.
     """
     publish(product)
-    message = outstanding_of(product, subject_id)
-    worker_id, writes = product.app.extensions["process"].worker_id, SPECS[message["job"]].writes
+    message = message_of(product, subject_id)
+    worker_id, writes = product.app.extensions["process"].worker_id, spec_of(message["job"]).writes
     grant = attempts_at.grant(
         db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes
     )
@@ -174,13 +175,13 @@ def grant(product: Product, subject_id: Any) -> Grant:
 
 
 def questions(product: Product) -> list[list[int]]:
-    """The request ids of every question asked of uploads/status, oldest first."""
-    requested = product.control.received("documents", "uploads/status")
-    return [[int(item) for item in entry["body"]["data"]["requestIds"]] for entry in requested]
+    """The request ids of every call to uploads/status, oldest first."""
+    calls = product.control.received("documents", "uploads/status")
+    return [[int(item) for item in entry["body"]["data"]["requestIds"]] for entry in calls]
 
 
 def poll(product: Product, hours: float = 1.0) -> None:
-    """An hour passes, what is due is asked after, and the answers are recorded."""
+    """Let an hour pass, ask for the status of every document that is due, and record the answers."""
     pass_time(product, hours=hours)
     offset = (clock.now() - datetime.now(UTC)).total_seconds()
     product.control.turn("documents", clock_offset_seconds=offset)

@@ -1,4 +1,4 @@
-"""Holding the toy upstream and letting go of it, and what the ledger then allows: steps of tests about holds."""
+"""Steps for tests of holds: hold the toy upstream, lift the hold, and see what the ledger then allows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def now(ledger: Ledger) -> datetime:
 
 
 def hold(ledger: Ledger, seconds: float, after: float = 0.0, upstream: str = "clerk") -> int | None:
-    """Hold it for so long, from now or so many seconds later; the hold's id."""
+    """Hold the upstream for so many seconds, from now or from later; returns the hold's id."""
     starts_at = now(ledger) + timedelta(seconds=after)
     with ledger.engine.begin() as db:
         return holds.hold(
@@ -29,7 +29,7 @@ def hold(ledger: Ledger, seconds: float, after: float = 0.0, upstream: str = "cl
             upstream,
             starts_at=starts_at if after else None,
             ends_at=starts_at + timedelta(seconds=seconds),
-            reason="they move house",
+            reason="their data center moves",
             actor=OPERATOR,
         )
 
@@ -49,24 +49,26 @@ def capacity(ledger: Ledger) -> int:
         return breakers.capacity(db, CALLS, SETTINGS)[0]
 
 
-def closed_seconds(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> Any:
-    """Equals what it is to be, and what is up to four seconds less: the clock goes on while a busy machine stands."""
+def seconds_closed(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> Any:
+    """Seconds during which calls could pass. Equals the expected value and up to four seconds less: a busy machine is
+    late.
+    """
     with ledger.engine.begin() as db:
         return pytest.approx(breakers.closed_seconds(db, upstream, since) - 2, abs=2.4)
 
 
 def refused_for(ledger: Ledger) -> Any:
-    """Seconds a visitor is told to stay away; None when one may enter. Equals what is up to four seconds more."""
+    """Seconds that a caller is sent away for; None when it may enter. Equals up to four seconds more, too."""
     try:
         with ledger.engine.begin() as db:
             sync_calls.enter(db, "clerk", 5.0)
-    except BreakerOpen as closed:
-        return pytest.approx(closed.seconds + 2, abs=2.4)
+    except BreakerOpen as refused:
+        return pytest.approx(refused.seconds + 2, abs=2.4)
     return None
 
 
 def trip_breaker(ledger: Ledger) -> int:
-    """An outage met by one message, which waits again; its id."""
+    """Meet an outage with one message, which waits again afterwards; returns its id."""
     grant = ledger.start()
     ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
@@ -75,7 +77,7 @@ def trip_breaker(ledger: Ledger) -> int:
 
 
 def answer_probe(ledger: Ledger) -> None:
-    """The one that may go through a closed gate goes, and its upstream answers: the gate is open."""
+    """Send the one probe that an open breaker lets pass, and have it answered: the breaker is closed."""
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
     assert grant is not None

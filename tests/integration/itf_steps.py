@@ -1,4 +1,4 @@
-"""Steps that tests of intents to file take again and again: sign in, ask, look, and let time pass everywhere."""
+"""Steps for tests of intents to file: sign in, request one, look at the records, and let time pass everywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_ICN = next(veteran for veteran in ITF_CAST if not veteran.identified)
 
 @dataclass
 class Signed:
-    """Somebody signed in, calling with a bearer token, as the front end spells things."""
+    """Somebody who is signed in and calls with a bearer token, spelling keys as the front end does."""
 
     product: Product
     veteran: Veteran
@@ -32,14 +32,14 @@ class Signed:
         return self.product.app.test_client().post(f"{ITF_URL}/{itf_type}", headers={**self.headers, **headers})
 
     def shown(self, path: str = "/compensation") -> list[dict[str, Any]]:
-        """The ITFs a page would see."""
+        """The ITFs that a page would show."""
         response = self.get(path)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.get_json()["data"]["attributes"]["intentToFile"]
         return found
 
     def ask(self) -> dict[str, Any]:
-        """Ask for one, as the page does after an empty list."""
+        """Request an ITF, as the page does after an empty list."""
         response = self.post()
         assert response.status_code in (200, 202), response.text
         found: dict[str, Any] = response.get_json()["data"]["attributes"]["intentToFile"]
@@ -55,12 +55,12 @@ def sign_in(product: Product, veteran: Veteran = ADA) -> Signed:
 
 
 def itfs(product: Product) -> list[dict[str, Any]]:
-    """Every ITF we hold, in the order asked for."""
+    """Every ITF that we hold, in the order of the requests."""
     return [dict(row._mapping) for row in product.rows("SELECT * FROM intents_to_file ORDER BY asked_at, id")]
 
 
 def on_file(product: Product, veteran: Veteran = ADA) -> list[dict[str, Any]]:
-    """Every ITF Lighthouse holds of one person."""
+    """Every ITF that Lighthouse holds for one person."""
     found: list[dict[str, Any]] = product.control.call("GET", "lighthouse", "itfs", params={"icn": veteran.icn})
     return found
 
@@ -74,43 +74,43 @@ def reads(product: Product) -> int:
 
 
 def creating(veteran: Veteran) -> str:
-    """A fault's `operation` that strikes only this person's creations."""
+    """The `operation` of a fault that hits only creations for this person."""
     return f"POST /services/claims/v2/veterans/{veteran.icn}/"
 
 
 def reading(veteran: Veteran) -> str:
-    """The same for this person's reads."""
+    """The `operation` of a fault that hits only reads for this person."""
     return f"GET /services/claims/v2/veterans/{veteran.icn}/"
 
 
 def row_of(product: Product, person: Signed) -> dict[str, Any]:
-    """The latest ITF we hold of this person."""
+    """The latest ITF that we hold for this person."""
     return [row for row in itfs(product) if str(row["account_id"]) == person.veteran.account][-1]
 
 
 def attempts(product: Product, itf_id: Any) -> list[tuple[str, str]]:
-    """The creation jobs of an ITF: what each did and how it ended."""
+    """The creation attempts of an ITF: what each did and how it ended."""
     query = "SELECT purpose, status FROM outbox_attempts WHERE subject_id = :id AND job LIKE :job ORDER BY id"
     return [tuple(row) for row in product.rows(query, id=str(itf_id), job="%.create_itf")]
 
 
 def mails(product: Product, number: int = 1) -> list[str]:
-    """The templates of what reached people, oldest first."""
+    """The templates of the messages that reached people, oldest first."""
     return [message["template"] for message in reversed(product.phone(number))]
 
 
 def pass_time(product: Product, **span: float) -> None:
-    """Time passes for us and for Lighthouse alike."""
+    """Let time pass, for us and for Lighthouse alike."""
     offset = clock.now() - datetime.now(UTC) + timedelta(**span)
     move_to(product, offset)
 
 
 def move_to(product: Product, offset: timedelta) -> None:
     product.move_clock(offset)
-    # Tokens are asked for by the time of this machine, as VANotify's are: the authorization server checks it.
+    # Requests for tokens carry the time of this machine, as those to VANotify do: the authorization server checks it.
     product.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
 
 
 def travel_to(product: Product, timestamp: datetime) -> None:
-    """It is this moment now, for us and for Lighthouse."""
+    """Set the time, for us and for Lighthouse."""
     move_to(product, timestamp - datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Steps of the rolling refresh: people whose ITFs are on record, a cycle that goes by, and what upstream then holds."""
+"""Steps for tests of the rolling refresh: people with ITFs on record, a cycle that passes, changes upstream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTSTANDING_NOW = "SELECT count(*) FROM outbox_messages WHERE state <> 'parked' 
 
 
 def confirm(product: Product, *people: Veteran) -> None:
-    """Each of them asks, and is answered by upstream."""
+    """Each of them requests an ITF, and upstream confirms it."""
     for veteran in people:
         sign_in(product, veteran).ask()
     product.work()
@@ -23,12 +23,12 @@ def confirm(product: Product, *people: Veteran) -> None:
 
 
 def row_of(product: Product, veteran: Veteran = ADA) -> dict[str, Any]:
-    """The person's latest ITF, as our database holds it."""
+    """The person's latest ITF in our database."""
     return [row for row in itfs(product) if str(row["account_id"]) == veteran.account][-1]
 
 
 def compare_all_due(product: Product) -> None:
-    """Minute after minute a tick owes its share, which is read, until nothing is due any more."""
+    """Run the refresh minute by minute, and the reads that it enqueues, until nothing is due any more."""
     while product.value(DUE):
         pass_time(product, minutes=1)
         housekeeping.refresh_itfs()
@@ -36,31 +36,31 @@ def compare_all_due(product: Product) -> None:
 
 
 def work_what_is_due(product: Product) -> None:
-    """All but what is owed for later, as a second look is."""
+    """Do all work but what is enqueued for later, such as a second look."""
     product.work(until=lambda: product.value(OUTSTANDING_NOW) == 0)
 
 
 def let_a_cycle_pass(product: Product) -> None:
-    """A week goes by, and whatever fell due in it is compared."""
+    """Let a week pass, and compare whatever falls due in it."""
     pass_time(product, days=7)
     compare_all_due(product)
 
 
 def change(product: Product, veteran: Veteran, **values: str) -> None:
-    """Upstream gives its one ITF of this person another status or other dates."""
+    """Upstream changes the status or the dates of its only ITF of this person."""
     (filed,) = on_file(product, veteran)
     product.control.call("PATCH", "lighthouse", f"itfs/{filed['id']}", json=values)
 
 
 def remove(product: Product, veteran: Veteran) -> dict[str, Any]:
-    """Upstream loses its one ITF of this person; what it was."""
+    """Upstream loses its only ITF of this person; returns what it was."""
     (filed,) = on_file(product, veteran)
     product.control.call("DELETE", "lighthouse", f"itfs/{filed['id']}")
     return filed
 
 
 def plant(product: Product, veteran: Veteran, **values: Any) -> datetime:
-    """Upstream has an active one of this person that we did not create; when it began."""
+    """Upstream gets an active ITF of this person that we did not create; returns when it began."""
     planted = product.control.call("POST", "lighthouse", "itfs", json={"icn": veteran.icn, **values})
     return datetime.fromisoformat(planted["created_at"])
 

@@ -1,7 +1,7 @@
-"""A day without BTSSS, its clock compressed: people go on asking, probes go out, and then it is back.
+"""A day without BTSSS on a fast clock: people keep requesting claims, probes go out, and then it is back.
 
-Real claims, Postgres, Redis, relay, worker and settle; what BTSSS answers is scripted. One claim is asked for as people
-do, the others are copies of its rows, each asked for at its own moment and for another day.
+Claims, Postgres, Redis, relay, worker and settle are real; what BTSSS answers is scripted. One claim is requested as
+people do it. The others are copies of its rows, each with its own request time and its own appointment day.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from tests.product import Product
 
 QUEUE = TRAVEL_CLAIMS.name
 MAINTENANCE, OUTAGE = timedelta(hours=2), timedelta(hours=24)
-# As long as a gate stays closed at most: a probe at every step.
+# The longest time that a breaker stays open: each step sends one probe.
 STEP = timedelta(minutes=15)
-# Twelve times the slow start of production, so that the seconds this machine takes do not count.
+# Twelve times the slow start of production, so that the seconds this machine takes do not matter.
 DOUBLING = timedelta(minutes=1)
 
 MESSAGE = "job, args, queue, upstream, subject_type, state"
@@ -48,17 +48,17 @@ ASK = f"""
                 'appointment_date', claim.appointment_date + (:before + number)::int))).*
           FROM travel_claims claim, generate_series(1, :count) AS number WHERE claim.id = CAST(:like AS uuid)
         RETURNING id::text
-    ), told AS (
+    ), recorded AS (
         INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
         SELECT 'travel_claim', id, 'travel_claim.requested', 'pending', 'person' FROM requested
     )
     INSERT INTO outbox_messages (subject_id, due_at, deadline_at, give_up_at, {MESSAGE})
-    SELECT requested.id, outbox_now(), outbox_now() + (deadline_at - created_at), outbox_now() + (give_up_at - created_at),
-           {MESSAGE}
+    SELECT requested.id, outbox_now(), outbox_now() + (deadline_at - created_at),
+           outbox_now() + (give_up_at - created_at), {MESSAGE}
       FROM requested, pattern RETURNING 1
 """
 WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state IN ('later', 'ready')"
-# What one round of the relay let through, before anything of it ran.
+# What one round of the relay let through, read before any of it runs.
 TAKEN = """
     SELECT count(*) AS taken, count(*) FILTER (WHERE deadline_at <= outbox_now()) AS missed,
            max(deadline_at) FILTER (WHERE deadline_at > outbox_now()) AS latest,
@@ -76,7 +76,7 @@ BY_DEADLINE = """
 
 @dataclass(frozen=True)
 class Sample:
-    """Redis at one moment: pointers that wait in it, and bytes."""
+    """Redis at one point in time: the pointers that wait in it, and its bytes."""
 
     waiting: int
     bytes: int
@@ -84,7 +84,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Tick:
-    """What went through in one tick of the recovery, and how it stood to what was left behind."""
+    """What passed in one tick of the recovery, compared with what was left behind."""
 
     taken: int
     missed: int
@@ -94,7 +94,7 @@ class Tick:
 
 @dataclass
 class BTSSS:
-    """Refuses connections while it is away, and files every claim otherwise."""
+    """Scripted BTSSS: it refuses connections while it is away and files every claim otherwise."""
 
     away: bool = True
     requested: int = 0
@@ -110,7 +110,7 @@ class BTSSS:
 
 
 class Day:
-    """Two hours of announced maintenance from which BTSSS does not come back for another day."""
+    """Two hours of announced maintenance, after which BTSSS stays away for another day."""
 
     def __init__(self, product: Product, submissions: int) -> None:
         self.product = product
@@ -130,7 +130,7 @@ class Day:
         self.message = json.dumps(self.first.message, default=str)
 
     def go_by(self) -> None:
-        """From the first submission to the last probe that finds nobody."""
+        """Run from the first submission to the last probe that finds BTSSS still away."""
         steps = (MAINTENANCE + OUTAGE) // STEP
         command(self.product, "breakers", "hold", "btsss", "--for", "2h", "--reason", "announced maintenance")
         for step in range(1, steps + 1):
@@ -156,7 +156,7 @@ class Day:
         self.product.move_clock(self.passed)
 
     def run(self) -> None:
-        """One round of the relay, and everything it let through."""
+        """One round of the relay, and every job that it let through."""
         self.product.beat()
         self.relay.run_once()
         self.sample()
@@ -169,7 +169,7 @@ class Day:
         self.samples.append(Sample(waiting, int(redis.info("memory")["used_memory"])))
 
     def recover(self, at_least: int) -> None:
-        """BTSSS is back: the probe, then one tick for every doubling of the slow start, until so many are filed."""
+        """BTSSS is back: the probe, then one tick for each doubling of the slow start, until so many are filed."""
         self.btsss.away = False
         for span in chain((STEP, timedelta()), repeat(DOUBLING)):
             self.pass_time(span)
@@ -193,7 +193,7 @@ class Day:
 
 @contextmanager
 def scripted(day: Day) -> Iterator[Day]:
-    """The worker's calls reach the day's BTSSS instead of one on the wire."""
+    """The worker's calls reach the scripted BTSSS instead of one on the wire."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(travel_claims, "SUBMIT", replace(travel_claims.SUBMIT, act=day.btsss.act))
         yield day

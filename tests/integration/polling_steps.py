@@ -1,4 +1,4 @@
-"""Steps that tests of polling take again and again: plant documents on their way, deal, ask once, and look."""
+"""Steps for tests of document polling: plant documents on their way, build questions, ask one, look at the records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.steps import publish
 from tests.product import Product
 
 STATUS = "uploads/status"
-# Copies of the one document a form always has, as if each had been uploaded just now.
+# Copies of the one document that every form has, as if each had been uploaded just now.
 PLANT = """
     WITH planted AS (
         INSERT INTO form526_document_submissions (id, submission_id, kind, doc_type, name, lighthouse_request_id,
@@ -50,7 +50,7 @@ def accepted(product: Product) -> Filer:
 
 
 def plant(product: Product, count: int = 1, plan: str = "ok") -> list[int]:
-    """So many more documents that Lighthouse took from us; their request ids."""
+    """Add documents that Lighthouse accepted from us; returns their request ids."""
     upload = {"count": count, "plan": plan, "step_seconds": 1.0}
     ids: list[int] = product.control.call("POST", "documents", "uploads", json=upload)["ids"]
     first = product.value("SELECT id FROM form526_document_submissions ORDER BY created_at, id LIMIT 1")
@@ -59,7 +59,7 @@ def plant(product: Product, count: int = 1, plan: str = "ok") -> list[int]:
 
 
 def facts(product: Product) -> dict[int, Any]:
-    """What we hold of every uploaded document, by request id."""
+    """What we hold about every uploaded document, by request id."""
     return {row.request_id: row for row in product.rows(FACTS)}
 
 
@@ -68,7 +68,7 @@ def stamps(product: Product) -> list[datetime | None]:
 
 
 def change(product: Product, **changes: Any) -> None:
-    """Lighthouse changes its mind about every upload."""
+    """Lighthouse changes its answer about every upload."""
     product.control.call("PATCH", "documents", "uploads", json=changes)
 
 
@@ -78,7 +78,7 @@ def forget(product: Product, *request_ids: int) -> None:
 
 
 def deal(product: Product, hours: float = 1.0) -> None:
-    """Time passes, and what is due is dealt into questions; none is asked yet."""
+    """Let time pass, and group the documents that are due into questions; none is sent yet."""
     pass_time(product, hours=hours)
     offset = (clock.now() - datetime.now(UTC)).total_seconds()
     product.control.turn("documents", clock_offset_seconds=offset)
@@ -90,17 +90,17 @@ def outstanding_questions(product: Product) -> list[dict[str, Any]]:
 
 
 def batches(product: Product) -> Counter[Any]:
-    """How many documents each batch holds."""
+    """The number of documents in each batch."""
     return Counter(row.poll_batch for row in facts(product).values() if row.poll_batch is not None)
 
 
-def requested(product: Product) -> int:
-    """How many questions reached Lighthouse, whatever it answered."""
+def status_requests(product: Product) -> int:
+    """The number of status requests that reached Lighthouse, whatever it answered."""
     return len(product.control.received("documents", STATUS))
 
 
 def take_question(product: Product, which: int = 0) -> Grant:
-    """Publish what is owed and grant an attempt at one question, as a worker would, but without going on."""
+    """Publish what is due and grant an attempt at one question, as a worker does before it goes on."""
     publish(product)
     message = outstanding_questions(product)[which]
     process = product.app.extensions["process"]

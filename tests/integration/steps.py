@@ -1,4 +1,4 @@
-"""Steps that tests of the flow take again and again: ask, break, wait, look, and act as an operator."""
+"""Steps for tests of travel claims and of the engine: request, break, work, look, and act as an operator."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox import attempts, rescue
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
-SUBMIT = SPECS["jobs.travel_claims.submit_claim"]
-SEND = SPECS["jobs.notifications.send_notification"]
+SUBMIT = spec_of("jobs.travel_claims.submit_claim")
+SEND = spec_of("jobs.notifications.send_notification")
 WRITTEN = ("travel_claims", "outbox_messages", "idempotency_keys", "outbox_history", "notifications", "cases")
 LATER_THAN_EVER = timedelta(days=5, hours=1)
 
 
 @dataclass
-class RequestedAppointment:
-    """One claim somebody asked for, and the browser it was asked from."""
+class RequestedClaim:
+    """One claim that somebody requested, and the browser session it came from."""
 
     product: Product
     veteran: Veteran
@@ -44,7 +44,7 @@ class RequestedAppointment:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What its person is told now, signed in anew: days may have passed on the test's clock."""
+        """What its person sees now, signed in again: days may have passed on the test's clock."""
         return self.product.claim_state(self.product.sign_in(self.veteran), self.id)
 
     @property
@@ -54,40 +54,40 @@ class RequestedAppointment:
         return found
 
 
-def file_claim(product: Product, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE) -> RequestedAppointment:
-    """Sign in and ask for a claim; nothing has worked on it yet."""
+def file_claim(product: Product, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE) -> RequestedClaim:
+    """Sign in and request a claim; nothing has worked on it yet."""
     client = product.sign_in(veteran)
     response = product.ask(client, veteran, date)
     assert response.status_code == 202, response.text
-    return RequestedAppointment(product, veteran, client, response.get_json()["data"]["id"])
+    return RequestedClaim(product, veteran, client, response.get_json()["data"]["id"])
 
 
-def filed_and_not_notified_yet(product: Product) -> RequestedAppointment:
-    requested = file_claim(product)
+def filed_and_not_notified_yet(product: Product) -> RequestedClaim:
+    claim = file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM notifications"))
-    return requested
+    return claim
 
 
-def reported(product: Product) -> RequestedAppointment:
-    requested = file_claim(product)
+def filed_and_notified(product: Product) -> RequestedClaim:
+    claim = file_claim(product)
     product.work()
-    return requested
+    return claim
 
 
-def refused(product: Product) -> RequestedAppointment:
+def refused(product: Product) -> RequestedClaim:
     product.control.play("btsss", "refused")
-    return reported(product)
+    return filed_and_notified(product)
 
 
 def reconfigure(product: Product, **changes: Any) -> None:
-    """Other settings from here on, for the jobs and for the clients they use."""
+    """Use other settings from here on, for the jobs and for the clients they use."""
     config = replace(product.app.extensions["config"], **changes)
     product.app.extensions["config"] = config
     product.app.extensions["upstreams"] = build(config, product.redis)
 
 
 def counts(product: Product) -> dict[str, int]:
-    """Rows in every table a request may write to."""
+    """The number of rows in every table that a request may write to."""
     return {table: product.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
 
 
@@ -110,11 +110,11 @@ def look_ups(product: Product) -> int:
 
 
 def sends(product: Product) -> list[dict[str, Any]]:
-    """Every text VANotify was asked for, whatever it answered."""
+    """Every text that VANotify was requested to send, whatever it answered."""
     return [entry["body"] for entry in product.control.received("va_notify", "POST /v2/notifications/sms")]
 
 
-# -- an attempt held in the hand ----------------------------------------------
+# -- an attempt, step by step -----------------------------------------------
 
 
 def publish(product: Product) -> None:
@@ -122,10 +122,10 @@ def publish(product: Product) -> None:
     product.relay.run_once()
 
 
-def take(product: Product, requested: RequestedAppointment, spec: JobSpec = SUBMIT) -> Grant:
-    """Publish the claim's message and grant an attempt at it, as a worker would, but without going on."""
+def take(product: Product, claim: RequestedClaim, spec: JobSpec = SUBMIT) -> Grant:
+    """Publish the claim's message and grant an attempt at it, as a worker does before it goes on."""
     publish(product)
-    message = requested.message
+    message = claim.message
     assert message["state"] == "published", message
     process = product.app.extensions["process"]
     grant = attempts.grant(
@@ -137,13 +137,13 @@ def take(product: Product, requested: RequestedAppointment, spec: JobSpec = SUBM
 
 
 def call(product: Product, grant: Grant, spec: JobSpec = SUBMIT) -> Outcome:
-    """Make the call of a held attempt: real HTTP, nothing recorded yet."""
+    """Make the call of a granted attempt: real HTTP, nothing recorded yet."""
     process, config = product.app.extensions["process"], product.app.extensions["config"]
     return runner.attempt(spec, grant, config, WriteGuard(process, ends_at=float("inf"), call_seconds=0.0))
 
 
 def lose(product: Product, grant: Grant) -> None:
-    """The lease of a held attempt is over: whoever held it is given up, and the message is due again."""
+    """The lease of a granted attempt is over: its worker is given up, and the message is due again."""
     with db.engine.begin() as connection:
         product_now = "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 second' WHERE id = %s"
         connection.exec_driver_sql(product_now, (grant.message_id,))
@@ -155,7 +155,7 @@ def lose(product: Product, grant: Grant) -> None:
 
 @contextmanager
 def listening(app: Flask) -> Iterator[str]:
-    """The application on loopback, so that an upstream can call it back; yields its URL."""
+    """Serve the application on loopback, so that an upstream can call it back; yields its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     server.log = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -1,4 +1,4 @@
-"""The audit finds what nobody accounts for, whatever was lost, and says nothing of what somebody does."""
+"""The audit: it finds every claim that nothing and nobody takes care of, and reports no other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flaskapp.audit.report import audit, audit_everything
 from flaskapp.db import transaction
 from jobs import housekeeping
 from tests.integration.steps import (
-    RequestedAppointment,
+    RequestedClaim,
     command,
     file_claim,
     filed_and_not_notified_yet,
+    filed_and_notified,
     lose,
     refused,
-    reported,
     take,
 )
 from tests.product import ADA, Product
@@ -28,65 +28,65 @@ def standings(product: Product) -> dict[str, int]:
         return audit(session).standings["travel_claim"]
 
 
-def waiting(product: Product) -> RequestedAppointment:
+def waiting(product: Product) -> RequestedClaim:
     return file_claim(product)
 
 
-def in_flight(product: Product) -> RequestedAppointment:
-    requested = file_claim(product)
-    take(product, requested)
-    return requested
+def in_flight(product: Product) -> RequestedClaim:
+    claim = file_claim(product)
+    take(product, claim)
+    return claim
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "standing"),
+    ("stage", "standing"),
     [
         (waiting, "outstanding"),
         (in_flight, "outstanding"),
         (filed_and_not_notified_yet, "outstanding"),
-        (reported, "notified"),
+        (filed_and_notified, "notified"),
         (refused, "held"),
     ],
 )
-def test_every_claim_is_accounted_for_at_every_timestamp(
-    product: Product, timestamp: Callable[[Product], RequestedAppointment], standing: str
+def test_every_claim_is_accounted_for_at_every_stage(
+    product: Product, stage: Callable[[Product], RequestedClaim], standing: str
 ) -> None:
-    timestamp(product)
+    stage(product)
     assert standings(product) == {standing: 1}
     result = command(product, "audit")
     assert (result.exit_code, "unaccounted: 0" in result.output) == (0, True)
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "loss"),
+    ("stage", "loss"),
     [
         (waiting, "DELETE FROM outbox_messages"),
         (filed_and_not_notified_yet, "DELETE FROM outbox_messages"),
-        (reported, "DELETE FROM notifications"),
-        (reported, "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()"),
-        (reported, "UPDATE notifications SET kind = 'error'"),
-        (reported, "UPDATE travel_claims SET cycle = 2"),
-        (reported, "UPDATE travel_claims SET state = 'pending', finished_at = NULL"),
+        (filed_and_notified, "DELETE FROM notifications"),
+        (filed_and_notified, "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()"),
+        (filed_and_notified, "UPDATE notifications SET kind = 'error'"),
+        (filed_and_notified, "UPDATE travel_claims SET cycle = 2"),
+        (filed_and_notified, "UPDATE travel_claims SET state = 'pending', finished_at = NULL"),
         (waiting, "UPDATE outbox_messages SET state = 'parked', fence = 1, parked_reason = 'x'"),
     ],
 )
-def test_whatever_is_lost_is_found_and_becomes_a_case(
-    product: Product, timestamp: Callable[[Product], RequestedAppointment], loss: str
+def test_every_loss_is_found_and_becomes_a_case(
+    product: Product, stage: Callable[[Product], RequestedClaim], loss: str
 ) -> None:
-    requested = timestamp(product)
+    claim = stage(product)
     product.rows(f"{loss} RETURNING 1")
     result = command(product, "audit")
-    assert (result.exit_code, f"unaccounted: travel_claim {requested.id}" in result.output) == (1, True)
+    assert (result.exit_code, f"unaccounted: travel_claim {claim.id}" in result.output) == (1, True)
     found = json.loads(command(product, "audit", "--json").output)
-    assert (found["unaccounted"], found["findings"][0]["subject_id"]) == (1, requested.id)
+    assert (found["unaccounted"], found["findings"][0]["subject_id"]) == (1, claim.id)
     for _ in range(2):
         housekeeping.audit_all()
     assert product.cases() == ["unaccounted"]
     assert standings(product) == {"held": 1}
 
 
-def test_a_held_claim_whose_case_is_gone_was_notified_and_no_more(product: Product) -> None:
-    """Its failure was told, so without a case it counts as told; without its notice it is lost."""
+def test_a_held_claim_whose_case_is_gone_counts_as_notified(product: Product) -> None:
+    """Its failure was reported, so without a case it counts as notified; without its notification it is lost."""
     refused(product)
     product.rows("DELETE FROM cases RETURNING 1")
     assert standings(product) == {"notified": 1}
@@ -94,15 +94,15 @@ def test_a_held_claim_whose_case_is_gone_was_notified_and_no_more(product: Produ
     assert command(product, "audit").exit_code == 1
 
 
-def test_a_notification_nobody_could_deliver_is_held_until_a_human_closed_it(product: Product) -> None:
+def test_an_undeliverable_notification_is_held_until_somebody_closes_its_case(product: Product) -> None:
     product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
     file_claim(product)
     product.work()
     assert standings(product) == {"held": 1}
     identifier = str(product.value("SELECT id FROM cases"))
-    assert command(product, "cases", "close", identifier, "--resolution", "told by phone").exit_code == 0
+    assert command(product, "cases", "close", identifier, "--resolution", "informed by phone").exit_code == 0
     assert standings(product) == {"notified": 1}
-    # They were told of something else than the end.
+    # They were notified of something else than the end.
     product.rows("UPDATE notifications SET kind = 'error' RETURNING 1")
     assert standings(product) == {"unaccounted": 1}
     product.rows("UPDATE notifications SET kind = 'created' RETURNING 1")
@@ -111,17 +111,17 @@ def test_a_notification_nobody_could_deliver_is_held_until_a_human_closed_it(pro
 
 
 def test_a_broken_rule_of_the_ledger_is_named_with_its_message(product: Product) -> None:
-    requested = in_flight(product)
+    claim = in_flight(product)
     product.rows("DELETE FROM outbox_attempts RETURNING 1")
     product.rows("UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 hour' RETURNING 1")
     result = command(product, "audit")
     assert result.exit_code == 1
     for rule in ("running_without_try", "lease_long_over"):
-        assert f"fault: message {requested.message['id']}: {rule}" in result.output
+        assert f"fault: message {claim.message['id']}: {rule}" in result.output
 
 
-def test_redis_away_or_empty_is_notified_and_is_no_fault(product: Product) -> None:
-    requested = file_claim(product)
+def test_an_empty_redis_is_reported_and_is_no_fault(product: Product) -> None:
+    claim = file_claim(product)
     product.beat()
     product.relay.run_once()
     compared = json.loads(command(product, "audit", "--json").output)["redis"]
@@ -129,20 +129,18 @@ def test_redis_away_or_empty_is_notified_and_is_no_fault(product: Product) -> No
     product.redis.flushall()
     result = command(product, "audit", "--json")
     assert (result.exit_code, json.loads(result.output)["redis"]["pointers"]) == (0, 0)
-    assert requested.message["state"] == "published"
+    assert claim.message["state"] == "published"
 
 
-def test_a_rescued_claim_is_outstanding_again_and_no_fault_remains(product: Product) -> None:
-    requested = file_claim(product)
-    lose(product, take(product, requested))
+def test_a_rescued_claim_is_outstanding_again_and_leaves_no_fault(product: Product) -> None:
+    claim = file_claim(product)
+    lose(product, take(product, claim))
     assert standings(product) == {"outstanding": 1}
     assert command(product, "audit").exit_code == 0
 
 
-def test_read_in_slices_nobody_is_read_twice_and_nobody_left_out(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the slices are, and although several ended at one moment."""
+def test_an_audit_in_slices_reads_every_claim_once(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of the slices, and although several claims ended at the same time."""
     for date in ("2031-05-04", "2031-05-05", "2031-05-06", "2031-05-07"):
         file_claim(product, date=date)
     product.work()

@@ -1,4 +1,4 @@
-"""However much is broken, it is counted whole and mended whole; only what is listed is cut."""
+"""Counting and repair of many broken claims: all are counted and mended, only the printed list is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from flaskapp.audit.report import audit_everything
 from jobs import housekeeping
-from tests.integration.steps import command, file_claim, reported
+from tests.integration.steps import command, file_claim, filed_and_notified
 from tests.product import Product
 
 MANY = 150
@@ -26,7 +26,7 @@ FAULTY = """
 """
 
 
-def test_however_many_are_broken_they_are_counted_and_mended_all(
+def test_all_broken_claims_are_counted_and_mended_however_many(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file_claim(product)
@@ -35,7 +35,7 @@ def test_however_many_are_broken_they_are_counted_and_mended_all(
     assert (report["broken_count"], report["without_case_count"], len(report["broken"])) == (MANY, MANY, 100)
     housekeeping.audit_all()
     housekeeping.audit_all()
-    assert len(product.cases()) == MANY, "each minute another hundred"
+    assert len(product.cases()) == MANY, "each audit opens a hundred more"
     monkeypatch.setattr("flaskapp.ops.commands.audit.REPAIRED_AT_ONCE", 60)
     mended = command(product, "audit", "--repair")
     assert (mended.exit_code, mended.stdout.count("\nmended: ") + mended.stdout.startswith("mended: ")) == (0, MANY)
@@ -46,20 +46,18 @@ def test_however_many_are_broken_they_are_counted_and_mended_all(
     assert (faulty["fault_count"], len(faulty["faults"])) == (MANY + 1, 100)
     housekeeping.audit_all()
     assert f"surefile_ledger_faults {MANY + 1}.0" in product.app.test_client().get("/metrics").get_data(as_text=True)
-    assert command(product, "audit", "--repair").exit_code == 1, "what cannot be mended is not tried for ever"
+    assert command(product, "audit", "--repair").exit_code == 1, "what cannot be mended is not tried again and again"
 
 
-def test_who_is_gone_is_counted_once_however_the_past_is_sliced(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reported(product)
-    requested = file_claim(product, date="2031-03-05")
+def test_a_deleted_claim_is_counted_once_whatever_the_slices(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    filed_and_notified(product)
+    claim = file_claim(product, date="2031-03-05")
     gone = file_claim(product, date="2031-03-06")
     product.rows(
         "UPDATE travel_claims SET finished_at = outbox_now() - interval '40 days' WHERE state <> 'pending' RETURNING 1"
     )
     product.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=gone.id)
-    product.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=requested.id)
+    product.rows("DELETE FROM travel_claims WHERE id = :id RETURNING 1", id=claim.id)
     past = "INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_to, actor) SELECT"
     product.rows(
         f"{past} at - interval '41 days', subject_type, subject_id, what, moved_to, actor FROM outbox_history"

@@ -1,4 +1,4 @@
-"""Damage from outside is found, named and, where that is safe, mended; the rest goes to a human as it is."""
+"""Repair of damage from outside: it is found, named and mended where that is safe; a human gets the rest as it is."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from flaskapp.queues import TRAVEL_CLAIMS
 from jobs import housekeeping, travel_claims
 from outbox import rq_side
 from tests.integration.steps import (
-    RequestedAppointment,
+    RequestedClaim,
     call,
     command,
     file_claim,
     filed_and_not_notified_yet,
+    filed_and_notified,
     publish,
     refused,
-    reported,
     sends,
     sweep,
     take,
@@ -28,14 +28,14 @@ from tests.integration.steps import (
 from tests.product import Product
 
 
-def waiting(product: Product) -> RequestedAppointment:
+def waiting(product: Product) -> RequestedClaim:
     return file_claim(product)
 
 
-def sent_and_not_settled(product: Product) -> RequestedAppointment:
-    requested = file_claim(product)
-    assert call(product, take(product, requested)).kind == "accepted"
-    return requested
+def sent_and_not_settled(product: Product) -> RequestedClaim:
+    claim = file_claim(product)
+    assert call(product, take(product, claim)).kind == "accepted"
+    return claim
 
 
 def damage(product: Product, *statements: str) -> None:
@@ -51,30 +51,30 @@ def broken_rules(product: Product) -> set[str]:
     return {item["rule"] for item in found(product)["broken"]}
 
 
-Timestamp = Callable[[Product], RequestedAppointment]
+Stage = Callable[[Product], RequestedClaim]
 NO_CASES = "DELETE FROM cases"
 CLOSE_CASES = "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x'"
-CLOSE_BTSSS = "UPDATE outbox_breakers SET opened_at = outbox_now()"
+OPEN_BTSSS = "UPDATE outbox_breakers SET opened_at = outbox_now()"
 NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "statements", "rules", "notified_by"),
+    ("stage", "statements", "rules", "notified_by"),
     [
         (waiting, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
         (sent_and_not_settled, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
         (filed_and_not_notified_yet, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
-        (reported, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
+        (filed_and_notified, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
         (refused, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.error"]),
         (filed_and_not_notified_yet, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
         (refused, [NO_CASES], {"case_missing", "failed_without_case", "parked_without_case"}, ["cie.error"]),
         (refused, [CLOSE_CASES], {"case_closed_silently"}, ["cie.error"]),
     ],
 )
-def test_what_was_lost_is_outstanding_or_held_again_and_nothing_is_done_twice(
-    product: Product, timestamp: Timestamp, statements: list[str], rules: set[str], notified_by: list[str]
+def test_lost_work_is_outstanding_or_held_again_and_nothing_is_done_twice(
+    product: Product, stage: Stage, statements: list[str], rules: set[str], notified_by: list[str]
 ) -> None:
-    requested = timestamp(product)
+    claim = stage(product)
     cases = product.cases()
     damage(product, *statements)
     assert broken_rules(product) == rules
@@ -90,33 +90,33 @@ def test_what_was_lost_is_outstanding_or_held_again_and_nothing_is_done_twice(
     assert command(product, "audit", "--trace").exit_code == 0
     kept = "SELECT count(*) FROM outbox_history WHERE what = 'audit.repaired' AND actor LIKE 'shell:%'"
     assert product.value(kept) == sum(item["mended"] for item in mended["repaired"]) >= 1
-    assert requested.state["state"] != "pending"
+    assert claim.state["state"] != "pending"
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "statements", "rules"),
+    ("stage", "statements", "rules"),
     [
-        (reported, ["UPDATE travel_claims SET state = 'duplicate'"], {"unexplained"}),
+        (filed_and_notified, ["UPDATE travel_claims SET state = 'duplicate'"], {"unexplained"}),
         (
-            reported,
+            filed_and_notified,
             ["UPDATE travel_claims SET state = 'pending', finished_at = NULL"],
             {"unexplained", "pending_without_work"},
         ),
         (
-            reported,
+            filed_and_notified,
             ["UPDATE notifications SET state = 'pending', finished_at = NULL"],
             {"unexplained", "pending_without_work"},
         ),
-        (reported, ["DELETE FROM outbox_history WHERE moved_to = 'submitted'"], {"unexplained"}),
-        (reported, ["DELETE FROM travel_claims"], {"row_gone"}),
+        (filed_and_notified, ["DELETE FROM outbox_history WHERE moved_to = 'submitted'"], {"unexplained"}),
+        (filed_and_notified, ["DELETE FROM travel_claims"], {"row_gone"}),
         (waiting, ["DELETE FROM travel_claims"], {"row_gone", "work_without_subject"}),
         (refused, [NO_CASES, NO_CASE_IN_HISTORY], {"failed_without_case", "parked_without_case"}),
     ],
 )
-def test_what_contradicts_itself_goes_to_a_human_as_it_is(
-    product: Product, timestamp: Timestamp, statements: list[str], rules: set[str]
+def test_a_contradiction_goes_to_a_human_as_it_is(
+    product: Product, stage: Stage, statements: list[str], rules: set[str]
 ) -> None:
-    timestamp(product)
+    stage(product)
     damage(product, *statements)
     assert broken_rules(product) == rules
     assert command(product, "audit").exit_code == 1
@@ -127,32 +127,32 @@ def test_what_contradicts_itself_goes_to_a_human_as_it_is(
     assert command(product, "audit").exit_code == 0, "a named human has it"
     assert product.value("SELECT count(*) FROM outbox_messages WHERE state NOT IN ('parked')") == 0
     identifier = str(product.value("SELECT id FROM cases"))
-    assert command(product, "cases", "close", identifier, "--resolution", "set right by hand").exit_code == 0
+    assert command(product, "cases", "close", identifier, "--resolution", "corrected by hand").exit_code == 0
     housekeeping.audit_all()
     kept = {"pending_without_work"} & rules
-    assert bool(product.cases()) == bool(kept), "closed, it is explained; a promise is not kept by closing its case"
+    assert bool(product.cases()) == bool(kept), "closing its case explains it, but missing work stays missing"
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "statement", "said"),
+    ("stage", "statement", "template"),
     [
-        (reported, "UPDATE notifications SET kind = 'error'", "cie.created"),
-        (reported, "UPDATE notifications SET cycle = 5", "cie.created"),
-        (reported, "UPDATE travel_claims SET cycle = 2", "cie.created"),
-        (reported, "UPDATE travel_claims SET notification = 'error'", "cie.created"),
+        (filed_and_notified, "UPDATE notifications SET kind = 'error'", "cie.created"),
+        (filed_and_notified, "UPDATE notifications SET cycle = 5", "cie.created"),
+        (filed_and_notified, "UPDATE travel_claims SET cycle = 2", "cie.created"),
+        (filed_and_notified, "UPDATE travel_claims SET notification = 'error'", "cie.created"),
         (refused, "UPDATE travel_claims SET notification = 'created'", "cie.error"),
     ],
 )
-def test_a_notification_that_only_disagrees_is_not_sent_again_nor_another_one(
-    product: Product, timestamp: Timestamp, statement: str, said: str
+def test_after_a_notification_that_disagrees_no_other_one_is_sent(
+    product: Product, stage: Stage, statement: str, template: str
 ) -> None:
-    timestamp(product)
+    stage(product)
     damage(product, statement)
     (left,) = found(product, "--repair")["repaired"]
     assert (left["rule"], left["mended"]) == ("notification_missing", False)
     assert "contradiction" in product.cases()
     product.work()
-    assert (texts(product), len(sends(product))) == ([said], 1)
+    assert (texts(product), len(sends(product))) == ([template], 1)
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_notification_that_only_disagrees_is_not_sent_again_nor_another_one(
             True,
         ),
         (
-            [f"{CLOSE_BTSSS}, open_until = outbox_now() WHERE upstream = 'btsss'"],
+            [f"{OPEN_BTSSS}, open_until = outbox_now() WHERE upstream = 'btsss'"],
             "breaker_and_trips_differ",
             True,
         ),
         (
-            [f"{CLOSE_BTSSS}, open_until = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
+            [f"{OPEN_BTSSS}, open_until = outbox_now() + interval '9 days' WHERE upstream = 'btsss'"],
             "breaker_open_too_long",
             True,
         ),
@@ -185,41 +185,41 @@ def test_a_notification_that_only_disagrees_is_not_sent_again_nor_another_one(
         ),
     ],
 )
-def test_damage_to_the_ledger_is_mended_and_what_was_sent_is_not_sent_again(
+def test_damage_to_the_ledger_is_mended_and_nothing_is_sent_again(
     product: Product, statements: list[str], rule: str, mended: bool
 ) -> None:
-    requested = sent_and_not_settled(product)
+    claim = sent_and_not_settled(product)
     damage(product, *statements)
     assert rule in {item["rule"] for item in found(product)["faults"]}
     repaired = found(product, "--repair")
     assert [item["mended"] for item in repaired["repaired"] if item["rule"] == rule] == [mended]
     assert rule not in {item["rule"] for item in repaired["faults"]}
     assert product.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
-    assert (requested.state["state"], len(product.submits())) == ("pending", 1)
+    assert (claim.state["state"], len(product.submits())) == ("pending", 1)
 
 
-def test_a_breaker_open_by_hand_for_days_is_tried_again_once_its_cap_has_passed(product: Product) -> None:
-    requested = waiting(product)
-    damage(product, f"{CLOSE_BTSSS}, open_until = 'infinity' WHERE upstream = 'btsss'")
+def test_a_breaker_set_open_for_days_by_hand_sends_a_probe_after_its_cap(product: Product) -> None:
+    claim = waiting(product)
+    damage(product, f"{OPEN_BTSSS}, open_until = 'infinity' WHERE upstream = 'btsss'")
     rules = {item["rule"]: item["did"] for item in found(product, "--repair")["repaired"]}
     assert rules["breaker_open_too_long"] == "closed for 1 s more, then tried: to leave it alone for longer, hold it"
     kept = "SELECT subject_id FROM outbox_history WHERE what = 'audit.repaired' AND subject_type = 'breaker'"
     assert {row.subject_id for row in product.rows(kept)} == {"btsss"}
     product.work()
-    assert (requested.state["state"], len(product.submits())) == ("submitted", 1)
+    assert (claim.state["state"], len(product.submits())) == ("submitted", 1)
 
 
-def test_a_question_nobody_queried_is_named_and_left_to_its_budget(product: Product) -> None:
+def test_an_open_question_without_an_attempt_is_named_and_left_to_its_budget(product: Product) -> None:
     waiting(product)
     damage(product, "UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered'")
     left = found(product, "--repair")
     assert [(item["rule"], item["mended"]) for item in left["repaired"]] == [("question_without_attempt", False)]
 
 
-def test_what_redis_brings_back_or_forgets_is_named_and_made_to_agree(product: Product) -> None:
-    requested = waiting(product)
+def test_pointers_that_redis_restores_or_forgets_are_named_and_corrected(product: Product) -> None:
+    claim = waiting(product)
     publish(product)
-    stale = (requested.message["id"], requested.message["fence"])
+    stale = (claim.message["id"], claim.message["fence"])
     product.work()
     path = travel_claims.SUBMIT.path
     rq_side.push(product.redis, TRAVEL_CLAIMS.name, [(stale[0], path)], stale[1], timeout_seconds=60)
@@ -233,7 +233,7 @@ def test_what_redis_brings_back_or_forgets_is_named_and_made_to_agree(product: P
     assert len(product.submits()) == 1
 
 
-def test_a_parked_message_the_dashboard_forgot_is_shown_again(product: Product) -> None:
+def test_a_parked_message_that_the_dashboard_lost_is_shown_again(product: Product) -> None:
     refused(product)
     sweep(product)
     product.redis.flushall()
@@ -251,9 +251,9 @@ def test_a_pointer_that_redis_lost_is_named_and_left_to_the_relay(product: Produ
     assert (left["rule"], left["mended"]) == ("pointer_missing", False)
 
 
-def test_a_case_from_before_what_history_is_kept_stays_closed(product: Product) -> None:
-    requested = refused(product)
-    values = f"SELECT gen_random_uuid(), 'overdue', subject_type, '{requested.id}', owner, closed_at, 'x' FROM cases"
+def test_a_case_older_than_the_history_stays_closed(product: Product) -> None:
+    claim = refused(product)
+    values = f"SELECT gen_random_uuid(), 'overdue', subject_type, '{claim.id}', owner, closed_at, 'x' FROM cases"
     damage(product, CLOSE_CASES)
     damage(product, f"INSERT INTO cases (id, kind, subject_type, subject_id, owner, closed_at, closed_by) {values}")
     found(product, "--repair")

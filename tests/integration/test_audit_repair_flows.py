@@ -1,4 +1,4 @@
-"""Every flow survives the loss of everything it owes, again and again: each time the repair owes it anew, done once."""
+"""Repair of every flow after the loss of all its outstanding work: it is enqueued again and done once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.product import ADA, Product
 
 ROUNDS = 30
 LOSS = "DELETE FROM outbox_messages WHERE state <> 'running' RETURNING 1"
-OPEN = """
+UNFINISHED = """
     SELECT (SELECT count(*) FROM travel_claims WHERE state = 'pending')
          + (SELECT count(*) FROM intents_to_file WHERE state = 'pending')
          + (SELECT count(*) FROM form526_submissions WHERE state = 'pending')
@@ -31,10 +31,10 @@ def repair(product: Product) -> dict[str, Any]:
 
 
 def lose_everything_at_every_step(product: Product) -> set[str]:
-    """One step of work, everything owed is lost, one repair; until nothing is left. Returns what was mended of whom."""
+    """Repeat until nothing is left: lose all outstanding work, repair, do one step. Returns what was mended."""
     mended: set[str] = set()
     for _ in range(ROUNDS):
-        if not product.value(OPEN):
+        if not product.value(UNFINISHED):
             return mended
         product.rows(LOSS)
         done = repair(product)["repaired"]
@@ -43,16 +43,16 @@ def lose_everything_at_every_step(product: Product) -> set[str]:
         product.beat()
         product.relay.run_once()
         product.run_queued()
-    raise AssertionError("it never came to its end")
+    raise AssertionError("it did not end")
 
 
-def test_whatever_is_lost_at_whatever_step_each_is_filed_once_and_notified_once(product: Product) -> None:
+def test_after_any_loss_at_any_step_each_is_filed_once_and_notified_once(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
     claim = file_claim(product)
     itf_steps.sign_in(product).ask()
     person = form526_steps.filer(product)
     person.file(person.attach())
-    traveled = file(product)
+    filing = file(product)
     mended = lose_everything_at_every_step(product)
     everybody = {"travel_claim", "intent_to_file", "form526_submission", "form526_document", "travel_pay_claim"}
     assert mended == {*everybody, "notification"}
@@ -62,13 +62,13 @@ def test_whatever_is_lost_at_whatever_step_each_is_filed_once_and_notified_once(
     assert (claim.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 1, 1)
     assert (len(itf_steps.on_file(product)), len(form526_steps.submissions(product))) == (1, 1)
     assert (form526_steps.statuses(product), len(form526_steps.uploaded(product))) == (["done"], 1)
-    assert_filed_once(traveled, "answered")
-    reported = "SELECT subject_type FROM notifications WHERE state IN ('sent', 'delivered') ORDER BY 1"
-    assert [row[0] for row in product.rows(reported)] == sorted(everybody - {"form526_document"})
+    assert_filed_once(filing, "answered")
+    notified = "SELECT subject_type FROM notifications WHERE state IN ('sent', 'delivered') ORDER BY 1"
+    assert [row[0] for row in product.rows(notified)] == sorted(everybody - {"form526_document"})
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_a_lost_notification_of_any_flow_is_queried_after_and_not_sent_twice(product: Product) -> None:
+def test_a_lost_notification_of_any_flow_is_looked_up_and_not_sent_twice(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
     product.control.set("documents", "status", status=400, operation=form526_steps.UPLOADS)
     file_claim(product)

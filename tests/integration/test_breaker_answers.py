@@ -1,4 +1,4 @@
-"""What an upstream's real answers do to its gate: how long it asks to be left alone, and what proves it alive."""
+"""An upstream's real answers and its breaker: how long it stays open, and what proves the upstream alive."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def run_one(product: Product) -> None:
 
 
 def fail(product: Product, kind: str, **fault: Any) -> float:
-    """BTSSS fails the next submission; for how many seconds it is then left alone."""
+    """BTSSS fails the next submission; returns for how many seconds the breaker is then open."""
     reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
     product.control.set("btsss", kind, operation=SUBMIT, times=1, **fault)
     file_claim(product)
     run_one(product)
-    return seconds_closed(product)
+    return seconds_open(product)
 
 
-def seconds_closed(product: Product) -> float:
+def seconds_open(product: Product) -> float:
     query = "SELECT extract(epoch FROM open_until - outbox_now()) FROM outbox_breakers WHERE upstream = 'btsss'"
     return float(product.value(query))
 
 
-def is_open(product: Product) -> bool:
+def is_closed(product: Product) -> bool:
     return bool(product.value("SELECT opened_at IS NULL FROM outbox_breakers WHERE upstream = 'btsss'"))
 
 
@@ -46,7 +46,7 @@ def http_date(**ahead: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("requested", "seconds"),
+    ("retry_after", "seconds"),
     [
         (lambda: "77", 77),
         (lambda: "0", 15),
@@ -63,41 +63,43 @@ def http_date(**ahead: float) -> str:
         "seconds",
         "none",
         "negative",
-        "a moment",
-        "for ever",
+        "four seconds",
+        "far too long",
         "a date",
         "a day",
         "a date in two days",
-        "a date that is past",
+        "a date in the past",
         "nonsense",
     ],
 )
-def test_queried_to_come_back_later_we_do_but_never_later_than_in_fifteen_minutes(
-    product: Product, requested: Any, seconds: float
+def test_retry_after_is_obeyed_but_never_for_more_than_fifteen_minutes(
+    product: Product, retry_after: Any, seconds: float
 ) -> None:
-    assert seconds - 3 < fail(product, "throttle", retry_after=requested()) <= seconds
+    assert seconds - 3 < fail(product, "throttle", retry_after=retry_after()) <= seconds
 
 
 @pytest.mark.parametrize(("habit", "ends"), [("refused", "failed"), ("duplicate", "duplicate")])
-def test_a_probe_that_is_refused_or_there_already_proves_the_upstream_alive(
+def test_a_probe_that_is_refused_or_a_duplicate_proves_the_upstream_alive(
     product: Product, habit: str, ends: str
 ) -> None:
     fail(product, "throttle")
-    assert not is_open(product)
+    assert not is_closed(product)
     product.control.play("btsss", habit)
     pass_time(product, seconds=20)
     run_one(product)
-    assert is_open(product)
+    assert is_closed(product)
     product.work()
     assert product.value("SELECT state FROM travel_claims") == ends
     assert product.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
 
 
-def test_silence_that_says_when_to_come_back_opens_the_breaker_until_then(product: Product) -> None:
-    """A 503 to a write may have happened, and one of them says little; its Retry-After counts once the gate closes."""
+def test_unanswered_writes_with_a_retry_after_open_the_breaker_until_then(product: Product) -> None:
+    """A write answered with 503 may have happened, and one of them says little. Its Retry-After counts once the breaker
+    opens.
+    """
     reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
     product.control.set("btsss", "status", status=503, retry_after="120", operation=SUBMIT)
     for day in ("2031-03-01", "2031-03-02", "2031-03-03"):
         file_claim(product, date=day)
     run_one(product)
-    assert 115 < seconds_closed(product) <= 120
+    assert 115 < seconds_open(product) <= 120

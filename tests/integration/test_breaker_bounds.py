@@ -1,4 +1,4 @@
-"""However many relays and workers there are, no more calls go on at once than the upstream's gate allows."""
+"""Limits of a breaker: with any number of relays and workers, no more calls run at once than it allows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WAITS_FOR_A_LOCK = """
 """
 MANY_WAIT = """
     INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
-    SELECT 'tests.ledger.call', 'calls', 'clerk', 'toy', number::text, 'ready', moment,
-           moment + number * interval '1 second', moment + interval '9 days'
-      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, 5000) AS number
+    SELECT 'tests.ledger.call', 'calls', 'clerk', 'toy', number::text, 'ready', due_at,
+           due_at + number * interval '1 second', due_at + interval '9 days'
+      FROM (SELECT outbox_now() AS due_at OFFSET 0) AS clock, generate_series(1, 5000) AS number
 """
 
 
@@ -42,7 +42,7 @@ def claimed_but_not_committed(ledger: Ledger) -> Iterator[list[int]]:
 
 
 def claim_behind(ledger: Ledger) -> tuple[list[int], list[int]]:
-    """What a relay claimed, and what a second one did that came to the same gate before the first had committed."""
+    """What a relay claimed, and what a second one claimed that reached the same breaker before the first committed."""
     second = ledger.another_relay()
     with ThreadPoolExecutor(1) as thread:
         with claimed_but_not_committed(ledger) as first:
@@ -58,7 +58,7 @@ def trip_breaker(ledger: Ledger) -> None:
         assert breakers.trip(db, grant, "unavailable", SETTINGS)
 
 
-def test_a_second_relay_counts_what_the_first_claimed_while_it_synchronous(ledger: Ledger) -> None:
+def test_a_second_relay_counts_what_the_first_claimed_while_the_second_was_locked_out(ledger: Ledger) -> None:
     for _ in range(2 * CALLS.concurrency):
         ledger.add()
     first, second = claim_behind(ledger)
@@ -76,7 +76,7 @@ def test_a_second_relay_sends_no_second_probe(ledger: Ledger) -> None:
     assert (breaker["probe_message_id"], breaker["probe_fence"]) == (first[0], 77)
 
 
-def test_a_probe_is_found_without_sorting_all_that_waits(ledger: Ledger) -> None:
+def test_a_probe_is_found_without_sorting_all_waiting_messages(ledger: Ledger) -> None:
     ledger.run(MANY_WAIT)
     ledger.run("ANALYZE outbox_messages")
     with ledger.engine.begin() as db:
@@ -88,7 +88,7 @@ def test_a_probe_is_found_without_sorting_all_that_waits(ledger: Ledger) -> None
 
 
 class Upstream:
-    """Counts the calls it is in at once; each stays for a moment, so that others come meanwhile."""
+    """Counter of the calls that run at once; each takes a short time, so that others come meanwhile."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -105,7 +105,7 @@ class Upstream:
 
 
 def work(ledger: Ledger, relay: Relay, upstream: Upstream) -> None:
-    """A relay and the threads that run what it claims, until nothing is owed."""
+    """A relay and the threads that run what it claims, until nothing is outstanding."""
     with ThreadPoolExecutor(NARROW.concurrency + 2) as threads:
         while ledger.rows("SELECT 1 FROM outbox_messages LIMIT 1"):
             fence, claimed = relay.claim(NARROW)
@@ -120,7 +120,7 @@ def run(ledger: Ledger, message_id: int, fence: int, upstream: Upstream) -> None
     ledger.end(grant)
 
 
-def test_two_relays_and_ten_threads_never_make_more_calls_at_once_than_the_breaker_allows(ledger: Ledger) -> None:
+def test_two_relays_and_ten_threads_never_exceed_the_breakers_limit(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
         breakers.ensure_breakers(db, [NARROW])
     for _ in range(60):

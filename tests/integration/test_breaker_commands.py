@@ -1,4 +1,4 @@
-"""What an operator says about gates from a shell, and what the shell says back."""
+"""The breaker commands: what an operator does from a shell, and what the shell answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flaskapp.current import database_now
 from flaskapp.db import transaction
 from flaskapp.ops.commands.ledger import operator
 from tests.integration.itf_steps import sign_in
-from tests.integration.steps import RequestedAppointment, command, file_claim, reconfigure
+from tests.integration.steps import RequestedClaim, command, file_claim, reconfigure
 from tests.integration.travel_pay_reading import reads, refusal
 from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
 from tests.product import Product
@@ -25,7 +25,7 @@ def now(product: Product) -> datetime:
         return database_now(session)
 
 
-def hold(product: Product, *options: str, upstream: str = "btsss", reason: str = "they move house") -> Result:
+def hold(product: Product, *options: str, upstream: str = "btsss", reason: str = "their data center moves") -> Result:
     return command(product, "breakers", "hold", upstream, *options, "--reason", reason)
 
 
@@ -51,19 +51,19 @@ def work_a_little(product: Product) -> None:
         product.run_queued()
 
 
-def test_a_held_upstream_hears_nothing_until_the_hold_is_lifted(product: Product) -> None:
+def test_a_held_upstream_gets_no_call_until_the_hold_is_lifted(product: Product) -> None:
     said = hold(product, "--for", "2h")
     assert (said.exit_code, "btsss is left alone from" in said.output) == (0, True)
-    requested = file_claim(product)
+    claim = file_claim(product)
     work_a_little(product)
-    assert (product.submits(), requested.message["state"]) == ([], "ready")
+    assert (product.submits(), claim.message["state"]) == ([], "ready")
     lifted = command(product, "breakers", "lift", "btsss")
     assert (lifted.exit_code, lifted.output, holds(product)) == (0, "1 lifted\n", [])
     product.work()
-    assert (len(product.submits()), requested.state["state"]) == (1, "submitted")
+    assert (len(product.submits()), claim.state["state"]) == (1, "submitted")
 
 
-def test_a_maintenance_window_begins_and_ends_by_itself_and_no_attempt_is_charged_for_it(product: Product) -> None:
+def test_a_maintenance_window_begins_and_ends_by_itself_and_charges_no_attempt(product: Product) -> None:
     start = now(product) + timedelta(hours=5)
     said = hold(product, "--from", start.isoformat(), "--for", "90m")
     assert (
@@ -85,12 +85,12 @@ def test_a_maintenance_window_begins_and_ends_by_itself_and_no_attempt_is_charge
     assert charged == 0
 
 
-def test_holds_are_listed_with_who_set_them_and_why_and_show_in_the_list_of_breakers(product: Product) -> None:
+def test_holds_are_listed_with_operator_and_reason_and_shown_at_their_breakers(product: Product) -> None:
     assert command(product, "breakers", "holds").output == "nothing\n"
     hold(product, "--for", "30m")
     (listed,) = holds(product)
-    assert (listed["upstream"], listed["reason"], listed["set_by"]) == ("btsss", "they move house", operator())
-    assert "they move house" in command(product, "breakers", "holds").output
+    assert (listed["upstream"], listed["reason"], listed["set_by"]) == ("btsss", "their data center moves", operator())
+    assert "their data center moves" in command(product, "breakers", "holds").output
     assert breaker(product)["held_until"] == listed["ends_at"]
     assert (breaker(product)["opened_at"], breaker(product, "va_notify")["held_until"]) == (None, None)
 
@@ -112,13 +112,13 @@ def test_a_hold_lasts_as_long_as_it_says(product: Product) -> None:
         command(product, "breakers", "lift", "btsss")
 
 
-def test_until_is_a_timestamp_in_any_zone(product: Product) -> None:
+def test_until_may_be_given_in_any_time_zone(product: Product) -> None:
     until = (now(product) + timedelta(hours=3)).replace(microsecond=0)
     assert hold(product, "--until", (until - timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%S-06:00")).exit_code == 0
     assert datetime.fromisoformat(holds(product)[0]["ends_at"]) == until
 
 
-def test_from_a_timestamp_ago_means_from_now(product: Product) -> None:
+def test_a_from_in_the_past_means_now(product: Product) -> None:
     timestamp = now(product) - timedelta(hours=1)
     assert hold(product, "--from", timestamp.isoformat(), "--for", "90m").exit_code == 0
     assert seconds_held(product) == 5400
@@ -135,7 +135,7 @@ SENSELESS = {
 }
 
 
-def test_a_time_that_makes_no_sense_is_refused_in_plain_words(product: Product) -> None:
+def test_a_senseless_time_is_refused_with_a_plain_message(product: Product) -> None:
     said = {words: [hold(product, *options) for options in given] for words, given in SENSELESS.items()}
     for words, refusals in said.items():
         assert [(each.exit_code, words in each.output) for each in refusals] == [(2, True)] * len(refusals), words
@@ -149,14 +149,14 @@ def test_a_hold_without_a_reason_is_refused(product: Product) -> None:
 
 
 @pytest.mark.parametrize("words", [("hold", "btss", "--for", "1h", "--reason", "x"), ("lift", "btss")])
-def test_an_upstream_nobody_knows_is_answered_with_those_there_are(product: Product, words: tuple[str, ...]) -> None:
+def test_an_unknown_upstream_is_answered_with_the_known_ones(product: Product, words: tuple[str, ...]) -> None:
     said = command(product, "breakers", *words)
     assert said.exit_code == 2
     for part in ("there is no gate of btss", "btsss", "lighthouse_claims", "va_notify", "va_profile"):
         assert part in said.output
 
 
-def test_whoever_reads_from_a_held_upstream_is_notified_when_to_come_again(product: Product) -> None:
+def test_a_reader_of_a_held_upstream_is_informed_when_to_come_again(product: Product) -> None:
     person = traveling(product)
     hold(product, "--for", "5h", upstream="travel_pay")
     answer = person.get(CLAIMS_URL)
@@ -178,22 +178,22 @@ def test_a_claim_posted_while_travel_pay_is_held_is_answered_at_once(product: Pr
     assert time.monotonic() - began < 30
 
 
-def test_a_hold_is_evidence_for_the_date_of_an_itf_that_synchronous_for_it(product: Product) -> None:
+def test_a_hold_is_evidence_for_the_date_of_an_itf_that_it_delayed(product: Product) -> None:
     sign_in(product).ask()
-    hold(product, "--for", "5h", upstream="accounts", reason="they move house")
+    hold(product, "--for", "5h", upstream="accounts", reason="their data center moves")
     (risk,) = json.loads(command(product, "itf", "at-risk", "--json").output)
     assert risk["held_until"] == holds(product)[0]["ends_at"]
     product.move_clock(timedelta(hours=3))
-    (was_idle,) = outages(product, risk["id"])
-    assert (was_idle["reason"], was_idle["closed_at"], was_idle["seconds"] // 60) == (
-        "held: they move house",
+    (outage,) = outages(product, risk["id"])
+    assert (outage["reason"], outage["closed_at"], outage["seconds"] // 60) == (
+        "held: their data center moves",
         None,
         180,
     )
     command(product, "breakers", "lift", "accounts")
     product.move_clock(timedelta(hours=9))
-    (was_idle,) = outages(product, risk["id"])
-    assert (was_idle["upstream"], was_idle["seconds"] // 60, was_idle["closed_at"] is None) == ("accounts", 180, False)
+    (outage,) = outages(product, risk["id"])
+    assert (outage["upstream"], outage["seconds"] // 60, outage["closed_at"] is None) == ("accounts", 180, False)
 
 
 def outages(product: Product, itf_id: str) -> list[dict[str, Any]]:
@@ -201,14 +201,16 @@ def outages(product: Product, itf_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_forecast_names_each_queue_and_what_it_will_miss(product: Product) -> None:
+def test_the_forecast_names_each_queue_and_how_many_deadlines_it_will_miss(product: Product) -> None:
     assert json.loads(command(product, "breakers", "forecast", "--json").output) == []
-    requested: RequestedAppointment = file_claim(product)
+    claim: RequestedClaim = file_claim(product)
     (line,) = json.loads(command(product, "breakers", "forecast", "--json").output)
-    assert (line["queue"], line["waiting"], line["will_miss"]) == ("travel_claims", 1, 1), "nothing was done lately"
+    assert (line["queue"], line["waiting"], line["will_miss"]) == ("travel_claims", 1, 1), (
+        "nothing has been done recently"
+    )
     product.work()
     file_claim(product, date="2031-04-05")
     (line,) = json.loads(command(product, "breakers", "forecast", "--json").output)
     assert (line["waiting"], line["missed"], line["will_miss"], line["minutes_to_empty"]) == (1, 0, 0, 15.0)
-    assert requested.state["state"] == "submitted"
+    assert claim.state["state"] == "submitted"
     assert "travel_claims" in command(product, "breakers", "forecast").output

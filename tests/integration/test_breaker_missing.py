@@ -1,4 +1,4 @@
-"""A gate that is not there is closed, for everybody alike; the audit names it, and repair makes it again with care."""
+"""A missing breaker: nothing passes for anybody, the audit names it, and repair creates it again carefully."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flaskapp.queues import BREAKER_LIMITS, TRAVEL_CLAIMS
+from flaskapp import REGISTERED
+from flaskapp.queues import TRAVEL_CLAIMS
 from outbox import breakers, sync_calls
 from outbox.sync_calls import BreakerOpen
 from outbox.values import QueueSpec
@@ -22,8 +23,8 @@ from tests.product import Product
 
 LOSE = "DELETE FROM outbox_breakers"
 LOSE_BTSSS = f"{LOSE} WHERE upstream = 'btsss' RETURNING 1"
-GATE = """
-    SELECT opened_at IS NOT NULL AS closed, reason, trips, concurrency_limit,
+BREAKER = """
+    SELECT opened_at IS NOT NULL AS opened, reason, trips, concurrency_limit,
            extract(epoch FROM open_until - outbox_now())::float AS seconds
       FROM outbox_breakers WHERE upstream = 'btsss'
 """
@@ -46,10 +47,10 @@ def repair(product: Product) -> list[Any]:
     return [(item["about"], item["rule"], item["did"], item["mended"]) for item in done]
 
 
-# -- closed, for everybody -----------------------------------------------------
+# -- nothing passes, for anybody ------------------------------------------------
 
 
-def test_without_its_breaker_nothing_is_published_nor_granted_nor_read(ledger: Ledger) -> None:
+def test_without_its_breaker_nothing_is_published_granted_or_read(ledger: Ledger) -> None:
     ledger.add()
     ((message_id, fence),) = ledger.publish()
     ledger.add()
@@ -60,7 +61,7 @@ def test_without_its_breaker_nothing_is_published_nor_granted_nor_read(ledger: L
         sync_calls.enter(db, "clerk", 5.0)
 
 
-def test_a_lost_probe_and_a_hold_change_nothing_about_it(ledger: Ledger) -> None:
+def test_neither_a_lost_probe_nor_a_hold_lets_anything_pass(ledger: Ledger) -> None:
     trip_breaker(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
@@ -73,7 +74,7 @@ def test_a_lost_probe_and_a_hold_change_nothing_about_it(ledger: Ledger) -> None
     assert ledger.states() == {message_id: "ready"}
 
 
-def test_work_for_no_upstream_knows_no_breaker(ledger: Ledger) -> None:
+def test_work_without_an_upstream_needs_no_breaker(ledger: Ledger) -> None:
     ledger.run(LOSE)
     chores = QueueSpec("chores", None, 1, 20)
     message_id = ledger.add(queue=chores)
@@ -82,30 +83,30 @@ def test_work_for_no_upstream_knows_no_breaker(ledger: Ledger) -> None:
     assert published == message_id
 
 
-# -- made again ----------------------------------------------------------------
+# -- created again -------------------------------------------------------------
 
 
-def test_a_release_closes_the_breaker_of_a_new_upstream_and_opens_that_of_one_it_had_before(ledger: Ledger) -> None:
+def test_a_release_creates_a_new_upstreams_breaker_closed_and_a_lost_one_open(ledger: Ledger) -> None:
     assert ledger.breaker()["opened_at"] is None
     grant = ledger.start()
     ledger.end(grant)
     ledger.run(LOSE)
     release(ledger)
-    assert (ledger.breaker()["reason"], ledger.publish()) == ("gate was missing", [])
+    assert (ledger.breaker()["reason"], ledger.publish()) == ("breaker was missing", [])
     ledger.add()
     ledger.add()
     ledger.pass_time(11)
     assert len(ledger.publish()) == 1, "one probe"
 
 
-def test_of_a_breaker_lost_while_it_was_open_nobody_knows_for_how_long(ledger: Ledger) -> None:
+def test_a_breaker_lost_while_open_stays_open_for_as_long_as_its_cap(ledger: Ledger) -> None:
     trip_breaker(ledger)
     ledger.pass_time(5)
-    (closing,) = ledger.rows("SELECT opened_at, reason FROM outbox_breaker_trips")
+    (trip,) = ledger.rows("SELECT opened_at, reason FROM outbox_breaker_trips")
     ledger.run(LOSE)
     release(ledger)
     breaker = ledger.breaker()
-    assert (breaker["opened_at"], breaker["reason"]) == (closing["opened_at"], "unavailable")
+    assert (breaker["opened_at"], breaker["reason"]) == (trip["opened_at"], "unavailable")
     ledger.pass_time(SETTINGS.cap_seconds - 10)
     assert ledger.publish() == []
     ledger.pass_time(11)
@@ -113,7 +114,7 @@ def test_of_a_breaker_lost_while_it_was_open_nobody_knows_for_how_long(ledger: L
     assert len(ledger.rows("SELECT 1 FROM outbox_breaker_trips")) == 1
 
 
-def test_a_release_leaves_a_breaker_that_is_there_as_it_stands(ledger: Ledger) -> None:
+def test_a_release_leaves_an_existing_breaker_as_it_is(ledger: Ledger) -> None:
     trip_breaker(ledger)
     before = ledger.breaker()
     release(ledger)
@@ -127,7 +128,7 @@ def test_a_release_leaves_a_breaker_that_is_there_as_it_stands(ledger: Ledger) -
 # -- named and mended ----------------------------------------------------------
 
 
-def test_the_audit_names_a_missing_breaker_and_repair_makes_it_open_until_a_probe_has_been_answered(
+def test_the_audit_names_a_missing_breaker_and_repair_keeps_it_open_until_a_probe_is_answered(
     product: Product,
 ) -> None:
     reconfigure(product, breaker_open_seconds=30.0, breaker_cap_seconds=900.0)
@@ -138,14 +139,14 @@ def test_the_audit_names_a_missing_breaker_and_repair_makes_it_open_until_a_prob
     product.run_queued()
     assert (product.submits(), {each["state"] for each in product.messages()}) == ([], {"ready"})
     product.move_clock(timedelta(minutes=20))
-    assert rules(product) == ["btsss: breaker_missing"], "and not that no relay were at work"
+    assert rules(product) == ["btsss: breaker_missing"], "and no rule about a relay that does not work"
     said = "it is there again, closed for 30 s; then one probe goes, and the flow starts slowly"
-    assert repair(product) == [("gate btsss", "breaker_missing", said, True)]
+    assert repair(product) == [("breaker btsss", "breaker_missing", said, True)]
     assert rules(product) == []
-    (breaker,) = product.rows(GATE)
+    (breaker,) = product.rows(BREAKER)
     assert (breaker.opened, breaker.reason, breaker.concurrency_limit) == (
         True,
-        "gate was missing",
+        "breaker was missing",
         TRAVEL_CLAIMS.concurrency,
     )
     publish(product)
@@ -154,11 +155,11 @@ def test_the_audit_names_a_missing_breaker_and_repair_makes_it_open_until_a_prob
     publish(product)
     assert sorted(each["state"] for each in product.messages()) == ["published", "ready", "ready"]
     product.work()
-    assert (len(product.filed()), product.value(GATE)) == (3, False)
+    assert (len(product.filed()), product.value(BREAKER)) == (3, False)
     assert product.value(REPAIRS) == 1
 
 
-def test_repair_keeps_to_what_the_book_says_of_a_breaker_lost_while_open(product: Product) -> None:
+def test_repair_takes_reason_and_start_from_the_recorded_trip(product: Product) -> None:
     reconfigure(product, breaker_open_seconds=30.0, breaker_cap_seconds=900.0)
     product.control.set("btsss", "throttle", operation="submitclaim", retry_after="600")
     file_claim(product)
@@ -167,13 +168,13 @@ def test_repair_keeps_to_what_the_book_says_of_a_breaker_lost_while_open(product
     product.rows(LOSE_BTSSS)
     assert rules(product) == ["btsss: breaker_missing"]
     ((_, _, did, _),) = repair(product)
-    (breaker,) = product.rows(GATE)
+    (breaker,) = product.rows(BREAKER)
     assert (breaker.reason, 800 < breaker.seconds <= 900) == ("throttled", True)
     assert "closed for 900 s" in did
     assert (rules(product), product.rows(OPEN_TRIPS)) == ([], [("throttled",)])
 
 
-def test_a_breaker_of_those_who_only_read_is_missed_too(product: Product) -> None:
+def test_a_missing_breaker_of_an_upstream_that_is_only_read_is_named_too(product: Product) -> None:
     product.rows(f"{LOSE} WHERE upstream = 'va_profile' RETURNING 1")
     assert rules(product) == ["va_profile: breaker_missing"]
     assert len(repair(product)) == 1
@@ -187,33 +188,33 @@ def test_a_limit_changed_by_hand_is_named_and_set_back(product: Product, limit: 
     assert [done[1:] for done in repair(product)] == [
         ("breaker_limit_differs", f"its limit is {TRAVEL_CLAIMS.concurrency} again", True)
     ]
-    (breaker,) = product.rows(GATE)
+    (breaker,) = product.rows(BREAKER)
     assert (breaker.opened, breaker.concurrency_limit, rules(product)) == (False, TRAVEL_CLAIMS.concurrency, [])
 
 
-def test_it_is_listed_as_missing_measured_as_closed_and_held_by_nobody(product: Product) -> None:
+def test_a_missing_breaker_is_listed_as_missing_measured_as_open_and_cannot_be_held(product: Product) -> None:
     product.rows(LOSE_BTSSS)
     found = {
         breaker["upstream"]: breaker["missing"]
         for breaker in json.loads(command(product, "breakers", "list", "--json").stdout)
     }
-    assert found == dict.fromkeys(BREAKER_LIMITS, False) | {"btsss": True}
+    assert found == dict.fromkeys(REGISTERED.breaker_limits, False) | {"btsss": True}
     assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.app.test_client().get("/metrics").text
-    refused = command(product, "breakers", "hold", "btsss", "--for", "1h", "--reason", "they move house")
+    refused = command(product, "breakers", "hold", "btsss", "--for", "1h", "--reason", "their data center moves")
     assert refused.exit_code == 1 and "`flask audit --repair` makes it again" in refused.output
 
 
-def test_no_rollout_of_intents_to_file_begins_without_the_breaker_they_go_through(product: Product) -> None:
+def test_preflight_fails_while_the_breaker_of_intents_to_file_is_missing(product: Product) -> None:
     assert command(product, "itf", "preflight").exit_code == 0
     product.rows(f"{LOSE} WHERE upstream = 'lighthouse_claims' RETURNING 1")
     result = command(product, "itf", "preflight")
     assert result.exit_code == 1 and "missing gates" in result.output
 
 
-# -- people who wait -----------------------------------------------------------
+# -- synchronous callers --------------------------------------------------------
 
 
-def test_whoever_waits_for_an_upstream_without_a_breaker_is_notified_so_at_once(product: Product) -> None:
+def test_a_caller_of_an_upstream_without_a_breaker_is_refused_at_once(product: Product) -> None:
     reconfigure(product, travel_pay_wait_seconds=60.0)
     person = traveling(product)
     assert person.get(CLAIMS_URL).status_code == 200

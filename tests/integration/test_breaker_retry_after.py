@@ -1,4 +1,4 @@
-"""Several calls are under way when an upstream fails: whichever of them is asked to stay away longest is heeded."""
+"""Several Retry-After headers at once: when an upstream fails under several calls, the longest one is obeyed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.ledger import OUTAGE, SETTINGS, SILENCE, Ledger
 
 
 def fail(ledger: Ledger, grant: Grant, retry_after: float | None = None) -> bool:
-    """A failed attempt, owed again at once; True when it closed the gate."""
+    """A failed attempt, due again at once; True when it opened the breaker."""
     ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
         return breakers.trip(db, grant, "unavailable", SETTINGS, retry_after)
 
 
 def stay_silent(ledger: Ledger, grant: Grant, retry_after: float) -> bool:
-    """A 503 to a write: it may have happened, and its header says when to ask again."""
+    """A 503 to a write: it may have happened, and its header says when to try again."""
     ledger.again(grant, SILENCE)
     with ledger.engine.begin() as db:
         return breakers.note_unanswered(db, grant, SETTINGS, retry_after)
@@ -41,14 +41,14 @@ def answer(ledger: Ledger, grant: Grant) -> bool:
         return breakers.note_answer(db, grant)
 
 
-def is_closed_for(ledger: Ledger, seconds: float) -> bool:
-    """Whether a probe may try in so many seconds, less what a busy machine took until now."""
+def is_open_for(ledger: Ledger, seconds: float) -> bool:
+    """Whether a probe may go in so many seconds, less what a busy machine took until now."""
     (found,) = ledger.rows("SELECT extract(epoch FROM open_until - outbox_now()) AS left FROM outbox_breakers")
     return seconds - 8 < found["left"] <= seconds
 
 
 def all_but_the_end(ledger: Ledger) -> dict[str, Any]:
-    """What the gate and the book of trips say, save for how long."""
+    """The breaker and its recorded trips, without the time at which it lets a probe pass."""
     breaker = {name: value for name, value in ledger.breaker().items() if name not in ("open_until", "unanswered")}
     return breaker | {"trips booked": ledger.rows("SELECT * FROM outbox_breaker_trips")}
 
@@ -59,52 +59,52 @@ def probe(ledger: Ledger) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("how", [fail, stay_silent])
-def test_whoever_is_queried_to_stay_away_longer_is_heeded_and_changes_nothing_else(ledger: Ledger, how: Any) -> None:
+def test_a_longer_retry_after_is_obeyed_and_changes_nothing_else(ledger: Ledger, how: Any) -> None:
     first, second, third = ledger.start(), ledger.start(), ledger.start()
     ledger.pass_time(1)
     assert fail(ledger, first)
     before = all_but_the_end(ledger)
     ledger.pass_time(3)
     assert not how(ledger, second, 60.0)
-    assert is_closed_for(ledger, 60)
+    assert is_open_for(ledger, 60)
     assert not how(ledger, third, 20.0)
-    assert (is_closed_for(ledger, 60), all_but_the_end(ledger)) == (True, before)
+    assert (is_open_for(ledger, 60), all_but_the_end(ledger)) == (True, before)
     ledger.pass_time(50)
     assert ledger.publish() == []
     ledger.pass_time(11)
     probe(ledger)
 
 
-def test_the_cap_counts_from_the_answer_that_asks(ledger: Ledger) -> None:
+def test_the_cap_counts_from_the_answer_with_the_header(ledger: Ledger) -> None:
     first, second = ledger.start(), ledger.start()
     assert fail(ledger, first)
     ledger.pass_time(8)
     assert not fail(ledger, second, 1e6)
-    assert is_closed_for(ledger, SETTINGS.cap_seconds)
+    assert is_open_for(ledger, SETTINGS.cap_seconds)
 
 
-def test_a_caller_who_is_queried_to_stay_away_longer_is_heeded(ledger: Ledger) -> None:
-    sync_call, held = enter(ledger), ledger.start()
+def test_a_longer_retry_after_to_a_synchronous_call_is_obeyed(ledger: Ledger) -> None:
+    sync_call, grant = enter(ledger), ledger.start()
     ledger.pass_time(1)
-    assert fail(ledger, held)
+    assert fail(ledger, grant)
     assert not fail_call(ledger, sync_call, 60.0)
     with pytest.raises(BreakerOpen) as refused:
         enter(ledger)
     assert 52 < refused.value.seconds <= 60
 
 
-def test_a_probe_whose_time_is_over_is_heeded_too(ledger: Ledger) -> None:
+def test_a_retry_after_to_a_late_synchronous_probe_is_obeyed_too(ledger: Ledger) -> None:
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
     late = enter(ledger)
     ledger.pass_time(6)
     enter(ledger)
     assert not fail_call(ledger, late, 60.0)
-    assert is_closed_for(ledger, 60)
+    assert is_open_for(ledger, 60)
 
 
 @pytest.mark.parametrize("how", [fail, stay_silent])
-def test_a_call_from_before_the_breaker_last_closed_is_old_news(ledger: Ledger, how: Any) -> None:
+def test_a_call_from_before_the_breaker_last_closed_does_not_count(ledger: Ledger, how: Any) -> None:
     old, older = ledger.start(), ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
@@ -116,15 +116,15 @@ def test_a_call_from_before_the_breaker_last_closed_is_old_news(ledger: Ledger, 
     ledger.pass_time(60)
     assert fail(ledger, ledger.start())
     assert not how(ledger, older, 60.0)
-    assert is_closed_for(ledger, 10)
+    assert is_open_for(ledger, 10)
 
 
-def test_silence_that_opens_no_breaker_keeps_nobody_away(ledger: Ledger) -> None:
+def test_an_unanswered_call_that_opens_no_breaker_keeps_nobody_away(ledger: Ledger) -> None:
     assert not stay_silent(ledger, ledger.start(), 60.0)
     assert ledger.breaker()["open_until"] is None
 
 
-def test_a_probe_not_yet_on_its_way_waits_as_well(ledger: Ledger) -> None:
+def test_a_probe_not_yet_under_way_waits_as_well(ledger: Ledger) -> None:
     slow = ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
@@ -136,8 +136,8 @@ def test_a_probe_not_yet_on_its_way_waits_as_well(ledger: Ledger) -> None:
     assert ledger.grant(*probe(ledger)) is not None
 
 
-def told_to_stay_away_with_a_probe_on_its_way(ledger: Ledger) -> Grant:
-    """Somebody who was under way when the gate closed is told to stay away for a minute."""
+def longer_retry_after_with_a_probe_under_way(ledger: Ledger) -> Grant:
+    """A call that was under way when the breaker opened gets a Retry-After of a minute."""
     slow = ledger.start()
     assert fail(ledger, ledger.start())
     ledger.pass_time(11)
@@ -147,13 +147,13 @@ def told_to_stay_away_with_a_probe_on_its_way(ledger: Ledger) -> Grant:
     return grant
 
 
-def test_a_probe_on_its_way_already_may_closed_the_breaker_all_the_same(ledger: Ledger) -> None:
-    held = told_to_stay_away_with_a_probe_on_its_way(ledger)
-    assert answer(ledger, held)
+def test_a_probe_already_under_way_may_still_close_the_breaker(ledger: Ledger) -> None:
+    grant = longer_retry_after_with_a_probe_under_way(ledger)
+    assert answer(ledger, grant)
     assert ledger.breaker()["open_until"] is None
 
 
 def test_a_probe_that_fails_shortens_nothing(ledger: Ledger) -> None:
-    held = told_to_stay_away_with_a_probe_on_its_way(ledger)
-    fail(ledger, held)
-    assert (is_closed_for(ledger, 60), ledger.breaker()["trips"]) == (True, 2)
+    grant = longer_retry_after_with_a_probe_under_way(ledger)
+    fail(ledger, grant)
+    assert (is_open_for(ledger, 60), ledger.breaker()["trips"]) == (True, 2)

@@ -1,4 +1,4 @@
-"""A gate closes on what an outage looks like, lets one probe try, and opens on any answer that is news."""
+"""A circuit breaker: an outage opens it, then it lets one probe pass at a time, and any new answer closes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.ledger import CALLS, OUTAGE, SETTINGS, SILENCE, Ledger
 
 
 def fail(ledger: Ledger, grant: Grant, retry_after: float | None = None, reason: str = "unavailable") -> bool:
-    """A failed attempt, owed again at once; True when it closed the gate."""
+    """A failed attempt, due again at once; True when it opened the breaker."""
     ledger.again(grant, OUTAGE)
     with ledger.engine.begin() as db:
         return breakers.trip(db, grant, reason, SETTINGS, retry_after)
@@ -30,22 +30,22 @@ def answer(ledger: Ledger, grant: Grant) -> bool:
         return breakers.note_answer(db, grant)
 
 
-def closed_for(ledger: Ledger) -> float | None:
-    """Seconds from now until the gate lets a probe try; None when it is open."""
+def open_for(ledger: Ledger) -> float | None:
+    """Seconds from now until the breaker lets a probe pass; None when it is closed."""
     (row,) = ledger.rows("SELECT open_until - outbox_now() AS left FROM outbox_breakers WHERE upstream = 'clerk'")
     left: timedelta | None = row["left"]
     return None if left is None else round(left.total_seconds())
 
 
 def trip_breaker(ledger: Ledger) -> int:
-    """An outage met by one message, which waits again; its id."""
+    """Meet an outage with one message, which waits again afterwards; returns its id."""
     grant = ledger.start()
     assert fail(ledger, grant)
     return grant.message_id
 
 
 def reset_breaker(ledger: Ledger) -> None:
-    """Close it and have a probe answered, just now."""
+    """Open the breaker and have a probe answered, just now."""
     trip_breaker(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
@@ -59,7 +59,7 @@ def test_an_outage_opens_the_breaker_and_costs_nothing_while_it_lasts(ledger: Le
     for _ in range(3):
         ledger.add()
     trip_breaker(ledger)
-    assert (closed_for(ledger), ledger.breaker()["reason"]) == (10, "unavailable")
+    assert (open_for(ledger), ledger.breaker()["reason"]) == (10, "unavailable")
     ledger.relay.move(CALLS)
     assert ledger.relay.move(CALLS) == 0
     ledger.pass_time(9)
@@ -67,7 +67,7 @@ def test_an_outage_opens_the_breaker_and_costs_nothing_while_it_lasts(ledger: Le
     assert ledger.publish() == []
 
 
-def test_other_work_is_not_held_up_by_a_open_breaker(ledger: Ledger) -> None:
+def test_other_work_is_not_held_up_by_an_open_breaker(ledger: Ledger) -> None:
     trip_breaker(ledger)
     chore = ledger.add(queue=QueueSpec("chores", None, 1, 20))
     assert ledger.relay.run_once() > 0
@@ -76,49 +76,49 @@ def test_other_work_is_not_held_up_by_a_open_breaker(ledger: Ledger) -> None:
 
 def test_retry_after_is_obeyed_up_to_the_cap(ledger: Ledger) -> None:
     assert fail(ledger, ledger.start(), retry_after=42.0, reason="throttled")
-    assert (closed_for(ledger), ledger.breaker()["reason"]) == (42, "throttled")
+    assert (open_for(ledger), ledger.breaker()["reason"]) == (42, "throttled")
 
 
 def test_a_retry_after_of_days_is_cut_at_the_cap(ledger: Ledger) -> None:
     assert fail(ledger, ledger.start(), retry_after=500_000.0)
-    assert closed_for(ledger) == 100
+    assert open_for(ledger) == 100
 
 
-def test_three_silent_messages_open_the_breaker(ledger: Ledger) -> None:
+def test_three_unanswered_messages_open_the_breaker(ledger: Ledger) -> None:
     first, second, third = ledger.start(), ledger.start(), ledger.start()
     assert not stay_silent(ledger, first)
     assert not stay_silent(ledger, second)
-    assert closed_for(ledger) is None
+    assert open_for(ledger) is None
     assert stay_silent(ledger, third)
-    assert (closed_for(ledger), ledger.breaker()["reason"]) == (10, "unanswered")
+    assert (open_for(ledger), ledger.breaker()["reason"]) == (10, "unanswered")
 
 
-def test_one_message_silent_three_times_does_not_close_it(ledger: Ledger) -> None:
+def test_one_message_unanswered_several_times_does_not_open_it(ledger: Ledger) -> None:
     message_id = ledger.add()
     for _ in range(4):
         assert not stay_silent(ledger, ledger.start(message_id))
-    assert closed_for(ledger) is None
+    assert open_for(ledger) is None
 
 
-def test_an_answer_between_silences_starts_the_count_anew(ledger: Ledger) -> None:
+def test_an_answer_between_unanswered_calls_resets_the_count(ledger: Ledger) -> None:
     for _ in range(2):
         stay_silent(ledger, ledger.start())
     answer(ledger, ledger.start())
     assert not stay_silent(ledger, ledger.start())
-    assert closed_for(ledger) is None
+    assert open_for(ledger) is None
 
 
-def test_silence_from_before_the_breaker_closed_does_not_count(ledger: Ledger) -> None:
+def test_an_unanswered_call_from_before_the_breaker_last_closed_does_not_count(ledger: Ledger) -> None:
     old = [ledger.start() for _ in range(2)]
     reset_breaker(ledger)
     ledger.pass_time(60)
     for grant in old:
         assert not stay_silent(ledger, grant)
     assert not stay_silent(ledger, ledger.start())
-    assert closed_for(ledger) is None
+    assert open_for(ledger) is None
 
 
-def test_one_probe_at_a_time_may_try_when_the_time_is_up(ledger: Ledger) -> None:
+def test_one_probe_at_a_time_may_go_when_the_time_is_up(ledger: Ledger) -> None:
     for _ in range(5):
         ledger.add()
     trip_breaker(ledger)
@@ -145,26 +145,26 @@ def test_only_the_probe_is_granted_while_the_breaker_is_open(ledger: Ledger) -> 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0, 3.0])
 def test_a_probe_that_fails_opens_the_breaker_for_longer(ledger: Ledger, retry_after: float | None) -> None:
-    """Leave to come back sooner than we would by ourselves is not taken: it would be no back-off at all."""
+    """A Retry-After shorter than our own back-off is not used: it would be no back-off at all."""
     assert fail(ledger, ledger.start(), retry_after)
-    assert closed_for(ledger) == 10
+    assert open_for(ledger) == 10
     for seconds in (20, 40, 80, 100, 100):
         ledger.pass_time(101)
         ((message_id, fence),) = ledger.publish()
         grant = ledger.grant(message_id, fence)
         assert grant is not None
         fail(ledger, grant, retry_after)
-        assert closed_for(ledger) == seconds
+        assert open_for(ledger) == seconds
 
 
-def test_a_canarys_silence_by_itself_keeps_the_breaker_open(ledger: Ledger) -> None:
+def test_one_unanswered_probe_keeps_the_breaker_open(ledger: Ledger) -> None:
     trip_breaker(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
     assert grant is not None
     stay_silent(ledger, grant)
-    assert closed_for(ledger) == 20
+    assert open_for(ledger) == 20
 
 
 def test_the_next_probe_is_another_message(ledger: Ledger) -> None:
@@ -190,7 +190,7 @@ def test_the_next_probe_is_another_message_even_if_that_one_is_late(ledger: Ledg
 
 
 @pytest.mark.parametrize("loss", ["rescued", "pointer lost", "settled"])
-def test_a_probe_that_is_gone_frees_its_place(ledger: Ledger, loss: str) -> None:
+def test_a_probe_that_is_gone_lets_another_one_pass(ledger: Ledger, loss: str) -> None:
     trip_breaker(ledger)
     ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
@@ -224,26 +224,26 @@ def test_an_answer_to_the_probe_closes_the_breaker(ledger: Ledger) -> None:
     )
 
 
-def test_an_answer_to_a_call_from_before_the_trip_opens_nothing(ledger: Ledger) -> None:
+def test_an_answer_to_a_call_from_before_the_trip_does_not_close_it(ledger: Ledger) -> None:
     old = ledger.start()
     ledger.pass_time(1)
     trip_breaker(ledger)
     assert not answer(ledger, old)
-    assert closed_for(ledger) is not None
+    assert open_for(ledger) is not None
 
 
-def test_a_failure_of_a_call_from_before_the_opening_closes_nothing(ledger: Ledger) -> None:
+def test_a_failure_of_a_call_from_before_it_last_closed_does_not_open_it(ledger: Ledger) -> None:
     old = ledger.start()
     reset_breaker(ledger)
     assert not fail(ledger, old)
-    assert closed_for(ledger) is None
+    assert open_for(ledger) is None
 
 
-def test_while_it_is_closed_only_the_canarys_failure_counts(ledger: Ledger) -> None:
+def test_while_it_is_open_only_the_probes_failure_counts(ledger: Ledger) -> None:
     others = [ledger.start() for _ in range(3)]
     trip_breaker(ledger)
     for grant in others:
         assert not fail(ledger, grant)
-    assert (closed_for(ledger), ledger.breaker()["trips"]) == (10, 1)
+    assert (open_for(ledger), ledger.breaker()["trips"]) == (10, 1)
     with ledger.engine.connect() as db:
         assert db.execute(text("SELECT count(*) FROM outbox_breaker_trips")).scalar_one() == 1

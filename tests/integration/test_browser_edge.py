@@ -1,6 +1,6 @@
-"""What a browser meets: preflights, cookies from the front end's host, closing headers, and a true description.
+"""What a browser meets: preflights, cookies from the front end's host, protective headers, and a true API description.
 
-Over real HTTP where the server's own reading matters, through the client elsewhere.
+Over real HTTP where the server's own parsing matters, through the test client elsewhere.
 """
 
 import json
@@ -93,7 +93,7 @@ def server(app):
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_post_is_taken_with_and_without_slash_and_never_redirected(server, slash):
+def test_a_post_is_accepted_with_and_without_slash_and_never_redirected(server, slash):
     body = {"travelClaims": {"uuid": "0c4f6d1e-0000-4000-8000-00000000aa01", "facilityName": "x"}}
     response = requests.post(
         f"{server}/check_in/v0/travel_claims{slash}",
@@ -141,7 +141,7 @@ def test_a_script_of_the_front_end_can_read_errors_and_the_named_headers(client)
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", f"{ORIGIN}.evil.example", "null", ORIGIN.upper(), f"{ORIGIN}/", "*"]
 )
-def test_any_other_origin_is_notified_nothing(client, origin):
+def test_any_other_origin_gets_no_cors_headers(client, origin):
     for method in ("GET", "OPTIONS"):
         headers = PREFLIGHT | {"Origin": origin}
         response = client.open("/check_in/v0/travel_claims", method=method, headers=headers)
@@ -153,7 +153,7 @@ def test_consoles_take_no_cross_origin_call(client):
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_every_answer_closes_the_doors(client):
+def test_every_answer_has_the_protective_headers(client):
     for path in ("/own", "/nowhere", "/ops/page"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -167,7 +167,7 @@ def test_every_answer_closes_the_doors(client):
     assert "script-src" not in client.get("/ops/page").headers["Content-Security-Policy"]
 
 
-def test_https_at_the_router_is_seen_and_one_proxy_is_believed(app):
+def test_https_at_the_router_is_recognized_and_one_proxy_is_trusted(app):
     seen = []
     app.before_request(lambda: seen.append(request.remote_addr))
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "10.9.9.9, 192.0.2.7"}
@@ -198,14 +198,14 @@ def test_the_description_holds_every_route_with_its_real_schema(client):
     assert path["schema"] == {"type": "string", "format": "uuid"}
 
 
-def test_the_description_is_made_once_for_all_who_ask_for_it_and_for_its_page(app, monkeypatch):
+def test_the_description_is_made_once_for_all_requests_and_for_its_page(app, monkeypatch):
     made, make = [], openapi.document
 
-    def slowly(requested):
-        made.append(requested.extensions)
-        # So that the others, did they not wait, would begin as well.
+    def slowly(application):
+        made.append(application.extensions)
+        # So that the other requests, if they did not wait, would begin as well.
         time.sleep(0.05)
-        return make(requested)
+        return make(application)
 
     monkeypatch.setattr(openapi, "document", slowly)
     with ThreadPoolExecutor(4) as many:

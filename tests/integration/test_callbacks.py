@@ -1,4 +1,4 @@
-"""VANotify's delivery callbacks: who is believed, and what early, doubled, late and contradictory ones come to."""
+"""VANotify's delivery callbacks: which are trusted, and the effect of early, repeated, late and contradictory ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DELIVERED, BLOCKED, UNREACHABLE = "delivered", "permanent-failure", "temporary-f
 
 
 def body(reference: Any, status: str, second: int | None = 9, **changes: Any) -> dict[str, Any]:
-    """What VANotify posts; `second` orders the moments, None leaves them out."""
+    """What VANotify posts; `second` orders the timestamps, None leaves them out."""
     timestamp = None if second is None else f"2026-03-01T12:00:{second:02d}.500000Z"
     return {
         "id": "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d",
@@ -50,26 +50,26 @@ def notification(product: Product) -> Any:
 
 
 def sent_notification(product: Product) -> Any:
-    """A text VANotify has taken."""
+    """A text that VANotify has accepted."""
     file_claim(product)
     product.work()
     assert notification(product).state == "sent"
     return notification(product)
 
 
-def tell(product: Product, *statuses: str, second: int | None = 9) -> None:
+def report(product: Product, *statuses: str, second: int | None = 9) -> None:
     for status in statuses:
         assert post(product, body(notification(product).id, status, second)).status_code == 200
 
 
-# -- who is believed ----------------------------------------------------------
+# -- which are trusted ---------------------------------------------------------
 
 
-def test_both_modes_are_believed_and_nothing_else(product: Product) -> None:
+def test_both_modes_are_trusted_and_nothing_else(product: Product) -> None:
     reference = sent_notification(product).id
     content = body(reference, DELIVERED)
     signature = callback_signature(KNOWN.vanotify_secret, content)
-    unbelieved = [
+    untrusted = [
         {},
         {"Authorization": "Bearer wrong"},
         {"Authorization": "Bearer "},
@@ -79,18 +79,18 @@ def test_both_modes_are_believed_and_nothing_else(product: Product) -> None:
         {"x-enp-signature": callback_signature("another secret", content)},
         {"Authorization": "Bearer wrong", "x-enp-signature": signature},
     ]
-    for headers in unbelieved:
+    for headers in untrusted:
         response = post(product, content, headers)
         assert (response.status_code, response.get_json()) == (401, {"message": "Unauthorized"}), headers
     assert post(product, content | {"status": BLOCKED}, {"x-enp-signature": signature}).status_code == 401
     assert notification(product).state == "sent"
-    taken = post(product, content, {"x-enp-signature": signature.upper()})
-    assert (taken.status_code, taken.get_json()) == (200, {"message": "success"})
+    accepted = post(product, content, {"x-enp-signature": signature.upper()})
+    assert (accepted.status_code, accepted.get_json()) == (200, {"message": "success"})
     assert notification(product).state == "delivered"
     assert post(product, content, BEARER).status_code == 200
 
 
-def test_a_reference_that_is_not_ours_is_taken_and_changes_nothing(product: Product) -> None:
+def test_a_reference_that_is_not_ours_is_accepted_and_changes_nothing(product: Product) -> None:
     sent_notification(product)
     before = counts(product)
     for reference in (uuid.uuid4(), "outbox-42", "", None):
@@ -101,17 +101,17 @@ def test_a_reference_that_is_not_ours_is_taken_and_changes_nothing(product: Prod
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"reference": "\\u0000"}'])
-def test_what_is_no_json_object_is_a_400(product: Product, content: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_a_400(product: Product, content: bytes) -> None:
     response = post(product, content)
     assert (response.status_code, response.get_json()["errors"][0]["status"]) == (400, "400")
 
 
-# -- what they come to --------------------------------------------------------
+# -- their effect --------------------------------------------------------------
 
 
-def test_delivered_is_the_end_and_telling_it_twice_is_once(product: Product) -> None:
+def test_delivered_is_final_and_reporting_it_twice_changes_nothing(product: Product) -> None:
     sent_notification(product)
-    tell(product, "sent", DELIVERED, DELIVERED)
+    report(product, "sent", DELIVERED, DELIVERED)
     assert (notification(product).state, notification(product).upstream_status) == ("delivered", DELIVERED)
     assert product.value("SELECT count(*) FROM outbox_history WHERE moved_to = 'delivered'") == 1
     assert product.cases() == []
@@ -120,62 +120,62 @@ def test_delivered_is_the_end_and_telling_it_twice_is_once(product: Product) -> 
 @pytest.mark.parametrize("failure", [BLOCKED, UNREACHABLE])
 def test_a_failure_opens_one_case_and_a_later_delivery_closes_it(product: Product, failure: str) -> None:
     sent_notification(product)
-    tell(product, failure, failure)
+    report(product, failure, failure)
     assert (notification(product).state, product.cases()) == ("undeliverable", ["notification_undeliverable"])
     assert command(product, "audit").exit_code == 0
-    tell(product, DELIVERED, second=10)
+    report(product, DELIVERED, second=10)
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
-def test_of_two_that_contradict_each_other_the_later_counts(product: Product) -> None:
+def test_of_two_contradictory_reports_the_later_one_counts(product: Product) -> None:
     sent_notification(product)
-    tell(product, DELIVERED, second=9)
-    tell(product, BLOCKED, second=10)
+    report(product, DELIVERED, second=9)
+    report(product, BLOCKED, second=10)
     assert (notification(product).state, product.cases()) == ("undeliverable", ["notification_undeliverable"])
 
 
-def test_older_news_than_what_is_known_changes_nothing(product: Product) -> None:
+def test_a_report_older_than_the_last_one_changes_nothing(product: Product) -> None:
     sent_notification(product)
-    tell(product, DELIVERED, second=9)
-    tell(product, BLOCKED, second=8)
-    tell(product, "sent", second=8)
+    report(product, DELIVERED, second=9)
+    report(product, BLOCKED, second=8)
+    report(product, "sent", second=8)
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
-def test_a_repeated_status_moves_what_counts_as_old(product: Product) -> None:
-    """Delivered at 9 and again at 11: a failure of 10 is overtaken news."""
+def test_a_repeated_status_moves_the_time_before_which_reports_are_old(product: Product) -> None:
+    """Delivered at 9 and again at 11: a failure reported for 10 is out of date."""
     sent_notification(product)
-    tell(product, DELIVERED, second=9)
-    tell(product, DELIVERED, second=11)
-    tell(product, BLOCKED, second=10)
+    report(product, DELIVERED, second=9)
+    report(product, DELIVERED, second=11)
+    report(product, BLOCKED, second=10)
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
-def test_a_status_without_its_timestamp_is_folded_in_as_it_comes(product: Product) -> None:
+def test_reports_without_timestamps_are_applied_in_the_order_of_their_arrival(product: Product) -> None:
     sent_notification(product)
-    tell(product, BLOCKED, DELIVERED, second=None)
+    report(product, BLOCKED, DELIVERED, second=None)
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
-def test_words_nobody_knows_change_nothing(product: Product) -> None:
+def test_an_unknown_status_changes_nothing(product: Product) -> None:
     sent_notification(product)
-    tell(product, "returned-letter", "teleported")
+    report(product, "returned-letter", "teleported")
     assert post(product, body(notification(product).id, "x", completed_at="yesterday")).status_code == 200
     assert notification(product).state == "sent"
 
 
 def test_a_callback_before_our_own_record_of_the_send_is_kept(product: Product) -> None:
-    """It comes while the notice is still pending: the message then finds nothing left to send."""
+    """It arrives while the notification is still pending; the message then finds nothing left to send."""
     file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM notifications"))
-    tell(product, DELIVERED)
+    report(product, DELIVERED)
     assert notification(product).state == "delivered"
     product.work()
     assert (notification(product).state, sends(product)) == ("delivered", [])
     assert command(product, "audit").exit_code == 0
 
 
-def test_a_delivery_of_a_text_we_had_given_up_closes_its_case(product: Product) -> None:
+def test_a_delivery_of_a_text_that_was_given_up_closes_its_case(product: Product) -> None:
     """VANotify's reply was lost and could not be looked up for days, but the person has the text."""
     product.control.set("va_notify", "drop", times=1, operation="POST")
     product.control.set("va_notify", "html", operation="GET")
@@ -184,11 +184,11 @@ def test_a_delivery_of_a_text_we_had_given_up_closes_its_case(product: Product) 
     product.move_clock(timedelta(days=3, hours=1))
     sweep(product)
     assert (notification(product).state, product.cases()) == ("undeliverable", ["notification_not_sent"])
-    tell(product, DELIVERED)
+    report(product, DELIVERED)
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
-# -- as VANotify really makes them --------------------------------------------
+# -- callbacks of the fake VANotify --------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_delivery_of_a_text_we_had_given_up_closes_its_case(product: Product) 
         ("signed", {"early": True}),
     ],
 )
-def test_the_fakes_own_callbacks_reach_us_in_either_mode_and_any_manner(
+def test_the_fakes_own_callbacks_arrive_in_each_mode_and_manner(
     product: Product, mode: str, manner: dict[str, bool]
 ) -> None:
     with listening(product.app) as url:

@@ -1,4 +1,4 @@
-"""Cases: opened with an owner and an alert, worked from the shell, and never silent while work is late."""
+"""Cases: each has an owner and an alert, is worked on from the shell, and opens whenever work is late."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from flaskapp.cases.service import open_case
 from flaskapp.db import transaction
 from sandbox.settings import OPERATOR
 from tests.contract.receiver import listening
-from tests.integration.steps import RequestedAppointment, command, file_claim, reconfigure, sweep, texts
+from tests.integration.steps import RequestedClaim, command, file_claim, reconfigure, sweep, texts
 from tests.product import Product
 
 
-def refused(product: Product) -> RequestedAppointment:
+def refused(product: Product) -> RequestedClaim:
     product.control.play("btsss", "refused")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
-    return requested
+    return claim
 
 
 def case_id(product: Product) -> str:
@@ -30,10 +30,12 @@ def case_id(product: Product) -> str:
 # -- opening ------------------------------------------------------------------
 
 
-def test_a_case_has_an_owner_ids_only_and_an_error_event(product: Product, caplog: pytest.LogCaptureFixture) -> None:
-    requested = refused(product)
+def test_a_case_has_an_owner_holds_only_ids_and_logs_an_error_event(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim = refused(product)
     (case,) = product.rows("SELECT * FROM cases")
-    assert (case.kind, case.owner, case.subject_id) == ("refused", OPERATOR, requested.id)
+    assert (case.kind, case.owner, case.subject_id) == ("refused", OPERATOR, claim.id)
     assert set(case.details) == {"message", "attempt"}
     (event,) = [record for record in caplog.records if getattr(record, "event", "") == "case.opened"]
     assert (event.levelname, vars(event)["kind"], vars(event)["owner"]) == ("ERROR", "refused", OPERATOR)
@@ -50,7 +52,7 @@ def test_a_second_case_of_the_same_kind_is_not_opened_while_one_is_open(product:
         assert open_case(session, "refused", "travel_claim", "1") is not None
 
 
-def test_the_webhook_is_notified_and_notified_again_until_it_takes_it(product: Product) -> None:
+def test_the_webhook_is_called_again_until_it_accepts_the_alert(product: Product) -> None:
     with listening() as receiver:
         receiver.answers = [503, 429]
         reconfigure(product, alert_webhook_url=receiver.url)
@@ -82,7 +84,7 @@ def test_a_webhook_that_refuses_leaves_a_parked_alert_and_the_case_open(product:
     assert [message["queue"] for message in product.messages()] == ["travel_claims"]
 
 
-def test_a_webhook_that_is_away_delays_nothing_else(product: Product) -> None:
+def test_an_unreachable_webhook_delays_nothing_else(product: Product) -> None:
     reconfigure(product, alert_webhook_url="http://127.0.0.1:1/alerts")
     product.control.play("btsss", "refused")
     file_claim(product)
@@ -91,9 +93,9 @@ def test_a_webhook_that_is_away_delays_nothing_else(product: Product) -> None:
     assert [m["queue"] for m in product.messages() if m["state"] != "parked"] == ["alerts"]
 
 
-def test_work_that_is_late_is_a_case_while_it_is_still_tried(product: Product) -> None:
+def test_late_work_gets_a_case_while_it_is_still_tried(product: Product) -> None:
     product.control.set("veis", "refuse")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts"))
     product.move_clock(timedelta(hours=24))
     sweep(product)
@@ -101,17 +103,17 @@ def test_work_that_is_late_is_a_case_while_it_is_still_tried(product: Product) -
     product.move_clock(timedelta(hours=25, minutes=1))
     for _ in range(2):
         sweep(product)
-    assert (product.cases(), requested.state["state"]) == (["overdue"], "pending")
+    assert (product.cases(), claim.state["state"]) == (["overdue"], "pending")
     product.control.clear("veis")
     product.work()
-    assert (product.cases(), requested.state["state"]) == ([], "submitted")
+    assert (product.cases(), claim.state["state"]) == ([], "submitted")
 
 
 # -- from the shell -----------------------------------------------------------
 
 
 def test_a_case_is_listed_shown_noted_assigned_and_closed(product: Product) -> None:
-    requested = refused(product)
+    claim = refused(product)
     identifier = case_id(product)
     listed = json.loads(command(product, "cases", "list", "--json").output)
     assert [(row["id"], row["kind"], row["owner"]) for row in listed] == [(identifier, "refused", OPERATOR)]
@@ -119,7 +121,7 @@ def test_a_case_is_listed_shown_noted_assigned_and_closed(product: Product) -> N
     assert command(product, "cases", "assign", identifier, "bea").exit_code == 0
     assert "nothing" in command(product, "cases", "list", "--owner", OPERATOR).output
     shown = command(product, "cases", "show", identifier).output
-    for words in (requested.id, "owner bea", KINDS["refused"].summary, KINDS["refused"].to_do, "called the clinic"):
+    for words in (claim.id, "owner bea", KINDS["refused"].summary, KINDS["refused"].to_do, "called the clinic"):
         assert words in shown
     assert command(product, "cases", "close", identifier, "--resolution", "filed on paper").exit_code == 0
     assert product.cases() == []

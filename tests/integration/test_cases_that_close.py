@@ -1,4 +1,4 @@
-"""Cases that say they close themselves do: those of work put aside with the work, of a late answer with the answer."""
+"""Cases that close themselves: those of work put aside close with the work, those of a late answer with the answer."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from tests.integration.steps import (
     sweep,
 )
 from tests.integration.test_callbacks import DELIVERED, body, post
-from tests.integration.test_notifications import THREE_DAYS
-from tests.integration.test_notifications import reported as text_delivered
+from tests.integration.test_notifications import THREE_DAYS, delivered_text
 from tests.product import Product
 
 
@@ -51,7 +50,7 @@ def a_poll(product: Product) -> None:
 
 
 def a_question_about_a_text(product: Product) -> None:
-    text_delivered(product)
+    delivered_text(product)
     product.move_clock(THREE_DAYS)
     sweep(product)
 
@@ -61,7 +60,7 @@ def a_text(product: Product) -> None:
 
 
 def a_text_that_came_back_delivered_meanwhile(product: Product) -> None:
-    """Nothing is left to be sent: its message is dropped."""
+    """Nothing is left to send, so its message is dropped."""
     filed_and_not_notified_yet(product)
     reference = product.value("SELECT id FROM notifications")
     assert post(product, body(reference, DELIVERED)).status_code == 200
@@ -81,8 +80,8 @@ STAYING = {
 }
 
 
-def test_a_good_end_closes_the_same_cases_in_every_flow(product: Product) -> None:
-    """All but those that say of it what it does not settle."""
+def test_success_closes_the_same_cases_in_every_flow(product: Product) -> None:
+    """All cases close but those about something that a good end does not settle."""
     with transaction() as session:
         for kind in KINDS:
             open_case(session, kind, "form526_document", "1")
@@ -100,11 +99,11 @@ WORK = [
 ]
 
 
-@pytest.mark.parametrize("outstanding", WORK, ids=lambda outstanding: outstanding.__name__)
+@pytest.mark.parametrize("outstanding", WORK, ids=lambda each: each.__name__)
 def test_the_case_of_work_put_aside_closes_when_that_work_is_done(
-    product: Product, outstanding: Callable[[Product], None]
+    product: Product, add_work: Callable[[Product], None]
 ) -> None:
-    outstanding(product)
+    add_work(product)
     (message,) = product.messages()
     number = str(message["id"])
     assert command(product, "outbox", "park", number, "--reason", "let us see").exit_code == 0
@@ -116,8 +115,8 @@ def test_the_case_of_work_put_aside_closes_when_that_work_is_done(
     assert [row[0] for row in closed] == ["parked_by_hand"]
 
 
-def test_work_put_aside_keeps_its_case_whatever_becomes_of_its_subject(product: Product) -> None:
-    """The text arrived, its message is still parked: somebody has it until it is requeued and dropped."""
+def test_work_put_aside_keeps_its_case_whatever_happens_to_its_subject(product: Product) -> None:
+    """The text arrived, but its message is still parked: it stays with a human until it is requeued and dropped."""
     filed_and_not_notified_yet(product)
     (message,) = product.messages()
     assert command(product, "outbox", "park", str(message["id"]), "--reason", "let us see").exit_code == 0
@@ -125,9 +124,9 @@ def test_work_put_aside_keeps_its_case_whatever_becomes_of_its_subject(product: 
     assert product.cases() == ["parked_by_hand"]
 
 
-def test_another_case_of_work_that_was_requeued_stays_with_its_human(product: Product) -> None:
-    requested = file_claim(product)
-    number = str(requested.message["id"])
+def test_a_case_about_another_message_stays_open_after_a_requeue(product: Product) -> None:
+    claim = file_claim(product)
+    number = str(claim.message["id"])
     assert command(product, "outbox", "park", number, "--reason", "let us see").exit_code == 0
     product.rows("UPDATE cases SET details = '{\"message\": 999999}' RETURNING 1")
     assert command(product, "outbox", "requeue", number).exit_code == 0
@@ -135,7 +134,7 @@ def test_another_case_of_work_that_was_requeued_stays_with_its_human(product: Pr
     assert product.cases() == ["parked_by_hand"]
 
 
-def test_a_text_found_to_be_taken_after_it_was_given_up_closes_the_case_of_its_late_answer(product: Product) -> None:
+def test_a_text_found_sent_after_it_was_given_up_closes_the_case_of_its_late_answer(product: Product) -> None:
     filed_and_not_notified_yet(product)
     publish(product)
     (message,) = product.messages()

@@ -1,4 +1,4 @@
-"""A check-in's data and the check-in itself, as the pages read them (contracts: check-in, 1.3; front end, 2.1, 2.3)."""
+"""A check-in's data and the check-in itself (contract: travel 1.3), as the pages read them (contract: frontend 2.3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.product import ADA, Product
 CAMEL = {"X-Key-Inflection": "camel"}
 CHECK_INS = "/check_in/v2/patient_check_ins"
 NOBODY = {"permissions": "read.none", "status": "success", "uuid": ADA.uuid}
-# What the pages take from an appointment, whatever kind of facility it is at.
+# What the pages read of an appointment, whatever kind of facility it is at.
 BOTH = {
     "appointmentIen",
     "facility",
@@ -65,7 +65,7 @@ def test_without_the_header_the_payload_is_in_snake_case(product: Product) -> No
     assert payload["demographics"]["next_of_kin1"]["phone"] == "5555550160"
 
 
-def test_identifiers_stay_with_us(product: Product) -> None:
+def test_internal_identifiers_are_not_sent_to_the_page(product: Product) -> None:
     text = product.sign_in().get(f"{CHECK_INS}/{ADA.uuid}", headers=CAMEL).text
     assert ADA.icn not in text
     assert "patientDFN" not in text
@@ -88,13 +88,13 @@ def test_data_that_cannot_be_read_is_a_502(product: Product) -> None:
         assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502"), fault
 
 
-def test_a_token_that_lorota_no_longer_knows_is_read_none(product: Product) -> None:
+def test_a_token_that_lorota_no_longer_knows_gets_read_none(product: Product) -> None:
     client = product.sign_in()
     product.fakes.fakes.lorota.tokens.reset()
     assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
 
 
-def test_checking_in_passes_on_what_chip_says(product: Product) -> None:
+def test_checking_in_returns_what_chip_says(product: Product) -> None:
     client = product.sign_in()
     for path in (CHECK_INS, f"{CHECK_INS}/"):
         response = check_in(client, path)
@@ -104,7 +104,7 @@ def test_checking_in_passes_on_what_chip_says(product: Product) -> None:
     assert received["body"] == {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": False}
 
 
-def test_a_refusal_of_chip_is_an_error_in_the_data(product: Product) -> None:
+def test_a_refusal_by_chip_is_an_error_in_the_data(product: Product) -> None:
     client = product.sign_in()
     for status in (401, 403, 404, 409):
         product.control.set("chip", "status", status=status, operation="check-in", times=1)

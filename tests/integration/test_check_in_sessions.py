@@ -1,4 +1,6 @@
-"""Signing in to a check-in, in the shapes and codes the front end reads (contract: front end, 2.1 and 2.2)."""
+"""Signing in to a check-in (contract: frontend 2.1), in the shapes and codes that the pages read (contract: frontend
+2.2).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def test_somebody_unknown_may_read_nothing(product: Product) -> None:
     assert (response.status_code, response.get_json()) == (200, permissions("read.none"))
 
 
-def test_whoever_signed_in_may_read_their_own_check_in_and_no_other(product: Product) -> None:
+def test_a_signed_in_person_may_read_their_own_check_in_and_no_other(product: Product) -> None:
     client = product.sign_in()
     other = ADA.uuid.replace("1", "2")
     assert client.get(f"{SESSIONS}/{ADA.uuid}").get_json() == permissions("read.full")
@@ -51,39 +53,39 @@ def test_a_name_is_compared_without_case_and_blanks(product: Product) -> None:
     assert sign_in(product, lastName=f" {ADA.last_name.upper()} ").status_code == 200
 
 
-def test_a_session_ends_with_its_time(product: Product) -> None:
+def test_a_session_ends_after_twelve_hours(product: Product) -> None:
     client = product.sign_in()
     product.move_clock(timedelta(hours=12, seconds=1))
     assert client.get(f"{SESSIONS}/{ADA.uuid}").get_json() == permissions("read.none")
     assert product.ask(client).status_code == 401
 
 
-def test_an_id_that_is_none_is_an_error_in_a_200(product: Product) -> None:
+def test_a_malformed_id_is_an_error_in_a_200(product: Product) -> None:
     response = product.app.test_client().get(f"{SESSIONS}/{ADA.uuid.upper().replace('-', 'X')}")
     assert (response.status_code, response.get_json()["error"]) == (200, True)
 
 
-def test_a_wrong_name_is_refused_until_the_tries_are_used_up(product: Product) -> None:
+def test_a_wrong_name_is_refused_until_no_attempts_are_left(product: Product) -> None:
     answers = [sign_in(product, lastName="Nobody") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [400, 400, 400, 410]
-    reported = [answer.get_json()["errors"][0] for answer in answers]
-    assert (reported[0]["status"], reported[0]["code"]) == ("401", "LOROTA-MAPPED-API_401")
-    assert (reported[3]["status"], reported[3]["code"]) == ("410", "LOROTA-MAPPED-API_410")
-    assert set(reported[0]) >= {"title", "detail", "code", "status"}
+    errors = [answer.get_json()["errors"][0] for answer in answers]
+    assert (errors[0]["status"], errors[0]["code"]) == ("401", "LOROTA-MAPPED-API_401")
+    assert (errors[3]["status"], errors[3]["code"]) == ("410", "LOROTA-MAPPED-API_410")
+    assert set(errors[0]) >= {"title", "detail", "code", "status"}
 
 
 def test_a_wrong_date_of_birth_is_no_match(product: Product) -> None:
     assert sign_in(product, dob="1900-01-01").get_json()["errors"][0]["status"] == "401"
 
 
-def test_a_link_nobody_knows_has_expired(product: Product) -> None:
+def test_an_unknown_link_counts_as_expired(product: Product) -> None:
     response = sign_in(product, uuid="0c4f6d1e-0000-4000-8000-0000000000aa")
     assert response.status_code == 404
     assert response.get_json()["errors"][0]["status"] == "404"
     assert response.get_json()["errors"][0]["code"] == "CHIP-API_404"
 
 
-def test_a_malformed_field_is_named_and_lorota_is_not_queried(product: Product) -> None:
+def test_a_malformed_field_is_named_and_lorota_is_not_called(product: Product) -> None:
     for wrong in ({"uuid": "x"}, {"dob": "12.04.1951"}, {"dob": "1951-02-30"}, {"lastName": ""}):
         response = sign_in(product, **wrong)
         (entry,) = response.get_json()["errors"]
@@ -92,7 +94,7 @@ def test_a_malformed_field_is_named_and_lorota_is_not_queried(product: Product) 
     assert product.control.received("lorota") == []
 
 
-def test_a_lorota_that_fails_is_a_502_with_nothing_kept(product: Product) -> None:
+def test_a_failing_lorota_is_a_502_and_no_session_is_kept(product: Product) -> None:
     for fault in ("refuse", "drop", "html", "throttle"):
         product.control.set("lorota", fault)
         response = sign_in(product)
@@ -112,7 +114,7 @@ def test_signing_in_works_while_lorota_withholds_the_data(product: Product) -> N
     assert product.ask(client).status_code == 202
 
 
-def test_an_oracle_health_facility_is_known_in_any_case(product: Product) -> None:
+def test_an_oracle_health_facility_is_recognized_in_any_case(product: Product) -> None:
     product.fakes.fakes.cast.add(replace(ADA, facility_type="OH"))
     product.ask(product.sign_in())
     product.work()

@@ -1,4 +1,4 @@
-"""What operators see and do: the ledger from the shell, the probes, the gauges and the consoles' first page."""
+"""What operators see and do: the ledger from the shell, the health probes, the gauges and the consoles' first page."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flaskapp.notifications.kinds import NOTIFICATION_KINDS, without_template
 from sqlalchemy import text
 
 from flaskapp.db import db
-from flaskapp.notifications.kinds import NOTIFICATION_KINDS, without_template
 from jobs import housekeeping
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.templates import TEMPLATE_IDS
 from tests.edge_app import log_in
-from tests.integration.steps import RequestedAppointment, command, file_claim, reconfigure, sweep, texts
+from tests.integration.steps import RequestedClaim, command, file_claim, reconfigure, sweep, texts
 from tests.product import Product
 
 
-def refused(product: Product) -> RequestedAppointment:
+def refused(product: Product) -> RequestedClaim:
     product.control.play("btsss", "refused")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
-    return requested
+    return claim
 
 
 # -- the ledger from the shell ------------------------------------------------
 
 
-def test_what_is_outstanding_is_listed_counted_and_filtered(product: Product) -> None:
+def test_outstanding_work_is_listed_counted_and_filtered(product: Product) -> None:
     waiting = file_claim(product)
     listed = json.loads(command(product, "outbox", "list", "--json").output)
     assert [(row["subject_id"], row["state"], row["queue"]) for row in listed] == [
@@ -43,8 +43,8 @@ def test_what_is_outstanding_is_listed_counted_and_filtered(product: Product) ->
 
 
 def test_a_message_is_shown_with_its_attempts_and_the_history_of_its_subject(product: Product) -> None:
-    requested = refused(product)
-    number = str(requested.message["id"])
+    claim = refused(product)
+    number = str(claim.message["id"])
     shown = command(product, "outbox", "show", number).output
     for words in ("state: parked", "refused: Rejected", "travel_claim.moved", "message.parked", "eligible"):
         assert words in shown
@@ -54,36 +54,36 @@ def test_a_message_is_shown_with_its_attempts_and_the_history_of_its_subject(pro
 
 
 def test_a_finished_message_can_still_be_shown(product: Product) -> None:
-    requested = file_claim(product)
-    number = str(requested.message["id"])
+    claim = file_claim(product)
+    number = str(claim.message["id"])
     product.work()
     shown = command(product, "outbox", "show", number)
     assert (shown.exit_code, "its row is gone" in shown.output, "success" in shown.output) == (0, True, True)
 
 
 def test_a_message_parked_by_hand_is_a_case_and_goes_on_after_a_requeue(product: Product) -> None:
-    requested = file_claim(product)
-    number = str(requested.message["id"])
+    claim = file_claim(product)
+    number = str(claim.message["id"])
     assert command(product, "outbox", "park", number, "--reason", "the station is closed").exit_code == 0
-    assert (product.cases(), requested.message["parked_reason"]) == (["parked_by_hand"], "the station is closed")
+    assert (product.cases(), claim.message["parked_reason"]) == (["parked_by_hand"], "the station is closed")
     assert command(product, "audit").exit_code == 0
     product.work()
-    assert (product.submits(), requested.state["state"]) == ([], "pending")
+    assert (product.submits(), claim.state["state"]) == ([], "pending")
     again = command(product, "outbox", "park", number, "--reason", "twice")
     assert (again.exit_code, "is not waiting" in again.output) == (1, True)
     assert command(product, "outbox", "requeue", number).exit_code == 0
     product.work()
-    assert (requested.state["state"], product.cases(), texts(product)) == ("submitted", [], ["cie.created"])
+    assert (claim.state["state"], product.cases(), texts(product)) == ("submitted", [], ["cie.created"])
 
 
-def test_requeue_takes_many_and_tells_of_each(product: Product) -> None:
-    requested = refused(product)
-    result = command(product, "outbox", "requeue", str(requested.message["id"]), "999999")
+def test_requeue_accepts_many_ids_and_reports_on_each(product: Product) -> None:
+    claim = refused(product)
+    result = command(product, "outbox", "requeue", str(claim.message["id"]), "999999")
     assert result.exit_code == 1
-    assert f"{requested.message['id']}: reopened" in result.output and "999999: not parked" in result.output
+    assert f"{claim.message['id']}: reopened" in result.output and "999999: not parked" in result.output
 
 
-def test_a_open_breaker_is_shown_with_its_reason(product: Product) -> None:
+def test_an_open_breaker_is_shown_with_its_reason(product: Product) -> None:
     product.control.set("veis", "refuse")
     file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL"))
@@ -100,7 +100,7 @@ def partitions(product: Product) -> list[str]:
     return [row[0] for row in product.rows(query)]
 
 
-def test_a_release_names_the_notifications_that_nobody_could_be_sent_and_changes_nothing(product: Product) -> None:
+def test_a_release_names_the_notifications_without_a_template_and_changes_nothing(product: Product) -> None:
     assert without_template(product.app.extensions["config"].vanotify_templates) == []
     product.rows("DELETE FROM outbox_breakers RETURNING 1")
     known = dict(TEMPLATE_IDS)
@@ -110,12 +110,12 @@ def test_a_release_names_the_notifications_that_nobody_could_be_sent_and_changes
     assert result.exit_code == 1
     assert result.stderr == "Error: VANOTIFY_TEMPLATES names no template for oh.denied, itf.failed\n"
     assert product.value("SELECT count(*) FROM outbox_breakers") == 0
-    # Nobody is owed an e-mail of theirs before the first share of it is taken up.
+    # Nobody gets an e-mail about an ITF before the first share of the rollout begins.
     reconfigure(product, vanotify_templates=TEMPLATE_IDS | {"itf.failed": ""}, itf_async_percent=0)
     assert command(product, "release").exit_code == 0
 
 
-def test_every_notification_there_is_has_its_words_in_the_sandbox() -> None:
+def test_every_notification_has_its_text_in_the_sandbox() -> None:
     assert {
         f"{sender}.{notification}"
         for sender, notifications in NOTIFICATION_KINDS.items()
@@ -130,7 +130,7 @@ def test_a_release_can_be_repeated(product: Product) -> None:
     assert len(before) == 4
 
 
-def test_retention_makes_partitions_ahead_and_drops_what_is_past_keeping(product: Product) -> None:
+def test_retention_creates_partitions_ahead_and_drops_expired_ones(product: Product) -> None:
     file_claim(product)
     product.work()
     old = partitions(product)
@@ -147,14 +147,14 @@ def test_retention_makes_partitions_ahead_and_drops_what_is_past_keeping(product
     assert product.value(f"SELECT count(*) FROM outbox_history_{now}") == 1
 
 
-def test_attempts_at_work_still_outstanding_outlive_retention(product: Product) -> None:
+def test_attempts_at_outstanding_work_outlive_retention(product: Product) -> None:
     refused(product)
     product.move_clock(timedelta(days=31 * 25))
     housekeeping.retain()
     assert product.rows("SELECT job FROM outbox_attempts") == [("jobs.travel_claims.submit_claim",)]
 
 
-def test_old_sessions_are_forgotten(product: Product) -> None:
+def test_old_sessions_are_deleted(product: Product) -> None:
     product.sign_in()
     product.move_clock(timedelta(hours=30))
     housekeeping.retain()
@@ -167,7 +167,7 @@ def test_old_sessions_are_forgotten(product: Product) -> None:
 # -- probes, gauges, pages ----------------------------------------------------
 
 
-def test_readiness_names_the_processes_and_what_is_away(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_reports_the_processes_and_what_is_missing(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     client = product.app.test_client()
     assert client.get("/healthz/live").get_json() == {"status": "alive"}
     product.beat()
@@ -178,7 +178,7 @@ def test_readiness_names_the_processes_and_what_is_away(product: Product, monkey
     assert (unready.status_code, unready.get_json()["reason"]) == (503, "the database is not migrated")
 
 
-def test_the_gauges_say_what_is_outstanding_held_and_unaccounted(product: Product) -> None:
+def test_the_gauges_count_outstanding_held_and_unaccounted_work(product: Product) -> None:
     refused(product)
     assert "surefile_unaccounted " not in product.app.test_client().get("/metrics").text, "no audit, no number"
     housekeeping.audit_all()
@@ -199,15 +199,15 @@ def test_the_gauges_say_what_is_outstanding_held_and_unaccounted(product: Produc
 
 
 def test_the_consoles_first_page_says_what_to_do_and_is_for_operators(product: Product, secrets_folder: Any) -> None:
-    requested = refused(product)
+    claim = refused(product)
     client = product.app.test_client()
     assert client.get("/ops/").status_code == 302
     assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     page = client.get("/ops/").text
     for words in (
         "refused",
-        requested.id[:8],
-        f"message {requested.message['id']}",
+        claim.id[:8],
+        f"message {claim.message['id']}",
         "Correct the cause upstream",
         "btsss",
         "/rq/",
@@ -215,8 +215,8 @@ def test_the_consoles_first_page_says_what_to_do_and_is_for_operators(product: P
         assert words in page
 
 
-def test_a_sweep_and_an_audit_give_way_to_one_that_is_running(product: Product) -> None:
-    requested = refused(product)
+def test_a_sweep_gives_way_to_one_that_is_running(product: Product) -> None:
+    claim = refused(product)
     product.redis.flushall()
     with db.engine.connect() as other:
         other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
@@ -225,5 +225,5 @@ def test_a_sweep_and_an_audit_give_way_to_one_that_is_running(product: Product) 
         other.execute(text("SELECT pg_advisory_unlock_all()"))
     sweep(product)
     assert product.redis.zrange("rq:failed:travel_claims", 0, -1) == [
-        f"{requested.message['id']}-{requested.message['fence']}".encode()
+        f"{claim.message['id']}-{claim.message['fence']}".encode()
     ]

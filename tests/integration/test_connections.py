@@ -1,4 +1,4 @@
-"""Connections that die between two uses: nobody who asks Postgres afterwards notices."""
+"""Connections that die between two uses: the next user of the pool gets a working one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BACKEND = "SELECT pg_backend_pid()"
 
 
 def end_all(postgres: EmbeddedPostgres) -> int:
-    """End every session of this test's database, as a restart does; how many there were."""
+    """End every session of this test's database, as a restart does; returns how many there were."""
     with closing(psycopg2.connect(postgres.admin_url)) as admin, admin, admin.cursor() as cursor:
         cursor.execute(END, (db.engine.url.database,))
         (ended,) = cursor.fetchone() or (0,)
@@ -26,7 +26,7 @@ def end_all(postgres: EmbeddedPostgres) -> int:
 
 
 @pytest.mark.parametrize("ping_after", [0.0, 60.0])
-def test_a_connection_that_died_is_replaced_however_short_its_rest_was(
+def test_a_dead_connection_is_replaced_however_short_it_was_idle(
     product: Product, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, ping_after: float
 ) -> None:
     monkeypatch.setattr(database, "PING_AFTER_SECONDS", ping_after)
@@ -35,7 +35,7 @@ def test_a_connection_that_died_is_replaced_however_short_its_rest_was(
     assert product.value(BACKEND) != before
 
 
-def test_a_claim_is_accepted_filed_and_notified_over_connections_that_died_between_its_steps(
+def test_a_claim_is_accepted_filed_and_notified_although_connections_die_between_its_steps(
     product: Product, postgres: EmbeddedPostgres
 ) -> None:
     client = product.sign_in()
@@ -49,7 +49,7 @@ def test_a_claim_is_accepted_filed_and_notified_over_connections_that_died_betwe
     assert product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == 1
 
 
-def test_what_only_reads_gives_its_connection_back_as_it_was(product: Product) -> None:
+def test_a_read_only_use_returns_its_connection_unchanged(product: Product) -> None:
     file_claim(product)
     with db.engine.connect() as connection:
         raw = connection.connection.dbapi_connection

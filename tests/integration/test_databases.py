@@ -1,4 +1,4 @@
-"""Databases for tests cost little and are as good as new, whatever the last user did to them."""
+"""Databases for tests: they cost little and are as good as new, whatever the last user did to them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_template_is_migrated_once_and_copied(template, migrations, postgres):
     assert query(postgres.admin_url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'kept\\__%'") == [(0,)]
 
 
-def test_rows_and_counters_are_back_for_the_next_user(spare):
+def test_rows_and_counters_are_restored_for_the_next_user(spare):
     with spare.lent() as url:
         before = query(url, EVERYTHING)
         query(
@@ -70,8 +70,8 @@ def test_rows_and_counters_are_back_for_the_next_user(spare):
         assert query(url, "INSERT INTO claims (person) VALUES (2) RETURNING id") == [(3,)]
 
 
-def test_a_function_that_was_replaced_is_itself_again(spare):
-    """And no reason for a new copy: many tests move the ledger's clock, which is one."""
+def test_a_replaced_function_is_restored(spare):
+    """It is no reason for a new copy: many tests replace the ledger's clock, which is a function."""
     with spare.lent() as url:
         oid = query(url, "SELECT oid FROM pg_database WHERE datname = current_database()")
         query(url, "CREATE OR REPLACE FUNCTION year() RETURNS int LANGUAGE sql RETURN 2032")
@@ -80,7 +80,7 @@ def test_a_function_that_was_replaced_is_itself_again(spare):
         assert query(url, "SELECT oid FROM pg_database WHERE datname = current_database()") == oid
 
 
-def test_a_user_who_stays_behind_finds_nothing_there(spare):
+def test_a_user_who_keeps_a_connection_finds_the_database_gone(spare):
     with spare.lent() as url:
         straggler = psycopg2.connect(url)
         straggler.cursor().execute("DELETE FROM claims")
@@ -92,7 +92,7 @@ def test_a_user_who_stays_behind_finds_nothing_there(spare):
         assert len(query(successor, "SELECT id FROM claims")) == 2
 
 
-def test_one_whose_tables_were_changed_is_not_lent_again(spare, postgres):
+def test_a_database_with_changed_tables_is_not_lent_again(spare, postgres):
     with spare.lent() as changed:
         query(changed, "DROP TABLE claims")
     with spare.lent() as fresh:
@@ -113,7 +113,7 @@ def test_one_whose_tables_were_changed_is_not_lent_again(spare, postgres):
         "CREATE TRIGGER t BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     ],
 )
-def test_every_change_to_more_than_rows_is_seen(spare, change):
+def test_every_change_to_more_than_rows_is_detected(spare, change):
     with spare.lent() as url, closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
         before = shape(cursor)

@@ -1,4 +1,4 @@
-"""Every message has its deadline from its flow's own rule, and keeps it through everything but a fresh start."""
+"""Deadlines of messages: each comes from its flow's own rule."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import enqueue_filing
 from flaskapp.travel_pay import service as travel_pay
 from flaskapp.travel_pay.models import TravelPayClaim
-from jobs.registry import SPECS
 from tests.integration.steps import reconfigure
 from tests.product import Product
 
 HOUR = timedelta(hours=1)
-# Hours from when it was owed; an ITF's is the end of the legal day it was asked on instead.
+# Hours from when it was enqueued. An ITF has the end of the legal day of its request instead.
 RULES = {
     "jobs.travel_claims.submit_claim": 25 * HOUR,
     "jobs.travel_pay.identify_traveler": 25 * HOUR,
@@ -53,13 +52,13 @@ BY_LEGAL_DAY = {"jobs.intent_to_file.identify_person", "jobs.intent_to_file.crea
 
 @contextmanager
 def enqueuing(product: Product) -> Iterator[DbSession]:
-    """A transaction in which a flow owes its work."""
+    """A transaction in which a flow enqueues its work."""
     with product.app.test_request_context(), transaction() as session:
         yield session
 
 
-def outstanding(product: Product) -> dict[str, list[tuple[timedelta, datetime]]]:
-    """How long each job has from when it was owed, and its deadline itself."""
+def deadlines(product: Product) -> dict[str, list[tuple[timedelta, datetime]]]:
+    """How long each job has from when it was enqueued, and its deadline itself."""
     rows = product.rows("SELECT job, deadline_at - created_at AS span, deadline_at FROM outbox_messages ORDER BY id")
     found: dict[str, list[tuple[timedelta, datetime]]] = {}
     for row in rows:
@@ -68,7 +67,7 @@ def outstanding(product: Product) -> dict[str, list[tuple[timedelta, datetime]]]
 
 
 def spans(product: Product) -> dict[str, timedelta]:
-    return {job: span for job, ((span, _),) in outstanding(product).items()}
+    return {job: span for job, ((span, _),) in deadlines(product).items()}
 
 
 def people(session: DbSession) -> tuple[uuid.UUID, uuid.UUID]:
@@ -92,7 +91,7 @@ def enqueue_form(session: DbSession) -> None:
 
 
 def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
-    """The first question of a stranger, then each step of somebody we know."""
+    """The first step of a stranger, who must be identified, then each step of somebody we know."""
     stranger, known = people(session)
     values: dict[str, Any] = {"requested_at": requested_at}
     travel_pay.enqueue_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=stranger, step="appointment", **values))
@@ -101,9 +100,9 @@ def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
 
 
 def enqueue_notifying(session: DbSession) -> None:
-    """A notice, the question what became of it, and an alert."""
-    reported: dict[str, Any] = {"cycle": 0, "sender": "oh", "recipient": {"phone": "x"}, "personalisation": {}}
-    enqueue_notification(session, "toy", "1", "created", **reported)
+    """A notification, the question whether it was delivered, and an alert."""
+    text_values: dict[str, Any] = {"cycle": 0, "sender": "oh", "recipient": {"phone": "x"}, "personalisation": {}}
+    enqueue_notification(session, "toy", "1", "created", **text_values)
     sent = "UPDATE notifications SET state = 'sent', sent_at = outbox_now() - interval '4 days'"
     session.execute(text(sent))
     assert enqueue_delivery_checks(session) == 1
@@ -111,7 +110,7 @@ def enqueue_notifying(session: DbSession) -> None:
 
 
 def test_every_job_has_a_rule() -> None:
-    assert {*RULES, *BY_LEGAL_DAY} == set(SPECS)
+    assert {*RULES, *BY_LEGAL_DAY} == set(REGISTERED.works)
 
 
 def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
@@ -127,23 +126,23 @@ def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
     assert spans(product) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}
 
 
-def test_an_itf_is_due_at_the_end_of_the_legal_day_it_was_queried_on_however_late_its_step_is_outstanding(
+def test_an_itf_is_due_at_the_end_of_its_legal_day_however_late_a_step_is_enqueued(
     product: Product,
 ) -> None:
     with enqueuing(product) as session:
-        asked_at = database_now(session) - 30 * HOUR
-        midnight = next_midnight(asked_at, product.app.extensions["config"].legal_time_zone)
+        requested_at = database_now(session) - 30 * HOUR
+        midnight = next_midnight(requested_at, product.app.extensions["config"].legal_time_zone)
         enqueue_itf(session, midnight)
-    assert {timestamp for steps in outstanding(product).values() for _, timestamp in steps} == {midnight}
+    assert {timestamp for steps in deadlines(product).values() for _, timestamp in steps} == {midnight}
 
 
-def test_the_steps_of_a_travel_pay_claim_share_the_time_of_the_first(product: Product) -> None:
+def test_all_steps_of_a_travel_pay_claim_share_its_deadline(product: Product) -> None:
     with enqueuing(product) as session:
         enqueue_travel_pay(session, database_now(session) - 10 * HOUR)
     assert set(spans(product).values()) == {15 * HOUR}
 
 
-def test_a_step_that_comes_after_all_that_time_still_has_an_hour(product: Product) -> None:
+def test_a_step_after_the_deadline_still_gets_an_hour(product: Product) -> None:
     with enqueuing(product) as session:
         enqueue_travel_pay(session, database_now(session) - 40 * HOUR)
     assert set(spans(product).values()) == {HOUR}

@@ -1,4 +1,4 @@
-"""What becomes of documents behind Lighthouse, told in every way it can be told, and who hears of it."""
+"""The fate of documents behind Lighthouse, reported in every possible form, and who is notified of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE
 from sandbox.upstreams.upload_plans import BGS, PLANS, UNKNOWN_STEP
 from tests.integration.form526_steps import documents, filer, poll, questions, uploaded
 from tests.integration.itf_steps import mails
-from tests.integration.polling_steps import accepted, change, facts, forget, plant, requested, stamps
+from tests.integration.polling_steps import accepted, change, facts, forget, plant, stamps, status_requests
 from tests.integration.steps import command, sweep
 from tests.product import Product
 
@@ -20,7 +20,7 @@ PENDING: Fate = ("pending", None, None, [])
 LOST: Fate = ("failed", CLAIMS_EVIDENCE, "document_failed", ["document_failed"])
 IN_EFOLDER: Fate = ("failed", BENEFITS_GATEWAY, "document_incomplete", ["document_in_efolder"])
 UNCLEAR: Fate = ("pending", None, None, ["document_unclear"])
-# Status, step, e-mail and open case after one poll, by the plan Lighthouse goes by.
+# Status, step, e-mail and open case after one poll, by the plan of the upload at Lighthouse.
 FATES: dict[str, Fate] = {
     "ok": DONE,
     "fails_at_claims_evidence": LOST,
@@ -46,14 +46,14 @@ def fate(row: dict[str, Any], cases: dict[str, list[str]]) -> Fate:
 
 
 def fates(product: Product, plans: dict[int, str]) -> dict[str, Fate]:
-    """Status, step, e-mail and open cases of every document, by the plan its upload goes by."""
+    """Status, step, e-mail and open cases of every document, by the plan of its upload."""
     cases: dict[str, list[str]] = {}
     for row in product.rows("SELECT subject_id, kind FROM cases WHERE closed_at IS NULL"):
         cases.setdefault(row.subject_id, []).append(row.kind)
     return {plans[row["lighthouse_request_id"]]: fate(row, cases) for row in documents(product)}
 
 
-def test_every_fate_lighthouse_can_tell_and_every_way_it_tells_it(product: Product) -> None:
+def test_every_fate_at_lighthouse_and_every_way_to_report_it(product: Product) -> None:
     assert set(FATES) == set(PLANS)
     product.control.turn("documents", plans={"L023": "fails_at_claims_evidence"}, step_seconds=1)
     person = filer(product)
@@ -65,12 +65,12 @@ def test_every_fate_lighthouse_can_tell_and_every_way_it_tells_it(product: Produ
     assert fates(product, plans) == FATES
     assert [len(ids) for ids in questions(product)] == [len(PLANS)]
     assert None not in stamps(product)
-    check_what_the_person_hears(product, person.documents(filed))
+    check_what_the_person_gets(product, person.documents(filed))
     check_times(product)
-    # The unclear ones arrive after all; what is final is not even asked after again.
+    # The unclear ones arrive after all; documents in a final state are not polled again.
     change(product, plan="ok")
     poll(product)
-    waiting = {plan for plan, reported in FATES.items() if reported[0] == "pending"}
+    waiting = {plan for plan, fate in FATES.items() if fate[0] == "pending"}
     assert fates(product, plans) == FATES | dict.fromkeys(waiting, DONE)
     assert {plans[request_id] for request_id in questions(product)[-1]} == waiting
     closed = product.rows("SELECT kind, resolution FROM cases WHERE closed_at IS NOT NULL")
@@ -78,24 +78,24 @@ def test_every_fate_lighthouse_can_tell_and_every_way_it_tells_it(product: Produ
     assert command(product, "audit").exit_code == 0
 
 
-def check_what_the_person_hears(product: Product, listed: list[dict[str, Any]]) -> None:
-    """An e-mail each, the BDD instructions' among them, and the same truth in the list."""
-    failed = [reported[2] for reported in FATES.values() if reported[0] == "failed"]
+def check_what_the_person_gets(product: Product, listed: list[dict[str, Any]]) -> None:
+    """One e-mail for each failure, the BDD instructions' among them, and the same result in the list."""
+    failed = [fate[2] for fate in FATES.values() if fate[0] == "failed"]
     keys = [f"form526.{notification}" for notification in failed]
     assert sorted(mails(product, len(keys) + 1)) == sorted([*keys, "form526.accepted"])
     states = sorted((each["message"].split(".")[0], each["lastCheckedAt"] is not None) for each in listed)
-    reported = {
+    messages = {
         "done": "This document is in your file",
         "pending": "VA has received this document and is putting it into your file",
         CLAIMS_EVIDENCE: "This document did not get into your file",
         UNKNOWN_STEP: "This document did not get into your file",
         BGS: "This document is in your file, but was not yet linked to your claim",
     }
-    assert states == sorted((reported[step or status], True) for status, step, _, _ in FATES.values())
+    assert states == sorted((messages[step or status], True) for status, step, _, _ in FATES.values())
 
 
 def check_times(product: Product) -> None:
-    """Milliseconds, seconds and texts are the same moments; what is not said is not made up."""
+    """Milliseconds, seconds and texts mean the same times; a time that is not given is not invented."""
     begun = {each["id"]: datetime.fromisoformat(each["started_at"]) for each in uploaded(product)}
     plans = {each["id"]: each["plan"] for each in uploaded(product)}
     for row in documents(product):
@@ -110,7 +110,7 @@ def check_times(product: Product) -> None:
         assert (row["upstream_error"] is not None) == errors, plan
 
 
-def test_an_id_lighthouse_does_not_know_is_a_case_at_the_third_poll_and_closes_itself_when_known(
+def test_an_unknown_id_is_a_case_at_the_third_poll_and_the_case_closes_when_it_is_known(
     product: Product,
 ) -> None:
     accepted(product)
@@ -124,7 +124,7 @@ def test_an_id_lighthouse_does_not_know_is_a_case_at_the_third_poll_and_closes_i
         assert (row.status, row.missed, row.cases) == ("pending", poll_number, expected)
         assert facts(product)[seen].missed == 0
         assert len(questions(product)) == poll_number
-    # Known again, if not yet there: the count starts anew, and nobody need ask Lighthouse.
+    # Known again but not arrived yet: the count starts again, and no human need query Lighthouse.
     product.control.call("POST", "documents", "uploads", json={"id": missing, "plan": "stuck"})
     poll(product)
     assert (facts(product)[missing].missed, product.cases()) == (0, [])
@@ -134,22 +134,22 @@ def test_an_id_lighthouse_does_not_know_is_a_case_at_the_third_poll_and_closes_i
     assert command(product, "audit").exit_code == 0
 
 
-def test_an_answer_that_leaves_an_id_out_or_tells_of_others_spoils_nothing(product: Product) -> None:
+def test_an_answer_that_leaves_an_id_out_or_names_others_harms_nothing(product: Product) -> None:
     accepted(product)
     left_out, arrived = plant(product, 2)
     others = product.control.call("POST", "documents", "uploads", json={"count": 3, "age_seconds": 600})["ids"]
     forget(product, left_out)
     product.control.turn("documents", not_found_reported="never", unasked=3)
     poll(product)
-    reported = facts(product)
-    assert (reported[left_out].status, reported[left_out].missed) == ("pending", 0)
-    assert reported[left_out].cases == ["document_unclear"]
-    assert reported[arrived].status == "done"
-    assert reported.keys().isdisjoint(others)
+    tracked = facts(product)
+    assert (tracked[left_out].status, tracked[left_out].missed) == ("pending", 0)
+    assert tracked[left_out].cases == ["document_unclear"]
+    assert tracked[arrived].status == "done"
+    assert tracked.keys().isdisjoint(others)
     assert None not in stamps(product)
 
 
-def test_a_batch_of_which_lighthouse_knows_nothing_is_queried_after_by_halves(product: Product) -> None:
+def test_a_batch_unknown_to_lighthouse_is_queried_again_in_halves(product: Product) -> None:
     accepted(product)
     ids = plant(product, 7, plan="stuck")
     change(product, plan="stuck")
@@ -161,7 +161,7 @@ def test_a_batch_of_which_lighthouse_knows_nothing_is_queried_after_by_halves(pr
     assert [row.missed for row in facts(product).values()] == [int(each in ids[:3]) for each in everything]
     assert None not in stamps(product)
     assert [len(each) for each in questions(product)] == [8, 4, 4]
-    # And now it truly knows none: each is asked after alone before it counts as unknown.
+    # Now it really knows none: each is queried by itself before it counts as unknown.
     forget(product, *(each for each in everything if each not in ids[:3]))
     poll(product)
     assert sorted(row.missed for row in facts(product).values()) == [1] * 5 + [2] * 3
@@ -169,7 +169,7 @@ def test_a_batch_of_which_lighthouse_knows_nothing_is_queried_after_by_halves(pr
     assert product.cases() == []
 
 
-def test_every_poll_stamps_everything_and_ten_days_are_a_case_once(product: Product) -> None:
+def test_every_poll_stamps_every_document_and_ten_days_open_one_case_each(product: Product) -> None:
     accepted(product)
     plant(product, 2, plan="stuck")
     change(product, plan="stuck")
@@ -190,4 +190,4 @@ def test_every_poll_stamps_everything_and_ten_days_are_a_case_once(product: Prod
     poll(product)
     sweep(product)
     assert product.cases() == []
-    assert requested(product) == 6
+    assert status_requests(product) == 6

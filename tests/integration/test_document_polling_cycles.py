@@ -1,4 +1,4 @@
-"""A cycle of polling at full size, killed half-way, and dealt by two at once: each document is asked after once."""
+"""A polling cycle at full size, interrupted half-way, or built by two ticks at once: each document is queried once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Killed(BaseException):
 
 
 class Watch:
-    """Counts what changes documents, and watches memory until twenty questions were answered: tracing takes time."""
+    """Counter of the updates of documents; it watches memory until twenty questions were answered, because tracing is
+    slow.
+    """
 
     def __init__(self) -> None:
         self.stamps = self.others = self.peak = 0
@@ -75,7 +77,7 @@ def watched() -> Iterator[Watch]:
 
 
 def plan_of(statement: Any, **values: Any) -> str:
-    """How Postgres would go about a statement now."""
+    """The plan of a statement, as Postgres would run it now."""
     with transaction() as session:
         return "\n".join(session.execute(text(f"EXPLAIN {statement.text}"), values).scalars())
 
@@ -95,20 +97,20 @@ def check_plans(product: Product) -> None:
 
 
 def planted(product: Product, count: int, plan: str = "stuck") -> None:
-    """So many documents in all, that all go by this plan."""
+    """So many documents in all, all with this plan."""
     accepted(product)
     change(product, plan=plan)
     plant(product, count - 1, plan=plan)
 
 
 def check_cycle(product: Product, since: datetime, questions_received: list[list[int]]) -> None:
-    """Each document was in exactly one of these questions, and stamped since."""
+    """Each document was in exactly one of these questions, and has been stamped since."""
     assert sorted(request_id for ids in questions_received for request_id in ids) == list(facts(product))
     assert all(stamp is not None and stamp > since for stamp in stamps(product))
     assert (outstanding_questions(product), sum(batches(product).values())) == ([], 0)
 
 
-def test_ten_thousand_documents_are_a_hundred_questions_and_a_hundred_updates(product: Product) -> None:
+def test_ten_thousand_documents_take_a_hundred_questions_and_a_hundred_updates(product: Product) -> None:
     planted(product, MANY - 100)
     plant(product, 60, plan="ok")
     plant(product, 40, plan="fails_at_bgs")
@@ -123,12 +125,12 @@ def test_ten_thousand_documents_are_a_hundred_questions_and_a_hundred_updates(pr
     assert [len(ids) for ids in questions(product)] == [BATCH] * 100
     check_cycle(product, began, questions(product))
     assert Counter(statuses(product)) == {PENDING: MANY - 100, DONE: 60, FAILED: 40}
-    # Nobody is due again within the hour.
+    # No document is due again within the hour.
     housekeeping.poll_documents()
     assert outstanding_questions(product) == []
 
 
-def test_a_cycle_killed_between_and_within_deals_is_dealt_to_its_end_by_the_next_tick(
+def test_a_cycle_killed_between_or_within_deals_is_completed_by_the_next_tick(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted(product, 250)
@@ -144,7 +146,7 @@ def test_a_cycle_killed_between_and_within_deals_is_dealt_to_its_end_by_the_next
     for hours in (1, 0):
         with pytest.raises(Killed):
             deal(product, hours=hours)
-        # The deal it died in was not made; the one before it was, whole.
+        # The deal in which it died was rolled back; the one before it was committed completely.
         assert (list(batches(product).values()), len(outstanding_questions(product))) == ([BATCH], 1)
     monkeypatch.setattr(housekeeping, "enqueue_poll", enqueue_poll)
     deal(product, hours=0)
@@ -154,44 +156,44 @@ def test_a_cycle_killed_between_and_within_deals_is_dealt_to_its_end_by_the_next
     check_cycle(product, began, questions(product))
 
 
-def test_a_question_whose_worker_is_lost_is_queried_again_and_the_others_are_not(product: Product) -> None:
+def test_a_question_whose_worker_is_lost_is_sent_again_and_the_others_are_not(product: Product) -> None:
     planted(product, 120)
     deal(product)
     began = clock.now()
-    held = take_question(product)
-    outcome = call(product, held, POLL)
+    granted = take_question(product)
+    outcome = call(product, granted, POLL)
     assert stamps(product) == [None] * 120
-    lose(product, held)
+    lose(product, granted)
     product.work()
     lost, *others = questions(product)
     assert (len(lost), sorted(map(len, others))) == (BATCH, [20, BATCH]) and lost in others
     check_cycle(product, began, others)
-    # It was only slow: what it brings is an hour old by the time it is heard, and changes nothing.
+    # The worker was only slow: its answer is out of date when it arrives, and changes nothing.
     before = facts(product)
-    settle(POLL, held, outcome)
+    settle(POLL, granted, outcome)
     assert facts(product) == before
 
 
-def test_an_answer_to_an_old_question_never_undoes_what_a_later_one_said(product: Product) -> None:
+def test_an_answer_to_an_old_question_never_overwrites_a_later_one(product: Product) -> None:
     planted(product, 2, plan="fails_at_claims_evidence")
     deal(product)
-    held = take_question(product)
-    failed = call(product, held, POLL)
+    granted = take_question(product)
+    failed = call(product, granted, POLL)
     change(product, plan="ok")
     deal(product)
     product.work(until=lambda: set(statuses(product)) == {DONE})
-    settle(POLL, held, failed)
+    settle(POLL, granted, failed)
     product.work()
     assert (statuses(product), product.cases(), mails(product)) == ([DONE] * 2, [], ["form526.accepted"])
     assert outstanding_questions(product) == []
 
 
-def test_two_ticks_at_once_deal_what_the_other_does_not(product: Product) -> None:
+def test_two_simultaneous_ticks_share_the_documents(product: Product) -> None:
     planted(product, 260)
     pass_time(product, hours=1)
     with transaction() as session:
         assert enqueue_poll(session) == BATCH
-        # Another scheduler's worker meanwhile: it waits for nobody and takes the rest.
+        # Meanwhile another scheduler's worker waits for nobody and takes the rest.
         with product.app.app_context():
             housekeeping.poll_documents()
     assert sorted(batches(product).values()) == [60, BATCH, BATCH]

@@ -1,4 +1,4 @@
-"""Questions that get no answer: nobody is stamped for them, nothing is parked, and they are asked again."""
+"""Status questions without an answer: no document is stamped, nothing is parked, and they are sent again."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.integration.polling_steps import (
     facts,
     outstanding_questions,
     plant,
-    requested,
     stamps,
+    status_requests,
 )
 from tests.integration.steps import command, publish, reconfigure, sweep
 from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 
-# The families of the contract and what networks do: none of them says anything of a document.
+# The error families of the contract, and what networks do: none of them says anything about a document.
 NO_ANSWER: tuple[tuple[str, dict[str, Any], str | None], ...] = (
     ("status", {"status": 500}, "api"),
     ("status", {"status": 504}, "kong"),
@@ -34,12 +34,12 @@ NO_ANSWER: tuple[tuple[str, dict[str, Any], str | None], ...] = (
     ("drop", {}, None),
     ("late", {"seconds": 2.0}, None),
 )
-# Refusals of a question as a whole. The next cycle's is another one, of others.
+# Refusals of a whole question. The next cycle's question is another one, about others.
 REFUSALS = ((400, "api"), (413, "kong"))
 
 
 def on_their_way(product: Product) -> None:
-    """Two documents that Lighthouse will be busy with for long."""
+    """Two documents that Lighthouse works on for a long time."""
     accepted(product)
     plant(product)
     change(product, plan="stuck")
@@ -49,13 +49,13 @@ def waiting_uploads(product: Product) -> list[str]:
     return [message["state"] for message in product.messages() if message["job"] == UPLOAD.path]
 
 
-def ask_once(product: Product) -> None:
+def send_one_question(product: Product) -> None:
     """Relay and run until one more question has reached Lighthouse."""
-    before = requested(product)
-    product.work(until=lambda: requested(product) > before)
+    before = status_requests(product)
+    product.work(until=lambda: status_requests(product) > before)
 
 
-def test_a_question_without_an_answer_stamps_nobody_and_is_queried_again(product: Product) -> None:
+def test_an_unanswered_question_stamps_no_document_and_is_sent_again(product: Product) -> None:
     reconfigure(product, document_status_seconds=0.7)
     on_their_way(product)
     for kind, fields, family in NO_ANSWER:
@@ -63,7 +63,7 @@ def test_a_question_without_an_answer_stamps_nobody_and_is_queried_again(product
         product.control.turn("documents", error_family=family)
         product.control.set("documents", kind, operation=STATUS, times=1, **fields)
         deal(product)
-        ask_once(product)
+        send_one_question(product)
         assert (kind, stamps(product)) == (kind, before)
         assert [message["state"] for message in outstanding_questions(product)] in (["later"], ["ready"])
         product.work()
@@ -71,7 +71,7 @@ def test_a_question_without_an_answer_stamps_nobody_and_is_queried_again(product
     assert (statuses(product), product.cases()) == ([PENDING] * 2, [])
 
 
-def test_a_refused_question_is_dropped_and_a_dead_token_is_renewed(product: Product) -> None:
+def test_a_refused_question_is_dropped_and_an_expired_token_is_renewed(product: Product) -> None:
     on_their_way(product)
     for status, family in REFUSALS:
         before = stamps(product)
@@ -85,29 +85,29 @@ def test_a_refused_question_is_dropped_and_a_dead_token_is_renewed(product: Prod
         assert None not in stamps(product) and set(stamps(product)).isdisjoint(before)
     product.control.turn("documents", error_family=None)
     product.control.set("documents", "expire", operation=STATUS, times=1)
-    before, questions = stamps(product), requested(product)
+    before, questions = stamps(product), status_requests(product)
     deal(product)
     product.work()
-    assert set(stamps(product)).isdisjoint(before) and requested(product) == questions + 2
+    assert set(stamps(product)).isdisjoint(before) and status_requests(product) == questions + 2
 
 
-def test_through_a_long_outage_each_cycle_takes_over_from_the_last_and_nothing_is_parked(product: Product) -> None:
+def test_in_a_long_outage_each_cycle_replaces_the_last_and_nothing_is_parked(product: Product) -> None:
     on_their_way(product)
     product.control.set("documents", "status", status=503, operation=STATUS)
     for cycles in (1, 2, 3):
         deal(product)
-        ask_once(product)
+        send_one_question(product)
         assert len(outstanding_questions(product)) == cycles
         assert len({row.poll_batch for row in facts(product).values()}) == 1
     product.control.clear("documents")
-    answered = requested(product)
+    before = status_requests(product)
     product.work()
-    # The two older questions have nothing left to ask after.
-    assert requested(product) == answered + 1
+    # The two older questions have no documents left.
+    assert status_requests(product) == before + 1
     assert None not in stamps(product)
     product.control.set("documents", "status", status=503, operation=STATUS)
     deal(product)
-    ask_once(product)
+    send_one_question(product)
     deal(product, hours=25)
     sweep(product)
     assert [message["state"] for message in product.messages()].count("parked") == 0
@@ -116,12 +116,12 @@ def test_through_a_long_outage_each_cycle_takes_over_from_the_last_and_nothing_i
     assert command(product, "audit").exit_code == 0
 
 
-def test_a_poll_that_finds_lighthouse_down_holds_uploads_back_too(product: Product) -> None:
+def test_a_failed_poll_delays_uploads_too(product: Product) -> None:
     reconfigure(product, breaker_open_seconds=600.0, breaker_cap_seconds=600.0)
     on_their_way(product)
     product.control.set("documents", "status", status=503, operation=STATUS, times=1)
     deal(product)
-    ask_once(product)
+    send_one_question(product)
     filer(product, BEN).file()
     product.work(until=lambda: waiting_uploads(product))
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""A document whose answer cannot be recorded keeps no other of its batch waiting."""
+"""A document whose answer cannot be recorded delays no other document of its batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.product import Product
 
 @contextmanager
 def sealed_with_an_old_key(product: Product, document_id: str) -> Iterator[None]:
-    """Its name cannot be unsealed meanwhile."""
+    """Within the block, the document's name cannot be unsealed."""
     named = "UPDATE form526_document_submissions SET name = :name WHERE id = :id RETURNING 1"
     name = product.value("SELECT name FROM form526_document_submissions WHERE id = :id", id=document_id)
     product.rows(named, name=b"x", id=document_id)
@@ -23,7 +23,7 @@ def sealed_with_an_old_key(product: Product, document_id: str) -> Iterator[None]
     product.rows(named, name=bytes(name), id=document_id)
 
 
-def test_of_a_batch_only_the_one_in_the_way_goes_to_a_human(product: Product) -> None:
+def test_only_the_bad_document_of_a_batch_goes_to_a_human(product: Product) -> None:
     accepted(product)
     bad = plant(product, 5)[2]
     query = "SELECT id::text FROM form526_document_submissions WHERE lighthouse_request_id = :request"
@@ -37,7 +37,7 @@ def test_of_a_batch_only_the_one_in_the_way_goes_to_a_human(product: Product) ->
             ["unsettled"],
             [],
         )
-        # Six, of which one half had it, and so on: nobody is asked after more often than it takes to tell.
+        # Six documents, then the half with the bad one, and so on: no document is queried more often than needed.
         assert [len(ids) for ids in questions(product) if bad in ids] == [6, 3, 2, 1]
         deal(product)
         product.work()

@@ -1,4 +1,4 @@
-"""Nothing is owed twice: not by two operators, not by an operator and the sweep, not beside the one who is at it."""
+"""Work is enqueued once: by two operators, by an operator beside the sweep, and beside a worker that runs it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FAILED = """
 
 
 def granted(product: Product) -> Grant:
-    """The one message that is owed, in a worker's hands."""
+    """The only outstanding message, granted to a worker."""
     publish(product)
     (message,) = product.messages()
     worker = product.app.extensions["process"].worker_id
@@ -57,39 +57,20 @@ def granted(product: Product) -> Grant:
     return grant
 
 
-def test_postgres_holds_no_second_message_of_one_job_for_one_subject(product: Product) -> None:
-    requested = file_claim(product)
+def test_postgres_refuses_a_second_message_of_one_job_for_one_subject(product: Product) -> None:
+    claim = file_claim(product)
     with pytest.raises(IntegrityError, match="uq_outbox_messages_subject"):
         product.rows(COPY)
     for state in ("ready", "parked"):
         if state == "parked":
-            command(product, "outbox", "park", str(requested.message["id"]), "--reason", "x")
+            command(product, "outbox", "park", str(claim.message["id"]), "--reason", "x")
         before = product.messages()
         with transaction() as session:
-            enqueue_filing(session, lock(session, requested.id))
+            enqueue_filing(session, lock(session, claim.id))
         assert product.messages() == before
 
 
-def test_what_was_outstanding_twice_before_postgres_forbade_it_is_outstanding_once_afterwards(product: Product) -> None:
-    """The elder stays; where one of them was tried, that one does: it alone knows what it sent."""
-    first, second = file_claim(product), file_claim(product, date="2031-03-05")
-    db.session.remove()
-    assert command(product, "db", "downgrade", "0008").exit_code == 0
-    product.rows(COPY)
-    one, two, _, tried = [message["id"] for message in product.messages()]
-    product.rows(
-        "INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, purpose, worker_id)"
-        " SELECT id, 1, subject_type, subject_id, job, 'write', 'x' FROM outbox_messages WHERE id = :id RETURNING 1",
-        id=tried,
-    )
-    db.session.remove()
-    assert command(product, "db", "upgrade", "head").exit_code == 0
-    kept = {message["subject_id"]: message["id"] for message in product.messages()}
-    assert kept == {first.id: one, second.id: tried}
-    assert two not in kept.values()
-
-
-def test_a_document_queried_for_again_twice_is_uploaded_once(product: Product) -> None:
+def test_a_document_restarted_twice_is_uploaded_once(product: Product) -> None:
     person = form526_steps.filer(product)
     person.file(person.attach())
     product.work()
@@ -107,7 +88,7 @@ def test_a_document_queried_for_again_twice_is_uploaded_once(product: Product) -
     assert command(product, "documents", "upload-again", document).exit_code == 1
 
 
-def test_two_who_repair_from_what_they_saw_enqueue_each_thing_once(product: Product) -> None:
+def test_two_operators_who_repair_at_once_enqueue_each_message_once(product: Product) -> None:
     filed_and_not_notified_yet(product)
     for day in range(1, 5):
         file_claim(product, date=f"2031-12-{day:02d}")
@@ -132,7 +113,7 @@ def test_two_who_repair_from_what_they_saw_enqueue_each_thing_once(product: Prod
     assert (len(product.submits()), len(sends(product)), len(texts(product, 5))) == (5, 5, 5)
 
 
-def test_whoever_repairs_what_is_mended_by_now_leaves_it_as_it_is(product: Product) -> None:
+def test_a_repair_of_something_already_repaired_changes_nothing(product: Product) -> None:
     filed_and_not_notified_yet(product)
     product.rows("DELETE FROM outbox_messages RETURNING 1")
     one, two = audit_everything(), audit_everything()
@@ -142,7 +123,7 @@ def test_whoever_repairs_what_is_mended_by_now_leaves_it_as_it_is(product: Produ
     assert product.cases() == []
 
 
-def test_a_lost_notification_that_is_being_sent_right_now_is_left_to_who_sends_it(product: Product) -> None:
+def test_a_lost_notification_that_is_being_sent_is_left_to_its_worker(product: Product) -> None:
     filed_and_not_notified_yet(product)
     grant = granted(product)
     outcome = call(product, grant, SEND)
@@ -153,19 +134,19 @@ def test_a_lost_notification_that_is_being_sent_right_now_is_left_to_who_sends_i
     runner.finish(SEND, grant, outcome)
     assert command(product, "audit", "--repair").exit_code == 0
     product.work()
-    assert (len(sends(product)), texts(product)) == (1, ["cie.created"]), "VANotify was asked first"
+    assert (len(sends(product)), texts(product)) == (1, ["cie.created"]), "VANotify was queried first"
 
 
 @contextmanager
 def sweeping() -> Iterator[None]:
-    """The sweep is at work elsewhere."""
+    """The sweep is running elsewhere."""
     with db.engine.connect() as other:
         other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
         yield
         other.execute(text("SELECT pg_advisory_unlock(hashtext('surefile.sweep'))"))
 
 
-def test_repair_does_nothing_while_the_sweep_is_at_work(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repair_does_nothing_while_the_sweep_is_running(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flaskapp.db.PATIENCE_SECONDS", 0.1)
     file_claim(product)
     product.rows("DELETE FROM outbox_messages RETURNING 1")

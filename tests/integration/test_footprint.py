@@ -1,4 +1,4 @@
-"""What one claim costs the database it shares: round trips, statements and log bytes, and the plans behind them."""
+"""What one claim costs the database: round trips, statements, log bytes, and the plans behind them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.test_callbacks import DELIVERED, body, post
 from tests.product import ADA, Product
 
 ROWS = 12_000
-# Round trips, and those of them that are BEGIN or COMMIT. A look whose answer is one statement has neither.
+# Round trips, and how many of them are BEGIN or COMMIT. A read of one statement has neither.
 COSTS = {
     "POST": (6, 2),
     "relay, the claim": (9, 2),
@@ -29,9 +29,9 @@ COSTS = {
     "callback": (6, 2),
     "relay, nothing to do": (2, 0),
 }
-# A claim is two messages: its filing and its text. With their rows, indexes, attempts and history.
+# A claim is two messages, its filing and its text, with their rows, indexes, attempts and history.
 MOST_WAL_BYTES = 7_500
-REPORTED = """
+TEXT_SENT = """
     SELECT count(*) FROM notifications WHERE subject_type = 'travel_claim' AND subject_id = :id AND state = 'sent'
 """
 
@@ -59,7 +59,7 @@ HOT: list[tuple[TextClause, str]] = [
 
 
 def follow(product: Product, meter: Meter, day: str) -> dict[str, Spent]:
-    """One claim from its POST to the delivered text, each step metered by itself."""
+    """One claim from its POST to the delivered text, with each step metered separately."""
     client = product.sign_in()
     product.relay.next_rescue = product.relay.next_missing_check = float("inf")
     with meter.step("POST"):
@@ -81,10 +81,10 @@ def follow(product: Product, meter: Meter, day: str) -> dict[str, Spent]:
     return dict(meter.spent)
 
 
-def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
+def test_a_claim_costs_no_more_round_trips_and_log_than_its_limit(
     product: Product, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A busy machine costs nothing here: who rested for long is asked first.
+    # A busy machine adds no round trip: a connection that was idle for long is pinged before it is used.
     monkeypatch.setattr(database, "PING_AFTER_SECONDS", 60.0)
     file_claim(product)
     product.work()
@@ -92,21 +92,21 @@ def test_a_claim_costs_no_more_round_trips_and_log_than_it_did(
         followed = [follow(product, meter, day) for day in ("2031-06-01", "2031-06-02", "2031-06-03")]
     for spent in followed:
         assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
-    # After a checkpoint, whoever touches a page first logs it whole.
+    # After a checkpoint, the first change to a page logs the whole page.
     assert min(sum(each.wal_bytes for each in spent.values()) for spent in followed) < 2 * MOST_WAL_BYTES
 
 
 def put_through_everything(product: Product, plans: Plans) -> None:
-    """A claim whose first filing fails, its probe, its text, and one tick of all that is periodic."""
+    """A claim whose first filing fails, the probe, the text, and one tick of every periodic job."""
     product.control.set("btsss", "throttle", times=1, operation="submitclaim")
-    requested = file_claim(product, date="2031-06-01")
+    claim = file_claim(product, date="2031-06-01")
     product.work(
-        until=lambda: product.value("SELECT state FROM travel_claims WHERE id = :id", id=requested.id) != "pending"
+        until=lambda: product.value("SELECT state FROM travel_claims WHERE id = :id", id=claim.id) != "pending"
     )
     product.relay.next_missing_check = 0.0
     product.relay.low = ScanMarks()
     product.relay.low.looks.extend([1.0] * 3)
-    product.work(until=lambda: product.value(REPORTED, id=requested.id))
+    product.work(until=lambda: product.value(TEXT_SENT, id=claim.id))
     sweep(product)
     housekeeping.poll_documents()
     housekeeping.refresh_itfs()
@@ -114,7 +114,7 @@ def put_through_everything(product: Product, plans: Plans) -> None:
 
 @pytest.fixture
 def plans(product: Product, monkeypatch: pytest.MonkeyPatch) -> Plans:
-    """Every statement of the product's daily round, on tables as they are after months."""
+    """Every statement of the product's daily work, on tables as large as after months."""
     monkeypatch.setattr("outbox.scan_marks.SLOW_SECONDS", 0.0)
     accepted(product)
     file_claim(product)
@@ -125,7 +125,7 @@ def plans(product: Product, monkeypatch: pytest.MonkeyPatch) -> Plans:
     return found
 
 
-def test_no_table_that_grows_is_ever_read_whole_and_every_hot_query_has_its_index(plans: Plans) -> None:
+def test_no_growing_table_is_read_whole_and_every_hot_query_uses_its_index(plans: Plans) -> None:
     assert plans.read_whole == set()
     missed = [(index, plans.of(query), query.text) for query, index in HOT if index not in plans.of(query)]
     assert missed == []

@@ -1,4 +1,4 @@
-"""How many deadlines will be missed: exact for lines that were made by hand."""
+"""The forecast of missed deadlines, exact for queues that the tests fill by hand."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DONE = """
 
 
 def done(ledger: Ledger, count: int, minutes_ago: float = 5.0, upstream: str | None = "clerk") -> None:
-    """So many calls were answered well, all at that moment."""
+    """So many calls were answered successfully, all at the same time."""
     first = ledger.rows("SELECT count(*) AS before FROM outbox_attempts")[0]["before"] + 1
     values = {"upstream": upstream, "ago": minutes_ago * MINUTE, "first": first, "last": first + count - 1}
     ledger.run(DONE, **values)
 
 
 def enqueue(ledger: Ledger, count: int, minutes: float, queue: QueueSpec = CALLS, delay: float = 0.0) -> None:
-    """So much work, with so many minutes to its deadline."""
+    """Enqueue so much work, with so many minutes to its deadline."""
     for _ in range(count):
         ledger.add(queue=queue, deadline=minutes * MINUTE, delay=delay)
 
@@ -39,12 +39,12 @@ def outlook(ledger: Ledger) -> dict[str, Line]:
 
 
 def misses(ledger: Ledger, queue: str = "calls") -> tuple[int, int]:
-    """How many will miss their deadline, and how many have."""
+    """How many will miss their deadline, and how many already have."""
     line = outlook(ledger)[queue]
     return line.will_miss, line.missed
 
 
-def test_nothing_waiting_has_no_outlook(ledger: Ledger) -> None:
+def test_an_empty_queue_has_no_forecast(ledger: Ledger) -> None:
     done(ledger, 30)
     assert outlook(ledger) == {}
 
@@ -55,7 +55,7 @@ def test_at_two_a_minute_the_first_ten_are_done_in_five_minutes_and_the_rest_mis
     assert outlook(ledger) == {"calls": Line("calls", 16, 2.0, missed=0, will_miss=6, minutes_to_empty=8.0)}
 
 
-def test_the_earliest_deadline_goes_first_whenever_it_was_queried_for(ledger: Ledger) -> None:
+def test_the_earliest_deadline_goes_first_whenever_it_was_enqueued(ledger: Ledger) -> None:
     done(ledger, 15)
     enqueue(ledger, 10, minutes=20)
     enqueue(ledger, 5, minutes=5.2)
@@ -64,7 +64,7 @@ def test_the_earliest_deadline_goes_first_whenever_it_was_queried_for(ledger: Le
     assert misses(ledger) == (1, 0), "six are due in the five minutes that take five"
 
 
-def test_a_missed_deadline_is_counted_separately_and_goes_behind_what_can_be_met(ledger: Ledger) -> None:
+def test_a_missed_deadline_is_counted_separately_and_goes_after_those_that_can_be_met(ledger: Ledger) -> None:
     enqueue(ledger, 50, minutes=1)
     ledger.pass_time(2 * MINUTE)
     done(ledger, 15)
@@ -78,29 +78,29 @@ def test_work_without_a_deadline_of_its_own_has_none_to_miss(ledger: Ledger) -> 
     ledger.pass_time(MINUTE)
     assert outlook(ledger)["calls"] == Line("calls", 4, 1.0, missed=0, will_miss=0, minutes_to_empty=4.0)
     enqueue(ledger, 2, minutes=-3)
-    assert misses(ledger) == (0, 2), "a later step of work whose own deadline has passed"
+    assert misses(ledger) == (0, 2), "later steps whose own deadline has passed"
 
 
-def test_what_is_not_due_before_its_deadline_misses_it_at_any_rate(ledger: Ledger) -> None:
+def test_work_that_is_due_after_its_deadline_misses_it_at_any_rate(ledger: Ledger) -> None:
     done(ledger, 900)
     enqueue(ledger, 2, minutes=30, delay=31 * MINUTE)
     enqueue(ledger, 3, minutes=30, delay=29 * MINUTE)
     assert misses(ledger) == (2, 0)
 
 
-def test_at_a_standstill_all_that_waits_will_miss_and_it_is_never_empty(ledger: Ledger) -> None:
+def test_at_a_standstill_all_waiting_work_misses_and_the_queue_never_empties(ledger: Ledger) -> None:
     done(ledger, 100, minutes_ago=16)
     enqueue(ledger, 3, minutes=100_000)
     assert outlook(ledger) == {"calls": Line("calls", 3, 0.0, missed=0, will_miss=3, minutes_to_empty=None)}
 
 
-def test_only_work_that_was_done_makes_a_rate(ledger: Ledger) -> None:
+def test_only_successful_work_makes_a_rate(ledger: Ledger) -> None:
     """A refusal may be tried again, and an upstream that refuses everything empties no queue."""
     ledger.again(ledger.start(), REFUSED)
     assert outlook(ledger)["calls"].per_minute == 0.0
 
 
-def test_what_is_in_flight_waits_like_the_rest_and_what_is_parked_does_not(ledger: Ledger) -> None:
+def test_work_in_flight_counts_as_waiting_and_parked_work_does_not(ledger: Ledger) -> None:
     done(ledger, 15)
     ledger.park(ledger.start())
     ledger.start()
@@ -110,7 +110,7 @@ def test_what_is_in_flight_waits_like_the_rest_and_what_is_parked_does_not(ledge
     assert outlook(ledger)["calls"].waiting == 3
 
 
-def test_two_queues_of_one_upstream_share_its_rate_and_stand_in_one_line(ledger: Ledger) -> None:
+def test_two_queues_of_one_upstream_share_its_rate_and_one_order(ledger: Ledger) -> None:
     done(ledger, 15)
     enqueue(ledger, 10, minutes=10.5)
     enqueue(ledger, 10, minutes=21.5, queue=TWIN)
@@ -120,7 +120,7 @@ def test_two_queues_of_one_upstream_share_its_rate_and_stand_in_one_line(ledger:
     assert both["twin"] == Line("twin", 10, 1.0, missed=0, will_miss=4, minutes_to_empty=25.0)
 
 
-def test_another_upstreams_work_makes_nobody_faster(ledger: Ledger) -> None:
+def test_the_work_of_another_upstream_adds_nothing_to_the_rate(ledger: Ledger) -> None:
     done(ledger, 90, upstream="neighbour")
     enqueue(ledger, 1, minutes=60)
     assert misses(ledger) == (1, 0)
@@ -134,7 +134,7 @@ def test_work_without_an_upstream_goes_at_its_own_rate(ledger: Ledger) -> None:
     assert misses(ledger) == (1, 0)
 
 
-def test_what_is_due_before_a_hold_ends_will_surely_miss(ledger: Ledger) -> None:
+def test_work_due_before_a_hold_ends_will_miss(ledger: Ledger) -> None:
     done(ledger, 900)
     enqueue(ledger, 5, minutes=59)
     enqueue(ledger, 5, minutes=61)
@@ -146,7 +146,7 @@ def test_what_is_due_before_a_hold_ends_will_surely_miss(ledger: Ledger) -> None
     assert misses(ledger) == (0, 0)
 
 
-def test_after_a_long_hold_the_rate_is_that_of_before(ledger: Ledger) -> None:
+def test_after_a_long_hold_the_rate_is_that_from_before_it(ledger: Ledger) -> None:
     done(ledger, 30, minutes_ago=0)
     hold(ledger, 5 * HOUR)
     ledger.pass_time(4 * HOUR)
@@ -154,14 +154,14 @@ def test_after_a_long_hold_the_rate_is_that_of_before(ledger: Ledger) -> None:
     assert outlook(ledger)["calls"] == Line("calls", 20, 2.0, missed=0, will_miss=10, minutes_to_empty=70.0)
 
 
-def test_a_hold_still_to_come_changes_nothing_yet(ledger: Ledger) -> None:
+def test_a_planned_hold_changes_nothing_yet(ledger: Ledger) -> None:
     done(ledger, 900)
     enqueue(ledger, 5, minutes=90)
     hold(ledger, 2 * HOUR, after=HOUR)
     assert misses(ledger) == (0, 0)
 
 
-def test_what_is_due_before_a_open_breakers_next_probe_will_miss(ledger: Ledger) -> None:
+def test_work_due_before_an_open_breakers_next_probe_will_miss(ledger: Ledger) -> None:
     done(ledger, 900)
     trip_breaker(ledger)
     ledger.run("DELETE FROM outbox_messages")

@@ -1,4 +1,4 @@
-"""A form and its documents, from the upload to the eFolder: received is not delivered."""
+"""A form and its documents, from the upload to the eFolder: received does not mean delivered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.integration.itf_steps import mails
 from tests.product import Product
 
 
-def test_a_form_is_accepted_and_each_document_is_followed_until_it_is_there(product: Product) -> None:
+def test_a_form_is_accepted_and_each_document_is_tracked_until_it_arrived(product: Product) -> None:
     person = filer(product)
     form = {"form0781": {"incidents": [{"personalAssault": True}, {"incidentLocation": "Camp Example"}]}}
     filed = person.file(person.attach(), person.attach("scan.png", PNG, "L023"), **form)
@@ -21,7 +21,7 @@ def test_a_form_is_accepted_and_each_document_is_followed_until_it_is_there(prod
     assert all(each["message"].startswith("VA has received") for each in person.documents(filed))
     poll(product)
     assert statuses(product) == ["done"] * 5
-    assert [len(requested) for requested in questions(product)] == [5]
+    assert [len(ids) for ids in questions(product)] == [5]
     assert all(each["message"] == "This document is in your file." for each in person.documents(filed))
     assert mails(product) == ["form526.accepted"]
     assert product.cases() == []

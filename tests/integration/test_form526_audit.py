@@ -1,4 +1,4 @@
-"""A form and each of its documents is owed, watched, held or told at every moment; whatever is lost is found."""
+"""The audit of forms and documents: each is outstanding, watched, held or notified at all times; each loss is found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from flaskapp.audit.report import audit
 from flaskapp.db import transaction
 from jobs import housekeeping
-from tests.integration.form526_steps import UPLOADS, evidence, filer, grant, outstanding_of, poll
+from tests.integration.form526_steps import UPLOADS, evidence, filer, grant, message_of, poll
 from tests.integration.itf_steps import mails
 from tests.integration.steps import command, reconfigure
 from tests.product import Product
@@ -25,7 +25,7 @@ DOCUMENTS = "UPDATE form526_document_submissions SET"
 
 
 class Undo(Exception):
-    """Ends a transaction that only looked."""
+    """Ends a transaction that only read."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def one_document_a_form(product: Product) -> None:
 
 
 def standing(product: Product, subject_type: str, *losses: str) -> str:
-    """How the one form or document stands, and how it would after these losses; nothing is kept of them."""
+    """The standing of the one form or document after these losses, which are rolled back."""
     found: list[dict[str, int]] = []
     try:
         with transaction() as session:
@@ -53,18 +53,18 @@ def assert_lost(product: Product, subject_type: str, *ways: tuple[str, ...]) -> 
         assert standing(product, subject_type, *losses) == "unaccounted", losses
 
 
-def requested(product: Product) -> None:
+def file_form(product: Product) -> None:
     person = filer(product)
     person.file(person.attach())
 
 
 def accepted(product: Product) -> None:
-    requested(product)
+    file_form(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM form526_document_submissions"))
 
 
 def test_a_form_is_outstanding_until_it_is_accepted_and_notified(product: Product) -> None:
-    requested(product)
+    file_form(product)
     assert standing(product, FORM) == "outstanding"
     assert_lost(product, FORM, (GONE_MESSAGES,), (PARKED,))
     product.work(until=lambda: product.value("SELECT identity IS NOT NULL FROM accounts"))
@@ -86,7 +86,7 @@ def test_a_form_is_outstanding_until_it_is_accepted_and_notified(product: Produc
 
 def test_a_failed_form_is_held_and_notified(product: Product) -> None:
     product.control.turn("form526", refuse_with="")
-    requested(product)
+    file_form(product)
     product.work()
     assert (standing(product, FORM), standing(product, FORM, GONE_CASES)) == ("held", "notified")
     assert_lost(product, FORM, (GONE_CASES, "DELETE FROM notifications"))
@@ -118,7 +118,7 @@ def failed_behind(product: Product) -> None:
 
 
 @pytest.mark.parametrize("fail", [refused, failed_behind])
-def test_a_failed_document_is_held_and_notified_and_brought_by_hand_is_done(
+def test_a_failed_document_is_held_and_notified_until_it_is_delivered_by_hand(
     product: Product, fail: Callable[[Product], None]
 ) -> None:
     fail(product)
@@ -131,10 +131,10 @@ def test_a_failed_document_is_held_and_notified_and_brought_by_hand_is_done(
     assert command(product, "audit").exit_code == 0
 
 
-def test_what_is_lost_becomes_a_case_and_is_named_until_somebody_ends_it(product: Product) -> None:
+def test_a_lost_upload_is_a_case_and_a_finding_until_somebody_ends_it(product: Product) -> None:
     accepted(product)
     document = str(evidence(product)["id"])
-    product.rows(f"DELETE FROM outbox_messages WHERE id = {outstanding_of(product, document)['id']} RETURNING 1")
+    product.rows(f"DELETE FROM outbox_messages WHERE id = {message_of(product, document)['id']} RETURNING 1")
     result = command(product, "audit")
     assert (result.exit_code, f"unaccounted: {DOCUMENT} {document}" in result.output) == (1, True)
     for _ in range(2):

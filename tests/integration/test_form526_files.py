@@ -1,4 +1,4 @@
-"""Uploading files as the pages do: refused in a sentence to show, opened if locked, kept while they are owed."""
+"""Uploads of files as the pages make them: refused with a readable sentence, unlocked, kept while they are needed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = [
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine busy with other tests is no reason to refuse a PDF."""
+    """A machine that is busy with other tests must not make a PDF be refused."""
     monkeypatch.setattr(opening, "TURN_SECONDS", 60)
     monkeypatch.setattr(opening, "READING_SECONDS", 60)
 
@@ -71,14 +71,14 @@ def sentence(response: Any, status: int = 422) -> str:
 
 
 def kept(product: Product) -> int:
-    """Files whose bytes are here."""
+    """The number of files whose bytes are stored here."""
     return int(product.value("SELECT count(DISTINCT guid) FROM form526_attachment_chunks"))
 
 
 # -- what is refused ----------------------------------------------------------
 
 
-def test_a_file_we_cannot_take_is_refused_in_a_sentence_and_leaves_nothing(product: Product) -> None:
+def test_an_unacceptable_file_is_refused_with_a_sentence_and_leaves_nothing(product: Product) -> None:
     person = filer(product)
     for name, content, words in REFUSED:
         assert words in sentence(person.upload(name, content)), name
@@ -97,7 +97,7 @@ def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(product: Product
     assert (anybody.status_code, kept(product)) == (401, 0)
 
 
-def test_a_locked_pdf_is_opened_by_its_password_and_kept_without_it(product: Product) -> None:
+def test_a_locked_pdf_is_opened_with_its_password_and_kept_without_it(product: Product) -> None:
     person, locked = filer(product), pdf("pässwörd 7")
     assert sentence(person.upload("letter.pdf", locked)) == "This PDF needs a password."
     assert sentence(person.upload("letter.pdf", locked, "guess")) == "That password does not open this PDF."
@@ -112,7 +112,7 @@ def test_a_locked_pdf_is_opened_by_its_password_and_kept_without_it(product: Pro
         assert (opened.is_encrypted, len(opened.pages)) == (False, 1)
 
 
-def test_an_open_pdf_is_kept_as_it_came_and_parts_we_do_not_know_are_ignored(product: Product) -> None:
+def test_an_unlocked_pdf_is_kept_unchanged_and_unknown_parts_are_ignored(product: Product) -> None:
     content = pdf()
     parts = {"form_id": "21-526EZ", PASSWORD_FIELD: "", FILE_FIELD: FileStorage(BytesIO(content), "C:\\tmp\\scan.pdf")}
     assert filer(product).send(parts).status_code == 200
@@ -120,11 +120,11 @@ def test_an_open_pdf_is_kept_as_it_came_and_parts_we_do_not_know_are_ignored(pro
     assert b"".join(stored_chunks(row.guid, row.chunks)) == content
 
 
-# -- whose it is, and for how long --------------------------------------------
+# -- owner and lifetime --------------------------------------------------------
 
 
-def test_somebody_elses_file_goes_into_nobodys_claim(product: Product) -> None:
-    """Nor does one that never was: the form is filed, and a human asks for the file."""
+def test_a_file_of_somebody_else_goes_into_no_claim(product: Product) -> None:
+    """Nor does a file that never existed: the form is filed, and a human requests the file."""
     theirs = filer(product, BEN).attach("bens_discharge_letter.txt")
     person = filer(product)
     filed = person.file(theirs, {**theirs, "confirmationCode": str(uuid.uuid4())}, {**theirs, "confirmationCode": "x"})
@@ -138,7 +138,7 @@ def test_somebody_elses_file_goes_into_nobodys_claim(product: Product) -> None:
     assert product.value("SELECT submission_id IS NULL FROM form526_attachments")
 
 
-def test_a_file_no_form_claims_goes_after_sixty_days_and_is_missing_from_then_on(product: Product) -> None:
+def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(product: Product) -> None:
     person = filer(product)
     named = person.attach()
     pass_time(product, days=59, hours=23)
@@ -155,13 +155,13 @@ def test_a_file_no_form_claims_goes_after_sixty_days_and_is_missing_from_then_on
 
 
 def after(product: Product, **span: float) -> int:
-    """Files kept once so much time has passed and the broom has been round."""
+    """The number of files kept after so much time and a run of retention."""
     pass_time(product, **span)
     housekeeping.retain()
     return kept(product)
 
 
-def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(product: Product) -> None:
+def test_bytes_stay_until_all_their_documents_have_been_final_for_a_week(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
     product.control.set("form526", "refuse")
     person = filer(product)
@@ -173,7 +173,7 @@ def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(product: Pr
     assert (statuses(product), after(product, days=8)) == (["pending"], 1)
     poll(product)
     assert (statuses(product), after(product, days=6, hours=22)) == (["done"], 1)
-    # The person changes the form and sends it with the same file, which is owed once more.
+    # The person changes the form and sends it with the same file, which is then needed once more.
     product.control.set("form526", "refuse")
     again = Filer(product, filer(product).signed)
     again.file(named, changed=True)
@@ -186,7 +186,7 @@ def test_bytes_stay_until_every_document_of_them_is_final_for_a_week(product: Pr
     assert product.value("SELECT purged_at IS NOT NULL FROM form526_attachments")
 
 
-def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(product: Product) -> None:
+def test_bytes_of_a_failed_document_stay_while_a_human_holds_it(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
     product.control.set("documents", "status", status=400, operation=UPLOADS)
     person = filer(product)
@@ -198,7 +198,7 @@ def test_bytes_of_a_document_that_failed_stay_while_a_human_holds_it(product: Pr
     assert (after(product, days=6, hours=22), after(product, hours=3)) == (1, 0)
 
 
-def test_bytes_of_a_form_that_failed_stay_while_a_human_holds_it(product: Product) -> None:
+def test_bytes_of_a_failed_form_stay_while_a_human_holds_it(product: Product) -> None:
     product.control.turn("form526", refuse_with="")
     person = filer(product)
     person.file(person.attach())

@@ -1,4 +1,6 @@
-"""A form and an intent to file never wait for each other, whatever becomes of either; both late come first."""
+"""A form and an intent to file never wait for each other, whatever happens to either; cases of two late ones come
+first.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,11 @@ FAILED = WITH_ITF["unknown"]
 
 
 def itf_of(product: Product) -> dict[str, dict[str, Any]]:
-    """Every ITF by the account it is of."""
+    """Every ITF by its account."""
     return {str(row["account_id"]): row for row in itfs(product)}
 
 
-def test_a_form_goes_its_way_whatever_became_of_the_intent_to_file(product: Product) -> None:
+def test_a_form_is_filed_whatever_happened_to_the_intent_to_file(product: Product) -> None:
     sign_in(product, FAILED).ask()
     product.work(until=tried(product, 1, "lighthouse_claims"))
     pass_time(product, hours=50)
@@ -62,7 +64,7 @@ def test_a_form_goes_its_way_whatever_became_of_the_intent_to_file(product: Prod
     assert itf_of(product)[PENDING.account]["state"] == "confirmed"
 
 
-def test_an_intent_to_file_goes_its_way_beside_a_form_that_failed_or_is_late(product: Product) -> None:
+def test_an_intent_to_file_is_created_beside_a_failed_or_late_form(product: Product) -> None:
     failed, late = ADA, PENDING
     product.control.turn("form526", refuse_with="")
     first = filer(product, failed).file()
@@ -76,7 +78,7 @@ def test_an_intent_to_file_goes_its_way_beside_a_form_that_failed_or_is_late(pro
     assert filer(product, late).word(second) == "try"
 
 
-def test_cases_of_a_form_and_an_itf_that_are_both_late_come_first(product: Product, secrets_folder: Any) -> None:
+def test_cases_of_a_person_whose_form_and_itf_are_both_late_come_first(product: Product, secrets_folder: Any) -> None:
     product.control.turn("form526", refuse_with="")
     filer(product, ABSENT).file()
     product.work()

@@ -1,4 +1,4 @@
-"""What is in a form, in its files and in their names is looked for everywhere it must not be."""
+"""Privacy of Form 526: a form's content, its files and their names are searched for wherever they must not be."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def locked_pdf() -> bytes:
 
 
 def file_everything(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files taken and refused, a form in every outcome, and upstreams that quote what they were sent."""
+    """Accepted and refused files, a form in every outcome, and upstreams that quote what they received."""
     person = filer(product, probe)
     assert person.upload("Vexillary.pdf", locked_pdf(), f"{PASSWORD}?").status_code == 422
     assert person.upload("Vexillary.pdf", locked_pdf(), PASSWORD).status_code == 200
@@ -63,20 +63,20 @@ def file_everything(product: Product, probe: Veteran, monkeypatch: pytest.Monkey
 
 
 def refuse_while_quoting_the_file(product: Product, probe: Veteran) -> None:
-    """As Java's validation does: `rejected value [...]`."""
+    """Refuse as Java's validation does: `rejected value [...]`."""
     reconfigure(product, bdd_instructions="qualified")
     person, before = filer(product, probe), len(documents(product))
     person.file(person.attach(FILE_NAME, BYTES), note="another")
     product.work(until=lambda: len(documents(product)) > before)
     url = product.app.extensions["config"].lighthouse_base_url
-    said = f"Field error in object 'data' on field 'fileName': rejected value [{FILE_NAME}]"
-    with serving(whole(400, {"errors": [{"detail": said, "status": 400}]})) as server:
+    detail = f"Field error in object 'data' on field 'fileName': rejected value [{FILE_NAME}]"
+    with serving(whole(400, {"errors": [{"detail": detail, "status": 400}]})) as server:
         reconfigure(product, lighthouse_base_url=server.url)
         product.work()
         reconfigure(product, lighthouse_base_url=url)
 
 
-def test_a_form_its_files_and_their_names_are_nowhere_but_encrypted(
+def test_a_form_its_files_and_their_names_are_stored_only_encrypted(
     product: Product,
     secrets_folder: Any,
     tmp_path: Path,

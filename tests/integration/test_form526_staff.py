@@ -1,4 +1,4 @@
-"""What staff do about documents that did not arrive: see them, send them again, or bring them there themselves."""
+"""Staff and documents that did not arrive: they see them, send them again, or deliver them themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.form526_steps import (
     documents,
     evidence,
     filer,
-    outstanding_of,
+    message_of,
     poll,
     statuses,
     uploaded,
@@ -35,13 +35,13 @@ def one_document_a_form(product: Product) -> None:
 
 
 def refused(product: Product) -> tuple[Filer, dict[str, Any], str]:
-    """A form whose one document Lighthouse refused, and would take now; with the document's id."""
+    """A form whose one document Lighthouse refused once and would accept now; with the document's id."""
     product.control.set("documents", "status", status=400, times=1, operation=UPLOADS)
     return filed(product)
 
 
 def failed_at(product: Product, plan: str) -> tuple[Filer, dict[str, Any], str]:
-    """The same, taken in and failed at a step behind it."""
+    """The same, but the document was accepted and failed at a later step."""
     product.control.turn("documents", plan=plan)
     found = filed(product)
     poll(product)
@@ -57,7 +57,7 @@ def filed(product: Product) -> tuple[Filer, dict[str, Any], str]:
 
 
 def run(product: Product, *args: str) -> str:
-    """What a command says that succeeds."""
+    """The output of a command that succeeds."""
     result = command(product, "documents", *args)
     assert result.exit_code == 0, result.output
     return result.output
@@ -72,7 +72,7 @@ def complaint(product: Product, *args: str) -> str:
 # -- seeing -------------------------------------------------------------------
 
 
-def test_what_takes_long_is_listed_and_shown_with_everything_but_its_name(product: Product) -> None:
+def test_slow_documents_are_listed_and_shown_without_their_name(product: Product) -> None:
     product.control.turn("documents", plan="stuck")
     _, _, document = filed(product)
     assert json.loads(run(product, "unfinished", "--json")) == []
@@ -88,13 +88,13 @@ def test_what_takes_long_is_listed_and_shown_with_everything_but_its_name(produc
     assert "Zzyzxfield" not in text + json.dumps(shown)
 
 
-def test_the_help_and_the_cases_say_what_to_type(product: Product) -> None:
+def test_the_help_and_the_cases_name_the_commands(product: Product) -> None:
     listed = run(product, "--help")
     for name in ("unfinished", "show", "upload-again", "delivered"):
         assert name in listed and "Usage" in run(product, name, "--help")
     assert "--note" in run(product, "delivered", "--help") and "ID" in run(product, "upload-again", "--help")
-    reported = [kind.to_do for name, kind in KINDS.items() if name.startswith("document_")]
-    assert len(reported) == 6 and all("flask documents" in words for words in reported)
+    instructions = [kind.to_do for name, kind in KINDS.items() if name.startswith("document_")]
+    assert len(instructions) == 6 and all("flask documents" in words for words in instructions)
     nobody = str(uuid.uuid4())
     assert f"there is no document {nobody}" in complaint(product, "show", nobody)
     assert f"there is no document {nobody}" in complaint(product, "delivered", nobody, "--note", "x")
@@ -107,10 +107,10 @@ def test_the_help_and_the_cases_say_what_to_type(product: Product) -> None:
 
 def test_a_refused_upload_is_sent_again_by_its_parked_message(product: Product) -> None:
     person, form, document = refused(product)
-    message = outstanding_of(product, document)
+    message = message_of(product, document)
     assert (message["state"], product.cases()) == ("parked", ["document_failed"])
     assert run(product, "upload-again", document) == "it will be uploaded again\n"
-    assert (outstanding_of(product, document)["id"], statuses(product), product.cases()) == (
+    assert (message_of(product, document)["id"], statuses(product), product.cases()) == (
         message["id"],
         ["pending"],
         ["document_failed"],
@@ -122,7 +122,7 @@ def test_a_refused_upload_is_sent_again_by_its_parked_message(product: Product) 
     assert person.documents(form)[0]["message"] == "This document is in your file."
 
 
-def test_one_that_failed_behind_lighthouse_is_sent_again_under_a_new_id_and_failing_again_is_notified_again(
+def test_a_document_that_failed_later_is_sent_again_under_a_new_id_and_its_next_failure_is_notified_again(
     product: Product,
 ) -> None:
     person, form, document = failed_at(product, "fails_at_claims_evidence")
@@ -140,14 +140,14 @@ def test_one_that_failed_behind_lighthouse_is_sent_again_under_a_new_id_and_fail
     assert "did not get into your file" in person.documents(form)[0]["message"]
 
 
-def test_what_is_gone_cannot_be_sent_again_and_the_refusal_says_so(product: Product) -> None:
+def test_a_document_whose_bytes_are_gone_cannot_be_sent_again(product: Product) -> None:
     _, _, document = refused(product)
     (case,) = product.rows("SELECT id FROM cases")
     assert command(product, "cases", "close", str(case.id), "--resolution", "they mailed it").exit_code == 0
     pass_time(product, days=8)
     housekeeping.retain()
     assert "its bytes are gone: deliver it by hand" in complaint(product, "upload-again", document)
-    message = outstanding_of(product, document)
+    message = message_of(product, document)
     assert (message["state"], "its bytes are gone" in message["parked_reason"]) == ("parked", True)
     assert statuses(product) == ["failed"]
     missing = filer(product)
@@ -157,10 +157,10 @@ def test_what_is_gone_cannot_be_sent_again_and_the_refusal_says_so(product: Prod
     assert "its bytes are gone" in complaint(product, "upload-again", absent)
 
 
-# -- bringing it there by hand ------------------------------------------------
+# -- delivering by hand ---------------------------------------------------------
 
 
-def test_a_document_brought_by_hand_is_done_and_its_cases_are_closed_with_the_note(product: Product) -> None:
+def test_a_document_delivered_by_hand_is_done_and_its_cases_close_with_the_note(product: Product) -> None:
     person, form, document = failed_at(product, "fails_at_bgs")
     assert (evidence(product)["failed_step"], product.cases()) == ("BENEFITS_GATEWAY_SERVICE", ["document_in_efolder"])
     assert mails(product, 2) == ["form526.accepted", "form526.document_incomplete"]
@@ -175,15 +175,15 @@ def test_a_document_brought_by_hand_is_done_and_its_cases_are_closed_with_the_no
     assert "only a failed document" in complaint(product, "upload-again", document)
 
 
-def test_a_parked_upload_that_was_brought_by_hand_is_let_go_by_a_requeue(product: Product) -> None:
+def test_a_parked_upload_of_a_delivered_document_ends_with_a_requeue(product: Product) -> None:
     _, _, document = refused(product)
     run(product, "delivered", document, "--note", "by courier")
-    assert command(product, "outbox", "requeue", str(outstanding_of(product, document)["id"])).exit_code == 0
+    assert command(product, "outbox", "requeue", str(message_of(product, document)["id"])).exit_code == 0
     product.work()
     assert (uploaded(product), statuses(product), product.messages()) == ([], ["done"], [])
 
 
-def test_the_e_mail_of_a_failure_names_the_file_obscured_and_nothing_else(product: Product) -> None:
+def test_the_e_mail_about_a_failure_names_the_file_obscured_and_nothing_else(product: Product) -> None:
     refused(product)
     mails(product, 2)
     sends = [entry["body"] for entry in product.control.received("va_notify", "POST /v2/notifications/email")]

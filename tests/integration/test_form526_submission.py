@@ -1,4 +1,4 @@
-"""Submitting a form: however the 526 service takes it, it is filed once, or a human holds it; never neither."""
+"""Submission of a form: whatever the 526 service answers, it is filed once, or a human holds it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.form526_steps import (
     documents,
     filer,
     grant,
-    outstanding_of,
+    message_of,
     statuses,
     submissions,
     tried,
@@ -46,21 +46,21 @@ def test_a_refused_form_is_notified_and_held_and_filed_after_a_requeue_on_the_da
     person = filer(product)
     filed = person.file()
     product.work()
-    reported = person.status(filed)
-    assert (reported["status"], reported["state"], reported["claimId"]) == ("non_retryable_error", "failed", None)
+    status = person.status(filed)
+    assert (status["status"], status["state"], status["claimId"]) == ("non_retryable_error", "failed", None)
     assert (product.cases(), mails(product), documents(product)) == (["refused"], ["form526.failed"], [])
     assert person.file() == filed
     assert "the person asked again" in str(product.value("SELECT notes FROM cases"))
     product.control.turn("form526", refuse_with=None)
     sweep(product)
-    message, operator = outstanding_of(product, filed["submissionId"]), product.app.test_client()
+    message, operator = message_of(product, filed["submissionId"]), product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     assert operator.post(f"/rq/job/{message['id']}-{message['fence']}/requeue", headers=OWN).status_code == 200
     product.run_queued()
     assert (person.word(filed), product.cases()) == ("try", ["refused"])
     product.work()
-    reported = person.status(filed)
-    assert (reported["status"], reported["claimId"]) == ("success", submissions(product)[0]["claim_id"])
+    status = person.status(filed)
+    assert (status["status"], status["claimId"]) == ("success", submissions(product)[0]["claim_id"])
     assert (mails(product, 2), product.cases()) == (["form526.failed", "form526.accepted"], [])
     assert product.value("SELECT cycle FROM form526_submissions") == 2
 
@@ -72,13 +72,13 @@ def test_a_lost_reply_is_looked_up_by_reference_and_sent_once(product: Product) 
     product.work(until=tried(product, 1))
     assert person.word(filed) == "try"
     product.work()
-    (taken,) = submissions(product)
-    assert (taken["reference"], person.status(filed)["claimId"]) == (filed["submissionId"], taken["claim_id"])
+    (accepted,) = submissions(product)
+    assert (accepted["reference"], person.status(filed)["claimId"]) == (filed["submissionId"], accepted["claim_id"])
     assert attempts(product, filed["submissionId"]) == [("write", "unknown"), ("look_up", "success")]
     assert mails(product) == ["form526.accepted"]
 
 
-def test_a_form_the_service_knows_already_is_accepted_as_what_it_became(product: Product) -> None:
+def test_a_form_that_the_service_knows_already_is_recorded_as_accepted(product: Product) -> None:
     person = filer(product)
     filed = person.file()
     body = {"reference": filed["submissionId"], "icn": ADA.icn, "form526": {"a": 1}}
@@ -90,7 +90,7 @@ def test_a_form_the_service_knows_already_is_accepted_as_what_it_became(product:
     assert len(submissions(product)) == 1
 
 
-def test_a_form_that_was_lost_on_the_way_is_sent_again_only_after_two_looks(product: Product) -> None:
+def test_a_form_lost_on_the_way_is_sent_again_only_after_two_look_ups(product: Product) -> None:
     product.control.set("form526", "status", status=500, times=1, operation=SUBMITS)
     person = filer(product)
     filed = person.file()
@@ -101,7 +101,7 @@ def test_a_form_that_was_lost_on_the_way_is_sent_again_only_after_two_looks(prod
     assert [purpose for purpose, _ in made[1:-1]].count("look_up") >= 2
 
 
-def test_a_duplicate_that_nobody_can_find_is_never_sent_again(product: Product) -> None:
+def test_a_duplicate_that_no_look_up_finds_is_never_sent_again(product: Product) -> None:
     product.control.set("form526", "status", status=409, times=1, operation=SUBMITS)
     person = filer(product)
     filed = person.file()
@@ -110,12 +110,12 @@ def test_a_duplicate_that_nobody_can_find_is_never_sent_again(product: Product) 
     assert [purpose for purpose, _ in attempts(product, filed["submissionId"])] == ["write", *["look_up"] * 3]
     pass_time(product, hours=50)
     product.work()
-    reported = person.status(filed)
-    assert (reported["status"], reported["unconfirmed"], product.cases()) == ("exhausted", True, ["may_exist_upstream"])
+    status = person.status(filed)
+    assert (status["status"], status["unconfirmed"], product.cases()) == ("exhausted", True, ["may_exist_upstream"])
     assert (mails(product), submissions(product)) == (["form526.unconfirmed"], [])
 
 
-def test_hours_without_the_service_cost_a_form_nothing_and_its_client_waits(product: Product) -> None:
+def test_an_outage_of_the_service_charges_no_attempt_and_the_status_stays_try(product: Product) -> None:
     product.control.set("form526", "refuse")
     person = filer(product)
     filed = person.file()
@@ -130,57 +130,53 @@ def test_hours_without_the_service_cost_a_form_nothing_and_its_client_waits(prod
     assert product.cases() == []
 
 
-def test_a_form_is_given_up_after_two_days_of_closed_breaker_and_can_be_taken_up_again(product: Product) -> None:
+def test_a_form_is_given_up_after_two_days_of_closed_breaker_and_can_be_requeued(product: Product) -> None:
     person = filer(product)
     filed = person.file()
     product.work(until=lambda: product.value("SELECT identity IS NOT NULL FROM accounts"))
     pass_time(product, hours=50)
     product.control.set("form526", "refuse")
     product.work()
-    reported = person.status(filed)
-    assert (reported["status"], reported["state"], reported["unconfirmed"]) == ("exhausted", "failed", False)
+    status = person.status(filed)
+    assert (status["status"], status["state"], status["unconfirmed"]) == ("exhausted", "failed", False)
     assert (product.cases(), mails(product)) == (["exhausted"], ["form526.failed"])
     product.control.clear("form526")
-    assert (
-        command(product, "outbox", "requeue", str(outstanding_of(product, filed["submissionId"])["id"])).exit_code == 0
-    )
+    assert command(product, "outbox", "requeue", str(message_of(product, filed["submissionId"])["id"])).exit_code == 0
     product.work()
     assert (person.word(filed), product.cases()) == ("success", [])
 
 
 def test_giving_up_with_an_open_question_says_so_and_a_late_answer_ends_it(product: Product) -> None:
-    """First by a look-up that nobody answers; then the answer itself arrives, when all is given up."""
+    """First a look-up gets no answer and the form is given up; then the late answer of the write arrives."""
     person = filer(product)
     filed = person.file()
     product.work(until=lambda: product.value("SELECT identity IS NOT NULL FROM accounts"))
-    held = grant(product, filed["submissionId"])
-    answer = call(product, held, SUBMIT)
-    lose(product, held)
+    granted = grant(product, filed["submissionId"])
+    answer = call(product, granted, SUBMIT)
+    lose(product, granted)
     product.control.set("form526", "html", operation=LOOKS)
     product.work(until=tried(product, 2))
     assert person.word(filed) == "try"
     product.move_clock(timedelta(days=31))
     sweep(product)
     product.work()
-    reported = person.status(filed)
-    assert (reported["status"], reported["unconfirmed"], "Don't send it again" in reported["message"]) == (
+    status = person.status(filed)
+    assert (status["status"], status["unconfirmed"], "Don't send it again" in status["message"]) == (
         "exhausted",
         True,
         True,
     )
     assert (mails(product), "may_exist_upstream" in product.cases()) == (["form526.unconfirmed"], True)
-    runner.finish(SUBMIT, held, answer)
+    runner.finish(SUBMIT, granted, answer)
     assert "answered_late" in product.cases()
-    assert (
-        command(product, "outbox", "requeue", str(outstanding_of(product, filed["submissionId"])["id"])).exit_code == 0
-    )
+    assert command(product, "outbox", "requeue", str(message_of(product, filed["submissionId"])["id"])).exit_code == 0
     product.control.clear("form526")
     product.work()
     assert (person.word(filed), len(submissions(product)), product.cases()) == ("success", 1, [])
     assert mails(product, 2) == ["form526.unconfirmed", "form526.accepted"]
 
 
-def test_without_an_icn_nothing_can_be_filed_and_a_human_reaches_the_person(product: Product) -> None:
+def test_without_an_icn_nothing_is_filed_and_a_human_contacts_the_person(product: Product) -> None:
     person = filer(product, WITHOUT_ICN)
     filed = person.file()
     product.work()
@@ -192,7 +188,7 @@ def test_without_an_icn_nothing_can_be_filed_and_a_human_reaches_the_person(prod
 # -- what the person may send -------------------------------------------------
 
 
-def test_the_form_arrives_as_it_was_posted_under_our_reference(product: Product) -> None:
+def test_the_form_arrives_unchanged_under_our_reference(product: Product) -> None:
     form = {
         "form0781": {"incidents": [{"personalAssault": False}], "isVAEmployee": None},
         "secondaryUploadSources0": [{"view:uploaded": "ß \U0001f600", "zip4": 12}],
@@ -201,12 +197,12 @@ def test_the_form_arrives_as_it_was_posted_under_our_reference(product: Product)
     person = filer(product)
     filed = person.file(**form)
     product.work()
-    (taken,) = submissions(product)
-    assert (taken["icn"], taken["reference"]) == (ADA.icn, filed["submissionId"])
-    assert taken["form526"] == {"attachments": [], "veteran": {"note": "as the pages gather it"}, **form}
+    (accepted,) = submissions(product)
+    assert (accepted["icn"], accepted["reference"]) == (ADA.icn, filed["submissionId"])
+    assert accepted["form526"] == {"attachments": [], "veteran": {"note": "as the pages gather it"}, **form}
 
 
-def test_twenty_postings_at_once_are_one_submission_and_nobody_elses(product: Product) -> None:
+def test_twenty_simultaneous_posts_are_one_submission_that_others_cannot_see(product: Product) -> None:
     people = [filer(product) for _ in range(20)]
     with ThreadPoolExecutor(10) as hands:
         answers = list(hands.map(lambda person: json.dumps(person.file()), people))
@@ -222,7 +218,7 @@ def test_twenty_postings_at_once_are_one_submission_and_nobody_elses(product: Pr
     assert other.file()["submissionId"] != filed["submissionId"]
 
 
-def test_a_key_names_one_form(product: Product) -> None:
+def test_an_idempotency_key_names_one_form(product: Product) -> None:
     person = filer(product)
 
     def post(key: str, note: str) -> Any:
@@ -236,7 +232,7 @@ def test_a_key_names_one_form(product: Product) -> None:
     assert product.value("SELECT count(*) FROM form526_submissions") == 1
 
 
-def test_a_form_may_hold_five_mebibytes_and_what_is_none_is_refused_in_the_errors_shape(product: Product) -> None:
+def test_a_form_may_hold_five_mebibytes_and_a_malformed_one_is_refused_with_an_error(product: Product) -> None:
     person = filer(product)
     client, headers = product.app.test_client(), person.signed.headers
     bodies = {
@@ -256,7 +252,7 @@ def test_a_form_may_hold_five_mebibytes_and_what_is_none_is_refused_in_the_error
 
 
 def test_one_file_named_in_several_spellings_is_one_document(product: Product) -> None:
-    """Two documents of one file are forbidden: were they made, the form could never be recorded as accepted."""
+    """Two documents of one file are forbidden: with two, the form could never be recorded as accepted."""
     person = filer(product)
     named = person.attach()
     guid = named["confirmationCode"]

@@ -1,4 +1,4 @@
-"""A document whose upload was never answered: given up, nobody says that it failed, for it may be in the file."""
+"""Documents whose upload was never answered: when given up, nobody says that they failed, for they may have arrived."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import call, command, reconfigure, sweep
 from tests.product import Product
 
-# So long after an upload its answer can come no more, and one that was lost is sent again.
-SETTLED = {"seconds": 10}
+# After this time an upload can no longer be answered, and one without an answer is sent again.
+CONFIRMABLE = {"seconds": 10}
 UNKNOWN, MAILS = "could not confirm whether this document got into your file", "form526.document_unconfirmed"
 
 
@@ -40,30 +40,30 @@ def unanswered(product: Product, times: int) -> Callable[[], bool]:
 
 
 def lost(product: Product, times: int = 1) -> tuple[Filer, dict[str, Any]]:
-    """A form with one file, so many uploads of which Lighthouse took and never answered."""
+    """A form with one file, of which Lighthouse accepted so many uploads without answering."""
     product.control.set("documents", "drop", times=times, operation=UPLOADS)
     person = filer(product)
     filed = person.file(person.attach())
     for number in range(1, times + 1):
         product.work(until=unanswered(product, number))
-        pass_time(product, **SETTLED)
-    # Days later we ask whether it arrived.
+        pass_time(product, **CONFIRMABLE)
+    # A delivery check would follow only days later.
     assert mails(product) == ["form526.accepted"]
     return person, filed
 
 
 def assert_unconfirmed(product: Product, person: Filer, filed: dict[str, Any]) -> None:
-    """The same to everybody: its person, on the page and by e-mail, and staff."""
+    """Everybody gets the same answer: the person, on the page and by e-mail, and staff."""
     row = evidence(product)
     assert (row["lighthouse_status"], row["notification"]) == ("failed", "document_unconfirmed")
     assert UNKNOWN in person.documents(filed)[0]["message"]
     assert (mails(product, 2), product.cases()) == (["form526.accepted", MAILS], ["may_exist_upstream"])
     assert command(product, "audit", "--trace").exit_code == 0
-    # Whatever we cannot tell about: it is there as often as we say it may be.
+    # `possibly_twice` is set exactly when more than one upload arrived.
     assert row["possibly_twice"] == (len(uploaded(product)) > 1)
 
 
-def test_given_up_while_nobody_knows_it_is_notified_as_unconfirmed_and_sent_again_as_possibly_twice(
+def test_an_unanswered_upload_is_notified_as_unconfirmed_and_sent_again_as_possibly_twice(
     product: Product,
 ) -> None:
     person, filed = lost(product)
@@ -74,7 +74,7 @@ def test_given_up_while_nobody_knows_it_is_notified_as_unconfirmed_and_sent_agai
     assert (evidence(product)["failed_step"], len(uploaded(product))) == ("NO_WORD", 1)
     assert_unconfirmed(product, person, filed)
     assert command(product, "documents", "upload-again", document).exit_code == 0
-    pass_time(product, **SETTLED)
+    pass_time(product, **CONFIRMABLE)
     product.work()
     assert (len(uploaded(product)), evidence(product)["possibly_twice"]) == (2, True)
     poll(product)
@@ -82,21 +82,21 @@ def test_given_up_while_nobody_knows_it_is_notified_as_unconfirmed_and_sent_agai
     assert person.documents(filed)[0]["message"] == "This document is in your file."
 
 
-def test_a_last_upload_that_goes_unanswered_is_no_failure_either(product: Product) -> None:
+def test_a_last_upload_without_an_answer_is_no_failure_either(product: Product) -> None:
     person = filer(product)
     filed = person.file(person.attach())
     product.work(until=lambda: product.value("SELECT count(*) FROM form526_document_submissions"))
-    held = grant(product, evidence(product)["id"])
+    granted = grant(product, evidence(product)["id"])
     product.control.set("documents", "drop", times=1, operation=UPLOADS)
-    answer = call(product, held, UPLOAD)
+    answer = call(product, granted, UPLOAD)
     pass_time(product, days=31)
-    runner.finish(UPLOAD, held, answer)
+    runner.finish(UPLOAD, granted, answer)
     product.work()
     assert attempts(product, evidence(product)["id"]) == [("write", "unknown")]
     assert_unconfirmed(product, person, filed)
 
 
-def test_two_uploads_that_went_unanswered_may_be_there_twice(product: Product) -> None:
+def test_two_unanswered_uploads_may_be_there_twice(product: Product) -> None:
     person, filed = lost(product, times=2)
     pass_time(product, days=31)
     sweep(product)
@@ -105,7 +105,7 @@ def test_two_uploads_that_went_unanswered_may_be_there_twice(product: Product) -
     assert_unconfirmed(product, person, filed)
 
 
-def test_a_refusal_says_nothing_of_the_upload_before_it_that_went_unanswered(product: Product) -> None:
+def test_a_refusal_says_nothing_about_the_unanswered_upload_before_it(product: Product) -> None:
     person, filed = lost(product)
     product.control.set("documents", "status", status=400, operation=UPLOADS)
     product.work()
@@ -113,7 +113,7 @@ def test_a_refusal_says_nothing_of_the_upload_before_it_that_went_unanswered(pro
     assert_unconfirmed(product, person, filed)
 
 
-def test_one_that_failed_may_be_there_by_the_upload_that_went_unanswered(product: Product) -> None:
+def test_a_failed_document_may_still_have_arrived_by_its_unanswered_upload(product: Product) -> None:
     person, filed = lost(product)
     product.control.turn("documents", plan="fails_at_claims_evidence")
     product.work()

@@ -1,4 +1,4 @@
-"""Handing documents to Lighthouse: byte for byte, once where we can tell, recorded where we cannot."""
+"""Upload of documents to Lighthouse: byte for byte, once where that can be known, recorded where it cannot."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from tests.product import ADA, Product
 from tests.unit.loopback import serving, whole
 
 BY_FILE_NUMBER, BY_NOTHING = DOCUMENT_CAST[0], DOCUMENT_CAST[1]
-# So long after an upload its answer can come no more, and one that was lost is sent again.
-SETTLED = {"seconds": 10}
+# After this time an upload can no longer be answered, and one without an answer is sent again.
+CONFIRMABLE = {"seconds": 10}
 
 
 @pytest.fixture(autouse=True)
 def one_document_a_form(product: Product) -> None:
-    """What was attached, and no instructions beside it."""
+    """Only the attached file, without the BDD instructions."""
     reconfigure(product, bdd_instructions="qualified")
 
 
 def sent(product: Product) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """What every upload said and the file it brought, whatever was answered."""
+    """The parameters and the file of every upload, whatever was answered."""
     bodies = [entry["body"] for entry in product.control.received("documents", UPLOADS)]
     parts = [{part["name"]: part for part in body} for body in bodies]
     return [(json.loads(each["parameters"]["text"])["data"], each["file"]) for each in parts]
@@ -60,7 +60,7 @@ def digest(content: bytes) -> str:
 
 
 def accepted(product: Product) -> Filer:
-    """A form with one file that was accepted; its upload is owed, and nobody has tried yet."""
+    """An accepted form with one file, whose upload is enqueued and not yet tried."""
     person = filer(product)
     person.file(person.attach())
     product.work(until=lambda: product.value("SELECT count(*) FROM form526_document_submissions"))
@@ -70,7 +70,7 @@ def accepted(product: Product) -> Filer:
 # -- what is sent -------------------------------------------------------------
 
 
-def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number(product: Product) -> None:
+def test_an_upload_names_the_claim_the_document_type_and_exactly_one_number_of_the_person(product: Product) -> None:
     for veteran, code in ((ADA, "L015"), (BY_FILE_NUMBER, "L999")):
         person = filer(product, veteran)
         person.file(person.attach("Zoë.scan 1.txt", b"plain words", code))
@@ -91,7 +91,7 @@ def test_an_upload_names_the_claim_the_code_and_the_person_by_exactly_one_number
     assert (first[1]["content_type"], first[1]["sha256"]) == ("text/plain", digest(b"plain words"))
 
 
-def test_without_either_number_nothing_is_sent_and_person_and_staff_know(product: Product) -> None:
+def test_without_either_number_nothing_is_sent_and_person_and_staff_are_notified(product: Product) -> None:
     person = filer(product, BY_NOTHING)
     filed = person.file(person.attach())
     product.work()
@@ -106,7 +106,7 @@ def test_without_either_number_nothing_is_sent_and_person_and_staff_know(product
     assert reason[0] == "neither participant id nor file number"
 
 
-def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(product: Product) -> None:
+def test_files_of_several_chunks_and_generated_pdfs_arrive_byte_for_byte(product: Product) -> None:
     reconfigure(product, bdd_instructions="always")
     content = random.Random(526).randbytes(1_835_008).hex().encode()
     form = {"form0781": {"incidents": [{"personalAssault": True, "unit": "1st"}, {"incidentLocation": "Camp"}]}}
@@ -128,7 +128,7 @@ def test_a_file_of_several_chunks_and_the_pdfs_we_make_arrive_byte_for_byte(prod
     }
 
 
-def test_a_slow_upload_holds_no_connection(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_upload_holds_no_database_connection(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted(product)
     pool, held = db.engine.pool, []
     unseal = Vault.unseal
@@ -152,11 +152,11 @@ def test_a_slow_upload_holds_no_connection(product: Product, monkeypatch: pytest
 # -- answers that are lost ----------------------------------------------------
 
 
-def test_a_lost_reply_is_sent_again_after_its_time_and_recorded_as_possibly_twice(product: Product) -> None:
+def test_an_unanswered_upload_is_sent_again_and_recorded_as_possibly_twice(product: Product) -> None:
     product.control.set("documents", "drop", times=1, operation=UPLOADS)
     accepted(product)
     product.work(until=tried(product, 1, "lighthouse_documents"))
-    pass_time(product, **SETTLED)
+    pass_time(product, **CONFIRMABLE)
     product.work()
     first, second = uploaded(product)
     row = evidence(product)
@@ -170,7 +170,7 @@ def test_a_lost_reply_is_sent_again_after_its_time_and_recorded_as_possibly_twic
     assert statuses(product) == ["done"]
 
 
-def test_a_settle_that_fails_keeps_the_request_id_and_nothing_is_sent_again(product: Product) -> None:
+def test_a_failed_settle_keeps_the_request_id_and_nothing_is_sent_again(product: Product) -> None:
     accepted(product)
 
     def fail(*_: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_settle_that_fails_keeps_the_request_id_and_nothing_is_sent_again(prod
     assert (row["lighthouse_request_id"], row["possibly_twice"], product.cases()) == (only["id"], False, [])
 
 
-def test_an_answer_that_comes_after_its_worker_was_given_up_is_used(product: Product) -> None:
+def test_an_answer_after_its_worker_was_given_up_is_used(product: Product) -> None:
     accepted(product)
     held = grant(product, evidence(product)["id"])
     answer = call(product, held, UPLOAD)
@@ -198,7 +198,7 @@ def test_an_answer_that_comes_after_its_worker_was_given_up_is_used(product: Pro
     assert product.cases() == []
 
 
-def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends_every_case(product: Product) -> None:
+def test_an_answer_after_the_document_was_given_up_is_used_by_a_requeue_and_closes_every_case(product: Product) -> None:
     accepted(product)
     row = evidence(product)
     held = grant(product, row["id"])
@@ -215,8 +215,8 @@ def test_an_answer_that_comes_after_we_gave_up_is_taken_up_by_a_requeue_and_ends
     assert (len(uploaded(product)), statuses(product), product.cases()) == (1, ["done"], [])
 
 
-def test_what_our_own_side_broke_off_never_arrived(product: Product) -> None:
-    """No whole request went out: it is tried again, and nobody need keep_unresolved whether it is there twice."""
+def test_an_upload_that_our_side_broke_off_never_arrived(product: Product) -> None:
+    """No whole request went out, so it is tried again and is certainly not there twice."""
     accepted(product)
     product.rows("UPDATE form526_attachment_chunks SET place = 7 RETURNING 1")
     product.work(until=tried(product, 1, "lighthouse_documents"))
@@ -227,7 +227,7 @@ def test_what_our_own_side_broke_off_never_arrived(product: Product) -> None:
     assert (len(uploaded(product)), row["possibly_twice"], row["lighthouse_status"]) == (1, False, "pending")
 
 
-def test_one_request_id_for_two_documents_is_believed_of_one_and_the_other_is_held(product: Product) -> None:
+def test_one_request_id_for_two_documents_counts_for_one_and_the_other_is_held(product: Product) -> None:
     person = filer(product)
     filed = person.file(person.attach("one.txt"), person.attach("two.txt"))
     with serving(whole(200, {"data": {"success": True, "requestId": 77}})) as server:

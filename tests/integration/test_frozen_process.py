@@ -1,5 +1,8 @@
-"""A process that freezes, as a stopped or swapped-out dyno does: inside a transaction it must not keep the others
-waiting for its locks, and when it goes on it must not do what somebody else has been allowed to do meanwhile."""
+"""Processes that freeze, as a stopped or swapped-out one does.
+
+A frozen transaction must not keep others waiting for its locks. When the process goes on, it must not do what another
+one has been allowed to do meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from outbox import breakers
 from tests.integration.steps import SUBMIT, file_claim
 
 
-def test_a_relay_that_froze_while_it_held_a_breaker_delays_the_other_one_by_seconds(product):
-    """Without it, every round of the living relay would end at that lock, before any other queue and any rescue."""
+def test_a_relay_that_froze_with_a_breaker_locked_delays_the_other_one_by_seconds_only(product):
+    """Otherwise every round of the living relay would end at that lock, before any other queue and any rescue."""
     product.ask(product.sign_in())
     with db.engine.connect() as frozen:
         frozen.execute(breakers.LOCK, {"upstream": TRAVEL_CLAIMS.upstream})
@@ -29,7 +32,7 @@ def test_a_relay_that_froze_while_it_held_a_breaker_delays_the_other_one_by_seco
 
 
 def frozen_for(seconds, monkeypatch):
-    """The process's own clock has gone on so far by the time it has read what to send."""
+    """The process's own clock has moved on by so many seconds when it has read what to send."""
 
     def load(session, subject_id):
         monkeypatch.setattr(runner.time, "monotonic", lambda: began + seconds)
@@ -41,18 +44,16 @@ def frozen_for(seconds, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(179, 1), (181, 0)])
-def test_an_attempt_that_froze_writes_only_while_nobody_may_believe_that_it_did_not(
-    product, monkeypatch, seconds, sent
-):
-    """With a call of at most a minute that no look-up doubts after four, and a lease of eight."""
-    requested = file_claim(product)
+def test_a_frozen_attempt_writes_only_while_no_look_up_may_confirm_its_absence(product, monkeypatch, seconds, sent):
+    """A call takes at most a minute, a look-up may confirm its absence after four; the lease is eight and a half."""
+    claim = file_claim(product)
     limits = {"call_seconds": 60.0, "confirm_after_seconds": 240.0, "lease_seconds": 510.0}
     fixed = {name: lambda config, value=value: value for name, value in limits.items()}
     product.relay.run_once()
-    message = requested.message
+    message = claim.message
     with monkeypatch.context() as patch:
         spec = replace(SUBMIT, load=frozen_for(seconds, patch), **fixed)
         runner.run(spec, message["id"], message["fence"])
     assert len(product.submits()) == sent
     product.work()
-    assert (len(product.submits()), requested.state["state"]) == (1, "submitted")
+    assert (len(product.submits()), claim.state["state"]) == (1, "submitted")

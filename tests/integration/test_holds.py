@@ -1,4 +1,6 @@
-"""A hold leaves an upstream alone from one moment to another, whatever it answers; planned ones begin by themselves."""
+"""Holds: nothing is sent to an upstream from one time to another, whatever it answers; planned ones begin by
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from tests.integration.hold_steps import (
     HOUR,
     OPERATOR,
     capacity,
-    closed_seconds,
     hold,
     lift,
     now,
     refused_for,
+    seconds_closed,
     standing,
 )
 from tests.ledger import CALLS, Ledger
@@ -25,7 +27,7 @@ from tests.product import eventually
 # -- what a hold stops ---------------------------------------------------------
 
 
-def test_while_a_hold_lasts_nothing_is_claimed_and_other_queues_go_on(ledger: Ledger) -> None:
+def test_during_a_hold_nothing_is_claimed_and_other_queues_go_on(ledger: Ledger) -> None:
     ledger.add()
     hold(ledger, HOUR)
     assert ledger.publish() == []
@@ -35,7 +37,7 @@ def test_while_a_hold_lasts_nothing_is_claimed_and_other_queues_go_on(ledger: Le
     assert len(ledger.publish()) == 1
 
 
-def test_a_pointer_that_is_out_already_is_turned_back_at_the_grant(ledger: Ledger) -> None:
+def test_a_pointer_already_in_redis_is_turned_back_at_the_grant(ledger: Ledger) -> None:
     message_id = ledger.add()
     ((_, fence),) = ledger.publish()
     hold(ledger, HOUR)
@@ -43,14 +45,14 @@ def test_a_pointer_that_is_out_already_is_turned_back_at_the_grant(ledger: Ledge
     assert (ledger.state(message_id), ledger.attempts(message_id)) == ("ready", [])
 
 
-def test_a_call_in_flight_is_not_called_back(ledger: Ledger) -> None:
+def test_a_call_in_flight_is_not_interrupted(ledger: Ledger) -> None:
     grant = ledger.start()
     hold(ledger, HOUR)
     assert ledger.end(grant)
     assert ledger.messages() == []
 
 
-def test_a_person_who_waits_is_notified_how_long_the_hold_lasts(ledger: Ledger) -> None:
+def test_a_synchronous_caller_is_informed_how_long_the_hold_lasts(ledger: Ledger) -> None:
     hold(ledger, HOUR)
     assert refused_for(ledger) == HOUR
     ledger.pass_time(HOUR - 60)
@@ -80,7 +82,7 @@ def test_a_planned_window_begins_and_ends_by_itself(ledger: Ledger) -> None:
     assert (standing(ledger), refused_for(ledger)) == ([], None)
 
 
-def test_of_overlapping_holds_the_last_to_end_decides(ledger: Ledger) -> None:
+def test_of_overlapping_holds_the_one_that_ends_last_decides(ledger: Ledger) -> None:
     short, long = hold(ledger, 100), hold(ledger, 300)
     assert refused_for(ledger) == 300
     ledger.pass_time(100)
@@ -90,7 +92,7 @@ def test_of_overlapping_holds_the_last_to_end_decides(ledger: Ledger) -> None:
     assert capacity(ledger) > 0
 
 
-def test_lifting_one_leaves_the_other_standing(ledger: Ledger) -> None:
+def test_lifting_one_hold_leaves_the_other_in_place(ledger: Ledger) -> None:
     first, second = hold(ledger, HOUR), hold(ledger, HOUR, after=60)
     assert lift(ledger, first) == 1
     assert (standing(ledger), refused_for(ledger)) == ([(second, False)], None)
@@ -98,7 +100,7 @@ def test_lifting_one_leaves_the_other_standing(ledger: Ledger) -> None:
     assert refused_for(ledger) == HOUR
 
 
-def test_lifting_all_ends_those_to_come_too_and_nobody_elses(ledger: Ledger) -> None:
+def test_lifting_all_ends_planned_ones_too_but_none_of_another_upstream(ledger: Ledger) -> None:
     ledger.run("INSERT INTO outbox_breakers (upstream, concurrency_limit) VALUES ('neighbour', 1)")
     elsewhere = hold(ledger, HOUR, upstream="neighbour")
     hold(ledger, HOUR)
@@ -122,13 +124,13 @@ def test_lifting_wakes_the_relays(ledger: Ledger) -> None:
         assert [notification.channel for notification in connection.notifies] == ["outbox_ready"]
 
 
-def test_a_hold_is_set_from_now_on_even_if_it_is_dated_back(ledger: Ledger) -> None:
+def test_a_hold_dated_back_begins_now(ledger: Ledger) -> None:
     since = now(ledger)
     ledger.pass_time(500)
     hold(ledger, 600, after=-300)
-    assert closed_seconds(ledger, since) == 500
+    assert seconds_closed(ledger, since) == 500
     ledger.pass_time(300)
-    assert closed_seconds(ledger, since) == 500
+    assert seconds_closed(ledger, since) == 500
     assert refused_for(ledger) is None
 
 
@@ -142,21 +144,21 @@ def test_an_upstream_without_a_breaker_cannot_be_held(ledger: Ledger) -> None:
     assert (standing(ledger), ledger.rows("SELECT * FROM outbox_history")) == ([], [])
 
 
-# -- what is kept of it --------------------------------------------------------
+# -- its record -----------------------------------------------------------------
 
 
-def test_who_held_and_who_lifted_and_why_is_in_the_history(ledger: Ledger) -> None:
+def test_the_history_says_who_held_and_who_lifted_and_why(ledger: Ledger) -> None:
     made = hold(ledger, HOUR)
     until = (now(ledger) + timedelta(seconds=HOUR)).isoformat()
     lift(ledger)
     kept = [(row["what"], row["actor"], row["subject_type"], row["detail"]) for row in ledger.history("clerk")]
     held, lifted = kept
     assert held[:3] == ("breaker.held", OPERATOR, "breaker")
-    assert (held[3]["hold"], held[3]["reason"], held[3]["until"][:16]) == (made, "they move house", until[:16])
+    assert (held[3]["hold"], held[3]["reason"], held[3]["until"][:16]) == (made, "their data center moves", until[:16])
     assert lifted == ("breaker.lifted", OPERATOR, "breaker", {"hold": made})
 
 
-def test_a_hold_that_is_long_over_is_forgotten_with_the_history(ledger: Ledger) -> None:
+def test_a_hold_long_past_is_deleted_with_the_history(ledger: Ledger) -> None:
     hold(ledger, HOUR)
     year = hold(ledger, 400 * 24 * HOUR)
     ledger.pass_time(100 * 24 * HOUR)

@@ -23,7 +23,7 @@ def ask(product: Product, client: FlaskClient, key: str, date: str = APPOINTMENT
     return product.ask(client, ADA, date, **{"Idempotency-Key": key})
 
 
-def test_the_same_key_and_body_answers_with_the_same_claim(product: Product) -> None:
+def test_the_same_key_and_body_get_the_same_claim(product: Product) -> None:
     client = product.sign_in()
     first = ask(product, client, "k")
     written = counts(product)
@@ -43,7 +43,7 @@ def test_the_same_key_with_another_body_is_a_422_and_writes_nothing(product: Pro
     assert counts(product) == written
 
 
-def test_a_key_is_its_callers_own(product: Product) -> None:
+def test_each_caller_has_keys_of_its_own(product: Product) -> None:
     assert ask(product, product.sign_in(), "k").status_code == 202
     assert product.ask(product.sign_in(BEN), BEN, "2031-03-05", **{"Idempotency-Key": "k"}).status_code == 202
 
@@ -57,8 +57,8 @@ def test_a_key_that_is_empty_or_too_long_is_a_400_and_writes_nothing(product: Pr
     assert counts(product) == before
 
 
-def test_of_two_bodies_racing_for_one_key_one_is_filed_and_one_refused(product: Product) -> None:
-    """Also: nothing of a key is kept that reads as what the caller sent."""
+def test_of_two_bodies_racing_for_one_key_one_is_filed_and_one_is_refused(product: Product) -> None:
+    """Also, nothing readable of the key or the body is stored."""
     clients = [product.sign_in() for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(ask, [product] * 2, clients, ["k-raced"] * 2, [APPOINTMENT_DATE, "2031-03-05"]))
@@ -67,7 +67,7 @@ def test_of_two_bodies_racing_for_one_key_one_is_filed_and_one_refused(product: 
     assert "k-raced" not in str(product.rows("SELECT key_digest, request_digest FROM idempotency_keys"))
 
 
-def test_a_key_goes_with_the_transaction_it_was_written_in(product: Product) -> None:
+def test_a_key_is_rolled_back_with_its_transaction(product: Product) -> None:
     with pytest.raises(ZeroDivisionError), transaction() as session:
         remember(session, "somebody", "k", {"day": 1})
         raise ZeroDivisionError
@@ -77,7 +77,7 @@ def test_a_key_goes_with_the_transaction_it_was_written_in(product: Product) -> 
         remember(session, "somebody", "k", {"day": 1})
 
 
-def test_keys_are_forgotten_after_thirty_days(product: Product) -> None:
+def test_keys_are_deleted_after_thirty_days(product: Product) -> None:
     ask(product, product.sign_in(), "k")
     product.rows("UPDATE idempotency_keys SET created_at = created_at - interval '29 days' RETURNING 1")
     housekeeping.retain()

@@ -1,4 +1,6 @@
-"""Every ITF is held, owed or told at every moment; whatever is lost is found, and no comparison hides it."""
+"""The audit of ITFs: each is held, outstanding or notified at all times; each loss is found, and no comparison hides
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ NEVER_FINISHED = "state = 'pending', finished_at = NULL, refresh_due_at = NULL"
 
 
 def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
-    """How each ITF would stand after this loss, which does not happen: state and standing by its id."""
+    """The standing of each ITF after this loss, which is rolled back."""
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
@@ -37,7 +39,7 @@ def identifier(product: Product, veteran: Veteran) -> str:
     return str(row_of(product, veteran)["id"])
 
 
-def test_every_itf_is_accounted_for_at_every_timestamp(product: Product) -> None:
+def test_every_itf_is_accounted_for_at_every_stage(product: Product) -> None:
     person = sign_in(product)
     person.ask()
     itf = identifier(product, ADA)
@@ -54,8 +56,8 @@ def test_every_itf_is_accounted_for_at_every_timestamp(product: Product) -> None
     assert (result.exit_code, "intent_to_file: 2 told" in result.output) == (0, True)
 
 
-def test_whatever_is_lost_is_found(product: Product) -> None:
-    """Told, told while waiting, broken and failed, and one that is owed: what of them each loss leaves unaccounted."""
+def test_every_loss_is_found(product: Product) -> None:
+    """Notified, answered synchronously, broken, failed and outstanding ITFs: what each loss leaves unaccounted."""
     confirm(product, ADA, BEN)
     sign_in(product, CARLA).post("pension")
     sign_in(product, WITHOUT_ICN).ask()
@@ -67,29 +69,29 @@ def test_whatever_is_lost_is_found(product: Product) -> None:
     sign_in(product, DOV).ask()
     with transaction() as session:
         enqueue_refresh(session, identifier(product, ADA), 0)
-    reported, broken, was_idle, failed, outstanding = (
+    notified, broken, synchronous, failed, outstanding = (
         identifier(product, each) for each in (ADA, BEN, CARLA, WITHOUT_ICN, DOV)
     )
-    sound = {reported: "notified", broken: "held", was_idle: "notified", failed: "held", outstanding: "outstanding"}
+    sound = {notified: "notified", broken: "held", synchronous: "notified", failed: "held", outstanding: "outstanding"}
     assert standings(product) == sound
     losses = {
         "DELETE FROM outbox_messages WHERE job LIKE '%identify_person'": {outstanding: "unaccounted"},
         "UPDATE outbox_messages SET state = 'parked', fence = 1, parked_reason = 'x'": {outstanding: "unaccounted"},
-        "DELETE FROM notifications": {reported: "unaccounted"},
-        f"DELETE FROM notifications WHERE subject_id <> '{reported}'": {},
-        "UPDATE notifications SET kind = 'failed'": {reported: "unaccounted"},
-        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": {reported: "unaccounted"},
+        "DELETE FROM notifications": {notified: "unaccounted"},
+        f"DELETE FROM notifications WHERE subject_id <> '{notified}'": {},
+        "UPDATE notifications SET kind = 'failed'": {notified: "unaccounted"},
+        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": {notified: "unaccounted"},
         "DELETE FROM cases WHERE kind = 'broken'": {broken: "unaccounted"},
         "UPDATE cases SET closed_at = outbox_now(), closed_by = 'x' WHERE kind = 'broken'": {broken: "notified"},
         "DELETE FROM cases": {broken: "unaccounted", failed: "unaccounted"},
-        "UPDATE intents_to_file SET cycle = 2": {reported: "unaccounted"},
-        f"UPDATE intents_to_file SET {NEVER_FINISHED} WHERE id = '{reported}'": {reported: "unaccounted"},
+        "UPDATE intents_to_file SET cycle = 2": {notified: "unaccounted"},
+        f"UPDATE intents_to_file SET {NEVER_FINISHED} WHERE id = '{notified}'": {notified: "unaccounted"},
     }
     found = {loss: standings(product, loss) for loss in losses}
     assert found == {loss: sound | left for loss, left in losses.items()}
 
 
-def test_an_itf_nobody_accounts_for_becomes_a_case_though_its_comparison_is_outstanding(product: Product) -> None:
+def test_an_unaccounted_itf_becomes_a_case_although_its_comparison_is_outstanding(product: Product) -> None:
     confirm(product, ADA)
     itf = identifier(product, ADA)
     with transaction() as session:

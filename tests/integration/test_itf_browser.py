@@ -1,4 +1,4 @@
-"""The 526 page's own sequence, in a browser: sign in, look, find nothing, ask, look again."""
+"""The 526 page's own sequence of calls, in a browser: sign in, look, find nothing, request an ITF, look again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.product import ADA, Product
 
 @pytest.fixture
 def page(product: Product) -> Iterator[requests.Session]:
-    """A browser that has signed in at the Sign-in Service, whose cookies reach our own server too."""
+    """A browser that has signed in at the Sign-in Service, and whose cookies reach our own server too."""
     with requests.Session() as browser:
         browser.trust_env = False
         signed_in = browser.post(f"{product.fakes['sign_in']}/", data={"account": ADA.account}, timeout=30)
@@ -23,21 +23,19 @@ def page(product: Product) -> Iterator[requests.Session]:
         yield browser
 
 
-def test_a_page_looks_asks_and_looks_again_with_the_csrf_token_it_was_notified(
-    product: Product, page: requests.Session
-) -> None:
+def test_a_page_requests_an_itf_with_the_csrf_token_that_it_received(product: Product, page: requests.Session) -> None:
     with listening(product.app) as url:
         here = f"{url}/v0/intent_to_file"
-        looked = page.get(here, timeout=30)
-        assert looked.json()["data"]["attributes"]["intentToFile"] == []
-        assert {"X-CSRF-Token", "X-Session-Expiration"} <= looked.headers.keys()
+        first = page.get(here, timeout=30)
+        assert first.json()["data"]["attributes"]["intentToFile"] == []
+        assert {"X-CSRF-Token", "X-Session-Expiration"} <= first.headers.keys()
         without = page.post(f"{here}/compensation", timeout=30)
         assert (without.status_code, without.json()["errors"][0]["code"], itfs(product)) == (403, "CSRF", [])
-        with_token = {"X-CSRF-Token": looked.headers["X-CSRF-Token"]}
-        requested = page.post(f"{here}/compensation", headers=with_token, timeout=30)
-        made = requested.json()["data"]["attributes"]["intentToFile"]
-        assert (requested.status_code, made["status"], made["recordState"]) == (202, "active", "pending")
-        seen = [page.get(place, timeout=30).json() for place in (here, f"{here}/", f"{here}/compensation")]
+        with_token = {"X-CSRF-Token": first.headers["X-CSRF-Token"]}
+        created = page.post(f"{here}/compensation", headers=with_token, timeout=30)
+        made = created.json()["data"]["attributes"]["intentToFile"]
+        assert (created.status_code, made["status"], made["recordState"]) == (202, "active", "pending")
+        seen = [page.get(address, timeout=30).json() for address in (here, f"{here}/", f"{here}/compensation")]
         assert [each["data"]["attributes"]["intentToFile"] for each in seen] == [[made]] * 3
         product.work()
         again = page.post(f"{here}/compensation", headers=with_token, timeout=30)
@@ -48,7 +46,7 @@ def test_a_page_looks_asks_and_looks_again_with_the_csrf_token_it_was_notified(
     assert len(itfs(product)) == 1
 
 
-def test_a_page_whose_sign_in_has_run_out_is_notified_to_refresh_it_and_nothing_is_recorded(
+def test_a_page_with_an_expired_token_must_refresh_it_and_nothing_is_recorded(
     product: Product, page: requests.Session
 ) -> None:
     over = product.control.call("POST", "sign_in", "tokens", json={"account": ADA.account, "seconds": -5})

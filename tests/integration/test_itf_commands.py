@@ -1,4 +1,4 @@
-"""What operators ask of ITFs: which are about to lose their day, and what proves the day one was asked on."""
+"""Operators' commands about ITFs: which are about to lose their day, and what proves the day of a request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_json(product: Product, *arguments: str) -> Any:
     return json.loads(result.output)
 
 
-def test_what_is_pending_is_listed_by_the_hours_left_of_its_day(product: Product) -> None:
+def test_pending_itfs_are_listed_by_the_hours_left_of_their_day(product: Product) -> None:
     product.control.set("lighthouse", "refuse")
     travel_to(product, LATE_IN_THE_EVENING)
     sign_in(product, BEN).ask()
@@ -68,7 +68,7 @@ def refused_then_away_past_midnight_then_created(product: Product) -> dict[str, 
     return row
 
 
-def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(product: Product) -> None:
+def test_the_evidence_shows_the_request_every_attempt_and_the_outage(product: Product) -> None:
     row = refused_then_away_past_midnight_then_created(product)
     (filed,) = on_file(product)
     found = as_json(product, "evidence", str(row["id"]))
@@ -99,33 +99,33 @@ def test_the_evidence_says_what_was_received_when_every_attempt_and_the_outage(p
         "past_midnight": False,
         "dated_late": True,
     }
-    reported = command(product, "itf", "evidence", str(row["id"])).output
+    printed = command(product, "itf", "evidence", str(row["id"])).output
     for words in ("2031-03-03 in America/Chicago", "Upstream dates it 2031-03-04", "unavailable", "422", filed["id"]):
-        assert words in reported
+        assert words in printed
     for heading in ("Attempts", "Outages", "History", "Cases"):
-        assert f"\n{heading}\n" in reported
-    for output in (reported, json.dumps(found)):
+        assert f"\n{heading}\n" in printed
+    for output in (printed, json.dumps(found)):
         assert ADA.icn not in output and ADA.last_name not in output
 
 
-def test_evidence_is_there_before_upstream_holds_anything(product: Product) -> None:
+def test_evidence_exists_before_upstream_holds_anything(product: Product) -> None:
     sign_in(product).ask()
     (row,) = itfs(product)
-    reported = command(product, "itf", "evidence", str(row["id"])).output
-    assert "pending" in reported and "Upstream holds none of it." in reported
+    printed = command(product, "itf", "evidence", str(row["id"])).output
+    assert "pending" in printed and "Upstream holds none of it." in printed
     found = as_json(product, "evidence", str(row["id"]))
     assert (found["attempts"], found["outages"], found["cases"]) == ([], [], [])
 
 
 @pytest.mark.parametrize("name", ["evidence", "used"])
-def test_an_itf_that_does_not_exist_is_said_not_to(product: Product, name: str) -> None:
+def test_an_unknown_itf_is_reported_as_such(product: Product, name: str) -> None:
     nobody = str(uuid.uuid4())
     result = command(product, "itf", name, nobody)
     assert (result.exit_code, f"there is no intent to file {nobody}" in result.output) == (1, True)
     assert command(product, "itf", name, "seven").exit_code == 2
 
 
-def test_one_that_a_claim_used_is_noted_once_with_who_said_so(product: Product) -> None:
+def test_an_itf_used_by_a_claim_is_noted_once_with_the_operator(product: Product) -> None:
     confirm(product, ADA)
     identifier = str(row_of(product)["id"])
     assert command(product, "itf", "used", identifier).output == "noted\n"
@@ -136,7 +136,7 @@ def test_one_that_a_claim_used_is_noted_once_with_who_said_so(product: Product) 
     assert noted.actor.startswith("shell:")
 
 
-def test_the_help_says_what_each_command_tells_and_when_it_exits_with_one(product: Product) -> None:
+def test_the_help_describes_each_command_and_its_exit_status(product: Product) -> None:
     listed = command(product, "itf", "--help").output
     for name in ("at-risk", "evidence", "preflight", "used"):
         assert name in listed

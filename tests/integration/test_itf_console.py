@@ -1,4 +1,4 @@
-"""The operators' page says whose legal day is running out."""
+"""The operators' page about intents to file: how many legal days are at risk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def panel(client: FlaskClient) -> str:
     return client.get("/ops/").text.partition("Intents to file: days at risk")[2].partition("</section>")[0]
 
 
-def test_the_first_page_counts_what_is_pending_and_what_is_past_its_midnight(
+def test_the_first_page_counts_pending_itfs_and_those_past_their_midnight(
     product: Product, secrets_folder: Path
 ) -> None:
     client = product.app.test_client()

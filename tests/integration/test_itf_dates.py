@@ -1,6 +1,6 @@
-"""The effective date is law: the moment the person asked, or an earlier one upstream holds, and never a later one.
+"""The effective date is law: the time of the request, or an earlier one that upstream holds, never a later one.
 
-Where upstream can only date it later, a human is told at once, and the person sees the date they asked on.
+Where upstream can only date it later, a human is notified at once, and the person sees the date of the request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
 def shown_dates(person: Signed) -> tuple[datetime, datetime]:
-    """From when and until when the person's page says it counts."""
+    """The first and the last day on the person's page."""
     (shown,) = person.shown()
     return datetime.fromisoformat(shown["creationDate"]), datetime.fromisoformat(shown["expirationDate"])
 
@@ -36,13 +36,13 @@ def whole_milliseconds(timestamp: datetime) -> datetime:
 
 
 def cases_of(product: Product, person: Signed) -> dict[str, Any]:
-    """Every case of a person's ITF, by kind: None while it is open, else why it was closed."""
+    """Every case of a person's ITF, by kind: None while it is open, otherwise the reason it was closed."""
     query = "SELECT kind, resolution FROM cases WHERE subject_id = :id"
     return {row.kind: row.resolution for row in product.rows(query, id=str(row_of(product, person)["id"]))}
 
 
 def body_to(product: Product, person: Signed) -> str:
-    """The one e-mail this person has had."""
+    """The only e-mail that this person has received."""
     product.phone(2)
     (mail,) = [mail for mail in product.phone() if mail["to"] == person.veteran.email]
     return f"{mail['template']}: {mail['body']}"
@@ -51,10 +51,10 @@ def body_to(product: Product, person: Signed) -> str:
 @pytest.mark.parametrize(
     ("zone", "late"), [("America/Chicago", True), ("America/Los_Angeles", False), ("UTC", False)], ids=str
 )
-def test_created_after_the_legal_midnight_it_is_dated_late_and_before_it_is_not(
+def test_an_itf_is_dated_late_only_when_created_after_the_legal_midnight(
     product: Product, zone: str, late: bool
 ) -> None:
-    """RequestedAppointment a minute before midnight in Chicago, and created two minutes later: another day only where it is one."""
+    """Requested a minute before midnight in Chicago and created two minutes later: another day in that zone only."""
     reconfigure(product, legal_time_zone=ZoneInfo(zone))
     product.control.set("lighthouse", "refuse")
     travel_to(product, MIDNIGHT - MINUTE)
@@ -73,7 +73,7 @@ def test_created_after_the_legal_midnight_it_is_dated_late_and_before_it_is_not(
     assert begins == whole_milliseconds(row["asked_at"]) < MIDNIGHT
     assert ends <= min(datetime.fromisoformat(filed["expires_at"]), begins.replace(year=2032) + SECOND)
     if late:
-        assert "itf.confirmed_late: You asked us to record your intent to file on March 4, 2031." in body_to(
+        assert "itf.confirmed_late: We received your request for an intent to file on March 4, 2031." in body_to(
             product, before
         )
         assert "recorded on March 5, 2031" in body_to(product, before)
@@ -97,12 +97,12 @@ def test_a_late_date_is_a_case_with_what_a_human_needs(product: Product) -> None
         "upstream_dates_it": "2031-03-07",
         "evidence": f"flask itf evidence {itf_id}",
     }
-    reported = command(product, *details["evidence"].split()[1:])
-    assert (reported.exit_code, "2031-03-04 in America/Chicago" in reported.output) == (0, True)
+    result = command(product, *details["evidence"].split()[1:])
+    assert (result.exit_code, "2031-03-04 in America/Chicago" in result.output) == (0, True)
 
 
-def test_pending_at_the_first_legal_midnight_is_a_case_once_until_it_is_confirmed(product: Product) -> None:
-    """Ada's is created late; Ben's had been filed elsewhere that day, so his day is kept after all."""
+def test_an_itf_pending_at_its_first_legal_midnight_is_one_case_until_it_is_confirmed(product: Product) -> None:
+    """Ada's is created late. Ben's had been filed elsewhere on that day, so his day is kept after all."""
     travel_to(product, EVENING)
     elsewhere = {"icn": BEN.icn, "created_at": (EVENING - MINUTE).isoformat()}
     product.control.call("POST", "lighthouse", "itfs", json=elsewhere)
@@ -132,8 +132,8 @@ def test_pending_at_the_first_legal_midnight_is_a_case_once_until_it_is_confirme
     assert command(product, "audit").exit_code == 0
 
 
-def test_who_queried_may_become_known_only_after_midnight(product: Product) -> None:
-    """The account service was away over midnight: the creation is owed past its deadline, and made all the same."""
+def test_a_person_may_be_identified_only_after_midnight(product: Product) -> None:
+    """The account service was away over midnight: the creation is enqueued late, and done all the same."""
     travel_to(product, EVENING)
     product.control.set("accounts", "refuse")
     person = sign_in(product)
@@ -148,10 +148,10 @@ def test_who_queried_may_become_known_only_after_midnight(product: Product) -> N
 
 
 @pytest.mark.parametrize(("age", "left"), [(MINUTE, timedelta(days=365)), (timedelta(days=364), 30 * MINUTE)], ids=str)
-def test_one_filed_earlier_elsewhere_is_adopted_with_its_dates(
+def test_an_itf_filed_earlier_elsewhere_is_adopted_with_its_dates(
     product: Product, age: timedelta, left: timedelta
 ) -> None:
-    """Its end is upstream's, even where that is within the hour: then the person may ask again."""
+    """It ends when upstream says, even within the hour; then the person may request another one."""
     travel_to(product, EVENING)
     dates = {"created_at": (EVENING - age).isoformat(), "expires_at": (EVENING + left).isoformat()}
     filed = product.control.call("POST", "lighthouse", "itfs", json={"icn": ADA.icn, **dates})
@@ -168,7 +168,7 @@ def test_one_filed_earlier_elsewhere_is_adopted_with_its_dates(
     assert (again.shown(), again.post().status_code, len(itfs(product))) == ([], 202, 2)
 
 
-def test_postgres_refuses_an_effective_date_after_the_timestamp_queried(product: Product) -> None:
+def test_postgres_refuses_an_effective_date_after_the_request(product: Product) -> None:
     sign_in(product).ask()
     later = "UPDATE intents_to_file SET effective_date = asked_at + interval '1 microsecond'"
     with pytest.raises(IntegrityError, match="ck_intents_to_file_effective_only_earlier"), db.engine.begin() as session:

@@ -1,4 +1,4 @@
-"""Every way a creation can go wrong and still come right: once upstream, dated by the moment the person asked."""
+"""Creations that go wrong in every way and still succeed: one ITF upstream, dated by the time of the request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.product import ADA, Product
 
 NOON = datetime(2031, 3, 4, 18, tzinfo=UTC)
 Fault = dict[str, Any]
-# What a creation is answered with after it was done, and after it was not: none of it says which.
+# Answers to a creation that was done, and to one that was not: none of them says which.
 DONE: tuple[Fault, ...] = (
     {"kind": "drop"},
     {"kind": "half"},
@@ -46,7 +46,7 @@ NOT_DONE: tuple[Fault, ...] = (
     {"kind": "html", "status": 200},
     {"kind": "empty", "status": 200},
 )
-# What a read is answered with by somebody who knows nothing of anybody's ITFs.
+# Answers to a read from a server that knows nothing about anybody's ITFs.
 DOUBTFUL: tuple[Fault, ...] = (
     {"kind": "html", "status": 404},
     {"kind": "html", "status": 200},
@@ -63,7 +63,7 @@ def set_fault(product: Product, person: Signed, operation: str, fault: Fault, ti
 
 @pytest.fixture
 def product(product: Product) -> Product:
-    """A failure closes the gate for a moment only: what is shown here is what comes after it."""
+    """A failure opens the breaker only for an instant: these tests are about what follows."""
     reconfigure(product, breaker_cap_seconds=0.05)
     return product
 
@@ -73,18 +73,18 @@ def people(product: Product, number: int) -> list[Signed]:
 
 
 def tries(product: Product, person: Signed) -> list[tuple[Any, ...]]:
-    """Every attempt at this person's creation that is over: purpose, status, and what upstream answered."""
+    """Every finished attempt at this person's creation: purpose, status, and what upstream answered."""
     query = """SELECT purpose, status, http_status, error_class, error_detail FROM outbox_attempts
                 WHERE subject_id = :id AND job LIKE '%.create_itf' AND finished_at IS NOT NULL ORDER BY id"""
     return [tuple(row) for row in product.rows(query, id=str(row_of(product, person)["id"]))]
 
 
-def has_tried(product: Product, requested: Iterable[Signed], times: int) -> bool:
-    return all(len(tries(product, person)) >= times for person in requested)
+def has_tried(product: Product, everybody: Iterable[Signed], times: int) -> bool:
+    return all(len(tries(product, person)) >= times for person in everybody)
 
 
 def created_for(product: Product, person: Signed) -> int:
-    """How often Lighthouse was asked to create this person's."""
+    """How many creations for this person reached Lighthouse."""
     return len(product.control.received("lighthouse", creating(person.veteran)))
 
 
@@ -95,10 +95,10 @@ def endings(product: Product, person: Signed) -> list[tuple[str, str]]:
 # -- refused ------------------------------------------------------------------
 
 
-def test_what_is_refused_is_tried_again_and_the_itf_stays_as_it_is_meanwhile(
+def test_a_refused_creation_is_tried_again_and_the_itf_stays_unchanged_meanwhile(
     product: Product, monkeypatch: Any
 ) -> None:
-    """Whatever upstream says; the one nobody there knew is known later."""
+    """This holds for every refusal; the person whom upstream does not know at first is known later."""
     words = f"No {ADA.icn} here, call 303-555-0123"
     monkeypatch.setattr(product.fakes.fakes.lighthouse, "error_body", lambda *_: {"errors": [{"detail": words}]})
     refused = dict(zip((400, 403, 422), people(product, 3), strict=True))
@@ -126,14 +126,14 @@ def test_what_is_refused_is_tried_again_and_the_itf_stays_as_it_is_meanwhile(
     assert mails(product, 4) == ["itf.confirmed"] * 4
 
 
-def test_a_token_that_died_early_is_nobodys_attempt(product: Product) -> None:
-    requested = people(product, 2)
-    for person, operation in zip(requested, (reading, creating), strict=True):
+def test_a_token_that_expired_early_costs_no_attempt(product: Product) -> None:
+    signed = people(product, 2)
+    for person, operation in zip(signed, (reading, creating), strict=True):
         set_fault(product, person, operation(person.veteran), {"kind": "expire"})
         person.ask()
     product.work()
-    assert [tries(product, person) for person in requested] == [[("write", "success", None, None, None)]] * 2
-    assert len(on_file(product)) == len(on_file(product, requested[1].veteran)) == 1
+    assert [tries(product, person) for person in signed] == [[("write", "success", None, None, None)]] * 2
+    assert len(on_file(product)) == len(on_file(product, signed[1].veteran)) == 1
 
 
 # -- unanswered ---------------------------------------------------------------
@@ -141,12 +141,12 @@ def test_a_token_that_died_early_is_nobodys_attempt(product: Product) -> None:
 
 def test_a_creation_whose_answer_is_lost_is_found_by_reading_and_not_repeated(product: Product) -> None:
     reconfigure(product, lighthouse_total_seconds=1.0)
-    requested = people(product, len(DONE))
-    for person, fault in zip(requested, DONE, strict=True):
+    signed = people(product, len(DONE))
+    for person, fault in zip(signed, DONE, strict=True):
         set_fault(product, person, creating(person.veteran), fault)
         person.ask()
     product.work()
-    for person, fault in zip(requested, DONE, strict=True):
+    for person, fault in zip(signed, DONE, strict=True):
         assert endings(product, person) == [("write", "unknown"), ("look_up", "success")], fault
         row, (filed,) = row_of(product, person), on_file(product, person.veteran)
         assert (row["state"], row["how"], row["upstream_id"]) == ("confirmed", "found", filed["id"])
@@ -155,25 +155,25 @@ def test_a_creation_whose_answer_is_lost_is_found_by_reading_and_not_repeated(pr
     assert mails(product, len(DONE)) == ["itf.confirmed"] * len(DONE)
 
 
-def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(product: Product) -> None:
-    """One of them is still on its way to be done: it is found, for we waited."""
+def test_a_creation_is_repeated_after_two_late_enough_reads_that_do_not_find_it(product: Product) -> None:
+    """One of them is still being processed upstream: it is found, because nothing is repeated early."""
     reconfigure(product, lighthouse_confirm_seconds=3600.0, lighthouse_total_seconds=1.0)
     travel_to(product, NOON)
-    odd, on_its_way, *lost = people(product, 2 + len(NOT_DONE))
+    odd, slow, *lost = people(product, 2 + len(NOT_DONE))
     product.control.turn("lighthouse", create_status="incomplete")
     odd.ask()
     product.work(until=lambda: has_tried(product, [odd], 1))
     product.control.turn("lighthouse", create_status="active")
-    set_fault(product, on_its_way, creating(on_its_way.veteran), {"kind": "slow", "seconds": 1.5})
+    set_fault(product, slow, creating(slow.veteran), {"kind": "slow", "seconds": 1.5})
     for person, fault in zip(lost, NOT_DONE, strict=True):
         set_fault(product, person, creating(person.veteran), fault)
-    for person in (on_its_way, *lost):
+    for person in (slow, *lost):
         person.ask()
     doubtful = [odd, *lost]
-    product.work(until=lambda: row_of(product, on_its_way)["state"] == "confirmed", seconds=40)
+    product.work(until=lambda: row_of(product, slow)["state"] == "confirmed", seconds=40)
     product.work(until=lambda: has_tried(product, doubtful, 3), seconds=40)
     assert [row["state"] for row in itfs(product)].count("confirmed") == 1
-    assert [created_for(product, person) for person in (on_its_way, *doubtful)] == [1] * 6
+    assert [created_for(product, person) for person in (slow, *doubtful)] == [1] * 6
     too_early = ("look_up", "error", None, None, "too early to tell")
     for person in doubtful:
         assert tries(product, person)[0][:2] == ("write", "unknown")
@@ -185,7 +185,7 @@ def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(product: 
         absent = ("look_up", "error", None, None, None)
         assert late_enough == [absent, absent, ("write", "success", None, None, None)]
         assert [filed["status"] for filed in on_file(product, person.veteran)].count("active") == 1
-    assert [created_for(product, person) for person in (on_its_way, *doubtful)] == [1] + [2] * 5
+    assert [created_for(product, person) for person in (slow, *doubtful)] == [1] + [2] * 5
     assert mails(product, 6) == ["itf.confirmed"] * 6
 
 
@@ -193,25 +193,25 @@ def test_what_reads_do_not_find_late_enough_and_twice_is_created_again(product: 
 
 
 @pytest.mark.parametrize("duplicate_as", ["new", "existing"])
-def test_a_duplicate_confirms_with_what_counts_upstream(product: Product, duplicate_as: str) -> None:
-    """Filed elsewhere between our read and our creation. The second one's is read in vain, so the answer counts."""
+def test_a_duplicate_confirms_the_itf_that_counts_upstream(product: Product, duplicate_as: str) -> None:
+    """Filed elsewhere between our read and our creation. The second person's read fails, so the answer counts."""
     travel_to(product, NOON)
     product.control.turn("lighthouse", duplicate_as=duplicate_as)
-    requested = people(product, 2)
+    signed = people(product, 2)
     absent, away = {"kind": "status", "status": 404}, {"kind": "status", "status": 503}
-    for person in requested:
+    for person in signed:
         planted = {"icn": person.veteran.icn, "created_at": (NOON - timedelta(days=9)).isoformat()}
         product.control.call("POST", "lighthouse", "itfs", json=planted)
         set_fault(product, person, reading(person.veteran), absent)
-    set_fault(product, requested[1], reading(requested[1].veteran), away)
-    for person in requested:
+    set_fault(product, signed[1], reading(signed[1].veteran), away)
+    for person in signed:
         person.ask()
     product.work()
-    for person in requested:
+    for person in signed:
         assert tries(product, person) == [("write", "success", None, None, None)]
-    read, unread = (row_of(product, person) for person in requested)
+    read, unread = (row_of(product, person) for person in signed)
     assert [(row["state"], row["how"]) for row in (read, unread)] == [("confirmed", "found")] * 2
-    first, second = on_file(product, requested[0].veteran), on_file(product, requested[1].veteran)
+    first, second = on_file(product, signed[0].veteran), on_file(product, signed[1].veteran)
     assert (read["upstream_id"], read["effective_date"]) == (first[0]["id"], NOON - timedelta(days=9))
     assert unread["upstream_id"] == second[-1]["id"]
     earlier = unread["asked_at"] if duplicate_as == "new" else NOON - timedelta(days=9)
@@ -223,7 +223,7 @@ def test_a_duplicate_confirms_with_what_counts_upstream(product: Product, duplic
 # -- slow, throttled, doubtful ------------------------------------------------
 
 
-def test_a_slow_answer_is_an_answer(product: Product) -> None:
+def test_a_slow_answer_counts_like_a_fast_one(product: Product) -> None:
     (person,) = people(product, 1)
     for operation in (reading, creating):
         set_fault(product, person, operation(ADA), {"kind": "slow", "seconds": 0.3})
@@ -236,12 +236,12 @@ def test_a_rate_limit_opens_the_breaker_for_as_long_as_it_says_and_charges_nobod
     travel_to(product, NOON)
     reconfigure(product, breaker_cap_seconds=900.0)
     product.control.turn("lighthouse", minute_limit=0)
-    requested = people(product, 3)
-    for person in requested:
+    signed = people(product, 3)
+    for person in signed:
         person.ask()
-    closed = "SELECT reason, open_until - opened_at AS span FROM outbox_breakers WHERE opened_at IS NOT NULL"
-    product.work(until=lambda: product.rows(closed))
-    (breaker,) = product.rows(closed)
+    trip = "SELECT reason, open_until - opened_at AS span FROM outbox_breakers WHERE opened_at IS NOT NULL"
+    product.work(until=lambda: product.rows(trip))
+    (breaker,) = product.rows(trip)
     assert breaker.reason == "throttled"
     assert timedelta(seconds=58) < breaker.span <= timedelta(seconds=61)
     product.control.turn("lighthouse", minute_limit=60_000)
@@ -252,8 +252,8 @@ def test_a_rate_limit_opens_the_breaker_for_as_long_as_it_says_and_charges_nobod
     assert creates(product) == 3
 
 
-def test_a_read_that_leaves_a_doubt_creates_nothing(product: Product) -> None:
-    """Least of all a 404 in words that are not the API's own."""
+def test_a_doubtful_read_creates_nothing(product: Product) -> None:
+    """In particular a 404 that is not worded as the API's own."""
     (person,) = people(product, 1)
     product.control.turn("lighthouse", error_family="kong")
     person.ask()

@@ -1,4 +1,4 @@
-"""The rolling refresh compares what we show with what upstream holds, and believes a difference the second time."""
+"""The rolling refresh: it compares what we show with what upstream holds, and acts on a difference seen twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from flaskapp import clock
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.db import transaction
-from flaskapp.intent_to_file.record import first_refresh
+from flaskapp.intent_to_file.service import first_refresh
 from flaskapp.intent_to_file.upkeep import enqueue_refresh
 from jobs import housekeeping
 from outbox.rq_side import read_job_id
@@ -36,7 +36,7 @@ REFRESH = "jobs.intent_to_file.refresh_itf"
 
 
 def known(product: Product, veteran: Veteran = ADA) -> dict[str, Any]:
-    """What a reading may change, before or after it."""
+    """The columns that a reading may change."""
     row = row_of(product, veteran)
     return {name: row[name] for name in NOTED_BY_A_READING}
 
@@ -47,12 +47,12 @@ def endings(product: Product) -> list[str]:
 
 
 def hours_later(product: Product, hours: float) -> None:
-    """Whatever is due within these hours has been done."""
+    """Let so many hours pass, and do whatever is due in them."""
     pass_time(product, hours=hours)
     work_what_is_due(product)
 
 
-def test_the_first_comparison_is_at_any_time_of_the_first_cycle(product: Product) -> None:
+def test_the_first_comparison_is_at_a_random_time_in_the_first_cycle(product: Product) -> None:
     confirm(product, ADA)
     row = row_of(product)
     assert timedelta() < row["refresh_due_at"] - row["finished_at"] <= timedelta(days=7)
@@ -61,18 +61,23 @@ def test_the_first_comparison_is_at_any_time_of_the_first_cycle(product: Product
     assert {int(day) for day in days} == set(range(7))
 
 
-def test_what_is_in_sync_is_noted_and_nothing_else_changes(product: Product) -> None:
+def test_an_itf_in_sync_is_noted_and_nothing_else_changes(product: Product) -> None:
     confirm(product, ADA)
-    before, requested = known(product), reads(product)
+    before, reads_before = known(product), reads(product)
     let_a_cycle_pass(product)
     row = row_of(product)
     assert clock.now() - row["last_synced_at"] < timedelta(minutes=1)
     assert timedelta(days=6.9) < row["refresh_due_at"] - clock.now() <= timedelta(days=7)
     assert known(product) == {**before, "last_synced_at": row["last_synced_at"]}
-    assert (reads(product), creates(product), product.cases(), endings(product)) == (requested + 1, 1, [], ["success"])
+    assert (reads(product), creates(product), product.cases(), endings(product)) == (
+        reads_before + 1,
+        1,
+        [],
+        ["success"],
+    )
 
 
-def test_a_difference_is_broken_only_when_an_hour_later_it_is_still_there(product: Product) -> None:
+def test_an_itf_is_broken_only_when_the_difference_is_still_there_an_hour_later(product: Product) -> None:
     lost = (ADA, BEN, CARLA, DOV)
     confirm(product, *lost)
     remove(product, ADA)
@@ -108,23 +113,23 @@ def test_a_passing_fault_of_upstream_leaves_no_doubt_behind(product: Product) ->
     assert (product.outstanding(), row["refresh_due_at"]) == (0, doubted["refresh_due_at"])
 
 
-def test_an_earlier_one_that_turns_up_upstream_is_adopted_at_once(product: Product) -> None:
+def test_an_earlier_itf_that_appears_upstream_is_adopted_at_once(product: Product) -> None:
     confirm(product, ADA)
-    requested = row_of(product)["asked_at"]
+    asked_at = row_of(product)["asked_at"]
     began = replace_upstream(product, ADA, age_days=40)
     let_a_cycle_pass(product)
     row = row_of(product)
-    assert (row["state"], row["doubted_at"], row["asked_at"]) == ("confirmed", None, requested)
+    assert (row["state"], row["doubted_at"], row["asked_at"]) == ("confirmed", None, asked_at)
     assert row["effective_date"] == row["upstream_created_at"] == began
     adopted = product.value("SELECT detail FROM outbox_history WHERE what = 'intent_to_file.adopted'")
     assert adopted["upstream_id"] == row["upstream_id"] != adopted["instead_of"]
     (shown,) = sign_in(product).shown()
     assert (shown["id"], datetime.fromisoformat(shown["creationDate"])) == (row["upstream_id"], began)
-    assert datetime.fromisoformat(shown["expirationDate"]) == row["expires_at"] < requested + timedelta(days=330)
+    assert datetime.fromisoformat(shown["expirationDate"]) == row["expires_at"] < asked_at + timedelta(days=330)
 
 
 def fail_once(product: Product, kind: str, fields: dict[str, Any]) -> str:
-    """One comparison of Ada's meets this fault: how its attempt ended."""
+    """One comparison of Ada's meets this fault; returns how its attempt ended."""
     product.rows("UPDATE intents_to_file SET refresh_due_at = outbox_now() RETURNING 1")
     before = len(endings(product))
     product.control.set("lighthouse", kind, operation=READS, **fields)
@@ -135,8 +140,8 @@ def fail_once(product: Product, kind: str, fields: dict[str, Any]) -> str:
     return endings(product)[before]
 
 
-def test_an_answer_that_says_nothing_changes_nothing(product: Product) -> None:
-    """It neither breaks nor doubts, and does not end a doubt; what comes after it does."""
+def test_an_inconclusive_answer_changes_nothing(product: Product) -> None:
+    """It neither breaks nor raises nor ends a doubt; only a later answer does."""
     confirm(product, ADA)
     reconfigure(product, lighthouse_total_seconds=0.2)
     change(product, ADA, status="incomplete")
@@ -148,7 +153,7 @@ def test_an_answer_that_says_nothing_changes_nothing(product: Product) -> None:
     nothings += [("html", {"status": 404}), ("html", {"status": 200}), ("throttle", {}), ("slow", {"seconds": 0.5})]
     nothings += [("drop", {}), ("half", {}), ("empty", {"status": 404})]
     for kind, fields in nothings:
-        # What is owed already, the second look an hour later or the retry, is not owed once more.
+        # The message already enqueued, a second look or a retry, would keep another one from being enqueued.
         product.rows("DELETE FROM outbox_messages RETURNING 1")
         assert fail_once(product, kind, fields) == "error", kind
         assert known(product) == before, kind
@@ -158,7 +163,7 @@ def test_an_answer_that_says_nothing_changes_nothing(product: Product) -> None:
         )
 
 
-def test_a_comparison_nobody_answers_is_dropped_and_made_again_next_cycle(product: Product) -> None:
+def test_an_unanswered_comparison_is_dropped_and_made_again_in_the_next_cycle(product: Product) -> None:
     confirm(product, ADA)
     pass_time(product, days=7)
     product.control.set("lighthouse", "refuse")
@@ -173,8 +178,10 @@ def test_a_comparison_nobody_answers_is_dropped_and_made_again_next_cycle(produc
     assert clock.now() - row_of(product)["last_synced_at"] < timedelta(minutes=2)
 
 
-def test_only_what_can_still_be_shown_is_compared(product: Product) -> None:
-    """Not a used one, which upstream answers like a missing one; nor one that is pending, failed or over."""
+def test_only_itfs_that_can_still_be_shown_are_compared(product: Product) -> None:
+    """A used one is not, for upstream answers about it as about a missing one; nor one that is pending, failed or
+    expired.
+    """
     confirm(product, ADA, BEN)
     assert command(product, "itf", "used", str(row_of(product, ADA)["id"])).exit_code == 0
     change(product, ADA, status="used")
@@ -183,9 +190,9 @@ def test_only_what_can_still_be_shown_is_compared(product: Product) -> None:
     sign_in(product, CARLA).ask()
     (message,) = [each for each in product.messages() if each["state"] != "parked"]
     command(product, "outbox", "park", str(message["id"]), "--reason", "for good")
-    requested = reads(product)
+    reads_before = reads(product)
     let_a_cycle_pass(product)
-    assert reads(product) == requested + 1
+    assert reads(product) == reads_before + 1
     assert [row_of(product, each)["state"] for each in (ADA, BEN, CARLA, WITHOUT_ICN)] == [
         "confirmed",
         "confirmed",
@@ -194,11 +201,15 @@ def test_only_what_can_still_be_shown_is_compared(product: Product) -> None:
     ]
     pass_time(product, days=366)
     compare_all_due(product)
-    assert (reads(product), row_of(product, BEN)["refresh_due_at"], product.outstanding()) == (requested + 1, None, 0)
+    assert (reads(product), row_of(product, BEN)["refresh_due_at"], product.outstanding()) == (
+        reads_before + 1,
+        None,
+        0,
+    )
     assert not {"broken", "unaccounted"} & set(product.cases())
 
 
-def test_one_used_up_while_its_comparison_is_outstanding_is_left_by_itself(product: Product) -> None:
+def test_an_itf_used_while_its_comparison_is_outstanding_stays_unchanged(product: Product) -> None:
     confirm(product, ADA)
     change(product, ADA, status="used")
     let_a_cycle_pass(product)

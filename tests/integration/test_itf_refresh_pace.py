@@ -1,4 +1,4 @@
-"""The rolling refresh is a trickle: bounded in every minute, each ITF once a cycle, and never a burst after a stop."""
+"""The pace of the rolling refresh: bounded in every minute, each ITF once a cycle, and no burst after a stop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LATE = timedelta(days=-30)
 
 
 def tick(product: Product, minutes: float = 1) -> int:
-    """Time passes, and a scheduler calls; how many comparisons it came to owe."""
+    """Let time pass and run the scheduler's job; returns how many comparisons it enqueued."""
     before = product.outstanding()
     product.move_clock(clock_of(product) + timedelta(minutes=minutes))
     housekeeping.refresh_itfs()
@@ -33,7 +33,7 @@ def tick(product: Product, minutes: float = 1) -> int:
 
 
 def live_through_a_minute(product: Product) -> int:
-    """What the last tick spread over it is read, and the next tick comes; how many were read."""
+    """Read what the last tick spread over its minute, then tick; returns how many were read."""
     product.move_clock(clock_of(product) + timedelta(minutes=1))
     read = compare_outstanding()
     housekeeping.refresh_itfs()
@@ -46,12 +46,12 @@ def clock_of(product: Product) -> timedelta:
 
 
 def forget_outstanding(product: Product) -> None:
-    """As if each had been made; what a comparison does is shown elsewhere."""
+    """Pretend that each comparison was made; what one does is tested elsewhere."""
     product.rows("DELETE FROM outbox_messages RETURNING 1")
 
 
 def vacuum() -> None:
-    """What autovacuum does to a table of this size by itself."""
+    """Do what autovacuum does to a table of this size by itself."""
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE intents_to_file"))
 
@@ -61,7 +61,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def access(statement: TextClause, **values: Any) -> list[tuple[str, str]]:
-    """How Postgres reaches the ITFs in this statement of a tick: the kind of each scan, and its index."""
+    """How Postgres reaches the ITFs in this statement of a tick: the kind and the index of each scan."""
     with transaction() as session:
         session.execute(BY_INDEX)
         found = session.execute(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values).scalar_one()
@@ -73,7 +73,7 @@ def of_itfs(node: dict[str, Any]) -> bool:
     return "intents_to_file" in (node.get("Relation Name") or node.get("Index Name") or "")
 
 
-def test_a_tick_enqueues_its_share_and_no_more_evenly_over_its_minute(product: Product) -> None:
+def test_a_tick_enqueues_its_share_evenly_over_its_minute(product: Product) -> None:
     plant_here(500, LATE, timedelta())
     reconfigure(product, itf_refresh_days=1, itf_refresh_per_minute=6)
     plant_here(9_000, timedelta(days=1), timedelta())
@@ -87,7 +87,7 @@ def test_a_tick_enqueues_its_share_and_no_more_evenly_over_its_minute(product: P
     assert tick(product) == 9
 
 
-def test_two_schedulers_take_one_share(product: Product) -> None:
+def test_several_schedulers_enqueue_one_share(product: Product) -> None:
     plant_here(100, LATE, timedelta())
     reconfigure(product, itf_refresh_days=1)
     pass_time(product, minutes=1)
@@ -105,7 +105,7 @@ def test_two_schedulers_take_one_share(product: Product) -> None:
     assert product.outstanding() == 1
 
 
-def test_after_three_weeks_standing_still_it_goes_on_at_its_pace_oldest_first(product: Product) -> None:
+def test_after_three_weeks_of_standstill_it_goes_on_at_its_pace_oldest_first(product: Product) -> None:
     plant_here(1_500, timedelta(), timedelta(days=1))
     reconfigure(product, itf_refresh_days=1)
     oldest = product.rows("SELECT id::text FROM intents_to_file ORDER BY refresh_due_at LIMIT 6")
@@ -119,11 +119,11 @@ def test_after_three_weeks_standing_still_it_goes_on_at_its_pace_oldest_first(pr
     assert outstanding == [row.id for row in oldest]
 
 
-def test_behind_a_open_breaker_nothing_piles_up(product: Product) -> None:
+def test_behind_an_open_breaker_nothing_piles_up(product: Product) -> None:
     plant_here(1_500, LATE, timedelta())
     reconfigure(product, itf_refresh_days=1)
-    closed = "opened_at = outbox_now(), open_until = outbox_now() + interval '1 day', reason = 'unavailable'"
-    product.rows(f"UPDATE outbox_breakers SET {closed} WHERE upstream = 'lighthouse_claims' RETURNING 1")
+    opened = "opened_at = outbox_now(), open_until = outbox_now() + interval '1 day', reason = 'unavailable'"
+    product.rows(f"UPDATE outbox_breakers SET {opened} WHERE upstream = 'lighthouse_claims' RETURNING 1")
     for _ in range(10):
         tick(product)
         product.relay.run_once()
@@ -131,8 +131,8 @@ def test_behind_a_open_breaker_nothing_piles_up(product: Product) -> None:
     assert product.redis.llen("rq:queue:intents_to_file") == 0
 
 
-def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_found(product: Product) -> None:
-    """Of the ten thousand 300 fall due in this half hour, more than its minutes take, and are read for real."""
+def test_ten_thousand_are_each_compared_once_within_the_bound_and_lost_ones_are_found(product: Product) -> None:
+    """In this half hour 300 of the ten thousand fall due, more than its minutes take, and are really read."""
     reconfigure(product, itf_refresh_days=1)
     plant_here(9_700, timedelta(hours=3), timedelta(hours=20))
     plant_expired(10_000)
@@ -153,8 +153,8 @@ def test_ten_thousand_are_compared_within_the_bound_each_once_and_the_lost_are_f
     assert product.value("SELECT count(*) FROM intents_to_file WHERE last_synced_at > finished_at") == 295
 
 
-def test_however_many_there_are_only_the_index_of_the_cycle_is_read(product: Product) -> None:
-    """Also while vacuum is behind, as it is for the first round here."""
+def test_a_tick_reads_only_the_index_of_the_cycle_however_many_itfs_there_are(product: Product) -> None:
+    """Also while vacuum is behind, as it is in the first round here."""
     plant_here(10_000, timedelta(days=-1), timedelta(days=7))
     for out_of_the_cycle in (0, 10_000):
         plant_expired(out_of_the_cycle)

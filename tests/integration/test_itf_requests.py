@@ -1,4 +1,4 @@
-"""Asking for an intent to file: answered from our database alone, in the shapes the real pages read."""
+"""Requests for an intent to file: answered from our database only, in the shapes that the real pages read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.integration.steps import reconfigure
 from tests.product import Product
 
 
-def test_nobody_gets_an_empty_list_before_anybody_queried(product: Product) -> None:
+def test_before_any_request_the_list_is_empty(product: Product) -> None:
     person = sign_in(product)
     assert person.shown("") == person.shown("/compensation") == []
 
 
-def test_asking_answers_at_once_with_a_pending_itf_dated_now(product: Product) -> None:
+def test_a_request_is_answered_at_once_with_a_pending_itf_dated_now(product: Product) -> None:
     person = sign_in(product)
     response = person.post()
     assert response.status_code == 202
@@ -52,7 +52,7 @@ def test_asking_answers_at_once_with_a_pending_itf_dated_now(product: Product) -
     assert (reads(product), creates(product)) == (0, 0)
 
 
-def test_asking_again_while_it_is_pending_is_the_same_itf(product: Product) -> None:
+def test_a_repeated_request_for_a_pending_itf_is_the_same_itf(product: Product) -> None:
     person = sign_in(product)
     assert person.ask() == person.ask() == sign_in(product).ask()
     assert len(itfs(product)) == 1 and product.outstanding() == 1
@@ -82,7 +82,7 @@ def test_without_the_setting_a_pending_itf_says_that_it_is_pending(product: Prod
     assert person.shown()[0]["status"] == "active"
 
 
-def test_fifty_simultaneous_first_log_ins_are_one_itf_and_one_creation(product: Product) -> None:
+def test_fifty_simultaneous_first_requests_are_one_itf_and_one_creation(product: Product) -> None:
     people = [sign_in(product) for _ in range(50)]
     with ThreadPoolExecutor(10) as hands:
         shown = list(hands.map(lambda person: person.ask()["id"], people))
@@ -116,14 +116,14 @@ def test_an_itf_filed_elsewhere_is_adopted_with_its_earlier_date_and_end(product
 
 
 @pytest.mark.parametrize("habit", ["expired", "used"])
-def test_an_itf_that_is_over_upstream_is_as_good_as_none(product: Product, habit: str) -> None:
+def test_an_expired_or_used_itf_upstream_counts_as_none(product: Product, habit: str) -> None:
     sign_in(product, WITH_ITF[habit]).ask()
     product.work()
     (row,) = itfs(product)
     assert (row["state"], row["how"], creates(product)) == ("confirmed", "created", 1)
 
 
-def test_who_queried_is_looked_up_once_in_the_background(product: Product) -> None:
+def test_a_person_is_identified_once_in_the_background(product: Product) -> None:
     product.control.set("accounts", "refuse")
     person = sign_in(product)
     person.ask()

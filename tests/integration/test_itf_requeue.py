@@ -1,4 +1,4 @@
-"""Giving an ITF up and taking it up again: what is charged, what the person is told, who holds it; late answers."""
+"""Giving up and requeueing an ITF: which attempts are charged, what the person is sent, who holds it; late answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from flaskapp.intent_to_file.record import Confirmation
+from flaskapp.intent_to_file.service import Confirmation
 from flaskapp.requeue import Refused, reopen
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.contract.receiver import listening
@@ -38,14 +38,14 @@ from tests.product import ADA, Product
 
 BEN = DEFAULT_CAST[1]
 NOON = datetime(2031, 3, 4, 18, tzinfo=UTC)
-CREATE = SPECS["jobs.intent_to_file.create_itf"]
+CREATE = spec_of("jobs.intent_to_file.create_itf")
 DAY_SECONDS = 86_400.0
 REFUSED = {"kind": "status", "status": 422}
 
 
 @dataclass
 class Creation:
-    """The creation upstream of a person's ITF, as the ledger owes it."""
+    """The creation of a person's ITF upstream, as the ledger holds it."""
 
     product: Product
     person: Signed
@@ -64,7 +64,7 @@ class Creation:
 
 
 def ask(product: Product, veteran: Veteran = ADA, **settings: Any) -> Creation:
-    """Somebody asks at noon, and by now we know who. A failure closes the gate for a moment only."""
+    """Request an ITF at noon and identify the person. A failure opens the breaker only for an instant."""
     reconfigure(product, **{"breaker_cap_seconds": 0.05, **settings})
     travel_to(product, NOON)
     creation = Creation(product, sign_in(product, veteran))
@@ -74,7 +74,7 @@ def ask(product: Product, veteran: Veteran = ADA, **settings: Any) -> Creation:
 
 
 def given_up(product: Product) -> Creation:
-    """Refused for two days, so the ITF failed, told and held."""
+    """Refused for two days, so that the ITF failed, its person was notified, and a human holds it."""
     product.control.set("lighthouse", operation=creating(ADA), **REFUSED)
     creation = ask(product)
     pass_time(product, hours=49.7)
@@ -87,7 +87,7 @@ def given_up(product: Product) -> Creation:
 # -- giving up ----------------------------------------------------------------
 
 
-def test_two_days_of_refusals_are_the_end_and_a_human_knows_at_once(product: Product, caplog: Any) -> None:
+def test_after_two_days_of_refusals_it_fails_and_a_human_is_alerted_at_once(product: Product, caplog: Any) -> None:
     product.control.set("lighthouse", operation=creating(ADA), **REFUSED)
     with listening() as receiver, caplog.at_level(logging.ERROR, "flaskapp.cases"):
         creation = ask(product, alert_webhook_url=receiver.url)
@@ -110,8 +110,8 @@ def test_two_days_of_refusals_are_the_end_and_a_human_knows_at_once(product: Pro
     assert command(product, "audit").exit_code == 0
 
 
-def test_giving_up_while_the_question_is_open_is_never_called_a_failure(product: Product) -> None:
-    """Lighthouse answers every read, but we may not believe it yet."""
+def test_giving_up_with_an_open_question_is_never_called_a_failure(product: Product) -> None:
+    """Lighthouse answers every read, but it is too early to believe what it says."""
     product.control.set("lighthouse", "status", status=500, operation=creating(ADA), times=1)
     creation = ask(product, lighthouse_confirm_seconds=1e9)
     product.work(until=creation.tried(3))
@@ -141,8 +141,8 @@ def test_an_outage_of_three_days_charges_nothing_and_gives_up_nothing(product: P
     assert (product.cases(), mails(product)) == (["dated_late"], ["itf.confirmed_late"])
 
 
-def test_thirty_days_behind_a_open_breaker_are_the_end(product: Product) -> None:
-    """Ada's was never sent and failed; Ben's may be there, and is only unconfirmed."""
+def test_thirty_days_behind_an_open_breaker_end_an_itf(product: Product) -> None:
+    """Ada's was never sent, so it failed; Ben's may exist, so it is only unconfirmed."""
     product.control.set("lighthouse", "drop", operation=creating(BEN))
     ben = ask(product, BEN)
     product.work(until=ben.tried(1))
@@ -163,10 +163,10 @@ def test_thirty_days_behind_a_open_breaker_are_the_end(product: Product) -> None
     assert (len(on_file(product)), len(on_file(product, BEN))) == (0, 1)
 
 
-# -- taking it up again -------------------------------------------------------
+# -- requeueing -----------------------------------------------------------------
 
 
-def test_a_requeued_one_is_confirmed_notified_anew_and_its_cases_close(product: Product) -> None:
+def test_a_requeued_itf_is_confirmed_and_notified_again_and_its_cases_close(product: Product) -> None:
     creation = given_up(product)
     sweep(product)
     message = creation.message["id"]
@@ -190,7 +190,7 @@ def test_a_requeued_one_is_confirmed_notified_anew_and_its_cases_close(product: 
     assert command(product, "audit").exit_code == 0
 
 
-def test_after_a_failure_the_person_may_ask_again_and_the_earlier_date_is_defended(product: Product) -> None:
+def test_after_a_failure_the_person_may_request_again_and_the_earlier_itf_cannot_be_requeued(product: Product) -> None:
     creation = given_up(product)
     failed = row_of(product, creation.person)
     person = sign_in(product)
@@ -224,18 +224,18 @@ def assert_requeue_is_refused(product: Product, itf_id: Any) -> None:
 # -- late answers -------------------------------------------------------------
 
 
-def held_and_lost(product: Product, **settings: Any) -> tuple[Creation, Grant, Outcome]:
-    """Created upstream by somebody who was given up before he could say so."""
+def answered_and_lost(product: Product, **settings: Any) -> tuple[Creation, Grant, Outcome]:
+    """Created upstream by a worker that was given up before it could record the answer."""
     creation = ask(product, **settings)
-    held = take(product, creation, CREATE)  # type: ignore[arg-type]
-    outcome = call(product, held, CREATE)
-    lose(product, held)
-    return creation, held, outcome
+    granted = take(product, creation, CREATE)  # type: ignore[arg-type]
+    outcome = call(product, granted, CREATE)
+    lose(product, granted)
+    return creation, granted, outcome
 
 
-def test_a_late_answer_is_used_without_asking_anybody(product: Product) -> None:
-    creation, held, outcome = held_and_lost(product)
-    runner.finish(CREATE, held, outcome)
+def test_a_late_answer_is_used_without_a_read(product: Product) -> None:
+    creation, granted, outcome = answered_and_lost(product)
+    runner.finish(CREATE, granted, outcome)
     product.work()
     row, (filed,) = row_of(product, creation.person), on_file(product)
     assert (row["state"], row["how"], row["upstream_id"]) == ("confirmed", "late", filed["id"])
@@ -244,11 +244,11 @@ def test_a_late_answer_is_used_without_asking_anybody(product: Product) -> None:
     assert mails(product) == ["itf.confirmed"]
 
 
-def test_an_answer_after_we_gave_up_fetches_a_human_whose_requeue_finds_it(product: Product) -> None:
-    creation, held, outcome = held_and_lost(product)
+def test_an_answer_after_giving_up_opens_a_case_and_a_requeue_uses_it(product: Product) -> None:
+    creation, granted, outcome = answered_and_lost(product)
     pass_time(product, days=31)
     sweep(product)
-    runner.finish(CREATE, held, outcome)
+    runner.finish(CREATE, granted, outcome)
     assert sorted(product.cases()) == ["answered_late", "may_exist_upstream"]
     assert row_of(product, creation.person)["unconfirmed"]
     assert reopen(creation.message["id"], actor="ana") is True
@@ -260,25 +260,25 @@ def test_an_answer_after_we_gave_up_fetches_a_human_whose_requeue_finds_it(produ
 
 
 def test_two_creations_under_different_ids_are_a_case(product: Product) -> None:
-    """The first vanished from upstream's reads, so it was created again; then its answer came."""
-    creation, held, outcome = held_and_lost(product)
+    """The first one vanished from upstream's reads, so it was created again; then its answer arrived."""
+    creation, granted, outcome = answered_and_lost(product)
     (vanished,) = on_file(product)
     product.control.call("DELETE", "lighthouse", f"itfs/{vanished['id']}")
     product.work()
     assert (row_of(product, creation.person)["state"], creates(product)) == ("confirmed", 2)
-    runner.finish(CREATE, held, outcome)
+    runner.finish(CREATE, granted, outcome)
     assert product.cases() == ["conflicting_answers"]
     (details,) = product.rows("SELECT details FROM cases")[0]
     assert len(details["attempts"]) == 2
     assert mails(product) == ["itf.confirmed"]
 
 
-def test_a_duplicates_id_conflicts_with_nothing(product: Product) -> None:
-    """Upstream may call a repetition by an id of its own, and keeps counting the first."""
-    creation, held, outcome = held_and_lost(product)
+def test_the_id_of_a_duplicate_conflicts_with_nothing(product: Product) -> None:
+    """Upstream may give a repetition an id of its own, and keeps counting the first one."""
+    creation, granted, outcome = answered_and_lost(product)
     product.work()
     assert row_of(product, creation.person)["state"] == "confirmed"
     duplicate = replace(outcome.answer.upstream, id="1", status="duplicate")
-    runner.finish(CREATE, held, Outcome("accepted", answer=Confirmation(duplicate, "found")))
+    runner.finish(CREATE, granted, Outcome("accepted", answer=Confirmation(duplicate, "found")))
     assert (product.cases(), creates(product)) == ([], 1)
     assert len(product.control.received("lighthouse", reading(ADA))) == 2

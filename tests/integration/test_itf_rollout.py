@@ -1,4 +1,4 @@
-"""The share of accounts in the background can be turned at any time: nothing is lost, and nobody sees an ITF vanish."""
+"""The share of accounts in the background: it can be changed at any time, nothing is lost, and no ITF vanishes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def share_of(percent: int, accounts: list[uuid.UUID]) -> set[uuid.UUID]:
     return {account for account in accounts if is_in_background(account, percent)}
 
 
-def test_a_share_is_of_accounts_and_only_grows_when_it_is_turned_up() -> None:
+def test_a_share_consists_of_accounts_and_only_grows_when_it_is_raised() -> None:
     accounts = [uuid.uuid4() for _ in range(3_000)]
     shares = [share_of(percent, accounts) for percent in (0, 1, 37, 38, 99, 100)]
     assert shares[0] == set() and shares[-1] == set(accounts)
@@ -27,7 +27,7 @@ def test_a_share_is_of_accounts_and_only_grows_when_it_is_turned_up() -> None:
     assert share_of(37, accounts) == shares[2]
 
 
-def test_a_person_is_on_one_side_of_the_share_every_time(product: Product) -> None:
+def test_a_person_is_on_the_same_side_of_the_share_every_time(product: Product) -> None:
     reconfigure(product, itf_async_percent=37)
     inside = {veteran.uuid for veteran in DEFAULT_CAST if is_in_background(uuid.UUID(veteran.account), 37)}
     assert 0 < len(inside) < len(DEFAULT_CAST)
@@ -42,36 +42,36 @@ def test_a_person_is_on_one_side_of_the_share_every_time(product: Product) -> No
     assert [len(on_file(product, veteran)) for veteran in DEFAULT_CAST] == [1] * len(DEFAULT_CAST)
 
 
-def test_turned_down_with_work_in_flight_and_up_again_everything_is_created_and_seen(product: Product) -> None:
+def test_lowering_and_raising_the_share_with_work_in_flight_loses_nothing(product: Product) -> None:
     product.control.set("lighthouse", "refuse")
-    requested = {veteran: sign_in(product, veteran).ask() for veteran in (ADA, BEN, CARLA)}
+    pending = {veteran: sign_in(product, veteran).ask() for veteran in (ADA, BEN, CARLA)}
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL"))
     reconfigure(product, itf_async_percent=0)
-    for veteran, itf in requested.items():
+    for veteran, itf in pending.items():
         person = sign_in(product, veteran)
         assert person.shown() == person.shown("") == [itf]
         assert (person.post().status_code, person.ask()) == (202, itf)
     newcomer = sign_in(product, DOV)
     assert (newcomer.get().status_code, newcomer.post().status_code) == (504, 504)
     product.control.clear("lighthouse")
-    awaited = newcomer.ask()
+    created = newcomer.ask()
     product.work()
     assert {row["state"] for row in itfs(product)} == {"confirmed"} and len(itfs(product)) == 4
-    assert [sign_in(product, veteran).shown()[0]["creationDate"] for veteran in requested] == [
-        itf["creationDate"] for itf in requested.values()
+    assert [sign_in(product, veteran).shown()[0]["creationDate"] for veteran in pending] == [
+        itf["creationDate"] for itf in pending.values()
     ]
     reconfigure(product, itf_async_percent=100)
-    assert (newcomer.shown(), newcomer.ask()["id"]) == ([awaited], awaited["id"])
+    assert (newcomer.shown(), newcomer.ask()["id"]) == ([created], created["id"])
     assert (creates(product), product.outstanding(), mails(product, 3)) == (4, 0, ["itf.confirmed"] * 3)
 
 
-def test_the_preflight_says_what_is_in_flight_and_whether_a_human_is_needed_first(product: Product) -> None:
+def test_the_preflight_reports_what_is_in_flight_and_whether_a_human_is_needed_first(product: Product) -> None:
     for veteran in (ADA, BEN):
         sign_in(product, veteran).ask()
-    reported = command(product, "itf", "preflight")
-    assert reported.exit_code == 0
+    result = command(product, "itf", "preflight")
+    assert result.exit_code == 0
     for words in ("ITF_ASYNC_PERCENT is 100", "995-supplemental-claim", "2 pending", "Nothing needs a human."):
-        assert words in reported.output
+        assert words in result.output
     sign_in(product, WITHOUT_ICN).ask()
     product.work()
     sign_in(product, CARLA).ask()

@@ -1,4 +1,4 @@
-"""Who waits for upstream gets upstream's answer, errors included, and what was learned is kept."""
+"""Synchronous ITF calls: the caller gets upstream's own answer, errors included, and what was learned is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def attributes(response: Any) -> Any:
 
 
 def error(response: Any) -> tuple[int, str]:
-    """The HTTP status, and the one that stands in the only entry of `errors[]`."""
+    """The HTTP status, and the status in the only entry of `errors[]`."""
     (entry,) = response.get_json()["errors"]
     assert entry["title"] and entry["detail"] and entry["code"] != "200"
     return response.status_code, entry["status"]
@@ -36,7 +36,7 @@ def ssn_sent(product: Product) -> list[str]:
     return [body["data"]["attributes"]["claimantSsn"] for body in bodies]
 
 
-def test_a_pension_itf_is_created_and_read_while_its_person_waits(product: Product) -> None:
+def test_a_pension_itf_is_created_and_read_synchronously(product: Product) -> None:
     person = sign_in(product)
     assert error(person.get("/pension")) == (404, "404")
     made = attributes(person.post("pension"))
@@ -63,8 +63,8 @@ def test_a_pension_itf_is_created_and_read_while_its_person_waits(product: Produ
     assert person.shown() == []
 
 
-def test_a_survivors_itf_is_queried_for_with_the_callers_ssn_which_is_not_kept(product: Product) -> None:
-    """The record it is filed under is another person's: upstream refuses a survivor with the veteran's own number."""
+def test_a_survivors_itf_is_requested_with_the_callers_ssn_which_is_not_kept(product: Product) -> None:
+    """It is filed under another person's record: upstream refuses a survivor with the veteran's own number."""
     spouse = veteran_from({"icn": ADA.icn, "ssn": "900112233"})
     product.fakes.fakes.cast.add(spouse)
     product.fakes.fakes.cast.add(ADA)
@@ -79,7 +79,7 @@ def test_a_survivors_itf_is_queried_for_with_the_callers_ssn_which_is_not_kept(p
     assert with_ssn == []
 
 
-def test_callers_that_always_wait_and_accounts_outside_the_share_go_the_same_way(product: Product) -> None:
+def test_synchronous_callers_and_accounts_outside_the_share_are_treated_alike(product: Product) -> None:
     for person, headers, percent in ((sign_in(product), SYNC_APP, 100), (sign_in(product, BEN), {}, 0)):
         reconfigure(product, itf_async_percent=percent)
         assert attributes(person.get("", **headers)) == attributes(person.get(**headers)) == []
@@ -88,13 +88,13 @@ def test_callers_that_always_wait_and_accounts_outside_the_share_go_the_same_way
         assert made["id"] == filed["id"]
         row = row_of(product, person.veteran)
         assert (row["state"], row["path"], product.outstanding()) == ("confirmed", "synchronous", 0)
-        requested = reads(product)
+        reads_before = reads(product)
         assert person.shown() == [made]
-        assert (reads(product), attributes(person.post())["id"]) == (requested, filed["id"])
+        assert (reads(product), attributes(person.post())["id"]) == (reads_before, filed["id"])
     assert creates(product) == 2
 
 
-def test_one_filed_elsewhere_is_shown_and_kept_with_its_own_dates(product: Product) -> None:
+def test_an_itf_filed_elsewhere_is_shown_and_kept_with_its_own_dates(product: Product) -> None:
     person = sign_in(product, WITH_ITF["active"])
     (shown,) = attributes(person.get(**SYNC_APP))
     (filed,) = on_file(product, WITH_ITF["active"])
@@ -134,7 +134,7 @@ def test_upstreams_refusals_and_failures_keep_their_status(product: Product) -> 
     assert itfs(product) == []
 
 
-def test_upstream_silent_or_talking_nonsense_is_a_504_or_a_502(product: Product) -> None:
+def test_no_answer_is_a_504_and_an_unreadable_one_a_502(product: Product) -> None:
     reconfigure(product, itf_async_percent=0, itf_sync_seconds=0.2)
     person = sign_in(product)
     person.get()
@@ -150,30 +150,30 @@ def test_upstream_silent_or_talking_nonsense_is_a_504_or_a_502(product: Product)
     assert itfs(product) == []
 
 
-def held_while_waiting(product: Product, upstream: str, request: Callable[[], Any]) -> int:
-    """Connections to our database that are out of the pool while this upstream takes its time over a request."""
+def connections_during(product: Product, upstream: str, request: Callable[[], Any]) -> int:
+    """Our database connections in use while this upstream takes its time over a request."""
     product.control.set(upstream, "hold")
     before = len(product.control.received(upstream))
     with ThreadPoolExecutor(1) as hands:
-        requested = hands.submit(request)
+        response = hands.submit(request)
         eventually(lambda: len(product.control.received(upstream)) > before)
         held: int = db.engine.pool.checkedout()
-        assert not requested.done()
+        assert not response.done()
         product.control.clear(upstream)
-    assert requested.result().status_code in (200, 404, 422)
+    assert response.result().status_code in (200, 404, 422)
     return held
 
 
-def test_no_connection_to_our_database_is_held_while_somebody_waits(product: Product) -> None:
+def test_no_database_connection_is_held_during_a_synchronous_call(product: Product) -> None:
     person, key = sign_in(product), {"Idempotency-Key": "one"}
-    assert held_while_waiting(product, "accounts", lambda: person.get("/pension")) == 0
-    assert held_while_waiting(product, "lighthouse", lambda: person.get("/pension")) == 0
-    assert held_while_waiting(product, "lighthouse", lambda: person.get(**SYNC_APP)) == 0
-    assert held_while_waiting(product, "lighthouse", lambda: person.post("pension", **key)) == 0
-    assert held_while_waiting(product, "accounts", lambda: person.post("survivor")) == 0
+    assert connections_during(product, "accounts", lambda: person.get("/pension")) == 0
+    assert connections_during(product, "lighthouse", lambda: person.get("/pension")) == 0
+    assert connections_during(product, "lighthouse", lambda: person.get(**SYNC_APP)) == 0
+    assert connections_during(product, "lighthouse", lambda: person.post("pension", **key)) == 0
+    assert connections_during(product, "accounts", lambda: person.post("survivor")) == 0
 
 
-def test_without_an_icn_nobody_waits_and_nothing_is_queried_of_upstream(product: Product) -> None:
+def test_without_an_icn_the_call_is_refused_and_upstream_is_not_called(product: Product) -> None:
     person = sign_in(product, WITHOUT_ICN)
     for response in (person.get("/pension"), person.post("pension"), person.get(**SYNC_APP)):
         assert error(response) == (403, "403")
@@ -181,7 +181,7 @@ def test_without_an_icn_nobody_waits_and_nothing_is_queried_of_upstream(product:
     assert (product.control.received("lighthouse"), itfs(product)) == ([], [])
 
 
-def test_the_account_service_failing_is_notified_like_any_upstream(product: Product) -> None:
+def test_a_failure_of_the_account_service_is_reported_like_one_of_any_upstream(product: Product) -> None:
     person = sign_in(product)
     for status in (500, 503):
         product.control.set("accounts", "status", status=status)

@@ -1,4 +1,4 @@
-"""A year of an ITF on the one clock: valid until the second it expires, then the person may ask for a new one."""
+"""A year of an ITF: valid until the second it expires, then the person may request a new one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def at(text: str) -> datetime:
 
 
 def signed_in_at(product: Product, timestamp: datetime) -> Signed:
-    """The person at a moment, with a token good then."""
+    """The person at that time, with a token that is valid then."""
     travel_to(product, timestamp)
     return sign_in(product)
 
@@ -29,23 +29,23 @@ def ends_of(shown: dict[str, Any]) -> datetime:
 
 
 def look_through(product: Product, first: datetime, last: datetime, steps: int) -> list[str]:
-    """The states a person's page shows over a stretch of time, at both ends and evenly between."""
+    """The states on a person's page over a period, at both ends and evenly between."""
     seen = []
     for step in range(steps + 1):
         seen += [shown["recordState"] for shown in signed_in_at(product, first + (last - first) * step / steps).shown()]
     return seen
 
 
-def test_it_is_valid_to_the_second_and_then_a_new_one_begins(product: Product) -> None:
-    requested = at("2027-11-06T12:00:00")
-    person = signed_in_at(product, requested)
+def test_an_itf_is_valid_to_the_second_and_then_a_new_one_begins(product: Product) -> None:
+    requested_at = at("2027-11-06T12:00:00")
+    person = signed_in_at(product, requested_at)
     person.ask()
     assert [shown["recordState"] for shown in person.shown()] == ["pending"]
     product.work()
     (shown,) = person.shown()
     ends = ends_of(shown)
-    assert requested + 365 * DAY < ends < requested + 367 * DAY
-    assert look_through(product, requested + DAY, ends - 30 * SECOND, 6) == ["confirmed"] * 7
+    assert requested_at + 365 * DAY < ends < requested_at + 367 * DAY
+    assert look_through(product, requested_at + DAY, ends - 30 * SECOND, 6) == ["confirmed"] * 7
     last = signed_in_at(product, ends - 30 * SECOND)
     assert (last.post().status_code, last.ask()["id"]) == (200, shown["id"])
     over = signed_in_at(product, ends)
@@ -64,7 +64,7 @@ def test_it_is_valid_to_the_second_and_then_a_new_one_begins(product: Product) -
 
 
 @pytest.mark.parametrize(
-    ("requested", "last_day"),
+    ("requested_at", "last_day"),
     [
         ("2028-02-29T18:00:00", "2029-02-28"),
         ("2028-03-01T05:30:00", "2029-02-28"),
@@ -72,9 +72,9 @@ def test_it_is_valid_to_the_second_and_then_a_new_one_begins(product: Product) -
         ("2027-12-31T23:00:00", "2028-12-31"),
     ],
 )
-def test_the_last_day_is_the_same_day_a_year_later(product: Product, requested: str, last_day: str) -> None:
-    """Also of a leap day, which has none: it is never a day too many."""
-    person = signed_in_at(product, at(requested))
+def test_the_last_day_is_the_same_day_a_year_later(product: Product, requested_at: str, last_day: str) -> None:
+    """Also for a leap day, which has no such day a year later: never one day too many."""
+    person = signed_in_at(product, at(requested_at))
     zone = product.app.extensions["config"].legal_time_zone
     pending = ends_of(person.ask())
     product.work()

@@ -1,4 +1,4 @@
-"""How much may be in flight, how a gate starts slowly, which time counts, and which attempts are charged."""
+"""Budgets and bounds: how much may be in flight, the slow start of a breaker, which time and which attempts count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from outbox import attempts, breakers
 from outbox.values import Grant, QueueSpec
-from tests.integration.hold_steps import answer_probe, closed_seconds
+from tests.integration.hold_steps import answer_probe, seconds_closed
 from tests.ledger import ACCEPTED, CALLS, OUTAGE, REFUSED, SETTINGS, SILENCE, Ledger
 
 
@@ -22,15 +22,15 @@ def now(ledger: Ledger) -> datetime:
     return timestamp
 
 
-def close(ledger: Ledger) -> None:
+def open_breaker(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.again(grant, delay=1e6)
     with ledger.engine.begin() as db:
         assert breakers.trip(db, grant, "unavailable", SETTINGS)
 
 
-def reopen(ledger: Ledger) -> None:
-    """Let a probe through when the time is up, and have it answered."""
+def close_breaker(ledger: Ledger) -> None:
+    """Let a probe pass when the time is up, and have it answered."""
     ledger.pass_time(1000)
     ledger.add()
     answer_probe(ledger)
@@ -41,7 +41,7 @@ def is_charged(ledger: Ledger, grant: Grant) -> bool:
         return attempts.is_charged(db, grant)
 
 
-def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
+def test_work_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
     assert capacity(ledger) == CALLS.concurrency
     running = ledger.start()
     ledger.add()
@@ -51,21 +51,21 @@ def test_what_is_in_flight_is_counted_from_rows(ledger: Ledger) -> None:
     assert capacity(ledger) == CALLS.concurrency - 1
 
 
-def test_work_for_no_upstream_is_bounded_by_depth_and_for_one_without_a_breaker_nothing_may_go(ledger: Ledger) -> None:
+def test_work_without_an_upstream_is_bounded_by_depth_and_without_a_breaker_nothing_passes(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
         assert breakers.capacity(db, QueueSpec("x", None, 1, 33), SETTINGS) == (33, None)
         assert breakers.capacity(db, QueueSpec("x", "stranger", 1, 33), SETTINGS) == (0, None)
 
 
-def test_a_changed_limit_reaches_its_breaker(ledger: Ledger) -> None:
+def test_a_changed_limit_is_written_to_the_breaker(ledger: Ledger) -> None:
     with ledger.engine.begin() as db:
         breakers.ensure_breakers(db, [QueueSpec("calls", "clerk", 4, 20, concurrency=3)])
     assert capacity(ledger) == 3
 
 
-def test_an_closed_breaker_starts_slowly(ledger: Ledger) -> None:
-    close(ledger)
-    reopen(ledger)
+def test_a_breaker_that_closes_starts_slowly(ledger: Ledger) -> None:
+    open_breaker(ledger)
+    close_breaker(ledger)
     allowed = []
     for _ in range(4):
         allowed.append(capacity(ledger))
@@ -77,40 +77,40 @@ def test_an_closed_breaker_starts_slowly(ledger: Ledger) -> None:
 
 def test_the_slow_start_counts_what_is_in_flight_already(ledger: Ledger) -> None:
     before = [ledger.start() for _ in range(2)]
-    close(ledger)
-    reopen(ledger)
+    open_breaker(ledger)
+    close_breaker(ledger)
     assert capacity(ledger) == 0
     for grant in before:
         ledger.end(grant)
     assert capacity(ledger) == 2
 
 
-def test_open_seconds_are_wall_clock_seconds_without_the_trips(ledger: Ledger) -> None:
+def test_closed_seconds_are_wall_clock_seconds_without_the_trips(ledger: Ledger) -> None:
     since = now(ledger)
     ledger.pass_time(100)
-    close(ledger)
-    reopen(ledger)
+    open_breaker(ledger)
+    close_breaker(ledger)
     ledger.pass_time(50)
-    assert closed_seconds(ledger, since) == 150
+    assert seconds_closed(ledger, since) == 150
     ledger.pass_time(5)
-    close(ledger)
+    open_breaker(ledger)
     ledger.pass_time(500)
-    assert closed_seconds(ledger, since) == 155, "a closing that still lasts counts no more either"
-    assert closed_seconds(ledger, since, upstream=None) == 1655
-    assert closed_seconds(ledger, since, upstream="another") == 1655
+    assert seconds_closed(ledger, since) == 155, "a trip that still lasts does not count either"
+    assert seconds_closed(ledger, since, upstream=None) == 1655
+    assert seconds_closed(ledger, since, upstream="another") == 1655
 
 
-def test_a_trip_that_began_earlier_counts_from_the_timestamp_queried_about(ledger: Ledger) -> None:
-    close(ledger)
+def test_a_trip_that_began_earlier_counts_from_the_requested_time(ledger: Ledger) -> None:
+    open_breaker(ledger)
     ledger.pass_time(300)
     since = now(ledger)
-    assert closed_seconds(ledger, since) == 0
-    reopen(ledger)
+    assert seconds_closed(ledger, since) == 0
+    close_breaker(ledger)
     ledger.pass_time(7)
-    assert closed_seconds(ledger, since) == 7
+    assert seconds_closed(ledger, since) == 7
     later = now(ledger)
     ledger.pass_time(3)
-    assert closed_seconds(ledger, later) == 3
+    assert seconds_closed(ledger, later) == 3
 
 
 def test_an_outage_charges_nobody(ledger: Ledger) -> None:
@@ -134,11 +134,11 @@ def test_an_attempt_is_charged_once_another_message_was_answered(ledger: Ledger,
     assert is_charged(ledger, grant)
     ledger.again(grant, OUTAGE)
     ledger.pass_time(1)
-    assert not is_charged(ledger, ledger.start(unlucky)), "that answer is older than the attempt it was charged to"
+    assert not is_charged(ledger, ledger.start(unlucky)), "that answer is older than the attempt that was charged"
 
 
-def test_its_own_answers_charge_a_message_nothing(ledger: Ledger) -> None:
-    """An upstream that answers this one message and no other may be choking on it, or be down for all the rest."""
+def test_a_messages_own_answers_charge_it_nothing(ledger: Ledger) -> None:
+    """An upstream that answers only this message may fail because of it, or be down for all the others."""
     message_id = ledger.add()
     for _ in range(3):
         grant = ledger.start(message_id)

@@ -1,4 +1,4 @@
-"""Grant, settle, and what becomes of an answer that lost its fence."""
+"""Grant and settle, and what happens to an answer that lost its fence."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def late(ledger: Ledger, grant: Grant, ending: Ending = ACCEPTED) -> bool:
 
 
 def lose_fence(ledger: Ledger, grant: Grant) -> None:
-    """The lease ends and rescue gives the message back, while its worker lives on."""
+    """The lease ends and rescue makes the message due again, while its worker is still alive."""
     ledger.pass_time(61)
     assert rescue.rescue_lost(ledger.engine) == 1
 
 
-def test_a_grant_leaves_a_committed_try_before_anything_is_called(ledger: Ledger) -> None:
+def test_a_grant_commits_a_try_before_anything_is_called(ledger: Ledger) -> None:
     grant = ledger.start(worker="w7", lease=45.0)
     row = ledger.row(grant.message_id)
     assert (row["state"], row["worker_id"], row["fence"]) == ("running", "w7", grant.fence)
@@ -33,7 +33,7 @@ def test_a_grant_leaves_a_committed_try_before_anything_is_called(ledger: Ledger
     assert (grant.lease_expires_at - grant.started_at).total_seconds() == 45
 
 
-def test_a_pointer_of_an_older_publication_is_stale(ledger: Ledger) -> None:
+def test_a_pointer_of_an_earlier_publication_is_stale(ledger: Ledger) -> None:
     message_id = ledger.add()
     ((_, old),) = ledger.publish()
     ledger.relay.undo(old, [message_id])
@@ -70,7 +70,7 @@ def test_of_many_workers_with_one_pointer_one_is_granted(ledger: Ledger) -> None
     assert len(ledger.attempts(message_id)) == 1
 
 
-def test_a_pointer_that_comes_back_after_the_settle_finds_nothing(ledger: Ledger) -> None:
+def test_a_pointer_that_returns_after_the_settle_finds_nothing(ledger: Ledger) -> None:
     done = ledger.start()
     ledger.end(done)
     assert ledger.grant(done.message_id, done.fence) is None
@@ -80,7 +80,7 @@ def test_a_pointer_that_comes_back_after_the_settle_finds_nothing(ledger: Ledger
     assert [row["status"] for row in ledger.attempts(retried.message_id)] == ["error"]
 
 
-def test_a_pointer_at_a_open_breaker_goes_back_to_wait_in_postgres(ledger: Ledger) -> None:
+def test_a_pointer_at_an_open_breaker_goes_back_to_wait_in_postgres(ledger: Ledger) -> None:
     message_id = ledger.add()
     ((_, fence),) = ledger.publish()
     ledger.run("UPDATE outbox_breakers SET opened_at = now(), open_until = now() + interval '1 hour'")
@@ -89,11 +89,11 @@ def test_a_pointer_at_a_open_breaker_goes_back_to_wait_in_postgres(ledger: Ledge
     assert ledger.attempts(message_id) == []
 
 
-def test_reading_work_is_no_write_and_an_open_question_makes_a_look_up(ledger: Ledger) -> None:
+def test_a_reading_job_is_no_write_and_an_open_question_makes_a_look_up(ledger: Ledger) -> None:
     assert ledger.start(writes=False).purpose == "read"
-    requested = ledger.start()
-    ledger.again(requested, SILENCE, unresolved_why="unanswered")
-    assert ledger.start(requested.message_id).purpose == "look_up"
+    unanswered = ledger.start()
+    ledger.again(unanswered, SILENCE, unresolved_why="unanswered")
+    assert ledger.start(unanswered.message_id).purpose == "look_up"
 
 
 def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
@@ -141,15 +141,15 @@ def test_a_late_answer_is_written_to_its_own_attempt(ledger: Ledger) -> None:
     (attempt,) = ledger.attempts(grant.message_id)
     assert (attempt["status"], attempt["late"], attempt["upstream_ids"]) == ("success", True, {"digest": "d"})
     assert ledger.state(grant.message_id) == "ready"
-    (reported,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
-    assert (reported["moved_from"], reported["moved_to"]) == ("unknown", "success")
+    (entry,) = [row for row in ledger.history() if row["what"] == "attempt.answered_late"]
+    assert (entry["moved_from"], entry["moved_to"]) == ("unknown", "success")
 
 
 def test_a_late_answer_wakes_the_look_up_that_waits_for_it(ledger: Ledger) -> None:
     grant = ledger.start()
     lose_fence(ledger, grant)
-    looking = ledger.start(grant.message_id)
-    ledger.again(looking, OUTAGE, delay=600.0)
+    look_up = ledger.start(grant.message_id)
+    ledger.again(look_up, OUTAGE, delay=600.0)
     assert ledger.state(grant.message_id) == "later"
     assert late(ledger, grant)
     assert ledger.state(grant.message_id) == "ready"
@@ -173,7 +173,7 @@ def test_an_answer_is_kept_even_when_its_message_is_gone(ledger: Ledger) -> None
 
 @pytest.fixture
 def noted(ledger: Ledger) -> Iterator[str]:
-    """A column that a trigger fills with the setting each grant commits under."""
+    """A column that a trigger fills with the setting under which each grant commits."""
     ledger.run("CREATE TABLE noted (setting text)")
     ledger.run("""CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                   INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$""")
@@ -183,12 +183,12 @@ def noted(ledger: Ledger) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("writes", "setting"), [(True, "on"), (False, "off")])
-def test_only_work_that_writes_waits_for_the_disk(ledger: Ledger, noted: str, writes: bool, setting: str) -> None:
+def test_only_grants_of_writing_jobs_wait_for_the_disk(ledger: Ledger, noted: str, writes: bool, setting: str) -> None:
     ledger.start(writes=writes)
     assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": setting}]
 
 
-def test_status_tells_a_settle_whether_its_commit_landed(ledger: Ledger) -> None:
+def test_the_status_says_whether_a_settle_was_committed(ledger: Ledger) -> None:
     grant = ledger.start()
     with ledger.engine.connect() as db:
         assert attempts.status_of(db, grant.attempt_id) == "try"

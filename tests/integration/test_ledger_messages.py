@@ -1,4 +1,4 @@
-"""What the ledger keeps: messages added in the caller's transaction, and rows that cannot contradict themselves."""
+"""Rows of the ledger: messages added in the caller's transaction, and rows that cannot contradict themselves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_message_is_rolled_back_with_the_transaction_it_was_added_in(ledger: L
     assert ledger.messages() == []
 
 
-def test_history_is_rolled_back_with_what_it_tells(ledger: Ledger) -> None:
+def test_history_is_rolled_back_with_what_it_records(ledger: Ledger) -> None:
     with ledger.engine.connect() as db:
         write_history(db, "toy", "one", "toy.moved")
         db.rollback()
@@ -73,7 +73,7 @@ def test_relays_are_woken_by_the_commit_and_not_before(ledger: Ledger) -> None:
         eventually(lambda: connection.poll() or connection.notifies)
 
 
-def test_delayed_work_wakes_nobody(ledger: Ledger) -> None:
+def test_delayed_work_wakes_no_relay(ledger: Ledger) -> None:
     with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as listening:
         listening.execute(text(f"LISTEN {WAKE_CHANNEL}"))
         connection = listening.connection.driver_connection

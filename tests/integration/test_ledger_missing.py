@@ -1,4 +1,4 @@
-"""Pointers that Redis lost are published again; pointers that are only slow are left alone."""
+"""Missing pointers: those that Redis lost are published again, those that are only slow are left in peace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.ledger import CALLS, HookedRedis, Ledger
 
 
 def look(ledger: Ledger, relay: Relay | None = None) -> None:
-    """The relay's look for missing pointers, once everything published is old enough for it."""
+    """The relay's search for missing pointers, when everything published is old enough for it."""
     ledger.pass_time(6)
     (relay or ledger.relay).find_missing()
 
 
-def test_pointers_that_redis_lost_are_published_again_under_a_fresh_fence(ledger: Ledger) -> None:
+def test_pointers_that_redis_lost_are_published_again_with_a_new_fence(ledger: Ledger) -> None:
     message_id = ledger.add()
     ledger.relay.move(CALLS)
     old = ledger.row(message_id)["fence"]
@@ -30,7 +30,7 @@ def test_pointers_that_redis_lost_are_published_again_under_a_fresh_fence(ledger
     assert ledger.grant(message_id, old) is None
 
 
-def test_a_fresh_publication_is_not_looked_for(ledger: Ledger) -> None:
+def test_a_recent_publication_is_not_searched_for(ledger: Ledger) -> None:
     message_id = ledger.add()
     ledger.publish()
     for _ in range(8):
@@ -38,7 +38,7 @@ def test_a_fresh_publication_is_not_looked_for(ledger: Ledger) -> None:
     assert ledger.state(message_id) == "published"
 
 
-def test_waiting_long_in_a_queue_is_no_evidence_of_loss(ledger: Ledger) -> None:
+def test_a_long_wait_in_a_queue_is_no_evidence_of_loss(ledger: Ledger) -> None:
     message_id = ledger.add()
     ledger.relay.move(CALLS)
     for _ in range(8):
@@ -48,7 +48,7 @@ def test_waiting_long_in_a_queue_is_no_evidence_of_loss(ledger: Ledger) -> None:
     assert ledger.state(message_id) == "published"
 
 
-def test_a_crash_between_commit_and_push_is_mended_by_another_relay(ledger: Ledger) -> None:
+def test_a_crash_between_commit_and_push_is_repaired_by_another_relay(ledger: Ledger) -> None:
     message_id = ledger.add()
     ledger.publish()
     other = ledger.another_relay()
@@ -59,7 +59,7 @@ def test_a_crash_between_commit_and_push_is_mended_by_another_relay(ledger: Ledg
 
 
 def take_and_die(ledger: Ledger, started: bool) -> int:
-    """A worker pops the only pointer and dies, before or after RQ noted the job as started."""
+    """A worker takes the only pointer and dies, before or after RQ recorded the job as started."""
     message_id = ledger.add()
     ledger.relay.move(CALLS)
     queue = rq_side.open_queue(ledger.redis, CALLS.name)
@@ -72,14 +72,14 @@ def take_and_die(ledger: Ledger, started: bool) -> int:
     return message_id
 
 
-def test_the_intermediate_list_is_no_evidence_that_somebody_works(ledger: Ledger) -> None:
+def test_an_entry_in_the_intermediate_list_is_no_evidence_of_a_worker(ledger: Ledger) -> None:
     message_id = take_and_die(ledger, started=False)
     look(ledger)
     look(ledger)
     assert ledger.state(message_id) == "ready"
 
 
-def test_a_started_entry_without_a_grant_is_believed_a_little_longer(ledger: Ledger) -> None:
+def test_a_started_entry_without_a_grant_is_trusted_a_little_longer(ledger: Ledger) -> None:
     message_id = take_and_die(ledger, started=True)
     for _ in range(relaying.STARTED_GRACE_LOOKS - 1):
         look(ledger)
@@ -88,7 +88,7 @@ def test_a_started_entry_without_a_grant_is_believed_a_little_longer(ledger: Led
     assert ledger.state(message_id) == "ready"
 
 
-def test_an_unreachable_redis_says_nothing_about_its_pointers(ledger: Ledger) -> None:
+def test_an_unreachable_redis_is_no_evidence_about_its_pointers(ledger: Ledger) -> None:
     message_id = ledger.add()
     ledger.relay.move(CALLS)
 

@@ -1,4 +1,4 @@
-"""History and attempts are kept for their months and then go, and nothing that is still owed loses its trail."""
+"""Retention: history and attempts are kept for their months and then deleted, except those of outstanding work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MONTH = 31 * 86_400.0
 
 @pytest.fixture
 def ledger(database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
-    """A database of its own: these tests make and drop partitions."""
+    """A database of its own: these tests create and drop partitions."""
     with opened(database_url, redis_server.url) as built:
         yield built
 
@@ -36,7 +36,7 @@ def this_month(ledger: Ledger, offset: int = 0) -> str:
     return f"outbox_history_{retention.add_months(today, offset):%Y%m}"
 
 
-def tell(ledger: Ledger, subject: str) -> None:
+def record(ledger: Ledger, subject: str) -> None:
     with ledger.engine.begin() as db:
         write_history(db, "toy", subject, "toy.moved")
 
@@ -54,34 +54,34 @@ def test_months_are_counted_by_the_calendar(month: date, count: int, expected: d
     assert retention.add_months(month, count) == expected
 
 
-def test_partitions_stand_ready_for_the_next_three_months(ledger: Ledger) -> None:
+def test_partitions_exist_for_the_next_three_months(ledger: Ledger) -> None:
     assert {this_month(ledger, offset) for offset in range(4)} <= partitions(ledger)
     ledger.pass_time(2 * MONTH)
     retention.keep(ledger.engine, 24)
     assert {this_month(ledger, offset) for offset in range(4)} <= partitions(ledger)
 
 
-def test_history_goes_into_its_months_partition(ledger: Ledger) -> None:
-    tell(ledger, "now")
+def test_history_is_written_to_the_partition_of_its_month(ledger: Ledger) -> None:
+    record(ledger, "now")
     (row,) = ledger.rows("SELECT tableoid::regclass::text AS part FROM outbox_history")
     assert row["part"] == this_month(ledger)
 
 
-def test_history_is_never_refused_for_want_of_a_partition(ledger: Ledger) -> None:
+def test_history_is_written_even_without_a_partition_for_its_month(ledger: Ledger) -> None:
     ledger.pass_time(12 * MONTH)
-    tell(ledger, "a year without housekeeping")
+    record(ledger, "a year without housekeeping")
     retention.keep(ledger.engine, 24)
-    tell(ledger, "afterwards")
+    record(ledger, "afterwards")
     assert len(ledger.rows("SELECT id FROM outbox_history")) == 2
     assert this_month(ledger) not in partitions(ledger), "its rows are in the catch-all already"
     assert this_month(ledger, 1) in partitions(ledger)
 
 
-def test_history_past_keeping_goes_with_its_partition_and_the_rest_stays(ledger: Ledger) -> None:
-    tell(ledger, "old")
+def test_expired_history_goes_with_its_partition_and_the_rest_stays(ledger: Ledger) -> None:
+    record(ledger, "old")
     first = this_month(ledger)
     ledger.pass_time(2 * MONTH)
-    tell(ledger, "younger")
+    record(ledger, "younger")
     retention.keep(ledger.engine, 2)
     assert [row["subject_id"] for row in ledger.rows("SELECT subject_id FROM outbox_history ORDER BY id")] == [
         "old",
@@ -94,7 +94,7 @@ def test_history_past_keeping_goes_with_its_partition_and_the_rest_stays(ledger:
     assert "outbox_history_rest" in partitions(ledger)
 
 
-def test_attempts_past_keeping_go_unless_their_message_is_still_outstanding(
+def test_expired_attempts_go_unless_their_message_is_outstanding(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
@@ -111,7 +111,7 @@ def test_attempts_past_keeping_go_unless_their_message_is_still_outstanding(
     assert left == {outstanding.message_id, recent.message_id}
 
 
-def test_ended_trips_past_keeping_go_and_a_lasting_one_stays(ledger: Ledger) -> None:
+def test_expired_trips_go_unless_they_still_last(ledger: Ledger) -> None:
     ledger.run("""INSERT INTO outbox_breaker_trips (upstream, reason, closed_at)
                   VALUES ('clerk', 'ended', outbox_now()), ('clerk', 'lasting', NULL)""")
     ledger.pass_time(4 * MONTH)
@@ -127,8 +127,9 @@ BREAKAGES = {
     "lease_long_over": "UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '2 minutes'",
     "due_but_not_promoted": """UPDATE outbox_messages SET state = 'later', worker_id = NULL, lease_expires_at = NULL,
                                due_at = outbox_now() - interval '2 minutes'; DELETE FROM outbox_attempts""",
-    "ready_behind_closed_breaker": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL,
-                               due_at = outbox_now() - interval '1 hour'; DELETE FROM outbox_attempts""",
+    "ready_behind_closed_breaker": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL,
+                               lease_expires_at = NULL, due_at = outbox_now() - interval '1 hour';
+                               DELETE FROM outbox_attempts""",
     "question_without_attempt": """UPDATE outbox_messages SET state = 'ready', worker_id = NULL, due_at = outbox_now(),
                                lease_expires_at = NULL, unresolved_since = outbox_now(), unresolved_why = 'unanswered';
                                DELETE FROM outbox_attempts""",
@@ -140,11 +141,11 @@ BREAKAGES = {
 SERVED = ((JOB, CALLS.name, CALLS.upstream),)
 
 
-def test_every_rule_is_shown_broken() -> None:
+def test_every_rule_has_a_breakage_here() -> None:
     assert BREAKAGES.keys() == RULES.keys()
 
 
-def test_waiting_long_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
+def test_a_long_wait_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
     ledger.add()
     ledger.publish()
     ledger.pass_time(86_400)
@@ -153,7 +154,7 @@ def test_waiting_long_in_a_queue_breaks_no_rule(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("rule", BREAKAGES)
-def test_the_audit_names_the_rule_that_is_broken_and_the_message(ledger: Ledger, rule: str) -> None:
+def test_the_audit_names_the_broken_rule_and_the_message(ledger: Ledger, rule: str) -> None:
     grant = ledger.start(ledger.add(queue=CALLS))
     with ledger.engine.begin() as db:
         assert find_faults(db, served=SERVED) == []

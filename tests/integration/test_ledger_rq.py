@@ -1,4 +1,4 @@
-"""What RQ may run out of Redis: our own callables, carried as JSON, and nothing a stranger wrote there."""
+"""Jobs that RQ may run out of Redis: our own callables, carried as JSON, and nothing that a stranger wrote there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plant(ledger: Ledger, data: bytes, **fields: str) -> None:
-    """Write a job as somebody with Redis in their hands would: a hash and an entry in the queue."""
+    """Write a job as an intruder in Redis would: a hash and an entry in the queue."""
     values: dict[Any, Any] = {
         "data": data,
         "status": "queued",
@@ -58,7 +58,7 @@ def call(path: str, *arguments: Any, instance: Any = None) -> bytes:
 
 
 def run_next(ledger: Ledger) -> None:
-    """Take one job as the worker process does, and run it to its end on a thread of its lane."""
+    """Take one job as the worker process does, and run it to its end on a thread of its bulkhead."""
     bulkhead = Bulkhead(CALLS)
     fetcher = Fetcher(Flask("toy"), ledger.redis, bulkhead, "fetcher", threading.Event())
     bulkhead.slots.acquire()
@@ -90,7 +90,7 @@ def test_a_planted_shell_command_does_not_run(ledger: Ledger, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("path", [f"{HERE}.forbidden", f"{HERE}.allowed.__call__", "builtins.eval", "jobs.cli.attach"])
-def test_no_callable_off_the_list_runs(ledger: Ledger, path: str) -> None:
+def test_no_callable_outside_the_list_runs(ledger: Ledger, path: str) -> None:
     plant(ledger, call(path, "RAN.append(1)"))
     run_next(ledger)
     assert "ForbiddenCallable" in failure(ledger)
@@ -131,7 +131,7 @@ def test_a_planted_webhook_is_not_called(ledger: Ledger, path: str, ending: str)
             stranger.accept()
 
 
-def test_without_a_list_nothing_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_list_no_job_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LedgerJob, "allowed", frozenset())
     plant(ledger, call(f"{HERE}.allowed", 1))
     run_next(ledger)
@@ -146,7 +146,7 @@ def test_only_ids_of_our_shape_are_pointers(identifier: str, pointer: tuple[int,
     assert rq_side.read_job_id(identifier) == pointer
 
 
-def test_a_job_is_json_in_redis_and_says_what_it_is_in_plain_words(ledger: Ledger) -> None:
+def test_a_job_is_json_in_redis_with_a_plain_description(ledger: Ledger) -> None:
     rq_side.push(ledger.redis, CALLS.name, [(4, f"{HERE}.allowed")], 9, 60)
     job: Job = LedgerJob.fetch("4-9", connection=ledger.redis)
     assert json.loads(job.data) == [f"{HERE}.allowed", None, [4, 9], {}]

@@ -1,4 +1,4 @@
-"""An answer that came and cannot be recorded: kept once, and the second time a human's; never tried for ever."""
+"""Answers that arrive and cannot be recorded: kept the first time, a human's case the second, never tried for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.form526_steps import (
     attempts,
     filer,
     grant,
-    outstanding_of,
+    message_of,
     submissions,
     tried,
 )
@@ -26,11 +26,11 @@ from tests.integration.steps import call, command, reconfigure, sweep
 from tests.product import ADA, Product
 from tests.unit.loopback import serving, whole
 
-# An answer that could not be recorded is tried again so much later.
+# An answer that could not be recorded is tried again after this time.
 KEPT = {"seconds": 31}
 
 
-def test_a_claim_id_given_twice_is_believed_of_one_and_the_other_is_notified_that_nobody_knows(
+def test_a_claim_id_given_twice_counts_for_one_form_and_the_other_is_unconfirmed(
     product: Product,
 ) -> None:
     reconfigure(product, bdd_instructions="qualified")
@@ -42,20 +42,18 @@ def test_a_claim_id_given_twice_is_believed_of_one_and_the_other_is_notified_tha
         product.work()
     if person.status(first)["state"] != "accepted":
         first, second = second, first
-    reported = person.status(second)
-    assert (person.status(first)["claimId"], reported["state"], reported["claimId"]) == (600123, "failed", None)
-    assert "could not confirm whether VA has your form" in reported["message"]
+    status = person.status(second)
+    assert (person.status(first)["claimId"], status["state"], status["claimId"]) == (600123, "failed", None)
+    assert "could not confirm whether VA has your form" in status["message"]
     assert set(mails(product, 2)) == {"form526.accepted", "form526.unconfirmed"}
     assert cases_of(product, second["submissionId"]) == ["conflicting_answers"]
     details = product.value("SELECT details FROM cases")
     assert (details["claim_id"], details["submission"]) == (600123, first["submissionId"])
     assert attempts(product, second["submissionId"]) == [("write", "unknown")]
     assert command(product, "audit", "--trace").exit_code == 0
-    # Set right upstream, a requeue looks before it sends.
+    # When upstream is corrected, a requeue looks before it sends.
     reconfigure(product, form526_base_url=base_url)
-    assert (
-        command(product, "outbox", "requeue", str(outstanding_of(product, second["submissionId"])["id"])).exit_code == 0
-    )
+    assert command(product, "outbox", "requeue", str(message_of(product, second["submissionId"])["id"])).exit_code == 0
     product.work()
     assert attempts(product, second["submissionId"])[1:] == [
         ("look_up", "error"),
@@ -66,7 +64,7 @@ def test_a_claim_id_given_twice_is_believed_of_one_and_the_other_is_notified_tha
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_an_answer_that_cannot_be_recorded_twice_running_goes_to_a_human_with_what_was_answered(
+def test_an_answer_that_cannot_be_recorded_twice_goes_to_a_human(
     product: Product,
 ) -> None:
     person = filer(product)
@@ -74,10 +72,10 @@ def test_an_answer_that_cannot_be_recorded_twice_running_goes_to_a_human_with_wh
     form = filed["submissionId"]
     with in_the_way(product, "UPDATE ON form526_submissions", "true"):
         product.work(until=tried(product, 1))
-        assert (outstanding_of(product, form)["state"], product.cases()) == ("later", [])
+        assert (message_of(product, form)["state"], product.cases()) == ("later", [])
         pass_time(product, **KEPT)
         product.work()
-        message = outstanding_of(product, form)
+        message = message_of(product, form)
         assert (message["state"], message["parked_reason"]) == ("parked", "unsettled: IntegrityError")
         assert cases_of(product, form) == ["unsettled"]
         assert product.value("SELECT details FROM cases") == {"message": message["id"], "error": "IntegrityError"}
@@ -86,13 +84,13 @@ def test_an_answer_that_cannot_be_recorded_twice_running_goes_to_a_human_with_wh
         assert "parked_not_shown" not in command(product, "audit", "--json").stdout
     assert command(product, "outbox", "requeue", str(message["id"])).exit_code == 0
     product.work()
-    (taken,) = submissions(product)
-    assert (person.status(filed)["claimId"], product.cases()) == (taken["claim_id"], [])
+    (accepted,) = submissions(product)
+    assert (person.status(filed)["claimId"], product.cases()) == (accepted["claim_id"], [])
     assert attempts(product, form) == [("write", "success"), ("look_up", "success"), ("look_up", "success")]
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_what_postgres_could_not_do_for_anybody_never_parks_anything(product: Product) -> None:
+def test_a_general_database_error_never_parks_anything(product: Product) -> None:
     filed = filer(product).file()
     product.work(until=tried(product, 1, "accounts"))
 
@@ -100,24 +98,24 @@ def test_what_postgres_could_not_do_for_anybody_never_parks_anything(product: Pr
         session.execute(text("SELECT * FROM a_table_that_is_not_migrated_yet"))
 
     for _ in range(3):
-        held = grant(product, filed["submissionId"])
-        runner.finish(replace(SUBMIT, record=fail), held, call(product, held, SUBMIT))
+        granted = grant(product, filed["submissionId"])
+        runner.finish(replace(SUBMIT, record=fail), granted, call(product, granted, SUBMIT))
         pass_time(product, **KEPT)
-    assert (outstanding_of(product, filed["submissionId"])["state"], product.cases()) == ("later", [])
+    assert (message_of(product, filed["submissionId"])["state"], product.cases()) == ("later", [])
     product.work()
     assert (len(submissions(product)), product.cases()) == (1, [])
 
 
-def test_a_comparison_that_cannot_be_recorded_is_dropped_and_its_history_says_why(product: Product) -> None:
+def test_a_comparison_that_cannot_be_recorded_is_dropped_and_noted_in_its_history(product: Product) -> None:
     confirm(product, ADA)
     itf = str(row_of(product)["id"])
     with transaction() as session:
         enqueue_refresh(session, itf, 0)
     with in_the_way(product, "UPDATE ON intents_to_file", "true"):
-        product.work(until=lambda: outstanding_of(product, itf)["state"] == "later")
+        product.work(until=lambda: message_of(product, itf)["state"] == "later")
         pass_time(product, **KEPT)
         product.work()
-    # Nobody was promised it, and it comes again: a case would ask for the requeue of a message that is not there.
+    # No person depends on it, and it comes again: a case would ask for the requeue of a message that is gone.
     assert (product.messages(), cases_of(product, itf)) == ([], [])
     noted = "SELECT count(*) FROM outbox_history WHERE subject_id = :id AND what = 'attempt.not_recorded'"
     assert product.value(noted, id=itf) == 2

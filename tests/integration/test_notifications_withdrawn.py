@@ -1,4 +1,4 @@
-"""What is no longer so is told to nobody: notices of an earlier cycle are withdrawn, or looked after to their end."""
+"""Withdrawn notifications: those of an earlier cycle are not sent any more, or are followed to their end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flaskapp.db import db, transaction
-from flaskapp.intent_to_file.record import lock
+from flaskapp.intent_to_file.service import lock
 from flaskapp.intent_to_file.upkeep import break_itf
 from flaskapp.requeue import reopen
 from jobs.engine import runner
@@ -26,13 +26,13 @@ from tests.product import ADA, Product
 LONG_AFTER = datetime(2040, 1, 1, tzinfo=UTC)
 NOTIFICATION_KINDS = "SELECT kind, cycle, state FROM notifications WHERE subject_type = :subject ORDER BY cycle"
 TRIED = "SELECT count(*) FROM outbox_attempts WHERE upstream = 'va_notify' AND status <> 'try'"
-Story = list[tuple[str, int, str]]
+Sequence = list[tuple[str, int, str]]
 
 
 def hold(product: Product) -> None:
-    """VANotify is left alone: what people are to be told waits."""
+    """Hold VANotify, so that all notifications wait."""
     with transaction() as session:
-        holds.hold(session, "va_notify", ends_at=LONG_AFTER, reason="they move house", actor="ana")
+        holds.hold(session, "va_notify", ends_at=LONG_AFTER, reason="their data center moves", actor="ana")
 
 
 def lift(product: Product) -> None:
@@ -40,7 +40,7 @@ def lift(product: Product) -> None:
         holds.lift(session, "va_notify", actor="ana")
 
 
-def notifications(product: Product, subject: str = "travel_claim") -> Story:
+def notifications(product: Product, subject: str = "travel_claim") -> Sequence:
     return [tuple(row) for row in product.rows(NOTIFICATION_KINDS, subject=subject)]
 
 
@@ -49,13 +49,13 @@ def until_detected(product: Product, subject: str = "travel_claim", cycle: int =
 
 
 def requeue(product: Product, subject: str = "travel_claim") -> None:
-    """Take up again what is parked."""
+    """Requeue the parked message."""
     (parked,) = [each for each in product.messages() if (each["state"], each["subject_type"]) == ("parked", subject)]
     assert reopen(parked["id"], actor="ana") is True
 
 
 def withdrawals(product: Product) -> list[tuple[str, str, dict[str, Any]]]:
-    """By whom, out of which state, and why."""
+    """Every withdrawal: the actor, the earlier state, and the reason."""
     query = "SELECT actor, moved_from, detail FROM outbox_history WHERE moved_to = 'withdrawn' ORDER BY id"
     return [tuple(row) for row in product.rows(query)]
 
@@ -65,7 +65,7 @@ def refuse_next(product: Product) -> None:
 
 
 def refuse_claim(product: Product) -> None:
-    """BTSSS refuses it, and would take it now; its text is owed."""
+    """BTSSS refuses the claim once and would accept it now; its text is outstanding."""
     refuse_next(product)
     file_claim(product)
     until_detected(product)
@@ -98,8 +98,8 @@ def give_itf_up(product: Product) -> None:
     product.control.clear("lighthouse")
 
 
-# How each flow fails, what its person was to be told and is told instead, and the cases that are left.
-FAILING: dict[str, tuple[Callable[[Product], None], Story, list[str]]] = {
+# How each flow fails, the notifications that its person gets in the end, and the cases that are left.
+FAILING: dict[str, tuple[Callable[[Product], None], Sequence, list[str]]] = {
     "travel_claim": (refuse_claim, [("error", 1, "withdrawn"), ("created", 2, "sent")], []),
     "intent_to_file": (give_itf_up, [("failed", 1, "withdrawn"), ("confirmed_late", 2, "sent")], ["dated_late"]),
     "form526_submission": (refuse_form, [("failed", 1, "withdrawn"), ("accepted", 2, "sent")], []),
@@ -108,25 +108,25 @@ FAILING: dict[str, tuple[Callable[[Product], None], Story, list[str]]] = {
 }
 
 
-# -- known not to have gone out -----------------------------------------------
+# -- certainly not sent --------------------------------------------------------
 
 
 @pytest.mark.parametrize("subject", FAILING)
-def test_what_was_never_sent_is_withdrawn_by_whoever_takes_the_failure_up_again(product: Product, subject: str) -> None:
-    fail, story, left = FAILING[subject]
+def test_a_notification_that_was_never_sent_is_withdrawn_by_the_requeue(product: Product, subject: str) -> None:
+    fail, sequence, left = FAILING[subject]
     reconfigure(product, bdd_instructions="qualified")
     hold(product)
     fail(product)
     requeue(product, subject)
-    assert notifications(product, subject) == story[:1]
+    assert notifications(product, subject) == sequence[:1]
     assert withdrawals(product) == [("ana", "pending", {"why": "it is taken up again"})]
     lift(product)
     product.work()
-    assert (notifications(product, subject), product.cases()) == (story, left)
+    assert (notifications(product, subject), product.cases()) == (sequence, left)
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_whoever_fails_again_is_notified_so_once_by_the_new_cycle(product: Product) -> None:
+def test_a_second_failure_is_notified_once_by_the_new_cycle(product: Product) -> None:
     hold(product)
     refuse_claim(product)
     refuse_next(product)
@@ -139,7 +139,7 @@ def test_whoever_fails_again_is_notified_so_once_by_the_new_cycle(product: Produ
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_a_text_that_waits_for_its_next_try_does_not_come_after_the_newer_one(product: Product) -> None:
+def test_a_text_that_waits_for_its_next_attempt_does_not_follow_the_newer_one(product: Product) -> None:
     product.control.set("va_notify", "throttle", operation="POST")
     refuse_claim(product)
     product.work(until=lambda: product.value(TRIED))
@@ -149,7 +149,7 @@ def test_a_text_that_waits_for_its_next_try_does_not_come_after_the_newer_one(pr
     assert (texts(product), notifications(product)[0]) == (["cie.created"], ("error", 1, "withdrawn"))
 
 
-def test_a_text_va_notify_would_not_take_is_withdrawn_with_its_case_and_its_parked_message(product: Product) -> None:
+def test_a_refused_text_is_withdrawn_with_its_case_and_its_parked_message(product: Product) -> None:
     product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
     refuse_claim(product)
     product.work()
@@ -163,7 +163,7 @@ def test_a_text_va_notify_would_not_take_is_withdrawn_with_its_case_and_its_park
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_a_document_brought_there_by_hand_is_not_notified_as_failed_any_more(product: Product) -> None:
+def test_the_failure_of_a_document_delivered_by_hand_is_not_notified_any_more(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
     hold(product)
     refuse_document(product)
@@ -176,7 +176,7 @@ def test_a_document_brought_there_by_hand_is_not_notified_as_failed_any_more(pro
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_an_itf_that_broke_is_not_notified_as_confirmed_any_more(product: Product) -> None:
+def test_the_confirmation_of_a_broken_itf_is_not_notified_any_more(product: Product) -> None:
     hold(product)
     sign_in(product).ask()
     until_detected(product, "intent_to_file")
@@ -188,11 +188,11 @@ def test_an_itf_that_broke_is_not_notified_as_confirmed_any_more(product: Produc
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-# -- perhaps gone out ---------------------------------------------------------
+# -- perhaps sent --------------------------------------------------------------
 
 
 def in_question(product: Product, fault: str, **details: Any) -> None:
-    """A failed claim whose text VANotify was asked for, and did not answer; taken up again."""
+    """A failed claim whose text VANotify received without answering; the claim is requeued."""
     product.control.set("va_notify", fault, times=1, operation="POST", **details)
     refuse_claim(product)
     product.work(until=lambda: product.value(TRIED))
@@ -201,17 +201,17 @@ def in_question(product: Product, fault: str, **details: Any) -> None:
     assert withdrawals(product) == []
 
 
-def test_a_text_that_went_out_unanswered_keeps_its_question_and_is_found(product: Product) -> None:
+def test_an_unanswered_text_keeps_its_open_question_and_is_found(product: Product) -> None:
     in_question(product, "drop")
     product.work()
-    found, reported = notifications(product)
-    # Looked for a moment later, it is on the phone.
-    assert found in (("error", 1, "sent"), ("error", 1, "delivered")) and reported == ("created", 2, "sent")
+    found, newer = notifications(product)
+    # Queried a little later, it is on the phone.
+    assert found in (("error", 1, "sent"), ("error", 1, "delivered")) and newer == ("created", 2, "sent")
     assert (texts(product, 2), len(sends(product))) == (["cie.error", "cie.created"], 2)
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_a_text_that_did_not_go_out_after_all_is_withdrawn_instead_of_sent_again(product: Product) -> None:
+def test_a_text_that_was_not_sent_after_all_is_withdrawn_instead_of_repeated(product: Product) -> None:
     in_question(product, "status", status=500)
     product.work()
     assert notifications(product) == [("error", 1, "withdrawn"), ("created", 2, "sent")]
@@ -220,7 +220,7 @@ def test_a_text_that_did_not_go_out_after_all_is_withdrawn_instead_of_sent_again
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_one_given_up_in_question_is_withdrawn_when_its_requeue_finds_that_it_never_went_out(product: Product) -> None:
+def test_a_text_given_up_in_question_is_withdrawn_when_a_requeue_finds_that_it_was_never_sent(product: Product) -> None:
     product.control.set("va_notify", "status", status=500, times=1, operation="POST")
     product.control.set("va_notify", "html", operation="GET")
     refuse_claim(product)
@@ -239,7 +239,7 @@ def test_one_given_up_in_question_is_withdrawn_when_its_requeue_finds_that_it_ne
 
 
 def sending(product: Product) -> Grant:
-    """A worker's attempt at the text, granted, that has not called VANotify yet."""
+    """A worker's granted attempt at the text, before it calls VANotify."""
     publish(product)
     (message,) = [each for each in product.messages() if each["subject_type"] == "notification"]
     worker_id = product.app.extensions["process"].worker_id
@@ -251,32 +251,32 @@ def sending(product: Product) -> Grant:
     return grant
 
 
-def take_up_meanwhile(product: Product) -> None:
-    """The claim is taken up again and filed while a worker is at the older text: the newer one waits."""
+def requeue_meanwhile(product: Product) -> None:
+    """The claim is requeued and filed while a worker sends the older text: the newer one waits."""
     reconfigure(product, vanotify_confirm_seconds=3600.0)
     before = len(sends(product))
     requeue(product)
-    product.work(until=lambda: product.value(f"{TRIED} AND error_detail LIKE '%older notice%'"))
+    product.work(until=lambda: product.value(f"{TRIED} AND error_detail LIKE '%older notification%'"))
     assert notifications(product) == [("error", 1, "pending"), ("created", 2, "pending")]
     assert len(sends(product)) == before
 
 
-def test_the_newer_text_waits_while_the_older_may_still_be_on_its_way(product: Product) -> None:
+def test_the_newer_text_waits_while_the_older_one_may_still_be_sent(product: Product) -> None:
     refuse_claim(product)
     grant = sending(product)
     outcome = call(product, grant, SEND)
-    take_up_meanwhile(product)
+    requeue_meanwhile(product)
     runner.finish(SEND, grant, outcome)
     product.work()
     assert texts(product, 2) == ["cie.error", "cie.created"]
     assert (product.cases(), command(product, "audit", "--trace").exit_code) == ([], 0)
 
 
-def test_nobody_waits_longer_for_an_older_text_than_va_notify_needs_to_take_one(product: Product) -> None:
-    """Its worker is gone and the look-up is away: what can still have gone out has done so by then."""
+def test_the_newer_text_waits_no_longer_than_va_notify_needs_to_accept_one(product: Product) -> None:
+    """Its worker is gone and look-ups fail: after that time the older text has been accepted, or never will be."""
     refuse_claim(product)
     grant = sending(product)
-    take_up_meanwhile(product)
+    requeue_meanwhile(product)
     product.control.set("va_notify", "html", operation="GET")
     lose(product, grant)
     reconfigure(product, vanotify_confirm_seconds=0.0)
@@ -287,7 +287,7 @@ def test_nobody_waits_longer_for_an_older_text_than_va_notify_needs_to_take_one(
     assert notifications(product)[0] == ("error", 1, "withdrawn")
 
 
-def test_what_va_notify_says_of_a_withdrawn_text_is_believed_all_the_same(product: Product) -> None:
+def test_a_delivery_report_for_a_withdrawn_text_counts_all_the_same(product: Product) -> None:
     hold(product)
     refuse_claim(product)
     requeue(product)

@@ -1,4 +1,4 @@
-"""What an operator sees first, and what Prometheus reads: the minute's audit, the oldest work, gates, holds, cases."""
+"""The operators' first page and the metrics: the last audit, the oldest work, breakers, holds and cases."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.edge_app import log_in
 from tests.integration.steps import command, file_claim
 from tests.product import ADA, Product
 
-CLOSE = """
+OPEN_BREAKER = """
     UPDATE outbox_breakers SET opened_at = outbox_now(), open_until = outbox_now() + interval '1 minute'
      WHERE upstream = 'btsss' RETURNING 1
 """
 LONG_AGO = "UPDATE travel_claims SET finished_at = outbox_now() - interval '4 days' RETURNING 1"
 
 
-# As a worker of the release before these counts keeps it.
-OF_BEFORE = """
+# As a worker of the release before these counts writes it.
+OLDER_REPORT = """
     INSERT INTO audits (scope, at, seconds, report)
     VALUES ('recent', outbox_now(), 1, '{"standings": {}, "unaccounted": 0, "faults": [], "broken": []}')
     ON CONFLICT (scope) DO UPDATE SET report = EXCLUDED.report RETURNING 1
@@ -49,19 +49,19 @@ def shown(operator: FlaskClient) -> str:
 
 
 def breaker_of(upstream: str, page: str) -> str:
-    """What the panel of gates says of it."""
+    """What the panel of breakers says of this upstream."""
     found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Gates</h2>") :])
     assert found is not None
     return found[1]
 
 
-def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_breakers_and_the_cases(
+def test_unaccounted_work_comes_first_then_the_oldest_work_the_breakers_and_the_cases(
     product: Product, operator: FlaskClient
 ) -> None:
     page = shown(operator)
     titles = ("Promises", "Oldest work owed", "Gates", "Open cases")
-    spots = [page.index(f"{title}</h2>") for title in titles]
-    assert spots == sorted(spots)
+    positions = [page.index(f"{title}</h2>") for title in titles]
+    assert positions == sorted(positions)
     assert "No audit has run yet." in page
     file_claim(product)
     housekeeping.audit_all()
@@ -76,7 +76,7 @@ def test_who_is_unaccounted_for_comes_first_then_the_oldest_work_the_breakers_an
     assert "it is pending, and nobody owes the next step" in page
 
 
-def test_an_audit_that_stopped_is_notified_and_measured(product: Product, operator: FlaskClient) -> None:
+def test_an_audit_that_stopped_is_reported_and_measured(product: Product, operator: FlaskClient) -> None:
     housekeeping.audit_all()
     assert gauges(product)['surefile_audit_age_seconds{scope="recent"}'] < 60
     product.move_clock(timedelta(minutes=10))
@@ -84,19 +84,19 @@ def test_an_audit_that_stopped_is_notified_and_measured(product: Product, operat
     assert gauges(product)['surefile_audit_age_seconds{scope="recent"}'] >= 600
 
 
-def test_the_oldest_work_and_whether_its_deadline_will_hold(product: Product, operator: FlaskClient) -> None:
+def test_the_oldest_work_is_shown_with_its_deadline_forecast(product: Product, operator: FlaskClient) -> None:
     file_claim(product)
     product.rows("UPDATE outbox_messages SET created_at = created_at - interval '90 minutes' RETURNING 1")
     page = shown(operator)
     assert "<td>travel_claims</td> <td>90.0 min</td> <td>1</td> <td>0</td>" in page
-    assert "0 late, 1 more will be at this rate" in page, "nothing was done lately"
+    assert "0 late, 1 more will be at this rate" in page, "nothing has been done recently"
     assert gauges(product)['surefile_deadlines_at_risk{queue="travel_claims"}'] == 1
     product.rows("UPDATE outbox_messages SET deadline_at = outbox_now() RETURNING 1")
     assert "1 late, 0 more will be at this rate" in shown(operator)
     assert gauges(product)['surefile_deadlines_missed{queue="travel_claims"}'] == 1
 
 
-def test_a_hold_stands_there_with_its_reason_and_its_end(product: Product, operator: FlaskClient) -> None:
+def test_a_hold_is_shown_with_its_reason_and_its_end(product: Product, operator: FlaskClient) -> None:
     assert command(product, "breakers", "hold", "btsss", "--for", "2h", "--reason", "their release").exit_code == 0
     page = shown(operator)
     assert "in force</td> <td>btsss</td>" in page
@@ -105,7 +105,7 @@ def test_a_hold_stands_there_with_its_reason_and_its_end(product: Product, opera
     ends_at = product.value("SELECT ends_at FROM outbox_breaker_holds").astimezone(UTC)
     assert breaker_of("btsss", page) == f"held until {ends_at:%Y-%m-%d %H:%M} UTC"
     assert breaker_of("va_notify", page) == "open"
-    product.rows(CLOSE)
+    product.rows(OPEN_BREAKER)
     assert breaker_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; closed until")
     with transaction() as session:
         assert holds.lift(session, "btsss", actor="somebody") == 1
@@ -115,13 +115,13 @@ def test_a_hold_stands_there_with_its_reason_and_its_end(product: Product, opera
     assert gauges(product)['surefile_breaker_held{upstream="btsss"}'] == 0
 
 
-def test_a_breaker_that_is_missing_stands_there_as_open(product: Product, operator: FlaskClient) -> None:
+def test_a_missing_breaker_is_shown_as_missing(product: Product, operator: FlaskClient) -> None:
     product.rows("DELETE FROM outbox_breakers WHERE upstream = 'btsss' RETURNING 1")
     assert breaker_of("btsss", shown(operator)) == "missing: nothing is sent"
 
 
-def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(product: Product) -> None:
-    """What ended long ago is left alone for a day; what is wrong with it is found by then."""
+def test_an_audit_reads_recent_work_every_minute_and_everything_once_a_day(product: Product) -> None:
+    """What ended long ago is not read for a day; a fault in it is found by then."""
     file_claim(product)
     product.work()
     housekeeping.audit_all()
@@ -138,7 +138,7 @@ def test_every_minute_reads_what_moved_of_late_and_once_a_day_everything(product
     assert [row.scope for row in product.rows("SELECT scope FROM audits ORDER BY scope")] == ["full", "recent"]
 
 
-def test_what_is_not_finished_is_never_left_out(product: Product) -> None:
+def test_unfinished_work_is_always_read(product: Product) -> None:
     file_claim(product)
     housekeeping.audit_all()
     product.rows("UPDATE travel_claims SET requested_at = outbox_now() - interval '30 days' RETURNING 1")
@@ -148,7 +148,7 @@ def test_what_is_not_finished_is_never_left_out(product: Product) -> None:
 
 
 def test_each_word_on_the_page_means_one_thing(product: Product, operator: FlaskClient) -> None:
-    """What a human has is not *held*, as an upstream is; what went to a person is a notice, as in the README."""
+    """Work with a human is not *held*, as an upstream is; a message to a person is a notification, as in the README."""
     product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
     file_claim(product)
     product.work()
@@ -160,9 +160,7 @@ def test_each_word_on_the_page_means_one_thing(product: Product, operator: Flask
     assert f"<td>notification {product.value('SELECT id::text FROM notifications')[:8]}" in page
 
 
-def test_what_a_worker_of_the_release_before_found_is_shown_as_far_as_it_goes(
-    product: Product, operator: FlaskClient
-) -> None:
-    product.rows(OF_BEFORE)
+def test_a_report_of_the_earlier_release_is_shown_as_far_as_it_goes(product: Product, operator: FlaskClient) -> None:
+    product.rows(OLDER_REPORT)
     assert gauges(product)["surefile_broken_rules"] == gauges(product)["surefile_ledger_faults"] == 0
     assert operator.get("/ops/").status_code == 200

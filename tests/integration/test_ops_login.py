@@ -1,4 +1,4 @@
-"""Operators get in with name and password, for eight hours, and nobody else does."""
+"""Log-in of operators: with name and password, for eight hours, and for nobody else."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def routes(app):
 
 
 def fresh_app(config=CONFIG):
-    """No Redis answers at its address: failures are counted in memory, from nought for each app."""
+    """There is no Redis at its address: failures are counted in memory, from zero for each app."""
     return make_app(config, routes, operators=True)
 
 
@@ -58,7 +58,7 @@ def test_an_anonymous_script_and_an_anonymous_change_get_a_401(client):
 
 
 @pytest.mark.parametrize(("name", "password"), [("ana", "wrong"), ("bob", PASSWORD), ("", PASSWORD), ("ana", "")])
-def test_a_wrong_name_or_password_is_refused_in_the_same_words(client, name, password):
+def test_a_wrong_name_and_a_wrong_password_are_refused_with_the_same_text(client, name, password):
     response = log_in(client, password, name)
     assert response.status_code == 401
     assert "do not match" in response.text
@@ -104,7 +104,7 @@ def test_a_log_in_without_the_pages_token_is_refused(client):
         "",
     ],
 )
-def test_only_our_own_pages_are_gone_back_to(client, target):
+def test_the_log_in_returns_only_to_our_own_pages(client, target):
     response = log_in(client, target=target)
     assert response.status_code == 303
     assert response.location == ("/ops/" if "%0d" not in target else response.location)
@@ -119,7 +119,7 @@ def test_the_cookie_is_closed_to_scripts_and_other_sites(insecure):
     assert ("Secure" in cookie) is not insecure
 
 
-def test_a_session_from_before_the_log_in_does_not_live_on(client):
+def test_a_session_from_before_the_log_in_does_not_survive_it(client):
     with client.session_transaction() as session:
         session["planted"] = "by somebody else"
     log_in(client)
@@ -128,7 +128,7 @@ def test_a_session_from_before_the_log_in_does_not_live_on(client):
         assert "csrf_token" not in session
 
 
-def test_a_log_in_ends_after_eight_hours_however_busy(client):
+def test_a_log_in_ends_after_eight_hours_of_any_activity(client):
     with time_machine.travel("2031-03-04T08:00:00Z") as clock:
         log_in(client)
         for _ in range(7):
@@ -148,16 +148,16 @@ def test_a_changed_password_or_a_removed_name_ends_the_log_in(client, app):
     assert client.get("/ops/").status_code == 200
 
 
-def test_a_forged_session_is_nobody(client, app):
+def test_a_forged_session_is_anonymous(client, app):
     with app.app_context():
-        of_old = signer().dumps(["ana", fingerprint(OPERATORS["ana"])])
-    for planted in ("ana", ["ana"], 7, of_old):
+        outdated = signer().dumps(["ana", fingerprint(OPERATORS["ana"])])
+    for planted in ("ana", ["ana"], 7, outdated):
         with client.session_transaction() as session:
             session["_user_id"] = planted
         assert client.get("/ops/").status_code == 302
 
 
-def test_repeated_failures_are_throttled_and_say_for_how_long(client):
+def test_repeated_failures_are_throttled_with_a_retry_after(client):
     statuses = [log_in(client, "wrong", f"n{attempt}").status_code for attempt in range(11)]
     assert statuses == [401] * 10 + [429]
     refused = log_in(client)
@@ -168,7 +168,7 @@ def test_repeated_failures_are_throttled_and_say_for_how_long(client):
     assert other.status_code == 200
 
 
-def test_one_name_is_throttled_from_whatever_address(client):
+def test_one_name_is_throttled_across_addresses(client):
     def attempt(number):
         token = csrf_of(client.get("/ops/login").text)
         form = {"name": "ana", "password": "wrong", "csrf_token": token}
@@ -182,7 +182,7 @@ def test_successful_log_ins_are_not_counted(app):
     assert {log_in(app.test_client()).status_code for _ in range(15)} == {303}
 
 
-def test_log_out_takes_a_post_with_the_token(client):
+def test_log_out_needs_a_post_with_the_token(client):
     log_in(client)
     assert client.get("/ops/logout").status_code == 405
     assert client.post("/ops/logout").status_code == 403
@@ -217,7 +217,7 @@ def test_the_home_page_shows_links_and_panels_and_survives_a_broken_panel(app, c
     assert 'href="/rq/"' in page and "Failed jobs, to be requeued." in page
 
 
-def test_the_hash_command_asks_and_prints_a_hash_that_works(app):
+def test_the_hash_command_prompts_and_prints_a_hash_that_works(app):
     result = app.test_cli_runner().invoke(args=["operators", "hash"], input=f"{PASSWORD}\n{PASSWORD}\n")
     assert result.exit_code == 0
     assert check_password_hash(result.output.splitlines()[-1], PASSWORD)

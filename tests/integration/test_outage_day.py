@@ -1,7 +1,7 @@
-"""A day without BTSSS costs ten thousand people the day and nothing else: no attempt, no room in Redis, no stampede.
+"""A day without BTSSS: ten thousand claims wait, no attempt is charged, Redis stays small, and recovery is gradual.
 
-All 10,000 wait through it. After it the ramp is followed for real until it is at full width, with hundreds of claims
-filed; the whole drain is a benchmark.
+All 10,000 wait through it. Afterwards the ramp runs for real until it is at full width, with hundreds of claims filed;
+the complete drain is a benchmark.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scrip
 from tests.integration.steps import command
 from tests.product import SETTINGS, Product
 
-# As long as it takes where other work keeps the machine busy; alone, ten seconds.
+# Enough time for a busy machine; an idle one needs ten seconds.
 pytestmark = pytest.mark.timeout(300)
 
 SUBMISSIONS = 10_000
 DRAINED = 400
-# What the pointers that Redis may hold at once weigh, with the traces of those that ran in the last two minutes.
+# The size of all pointers that Redis may hold at once, with the traces of those that ran in the last two minutes.
 MOST_BYTES = 4 * 1024 * 1024
 
 WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = 'travel_claims' AND state = 'ready'"
@@ -59,33 +59,33 @@ def day(
         product.redis.close()
 
 
-def test_everybodys_submission_synchronous_through_it(day: Day) -> None:
+def test_every_submission_waits_through_it(day: Day) -> None:
     assert day.requested + 1 == SUBMISSIONS
     assert day.waiting_at_the_end == SUBMISSIONS
 
 
-def test_btsss_was_left_by_itself_while_it_was_held_and_queried_once_in_a_quarter_of_an_hour_after_that(
+def test_btsss_gets_no_call_while_held_and_one_every_fifteen_minutes_after_that(
     day: Day,
 ) -> None:
     held, away = MAINTENANCE // STEP - 1, OUTAGE // STEP + 1
     assert day.calls == [0] * held + [1] * away
 
 
-def test_no_attempt_was_charged_and_no_budget_ran(day: Day) -> None:
+def test_no_attempt_is_charged_and_no_budget_runs(day: Day) -> None:
     assert day.charged_at_the_end == 0
     assert day.closed_seconds_at_the_end < 60
     assert day.product.value(CHARGED) == 0
     assert day.product.value("SELECT max(charged_attempts) FROM outbox_messages") == 0
 
 
-def test_redis_held_no_more_than_a_minutes_work_at_any_timestamp(day: Day) -> None:
+def test_redis_never_holds_more_than_a_minutes_work(day: Day) -> None:
     away = 2 * len(day.calls)
     assert max(sample.waiting for sample in day.samples[:away]) <= 2
     assert max(sample.waiting for sample in day.samples) <= TRAVEL_CLAIMS.depth
     assert max(sample.bytes for sample in day.samples) - day.samples[0].bytes < MOST_BYTES
 
 
-def test_btsss_came_back_to_a_ramp_and_never_to_more_at_once_than_its_limit(day: Day) -> None:
+def test_btsss_comes_back_to_a_ramp_and_never_above_its_limit(day: Day) -> None:
     taken = [tick.taken for tick in day.ticks]
     assert taken[:2] == [1, 2]
     assert taken[-1] == TRAVEL_CLAIMS.concurrency == max(taken)
@@ -93,7 +93,7 @@ def test_btsss_came_back_to_a_ramp_and_never_to_more_at_once_than_its_limit(day:
     assert all(1.2 < each < 2.5 for each in growth), taken
 
 
-def test_the_earliest_deadlines_went_first_and_missed_ones_had_their_tenth(day: Day) -> None:
+def test_the_earliest_deadlines_go_first_and_missed_ones_get_their_tenth(day: Day) -> None:
     ramp = day.ticks[1:]
     assert all(tick.in_order for tick in ramp)
     assert all(tick.missed_left > 100 for tick in ramp)
@@ -101,7 +101,7 @@ def test_the_earliest_deadlines_went_first_and_missed_ones_had_their_tenth(day: 
     assert {tick.missed - tick.taken // 10 for tick in wide} <= {0, 1}
 
 
-def test_everything_let_through_was_filed_once_and_nothing_was_given_up(day: Day) -> None:
+def test_every_published_claim_is_filed_once_and_none_is_given_up(day: Day) -> None:
     filed = day.btsss.filed
     assert len(set(filed)) == len(filed) == sum(tick.taken for tick in day.ticks) >= DRAINED
     assert day.product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == len(filed)
@@ -117,9 +117,9 @@ def test_everybody_is_accounted_for(day: Day) -> None:
     assert said.exit_code == 0, said.output
 
 
-def test_the_forecast_says_that_at_the_rate_of_the_ramp_nobody_else_will_be_late(day: Day) -> None:
+def test_the_forecast_expects_no_further_missed_deadline_at_the_rate_of_the_ramp(day: Day) -> None:
     away = day.outlook_at_the_end
-    assert away.minutes_to_empty is None, "while BTSSS was away nobody knew for how long"
+    assert away.minutes_to_empty is None, "while BTSSS was away nobody knew when it would be back"
     assert (away.waiting, away.missed + away.will_miss) == (SUBMISSIONS, SUBMISSIONS)
     with transaction() as session:
         (back,) = [each for each in forecast(session) if each.queue == "travel_claims"]

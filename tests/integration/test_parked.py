@@ -1,4 +1,4 @@
-"""Parking leaves a message with a human; reopening gives it a fresh start and grants nothing."""
+"""Parking leaves a message to a human; reopening makes it due again with a new budget and grants nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def park_waiting(ledger: Ledger, message_id: int) -> Any:
         return parked.park_waiting(db, message_id, reason="by hand", actor="somebody")
 
 
-def test_parking_takes_the_message_out_of_circulation_under_a_new_fence(ledger: Ledger) -> None:
+def test_parking_ends_the_circulation_of_a_message_under_a_new_fence(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.park(grant, "refused: Rejected", fence=99)
     row = ledger.row(grant.message_id)
@@ -38,11 +38,11 @@ def test_parking_takes_the_message_out_of_circulation_under_a_new_fence(ledger: 
     assert ledger.publish() == []
     assert ledger.grant(grant.message_id, grant.fence) is None
     assert ledger.grant(grant.message_id, 99) is None
-    (reported,) = ledger.history()
-    assert (reported["what"], reported["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
+    (entries,) = ledger.history()
+    assert (entries["what"], entries["detail"]) == ("message.parked", {"reason": "refused: Rejected"})
 
 
-def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> None:
+def test_reopening_gives_a_new_budget_and_grants_nothing(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.again(grant, charged=True, look_ups=3, not_found=1)
     ledger.park(ledger.start(grant.message_id))
@@ -55,8 +55,8 @@ def test_reopening_gives_a_fresh_budget_and_grants_nothing(ledger: Ledger) -> No
     assert (row["give_up_at"] - row["budget_from"]).total_seconds() == 86_400
     assert (row["budget_from"] - row["created_at"]).total_seconds() >= 7200
     assert ledger.rows("SELECT id FROM outbox_attempts WHERE status = 'try'") == []
-    (reported,) = [entry for entry in ledger.history() if entry["what"] == "message.reopened"]
-    assert reported["actor"] == "somebody"
+    (entries,) = [entry for entry in ledger.history() if entry["what"] == "message.reopened"]
+    assert entries["actor"] == "somebody"
 
 
 def test_an_open_question_survives_parking_and_reopening(ledger: Ledger) -> None:
@@ -70,14 +70,14 @@ def test_an_open_question_survives_parking_and_reopening(ledger: Ledger) -> None
     assert ledger.start(grant.message_id).purpose == "look_up"
 
 
-def test_parking_can_be_what_opens_the_question(ledger: Ledger) -> None:
+def test_parking_can_open_the_question(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.park(grant, "may_exist_upstream", why="unanswered")
     reopen(ledger, grant.message_id)
     assert ledger.start(grant.message_id).purpose == "look_up"
 
 
-def test_a_door_that_knows_an_older_parking_opens_nothing(ledger: Ledger) -> None:
+def test_a_caller_with_the_fence_of_an_older_parking_reopens_nothing(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.park(grant, fence=11)
     reopen(ledger, grant.message_id)
@@ -87,16 +87,16 @@ def test_a_door_that_knows_an_older_parking_opens_nothing(ledger: Ledger) -> Non
     assert reopen(ledger, grant.message_id, fence=22) is not None
 
 
-def test_of_many_doors_at_once_one_reopens(ledger: Ledger) -> None:
+def test_of_many_simultaneous_callers_one_reopens(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.park(grant, fence=11)
     start, opened = threading.Barrier(4), []
 
-    def come_in(fence: int | None) -> None:
+    def call(fence: int | None) -> None:
         start.wait()
         opened.append(reopen(ledger, grant.message_id, fence))
 
-    threads = [threading.Thread(target=come_in, args=(fence,)) for fence in (None, 11, None, 11)]
+    threads = [threading.Thread(target=call, args=(fence,)) for fence in (None, 11, None, 11)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -115,7 +115,7 @@ def test_a_waiting_message_can_be_parked_by_hand_whatever_it_waits_for(ledger: L
     assert [ledger.grant(*pointer) for pointer in pointers] == [None] * len(pointers)
 
 
-def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) -> None:
+def test_a_running_parked_or_finished_message_is_not_parked_by_hand(ledger: Ledger) -> None:
     running, done, already = ledger.start(), ledger.start(), ledger.start()
     ledger.end(done)
     ledger.park(already, "refused")
@@ -123,7 +123,7 @@ def test_what_runs_or_is_parked_or_gone_is_not_parked_by_hand(ledger: Ledger) ->
     assert ledger.row(already.message_id)["parked_reason"] == "refused"
 
 
-# -- through the product's one way of reopening ------------------------------------------------------
+# -- the product's one way of reopening ------------------------------------------------------------
 
 
 def add_toy(product: Product) -> int:
@@ -148,15 +148,13 @@ def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
     assert (row["state"], row["fence"]) == ("parked", 77)
     assert row["parked_reason"] == "requeue refused: a newer one exists (pk_idempotency_keys)"
     assert row["charged_attempts"] == 0
-    reported = product.rows("SELECT what, actor, detail::text AS detail FROM outbox_history ORDER BY id")
-    assert [(entry.what, entry.actor) for entry in reported][-1] == ("message.reopen_refused", "somebody")
-    assert "message.reopened" not in [entry.what for entry in reported]
-    assert not any("toy-1" in entry.detail for entry in reported)
+    entries = product.rows("SELECT what, actor, detail::text AS detail FROM outbox_history ORDER BY id")
+    assert [(entry.what, entry.actor) for entry in entries][-1] == ("message.reopen_refused", "somebody")
+    assert "message.reopened" not in [entry.what for entry in entries]
+    assert not any("toy-1" in entry.detail for entry in entries)
 
 
-def test_the_dashboards_door_and_the_shells_end_in_one_reopening(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dashboard_and_the_shell_together_reopen_once(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     message_id = add_toy(product)
     opened: list[str] = []
     monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=lambda session, subject, actor: opened.append(actor)))
@@ -168,7 +166,7 @@ def test_the_dashboards_door_and_the_shells_end_in_one_reopening(
 
 
 def press_requeue(redis: Redis, message_id: int, fence: int) -> None:
-    """What the dashboard's button does."""
+    """Do what the dashboard's button does."""
     rq_side.leave_failed(redis, CALLS.name, message_id, fence, "jobs.ledger.reopen", "parked")
     FailedJobRegistry(queue=rq_side.open_queue(redis, CALLS.name)).requeue(rq_side.job_id(message_id, fence))
 

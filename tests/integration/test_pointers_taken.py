@@ -1,4 +1,4 @@
-"""How a worker comes by its pointers: in few trips to Redis, woken only when there is something to take."""
+"""How a worker takes its pointers: with few round trips to Redis, and woken only when there is something to take."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.integration.test_ledger_rq import run_next
 from tests.ledger import CALLS, Ledger
 from tests.product import eventually
 
-PATH = "tests.integration.test_pointers_taken.followed"
+PATH = "tests.integration.test_pointers_taken.ran"
 REFUSED = "tests.integration.test_pointers_taken.refused_by_redis"
-FOLLOWED: list[tuple[int, int]] = []
+RAN: list[tuple[int, int]] = []
 
 
-def followed(message_id: int, fence: int) -> None:
-    FOLLOWED.append((message_id, fence))
+def ran(message_id: int, fence: int) -> None:
+    RAN.append((message_id, fence))
 
 
 @pytest.fixture(autouse=True)
 def listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    FOLLOWED.clear()
+    RAN.clear()
     monkeypatch.setattr(LedgerJob, "allowed", frozenset({PATH}))
 
 
@@ -49,7 +49,7 @@ def open_queue(ledger: Ledger) -> Queue:
 
 @contextmanager
 def waiting(ledger: Ledger, *bulkheads: Bulkhead) -> Iterator[None]:
-    """A worker's listener for each of these bulkheads; all of them block before this goes on."""
+    """A worker's listener for each of these bulkheads; all of them are blocked when the body starts."""
     stopping = threading.Event()
     listeners = [
         threading.Thread(target=wake_forever, args=(ledger.redis, [bulkhead], stopping)) for bulkhead in bulkheads
@@ -70,7 +70,7 @@ def woken(bulkheads: list[Bulkhead]) -> int:
     return sum(bulkhead.pushed.is_set() for bulkhead in bulkheads)
 
 
-def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
+def test_taking_a_pointer_says_whether_more_are_left(ledger: Ledger) -> None:
     push(ledger, 1, 2)
     bulkhead = Bulkhead(CALLS)
     fetcher = fetcher_of(ledger, bulkhead)
@@ -81,23 +81,21 @@ def test_what_is_taken_says_how_many_are_left(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    "left_of_it",
+    "remains",
     [{}, {"status": "queued"}, {"data": "x", "status": "no such"}, {"data": "x", "timeout": "soon"}],
     ids=["nothing", "a part", "a strange status", "a strange number"],
 )
-def test_a_pointer_whose_job_redis_lost_is_passed_over_and_kept_nowhere(
-    ledger: Ledger, left_of_it: dict[str, str]
-) -> None:
+def test_a_pointer_whose_job_redis_lost_is_skipped_and_kept_nowhere(ledger: Ledger, remains: dict[str, str]) -> None:
     push(ledger, 1, 2)
     ledger.redis.delete(LedgerJob.key_for("1-9"))
-    for field, value in left_of_it.items():
+    for field, value in remains.items():
         ledger.redis.hset(LedgerJob.key_for("1-9"), field, value)
     job, left = rq_side.take(open_queue(ledger))
     assert job is not None and (job.id, left) == ("2-9", 0)
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["2-9"]
 
 
-def test_what_is_taken_while_the_worker_is_notified_to_stop_is_next_in_its_queue_again(ledger: Ledger) -> None:
+def test_a_pointer_taken_while_the_worker_stops_goes_back_to_the_front_of_its_queue(ledger: Ledger) -> None:
     push(ledger, 1, 2)
     fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     fetcher.stopping.set()
@@ -106,7 +104,9 @@ def test_what_is_taken_while_the_worker_is_notified_to_stop_is_next_in_its_queue
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
 
 
-def test_a_job_is_shown_as_started_in_the_trip_in_which_it_leaves_the_intermediate_list(ledger: Ledger) -> None:
+def test_a_job_is_recorded_as_started_in_the_round_trip_that_removes_it_from_the_intermediate_list(
+    ledger: Ledger,
+) -> None:
     push(ledger, 1)
     fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     job, _ = rq_side.take(open_queue(ledger))
@@ -118,10 +118,10 @@ def test_a_job_is_shown_as_started_in_the_trip_in_which_it_leaves_the_intermedia
     assert ledger.redis.hget(job.key, "status") == b"started"
 
 
-def test_of_a_pointer_that_was_followed_redis_keeps_nothing(ledger: Ledger) -> None:
+def test_redis_keeps_nothing_of_a_pointer_that_ran(ledger: Ledger) -> None:
     push(ledger, 1)
     run_next(ledger)
-    assert FOLLOWED == [(1, 9)]
+    assert RAN == [(1, 9)]
     assert [key for key in ledger.redis.scan_iter() if b"1-9" in key] == []
     assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), set())
 
@@ -129,12 +129,12 @@ def test_of_a_pointer_that_was_followed_redis_keeps_nothing(ledger: Ledger) -> N
 def test_periodic_work_keeps_its_job_for_the_next_time(ledger: Ledger) -> None:
     open_queue(ledger).enqueue(PATH, args=(1, 1), job_id="every-minute", result_ttl=60)
     run_next(ledger)
-    assert FOLLOWED == [(1, 1)]
+    assert RAN == [(1, 1)]
     assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_finished
 
 
-def test_a_pointer_costs_three_trips_to_redis(ledger: Ledger) -> None:
-    """Taken, begun, ended."""
+def test_a_pointer_costs_three_round_trips_to_redis(ledger: Ledger) -> None:
+    """One to take it, one to begin and one to end its job."""
     push(ledger, 1)
     ledger.redis.config_resetstat()
     run_next(ledger)
@@ -143,7 +143,7 @@ def test_a_pointer_costs_three_trips_to_redis(ledger: Ledger) -> None:
     assert not {"cmdstat_watch", "cmdstat_exists", "cmdstat_smembers"} & set(calls)
 
 
-def test_a_push_wakes_one_worker_a_pointer_and_not_all(ledger: Ledger) -> None:
+def test_a_push_wakes_one_worker_for_each_pointer_and_not_all(ledger: Ledger) -> None:
     bulkheads = [Bulkhead(CALLS) for _ in range(3)]
     with waiting(ledger, *bulkheads):
         push(ledger, 1)
@@ -153,7 +153,7 @@ def test_a_push_wakes_one_worker_a_pointer_and_not_all(ledger: Ledger) -> None:
         eventually(lambda: woken(bulkheads) == 3)
 
 
-def test_whoever_has_no_thread_free_is_not_woken_in_the_place_of_another(ledger: Ledger) -> None:
+def test_a_worker_without_a_free_thread_is_not_woken_instead_of_another(ledger: Ledger) -> None:
     full, free = Bulkhead(CALLS), Bulkhead(CALLS)
     full.running.update(str(number) for number in range(CALLS.threads))
     with waiting(ledger, full, free):
@@ -162,7 +162,7 @@ def test_whoever_has_no_thread_free_is_not_woken_in_the_place_of_another(ledger:
         assert not full.pushed.is_set()
 
 
-def test_what_nobody_waits_for_is_soon_forgotten(ledger: Ledger) -> None:
+def test_wake_ups_that_nobody_waits_for_expire_soon(ledger: Ledger) -> None:
     for _ in range(3):
         push(ledger, *range(1, 21))
     key = rq_side.pushed_key(CALLS.name)
@@ -170,14 +170,14 @@ def test_what_nobody_waits_for_is_soon_forgotten(ledger: Ledger) -> None:
     assert 0 < ledger.redis.ttl(key) <= rq_side.WAKING_SECONDS
 
 
-def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listener_survives_an_unreachable_redis(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     bulkhead, tries = Bulkhead(CALLS), iter([ConnectionError(), OSError()])
-    ask = ledger.redis.blpop
+    real_blpop = ledger.redis.blpop
 
     def blpop(*keys: Any, **options: Any) -> Any:
         for error in tries:
             raise error
-        return ask(*keys, **options)
+        return real_blpop(*keys, **options)
 
     monkeypatch.setattr("jobs.worker.WAIT_SECONDS", 0.05)
     monkeypatch.setattr(ledger.redis, "blpop", blpop)
@@ -188,11 +188,11 @@ def test_a_listener_outlives_a_redis_that_is_away(ledger: Ledger, monkeypatch: p
 
 
 def refused_by_redis() -> None:
-    """Periodic work that meets a Redis which answers, and says no."""
+    """Periodic work whose Redis command is refused."""
     raise ResponseError("WRONGTYPE")
 
 
-def test_periodic_work_that_redis_refuses_has_failed_and_is_shown_so(
+def test_periodic_work_that_redis_refuses_is_recorded_as_failed(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LedgerJob, "allowed", frozenset({REFUSED}))

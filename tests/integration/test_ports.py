@@ -1,4 +1,4 @@
-"""A port that was given to somebody is theirs: other test runs, and all that connects to anything, leave it alone."""
+"""Ports for tests: a port given to one user is used by nobody else, neither test runs nor outgoing connections."""
 
 import socket
 import subprocess
@@ -14,30 +14,30 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 ROOT = Path(__file__).parents[2]
 
 
-def test_ports_stay_out_of_the_range_outgoing_connections_use():
+def test_ports_are_outside_the_range_of_outgoing_connections():
     spans = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(spans.read_text().split()[0]) if spans.exists() else 32_768
     assert PORTS.stop <= first
 
 
-def test_a_port_once_given_is_given_to_nobody_else_and_a_server_starts_on_it(monkeypatch):
-    taken = free_port()
-    monkeypatch.setattr("sandbox.server.PORTS", range(taken, taken + 1))
-    with pytest.raises(ServerError, match=f"no port from {taken} to {taken} is free"):
+def test_a_given_port_is_given_to_nobody_else_and_a_server_starts_on_it(monkeypatch):
+    given = free_port()
+    monkeypatch.setattr("sandbox.server.PORTS", range(given, given + 1))
+    with pytest.raises(ServerError, match=f"no port from {given} to {given} is free"):
         free_port()
-    with EmbeddedRedis.throwaway(port=taken) as cache:
+    with EmbeddedRedis.throwaway(port=given) as cache:
         cache.restart()
-        assert f":{taken}/" in cache.url
+        assert f":{given}/" in cache.url
 
 
-def test_another_process_is_not_given_it_either():
-    taken = free_port()
-    script = f"import sandbox.server as s; s.PORTS = range({taken}, {taken + 1}); s.free_port()"
+def test_another_process_does_not_get_a_given_port():
+    given = free_port()
+    script = f"import sandbox.server as s; s.PORTS = range({given}, {given + 1}); s.free_port()"
     other = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert other.stderr.splitlines()[-1].endswith(f"no port from {taken} to {taken} is free")
+    assert other.stderr.splitlines()[-1].endswith(f"no port from {given} to {given} is free")
 
 
-def test_a_held_port_is_free_again_once_it_is_let_go():
+def test_a_held_port_is_free_again_when_it_is_released():
     with held_port() as holder:
         port = holder.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
@@ -45,7 +45,7 @@ def test_a_held_port_is_free_again_once_it_is_let_go():
     held_port(port).close()
 
 
-def test_a_server_that_finds_its_port_taken_after_all_says_so(monkeypatch):
+def test_a_server_that_finds_its_port_in_use_says_so(monkeypatch):
     with EmbeddedPostgres.throwaway(fast=True) as server:
         server.stop()
         monkeypatch.setattr("sandbox.server.port_is_free", lambda port: True)
@@ -53,7 +53,7 @@ def test_a_server_that_finds_its_port_taken_after_all_says_so(monkeypatch):
             closing(socket.socket()) as stranger,
             pytest.raises(ServerError, match=r"could not bind IPv4 address .*in use.*could not create any"),
         ):
-            # Let in beside our holder, and letting nobody in.
+            # The stranger may bind beside our holder, and lets no other one in.
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             stranger.bind(("127.0.0.1", server.port))
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -1,4 +1,6 @@
-"""A probe's ICN, SSN, phone, names, e-mail, date of birth, tokens and claim numbers, looked for where none belongs."""
+"""Privacy: a test person's ICN, SSN, phone, names, e-mail, birth date, tokens and claim numbers are searched for
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,8 @@ def planned(product: Product, day: str, outcome: str) -> None:
 
 
 def live_through_everything(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims in every outcome, wrong log-ins, garbage, late answers, callbacks, and faults that quote the person."""
-    stumble_at_the_door(product, probe)
+    """Claims in every outcome, failed log-ins, garbage, late answers, callbacks, and faults that quote the person."""
+    fail_to_sign_in(product, probe)
     planned(product, "2031-03-02", "duplicate")
     product.control.call("POST", "btsss", "claims", json={"icn": probe.icn, "date": "2031-03-02", "age_seconds": 900})
     planned(product, "2031-03-03", "refused")
@@ -70,17 +72,17 @@ def live_through_everything(product: Product, probe: Veteran, monkeypatch: pytes
     file_claim(product, probe, "2031-03-04")
     product.work()
     fail_while_quoting_the_person(product, probe, monkeypatch)
-    requested = file_claim(product, probe, "2031-03-06")
-    held = take(product, requested)
-    answer = call(product, held)
-    lose(product, held)
+    claim = file_claim(product, probe, "2031-03-06")
+    granted = take(product, claim)
+    answer = call(product, granted)
+    lose(product, granted)
     product.move_clock(timedelta(days=5, hours=1))
     sweep(product)
-    runner.finish(SUBMIT, held, answer)
+    runner.finish(SUBMIT, granted, answer)
     product.work()
 
 
-def stumble_at_the_door(product: Product, probe: Veteran) -> None:
+def fail_to_sign_in(product: Product, probe: Veteran) -> None:
     client = product.app.test_client()
     session = {"uuid": probe.uuid, "dob": probe.dob, "lastName": f"{probe.last_name}X"}
     client.post("/check_in/v2/sessions/", json={"session": session})
@@ -94,11 +96,11 @@ def stumble_at_the_door(product: Product, probe: Veteran) -> None:
 
 
 def fail_while_quoting_the_person(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a fault of our own, with the person in its text, and once BTSSS itself."""
-    said = f"ClaimantID {probe.icn}, phone {probe.phone}, claim TC202603999988887"
+    """A fault of our own with the person in its text, then one of BTSSS."""
+    quoting = f"ClaimantID {probe.icn}, phone {probe.phone}, claim TC202603999988887"
 
     def fail(*_: Any) -> Any:
-        raise RuntimeError(said)
+        raise RuntimeError(quoting)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(product.app.extensions["upstreams"].btsss), "submit_claim", fail)
@@ -107,13 +109,13 @@ def fail_while_quoting_the_person(product: Product, probe: Veteran, monkeypatch:
             until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'")
         )
     before = product.app.extensions["config"].btsss_base_url
-    with serving(whole(400, {"message": said})) as server:
+    with serving(whole(400, {"message": quoting})) as server:
         reconfigure(product, btsss_base_url=server.url)
         product.work()
         reconfigure(product, btsss_base_url=before)
 
 
-def test_a_persons_data_is_nowhere_but_encrypted(
+def test_a_persons_data_is_stored_only_encrypted(
     product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added = product.control.call("POST", "lorota", "veterans", json=PROBE)
@@ -139,7 +141,7 @@ def searched(product: Product, operator: FlaskClient, capsys: pytest.CaptureFixt
 
 
 def assert_the_search_would_find_something(product: Product, stores: dict[str, list[str]]) -> None:
-    """What is allowed there is there: the places were not simply empty, and RQ's packed values were read."""
+    """What may be there is there: the stores were not simply empty, and RQ's packed values were read."""
     states = {row[0] for row in product.rows("SELECT state FROM travel_claims")}
     assert states == {"submitted", "duplicate", "failed"}
     claim = str(product.value("SELECT id FROM travel_claims LIMIT 1"))
@@ -151,15 +153,15 @@ def assert_the_search_would_find_something(product: Product, stores: dict[str, l
 
 
 def live_through_itfs(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> Signed:
-    """Strange requests, refusals and faults that quote the person, an answer somebody waits for, and a lost ITF."""
+    """Strange requests, refusals and faults that quote the person, a synchronous answer, and a lost ITF."""
     person = sign_in(product, probe)
     for headers in ({"Authorization": f"Bearer {probe.last_name}.{probe.icn}.x"}, {"Source-App-Name": probe.icn}):
         person.get(f"/{probe.icn}", **headers)
     person.post(probe.last_name, **{"Idempotency-Key": f"{probe.icn} {probe.ssn}"})
     person.ask()
-    said = f"{probe.icn}, SSN {probe.ssn} (987-00-6543), {probe.email}"
-    fail_itfs_while_quoting(product, said, monkeypatch)
-    be_refused_while_quoting(product, person, said)
+    quoting = f"{probe.icn}, SSN {probe.ssn} (987-00-6543), {probe.email}"
+    fail_itfs_while_quoting(product, quoting, monkeypatch)
+    be_refused_while_quoting(product, person, quoting)
     person.post("survivor")
     product.work()
     for filed in on_file(product, probe):
@@ -170,9 +172,9 @@ def live_through_itfs(product: Product, probe: Veteran, monkeypatch: pytest.Monk
     return person
 
 
-def fail_itfs_while_quoting(product: Product, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_itfs_while_quoting(product: Product, quoting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
-        raise RuntimeError(said)
+        raise RuntimeError(quoting)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(product.app.extensions["upstreams"].accounts), "find", fail)
@@ -181,16 +183,16 @@ def fail_itfs_while_quoting(product: Product, said: str, monkeypatch: pytest.Mon
         )
 
 
-def be_refused_while_quoting(product: Product, person: Signed, said: str) -> None:
+def be_refused_while_quoting(product: Product, person: Signed, quoting: str) -> None:
     before = product.app.extensions["config"].lighthouse_base_url
-    with serving(whole(422, {"errors": [{"title": "Unprocessable Entity", "detail": said}]})) as server:
+    with serving(whole(422, {"errors": [{"title": "Unprocessable Entity", "detail": quoting}]})) as server:
         reconfigure(product, lighthouse_base_url=server.url)
         product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE http_status = 422"))
         assert not any(text in person.post("pension").text for text in SPELLED)
         reconfigure(product, lighthouse_base_url=before)
 
 
-def test_who_an_itf_is_for_is_nowhere_but_encrypted(
+def test_the_person_of_an_itf_is_stored_only_encrypted(
     product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added = product.control.call("POST", "lorota", "veterans", json=PROBE)
@@ -206,5 +208,5 @@ def test_who_an_itf_is_for_is_nowhere_but_encrypted(
     assert found_in(stores, [*SPELLED, *tokens]) == []
     itf = str(row_of(product, probe)["id"])
     assert row_of(product, probe)["state"] == "broken"
-    assert all(any(itf in text for text in stores[place]) for place in ("the log", "Postgres", "the consoles"))
+    assert all(any(itf in text for text in stores[store]) for store in ("the log", "Postgres", "the consoles"))
     assert any("[icn]" in text for text in stores["the consoles"]) and "job failed" in stores["the log"][0]

@@ -1,4 +1,4 @@
-"""Procfile lines run as written, are watched, and end with everything they started."""
+"""Processes of the Procfile: they run as written, are watched, and end with everything they started."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.product import eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEP = f"{sys.executable} -c 'import time; print(1, flush=True); time.sleep(60)'"
-# Ignores SIGTERM, and has a child that does too.
+# Ignores SIGTERM, and has a child that ignores it too.
 STUBBORN = "sh -c 'trap \"\" TERM; sleep 60 & echo up; while true; do sleep 0.05; done'"
 
 
@@ -43,7 +43,7 @@ def group(process):
 
 
 def alive(process):
-    """Dead orphans stay listed until whoever adopted them has looked."""
+    """Dead orphans stay listed until their adoptive parent has collected them."""
     return process.info["status"] != psutil.STATUS_ZOMBIE
 
 
@@ -72,13 +72,13 @@ def test_sigterm_ends_a_process(start):
     assert not process.running
 
 
-def test_what_ignores_sigterm_is_killed_with_its_children_at_the_limit(start):
+def test_a_process_that_ignores_sigterm_is_killed_with_its_children_at_the_limit(start):
     process = start(STUBBORN)
     process.wait_ready(said(process, "up"))
     began = time.monotonic()
     assert process.terminate(0.3) == -signal.SIGKILL
     assert 0.3 <= time.monotonic() - began < 20
-    # Who dies is still listed for an instant, until the kernel is done with it.
+    # A dead process is still listed for an instant, until the kernel is done with it.
     assert eventually(lambda: group(process) == [])
 
 
@@ -103,7 +103,7 @@ def test_a_process_that_is_never_ready_is_reported(start):
         process.wait_ready(lambda: False, 0.2)
 
 
-def test_a_crew_notifications_which_of_it_died_and_stops_the_others(start, tmp_path):
+def test_a_crew_reports_which_process_died_and_stops_the_others(start, tmp_path):
     crew = Crew(Process(name, SLEEP, surroundings({}, 1), tmp_path / name, root=tmp_path) for name in ("web", "relay"))
     crew.start()
     try:
@@ -117,7 +117,7 @@ def test_a_crew_notifications_which_of_it_died_and_stops_the_others(start, tmp_p
     assert not crew["web"].running
 
 
-def test_each_line_is_answered_with_its_name(start):
+def test_each_line_of_output_is_passed_on_with_the_process_name(start):
     received = []
     start("sh -c 'echo one; echo two'", hear=lambda name, line: received.append((name, line))).wait(60)
     assert received == [("web", "one"), ("web", "two")]

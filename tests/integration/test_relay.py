@@ -1,4 +1,4 @@
-"""The relay: what is due is claimed in order and in bounds, committed, and only then pushed."""
+"""The relay: it claims what is due in order and within bounds, commits, and only then pushes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hooked(ledger: Ledger) -> HookedRedis:
     return HookedRedis(connection_pool=ledger.redis.connection_pool)
 
 
-def test_due_work_is_promoted_and_the_rest_waits_on(ledger: Ledger) -> None:
+def test_due_work_is_promoted_and_the_rest_keeps_waiting(ledger: Ledger) -> None:
     soon, later = ledger.add(delay=10.0), ledger.add(delay=20.0)
     assert ledger.relay.promote() == 0
     ledger.pass_time(11)
@@ -44,7 +44,7 @@ def test_redis_holds_the_earliest_deadline_first(ledger: Ledger) -> None:
     assert [message_id for message_id, _ in ledger.waiting()] == [early, middle, twin, late]
 
 
-def test_missed_deadlines_come_after_what_can_still_be_met(ledger: Ledger) -> None:
+def test_missed_deadlines_come_after_those_that_can_still_be_met(ledger: Ledger) -> None:
     missed = [ledger.add(deadline=1.0) for _ in range(15)]
     ledger.pass_time(2)
     met = [ledger.add() for _ in range(15)]
@@ -54,7 +54,7 @@ def test_missed_deadlines_come_after_what_can_still_be_met(ledger: Ledger) -> No
     assert len(taken & set(met)) in (13, 14)
 
 
-def test_redis_holds_missed_deadlines_behind_what_can_still_be_met(ledger: Ledger) -> None:
+def test_redis_holds_missed_deadlines_behind_those_that_can_still_be_met(ledger: Ledger) -> None:
     missed = [ledger.add(deadline=seconds) for seconds in (2.0, 1.0)]
     ledger.pass_time(3)
     met = [ledger.add(deadline=seconds) for seconds in (200.0, 100.0)]
@@ -62,7 +62,7 @@ def test_redis_holds_missed_deadlines_behind_what_can_still_be_met(ledger: Ledge
     assert [message_id for message_id, _ in ledger.waiting()] == [*reversed(met), *reversed(missed)]
 
 
-def test_capacity_that_nothing_reachable_needs_goes_to_missed_deadlines(ledger: Ledger) -> None:
+def test_unused_capacity_goes_to_missed_deadlines(ledger: Ledger) -> None:
     missed = [ledger.add(deadline=1.0) for _ in range(8)]
     ledger.pass_time(2)
     assert [message_id for message_id, _ in ledger.publish()] == missed
@@ -83,13 +83,13 @@ def test_missed_deadlines_get_their_tenth_even_one_at_a_time(ledger: Ledger) -> 
     assert 4 <= len(missed.intersection(taken)) <= 50
 
 
-def test_a_queue_is_topped_up_to_its_depth_and_no_further(ledger: Ledger) -> None:
+def test_a_queue_is_filled_to_its_depth_and_no_further(ledger: Ledger) -> None:
     for _ in range(CHORES.depth + 5):
         ledger.add(queue=CHORES)
     assert ledger.relay.move(CHORES) == CHORES.depth
     assert ledger.relay.move(CHORES) == 0
     ledger.redis.flushall()
-    assert ledger.relay.move(CHORES) == 0, "the bound is counted from rows: an emptied Redis makes no room"
+    assert ledger.relay.move(CHORES) == 0, "the bound is counted from rows: an emptied Redis adds no capacity"
     ledger.run(
         "DELETE FROM outbox_messages WHERE id IN (SELECT id FROM outbox_messages WHERE state = 'published' LIMIT 3)"
     )
@@ -103,7 +103,7 @@ def test_no_more_is_published_than_the_upstream_may_have_in_flight(ledger: Ledge
     assert len(ledger.publish()) == CALLS.concurrency - len(running)
 
 
-def test_every_publication_draws_a_fresh_fence(ledger: Ledger) -> None:
+def test_every_publication_draws_a_new_fence(ledger: Ledger) -> None:
     message_id = ledger.add()
     fences = set()
     for _ in range(20):
@@ -168,16 +168,18 @@ def test_a_full_batch_claims_again_at_once(ledger: Ledger, monkeypatch: pytest.M
     assert len(ledger.waiting(CHORES)) == 7
 
 
-def test_a_round_asks_only_the_queues_where_something_is_ready(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    requested: list[str] = []
+def test_a_round_visits_only_the_queues_where_something_is_ready(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
     relay = ledger.another_relay()
-    monkeypatch.setattr(relay, "move", lambda queue: requested.append(queue.name) or 0)
+    monkeypatch.setattr(relay, "move", lambda queue: moved.append(queue.name) or 0)
     relay.run_once()
-    assert requested == []
+    assert moved == []
     ledger.add(queue=CHORES)
     ledger.add(delay=10.0)
     relay.run_once()
-    assert requested == ["chores"]
+    assert moved == ["chores"]
 
 
 def test_two_relays_publish_everything_once(ledger: Ledger) -> None:
@@ -193,7 +195,7 @@ def test_two_relays_publish_everything_once(ledger: Ledger) -> None:
     assert len(held) + len(others) == 10
 
 
-def test_what_redis_carries_of_a_message_is_its_id_and_fence_only(ledger: Ledger) -> None:
+def test_redis_carries_only_the_id_and_the_fence_of_a_message(ledger: Ledger) -> None:
     message_id = ledger.add(subject="somebody")
     ledger.relay.move(CALLS)
     ((_, fence),) = ledger.waiting()

@@ -1,4 +1,4 @@
-"""A relay whose Redis is away: every new claim wakes it, and none of those wake-ups may cost Postgres anything."""
+"""A relay whose Redis is away: every new claim wakes it, and none of these wake-ups costs Postgres anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.product import eventually
 
 
 class AwayRedis(HookedRedis):
-    """Refuses every push until it is told to be back, and counts them."""
+    """Refuses and counts every push until `away` is set to False."""
 
     pushes = 0
     away = True
@@ -31,7 +31,7 @@ def test_while_redis_is_away_a_relay_tries_once_a_second_however_often_it_is_wok
     assert [ledger.state(message_id) for message_id in waiting] == ["ready", "ready"]
 
 
-def test_when_redis_is_back_all_that_synchronous_is_published_within_a_poll(ledger: Ledger) -> None:
+def test_when_redis_is_back_all_waiting_work_is_published_within_a_poll(ledger: Ledger) -> None:
     waiting = [ledger.add(), ledger.add(queue=CHORES)]
     redis = AwayRedis(connection_pool=ledger.redis.connection_pool)
     relay = ledger.another_relay(CALLS, CHORES, redis=redis)

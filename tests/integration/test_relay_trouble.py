@@ -1,4 +1,4 @@
-"""Trouble that only one queue has, at its gate or in Redis, keeps no other waiting."""
+"""Trouble of one queue, at its breaker or in Redis, keeps no other queue waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.product import eventually
 
 @pytest.fixture
 def impatient(ledger: Ledger) -> Iterator[Ledger]:
-    """One whose transactions wait for no lock for long."""
+    """A ledger whose transactions wait only shortly for a lock."""
 
     def hurry(connection: object) -> None:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")  # type: ignore[attr-defined]
@@ -24,7 +24,7 @@ def impatient(ledger: Ledger) -> Iterator[Ledger]:
     event.remove(ledger.engine, "begin", hurry)
 
 
-def test_a_breaker_that_somebody_holds_the_lock_of_keeps_only_its_own_queue(impatient: Ledger) -> None:
+def test_a_locked_breaker_delays_only_its_own_queue(impatient: Ledger) -> None:
     ledger = impatient
     held_up, other = ledger.add(), ledger.add(queue=CHORES)
     with ledger.engine.connect() as somebody:
@@ -35,7 +35,7 @@ def test_a_breaker_that_somebody_holds_the_lock_of_keeps_only_its_own_queue(impa
     assert ledger.state(held_up) == "published"
 
 
-def test_a_key_of_redis_that_is_something_else_keeps_only_its_own_queue(ledger: Ledger) -> None:
+def test_a_key_of_the_wrong_type_in_redis_delays_only_its_own_queue(ledger: Ledger) -> None:
     held_up, other = ledger.add(), ledger.add(queue=CHORES)
     ledger.redis.set(rq_side.open_queue(ledger.redis, CALLS.name).key, "no list")
     ledger.relay.run_once()

@@ -1,4 +1,4 @@
-"""Work whose subject is gone is not requeued, whichever door it comes in by: it stays parked and says why."""
+"""Requeueing work whose subject is gone: it is refused in every way, stays parked and says why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parked(product: Product) -> tuple[int, int]:
 
 
 def claim_gone(product: Product) -> tuple[int, int]:
-    """Parked by the repair."""
+    """A claim whose message the repair parked."""
     file_claim(product)
     product.rows("DELETE FROM travel_claims RETURNING 1")
     command(product, "audit", "--repair")
@@ -35,7 +35,7 @@ def notification_gone(product: Product) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("lost", [claim_gone, notification_gone])
-def test_work_for_what_is_gone_stays_parked_and_says_why(
+def test_work_for_a_deleted_subject_stays_parked_and_says_why(
     product: Product, lost: Callable[[Product], tuple[int, int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     message_id, fence = lost(product)

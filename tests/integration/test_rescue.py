@@ -1,4 +1,4 @@
-"""What a dead or silent worker held comes back, and a write nobody saw end becomes a question."""
+"""Rescue: what a dead or silent worker held is due again, and a write without an answer becomes an open question."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from outbox.values import Grant
 from tests.ledger import SILENCE, WORKER, Ledger
 from tests.product import eventually
 
-# After a restart of Postgres nobody is taken for silent yet, so these tests need a server that has run a while.
+# After a restart of Postgres no worker counts as silent at first, so these tests need a server that has run a while.
 OLD_ENOUGH = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '11 s' AS old"
 
 
 @pytest.fixture
-def settled(ledger: Ledger) -> Ledger:
+def long_running(ledger: Ledger) -> Ledger:
     eventually(lambda: ledger.rows(OLD_ENOUGH)[0]["old"])
     return ledger
 
@@ -34,43 +34,43 @@ def start_look_up(ledger: Ledger) -> Grant:
     return ledger.start(first.message_id)
 
 
-def test_a_worker_that_beats_keeps_what_it_holds(settled: Ledger) -> None:
-    grant = settled.start(lease=600.0)
-    beat(settled)
+def test_a_worker_that_beats_keeps_what_it_holds(long_running: Ledger) -> None:
+    grant = long_running.start(lease=600.0)
+    beat(long_running)
     for _ in range(3):
-        settled.pass_time(9)
-        assert rescue_lost(settled) == 0
-        beat(settled)
-    assert settled.end(grant)
+        long_running.pass_time(9)
+        assert rescue_lost(long_running) == 0
+        beat(long_running)
+    assert long_running.end(grant)
 
 
-def test_what_a_silent_worker_holds_becomes_a_question_and_due(settled: Ledger) -> None:
-    beat(settled)
-    grant = settled.start(lease=600.0)
-    settled.pass_time(11)
-    assert rescue_lost(settled) == 1
-    row = settled.row(grant.message_id)
+def test_work_of_a_silent_worker_is_due_again_with_an_open_question(long_running: Ledger) -> None:
+    beat(long_running)
+    grant = long_running.start(lease=600.0)
+    long_running.pass_time(11)
+    assert rescue_lost(long_running) == 1
+    row = long_running.row(grant.message_id)
     assert (row["state"], row["worker_id"], row["lease_expires_at"]) == ("ready", None, None)
     assert (row["unresolved_since"], row["unresolved_why"]) == (grant.started_at, "unanswered")
-    (attempt,) = settled.attempts(grant.message_id)
+    (attempt,) = long_running.attempts(grant.message_id)
     assert (attempt["status"], attempt["error_class"], attempt["charged"]) == ("unknown", "WorkerLost", False)
     assert row["charged_attempts"] == 0
 
 
-def test_a_worker_that_never_beat_is_silent(settled: Ledger) -> None:
-    settled.start(lease=600.0)
-    assert rescue_lost(settled) == 1
+def test_a_worker_that_never_beat_is_silent(long_running: Ledger) -> None:
+    long_running.start(lease=600.0)
+    assert rescue_lost(long_running) == 1
 
 
-def test_only_the_silent_workers_work_is_taken(settled: Ledger) -> None:
-    dead = settled.start(worker="dead", lease=600.0)
-    alive = settled.start(worker="alive", lease=600.0)
-    beat(settled, "alive")
-    assert rescue_lost(settled) == 1
-    assert (settled.state(dead.message_id), settled.state(alive.message_id)) == ("ready", "running")
+def test_only_the_work_of_silent_workers_is_taken(long_running: Ledger) -> None:
+    dead = long_running.start(worker="dead", lease=600.0)
+    alive = long_running.start(worker="alive", lease=600.0)
+    beat(long_running, "alive")
+    assert rescue_lost(long_running) == 1
+    assert (long_running.state(dead.message_id), long_running.state(alive.message_id)) == ("ready", "running")
 
 
-def test_a_lease_that_ended_is_taken_from_a_living_worker_too(ledger: Ledger) -> None:
+def test_an_expired_lease_is_taken_from_a_living_worker_too(ledger: Ledger) -> None:
     grant = ledger.start(lease=60.0)
     beat(ledger)
     ledger.pass_time(59)
@@ -101,7 +101,7 @@ def test_a_lost_read_opens_no_question(ledger: Ledger) -> None:
     assert ledger.attempts(grant.message_id)[0]["status"] == "error"
 
 
-def test_a_write_that_is_lost_again_starts_the_count_of_not_found_anew(ledger: Ledger) -> None:
+def test_a_write_that_is_lost_again_resets_the_count_of_not_found(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.run("UPDATE outbox_messages SET not_found_count = 1")
     ledger.pass_time(61)
@@ -109,7 +109,7 @@ def test_a_write_that_is_lost_again_starts_the_count_of_not_found_anew(ledger: L
     assert ledger.row(grant.message_id)["not_found_count"] == 0
 
 
-def test_the_first_of_several_unknowns_keeps_its_time(ledger: Ledger) -> None:
+def test_the_first_of_several_unknown_outcomes_keeps_its_time(ledger: Ledger) -> None:
     grant = ledger.start()
     ledger.run("UPDATE outbox_messages SET unresolved_since = '2020-01-01', unresolved_why = 'duplicate'")
     ledger.pass_time(61)
@@ -136,7 +136,7 @@ STOP = """
 
 
 @pytest.mark.parametrize("table", ["outbox_attempts", "outbox_messages"])
-def test_a_rescue_killed_at_either_table_has_changed_neither(ledger: Ledger, table: str) -> None:
+def test_a_rescue_interrupted_at_either_table_changes_neither(ledger: Ledger, table: str) -> None:
     grant = ledger.start()
     ledger.pass_time(61)
     ledger.run(STOP.format(table=table))
@@ -159,7 +159,7 @@ def test_a_rescued_message_has_no_live_attempt_left(ledger: Ledger) -> None:
     assert ledger.grant(grant.message_id, grant.fence) is None
 
 
-def test_a_stopping_worker_hands_back_its_own_uncharged_and_due_at_once(ledger: Ledger) -> None:
+def test_a_stopping_worker_hands_its_own_work_back_uncharged_and_due_at_once(ledger: Ledger) -> None:
     mine, done = ledger.start(), ledger.start()
     others = ledger.start(worker="another")
     ledger.end(done)
@@ -171,7 +171,7 @@ def test_a_stopping_worker_hands_back_its_own_uncharged_and_due_at_once(ledger: 
     assert ledger.state(others.message_id) == "running"
 
 
-def test_handing_back_touches_nothing_that_another_worker_was_granted_since(ledger: Ledger) -> None:
+def test_handing_back_changes_nothing_that_another_worker_was_granted_since(ledger: Ledger) -> None:
     mine = ledger.start()
     ledger.pass_time(61)
     rescue_lost(ledger)
@@ -180,18 +180,18 @@ def test_handing_back_touches_nothing_that_another_worker_was_granted_since(ledg
     assert ledger.end(theirs)
 
 
-def test_handing_back_nothing_asks_nobody(ledger: Ledger) -> None:
+def test_handing_back_nothing_does_nothing(ledger: Ledger) -> None:
     assert rescue.hand_back(ledger.engine, WORKER, []) == 0
 
 
-def test_a_process_that_leaves_takes_its_row_along(ledger: Ledger) -> None:
+def test_a_process_that_leaves_deletes_its_row(ledger: Ledger) -> None:
     beat(ledger, "a")
     beat(ledger, "b")
     rescue.leave(ledger.engine, "a")
     assert [row["id"] for row in ledger.rows("SELECT id FROM outbox_processes")] == ["b"]
 
 
-def test_rows_of_processes_long_dead_are_forgotten(ledger: Ledger) -> None:
+def test_rows_of_processes_long_dead_are_deleted(ledger: Ledger) -> None:
     beat(ledger, "dead")
     ledger.pass_time(3601)
     beat(ledger, "alive")

@@ -1,4 +1,4 @@
-"""Who gets into the RQ dashboard, and what can be changed there: requeued by operators, and nothing else."""
+"""Access to the RQ dashboard, and the changes possible there: operators may requeue, and nothing else."""
 
 import pytest
 from rq import SimpleWorker
@@ -84,7 +84,7 @@ def test_a_forged_change_is_refused(client, queue, headers):
 
 
 @pytest.mark.parametrize("sign", [{"Sec-Fetch-Site": "same-origin"}, {"Referer": "http://localhost/rq/0/view/jobs"}])
-def test_a_browser_that_sends_no_origin_is_known_by_its_other_signs(client, queue, sign):
+def test_a_browser_without_an_origin_header_is_recognized_by_other_headers(client, queue, sign):
     job_id = failed_job(queue)
     headers = {"X-Requested-With": "XMLHttpRequest", **sign}
     assert client.post(f"/rq/job/{job_id}/requeue", headers=headers).status_code == 200
@@ -101,7 +101,7 @@ def test_a_requeued_job_runs_again_and_names_its_operator(client, queue, changes
     assert failed(queue) == [job_id]
 
 
-def test_requeueing_what_is_unknown_or_not_failed_says_so(client, queue, changes):
+def test_requeueing_an_unknown_or_not_failed_job_says_so(client, queue, changes):
     waiting = queue.enqueue(SUCCEED, job_id="1-1").id
     for job_id, status in (("9-9", 404), ("a%20b", 404), (waiting, 409)):
         response = client.post(f"/rq/job/{job_id}/requeue", headers=OWN)
@@ -110,7 +110,7 @@ def test_requeueing_what_is_unknown_or_not_failed_says_so(client, queue, changes
     assert (queue.job_ids, changes) == ([waiting], [])
 
 
-def test_requeue_all_passes_over_ghosts_and_counts(client, queue, changes):
+def test_requeue_all_skips_ghosts_and_counts(client, queue, changes):
     ids = [failed_job(queue, f"{number}-1") for number in range(4)]
     queue.connection.delete(OurJob.key_for(ids[0]), OurJob.key_for(ids[2]))
     response = client.post(f"/rq/requeue/{QUEUE}", headers=OWN)
@@ -120,7 +120,7 @@ def test_requeue_all_passes_over_ghosts_and_counts(client, queue, changes):
     assert failed(queue) == []
 
 
-def test_requeue_all_takes_so_many_at_once_and_tells_how_many_are_left(client, queue, monkeypatch):
+def test_requeue_all_has_a_limit_and_reports_how_many_are_left(client, queue, monkeypatch):
     monkeypatch.setattr("flaskapp.ops.rq_views.REQUEUE_AT_MOST", 2)
     for number in range(3):
         failed_job(queue, f"{number}-1")
@@ -128,7 +128,7 @@ def test_requeue_all_takes_so_many_at_once_and_tells_how_many_are_left(client, q
     assert client.post(f"/rq/requeue/{QUEUE}", headers=OWN).json["left"] == 0
 
 
-def test_requeue_all_by_get_is_not_a_way(client, anonymous, queue):
+def test_requeue_all_by_get_is_refused(client, anonymous, queue):
     job_id = failed_job(queue)
     for caller in (client, anonymous):
         response = caller.get(f"/rq/requeue/{QUEUE}", headers=OWN)
@@ -136,7 +136,7 @@ def test_requeue_all_by_get_is_not_a_way(client, anonymous, queue):
     assert failed(queue) == [job_id]
 
 
-def test_looking_at_everything_changes_nothing(client, queue):
+def test_reading_every_page_changes_nothing(client, queue):
     redis = queue.connection
     failed_job(queue)
     queue.enqueue(SUCCEED, job_id="2-2")
@@ -155,7 +155,7 @@ def test_looking_at_everything_changes_nothing(client, queue):
 
 
 @pytest.mark.parametrize("path", ["job/{}/delete", f"queue/{QUEUE}/failed/empty", f"queue/{QUEUE}/queued/empty"])
-def test_nothing_is_deleted_here(client, queue, path):
+def test_nothing_can_be_deleted(client, queue, path):
     job_id = failed_job(queue)
     response = client.post(f"/rq/{path.format(job_id)}", headers=OWN)
     assert response.status_code == 403
@@ -164,7 +164,7 @@ def test_nothing_is_deleted_here(client, queue, path):
     assert 'id="delete-job-btn"' not in client.get(f"/rq/0/view/job/{job_id}").text
 
 
-def test_compacting_takes_off_ghosts_and_keeps_the_order(client, queue):
+def test_compacting_removes_ghosts_and_keeps_the_order(client, queue):
     ids = [queue.enqueue(SUCCEED, job_id=f"{number}-1").id for number in range(3)]
     queue.connection.rpush(queue.key, "ghost")
     assert client.post(f"/rq/queue/{QUEUE}/compact", headers=OWN).json == {"status": "OK", "count": 1}
@@ -187,5 +187,5 @@ def test_failed_log_ins_are_counted_in_redis(dashboard):
         ("redis://h:1/0", False, "redis://h:1/0"),
     ],
 )
-def test_a_certificate_is_left_unchecked_only_where_a_setting_says_so(url, verify, expected):
+def test_a_certificate_is_unchecked_only_where_a_setting_says_so(url, verify, expected):
     assert with_tls_choice(url, verify) == expected

@@ -1,4 +1,4 @@
-"""What the RQ dashboard shows: stored texts stay texts, strange jobs and addresses are answered, Redis is spared."""
+"""The RQ dashboard's pages: stored texts stay inert, strange jobs and addresses are answered, Redis is spared."""
 
 import html
 import json
@@ -67,8 +67,8 @@ def test_a_result_is_inert_at_every_depth(client, queue):
     assert result == {"text": escaped, escaped: [escaped]}
 
 
-def test_the_jobs_list_leaves_escaping_to_its_script_only_where_that_does_it(client, queue):
-    """Its script sets these two as text; the rest it puts in as it comes."""
+def test_the_jobs_list_leaves_escaping_to_its_script_only_for_two_fields(client, queue):
+    """Its script sets these two as text; it inserts the other fields as they come."""
     failed_job(queue, description=PAYLOAD)
     answer = client.get(f"/rq/0/data/jobs/{QUEUE}/failed/8/asc/1.json").json
     assert answer["jobs"][0]["description"] == PAYLOAD
@@ -107,7 +107,7 @@ def test_an_address_with_strange_parts_is_a_404(client, path):
     assert response.is_json == path.endswith(".json")
 
 
-def test_a_job_that_depends_on_others_can_be_looked_at(client, queue):
+def test_a_job_that_depends_on_others_can_be_shown(client, queue):
     first = queue.enqueue(SUCCEED, job_id="1-1")
     queue.enqueue(SUCCEED, job_id="2-2", depends_on=first)
     answer = client.get("/rq/0/data/job/2-2.json").json
@@ -162,7 +162,7 @@ def test_polling_opens_no_further_connections(client, redis, queue):
     assert len(redis.client_list()) <= before
 
 
-def test_a_redis_that_is_away_is_said_and_is_no_fault_of_ours(client, dashboard, monkeypatch):
+def test_an_unreachable_redis_is_reported_as_such(client, dashboard, monkeypatch):
     def away(*_arguments, **_options):
         raise RedisConnectionError("away")
 

@@ -1,4 +1,6 @@
-"""A transaction left open keeps dead rows alive: the relay then looks from marks, which hide nothing for long."""
+"""Scan marks: a transaction left open keeps dead rows alive, so the relay searches from marks, which hide nothing for
+long.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tests.product import eventually
 
 
 class Looks:
-    """Looks from the beginning or from the marks, on a clock that only they move."""
+    """Searches from the beginning or from the marks, on a clock that only they move."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -22,7 +24,7 @@ class Looks:
         monkeypatch.setattr(scan_marks, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def look(self, seconds: float) -> bool:
-        """One look that takes so long; whether it was made from the marks."""
+        """One search that takes so many seconds; returns whether it was made from the marks."""
         with self.low.look():
             self.now += seconds
         return self.low.trusted
@@ -34,18 +36,18 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 
 
 def slow_down(ledger: Ledger, seconds: float) -> None:
-    """As if the last looks had been slow enough for the marks to be trusted for so long."""
+    """Pretend that the last searches were slow enough for the marks to be trusted for so long."""
     ledger.relay.low.until = time.monotonic() + seconds
 
 
-def test_marks_are_trusted_after_three_slow_looks_and_not_after_a_busy_timestamp(looks: Looks) -> None:
+def test_marks_are_trusted_after_three_slow_searches_and_not_after_a_short_load(looks: Looks) -> None:
     slow, fast = 2 * SLOW_SECONDS, SLOW_SECONDS / 2
     assert [looks.look(seconds) for seconds in (slow, slow, fast, slow, slow, slow)] == [False] * 6
     assert looks.look(fast)
 
 
 @pytest.mark.parametrize(("look_seconds", "trusted_seconds"), [(0.005, 1.0), (0.1, 20.0), (30.0, MOST_TRUSTED_SECONDS)])
-def test_marks_are_trusted_for_a_time_that_a_look_from_the_beginning_is_little_of(
+def test_marks_are_trusted_for_much_longer_than_a_search_takes(
     looks: Looks, look_seconds: float, trusted_seconds: float
 ) -> None:
     for _ in range(3):
@@ -56,7 +58,7 @@ def test_marks_are_trusted_for_a_time_that_a_look_from_the_beginning_is_little_o
     assert not looks.look(look_seconds)
 
 
-def test_an_earlier_deadline_below_the_mark_is_found_when_the_marks_are_no_longer_trusted(ledger: Ledger) -> None:
+def test_an_earlier_deadline_below_the_mark_is_found_when_the_marks_expire(ledger: Ledger) -> None:
     ledger.add(deadline=3600)
     ledger.relay.run_once()
     slow_down(ledger, 0.3)
@@ -71,7 +73,7 @@ def test_an_earlier_deadline_below_the_mark_is_found_when_the_marks_are_no_longe
     eventually(found)
 
 
-def test_work_that_is_late_is_claimed_beside_work_in_time_also_from_the_marks(ledger: Ledger) -> None:
+def test_late_work_is_claimed_beside_work_in_time_also_from_the_marks(ledger: Ledger) -> None:
     ledger.add(deadline=3600)
     ledger.add(deadline=0)
     ledger.relay.run_once()
@@ -81,7 +83,7 @@ def test_work_that_is_late_is_claimed_beside_work_in_time_also_from_the_marks(le
     assert (ledger.state(late), ledger.state(in_time)) == ("published", "published")
 
 
-def test_what_is_out_is_counted_in_full_also_from_the_marks(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_work_is_counted_in_full_also_from_the_marks(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_marks, "SLOW_SECONDS", 0.0)
     monkeypatch.setattr(scan_marks, "TRUST", 1_000_000)
     for _ in range(CALLS.concurrency + 5):

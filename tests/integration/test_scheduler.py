@@ -1,4 +1,6 @@
-"""Periodic work survives a stop at any Redis command, a flush, and company: every run is pushed once."""
+"""The scheduler of periodic work: stopped at any Redis command, after a flush, or beside another one, it pushes every
+run once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Stopped(BaseException):
 
 
 class Fuse:
-    """Burns at the nth step of talking to Redis: before a command is sent, or after its answer was read."""
+    """Stops the process at its nth exchange with Redis: before a command is sent, or after its answer was read."""
 
     def __init__(self, when: str, step: int) -> None:
         self.when = when
@@ -81,7 +83,7 @@ def set_due(redis: Redis, *names: str) -> None:
 
 
 def take_all(redis: Redis) -> list[str]:
-    """What a worker would run now, taken off the queue."""
+    """What a worker would run now; it is taken off the queue."""
     queue = rq_side.open_queue(redis, HOUSEKEEPING.name)
     taken = queue.get_job_ids()
     redis.delete(queue.key)
@@ -96,7 +98,7 @@ def test_the_first_tick_runs_everything_and_writes_the_next_runs(scheduler: Ledg
     assert 3599 < left["periodic-seldom"] <= 3600
 
 
-def test_a_run_not_due_is_not_pushed(scheduler: LedgerScheduler, redis: Redis) -> None:
+def test_a_run_that_is_not_due_is_not_pushed(scheduler: LedgerScheduler, redis: Redis) -> None:
     scheduler.tick()
     take_all(redis)
     assert scheduler.tick() == 0
@@ -110,7 +112,7 @@ def test_a_due_run_is_pushed_as_json_without_arguments(scheduler: LedgerSchedule
     assert job.get_status() == "queued"
 
 
-def test_missed_runs_are_made_up_once(scheduler: LedgerScheduler, redis: Redis) -> None:
+def test_missed_runs_are_made_up_for_once(scheduler: LedgerScheduler, redis: Redis) -> None:
     scheduler.tick()
     take_all(redis)
     redis.zadd(scheduler.scheduled_jobs_key, {"periodic-often": time.time() - 86_400})
@@ -125,10 +127,10 @@ def test_nothing_piles_up_while_nobody_works(scheduler: LedgerScheduler, redis: 
     assert Counter(take_all(redis)) == Counter(NAMES)
 
 
-@pytest.mark.parametrize("timestamp", ["while it waits", "after it was taken"])
-def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler, redis: Redis, timestamp: str) -> None:
+@pytest.mark.parametrize("when", ["while it waits", "after it was taken"])
+def test_a_flush_of_redis_is_repaired_at_the_next_tick(scheduler: LedgerScheduler, redis: Redis, when: str) -> None:
     scheduler.tick()
-    if timestamp == "after it was taken":
+    if when == "after it was taken":
         take_all(redis)
     redis.flushall()
     assert scheduler.tick() == 2
@@ -136,7 +138,7 @@ def test_a_flush_of_redis_is_healed_at_the_next_tick(scheduler: LedgerScheduler,
     assert sorted(take_all(redis)) == sorted(NAMES)
 
 
-def test_a_changed_table_drops_strangers_and_leaves_the_rest_by_itself(
+def test_a_changed_table_drops_unknown_entries_and_leaves_the_others_unchanged(
     scheduler: LedgerScheduler, redis: Redis
 ) -> None:
     scheduler.tick()
@@ -165,7 +167,7 @@ def prepare(redis: Redis, state: str) -> set[str]:
 
 
 def tick_with_fuse(redis: Redis, when: str, step: int) -> bool:
-    """Tick until the fuse burns; False when the tick ended before."""
+    """Tick until the fuse stops it; False when the tick ended before."""
     options = {key: redis.connection_pool.connection_kwargs[key] for key in ("host", "port", "password")}
     pool = ConnectionPool(connection_class=FusedConnection, fuse=Fuse(when, step), **options)
     try:
@@ -179,7 +181,9 @@ def tick_with_fuse(redis: Redis, when: str, step: int) -> bool:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("state", ["empty", "due", "changed"])
-def test_stopped_at_any_redis_command_the_table_is_whole_at_the_next_tick(redis: Redis, state: str, when: str) -> None:
+def test_after_a_stop_at_any_redis_command_the_next_tick_completes_the_table(
+    redis: Redis, state: str, when: str
+) -> None:
     steps = 0
     stopped = True
     while stopped:
@@ -194,8 +198,8 @@ def test_stopped_at_any_redis_command_the_table_is_whole_at_the_next_tick(redis:
     assert steps > 10
 
 
-def test_a_scheduler_that_was_stopped_in_mid_tick_leaves_nothing_waiting_for_ever(redis: Redis) -> None:
-    """A job hash without an entry in the queue must not keep the next run from being pushed."""
+def test_a_scheduler_stopped_during_a_tick_leaves_nothing_waiting_for_ever(redis: Redis) -> None:
+    """A job hash without an entry in the queue must not prevent the next run from being pushed."""
     prepare(redis, "due")
     redis.hset("rq:job:periodic-often", "status", "queued")
     assert LedgerScheduler(redis, TABLE).tick() == 1
@@ -241,7 +245,7 @@ def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: 
     assert take_all(redis) == []
 
 
-def test_a_scheduler_outlives_an_outage_of_redis(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_scheduler_survives_an_outage_of_redis(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     away = Redis(host="127.0.0.1", port=9, retry=Retry(NoBackoff(), 0))
     stopping = threading.Event()
     runner = threading.Thread(target=LedgerScheduler(away, TABLE).run_until, args=(stopping,))
@@ -253,7 +257,7 @@ def test_a_scheduler_outlives_an_outage_of_redis(redis: Redis, caplog: pytest.Lo
     assert not runner.is_alive()
 
 
-def test_the_real_table_runs_what_the_worker_allows_and_has_stable_names() -> None:
+def test_the_real_table_has_stable_names_that_no_pointer_has() -> None:
     names = ["periodic-sweep", "periodic-itf-refresh", "periodic-document-poll", "periodic-audit", "periodic-retention"]
     assert [entry.name for entry in PERIODIC] == names
     assert all(rq_side.read_job_id(entry.name) is None for entry in PERIODIC)

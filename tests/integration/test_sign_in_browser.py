@@ -1,6 +1,6 @@
-"""A signed-in browser: its changes need the CSRF token of its own session, and every answer tells it that token.
+"""A signed-in browser: its changes need the CSRF token of its own session, which every answer gives to it.
 
-Over real HTTP where cookies and headers have to travel as they do between a browser and a server.
+Over real HTTP where cookies and headers must travel as they do between a browser and a server.
 """
 
 import threading
@@ -45,7 +45,7 @@ def server(app):
     running.server_close()
 
 
-def reported(response):
+def csrf_in(response):
     return response.headers["X-CSRF-Token"]
 
 
@@ -61,8 +61,8 @@ def change(client, csrf=None, method="POST"):
     return client.open(PATH, method=method, headers={} if csrf is None else {"X-CSRF-Token": csrf})
 
 
-def test_a_page_reads_changes_and_goes_on_changing(server):
-    """As the front end does it: what it holds goes with every call, what an answer tells replaces it."""
+def test_a_page_reads_changes_and_keeps_changing(server):
+    """As the front end does it: the token it holds goes with every call, and each answer replaces it."""
     page = requests.Session()
     page.headers.update({"Origin": ORIGIN, "X-Key-Inflection": "camel", "X-CSRF-Token": "null"})
     page.cookies.set("vagov_access_token", token())
@@ -73,11 +73,11 @@ def test_a_page_reads_changes_and_goes_on_changing(server):
         assert {"X-CSRF-Token", "X-Session-Expiration"} <= set(
             response.headers["Access-Control-Expose-Headers"].split(", ")
         )
-        page.headers["X-CSRF-Token"] = reported(response)
+        page.headers["X-CSRF-Token"] = csrf_in(response)
     assert response.json() == {"account": ACCOUNT, "byCookie": True}
 
 
-def test_a_header_as_large_as_the_server_takes_is_answered_like_any_bad_token(server):
+def test_an_authorization_header_of_maximum_size_is_answered_like_any_bad_token(server):
     response = requests.get(server + PATH, headers={"Authorization": f"Bearer {'a.' * 20_000}"}, timeout=30)
     assert (response.status_code, response.json()) == (401, {"errors": "Access token JWT is malformed"})
 
@@ -96,14 +96,14 @@ def test_over_https_the_session_cookie_is_secure():
 
 
 @pytest.mark.parametrize("method", CHANGES)
-def test_a_change_passes_with_the_token_notified_and_not_without(client, method):
-    csrf = reported(client.get(PATH))
+def test_a_change_passes_with_the_given_token_and_not_without(client, method):
+    csrf = csrf_in(client.get(PATH))
     assert refused(change(client, method=method))
     assert change(client, csrf, method).status_code == 200
 
 
 @pytest.mark.parametrize("csrf", ["", "null", "undefined", "é", "a.b.c", "x" * 20_000])
-def test_no_token_and_no_sensible_token_are_the_same(client, csrf):
+def test_a_missing_token_and_a_senseless_one_are_refused_alike(client, csrf):
     assert refused(change(client, csrf))
     client.get(PATH)
     assert refused(change(client, csrf))
@@ -111,64 +111,64 @@ def test_no_token_and_no_sensible_token_are_the_same(client, csrf):
 
 def test_the_token_of_another_session_is_refused(app, client):
     client.get(PATH)
-    assert refused(change(client, reported(browser(app).get(PATH))))
+    assert refused(change(client, csrf_in(browser(app).get(PATH))))
 
 
-def test_a_refused_change_is_notified_the_token_that_the_next_one_passes_with(client):
+def test_the_answer_to_a_refused_change_has_the_token_for_the_next_one(client):
     response = change(client, "null")
     assert refused(response)
-    assert change(client, reported(response)).status_code == 200
+    assert change(client, csrf_in(response)).status_code == 200
 
 
 def test_a_page_left_open_for_days_can_still_be_sent(app, client):
-    csrf = reported(client.get(PATH))
+    csrf = csrf_in(client.get(PATH))
     with time_machine.travel(datetime.now().timestamp() + 30 * 86_400, tick=False):
         client.set_cookie("vagov_access_token", token())
         assert change(client, csrf).status_code == 200
 
 
-def test_nobody_else_is_queried_for_a_csrf_token(app):
+def test_a_call_with_a_bearer_token_needs_no_csrf_token(app):
     client = app.test_client()
     response = client.post(PATH, headers={"Authorization": f"Bearer {token()}"})
     assert response.json == {"account": ACCOUNT, "by_cookie": False}
 
 
-def test_a_bearer_header_that_is_none_does_not_spare_the_cookie_its_csrf_token(client):
+def test_another_authorization_header_does_not_replace_the_csrf_token(client):
     assert refused(client.post(PATH, headers={"Authorization": "Basic c3RhZ2luZzpkb29y"}))
 
 
 @pytest.mark.parametrize(("path", "status"), [(PATH, 200), (f"{PATH}/gone", 404), (f"{PATH}/broken", 500)])
-def test_every_answer_tells_the_token_and_the_end_of_the_sign_in(app, path, status):
+def test_every_answer_has_the_token_and_the_end_of_the_sign_in(app, path, status):
     response = browser(app, exp=4_000_000_000).get(path)
     assert response.status_code == status
-    assert reported(response)
+    assert csrf_in(response)
     assert response.headers["X-Session-Expiration"] == "2096-10-02T07:06:40+00:00"
 
 
 @pytest.mark.parametrize(("changes", "status"), [({"exp": 1}, 403), ({"aud": "other"}, 401)])
-def test_who_is_not_let_in_is_notified_a_token_too_and_no_end(app, changes, status):
+def test_the_answer_to_a_refused_sign_in_has_a_token_too_and_no_end(app, changes, status):
     client = browser(app, **changes)
     response = client.get(PATH)
     assert response.status_code == status
     assert "X-Session-Expiration" not in response.headers
     client.set_cookie("vagov_access_token", token())
-    assert change(client, reported(response)).status_code == 200
+    assert change(client, csrf_in(response)).status_code == 200
 
 
-def test_a_token_is_read_before_its_csrf_token_is_missed(app):
+def test_the_access_token_is_checked_before_the_csrf_token(app):
     response = change(browser(app, exp=1))
     assert (response.status_code, response.json) == (403, {"errors": "Access token has expired"})
 
 
 @pytest.mark.parametrize("headers", [PREFLIGHT, PREFLIGHT | {"Origin": "https://evil.example"}, {}])
-def test_a_preflight_needs_nobody_and_starts_no_session(app, headers):
+def test_a_preflight_needs_no_sign_in_and_starts_no_session(app, headers):
     response = app.test_client().options(PATH, headers=headers)
     assert response.status_code == (204 if headers == PREFLIGHT else 200)
     assert not {"X-CSRF-Token", "Set-Cookie", "X-Session-Expiration"} & set(response.headers.keys())
 
 
-def test_what_the_front_end_is_notified_does_not_pass_on_the_operators_forms(client):
-    csrf = reported(client.get(PATH))
+def test_the_front_ends_token_does_not_pass_for_the_operators_forms(client):
+    csrf = csrf_in(client.get(PATH))
     own = csrf_of(client.get("/ops/login").text)
     assert client.post("/ops/logout", headers={"X-CSRFToken": csrf}).status_code == 403
     assert refused(change(client, own))

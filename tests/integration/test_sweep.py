@@ -1,4 +1,4 @@
-"""The sweep makes RQ's registries say what the ledger says, and leaves alone what is moving."""
+"""The sweep: it makes RQ's registries agree with the ledger, and does not touch entries that are moving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run_sweep(ledger: Ledger) -> None:
 
 
 def park(ledger: Ledger) -> str:
-    """A parked message; the id its failed job should have."""
+    """Park a message; returns the id that its failed job should have."""
     grant = ledger.start()
     ledger.park(grant, "refused: Rejected", fence=500 + grant.message_id)
     return rq_side.job_id(grant.message_id, 500 + grant.message_id)
@@ -32,7 +32,7 @@ def fetch(redis: Redis, identifier: str) -> Job:
 
 
 def requeue(ledger: Ledger, identifier: str) -> None:
-    """What the dashboard's button does, the operator's name included."""
+    """Do what the dashboard's button does, with the operator's name."""
     job = fetch(ledger.redis, identifier)
     job.meta["requeued_by"] = "olive"
     job.save_meta()
@@ -40,7 +40,7 @@ def requeue(ledger: Ledger, identifier: str) -> None:
 
 
 def start_requeue(ledger: Ledger) -> str:
-    """Requeued, and taken by a worker that has not reopened the message yet."""
+    """A requeue that a worker has taken, before it reopened the message."""
     identifier = park(ledger)
     run_sweep(ledger)
     requeue(ledger, identifier)
@@ -50,7 +50,7 @@ def start_requeue(ledger: Ledger) -> str:
     return identifier
 
 
-def test_parked_messages_are_shown_as_failed_jobs_whose_requeue_only_reopens(ledger: Ledger) -> None:
+def test_parked_messages_are_shown_as_failed_jobs_that_a_requeue_only_reopens(ledger: Ledger) -> None:
     identifier = park(ledger)
     run_sweep(ledger)
     assert failed(ledger) == {identifier}
@@ -70,7 +70,7 @@ def test_failed_entries_that_redis_lost_are_restored(ledger: Ledger) -> None:
     assert {fetch(ledger.redis, identifier).id for identifier in identifiers} == identifiers
 
 
-def test_an_entry_no_longer_parked_is_removed_with_its_job(ledger: Ledger) -> None:
+def test_an_entry_that_is_no_longer_parked_is_removed_with_its_job(ledger: Ledger) -> None:
     stays, goes = park(ledger), park(ledger)
     run_sweep(ledger)
     ledger.run("DELETE FROM outbox_messages WHERE id = :id", id=int(goes.split("-")[0]))
@@ -79,7 +79,7 @@ def test_an_entry_no_longer_parked_is_removed_with_its_job(ledger: Ledger) -> No
     assert not ledger.redis.exists(f"rq:job:{goes}")
 
 
-def test_a_message_parked_anew_is_shown_once_under_its_new_fence(ledger: Ledger) -> None:
+def test_a_message_parked_again_is_shown_once_under_its_new_fence(ledger: Ledger) -> None:
     identifier = park(ledger)
     run_sweep(ledger)
     ledger.run("UPDATE outbox_messages SET fence = 900")
@@ -87,7 +87,7 @@ def test_a_message_parked_anew_is_shown_once_under_its_new_fence(ledger: Ledger)
     assert failed(ledger) == {f"{identifier.split('-')[0]}-900"}
 
 
-def test_a_message_that_was_just_parked_is_shown_without_waiting_for_a_sweep(ledger: Ledger) -> None:
+def test_a_message_just_parked_is_shown_without_a_sweep(ledger: Ledger) -> None:
     identifier = park(ledger)
     waits = ledger.add()
     for message_id in (int(identifier.split("-")[0]), waits, 999_999):
@@ -95,13 +95,13 @@ def test_a_message_that_was_just_parked_is_shown_without_waiting_for_a_sweep(led
     assert failed(ledger) == {identifier}
 
 
-def test_a_stranger_among_the_failed_jobs_is_removed(ledger: Ledger) -> None:
+def test_an_unknown_failed_job_is_removed(ledger: Ledger) -> None:
     rq_side.leave_failed(ledger.redis, CALLS.name, 1, 2, REOPEN, "not ours")
     run_sweep(ledger)
     assert failed(ledger) == set()
 
 
-def test_an_entry_being_requeued_is_left_by_itself(ledger: Ledger) -> None:
+def test_an_entry_being_requeued_is_not_touched(ledger: Ledger) -> None:
     identifier = park(ledger)
     run_sweep(ledger)
     requeue(ledger, identifier)
@@ -127,7 +127,7 @@ def test_a_requeue_that_died_while_it_ran_is_shown_as_failed_again(ledger: Ledge
     assert rq_side.started_entries(ledger.redis, CALLS.name) == []
 
 
-def test_a_requeue_that_was_lost_with_its_worker_is_shown_as_failed_again(ledger: Ledger) -> None:
+def test_a_requeue_lost_with_its_worker_is_shown_as_failed_again(ledger: Ledger) -> None:
     identifier = park(ledger)
     run_sweep(ledger)
     requeue(ledger, identifier)
@@ -140,8 +140,8 @@ def test_a_requeue_that_was_lost_with_its_worker_is_shown_as_failed_again(ledger
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["taken", "begun"])
-def test_a_requeue_shown_again_as_it_began_and_then_lost_can_be_requeued_once_more(ledger: Ledger, begun: bool) -> None:
-    """RQ's requeue takes two trips to Redis, and a sweep comes in between."""
+def test_a_requeue_shown_as_failed_at_its_start_and_then_lost_can_be_repeated(ledger: Ledger, begun: bool) -> None:
+    """RQ's requeue takes two round trips to Redis, and a sweep runs between them."""
     identifier = park(ledger)
     run_sweep(ledger)
     requeue(ledger, identifier)
@@ -170,7 +170,7 @@ def test_started_entries_of_dead_workers_are_dropped(ledger: Ledger, moved_on: s
     assert rq_side.started_entries(ledger.redis, CALLS.name) == []
 
 
-def test_intermediate_entries_are_dropped_once_their_message_moved_on(ledger: Ledger) -> None:
+def test_intermediate_entries_are_dropped_when_their_message_moved_on(ledger: Ledger) -> None:
     ledger.add()
     ledger.relay.move(CALLS)
     queue = rq_side.open_queue(ledger.redis, CALLS.name)
@@ -184,7 +184,7 @@ def test_intermediate_entries_are_dropped_once_their_message_moved_on(ledger: Le
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
 
 
-def test_periodic_jobs_are_none_of_the_sweeps_business(ledger: Ledger) -> None:
+def test_the_sweep_does_not_touch_periodic_jobs(ledger: Ledger) -> None:
     queue = rq_side.open_queue(ledger.redis, CALLS.name)
     ledger.redis.zadd(queue.started_job_registry.key, {"periodic-sweep:execution": 1})
     ledger.redis.rpush(queue.intermediate_queue_key, "periodic-audit")

@@ -1,4 +1,4 @@
-"""One row that stands in the way keeps no other waiting: whatever becomes of it, the rest of a sweep is done."""
+"""Isolation of the parts of a sweep: one bad row delays no other, and the rest of the sweep is done."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from jobs.periodic.isolated import ENOUGH, PartsFailed, run_isolated
 from tests.integration.damage_steps import CUT_OFF, cases_of, failing_sweep, in_the_way, overdue
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import (
-    RequestedAppointment,
+    RequestedClaim,
     command,
     file_claim,
     filed_and_not_notified_yet,
-    reported,
+    filed_and_notified,
     sweep,
     texts,
 )
 from tests.product import ADA, Product
 
 GONE = "DELETE FROM travel_claims WHERE id = '{id}'"
-NOBODY_KNOWS = "UPDATE outbox_messages SET job = 'jobs.travel_claims.renamed' WHERE subject_id = '{id}'"
-# An answer that an earlier attempt kept, sealed with a key that was retired since.
+UNKNOWN_JOB = "UPDATE outbox_messages SET job = 'jobs.travel_claims.renamed' WHERE subject_id = '{id}'"
+# An answer that an earlier attempt kept, sealed with a key that has been retired since.
 SEALED = """
     INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, worker_id, status,
                                  finished_at, upstream_ids)
@@ -31,8 +31,8 @@ SEALED = """
 """
 
 
-def two_claims(product: Product) -> tuple[RequestedAppointment, RequestedAppointment]:
-    """Two past their limit; the first one's is the longest ago, so it stands first in every sweep."""
+def two_claims(product: Product) -> tuple[RequestedClaim, RequestedClaim]:
+    """Two claims past their limit. The first one is the most overdue, so every sweep takes it first."""
     first, second = file_claim(product, date="2031-03-04"), file_claim(product, date="2031-03-05")
     overdue(product, first.id, hours=2)
     overdue(product, second.id, hours=1)
@@ -43,9 +43,9 @@ def two_claims(product: Product) -> tuple[RequestedAppointment, RequestedAppoint
 
 
 @pytest.mark.parametrize(
-    ("damage", "error"), [(GONE, "NoResultFound"), (NOBODY_KNOWS, "KeyError"), (SEALED, "InvalidToken")]
+    ("damage", "error"), [(GONE, "NoResultFound"), (UNKNOWN_JOB, "KeyError"), (SEALED, "InvalidToken")]
 )
-def test_what_cannot_be_given_up_is_a_humans_and_the_next_is_given_up(
+def test_a_claim_that_cannot_be_given_up_goes_to_a_human_and_the_next_is_given_up(
     product: Product, damage: str, error: str
 ) -> None:
     first, second = two_claims(product)
@@ -62,57 +62,55 @@ def test_what_cannot_be_given_up_is_a_humans_and_the_next_is_given_up(
     assert (cases_of(product, first.id), first.message["id"]) == (["unsettled"], message["id"])
 
 
-def test_what_stood_in_the_way_is_removed_and_a_requeue_goes_on_as_if_nothing_had_been(product: Product) -> None:
-    requested = file_claim(product)
-    overdue(product, requested.id)
-    product.rows(NOBODY_KNOWS.format(id=requested.id) + " RETURNING 1")
+def test_after_the_damage_is_repaired_a_requeue_goes_on_normally(product: Product) -> None:
+    claim = file_claim(product)
+    overdue(product, claim.id)
+    product.rows(UNKNOWN_JOB.format(id=claim.id) + " RETURNING 1")
     sweep(product)
-    assert requested.state["state"] == "pending"
+    assert claim.state["state"] == "pending"
     assert command(product, "audit").exit_code == 0
     product.rows("UPDATE outbox_messages SET job = 'jobs.travel_claims.submit_claim' RETURNING 1")
-    assert command(product, "outbox", "requeue", str(requested.message["id"])).exit_code == 0
+    assert command(product, "outbox", "requeue", str(claim.message["id"])).exit_code == 0
     product.work()
-    assert (requested.state["state"], texts(product), product.cases()) == ("submitted", ["cie.created"], [])
+    assert (claim.state["state"], texts(product), product.cases()) == ("submitted", ["cie.created"], [])
     assert command(product, "audit", "--trace").exit_code == 0
 
 
-def test_a_postgres_that_goes_away_over_one_is_taken_for_no_fault_of_its(product: Product) -> None:
+def test_a_connection_lost_over_one_message_does_not_park_it(product: Product) -> None:
     first, second = two_claims(product)
     with in_the_way(product, "UPDATE ON travel_claims", f"NEW.id = '{first.id}'", CUT_OFF):
-        said = failing_sweep(product)
-    assert said == f"1 failed: give_up, message {first.message['id']}: OperationalError"
+        message = failing_sweep(product)
+    assert message == f"1 failed: give_up, message {first.message['id']}: OperationalError"
     assert (first.message["state"], cases_of(product, first.id)) == ("ready", ["overdue"])
     assert second.state["state"] == "failed"
     sweep(product)
     assert (first.state["state"], "unsettled" in product.cases()) == ("failed", False)
 
 
-def test_one_that_cannot_even_be_parked_is_passed_over(product: Product) -> None:
+def test_a_message_that_cannot_even_be_parked_is_skipped(product: Product) -> None:
     first, second = two_claims(product)
-    product.rows(
-        "UPDATE outbox_messages SET subject_type = 'unheard_of' WHERE subject_id = :id RETURNING 1", id=first.id
-    )
-    product.rows(NOBODY_KNOWS.format(id=first.id) + " RETURNING 1")
+    product.rows("UPDATE outbox_messages SET subject_type = 'unknown' WHERE subject_id = :id RETURNING 1", id=first.id)
+    product.rows(UNKNOWN_JOB.format(id=first.id) + " RETURNING 1")
     assert failing_sweep(product) == f"1 failed: give_up, message {first.message['id']}: KeyError"
     assert (first.message["state"], second.state["state"]) == ("ready", "failed")
 
 
-def test_a_postgres_that_stays_away_is_not_queried_for_every_one_of_them(product: Product) -> None:
+def test_a_lost_postgres_is_tried_only_a_few_times(product: Product) -> None:
     waiting = [file_claim(product, date=f"2031-03-{day:02}") for day in range(4, 4 + ENOUGH + 2)]
-    for place, requested in enumerate(waiting):
-        overdue(product, requested.id, hours=9 - place)
+    for position, claim in enumerate(waiting):
+        overdue(product, claim.id, hours=9 - position)
     with in_the_way(product, "UPDATE ON travel_claims", "true", CUT_OFF):
-        said = failing_sweep(product)
-    assert said.startswith(f"{ENOUGH} failed: give_up, message {waiting[0].message['id']}: OperationalError")
+        message = failing_sweep(product)
+    assert message.startswith(f"{ENOUGH} failed: give_up, message {waiting[0].message['id']}: OperationalError")
     sweep(product)
-    assert {requested.state["state"] for requested in waiting} == {"failed"}
+    assert {claim.state["state"] for claim in waiting} == {"failed"}
 
 
 # -- the other parts ----------------------------------------------------------
 
 
 def test_every_part_of_a_sweep_runs_whatever_the_others_do(product: Product) -> None:
-    requested = filed_and_not_notified_yet(product)
+    claim = filed_and_not_notified_yet(product)
     product.work()
     late = file_claim(product, date="2031-03-05")
     overdue(product, late.id, hours=-1)
@@ -120,19 +118,19 @@ def test_every_part_of_a_sweep_runs_whatever_the_others_do(product: Product) -> 
     assert command(product, "outbox", "park", str(parked.message["id"]), "--reason", "x").exit_code == 0
     product.redis.flushall()
     product.rows("UPDATE notifications SET state = 'sent', sent_at = outbox_now() - interval '4 days' RETURNING 1")
-    with in_the_way(product, "UPDATE ON notifications", f"NEW.subject_id = '{requested.id}'"):
-        said = failing_sweep(product)
-    assert said == "1 failed: delivery_questions: IntegrityError"
+    with in_the_way(product, "UPDATE ON notifications", f"NEW.subject_id = '{claim.id}'"):
+        message = failing_sweep(product)
+    assert message == "1 failed: delivery_questions: IntegrityError"
     assert cases_of(product, late.id) == ["overdue"]
     assert command(product, "audit", "--json").stdout.count("parked_not_shown") == 0
     sweep(product)
     assert product.value("SELECT count(*) FROM outbox_messages WHERE job LIKE '%.ask_delivery'") == 1
 
 
-def test_one_case_that_cannot_be_opened_keeps_no_other_closed(product: Product) -> None:
+def test_a_case_that_cannot_be_opened_prevents_no_other(product: Product) -> None:
     first, second = (file_claim(product, date=date) for date in ("2031-03-04", "2031-03-05"))
-    for number, requested in enumerate((first, second)):
-        overdue(product, requested.id, hours=number - 2)
+    for number, claim in enumerate((first, second)):
+        overdue(product, claim.id, hours=number - 2)
     with in_the_way(product, "INSERT ON cases", f"NEW.subject_id = '{first.id}'"):
         assert failing_sweep(product) == f"1 failed: overdue, message {first.message['id']}: IntegrityError"
     assert (cases_of(product, first.id), cases_of(product, second.id)) == ([], ["overdue"])
@@ -140,7 +138,7 @@ def test_one_case_that_cannot_be_opened_keeps_no_other_closed(product: Product) 
     assert cases_of(product, first.id) == ["overdue"]
 
 
-def test_a_date_nobody_can_reckon_with_keeps_no_midnight_from_being_noticed(product: Product) -> None:
+def test_an_impossible_date_prevents_no_case_about_another_midnight(product: Product) -> None:
     person = sign_in(product, ADA)
     person.ask()
     product.rows("UPDATE intents_to_file SET legal_midnight_at = outbox_now() - interval '1 hour' RETURNING 1")
@@ -153,8 +151,8 @@ def test_a_date_nobody_can_reckon_with_keeps_no_midnight_from_being_noticed(prod
     assert (product.cases(), cases_of(product, other)) == (["past_midnight"], [])
 
 
-def test_words_that_cannot_be_unsealed_keep_nobody_from_being_queried_after(product: Product) -> None:
-    reported(product)
+def test_a_text_that_cannot_be_unsealed_delays_no_delivery_check(product: Product) -> None:
+    filed_and_notified(product)
     file_claim(product, date="2031-03-05")
     product.work()
     product.rows("UPDATE notifications SET state = 'sent', sent_at = outbox_now() - interval '4 days' RETURNING 1")
@@ -168,7 +166,7 @@ def test_words_that_cannot_be_unsealed_keep_nobody_from_being_queried_after(prod
 # -- the other periodic jobs --------------------------------------------------
 
 
-def test_one_finding_of_the_audit_that_cannot_become_a_case_keeps_no_other_from_it(product: Product) -> None:
+def test_a_finding_that_cannot_become_a_case_prevents_no_other(product: Product) -> None:
     first, second = (file_claim(product, date=date) for date in ("2031-03-04", "2031-03-05"))
     product.rows("DELETE FROM outbox_messages RETURNING 1")
     with in_the_way(product, "INSERT ON cases", f"NEW.subject_id = '{first.id}'"), pytest.raises(PartsFailed):
@@ -179,13 +177,13 @@ def test_one_finding_of_the_audit_that_cannot_become_a_case_keeps_no_other_from_
 
 
 def test_a_notification_that_cannot_be_unsealed_is_audited_like_any_other(product: Product) -> None:
-    reported(product)
+    filed_and_notified(product)
     product.rows("UPDATE notifications SET recipient = 'x', state = 'undeliverable', finished_at = now() RETURNING 1")
     housekeeping.audit_all()
     assert {"unaccounted", "contradiction"} & set(product.cases())
 
 
-def test_what_cannot_be_forgotten_keeps_nothing_else(product: Product) -> None:
+def test_a_table_that_cannot_be_cleaned_delays_no_other(product: Product) -> None:
     product.sign_in()
     product.rows("UPDATE check_in_sessions SET expires_at = outbox_now() - interval '2 days' RETURNING 1")
     product.rows("ALTER TABLE idempotency_keys RENAME TO elsewhere; SELECT 1")
@@ -194,7 +192,7 @@ def test_what_cannot_be_forgotten_keeps_nothing_else(product: Product) -> None:
     assert product.value("SELECT count(*) FROM check_in_sessions") == 0
 
 
-def test_of_many_alike_no_more_are_tried_once_a_server_is_clearly_away(product: Product) -> None:
+def test_after_several_connection_errors_the_remaining_parts_are_not_tried(product: Product) -> None:
     tried: list[int] = []
 
     def lose_connection(number: int) -> None:

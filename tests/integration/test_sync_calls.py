@@ -1,4 +1,4 @@
-"""Calls that are no messages heed the same gates: refused while one is closed, and only one of them its probe."""
+"""Synchronous calls and breakers: refused while one is open, and only one call at a time is its probe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def enter(ledger: Ledger, seconds: float = CALL_SECONDS) -> SyncCall:
 
 
 def fail(ledger: Ledger, sync_call: SyncCall, retry_after: float | None = None) -> bool:
-    """The call failed; True when that closed the gate."""
+    """The call failed; True when that opened the breaker."""
     with ledger.engine.begin() as db:
         return sync_calls.note_failure(db, sync_call, "unavailable", SETTINGS, retry_after)
 
@@ -29,17 +29,17 @@ def stay_silent(ledger: Ledger, sync_call: SyncCall) -> bool:
 
 
 def answer(ledger: Ledger, sync_call: SyncCall) -> bool:
-    """The call was answered; True when that opened the gate."""
+    """The call was answered; True when that closed the breaker."""
     with ledger.engine.begin() as db:
         return sync_calls.note_answer(db, sync_call)
 
 
 def refused_for(ledger: Ledger) -> int | None:
-    """Seconds a visitor is told to stay away; None when one may enter."""
+    """Seconds that a caller is sent away for; None when it may enter."""
     try:
         enter(ledger)
-    except BreakerOpen as closed:
-        return round(closed.seconds)
+    except BreakerOpen as refused:
+        return round(refused.seconds)
     return None
 
 
@@ -50,7 +50,7 @@ def fail_message(ledger: Ledger, grant: Grant) -> bool:
 
 
 def probe(ledger: Ledger) -> Grant:
-    """The message that may try a closed gate, granted."""
+    """The message that may probe an open breaker, granted."""
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
     assert grant is not None
@@ -65,7 +65,7 @@ def test_a_callers_failure_opens_the_breaker_for_callers_and_for_messages(ledger
     assert (refused_for(ledger), ledger.publish()) == (1, [])
 
 
-def test_a_messages_failure_closes_it_for_callers(ledger: Ledger) -> None:
+def test_a_messages_failure_opens_it_for_callers(ledger: Ledger) -> None:
     assert fail_message(ledger, ledger.start())
     assert refused_for(ledger) == 10
 
@@ -78,13 +78,13 @@ def test_retry_after_is_obeyed_up_to_the_cap(ledger: Ledger) -> None:
     assert refused_for(ledger) == 100
 
 
-def test_of_many_callers_at_once_one_is_the_probe(ledger: Ledger) -> None:
+def test_of_many_simultaneous_callers_one_is_the_probe(ledger: Ledger) -> None:
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
     with ThreadPoolExecutor(5) as crowd:
-        reported = list(crowd.map(lambda _: refused_for(ledger), range(30)))
-    assert reported.count(None) == 1
-    assert set(reported) - {None} <= {1, round(CALL_SECONDS)}
+        answers = list(crowd.map(lambda _: refused_for(ledger), range(30)))
+    assert answers.count(None) == 1
+    assert set(answers) - {None} <= {1, round(CALL_SECONDS)}
 
 
 def test_the_probes_answer_closes_the_breaker_for_everybody(ledger: Ledger) -> None:
@@ -104,7 +104,7 @@ def test_the_probes_answer_closes_the_breaker_for_everybody(ledger: Ledger) -> N
     assert (refused_for(ledger), refused_for(ledger), len(ledger.publish())) == (None, None, 1)
 
 
-def test_the_probes_failure_closes_it_for_longer_each_time(ledger: Ledger) -> None:
+def test_the_probes_failure_keeps_it_open_for_longer_each_time(ledger: Ledger) -> None:
     fail(ledger, enter(ledger))
     for seconds in (20, 40, 80, 100, 100):
         ledger.pass_time(101)
@@ -125,7 +125,7 @@ def test_a_probe_that_dies_blocks_nobody_for_longer_than_its_call(ledger: Ledger
     assert len(ledger.publish()) == 1
 
 
-def test_a_probe_that_comes_back_after_its_time_closes_nothing_but_may_open(ledger: Ledger) -> None:
+def test_a_probe_after_its_time_may_close_the_breaker_but_not_open_it(ledger: Ledger) -> None:
     for late_one_fails in (True, False):
         fail(ledger, enter(ledger))
         ledger.pass_time(101)
@@ -141,7 +141,7 @@ def test_a_probe_that_comes_back_after_its_time_closes_nothing_but_may_open(ledg
             assert answer(ledger, late)
 
 
-def test_three_silent_callers_running_open_the_breaker_and_fewer_do_not(ledger: Ledger) -> None:
+def test_three_unanswered_calls_running_open_the_breaker_and_fewer_do_not(ledger: Ledger) -> None:
     crowd = [enter(ledger) for _ in range(3)]
     assert [stay_silent(ledger, each) for each in crowd[:2]] == [False, False]
     doubter = enter(ledger)
@@ -152,7 +152,7 @@ def test_three_silent_callers_running_open_the_breaker_and_fewer_do_not(ledger: 
     assert (refused_for(ledger), ledger.breaker()["reason"]) == (10, "unanswered")
 
 
-def test_silent_callers_and_silent_messages_are_counted_together(ledger: Ledger) -> None:
+def test_unanswered_calls_and_unanswered_messages_are_counted_together(ledger: Ledger) -> None:
     grant = ledger.start()
     with ledger.engine.begin() as db:
         breakers.note_unanswered(db, grant, SETTINGS)
@@ -160,14 +160,14 @@ def test_silent_callers_and_silent_messages_are_counted_together(ledger: Ledger)
     assert stay_silent(ledger, enter(ledger))
 
 
-def test_a_probes_silence_by_itself_keeps_the_breaker_open(ledger: Ledger) -> None:
+def test_one_unanswered_probe_keeps_the_breaker_open(ledger: Ledger) -> None:
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
     stay_silent(ledger, enter(ledger))
     assert refused_for(ledger) == 20
 
 
-def test_a_messages_probe_and_a_callers_probe_never_try_at_once(ledger: Ledger) -> None:
+def test_a_messages_probe_and_a_callers_probe_never_run_at_once(ledger: Ledger) -> None:
     ledger.add()
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
@@ -194,7 +194,7 @@ def test_a_pointer_from_before_the_trip_is_not_granted_beside_a_probe(ledger: Le
     assert ledger.grant(message_id, fence) is None
 
 
-def test_an_answer_to_a_message_opens_it_for_callers(ledger: Ledger) -> None:
+def test_an_answer_to_a_message_closes_it_for_callers(ledger: Ledger) -> None:
     ledger.add()
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
@@ -204,7 +204,7 @@ def test_an_answer_to_a_message_opens_it_for_callers(ledger: Ledger) -> None:
     assert refused_for(ledger) is None
 
 
-def test_old_news_moves_no_breaker(ledger: Ledger) -> None:
+def test_a_late_outcome_of_an_early_call_changes_no_breaker(ledger: Ledger) -> None:
     early = [enter(ledger) for _ in range(3)]
     ledger.pass_time(1)
     fail(ledger, enter(ledger))
@@ -219,8 +219,8 @@ def test_old_news_moves_no_breaker(ledger: Ledger) -> None:
     assert not enter(ledger).troubled
 
 
-def test_a_caller_stands_in_nobodys_place(ledger: Ledger) -> None:
-    """Its id is none that a message has, and it takes no room from them."""
+def test_synchronous_calls_use_up_no_capacity_of_messages(ledger: Ledger) -> None:
+    """Their ids are none that a message has, and they are not counted as in flight."""
     for _ in range(CALLS.concurrency + 1):
         assert enter(ledger).message_id < 0
     ledger.add()

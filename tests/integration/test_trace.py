@@ -1,4 +1,4 @@
-"""The trace finds the first illegal step of a history, and none in one that came about by the rules."""
+"""The trace: it finds the first illegal step of a history, and none in a history made by the product."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import pytest
 
 from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
-from tests.integration.steps import RequestedAppointment, call, command, file_claim, lose, reported, take
+from tests.integration.steps import RequestedClaim, call, command, file_claim, filed_and_notified, lose, take
 from tests.product import Product
 
 
-def traced(product: Product, requested: RequestedAppointment) -> list[Step]:
+def traced(product: Product, claim: RequestedClaim) -> list[Step]:
     with transaction() as session:
-        found = trace(session, "travel_claim", requested.id)
+        found = trace(session, "travel_claim", claim.id)
     assert found.read == 1
     return found.illegal
 
 
-def found_by_looking(product: Product) -> RequestedAppointment:
+def found_by_looking(product: Product) -> RequestedClaim:
     """Sent, its reply lost with its worker, and found upstream: three attempts, the last but one a look-up."""
-    requested = file_claim(product)
-    held = take(product, requested)
-    call(product, held)
-    lose(product, held)
+    claim = file_claim(product)
+    granted = take(product, claim)
+    call(product, granted)
+    lose(product, granted)
     product.work()
-    return requested
+    return claim
 
 
-def failed_and_filed_after_all(product: Product) -> RequestedAppointment:
+def failed_and_filed_after_all(product: Product) -> RequestedClaim:
     product.control.play("btsss", "refused")
-    requested = reported(product)
+    claim = filed_and_notified(product)
     product.control.clear("btsss")
-    assert command(product, "outbox", "requeue", str(requested.message["id"])).exit_code == 0
+    assert command(product, "outbox", "requeue", str(claim.message["id"])).exit_code == 0
     product.work()
-    return requested
+    return claim
 
 
-@pytest.mark.parametrize("timestamp", [file_claim, reported, found_by_looking, failed_and_filed_after_all])
-def test_what_the_product_does_is_legal(product: Product, timestamp: object) -> None:
-    assert callable(timestamp)
-    assert traced(product, timestamp(product)) == []
+@pytest.mark.parametrize("stage", [file_claim, filed_and_notified, found_by_looking, failed_and_filed_after_all])
+def test_every_history_made_by_the_product_is_legal(product: Product, stage: object) -> None:
+    assert callable(stage)
+    assert traced(product, stage(product)) == []
 
 
 SUBMITTED = "WHERE moved_to = 'submitted'"
@@ -77,12 +77,12 @@ SUBMITTED = "WHERE moved_to = 'submitted'"
     ],
 )
 def test_the_first_illegal_step_is_named(product: Product, statement: str, why: str) -> None:
-    requested = reported(product)
+    claim = filed_and_notified(product)
     product.rows(f"{statement} RETURNING 1")
-    (step,) = traced(product, requested)
+    (step,) = traced(product, claim)
     assert why in step.why
     result = command(product, "audit", "--trace")
-    assert (result.exit_code, f"illegal: travel_claim {requested.id}" in result.stdout) == (1, True)
+    assert (result.exit_code, f"illegal: travel_claim {claim.id}" in result.stdout) == (1, True)
     assert "histories: 2 read, " in result.stdout
 
 
@@ -98,21 +98,21 @@ ENDED_AFTERWARDS = """
 """
 
 
-def test_two_at_once_are_notified_by_their_numbers_whatever_the_timestamps_say(product: Product) -> None:
-    requested = reported(product)
+def test_two_attempts_at_once_are_detected_by_their_numbers_whatever_the_timestamps_say(product: Product) -> None:
+    claim = filed_and_notified(product)
     product.rows(f"{A_SECOND_WRITE} RETURNING 1")
-    assert traced(product, requested) == []
+    assert traced(product, claim) == []
     product.rows(f"{ENDED_AFTERWARDS} RETURNING 1")
-    (step,) = traced(product, requested)
+    (step,) = traced(product, claim)
     assert "began before attempt" in step.why
 
 
-def test_an_attempt_that_never_ended_is_at_it_beside_the_next(product: Product) -> None:
-    requested = reported(product)
+def test_an_attempt_that_never_ended_overlaps_the_next_one(product: Product) -> None:
+    claim = filed_and_notified(product)
     product.rows(f"{A_SECOND_WRITE} RETURNING 1")
     product.rows("""UPDATE outbox_attempts SET status = 'try', finished_at = NULL
                    WHERE id = (SELECT min(id) FROM outbox_attempts WHERE purpose = 'write') RETURNING 1""")
-    (step,) = traced(product, requested)
+    (step,) = traced(product, claim)
     assert "began before attempt" in step.why
 
 
@@ -123,39 +123,39 @@ SEEM_TO_OVERLAP = """
 """
 
 
-def test_a_clock_put_back_between_two_attempts_makes_nothing_illegal(product: Product) -> None:
+def test_a_clock_set_back_between_two_attempts_makes_nothing_illegal(product: Product) -> None:
     product.move_clock(HOUR_AHEAD)
-    requested = file_claim(product)
-    held = take(product, requested)
-    call(product, held)
-    lose(product, held)
+    claim = file_claim(product)
+    granted = take(product, claim)
+    call(product, granted)
+    lose(product, granted)
     product.move_clock(BACK)
     product.work()
     assert product.value(SEEM_TO_OVERLAP) == 1
-    assert traced(product, requested) == []
+    assert traced(product, claim) == []
     ends = product.rows("SELECT id, end_number FROM outbox_attempts ORDER BY id")
     assert all(row.end_number > row.id for row in ends)
 
 
-def test_what_was_sent_again_before_two_look_ups_denied_it_is_illegal(product: Product) -> None:
-    requested = found_by_looking(product)
+def test_sending_again_before_two_look_ups_found_nothing_is_illegal(product: Product) -> None:
+    claim = found_by_looking(product)
     product.rows("UPDATE outbox_attempts SET purpose = 'write' WHERE purpose = 'look_up' RETURNING 1")
-    (step,) = traced(product, requested)
+    (step,) = traced(product, claim)
     assert "sent again what attempt" in step.why
 
 
-def test_who_takes_up_a_failed_one_has_a_name(product: Product) -> None:
-    requested = failed_and_filed_after_all(product)
+def test_only_an_operator_may_reopen_a_failed_claim(product: Product) -> None:
+    claim = failed_and_filed_after_all(product)
     product.rows("UPDATE outbox_history SET actor = 'worker' WHERE moved_from = 'failed' RETURNING 1")
-    (step,) = traced(product, requested)
+    (step,) = traced(product, claim)
     assert step.why == "taken up again by worker instead of an operator"
 
 
-def test_of_several_the_earliest_is_named_and_the_rest_of_the_book_is_legal(product: Product) -> None:
-    requested = reported(product)
+def test_of_several_illegal_steps_the_earliest_is_named(product: Product) -> None:
+    claim = filed_and_notified(product)
     product.rows("UPDATE travel_claims SET state = 'duplicate' RETURNING 1")
     product.rows("UPDATE outbox_history SET moved_from = 'failed' WHERE moved_to = 'submitted' RETURNING 1")
     found = json.loads(command(product, "audit", "--trace", "--json").stdout)["trace"]
     assert (found["read"], len(found["illegal"])) == (2, 1)
     assert found["illegal"][0]["why"] == "moved from failed while it was pending"
-    assert found["illegal"][0]["subject_id"] == requested.id
+    assert found["illegal"][0]["subject_id"] == claim.id

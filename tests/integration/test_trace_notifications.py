@@ -1,4 +1,4 @@
-"""The trace reads notices too: a text sent twice is undone by nobody."""
+"""The trace of notifications: it finds illegal steps in their histories too, such as a text sent twice."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
 from sandbox.scenarios import with_habit
-from tests.integration.steps import command, file_claim, filed_and_not_notified_yet, reported, sweep
+from tests.integration.steps import command, file_claim, filed_and_not_notified_yet, filed_and_notified, sweep
 from tests.integration.test_callbacks import BLOCKED, DELIVERED, body, post
 from tests.integration.test_notifications import THREE_DAYS, ended_at_va_notify
 from tests.product import ADA, Product, eventually
 
 
 def illegal(product: Product) -> list[Step]:
-    """What is wrong with the history of the one notice there is."""
+    """The illegal steps of the only notification."""
     with transaction() as session:
         found = trace(session, "notification")
     assert found.read == 1
@@ -33,24 +33,24 @@ def called_back_before_it_was_sent(product: Product) -> None:
 
 
 def called_back_both_ways(product: Product) -> None:
-    reported(product)
+    filed_and_notified(product)
     call_back(product, BLOCKED, 1)
     call_back(product, DELIVERED, 2)
 
 
 def sent_and_found(product: Product) -> None:
     product.control.set("va_notify", "drop", times=1, operation="POST")
-    reported(product)
+    filed_and_notified(product)
 
 
 def sent_again_after_two_denials(product: Product) -> None:
     product.control.set("va_notify", "status", status=500, times=1, operation="POST")
-    reported(product)
+    filed_and_notified(product)
 
 
 def refused_and_taken_up_again(product: Product) -> None:
     product.control.call("POST", "va_notify", "outcomes", json={"recipient": ADA.icn, "status": "refused"})
-    reported(product)
+    filed_and_notified(product)
     product.fakes.fakes.va_notify.lifecycle.reset()
     (parked,) = product.messages()
     assert command(product, "outbox", "requeue", str(parked["id"])).exit_code == 0
@@ -67,15 +67,15 @@ def polled_in_vain(product: Product) -> None:
 
 
 def lost_and_repaired(product: Product) -> None:
-    reported(product)
+    filed_and_notified(product)
     product.rows("DELETE FROM notifications RETURNING 1")
     assert "VANotify is asked first" in command(product, "audit", "--repair").stdout
     product.work()
 
 
-STORIES = [
+STAGES = [
     filed_and_not_notified_yet,
-    reported,
+    filed_and_notified,
     called_back_before_it_was_sent,
     called_back_both_ways,
     sent_and_found,
@@ -86,11 +86,11 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-def test_what_the_product_does_with_a_notification_is_legal(
-    product: Product, story: Callable[[Product], object]
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+def test_every_history_of_a_notification_made_by_the_product_is_legal(
+    product: Product, stage: Callable[[Product], object]
 ) -> None:
-    story(product)
+    stage(product)
     assert illegal(product) == []
 
 
@@ -149,8 +149,8 @@ def test_the_first_illegal_step_of_a_notification_is_named(product: Product, sta
     assert (result.exit_code, f"illegal: notification {step.subject_id}" in result.stdout) == (1, True)
 
 
-def test_a_notification_whose_row_is_gone_is_missed_by_its_submission_and_not_by_the_trace(product: Product) -> None:
-    reported(product)
+def test_a_deleted_notification_is_missed_by_its_submission_and_not_by_the_trace(product: Product) -> None:
+    filed_and_notified(product)
     product.rows("DELETE FROM notifications RETURNING 1")
     assert illegal(product) == []
     assert "notification_missing" in command(product, "audit").stdout

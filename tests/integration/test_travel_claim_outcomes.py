@@ -1,4 +1,4 @@
-"""A claim from the form to the text message, in every way it can end, for both kinds of facility."""
+"""Outcomes of a travel claim, from the form to the text message, for both kinds of facility."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def loses_the_reply_of_a_denied_claim(product: Product) -> None:
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
 
 
-def loses_the_reply_and_then_says_no_more(product: Product) -> None:
+def loses_the_reply_and_all_look_ups(product: Product) -> None:
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
     product.control.set("btsss", "html", operation="GetClaimsStatus")
 
 
 def run_out_of_time(product: Product) -> None:
-    """Once the claim has been tried, five days pass."""
+    """After the first attempt, let five days pass."""
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts") > 1)
     product.move_clock(LATER_THAN_EVER)
     sweep(product)
@@ -47,31 +47,31 @@ def run_out_of_time(product: Product) -> None:
 
 @pytest.mark.parametrize("veteran", [VISTA, OH], ids=["cie", "oh"])
 @pytest.mark.parametrize(
-    ("happens", "state", "notification", "cases"),
+    ("prepare", "state", "notification", "cases"),
     [
         (works, "submitted", "created", []),
         (filed_before, "duplicate", "duplicate", []),
         (refuses, "failed", "error", ["refused"]),
         (loses_the_reply_of_a_denied_claim, "submitted", "denied", []),
-        (loses_the_reply_and_then_says_no_more, "failed", "unconfirmed", ["may_exist_upstream"]),
+        (loses_the_reply_and_all_look_ups, "failed", "unconfirmed", ["may_exist_upstream"]),
     ],
 )
 def test_every_outcome_has_its_state_its_template_and_its_case(
     product: Product,
     veteran: Veteran,
-    happens: Callable[[Product], None],
+    prepare: Callable[[Product], None],
     state: str,
     notification: str,
     cases: list[str],
 ) -> None:
-    happens(product)
-    requested = file_claim(product, veteran)
+    prepare(product)
+    claim = file_claim(product, veteran)
     if notification == "unconfirmed":
         run_out_of_time(product)
     product.work()
     facility = "oh" if veteran is OH else "cie"
-    assert requested.state["state"] == state
-    assert requested.state["unconfirmed"] is (notification == "unconfirmed")
+    assert claim.state["state"] == state
+    assert claim.state["unconfirmed"] is (notification == "unconfirmed")
     assert texts(product) == [f"{facility}.{notification}"]
     assert product.cases() == cases
     (sent,) = sends(product)
@@ -82,11 +82,11 @@ def test_every_outcome_has_its_state_its_template_and_its_case(
     assert [submit["body"]["ClientNumber"] for submit in product.submits()] == [client_number]
 
 
-def test_a_created_claim_is_notified_with_its_number_and_date(product: Product) -> None:
-    requested = file_claim(product)
+def test_the_text_about_a_created_claim_has_its_number_and_date(product: Product) -> None:
+    claim = file_claim(product)
     product.work()
     number = product.filed()[0]["number"]
-    assert requested.state["claim_number_last_four"] == number[-4:]
+    assert claim.state["claim_number_last_four"] == number[-4:]
     (text,) = product.phone()
     assert number[-4:] in text["body"] and number not in text["body"]
     assert "Mar 04" in text["body"]
@@ -94,7 +94,7 @@ def test_a_created_claim_is_notified_with_its_number_and_date(product: Product) 
     assert product.submits()[0]["body"]["Appointment"] == {"AppointmentDateTime": APPOINTMENT_DATE}
 
 
-def test_a_claim_number_nobody_knows_is_notified_as_unknown(product: Product) -> None:
+def test_an_unknown_claim_number_is_called_unknown(product: Product) -> None:
     refuses(product)
     file_claim(product)
     product.work()
@@ -102,22 +102,22 @@ def test_a_claim_number_nobody_knows_is_notified_as_unknown(product: Product) ->
 
 
 @pytest.mark.parametrize("planned", ["not_found", "multiple"])
-def test_what_btsss_cannot_match_is_refused_with_its_reason_kept(product: Product, planned: str) -> None:
+def test_a_claim_that_btsss_cannot_match_is_refused_and_the_reason_is_kept(product: Product, planned: str) -> None:
     product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": planned})
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
-    assert (requested.state["state"], product.cases(), texts(product)) == ("failed", ["refused"], ["cie.error"])
+    assert (claim.state["state"], product.cases(), texts(product)) == ("failed", ["refused"], ["cie.error"])
     (attempt,) = product.rows("SELECT status, error_class FROM outbox_attempts WHERE upstream = 'btsss'")
     assert tuple(attempt) == ("error", "Rejected")
-    assert requested.message["state"] == "parked"
+    assert claim.message["state"] == "parked"
 
 
 def test_a_lost_reply_is_looked_up_and_notified_as_created(product: Product) -> None:
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
     (filed,) = product.filed()
-    assert requested.state["state"] == "submitted"
+    assert claim.state["state"] == "submitted"
     assert texts(product) == ["cie.created"]
     assert filed["number"][-4:] in product.phone()[0]["body"]
     assert len(product.submits()) == 1
@@ -127,12 +127,12 @@ def test_a_lost_reply_is_looked_up_and_notified_as_created(product: Product) -> 
     ("upstream", "fault"),
     [("veis", "drop"), ("btsss", "refuse"), ("btsss", "throttle")],
 )
-def test_what_did_nothing_is_simply_tried_again(product: Product, upstream: str, fault: str) -> None:
+def test_a_call_that_did_nothing_is_simply_repeated(product: Product, upstream: str, fault: str) -> None:
     """Nothing was done, so nothing is looked up, and no attempt is an open question."""
     product.control.set(upstream, fault)
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE finished_at IS NOT NULL") > 0)
-    assert requested.state["state"] == "pending"
+    assert claim.state["state"] == "pending"
     product.control.clear(upstream)
     product.work()
     assert texts(product) == ["cie.created"]

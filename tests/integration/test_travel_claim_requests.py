@@ -1,4 +1,4 @@
-"""Asking for travel pay: what is answered to every generation of the front end, and what is written (or is not)."""
+"""Requests for a travel claim: the answer to every generation of the front end, and what is written or not."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def test_the_202_satisfies_every_generation_of_the_front_end(product: Product, p
     assert (answered["data"]["state"], answered["data"]["appointmentDate"]) == ("pending", APPOINTMENT_DATE)
 
 
-def test_snake_case_is_read_and_answered_too(product: Product) -> None:
-    requested = {"travel_claims": {"uuid": ADA.uuid, "appointment_date": APPOINTMENT_DATE}}
-    answered = product.sign_in().post(CLAIMS, json=requested).get_json()
+def test_snake_case_is_accepted_and_answered_too(product: Product) -> None:
+    form = {"travel_claims": {"uuid": ADA.uuid, "appointment_date": APPOINTMENT_DATE}}
+    answered = product.sign_in().post(CLAIMS, json=form).get_json()
     assert (answered["data"]["status_code"], answered["data"]["appointment_date"]) == (202, APPOINTMENT_DATE)
 
 
-def test_the_state_is_notified_in_words_and_codes_and_to_its_person_only(product: Product) -> None:
-    requested = file_claim(product)
-    before = requested.state
+def test_the_state_is_given_in_words_and_codes_and_to_its_person_only(product: Product) -> None:
+    claim = file_claim(product)
+    before = claim.state
     product.work()
-    after = requested.state
+    after = claim.state
     assert (before["state"], before["finished_at"], before["claim_number_last_four"]) == ("pending", None, None)
     assert (after["state"], after["unconfirmed"]) == ("submitted", False)
     assert after["finished_at"] > after["requested_at"]
     assert "is filed" in after["message"] and "are filing it" in before["message"]
-    path = f"{CLAIMS}/{requested.id}"
+    path = f"{CLAIMS}/{claim.id}"
     assert product.sign_in(BEN).get(path).status_code == 404
     assert product.app.test_client().get(path).status_code == 401
-    assert [requested.client.get(f"{CLAIMS}/{wrong}").status_code for wrong in (STRANGER, "x")] == [404, 404]
+    assert [claim.client.get(f"{CLAIMS}/{wrong}").status_code for wrong in (STRANGER, "x")] == [404, 404]
 
 
-def test_whoever_is_not_signed_in_gets_401_with_the_read_none_object(product: Product) -> None:
+def test_a_caller_who_is_not_signed_in_gets_401_with_the_read_none_object(product: Product) -> None:
     strangers = [(product.app.test_client(), ADA.uuid), (product.sign_in(), STRANGER), (product.sign_in(BEN), ADA.uuid)]
     before = counts(product)
     for client, uuid in strangers:
@@ -101,7 +101,7 @@ BAD = {
 }
 
 
-def test_bad_input_is_notified_separately_in_the_errors_shape_and_writes_nothing(product: Product) -> None:
+def test_each_bad_input_is_named_in_the_errors_shape_and_writes_nothing(product: Product) -> None:
     client = product.sign_in()
     before = counts(product)
     for name, (sent, status, pointer) in BAD.items():
@@ -118,7 +118,7 @@ def test_bad_input_is_notified_separately_in_the_errors_shape_and_writes_nothing
     assert counts(product) == before
 
 
-def test_of_a_date_time_the_wall_clock_date_counts(product: Product) -> None:
+def test_of_a_date_time_only_the_date_on_the_wall_clock_counts(product: Product) -> None:
     client = product.sign_in()
     for clock_time in ("", "T10:00", "T23:59:59", "T00:30:00.000Z", "T23:30:00-05:00", "T00:30:00+0900"):
         response = client.post(f"{CLAIMS}/", json=body(appointmentDate=f"{APPOINTMENT_DATE}{clock_time}"))
@@ -126,17 +126,17 @@ def test_of_a_date_time_the_wall_clock_date_counts(product: Product) -> None:
     assert [str(row[0]) for row in product.rows("SELECT appointment_date FROM travel_claims")] == [APPOINTMENT_DATE]
 
 
-def test_a_repeated_request_answers_with_the_same_claim(product: Product) -> None:
-    requested = file_claim(product)
+def test_a_repeated_request_gets_the_same_claim(product: Product) -> None:
+    claim = file_claim(product)
     again = product.ask(product.sign_in(), date=f"{APPOINTMENT_DATE}T09:30:00").get_json()["data"]
-    assert (again["id"], again["state"]) == (requested.id, "pending")
+    assert (again["id"], again["state"]) == (claim.id, "pending")
     product.work()
-    after = product.ask(requested.client).get_json()["data"]
-    assert (after["id"], after["state"]) == (requested.id, "submitted")
+    after = product.ask(claim.client).get_json()["data"]
+    assert (after["id"], after["state"]) == (claim.id, "submitted")
     assert (len(product.submits()), len(product.phone())) == (1, 1)
 
 
-def test_twenty_identical_requests_at_once_are_one_claim_one_submit_one_text(product: Product) -> None:
+def test_twenty_identical_requests_at_once_are_one_claim_one_submit_and_one_text(product: Product) -> None:
     cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
 
@@ -159,14 +159,14 @@ COPY = """
 """
 
 
-def test_postgres_itself_refuses_a_second_claim_for_the_same_person_date_and_station(product: Product) -> None:
+def test_postgres_refuses_a_second_claim_for_the_same_person_date_and_station(product: Product) -> None:
     file_claim(product)
     with pytest.raises(IntegrityError, match="uq_travel_claims_person_digest_appointment_date_station_digest"):
         product.rows(COPY.format(station="station_digest") + " RETURNING id")
     assert len(product.rows(COPY.format(station="'another'") + " RETURNING id")) == 1
 
 
-def test_the_same_person_may_ask_at_a_second_station_and_for_a_second_day(product: Product) -> None:
+def test_a_person_may_request_claims_for_a_second_station_and_a_second_day(product: Product) -> None:
     cast = product.fakes.fakes.cast
     elsewhere = product.control.call(
         "POST", "lorota", "veterans", json={"icn": ADA.icn, "appointments": [{"station": "530"}]}
@@ -182,17 +182,17 @@ def test_the_same_person_may_ask_at_a_second_station_and_for_a_second_day(produc
 def test_a_202_needs_neither_redis_nor_any_upstream(product: Product, database_url: str, secrets_folder: Any) -> None:
     cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
-    by_itself = create_app(from_env(environment(database_url, DEAD, product.fakes, kept_secrets(secrets_folder))))
+    isolated = create_app(from_env(environment(database_url, DEAD, product.fakes, kept_secrets(secrets_folder))))
     for upstream in ("veis", "btsss", "va_notify", "lorota", "chip"):
         product.control.set(upstream, "refuse")
-    client = by_itself.test_client()
+    client = isolated.test_client()
     client.set_cookie("cie_session", cookie.value)
     client.get(f"{CLAIMS}/{STRANGER}")
     started = time.monotonic()
     response = client.post(f"{CLAIMS}/", json=body(), headers={"Idempotency-Key": "k-1"})
     seconds = time.monotonic() - started
     state = client.get(f"{CLAIMS}/{response.get_json()['data']['id']}")
-    with by_itself.app_context():
+    with isolated.app_context():
         db.engine.dispose()
     product.control.reset()
     assert (response.status_code, state.status_code) == (202, 200)
@@ -201,7 +201,7 @@ def test_a_202_needs_neither_redis_nor_any_upstream(product: Product, database_u
     assert product.phone()[0]["template"] == "cie.created"
 
 
-def test_no_upstream_hears_of_a_request_before_the_job_runs(product: Product) -> None:
+def test_no_upstream_is_called_before_the_job_runs(product: Product) -> None:
     file_claim(product)
     assert (product.submits(), look_ups(product), sends(product)) == ([], 0, [])
     assert product.redis.keys("rq:job:*") == []

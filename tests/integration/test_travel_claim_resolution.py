@@ -1,4 +1,4 @@
-"""Unknown is resolved, never guessed: what a look-up finds after an unanswered submit, and what follows from it."""
+"""Resolution of unanswered submits: what a look-up finds, and what follows from it; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.steps import RequestedAppointment, file_claim, look_ups, reconfigure, texts
+from tests.integration.steps import RequestedClaim, file_claim, look_ups, reconfigure, texts
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
 
 def lost(product: Product) -> None:
-    """The next submit is answered 500 without anything done: we cannot tell that from one that was."""
+    """The next submit is answered 500 and does nothing; we cannot distinguish it from one that was done."""
     product.control.set("btsss", "status", status=500, times=1, operation="submitclaim")
 
 
 def plant(product: Product, **fields: Any) -> Any:
-    """A claim somebody else filed for Ada's day, at the kiosk say."""
+    """Add a claim that somebody else filed for Ada's day, at the kiosk for example."""
     return product.control.call("POST", "btsss", "claims", json={"icn": ADA.icn, "date": APPOINTMENT_DATE, **fields})
 
 
@@ -32,105 +32,107 @@ def looked_up(product: Product, times: int) -> Callable[[], bool]:
     )
 
 
-def assert_open(product: Product, requested: RequestedAppointment, why: str = "unanswered", submits: int = 1) -> None:
-    """The question is open: asked again and again, nothing re-sent, nobody told anything."""
+def assert_open(product: Product, claim: RequestedClaim, why: str = "unanswered", submits: int = 1) -> None:
+    """The question stays open: it is looked up again and again, nothing is sent again, nobody is notified."""
     product.work(until=looked_up(product, 3))
-    message = requested.message
+    message = claim.message
     assert message["state"] != "parked"
     assert message["unresolved_since"] is not None and message["unresolved_why"] == why
-    assert requested.state["state"] == "pending"
+    assert claim.state["state"] == "pending"
     assert len(product.submits()) == submits
     assert product.control.phone() == [] and product.cases() == []
 
 
-def test_a_claim_from_before_our_first_try_is_a_duplicate(product: Product) -> None:
+def test_a_claim_from_before_our_first_attempt_is_a_duplicate(product: Product) -> None:
     lost(product)
-    requested = file_claim(product)
+    claim = file_claim(product)
     planted = plant(product, age_seconds=60)
     product.work()
-    assert (requested.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
-    assert requested.state["claim_number_last_four"] == planted["number"][-4:]
+    assert (claim.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
+    assert claim.state["claim_number_last_four"] == planted["number"][-4:]
     assert len(product.submits()) == 1
 
 
-def test_a_claim_modified_after_our_first_try_is_ours_by_presumption(product: Product) -> None:
+def test_a_claim_modified_after_our_first_attempt_is_presumed_ours(product: Product) -> None:
     lost(product)
-    requested = file_claim(product)
+    claim = file_claim(product)
     plant(product, age_seconds=-30)
     product.work()
-    assert (requested.state["state"], texts(product)) == ("submitted", ["cie.created"])
+    assert (claim.state["state"], texts(product)) == ("submitted", ["cie.created"])
     assert product.rows("SELECT 1 FROM outbox_history WHERE detail->>'how' = 'presumed'")
     assert len(product.submits()) == 1
 
 
 def test_the_skew_of_btsss_clock_is_allowed_for(product: Product) -> None:
-    """Its clock is a minute behind, so our own claim looks older than our first try."""
+    """Its clock is a minute slow, so our own claim looks older than our first attempt."""
     reconfigure(product, btsss_clock_skew_seconds=90.0)
     product.control.turn("btsss", skew_seconds=-60)
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
-    assert requested.state["state"] == "submitted"
+    assert claim.state["state"] == "submitted"
 
 
-def test_a_claim_filed_at_the_kiosk_meanwhile_is_a_duplicate_when_no_reply_of_ours_was_lost(product: Product) -> None:
-    """Our first try did nothing, the kiosk files, our second try is told *duplicate*: it can only be theirs."""
+def test_a_claim_filed_at_the_kiosk_is_a_duplicate_when_no_reply_of_ours_was_lost(product: Product) -> None:
+    """Our first attempt did nothing, the kiosk files, our second is answered *duplicate*: it can only be theirs."""
     product.control.set("btsss", "throttle", times=1, operation="submitclaim")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work(until=lambda: len(product.submits()) == 1)
     plant(product, age_seconds=-5)
     product.work()
-    assert (requested.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
+    assert (claim.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
     assert len(product.submits()) == 2
 
 
-def test_one_at_another_station_only_keeps_the_question_open(product: Product) -> None:
+def test_a_claim_at_another_station_only_keeps_the_question_open(product: Product) -> None:
     lost(product)
-    requested = file_claim(product)
+    claim = file_claim(product)
     plant(product, station="530")
-    assert_open(product, requested)
+    assert_open(product, claim)
     plant(product, age_seconds=-30)
     product.work()
-    assert (requested.state["state"], len(product.submits())) == ("submitted", 1)
+    assert (claim.state["state"], len(product.submits())) == ("submitted", 1)
 
 
-def test_several_at_our_station_keep_the_question_open(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_claims_at_our_station_keep_the_question_open(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost(product)
-    requested = file_claim(product)
+    claim = file_claim(product)
     plant(product)
     claims = product.fakes.fakes.btsss.claims
     monkeypatch.setattr(claims, "between", lambda *_: claims.everything() * 2)
-    assert_open(product, requested)
+    assert_open(product, claim)
 
 
-def test_none_after_a_duplicate_keeps_the_question_open(product: Product) -> None:
+def test_no_claim_found_after_a_duplicate_keeps_the_question_open(product: Product) -> None:
     product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "duplicate"})
-    requested = file_claim(product)
-    assert_open(product, requested, why="duplicate")
+    claim = file_claim(product)
+    assert_open(product, claim, why="duplicate")
     (reason,) = product.rows("SELECT DISTINCT error_detail FROM outbox_attempts WHERE purpose = 'look_up'")
     assert reason[0] == "none on file after a duplicate answer"
 
 
-def test_an_unknown_claim_status_keeps_the_question_open_until_it_says_something(product: Product) -> None:
+def test_an_unknown_claim_status_keeps_the_question_open_until_it_is_a_known_one(product: Product) -> None:
     product.control.turn("btsss", claim_status="Beamed")
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
-    requested = file_claim(product)
-    assert_open(product, requested)
+    claim = file_claim(product)
+    assert_open(product, claim)
     (filed,) = product.filed()
     product.control.call("PATCH", "btsss", f"claims/{filed['number']}", json={"claimStatus": "InManualReview"})
     product.work()
-    assert (requested.state["state"], texts(product)) == ("submitted", ["cie.created"])
+    assert (claim.state["state"], texts(product)) == ("submitted", ["cie.created"])
 
 
 @pytest.mark.parametrize("fault", [{"kind": "half"}, {"kind": "status", "status": 500}])
-def test_a_look_up_that_fails_keeps_the_question_open(product: Product, fault: dict[str, Any]) -> None:
+def test_a_failed_look_up_keeps_the_question_open(product: Product, fault: dict[str, Any]) -> None:
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
     product.control.set("btsss", **fault, operation="GetClaimsStatus")
-    requested = file_claim(product)
-    assert_open(product, requested)
+    claim = file_claim(product)
+    assert_open(product, claim)
     product.control.clear("btsss")
     product.work()
-    assert (requested.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 1, 1)
+    assert (claim.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 1, 1)
 
 
 def test_a_refused_look_up_refuses_no_claim(product: Product) -> None:
@@ -139,12 +141,12 @@ def test_a_refused_look_up_refuses_no_claim(product: Product) -> None:
     assert_open(product, file_claim(product))
 
 
-def test_not_found_is_believed_only_after_its_time_and_twice_and_then_sent_again_once(product: Product) -> None:
+def test_a_claim_is_sent_again_once_after_two_late_enough_look_ups_found_nothing(product: Product) -> None:
     reconfigure(product, btsss_confirm_seconds=3600.0)
     lost(product)
-    requested = file_claim(product)
-    assert_open(product, requested)
-    assert requested.message["not_found_count"] == 0
+    claim = file_claim(product)
+    assert_open(product, claim)
+    assert claim.message["not_found_count"] == 0
     seen = look_ups(product)
     product.move_clock(timedelta(hours=1, seconds=5))
     product.work()
@@ -152,38 +154,38 @@ def test_not_found_is_believed_only_after_its_time_and_twice_and_then_sent_again
         "SELECT id FROM outbox_attempts WHERE purpose = 'look_up' AND error_detail IS NULL AND status = 'error'"
     )
     assert (look_ups(product), len(found_absent)) == (seen + 2, 2)
-    assert (requested.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 2, 1)
+    assert (claim.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 2, 1)
     assert texts(product) == ["cie.created"]
 
 
-def test_an_unclear_answer_between_two_not_found_starts_the_count_anew(product: Product) -> None:
-    """*Twice in a row*: a failed look-up in between proves nothing."""
+def test_an_unclear_answer_between_two_not_found_resets_the_count(product: Product) -> None:
+    """Twice means twice in a row: a failed look-up between them proves nothing."""
     lost(product)
-    requested = file_claim(product)
-    product.work(until=lambda: requested.message["not_found_count"] == 1)
+    claim = file_claim(product)
+    product.work(until=lambda: claim.message["not_found_count"] == 1)
     product.control.set("btsss", "html", times=1, operation="GetClaimsStatus")
     product.work(
         until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'Unavailable'") == 1
     )
-    assert requested.message["not_found_count"] == 0
+    assert claim.message["not_found_count"] == 0
     product.work()
     assert len(product.submits()) == 2
 
 
 def test_a_second_lost_reply_opens_the_question_again(product: Product) -> None:
     product.control.set("btsss", "status", status=500, times=2, operation="submitclaim")
-    requested = file_claim(product)
+    claim = file_claim(product)
     product.work()
-    assert (requested.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 3, 1)
+    assert (claim.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 3, 1)
     assert look_ups(product) >= 4
 
 
-def test_the_look_up_asks_for_that_person_and_day(product: Product) -> None:
+def test_a_look_up_queries_that_person_and_day(product: Product) -> None:
     product.control.set("btsss", "drop", times=1, operation="submitclaim")
     file_claim(product)
     product.work()
-    requested = product.control.received("btsss", "GetClaimsStatus")[0]["body"]
-    assert (requested["vetId"], requested["startRangeDate"], requested["endRangeDate"]) == (
+    claim = product.control.received("btsss", "GetClaimsStatus")[0]["body"]
+    assert (claim["vetId"], claim["startRangeDate"], claim["endRangeDate"]) == (
         ADA.icn,
         APPOINTMENT_DATE,
         APPOINTMENT_DATE,

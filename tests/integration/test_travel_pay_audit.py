@@ -1,4 +1,4 @@
-"""A signed-in travel pay claim is owed, held or told at every moment of its way; whatever is lost is found."""
+"""The audit of travel pay claims: each is outstanding, held or notified at every step; each loss is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIMS = "UPDATE travel_pay_claims SET"
 
 
 def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
-    """How each claim would stand after this loss, which does not happen: its standing by its id."""
+    """The standing of each claim after this loss, which is rolled back, by the claim's id."""
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
@@ -33,7 +33,7 @@ def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
 
 
 def at_every_step(product: Product, filing: Filing) -> list[str]:
-    """How it stands, and what would be of it without its message, before each step and once its e-mail is owed."""
+    """Its standing, and that after the loss of its message, before each step and when its e-mail is outstanding."""
     found = []
     for step in ("appointment", "claim", "expense", "submit"):
         come_to(product, step, filing)
@@ -55,10 +55,10 @@ def test_every_claim_is_accounted_for_and_every_loss_is_found(product: Product) 
     product.work()
     waiting, working = file(product, DOV), file(product, ELENA)
     come_to(product, "claim", working, waiting)
-    reported = [submitted.id, duplicate.id]
+    notified = [submitted.id, duplicate.id]
     held, outstanding = [refused.id, half.id], [waiting.id, working.id]
     sound = (
-        dict.fromkeys(reported, "notified") | dict.fromkeys(held, "held") | dict.fromkeys(outstanding, "outstanding")
+        dict.fromkeys(notified, "notified") | dict.fromkeys(held, "held") | dict.fromkeys(outstanding, "outstanding")
     )
     assert standings(product) == sound
     lost = "unaccounted"
@@ -66,11 +66,11 @@ def test_every_claim_is_accounted_for_and_every_loss_is_found(product: Product) 
         "DELETE FROM outbox_messages": dict.fromkeys(outstanding, lost),
         PARKED: dict.fromkeys(outstanding, lost),
         "DELETE FROM cases": dict.fromkeys(held, "notified"),
-        "DELETE FROM notifications": dict.fromkeys(reported, lost),
-        "UPDATE notifications SET kind = 'other'": dict.fromkeys(reported, lost),
-        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": dict.fromkeys(reported, lost),
-        f"{CLAIMS} notice = NULL": dict.fromkeys(reported, lost),
-        f"{CLAIMS} cycle = 2": dict.fromkeys(reported, lost),
+        "DELETE FROM notifications": dict.fromkeys(notified, lost),
+        "UPDATE notifications SET kind = 'other'": dict.fromkeys(notified, lost),
+        "UPDATE notifications SET state = 'undeliverable', finished_at = outbox_now()": dict.fromkeys(notified, lost),
+        f"{CLAIMS} notification = NULL": dict.fromkeys(notified, lost),
+        f"{CLAIMS} cycle = 2": dict.fromkeys(notified, lost),
         f"{CLAIMS} state = 'pending', finished_at = NULL WHERE id = '{submitted.id}'": {submitted.id: lost},
     }
     found = {loss: standings(product, loss) for loss in losses}
@@ -79,7 +79,7 @@ def test_every_claim_is_accounted_for_and_every_loss_is_found(product: Product) 
 
 
 def assert_a_lost_one_becomes_a_case(product: Product, filing: Filing) -> None:
-    """Named by the command until the beat has put it into somebody's hands, once."""
+    """The command names it until the periodic audit has opened one case for it."""
     product.rows("DELETE FROM outbox_messages WHERE subject_id = :id RETURNING 1", id=filing.id)
     result = command(product, "audit", "--json")
     (found,) = json.loads(result.output)["findings"]

@@ -1,4 +1,6 @@
-"""A failing Travel Pay is left alone by readers and filers alike: told so at once, tried by one, opened for all."""
+"""Breakers of Travel Pay: readers and filers obey the same one; it refuses at once, one probe tries, then it closes for
+all.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL,
 from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, received, traveling
 from tests.product import Product
 
-REST_SECONDS = 60
+OPEN_SECONDS = 60
 
 
-def resting(product: Product, **fault: Any) -> Traveling:
-    """Somebody whose read has just met a failing Travel Pay, which is left alone for a minute from here on."""
-    reconfigure(product, breaker_open_seconds=REST_SECONDS, breaker_cap_seconds=900)
+def after_a_failed_read(product: Product, **fault: Any) -> Traveling:
+    """Somebody whose read has just met a failing Travel Pay; its breaker is open for a minute from here on."""
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
     person.get(CLAIMS_URL)
     product.control.set("travel_pay", **{"kind": "status", "status": 500, "times": 1, **fault})
@@ -26,13 +28,13 @@ def resting(product: Product, **fault: Any) -> Traveling:
     return person
 
 
-def test_while_it_rests_readers_are_notified_so_at_once_and_filing_waits(product: Product) -> None:
-    person = resting(product)
+def test_while_it_is_open_readers_are_refused_at_once_and_filing_waits(product: Product) -> None:
+    person = after_a_failed_read(product)
     before = reads(product)
     for path in (CLAIMS_URL, APPOINTMENTS_URL):
         response = person.get(path)
         assert refusal(response) == (503, "503")
-        assert 50 <= int(response.headers["Retry-After"]) <= REST_SECONDS
+        assert 50 <= int(response.headers["Retry-After"]) <= OPEN_SECONDS
         assert "travel pay system is not answering just now" in response.get_json()["errors"][0]["detail"]
     claim_id = person.file()
     assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Received"
@@ -42,17 +44,17 @@ def test_while_it_rests_readers_are_notified_so_at_once_and_filing_waits(product
     assert (reads(product), received(product, FIND)) == (before, 0)
 
 
-def test_after_its_rest_one_of_many_readers_tries_it_and_opens_it_for_all(product: Product) -> None:
-    person = resting(product)
+def test_one_of_many_readers_is_the_probe_and_closes_it_for_all(product: Product) -> None:
+    person = after_a_failed_read(product)
     person.file()
-    pass_time(product, seconds=REST_SECONDS + 1)
+    pass_time(product, seconds=OPEN_SECONDS + 1)
     product.app.extensions["bulkhead"] = Bulkhead(50)
     product.control.set("travel_pay", "slow", seconds=0.5, operation=LIST)
     before = reads(product)
     with ThreadPoolExecutor(10) as crowd:
-        reported = list(crowd.map(lambda _: person.get(CLAIMS_URL), range(10)))
-    assert sorted(response.status_code for response in reported) == [200] + [503] * 9
-    assert {response.headers.get("Retry-After") for response in reported if response.status_code == 503} <= {"1", "2"}
+        responses = list(crowd.map(lambda _: person.get(CLAIMS_URL), range(10)))
+    assert sorted(response.status_code for response in responses) == [200] + [503] * 9
+    assert {response.headers.get("Retry-After") for response in responses if response.status_code == 503} <= {"1", "2"}
     assert reads(product) == before + 1
     product.control.clear("travel_pay")
     assert person.get(CLAIMS_URL).status_code == 200
@@ -60,18 +62,18 @@ def test_after_its_rest_one_of_many_readers_tries_it_and_opens_it_for_all(produc
     assert person.read(CLAIMS_URL)["metadata"]["pending"] == []
 
 
-def test_a_try_that_fails_lets_it_rest_for_longer(product: Product) -> None:
-    person = resting(product, times=2)
-    pass_time(product, seconds=REST_SECONDS + 1)
+def test_a_failed_probe_keeps_it_open_for_longer(product: Product) -> None:
+    person = after_a_failed_read(product, times=2)
+    pass_time(product, seconds=OPEN_SECONDS + 1)
     assert refusal(person.get(CLAIMS_URL))[0] == 500
     response = person.get(CLAIMS_URL)
     assert refusal(response)[0] == 503
-    assert REST_SECONDS < int(response.headers["Retry-After"]) <= 2 * REST_SECONDS
+    assert OPEN_SECONDS < int(response.headers["Retry-After"]) <= 2 * OPEN_SECONDS
     assert "2 minutes" in response.get_json()["errors"][0]["detail"]
 
 
-def test_a_filing_that_fails_closes_it_for_readers_and_one_that_goes_well_opens_it(product: Product) -> None:
-    reconfigure(product, breaker_open_seconds=REST_SECONDS, breaker_cap_seconds=900)
+def test_a_failed_filing_opens_it_for_readers_and_a_successful_one_closes_it(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
     person.get(CLAIMS_URL)
     claim_id = person.file()
@@ -82,7 +84,7 @@ def test_a_filing_that_fails_closes_it_for_readers_and_one_that_goes_well_opens_
     before = reads(product)
     assert refusal(person.get(CLAIMS_URL))[0] == 503
     assert reads(product) == before
-    pass_time(product, seconds=REST_SECONDS + 1)
+    pass_time(product, seconds=OPEN_SECONDS + 1)
     publish(product)
     assert refusal(person.get(CLAIMS_URL))[0] == 503
     product.run_queued()
@@ -92,15 +94,15 @@ def test_a_filing_that_fails_closes_it_for_readers_and_one_that_goes_well_opens_
     assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Claim submitted"
 
 
-def test_queried_to_slow_down_we_do_for_as_long_as_was_queried(product: Product) -> None:
-    person = resting(product, kind="throttle", status=429, retry_after="80")
+def test_a_retry_after_of_travel_pay_is_obeyed(product: Product) -> None:
+    person = after_a_failed_read(product, kind="throttle", status=429, retry_after="80")
     response = person.get(CLAIMS_URL)
     assert refusal(response)[0] == 503
-    assert REST_SECONDS < int(response.headers["Retry-After"]) <= 80
+    assert OPEN_SECONDS < int(response.headers["Retry-After"]) <= 80
 
 
-def test_three_slow_answers_running_close_it_and_a_refusal_does_not(product: Product) -> None:
-    reconfigure(product, breaker_open_seconds=REST_SECONDS, breaker_cap_seconds=900, travel_pay_read_seconds=0.5)
+def test_three_slow_answers_running_open_it_and_a_refusal_does_not(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900, travel_pay_read_seconds=0.5)
     person = traveling(product)
     person.get(CLAIMS_URL)
     product.control.set("travel_pay", "status", status=400, operation=LIST, times=1)
@@ -112,7 +114,7 @@ def test_three_slow_answers_running_close_it_and_a_refusal_does_not(product: Pro
     assert (slow, refusal(person.get(CLAIMS_URL))[0]) == ([504] * 5, 503)
 
 
-def test_what_is_about_one_person_by_itself_keeps_no_other_reader_out_and_a_page_in_its_place_does(
+def test_a_fault_in_one_persons_data_opens_it_for_nobody_and_a_web_page_instead_of_data_does(
     product: Product,
 ) -> None:
     about_one = Unavailable("travel_pay", "the answer cannot be read", http_status=200)
@@ -125,7 +127,7 @@ def test_what_is_about_one_person_by_itself_keeps_no_other_reader_out_and_a_page
 
 
 def test_va_profile_has_a_breaker_of_its_own(product: Product) -> None:
-    reconfigure(product, breaker_open_seconds=REST_SECONDS, breaker_cap_seconds=900)
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
     product.control.set("va_profile", "status", status=503, times=1)
     assert refusal(person.get(CONTACTS_URL))[0] == 503

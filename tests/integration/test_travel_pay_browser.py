@@ -1,4 +1,4 @@
-"""The travel pay pages' own calls, replayed unchanged: cookies, the client's headers, the CSRF token it was told."""
+"""The travel pay pages' own calls, replayed unchanged: cookies, the client's headers, the CSRF token it received."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.steps import listening
 from tests.product import Product
 
 PERSON = with_travel_pay("statuses")
-# The body as the client's own test has it; `facilityName` is no parameter that vets-api knows.
+# The body as the client's own test has it; vets-api has no parameter `facilityName`.
 FORM = {
     "appointmentDateTime": "2031-03-04T09:30:00",
     "facilityStationNumber": "983",
@@ -26,7 +26,9 @@ FORM = {
 
 
 class Page:
-    """The platform's API client: every call with cookies and the same headers, a token told replaces the one held."""
+    """The platform's API client: every call has cookies and the same headers; a token in an answer replaces the one
+    held.
+    """
 
     def __init__(self, browser: requests.Session, url: str) -> None:
         self.browser, self.url, self.csrf = browser, url, "null"
@@ -40,7 +42,7 @@ class Page:
         return response
 
     def read(self, path: str, **query: str) -> Any:
-        """What a page reads of a good answer: parsed only when it calls itself JSON."""
+        """What a page reads of a successful answer: parsed only when its type is JSON."""
         response = self.call("GET", path, params=query)
         assert response.ok and "application/json" in response.headers["Content-Type"], response.text
         return response.json()
@@ -72,7 +74,7 @@ def test_a_page_lists_opens_downloads_and_finds_the_appointment(product: Product
     assert one["attributes"]["travelPayClaim"]["claim"]["id"] == paid["id"]
 
 
-def test_a_page_files_a_claim_with_the_token_it_was_notified_and_sees_it_listed(product: Product, page: Page) -> None:
+def test_a_page_files_a_claim_with_the_token_it_received_and_sees_it_listed(product: Product, page: Page) -> None:
     refused = page.call("POST", "/travel_pay/v0/claims", json=FORM)
     assert (refused.status_code, refused.json()["errors"][0]["code"], steps.rows(product)) == (403, "CSRF", [])
     made = page.call("POST", "/travel_pay/v0/claims/", json=FORM)
@@ -86,7 +88,7 @@ def test_a_page_files_a_claim_with_the_token_it_was_notified_and_sees_it_listed(
     assert [claim["id"] for claim in listed] == [again.json()["claimId"]]
 
 
-def test_a_page_whose_sign_in_ran_out_is_notified_to_refresh_it(product: Product, page: Page) -> None:
+def test_a_page_with_an_expired_token_must_refresh_it(product: Product, page: Page) -> None:
     over = product.control.call("POST", "sign_in", "tokens", json={"account": PERSON.account, "seconds": -5})
     page.browser.cookies.clear()
     page.browser.cookies.set("vagov_access_token", over["access_token"])

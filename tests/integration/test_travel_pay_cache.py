@@ -1,4 +1,6 @@
-"""Answers kept for a while where the setting says so: one person's alone, sealed, gone with a write, and dated."""
+"""The cache of travel pay answers, where a setting asks for one: for one person only, sealed, dated, dropped after a
+write.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,13 @@ def kept(product: Product) -> list[bytes]:
 
 
 def age(response: Any) -> tuple[int | None, bool | None, str | None]:
-    """What the answer says of its age: in its metadata, and in its header."""
-    reported = response.get_json()
-    reported = reported.get("metadata", reported)
-    return reported.get("ageSeconds"), reported.get("stale"), response.headers.get("Age")
+    """The age of an answer, in its metadata and in its header."""
+    attributes = response.get_json()
+    attributes = attributes.get("metadata", attributes)
+    return attributes.get("ageSeconds"), attributes.get("stale"), response.headers.get("Age")
 
 
-def test_nothing_is_kept_unless_the_setting_says_so(product: Product) -> None:
+def test_nothing_is_cached_unless_the_setting_says_so(product: Product) -> None:
     person, filed = traveling(product), plant(product)
     for _ in range(2):
         assert age(person.get(CLAIMS_URL)) == age(person.get(f"{CLAIMS_URL}/{filed['id']}")) == (None, None, "0")
@@ -45,7 +47,7 @@ def test_nothing_is_kept_unless_the_setting_says_so(product: Product) -> None:
     assert (reads(product, LIST), reads(product, f"{READ}/{filed['id']}")) == (4, 2)
 
 
-def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: Product) -> None:
+def test_a_second_read_calls_no_upstream_and_says_how_old_it_is(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     first = [person.get(CLAIMS_URL), person.get(CLAIMS_URL, **ALWAYS), person.get(one)]
@@ -63,7 +65,7 @@ def test_a_second_look_asks_nobody_and_says_how_old_it_is(caching: Product) -> N
     assert reads(caching) == before + 1
 
 
-def test_what_is_not_whole_is_not_kept(caching: Product) -> None:
+def test_an_incomplete_answer_is_not_cached(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     caching.control.set("travel_pay", "status", status=500, operation="/documents")
     assert "documentsMessage" in person.read(f"{CLAIMS_URL}/{filed['id']}")
@@ -73,7 +75,7 @@ def test_what_is_not_whole_is_not_kept(caching: Product) -> None:
     assert len(kept(caching)) == 1
 
 
-def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: Product) -> None:
+def test_nobody_else_sees_it_and_redis_holds_nothing_readable(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     person.read(CLAIMS_URL)
     person.read(f"{CLAIMS_URL}/{filed['id']}")
@@ -87,7 +89,7 @@ def test_nobody_else_sees_it_and_redis_holds_no_plain_word_of_it(caching: Produc
     assert all(0 < caching.redis.pttl(key) <= 3_630_000 for key in kept(caching))
 
 
-def test_a_write_and_every_step_after_it_make_what_was_kept_old_news(caching: Product) -> None:
+def test_a_write_and_every_later_step_drop_the_cached_answers(caching: Product) -> None:
     person, other = traveling(caching), traveling(caching, BEN)
     person.read(CLAIMS_URL), other.read(CLAIMS_URL)
     person.file()
@@ -108,7 +110,7 @@ def test_a_write_and_every_step_after_it_make_what_was_kept_old_news(caching: Pr
     assert reads(caching) == before
 
 
-def test_when_no_newer_one_is_to_be_had_the_older_is_shown_and_marked(caching: Product) -> None:
+def test_an_older_answer_is_shown_and_marked_when_a_newer_one_cannot_be_read(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     person.read(CLAIMS_URL), person.read(one)
@@ -138,7 +140,7 @@ def test_a_refusal_is_not_hidden_behind_an_older_answer(caching: Product) -> Non
     assert refusal(person.get(one)) == (404, "404")
 
 
-def test_without_redis_or_with_what_nobody_wrote_in_it_everything_is_queried_again(caching: Product) -> None:
+def test_without_redis_or_with_garbage_in_it_upstream_is_called_again(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     person.read(CLAIMS_URL)
     (key,) = kept(caching)

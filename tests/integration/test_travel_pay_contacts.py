@@ -1,4 +1,4 @@
-"""How to reach a person, as VA Profile and BTSSS have it: compared, told masked, recorded once, and never corrected."""
+"""Contact data at VA Profile and at BTSSS: compared, shown masked, recorded once, and never corrected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORDED = "SELECT count(*) FROM contact_discrepancies"
 
 
 def compared(person: Traveling) -> list[dict[str, Any]]:
-    """The differences told now, by the endpoint and beside the list of claims alike."""
+    """The differences shown now, which the endpoint and the list of claims report alike."""
     attributes = person.read(CONTACTS_URL)["data"]["attributes"]
     found: list[dict[str, Any]] = attributes["contactDiscrepancies"]
     assert attributes["sourceOfTruth"] == "va_profile"
@@ -38,14 +38,14 @@ def listed(product: Product, *arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_details_that_mean_the_same_are_no_discrepancy(product: Product) -> None:
+def test_spellings_with_the_same_meaning_are_no_discrepancy(product: Product) -> None:
     assert compared(traveling(product)) == []
     at_btsss(product, email=ADA.email.upper() if ADA.email else None, phoneNumber="1 555-555 0101")
     assert compared(traveling(product)) == []
     assert (product.value(RECORDED), listed(product, "--all")) == (0, [])
 
 
-def test_what_differs_is_notified_masked_and_recorded_once(product: Product) -> None:
+def test_a_difference_is_shown_masked_and_recorded_once(product: Product) -> None:
     person = traveling(product, DIFFER)
     assert person.read(CLAIMS_URL)["metadata"]["contactDiscrepancies"] == []
     found = compared(person)
@@ -61,7 +61,7 @@ def test_what_differs_is_notified_masked_and_recorded_once(product: Product) -> 
     assert not [word for word in hidden if word in json.dumps([found, listed(product)]) + kept]
 
 
-def test_another_difference_takes_the_place_of_the_first_and_agreement_ends_it(product: Product) -> None:
+def test_a_new_difference_replaces_the_first_and_agreement_ends_it(product: Product) -> None:
     person = traveling(product)
     at_btsss(product, email="old@example.org")
     (first,) = compared(person)
@@ -82,7 +82,7 @@ def test_another_difference_takes_the_place_of_the_first_and_agreement_ends_it(p
     assert len(compared(person)) == 1 and product.value(RECORDED) == 4
 
 
-def test_operators_are_shown_who_differs_in_what_and_no_value_whole(product: Product) -> None:
+def test_operators_see_who_differs_in_what_and_no_complete_value(product: Product) -> None:
     compared(traveling(product, DIFFER))
     at_btsss(product, phoneNumber=None)
     compared(traveling(product))
@@ -99,7 +99,7 @@ def test_operators_are_shown_who_differs_in_what_and_no_value_whole(product: Pro
     assert table.exit_code == 0 and DIFFER.account in table.output and "***-***-0931" in table.output
 
 
-def test_each_is_notified_of_their_own_only_and_nothing_is_written_anywhere(product: Product) -> None:
+def test_each_person_sees_only_their_own_and_nothing_is_written_upstream(product: Product) -> None:
     assert len(compared(traveling(product, DIFFER))) == 2
     for upstream in ("travel_pay", "va_profile"):
         methods = {entry["method"] for entry in product.control.received(upstream) if "Auth" not in entry["path"]}
@@ -109,7 +109,7 @@ def test_each_is_notified_of_their_own_only_and_nothing_is_written_anywhere(prod
     assert product.messages() == []
 
 
-def test_a_source_that_cannot_be_read_is_no_agreement(product: Product) -> None:
+def test_an_unreadable_source_is_no_agreement(product: Product) -> None:
     person = traveling(product, DIFFER)
     found = compared(person)
     at_btsss(product, DIFFER, **{"email": "other@example.org"})
@@ -121,7 +121,7 @@ def test_a_source_that_cannot_be_read_is_no_agreement(product: Product) -> None:
     assert len(compared(person)) == 3
 
 
-def test_whom_va_profile_does_not_know_has_nothing_to_be_compared(product: Product) -> None:
+def test_a_person_unknown_to_va_profile_is_not_compared(product: Product) -> None:
     person = traveling(product)
     product.control.set("va_profile", "status", status=404)
     status, _ = refusal(person.get(CONTACTS_URL))

@@ -1,4 +1,4 @@
-"""A signed-in claim whose replies are lost and whose workers die, at each of its steps: one claim, one expense."""
+"""Travel pay claims whose replies are lost and whose workers die at every step: one claim, one expense."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox import attempts
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -29,7 +29,7 @@ from tests.product import Product
 WRITES = {"claim": BEGIN, "expense": MILEAGE, "submit": SUBMIT}
 Fault = dict[str, Any]
 NO_REPLY = ({"kind": "empty", "status": 200}, {"kind": "drop"}, {"kind": "half"})
-# What each step in turn is answered with, and how often its write then has to be sent.
+# The answer to each step in turn, and how often its write must then be sent.
 DONE: tuple[Fault, ...] = (*NO_REPLY, {"kind": "html", "status": 200, "works": True})
 NOT_DONE: tuple[Fault, ...] = tuple({"kind": "status", "status": status} for status in (503, 500, 502, 504))
 LOST = ((DONE, 1), (NOT_DONE, 2))
@@ -37,7 +37,7 @@ LOST = ((DONE, 1), (NOT_DONE, 2))
 
 @pytest.fixture
 def product(product: Product) -> Product:
-    """A failure closes the gate for a moment only: what is shown here is what comes after it."""
+    """A failure opens the breaker only for an instant: these tests are about what follows."""
     reconfigure(product, breaker_open_seconds=0.01, breaker_cap_seconds=0.05)
     return product
 
@@ -46,7 +46,7 @@ def product(product: Product) -> Product:
 
 
 def sent(product: Product, before: dict[str, int] | None = None) -> dict[str, int]:
-    """How often each write was asked for, since the first of two counts."""
+    """How many of each write reached Travel Pay since the first of two counts."""
     return {step: steps.received(product, op) - (before or {}).get(step, 0) for step, op in WRITES.items()}
 
 
@@ -56,7 +56,7 @@ def lose_replies(product: Product, faults: tuple[Fault, ...]) -> None:
 
 
 def test_a_claim_that_loses_the_reply_of_every_step_is_found_and_filed_once(product: Product) -> None:
-    """What was done is not repeated; what was not is sent again, once it was looked for twice."""
+    """What was done is not repeated; what was not done is sent again after two look-ups."""
     for veteran, (faults, times) in zip(DEFAULT_CAST, LOST, strict=False):
         before = sent(product)
         lose_replies(product, faults)
@@ -70,8 +70,8 @@ def test_a_claim_that_loses_the_reply_of_every_step_is_found_and_filed_once(prod
         assert filing.notifications == ["submitted"]
 
 
-def test_a_claim_begun_elsewhere_before_our_lost_try_is_theirs(product: Product) -> None:
-    """Ours never arrived: what the appointment names is older than our first try, and nothing is added to it."""
+def test_a_claim_begun_elsewhere_before_our_lost_attempt_is_theirs(product: Product) -> None:
+    """Ours never arrived: the appointment's claim is older than our first attempt, and nothing is added to it."""
     lose_replies(product, NOT_DONE)
     filing = file(product)
     come_to(product, "claim", filing)
@@ -88,15 +88,15 @@ def test_a_claim_begun_elsewhere_before_our_lost_try_is_theirs(product: Product)
 
 
 @dataclass
-class Held:
-    """An attempt at the step a claim stands at, in the hands of a worker that may die."""
+class Granted:
+    """A granted attempt at the step that a claim stands at; its worker may die."""
 
     product: Product
     spec: JobSpec
     grant: Grant
 
     def call(self, write_guard: WriteGuard | None = None) -> Outcome:
-        """Its call, made and not recorded; from any thread."""
+        """Make its call without recording it; works from any thread."""
         app = self.product.app
         with app.app_context():
             return runner.attempt(
@@ -111,11 +111,11 @@ def free_write_guard(product: Product) -> WriteGuard:
     return WriteGuard(product.app.extensions["process"], ends_at=float("inf"), call_seconds=0.0)
 
 
-def hold(filing: Filing) -> Held:
-    """The pointer stays in Redis and is worth nothing from now on; so may others, which have to stay."""
+def grant_step(filing: Filing) -> Granted:
+    """Its pointer stays in Redis and is worthless now; the pointers of other work have to stay."""
     publish(filing.product)
     message, process = filing.message, filing.product.app.extensions["process"]
-    spec = SPECS[message["job"]]
+    spec = spec_of(message["job"])
     grant = attempts.grant(
         db.engine,
         message["id"],
@@ -125,36 +125,36 @@ def hold(filing: Filing) -> Held:
         writes=spec.writes,
     )
     assert grant is not None
-    return Held(filing.product, spec, grant)
+    return Granted(filing.product, spec, grant)
 
 
-def is_answered_before_anybody_looks(held: Held) -> Callable[[], None]:
-    outcome = held.call()
-    lose(held.product, held.grant)
-    held.finish(outcome)
+def is_answered_before_a_look_up(granted: Granted) -> Callable[[], None]:
+    outcome = granted.call()
+    lose(granted.product, granted.grant)
+    granted.finish(outcome)
     return lambda: None
 
 
-def is_answered_when_the_step_is_long_done(held: Held) -> Callable[[], None]:
-    outcome = held.call()
-    lose(held.product, held.grant)
-    return lambda: held.finish(outcome)
+def is_answered_long_after_the_step(granted: Granted) -> Callable[[], None]:
+    outcome = granted.call()
+    lose(granted.product, granted.grant)
+    return lambda: granted.finish(outcome)
 
 
 # How the last of its steps is then known to be done.
 DEATHS = {
-    is_answered_before_anybody_looks: "late",
-    is_answered_when_the_step_is_long_done: "presumed",
+    is_answered_before_a_look_up: "late",
+    is_answered_long_after_the_step: "presumed",
 }
 
 
-def test_a_worker_given_up_at_every_step_leaves_the_first_step_not_done(product: Product) -> None:
-    for veteran, (die, how) in zip(DEFAULT_CAST, DEATHS.items(), strict=False):
+def test_a_worker_given_up_at_every_step_leaves_no_step_undone(product: Product) -> None:
+    for veteran, (end, how) in zip(DEFAULT_CAST, DEATHS.items(), strict=False):
         before, reads = sent(product), steps.received(product, steps.READ)
         filing, come_back = file(product, veteran), []
         for step in ("appointment", *WRITES):
             come_to(product, step, filing)
-            come_back.append(die(hold(filing)))
+            come_back.append(end(grant_step(filing)))
         product.work()
         for late in come_back:
             late()
@@ -162,12 +162,12 @@ def test_a_worker_given_up_at_every_step_leaves_the_first_step_not_done(product:
         assert_filed_once(filing, how)
         assert (product.cases(), product.outstanding(), filing.notifications) == ([], 0, ["submitted"])
         if how == "late":
-            # For its number, right after it was submitted: what was answered is not looked up.
+            # Only the number is read, right after the submission: what was answered is not looked up.
             assert steps.received(product, steps.READ) - reads == 1
 
 
 class StalledWriteGuard(WriteGuard):
-    """A worker that stands still right before it writes, for longer than anybody waits for it."""
+    """A worker that stops right before it writes, for longer than anybody waits for it."""
 
     def __init__(self, product: Product) -> None:
         super().__init__(product.app.extensions["process"], ends_at=float("inf"), call_seconds=0.0)
@@ -179,18 +179,18 @@ class StalledWriteGuard(WriteGuard):
         super().before_write()
 
 
-def test_an_expense_that_lands_after_it_was_sent_again_is_a_case(product: Product) -> None:
-    """Looked for twice and not there, then it is there twice: no caution of ours can tell, so a human is told."""
+def test_an_expense_that_arrives_after_it_was_sent_again_is_a_case(product: Product) -> None:
+    """Two look-ups did not find it, and then it is there twice: we cannot prevent that, so a human gets a case."""
     filing, write_guard = file(product), StalledWriteGuard(product)
     come_to(product, "expense", filing)
-    held = hold(filing)
+    granted = grant_step(filing)
     with ThreadPoolExecutor(1) as hands:
-        stalled = hands.submit(held.call, write_guard)
+        stalled = hands.submit(granted.call, write_guard)
         assert write_guard.reached.wait(60)
-        lose(product, held.grant)
+        lose(product, granted.grant)
         come_to(product, "submit", filing)
         write_guard.goes_on.set()
-        held.finish(stalled.result())
+        granted.finish(stalled.result())
     (claim,) = steps.on_file(product)
     assert (len(claim["expenses"]), filing.cases) == (2, ["conflicting_answers"])
     product.work()
@@ -198,15 +198,15 @@ def test_an_expense_that_lands_after_it_was_sent_again_is_a_case(product: Produc
     assert filing.cases == ["conflicting_answers"]
 
 
-def test_a_claim_begun_for_somebody_who_had_given_it_up_is_gone_on_with(product: Product) -> None:
+def test_a_claim_begun_by_a_worker_that_was_given_up_is_continued(product: Product) -> None:
     filing = file(product)
     come_to(product, "claim", filing)
-    held = hold(filing)
-    outcome = held.call()
-    lose(product, held.grant)
+    granted = grant_step(filing)
+    outcome = granted.call()
+    lose(product, granted.grant)
     pass_time(product, days=5, hours=1)
     sweep(product)
-    held.finish(outcome)
+    granted.finish(outcome)
     product.work()
     assert (filing.notifications, "Please don't file again yet." in filing.again()[2]) == (["unconfirmed"], True)
     assert filing.cases == ["answered_late", "may_exist_upstream"]

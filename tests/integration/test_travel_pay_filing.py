@@ -1,4 +1,4 @@
-"""A travel pay claim from the signed-in form to BTSSS: four steps, one claim, and what the person is told."""
+"""A travel pay claim from the signed-in form to BTSSS: four steps, one claim, and what the person is sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
 from tests.product import ADA, Product
 
 
-def test_a_claim_goes_through_its_four_steps_and_its_person_is_notified(product: Product) -> None:
+def test_a_claim_passes_its_four_steps_and_its_person_is_notified(product: Product) -> None:
     person = traveling(product)
     claim_id = person.file()
     product.work()

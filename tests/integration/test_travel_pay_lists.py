@@ -1,4 +1,4 @@
-"""Lists that could be read in part only say so; and appointments come with their claims, by the facility's clock."""
+"""Lists of travel pay: a partial one says so, and appointments come with their claims, by the facility's clock."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from tests.integration.travel_pay_steps import CLAIMS_URL, READ, Traveling, trav
 from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
-CALLS_ = "GET /api/v2/appointments"
+APPOINTMENT_READS = "GET /api/v2/appointments"
 WITH_CLAIMS = {"_include": "facilities,travel_pay_claims"}
 PART = "Not all could be read"
 
 
 def partly(response: Any) -> list[dict[str, Any]]:
-    """What is shown of a list that says it is not whole, in the words of its metadata."""
+    """The data of a list that says in its metadata that it is not complete."""
     assert response.status_code == 206
-    reported = response.get_json()
-    assert (reported["metadata"]["status"], reported["metadata"]["success"]) == (206, True)
-    assert PART in reported["metadata"]["message"]
-    found: list[dict[str, Any]] = reported["data"]
+    body = response.get_json()
+    assert (body["metadata"]["status"], body["metadata"]["success"]) == (206, True)
+    assert PART in body["metadata"]["message"]
+    found: list[dict[str, Any]] = body["data"]
     return found
 
 
-def test_many_claims_are_read_page_by_page_and_one_page_lost_is_said(product: Product) -> None:
-    """BTSSS gives fifty at once, whatever it is asked for."""
+def test_many_claims_are_read_page_by_page_and_a_lost_page_is_reported(product: Product) -> None:
+    """BTSSS returns fifty at a time, whatever page size is requested."""
     person = traveling(product, MANY)
     whole = person.read(CLAIMS_URL, **ALWAYS)
     assert len({item["id"] for item in whole["data"]}) == whole["metadata"]["totalRecordCount"] == 120
     assert [each["query"]["pageNumber"] for each in product.control.received("travel_pay", SEARCH)] == ["1", "2", "3"]
-    unasked = partly(person.get(CLAIMS_URL))
-    assert len(unasked) == 50
+    unfiltered = partly(person.get(CLAIMS_URL))
+    assert len(unfiltered) == 50
     product.control.turn("travel_pay", minute_limit=reads(product, "/api/") + 2)
     assert partly(person.get(CLAIMS_URL, **ALWAYS)) == whole["data"][:100]
     mend(product)
@@ -64,7 +64,7 @@ def test_all_pages_together_take_no_longer_than_the_limit(product: Product) -> N
     assert len(partly(person.get(CLAIMS_URL, **ALWAYS))) in (50, 100)
 
 
-def test_an_item_nobody_can_read_is_left_out_and_said_to_be_missing(product: Product) -> None:
+def test_an_unreadable_item_is_left_out_and_reported_as_missing(product: Product) -> None:
     person = traveling(product)
     good, odd = plant(product), plant(product, appointmentDateTime="2031-01-01T10:00:00")
     book(product).claims[odd["id"]].status = ""
@@ -73,7 +73,7 @@ def test_an_item_nobody_can_read_is_left_out_and_said_to_be_missing(product: Pro
     assert refusal(person.get(f"{CLAIMS_URL}/{odd['id']}")) == (502, "502")
 
 
-def test_a_claim_whose_documents_cannot_be_read_is_shown_without_them_and_says_so(product: Product) -> None:
+def test_a_claim_whose_documents_cannot_be_read_is_shown_without_them(product: Product) -> None:
     person, filed = traveling(product), plant(product)
     product.control.set("travel_pay", "status", status=500, operation=f"/{filed['id']}/documents")
     shown = person.read(f"{CLAIMS_URL}/{filed['id']}")
@@ -100,23 +100,23 @@ def test_an_appointment_is_shown_with_its_claim(product: Product) -> None:
     assert shown["type"] == "appointments" and shown["id"] == attributes["id"] == made["appointmentId"]
     assert attributes["localStartTime"] == f"{made['wallClock']}.000"
     assert attributes["location"]["attributes"]["name"] == made["facilityName"]
-    reported = attributes["travelPayClaim"]
-    assert reported["metadata"] == {"status": 200, "success": True, "message": "Data retrieved successfully."}
-    assert (reported["claim"]["id"], reported["claim"]["claimStatus"]) == (made["id"], "In manual review")
+    claim_part = attributes["travelPayClaim"]
+    assert claim_part["metadata"] == {"status": 200, "success": True, "message": "Data retrieved successfully."}
+    assert (claim_part["claim"]["id"], claim_part["claim"]["claimStatus"]) == (made["id"], "In manual review")
     assert "travelPayClaim" not in appointments(person)[0]["attributes"]
     (other,) = appointments(traveling(product, BEN), **WITH_CLAIMS)
     assert "claim" not in other["attributes"]["travelPayClaim"]
 
 
-def test_an_appointment_survives_claims_that_cannot_be_read(product: Product) -> None:
+def test_an_appointment_is_shown_although_its_claims_cannot_be_read(product: Product) -> None:
     person, made = traveling(product), plant(product)
     person.get(APPOINTMENTS_URL)
     product.control.set("travel_pay", "status", status=500, operation="GET /api/v2/claims")
     (shown,) = appointments(person, **WITH_CLAIMS)
     assert shown["id"] == made["appointmentId"]
-    reported = shown["attributes"]["travelPayClaim"]
-    assert (reported["metadata"]["status"], reported["metadata"]["success"]) == (502, False)
-    assert "claim" not in reported
+    claim_part = shown["attributes"]["travelPayClaim"]
+    assert (claim_part["metadata"]["status"], claim_part["metadata"]["success"]) == (502, False)
+    assert "claim" not in claim_part
     mend(product)
     book(product).claims[made["id"]].status = ""
     (shown,) = appointments(person, **WITH_CLAIMS)
@@ -124,7 +124,7 @@ def test_an_appointment_survives_claims_that_cannot_be_read(product: Product) ->
     assert shown["attributes"]["travelPayClaim"]["claim"] == named
 
 
-def test_a_window_is_compared_with_the_wall_clock_both_ends_included(product: Product) -> None:
+def test_a_time_range_is_compared_with_the_wall_clock_both_ends_included(product: Product) -> None:
     person = traveling(product)
     for at in ("2031-03-04T09:30:00", "2031-03-04T21:30:00", "2031-03-05T09:30:00"):
         plant(product, appointmentDateTime=at)
@@ -143,32 +143,32 @@ def test_a_window_is_compared_with_the_wall_clock_both_ends_included(product: Pr
     assert len(product.app.test_client().get(plus_not_encoded, headers=person.signed.headers).get_json()["data"]) == 2
 
 
-def test_one_appointment_is_found_by_either_of_its_ids(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_appointment_is_found_by_either_of_its_ids(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     person, made = traveling(product), plant(product)
     own = made["appointmentId"]
     shown = person.read(f"{APPOINTMENTS_URL}/{own}", **WITH_CLAIMS)["data"]
     assert (shown["id"], shown["attributes"]["travelPayClaim"]["claim"]["id"]) == (own, made["id"])
-    reported = fake.visit_reported
-    monkeypatch.setattr(fake, "visit_reported", lambda *of: reported(*of) | {"externalAppointmentId": "983;46-7"})
+    original = fake.visit_reported
+    monkeypatch.setattr(fake, "visit_reported", lambda *of: original(*of) | {"externalAppointmentId": "983;46-7"})
     for known in (own, "983;46-7"):
         assert person.read(f"{APPOINTMENTS_URL}/{known}")["data"]["id"] == "983;46-7"
     for unknown, who in (("46", person), (own, traveling(product, BEN))):
         assert refusal(who.get(f"{APPOINTMENTS_URL}/{unknown}")) == (404, "404")
 
 
-def test_an_appointment_that_may_be_among_those_unread_is_not_denied(product: Product) -> None:
+def test_an_appointment_that_may_be_among_the_unreadable_ones_is_no_404(product: Product) -> None:
     person, made = traveling(product), plant(product)
     odd = plant(product, appointmentDateTime="2031-01-01T10:00:00")
-    sync_call = book(product).calls[odd["appointmentId"]]
-    book(product).calls[sync_call.id] = replace(sync_call, id="")
+    hidden = book(product).appointments[odd["appointmentId"]]
+    book(product).appointments[hidden.id] = replace(hidden, id="")
     assert [each["id"] for each in partly(person.get(APPOINTMENTS_URL))] == [made["appointmentId"]]
     assert person.read(f"{APPOINTMENTS_URL}/{made['appointmentId']}")["data"]["id"] == made["appointmentId"]
-    assert refusal(person.get(f"{APPOINTMENTS_URL}/{sync_call.id}")) == (502, "502")
+    assert refusal(person.get(f"{APPOINTMENTS_URL}/{hidden.id}")) == (502, "502")
 
 
-def test_nothing_is_queried_for_claims_that_no_appointment_has(product: Product) -> None:
+def test_no_claims_are_read_when_no_appointment_has_one(product: Product) -> None:
     appointments(traveling(product), **WITH_CLAIMS)
-    assert reads(product, CALLS_) == reads(product) == 1
+    assert reads(product, APPOINTMENT_READS) == reads(product) == 1
     assert reads(product, READ) == len(steps.rows(product)) == 0
     assert len(appointments(traveling(product, STATUSES), **WITH_CLAIMS)) == 18
     assert reads(product, "GET /api/v2/claims") == 1

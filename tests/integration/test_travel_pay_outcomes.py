@@ -1,4 +1,4 @@
-"""Every way a signed-in travel pay claim can end: its state, its words, its answer, its e-mail and its case."""
+"""Outcomes of a travel pay claim: its state, its words, its answer, its e-mail and its case."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWN = {"X-Requested-With": "XMLHttpRequest", "Origin": "http://localhost"}
 
 @dataclass(frozen=True)
 class Ending:
-    """How a claim ended, and what its person is answered and sent."""
+    """How a claim ended, and what its person gets as answer and as e-mail."""
 
     stands: tuple[str, str]
     answer: tuple[int, str, str]
@@ -63,7 +63,7 @@ REFUSED = {
 }
 
 
-def test_duplicates_and_refusals_at_each_step_end_as_what_they_are(product: Product) -> None:
+def test_duplicates_and_refusals_end_as_such_at_each_step(product: Product) -> None:
     product.control.set("travel_pay", "status", status=422, operation=SUBMIT)
     at_submit = file(product, BEN)
     come_to(product, "submit", at_submit)
@@ -87,7 +87,7 @@ def test_duplicates_and_refusals_at_each_step_end_as_what_they_are(product: Prod
 
 
 def assert_held_with_what_was_done(*half: Filing) -> None:
-    """The case names the step, knows that the person asked again, and BTSSS's claim is the one we name."""
+    """The case names the step, notes the person's second request, and names the same claim as BTSSS."""
     for each in half:
         (case,) = each.product.rows("SELECT owner, details, notes FROM cases WHERE subject_id = :id", id=each.id)
         (claim,) = steps.on_file(each.product, each.veteran)
@@ -99,7 +99,7 @@ def assert_held_with_what_was_done(*half: Filing) -> None:
 # -- nothing was done, or not by us -------------------------------------------
 
 
-def test_a_token_that_died_early_costs_no_step_a_second_attempt(product: Product) -> None:
+def test_an_expired_token_costs_no_step_a_second_attempt(product: Product) -> None:
     filing = file(product)
     come_to(product, "claim", filing)
     for operation in (BEGIN, MILEAGE, SUBMIT):
@@ -112,8 +112,8 @@ def test_a_token_that_died_early_costs_no_step_a_second_attempt(product: Product
     assert [steps.received(product, operation) for operation in (BEGIN, MILEAGE)] == [2, 2]
 
 
-def test_hours_of_outage_and_a_rate_limit_cost_a_claim_nothing(product: Product) -> None:
-    """Whichever of the three that have to answer is away: nothing is charged, nothing parked, nothing asked twice."""
+def test_outages_and_a_rate_limit_charge_no_attempt(product: Product) -> None:
+    """While any of the three upstreams is away, nothing is charged, nothing parked, and nothing sent twice."""
     filing, times = file(product), 2
     product.work(until=tried(filing, 1))
     for upstream in ("veis", "sts", "travel_pay"):
@@ -126,9 +126,9 @@ def test_hours_of_outage_and_a_rate_limit_cost_a_claim_nothing(product: Product)
     product.control.turn("travel_pay", minute_limit=0)
     reconfigure(product, breaker_cap_seconds=900.0)
     product.relay.settings = product.relay.settings.__class__(0.1, 900.0)
-    closed = "SELECT open_until - opened_at > interval '30 seconds' FROM outbox_breakers WHERE reason = 'throttled'"
-    product.work(until=lambda: product.rows(closed))
-    assert product.rows(closed) == [(True,)]
+    trip = "SELECT open_until - opened_at > interval '30 seconds' FROM outbox_breakers WHERE reason = 'throttled'"
+    product.work(until=lambda: product.rows(trip))
+    assert product.rows(trip) == [(True,)]
     product.control.turn("travel_pay", minute_limit=60_000)
     pass_time(product, hours=31)
     product.work()
@@ -142,7 +142,7 @@ def test_hours_of_outage_and_a_rate_limit_cost_a_claim_nothing(product: Product)
 
 
 def five_days_pass(product: Product) -> list[Filing]:
-    """One claim never tried, two whose answer at a write is open, and one begun and not submitted: all given up."""
+    """One claim never tried, two with an unanswered write, and one begun and not submitted: all given up."""
     reconfigure(product, travel_pay_confirm_seconds=1e9)
     for operation in (BEGIN, MILEAGE):
         product.control.set("travel_pay", "status", status=500, operation=operation, times=1)
@@ -155,7 +155,7 @@ def five_days_pass(product: Product) -> list[Filing]:
     return [untried, *sorted(waiting, key=lambda each: each.row["step"])]
 
 
-def test_after_five_days_everybody_is_notified_what_is_so_and_a_requeue_goes_on_where_it_stood(
+def test_after_five_days_everybody_gets_the_true_state_and_a_requeue_continues_at_its_step(
     product: Product,
 ) -> None:
     given_up = five_days_pass(product)
@@ -183,8 +183,8 @@ def test_after_five_days_everybody_is_notified_what_is_so_and_a_requeue_goes_on_
     assert [steps.received(product, operation) for operation in (BEGIN, MILEAGE, SUBMIT)] == [5, 5, 4]
 
 
-def test_a_requeue_on_the_dashboard_goes_on_at_the_step_it_stood_at(product: Product, secrets_folder: Any) -> None:
-    """Refused once more it fails once more, and says so again."""
+def test_a_requeue_on_the_dashboard_continues_at_its_step(product: Product, secrets_folder: Any) -> None:
+    """Refused once more, the claim fails once more, and its person is notified again."""
     product.control.set("travel_pay", "status", status=403, operation=SUBMIT, times=2)
     filing = file(product)
     product.work()

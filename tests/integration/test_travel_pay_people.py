@@ -1,4 +1,6 @@
-"""Whose travel pay claim it is: found out in the background, by an e-mail address that may be missing or come later."""
+"""The person of a travel pay claim: identified in the background, with an e-mail address that may be missing or come
+later.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ YARA = next(veteran for veteran in TRAVEL_PAY_CAST if veteran.email is None)
 YARA_WITH_EMAIL = replace(YARA, email="yara.holm@example.com")
 
 
-def accounts_requested(product: Product) -> int:
+def account_reads(product: Product) -> int:
     return len(product.control.received("accounts"))
 
 
-def test_who_asks_is_found_out_in_the_background_and_once(product: Product) -> None:
+def test_a_person_is_identified_once_in_the_background(product: Product) -> None:
     product.control.set("accounts", "refuse")
     first, second = file(product, ADA), file(product, ADA, "2031-03-05T09:30:00")
     product.work(until=tried(first, 1))
@@ -32,15 +34,15 @@ def test_who_asks_is_found_out_in_the_background_and_once(product: Product) -> N
     product.control.clear("accounts")
     product.work()
     assert [each.stands for each in (first, second)] == [("submitted", "submit")] * 2
-    requested = accounts_requested(product)
+    reads_before = account_reads(product)
     third = file(product, ADA, "2031-03-06T09:30:00")
     product.work()
-    assert (third.stands[0], accounts_requested(product)) == ("submitted", requested)
+    assert (third.stands[0], account_reads(product)) == ("submitted", reads_before)
     assert len(steps.on_file(product)) == 3
 
 
-def test_without_an_icn_or_an_e_mail_nothing_is_queried_of_travel_pay_and_a_human_holds_it(product: Product) -> None:
-    """Who has an e-mail by the time of a requeue is filed for after all."""
+def test_without_an_icn_or_an_e_mail_travel_pay_is_not_called_and_a_human_holds_it(product: Product) -> None:
+    """When an e-mail address exists by the time of a requeue, the claim is filed after all."""
     nobody, unreachable = file(product, WITHOUT_ICN), file(product, YARA)
     product.work()
     codes = product.rows(
@@ -63,23 +65,23 @@ def test_without_an_icn_or_an_e_mail_nothing_is_queried_of_travel_pay_and_a_huma
     assert unreachable.notifications[-1] == "submitted"
 
 
-def test_an_account_remembered_without_an_e_mail_is_queried_after_again(product: Product) -> None:
-    """By other flows, which need none; and by releases that did not know of it."""
+def test_an_account_stored_without_an_e_mail_is_read_again(product: Product) -> None:
+    """Other flows store none, because they need none; nor did releases before there were any."""
     for veteran in (YARA, BEN):
         itf_steps.sign_in(product, veteran).ask()
     product.work()
     forget_the_email_of(product, BEN.account)
     product.fakes.fakes.cast.add(YARA_WITH_EMAIL)
     filings = [file(product, veteran) for veteran in (YARA, BEN)]
-    requested = accounts_requested(product)
+    reads_before = account_reads(product)
     product.work()
     for filing in filings:
         assert_filed_once(filing, "answered")
-    assert accounts_requested(product) == requested + 2
+    assert account_reads(product) == reads_before + 2
 
 
 def forget_the_email_of(product: Product, account_id: str) -> None:
-    """Keep the account's identity as it was kept before there were e-mails."""
+    """Store the account's identity as it was stored before there were e-mails."""
     with transaction() as session:
         account = session.get_one(Account, uuid.UUID(account_id))
         account.identity = {name: value for name, value in (account.identity or {}).items() if name != "email"}

@@ -1,4 +1,4 @@
-"""Who files, where they go and what BTSSS calls it is looked for everywhere it must not be."""
+"""Privacy of travel pay: who files, where they go and what BTSSS calls it is searched for wherever it must not be."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from tests.product import Product
 from tests.scanner import found_in
 from tests.unit.loopback import serving, whole
 
-STATION, FACILITY, CALL = "7QZX9", "Quaggamire Fen VA Clinic", "Brontide clinic follow-up"
-FORM = {"facilityStationNumber": STATION, "facilityName": FACILITY, "appointmentName": CALL}
+STATION, FACILITY, APPOINTMENT = "7QZX9", "Quaggamire Fen VA Clinic", "Brontide clinic follow-up"
+FORM = {"facilityStationNumber": STATION, "facilityName": FACILITY, "appointmentName": APPOINTMENT}
 NUMBER = "TC20310398765"
 WRITTEN = [STATION, "Quaggamire", "Brontide", NUMBER]
 FIRST, SECOND, THIRD, FOURTH = (f"2031-03-0{day}T09:30:00" for day in (1, 2, 3, 4))
 
 
 def file_everything(product: Product, probe: Veteran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims in every outcome, what was read kept in Redis, and faults and refusals that quote the person."""
+    """Claims in every outcome, answers cached in Redis, and faults and refusals that quote the person."""
     person = traveling(product, probe)
-    said = f"{probe.icn} <{probe.email}> has {NUMBER}, 303-555-0123"
+    quoting = f"{probe.icn} <{probe.email}> has {NUMBER}, 303-555-0123"
     person.post(headers={"Idempotency-Key": f"{probe.icn} {STATION}"}, **{**FORM, "facilityStationNumber": FACILITY})
     person.signed.get(f"/{STATION}?facilityName={FACILITY}")
-    fail_while_quoting(product, probe, said, monkeypatch)
+    fail_while_quoting(product, probe, quoting, monkeypatch)
     plant(product, probe, SECOND, station=STATION, claimNumber=NUMBER)
     product.control.set("travel_pay", "drop", operation=SUBMIT, times=1)
     for starts_at in (SECOND, THIRD):
         file(product, probe, starts_at, **FORM)
     product.work()
-    be_refused_while_quoting(product, probe, said)
+    be_refused_while_quoting(product, probe, quoting)
     assert person.read(CLAIMS_URL)["data"] and person.read(f"{CLAIMS_URL}/{steps.rows(product)[1]['id']}")
     person.read("/vaos/v2/appointments", _include="travel_pay_claims")
     person.get("/travel_pay/v0/contact_discrepancies")
 
 
-def fail_while_quoting(product: Product, probe: Veteran, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_while_quoting(product: Product, probe: Veteran, quoting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of our own, with the person in its text."""
 
     def fail(*_: Any) -> Any:
-        raise RuntimeError(said)
+        raise RuntimeError(quoting)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(product.app.extensions["upstreams"].travel_pay_filing), "find_or_add_appointment", fail)
@@ -57,17 +57,17 @@ def fail_while_quoting(product: Product, probe: Veteran, said: str, monkeypatch:
         )
 
 
-def be_refused_while_quoting(product: Product, probe: Veteran, said: str) -> None:
-    """Once by Travel Pay, of a claim that is begun, and once by STS, of somebody whose token has to be fetched."""
+def be_refused_while_quoting(product: Product, probe: Veteran, quoting: str) -> None:
+    """Refused once by Travel Pay, for a claim that is begun, and once by STS, for a person who needs a token."""
     config = product.app.extensions["config"]
     come_to(product, "expense", file(product, probe, FOURTH, **FORM))
-    refusal = {"success": False, "statusCode": 400, "message": said, "data": None}
+    refusal = {"success": False, "statusCode": 400, "message": quoting, "data": None}
     with serving(whole(400, refusal)) as server:
         reconfigure(product, travel_pay_base_url=server.url)
         product.work()
     reconfigure(product, travel_pay_base_url=config.travel_pay_base_url)
     product.redis.flushall()
-    with serving(whole(404, {"errors": said})) as server:
+    with serving(whole(404, {"errors": quoting})) as server:
         reconfigure(product, sts_base_url=server.url)
         file(product, probe, "2031-03-05T09:30:00", **FORM)
         product.work()
@@ -85,7 +85,7 @@ def sent_tokens(product: Product) -> list[str]:
     return [token for token in found if token]
 
 
-def test_who_files_and_where_they_go_is_nowhere_but_encrypted(
+def test_who_files_and_where_they_go_is_stored_only_encrypted(
     product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FACILITIES, STATION, FACILITY)
@@ -110,12 +110,12 @@ def test_who_files_and_where_they_go_is_nowhere_but_encrypted(
 
 
 def assert_the_search_would_find_something(product: Product, stores: dict[str, list[str]]) -> None:
-    """What is allowed there is there: the places were not simply empty."""
+    """What may be there is there: the stores were not simply empty."""
     rows = steps.rows(product)
     assert {row["state"] for row in rows} == {"submitted", "duplicate", "failed"}
     failed = [str(row["id"]) for row in rows if row["state"] == "failed"]
-    for place in ("the log", "Postgres", "the consoles"):
-        assert all(any(each in text for text in stores[place]) for each in failed), place
+    for store in ("the log", "Postgres", "the consoles"):
+        assert all(any(each in text for text in stores[store]) for each in failed), store
     assert any("surefile:travel_pay:" in text for text in stores["Redis"])
     assert any("[icn]" in text and "[claim number]" in text for text in stores["the consoles"])
     assert "job failed" in stores["the log"][0]

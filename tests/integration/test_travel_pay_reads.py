@@ -1,4 +1,4 @@
-"""What the travel pay pages are shown: claims, one claim, its documents, in the words and the clock of people."""
+"""What the travel pay pages show: claims, one claim and its documents, in people's words and by the local clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.product import Product
 
 BEN = DEFAULT_CAST[1]
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
-# Contract of travel, 2.3, and how people read it.
+# The statuses (contract: travel 2.3), and how people read them.
 WORDS = {
     "ApprovedForPayment": "Approved for payment",
     "ClaimPaid": "Claim paid",
@@ -63,17 +63,17 @@ DETAIL = (ITEM - {"id", "appointmentDateTime", "facilityId"}) | {
 
 
 def claim_of(product: Product, status: str) -> Claim:
-    """The one that the person with a claim in every status has in this one."""
-    return next(each for each in book(product).claims_of(STATUSES.icn) if each.status == status and each.sync_call)
+    """The claim in this status, of the person who has one in every status."""
+    return next(each for each in book(product).claims_of(STATUSES.icn) if each.status == status and each.appointment)
 
 
-def test_every_status_of_the_contract_is_notified_in_words_for_people() -> None:
+def test_every_status_of_the_contract_has_words_for_people() -> None:
     assert {status: humanised(status) for status in WORDS} == WORDS
     assert (humanised(None), humanised(""), humanised("On hold")) == (None, None, "On hold")
 
 
 @pytest.mark.parametrize("ending", ["", "Z", "+00:00", "-0600", "-06:00"])
-def test_the_offset_of_an_appointment_is_dropped_and_never_reckoned_with(ending: str) -> None:
+def test_the_offset_of_an_appointment_is_dropped_and_never_used(ending: str) -> None:
     assert wall_clock(f"2031-03-04T09:30:00{ending}") == "2031-03-04T09:30:00"
     assert (wall_clock("2031-03-04"), wall_clock(None)) == ("2031-03-04", None)
 
@@ -113,7 +113,7 @@ def test_dates_and_pages_narrow_the_list(product: Product) -> None:
     assert person.read(CLAIMS_URL, start_date="1999-01-01", end_date="1999-12-31")["data"] == []
 
 
-def test_a_claim_is_notified_at_the_top_level_with_why_it_was_denied(product: Product) -> None:
+def test_a_claim_is_given_at_the_top_level_with_the_reason_of_its_denial(product: Product) -> None:
     person = traveling(product, STATUSES)
     person.read(CLAIMS_URL)
     denied = claim_of(product, "Denied")
@@ -121,7 +121,7 @@ def test_a_claim_is_notified_at_the_top_level_with_why_it_was_denied(product: Pr
     assert set(shown) == DETAIL
     assert (shown["claimId"], shown["claimNumber"], shown["claimStatus"]) == (denied.id, denied.number, "Denied")
     assert shown["decisionLetterReason"] == denied.rejection != ""
-    assert shown["appointmentDate"] == f"{denied.sync_call.at:%Y-%m-%dT%H:%M:%S}.000"
+    assert shown["appointmentDate"] == f"{denied.appointment.at:%Y-%m-%dT%H:%M:%S}.000"
     (expense,) = shown["expenses"]
     assert (expense["expenseType"], expense["description"], expense["costRequested"]) == ("Mileage", "mileage", 20.75)
     (letter,) = shown["documents"]
@@ -139,8 +139,8 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
     ]
     listed = person.read(f"{CLAIMS_URL}/{paid.id}")["documents"]
     assert [each["mimetype"] for each in listed][:3] == ["application/pdf", "image/png", None]
-    reported = [document_of(person, paid, each["documentId"]) for each in listed]
-    assert reported == [
+    files = [document_of(person, paid, each["documentId"]) for each in listed]
+    assert files == [
         ("application/pdf", PDF),
         ("image/png", PNG),
         ("application/octet-stream", b"screened"),
@@ -148,7 +148,7 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
         ("text/plain", b"seen"),
         ("application/pdf", b"%PDF"),
     ]
-    others = [f"{CLAIMS_URL}/{paid.id}/documents/{NOBODYS}", f"{CLAIMS_URL}/{NOBODYS}/documents/{reported_id(listed)}"]
+    others = [f"{CLAIMS_URL}/{paid.id}/documents/{NOBODYS}", f"{CLAIMS_URL}/{NOBODYS}/documents/{first_id(listed)}"]
     assert [refusal(person.get(path)) for path in others] == [(404, "404")] * 2
     paid.documents.append(Document("x.json", "application/json", b"{}", now))
     lost = person.get(f"{CLAIMS_URL}/{paid.id}/documents/{paid.documents[-1].id}")
@@ -164,11 +164,11 @@ def document_of(person: steps.Traveling, claim: Claim, document_id: str) -> tupl
     return response.mimetype, response.data
 
 
-def reported_id(listed: list[dict[str, Any]]) -> str:
+def first_id(listed: list[dict[str, Any]]) -> str:
     return str(listed[0]["documentId"])
 
 
-def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_queried(product: Product) -> None:
+def test_malformed_dates_pages_and_ids_are_refused_before_upstream_is_called(product: Product) -> None:
     person = traveling(product)
     queries: list[dict[str, Any]] = [
         {"start_date": "2031-03-04"},
@@ -179,16 +179,16 @@ def test_what_is_not_a_date_a_page_or_an_id_is_refused_before_anybody_is_queried
         *({**ALWAYS, "page_size": text} for text in ("0", "101", "ten")),
         {"page_number": "1"},
     ]
-    requested = [(CLAIMS_URL, query) for query in queries]
-    requested += [(APPOINTMENTS_URL, {"start": "2031-03-04"}), (APPOINTMENTS_URL, {"start": "soon", "end": "later"})]
-    for place in ("1", "x" * 500, f"{NOBODYS}/documents/1", f"1/documents/{NOBODYS}"):
-        requested.append((f"{CLAIMS_URL}/{place}", {}))
-    for path, query in requested:
+    calls = [(CLAIMS_URL, query) for query in queries]
+    calls += [(APPOINTMENTS_URL, {"start": "2031-03-04"}), (APPOINTMENTS_URL, {"start": "soon", "end": "later"})]
+    for path in ("1", "x" * 500, f"{NOBODYS}/documents/1", f"1/documents/{NOBODYS}"):
+        calls.append((f"{CLAIMS_URL}/{path}", {}))
+    for path, query in calls:
         assert refusal(person.get(path, **query)) == (400, "103"), (path, query)
     assert product.control.received("travel_pay") == []
 
 
-def test_another_persons_claim_is_not_there(product: Product) -> None:
+def test_the_claim_of_another_person_is_a_404(product: Product) -> None:
     person, other = traveling(product), traveling(product, BEN)
     begun_id = person.file()
     assert refusal(other.get(f"{CLAIMS_URL}/{begun_id}")) == (404, "404")
@@ -202,7 +202,7 @@ def test_another_persons_claim_is_not_there(product: Product) -> None:
     assert refusal(other.get(f"{CLAIMS_URL}/{filed_id}/documents/{uuid.uuid4()}")) == (404, "404")
 
 
-def test_a_claim_still_with_us_is_shown_beside_the_list_and_by_our_id(product: Product) -> None:
+def test_a_claim_not_yet_filed_is_shown_beside_the_list_and_by_our_id(product: Product) -> None:
     person = traveling(product)
     plant(product)
     claim_id = person.file()
@@ -220,7 +220,7 @@ def test_a_claim_still_with_us_is_shown_beside_the_list_and_by_our_id(product: P
     assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Claim submitted"
 
 
-def test_what_could_not_be_filed_says_how_far_it_came(product: Product) -> None:
+def test_a_claim_that_could_not_be_filed_says_how_far_it_came(product: Product) -> None:
     jonas = traveling(product, with_habit("refused"))
     refused_id = jonas.file()
     ada = traveling(product)
@@ -233,7 +233,7 @@ def test_what_could_not_be_filed_says_how_far_it_came(product: Product) -> None:
     ):
         (listed,) = person.read(CLAIMS_URL)["metadata"]["pending"]
         shown = person.read(f"{CLAIMS_URL}/{claim_id}")
-        for reported in (listed, shown):
-            assert (reported["claimStatus"], reported["recordState"]) == (status, "failed")
-            assert words in reported["recordMessage"]
+        for shown_claim in (listed, shown):
+            assert (shown_claim["claimStatus"], shown_claim["recordState"]) == (status, "failed")
+            assert words in shown_claim["recordMessage"]
     assert product.control.received("travel_pay", FIND)

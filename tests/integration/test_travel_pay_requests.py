@@ -1,4 +1,6 @@
-"""Filing a travel pay claim: what is taken, what is refused before anything is written, and who waits for the end."""
+"""Requests to file a travel pay claim: which are accepted, which are refused before anything is written, which wait for
+the end.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from tests.product import ADA, Product, eventually
 
 WRITTEN = ("accounts", "travel_pay_claims", "outbox_messages", "outbox_history", "idempotency_keys")
 KEY = {"Idempotency-Key": "one"}
-# Nine thirty on the facility's clock, however it is written.
+# Half past nine on the facility's clock, written in several ways.
 SPELLINGS = (
     "2031-03-04T09:30:00",
     "2031-03-04T09:30",
@@ -51,7 +53,7 @@ def counts(product: Product) -> dict[str, int]:
     return {table: product.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
 
 
-# -- what is taken ------------------------------------------------------------
+# -- accepted -------------------------------------------------------------------
 
 
 def test_twenty_identical_requests_at_once_are_one_claim(product: Product) -> None:
@@ -66,15 +68,15 @@ def test_twenty_identical_requests_at_once_are_one_claim(product: Product) -> No
     assert (len(steps.on_file(product)), steps.e_mails(product)) == (1, ["travel_pay.submitted"])
 
 
-def test_however_the_time_is_written_it_is_the_facilitys_wall_clock(product: Product) -> None:
-    """Also: station and time name the appointment, for one person; the station's letters are told in capitals."""
+def test_every_spelling_of_a_time_means_the_facilitys_wall_clock(product: Product) -> None:
+    """Also, station and time name the appointment of one person, and the station's letters become capitals."""
     person = traveling(product)
     answers = [person.post(text, facilityName=None, isComplete=None) for text in SPELLINGS]
     assert len({answer.get_json()["id"] for answer in answers}) == 1
     assert f"{steps.row(product)['starts_at']:%Y-%m-%d %H:%M:%S}" == "2031-03-04 09:30:00"
     product.work()
-    (requested,) = product.control.received("travel_pay", FIND)
-    assert requested["body"]["appointmentDateTime"].startswith("2031-03-04T09:30:00")
+    (response,) = product.control.received("travel_pay", FIND)
+    assert response["body"]["appointmentDateTime"].startswith("2031-03-04T09:30:00")
     (claim,) = steps.on_file(product)
     assert claim["wallClock"] == STARTS_AT
     for other in (person.post("2031-03-04T09:31:00"), person.post(facilityStationNumber="983gc")):
@@ -96,10 +98,10 @@ def test_an_idempotency_key_names_one_request_of_one_person(product: Product) ->
     assert traveling(product, BEN).post("2031-03-05T09:30:00", headers=KEY).status_code == 202
 
 
-# -- what is refused ----------------------------------------------------------
+# -- refused --------------------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_refused_by_its_field_and_nothing_is_written(product: Product) -> None:
+def test_an_unreadable_field_is_named_and_nothing_is_written(product: Product) -> None:
     person = traveling(product)
     for field, values in WRONG.items():
         for value in values:
@@ -126,11 +128,11 @@ def send(person: Traveling, data: bytes, kind: str) -> Any:
     return person.product.app.test_client().post(CLAIMS_URL, data=data, content_type=kind, headers=headers)
 
 
-# -- who waits ----------------------------------------------------------------
+# -- waiting for the end --------------------------------------------------------
 
 
-def test_whoever_waits_while_it_is_worked_on_is_notified_the_end(product: Product) -> None:
-    """And holds no connection to our database meanwhile."""
+def test_a_caller_that_waits_gets_the_end_of_the_claim(product: Product) -> None:
+    """No connection to our database is held meanwhile."""
     reconfigure(product, travel_pay_wait_seconds=20.0)
     plant(product, CARLA)
     people = [traveling(product, veteran) for veteran in (ADA, CARLA, JONAS)]
@@ -147,8 +149,8 @@ def test_whoever_waits_while_it_is_worked_on_is_notified_the_end(product: Produc
     assert codes == [(400, "ALREADY_FILED"), (422, "NOT_FILED")]
 
 
-def test_nobody_waits_in_vain(product: Product) -> None:
-    """Not where too many wait already, not for what has just failed, and not at a closed gate."""
+def test_no_caller_waits_for_a_distant_end(product: Product) -> None:
+    """Not when too many wait already, not after a failure, and not at an open breaker."""
     reconfigure(product, travel_pay_wait_seconds=20.0, breaker_open_seconds=30.0, breaker_cap_seconds=30.0)
     began = time.monotonic()
     person = traveling(product)
@@ -169,8 +171,8 @@ def test_nobody_waits_in_vain(product: Product) -> None:
 
 
 def answered(product: Product, post: Callable[[], Any]) -> Any:
-    """The answer to a request, with a worker at work."""
+    """The answer to a request, while a worker works."""
     with ThreadPoolExecutor(1) as hands:
-        requested: Future[Any] = hands.submit(post)
-        product.work(until=requested.done)
-        return requested.result()
+        response: Future[Any] = hands.submit(post)
+        product.work(until=response.done)
+        return response.result()

@@ -1,4 +1,4 @@
-"""Whoever waits for Travel Pay is answered in time and in one shape, whatever upstream does, and holds up nobody."""
+"""Synchronous travel pay calls: answered in time and in one shape, whatever upstream does, without delaying others."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.product import ADA, Product, eventually
 BEN = DEFAULT_CAST[1]
 
 
-def test_every_failure_of_upstream_is_notified_in_the_shape_the_page_reads(product: Product) -> None:
-    """A page that reads `errors[0].status` of anything else crashes."""
+def test_every_failure_of_upstream_has_the_shape_that_the_page_reads(product: Product) -> None:
+    """A page that does not find `errors[0].status` crashes."""
     person = traveling(product)
     person.get(CLAIMS_URL)
     table: list[tuple[str, dict[str, Any], int]] = [
@@ -48,7 +48,7 @@ def test_every_failure_of_upstream_is_notified_in_the_shape_the_page_reads(produ
     ]
     patience = product.app.extensions["config"].travel_pay_read_seconds
     for kind, fields, status in table:
-        # Only whoever keeps us waiting meets the limit: a busy machine may take a third of a second for any of them.
+        # Only slow answers meet the short limit: a busy machine may take a third of a second for any other.
         reconfigure(product, travel_pay_read_seconds=0.6 if status == 504 and kind != "status" else patience)
         product.control.set("travel_pay", kind, operation=LIST, **fields)
         assert refusal(person.get(CLAIMS_URL))[0] == status, (kind, fields)
@@ -57,7 +57,7 @@ def test_every_failure_of_upstream_is_notified_in_the_shape_the_page_reads(produ
     assert person.get(CLAIMS_URL).status_code == 200
 
 
-def test_with_no_time_left_nothing_is_queried_and_no_silence_counted(product: Product) -> None:
+def test_without_time_left_upstream_is_not_called_and_no_silence_counted(product: Product) -> None:
     person = traveling(product)
     person.get(CLAIMS_URL)
     before = reads(product)
@@ -86,7 +86,7 @@ def test_every_page_of_travel_pay_fails_alike(product: Product) -> None:
             mend(product)
 
 
-def test_a_token_that_is_not_to_be_had_never_signs_anybody_out(product: Product) -> None:
+def test_an_unobtainable_token_never_signs_anybody_out(product: Product) -> None:
     person = traveling(product)
     person.get(CONTACTS_URL)
     for upstream, kind, fields, status in (
@@ -111,7 +111,7 @@ def test_a_token_that_is_not_to_be_had_never_signs_anybody_out(product: Product)
     assert person.get(CONTACTS_URL).status_code == 200
 
 
-def test_who_cannot_be_queried_for_is_notified_why_and_not_to_sign_in_again(product: Product) -> None:
+def test_a_person_without_identity_is_informed_why_and_not_to_sign_in_again(product: Product) -> None:
     for veteran, code in ((without_icn(), "NO_ICN"), (without_email(), "NO_EMAIL")):
         for path in (CLAIMS_URL, APPOINTMENTS_URL, CONTACTS_URL):
             assert refusal(traveling(product, veteran).get(path)) == (403, code)
@@ -123,30 +123,30 @@ def test_who_cannot_be_queried_for_is_notified_why_and_not_to_sign_in_again(prod
         product.control.clear("accounts")
 
 
-# -- once more, and not too long ----------------------------------------------
+# -- repeats and limits ----------------------------------------------------------
 
 
-def test_a_broken_connection_is_tried_once_more_and_a_bad_answer_is_not(product: Product) -> None:
+def test_a_call_on_a_broken_connection_is_repeated_once_and_a_bad_answer_is_not(product: Product) -> None:
     person = traveling(product)
     person.get(CLAIMS_URL)
 
-    def requested_in(kind: str, **fields: Any) -> tuple[int, int]:
-        """The HTTP status, and how often BTSSS was asked; of a connection that is `down` it sees nothing."""
+    def calls_with(kind: str, **fields: Any) -> tuple[int, int]:
+        """The HTTP status and the number of calls that BTSSS saw; it sees none on a connection that is `down`."""
         before = reads(product, LIST)
         product.control.set("travel_pay", kind, operation=LIST, **fields)
         status = person.get(CLAIMS_URL).status_code
         mend(product)
         return status, reads(product, LIST) - before
 
-    assert requested_in("drop", times=1) == (200, 2)
-    assert requested_in("down", times=1) == (200, 1)
-    assert requested_in("half", times=1) == (200, 2)
-    assert requested_in("drop") == (502, 2)
-    assert requested_in("status", status=500, times=1) == (500, 1)
-    assert requested_in("throttle", times=1) == (429, 1)
+    assert calls_with("drop", times=1) == (200, 2)
+    assert calls_with("down", times=1) == (200, 1)
+    assert calls_with("half", times=1) == (200, 2)
+    assert calls_with("drop") == (502, 2)
+    assert calls_with("status", status=500, times=1) == (500, 1)
+    assert calls_with("throttle", times=1) == (429, 1)
 
 
-def test_a_slow_answer_is_not_synchronous_for_twice(product: Product) -> None:
+def test_a_slow_token_is_not_requested_twice(product: Product) -> None:
     person = traveling(product)
     person.get(CLAIMS_URL)
     product.redis.flushall()
@@ -157,8 +157,8 @@ def test_a_slow_answer_is_not_synchronous_for_twice(product: Product) -> None:
     assert len(product.control.received("sts")) == before + 1
 
 
-def test_one_limit_holds_for_everything_a_person_waits_for(product: Product) -> None:
-    """Whose account it is, three tokens, the call and its repeat: all of it together."""
+def test_one_limit_covers_everything_in_a_synchronous_call(product: Product) -> None:
+    """The account, three tokens, the call and its repeat together."""
     for slow, veteran in (("accounts", BEN), ("veis", ADA), ("sts", ADA)):
         person = fresh(product, veteran, travel_pay_read_seconds=0.5)
         product.control.set(slow, "slow", seconds=3)
@@ -169,48 +169,48 @@ def test_one_limit_holds_for_everything_a_person_waits_for(product: Product) -> 
     person, filed = fresh(product, ADA, travel_pay_read_seconds=1), plant(product)
     product.control.set("travel_pay", "slow", seconds=0.6)
     assert refusal(person.get(CLAIMS_URL)) == (504, "504")
-    # The token was had in time, so it is there for the next one.
+    # The token arrived in time, so the next call has it.
     assert person.get(CLAIMS_URL).status_code == 200
     assert person.read(f"{CLAIMS_URL}/{filed['id']}")["documentsMessage"]
 
 
 def fresh(product: Product, veteran: Veteran, **settings: float) -> Traveling:
-    """Somebody for whom no token is at hand."""
+    """Somebody for whom no token is cached."""
     product.redis.flushall()
     reconfigure(product, **settings)
     return traveling(product, veteran)
 
 
-def held_while_waiting(product: Product, upstream: str, request: Callable[[], Any]) -> int:
-    """Connections to our database that are out of the pool while this upstream takes its time over a request."""
+def connections_during(product: Product, upstream: str, request: Callable[[], Any]) -> int:
+    """Our database connections in use while this upstream takes its time over a request."""
     product.control.set(upstream, "hold")
     before = len(product.control.received(upstream))
     with ThreadPoolExecutor(1) as hands:
-        requested = hands.submit(request)
+        response = hands.submit(request)
         eventually(lambda: len(product.control.received(upstream)) > before)
         held: int = db.engine.pool.checkedout()
-        assert not requested.done()
+        assert not response.done()
         product.control.clear(upstream)
-    assert requested.result().status_code in (200, 404)
+    assert response.result().status_code in (200, 404)
     return held
 
 
-def test_no_connection_to_our_database_is_held_while_upstream_thinks(product: Product) -> None:
+def test_no_database_connection_is_held_while_upstream_works(product: Product) -> None:
     filed = plant(product)
     for upstream in ("accounts", "veis", "sts"):
         person = fresh(product, ADA)
-        assert held_while_waiting(product, upstream, lambda person=person: person.get(CLAIMS_URL)) == 0
+        assert connections_during(product, upstream, lambda person=person: person.get(CLAIMS_URL)) == 0
     for path in (CLAIMS_URL, f"{CLAIMS_URL}/{filed['id']}", APPOINTMENTS_URL, CONTACTS_URL):
-        assert held_while_waiting(product, "travel_pay", lambda path=path: person.get(path)) == 0
-    assert held_while_waiting(product, "va_profile", lambda: person.get(CONTACTS_URL)) == 0
+        assert connections_during(product, "travel_pay", lambda path=path: person.get(path)) == 0
+    assert connections_during(product, "va_profile", lambda: person.get(CONTACTS_URL)) == 0
     reconfigure(product, travel_pay_cache_seconds=30)
-    assert held_while_waiting(product, "travel_pay", lambda: person.get(CLAIMS_URL)) == 0
+    assert connections_during(product, "travel_pay", lambda: person.get(CLAIMS_URL)) == 0
 
 
-# -- places -------------------------------------------------------------------
+# -- capacity -------------------------------------------------------------------
 
 
-def test_without_a_place_one_is_notified_so_at_once(product: Product) -> None:
+def test_a_call_without_capacity_is_refused_at_once(product: Product) -> None:
     person, other = traveling(product), traveling(product, BEN)
     product.app.extensions["bulkhead"] = Bulkhead(1)
     filed_id = other.file()
@@ -229,7 +229,7 @@ def test_without_a_place_one_is_notified_so_at_once(product: Product) -> None:
     assert reads(product) == 1
 
 
-def test_a_place_is_given_back_however_the_call_ended(product: Product) -> None:
+def test_capacity_is_given_back_however_the_call_ended(product: Product) -> None:
     person = traveling(product)
     product.app.extensions["bulkhead"] = Bulkhead(1)
     for kind, fields in (("status", {"status": 500}), ("status", {"status": 400}), ("drop", {}), ("html", {})):
@@ -237,6 +237,6 @@ def test_a_place_is_given_back_however_the_call_ended(product: Product) -> None:
         assert refusal(person.get(CLAIMS_URL))[0] in (400, 500, 502)
         mend(product)
         assert person.get(CLAIMS_URL).status_code == 200
-    spots = product.app.extensions["bulkhead"]
-    with spots.take("travel_pay") as free, spots.take("travel_pay") as again:
+    bulkhead = product.app.extensions["bulkhead"]
+    with bulkhead.take("travel_pay") as free, bulkhead.take("travel_pay") as again:
         assert (free, again) == (True, False)

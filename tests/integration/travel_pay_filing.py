@@ -1,4 +1,4 @@
-"""One signed-in claim held in the hand: where it stands here, what its person is told, what BTSSS has of it."""
+"""One filed travel pay claim: where it stands here, what its person was sent, what BTSSS has of it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.integration.travel_pay_steps import STARTS_AT, traveling
 from tests.product import ADA, Product
 
 BEN, CARLA, DOV, ELENA, FRANK = DEFAULT_CAST[1:6]
-# BTSSS refuses to begin a claim for this one.
+# BTSSS refuses to begin a claim for this person.
 JONAS = next(veteran for veteran in DEFAULT_CAST if veteran.habit == "refused")
 
 
 @dataclass
 class Filing:
-    """One claim somebody filed at the pages' own endpoint; `asked` is what else its form said."""
+    """One claim that somebody filed at the pages' own endpoint; `requested` is what else its form said."""
 
     product: Product
     veteran: Veteran
@@ -41,7 +41,7 @@ class Filing:
 
     @property
     def message(self) -> dict[str, Any]:
-        """The message of the step it stands at."""
+        """The message of the step that the claim stands at."""
         (found,) = [each for each in self.product.messages() if each["subject_id"] == self.id]
         return found
 
@@ -52,12 +52,12 @@ class Filing:
 
     @property
     def notifications(self) -> list[str]:
-        """What its person was sent, oldest first, by the cycle it was owed in."""
+        """What its person was sent, in the order of the cycles."""
         query = "SELECT kind FROM notifications WHERE subject_id = :id AND state <> 'pending' ORDER BY cycle"
         return [found.kind for found in self.product.rows(query, id=self.id)]
 
     def again(self) -> tuple[int, str, str]:
-        """The same form once more: the HTTP status, the claim's status or the error's code, and the words."""
+        """Post the same form again; returns the HTTP status, the claim's status or the error's code, and the text."""
         response = traveling(self.product, self.veteran).post(self.starts_at, **self.requested)
         body = response.get_json()
         if "errors" not in body:
@@ -73,14 +73,14 @@ class Filing:
 
 
 def file(product: Product, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **requested: Any) -> Filing:
-    """File a claim without anybody working on it."""
+    """File a claim that nobody works on yet."""
     response = traveling(product, veteran).post(starts_at, **requested)
     assert response.status_code == 202, response.text
     return Filing(product, veteran, starts_at, requested, response.get_json()["id"])
 
 
 def come_to(product: Product, step: str, *filings: Filing) -> None:
-    """Work until that step is what each of these is owed next."""
+    """Work until that step is the next one for each of these."""
     job = STEP_JOBS[step]
     product.work(until=lambda: all(each.message["job"] == job for each in filings))
 
@@ -91,14 +91,14 @@ def tried(filing: Filing, times: int) -> Callable[[], bool]:
 
 
 def plant(product: Product, veteran: Veteran = ADA, starts_at: str = STARTS_AT, **more: Any) -> dict[str, Any]:
-    """A claim for that appointment that was made elsewhere."""
+    """Add a claim for that appointment that was made elsewhere."""
     body = {"icn": veteran.icn, "appointmentDateTime": starts_at, "station": steps.STATION, **more}
     found: dict[str, Any] = product.control.call("POST", "travel_pay", "claims", json=body)
     return found
 
 
 def assert_filed_once(filing: Filing, how: str) -> None:
-    """Submitted, as one claim with one mileage expense, and known for the one it is."""
+    """It is submitted as one claim with one mileage expense, and known to be that one."""
     row, (claim,) = filing.row, steps.on_file(filing.product, filing.veteran)
     assert (row["state"], claim["claimStatus"], len(claim["expenses"])) == ("submitted", "ClaimSubmitted", 1)
     expense = claim["expenses"][0]["id"]

@@ -1,4 +1,4 @@
-"""Steps of tests that read travel pay while its person waits: look at BTSSS's file, put more on it, break and mend."""
+"""Steps for tests that read travel pay while the caller waits: look at BTSSS's claims, add some, break and mend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIST, SEARCH = "GET /api/v2/claims", "GET /api/v2/claims/search"
 STATUSES, MANY, DIFFER = (with_travel_pay(habit) for habit in ("statuses", "many", "contacts_differ"))
 ALWAYS = {"start_date": "2000-01-01", "end_date": "2099-12-31"}
 
-OPEN = """
+CLOSE_BREAKERS = """
     UPDATE outbox_breakers SET opened_at = NULL, open_until = NULL, reason = NULL, trips = 0, unanswered = '{}',
            probe_message_id = NULL, probe_fence = NULL;
     UPDATE outbox_breaker_trips SET closed_at = outbox_now() WHERE closed_at IS NULL
@@ -24,26 +24,26 @@ OPEN = """
 
 
 def reads(product: Product, operation: str = "GET /api/") -> int:
-    """How many reads reached BTSSS."""
+    """The number of reads that reached BTSSS."""
     return len(product.control.received("travel_pay", operation))
 
 
 def mend(product: Product, *upstreams: str) -> None:
-    """The faults are lifted, and every gate stands as if nothing had happened."""
+    """Lift the faults and close every breaker, as if nothing had happened."""
     for upstream in upstreams or ("travel_pay",):
         product.control.clear(upstream)
     with db.engine.begin() as connection:
-        connection.exec_driver_sql(OPEN)
+        connection.exec_driver_sql(CLOSE_BREAKERS)
 
 
 def plant(product: Product, veteran: Veteran = ADA, **values: Any) -> dict[str, Any]:
-    """A claim made elsewhere is on BTSSS's file."""
+    """Add a claim to BTSSS that was made elsewhere."""
     found: dict[str, Any] = product.control.call("POST", "travel_pay", "claims", json={"icn": veteran.icn, **values})
     return found
 
 
 def book(product: Product) -> Book:
-    """BTSSS's file itself, for what its back door cannot put there."""
+    """The fake BTSSS's own records, for what its control interface cannot put there."""
     return product.fakes.fakes.travel_pay.book
 
 

@@ -1,4 +1,4 @@
-"""Steps that tests of signed-in travel pay take again and again: file, read, look at BTSSS, break it."""
+"""Steps for tests of signed-in travel pay: file, read, look at what BTSSS holds, break it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READ = "GET /api/v3/claims"
 
 @dataclass
 class Traveling:
-    """Somebody signed in who files and reads travel pay claims, as the real pages call."""
+    """Somebody who is signed in and files and reads travel pay claims with the calls of the real pages."""
 
     product: Product
     signed: Signed
@@ -41,7 +41,7 @@ class Traveling:
         return self.product.app.test_client().post(CLAIMS_URL, json=body, headers=sent)
 
     def file(self, starts_at: str = STARTS_AT) -> str:
-        """File a claim without anybody working on it; its id here."""
+        """File a claim that nobody works on yet; returns its id here."""
         response = self.post(starts_at)
         assert response.status_code == 202, response.text
         return str(response.get_json()["id"])
@@ -61,7 +61,7 @@ def traveling(product: Product, veteran: Veteran = ADA) -> Traveling:
 
 
 def rows(product: Product) -> list[dict[str, Any]]:
-    """Every claim we hold, in the order asked for."""
+    """Every claim that we hold, in the order of the requests."""
     return [dict(row._mapping) for row in product.rows("SELECT * FROM travel_pay_claims ORDER BY requested_at, id")]
 
 
@@ -71,7 +71,7 @@ def row(product: Product) -> dict[str, Any]:
 
 
 def on_file(product: Product, veteran: Veteran = ADA) -> list[dict[str, Any]]:
-    """Every claim BTSSS holds of one person."""
+    """Every claim that BTSSS holds for one person."""
     found: list[dict[str, Any]] = product.control.call("GET", "travel_pay", "claims", params={"icn": veteran.icn})
     return found
 
@@ -81,7 +81,7 @@ def received(product: Product, operation: str) -> int:
 
 
 def attempts(product: Product) -> list[tuple[str, str, str]]:
-    """What was tried of the steps, by job, purpose and status, oldest first."""
+    """Every attempt at the steps, by job, purpose and status, oldest first."""
     query = "SELECT job, purpose, status FROM outbox_attempts WHERE upstream = 'travel_pay' ORDER BY id"
     return [(found.job.rpartition(".")[2], found.purpose, found.status) for found in product.rows(query)]
 
@@ -92,6 +92,6 @@ def e_mails(product: Product, number: int = 1) -> list[str]:
 
 
 def everywhere(product: Product) -> str:
-    """All that a log or a queue could have seen of the attempts and the history."""
+    """Everything about the attempts that a log or a queue could have seen."""
     found = product.rows("SELECT to_jsonb(a)::text FROM outbox_attempts a")
     return json.dumps([text for (text,) in found])

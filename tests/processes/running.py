@@ -19,7 +19,7 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
-from flaskapp.queues import QUEUES
+from flaskapp import REGISTERED
 from outbox import rq_side
 from sandbox.faults import Control
 from sandbox.processes import Process, surroundings
@@ -179,7 +179,7 @@ class Running:
         """Jobs that say they wait although no queue holds them: what RQ loses. The lists are read last: they grow."""
         hashes = [key for key in self.redis.scan_iter("rq:job:*") if self.redis.type(key) == b"hash"]
         queued = {key.decode().removeprefix("rq:job:") for key in hashes if self.redis.hget(key, "status") == b"queued"}
-        return queued.difference(*(self.waiting(queue.name) for queue in QUEUES))
+        return queued.difference(*(self.waiting(queue.name) for queue in REGISTERED.queues))
 
     @contextmanager
     def redis_frozen(self) -> Iterator[None]:

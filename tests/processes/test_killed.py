@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import requests
 
-from flaskapp.queues import QUEUES
+from flaskapp import REGISTERED
 from tests.processes.commits import commits_unanswered
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running
 from tests.product import eventually
@@ -148,9 +148,9 @@ def test_asking_again_after_a_lost_answer_finds_the_claim_that_was_filed(afterma
 
 def test_a_dead_worker_leaves_the_dashboard_within_a_minute_and_its_name_is_forgotten(aftermath):
     """Their keys were removed as if that minute had passed; the next worker drops what is left of the names."""
-    assert len(aftermath.shown_dead) == len(QUEUES) and max(aftermath.shown_dead.values()) <= 60
+    assert len(aftermath.shown_dead) == len(REGISTERED.queues) and max(aftermath.shown_dead.values()) <= 60
     names = {name.decode() for name in aftermath.running.redis.smembers("rq:workers")}
-    assert len(names) >= len(QUEUES) and names.isdisjoint(aftermath.shown_dead)
+    assert len(names) >= len(REGISTERED.queues) and names.isdisjoint(aftermath.shown_dead)
 
 
 def test_nothing_is_unaccounted_after_it(aftermath):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from flaskapp.queues import QUEUES
+from flaskapp import REGISTERED
 from jobs.periodic.schedule import PERIODIC
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
 from tests.product import eventually
@@ -76,7 +76,7 @@ def flush(running, seen):
     seen.fetchers_before = {fetcher.name for fetcher in running.fetchers()}
     running.redis.flushall()
     running.control.clear("va_notify")
-    eventually(lambda: len(running.fetchers()) == len(QUEUES))
+    eventually(lambda: len(running.fetchers()) == len(REGISTERED.queues))
     seen.fetchers_after_flush = {fetcher.name for fetcher in running.fetchers()}
     eventually(lambda: running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC))
     eventually(lambda: running.shown_failed("travel_claims"))
@@ -101,7 +101,7 @@ def test_every_text_is_sent_once_whether_it_synchronous_or_was_being_sent(afterm
 
 
 def test_living_workers_show_up_again_under_their_own_names(aftermath):
-    assert len(aftermath.fetchers_before) == len(QUEUES)
+    assert len(aftermath.fetchers_before) == len(REGISTERED.queues)
     assert aftermath.fetchers_after_flush == aftermath.fetchers_before
 
 
@@ -126,7 +126,7 @@ def test_registries_and_periodic_table_are_whole_again(aftermath):
     eventually(lambda: not running.started("travel_claims") | running.started("notifications"))
     assert running.redis.zcard("rq:scheduler:scheduled_jobs") == len(PERIODIC)
     assert running.queued_outside_a_list() == set()
-    assert len(running.fetchers()) == len(QUEUES)
+    assert len(running.fetchers()) == len(REGISTERED.queues)
 
 
 def test_an_outage_of_redis_is_a_warning_and_nobody_is_woken_for_it(aftermath):

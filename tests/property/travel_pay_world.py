@@ -16,18 +16,18 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import text
 
-from flaskapp import clock
+from flaskapp import REGISTERED, clock
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.audit.report import TRAVEL_PAY as STANDINGS
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
-from flaskapp.queues import QUEUES, TRAVEL_PAY
+from flaskapp.queues import TRAVEL_PAY
 from flaskapp.requeue import reopen
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.service import RequestedAppointment, request_claim
 from jobs import travel_pay
 from jobs.engine.runner import Process
-from jobs.processes import allow_our_jobs
+from jobs.registry import allow_our_jobs
 from outbox import breakers, rescue
 from outbox.audit import find_faults
 from outbox.relay import Relay
@@ -88,11 +88,11 @@ class World:
         self.claims = {f"ICN{index}": self.ask(f"ICN{index}") for index in range(people)}
 
     def empty(self) -> None:
-        allow_our_jobs()
+        allow_our_jobs(REGISTERED)
         self.app.extensions["redis"].flushall()
         with transaction() as session:
             session.execute(text("; ".join(f"DELETE FROM {table}" for table in TABLES)))
-            breakers.ensure_breakers(session, QUEUES)
+            breakers.ensure_breakers(session, REGISTERED.queues)
             clock.set_offset(session, timedelta())
         self.move_monotonic(0.0)
 

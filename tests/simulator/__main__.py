@@ -1,4 +1,4 @@
-"""`python -m tests.simulator --seeds 10000`: as many seeds as there is time for; `--seed 7` tells one, step by step."""
+"""`python -m tests.simulator --seeds 10000`: as many seeds as there is time for. `--seed 7` plays one, step by step."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rich.progress import track
 
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedPostgres
+from tests.simulator.playing import move_in, play_part
 from tests.simulator.product import Product, migrate, simulated_config
 from tests.simulator.simulation import Tally, stories
-from tests.simulator.reporting import move_in, tell_part
 from tests.simulator.world import Story
 
-# So many seeds are told between two moves of the progress bar.
+# So many seeds are played between two moves of the progress bar.
 PART = 5
 
 
 @contextmanager
 def ground(products: int) -> Iterator[tuple[Path, list[str]]]:
-    """A PostgreSQL for one command, with a database for each house."""
+    """A PostgreSQL for one command, with a database for each product."""
     with tempfile.TemporaryDirectory(prefix="surefile-simulator-") as name:
         folder = Path(name)
         server = EmbeddedPostgres(folder / "postgres", fast=True)
@@ -41,7 +41,7 @@ def ground(products: int) -> Iterator[tuple[Path, list[str]]]:
             server.remove()
 
 
-def tell_one(url: str, folder: Path, seed: int) -> int:
+def play_one(url: str, folder: Path, seed: int) -> int:
     product = Product(simulated_config(url, folder))
     story: Story = next(stories(product, [seed]))
     product.close()
@@ -50,8 +50,8 @@ def tell_one(url: str, folder: Path, seed: int) -> int:
     return 1 if story.broken else 0
 
 
-def tell_many(urls: list[str], folder: Path, seeds: range) -> int:
-    """In as many processes as there are products; which of them tells a seed makes no difference to it."""
+def play_many(urls: list[str], folder: Path, seeds: range) -> int:
+    """Play in as many processes as there are products. The tally is the same whichever process plays a seed."""
     context = multiprocessing.get_context("spawn")
     keys = context.Queue()
     for url in urls:
@@ -59,8 +59,8 @@ def tell_many(urls: list[str], folder: Path, seeds: range) -> int:
     parts = [seeds[place : place + PART] for place in range(0, len(seeds), PART)]
     tally = Tally()
     with ProcessPoolExecutor(len(urls), context, move_in, (keys, folder)) as pool:
-        reported = pool.map(tell_part, parts)
-        for part in track(reported, f"simulating seeds {seeds.start} to {seeds.stop - 1}", total=len(parts)):
+        tallies = pool.map(play_part, parts)
+        for part in track(tallies, f"simulating seeds {seeds.start} to {seeds.stop - 1}", total=len(parts)):
             tally.join(part)
     for seed, broken in tally.broken.items():
         print(f"seed {seed}: {'; '.join(broken)} (replay: python -m tests.simulator --seed {seed})")
@@ -70,16 +70,16 @@ def tell_many(urls: list[str], folder: Path, seeds: range) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
-    parser.add_argument("--seed", type=int, help="tell this one seed, step by step")
+    parser.add_argument("--seed", type=int, help="play this one seed, step by step")
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many tell seeds at once")
-    requested = parser.parse_args()
-    by_itself = requested.seed is not None
-    with ground(1 if by_itself else requested.processes) as (folder, urls):
-        if by_itself:
-            return tell_one(urls[0], folder, requested.seed)
-        return tell_many(urls, folder, range(requested.first, requested.first + requested.seeds))
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many play seeds at once")
+    arguments = parser.parse_args()
+    only_one = arguments.seed is not None
+    with ground(1 if only_one else arguments.processes) as (folder, urls):
+        if only_one:
+            return play_one(urls[0], folder, arguments.seed)
+        return play_many(urls, folder, range(arguments.first, arguments.first + arguments.seeds))
 
 
 if __name__ == "__main__":

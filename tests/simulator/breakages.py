@@ -1,6 +1,6 @@
-"""The shipped code, broken on purpose in one place at a time: each must be caught, or the simulator proves nothing.
+"""The shipped code, broken on purpose in one place at a time. Each must be caught, or the simulator proves nothing.
 
-Every one is a mistake somebody could make, and most of them were made by somebody before.
+Every one is a mistake that somebody could make, and most of them were made before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import text
 from flaskapp.db import transaction
 from jobs import ledger, worker
 from jobs.engine import runner, settle
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 from outbox import attempts, breakers, parked, registries, relay, rescue, rq_side
 from tests.simulator.product import Product
 
@@ -36,12 +36,12 @@ def breakage(apply: Breakage) -> Breakage:
 
 
 def swap(patch: Patch, module: Any, name: str, *changes: tuple[str, str]) -> None:
-    """Change a statement's text; fails when it does not say what was to be changed."""
-    said = getattr(module, name).text
+    """Change a statement's text; fails when the text to be changed is not there."""
+    statement = getattr(module, name).text
     for old, new in changes:
-        assert old in said, f"{name} does not say {old!r}"
-        said = said.replace(old, new)
-    patch.setattr(module, name, text(said))
+        assert old in statement, f"{name} does not say {old!r}"
+        statement = statement.replace(old, new)
+    patch.setattr(module, name, text(statement))
 
 
 # -- grant, relay, rescue ---------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, product: Pro
 
 @breakage
 def fences_are_counted_up(patch: Patch, product: Product) -> None:
-    """By each process for itself, and again from one after its end."""
+    """Each process counts by itself, and from one again after its end."""
     counters: dict[tuple[int, str], Any] = defaultdict(lambda: count(1))
 
     def next_fence() -> int:
@@ -86,9 +86,9 @@ def missing_pointers_are_not_looked_for(patch: Patch, product: Product) -> None:
 @breakage
 def a_dead_probe_is_never_released(patch: Patch, product: Product) -> None:
     begins, ends = "NOT EXISTS (", ") AS wants_probe"
-    said = breakers.ASK.text
-    condition = said[said.index(begins) : said.index(ends) + 1]
-    swap(patch, breakers, "ASK", (condition, "g.probe_fence IS NULL"))
+    statement = breakers.ASK.text
+    condition = statement[statement.index(begins) : statement.index(ends) + 1]
+    swap(patch, breakers, "ASK", (condition, "b.probe_fence IS NULL"))
 
 
 @breakage
@@ -97,8 +97,8 @@ def rescue_ignores_leases(patch: Patch, product: Product) -> None:
 
 
 @breakage
-def rescue_ignores_silent_processes_questions(patch: Patch, product: Product) -> None:
-    """What was being written when its process died is taken for never sent."""
+def rescue_forgets_the_unanswered_writes_of_silent_processes(patch: Patch, product: Product) -> None:
+    """A write that was under way when its process died counts as never sent."""
     changes = (
         ("COALESCE(m.unresolved_since, e.started_at)", "m.unresolved_since"),
         ("COALESCE(m.unresolved_why, 'unanswered')", "m.unresolved_why"),
@@ -115,7 +115,7 @@ def a_settle_does_not_delete(patch: Patch, product: Product) -> None:
 
 
 @breakage
-def a_settle_does_not_ask_for_its_fence(patch: Patch, product: Product) -> None:
+def a_settle_does_not_check_its_fence(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "lock_message", lambda db, grant: True)
 
 
@@ -138,13 +138,13 @@ def a_failed_look_up_clears_the_question(patch: Patch, product: Product) -> None
 
 
 @breakage
-def not_found_is_believed_too_early(patch: Patch, product: Product) -> None:
+def not_found_is_trusted_too_early(patch: Patch, product: Product) -> None:
     earlier_writes = runner.earlier_writes
-    patch.setattr(runner, "earlier_writes", lambda *args: replace(earlier_writes(*args), settled=True))
+    patch.setattr(runner, "earlier_writes", lambda *args: replace(earlier_writes(*args), confirmable=True))
 
 
 @breakage
-def not_found_is_believed_at_once(patch: Patch, product: Product) -> None:
+def not_found_is_trusted_at_once(patch: Patch, product: Product) -> None:
     def believe(session: Any, spec: Any, grant: Any, outcome: Any) -> None:
         attempts.finish(session, grant.attempt_id, settle.ending(spec, outcome))
         attempts.postpone(session, grant, 15.0, resolved=True)
@@ -180,8 +180,8 @@ def a_job_that_ended_keeps_its_thread(patch: Patch, product: Product) -> None:
 
 
 @breakage
-def a_pointer_that_was_followed_takes_along_what_is_shown_of_its_message(patch: Patch, product: Product) -> None:
-    """By the message's number alone, and only the jobs: their entries among the failed stay."""
+def a_handled_pointer_deletes_what_is_shown_of_its_message(patch: Patch, product: Product) -> None:
+    """It looks at the message's number only, and deletes only the jobs: their entries among the failed stay."""
     forget_job = rq_side.forget_job
 
     def forget_jobs(pipe: Any, job: Any) -> None:
@@ -207,6 +207,6 @@ def a_requeue_grants(patch: Patch, product: Product) -> None:
         with transaction() as session:
             row = session.execute(REQUEUE, {"id": message_id, "fence": fence}).one_or_none()
         if row is not None:
-            runner.run(SPECS[row.job], message_id, fence)
+            runner.run(spec_of(row.job), message_id, fence)
 
     patch.setattr(ledger, "reopen", requeue_and_run)

@@ -1,4 +1,4 @@
-"""One house for all tests of the simulator in a process: a database of its own, and no other server."""
+"""One product for all tests of the simulator in a process: a database of its own, and no other server."""
 
 from __future__ import annotations
 

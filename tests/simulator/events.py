@@ -1,4 +1,4 @@
-"""What befalls the processes of a story: everything that may go wrong, and everybody who meddles."""
+"""The events that strike the processes of a story: everything that may go wrong, and everybody who interferes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tests.simulator.processes import QUEUES, RELAYS, WORKERS
 from tests.simulator.stage import Stage
 
 PEOPLE = 2
-# Where its worker dies with a requeue: taken, noted as begun, reopening, reopened, ended.
-PLACES_OF_REQUEUE = ("after Redis eval", "after Redis lrem", "before COMMIT", "after COMMIT", "after Redis delete")
+# Where a worker may die with a requeue: taken, noted as begun, reopening, reopened, ended.
+STEPS_OF_REQUEUE = ("after Redis eval", "after Redis lrem", "before COMMIT", "after COMMIT", "after Redis delete")
 STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
 
 
 class Events(Stage):
-    """One method an event; where it finds nothing to befall, nothing happens."""
+    """One method for each event. Where it finds nothing to strike, nothing happens."""
 
     def nothing(self) -> None:
-        """Not everything is an event."""
+        """A step without an event."""
 
     def act(self, event: str) -> None:
         getattr(self, event.replace(" ", "_"))()
@@ -35,7 +35,7 @@ class Events(Stage):
         self.processes.ask(f"ICN{self.rng.randrange(PEOPLE)}")
 
     def stall(self) -> None:
-        """SIGSTOP, and later SIGCONT: whatever it was doing stands still, and so do its beats."""
+        """SIGSTOP, and later SIGCONT: everything that the process was doing stops, and so do its heartbeats."""
         busy = sorted({task.owner for task in self.hub.tasks})
         if busy:
             seconds = self.rng.choice((5.0, 20.0, 70.0, 150.0, 600.0))
@@ -47,7 +47,7 @@ class Events(Stage):
             self.processes.stop(name)
 
     def mistake_for_dead(self) -> None:
-        """A worker stands still in the middle of a job until the others have given up on it, and then goes on."""
+        """A worker stops in the middle of a job until the others have given it up, and then goes on."""
         waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
         if self.hub.stalled:
             return
@@ -61,12 +61,12 @@ class Events(Stage):
             self.carry_on(until)
 
     def go_far(self, task: Task, place: str) -> None:
-        """To that place, or until it waits for an upstream, or has ended; nobody else moves."""
+        """Run the task to that place, or until it waits for an upstream, or has ended; nobody else moves."""
         while task in self.hub.runnable() and place not in task.place:
             self.go_on(task)
 
     def carry_on(self, until: float) -> None:
-        """The others find out, and see to what the one that stands still had."""
+        """The others find out, and take over the work of the stopped worker."""
         while self.hub.now < until and self.hub.tasks:
             while others := self.hub.runnable():
                 self.go_on(self.rng.choice(others))
@@ -80,7 +80,7 @@ class Events(Stage):
         return [task for task in self.hub.tasks if task.pointer is not None]
 
     def kill(self) -> None:
-        """Of those who do something."""
+        """Kill one of the processes that are doing something."""
         busy = sorted({task.owner for task in self.hub.tasks} & {*RELAYS, *WORKERS})
         if busy:
             name = self.rng.choice(busy)
@@ -89,7 +89,8 @@ class Events(Stage):
             self.processes.begin(name)
 
     def lose_thread(self) -> None:
-        """One job of a worker ends without a word, as for want of memory; its process lives on and beats."""
+        """One job of a worker ends without a word, as when memory runs out. Its process lives on and keeps its
+        heartbeat."""
         jobs = self.jobs()
         if jobs:
             self.befall("a thread ends without a word")
@@ -111,13 +112,13 @@ class Events(Stage):
         return [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
 
     def die_with_requeue(self) -> None:
-        """A worker ends somewhere between the taking of a requeue and the last that Redis hears of it."""
+        """A worker ends somewhere between the taking of a requeue and its last command to Redis."""
         waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
         if not waiting:
             return
         self.befall("a worker dies with a requeue")
         self.processes.take_pointer("worker-2", waiting[0])
-        self.go_far(self.hub.tasks[-1], self.rng.choice(PLACES_OF_REQUEUE))
+        self.go_far(self.hub.tasks[-1], self.rng.choice(STEPS_OF_REQUEUE))
         self.hub.kill("worker-2")
         self.processes.begin("worker-2")
 
@@ -163,7 +164,7 @@ class Events(Stage):
             self.redis.data.lists[f"rq:queue:{queue.name}"].pop(0)
 
     def bring_back(self) -> None:
-        """Of work that is still owed, or it would prove little; and somebody takes it at once."""
+        """Bring back a pointer of outstanding work, since another would prove little; somebody takes it at once."""
         outstanding = {str(message_id).encode() for message_id in self.messages("ready published running parked")}
         found = [
             index for index, (_, name, _) in enumerate(self.redis.pushed) if name.partition(b"-")[0] in outstanding
@@ -174,7 +175,7 @@ class Events(Stage):
             self.processes.take_pointer(self.rng.choice(WORKERS), next(each for each in QUEUES if each.name == queue))
 
     def snapshot(self) -> None:
-        """Keep one, or go back to one that was kept."""
+        """Keep a snapshot, or go back to one that was kept."""
         if self.kept and self.rng.random() < 0.5:
             self.befall("Redis restored from an old snapshot")
             self.redis.data = self.kept.pop()

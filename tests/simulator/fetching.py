@@ -1,4 +1,5 @@
-"""The shipped fetchers of a worker, one a queue, without their threads: whoever takes a pointer also runs its job."""
+"""The shipped fetchers of a worker, one for each queue, without their threads: the task that takes a pointer runs its
+job."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ TASKS_A_WORKER = 2
 
 
 class AtOnce:
-    """A lane's threads: each task of the hub is one."""
+    """The threads of a bulkhead: each is a task of the hub."""
 
     def submit(self, work: Callable[..., None], *args: Any) -> None:
         work(*args)
@@ -32,8 +33,8 @@ class SimulatedFetcher(Fetcher):
     hub: Hub
 
     def _finalize_failure(self, job: Any, queue: Any, execution: Any, exc_info: Any) -> None:
-        """RQ takes whatever is raised for a failure of the job. The simulator's own endings are none; and of ours none
-        may fail, but where Postgres or Redis failed it."""
+        """RQ counts every exception as a failure of the job. The simulator's own endings are none, and our jobs must
+        not fail, except where Postgres or Redis failed them."""
         error, task = exc_info[1], self.hub.current()
         if isinstance(error, Killed | PromiseBroken):
             raise error
@@ -51,9 +52,9 @@ class Fetching:
         self.fetchers: dict[str, SimulatedFetcher] = {}
 
     def fetcher_of(self, queue: QueueSpec) -> SimulatedFetcher:
-        """The one there is, or the next where that lost Redis; its lane outlives it."""
+        """The current fetcher, or a new one where the last lost Redis; its bulkhead outlives it."""
         if queue.name not in self.bulkheads:
-            # No more threads than it has tasks: one that is not given back is soon missed.
+            # No more threads than it has tasks, so a thread that is not given back is soon missing.
             self.bulkheads[queue.name] = Bulkhead(replace(queue, threads=TASKS_A_WORKER))
             self.bulkheads[queue.name].pool = AtOnce()  # type: ignore[assignment]
         if queue.name not in self.fetchers:
@@ -64,7 +65,7 @@ class Fetching:
         return self.fetchers[queue.name]
 
     def take_one(self, task: Task, queue: QueueSpec) -> tuple[int, int] | None:
-        """Take a pointer and run it to its end; returns it, or None where there was none. Raises RedisError."""
+        """Take a pointer and run it to its end. Returns it, or None where there was none. Raises RedisError."""
         fetcher = self.fetcher_of(queue)
         try:
             found = fetcher.look()

@@ -1,6 +1,7 @@
-"""One thread, many processes: greenlets that stand still at every boundary until a seeded hand picks who goes on.
+"""The scheduler of the simulation: one thread, many processes, as greenlets that stop at every boundary.
 
-Nothing here waits for time: `now` is in seconds since the seed began, and moves only when somebody moves it.
+A seeded choice decides which goes on. Nothing here waits for real time: `now` is in seconds since the seed began, and
+moves only when it is moved.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ TICK_SECONDS = 0.001
 
 
 class Killed(BaseException):
-    """The process this happened in is no more; nobody may catch it."""
+    """The process in which this was raised is dead; no code may catch it."""
 
 
 class PromiseBroken(BaseException):
-    """What must always hold did not; no code of the product may catch it and go on."""
+    """Something that must always hold did not; no code of the product may catch it and go on."""
 
 
 class Task:
@@ -60,7 +61,7 @@ class Task:
 
 
 class Hub:
-    """Who is there and whose turn it is. `faults` says, at each boundary, whether the process ends there."""
+    """All tasks, and whose turn it is. `faults` says, at each boundary, whether the process ends there."""
 
     def __init__(self, crashes_here: Callable[[Task, str, str], bool], cancel: Callable[[Any], None]) -> None:
         self.main = getcurrent()
@@ -79,12 +80,12 @@ class Hub:
     # -- in a task ----------------------------------------------------------------------------------
 
     def current(self) -> Task | None:
-        """The task that runs now; None for the world itself, which meets no boundaries."""
+        """The task that runs now; None for the world itself, which has no boundaries."""
         task = self._current
         return task if task is not None and getcurrent() is task.greenlet else None
 
     def boundary(self, where: str, what: str) -> None:
-        """Stand still here, and go on when picked; raises Killed when this is where the process ends."""
+        """Stop here, and go on when picked; raises Killed when the process ends here."""
         task = self.current()
         if task is None:
             return
@@ -111,7 +112,7 @@ class Hub:
             raise Killed
 
     def wait_for_lock(self, connection: Any) -> None:
-        """Let the others go on; whoever ends a transaction looks whether this one may go on as well."""
+        """Let the others go on. When one of them ends a transaction, it checks whether this task may go on."""
         task = self.current()
         assert task is not None
         task.blocked_on = connection
@@ -126,7 +127,7 @@ class Hub:
         return task
 
     def resume(self, task: Task) -> None:
-        """Let a task go on to its next boundary; a process that dies there takes all its tasks along."""
+        """Let a task go on to its next boundary. A process that dies there ends all its tasks."""
         self.now += TICK_SECONDS
         task.wakes_at = None
         self.switch_to(task)
@@ -140,13 +141,13 @@ class Hub:
         self._current = None
 
     def kill(self, owner: str) -> None:
-        """End every task of a process where it stands. Its transactions end with it, as its connections do."""
+        """End every task of a process where it stands. Its transactions and connections end with it."""
         for task in self.tasks_of(owner):
             self.kill_one(task)
         self.stalled.pop(owner, None)
 
     def kill_one(self, task: Task) -> None:
-        """End one task where it stands; its process does not notice."""
+        """End one task where it stands; its process does not see that."""
         task.dying = task.troubled = True
         if task.blocked_on is not None:
             self.cancel(task.blocked_on)
@@ -168,7 +169,7 @@ class Hub:
         ]
 
     def next_wake(self) -> float | None:
-        """When the next sleeper wakes; stalled processes sleep on."""
+        """When the next sleeper wakes. Stalled processes sleep on."""
         wakes = [max(task.wakes_at or 0.0, self.stalled.get(task.owner, 0.0)) for task in self.tasks]
         later = [wake for wake in wakes if wake > self.now]
         return min(later) if later else None

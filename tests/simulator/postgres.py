@@ -1,7 +1,7 @@
-"""Real PostgreSQL, reached over connections that stand still at every statement and every COMMIT.
+"""Real PostgreSQL, reached over connections that stop at every statement and every COMMIT.
 
-They are psycopg2's own, so that SQLAlchemy and the product notice nothing. The ledger's clock is the hub's, and a
-transaction keeps, as with `now()`, the moment it began at.
+They are psycopg2's own, so SQLAlchemy and the product see no difference. The ledger's clock is the hub's, and a
+transaction keeps its start time, as with `now()`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.simulator.waiting import LOOK_SECONDS
 LOST = "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally"
 BLOCKED = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
 VERB = re.compile(r"(UPDATE(?! OF)|INSERT INTO|DELETE FROM|FROM|NOTIFY|SET LOCAL)\s+([a-z_]+)")
-# Everything the ledger calls now, and the moment Postgres itself started: long ago.
+# What the ledger calls now, and the start of Postgres itself: long ago.
 CLOCK = """
     CREATE SCHEMA simulated;
     CREATE OR REPLACE FUNCTION outbox_now() RETURNS timestamptz LANGUAGE sql STABLE
@@ -36,14 +36,14 @@ OPTIONS = "-c search_path=simulated,pg_catalog,public -c simulated.now=0 -c time
 
 @cache
 def label_of(query: str) -> str:
-    """A statement as the steps name it: what it does to which tables."""
+    """The name of a statement in the steps: what it does to which tables."""
     found = dict.fromkeys(f"{verb} {table}" for verb, table in VERB.findall(query))
     writes = [each for each in found if not each.startswith("FROM")]
     return ", ".join(writes or list(found)[:1]) or " ".join(query.split())[:40]
 
 
 class Server:
-    """The connections of all processes, the one of nobody that looks on, and the faults that connections meet."""
+    """The connections of all processes, one that only looks on, and the faults that connections meet."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -59,7 +59,7 @@ class Server:
         self.observer.autocommit = True
 
     def engine(self) -> Engine:
-        """As many connections as anybody may want: the pool would wait with the one thread there is."""
+        """An engine with as many connections as anybody may want: a pool that waits would stop the only thread."""
         made = create_engine("postgresql+psycopg2://", creator=self.connect, pool_size=40, use_native_hstore=False)
         event.listen(made, "checkin", disown)
         return made
@@ -80,21 +80,21 @@ class Server:
         return made
 
     def look(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What Postgres holds now, as nobody's process sees it."""
+        """What Postgres holds now, read outside all processes."""
         now = self.hub.now if self.hub is not None else 0.0
         with self.observer.cursor() as cursor:
             cursor.execute(f"SET simulated.now = '{now:.3f}'; {query}", values or None)
             return cursor.fetchall() if cursor.description else []
 
     def look_again(self, query: str) -> list[tuple[Any, ...]]:
-        """For what is asked between any two steps: planned once, as planning is most of its cost."""
+        """For what is read between any two steps: planned once, because planning is most of its cost."""
         if query not in self.planned:
             self.planned[query] = f"look_{len(self.planned)}"
             self.look(f"PREPARE {self.planned[query]} AS {query}")
         return self.look(f"EXECUTE {self.planned[query]}")
 
     def wake_blocked(self) -> None:
-        """A transaction ended: wait until everybody who stood behind it has gone as far as they can."""
+        """A transaction ended: wait until everybody who was waiting behind it has gone as far as they can."""
         for task in self.hub.tasks if self.hub is not None else ():
             while task.blocked_on is not None and not self.is_blocked(task.blocked_on.info.backend_pid):
                 if select.select([task.blocked_on.fileno()], [], [], LOOK_SECONDS)[0]:
@@ -104,7 +104,7 @@ class Server:
         return bool(self.look(BLOCKED, pid)[0][0])
 
     def cancel(self, connection: SimulatedConnection) -> None:
-        """What waits for a lock there waits no more."""
+        """End a wait for a lock."""
         self.look("SELECT pg_cancel_backend(%s)", connection.info.backend_pid)
 
     def terminate(self, connection: SimulatedConnection) -> None:
@@ -116,7 +116,7 @@ class Server:
         self.wake_blocked()
 
     def vacuum(self) -> None:
-        """Alone in its request: VACUUM may not stand beside any other statement."""
+        """In a request of its own: VACUUM may not stand beside another statement."""
         with self.observer.cursor() as cursor:
             cursor.execute(
                 "VACUUM travel_claims, notifications, cases, outbox_messages, outbox_attempts, outbox_history"
@@ -149,10 +149,11 @@ class SimulatedConnection(extensions.connection):
     def begin_anew(self) -> None:
         self.task: Task | None = None
         self.in_transaction = self.auto = self.lost = self.asynchronous = self.holds_lock = False
-        self.was_patient = self.underway = self.cut_short = self.terminated = False
+        self.timed_out = self.underway = self.cut_short = self.terminated = False
 
     def cursor(self, name: str | None = None, **options: Any) -> Any:
-        """A cursor at the server would need psycopg2's own idea of a transaction; one here reads the same rows."""
+        """A client-side cursor, which reads the same rows: one at the server would need psycopg2's own idea of a
+        transaction."""
         return super().cursor(**{key: value for key, value in options.items() if key != "scrollable"})
 
     @property
@@ -167,7 +168,7 @@ class SimulatedConnection(extensions.connection):
         self.auto = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     def meet(self, where: str, what: str) -> None:
-        """Stand at a boundary; raises OperationalError when the connection is lost there."""
+        """Stop at a boundary; raises OperationalError when the connection is lost there."""
         hub = self.server.hub
         task = hub.current() if hub is not None else None
         if hub is None or task is None:
@@ -191,7 +192,7 @@ class SimulatedConnection(extensions.connection):
             task.connections.add(self)
 
     def begin(self) -> str:
-        """What goes before a statement: its transaction's beginning and the moment of that."""
+        """The prefix of a statement: its transaction's beginning and the time of that."""
         if self.in_transaction:
             return ""
         self.in_transaction, self.asynchronous = not self.auto, False
@@ -201,17 +202,17 @@ class SimulatedConnection(extensions.connection):
     def commit(self) -> None:
         if not self.in_transaction and not self.cut_short:
             return
-        # Whose transaction ended with its connection, while it stood still, learns of it here.
+        # A task whose connection was ended while it stood still learns of it here.
         self.meet("before", "COMMIT")
         if self.asynchronous and self.task is not None and self.server.loses(self.task, "forgotten", "COMMIT"):
-            # The server stops before this was written to disk, though the process was told that it is done.
+            # The server stops before this was written to disk, although it reported the commit as done.
             self.server.restart()
             return
         self.finish("COMMIT")
         self.meet("after", "COMMIT")
 
     def rollback(self) -> None:
-        """Also of a process that dies: the server does the same when it sees the line go dead."""
+        """Also for a process that dies: the server does the same when it sees the connection go dead."""
         if self.in_transaction and not self.lost:
             self.finish("ROLLBACK")
 
@@ -222,7 +223,7 @@ class SimulatedConnection(extensions.connection):
         self.server.wake_blocked()
 
     def end(self) -> None:
-        """The server's side of a connection that is gone: at once, and not when it comes to notice."""
+        """The server's side of a connection that is gone: it ends at once, and not when the server would see it."""
         if not self.closed and self.in_transaction:
             self.finish("ROLLBACK")
         if not self.closed and self.holds_lock:
@@ -231,7 +232,7 @@ class SimulatedConnection(extensions.connection):
     def give_up_waiting(self) -> None:
         """Postgres's own limit on waiting for a lock."""
         assert self.task is not None
-        self.was_patient = True
+        self.timed_out = True
         self.server.cancel(self)
         self.task.blocked_on = None
 
@@ -248,7 +249,7 @@ class SimulatedConnection(extensions.connection):
         self.lost = True
 
     def close(self) -> None:
-        """Its session, if Postgres has not ended it, is the next one's: another start of one costs ten statements."""
+        """Give its session, if Postgres has not ended it, to the next one: a new session costs ten statements."""
         self.end()
         self.in_transaction = self.holds_lock = False
         disown(self)
@@ -262,7 +263,7 @@ class SimulatedConnection(extensions.connection):
 
 
 def disown(connection: SimulatedConnection, record: Any = None) -> None:
-    """Back in the pool, or closed: nobody's. A dead one is not for the next."""
+    """Back in the pool, or closed: it belongs to nobody. A dead one is not reused."""
     if record is not None and connection is not None and connection.lost:
         record.invalidate()
     if connection is not None and connection.task is not None:
@@ -284,8 +285,8 @@ class SimulatedCursor(extensions.cursor):
         except psycopg2.Error:
             if connection.task is not None and connection.task.dying:
                 raise Killed from None
-            if connection.was_patient:
-                connection.was_patient = False
+            if connection.timed_out:
+                connection.timed_out = False
                 raise errors.LockNotAvailable("canceling statement due to lock timeout") from None
             raise
         finally:

@@ -38,7 +38,7 @@ DAY = date(2031, 3, 4)
 QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS)
 RELAYS = ("relay-1", "relay-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
-# Nobody moves while this waits: what holds the row for a moment holds it for good.
+# Nobody moves while this waits, so a lock on the row that is held now is never released.
 BEATS = """
     SET lock_timeout = '50ms';
     INSERT INTO outbox_processes (id, kind) SELECT unnest(%s), 'worker'
@@ -47,7 +47,7 @@ BEATS = """
 
 
 class Processes:
-    """All processes of one seed. Each method starts one task, or does nothing where it has nothing to do."""
+    """All processes of one seed. Each method starts one task, or does nothing where there is nothing to do."""
 
     def __init__(self, product: Product, hub: Hub, redis: ScriptedRedis) -> None:
         self.product, self.hub, self.redis = product, hub, redis
@@ -79,13 +79,13 @@ class Processes:
         return found
 
     def beats(self, names: list[str]) -> None:
-        """What their beating threads keep saying of processes that are not stalled, every few seconds."""
+        """The heartbeats of processes that are not stalled, every few seconds."""
         ids = [self.process_of(name).worker_id for name in names]
         try:
             self.product.server.look(BEATS, ids)
         except errors.LockNotAvailable:
             for identifier in ids:
-                # Whose own beat or goodbye stands still, holding the row, says nothing else meanwhile.
+                # A process whose own heartbeat or goodbye stands still and holds the row writes no other meanwhile.
                 with suppress(errors.LockNotAvailable):
                     self.product.server.look(BEATS, [identifier])
 
@@ -114,15 +114,15 @@ class Processes:
             task = self.hub.start(name, f"job of {queue.name}", lambda: self.run_pointer(worker, task, queue))
 
     def run_pointer(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
-        by_itself, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
+        undisturbed, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
         pointer = worker.take_one(task, queue)
         if pointer is not None:
             self.check_job(task, *pointer)
-        if by_itself:
+        if undisturbed:
             self.check_redis(queue.name, pointer, before)
 
     def check_redis(self, queue: str, pointer: tuple[int, int] | None, before: set[bytes]) -> None:
-        """Where nobody else moves, what waits is taken, and nothing is left of what was followed."""
+        """When nobody else moves, what was waiting is taken, and nothing is left of what was handled."""
         if pointer is None and self.redis.waiting(queue):
             raise PromiseBroken("a pointer waits, and the worker has no thread for it")
         if left := self.redis.data.begun(queue) - before:
@@ -131,7 +131,7 @@ class Processes:
             raise PromiseBroken(f"Redis keeps the job of a pointer that was followed: {pointer}")
 
     def check_upstream(self, task: Task) -> None:
-        """A job reaches an upstream: its own pointer was granted, and never before."""
+        """A job reaches an upstream only when its own pointer was granted, and never before."""
         if task.granted:
             return
         if task.pointer is None:
@@ -145,7 +145,7 @@ class Processes:
         task.granted = True
 
     def check_job(self, task: Task, message_id: int, fence: int) -> None:
-        """What came back from upstream is on an attempt; a pointer that was not granted was not the current one."""
+        """The upstream's answer is on an attempt; a pointer that was not granted was not the current one."""
         look = self.product.server.look
         for number in task.answers:
             digest = self.product.apps["product"].extensions["vault"].digest("claim", number)
@@ -184,7 +184,7 @@ class Processes:
     # -- the web ------------------------------------------------------------------------------------
 
     def ask(self, icn: str) -> None:
-        """Somebody asks for a claim; only what was answered with a 202 counts as accepted."""
+        """Somebody requests a claim. Only what was answered with a 202 counts as accepted."""
 
         def work() -> None:
             identity = Identity(icn, None, STATION, "vamc")
@@ -193,7 +193,7 @@ class Processes:
         self.start(f"web-{next(self.callers)}", f"claim of {icn}", work)
 
     def call_back(self, reference: str, status: str, age: float) -> None:
-        """VANotify says what became of a text, now or as it was some seconds ago."""
+        """VANotify reports what became of a text, now or as it was some seconds before."""
         at = BEGAN + timedelta(seconds=self.hub.now - age)
 
         def work() -> None:

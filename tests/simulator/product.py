@@ -1,4 +1,5 @@
-"""The product in several simulated processes over one database, and everything in it that is drawn or timed in hand."""
+"""The product in several simulated processes over one database, with its clocks, sleeps and random numbers
+controlled."""
 
 from __future__ import annotations
 
@@ -18,14 +19,14 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flaskapp import create_app
+from flaskapp import REGISTERED, create_app
 from flaskapp.audit.report import SUBMISSIONS
 from flaskapp.config import Config, from_env
 from flaskapp.db import db
 from flaskapp.flows import FLOWS
-from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, QUEUES, SYNC_ONLY, TRAVEL_CLAIMS
+from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, TRAVEL_CLAIMS
 from jobs.engine.runner import Process
-from jobs.processes import allow_our_jobs
+from jobs.registry import allow_our_jobs
 from outbox import breakers
 from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets
@@ -33,7 +34,7 @@ from tests.simulator.hub import Hub
 from tests.simulator.postgres import Server
 from tests.simulator.waiting import handing_over
 
-# All of an upstream's times made shorter alike: the product still waits longer than a write may take to be seen.
+# All of an upstream's times are shortened alike: the product still waits longer than a write may take to show.
 SETTINGS = {
     "VEIS_TOTAL_SECONDS": "5",
     "BTSSS_TOTAL_SECONDS": "20",
@@ -58,7 +59,7 @@ EMPTY = """
 
 
 def simulated_config(url: str, folder: Path) -> Config:
-    """For one database; neither Redis nor any upstream is there."""
+    """For one database; there is neither Redis nor any upstream."""
     return from_env(
         environment(url, "redis://127.0.0.1:1/0", dict.fromkeys(UPSTREAMS, NOWHERE), kept_secrets(folder), SETTINGS)
     )
@@ -74,7 +75,7 @@ def migrate(config: Config) -> None:
 
 
 class StandIn:
-    """A module, some of whose functions are ours."""
+    """A module, with some of its functions replaced by ours."""
 
     def __init__(self, module: ModuleType, **ours: Any) -> None:
         self.module = module
@@ -85,17 +86,17 @@ class StandIn:
 
 
 class Product:
-    """Lasts for many seeds. `rng` draws what the product draws; it begins anew with each seed."""
+    """Lasts for many seeds. `rng` makes the product's random numbers and starts anew with each seed."""
 
     def __init__(self, config: Config) -> None:
         self.server = Server(config.database_url.replace("+psycopg2", ""))
         self.engine = self.server.engine()
         self.rng = random.Random()
         self.config = config
-        # So many stories have been begun in it.
-        self.reported = 0
+        # How many stories have begun in it.
+        self.begun = 0
         self.apps = {name: self.make_app(config) for name in APPS}
-        allow_our_jobs()
+        allow_our_jobs(REGISTERED)
 
     def make_app(self, config: Config) -> Flask:
         app = create_app(config)
@@ -105,11 +106,11 @@ class Product:
         return app
 
     def move_in(self, hub: Hub, redis: Any, btsss: Any, va_notify: Any) -> None:
-        """Empty everything, and give every process the hub's world to live in."""
+        """Empty everything, and connect every process to the hub's world."""
         self.server.hub = None
         self.server.look(EMPTY)
         with self.engine.begin() as connection:
-            breakers.ensure_breakers(connection, QUEUES, SYNC_ONLY)
+            breakers.ensure_breakers(connection, REGISTERED.queues, REGISTERED.sync_upstreams)
         self.server.hub = hub
         for name, app in self.apps.items():
             app.extensions["redis"] = redis
@@ -119,7 +120,7 @@ class Product:
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
-        """Clocks, sleeps and chance are ours, and what the product logs of its troubles is nobody's."""
+        """Clocks, sleeps and random numbers are ours, and the product's logs of its troubles are dropped."""
         clock = StandIn(time, monotonic=self.monotonic, sleep=self.sleep)
         draws = StandIn(secrets, randbits=self.rng.getrandbits, randbelow=self.rng.randrange)
         stand_ins = {"time": (time, clock), "random": (random, self.rng), "secrets": (secrets, draws)}
@@ -131,7 +132,7 @@ class Product:
                         patch.setattr(module, name, ours)
             for names_it in ("uuid.uuid4", "rq.executions.uuid4"):
                 patch.setattr(names_it, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
-            # The sweep of queues and the audit of flows that nothing is ever of would be most of a seed's time.
+            # The sweep of unused queues and the audit of unused flows would be most of a seed's time.
             patch.setattr("jobs.housekeeping.QUEUES", USED)
             for kept, everything in ((FLOWS_USED, FLOWS), (FLOWS_USED, SUBMISSIONS)):
                 for name in everything.keys() - kept:

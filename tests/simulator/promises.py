@@ -1,4 +1,4 @@
-"""What must hold at any moment, and what must hold once everything has come to rest."""
+"""What must hold at any time, and what must hold once everything has come to rest."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ ORPHANS = """
         ON m.id = a.message_id AND m.fence = a.fence AND m.state = 'running'
      WHERE a.status = 'try' AND m.id IS NULL
 """
-# Written without a look at the audit's own rules: pending and worked on, told, about to be told, or in a human's hands.
+# Written independently of the audit's own rules: pending and worked on, notified, about to be, or in a human's hands.
 LOST = """
     SELECT c.id, c.state FROM travel_claims c
      WHERE NOT EXISTS (SELECT FROM cases k WHERE k.subject_id = c.id::text AND k.closed_at IS NULL)
        AND NOT (c.state = 'pending' AND EXISTS (
             SELECT FROM outbox_messages m WHERE m.subject_id = c.id::text AND m.state <> 'parked'))
        AND NOT (c.state <> 'pending' AND EXISTS (
-            SELECT FROM notifications n WHERE n.subject_id = c.id::text AND n.cycle = c.cycle AND n.kind = c.notification
-               AND (n.state IN ('sent', 'delivered')
+            SELECT FROM notifications n WHERE n.subject_id = c.id::text AND n.cycle = c.cycle
+               AND n.kind = c.notification AND (n.state IN ('sent', 'delivered')
                 OR EXISTS (SELECT FROM outbox_messages m WHERE m.subject_id = n.id::text AND m.state <> 'parked')
                 OR EXISTS (SELECT FROM cases k WHERE k.subject_id = n.id::text))))
 """
-# One look for all: it is made between any two steps.
+# One statement for all, because it runs between any two steps.
 WRONG_NOW = f"""
     SELECT format('message %s is %s with %s live attempts, %s', id, state, tries,
                   CASE WHEN own THEN 'its own' ELSE 'none its own' END) FROM ({TRIES}) t
@@ -56,18 +56,17 @@ NOTIFICATION_KINDS = """
            SELECT FROM cases k WHERE k.subject_id = n.id::text AND k.closed_at IS NULL)
       FROM notifications n WHERE n.subject_id = %s AND n.kind = %s AND n.cycle = %s
 """
-
 CYCLES = "SELECT id::text, cycle, state FROM notifications WHERE subject_id = %s"
 
 
 def check_now(product: Product) -> None:
-    """Between any two steps: one live attempt to a running message and none to any other, and nobody is forgotten."""
+    """Between any two steps: one live attempt for a running message and none for any other, and nobody is forgotten."""
     for (wrong,) in product.server.look_again(WRONG_NOW):
         raise PromiseBroken(wrong)
 
 
 def check_end(product: Product, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
-    """At rest: the audit is clean, every history legal, and what was told is what the upstream holds."""
+    """At rest: the audit is clean, every history is legal, and the notifications say what the upstream holds."""
     with product.apps["product"].app_context(), transaction() as session:
         report = audit(session)
         if not report.clean:
@@ -84,7 +83,7 @@ def check_end(product: Product, accepted: dict[str, str], btsss: BTSSS, va_notif
 
 
 def check_redis(product: Product, redis: Any) -> None:
-    """Once it was swept, Redis shows what is parked and nothing else as failed, and nothing as begun.
+    """Once it was swept, Redis shows what is parked as failed, nothing else as failed, and nothing as begun.
 
     A requeue that died while it ran is forgotten by one sweep, and shown again by the next.
     """
@@ -120,12 +119,12 @@ def check_claim(product: Product, claim: Any, icn: str, btsss: BTSSS) -> None:
         if not held:
             raise PromiseBroken(f"the claim of {icn} is {claim.state}, and nobody holds its case")
         if ours and claim.state == "failed" and not claim.unconfirmed:
-            raise PromiseBroken(f"{icn} was told that it failed, though it was filed")
+            raise PromiseBroken(f"{icn} was notified that it failed, though it was filed")
         return
     if claim.filed["claim_number"] != getattr(btsss.holds.get(icn), "claim_number", None):
-        raise PromiseBroken(f"{icn} was told another number than BTSSS holds")
+        raise PromiseBroken(f"{icn} was given another number than BTSSS holds")
     if ours and claim.state != "submitted":
-        raise PromiseBroken(f"{icn} was told {claim.state}, though we filed it")
+        raise PromiseBroken(f"{icn} was notified {claim.state}, though we filed it")
 
 
 def check_notified(product: Product, claim: Any, va_notify: VANotify) -> None:
@@ -133,22 +132,22 @@ def check_notified(product: Product, claim: Any, va_notify: VANotify) -> None:
         return
     notifications = product.server.look(NOTIFICATION_KINDS, str(claim.id), claim.notification, claim.cycle)
     if len(notifications) != 1:
-        raise PromiseBroken(f"{len(notifications)} notices say that a claim is {claim.state}")
+        raise PromiseBroken(f"{len(notifications)} notifications say that a claim is {claim.state}")
     ((reference, state, held),) = notifications
     if state in ("sent", "delivered") and reference not in va_notify.holds:
-        raise PromiseBroken(f"a notice is {state}, and VANotify never had it")
+        raise PromiseBroken(f"a notification is {state}, and VANotify never had it")
     if state in ("pending", "undeliverable") and not held:
-        raise PromiseBroken(f"a notice is {state}, and nobody holds its case")
-    reported = va_notify.holds.get(reference, {}).get("claim_number")
-    if claim.filed and reported is not None and reported != claim.filed["claim_number"][-4:]:
-        raise PromiseBroken("a text tells another number than the claim has")
+        raise PromiseBroken(f"a notification is {state}, and nobody holds its case")
+    named = va_notify.holds.get(reference, {}).get("claim_number")
+    if claim.filed and named is not None and named != claim.filed["claim_number"][-4:]:
+        raise PromiseBroken("a text names another number than the claim has")
 
 
 def check_order(product: Product, claim: Any, va_notify: VANotify) -> None:
-    """Nobody reads what was so before after what is so now, and nobody what was withdrawn."""
-    spots = {reference: place for place, reference in enumerate(va_notify.holds)}
-    taken = [row for row in product.server.look(CYCLES, str(claim.id)) if row[0] in spots]
-    cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: spots[row[0]])]
+    """An older text never arrives after a newer one, and a withdrawn text never arrives."""
+    order = {reference: place for place, reference in enumerate(va_notify.holds)}
+    taken = [row for row in product.server.look(CYCLES, str(claim.id)) if row[0] in order]
+    cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: order[row[0]])]
     if cycles != sorted(cycles):
         raise PromiseBroken(f"texts of the cycles {cycles} came in this order")
     if any(state == "withdrawn" for _, _, state in taken):

@@ -1,6 +1,7 @@
-"""What goes wrong in one seed, where and when. Each has its own temper: much of a little rather than a little of all.
+"""The script of one seed: what goes wrong, where and when.
 
-Nothing is drawn from anything but the seed, so a seed is one story, whoever tells it.
+Each seed has a profile: much of a few faults rather than a little of all. Everything is drawn from the seed only, so a
+seed is one story, in whichever process it is played.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from tests.simulator.hub import Task
 from tests.simulator.upstreams import WITHIN_SECONDS, Fate
 
 SLOWEST = {"btsss": 20.0, "va_notify": 10.0}
-# Upstream endings and how often, before a seed's temper has its say.
+# Upstream endings and how often, before a seed's profile changes it.
 WRITES = {
     "answered": 8.0,
     "lost": 2.0,
@@ -48,9 +49,9 @@ EVENTS = {
     "restart": 0.2,
 }
 TEMPER = (0.0, 0.5, 1.0, 1.0, 2.0, 5.0)
-# What every story needs, however tempered.
+# What every story needs, whatever its profile.
 STEADY = frozenset({"nothing", "ask", "answered"})
-# About how many boundaries a story has; what surrounds a COMMIT is met by more than its share of faults.
+# About how many boundaries a story has. Those around a COMMIT meet more than their share of faults.
 BOUNDARIES, COMMITS = 200.0, 50.0
 
 
@@ -91,7 +92,7 @@ class Script:
         return True
 
     def loses(self, task: Task, where: str, what: str) -> bool:
-        """Whether Postgres is lost here; `forgotten`: it restarts before an asynchronous commit was on disk."""
+        """Whether Postgres is lost here. `forgotten`: it restarts before an asynchronous commit was on disk."""
         if where == "forgotten":
             if not self.strikes(self.forgets, 10.0):
                 return False

@@ -1,6 +1,6 @@
-"""A Redis in memory, as RQ's own code talks to it: it forgets, repeats, brings back and fails when the script says so.
+"""A Redis in memory, for RQ's own code: it forgets, repeats, brings back and fails when the script says so.
 
-Only what RQ and the ledger use is here. Every round trip is a boundary, and none may happen inside a transaction.
+It has only what RQ and the ledger use. Every round trip is a boundary, and none may happen inside a transaction.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Data:
         return moved
 
     def eval(self, script: str, keys: int, source: str, target: str, jobs: str) -> list[Any] | None:
-        """The one script there is: a pointer, its job, and how many are left."""
+        """The only script that is used: take a pointer and its job, and how many are left."""
         taken = self.lmove(source, target)
         if taken is None:
             return None
@@ -51,7 +51,7 @@ class Data:
         return [taken, fields, len(self.lists[source])]
 
     def lrem(self, key: str, count: int, value: Any) -> int:
-        """The first `count` of them from the left; all of them for nought."""
+        """The first `count` of them from the left; all of them for 0."""
         found = self.lists.get(key, [])
         removed = [place for place, each in enumerate(found) if each == encoded(value)][: count or None]
         self.lists[key] = [each for place, each in enumerate(found) if place not in removed]
@@ -90,26 +90,25 @@ class Data:
         return sum(kind.pop(key, None) is not None for key in keys for kind in kinds)
 
     def smembers(self, key: str) -> set[bytes]:
-        """What is asked for so depends on a job, and of ours nothing does."""
+        """Always empty: what is read this way depends on a job, and no job of ours depends on another."""
         return set()
 
     def begun(self, queue: str) -> set[bytes]:
-        """What is noted there as taken or as started, for those who look on."""
+        """What is noted there as taken or as started, for people who look."""
         return {*self.lists.get(f"rq:queue:{queue}:intermediate", ()), *self.sorted_sets.get(f"rq:wip:{queue}", ())}
 
-    def reported(self, *_: Any, **__: Any) -> int:
-        """Names of queues and of workers, how much these did, results and life times: nothing here asks for them
-        again."""
+    def unread(self, *_: Any, **__: Any) -> int:
+        """Names of queues and workers, their counts, results and life times: nothing here reads them again."""
         return 1
 
-    sadd = srem = xadd = expire = persist = hincrby = hincrbyfloat = watch = reported
+    sadd = srem = xadd = expire = persist = hincrby = hincrbyfloat = watch = unread
 
 
 COMMANDS = frozenset(name for name in vars(Data) if not name.startswith("_"))
 
 
 class Pipeline:
-    """Commands that are kept until `execute` sends them together; those that come after a `watch` are sent at once."""
+    """Commands that are kept until `execute` sends them together; those after a `watch` are sent at once."""
 
     def __init__(self, redis: ScriptedRedis) -> None:
         self.redis = redis
@@ -194,13 +193,13 @@ class ScriptedRedis:
                 self.note_pushed(args[0], encoded(args[1]))
         return answers
 
-    # -- what befalls it ----------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------
 
     def note_pushed(self, key: str, identifier: bytes) -> None:
         self.pushed.append((key, identifier, dict(self.data.hashes[f"rq:job:{identifier.decode()}"])))
 
     def bring_back(self, index: int) -> str:
-        """A pointer from before is in its queue again, in front of all that came later; the queue's name."""
+        """Put an old pointer in its queue again, in front of all later ones. Returns the queue's name."""
         key, identifier, job = self.pushed[index]
         self.data.hashes[f"rq:job:{identifier.decode()}"] = dict(job)
         self.data.lists.setdefault(key, []).insert(0, identifier)

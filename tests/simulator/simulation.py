@@ -1,4 +1,4 @@
-"""Many seeds, one after the other, and what they came to: one line at the end, whoever runs them."""
+"""Many seeds, one after another, and their result: one line at the end, in whichever process they run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from tests.simulator.product import Product
 from tests.simulator.world import Story, World
 
-# Rows of seeds long over are swept up now and then: every look would walk past them.
+# Rows of earlier seeds are vacuumed now and then; otherwise every look would walk past them.
 VACUUM_EVERY = 25
 
 
 @dataclass
 class Tally:
-    """`broken` holds what went wrong by seed; each of them replays by its number."""
+    """`broken` holds what went wrong by seed; each seed can be replayed by its number."""
 
     seeds: int = 0
     steps: int = 0
@@ -51,11 +51,11 @@ class Tally:
 
 
 def stories(product: Product, seeds: Iterable[int]) -> Iterator[Story]:
-    """Each seed's story as it ends; the house is in hand meanwhile."""
+    """Each seed's story as it ends. Meanwhile the product's clocks and random numbers are ours."""
     with product.in_hand():
         for seed in seeds:
-            product.reported += 1
-            if product.reported % VACUUM_EVERY == 0:
+            product.begun += 1
+            if product.begun % VACUUM_EVERY == 0:
                 product.vacuum()
             yield World(product, seed).tell()
 

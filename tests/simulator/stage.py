@@ -1,4 +1,4 @@
-"""Where one seed's story is played: the processes and what they talk to, whose turn it is, and how time passes."""
+"""The stage of one seed: the processes and what they talk to, whose turn it is, and how time passes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.simulator.upstreams import BTSSS, VANotify
 
 MOST_TASKS = 6
 LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
-# How long until something is due: work, a closed gate, a pointer given up for lost, a worker given up for dead.
+# How long until something is due: work, an open breaker's probe, a lost pointer, a dead worker.
 NEXT_DUE = """
     SELECT extract(epoch FROM min(at) - outbox_now())::float FROM (
         SELECT due_at AS at FROM outbox_messages WHERE state = 'later'
@@ -48,7 +48,7 @@ class Stage:
     # -- whose turn it is ---------------------------------------------------------------------------
 
     def let_some_go_on(self) -> None:
-        """A few steps of whoever can: mostly of the same one, so that stories also get somewhere."""
+        """A few steps of tasks that can go on: mostly of the same one, so that stories also get somewhere."""
         for _ in range(self.rng.choice((1, 3, 8, 20, 40))):
             runnable = self.hub.runnable()
             if not runnable:
@@ -70,12 +70,12 @@ class Stage:
             self.processes.begin(name)
 
     def bury(self, owner: str) -> None:
-        """Whatever it held is never heard of again; its successor has another name."""
+        """Forget a dead process; nothing of it goes on. Its successor has another name."""
         if owner in (*RELAYS, *WORKERS):
             self.processes.begin(owner)
 
     def go_about(self) -> None:
-        """The ordinary course of things, which all the rest befalls: work is taken, or time passes."""
+        """Ordinary work between the events: work is taken, or time passes."""
         waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
         if len(self.hub.tasks) >= MOST_TASKS:
             return
@@ -88,7 +88,7 @@ class Stage:
     # -- time ---------------------------------------------------------------------------------------
 
     def pass_time(self) -> None:
-        """Time passes only while everybody waits, or is stalled: nobody takes seconds between two statements."""
+        """Time passes only while everybody waits or is stalled: nobody takes seconds between two statements."""
         self.let_some_go_on()
         if self.hub.runnable():
             return
@@ -114,7 +114,7 @@ class Stage:
         self.va_notify.let_time_pass()
 
     def outlast(self, task: Task, seconds: float) -> None:
-        """Postgres's own limits: on waiting for a lock, and on standing idle inside a transaction."""
+        """Postgres's own limits: on waiting for a lock, and on being idle inside a transaction."""
         if task.blocked_on is not None and seconds >= LOCK_SECONDS:
             task.troubled = True
             task.blocked_on.give_up_waiting()

@@ -1,4 +1,4 @@
-"""`make simulate`: seeds told by several processes come to one tally, whichever of them told which."""
+"""`make simulate`: seeds played by several processes make one tally, whichever process played which."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def simulator(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_many_seeds_are_notified_by_processes_and_come_to_one_line() -> None:
+def test_many_seeds_are_played_by_processes_and_make_one_line() -> None:
     done = simulator("--seeds", "7", "--from", "3", "--processes", "2")
     last = done.stdout.splitlines()[-1]
     assert (done.returncode, last.startswith("simulator: 7 seeds, ")) == (0, True), done.stdout + done.stderr
     assert last.endswith(", 0 broken promises")
 
 
-def test_one_seed_is_notified_step_by_step() -> None:
+def test_one_seed_is_played_step_by_step() -> None:
     done = simulator("--seed", "7")
     *steps, last = done.stdout.splitlines()
     assert done.returncode == 0

@@ -1,5 +1,6 @@
-"""Whatever the order of events, and wherever a process ends, every promise is kept. A failing seed replays by number:
-`python -m tests.simulator --seed N` tells it step by step.
+"""The promises, for a second set of seeds: kept in any order of events, and wherever a process ends.
+
+A failing seed replays by number: `python -m tests.simulator --seed N` plays it step by step.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Whatever the order of events, and wherever a process ends, every promise is kept. A failing seed replays by number:
-`python -m tests.simulator --seed N` tells it step by step.
+"""The promises, for a first set of seeds: kept in any order of events, and wherever a process ends.
+
+A failing seed replays by number: `python -m tests.simulator --seed N` plays it step by step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def test_150_seeds_break_no_promise(simulated: Product) -> None:
     assert {"restart of Postgres", "Redis flushed", "Redis fails before", "Redis fails after"} <= tally.faults.keys()
 
 
-def test_a_seed_is_one_story_however_often_it_is_notified(simulated: Product) -> None:
+def test_a_seed_is_the_same_story_each_time_it_is_played(simulated: Product) -> None:
     first, _, again = stories(simulated, [7, 8, 7])
     assert first.steps == again.steps
     assert len(first.steps) > 100

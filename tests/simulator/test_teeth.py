@@ -1,4 +1,4 @@
-"""The simulator's own proof: the shipped code, broken in one place, is caught by one of the first few seeds."""
+"""The proof of the simulator itself: the shipped code, broken in one place, is caught by one of the first few seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.simulator.product import Product
 from tests.simulator.simulation import stories
 
 MOST_SEEDS = 60
-# The seed that caught it when this was written, tried first to save time: any other may do as well.
+# The seed that caught it when this was written, tried first to save time. Any other may catch it too.
 CAUGHT_BY = {
     "a grant compares no fence": 8,
     "a pointer is pushed before its claim is committed": 2,
@@ -17,17 +17,17 @@ CAUGHT_BY = {
     "missing pointers are not looked for": 12,
     "a dead probe is never released": 6,
     "rescue ignores leases": 8,
-    "rescue ignores silent processes questions": 3,
+    "rescue forgets the unanswered writes of silent processes": 3,
     "a settle does not delete": 2,
-    "a settle does not ask for its fence": 5,
+    "a settle does not check its fence": 5,
     "a late answer is dropped": 45,
     "a failed look up clears the question": 5,
-    "not found is believed too early": 6,
-    "not found is believed at once": 3,
+    "not found is trusted too early": 6,
+    "not found is trusted at once": 3,
     "a pointer is turned back though it was granted": 22,
     "a job that ended is shown as begun": 2,
     "a job that ended keeps its thread": 3,
-    "a pointer that was followed takes along what is shown of its message": 26,
+    "a handled pointer deletes what is shown of its message": 26,
     "what dead workers left is never dropped": 3,
     "a requeue grants": 5,
 }
@@ -45,6 +45,6 @@ def test_the_simulator_catches(name: str, simulated: Product) -> None:
     with pytest.MonkeyPatch.context() as patch:
         BREAKAGES[name](patch, simulated)
         caught = first_caught(simulated, CAUGHT_BY.get(name, 1))
-    assert caught is not None, f"{MOST_SEEDS} seeds did not notice that {name}"
+    assert caught is not None, f"{MOST_SEEDS} seeds did not catch that {name}"
     (unbroken,) = stories(simulated, [caught])
     assert unbroken.broken == []

@@ -1,6 +1,6 @@
-"""BTSSS and VANotify in memory: neither has an idempotency key, and a write whose reply was lost may yet take effect.
+"""BTSSS and VANotify in memory. Neither has an idempotency key, and a write whose reply was lost may still take effect.
 
-They end each call as the script says, take the time the script says, and watch that nothing is sent twice.
+They end each call as the script says, take the time that the script says, and check that nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.simulator.hub import Hub, PromiseBroken, Task
 
 BEGAN = datetime(2031, 3, 4, 12, tzinfo=UTC)
 STATION = "500"
-# How long after it was sent a write may take effect; the product waits longer before it believes that none did.
+# How long after it was sent a write may take effect; the product waits longer before it trusts that none did.
 WITHIN_SECONDS = {"btsss": 45.0, "va_notify": 22.0}
 NOTHING_DONE = {
     "refused": lambda name: Rejected(name),
@@ -39,7 +39,7 @@ class Fate:
 
 @dataclass(eq=False)
 class Write:
-    """One request that reached the upstream. `closed`: it can no longer take effect, and the caller was told so."""
+    """One request that reached the upstream. `closed`: it can no longer take effect, and the caller knows that."""
 
     key: str
     at: float
@@ -51,7 +51,7 @@ class Write:
 
 @dataclass
 class Upstream:
-    """What both have in common. `check` is called as a job reaches it; `fate` ends the call."""
+    """What both have in common. `check` is called when a job reaches it; `fate` ends the call."""
 
     hub: Hub
     fate: Callable[[str], Fate]
@@ -73,7 +73,7 @@ class Upstream:
         raise NotImplementedError
 
     def let_time_pass(self) -> None:
-        """Writes whose moment has come take effect, in that order."""
+        """Writes that are due take effect, in that order."""
         due = [each for each in self.writes if each.effect_at is not None and each.effect_at <= self.hub.now]
         for write in sorted(due, key=lambda each: each.effect_at or 0.0):
             write.effect_at = None
@@ -86,7 +86,7 @@ class Upstream:
         return in_time and not write.closed and not write.took_effect and write.key not in self.holds
 
     def receive(self, key: str, fate: Fate) -> Write:
-        """Take in a write, and say when it must never have been sent."""
+        """Take in a write; raises PromiseBroken when it must not have been sent."""
         self.let_time_pass()
         for earlier in self.writes:
             if earlier.key == key and not earlier.closed:
@@ -125,7 +125,7 @@ class Upstream:
         return fate
 
     def wait(self, fate: Fate) -> None:
-        """Until the answer, or until the call's limit."""
+        """Wait until the answer, or until the call's limit."""
         self.hub.sleep(fate.seconds)
         self.let_time_pass()
         self.hub.boundary("after", f"{self.name} {fate.kind}")
@@ -167,7 +167,7 @@ class BTSSS(Upstream):
         self.file(write.key)
 
     def file(self, icn: str) -> None:
-        """A claim is on file, be it by us or at the kiosk."""
+        """Put a claim on file, by us or at the kiosk."""
         now = BEGAN + timedelta(seconds=self.hub.now)
         self.holds[icn] = FiledClaim(f"TC{next(self.numbers)}", "ClaimSubmitted", STATION, now, None)
 
@@ -186,7 +186,7 @@ class VANotify(Upstream):
         self.sent[reference] = dict(personalisation)
         write = self.write(reference, before_write)
         if not write.took_effect:
-            raise PromiseBroken("va_notify: one notice was sent twice")
+            raise PromiseBroken("va_notify: one notification was sent twice")
         return Sent(f"id-of-{reference}")
 
     def find_by_reference(self, reference: str) -> list[Delivery]:

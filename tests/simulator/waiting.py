@@ -1,4 +1,7 @@
-"""How the one thread waits for Postgres: who stands behind a lock lets the others go on. Postgres says so, no timer."""
+"""The waits of the one thread for Postgres: a task that waits for a lock lets the others go on.
+
+Postgres says that it waits, not a timer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from psycopg2 import extensions
 
-# Answers come within a millisecond or never before somebody else has moved.
+# Answers come within a millisecond, or not before somebody else has moved.
 LOOK_SECONDS = 0.005
 
 

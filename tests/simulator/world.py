@@ -1,6 +1,6 @@
-"""One seed from its first step to its rest: things happen in an order nobody would think of, then everything is well.
+"""One seed from its first step to its rest: events in an unlikely order, then everything is well.
 
-The story is drawn from the seed alone; told twice it is the same, step by step.
+The story is drawn from the seed only; played twice it is the same, step by step.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.simulator.promises import check_end, check_now, check_redis
 from tests.simulator.stage import LOCK_SECONDS, NEXT_DUE
 
 EVENTS = 9
-# A probe whose thread ended without a word is waited for until its lease ends, two seconds a round.
+# A probe whose thread ended without a word blocks others until its lease ends, two seconds a round.
 MOST_ROUNDS = 100
 
 
 @dataclass
 class Story:
-    """What one seed came to. `broken` is empty when every promise was kept."""
+    """What became of one seed. `broken` is empty when every promise was kept."""
 
     seed: int
     steps: list[str]
@@ -51,7 +51,7 @@ class World(Events):
         return Story(self.seed, self.hub.steps, broken, self.hub.crashes, met, accepted)
 
     def open(self) -> None:
-        """Somebody asks, and often the first worker to take it is the first to go wrong."""
+        """Somebody posts, and often the first worker that takes it is the first to go wrong."""
         self.ask()
         self.processes.relay_round(self.rng.choice(RELAYS))
         for task in list(self.hub.tasks):
@@ -78,7 +78,7 @@ class World(Events):
             self.check_rest()
 
     def let_operators_requeue(self) -> None:
-        """By the shell; or on the dashboard, and whoever takes one of these may die with it."""
+        """From the shell, or on the dashboard; a worker that takes one of the latter may die with it."""
         on_dashboard = self.rng.random() < 0.6
         for queue, name in self.shown() if on_dashboard else ():
             self.processes.requeue(name, queue)

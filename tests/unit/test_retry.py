@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp import REGISTERED
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.travel_claims.service import DEADLINE_SECONDS, GIVE_UP_SECONDS
 from jobs.engine.retry import (
@@ -13,18 +14,18 @@ from jobs.engine.retry import (
     ITF_CREATE,
     ITF_REFRESH,
     LOOK_UP_DELAYS,
-    NOTIFICATION_SUBJECT,
+    NOTIFICATION,
     TRAVEL_CLAIM,
     Schedule,
     jittered,
     look_up_delay,
 )
-from jobs.registry import SPECS
+from jobs.registry import spec_of
 
 FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656, 20751, 28576]
 
 
-@pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTIFICATION_SUBJECT])
+@pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTIFICATION])
 def test_claims_and_texts_are_retried_as_check_in_always_was(schedule: Schedule) -> None:
     assert [schedule.delay(count) for count in range(14)] == FOURTH_POWERS
     assert 24.5 * HOUR < sum(FOURTH_POWERS) < 25.5 * HOUR
@@ -72,9 +73,9 @@ def test_a_claim_has_25_hours_of_closed_breaker_and_five_days_in_all() -> None:
     assert (DEADLINE_SECONDS, GIVE_UP_SECONDS) == (25 * HOUR, 5 * 24 * HOUR)
 
 
-@pytest.mark.parametrize("path", sorted(SPECS))
+@pytest.mark.parametrize("path", sorted(REGISTERED.works))
 def test_no_schedule_ends_before_its_delays_are_used(path: str) -> None:
-    schedule = SPECS[path].schedule
+    schedule = spec_of(path).schedule
     assert list(schedule.delays) == sorted(schedule.delays)
     assert schedule.delays[0] > 0
     assert schedule.budget_seconds >= sum(schedule.delays)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jobs.travel_pay_steps import look_for_claim
 
 from flaskapp.accounts.service import Identity
 from flaskapp.travel_pay.service import ClaimWork, RequestedAppointment
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, Unclear
-from jobs.travel_pay_steps import look_for_claim
 
 BEGUN_AT = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
 WORK = ClaimWork(
@@ -36,7 +36,7 @@ def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any
         travel_pay=SimpleNamespace(claim=lambda *_, **__: detail),
     )
     config: Any = SimpleNamespace(btsss_clock_skew_seconds=120.0, travel_pay_total_seconds=1.0)
-    earlier = EarlierWrites(BEGUN_AT, "unanswered", ever_unknown=True, settled=True)
+    earlier = EarlierWrites(BEGUN_AT, "unanswered", ever_unknown=True, confirmable=True)
     return look_for_claim(Call(upstreams, config, lambda: None), WORK, earlier)
 
 

@@ -1,0 +1,10 @@
+"""Every `flask ...` command of operators. Each module adds its own."""
+
+from flask import Flask
+
+from flaskapp.ops.commands import audit, breakers, documents, itf, ledger, release, travel_pay
+
+
+def init_app(app: Flask) -> None:
+    for module in (release, ledger, audit, breakers, itf, documents, travel_pay):
+        module.init_app(app)

@@ -18,9 +18,9 @@ from flaskapp.audit.repair import Done, repair_broken, repair_faults, repair_red
 from flaskapp.audit.report import Report, audit_everything, some_of
 from flaskapp.audit.rules import LIMIT
 from flaskapp.audit.trace import Trace, trace
+from flaskapp.current import flows
 from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
 from flaskapp.ops.commands.ledger import as_json_option, operator
-from flaskapp.queues import QUEUES
 from outbox.audit import Difference, compare_redis
 
 REDIS_AWAY = "away (nothing is lost: pointers are published again)"
@@ -69,7 +69,7 @@ def look(limit: int) -> Seen:
 
 def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
     try:
-        counts, differences = compare_redis(session, current_app.extensions["redis"], QUEUES)
+        counts, differences = compare_redis(session, current_app.extensions["redis"], flows().queues)
     except (RedisError, OSError):
         return REDIS_AWAY, []
     return {**counts, "differences": [asdict(item) for item in differences]}, differences
@@ -101,7 +101,7 @@ def mend(report: Report, differences: list[Difference]) -> list[Done]:
 def repair_locked(report: Report, differences: list[Difference]) -> list[Done]:
     done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
     try:
-        return done + repair_redis(db.engine, current_app.extensions["redis"], QUEUES, differences)
+        return done + repair_redis(db.engine, current_app.extensions["redis"], flows().queues, differences)
     except (RedisError, OSError):
         return [*done, Done("Redis", "away", "left: what it forgot is published again when it is back", mended=False)]
 

@@ -11,10 +11,9 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy import text
 
-from flaskapp.current import database_now
+from flaskapp.current import database_now, flows
 from flaskapp.db import transaction
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.queues import BREAKER_LIMITS
 from outbox import holds
 from outbox.breakers import all_breakers
 from outbox.forecast import forecast
@@ -56,7 +55,7 @@ DURATION, TIMESTAMP = Duration(), Timestamp()
 def check_known(db: Database, upstream: str) -> None:
     """Whoever mistypes an upstream is told which there are."""
     known = db.execute(KNOWN).scalars().all()
-    if upstream in BREAKER_LIMITS and upstream not in known:
+    if upstream in flows().breaker_limits and upstream not in known:
         raise click.ClickException(f"the gate of {upstream} is missing; `flask audit --repair` makes it again")
     if upstream not in known:
         raise click.UsageError(f"there is no gate of {upstream}; there are {', '.join(known)}")
@@ -67,7 +66,7 @@ def check_known(db: Database, upstream: str) -> None:
 def show_breakers(as_json: bool) -> None:
     """Show each upstream's gate: open, closed until when and why, held until when, or missing: then nothing is sent."""
     with transaction() as session:
-        show(rows(all_breakers(session, BREAKER_LIMITS)), as_json)
+        show(rows(all_breakers(session, flows().breaker_limits)), as_json)
 
 
 @breakers_cli.command("hold")

@@ -9,8 +9,15 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy import text
 
+from flaskapp import subjects
 from flaskapp.db import transaction
-from flaskapp.form526.documents import SUBJECT, deliver_by_hand, enqueue_upload, lock, reopen_document
+from flaskapp.form526.documents import (
+    DOCUMENT_SUBJECT,
+    SUBJECT,
+    deliver_by_hand,
+    enqueue_upload,
+    reopen_document,
+)
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import FAILED
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
@@ -95,7 +102,7 @@ def start_again(document_id: str) -> None:
     Raises Refused when it has not failed, or not any more: somebody may have been faster.
     """
     with transaction() as session:
-        document = lock(session, document_id)
+        document = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
         if document.lighthouse_status != FAILED:
             raise Refused("only a failed document can be uploaded again")
         reopen_document(session, document_id, operator())

@@ -12,13 +12,13 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy import text
 
-from flaskapp.current import settings
+from flaskapp.current import flows, settings
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.queues import ACCOUNTS, BREAKER_LIMITS, INTENTS_TO_FILE
+from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from outbox.breakers import all_breakers
 from outbox.holds import IN_FORCE
 
@@ -28,7 +28,8 @@ AT_RISK = text(f"""
     SELECT f.id::text, f.type, f.asked_at, f.legal_midnight_at,
            round((extract(epoch FROM f.legal_midnight_at - outbox_now()) / 3600)::numeric, 1)::float AS hours_left,
            m.state AS message, m.charged_attempts AS attempts, m.due_at AS next_try_at,
-           (SELECT reason FROM outbox_breakers g WHERE g.upstream = m.upstream AND g.opened_at IS NOT NULL) AS open_breaker,
+           (SELECT reason FROM outbox_breakers b
+             WHERE b.upstream = m.upstream AND b.opened_at IS NOT NULL) AS open_breaker,
            ({IN_FORCE.format(upstream="m.upstream")}) AS held_until
       FROM intents_to_file f
       LEFT JOIN outbox_messages m ON m.subject_type = 'intent_to_file' AND m.subject_id = f.id::text
@@ -114,7 +115,7 @@ def preflight(as_json: bool) -> None:
             "itfs": rows(session.execute(STATES)),
             "outstanding": rows(session.execute(OUTSTANDING, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
             "breakers": rows(
-                breaker for breaker in all_breakers(session, BREAKER_LIMITS) if breaker.upstream in upstreams
+                breaker for breaker in all_breakers(session, flows().breaker_limits) if breaker.upstream in upstreams
             ),
             "open_cases": rows(session.execute(OPEN_CASES)),
             "refresh": rows(session.execute(REFRESH)),

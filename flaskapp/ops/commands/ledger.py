@@ -17,8 +17,8 @@ from sqlalchemy import select, text
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
+from flaskapp.current import flows
 from flaskapp.db import db, transaction
-from flaskapp.queues import QUEUES
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
 from outbox import parked
 from outbox.audit import OUTSTANDING
@@ -71,12 +71,24 @@ def show(found: Any, as_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+class QueueName(click.ParamType):
+    """The name of a registered queue."""
+
+    name = "queue"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        names = [queue.name for queue in flows().queues]
+        if value not in names:
+            self.fail(f"there is no queue {value}; there are {', '.join(names)}", param, ctx)
+        return str(value)
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @outbox_cli.command("list")
 @click.option("--state", type=click.Choice(["later", "ready", "published", "running", "parked"]))
-@click.option("--queue", type=click.Choice([queue.name for queue in QUEUES]))
+@click.option("--queue", type=QueueName())
 @click.option("--limit", default=50, show_default=True)
 @as_json_option
 def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:

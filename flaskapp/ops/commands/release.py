@@ -10,11 +10,8 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from flaskapp.current import breaker_settings
+from flaskapp.current import breaker_settings, flows
 from flaskapp.db import db
-from flaskapp.intent_to_file.record import SENDER as ITF_SENDER
-from flaskapp.notifications.kinds import without_template
-from flaskapp.queues import QUEUES, SYNC_ONLY
 from outbox import breakers, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
@@ -41,18 +38,18 @@ def migrate(arguments: tuple[str, ...]) -> None:
 @click.command("release")
 @with_appcontext
 def release() -> None:
-    """Prepare the database for this version: migrations, gates, history partitions. Safe to repeat.
+    """Prepare the database for this version: migrations, circuit breakers, history partitions. Safe to repeat.
 
-    Stops before it changes anything while a notice has no template: it could be sent to nobody. While no ITF is taken
-    in the background, theirs may still be missing.
+    Stops before it changes anything while a notification has no template: it could be sent to nobody. While no ITF is
+    taken in the background, theirs may still be missing.
     """
     config = current_app.extensions["config"]
-    untold = without_template(config.vanotify_templates, () if config.itf_async_percent else (ITF_SENDER,))
-    if untold:
-        raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(untold)}")
+    missing = flows().without_template(config)
+    if missing:
+        raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(missing)}")
     alembic("-q", "upgrade", "head")
     with db.engine.begin() as connection:
-        breakers.ensure_breakers(connection, QUEUES, SYNC_ONLY, breaker_settings(config))
+        breakers.ensure_breakers(connection, flows().queues, flows().sync_upstreams, breaker_settings(config))
     retention.keep(db.engine, config.keep_history_months)
     log.info("released", extra={"event": "release.done"})
 

@@ -1,4 +1,4 @@
-"""Lighthouse's token services, one for each of its APIs: we show who we are by an assertion signed with our key."""
+"""Client of Lighthouse's token services, one for each of its APIs, with an assertion signed by our key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TokenService:
 
 
 def claims_tokens(config: Config) -> TokenService:
-    """For Benefits Claims, with the scopes that reading and creating an ITF take, and no more."""
+    """For Benefits Claims, with only the scopes that reading and creating an ITF need."""
     return TokenService(
         "lighthouse_auth",
         config.lighthouse_token_url,
@@ -56,7 +56,7 @@ def documents_tokens(config: Config) -> TokenService:
 
 
 class LighthouseAuthClient:
-    """A key that cannot sign raises ValueError, without repeating it."""
+    """Raises ValueError for a key that cannot sign, without repeating the key."""
 
     def __init__(self, config: Config, http: HTTP, service: TokenService) -> None:
         self._config = config
@@ -99,15 +99,15 @@ class LighthouseAuthClient:
 
 
 def token_seconds(config: Config) -> float:
-    """Total limit on one token call for claims: jobs and people wait for the same, so the shorter of their limits."""
+    """Total limit on one token call for claims. Jobs and people share the call: it is the shorter of their limits."""
     return min(config.lighthouse_total_seconds, config.itf_sync_seconds)
 
 
 @cache
 def signing_key(pem: str, setting: str) -> RSAPrivateKey:
-    """The key in that setting's PEM text, tried once: what it signs must verify. Remembered.
+    """The key in that setting's PEM text, tested once by a signature, and cached.
 
-    OpenSSL's own check tells whether the factors are prime: fifty times the work, at every start, for a key of ours.
+    OpenSSL's own check also tests whether the factors are prime: fifty times the work, at every start, for our own key.
     """
     try:
         key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)

@@ -1,7 +1,7 @@
-"""Lighthouse Benefits Claims v2: finds a person's active intent to file, and creates one.
+"""Client of Lighthouse Benefits Claims v2: finds a person's active intent to file, and creates one.
 
-Upstream stamps the date itself, when the request arrives. Creating takes no key, but a second one is answered
-`duplicate`; so whatever is not plainly a yes or a no is "unanswered", and reading settles it.
+Upstream sets the date itself, when the request arrives. Creating takes no idempotency key, but a second one is
+answered `duplicate`. So whatever is not plainly a yes or a no is "unanswered", and a read resolves it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UPSTREAM = "lighthouse_claims"
 
 ACTIVE = "active"
 CONFIRMING = frozenset({ACTIVE, "duplicate"})
-# How the server behind the API says that it knows no such path: in the API's own words, under this code.
+# The server behind the API answers an unknown path in the API's own shape, with this code.
 _NO_SUCH_PATH = "411"
 _SENSELESS = (KeyError, TypeError, ValueError)
 
@@ -51,7 +51,7 @@ class LighthouseClaimsClient:
     def active_itf(self, icn: str, itf_type: str, total_seconds: float | None = None) -> UpstreamITF | None:
         """The active ITF of that type; None when upstream says that there is none: never had, expired, or used.
 
-        Raises Unavailable for every answer that leaves a doubt, Rejected for a refusal of what we ask, and Throttled
+        Raises Unavailable for every answer that leaves a doubt, Rejected for a refusal of our request, and Throttled
         or Unauthorized; never Unanswered.
         """
 
@@ -69,7 +69,7 @@ class LighthouseClaimsClient:
         claimant_ssn: str = "",
         total_seconds: float | None = None,
     ) -> UpstreamITF:
-        """Create the ITF; `duplicate` says that upstream held one already, and whose dates these are.
+        """Create the ITF. The status `duplicate` says that upstream held one already; the dates are that one's.
 
         `claimant_ssn` is nine digits for `survivor`, else empty. `before_write` runs right before every request is
         written; what it raises passes through. Raises any of the six but Duplicate.
@@ -143,15 +143,15 @@ def _refusal(status: int, payload: Any) -> type[UpstreamError]:
         return Unanswered
     if status in (401, 403) or _refuses_the_token(payload):
         return Unauthorized
-    # A page where JSON should be comes from a gateway in front: the API itself has seen nothing.
-    # So does a 404 that is not the API's: a mistyped path must neither refuse anybody nor look like "no ITF".
+    # A page instead of JSON comes from a gateway in front: the API itself has seen nothing. So does a 404 that is not
+    # the API's: a mistyped path must neither refuse anybody nor look like "no ITF".
     if not isinstance(payload, dict) or (status == 404 and not _is_of_the_api(payload)):
         return Unavailable
     return Rejected
 
 
 def _is_of_the_api(payload: Any) -> bool:
-    """Whether the API itself speaks, by the shape of its errors; its words differ from one answer to the next."""
+    """Whether the API itself answered, judged by the shape of its errors: its words differ from answer to answer."""
     entry = _first_error(payload)
     return entry is not None and str(entry.get("code")) != _NO_SUCH_PATH
 
@@ -177,7 +177,7 @@ def _itf(payload: Any, itf_type: str, statuses: frozenset[str]) -> UpstreamITF |
     resource = payload["data"]
     attributes = resource["attributes"]
     if _text(attributes["type"]).lower() != itf_type:
-        raise ValueError("an ITF of another type than asked for")
+        raise ValueError("an ITF of another type than requested")
     status = _text(attributes["status"]).lower()
     if status not in statuses:
         return None

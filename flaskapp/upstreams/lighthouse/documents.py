@@ -1,7 +1,7 @@
-"""Lighthouse Benefits Documents v1: takes a document in, and tells later how far it came.
+"""Client of Lighthouse Benefits Documents v1: uploads a document, and reads later how far it came.
 
-A yes to an upload means received and nothing more; only its status says whether the document arrived. Uploading takes
-no key: a second one makes a second document, so whatever is not plainly a yes or a no is "unanswered".
+A yes to an upload means "received" and nothing more; only its status says whether the document arrived. An upload takes
+no idempotency key, and a second one makes a second document. So whatever is not plainly a yes or a no is "unanswered".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNSAFE = str.maketrans({"/": "_", "\\": "_"})
 
 
 class NoneKnown(Rejected):
-    """The service knows not one of the ids asked about; which of them it never knew, only smaller questions tell."""
+    """The service knows none of the requested ids. Which of them it really does not know, only smaller polls show."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class LighthouseDocumentsClient:
         self._tokens = tokens
 
     def upload(self, document: Upload, chunks: Callable[[], Iterable[bytes]], before_write: Callable[[], None]) -> int:
-        """Send the document; the id to ask for its status by.
+        """Send the document; returns the id by which its status is read.
 
-        `chunks()` makes its bytes, from the beginning at each call: a refused token makes it two. They are sent as they
-        come, so memory holds one at a time. `before_write` runs right before every request is written; what it raises
-        passes through. Raises any of the six but Duplicate, and BodyBroken, with nothing uploaded, when `chunks` fails
-        or makes other than `size` bytes.
+        `chunks()` makes its bytes, from the beginning at each call: after a refused token there are two calls. They are
+        sent as they are made, so memory holds one chunk at a time. `before_write` runs right before every request is
+        written; what it raises passes through. Raises any of the six but Duplicate, and BodyBroken, with nothing
+        uploaded, when `chunks` fails or makes other than `size` bytes.
         """
 
         file = FilePart(sent_name(document.file_name), document.content_type, document.size, chunks)
@@ -81,8 +81,8 @@ class LighthouseDocumentsClient:
     def statuses(self, request_ids: Sequence[int]) -> Statuses:
         """How far these uploads came; at most 100 ids at once, as the known client does.
 
-        No entry can make it raise, only an answer as a whole: NoneKnown when the service knows none of them, Rejected
-        for another refusal, Unauthorized, Throttled, and Unavailable for anything that is not its own answer.
+        No single entry can make it raise, only the answer as a whole: NoneKnown when the service knows none of them,
+        Rejected for another refusal, Unauthorized, Throttled, and Unavailable for anything that is not its own answer.
         """
         if not request_ids:
             return Statuses({}, frozenset(), frozenset())
@@ -153,7 +153,7 @@ def _uploaded(answer: Answer) -> int:
     payload = answer.json()
     data = payload.get("data") if isinstance(payload, dict) else None
     data = data if isinstance(data, dict) else {}
-    # An id is believed though `success` be missing, since its status will tell; but not against a "no".
+    # An id counts even if `success` is missing, since its status will show; but not if `success` says no.
     request_id = read_id(data.get("requestId")) if data.get("success", True) is True else None
     if request_id is None:
         raise Unanswered(UPSTREAM, "the answer confirms no upload", http_status=answer.status)

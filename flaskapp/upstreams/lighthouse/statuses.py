@@ -1,6 +1,6 @@
-"""Reads what Lighthouse says of uploaded documents, one id at a time: no entry, however odd, spoils its neighbours.
+"""Reader of Lighthouse's statuses of uploaded documents, one id at a time: no entry, however odd, spoils the others.
 
-The times are milliseconds in life and seconds in the published example; keys go missing, and words are added.
+Times are milliseconds in real answers and seconds in the published example. Keys may be missing, and words are added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flaskapp.upstreams.transport.redaction import redact
 logger = logging.getLogger(__name__)
 
 STATES = {"IN_PROGRESS": "in_progress", "SUCCESS": "success", "FAILED": "failed"}
-# As milliseconds before March 1973, as seconds after the year 5000: no document is of either age.
+# This is March 1973 in milliseconds and after the year 5000 in seconds: no document has either date.
 _LEAST_MILLISECONDS = 100_000_000_000
 _MOST_MILLISECONDS = 250_000_000_000_000
 _MOST_DIGITS = 15
@@ -28,7 +28,7 @@ _MOST_DIGITS = 15
 class DocumentStatus:
     """`state` is in_progress, success, failed, or unknown for a word that is none of Lighthouse's three.
 
-    Times are aware UTC. `failed_step` is set of a failed document only, `step_states` holds Lighthouse's words by the
+    Times are aware UTC. `failed_step` is set only for a failed document, `step_states` holds Lighthouse's words by the
     name of the step; all texts are redacted.
     """
 
@@ -42,9 +42,9 @@ class DocumentStatus:
 
 @dataclass(frozen=True)
 class Statuses:
-    """Every id asked about is in exactly one of the three.
+    """Every requested id is in exactly one of the three.
 
-    `not_found` says the answer itself; `unreadable` are those it leaves out, contradicts itself on, or garbles.
+    `not_found` are those that the answer lists as such; `unreadable` those that it leaves out, contradicts or garbles.
     """
 
     found: dict[int, DocumentStatus]
@@ -53,7 +53,7 @@ class Statuses:
 
 
 def read_statuses(payload: Any, request_ids: Iterable[int]) -> Statuses:
-    """What an answer says of those ids; never raises. Ids that were not asked about are counted in a log line."""
+    """What an answer says about those ids; never raises. Ids that were not requested are counted in a log line."""
     requested = frozenset(request_ids)
     data = _object(_object(payload).get("data"))
     readings = _readings(_list(data.get("statuses")))
@@ -104,7 +104,7 @@ def _step_states(steps: list[Any]) -> dict[str, str]:
 
 
 def _failed_step(error: Any, step_states: dict[str, str]) -> str | None:
-    """The step that the error names, else the first that says of itself that it failed."""
+    """The step that the error names, else the first that is marked as failed."""
     failed = (name for name, word in step_states.items() if word == "FAILED")
     return _text(_object(error).get("step")) or next(failed, None)
 

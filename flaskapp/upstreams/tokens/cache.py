@@ -1,7 +1,7 @@
-"""Access tokens, shared by every process and refreshed by one caller at a time.
+"""Cache of access tokens, shared by every process and refreshed by one caller at a time.
 
-A token service that is slow or failing must see one request, not one per waiting job; and a job must get its token, or
-the refresher's error, though Redis be gone.
+A token service that is slow or failing must get one request, not one for each waiting job. And a job must get its
+token, or the refresher's error, even when Redis is gone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Tokens(Protocol):
 
 
 def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
-    """A refused token is dropped, exactly that one, and the call made once more with another."""
+    """Make the call. If its token is refused, drop exactly that token and call once more with another."""
     token = tokens.get()
     try:
         return call(token)
@@ -41,7 +41,7 @@ def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
 
 @dataclass(frozen=True)
 class FetchedToken:
-    """A token as its service handed it out; `expires_in` is in seconds from now."""
+    """A token as its service gave it; `expires_in` is in seconds from now."""
 
     value: str
     expires_in: float
@@ -67,8 +67,8 @@ class Failure:
     @classmethod
     def of(cls, error: UpstreamError) -> Failure:
         kind = type(error).__name__
-        reported = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
-        return cls(kind, *reported)
+        fields = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
+        return cls(kind, *fields)
 
     def error(self) -> UpstreamError:
         kind = _KINDS.get(self.kind, Unavailable)
@@ -83,11 +83,11 @@ class Failure:
 
 
 class TokenCache:
-    """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that one.
+    """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that token.
 
-    The caches of a process share `redis`, and with it its one connection.
-    `fetch_seconds` is the total limit of one `fetch`: a refresher silent for longer has died. Without Redis the
-    process keeps its own copy. `holder` tells the tokens of one upstream apart; it is readable in Redis.
+    The caches of a process share `redis`, and with it its one connection. `fetch_seconds` is the total limit of one
+    `fetch`: a refresher silent for longer has died. Without Redis the process keeps its own copy. `holder` names one of
+    several tokens of the same upstream; it is readable in Redis.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TokenCache:
         self._copy: tuple[str, float] | None = None
 
     def get(self) -> str:
-        """A token with life left in it. Raises what the fetch raises, to every caller waiting for it."""
+        """A token that is still usable. Raises what the fetch raises, to every caller that waits for it."""
         return self._known() or self._refresh()
 
     def drop(self, token: str) -> None:
@@ -121,7 +121,7 @@ class TokenCache:
         self._store.delete(token)
 
     def _known(self) -> str | None:
-        """What Redis holds. An empty Redis means dropped or flushed; one that is down leaves only our own copy."""
+        """The token in Redis. An empty Redis means dropped or flushed; if it is down, only our own copy is left."""
         shared = self._store.read()
         if shared:
             self._keep(*shared)
@@ -138,7 +138,7 @@ class TokenCache:
             self._copy = (token, time.monotonic() + seconds)
 
     def _refresh(self) -> str:
-        """One thread of the process goes; the others wait for what it brings."""
+        """Fetch in one thread of the process; the others wait for its outcome."""
         with self._mutex:
             flight = self._flight
             leads = flight is None
@@ -159,7 +159,7 @@ class TokenCache:
         try:
             outcome = self._fetch_or_wait()
         except UpstreamError as error:
-            # A flushed Redis forgets a token that still works: better our own copy of it than no token.
+            # A flushed Redis forgets a token that still works: our own copy of it is better than no token.
             outcome = self._own() or Failure.of(error)
         finally:
             with self._mutex:
@@ -167,7 +167,7 @@ class TokenCache:
             flight.set_result(outcome)
 
     def _fetch_or_wait(self) -> str:
-        """Fetch as the one refresher of all processes, or take what the present one brings."""
+        """Fetch as the only refresher of all processes, or take the outcome of the present one."""
         while True:
             owner = self._store.lock(self._lock_seconds)
             if owner or not self._store.reachable:
@@ -196,7 +196,7 @@ class TokenCache:
         return fetched.value
 
     def _wait_for_neighbour(self) -> str | None:
-        """Its token, or its failure raised; None when its lock went without either and somebody must try again."""
+        """The other refresher's token; raises its failure. None when its lock is gone without either: try again."""
         owner, ends_at = self._store.owner(), time.monotonic() + seconds_left(2 * self._lock_seconds)
         while owner and self._store.owner() == owner:
             if time.monotonic() > ends_at:

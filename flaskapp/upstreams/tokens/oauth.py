@@ -1,6 +1,6 @@
-"""Client credentials (RFC 6749): what a token service answers means the same whoever runs it.
+"""Token fetch by client credentials (RFC 6749): the answers of all token services mean the same.
 
-A token fetch does nothing, so it is never "unanswered".
+A fetch changes nothing, so it is never "unanswered".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LONGEST_LIFETIME_SECONDS = 86_400.0
 
 
 def token_from(http: HTTP, request: Outgoing) -> FetchedToken:
-    """The token that request brings. Raises Unauthorized when the service names an error, else Unavailable."""
+    """The token that this request gets. Raises Unauthorized when the service names an error, else Unavailable."""
     answer = http.call(request)
     payload = answer.json()
     payload = payload if isinstance(payload, dict) else {}
@@ -23,7 +23,7 @@ def token_from(http: HTTP, request: Outgoing) -> FetchedToken:
     if answer.status == 200 and isinstance(token, str) and token:
         return FetchedToken(token, lifetime_seconds(payload.get("expires_in")))
     named = answer.status in (400, 401) and isinstance(payload.get("error"), str)
-    # Without a token nobody gets any further: that is no bad record of one person's.
+    # Without a token nobody gets any further, so this is not about one person's record.
     code = NO_ANSWER if answer.status < 400 else None
     raise failure(Unauthorized if named else Unavailable, request.upstream, answer, code)
 

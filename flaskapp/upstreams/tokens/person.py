@@ -1,6 +1,6 @@
-"""Tokens that each speak for one person, shared by every process like those that speak for us.
+"""Cache of tokens that each speak for one person, shared by every process like the tokens that speak for us.
 
-People are many where upstreams are few: a process remembers only those it served last.
+There are many people but few upstreams, so a process remembers only the people that it served last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_REMEMBERED = 1000
 
 
 class PersonTokens:
-    """A TokenCache for each person, with its guarantees: one exchange, however many callers and processes ask.
+    """A TokenCache for each person, with its guarantees: one exchange, however many callers and processes want it.
 
     `name` is the upstream's; `redis`, `encrypt`, `decrypt` and `fetch_seconds` are those of a TokenCache.
     """
@@ -43,7 +43,7 @@ class PersonTokens:
         self._caches: OrderedDict[str, TokenCache] = OrderedDict()
 
     def get(self, traveler: Traveler) -> str:
-        """That person's token. Raises what the fetch raises, to every caller waiting for it."""
+        """That person's token. Raises what the fetch raises, to every caller that waits for it."""
         return self._of(traveler).get()
 
     def drop(self, traveler: Traveler, token: str) -> None:
@@ -62,9 +62,9 @@ class PersonTokens:
         return cache
 
     def _holder(self, traveler: Traveler) -> str:
-        """Whose token it is, which only the digest's key could tell.
+        """Whose token it is, as a keyed digest.
 
-        All three name it: an account that has come to be another person's must not be answered with the first one's.
+        All three parts count: an account that now belongs to another person must not get the first person's token.
         """
         parts = (part.encode() for part in (traveler.account_id, traveler.icn, traveler.email))
         message = b"".join(b"%d:%b" % (len(part), part) for part in parts)

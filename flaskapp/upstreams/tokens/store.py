@@ -1,7 +1,7 @@
-"""Where processes share a token: Redis, sealed, and never waited for longer than two seconds.
+"""Store for tokens that processes share: encrypted, in Redis, for which nobody waits longer than two seconds.
 
-Redis may be down, slow or empty at any time. Every method then answers as if nothing were stored, and after one
-failure Redis is left alone for a few seconds, so that one call never pays for several time-outs.
+Redis may be down, slow or empty at any time. Every method then answers as if nothing were stored. After one failure
+Redis is not called for a few seconds, so that one caller never waits for several time-outs.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ _DELETE_IF_EQUAL = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.c
 
 
 class ImpatientRedis:
-    """The same server as the client given, by one connection and short limits, for all token stores of a process.
+    """A client of the same server as the given one, with one connection and short limits, for all stores of a process.
 
-    The client given may be made for blocking reads, whose time-outs are far too long to stand in front of a call. Many
-    callers take turns: waiting for one's turn is no failure of Redis's, and whoever's turn comes after a failure is
-    answered at once.
+    The given client may be made for blocking reads, whose time-outs are far too long before a call. Callers take turns:
+    waiting for a turn is not a failure of Redis, and a caller whose turn comes after a failure is answered at once.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -54,7 +53,7 @@ class ImpatientRedis:
         self._rests_until = 0.0
 
     def ask(self, question: Callable[[Redis], Any]) -> Any:
-        """What Redis answers; None when it does not, or failed a moment ago."""
+        """What Redis answers; None when it does not, or failed a few seconds ago."""
         with self._turn:
             if not self.reachable:
                 return None
@@ -68,7 +67,7 @@ class ImpatientRedis:
 
     @property
     def reachable(self) -> bool:
-        """Whether Redis answered when it was last asked, or has rested long enough to be asked again."""
+        """Whether Redis answered the last time, or enough time has passed to try again."""
         return time.monotonic() >= self._rests_until
 
 
@@ -102,13 +101,13 @@ class TokenStore:
         self._redis.ask(lambda redis: redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
 
     def delete(self, token: str) -> None:
-        """Remove the shared token if it is this one, and not the one a neighbour has just put in its place."""
+        """Remove the shared token if it is this one, and not one that another process has just put in its place."""
         sealed = self._redis.ask(lambda redis: redis.get(self._key))
         if sealed is not None and self._open(sealed) == token:
             self._delete_if_equal(self._key, sealed)
 
     def lock(self, seconds: float) -> str | None:
-        """Become the one refresher of all processes; None while another is."""
+        """Become the only refresher of all processes; None while there is another."""
         owner = secrets.token_hex(16)
         taken = self._redis.ask(lambda redis: redis.set(self._lock_key, owner, nx=True, px=int(seconds * 1000)))
         return owner if taken else None
@@ -121,7 +120,7 @@ class TokenStore:
         return owner.decode() if owner else None
 
     def note_failure(self, owner: str, failure: dict[str, Any]) -> None:
-        """Leave word for those who wait for this owner's refresh."""
+        """Store the failure for those who wait for this owner's refresh."""
         self._redis.ask(lambda redis: redis.set(f"{self._key}:failure:{owner}", json.dumps(failure), ex=30))
 
     def failure_of(self, owner: str) -> dict[str, Any] | None:
@@ -130,7 +129,7 @@ class TokenStore:
 
     @property
     def reachable(self) -> bool:
-        """Whether what is not found there is really not there."""
+        """Whether a token that is not found is really not there."""
         return self._redis.reachable
 
     @property
@@ -141,7 +140,7 @@ class TokenStore:
         self._redis.ask(lambda redis: redis.eval(_DELETE_IF_EQUAL, 1, key, value))
 
     def _open(self, sealed: bytes) -> str | None:
-        """None for what our keys cannot open: retired keys, or somebody else's bytes."""
+        """The token; None for what our keys cannot decrypt: retired keys, or somebody else's bytes."""
         try:
             return self._decrypt(sealed).decode()
         except Exception:

@@ -1,7 +1,7 @@
-"""Total limits that hold: a watchdog cuts the line of any call that outlives its limit.
+"""Total time limits of upstream calls: a watchdog cuts the connection of any call that outlives its limit.
 
-A read time-out bounds one `recv`; headers or a body that drip outlive it for ever. It also keeps the one fact that
-tells "nothing was done" from "it may have happened": whether a byte of the request was written.
+A read time-out bounds only one `recv`: headers or a body that arrive byte by byte would outlive it for ever. A call
+also keeps the one fact that separates "nothing was done" from "it may have happened": whether a byte was written.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
-# Servers close idle connections after five seconds or more. Letting go first avoids writing into a closing line,
-# which would leave a write unanswered for no better reason than a saved handshake.
+# Servers close idle connections after five seconds or more. If we close first, we never write into a connection that is
+# just being closed: a write would be left unanswered only to save a handshake.
 MOST_IDLE_SECONDS = 4.0
 
 
 class TotalLimitPassed(OSError):
-    """The call outlived its total limit and its line was cut."""
+    """The call outlived its total limit and its connection was cut."""
 
 
 class Call:
@@ -41,14 +41,14 @@ class Call:
 
     @property
     def is_late(self) -> bool:
-        """Cut, or to be cut: where the watchdog wakes late, the socket's own limit, no shorter, strikes first."""
+        """Whether its time is up. If the watchdog wakes late, the socket's own limit, no shorter, is reached first."""
         return self.cut or time.monotonic() >= self.ends_at
 
     def hold(self, sock: socket.socket) -> None:
         """Keep a second handle on the connection.
 
-        The first changes hands during a TLS handshake, and shutting a TLS socket down from another thread would let
-        its reader go on in clear text.
+        The first one is taken over by TLS during the handshake, and shutting a TLS socket down from another thread
+        would let its reader go on in clear text.
         """
         with self._lock:
             self._close()
@@ -57,13 +57,13 @@ class Call:
                 self._shut()
 
     def about_to_write(self, sock: socket.socket) -> None:
-        """Called before every piece of the request; raises TotalLimitPassed while that still means "not sent"."""
+        """Call before every piece of the request; raises TotalLimitPassed while that still means "not sent"."""
         if self.written:
             return
         if self.is_late:
             raise TotalLimitPassed
         self.hold(sock)
-        # Else the limit on connecting would go on to bound each piece of a large body.
+        # Otherwise the limit on connecting would also bound each piece of a large body.
         sock.settimeout(self._seconds)
         self.written = True
 
@@ -113,7 +113,7 @@ class Watchdog:
     def _add(self, call: Call) -> None:
         with self._changed:
             self._calls.add(call)
-            # RequestedAppointment each time because a forked child inherits the object and not the thread.
+            # Checked each time, because a forked child inherits the object and not the thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._watch, name="upstream-limits", daemon=True)
                 self._thread.start()
@@ -166,7 +166,7 @@ def connect_within(seconds: float, connect: Callable[[], socket.socket]) -> sock
 
 
 class LimitedHTTPConnection(HTTPConnection):
-    """A connection that tells the call it serves how far it came."""
+    """A connection that records on its call how far the call came."""
 
     _used_at = 0.0
     _tunnelling = False
@@ -208,7 +208,7 @@ class LimitedHTTPConnection(HTTPConnection):
 
 
 class LimitedHTTPSConnection(LimitedHTTPConnection, HTTPSConnection):
-    """The same over TLS: its handshake happens inside `connect`, still before anything was sent."""
+    """The same over TLS. The handshake happens inside `connect`, before anything of the request is sent."""
 
 
 class LimitedHTTPPool(HTTPConnectionPool):
@@ -220,7 +220,7 @@ class LimitedHTTPSPool(HTTPSConnectionPool):
 
 
 class LimitedAdapter(HTTPAdapter):
-    """Makes connections that know the call they serve, directly or through a proxy."""
+    """Makes connections that know their call, directly or through a proxy."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Fields of a JSON answer, read strictly: what is there in another form than expected makes the answer unreadable.
+"""Strict readers of fields in a JSON answer: a field in another form than expected makes the answer unreadable.
 
 Every reader raises TypeError or ValueError for such a field.
 """
@@ -22,12 +22,12 @@ def an_object(value: object) -> dict[str, Any]:
 
 
 def object_or_empty(value: object) -> dict[str, Any]:
-    """An object that is left out is one without fields."""
+    """The object; one that is left out counts as an object without fields."""
     return {} if value is None else an_object(value)
 
 
 def text_or_none(value: object) -> str | None:
-    """A blank text is as good as none."""
+    """The text without blanks around it; a blank text counts as none."""
     if value is not None and not isinstance(value, str):
         raise TypeError("expected a text or null")
     return (value or "").strip() or None
@@ -41,7 +41,7 @@ def text(value: object) -> str:
 
 
 def time_or_none(value: object) -> str | None:
-    """A date, perhaps with a time, as it is written: many are wall clock though they end in `Z`."""
+    """A date, perhaps with a time, as it is written: many are wall-clock times although they end in `Z`."""
     found = text_or_none(value)
     if found is not None:
         if not _TIME.fullmatch(found):

@@ -1,7 +1,7 @@
-"""One way to call any upstream: limits that hold, failures that say whether anything was done, one log line.
+"""HTTP client for every upstream: strict time limits, failures that say whether anything was done, one log line.
 
-No retries, redirects, cookies or netrc here: whether to send again is the job's decision, made from the class of the
-error. Proxies and CA bundles named in the environment are honoured, as `requests` does by itself.
+No retries, redirects, cookies or netrc here: the job decides whether to send again, by the class of the error. Proxies
+and CA bundles named in the environment are used, as `requests` does by itself.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from flaskapp.upstreams.transport.streamed import BodyBroken, StreamedBody
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 1024 * 1024
-# Who asks for longer asks for ever; what is done with it has its own cap.
+# A longer `Retry-After` is cut to this; each use of it has its own cap.
 LONGEST_WAIT_SECONDS = 1e9
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
 class BodyTooLarge(OSError):
-    """The answer went on beyond what its request allows."""
+    """The answer is larger than its request allows."""
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A request about to be made. `operation` names it in logs, where its URL, which may hold ids, never appears.
+    """A request about to be made. `operation` names it in logs; its URL, which may hold ids, never appears there.
 
-    `write` says that sending it may change something upstream: it decides what a lost answer means.
-    `total_seconds` covers connecting, sending and the last byte of the answer. `unquoted` are texts sent that may name
-    a person and have no shape to know them by: where a refusal quotes one, `[withheld]` takes its place.
-    `largest_body` is in bytes; an answer that goes on is an error with the code `TOO_LARGE`.
+    `write` says that sending it may change something upstream, which decides what a lost answer means.
+    `total_seconds` covers connecting, sending and the last byte of the answer. `unquoted` are texts of the request that
+    may name a person and have no shape by which to find them: where a refusal quotes one, `[withheld]` takes its place.
+    `largest_body` is in bytes; a larger answer is an error with the code `TOO_LARGE`.
     """
 
     upstream: str
@@ -76,7 +76,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON whatever its content type says; None when it is not JSON."""
+        """The body as JSON, whatever its content type says; None when it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -84,7 +84,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds. Of a 429 without `Retry-After`, those to the end of the rate limit's window, if it names them."""
+        """In seconds. For a 429 without `Retry-After`, the time to the end of the rate limit's window, if given."""
         waits = retry_after_seconds(self.headers.get("Retry-After"), clock.now())
         if waits is None and self.status == 429:
             waits = retry_after_seconds(self.headers.get("RateLimit-Reset"), clock.now())
@@ -96,7 +96,7 @@ _ends_at: ContextVar[float] = ContextVar("surefile_calls_end_at", default=math.i
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """All calls of this thread together take at most so long, whatever each of them may: tokens, repeats and all."""
+    """Limit all calls of this thread together, tokens and repeats included, whatever the limit of each of them is."""
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:
         yield
@@ -105,7 +105,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left(most: float) -> float:
-    """What a call that may take `most` seconds may take now; never quite nothing."""
+    """How much time a call with a limit of `most` seconds has now; never quite nothing."""
     return max(0.05, min(most, _ends_at.get() - time.monotonic()))
 
 
@@ -146,7 +146,7 @@ class HTTP:
             return outcome
         if isinstance(outcome, BodyBroken):
             raise outcome
-        # Raised out here, so that no original error, whose text may hold a URL with ids, travels along.
+        # Raised here, outside the handler: the original error, whose text may hold a URL with ids, is not chained.
         kind = Unanswered if outgoing.write and written else Unavailable
         stage = "after it was sent" if written else "before anything was sent"
         code = TOO_LARGE if outcome == BodyTooLarge.__name__ else None
@@ -154,14 +154,14 @@ class HTTP:
         raise kind(outgoing.upstream, f"{outcome}, {stage}", code=code, timed_out=timed_out)
 
     def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
-        """The answer, or what went wrong on the way to it: by name alone, unless it is our own doing."""
+        """The answer, or what went wrong: only its name, unless our own side broke the body."""
         try:
             answer = self._request(outgoing)
         except BodyBroken as broken:
             return broken
         except _TRANSPORT_FAILURES as error:
             return TotalLimitPassed.__name__ if call.is_late else type(error).__name__
-        # A body that ends with its connection looks whole when the watchdog ended it.
+        # A body that ends with its connection looks whole even when the watchdog cut that connection.
         return TotalLimitPassed.__name__ if call.cut else answer
 
     def _request(self, outgoing: Outgoing) -> Answer:
@@ -183,12 +183,12 @@ class HTTP:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: looking for it would read a redirect's body without any cap."""
+        """None: to find it, requests would read a redirect's body without any limit."""
         return None
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An `auth` that adds nothing; without one, requests replaces our Authorization by what a netrc file says."""
+    """An `auth` that adds nothing; without one, requests replaces our Authorization with what a netrc file says."""
     return request
 
 
@@ -202,7 +202,7 @@ def _read(response: requests.Response, largest: int) -> bytes:
 
 
 def _without(texts: tuple[str, ...], answer: Answer) -> Answer:
-    """The answer without these texts, in whichever of JSON's spellings it quotes them."""
+    """The answer without these texts, in whichever spelling of JSON it quotes them."""
     body = answer.body
     for text in texts:
         for spelled in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
@@ -227,9 +227,9 @@ def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float)
 def failure(
     kind: type[UpstreamError], upstream: str, answer: Answer, code: str | None = None, detail: str | None = None
 ) -> UpstreamError:
-    """An error of that kind, carrying what the answer says in redacted form, or `detail` of ours in its place.
+    """An error of that kind, with what the answer says in redacted form, or with our own `detail` instead.
 
-    A success to no avail that is no JSON has the code `NO_ANSWER`, whatever other was meant for it.
+    An Unavailable for a success status whose body is not JSON has the code `NO_ANSWER`, whatever `code` says.
     """
     code = NO_ANSWER if kind is Unavailable and answer.status < 400 and answer.json() is None else code
     detail = describe(answer) if detail is None else detail
@@ -237,7 +237,7 @@ def failure(
 
 
 def describe(answer: Answer) -> str:
-    """The message of a JSON error in any shape our upstreams use; of anything else only its size."""
+    """The message of a JSON error in any shape that our upstreams use; for anything else only the size."""
     said = messages(answer.json())
     return redact("; ".join(said)) if said else f"no message, {len(answer.body)} bytes"
 

@@ -1,4 +1,4 @@
-"""Ids that upstreams give as numbers, and at times as text."""
+"""Reader of ids that upstreams give as numbers, and sometimes as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of an upstream, made safe to store: no identifiers of a person, no markup, one short line."""
+"""Redaction of an upstream's words, so that they are safe to store: no personal identifiers, no markup, one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 LONGEST = 300
 _LONGEST_READ = 20_000
 
-# In this order: the specific before the general, so that what remains still says what kind of thing stood there.
+# In this order: the specific before the general, so that the mask still says what kind of thing was there.
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<[a-zA-Z!/?][^>]{0,2000}>?"), " "),
     (re.compile(r"[^\s@<>\"'(),;:]{1,64}@[^\s@<>\"'(),;:]{1,255}"), "[e-mail]"),

@@ -1,6 +1,6 @@
-"""What an answer below 500 means when it is not the one hoped for, from services that list their `errors`.
+"""Meaning of answers below 500 that are no success, from services that list their `errors`.
 
-Only what is plainly a refusal by the service itself counts as one: a page in its place comes from a gateway in front.
+Only what is plainly a refusal by the service itself counts as one: a page instead comes from a gateway in front.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flaskapp.upstreams.transport.redaction import redact
 
 
 def refused(upstream: str, answer: Answer, *, write: bool) -> UpstreamError:
-    """The error that answer is. One that leaves it open is Unanswered to a write and Unavailable to a read."""
+    """The error for that answer. An unclear answer is Unanswered for a write and Unavailable for a read."""
     payload = answer.json()
     kind = _kind(answer.status, payload)
     if kind is Unanswered and not write:
@@ -22,7 +22,7 @@ def refused(upstream: str, answer: Answer, *, write: bool) -> UpstreamError:
 
 
 def has_errors(payload: Any) -> bool:
-    """Whether the service itself speaks: `{"errors": [{…}, …]}`."""
+    """Whether the service itself answered: `{"errors": [{…}, …]}`."""
     return _first_error(payload) is not None
 
 
@@ -31,7 +31,7 @@ def _kind(status: int, payload: Any) -> type[UpstreamError]:
         return Unanswered
     if status in (401, 403) or _refuses_the_token(payload):
         return Unauthorized
-    # Too large stays too large, whichever of the two says so.
+    # Too large stays too large, whether the service or a gateway says so.
     if status == 413:
         return Rejected
     if not isinstance(payload, dict) or (status == 404 and not has_errors(payload)):

@@ -1,4 +1,4 @@
-"""Request bodies too large to hold: made piece by piece while they are sent, and of a length known beforehand."""
+"""Request bodies too large for memory: made piece by piece while they are sent, with a length known beforehand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Pieces = Callable[[], Iterable[bytes]]
 class BodyBroken(Exception):
     """Our own side could not make the body, so no whole request went out and nothing was done upstream.
 
-    The cause is what the source of the body raised, or a ValueError when it is not as long as it was said to be.
+    The cause is what the source of the body raised, or a ValueError when the body has another length than announced.
     """
 
 
 @dataclass(frozen=True)
 class StreamedBody:
-    """`pieces()` begins it anew at each call: bytes that are `length` in all."""
+    """A body of `length` bytes. Each call of `pieces()` makes it from the beginning."""
 
     length: int
     pieces: Pieces
@@ -31,7 +31,7 @@ class StreamedBody:
         return self.length
 
     def __iter__(self) -> Iterator[bytes]:
-        # Whatever the source raises must look neither like a lost connection nor like an answer.
+        # What the source raises must look neither like a lost connection nor like an answer.
         try:
             yield from exactly(self.length, self.pieces())
         except Exception as error:
@@ -39,15 +39,15 @@ class StreamedBody:
 
 
 def exactly(length: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same pieces; ValueError at their end when they are too few, and instead of the first byte too many."""
+    """The same pieces. Raises ValueError at their end if they are too short, and before the first byte too many."""
     left = length
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise ValueError("longer than it was said to be")
+            raise ValueError("longer than announced")
         yield piece
     if left:
-        raise ValueError("shorter than it was said to be")
+        raise ValueError("shorter than announced")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class FilePart:
 
 
 def form_with_file(parameters: dict[str, Any], file: FilePart) -> tuple[str, StreamedBody]:
-    """Content type and body of `multipart/form-data` with `parameters`, as JSON, and `file`, named like this.
+    """Content type and body of `multipart/form-data` with the parts `parameters`, as JSON, and `file`.
 
-    The file is held to its size by itself: one too long by just the closing line would else pass for a whole body.
+    The file's size is checked separately: a file too long by exactly the closing line would pass for a whole body.
     """
     boundary = choose_boundary()
     head = b"".join(

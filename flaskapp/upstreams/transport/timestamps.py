@@ -1,4 +1,4 @@
-"""Upstream timestamps, read strictly: a time without an offset could be hours wrong, and claims are judged by it."""
+"""Strict reader of upstream timestamps: a time without an offset could be hours wrong, and claims are judged by it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an answer of the Travel Pay API means: its own answers come in an envelope, older errors in a list.
+"""Meaning of the Travel Pay API's answers: its own come in an envelope, older errors in a list.
 
-Whatever has neither form comes from the gateway in front, and says nothing about a person or a claim.
+An answer in neither form comes from the gateway in front, and says nothing about a person or a claim.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flaskapp.upstreams.transport.redaction import redact
 
 UPSTREAM = "travel_pay"
 
-# Two tokens travel with a call: the code of an Unauthorized says which of them was refused.
+# Each call carries two tokens: the code of an Unauthorized says which of them was refused.
 VEIS_TOKEN_REFUSED = "VEIS_TOKEN"
 A_TOKEN_REFUSED = "TOKEN"
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def read(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
-    """What `form` makes of the envelope of a read's success; Unavailable when it cannot be read."""
+    """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read."""
     if not _succeeded(answer):
         raise refused(answer)
     try:
@@ -46,7 +46,7 @@ def read(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
 
 
 def written(answer: Answer, form: Callable[[dict[str, Any]], T], duplicates: tuple[str, ...]) -> T:
-    """What `form` makes of the `data` of a write's success; Unanswered when it cannot be read.
+    """What `form` makes of the `data` of a successful write; raises Unanswered when it cannot be read.
 
     `duplicates` are the words, in lower case, by which a refusal says that it was done before.
     """
@@ -60,7 +60,7 @@ def written(answer: Answer, form: Callable[[dict[str, Any]], T], duplicates: tup
 
 
 def refused(answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] = ()) -> UpstreamError:
-    """The error an answer below 500 is. One that leaves it open is Unanswered to a write and Unavailable to a read."""
+    """The error for an answer below 500. An unclear one is Unanswered for a write and Unavailable for a read."""
     payload = answer.json()
     if answer.status == 401:
         return failure(Unauthorized, UPSTREAM, answer, _refused_token(payload))
@@ -71,7 +71,7 @@ def refused(answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] 
 
 
 def is_of_the_api(payload: Any) -> bool:
-    """Whether the API itself speaks: by its envelope, or by its older `{"errors": [{…}, …]}`."""
+    """Whether the API itself answered: with its envelope, or with its older `{"errors": [{…}, …]}`."""
     return _is_envelope(payload) or _first_error(payload) is not None
 
 
@@ -91,7 +91,7 @@ def _kind(status: int, payload: Any, duplicates: tuple[str, ...]) -> type[Upstre
     said = " ".join(messages(payload)).lower()
     if duplicates and (status == 409 or any(words in said for words in duplicates)):
         return Duplicate
-    # A conflict with something that is not being written twice passes by itself.
+    # A conflict that is no duplicate passes by itself.
     return Unavailable if status == 409 else Rejected
 
 

@@ -1,7 +1,7 @@
-"""The two tokens of every Travel Pay call: VEIS's lets us through the gateway, the person's says who is asking.
+"""Tokens of every Travel Pay call: VEIS's lets us through the gateway, the person's says who the call is for.
 
-Each is refused in a form of its own, and only the refused one is dropped: VEIS's is everybody's, and one person's
-trouble must not make all others fetch anew.
+Each is refused in its own form, and only the refused one is dropped: everybody shares VEIS's, and one person's trouble
+must not make all others fetch it again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flaskapp.upstreams.travel_pay.answers import (
 )
 
 NO_ACCESS = "NO_ACCESS"
-# How long a token is counted on that does not say how long it lives.
+# How long we use a token that does not say how long it is valid.
 UNSTATED_LIFETIME_SECONDS = 3300.0
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class TravelerTokens(Protocol):
 
 
 class TravelerTokenClient:
-    """Exchanges our word for a person for the token BTSSS knows them by."""
+    """Gets the token by which BTSSS knows a person, in exchange for STS's token for that person."""
 
     def __init__(self, config: Config, http: HTTP, sts: STSClient, veis_tokens: Tokens) -> None:
         self._config = config
@@ -67,7 +67,7 @@ class TravelerTokenClient:
     def fetch_token(self, traveler: Traveler) -> FetchedToken:
         """A new token of that person.
 
-        Raises Rejected with the code `NO_ACCESS` when BTSSS has no place for them, and whatever STS says of them;
+        Raises Rejected, with the code `NO_ACCESS` when BTSSS gives them no access, or when STS refuses them;
         Unauthorized, Throttled, and Unavailable for every other answer.
         """
         vouched = self._sts.exchange(traveler.icn, traveler.email)
@@ -124,7 +124,7 @@ class TravelPayAuth:
         return call(self._headers(*self._tokens(traveler)))
 
     def _tokens(self, traveler: Traveler) -> tuple[str, str]:
-        """VEIS's and the person's; the person's is fetched first, since that may replace VEIS's."""
+        """VEIS's token and the person's. The person's is fetched first, since that may replace VEIS's."""
         person_token = self._person_tokens.get(traveler)
         return self._veis_tokens.get(), person_token
 
@@ -139,7 +139,7 @@ class TravelPayAuth:
 
 
 def token_seconds(config: Config) -> float:
-    """Total limit on one token call: jobs and people wait for the same, so the shorter of their limits."""
+    """Total limit on one token call. Jobs and people share the call, so it is the shorter of their limits."""
     return min(config.travel_pay_total_seconds, config.travel_pay_read_seconds)
 
 
@@ -148,7 +148,7 @@ def _fetched(answer: Answer) -> FetchedToken:
         raise failure(Rejected, UPSTREAM, answer, NO_ACCESS)
     if answer.status == 401:
         raise refused(answer)
-    # Of any other refusal it is not known whether it is about this person.
+    # Whether any other refusal is about this person is not known.
     if answer.status >= 400:
         raise failure(Unavailable, UPSTREAM, answer)
     return read(answer, lambda payload: _token(an_object(payload["data"])))

@@ -1,7 +1,7 @@
-"""Files a mileage claim at the Travel Pay API, one step a method: appointment, claim, expense, submit.
+"""Client that files a mileage claim at the Travel Pay API, one method a step: appointment, claim, expense, submit.
 
-None of the writes takes a key, so every answer that is not plainly a yes or a no is "unanswered": the claim may be
-there, and reading it settles what was done.
+None of the writes takes an idempotency key, so every answer that is not plainly a yes or a no is "unanswered": the
+claim may be there, and a read shows what was done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TravelPayFilingClient:
     """`before_write` runs right before every request that writes; what it raises passes through.
 
     Writes raise any of the six: Unanswered when it may have been done, Duplicate when it was done before, by us or by
-    somebody else. A person BTSSS has no place for is Rejected with the code `NO_ACCESS`.
+    somebody else. A person without access to BTSSS is Rejected with the code `NO_ACCESS`.
     """
 
     def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
@@ -47,14 +47,14 @@ class TravelPayFilingClient:
         name: str | None = None,
         is_complete: bool | None = None,
     ) -> UpstreamAppointment:
-        """The appointment of that moment, which asking again finds again: never Unanswered and never Duplicate.
+        """The appointment at that time. A repeated call finds it again, so it is never Unanswered and never Duplicate.
 
-        `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall clock of the facility; `station` its station number.
+        `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
         """
-        reported = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
-        # The API wants a `Z` after what is no UTC.
+        optional = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
+        # The API wants a `Z` although the time is not UTC.
         body: dict[str, Any] = {"appointmentDateTime": f"{starts_at}Z", "facilityStationNumber": station}
-        body |= {key: value for key, value in reported.items() if value is not None}
+        body |= {key: value for key, value in optional.items() if value is not None}
 
         def ask(headers: dict[str, str]) -> UpstreamAppointment:
             path = "appointments/find-or-add"
@@ -67,7 +67,7 @@ class TravelPayFilingClient:
     def create_claim(
         self, traveler: Traveler, appointment_id: str, claim_name: str, before_write: Callable[[], None]
     ) -> str:
-        """Begin a claim for that appointment; its id."""
+        """Begin a claim for that appointment; returns its id."""
         body = {"appointmentId": appointment_id, "claimName": claim_name, "claimantType": "Veteran"}
 
         def created(data: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ class TravelPayFilingClient:
     def add_mileage(
         self, traveler: Traveler, claim_id: str, date_incurred: str, before_write: Callable[[], None]
     ) -> str:
-        """Add the way there and back to that claim; the expense's id. Done twice, it is there twice."""
+        """Add the round trip to that claim; returns the expense's id. Done twice, the expense is there twice."""
         body = {
             "claimId": claim_id,
             "dateIncurred": date_incurred,
@@ -92,7 +92,7 @@ class TravelPayFilingClient:
         return self._write(traveler, "add_mileage", "expenses/mileage", body, before_write, added, ADDED_BEFORE)
 
     def submit_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str:
-        """Hand that claim in; its status from then on, in upstream's spelling."""
+        """Submit that claim; returns its new status in upstream's spelling."""
 
         def submitted(data: dict[str, Any]) -> str:
             if text(data.get("claimId")).lower() != claim_id.lower():
@@ -112,7 +112,7 @@ class TravelPayFilingClient:
         form: Callable[[dict[str, Any]], T],
         duplicates: tuple[str, ...],
     ) -> T:
-        """What a body is made of is created; what has none is changed."""
+        """Send one write: POST with a body creates, PATCH without a body changes."""
 
         def ask(headers: dict[str, str]) -> T:
             method = "PATCH" if body is None else "POST"
@@ -138,5 +138,5 @@ class TravelPayFilingClient:
 
 
 def is_free_text(name: str | None) -> TypeGuard[str]:
-    """Whether a refusal that quotes it may name a person. One word, which could be a key of the answer, stays."""
+    """Whether a refusal that quotes it may name a person. A single word may stay: it could be a key of the answer."""
     return name is not None and " " in name.strip()

@@ -1,7 +1,7 @@
-"""Reads of the Travel Pay API for a signed-in person: claims, appointments, documents, contact details.
+"""Client that reads from the Travel Pay API for a signed-in person: claims, appointments, documents, contact details.
 
-Nothing here changes anything, so no failure is ever "unanswered". A list survives an item nobody can read: it is left
-out, and counted.
+Nothing here changes anything, so no failure is ever "unanswered". An item of a list that cannot be read is left out
+and counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from flaskapp.upstreams.travel_pay.values import (
 logger = logging.getLogger(__name__)
 
 LARGEST_DOCUMENT = 10 * 1024 * 1024
-# What stands where a document should be when something went wrong.
+# Content types of what comes instead of a document when something went wrong.
 _NO_DOCUMENTS = ("application/json", "text/html")
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ T = TypeVar("T")
 class Page(Generic[T]):
     """One page of a list. `total` counts all pages' items; `unreadable` those of this page that were left out.
 
-    `page` and `size` are upstream's word: it may cut its pages smaller than asked.
+    `page` and `size` are what upstream says: its pages may be smaller than requested.
     """
 
     items: tuple[T, ...]
@@ -64,8 +64,8 @@ class DocumentFile:
 class TravelPayClient:
     """`total_seconds` limits each request of a call.
 
-    Every method raises Unavailable for an answer that leaves a doubt, Rejected for a refusal of what is asked or of
-    the person (`NO_ACCESS`), Throttled, and Unauthorized.
+    Every method raises Unavailable for an answer that leaves a doubt, Rejected for a refusal of the request or of the
+    person (`NO_ACCESS`), Throttled, and Unauthorized.
     """
 
     def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
@@ -74,7 +74,7 @@ class TravelPayClient:
         self._auth = auth
 
     def list_claims(self, traveler: Traveler, *, total_seconds: float) -> Page[ClaimSummary]:
-        """The claims upstream lists when it is told neither days nor page. `total` may say that they are not all."""
+        """The claims that upstream lists without given days or page. `total` may say that they are not all."""
         answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
 
         def listed(payload: dict[str, Any]) -> Page[ClaimSummary]:
@@ -87,7 +87,7 @@ class TravelPayClient:
         self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float
     ) -> Page[ClaimSummary]:
         """Claims for appointments from `start` to `end`, both days included; pages count from 1."""
-        # With their times: a bare last day might be its first moment only.
+        # With times: a last day without one might mean its midnight only.
         params = {"startDate": f"{start}T00:00:00Z", "endDate": f"{end}T23:59:59Z", **_paging(page, size)}
         path = "v2/claims/search-by-appointment-date"
         answer = self._get(traveler, "search_claims", path, total_seconds, params)
@@ -96,7 +96,7 @@ class TravelPayClient:
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
         """One claim; None only when the API itself says that this person has no such claim."""
         answer = self._get(traveler, "claim", f"v3/claims/{_quoted(claim_id)}", total_seconds)
-        return None if _not_found(answer) else read(answer, lambda payload: _requested_for(payload, claim_id))
+        return None if _not_found(answer) else read(answer, lambda payload: _the_claim(payload, claim_id))
 
     def appointments(
         self, traveler: Traveler, page: int, size: int, *, total_seconds: float, exclude_with_claims: bool = False
@@ -123,7 +123,7 @@ class TravelPayClient:
         return None if _not_found(answer) else _file(answer)
 
     def contact(self, traveler: Traveler, *, total_seconds: float) -> Contact:
-        """Where BTSSS thinks the person is to be reached."""
+        """The contact details that BTSSS has of the person."""
         answer = self._get(traveler, "contact", "v2/contacts", total_seconds)
         return read(answer, lambda payload: read_contact(payload["data"]))
 
@@ -136,7 +136,7 @@ class TravelPayClient:
         params: dict[str, str] | None = None,
         largest_body: int = LARGEST_BODY,
     ) -> Answer:
-        """Any answer below 500 but a refused token, which is replaced once."""
+        """Any answer below 500. A refused token is replaced once."""
 
         def ask(headers: dict[str, str]) -> Answer:
             url = f"{self._base_url}/api/{path}"
@@ -168,7 +168,7 @@ def _quoted(part: str) -> str:
 
 
 def _not_found(answer: Answer) -> bool:
-    """A 404 in another form is the gateway's: a mistyped path must not look like a claim that is not there."""
+    """Whether the API says so. A 404 in another form is the gateway's, and a mistyped path must not look like that."""
     return answer.status == 404 and is_of_the_api(answer.json())
 
 
@@ -184,7 +184,7 @@ def _page(payload: dict[str, Any], form: Callable[[object], T], page: int, size:
 
 
 def _readable(value: object, form: Callable[[object], T]) -> tuple[list[T], int]:
-    """The items that can be read, and the number of those that cannot. Raises TypeError for what is no list."""
+    """The items that can be read, and the number of those that cannot. Raises TypeError for what is not a list."""
     if not isinstance(value, list):
         raise TypeError("expected a list")
     items: list[T] = []
@@ -200,10 +200,10 @@ def _readable(value: object, form: Callable[[object], T]) -> tuple[list[T], int]
     return items, unreadable
 
 
-def _requested_for(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
+def _the_claim(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
     claim = read_claim(payload["data"])
     if claim.claim_id.lower() != claim_id.lower():
-        raise ValueError("another claim than asked for")
+        raise ValueError("another claim than requested")
     return claim
 
 

@@ -1,7 +1,7 @@
-"""What the Travel Pay API holds of appointments, claims and documents, in the fields of its contract.
+"""Values of the Travel Pay API: appointments, claims and documents, in the fields of its contract.
 
-Date-times are its own text and wall clock of the facility, though they end in `Z`; amounts are US dollars. What it
-leaves out is None.
+Dates and times are its own texts, in wall-clock time of the facility although they end in `Z`; amounts are US dollars.
+What it leaves out is None.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def read_appointment(value: object) -> UpstreamAppointment:
         appointment_type=text_or_none(given.get("appointmentType")),
         facility_id=text_or_none(given.get("facilityId")),
         facility_name=text_or_none(given.get("facilityName")),
-        # Passed on as it is: no contract tells its type, and nothing is decided by it.
+        # Passed on as it is: no contract states its type, and nothing is decided by it.
         service_connected_disability=given.get("serviceConnectedDisability"),
         current_status=text_or_none(given.get("currentStatus")),
         appointment_status=text_or_none(given.get("appointmentStatus")),

@@ -1,4 +1,4 @@
-"""One of several processes that tell seeds, each in a house of its own as long as it lives."""
+"""One of several processes that play seeds, each with a product of its own as long as it lives."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def move_in(urls: Any, folder: Path) -> None:
     PRODUCTS.append(Product(simulated_config(urls.get(), folder)))
 
 
-def tell_part(seeds: range) -> Tally:
+def play_part(seeds: range) -> Tally:
     return simulate(PRODUCTS[0], seeds)

@@ -1,0 +1,119 @@
+"""Subjects as rows: locking one, moving it, ending it, failing it and reopening it, alike in every flow.
+
+Each function works in the caller's transaction and writes the history of what it changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from flaskapp.cases.service import note_cases, open_case
+from flaskapp.db import DbSession
+from flaskapp.flows import States, Subject
+from flaskapp.notifications.service import supersede_notifications
+from outbox.tables import NOW
+from outbox.write import write_history
+
+PENDING, FAILED = "pending", "failed"
+
+
+def states_of(subject: Subject) -> States:
+    assert subject.states is not None, f"{subject.name} has no states"
+    return subject.states
+
+
+def lock(session: DbSession, subject: Subject, subject_id: str) -> Any:
+    """The row as it is now, locked until the transaction ends. Raises NoResultFound where it is gone."""
+    model = states_of(subject).model
+    statement = select(model).where(model.id == UUID(subject_id)).with_for_update()
+    return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+
+
+def note(session: DbSession, subject: Subject, subject_id: Any, what: str, actor: str, **detail: Any) -> None:
+    """Write a history row that moves no state: `what` happened, by `actor`."""
+    write_history(session, subject.name, str(subject_id), f"{subject.event}.{what}", actor=actor, detail=detail)
+
+
+def begin(session: DbSession, subject: Subject, row: Any, actor: str = "person") -> None:
+    """A row was made: its history begins, in the state that it has."""
+    state = getattr(row, states_of(subject).column)
+    write_history(session, subject.name, str(row.id), f"{subject.event}.requested", moved_to=state, actor=actor)
+
+
+def move(session: DbSession, subject: Subject, row: Any, target: str, actor: str, **detail: Any) -> None:
+    """Move a locked row to another state. Raises IllegalMove where its machine does not allow that."""
+    states = states_of(subject)
+    current = getattr(row, states.column)
+    states.machine.check(current, target)
+    setattr(row, states.column, target)
+    write_history(
+        session,
+        subject.name,
+        str(row.id),
+        f"{subject.event}.moved",
+        moved_from=current,
+        moved_to=target,
+        actor=actor,
+        detail=detail,
+    )
+
+
+def end(
+    session: DbSession,
+    subject: Subject,
+    row: Any,
+    target: str,
+    notification: str,
+    actor: str = "worker",
+    **detail: Any,
+) -> None:
+    """Move a row to a final state and enqueue the notification that says so."""
+    assert subject.notify is not None
+    row.finished_at, row.notification = NOW, notification
+    move(session, subject, row, target, actor, **detail, notification=notification)
+    subject.notify(session, row, None)
+
+
+def fail(
+    session: DbSession,
+    subject: Subject,
+    row: Any,
+    notification: str,
+    kind: str,
+    details: dict[str, Any],
+    **detail: Any,
+) -> None:
+    """Given up or refused: the state, the notification that says so and the case, together."""
+    end(session, subject, row, FAILED, notification, case=kind, **detail)
+    open_case(session, kind, subject.name, str(row.id), details)
+
+
+def reopen(session: DbSession, subject: Subject, subject_id: str, actor: str) -> None:
+    """An operator's move: failed → pending and a new cycle of notifications. Its case stays open until it succeeds.
+
+    A subject that did not fail stays as it is. Postgres may refuse it, where a newer one exists.
+    """
+    if subject.reopen is not None:
+        return subject.reopen(session, subject_id, actor)
+    if subject.states is None:
+        return None
+    row = lock(session, subject, subject_id)
+    if getattr(row, subject.states.column) != FAILED:
+        return None
+    move(session, subject, row, PENDING, actor)
+    row.finished_at, row.notification = None, None
+    row.cycle += 1
+    subject.reset(session, row)
+    note_cases(session, subject.name, subject_id, "requeued", actor)
+    supersede_notifications(session, subject.name, subject_id, "it is taken up again", actor)
+    return None
+
+
+def note_requested_again(session: DbSession, subject: Subject, row: Any) -> None:
+    """The person came back after a failure: the owner of the case should know."""
+    row.asked_again = type(row).asked_again + 1
+    note(session, subject, row.id, "asked_again", "person")
+    note_cases(session, subject.name, str(row.id), "the person asked again", "person")
