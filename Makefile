@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test bench simulate chaos audit-dependencies clean
+.PHONY: run demo test bench simulate chaos audit-dependencies docs clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -41,6 +41,9 @@ chaos: $(READY) ## everything under load and under faults of every kind, for SEC
 
 audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))
+
+docs: $(READY)  ## write the pages of docs/ that are generated from code
+	@$(BIN)/python -m sandbox docs
 
 clean:          ## delete the virtual environment and the local data
 	rm -rf $(VENV) .run

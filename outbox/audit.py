@@ -39,22 +39,22 @@ class Known:
         }
 
 
-# Says what was done, or None where nothing is left to do. The key is a message id or an upstream.
-RepairRule = Callable[[Database, Any, Known], str | None]
+# Whether it did something. The key is a message id or an upstream.
+RepairRule = Callable[[Database, Any, Known], bool]
 
 
 @dataclass(frozen=True)
 class LedgerRule:
     """One rule: `query` selects the messages or upstreams that break it, `words` say what that means to a human.
 
-    Without a `repair`, `advice` says what a human does.
+    `repair` sets it right, and `then` says what that comes to. Without a `repair`, `then` says what a human does.
     """
 
     name: str
     words: str
     query: str
+    then: str
     repair: RepairRule | None = None
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,66 +79,22 @@ class Difference:
     job_id: str
 
 
-def end_tries(db: Database, message_id: int, known: Known) -> str | None:
-    repair.end_tries(db, message_id)
-    return "its open attempts are ended as unknown"
+def rescue_all(db: Database, message_id: int, known: Known) -> bool:
+    return rescue.rescue_lost_in(db) > 0
 
 
-def reclaim(db: Database, message_id: int, known: Known) -> str | None:
-    repair.reclaim(db, message_id)
-    return "it waits again, and is looked up before it is sent"
-
-
-def rescue_one(db: Database, message_id: int, known: Known) -> str | None:
-    rescue.rescue_lost_in(db)
-    return "rescued: it is due again, and what it may have sent is looked up"
-
-
-def ask_again(db: Database, message_id: int, known: Known) -> str | None:
-    done = repair.ask_again(db, message_id)
-    return "what it may have sent is looked up before it is sent again" if done else None
-
-
-def let_go_on(db: Database, message_id: int, known: Known) -> str | None:
-    return "it is due now, and its limits are in reach" if repair.let_go_on(db, message_id) else None
-
-
-def serve(db: Database, message_id: int, known: Known) -> str | None:
-    """Move it into the queue of its job. A job that nobody serves needs a human, and so does one that is running."""
+def serve(db: Database, message_id: int, known: Known) -> bool:
+    """Move it into the queue of its job. False for a job that nobody serves, and for one that is running."""
     job = db.execute(text("SELECT job FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": message_id}).scalar()
     queue = known.served.get(job) if job is not None else None
-    if queue is None or not repair.serve(db, message_id, queue):
-        return None
-    return f"it waits in the queue of its job: {queue.name}"
+    return queue is not None and repair.serve(db, message_id, queue)
 
 
-def match_trips(db: Database, upstream: str, known: Known) -> str | None:
-    repair.match_trips(db, upstream)
-    return "the record of trips says what the breaker says"
-
-
-def shorten_trip(db: Database, upstream: str, known: Known) -> str | None:
-    cap = known.settings.cap_seconds
-    repair.shorten_trip(db, upstream, cap)
-    return f"open for {cap:g} s more, then probed: to leave the upstream alone for longer, hold it"
-
-
-def date_closing(db: Database, upstream: str, known: Known) -> str | None:
-    repair.date_closing(db, upstream)
-    return "it closed just now, and its flow starts slowly"
-
-
-def make_missing(db: Database, upstream: str, known: Known) -> str | None:
-    """What a lost breaker knew is lost: its upstream is tried with care."""
-    seconds = breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings, lost=True)
-    if seconds is None:
-        return None
-    return f"it is there again, open for {seconds:g} s; then one probe goes, and the flow starts slowly"
-
-
-def set_limit(db: Database, upstream: str, known: Known) -> str | None:
-    breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings)
-    return f"its limit is {known.limits[upstream]} again"
+def set_limit(db: Database, upstream: str, known: Known) -> bool:
+    """Make the breaker anew or give it its limit back. What a lost one knew is lost, so its upstream is tried with
+    care."""
+    breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings, lost=True)
+    return True
 
 
 # The grace of a minute keeps work that is moving right now out of the queries. Each returns message ids.
@@ -150,7 +106,8 @@ MESSAGE_RULES = (
         SELECT a.message_id FROM outbox_attempts a LEFT JOIN outbox_messages m
             ON m.id = a.message_id AND m.fence = a.fence AND m.state = 'running'
          WHERE a.status = 'try' AND m.id IS NULL AND a.started_at < outbox_now() - interval '1 minute'""",
-        repair=end_tries,
+        then="Its open attempts are ended as unknown, and it is looked up before it is sent again.",
+        repair=lambda db, key, known: repair.end_tries(db, key),
     ),
     LedgerRule(
         "running_without_try",
@@ -159,7 +116,8 @@ MESSAGE_RULES = (
         SELECT m.id FROM outbox_messages m LEFT JOIN outbox_attempts a
             ON a.message_id = m.id AND a.fence = m.fence AND a.status = 'try'
          WHERE m.state = 'running' AND a.id IS NULL""",
-        repair=reclaim,
+        then="It waits again, and is looked up before it is sent.",
+        repair=lambda db, key, known: repair.reclaim(db, key),
     ),
     LedgerRule(
         "lease_long_over",
@@ -167,14 +125,15 @@ MESSAGE_RULES = (
         """
         SELECT id FROM outbox_messages
          WHERE state = 'running' AND lease_expires_at < outbox_now() - interval '1 minute'""",
-        repair=rescue_one,
+        then="It is rescued: due again, and what it may have sent is looked up.",
+        repair=rescue_all,
     ),
     LedgerRule(
         "due_but_not_promoted",
         "it is due and not promoted: no relay is at work",
         """
         SELECT id FROM outbox_messages WHERE state = 'later' AND due_at < outbox_now() - interval '1 minute'""",
-        advice="Start a relay.",
+        then="Start a relay.",
     ),
     LedgerRule(
         "ready_behind_closed_breaker",
@@ -189,7 +148,7 @@ MESSAGE_RULES = (
                               AND LEAST(h.ends_at, h.lifted_at) > outbox_now() - interval '1 minute')
            AND NOT EXISTS (SELECT 1 FROM outbox_messages p
                             WHERE p.queue = m.queue AND p.state IN ('published', 'running'))""",
-        advice="Start a relay.",
+        then="Start a relay.",
     ),
     LedgerRule(
         "question_without_attempt",
@@ -197,7 +156,7 @@ MESSAGE_RULES = (
         """
         SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
-        advice="It is looked up until its budget ends, and then a human gets it.",
+        then="It is looked up until its budget ends, and then a human gets it.",
     ),
     # Not denied by two look-ups since: it would be made again without a question.
     LedgerRule(
@@ -212,7 +171,8 @@ MESSAGE_RULES = (
            AND (SELECT count(*) FROM outbox_attempts l
                  WHERE l.message_id = m.id AND l.id > w.id AND l.purpose = 'look_up'
                    AND l.answered AND l.error_class IS NULL AND l.error_detail IS NULL) < 2""",
-        repair=ask_again,
+        then="What it may have sent is looked up before it is sent again.",
+        repair=lambda db, key, known: repair.ask_again(db, key),
     ),
     # Far beyond the longest delay, lease and limit there are.
     LedgerRule(
@@ -224,7 +184,8 @@ MESSAGE_RULES = (
            AND (GREATEST(due_at, budget_from, lease_expires_at,
                          CASE WHEN state = 'published' THEN published_at END) > outbox_now() + interval '1 day'
                 OR GREATEST(deadline_at, give_up_at) > outbox_now() + interval '60 days')""",
-        repair=let_go_on,
+        then="It is due now, with the longest limits there are.",
+        repair=lambda db, key, known: repair.let_go_on(db, key),
     ),
     # Only where it is known who serves what.
     LedgerRule(
@@ -238,6 +199,7 @@ MESSAGE_RULES = (
                           AS served (job, queue, upstream)
                 WHERE served.job = m.job AND served.queue = m.queue
                   AND COALESCE(served.upstream, '') = COALESCE(m.upstream, ''))""",
+        then="It waits in the queue of its job. A job that nobody serves is parked, and a human gets a case.",
         repair=serve,
     ),
 )
@@ -250,7 +212,8 @@ BREAKER_RULES = (
         """
         SELECT upstream FROM outbox_breakers b WHERE (opened_at IS NOT NULL) <> EXISTS (
             SELECT 1 FROM outbox_breaker_trips t WHERE t.upstream = b.upstream AND t.closed_at IS NULL)""",
-        repair=match_trips,
+        then="The record of its trips says what the breaker says.",
+        repair=lambda db, key, known: repair.match_trips(db, key),
     ),
     LedgerRule(
         "breaker_open_too_long",
@@ -258,14 +221,16 @@ BREAKER_RULES = (
         """
         SELECT upstream FROM outbox_breakers
          WHERE open_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
-        repair=shorten_trip,
+        then="It stays open for as long as the cap allows, then is probed. Hold it to leave the upstream in peace for longer.",
+        repair=lambda db, key, known: repair.shorten_trip(db, key, known.settings.cap_seconds),
     ),
     LedgerRule(
         "breaker_closed_in_future",
         "its circuit breaker is said to close in the future: nothing would pass until then",
         """
         SELECT upstream FROM outbox_breakers WHERE closed_at > outbox_now() + interval '1 minute'""",
-        repair=date_closing,
+        then="It closed just now, and its flow starts slowly.",
+        repair=lambda db, key, known: repair.date_closing(db, key),
     ),
     LedgerRule(
         "breaker_missing",
@@ -273,7 +238,8 @@ BREAKER_RULES = (
         """
         SELECT upstream FROM unnest(CAST(:expected AS text[])) AS named (upstream)
          WHERE NOT EXISTS (SELECT 1 FROM outbox_breakers g WHERE g.upstream = named.upstream)""",
-        repair=make_missing,
+        then="It is there again and open; then one probe goes, and its flow starts slowly.",
+        repair=set_limit,
     ),
     LedgerRule(
         "breaker_limit_differs",
@@ -281,6 +247,7 @@ BREAKER_RULES = (
         """
         SELECT upstream FROM unnest(CAST(:expected AS text[]), CAST(:limits AS int[])) AS named (upstream, most)
           JOIN outbox_breakers g USING (upstream) WHERE g.concurrency_limit <> most""",
+        then="Its limit is that of its queue again.",
         repair=set_limit,
     ),
 )

@@ -136,17 +136,19 @@ def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
     return int(lost.message_id)
 
 
-def end_tries(db: Database, message_id: int) -> None:
+def end_tries(db: Database, message_id: int) -> bool:
     """End the attempts that still say `try` although no message is running under them. A write among them may have
     happened, so its message looks up first."""
     db.execute(END_TRY, {"message_id": message_id})
+    return True
 
 
-def reclaim(db: Database, message_id: int) -> None:
+def reclaim(db: Database, message_id: int) -> bool:
     """Let a running message whose try is gone wait again: it is looked up before it is sent. Relays are woken when the
     caller commits."""
     db.execute(RECLAIM, {"message_id": message_id})
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return True
 
 
 def ask_again(db: Database, message_id: int) -> bool:
@@ -171,17 +173,20 @@ def serve(db: Database, message_id: int, queue: QueueSpec) -> bool:
     return db.execute(SERVE, values).one_or_none() is not None
 
 
-def match_trips(db: Database, upstream: str) -> None:
+def match_trips(db: Database, upstream: str) -> bool:
     """Make the recorded trips agree with the breaker: budgets run in the time between trips."""
     db.execute(END_TRIPS, {"upstream": upstream})
     db.execute(BEGIN_TRIP, {"upstream": upstream})
+    return True
 
 
-def shorten_trip(db: Database, upstream: str, cap_seconds: float) -> None:
+def shorten_trip(db: Database, upstream: str, cap_seconds: float) -> bool:
     """Keep the breaker open for `cap_seconds` from now at most: no answer of its upstream could open it for longer."""
     db.execute(SHORTEN_TRIP, {"upstream": upstream, "cap": cap_seconds})
+    return True
 
 
-def date_closing(db: Database, upstream: str) -> None:
+def date_closing(db: Database, upstream: str) -> bool:
     """Correct a closing that is dated in the future: the breaker closed now, and its flow starts slowly."""
     db.execute(DATE_CLOSING, {"upstream": upstream})
+    return True

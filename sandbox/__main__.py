@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sandbox import demo, dependencies, faults, run
+from sandbox import demo, dependencies, docs, faults, run
 from sandbox.chaos import command as chaos
 from sandbox.upstreams import serve
 
@@ -19,6 +19,7 @@ def main() -> int:
         ("chaos", chaos, "the same under load and struck all the time; exits 0 only if nothing was lost or doubled"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
         ("faults", faults, "make a running upstream fail, or stop failing"),
+        ("docs", docs, "write the pages of docs/ that are generated from code"),
         ("dependencies", dependencies, "known weaknesses of the pinned packages, but those accepted"),
     ):
         command = commands.add_parser(name, help=text, description=module.__doc__)

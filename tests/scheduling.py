@@ -34,7 +34,7 @@ FIRST = (
     "tests/hostile/test_every_operation.py",
     "tests/integration/test_outage_day.py",
     "tests/integration/test_audit",
-    "tests/integration/test_document_polling",
+    "tests/integration/test_form526_polling",
     "tests/integration/test_itf_outcomes.py",
     "tests/integration/test_itf_refresh_pace.py",
     "tests/hostile/test_slow_clients.py",

@@ -1,4 +1,4 @@
-"""Who the caller is, asked while they wait, and upstream's failures as they are told to somebody who waits."""
+"""Identity of a caller, looked up while they wait, and upstream failures as answers to a caller who waits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from flaskapp.web.errors import Problem
 
 
 def whose(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
-    """Whose the caller's account is, from our accounts or else from the account service; Problem 403 for nobody's.
+    """Who the caller's account belongs to, from our accounts or else from the account service; Problem 403 if nobody.
 
-    An account remembered without an e-mail is asked after again where one is needed. No connection is held meanwhile.
+    Where an e-mail is needed and we kept none, the account service is called again. No connection is held meanwhile.
     """
     with transaction() as session:
         kept = identity_of(session, account_id)
@@ -48,9 +48,9 @@ def nobody() -> Problem:
 
 
 def passed_on(error: UpstreamError) -> Problem:
-    """Upstream's own status as the caller's, as these calls always had it.
+    """The answer to the caller for an upstream's failure: upstream's own status.
 
-    A lost or late answer is a 504; one that says it went well and cannot be read is a 502.
+    A lost or late answer gives a 504, a success that cannot be read a 502.
     """
     if isinstance(error, Throttled):
         headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}

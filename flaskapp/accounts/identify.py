@@ -1,4 +1,4 @@
-"""Asking the account service whose an account is."""
+"""Look-up of the person that an account belongs to, at the account service."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from flaskapp.upstreams.errors import Rejected
 
 
 def identity_in(person: Person) -> Identity | None:
-    """None without an ICN: then VA's records do not know the person."""
+    """What we keep of the person; None without an ICN: then VA's records do not know them."""
     if person.icn is None:
         return None
     return Identity(person.icn, person.participant_id, person.file_number, person.email)
 
 
 def identify(accounts: AccountsClient, account_id: str) -> Identity:
-    """Whose account this is. Raises the upstream errors; Rejected `NO_ICN` when nobody's that we could file for."""
+    """Who the account belongs to. Raises the upstream errors; Rejected with `NO_ICN` if there is nobody to file for."""
     person = accounts.find(account_id)
     found = identity_in(person) if person is not None else None
     if found is None:

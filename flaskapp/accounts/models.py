@@ -1,4 +1,4 @@
-"""Sign-in accounts: a token names an account, not a person. Who that is, is looked up once and kept encrypted."""
+"""Sign-in accounts. A token names an account, not a person: the person is looked up once and kept encrypted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only writer of accounts: find or create one, and remember whose it is."""
+"""Accounts and their only writer: finds or creates one, and keeps who it belongs to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from outbox.tables import NOW
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose an account is. Documents go by participant id or, where there is none, by file number; travel pay by
-    e-mail, which a person may be without."""
+    """Who an account belongs to. Documents need the participant id or, if there is none, the file number. Travel pay
+    needs the e-mail, which a person may not have."""
 
     icn: str
     participant_id: str | None = None
@@ -26,7 +26,7 @@ class Identity:
 
 
 def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
-    """The account of this id, made if we have never seen it; who it is may still be unknown."""
+    """The account with this id, made if it is new; who it belongs to may still be unknown."""
     account = session.get(Account, account_id)
     if account is None:
         session.execute(insert(Account).values(id=account_id).on_conflict_do_nothing())
@@ -35,19 +35,19 @@ def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
 
 
 def identity_of(session: DbSession, account_id: uuid.UUID) -> Identity | None:
-    """Whose it is; None while nobody has told us."""
+    """Who it belongs to; None while we do not know."""
     kept = session.execute(select(Account.identity).filter_by(id=account_id)).scalar_one_or_none()
     return Identity(**kept) if kept is not None else None
 
 
 def icn_of(session: DbSession, account_id: uuid.UUID) -> str | None:
-    """The person's ICN; None while nobody has told us."""
+    """The person's ICN; None while we do not know it."""
     found = identity_of(session, account_id)
     return found.icn if found is not None else None
 
 
 def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identity) -> None:
-    """Keep whose account this is. The first answer stays, an account does not change hands; its e-mail may follow."""
+    """Keep who the account belongs to. The first answer stays: accounts never change hands. An e-mail may follow."""
     ensure_account(session, account_id)
     session.execute(
         update(Account)

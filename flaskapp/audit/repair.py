@@ -205,13 +205,14 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
 def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
     rule = LEDGER_RULES[fault.rule]
     if rule.repair is None:
-        return f"left to a human: {rule.advice}", False
+        return f"left to a human: {rule.then}", False
     key = fault.upstream if fault.message_id is None else fault.message_id
     with transaction() as session:
-        done = rule.repair(session, key, known())
-        if done is None and fault.rule == "unserved" and fault.message_id is not None:
+        if rule.repair(session, key, known()):
+            return rule.then, True
+        if fault.rule == "unserved" and fault.message_id is not None:
             return park_unserved(session, fault.message_id, actor)
-    return (done, True) if done is not None else NO_LONGER
+    return NO_LONGER
 
 
 def park_unserved(session: DbSession, message_id: int, actor: str) -> RepairAction:

@@ -1,4 +1,4 @@
-"""A case: something a named human must look at. One open case per subject and kind."""
+"""Cases: what a named human has to decide or finish. One open case per subject and kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Case(db.Model):  # type: ignore[name-defined]
     __table_args__ = (
         CheckConstraint("(closed_at IS NULL) = (closed_by IS NULL)", name="closed_by_someone"),
         CheckConstraint("owner <> ''", name="owned"),
-        # One that nobody can tell what to do about helps nobody.
+        # A case of a kind that has no text on what to do would help nobody.
         CheckConstraint(one_of("kind", tuple(KINDS)), name="kind"),
         Index(
             "uq_cases_open",
@@ -30,7 +30,7 @@ class Case(db.Model):  # type: ignore[name-defined]
             unique=True,
             postgresql_where=text("closed_at IS NULL"),
         ),
-        # Also the closed ones: what was once a case of some kind is not opened as one again.
+        # The closed ones too: a case that was once opened for a subject is found, and not opened again.
         Index("ix_cases_subject", "subject_type", "subject_id", "kind"),
         Index("ix_cases_open_owner", "owner", "opened_at", postgresql_where=text("closed_at IS NULL")),
     )

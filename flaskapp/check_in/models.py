@@ -1,4 +1,4 @@
-"""A check-in session: who proved to be the person behind an appointment link, and what LoROTA told of them."""
+"""Check-in sessions: who proved to be the person behind an appointment link, and what LoROTA says about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CheckInSession(db.Model):  # type: ignore[name-defined]
     __tablename__ = "check_in_sessions"
     __table_args__ = (Index("ix_check_in_sessions_expires_at", "expires_at"),)
 
-    # Only the digest of the cookie is kept: who reads this table cannot sign in with it.
+    # Only the digest of the cookie is kept: somebody who reads this table cannot sign in with it.
     token_digest: Mapped[str] = mapped_column(Text, primary_key=True)
     uuid: Mapped[str] = mapped_column(Text)
     lorota_token: Mapped[str] = mapped_column(EncryptedJSON)

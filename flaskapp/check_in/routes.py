@@ -1,4 +1,4 @@
-"""Check-in as the front end calls it (contract: front end, 2): sessions, check-in data, and the check-in itself."""
+"""Check-in routes as the front end calls them (contract: frontend 2): sessions, check-in data, the check-in itself."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 CALLER = access.Access(
     "the check-in session's cookie", {"checkInSession": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
 )
-# Whoever has no session is answered too, with the `read.none` object.
+# A caller without a session is answered too, with the `read.none` object.
 ANYBODY = replace(CALLER, optional=True)
 
-# The front end reads the status in the body; what each one shows is in its contract, 2.2.
+# The front end reads the status in the body, which decides what it shows (contract: frontend 2.2).
 SESSION_PROBLEMS = {
     "no_match": (400, "401", "LOROTA-MAPPED-API_401", "We could not match that name and date of birth."),
     "too_many": (410, "410", "LOROTA-MAPPED-API_410", "Too many tries. Please check in with a staff member."),
@@ -65,7 +65,7 @@ def permissions(level: str, uuid: str) -> dict[str, str]:
 
 
 def current() -> CheckIn | None:
-    """The caller's session, looked up and counted once a request."""
+    """The caller's session, looked up and counted once in each request."""
     if "check_in" not in g:
         g.check_in = service.find_session(request.cookies.get(COOKIE))
         if g.check_in is not None:
@@ -88,7 +88,7 @@ def upstreams() -> Upstreams:
 @describe(
     "Whether this browser is signed in to a check-in",
     tag="Check-in",
-    answers={200: "`permissions` is `read.full` or `read.none`; `error` is true for an id that is none."},
+    answers={200: "`permissions` is `read.full` or `read.none`; `error` is true for an id that is not valid."},
 )
 def show_session(uuid: str) -> Response:
     if not UUID.fullmatch(uuid):
@@ -176,9 +176,9 @@ def show_check_in(uuid: str) -> Response:
 
 
 def shown(data: dict[str, Any]) -> dict[str, Any]:
-    """What the pages use, in the spelling of all our answers; our own identifiers of the person stay with us.
+    """What the pages use, in the spelling of all our answers; identifiers of the person are not sent.
 
-    LoROTA's `appointmentIEN` is the pages' `appointmentIen` (contract: front end, 2.3), which they send back.
+    LoROTA's `appointmentIEN` is the pages' `appointmentIen`, which they send back (contract: frontend 2.3).
     """
     kept = {"appointments", "demographics", "patientDemographicsStatus", "setECheckinStartedCalled", "address"}
     payload: dict[str, Any] = with_keys({key: value for key, value in data.items() if key in kept}, to_snake)

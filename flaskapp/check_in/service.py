@@ -1,4 +1,4 @@
-"""Check-in sessions: LoROTA says who somebody is, we remember it, encrypted, for as long as the session lasts."""
+"""Check-in sessions: LoROTA says who somebody is, and we keep that, encrypted, for as long as the session lasts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from outbox.tables import NOW
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks and where, as LoROTA told it. All of it is personal data."""
+    """Who checks in and where, as LoROTA says. All of it is personal data."""
 
     icn: str
     phone: str | None
@@ -28,13 +28,13 @@ class Identity:
 
     @property
     def facility(self) -> str:
-        """The two families of templates: Oracle Health, and everything else (contract: check-in, 2.3)."""
+        """The two families of templates: Oracle Health, and everything else (contract: travel 2.3)."""
         return "oh" if self.facility_type.lower() == "oh" else "cie"
 
 
 @dataclass(frozen=True)
 class CheckIn:
-    """A caller who proved who they are, and what is known of them."""
+    """A caller who proved who they are, and what we know about them."""
 
     token_digest: str
     uuid: str
@@ -43,7 +43,7 @@ class CheckIn:
 
 
 def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, lifetime_seconds: int) -> str:
-    """Verify somebody and remember them; returns the cookie's token. Raises LoROTA's upstream errors.
+    """Verify somebody and start a session; returns the cookie's token. Raises LoROTA's upstream errors.
 
     The identity is fetched here too, so that a claim posted later needs no upstream at all.
     """
@@ -93,7 +93,7 @@ def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:
 
 
 def identity_of(data: dict[str, Any]) -> Identity | None:
-    """The attributes the jobs need (contract: check-in 1.2); None while LoROTA does not know the station."""
+    """The attributes that the jobs need (contract: travel 1.2); None while LoROTA does not know the station."""
     first = data["appointments"][0] if data["appointments"] else {}
     station = data.get("stationNo") or first.get("stationNo")
     if not station:

@@ -1,4 +1,4 @@
-"""The operators' side: log-in, home page, and the guard every console stands behind."""
+"""Consoles for operators: log-in, home page, and the guard in front of every console."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Needs `db` and `limits` set up before it. Settles the session cookie for the whole app."""
+    """Call after `db` and `rate_limits`. Sets up the session cookie for the whole app."""
     app.secret_key = config.secret_key
     app.config.update(
         SESSION_COOKIE_NAME="surefile_session",
@@ -31,7 +31,7 @@ def init_app(app: Flask, config: Config) -> None:
     app.jinja_env.globals["csrf_token"] = generate_csrf
     app.extensions["log_outs"] = LogOuts()
     manager = LoginManager()
-    # Only the pages that name the operator ask who it is: a page about a problem must need no database.
+    # Only pages that name the operator look up who it is: a page about a problem must need no database.
     manager.init_app(app, add_context_processor=False)
     app.jinja_env.globals["current_user"] = current_user
     manager.user_loader(load_operator)

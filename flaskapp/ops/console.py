@@ -1,4 +1,4 @@
-"""What an operator sees first: who is unaccounted for, what is owed and till when, the gates, and the open cases."""
+"""Panels of the operators' home page: unaccounted submissions, outstanding work, breakers, open cases, days at risk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from outbox.breakers import all_breakers
 from outbox.forecast import forecast
 
 OPEN_CASES_SHOWN = 50
-# The audit runs every minute; silent for this long, something that runs it is not there.
+# The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
 SILENT_SECONDS = 180
 AUDITS = text("SELECT scope, at, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits")
 OLDEST = text("""
@@ -29,7 +29,7 @@ OLDEST = text("""
            min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
       FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
 """)
-# Whose legal day is running out: the forms in the order they lose it are listed by `flask itf at-risk`.
+# ITFs whose legal day is running out. `flask itf at-risk` lists them in the order in which they lose it.
 DAYS_AT_RISK = text("""
     SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
            round((extract(epoch FROM min(legal_midnight_at) FILTER (WHERE legal_midnight_at > outbox_now())
@@ -63,7 +63,7 @@ def days_at_risk() -> Mapping[str, Any]:
 
 
 def cases() -> Mapping[str, Any]:
-    """The urgent ones first, then the oldest: whoever has waited longest is next."""
+    """Open cases, urgent ones first, then the oldest."""
     statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.priority.desc(), Case.opened_at)
     statement = statement.limit(OPEN_CASES_SHOWN)
     with transaction() as session:

@@ -1,4 +1,4 @@
-"""Liveness touches nothing; readiness needs Postgres at the right migration. Redis away is degraded, not down."""
+"""Health checks: liveness touches nothing, readiness needs Postgres at the right migration. Redis may be away."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def init_app(app: Flask, migrations: Path) -> None:
 
 
 def newest_migration(migrations: Path) -> str:
-    """The number that its file's name begins with: every process needs it, and only a release needs Alembic."""
+    """The newest migration's number, from its file name: every process needs it, and only a release loads Alembic."""
     return max(path.name for path in (migrations / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 

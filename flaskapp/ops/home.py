@@ -1,4 +1,4 @@
-"""The operators' first page: says in plain words what is there. Other modules add their panels and links to it."""
+"""Home page of the operators. Other modules add their panels and links to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ require_operator(blueprint)
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of the page: a template of its own and the values it is shown with, read at every view."""
+    """A part of the page: a template of its own, and the values for it, read at every view."""
 
     title: str
     template: str
@@ -55,7 +55,7 @@ def link(app: Flask, title: str, url: str, text: str) -> None:
 
 
 def shown(item: Panel) -> str | None:
-    """The panel's HTML, or None when its values cannot be read: one panel must not take the page with it."""
+    """The panel's HTML, or None when its values cannot be read: one panel must not break the whole page."""
     try:
         return render_template(item.template, **item.context())
     except Exception:

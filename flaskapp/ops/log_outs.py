@@ -1,6 +1,6 @@
-"""Which log-ins were ended by their operators: the browser forgets its cookie then, but a copy of it does not.
+"""Log-ins that their operators ended: the browser forgets its cookie then, but a copy of the cookie would still work.
 
-Those that were ended are kept, not those that are good: they are fewer, and after eight hours none is needed any more.
+The ended ones are kept, not the good ones: they are fewer, and after eight hours none is needed any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LogOut(db.Model):  # type: ignore[name-defined]
 
 
 class LogOuts:
-    """Ended log-ins, by their ids. Both raise what the database raises: nobody is let in because it cannot be asked."""
+    """Ended log-ins, by their ids. Both methods raise what the database raises: while it is away, nobody gets in."""
 
     def add(self, log_in: str) -> None:
         statement = insert(LogOut).values(log_in=log_in).on_conflict_do_nothing()

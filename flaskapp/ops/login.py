@@ -1,4 +1,4 @@
-"""Operators log in here, and everything under /ops and /rq asks this module who is there."""
+"""Log-in of operators, and the check of who is logged in for everything under /ops and /rq."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem, page_wanted
 
-# Of failures; a log-in that succeeds is not counted.
+# Limits of failures; a log-in that succeeds is not counted.
 ADDRESS_LIMIT = Rate(10, 900)
 NAME_LIMIT = Rate(30, 3_600)
-# Says only from which browser an operator has logged in before: strangers who guess shall not lock them out.
+# Says only that an operator has logged in from this browser before: strangers who guess must not lock them out.
 KNOWN_COOKIE = "surefile_known"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONSOLES = ("/ops", "/rq")
@@ -61,9 +61,9 @@ def login_page() -> str | WerkzeugResponse:
 
 @blueprint.post("/login")
 def log_in() -> tuple[str, int] | WerkzeugResponse:
-    # Before the form is even read: most of what comes here in bulk ends in this line.
+    # Before the form is even read: this line stops most floods of requests.
     rate_limits.count(*by_address())
-    # The form as it was posted, and nothing else: left to itself it would read JSON too, however it is nested.
+    # Only the posted form: without this argument it would read JSON too, however deeply nested.
     form = LoginForm(request.form)
     target = safe_next(request.args.get("next"))
     operator = admitted(form)
@@ -91,8 +91,8 @@ def remember_browser(response: WerkzeugResponse, operator: Operator) -> Werkzeug
 def admitted(form: LoginForm) -> Operator | None:
     """The operator who typed this, or None.
 
-    Each try is counted before it is looked at, and taken back when it was right: however many come at once, no more
-    passwords are hashed than may fail.
+    Each try is counted before it is checked, and the count is taken back when it was right. So, however many come at
+    once, no more passwords are hashed than may fail.
     """
     name = form.name.data or ""
     by = "login_known" if knows(request.cookies.get(KNOWN_COOKIE, ""), name) else "login_name"
@@ -112,7 +112,7 @@ def by_address() -> tuple[str, str, Rate]:
 @blueprint.post("/logout")
 def log_out() -> WerkzeugResponse:
     check_form()
-    # For every copy of the cookie first: while that cannot be written down, nobody is told that they are logged out.
+    # First for every copy of the cookie: if that cannot be recorded, we must not say that the operator is logged out.
     if current_user.is_authenticated:
         log_outs().add(current_user.log_in)
     logout_user()
@@ -130,7 +130,7 @@ def check_form() -> None:
 
 
 def demand_operator() -> WerkzeugResponse | None:
-    """People are sent to the log-in page; scripts, and everything that changes something, get a 401."""
+    """Send people to the log-in page; scripts, and requests that change something, get a 401."""
     if current_user.is_authenticated:
         return None
     if request.method in SAFE_METHODS and page_wanted(current_app):
@@ -146,6 +146,6 @@ def guard() -> WerkzeugResponse | None:
 
 
 def require_operator(target: Blueprint) -> None:
-    """Only operators reach this blueprint, and its forms must carry `{{ csrf_token() }}` in field `csrf_token`."""
+    """Let only operators reach this blueprint. Its forms must carry `{{ csrf_token() }}` in field `csrf_token`."""
     access.declare(target, "operators, by log-in")
     target.before_request(guard)

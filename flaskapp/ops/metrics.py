@@ -1,4 +1,4 @@
-"""Gauges computed from Postgres at every scrape: any one web process tells the same truth for all of them."""
+"""Metrics: gauges computed from Postgres at every scrape, so that any web process gives the same answer."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class LedgerCollector:
 
 
 def audit_gauges(audits: Any) -> Iterator[Any]:
-    """What the minute's audit found, and how old that is: without a scheduler the age grows, no number is made up."""
-    age = GaugeMetricFamily("surefile_audit_age_seconds", "Since the last audit.", labels=["scope"])
+    """What the minute's audit found, and how old that is. Without a scheduler the age grows, the figures stay."""
+    age = GaugeMetricFamily("surefile_audit_age_seconds", "Seconds since the last audit.", labels=["scope"])
     seconds = GaugeMetricFamily("surefile_audit_seconds", "How long the last audit took.", labels=["scope"])
     for row in audits:
         age.add_metric([row.scope], row.age)
@@ -58,10 +58,10 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
         if row.scope == RECENT_SCOPE:
             report = row.report
             yield GaugeMetricFamily("surefile_unaccounted", "Submissions nobody accounts for.", report["unaccounted"])
-            # A worker of the release before knows no counts.
+            # A worker of the release before writes no counts.
             without_case = report.get("without_case_count", 0)
             yield GaugeMetricFamily(
-                "surefile_broken_rules", "Broken rules that no human has in hand yet.", without_case
+                "surefile_broken_rules", "Broken rules that no human has a case for yet.", without_case
             )
             yield GaugeMetricFamily(
                 "surefile_ledger_faults", "Broken rules of the ledger.", report.get("fault_count", 0)
@@ -83,14 +83,14 @@ def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
 
 
 def breaker_gauges(breakers: list[Any]) -> Iterator[Any]:
-    closed = GaugeMetricFamily(
-        "surefile_breaker_open", "1 while an upstream's gate is closed or missing.", labels=["upstream"]
+    opened = GaugeMetricFamily(
+        "surefile_breaker_open", "1 while an upstream's breaker is open or missing.", labels=["upstream"]
     )
-    held = GaugeMetricFamily("surefile_breaker_held", "1 while somebody holds an upstream's gate.", labels=["upstream"])
+    held = GaugeMetricFamily("surefile_breaker_held", "1 while an operator holds an upstream.", labels=["upstream"])
     for row in breakers:
-        closed.add_metric([row.upstream], int(row.missing or row.closed_at is not None))
+        opened.add_metric([row.upstream], int(row.missing or row.opened_at is not None))
         held.add_metric([row.upstream], int(row.held_until is not None))
-    yield closed
+    yield opened
     yield held
 
 

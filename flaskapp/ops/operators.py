@@ -1,4 +1,4 @@
-"""Who operates: names and password hashes from the settings, and for how long a log-in holds."""
+"""Operators: their names and password hashes from the settings, and how long a log-in lasts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from flaskapp.web.errors import RETRY_AFTER_SECONDS, Problem
 
 LOGIN_SECONDS = 8 * 3600
 KNOWN_SECONDS = 90 * 86_400
-# A hash takes 32 MiB while it is made, and a web process has threads enough to run out of memory on them.
+# Making a hash takes 32 MiB, and a web process has enough threads to run out of memory that way.
 HASHES_AT_ONCE = threading.BoundedSemaphore(2)
 HASH_WAIT_SECONDS = 1.0
 
-# Of a password nobody knows; checked for unknown names so that they take as long as known ones.
+# The hash of a password that nobody knows; checked for unknown names, so that they take as long as known ones.
 NOBODY = (
     "scrypt:32768:8:1$fD9bQ1mXw0s2LkVe$"
     "5d2a0f1c7be94e9b7d2c61f08a3e5b64c19f7d20e8b3a6459c0d1e2f3a4b5c6d"
@@ -35,7 +35,7 @@ operators_cli = AppGroup("operators", help="Operators of the consoles.")
 
 
 class Operator(UserMixin):
-    """A logged-in operator; `id` is the name that history shows, `log_in` what this log-in can be ended by."""
+    """A logged-in operator; `id` is the name that history shows, `log_in` the id by which this log-in is ended."""
 
     def __init__(self, name: str, password_hash: str, log_in: str) -> None:
         self.id = name
@@ -43,7 +43,7 @@ class Operator(UserMixin):
         self.log_in = log_in
 
     def get_id(self) -> str:
-        """What the session keeps: the name, dated and bound to the password, so that both limits are absolute."""
+        """What the session keeps: the name, signed with its time and bound to the password: it ends with either."""
         return signer().dumps([self.id, fingerprint(self.password_hash), self.log_in])
 
 
@@ -52,7 +52,7 @@ def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
 
 
 def known_browser(operator: Operator) -> str:
-    """What a browser keeps that somebody has logged in from: no proof of anything else."""
+    """What a browser keeps from which somebody has logged in. It proves nothing else."""
     return str(signer("known-browser").dumps(operator.id))
 
 
@@ -73,8 +73,8 @@ def operators() -> Mapping[str, str]:
 
 
 def load_operator(token: str) -> Operator | None:
-    """The operator a session names, unless eight hours have passed, they logged out, the name went, or its password
-    changed. Only a session of ours is worth asking Postgres about."""
+    """The operator that a session names, unless eight hours have passed, they logged out, the name is gone, or its
+    password changed. Postgres is only queried about a session that we signed."""
     try:
         name, bound_to, log_in = signer().loads(token, max_age=LOGIN_SECONDS)
     except (BadData, ValueError, TypeError):
@@ -99,7 +99,7 @@ def authenticate(name: str, password: str) -> Operator | None:
 
 
 def is_right(password_hash: str, password: str) -> bool:
-    """Raises Problem 503 when too many others are being looked at."""
+    """Whether the password fits. Raises Problem 503 when too many others are being checked."""
     if not HASHES_AT_ONCE.acquire(timeout=HASH_WAIT_SECONDS):
         raise Problem(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     try:

@@ -1,7 +1,7 @@
-"""The RQ dashboard at /rq, made safe to offer: it brings no log-in, changes state by GET, and trusts stored texts.
+"""RQ dashboard at /rq, made safe: by itself it has no log-in, changes state by GET, and trusts stored texts.
 
-Only operators get in, static files included; only a POST from one of its own pages changes anything; and a policy
-with nonces stops a script that got into a page in spite of the escaping in `rq_views`.
+Only operators get in, static files included. Only a POST from one of its own pages changes anything. A policy with
+nonces stops a script that gets into a page in spite of the escaping in `rq_views`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ POLICY = (
 )
 INLINE_SCRIPT = '<script type="text/javascript">'
 
-# A queue's name stands unescaped inside a script of the jobs page, and other values outside these end as a 500.
+# A queue's name gets unescaped into a script of the jobs page, and other values outside these patterns give a 500.
 ARGUMENTS = {
     "instance_number": re.compile(r"0"),
     "queue_name": re.compile(r"[A-Za-z0-9_.-]{1,100}"),
@@ -51,10 +51,10 @@ ARGUMENTS = {
 
 
 def mount(app: Flask, config: Config, redis_url: str, job_class: type[Job], on_change: OnChange | None = None) -> None:
-    """Serve the dashboard under /rq; needs `ops.init_app` before it.
+    """Serve the dashboard under /rq. Call after `ops.init_app`.
 
-    `job_class` is the class RQ's jobs are read as, always with the JSON serializer. `on_change(operator, "requeued",
-    job ids)` is called after jobs went back to their queues; each then carries the operator in `meta["requeued_by"]`.
+    RQ's jobs are read as `job_class`, always with the JSON serializer. `on_change(operator, "requeued", job ids)` is
+    called after jobs went back to their queues; each then carries the operator in `meta["requeued_by"]`.
     """
     pool = bounded_pool(redis_url, config.redis_verify_tls, CONNECTIONS)
     app.redis_conn = Redis(connection_pool=pool)  # type: ignore[attr-defined]
@@ -78,13 +78,13 @@ def mount(app: Flask, config: Config, redis_url: str, job_class: type[Job], on_c
 
 
 def label(redis_url: str) -> str:
-    """What the page shows of the address: host and database, never credentials or options."""
+    """The address as the page shows it: host and database, never credentials or options."""
     parts = urlsplit(redis_url)
     return f"{parts.hostname or 'local'}{parts.path}"
 
 
 def admit() -> WerkzeugResponse | None:
-    """Before every view: an operator, a known address, and for changes a POST sent by one of our own pages."""
+    """Check before every view: an operator, a known address, and for changes a POST from one of our own pages."""
     if request.method in SAFE_METHODS and request.endpoint in CHANGES_BY_GET:
         raise MethodNotAllowed(["POST"])
     response = demand_operator()

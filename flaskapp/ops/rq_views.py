@@ -1,6 +1,6 @@
-"""What rq-dashboard's pages show and do, where its own way is unsafe or fails.
+"""Views that replace those of rq-dashboard that are unsafe or fail.
 
-Under the JSON serializer its workers and job pages answer 500; requeueing stops at the first entry that is gone; and
+With the JSON serializer its workers and job pages answer 500; requeueing stops at the first entry that is gone; and
 its scripts put texts into the page as HTML.
 """
 
@@ -31,7 +31,7 @@ REQUEUE_AT_MOST = 2_000
 
 
 class ShownQueue(Queue):
-    """A queue that is only looked at: JSON always, and an entry whose job is gone is skipped, not removed."""
+    """A queue that is only read: always as JSON, and an entry whose job is gone is skipped, not removed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **(options | {"serializer": JSONSerializer}))
@@ -42,22 +42,22 @@ class ShownQueue(Queue):
 
 
 class ShownWorker(Worker):
-    """A worker that is only looked at. RQ still drops run-out execution entries while reading: they mean nothing."""
+    """A worker that is only read. RQ still drops expired execution entries while reading: they mean nothing."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **(options | {"serializer": JSONSerializer}))
 
     @classmethod
     def find_by_key(cls, worker_key: str, connection: Redis, *args: Any, **options: Any) -> Any:
-        """Without the original's removal of dead names: looking changes nothing."""
+        """Without RQ's removal of dead names: reading must change nothing."""
         return super().find_by_key(worker_key, connection, *args, **options) if connection.exists(worker_key) else None
 
     def _set_connection(self, connection: Redis) -> Redis:
-        """The original raises the shared pool's time-out to that of a blocking worker, seven minutes."""
+        """Unchanged: RQ would raise the shared pool's time-out to that of a blocking worker, seven minutes."""
         return connection
 
     def get_current_job(self) -> Job | None:
-        """None also for a job that has just ended or cannot be read, where the page would fail as a whole."""
+        """None also for a job that has just ended or cannot be read, because the whole page would fail."""
         try:
             job = super().get_current_job()
             if job is not None:
@@ -68,9 +68,9 @@ class ShownWorker(Worker):
 
 
 def read_json_only(job_class: type[Job]) -> None:
-    """Give the dashboard our classes. It keeps them in module globals, so a process has one dashboard's worth.
+    """Give the dashboard our classes. It keeps them in module globals, so a process can have only one dashboard.
 
-    Reading with the default, pickle, would run code for anybody who can write to Redis.
+    With the default serializer, pickle, reading would run the code of anybody who can write to Redis.
     """
     web.config.serializer = JSONSerializer
     web.Job = bound_to_json(job_class)
@@ -79,7 +79,7 @@ def read_json_only(job_class: type[Job]) -> None:
 
 
 def bound_to_json(job_class: type[Job]) -> type[Job]:
-    """The dashboard fetches some jobs without naming a serializer."""
+    """The class, always with JSON: the dashboard fetches some jobs without naming a serializer."""
 
     class DashboardJob(job_class):  # type: ignore[valid-type, misc]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -93,7 +93,7 @@ def connection() -> Redis:
 
 
 def fetch(job_id: str, job_class: type[Job], redis: Redis) -> Job | None:
-    """The job, or None when there is none; ids RQ would not accept name no job."""
+    """The job, or None when there is none; an id that RQ would not accept names no job."""
     try:
         return job_class.fetch(job_id, connection=redis, serializer=JSONSerializer)
     except (NoSuchJobError, ValueError):
@@ -108,7 +108,7 @@ def known_job(job_id: str) -> Job:
 
 
 def escape_texts(value: Any, spared: frozenset[str] = frozenset()) -> Any:
-    """Every text as HTML source, at every depth and in keys; `spared` are those the page's script escapes itself."""
+    """Every text as HTML source, at every depth and in keys, without `spared`: the page's script escapes those."""
     if isinstance(value, str):
         return str(escape(value))
     if isinstance(value, list):
@@ -122,7 +122,7 @@ def escape_texts(value: Any, spared: frozenset[str] = frozenset()) -> Any:
 
 
 def escaping(view: Callable[..., Any], *spared: str) -> Callable[..., Response]:
-    """The view, its answer safe to be put into a page by a script that does not escape."""
+    """The view with its answer escaped, for a script that puts it into a page without escaping."""
 
     @wraps(view)
     def shown(**arguments: Any) -> Response:
@@ -139,7 +139,7 @@ def job_view(instance_number: int, job_id: str) -> Any:
 
 
 def job_info(instance_number: int, job_id: str) -> Response:
-    """As the original, which fails for unknown jobs and, on this RQ, for every job that depends on another."""
+    """Like the dashboard's, which fails for unknown jobs and, on this RQ, for every job that depends on another."""
     job = known_job(job_id)
     latest = job.latest_result()
     depends_on = [str(other) for other in job.dependency_ids]
@@ -163,7 +163,7 @@ def job_info(instance_number: int, job_id: str) -> Response:
 
 
 def requeue(job: Job, operator: str) -> None:
-    """Back into its queue; raises InvalidJobOperation when it is not in the failed registry (any more).
+    """Put a job back into its queue; raises InvalidJobOperation when it is not in the failed registry (any more).
 
     RQ saves meta in the transaction that pushes the job, so only the operator who really requeued it is named.
     """
@@ -188,7 +188,7 @@ def requeue_job_view(job_id: str) -> Response:
 
 
 def requeue_all(queue_name: str) -> Response:
-    """Requeue the failed jobs of a queue. `skipped` were gone; `left` are more than one click takes."""
+    """Requeue the failed jobs of a queue. `skipped` were gone; `left` are too many for one click."""
     registry = FailedJobRegistry(queue_name, connection=connection(), job_class=web.Job, serializer=JSONSerializer)
     job_ids = registry.get_job_ids(0, REQUEUE_AT_MOST - 1, cleanup=False)
     done = [job_id for job_id in job_ids if requeued(registry, job_id)]
@@ -198,7 +198,7 @@ def requeue_all(queue_name: str) -> Response:
 
 
 def requeued(registry: FailedJobRegistry, job_id: str) -> bool:
-    """False for a ghost, an id whose job is gone; it is taken off the list, which it would block for ever."""
+    """False for an id whose job is gone; the id is removed from the list, which it would block for ever."""
     job = fetch(job_id, web.Job, connection())
     if job is None:
         connection().zrem(registry.key, job_id)
@@ -211,9 +211,9 @@ def requeued(registry: FailedJobRegistry, job_id: str) -> bool:
 
 
 def compact_queue(queue_name: str) -> Response:
-    """Take ids whose job is gone off a queue, one by one.
+    """Remove ids whose job is gone from a queue, one by one.
 
-    The original moves the whole queue aside first, and a process that dies there leaves it where no worker looks.
+    The dashboard's view renames the whole queue first: a process that died then would leave it where no worker looks.
     """
     queue = web.Queue(queue_name, connection=connection())
     gone = [job_id for job_id in queue.get_job_ids() if not web.Job.exists(job_id, connection())]
@@ -227,7 +227,7 @@ def refuse_deletion(**_arguments: Any) -> Response:
 
 
 def replacements() -> dict[str, Callable[..., Any]]:
-    """Endpoint of the dashboard → the view that takes its place."""
+    """Endpoint of the dashboard → the view that replaces it."""
     return {
         "list_queues": escaping(web.list_queues),
         # These two pages escape the named fields in their scripts; escaped twice, people would read `&lt;`.

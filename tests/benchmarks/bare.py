@@ -1,4 +1,4 @@
-"""The least that a route which keeps its word can do: one row, one commit. What our own POST is compared with."""
+"""The smallest route that keeps its promise: one row, one commit. Our own POST is compared with it."""
 
 from __future__ import annotations
 

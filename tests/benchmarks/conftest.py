@@ -1,4 +1,5 @@
-"""Benchmarks run on a PostgreSQL that waits for its disk, as production does, and on the Procfile's processes."""
+"""The servers of the benchmarks: a PostgreSQL that waits for its disk, as in production, and the Procfile's
+processes."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """Stands in for the tests' fast server. Commit times are kept, so that waiting can be counted from a commit."""
+    """Replaces the tests' fast server. Commit times are kept, so that waits can be counted from a commit."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"track_commit_timestamp": "on"})
     server.start()
     yield server

@@ -16,7 +16,8 @@ REFUSED = (502, 503, 504)
 
 @dataclass(frozen=True)
 class Read:
-    """One answer and the seconds it took; `retry_after` is what it asked for, 0 where it did not."""
+    """One answer and the seconds it took. `retry_after` is how long the client must wait before it reads again; 0
+    without one."""
 
     status: int
     seconds: float
@@ -24,7 +25,7 @@ class Read:
 
 
 class Reader:
-    """A person's browser. A connection that the server has closed meanwhile is opened again."""
+    """A person's browser. A connection that the server has closed is opened again."""
 
     def __init__(self, port: int, headers: dict[str, str]) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
@@ -51,7 +52,7 @@ class Reader:
 
 
 def each_reads(port: int, people: Sequence[dict[str, str]], times: int, path: str = CLAIMS_URL) -> list[float]:
-    """Seconds of so many reads by each of them, all of them at once, none of which may be refused."""
+    """The seconds of so many reads by each of them, all at once; none may be refused."""
 
     def read_on(headers: dict[str, str]) -> list[float]:
         with closing(Reader(port, headers)) as reader:
@@ -67,7 +68,7 @@ def each_reads(port: int, people: Sequence[dict[str, str]], times: int, path: st
 def hammering(
     port: int, people: Sequence[dict[str, str]], pause: Callable[[Read], float], path: str = CLAIMS_URL
 ) -> Iterator[list[Read]]:
-    """All of them read until the block ends, and then wait for their last answers; yields what was read so far.
+    """All of them read until the block ends, and then wait for their last answers. Yields what was read so far.
 
     `pause` is how many seconds each waits after an answer.
     """

@@ -1,4 +1,4 @@
-"""Work that is owed by the thousand or the million, put there at once."""
+"""Outstanding work by the thousand or the million, put there at once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.benchmarks.noop import BENCH, NOOP
 CLAIMS = 25
 CLAIMED = 200
 
-# What waits for a retry is older than what is new, so its deadlines come first: the claim must not walk past it all.
-# The moment is read once: as a column default, outbox_now() would run three times for each of a million rows.
-OWE = text("""
+# Work that waits for a retry is older than new work, so its deadlines come first: the claim must not walk past all of
+# it. The time is read once: as a column default, outbox_now() would run three times for each of a million rows.
+ENQUEUE = text("""
     INSERT INTO outbox_messages
         (job, queue, upstream, subject_type, subject_id, state,
          due_at, deadline_at, budget_from, created_at, give_up_at)
     SELECT :job, :queue, :upstream, 'bench', gen_random_uuid()::text, :state,
-           moment + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
-           moment + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
+           at + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
+           at + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
                   + number * interval '1 millisecond',
-           moment, moment, moment + interval '9 days'
-      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(1, :count) AS number
+           at, at, at + interval '9 days'
+      FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series(1, :count) AS number
 """)
 
 
@@ -38,7 +38,7 @@ def enqueue(count: int, state: str = "ready") -> None:
     values = {"job": NOOP.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
     with db.engine.begin() as connection:
         connection.execute(PATIENTLY)
-        connection.execute(OWE, values)
+        connection.execute(ENQUEUE, values)
 
 
 def vacuum(table: str = "outbox_messages") -> None:
@@ -49,7 +49,7 @@ def vacuum(table: str = "outbox_messages") -> None:
 
 
 def claims(relay: Relay) -> list[float]:
-    """Claim after claim; what was claimed is done at once, and as much new work comes in."""
+    """Claim after claim. What was claimed is done at once, and as much new work comes in."""
     queue = replace(BENCH, depth=CLAIMED)
     times = []
     for _ in range(CLAIMS):

@@ -1,4 +1,4 @@
-"""How the benchmarks say what they measured: one line a figure, ratios against something everybody can picture."""
+"""The output of the benchmarks: one line for each figure, as ratios against something that everybody can picture."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def title(text: str) -> None:
     say(f"\n{text}")
 
 
-def figure(what: str, reported: str) -> None:
-    say(f"  {what:<66} {reported}")
+def figure(what: str, value: str) -> None:
+    say(f"  {what:<66} {value}")
 
 
 def say(text: str) -> None:
-    """To the terminal, also where `quiet` has sent stdout elsewhere."""
+    """Print to the terminal, also where `quiet` has redirected stdout."""
     print(text, file=sys.__stdout__, flush=True)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Log lines are written, so that their price is paid, but nobody has to read them."""
+    """Write log lines, so that their cost is paid, where nobody has to read them."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 

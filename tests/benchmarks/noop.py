@@ -1,4 +1,4 @@
-"""Jobs whose call takes no time: what is left is the price of doing it through the ledger, or through plain RQ."""
+"""Jobs whose call takes no time: what is left is the cost of doing it through the ledger, or through plain RQ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jobs.engine.runner import run
 from jobs.engine.spec import JobSpec
 from outbox.values import QueueSpec
 
-# Deep enough that the relay, not the bound on Redis, is what is measured.
+# Deep enough that the relay is measured, not the limit on Redis.
 BENCH = QueueSpec("bench", upstream="bench", threads=16, depth=1_000_000, concurrency=1_000_000)
 
 NOOP = JobSpec(
@@ -29,4 +29,4 @@ def through_the_ledger(message_id: int, fence: int) -> None:
 
 
 def through_plain_rq(message_id: int, fence: int) -> None:
-    """Nothing to do, and nobody to tell."""
+    """Nothing to do, and nothing to record."""

@@ -1,4 +1,4 @@
-"""Somebody who signs in once and then files a claim for one day after the other, over a kept-open connection."""
+"""Somebody who signs in once and then files a claim for one day after another, over a kept-open connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAYS = count()
 
 
 class Person:
-    """`file` is one POST and the seconds it took; `rows` and `value` ask the database."""
+    """`file` is one POST and the seconds it took; `rows` and `value` query the database."""
 
     def __init__(self, system: System) -> None:
         self.control = Control(system.upstreams["control"])
@@ -42,10 +42,10 @@ class Person:
         self.control.close()
 
     def file(self) -> float:
-        """Ask for travel pay for a day nobody asked for before; seconds from the first byte sent to the last read."""
+        """Request travel pay for a new day. Returns the seconds from the first byte sent to the last byte read."""
         day = date(2031, 1, 1) + timedelta(days=next(DAYS))
-        requested = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": day.isoformat()}}
-        return post(self.connection, "/check_in/v0/travel_claims/", requested, Cookie=self.cookie)
+        body = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": day.isoformat()}}
+        return post(self.connection, "/check_in/v0/travel_claims/", body, Cookie=self.cookie)
 
     def rows(self, query: str) -> list[Any]:
         with self.database.cursor() as cursor:
@@ -64,7 +64,7 @@ class Person:
 
 
 def headers_of(control: Control, count: int) -> list[dict[str, str]]:
-    """People nobody knows yet, signed in."""
+    """New people, signed in."""
     added = control.call("POST", "lorota", "veterans", json=[{"email": f"{uuid4()}@example.com"} for _ in range(count)])
     issued = control.call("POST", "sign_in", "tokens", json=[{"uuid": veteran["uuid"]} for veteran in added])
     return [{"Authorization": f"Bearer {each['access_token']}"} for each in issued]

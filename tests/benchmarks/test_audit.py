@@ -1,4 +1,4 @@
-"""What an audit costs: every minute's must not grow with history, and the day's reads all of it."""
+"""The cost of an audit: the one every minute must not grow with history, and the one every day reads all of it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ RECENT = 10_000
 ALL = 1_000_000
 STEP = 100_000
 
-# Filed one after another, back from now on. Nearly all were told. One notice in two hundred did not arrive, which is a
-# case, closed where it is old; of the young, one in a hundred is still owed. What is encrypted no audit reads.
+# Filed one after another, backwards from now. Nearly all were notified. One notification in two hundred did not arrive,
+# which is a case, closed where it is old; of the young ones, one in a hundred is still outstanding. The audit reads
+# nothing that is encrypted.
 MADE = f"""
     SELECT n, at, md5(n::text)::uuid AS claim, md5('n' || n)::uuid AS notification, md5('c' || n)::uuid AS opened,
            CASE WHEN n % 200 = 0 THEN 'undeliverable' WHEN n % 100 = 1 AND n <= {RECENT} THEN 'pending'
@@ -28,14 +29,15 @@ MADE = f"""
            CASE WHEN n > {RECENT} THEN at END AS closed_at
       FROM (SELECT n, outbox_now() - n * interval '25 seconds' AS at FROM generate_series(:first, :last) n) numbered
 """
-REPORTED = (
-    f"""INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed, notification,
-                                   cycle, requested_at, finished_at)
+PAST = (
+    f"""INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, filed,
+                                   notification, cycle, requested_at, finished_at)
        SELECT claim, n::text, '500', date '2031-03-04', 'x', 'submitted', 'x', 'created', 1, at, at
          FROM ({MADE}) made""",
     f"""INSERT INTO notifications (id, subject_type, subject_id, kind, cycle, channel, sender, recipient,
                                   personalisation, state, created_at, sent_at, finished_at)
-       SELECT notification, 'travel_claim', claim::text, 'created', 1, 'sms', 'cie', 'x', 'x', state, at, finished, finished
+       SELECT notification, 'travel_claim', claim::text, 'created', 1, 'sms', 'cie', 'x', 'x', state, at, finished,
+              finished
          FROM (SELECT *, CASE WHEN state <> 'pending' THEN at END AS finished FROM ({MADE}) every) made""",
     f"""INSERT INTO outbox_history (at, subject_type, subject_id, what, moved_from, moved_to, actor)
        SELECT at, 'travel_claim', claim::text, 'moved', moved_from, moved_to, 'worker'
@@ -56,8 +58,9 @@ REPORTED = (
         WHERE state = 'undeliverable' AND (place = 1 OR closed_at IS NOT NULL) ORDER BY n, place""",
     f"""INSERT INTO outbox_messages (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
                                     give_up_at)
-       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification', notification::text,
-              'later', outbox_now() + interval '1 hour', at + interval '4 days', at + interval '5 days'
+       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification',
+              notification::text, 'later', outbox_now() + interval '1 hour',
+              at + interval '4 days', at + interval '5 days'
          FROM ({MADE}) made WHERE state = 'pending'""",
     f"""INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
                                     started_at, finished_at, answered, worker_id)
@@ -66,9 +69,9 @@ REPORTED = (
 )
 
 
-def tell(first: int, last: int) -> None:
+def write_past(first: int, last: int) -> None:
     with db.engine.begin() as connection:
-        for statement in REPORTED:
+        for statement in PAST:
             connection.execute(text(statement), {"first": first, "last": last})
 
 
@@ -94,11 +97,11 @@ def trace_of_all() -> None:
 
 def test_the_minutes_audit_does_not_grow_with_history(product: Product) -> None:
     title(f"Audit: {RECENT:,} claims of the last {RECENT_DAYS} days, then {ALL:,} of which as many are as young")
-    tell(1, RECENT)
+    write_past(1, RECENT)
     analyze()
     young = min(timed(minutes_audit) for _ in range(3))
     for first in range(RECENT + 1, ALL, STEP):
-        tell(first, min(ALL, first + STEP - 1))
+        write_past(first, min(ALL, first + STEP - 1))
         print(".", end="", flush=True)
     analyze()
     old = min(timed(minutes_audit) for _ in range(3))

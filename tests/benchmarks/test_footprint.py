@@ -1,4 +1,4 @@
-"""What the ledger costs after years of work, with a backlog, and while somebody else's transaction stays open."""
+"""The cost of the ledger after years of work, with a backlog, and while somebody else's transaction stays open."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from tests.product import Product
 
 FEW, WAITING, ATTEMPTS, CHUNK = 1_000, 1_000_000, 5_000_000, 1_000_000
 JOBS = 200
-# The percentile that is told: what a busy machine adds to most of them says nothing of the tables.
+# The percentile that is shown: what a busy machine adds to most of them says nothing about the tables.
 UNHINDERED = 10
 ROUNDS = 120
 ACCEPTED = Ending("success", answered=True)
 
-# Four attempts a message, of messages that are done: all answered, the last a moment ago.
+# Four attempts for each message that is done: all answered, the last just now.
 PAST = text("""
     INSERT INTO outbox_attempts
         (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
          started_at, finished_at, answered, worker_id)
     SELECT -(number / 4) - 1, number, 'bench', (number / 4)::text, :job, :upstream, 'write', 'success',
-           moment - number * interval '1 second', moment - number * interval '1 second', true, 'bench'
-      FROM (SELECT outbox_now() AS moment OFFSET 0) AS clock, generate_series(:first, :last) AS number
+           at - number * interval '1 second', at - number * interval '1 second', true, 'bench'
+      FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series(:first, :last) AS number
 """)
-# What workers do meanwhile: each row is two dead ones more.
+# What workers do meanwhile: each row makes two more dead rows.
 TAKEN = text("""
     UPDATE outbox_messages SET state = 'running', worker_id = 'bench', lease_expires_at = outbox_now() + interval '1 h'
      WHERE state = 'published'
@@ -47,21 +47,21 @@ DONE = text("DELETE FROM outbox_messages WHERE state = 'running'")
 ITS_TIME = """
     SELECT sum(total_exec_time), sum(shared_blks_hit + shared_blks_read)
       FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
-     WHERE d.datname = %s AND (query LIKE '%%SKIP LOCKED%%' OR query LIKE '%%AS requested (name%%'
+     WHERE d.datname = %s AND (query LIKE '%%SKIP LOCKED%%' OR query LIKE '%%AS timed_query (name%%'
                                OR query LIKE '%%outbox_breakers%%' OR query LIKE '%%published_at <%%')
 """
 
 
 @pytest.fixture
 def looking(postgres: EmbeddedPostgres) -> Iterator[Any]:
-    """A cursor that may see what everybody asked."""
+    """A cursor that may see everybody's statements."""
     with closing(psycopg2.connect(postgres.admin_url)) as admin, admin.cursor() as cursor:
         admin.autocommit = True
         yield cursor
 
 
 def remember(count: int) -> None:
-    """So many attempts of the past, a million at a time: it takes minutes."""
+    """So many attempts of the past, a million at a time: this takes minutes."""
     for first in range(0, count, CHUNK):
         last = min(first + CHUNK, count) - 1
         with db.engine.begin() as connection:
@@ -72,7 +72,7 @@ def remember(count: int) -> None:
 
 
 def grant_all(relay: Relay) -> tuple[list[Grant], list[float]]:
-    """As many attempts as JOBS, granted one after the other, and the seconds each took."""
+    """As many attempts as JOBS, granted one after another, and the seconds that each took."""
     granted: list[Grant] = []
     seconds: list[float] = []
     while len(granted) < JOBS:
@@ -93,17 +93,17 @@ def settle(grant: Grant) -> None:
         breakers.note_answer(connection, grant)
 
 
-def requested(question: Callable[[Any, Grant], object], grant: Grant) -> float:
+def timed_query(question: Callable[[Any, Grant], object], grant: Grant) -> float:
     with db.engine.connect() as connection:
         return timed(lambda: question(connection, grant))
 
 
 def prices(relay: Relay, admin: Any) -> tuple[dict[str, float], float]:
-    """What a claim and each beat of a job take, in seconds, where nothing else on this machine held them up.
+    """The seconds that a claim and each step of a job take, where nothing else on this machine delayed them.
 
-    And the pages that a claim looks at, which nothing else on this machine changes.
+    And the pages that a claim reads, which nothing else on this machine changes.
     """
-    # What was put there a moment ago is written out first: years of work are not all in the air at once.
+    # What was just written goes to disk first: years of work are not all in memory at once.
     admin.execute("CHECKPOINT")
     admin.execute("SELECT pg_stat_statements_reset()")
     found = {f"claim of {CLAIMED}": percentile(claims(relay), UNHINDERED)}
@@ -113,17 +113,17 @@ def prices(relay: Relay, admin: Any) -> tuple[dict[str, float], float]:
     found["grant"] = percentile(seconds, UNHINDERED)
     questions: dict[str, Callable[[Any, Grant], object]] = {
         "is it charged": lambda db, grant: attempts.is_charged(db, grant),
-        "gate-open seconds": lambda db, grant: breakers.closed_seconds(db, grant.upstream, grant.budget_from),
+        "breaker-closed seconds": lambda db, grant: breakers.closed_seconds(db, grant.upstream, grant.budget_from),
         "sibling attempts": lambda db, grant: attempts.siblings(db, grant.message_id),
     }
     for name, question in questions.items():
-        found[name] = percentile([requested(question, grant) for grant in granted], UNHINDERED)
+        found[name] = percentile([timed_query(question, grant) for grant in granted], UNHINDERED)
     found["settle"] = percentile([timed(lambda grant=grant: settle(grant)) for grant in granted], UNHINDERED)
     return found, pages
 
 
 @pytest.mark.timeout(1800)
-def test_a_beat_costs_the_same_after_five_million_attempts_and_with_a_million_waiting(
+def test_a_step_costs_the_same_after_five_million_attempts_and_with_a_million_waiting(
     product: Product, relay: Relay, looking: Any
 ) -> None:
     enqueue(FEW)
@@ -140,12 +140,12 @@ def test_a_beat_costs_the_same_after_five_million_attempts_and_with_a_million_wa
     vacuum("outbox_attempts")
     many, many_pages = prices(relay, looking)
     for name, seconds in few.items():
-        reported = f"{seconds * 1000:7.2f} / {many[name] * 1000:7.2f} ms   ratio {many[name] / seconds:.2f}"
-        figure(f"{name}, {FEW:,} of each / all of them, the best tenth", reported)
+        value = f"{seconds * 1000:7.2f} / {many[name] * 1000:7.2f} ms   ratio {many[name] / seconds:.2f}"
+        figure(f"{name}, {FEW:,} of each / all of them, the best tenth", value)
     pages = f"{few_pages:,.0f} / {many_pages:,.0f}   ratio {many_pages / few_pages:.2f}"
     figure(f"pages that a claim of {CLAIMED} looks at", pages)
     assert many_pages / few_pages < 1.5
-    # Cold pages of big tables cost some; walking past what waits or was would cost hundreds of times as much.
+    # Cold pages of big tables cost some; walking past waiting or old rows would cost hundreds of times as much.
     assert max(many[name] / seconds for name, seconds in few.items()) < 8
 
 
@@ -157,7 +157,7 @@ def work_off(product: Product) -> None:
 
 
 def rate(product: Product, relay: Relay, admin: Any) -> tuple[float, float, float]:
-    """Messages a second of the relay's own time; Postgres's milliseconds and pages looked at for a batch of them."""
+    """Messages a second of the relay's own time; Postgres's milliseconds and pages read for a batch of them."""
     admin.execute("SELECT pg_stat_statements_reset()")
     seconds = 0.0
     for _ in range(ROUNDS):
@@ -189,10 +189,10 @@ def test_a_transaction_left_open_for_the_run_costs_the_relay_little(
     other.close()
 
     title(f"The relay, {ROUNDS * BATCH:,} messages in batches of {BATCH}, each taken and done at once")
-    reported = "{:,.0f} messages/s; a batch: {:.1f} ms of Postgres, {:,.0f} pages"
-    figure("nobody else's transaction open", reported.format(free, free_ms, free_pages))
-    figure("one left open all the while", reported.format(pinned, pinned_ms, pinned_pages))
+    line = "{:,.0f} messages/s; a batch: {:.1f} ms of Postgres, {:,.0f} pages"
+    figure("nobody else's transaction open", line.format(free, free_ms, free_pages))
+    figure("one left open all the while", line.format(pinned, pinned_ms, pinned_pages))
     figure("open / none", f"{pinned / free:.2f}, {(pinned_ms - free_ms) / (BATCH / free * 1000):+.1%} of its time")
-    # Without its marks each round walks past all that was claimed before: eight times the pages, and ever more.
-    # Pages are counted, not timed: a busy machine changes nothing about them.
+    # Without its scan marks each round walks past everything claimed before: eight times the pages, and always more.
+    # Pages are counted, not timed, because a busy machine does not change them.
     assert pinned_pages / free_pages < 2.5

@@ -1,4 +1,5 @@
-"""Intents to file: nobody in the form waits for Lighthouse, and ten thousand are compared without anybody noticing."""
+"""Intents to file: nobody in the form waits for Lighthouse, and ten thousand are compared without disturbing
+anybody."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ WARM_UP = 30
 URL = "/v0/intent_to_file/compensation"
 BEHIND = ("accounts", "lighthouse")
 TEN_THOUSAND = 10_000
-# Some minutes short of a day's cycle, in which the real time that the reads take must fit.
+# Some minutes less than a day's cycle, which must also hold the real time that the reads take.
 MINUTES = 1_420
 LOST = 10
 NOTES = ("GET before there is one", "POST that makes it", "GET of it")
 
 
-def requested(connection: http.client.HTTPConnection, method: str, headers: dict[str, str]) -> float:
+def timed_request(connection: http.client.HTTPConnection, method: str, headers: dict[str, str]) -> float:
     """Seconds from the first byte sent to the last read."""
     began = time.perf_counter()
     connection.request(method, URL, headers=headers)
@@ -45,14 +46,14 @@ def requested(connection: http.client.HTTPConnection, method: str, headers: dict
     return took
 
 
-def sync_call(person: Person, count: int) -> dict[str, list[float]]:
-    """So many log-ins, one after another: look, ask, look again."""
+def log_ins(person: Person, count: int) -> dict[str, list[float]]:
+    """So many log-ins, one after another: look, request one, look again."""
     times: dict[str, list[float]] = {note: [] for note in NOTES}
     # It may have been idle for longer than the server keeps one open.
     person.connection.close()
     for headers in headers_of(person.control, count):
         for note, method in zip(NOTES, ("GET", "POST", "GET"), strict=True):
-            times[note].append(requested(person.connection, method, headers))
+            times[note].append(timed_request(person.connection, method, headers))
     return times
 
 
@@ -68,16 +69,16 @@ def provider_away(person: Person, kind: str, **fields: Any) -> Iterator[None]:
 
 
 @pytest.mark.timeout(900)
-def test_looking_and_asking_take_as_long_with_the_provider_away(system: System, person: Person) -> None:
-    sync_call(person, WARM_UP)
+def test_looking_and_requesting_take_as_long_with_the_provider_away(system: System, person: Person) -> None:
+    log_ins(person, WARM_UP)
     person.until_nothing_is_outstanding()
-    up = sync_call(person, PEOPLE)
+    up = log_ins(person, PEOPLE)
     person.until_nothing_is_outstanding(120)
     with provider_away(person, "refuse"):
-        refusing = sync_call(person, PEOPLE)
+        refusing = log_ins(person, PEOPLE)
     person.until_nothing_is_outstanding(240)
     with provider_away(person, "slow", seconds=60):
-        hanging = sync_call(person, PEOPLE)
+        hanging = log_ins(person, PEOPLE)
     person.until_nothing_is_outstanding(240)
 
     title(f"An ITF, one caller, {PEOPLE} log-ins each, while the worker does what it can")
@@ -92,7 +93,7 @@ def test_looking_and_asking_take_as_long_with_the_provider_away(system: System, 
 
 @pytest.mark.timeout(1_200)
 def test_ten_thousand_are_compared_once_a_cycle_within_the_bound(product: Product) -> None:
-    """Every minute of a cycle and every read of it for real; only Redis and RQ are left out."""
+    """Every minute of a cycle and every read of it for real, without Redis and RQ."""
     reconfigure(product, itf_refresh_days=1)
     planted = plant_everywhere(product, TEN_THOUSAND, due_within=timedelta(minutes=MINUTES - 20))
     lost = {itf["id"] for itf in planted[:: TEN_THOUSAND // LOST]}

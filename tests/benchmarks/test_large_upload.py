@@ -1,4 +1,4 @@
-"""The largest file there is, from the form to Lighthouse, through processes that fit into a small dyno."""
+"""The largest file that is allowed, from the form to Lighthouse, through processes that fit into a small dyno."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE_FIELD = "supporting_evidence_attachment[file_data]"
 
 @contextmanager
 def locked_pdf() -> Iterator[BinaryIO]:
-    """98 MiB of photo under a password: it has to be opened, which is what takes memory."""
+    """98 MiB of photo under a password: it has to be opened, which takes the memory."""
     with Pdf.new() as pdf, tempfile.TemporaryFile() as stream:
         photo = Stream(pdf, Random(526).randbytes(MIB) * 98, Filter=Name.DCTDecode)
         pdf.pages.append(Page(Dictionary(Type=Name.Page, MediaBox=[0, 0, 99, 99], Contents=pdf.make_indirect(photo))))
@@ -37,7 +37,7 @@ def locked_pdf() -> Iterator[BinaryIO]:
 
 
 class Watch:
-    """The most memory a process and its children held together, looked at several times a second."""
+    """The most memory that a process and its children held together, measured several times a second."""
 
     def __init__(self, pid: int) -> None:
         self.root = psutil.Process(pid)

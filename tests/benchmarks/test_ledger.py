@@ -1,4 +1,4 @@
-"""What the ledger costs: moving a message, claiming one among a million, and doing a job through it."""
+"""The cost of the ledger: moving a message, claiming one among a million, and doing a job through it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_relay_moves_messages_about_as_fast_as_rq_takes_them(product: Produc
 
     title(f"The relay, {MOVED:,} messages in batches of {BATCH}")
     figure("claim, commit and push", f"{MOVED / moving:,.0f} messages/s")
-    figure("RQ's enqueue_many alone", f"{MOVED / raw:,.0f} messages/s")
+    figure("RQ's enqueue_many only", f"{MOVED / raw:,.0f} messages/s")
     figure("relay / enqueue_many", f"{raw / moving:.2f}")
     assert raw / moving > 0.25
 
@@ -75,7 +75,7 @@ def test_a_claim_costs_the_same_with_a_million_messages_waiting(product: Product
 
 
 def run_in_threads(product: Product) -> None:
-    """The worker process's own fetcher and threads, in this process, until nothing is owed."""
+    """The worker process's own fetcher and threads, in this process, until no work is outstanding."""
     stopping = threading.Event()
     bulkhead = Bulkhead(BENCH)
     fetcher = start_thread(fetch_forever, product.app, product.redis, bulkhead, "bench", stopping, name="bench")

@@ -1,4 +1,4 @@
-"""From POST to 202: decided by our database alone, so nobody else's outage may show in it."""
+"""From POST to 202: only our own database counts, so no outage elsewhere may show in it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Travel pay of the signed-in: what a slow Travel Pay costs everybody else, what keeping its answers saves, and how
-long whoever files waits."""
+"""Travel pay of signed-in people: what a slow Travel Pay costs others, and what keeping its answers saves.
+
+Also how long a person who files has to wait.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from tests.benchmarks.people import Person, headers_of, until
 ITF_URL = "/v0/intent_to_file/compensation"
 LISTS = "GET /api/v2/claims"
 HAMMERING = 60
-# Between two reads; never the same, or everybody would ask in the same moment.
+# Between two reads; never the same, or everybody would read at the same time.
 THINK_SECONDS = (1.0, 3.0)
 SAMPLES, WARM_UP = 250, 25
 HANGING_SECONDS = 60
@@ -42,7 +44,7 @@ Timed = dict[str, list[float]]
 
 @contextmanager
 def broken(person: Person, kind: str | None, **fields: Any) -> Iterator[None]:
-    """Travel Pay with that fault; none for None. Afterwards it works, and its gate is open again."""
+    """Travel Pay with that fault, or none for None. Afterwards it works, and its breaker may close again."""
     if kind is not None:
         person.control.set("travel_pay", kind, **fields)
     try:
@@ -51,13 +53,13 @@ def broken(person: Person, kind: str | None, **fields: Any) -> Iterator[None]:
         person.control.clear("travel_pay")
 
 
-def until_open(port: int, headers: dict[str, str]) -> None:
+def until_answered(port: int, headers: dict[str, str]) -> None:
     with closing(Reader(port, headers)) as reader:
         until(lambda: reader.read().status == 200, 120)
 
 
 def others(person: Person, reader: Reader, samples: int) -> Timed:
-    """What people wait who want nothing of Travel Pay: a claim filed at check-in, and an intent to file looked at."""
+    """How long people wait who need nothing of Travel Pay: a claim filed at check-in, and an intent to file read."""
     times: Timed = {"POST check-in claim": [], "GET intent to file": []}
     for _ in range(samples):
         times["POST check-in claim"].append(person.file())
@@ -81,7 +83,7 @@ def test_a_slow_travel_pay_costs_nobody_else_their_time(system: System, person: 
             with broken(person, kind, **fields), hammering(port, people, think) as reads:
                 others(person, reader, WARM_UP)
                 found[what] = others(person, reader, SAMPLES), Counter(read.status for read in reads)
-            until_open(port, people[0])
+            until_answered(port, people[0])
     person.until_nothing_is_outstanding(240)
 
     least, most = THINK_SECONDS
@@ -92,7 +94,7 @@ def test_a_slow_travel_pay_costs_nobody_else_their_time(system: System, person: 
             figure(f"{call}, {what}", spread(seconds))
             ratio = percentile(seconds, 50) / percentile(calm[call], 50)
             figure("  nobody reads : this, p50 and p99", f"1 : {ratio:.2f}   1 : {ratio_of(seconds, calm[call]):.2f}")
-        figure("  what the readers were answered meanwhile", reported(answered))
+        figure("  what the readers were answered meanwhile", by_status(answered))
     up, _ = found["Travel Pay up"]
     for what in ("refusing", "hanging"):
         for call, seconds in found[what][0].items():
@@ -108,13 +110,13 @@ def ratio_of(seconds: Sequence[float], against: Sequence[float]) -> float:
     return percentile(seconds, 99) / percentile(against, 99)
 
 
-def reported(answered: Counter[int]) -> str:
-    return ", ".join(f"{status}: {times}" for status, times in sorted(answered.items())) or "nobody asked"
+def by_status(answered: Counter[int]) -> str:
+    return ", ".join(f"{status}: {times}" for status, times in sorted(answered.items())) or "no reads"
 
 
 @contextmanager
 def caching_web(system: System, log: Path) -> Iterator[int]:
-    """The web process once more, on the same servers, that keeps what it was told; yields its port."""
+    """The web process once more, on the same servers, that keeps its answers; yields its port."""
     port = free_port()
     settings = {**system.environment, "TRAVEL_PAY_CACHE_SECONDS": str(CACHE_SECONDS)}
     process = Process("cached", system.commands["web"], surroundings(settings, port), log, root=system.root)
@@ -135,7 +137,7 @@ def is_up(reader: Reader) -> bool:
 
 
 def served(port: int, people: Sequence[dict[str, str]], path: str) -> Counter[int]:
-    """How many answers of each kind a crowd gets that asks again at once, or when it was told to."""
+    """How many answers of each kind a crowd gets that reads again at once, or when a Retry-After says so."""
     with hammering(port, people, lambda read: read.retry_after, path) as reads:
         threading.Event().wait(SERVED_SECONDS)
         return Counter(read.status for read in reads)
@@ -149,7 +151,7 @@ def test_keeping_answers_for_a_while_saves_what_upstream_takes(system: System, p
     with caching_web(system, tmp_path / "cached.log") as cached:
         known_to_all(system.port, people)
         for day, (seconds, times) in enumerate(ANSWER_TIMES, 1):
-            # Of another range each time, so that nothing is kept from before.
+            # Another range each time, so that nothing is kept from before.
             path = f"{CLAIMS_URL}?start_date=2031-01-01&end_date=2031-01-{day:02d}"
             with broken(person, "slow", seconds=seconds, operation=LISTS):
                 plain, kept = (each_reads(port, people[:3], times, path) for port in (system.port, cached))
@@ -158,18 +160,18 @@ def test_keeping_answers_for_a_while_saves_what_upstream_takes(system: System, p
 
 
 def known_to_all(port: int, people: Sequence[dict[str, str]]) -> None:
-    """Everybody's identity and tokens, so that they are in no figure."""
+    """Load everybody's identity and tokens, so that they are in no figure."""
     for headers in people:
         each_reads(port, [headers], 1)
 
 
 def compare(seconds: float, times: int, latencies: tuple[list[float], ...], answered: tuple[Counter[int], ...]) -> None:
     plain, kept = latencies
-    figure(f"{seconds:.2f} s upstream, 3 people × {times} reads, asked every time", spread(plain))
+    figure(f"{seconds:.2f} s upstream, 3 people × {times} reads, read every time", spread(plain))
     figure(f"{seconds:.2f} s upstream, 3 people × {times} reads, kept", spread(kept))
     ratio = percentile(plain, 50) / percentile(kept, 50)
     figure("  every time : kept, p50", f"{ratio:.1f} : 1")
-    for what, found in zip(("asked every time", "kept"), answered, strict=True):
+    for what, found in zip(("read every time", "kept"), answered, strict=True):
         shown, refused = found[200] / SERVED_SECONDS, (found.total() - found[200]) / SERVED_SECONDS
         figure(f"  {HAMMERING} people at once, {what}", f"{shown:6.1f} shown/s   {refused:5.1f} refused/s")
     assert ratio > 1
@@ -177,8 +179,8 @@ def compare(seconds: float, times: int, latencies: tuple[list[float], ...], answ
 
 
 def file(port: int, headers: dict[str, str], day: int) -> tuple[int, float]:
-    """One POST for an appointment nobody has filed for: its status, and the seconds it took."""
-    requested = {
+    """One POST for a new appointment: its status, and the seconds it took."""
+    body = {
         "appointmentDateTime": f"2031-{1 + day // 28:02d}-{1 + day % 28:02d}T09:30:00",
         "facilityStationNumber": "983",
         "appointmentType": "Other",
@@ -187,14 +189,14 @@ def file(port: int, headers: dict[str, str], day: int) -> tuple[int, float]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         began = time.perf_counter()
         sent = {**headers, "Content-Type": "application/json", "X-Key-Inflection": "camel"}
-        connection.request("POST", CLAIMS_URL, json.dumps(requested), sent)
+        connection.request("POST", CLAIMS_URL, json.dumps(body), sent)
         reply = connection.getresponse()
         reply.read()
         return reply.status, time.perf_counter() - began
 
 
 @pytest.mark.timeout(900)
-def test_whoever_files_is_notified_the_end_or_not_kept_waiting(system: System, person: Person) -> None:
+def test_a_person_who_files_gets_the_end_or_is_not_kept_waiting(system: System, person: Person) -> None:
     (someone,), crowd = headers_of(person.control, 1), headers_of(person.control, FILED_IN_VAIN)
     with broken(person, "slow", seconds=0.05, operation="/api/"):
         file(system.port, someone, 0)
@@ -206,12 +208,12 @@ def test_whoever_files_is_notified_the_end_or_not_kept_waiting(system: System, p
     person.until_nothing_is_outstanding(240)
     with broken(person, "refuse"):
         refusing = [file(system.port, headers, 301) for headers in crowd]
-    until_open(system.port, someone)
+    until_answered(system.port, someone)
     person.until_nothing_is_outstanding(240)
 
     title(f"A claim filed while signed in, TRAVEL_PAY_WAIT_SECONDS {WAIT_SECONDS:.0f}")
     for what, found in (("0.05 s a call", at_once), ("hanging", hanging), ("refusing", refusing)):
-        statuses = reported(Counter(status for status, _ in found))
+        statuses = by_status(Counter(status for status, _ in found))
         figure(f"POST, Travel Pay {what} ({statuses})", spread([seconds for _, seconds in found]))
     assert {status for status, _ in at_once} == {201}
     assert {status for status, _ in hanging + refusing} == {202}

@@ -20,7 +20,7 @@ SLOW_CLAIMS = 130
 CONNECTIONS = 8
 DYNO_BYTES = 512 * 1024 * 1024
 
-# History is append-only, so the row of a request still tells which transaction asked; its commit time is Postgres's.
+# History is append-only, so the row of a request still names its transaction; the commit time is Postgres's.
 WAITS = """
     SELECT extract(epoch FROM a.started_at - pg_xact_commit_timestamp(h.xmin))::float
       FROM outbox_history h JOIN outbox_attempts a ON a.subject_id = h.subject_id
@@ -47,7 +47,7 @@ def test_an_idle_system_starts_a_job_long_before_the_relay_would_poll(person: Pe
 
 @dataclass
 class Load:
-    """What one worker process holds at a moment; bytes, and connections by the server they lead to."""
+    """What one worker process holds at one time: bytes, and connections by the server that they lead to."""
 
     running: int
     calls: int

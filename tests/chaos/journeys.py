@@ -1,4 +1,4 @@
-"""A few visits to the whole product in this process, over HTTP as the crowd of a chaos run makes them."""
+"""A few journeys through the whole product in this process, over HTTP as the crowd of a chaos run makes them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sandbox.chaos.journeys import Person, Promise
 from sandbox.chaos.page import Page
 from tests.product import Product
 
-# Signed in twice, the second time with a letter that fails; at the clinic a usual person, one who filed at the kiosk
-# before, and one whom BTSSS refuses.
+# Signed in twice, the second time with a letter that fails; at the clinic an ordinary person, one who filed at the
+# kiosk before, and one whom BTSSS refuses.
 JOURNEYS = (2, 50, 0, 3, 17)
 PENDING = "SELECT count(*) FROM form526_document_submissions WHERE lighthouse_status = 'pending'"
 

@@ -1,4 +1,4 @@
-"""`make chaos` for a minute, as a person meets it: real processes, real faults, and a last line that counts them."""
+"""`make chaos` for a minute, as a person runs it: real processes, real faults, and a last line that counts them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 SUBMISSIONS, FAULTS, KINDS = 300, 12, 8
-# This seed strikes thirteen kinds, and few of them begin a process anew, which is dear.
+# This seed strikes thirteen kinds, and few of them start a process again, which is slow.
 ARGUMENTS = ["--seconds", "50", "--seed", "1136", "--least-submissions", str(SUBMISSIONS)]
 LAST_LINE = re.compile(
     r"chaos: (\d+) submissions, (\d+) faults of (\d+) kinds, recovery p50 \S+ s max \S+ s,"
@@ -42,7 +42,7 @@ def checkout() -> Iterator[Path]:
 
 @pytest.fixture
 def chaos(checkout: Path) -> Iterator[subprocess.Popen[str]]:
-    """Running there; whatever the test leaves of it is ended."""
+    """The run in that folder; the test's end stops what is left of it."""
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with (checkout / "output").open("w") as output:
         child = subprocess.Popen(
@@ -72,7 +72,7 @@ def command_of(process: psutil.Process) -> str:
 
 
 def read_about(checkout: Path) -> tuple[dict[str, list[str]], set[str]]:
-    """What each process wrote down meanwhile, and everything personal of everybody who came."""
+    """What each process wrote, and everything personal of everybody who came."""
     run = checkout / ".run" / "chaos"
     written = {log.stem: [log.read_text()] for log in (run / "logs").glob("*.log")}
     people = [promise["veteran"] for promise in json.loads((run / "promises.json").read_text())]
@@ -81,7 +81,7 @@ def read_about(checkout: Path) -> tuple[dict[str, list[str]], set[str]]:
 
 
 @pytest.mark.timeout(330)
-def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_tells_everybody(chaos, checkout):
+def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_notifies_everybody(chaos, checkout):
     code, said = chaos.wait(320), (checkout / "output").read_text()
     assert code == 0, said
     found = LAST_LINE.fullmatch(said.splitlines()[-1])
@@ -91,5 +91,5 @@ def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_tells_everybody(cha
     assert used_by(checkout) == []
     written, personal = read_about(checkout)
     assert {"web", "relay", "relay.2", "worker", "worker.3", "scheduler"} <= written.keys() and len(personal) > 100
-    assert any('"case.opened"' in text for (text,) in written.values()), "some were refused, and that is written of"
+    assert any('"case.opened"' in text for (text,) in written.values()), "some were refused, and the logs say so"
     assert found_in(written, personal) == []

@@ -1,4 +1,4 @@
-"""That the judge of a chaos run has teeth: the rows of promises that were kept, and then one thing of them changed."""
+"""The judge of a chaos run finds every wrong: the rows of promises that were kept, with one thing of them changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.product import SETTINGS, Product
 
 @pytest.fixture(scope="module")
 def kept(migrated, redis_server, fakes, secrets_folder) -> Evidence:
-    """What there is to know after a few visits that went well."""
+    """The evidence after a few journeys that went well."""
     fakes.fakes.reset()
     settings = {**SETTINGS, "DOCUMENT_POLL_MINUTES": "0.0001"}
     with migrated.copied() as url:
@@ -45,7 +45,7 @@ def evidence(kept: Evidence) -> Evidence:
     return copy.deepcopy(kept)
 
 
-def test_promises_that_were_kept_are_not_complained_of(evidence):
+def test_there_is_no_complaint_about_promises_that_were_kept(evidence):
     assert Counter(promise.flow for promise in evidence.promises) == {ITF: 2, TRAVEL_PAY: 2, FORM: 2, TRAVEL_CLAIM: 3}
     assert {row["state"] for row in evidence.documents} == {"done", "failed"}
     assert {row["state"] for row in evidence.subjects if row["flow"] == TRAVEL_CLAIM} == {
@@ -74,7 +74,7 @@ def lose_an_upload(evidence: Evidence) -> None:
 
 
 @pytest.mark.parametrize("harm", [forget_a_claim, lose_a_claim_upstream, lose_an_upload])
-def test_what_was_promised_and_is_nowhere_is_lost(evidence, harm):
+def test_what_was_promised_and_is_nowhere_counts_as_lost(evidence, harm):
     harm(evidence)
     assert len(judge(evidence).lost) == 1
 
@@ -90,13 +90,13 @@ def file_twice(name: str) -> Callable[[Evidence], None]:
     return harm
 
 
-def pay_the_way_twice(evidence: Evidence) -> None:
+def pay_mileage_twice(evidence: Evidence) -> None:
     expenses = evidence.travel_pay[0]["expenses"]
     expenses.append(dict(expenses[0]))
 
 
 def answer_with_two_ids(evidence: Evidence) -> None:
-    """A second promise of the same claim; that Postgres has no such one is another complaint."""
+    """A second promise of the same claim. That Postgres does not have it is another complaint."""
     first = next(promise for promise in evidence.promises if promise.flow == TRAVEL_CLAIM)
     evidence.promises = [*evidence.promises, replace(first, key="another")]
 
@@ -108,18 +108,18 @@ HARMS = {
     "a form": file_twice("forms"),
     "an upload": file_twice("uploads"),
     "a claim at Travel Pay": file_twice("travel_pay"),
-    "mileage": pay_the_way_twice,
+    "mileage": pay_mileage_twice,
     "an id": answer_with_two_ids,
 }
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
-def test_what_is_upstream_twice_is_a_duplicate(evidence, harm):
+def test_what_is_upstream_twice_counts_as_a_duplicate(evidence, harm):
     harm(evidence)
     assert len(judge(evidence).duplicate) == 1
 
 
-def test_a_document_that_is_recorded_as_possibly_twice_is_none(evidence):
+def test_a_document_recorded_as_possibly_twice_is_no_duplicate(evidence):
     file_twice("uploads")(evidence)
     upload = evidence.uploads[0]
     document = row_of(evidence.documents, claim=str(upload["claim_id"]), doc_type=upload["doc_type"])
@@ -136,8 +136,8 @@ def say_something_else(evidence: Evidence) -> None:
     row_of(evidence.sends, template="cie.created")["template"] = "cie.duplicate"
 
 
-def say_what_is_not_so(evidence: Evidence) -> None:
-    """Somebody filed at the kiosk is told that we did."""
+def say_what_is_false(evidence: Evidence) -> None:
+    """Somebody who filed at the kiosk is notified that we did."""
     row_of(evidence.notifications, kind="duplicate")["kind"] = "created"
     row_of(evidence.sends, template="cie.duplicate")["template"] = "cie.created"
 
@@ -151,7 +151,7 @@ def enqueue_a_second_notification(evidence: Evidence) -> None:
 
 
 def close_the_case(evidence: Evidence) -> None:
-    """Of the claim that BTSSS refused; that it is told rightly as failed does not make up for the human."""
+    """The case of the document that failed. A right notification of the failure does not replace the human."""
     evidence.cases.remove(row_of(evidence.cases, kind="document_failed"))
 
 
@@ -159,16 +159,16 @@ def leave_a_document_under_way(evidence: Evidence) -> None:
     row_of(evidence.documents, state="done")["state"] = "pending"
 
 
-def tell_what_was_so_before(evidence: Evidence) -> None:
-    """A claim that failed, and was filed when it was taken up again: the older text came last."""
+def send_an_older_text_last(evidence: Evidence) -> None:
+    """A claim that failed, and was filed when it was requeued: the older text came last."""
     created = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, kind="created")
     evidence.notifications.append(created | {"id": "older", "kind": "error", "cycle": created["cycle"] - 1})
     evidence.sends.append(row_of(evidence.sends, reference=created["id"]) | {"reference": "older"})
 
 
-def send_what_is_withdrawn(evidence: Evidence) -> None:
-    """The same in the right order, but we hold that nobody got it."""
-    tell_what_was_so_before(evidence)
+def send_a_withdrawn_text(evidence: Evidence) -> None:
+    """The same in the right order, but our row says that nobody got it."""
+    send_an_older_text_last(evidence)
     evidence.sends.insert(0, evidence.sends.pop())
     row_of(evidence.notifications, id="older")["state"] = "withdrawn"
 
@@ -182,45 +182,45 @@ def withdraw_the_only_one(evidence: Evidence) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        tell_what_was_so_before,
-        send_what_is_withdrawn,
+        send_an_older_text_last,
+        send_a_withdrawn_text,
         withdraw_the_only_one,
         never_send,
         say_something_else,
-        say_what_is_not_so,
+        say_what_is_false,
         call_it_pending,
         enqueue_a_second_notification,
         close_the_case,
         leave_a_document_under_way,
     ],
 )
-def test_whoever_was_not_notified_right_and_is_in_nobodys_hands_is_untold(evidence, harm):
+def test_a_person_without_a_right_notification_and_without_a_human_is_untold(evidence, harm):
     harm(evidence)
     assert judge(evidence).untold
 
 
-def test_whoever_was_notified_of_the_failure_and_then_of_the_success_was_notified_right(evidence):
-    tell_what_was_so_before(evidence)
+def test_a_failure_and_then_the_success_are_right_notifications(evidence):
+    send_an_older_text_last(evidence)
     evidence.sends.insert(0, evidence.sends.pop())
     assert judge(evidence) == Verdicts()
 
 
-def test_what_was_withdrawn_is_missed_by_nobody(evidence):
-    tell_what_was_so_before(evidence)
+def test_a_withdrawn_notification_need_not_arrive(evidence):
+    send_an_older_text_last(evidence)
     evidence.sends.pop()
     row_of(evidence.notifications, id="older")["state"] = "withdrawn"
     assert judge(evidence) == Verdicts()
 
 
-def test_whom_a_human_holds_is_not_untold(evidence):
+def test_a_person_whom_a_human_holds_is_not_untold(evidence):
     claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted")
     never_send(evidence)
     evidence.cases.append({"subject_type": TRAVEL_CLAIM, "subject_id": claim["id"], "kind": "overdue", "owner": "rosa"})
     assert judge(evidence) == Verdicts()
 
 
-def tell_a_lie_to_somebody_held(evidence: Evidence) -> None:
-    """BTSSS filed it, the person was told that it did not, and a human has it."""
+def say_a_false_failure_to_somebody_held(evidence: Evidence) -> None:
+    """BTSSS filed it, the person was notified that it did not, and a human has it."""
     claim = row_of(evidence.subjects, flow=TRAVEL_CLAIM, state="submitted")
     notification = row_of(evidence.notifications, subject_type=TRAVEL_CLAIM, subject_id=claim["id"])
     claim["state"] = "failed"
@@ -249,18 +249,18 @@ def call_a_document_failed_whose_reply_was_lost(evidence: Evidence) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        tell_a_lie_to_somebody_held,
+        say_a_false_failure_to_somebody_held,
         promise_too_much_to_somebody_held,
         call_an_arrived_document_failed,
         call_a_document_failed_whose_reply_was_lost,
     ],
 )
-def test_whom_a_human_holds_was_notified_nothing_that_is_not_so(evidence, harm):
+def test_a_person_whom_a_human_holds_must_not_be_notified_falsely(evidence, harm):
     harm(evidence)
     assert len(judge(evidence).untold) == 1
 
 
-def test_that_nobody_knows_of_a_document_is_no_lie_whatever_became_of_it(evidence):
+def test_a_notification_that_we_do_not_know_is_never_false(evidence):
     call_a_document_failed_whose_reply_was_lost(evidence)
     failed = row_of(evidence.documents, state="failed")
     notification = row_of(evidence.notifications, subject_type="form526_document", subject_id=failed["id"])
@@ -269,7 +269,7 @@ def test_that_nobody_knows_of_a_document_is_no_lie_whatever_became_of_it(evidenc
     assert judge(evidence) == Verdicts()
 
 
-def test_what_became_of_another_document_of_the_same_type_is_not_held_against_one(evidence):
+def test_the_ending_of_another_document_of_the_same_type_does_not_count(evidence):
     done = row_of(evidence.documents, state="done")
     failed = row_of(evidence.documents, state="failed")
     for row in (row_of(evidence.uploads, id=failed["request_id"]), failed):
@@ -279,5 +279,5 @@ def test_what_became_of_another_document_of_the_same_type_is_not_held_against_on
     assert judge(evidence).untold == []
 
 
-def test_whom_humans_hold_is_counted_by_flow(evidence):
+def test_submissions_with_humans_are_counted_by_flow(evidence):
     assert held_promises(evidence) == {TRAVEL_CLAIM: 1}

@@ -67,7 +67,7 @@ def test_a_run_passes_only_if_nothing_was_wrong(wrong):
 
 
 def end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **report: Any) -> tuple[str, int, str]:
-    """What a run that reached its bars is told by: its last line, its exit code, and what it prints before."""
+    """The end of a run that reached its bars: its last line, its exit code, and what it prints before."""
     monkeypatch.setattr(promises, "audit", lambda fleet: ({**REPORT, "unaccounted": 0, **report}, 0))
     fleet: Any = SimpleNamespace(ended=[], folder=tmp_path)
     crowd: Any = SimpleNamespace(odd=[], troubles=Counter())
@@ -93,7 +93,7 @@ REPORT: dict[str, Any] = {"broken": [], "faults": [], "findings": [], "trace": {
 STEP = {"subject_type": "travel_claim", "subject_id": "one", "at": "2031-03-04 10:00:30+00:00", "why": "too soon"}
 
 
-def test_whatever_the_audit_and_the_trace_find_is_complained_of():
+def test_everything_that_audit_and_trace_find_is_a_complaint():
     for kind in ("broken", "faults", "findings"):
         assert len(list(complaints(REPORT | {kind: ["something"]}))) == 1
     assert list(complaints(REPORT)) == []

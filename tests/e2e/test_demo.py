@@ -1,4 +1,4 @@
-"""`make demo` as a person meets it: the real processes, every outcome, and an end that says what was kept."""
+"""`make demo` as a person runs it: the real processes, every outcome, and an end that says what was kept."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def checkout() -> Iterator[Path]:
 
 @pytest.fixture
 def start(checkout: Path) -> Iterator[Start]:
-    """Start the demo in the checkout, its output in a file; whatever a test leaves running is ended."""
+    """Start the demo in the checkout, its output in a file. The test's end stops what is left running."""
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     begun: list[subprocess.Popen[bytes]] = []
 
@@ -116,7 +116,7 @@ def test_the_demo_keeps_every_promise_and_says_so_last(start: Start, checkout: P
     assert used_by(checkout) == []
 
 
-def test_ctrl_c_stops_the_demo_and_all_it_started(start: Start, checkout: Path) -> None:
+def test_ctrl_c_stops_the_demo_and_everything_it_started(start: Start, checkout: Path) -> None:
     demo = start()
     deadline = time.monotonic() + 100
     while "to ask" not in said(checkout):

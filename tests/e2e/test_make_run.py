@@ -1,6 +1,7 @@
-"""`make run` as a person meets it: it comes up, says what went wrong in one line, stops clean, survives anything.
+"""`make run` as a person runs it: it comes up, says in one line what went wrong, stops cleanly, and survives a power
+cut.
 
-The processes are stand-ins, so that only the starting and stopping is under test; one test runs the real ones.
+The processes are stand-ins, so only starting and stopping is tested; one test runs the real ones.
 """
 
 import os
@@ -27,7 +28,7 @@ from tests.forks import Fork
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
-# Costs nothing where all is well; a busy machine starts everything in half a minute.
+# Costs nothing when all is well; a busy machine starts everything in half a minute.
 PATIENCE_SECONDS = 100
 WEB = """
 import http.server, os
@@ -58,7 +59,7 @@ def cluster():
 
 @pytest.fixture
 def known_checkout(checkout, cluster):
-    """One that has been run before: setting PostgreSQL up is half the work of a start."""
+    """A checkout that has been run before: setting PostgreSQL up is half the work of a start."""
     (checkout / ".run").mkdir(mode=0o711)
     subprocess.run(["cp", "-a", cluster, checkout / ".run" / "postgres"], check=True)
     return checkout
@@ -84,7 +85,7 @@ def python(argv, cwd, env, output):
 
 
 class Run:
-    """`python -m sandbox run` in `checkout`, its output collected in a file; a Python of its own only if `afresh`."""
+    """`python -m sandbox run` in `checkout`, with its output in a file; a Python of its own only if `afresh`."""
 
     def __init__(self, checkout, port=None, afresh=False, **environ):
         self.port = port or free_port()
@@ -118,7 +119,7 @@ class Run:
 
 @pytest.fixture
 def begin(checkout):
-    """Start a run in the checkout; whatever a test leaves running is ended."""
+    """Start a run in the checkout. The test's end stops what is left running."""
     begun = []
 
     def start(*args, **options):
@@ -143,7 +144,7 @@ def command_of(process):
 
 
 def database_of(run, checkout):
-    """The embedded database's URL, from the files a person could look at too."""
+    """The embedded database's URL, from files that a person could read too."""
     password = (checkout / ".run" / "postgres" / "password").read_text()
     postmaster = (checkout / ".run" / "postgres" / "data" / "postmaster.pid").read_text()
     return f"postgresql://surefile:{password}@127.0.0.1:{postmaster.splitlines()[3]}/surefile"
@@ -156,7 +157,7 @@ def runs_in(url):
         return cursor.fetchone()[0]
 
 
-def test_it_comes_up_prints_where_and_stops_on_ctrl_c(begin, checkout):
+def test_it_comes_up_prints_its_addresses_and_stops_on_ctrl_c(begin, checkout):
     run = begin(afresh=True).up()
     assert requests.get(f"{run.url}/healthz/ready", timeout=30).status_code == 200
     assert re.search(r"operator / \S+", run.text())
@@ -177,15 +178,15 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin,
     run = begin(afresh=True).up()
     for what in ("travel_claims", "intent_to_file", "submit_all_claim", "travel_pay/v0/claims"):
         (line,) = [line for line in run.text().splitlines() if what in line]
-        requested = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         statuses = ("HTTP/1.1 201", "HTTP/1.1 202") if "travel_pay" in what else ("HTTP/1.1 202",)
-        assert requested.stdout.startswith(statuses), requested.stdout
+        assert done.stdout.startswith(statuses), done.stdout
     (phone,) = re.findall(r"(\S+/phone)$", run.text(), re.MULTILINE)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(reported := requests.get(f"{phone}.json", timeout=30).json()) < 4:
+    while len(messages := requests.get(f"{phone}.json", timeout=30).json()) < 4:
         assert time.monotonic() < deadline, run.text()
         time.sleep(0.1)
-    text, form, itf, pay = sorted(reported, key=lambda message: message["template"])
+    text, form, itf, pay = sorted(messages, key=lambda message: message["template"])
     assert "We filed your travel claim" in text["body"] and "Your claim number: " in form["body"]
     assert pay["subject"].startswith("We filed your travel claim for ")
     shown = requests.get(phone, timeout=30).text
@@ -195,7 +196,7 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_stops_as_well_when_it_is_notified_to_end(begin, known_checkout, number):
+def test_it_stops_cleanly_on_other_signals_too(begin, known_checkout, number):
     assert begin().up().end(number) == 0
     assert used_by(known_checkout) == []
 
@@ -214,7 +215,7 @@ def test_after_a_power_cut_it_starts_again_with_its_data_and_secrets(begin, chec
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv(1) here")
-def test_when_only_the_starter_is_killed_everything_goes_with_it(begin, known_checkout):
+def test_when_only_the_first_process_is_killed_everything_ends_with_it(begin, known_checkout):
     run = begin().up()
     children = run.processes()
     run.end(signal.SIGKILL)
@@ -232,7 +233,7 @@ def test_a_process_that_dies_stops_the_rest_and_is_named(begin, known_checkout):
     assert used_by(known_checkout) == []
 
 
-def test_a_release_that_fails_is_notified_with_its_last_lines(begin, known_checkout):
+def test_a_release_that_fails_is_shown_with_its_last_lines(begin, known_checkout):
     (known_checkout / "release.py").write_text("raise SystemExit('no such revision')")
     run = begin()
     assert run.child.wait(PATIENCE_SECONDS) == 1
@@ -241,7 +242,7 @@ def test_a_release_that_fails_is_notified_with_its_last_lines(begin, known_check
 
 
 def problem_of(run):
-    """The one line it ends with; the exit code must say so too."""
+    """The one line with which it ends; the exit code must agree."""
     assert run.child.wait(PATIENCE_SECONDS) == 1
     (line,) = [line for line in run.text().splitlines() if line.startswith("surefile: ")]
     assert run.text().endswith(line + "\n") and "Traceback" not in run.text()
@@ -254,7 +255,7 @@ def test_a_taken_port_is_one_clear_line(begin, checkout):
         assert problem_of(begin(port)) == f"surefile: port {port} (web) is taken; is Surefile running already?"
 
 
-def test_a_second_run_in_the_same_checkout_leaves_the_first_by_itself(begin, known_checkout):
+def test_a_second_run_in_the_same_checkout_does_not_disturb_the_first(begin, known_checkout):
     run = begin().up()
     (known_checkout / "output").rename(known_checkout / "first")
     assert "is this checkout running already?" in problem_of(begin())

@@ -1,4 +1,4 @@
-"""A real gunicorn as the Procfile starts it, one worker, on real servers: one for each file that asks."""
+"""A real gunicorn as the Procfile starts it, with one worker, on real servers: one for each file that uses it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMAND = "gunicorn wsgi:app --workers 1 --worker-class tests.hostile.hasty.Hast
 
 @dataclass
 class Web:
-    """The running web process; `lines` is all it has written."""
+    """The running web process. `lines` is everything it has written."""
 
     port: int
     process: Process
@@ -56,13 +56,13 @@ class Web:
         return session
 
     def claim(self, session: requests.Session) -> requests.Response:
-        """Ask for travel pay, on a connection of its own, as each of many people does."""
+        """Request travel pay, on a connection of its own, as each of many people does."""
         body = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}}
         headers = {"Connection": "close"}
         return session.post(f"{self.url}/check_in/v0/travel_claims/", json=body, headers=headers, timeout=60)
 
     def bearer(self) -> str:
-        """The header of somebody signed in."""
+        """The header of somebody who is signed in."""
         with closing(Control(self.fakes["control"])) as control:
             issued = control.call("POST", "sign_in", "tokens", json={"account": ADA.account, "seconds": 1800})
         return f"Authorization: Bearer {issued['access_token']}"

@@ -1,4 +1,4 @@
-"""Calls made up from the served description, by schemathesis: what the description allows, and what it forbids.
+"""Calls generated from the served description by schemathesis: what the description allows, and what it forbids.
 
 Every run makes the same calls; `PROPERTY_EXAMPLES=200` makes that many new ones of each kind for each operation.
 """
@@ -17,21 +17,21 @@ from schemathesis.engine.recorder import ScenarioRecorder
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 FEW_EXAMPLES = 3
-# Two checks that no schema of ours could pass: which values go together stands in words (both dates or none, a key that
-# was used for another form, a file of a known kind), and what a token may read is tested flow by flow.
+# Two checks that none of our schemas could pass: which values belong together is said in words (both dates or none, a
+# key that was used for another form, a file of a known kind), and what a token may read is tested flow by flow.
 LEFT_OUT = ("positive_data_acceptance", "object_level_authorization")
 
 
 @dataclass
 class Made:
-    """What came of the calls: how many there were of each operation, and every finding."""
+    """The result of the calls: how many there were of each operation, and every finding."""
 
     calls: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
 
 def make_calls(document: dict[str, Any], url: str, paths: str, headers: dict[str, str], *, at_random: bool) -> Made:
-    """Call each operation whose path fits by its examples, its edges and, `at_random`, with what is made up."""
+    """Call each operation whose path fits: with its examples, its edges and, `at_random`, with generated values."""
     schema = openapi.from_dict(document, config=configured(url, headers, at_random)).include(path_regex=paths)
     made = Made()
     for event in from_schema(schema).execute():
@@ -55,7 +55,8 @@ def configured(url: str, headers: dict[str, str], at_random: bool) -> Schemathes
                 "deterministic": not EXAMPLES,
                 "no-shrink": True,
                 "database": "none",
-                # Ours are given; made-up ones would keep every call at the door. A check tries the door by itself.
+                # Our own are sent; generated ones would fail every call at the log-in. A check tries the log-in by
+                # itself.
                 "with-security-parameters": False,
             },
             "phases": {"fuzzing": {"enabled": at_random}, "stateful": {"enabled": False}},

@@ -1,4 +1,4 @@
-"""The product's own web worker with its patience cut short: what is tested is that it ends, and what it ends with."""
+"""The product's own web worker with short time limits: the tests check that it ends, and how."""
 
 from __future__ import annotations
 

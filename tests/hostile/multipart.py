@@ -1,4 +1,4 @@
-"""Uploads written by hand, byte for byte, and what is looked at when one was refused."""
+"""Uploads written by hand, byte for byte, and what is checked when one was refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KIND = f"multipart/form-data; boundary={BOUNDARY}"
 def part(
     content: bytes, name: str = FILE_FIELD, filename: str | bytes | None = "letter.txt", more: bytes = b""
 ) -> bytes:
-    """One part as it goes over the wire, names as they are given."""
+    """One part as it goes over the wire, with names exactly as given."""
     reported = b'form-data; name="' + name.encode() + b'"'
     if filename is not None:
         reported += b'; filename="' + (filename if isinstance(filename, bytes) else filename.encode()) + b'"'
@@ -37,8 +37,8 @@ END = b"--" + BOUNDARY.encode() + b"--\r\n"
 
 
 def send(product: Product, headers: dict[str, str], body: bytes, kind: str, **environ: Any) -> Any:
-    """Post exactly this. The type goes beside the body: of an empty one the test client would make a multipart body of
-    its own to fit it."""
+    """Post exactly this. The type is given beside the body: for an empty body the test client would make its own
+    multipart body."""
     given = {"CONTENT_TYPE": kind, **environ}
     client = product.app.test_client(use_cookies=False)
     return client.post(UPLOAD_URL, data=body, headers=headers, environ_overrides=given)
@@ -58,13 +58,13 @@ def kept(product: Product) -> tuple[int, int]:
 
 
 def open_files() -> list[str]:
-    """Temporary files have no name, but whoever holds one open still has a link to where it was."""
+    """Temporary files have no name, but a process that holds one open still has a link to where it was."""
     links = [Path(f"/proc/self/fd/{number}") for number in range(1024)]
     return [str(link.readlink()) for link in links if link.is_symlink() and str(link.readlink()).startswith("/")]
 
 
 def signed_in(product: Product) -> dict[str, str]:
-    """The headers of somebody signed in, once what a first request opens is open."""
+    """The headers of somebody who is signed in, after a first request has opened everything that it opens."""
     found = sign_in(product).headers
     assert send(product, found, b"", KIND).status_code == 422
     return found

@@ -1,4 +1,4 @@
-"""Every address the application answers at, so that a new route cannot be forgotten."""
+"""Every address that the application answers, so that a new route cannot be forgotten."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RequestedAppointment(NamedTuple):
 
 
 def every_request(app: Flask) -> Iterator[RequestedAppointment]:
-    """One for each route and method, with something that fits where a path takes a value."""
+    """One for each route and method, with a fitting value where a path takes one."""
     for rule in app.url_map.iter_rules():
         path = PLACE.sub(lambda found: BY_NAME.get(found[2]) or BY_KIND.get(found[1] or "", "x"), rule.rule)
         for method in sorted(rule.methods or ()):

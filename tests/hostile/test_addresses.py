@@ -1,4 +1,4 @@
-"""Addresses nobody has a reason to ask for: each is answered in our words, and is never our fault."""
+"""Addresses that nobody has a reason to request: each is answered in our words, and is never our fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.itf_steps import sign_in
 from tests.product import Product
 
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
-# What stands where a text, an id or a number is expected, as it goes over the wire.
+# What is put where a text, an id or a number is expected, as it goes over the wire.
 ODD = [
     "%00",
     f"{NOBODYS}%00",
@@ -36,12 +36,12 @@ ODD = [
 
 
 ODD_QUERIES = ("%00", "%FF%FE", "99999999999999999999999999", "0001-01-01T00:00:00%2B23:59")
-# What is the same whatever is asked, and dear.
+# What is the same for every request, and slow to make.
 ALIKE = ("/docs", "/metrics", "/openapi.json", "/static", "/rq/static")
 
 
 def addresses(product: Product) -> Iterator[str]:
-    """Something odd in each place of every route that has one, and in the query of every other."""
+    """Something odd in each variable part of every route that has one, and in the query of every other."""
     for rule in product.app.url_map.iter_rules():
         if "<" in rule.rule:
             for odd in ODD:
@@ -52,7 +52,7 @@ def addresses(product: Product) -> Iterator[str]:
 
 
 def test_no_address_is_our_fault_and_reading_one_writes_nothing(product: Product, secrets_folder: Path) -> None:
-    """Whoever asks is signed in, and an operator too: nothing is turned away at a door."""
+    """The caller is signed in, and an operator too, so that nothing is refused for want of a log-in."""
     operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     headers, before, requested = sign_in(product).headers, count(product, *WRITTEN), 0

@@ -1,4 +1,4 @@
-"""When a request has arrived: the same answer however its bytes are cut, and never longer waited for than needed."""
+"""When a request is complete: the same answer however its bytes are cut, and no longer wait than needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFUSED = [
 
 
 def cut(data: bytes, size: int) -> Arrival:
-    """As it arrives in pieces, up to the first of which there is something to say."""
+    """The data as it arrives in pieces, up to the first piece after which there is something to answer."""
     arrival = Arrival()
     for start in range(0, len(data), size):
         arrival.add(data[start : start + size])
@@ -53,7 +53,7 @@ def test_what_cannot_become_a_request_is_refused_as_soon_as_it_shows(data: bytes
     assert cut(data, size).refusal == status
 
 
-def test_a_body_in_chunks_is_synchronous_for_up_to_a_size() -> None:
+def test_a_body_in_chunks_is_read_up_to_a_size_before_it_is_whole() -> None:
     arrival = Arrival()
     arrival.add(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
     arrival.add(b"1\r\n{\r\n" * (MOST_BODY_BYTES // 6))

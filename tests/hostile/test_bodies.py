@@ -1,4 +1,4 @@
-"""Bodies made to break a parser: each address that takes one refuses them quickly, in words, and writes nothing."""
+"""Bodies made to break a parser: each address that takes a body refuses them quickly, in words, and writes nothing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.hostile.test_every_operation import WRITTEN, count
 from tests.integration.form526_steps import SUBMIT_URL
 from tests.integration.itf_steps import itfs, sign_in
-from tests.integration.test_callbacks import BEARER
+from tests.integration.test_notifications_callbacks import BEARER
 from tests.product import ADA, Product
 
 MIB = 1024 * 1024
 NOBODYS = "0c4f6d1e-0000-4000-8000-00000000aa01"
 VALUES = {"int": "0", "uuid": NOBODYS}
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
-# Each is refused whatever the route: no JSON, more than one meaning, or what PostgreSQL cannot keep.
+# Each is refused at every route: no JSON, JSON with more than one meaning, or what PostgreSQL cannot keep.
 BOMBS = {
     "brackets without end": b"[" * 30_000,
     "objects without end": b'{"a":' * 10_000,
@@ -67,7 +67,7 @@ BOMBS = {
 
 
 class Endless:
-    """A body of which somebody always has more; counts how much of it was read."""
+    """A body without an end; it counts how much of it was read."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -90,7 +90,7 @@ def addresses(product: Product) -> Iterator[tuple[str, str, Rule]]:
 
 
 def everybody(product: Product) -> dict[str, str]:
-    """What every flow's caller would prove at once; VANotify's token is told apart where it is sent."""
+    """The proofs for every flow at once. VANotify's token is sent separately, because it needs the same header."""
     cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
     return {**sign_in(product).headers, "Cookie": f"cie_session={cookie.value}"}
@@ -111,7 +111,7 @@ def reads_json(product: Product, rule: Rule) -> bool:
 
 @pytest.fixture
 def kept_alive() -> Iterator[None]:
-    """What earlier tests left is not thrown away in the depth of a bomb, where its last words find no stack left."""
+    """Keep what earlier tests left: if it were freed deep inside a bomb, its finalizers would find no stack left."""
     gc.collect()
     gc.disable()
     yield
@@ -133,7 +133,7 @@ def test_every_bomb_is_refused_at_every_address_that_reads_json(product: Product
 
 
 def test_no_body_is_our_fault_at_any_other_address(product: Product) -> None:
-    """Consoles, uploads, and what takes no body at all: an ITF is asked for whatever is sent along."""
+    """Consoles, uploads, and addresses that read no body: a POST for an ITF ignores it."""
     headers = everybody(product)
     others = [each for each in addresses(product) if not reads_json(product, each[2])]
     assert {path for _, path, _ in others} >= {"/v0/upload_supporting_evidence", "/ops/login"}
@@ -141,7 +141,7 @@ def test_no_body_is_our_fault_at_any_other_address(product: Product) -> None:
     names = ("brackets without end", "half a surrogate pair", "NUL", "bytes that are no UTF-8", "a list")
     for method, path, _ in others:
         for at, (name, kind) in enumerate(itertools.product(names, kinds)):
-            # From so many addresses, since one that fails to log in is soon not listened to any more.
+            # From so many addresses, because an address that fails to log in is soon refused.
             address = {"REMOTE_ADDR": f"192.0.2.{at}"}
             response = send(product, method, path, headers, BOMBS[name], content_type=kind, environ_overrides=address)
             assert response.status_code in (202, 401, 403, 404, 422), (path, name, kind)
@@ -170,7 +170,7 @@ def filled(item: bytes, times: int) -> bytes:
 
 MOST_KEYS = b"{" + b",".join(b'"%s%x":1' % (b"A" * (LONGEST_KEY - 8), at) for at in range(25_000)) + b"}"
 LARGEST = (filled(b"1", MOST_PARTS - 10), filled(b'{"a":1}', MOST_PARTS // 2 - 10), MOST_KEYS)
-# A process is told its memory at its highest only, so they are read by one that has done nothing else.
+# A process can read only its highest memory use, so the forms are read by a process that has done nothing else.
 READER = """
 import resource, sys
 from flaskapp.web.json_body import parse
@@ -224,7 +224,7 @@ KEYS = {
 }
 
 
-def test_whatever_names_a_request_it_is_a_key_or_a_400(product: Product) -> None:
+def test_every_idempotency_key_is_a_key_or_a_400(product: Product) -> None:
     bodies = {
         "/check_in/v0/travel_claims": {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}},
         "/travel_pay/v0/claims": {"appointmentDateTime": "2031-03-04T09:30:00", "facilityStationNumber": "983"},
@@ -232,7 +232,7 @@ def test_whatever_names_a_request_it_is_a_key_or_a_400(product: Product) -> None
         "/v0/intent_to_file/compensation": None,
     }
     assert {path for _, path, rule in addresses(product) if takes_a_key(product, rule)} == set(bodies)
-    # A key is its caller's own, so each is another person.
+    # A key belongs to its caller, so each is sent by another person.
     for (path, body), veteran in zip(bodies.items(), DEFAULT_CAST, strict=False):
         headers = {**everybody(product), **sign_in(product, veteran).headers}
         for key, taken in KEYS.items():
@@ -254,7 +254,7 @@ def takes_a_key(product: Product, rule: Rule) -> bool:
 
 @pytest.mark.parametrize("year", ["0001", "1899", "2200", "9999"])
 def test_an_appointment_of_another_age_is_refused_while_it_can_be_corrected(product: Product, year: str) -> None:
-    """An upstream could not even write the year 1 down: its answers would look like an outage, and close its gate."""
+    """An upstream could not even write the year 1: its answers would look like an outage, and open its breaker."""
     headers, timestamp = sign_in(product).headers, f"{year}-12-31T23:59:59"
     body = {"appointmentDateTime": timestamp, "facilityStationNumber": "983"}
     mileage = product.app.test_client().post("/travel_pay/v0/claims", json=body, headers=headers)

@@ -58,7 +58,7 @@ def of_consoles(app: Flask, safe: bool) -> Iterator[RequestedAppointment]:
 
 
 def real_addresses(product: Product) -> dict[str, str]:
-    """Where a change would really change something."""
+    """Addresses at which a change would really change something."""
     (parked,) = [key.decode() for key in product.redis.zrange("rq:failed:travel_claims", 0, -1)]
     return {
         "rq_dashboard.requeue_job_view": f"/rq/job/{parked}/requeue",
@@ -68,7 +68,7 @@ def real_addresses(product: Product) -> dict[str, str]:
 
 
 def stored(product: Product) -> dict[str, Any]:
-    """Everything an operator's click could change, in Postgres and Redis."""
+    """Everything in Postgres and Redis that an operator's click could change."""
     redis: Redis = product.redis
     kept = {key: redis.dump(key) for key in redis.scan_iter("rq:*")}
     tables = ("outbox_messages", "outbox_attempts", "outbox_history", "cases", "travel_claims", "outbox_breakers")
@@ -77,12 +77,12 @@ def stored(product: Product) -> dict[str, Any]:
 
 
 def forgeries(product: Product, operator: FlaskClient, password: str) -> dict[str, Callable[[], Sign]]:
-    """What a forged change may carry: each is one argument set of a request."""
+    """What a forged change may carry: each is one set of arguments for a request."""
     other = product.app.test_client()
     log_in(other, password, OPERATOR)
 
     def stale() -> Sign:
-        """This session's own, from longer ago than a log-in lasts."""
+        """A token of this session, from longer ago than a log-in lasts."""
         token_of(operator)
         with operator.session_transaction() as session:
             secret = session["csrf_token"]
@@ -137,7 +137,7 @@ def test_the_same_changes_are_taken_from_our_own_pages(product: Product, operato
     assert operator.post("/ops/logout", data={"csrf_token": token_of(operator)}).status_code == 303
 
 
-def test_looking_changes_nothing_whatever_the_address_says(product: Product, operator: FlaskClient) -> None:
+def test_reading_changes_nothing_whatever_the_address_says(product: Product, operator: FlaskClient) -> None:
     before, real = stored(product), real_addresses(product)
     looked = [
         *of_consoles(product.app, safe=True),
@@ -150,7 +150,7 @@ def test_looking_changes_nothing_whatever_the_address_says(product: Product, ope
     assert stored(product) == before
 
 
-def test_a_session_prepared_before_the_log_in_is_nobodys_after_it(product: Product, password: str) -> None:
+def test_a_session_prepared_before_the_log_in_is_worth_nothing_after_it(product: Product, password: str) -> None:
     victim, attacker = product.app.test_client(), product.app.test_client()
     attacker.get("/ops/login")
     planted = session_of(attacker)
@@ -166,7 +166,7 @@ def test_a_session_prepared_before_the_log_in_is_nobodys_after_it(product: Produ
     assert victim.get("/ops/").status_code == 200
 
 
-def test_a_log_out_leaves_a_browser_nothing(operator: FlaskClient) -> None:
+def test_a_log_out_leaves_nothing_in_the_browser(operator: FlaskClient) -> None:
     token = token_of(operator)
     assert operator.post("/ops/logout", data={"csrf_token": token}).status_code == 303
     assert operator.get("/ops/").status_code == 302
@@ -175,7 +175,7 @@ def test_a_log_out_leaves_a_browser_nothing(operator: FlaskClient) -> None:
         assert "_user_id" not in session
 
 
-def test_a_changed_session_is_nobodys(operator: FlaskClient) -> None:
+def test_a_changed_session_is_worth_nothing(operator: FlaskClient) -> None:
     whole = session_of(operator)
     payload, stamp, signature = whole.rsplit(".", 2)
     for forged in (whole[:-1], f"{payload}.{stamp}.", f"{payload}x.{stamp}.{signature}", f".{payload}.x.y", ""):

@@ -1,4 +1,5 @@
-"""Whatever is sent to a described operation: an answer its description names, and nothing half-written."""
+"""Generated calls to every described operation: the answer is one that the description names, and nothing is
+half-written."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from flaskapp.db import transaction
 from tests.hostile.described import make_calls
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import command, listening
-from tests.integration.test_callbacks import BEARER
+from tests.integration.test_notifications_callbacks import BEARER
 from tests.product import ADA, Product
 
 SUBMISSIONS = ("travel_claims", "intents_to_file", "form526_submissions", "travel_pay_claims")
-# Which appointment nobody has would hardly be made up: the first and the last there can be, and every way to write one.
+# An appointment that nobody has would hardly be generated: the first and the last possible ones, in every way to write
+# them.
 TIMESTAMPS = [
     "1900-01-01T00:00:00",
     "2031-03-04T09:30",
@@ -35,7 +37,7 @@ def description(product: Product) -> dict[str, Any]:
 
 
 def of_ada(document: dict[str, Any]) -> dict[str, Any]:
-    """The description as whoever holds Ada's check-in reads it: only with her id does a call get past the door."""
+    """The description for Ada's check-in: only a call with her id gets past the access check."""
     narrowed = copy.deepcopy(document)
     for name in ("SessionFields", "CheckInFields", "ClaimFields"):
         narrowed["components"]["schemas"][name]["properties"]["uuid"]["enum"] = [ADA.uuid]
@@ -49,7 +51,7 @@ def count(product: Product, *tables: str) -> dict[str, int]:
 
 
 def assert_nothing_is_half_written(product: Product) -> None:
-    """Every submission is owed, held or done, no rule is broken, and each history is legal."""
+    """Every submission is outstanding, held or done, no rule is broken, and each history is legal."""
     found = command(product, "audit")
     assert found.exit_code == 0, found.output
     with transaction() as session:
@@ -66,7 +68,7 @@ def checked_in(product: Product) -> dict[str, str]:
     return {"Cookie": f"cie_session={cookie.value}"}
 
 
-# Part of the description: its paths, who may call them, and the table that holds what is taken there.
+# One part of the description: its paths, who may call them, and the table that holds what is taken there.
 PARTS: dict[str, tuple[str, Callable[[Product], dict[str, str]], str]] = {
     "check-in": ("^/check_in/", checked_in, "travel_claims"),
     "intent to file": ("^/v0/intent_to_file", signed_in, "intents_to_file"),
@@ -84,7 +86,9 @@ def test_every_path_that_is_described_belongs_to_one_part(product: Product) -> N
 
 
 @pytest.mark.parametrize(("paths", "caller", "accepted"), PARTS.values(), ids=PARTS)
-def test_a_caller_who_may_is_answered_as_described(product: Product, paths: str, caller: Any, accepted: str) -> None:
+def test_an_allowed_caller_is_answered_as_described(
+    product: Product, paths: str, caller: Any, accepted: str
+) -> None:
     with listening(product.app) as url:
         made = make_calls(of_ada(description(product)), url, paths, caller(product), at_random=True)
     assert made.findings == [], "\n\n".join(made.findings)

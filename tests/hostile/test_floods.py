@@ -1,4 +1,4 @@
-"""Uploads without end, or as large as may be: they stop at the limit, in little memory, and leave nothing behind."""
+"""Uploads without end, or as large as allowed: they stop at the limit, use little memory, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from tests.hostile.multipart import END, KIND, kept, open_files, part, send, signed_in
 from tests.product import Product
 
-# As in test_uploads.py: what an upload that broke off was written to closes with the last reference to it.
+# As in test_uploads.py: the file of an upload that broke off closes with the last reference to it.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 
 MIB = 1024 * 1024
 
 
 class Flood(io.RawIOBase):
-    """An upload of zeros, `size` bytes in all, its end among them; or one that never ends. Notes how much was read."""
+    """An upload of zeros, `size` bytes in all, its end included; or one that never ends. Counts how much was read."""
 
     def __init__(self, size: int | None) -> None:
         self.rest = part(b"")[:-2]
@@ -52,7 +52,8 @@ CLOSING = b"\r\n" + END
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """The most this process holds meanwhile is little more than before; Linux counts it, from now on if asked to."""
+    """The most that this process holds meanwhile is little more than before. Linux counts it, from now on when it is
+    reset."""
     Path("/proc/self/clear_refs").write_text("5")
     before = psutil.Process().memory_info().rss
     yield
@@ -61,7 +62,7 @@ def little_memory() -> Iterator[None]:
     assert grown < 24 * MIB, grown / MIB
 
 
-# What is said of it, what is answered, and how much of it may be read.
+# What its headers say, what is answered, and how much of it may be read.
 FLOODS: dict[str, tuple[dict[str, Any], int, str, Callable[[int], bool]]] = {
     "announced, and too much": (
         {"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1)},

@@ -1,4 +1,4 @@
-"""Every answer, of every route and of every failure, tells browsers what they may not do with it."""
+"""The security headers of every answer, of every route and every failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSED = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Permitted-Cross-Domain-Policies": "none",
 }
-# Files of ours that are the same for everybody: a browser may keep them, and asks whether they have changed.
+# Our files that are the same for everybody: a browser may keep them, and checks whether they have changed.
 NOBODYS = ("static", "rq_dashboard.static", "rq_dashboard.favicon")
 
 
@@ -45,7 +45,7 @@ def assert_closed(answer: Any, where: Any) -> None:
 
 
 def clients(product: Product, password: str) -> Iterator[tuple[FlaskClient, dict[str, str]]]:
-    """Nobody, somebody signed in, and an operator."""
+    """Nobody, somebody who is signed in, and an operator."""
     yield product.app.test_client(), {"Origin": ORIGIN}
     yield product.app.test_client(), sign_in(product).headers
     operator = product.app.test_client()
@@ -53,7 +53,7 @@ def clients(product: Product, password: str) -> Iterator[tuple[FlaskClient, dict
     yield operator, {"X-Requested-With": "XMLHttpRequest"}
 
 
-def test_every_route_closes_the_doors_for_whoever_asks(product: Product, secrets_folder: Any) -> None:
+def test_every_route_sends_the_headers_to_every_caller(product: Product, secrets_folder: Any) -> None:
     statuses = set()
     for client, headers in clients(product, kept_secrets(secrets_folder).operator_password):
         for requested in every_request(product.app):
@@ -64,7 +64,7 @@ def test_every_route_closes_the_doors_for_whoever_asks(product: Product, secrets
     assert {200, 302, 401, 403, 404, 415} <= statuses
 
 
-def test_every_failure_closes_the_doors(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failure_sends_the_headers(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError("a fault of ours")
 
@@ -85,7 +85,7 @@ def test_every_failure_closes_the_doors(product: Product, monkeypatch: pytest.Mo
         assert "a fault of ours" not in answer.text
 
 
-def test_a_refusal_for_asking_too_much_closes_the_doors(product: Product) -> None:
+def test_a_429_sends_the_headers(product: Product) -> None:
     reconfigure(product, rate_limit_per_address=Rate(1, 86_400))
     client = product.app.test_client()
     client.get("/nowhere")

@@ -1,4 +1,4 @@
-"""Nobody takes everybody's place: so much a caller, so much an address, whatever they say about where they are from."""
+"""The rate limits: so much for a caller, so much for an address, whatever a request says about where it is from."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def bearer(account: str = ACCOUNT) -> dict[str, str]:
 
 
 def where(config: Any = CONFIG, *, peer: str = "192.0.2.1", **headers: str) -> str:
-    """What the limits take for this request's address."""
+    """The address that the limits use for this request."""
     app = make_app(config, lambda app: app.add_url_rule("/where", "where", address))
     return str(app.test_client().get("/where", headers=headers, environ_base={"REMOTE_ADDR": peer}).text)
 
 
 def seconds(ask: Callable[[], Any], status: int) -> float:
-    """How long it took to be answered so."""
+    """How long it took to get this answer."""
     began = time.monotonic()
     assert ask().status_code == status
     return time.monotonic() - began
@@ -49,8 +49,8 @@ def limited(product: Product) -> Product:
     return product
 
 
-def assert_asks_to_wait(answer: Any, rate: Rate = FEW) -> None:
-    """In the shape the front end reads, with the moment its 429 page shows."""
+def assert_is_a_429(answer: Any, rate: Rate = FEW) -> None:
+    """In the shape that the front end reads, with the time that its 429 page shows."""
     assert answer.status_code == 429
     assert answer.json["errors"][0]["status"] == "429"
     assert 0 < int(answer.headers["Retry-After"]) <= rate.seconds
@@ -58,11 +58,11 @@ def assert_asks_to_wait(answer: Any, rate: Rate = FEW) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_an_account_over_its_limit_is_notified_how_long_to_wait_and_the_others_are_served() -> None:
+def test_an_account_over_its_limit_gets_a_retry_after_and_the_others_are_served() -> None:
     client = make_signed_in_app(rate_limit_per_caller=FEW).test_client()
     assert [client.get(PATH, headers=bearer()).status_code for _ in range(3)] == [200] * 3
     refused = client.post(PATH, headers={**bearer(), "Origin": ORIGIN})
-    assert_asks_to_wait(refused)
+    assert_is_a_429(refused)
     assert "X-RateLimit-Reset" in refused.headers["Access-Control-Expose-Headers"]
     assert client.get(PATH, headers=bearer(OTHER)).status_code == 200
 
@@ -79,22 +79,22 @@ def test_a_check_in_over_its_limit_is_refused_and_nothing_is_written(limited: Pr
     assert [limited.ask(person).status_code for _ in range(3)] == [202] * 3
     before = counts(limited)
     for answer in (limited.ask(person), limited.ask(person, date="2031-03-05"), limited.ask(limited.sign_in())):
-        assert_asks_to_wait(answer)
+        assert_is_a_429(answer)
     assert counts(limited) == before and before["travel_claims"] == 1
 
 
 def test_a_repeat_under_the_same_key_counts_like_any_request(limited: Product) -> None:
     person = limited.sign_in()
-    reported = [limited.ask(person, **{"Idempotency-Key": "one"}).status_code for _ in range(4)]
-    assert reported == [202, 202, 202, 429]
+    statuses = [limited.ask(person, **{"Idempotency-Key": "one"}).status_code for _ in range(4)]
+    assert statuses == [202, 202, 202, 429]
 
 
-def test_one_limit_is_for_all_that_a_person_asks(limited: Product) -> None:
+def test_one_limit_counts_all_requests_of_a_person(limited: Product) -> None:
     person = sign_in(limited)
     client = limited.app.test_client()
     paths = ("/v0/intent_to_file", "/v0/intent_to_file/compensation", "/vaos/v2/appointments")
     assert 429 not in {client.get(path, headers=person.headers).status_code for path in paths}
-    assert_asks_to_wait(client.post(SUBMIT_URL, json={"form526": {}}, headers=person.headers))
+    assert_is_a_429(client.post(SUBMIT_URL, json={"form526": {}}, headers=person.headers))
 
 
 def test_callbacks_are_counted_by_their_token_and_strangers_by_their_address(limited: Product) -> None:
@@ -135,7 +135,7 @@ def test_an_address_is_counted_by_what_one_customer_holds_of_it(peer: str, netwo
         (2, "198.51.100.1", "192.0.2.1"),
     ],
 )
-def test_only_as_many_entries_are_believed_as_we_have_proxies(proxies: int, sent: str, believed: str) -> None:
+def test_only_as_many_entries_are_trusted_as_we_have_proxies(proxies: int, sent: str, believed: str) -> None:
     assert where(replace(CONFIG, trusted_proxies=proxies), **{"X-Forwarded-For": sent}) == believed
 
 
@@ -155,12 +155,12 @@ def test_every_route_has_a_limit_by_address_but_those_that_machines_watch(produc
     reconfigure(product, rate_limit_per_address=Rate(1, 86_400))
     client = product.app.test_client()
     client.get("/nowhere")
-    reported: dict[str, set[int]] = {}
+    answers: dict[str, set[int]] = {}
     for endpoint, method, path in every_request(product.app):
         if method != "OPTIONS":
-            reported.setdefault(endpoint, set()).add(client.open(path, method=method).status_code)
-    assert len(reported) > 30
-    assert {endpoint for endpoint, statuses in reported.items() if statuses != {429}} == NOT_BY_ADDRESS
+            answers.setdefault(endpoint, set()).add(client.open(path, method=method).status_code)
+    assert len(answers) > 30
+    assert {endpoint for endpoint, statuses in answers.items() if statuses != {429}} == NOT_BY_ADDRESS
 
 
 def test_a_preflight_is_not_counted() -> None:
@@ -183,7 +183,7 @@ def test_what_lands_in_redis_names_nobody(limited: Product) -> None:
 
 
 def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: Product, redis_server: EmbeddedRedis) -> None:
-    """At a limit every request is of interest to the other processes, and Redis is told, in the background."""
+    """At a limit every request matters to the other processes, and it is reported to Redis in the background."""
     reconfigure(limited, rate_limit_per_caller=Rate(60, 3600), rate_limit_per_address=Rate(60, 3600))
     person = limited.sign_in()
     redis = psutil.Process(redis_server.pid)
@@ -192,7 +192,7 @@ def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: Product, redis_serve
         taken = [seconds(lambda: limited.ask(person), 202) for _ in range(30)]
     finally:
         redis.resume()
-    # Whoever waits for Redis waits for most of a second; so does, now and then, whoever is on a busy machine.
+    # A request that waits for Redis waits for most of a second. A busy machine causes such waits too, now and then.
     assert sorted(taken)[-3] < 1.5
     limited.app.extensions["limits"].redis.connection_pool.disconnect()
 
@@ -204,5 +204,5 @@ def test_limits_hold_by_themselves_while_redis_is_away(monkeypatch: pytest.Monke
     counts.start = in_background
     client = app.test_client()
     assert sorted(seconds(lambda: client.get(PATH, headers=bearer()), 200) for _ in range(3))[1] < 1.0
-    assert_asks_to_wait(client.get(PATH, headers=bearer()))
+    assert_is_a_429(client.get(PATH, headers=bearer()))
     eventually(lambda: not counts.telling)

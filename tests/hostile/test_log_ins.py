@@ -1,4 +1,4 @@
-"""Ten thousand wrong log-ins: little work for us, nothing learned, nobody locked out who was here before."""
+"""Ten thousand wrong log-ins: little work for us, nothing learned, and no known operator locked out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUIET = replace(
 
 
 class Door:
-    """The log-in page and those who try it. `hashed` holds every hash a password was compared with."""
+    """The log-in page and the clients that try it. `hashed` holds every hash that a password was compared with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hashed: list[str] = []
@@ -47,7 +47,8 @@ class Door:
         return Browser(client)
 
     def robot(self, address: str) -> Callable[[str, str], int]:
-        """Somebody there with the page open who guesses as fast as a program can; what each guess was answered."""
+        """A client at that address with the page open, which guesses as fast as a program can. Returns the status of
+        each guess."""
         browser = self.browser(address)
         token = browser.open_page()
         cookie = browser.client.get_cookie("surefile_session")
@@ -91,12 +92,12 @@ def test_ten_thousand_wrong_log_ins_cost_a_few_hashes_and_keep_nobody_out(door: 
     assert known.type_in("ana", PASSWORD).status_code == 303
     door.hashed.clear()
     robots = [door.robot(f"198.51.100.{number}") for number in range(ADDRESSES)]
-    reported = Counter(
+    statuses = Counter(
         robots[number % ADDRESSES]("ana" if number % 2 else f"nobody {number}", f"guess {number}")
         for number in range(TRIES)
     )
-    assert set(reported) == {401, 429} and reported.total() == TRIES
-    assert 0 < reported[401] == len(door.hashed) <= ADDRESSES * ADDRESS_LIMIT.amount
+    assert set(statuses) == {401, 429} and statuses.total() == TRIES
+    assert 0 < statuses[401] == len(door.hashed) <= ADDRESSES * ADDRESS_LIMIT.amount
     assert len(door.app.extensions["limits"].periods) < 2 * ADDRESSES * ADDRESS_LIMIT.amount
     assert known.type_in("ana", PASSWORD).status_code == 303
 
@@ -104,8 +105,8 @@ def test_ten_thousand_wrong_log_ins_cost_a_few_hashes_and_keep_nobody_out(door: 
 def test_guesses_at_one_name_from_everywhere_end_and_its_operator_still_gets_in(door: Door) -> None:
     known = door.browser("192.0.2.200")
     assert known.type_in("ana", PASSWORD).status_code == 303
-    reported = [door.robot(f"198.51.100.{number}")("ana", "guess") for number in range(40)]
-    assert reported == [401] * NAME_LIMIT.amount + [429] * (40 - NAME_LIMIT.amount)
+    statuses = [door.robot(f"198.51.100.{number}")("ana", "guess") for number in range(40)]
+    assert statuses == [401] * NAME_LIMIT.amount + [429] * (40 - NAME_LIMIT.amount)
     assert door.browser("192.0.2.9").type_in("ana", PASSWORD).status_code == 429
     assert known.type_in("ana", PASSWORD).status_code == 303
     assert [known.type_in("ana", "guess").status_code for _ in range(11)] == [401] * 10 + [429]
@@ -117,7 +118,7 @@ def test_a_right_password_from_elsewhere_gets_in_while_one_address_guesses(door:
     assert door.browser("198.51.100.2").type_in("ana", PASSWORD).status_code == 303
 
 
-def test_the_mark_of_a_known_browser_opens_no_door_and_fits_one_name(door: Door) -> None:
+def test_the_cookie_of_a_known_browser_logs_nobody_in_and_fits_one_name(door: Door) -> None:
     known, stranger = door.browser("192.0.2.1"), door.browser("192.0.2.2")
     assert known.type_in("ana", PASSWORD).status_code == 303
     mark = known.client.get_cookie(KNOWN_COOKIE, path="/ops/login")
@@ -133,7 +134,7 @@ def test_the_mark_of_a_known_browser_opens_no_door_and_fits_one_name(door: Door)
         assert stranger.type_in("ben", PASSWORD).status_code == 429
 
 
-def test_every_wrong_log_in_is_notified_the_same_and_costs_the_same(door: Door) -> None:
+def test_every_wrong_log_in_gets_the_same_answer_and_costs_the_same(door: Door) -> None:
     wrong = (("ana", "guess"), ("nobody", PASSWORD), ("nobody", "guess"), ("ana ", PASSWORD), ("ANA", PASSWORD))
     answers = [door.browser("192.0.2.1").type_in(*typed) for typed in wrong]
     assert {answer.status_code for answer in answers} == {401}
@@ -143,7 +144,7 @@ def test_every_wrong_log_in_is_notified_the_same_and_costs_the_same(door: Door) 
     assert not [answer for answer in answers if KNOWN_COOKIE in str(answer.headers)]
 
 
-def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_notified(
+def test_few_passwords_are_hashed_at_once_and_a_wait_that_is_too_long_gets_a_503(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each takes 32 MiB: a crowd from many addresses would end the process."""
@@ -157,14 +158,14 @@ def test_few_passwords_are_hashed_at_once_and_whoever_must_wait_too_long_is_noti
     monkeypatch.setattr("flaskapp.ops.operators.HASH_WAIT_SECONDS", 0.05)
     robots = [door.robot(f"198.51.100.{number}") for number in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        reported = [threads.submit(robot, "ana", "guess") for robot in robots]
-        eventually(lambda: sum(each.done() for each in reported) == 6)
+        statuses = [threads.submit(robot, "ana", "guess") for robot in robots]
+        eventually(lambda: sum(each.done() for each in statuses) == 6)
         go_on.set()
-    assert sorted(each.result() for each in reported) == [401] * 2 + [503] * 6
+    assert sorted(each.result() for each in statuses) == [401] * 2 + [503] * 6
     assert len(at_once) == 2
 
 
-def test_a_name_without_end_is_no_work(door: Door) -> None:
+def test_an_endless_name_costs_no_hash(door: Door) -> None:
     type_in = door.browser("192.0.2.1").type_in
     assert type_in("a" * 1_500, PASSWORD).status_code == 401
     assert type_in("ana", "b" * 1_500).status_code == 401

@@ -1,4 +1,4 @@
-"""A log-out ends the log-in at the server: whoever copied its cookie before has nothing."""
+"""A log-out ends the log-in at the server: a cookie copied before is worth nothing after it."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def log_out(client: FlaskClient) -> int:
 
 
 def answers(product: Product, client: FlaskClient, token: str) -> dict[tuple[str, str], int]:
-    """What every page and every change of the consoles answers; a change carries all that it needs."""
+    """The answers of every page and every change of the consoles; a change carries everything that it needs."""
     own = {"X-CSRFToken": token, "Origin": OWN, "X-Requested-With": "XMLHttpRequest"}
-    reported = {}
-    for requested in (*of_consoles(product.app, safe=True), *of_consoles(product.app, safe=False)):
-        if requested.endpoint not in ("ops_login.log_in", "ops_login.log_out"):
-            with client.open(requested.path, method=requested.method, headers=own) as answer:
-                reported[requested.method, requested.path] = answer.status_code
-    return reported
+    statuses = {}
+    for each in (*of_consoles(product.app, safe=True), *of_consoles(product.app, safe=False)):
+        if each.endpoint not in ("ops_login.log_in", "ops_login.log_out"):
+            with client.open(each.path, method=each.method, headers=own) as answer:
+                statuses[each.method, each.path] = answer.status_code
+    return statuses
 
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """Every statement that Postgres is sent meanwhile."""
+    """Every statement that is sent to Postgres meanwhile."""
     sent: list[str] = []
 
     def note(*given: Any) -> None:
@@ -74,7 +74,7 @@ def counted() -> Iterator[list[str]]:
         event.remove(db.engine, "before_cursor_execute", note)
 
 
-def test_a_copy_of_the_cookie_is_nobodys_after_the_log_out(product: Product, password: str) -> None:
+def test_a_copy_of_the_cookie_is_worth_nothing_after_the_log_out(product: Product, password: str) -> None:
     client, stranger = operator(product, password), product.app.test_client()
     copy = copied(product, client)
     token = csrf_of(copy.get("/ops/").text)
@@ -117,7 +117,7 @@ def test_it_costs_one_statement_and_strangers_cost_none(product: Product, passwo
     assert sent == []
 
 
-def test_while_postgres_is_away_nobody_gets_in_and_nobody_is_notified_that_they_are_out(
+def test_while_postgres_is_away_nobody_gets_in_and_no_log_out_is_confirmed(
     product: Product, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = operator(product, password)

@@ -1,4 +1,4 @@
-"""How hits are counted: by one process from memory, by several through Redis, in bounded room, and at once."""
+"""The counting of hits: by one process from memory, by several through Redis, in limited memory, and at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_once(work: Callable[[], None]) -> None:
 
 
 def never(_work: Callable[[], None]) -> None:
-    """What would be told stays here until `tell` is called."""
+    """The work of reporting is not started; it waits until `tell` is called."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def refused(counts: Counts, times: int, rate: Rate = TEN) -> int:
     return sum(counts.add("one", rate) is not None for _ in range(times))
 
 
-def test_as_many_pass_as_the_rate_says_and_the_rest_hear_when_it_ends(redis: Redis) -> None:
+def test_as_many_pass_as_the_rate_says_and_the_rest_learn_when_it_ends(redis: Redis) -> None:
     counts = Counts(redis, "limit:", never)
     assert refused(counts, 13) == 3
     wait = counts.add("one", TEN)
@@ -67,7 +67,7 @@ def test_processes_learn_from_each_other(redis: Redis) -> None:
     assert int(redis.get("limit:one") or 0) == 13
 
 
-def test_who_is_far_from_a_limit_is_of_no_interest_to_redis(redis: Redis) -> None:
+def test_hits_far_from_a_limit_are_not_reported_to_redis(redis: Redis) -> None:
     counts = Counts(redis, "limit:", at_once)
     assert refused(counts, 99, MANY) == 0
     assert redis.keys() == []
@@ -110,7 +110,7 @@ def test_a_flushed_redis_forgives_no_process_what_it_counted_itself(redis: Redis
     assert refused(counts, 1) == 1
 
 
-def test_redis_is_notified_by_one_thread_at_a_time_until_it_knows_all(redis: Redis) -> None:
+def test_one_thread_at_a_time_reports_to_redis_until_it_knows_all(redis: Redis) -> None:
     begun: list[Callable[[], None]] = []
     counts = Counts(redis, "limit:", begun.append)
     assert refused(counts, 50) == 40
@@ -121,14 +121,14 @@ def test_redis_is_notified_by_one_thread_at_a_time_until_it_knows_all(redis: Red
     assert len(begun) == 2
 
 
-def test_a_process_by_itself_keeps_its_limits(redis: Redis) -> None:
+def test_a_process_without_redis_keeps_its_limits(redis: Redis) -> None:
     counts = Counts(Redis(port=1, retry=Retry(NoBackoff(), 0)), "limit:", never)
     assert refused(counts, 12) == 2
     assert not counts.tell()
     assert refused(counts, 3) == 3
 
 
-def test_a_crowd_of_strangers_takes_bounded_capacity_and_no_time(redis: Redis) -> None:
+def test_a_crowd_of_strangers_takes_limited_memory_and_no_time(redis: Redis) -> None:
     counts = Counts(redis, "limit:", never)
     began = time.thread_time()
     for number in range(MOST_COUNTED + 5_000):

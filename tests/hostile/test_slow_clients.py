@@ -1,4 +1,5 @@
-"""Clients that send slowly, or nothing, or do not take their answers: everybody else is served as if they were not."""
+"""Clients that send slowly, or nothing, or do not take their answers: everybody else is served as if they were not
+there."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ CLAIM = "POST /check_in/v0/travel_claims HTTP/1.1\r\nHost: x\r\nContent-Type: ap
 UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-# A thread once was a client's for five seconds before it said a word; two processors serve other tests meanwhile.
+# Once, a client held a thread for five seconds before it sent anything. Two processors also serve other tests.
 AT_ONCE_SECONDS = 4.0
 THREADS = 16
 
@@ -55,9 +56,7 @@ def assert_claims_are_taken_at_once(web: Web) -> None:
         pytest.param(60, f"{CLAIM}Content-Length: 64\r\n\r\n{{", id="a body announced and not sent"),
         pytest.param(60, f"{CLAIM}Transfer-Encoding: chunked\r\n\r\n5\r\n{{", id="a chunk announced and not sent"),
         pytest.param(40, f"{CLAIM}Content-Length: 90000000\r\n\r\n{{", id="a huge body announced and not sent"),
-        pytest.param(
-            40, f"{CLAIM}Content-Length: 64\r\nExpect: 100-continue\r\n\r\n", id="waiting to be told to go on"
-        ),
+        pytest.param(40, f"{CLAIM}Content-Length: 64\r\nExpect: 100-continue\r\n\r\n", id="waiting for 100 Continue"),
         pytest.param(40, "GET / HTTP/9\r\n\r\n", id="refused, and staying"),
         pytest.param(40, f"{LIVE}Connection: close\r\n\r\n", id="answered, and staying"),
         pytest.param(40, f"{LIVE}\r\nGET", id="the next request begun behind the first"),
@@ -69,14 +68,14 @@ def test_nobody_waits_for_clients_that_keep_us_waiting(web: Web, number: int, da
         assert_claims_are_taken_at_once(web)
 
 
-def test_whoever_does_not_take_an_answer_is_cut_off_and_their_thread_serves_others(web: Web) -> None:
-    """The answers of these are larger than what the kernel takes for them, and they are more than there are threads."""
+def test_a_client_that_does_not_take_its_answer_is_cut_off_and_its_thread_serves_others(web: Web) -> None:
+    """Their answers are larger than what the kernel takes for them, and there are more of them than threads."""
     with many(web, THREADS + 4, DOCUMENT * 3):
         assert web.checked_in()
     assert_claims_are_taken_at_once(web)
 
 
-def test_a_request_that_drips_is_answered_408_and_a_silent_connection_closed_without_a_word(web: Web) -> None:
+def test_a_request_that_drips_is_answered_408_and_a_silent_connection_is_closed_without_an_answer(web: Web) -> None:
     begun = ("GET / HTTP/1.1\r\n", f"{CLAIM}Content-Length: 640\r\n\r\n{{")
     with many(web, 1, begun[0]) as [head], many(web, 1, begun[1]) as [body], web.wire() as silent:
         while head.is_quiet() or body.is_quiet():
@@ -97,8 +96,8 @@ def test_dripping_uploads_get_few_threads_and_a_time_limit(web: Web) -> None:
     with many(web, 2 * THREADS, head) as wires:
         assert_claims_are_taken_at_once(web)
         answers = [wire.answer() for wire in wires]
-        reported = [answer.status for answer in answers]
-        assert {*reported} == {408, 503}
+        statuses = [answer.status for answer in answers]
+        assert {*statuses} == {408, 503}
         refused = next(answer for answer in answers if answer.status == 503)
         assert int(refused.headers["retry-after"]) > 0
         assert refused.json["errors"][0]["status"] == "503"
@@ -106,7 +105,7 @@ def test_dripping_uploads_get_few_threads_and_a_time_limit(web: Web) -> None:
 
 
 def test_an_upload_that_keeps_its_pace_is_read_to_its_end(web: Web) -> None:
-    """It takes longer than a body that stands still is waited for."""
+    """It takes longer than the limit for a body that stands still."""
     content = b"It was quiet at the depot.\r\n" * 8_000
     part = (
         b'--b\r\nContent-Disposition: form-data; name="supporting_evidence_attachment[file_data]"; filename="a.txt"\r\n'
@@ -121,18 +120,18 @@ def test_an_upload_that_keeps_its_pace_is_read_to_its_end(web: Web) -> None:
         assert wire.answer().status == 200
 
 
-def test_whoever_may_not_upload_is_notified_before_their_file_is_read(web: Web) -> None:
+def test_a_caller_without_access_is_answered_before_the_file_is_read(web: Web) -> None:
     with web.wire(f"{UPLOAD}Content-Length: 90000000\r\n\r\n--b\r\n") as wire:
         assert wire.answer(AT_ONCE_SECONDS).status == 401
 
 
-def test_with_the_product_full_of_silent_clients_the_next_still_gets_in(web: Web) -> None:
+def test_with_silent_clients_everywhere_the_next_still_gets_in(web: Web) -> None:
     with many(web, 600) as wires:
         assert_claims_are_taken_at_once(web)
         assert not wires[0].is_quiet()
 
 
-def test_whoever_is_about_to_ask_is_not_sent_away_for_those_who_only_stay(web: Web) -> None:
+def test_a_client_about_to_send_is_not_closed_in_place_of_idle_ones(web: Web) -> None:
     with many(web, 450, f"{LIVE}\r\n") as kept, web.wire() as late:
         assert web.is_alive()
         late.send(f"{LIVE}\r\n".encode())
@@ -140,8 +139,8 @@ def test_whoever_is_about_to_ask_is_not_sent_away_for_those_who_only_stay(web: W
         assert not kept[0].is_quiet()
 
 
-def test_a_worker_stops_in_good_time_though_clients_stay_silent(web: Web) -> None:
-    """The last of this file: nothing runs after it."""
+def test_a_worker_stops_in_time_although_clients_stay_silent(web: Web) -> None:
+    """The last test of this file: nothing runs after it."""
     with many(web, 50), web.wire(f"{LIVE}\r\n") as kept_alive:
         assert kept_alive.answer().status == 200
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Requests that two servers could read differently: each is refused or read in one way, and hides no second one."""
+"""Requests that two servers could read differently: each is refused or read in one way, and hides no second request."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ JSON = "Content-Type: application/json\r\n"
 POST = f"POST /check_in/v2/sessions HTTP/1.1\r\n{HOST}{JSON}"
 GET = f"GET /healthz/live HTTP/1.1\r\n{HOST}"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
-# What an attacker hides behind a request, to have it taken for the next person's.
+# What an attacker hides behind a request, so that it is taken for the next person's.
 HIDDEN = f"GET /healthz/live HTTP/1.1\r\n{HOST}X-Request-Id: hidden\r\n\r\n"
 LENGTH = f"Content-Length: {len(HIDDEN) + 5}\r\n"
 CHUNKED_HIDING = f"0\r\n\r\n{HIDDEN}"
 
 
-def requested(web: Web, data: str) -> list[int]:
+def exchanged(web: Web, data: str) -> list[int]:
     return [answer.status for answer in exchange(web.port, data.encode("latin-1"))]
 
 
 def request_ids(web: Web) -> set[str]:
-    """Of every request that reached the application until now."""
-    requested(web, f"{GET}X-Request-Id: last\r\nConnection: close\r\n\r\n")
+    """The ids of every request that reached the application until now."""
+    exchanged(web, f"{GET}X-Request-Id: last\r\nConnection: close\r\n\r\n")
     eventually(lambda: any(event.get("request_id") == "last" for event in web.events()))
     found = {str(event.get("request_id")) for event in web.events()}
     web.lines.clear()
@@ -63,7 +63,7 @@ def request_ids(web: Web) -> set[str]:
         pytest.param(f"{JSON}{LENGTH}", id="two content types"),
     ],
 )
-def test_a_request_framed_in_two_ways_is_refused_and_what_it_hides_never_queried(web: Web, framing: str) -> None:
+def test_a_request_framed_in_two_ways_is_refused_and_what_it_hides_is_not_served(web: Web, framing: str) -> None:
     found = exchange(web.port, f"{POST}{framing}\r\n{CHUNKED_HIDING}".encode("latin-1"))
     assert [answer.status in (400, 501) for answer in found] == [True]
     assert found[0].headers["connection"] == "close"
@@ -93,11 +93,11 @@ def test_malformed_chunks_are_the_clients_fault_and_end_the_connection(web: Web,
 def test_a_header_with_an_underscore_is_not_the_header_it_looks_like(web: Web) -> None:
     """A proxy passes `Transfer_Encoding` and `X_Forwarded_Proto` on unread; both would reach a WSGI application."""
     sent = f"{POST}Content-Length: 2\r\nTransfer_Encoding: chunked\r\nContent_Length: 99\r\n\r\n{{}}{HIDDEN}"
-    assert requested(web, sent) == [422, 200]
+    assert exchanged(web, sent) == [422, 200]
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-Ssl", "Forwarded"])
-def test_without_a_proxy_of_ours_nobody_is_believed_about_https(web: Web, name: str) -> None:
+def test_without_our_proxy_no_header_about_https_is_trusted(web: Web, name: str) -> None:
     for value in ("https", "on", "proto=https"):
         [answer] = exchange(web.port, f"{GET}{name}: {value}\r\nConnection: close\r\n\r\n".encode())
         assert answer.status == 200
@@ -108,10 +108,10 @@ def test_without_a_proxy_of_ours_nobody_is_believed_about_https(web: Web, name: 
     "name", ["SCRIPT_NAME", "Script-Name", "PATH_INFO", "Path-Info", "REMOTE_ADDR", "X-Rewrite-Url"]
 )
 def test_a_header_moves_no_request_to_another_address(web: Web, name: str) -> None:
-    assert requested(web, f"{GET}{name}: /healthz\r\nConnection: close\r\n\r\n") == [200]
+    assert exchanged(web, f"{GET}{name}: /healthz\r\nConnection: close\r\n\r\n") == [200]
 
 
-def test_what_a_first_request_says_of_itself_is_not_believed_of_the_next(web: Web) -> None:
+def test_what_a_first_request_says_of_itself_does_not_count_for_the_next(web: Web) -> None:
     found = exchange(web.port, f"{GET}Authorization: Bearer x\r\nX-Request-Id: one\r\n\r\n{GET}\r\n".encode())
     assert [answer.status for answer in found] == [200, 200]
     assert found[0].headers["x-request-id"] == "one" != found[1].headers["x-request-id"]
@@ -125,7 +125,7 @@ def test_what_a_first_request_says_of_itself_is_not_believed_of_the_next(web: We
         pytest.param(f"GET  /healthz/live HTTP/1.1\r\n{HOST}\r\n", 400, id="two spaces"),
         pytest.param(f"get /healthz/live HTTP/1.1\r\n{HOST}\r\n", 400, id="a method in small letters"),
         pytest.param(f"\r\n{GET}\r\n", 400, id="an empty line first"),
-        pytest.param(f"GET /healthz/live HTTP/1.1\n{HOST}\n\n", 400, id="line feeds alone"),
+        pytest.param(f"GET /healthz/live HTTP/1.1\n{HOST}\n\n", 400, id="line feeds only"),
         pytest.param(f"GET /healthz/live\x01 HTTP/1.1\r\n{HOST}\r\n", 400, id="a control character in the address"),
         pytest.param(f"POST /x HTTP/1.0\r\n{HOST}{CHUNKED}\r\n0\r\n\r\n", 400, id="chunks in HTTP/1.0"),
         pytest.param(f"GET /{'x' * 5000} HTTP/1.1\r\n{HOST}\r\n", 414, id="a long address"),

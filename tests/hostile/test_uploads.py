@@ -16,8 +16,8 @@ from tests.hostile.multipart import END, KIND, kept, open_files, part, send, sen
 from tests.integration.form526_steps import PASSWORD_FIELD, PNG, chunk, filer, uploaded
 from tests.product import Product
 
-# What Werkzeug was writing when an upload broke off closes with the last reference to it, which Python remarks upon;
-# that it is closed is what is looked at here.
+# Werkzeug's file of an upload that broke off closes with the last reference to it, about which Python warns. The tests
+# here check that it is closed.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 
 MIB = 1024 * 1024
@@ -89,12 +89,12 @@ def mangled(draw: st.DrawFn) -> bytes:
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
-    # Explaining a failure runs it traced, for minutes; its smallest form says enough.
+    # Hypothesis explains a failure by running it traced, for minutes; its smallest form says enough.
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(body=mangled())
-def test_whatever_is_mangled_is_taken_whole_or_refused(product: Product, headers: dict[str, str], body: bytes) -> None:
+def test_every_mangled_upload_is_taken_whole_or_refused(product: Product, headers: dict[str, str], body: bytes) -> None:
     files, pieces = kept(product)
     response = send(product, headers, body, KIND)
     assert response.status_code in (200, 413, 422), response.text
@@ -120,11 +120,11 @@ NAMES: dict[str, str | bytes] = {
     "dots": "....txt",
     "a device": "CON.txt",
 }
-# Whoever writes these means a second header, or means two names: there is no telling which.
+# These mean a second header or two names; nothing shows which.
 REFUSED_NAMES = ("a\r\nX-Evil: 1.txt", b"\xff\xfe\xed\xa0\x80.txt", "letter.txt\0", "letter.txt/", "letter.txt.")
 
 
-def test_a_file_may_be_called_anything_and_is_handed_on_under_a_harmless_name(
+def test_a_file_may_have_any_name_and_is_passed_on_under_a_harmless_one(
     product: Product, headers: dict[str, str]
 ) -> None:
     named = []
@@ -150,12 +150,12 @@ def test_a_file_may_be_called_anything_and_is_handed_on_under_a_harmless_name(
 
 
 def huge_picture() -> bytes:
-    """A PNG of a few kilobytes that says it is four thousand million pixels, all black."""
+    """A PNG of a few kilobytes that claims to be four thousand million pixels, all black."""
     header = struct.pack(">IIBBBBB", 65_535, 65_535, 8, 6, 0, 0, 0)
     return PNG[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(4 * MIB), 9)) + chunk(b"IEND")
 
 
-def test_what_two_programs_would_read_in_two_ways_is_what_its_name_says_or_refused(
+def test_a_file_that_can_be_read_in_two_ways_is_what_its_name_says_or_refused(
     product: Product, headers: dict[str, str]
 ) -> None:
     archive = b"PK\x03\x04" + bytes(26)

@@ -1,4 +1,5 @@
-"""Callbacks from anybody about anything: none is our fault, none changes a thing without proof, order hardly counts.
+"""Callbacks from anybody about anything: none is our fault, none changes anything without proof, their order hardly
+counts.
 
 Every run makes the same ones; `PROPERTY_EXAMPLES=2000` makes that many new ones instead.
 """
@@ -30,7 +31,7 @@ PROFILE = settings(
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
-    # Explaining a failure runs it traced, for minutes; its smallest form says enough.
+    # Hypothesis explains a failure by running it traced, for minutes; its smallest form says enough.
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -76,7 +77,7 @@ bodies = st.fixed_dictionaries(
         "provider": anything,
     },
 )
-# What stands for our notice: its id, in other spellings too; or something else.
+# What stands for our notification: its id, also in other spellings, or something else.
 references = st.sampled_from(["own", "own", "own", "upper", "braces", "urn"]) | anything
 
 
@@ -96,7 +97,7 @@ def claim_id(product: Product) -> str:
 
 
 def new_notification(claim_id: str, *, sent: bool = True) -> str:
-    """A notice of that claim, which VANotify has taken or is about to."""
+    """A notification of that claim, which VANotify has taken or is about to take."""
     with transaction() as session:
         notification_id = enqueue_notification(
             session,
@@ -123,7 +124,7 @@ def post(product: Product, body: Any, headers: dict[str, str] | None = None) -> 
 
 
 def standing(product: Product, notification_id: str) -> list[Any]:
-    """All that a callback could change."""
+    """Everything that a callback could change."""
     row = product.rows("SELECT * FROM notifications WHERE id = :id", id=notification_id)
     cases = product.rows("SELECT * FROM cases WHERE subject_id = :id ORDER BY id", id=notification_id)
     return [row, cases, path_of(product, notification_id)]
@@ -139,7 +140,8 @@ def path_of(product: Product, notification_id: str) -> list[str]:
 
 
 def assert_legal(product: Product, notification_id: str) -> None:
-    """Every step is one the states allow, the last is where it stands, and an undelivered notice is somebody's case."""
+    """Every step is allowed by the states, the last is the current state, and an undelivered notification has a
+    case."""
     path = path_of(product, notification_id)
     assert all(NOTIFICATION.allows(*step) for step in pairwise(path)), path
     state = product.value("SELECT state FROM notifications WHERE id = :id", id=notification_id)
@@ -149,14 +151,14 @@ def assert_legal(product: Product, notification_id: str) -> None:
     assert (path[-1], open_cases) == (state, int(state == "undeliverable"))
 
 
-def test_whatever_a_believed_callback_says_its_history_is_legal(product: Product, claim_id: str) -> None:
+def test_the_history_is_legal_whatever_a_proven_callback_says(product: Product, claim_id: str) -> None:
     @PROFILE
     @given(sent=st.booleans(), said=st.lists(st.tuples(references, bodies, st.booleans()), min_size=1, max_size=4))
     def tried(sent: bool, said: list[tuple[Any, dict[str, Any], bool]]) -> None:
         notification_id = new_notification(claim_id, sent=sent)
         for reference, body, signed in said:
             content = {"reference": spelled(reference, notification_id), **body, "addedLater": {"someKey": 1}}
-            # Made as the other side makes it: from what a JSON parser reads, in its order.
+            # Made as the other side makes it: from what a JSON parser reads, in its order (contract: travel 6.6).
             signature = callback_signature(KNOWN.vanotify_secret, json.loads(json.dumps(content)))
             for _ in range(2):
                 answer = post(product, content, {"x-enp-signature": signature} if signed else None)
@@ -197,34 +199,32 @@ def test_no_callback_without_proof_changes_anything(product: Product, claim_id: 
     tried()
 
 
-def test_of_what_was_notified_with_its_timestamp_the_newest_ending_counts_in_whatever_order(
-    product: Product, claim_id: str
-) -> None:
+def test_of_dated_callbacks_the_newest_ending_counts_in_any_order(product: Product, claim_id: str) -> None:
     dated = st.lists(
         st.tuples(st.sampled_from(sorted(STATE_OF_STATUS)), st.integers(0, 59)),
         min_size=1,
         max_size=5,
-        unique_by=lambda reported: reported[1],
+        unique_by=lambda each: each[1],
     )
 
     @PROFILE
-    @given(reported=dated, again=st.integers(0, 4))
-    def tried(reported: list[tuple[str, int]], again: int) -> None:
+    @given(callbacks=dated, again=st.integers(0, 4))
+    def tried(callbacks: list[tuple[str, int]], again: int) -> None:
         notification_id = new_notification(claim_id)
-        for status, second in [*reported, reported[again % len(reported)]]:
+        for status, second in [*callbacks, callbacks[again % len(callbacks)]]:
             timestamp = f"2026-03-01T12:00:{second:02d}Z"
             assert (
                 post(product, {"reference": notification_id, "status": status, "completed_at": timestamp}).status_code
                 == 200
             )
-        endings = [(second, STATE_OF_STATUS[status]) for status, second in reported if STATE_OF_STATUS[status] != SENT]
+        endings = [(second, STATE_OF_STATUS[status]) for status, second in callbacks if STATE_OF_STATUS[status] != SENT]
         assert path_of(product, notification_id)[-1] == (max(endings)[1] if endings else SENT)
         assert_legal(product, notification_id)
 
     tried()
 
 
-def test_whatever_bytes_come_they_are_no_fault_of_ours(product: Product, claim_id: str) -> None:
+def test_no_bytes_are_our_fault(product: Product, claim_id: str) -> None:
     notification_id = new_notification(claim_id)
     before = standing(product, notification_id)
     whole = json.dumps({"reference": notification_id, "status": DELIVERED}).encode()

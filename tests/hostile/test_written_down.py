@@ -1,4 +1,5 @@
-"""What people and machines send us in confidence, looked for in all we write while everything goes wrong."""
+"""What people and machines send us in confidence, looked for in everything that we write while everything goes
+wrong."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ from tests.product import ADA, Product
 from tests.scanner import found_in, postgres_texts, redis_texts, secrets_of
 from tests.unit.loopback import serving, whole
 
-# Nothing of this has a form that a mask could know it by, but for the last.
+# None of this has a form by which a mask could know it, except the last.
 PERSON = {"name": "Zzyzxfield Quillon", "street": "17 Brontide Quay", "word": "Xylothian-syndrome"}
 ICN = "1087654321V998877"
 NUMBERS = {"icn": ICN, "ssn": "987-00-6543", "phone": "+15559871234", "mail": "quillon.zzyzx@example.com"}
 TYPED = "correct-horse-battery-4711"
-PROBES = [*PERSON.values(), *NUMBERS.values(), "1087654321", TYPED]
+CONFIDENTIAL = [*PERSON.values(), *NUMBERS.values(), "1087654321", TYPED]
 DEAD = "http://127.0.0.1:9"
 
 
@@ -38,12 +39,12 @@ def strewn(client: FlaskClient, product: Product, headers: dict[str, str]) -> No
     said = " ".join([*PERSON.values(), *NUMBERS.values()])
     everywhere = {"User-Agent": said, "Referer": f"http://x/?{said}", "Source-App-Name": said, "X-Forwarded-For": said}
     everywhere |= {"Idempotency-Key": said, "X-Request-Id": NUMBERS["ssn"], "Origin": f"https://{said}"}
-    for requested in every_request(product.app):
-        path = requested.path.replace("/x", f"/{PERSON['name']}")
+    for each in every_request(product.app):
+        path = each.path.replace("/x", f"/{PERSON['name']}")
         body = dict.fromkeys(("session", "travelClaims", "form526", "name", said), said)
         sent = {**everywhere, **headers}
-        client.open(path, method=requested.method, query_string=NUMBERS, json=body, headers=sent).close()
-        client.open(f"{path}?{said}", method=requested.method, data=said.encode(), headers=headers).close()
+        client.open(path, method=each.method, query_string=NUMBERS, json=body, headers=sent).close()
+        client.open(f"{path}?{said}", method=each.method, data=said.encode(), headers=headers).close()
 
 
 def failing(fail: Callable[[], None]) -> Callable[..., Any]:
@@ -67,7 +68,7 @@ def by_sql() -> None:
 
 
 def by_constraint() -> None:
-    """A broken constraint's DETAIL holds the row."""
+    """The DETAIL of a broken constraint holds the row."""
     with transaction() as session:
         values = {"principal": PERSON["name"], "key": PERSON["street"], "request": ICN}
         for _ in range(2):
@@ -93,7 +94,7 @@ def postgres_away(monkeypatch: pytest.MonkeyPatch, product: Product) -> Iterator
 
 
 def everything_goes_wrong(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All of it, and the secrets that people and machines showed on the way."""
+    """Everything at once. Returns the secrets that people and machines showed on the way."""
     person, known = sign_in(product), product.sign_in()
     strewn(product.app.test_client(), product, {})
     strewn(product.app.test_client(), product, person.headers)
@@ -111,7 +112,7 @@ def everything_goes_wrong(product: Product, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def upstreams_fail(product: Product, headers: dict[str, str]) -> None:
-    """Nobody there, and one that answers with everything it knows."""
+    """Upstreams that do not exist, and one that answers with everything it knows."""
     client = product.app.test_client()
     session = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": PERSON["name"]}}
     said = " ".join([*PERSON.values(), *NUMBERS.values()])
@@ -128,7 +129,7 @@ def upstreams_fail(product: Product, headers: dict[str, str]) -> None:
 
 
 def guess_passwords(product: Product, password: str) -> list[str]:
-    """The right one, wrong ones, and one typed where the name belongs; the session's secrets."""
+    """The right password, wrong ones, and one typed into the field for the name. Returns the session's secrets."""
     client = product.app.test_client()
     for name, typed in ((OPERATOR, TYPED), (TYPED, password), (PERSON["name"], ICN)):
         token = csrf_of(client.get("/ops/login").text)
@@ -140,7 +141,7 @@ def guess_passwords(product: Product, password: str) -> list[str]:
     return [token, *(cookie.value for cookie in kept if cookie is not None)]
 
 
-def test_nothing_notified_in_confidence_is_written_down(
+def test_nothing_said_in_confidence_is_written_down(
     product: Product, secrets_folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     password = kept_secrets(secrets_folder).operator_password
@@ -148,7 +149,7 @@ def test_nothing_notified_in_confidence_is_written_down(
     operator = product.app.test_client()
     assert log_in(operator, password, OPERATOR).status_code == 303
     written = capsys.readouterr()
-    spots = {
+    written = {
         "the log": [written.out, written.err],
         "Redis": redis_texts(product.redis),
         "Postgres": postgres_texts(product),
@@ -156,12 +157,12 @@ def test_nothing_notified_in_confidence_is_written_down(
         "the consoles": [operator.get(path).text for path in ("/ops/", "/rq/", "/rq/0/data/queues.json")],
     }
     assert len(shown) == 5 and all(len(each) > 20 for each in shown)
-    assert found_in(spots, [*PROBES, *shown, password, *secrets_of(product.app.extensions["config"])]) == []
+    assert found_in(written, [*CONFIDENTIAL, *shown, password, *secrets_of(product.app.extensions["config"])]) == []
     for event in ("RuntimeError", "database.unavailable", "upstream.called", "request.answered", "sign_in.refused"):
         assert event in written.out, event
 
 
-def test_the_scanner_finds_a_secret_in_whatever_it_is_wrapped(product: Product) -> None:
+def test_the_scanner_finds_a_secret_in_every_wrapping(product: Product) -> None:
     secret = "Zzyzx field/4711"
     wrapped = requests.Request("GET", "http://x", auth=("me", secret)).prepare().headers["Authorization"]
     for held in (secret.upper(), f"?a={'Zzyzx%20field%2F4711'}", wrapped):

@@ -1,4 +1,4 @@
-"""Bytes to a web server and back as no client library would send them."""
+"""Bytes to a web server and back, as no client library would send them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Answer:
 
 
 class Wire:
-    """One connection. `send` never waits for an answer; `answers` reads all there will be."""
+    """One connection. `send` never waits for an answer; `answers` reads all of them."""
 
     def __init__(self, port: int, data: bytes = b"") -> None:
         self.socket = socket.socket()
         self.socket.settimeout(60)
-        # Small, so that a server soon notices when its answers are not taken.
+        # Small, so that a server soon finds that its answers are not taken.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.socket.connect(("127.0.0.1", port))
         self.opened_at = time.monotonic()
@@ -60,7 +60,7 @@ class Wire:
         return parsed(received)
 
     def answer(self, seconds: float = 60.0) -> Answer:
-        """The one answer; the connection stays as it is."""
+        """The one answer; the connection stays open."""
         self.socket.settimeout(seconds)
         received = b""
         while not (found := parsed(received)):
@@ -88,7 +88,7 @@ class Wire:
 
 
 def parsed(received: bytes) -> list[Answer]:
-    """Every whole answer, one behind the other."""
+    """Every whole answer, one after another."""
     found = []
     while start := START.match(received):
         head, blank, rest = received.partition(b"\r\n\r\n")
@@ -103,7 +103,7 @@ def parsed(received: bytes) -> list[Answer]:
 
 
 def exchange(port: int, data: bytes) -> list[Answer]:
-    """Send this and nothing more, and read whatever comes back."""
+    """Send this and nothing more, and read everything that comes back."""
     with Wire(port, data) as wire:
         wire.finish()
         return wire.answers()

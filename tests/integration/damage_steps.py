@@ -17,8 +17,7 @@ CUT_OFF = "PERFORM pg_terminate_backend(pg_backend_pid())"
 
 @contextmanager
 def in_the_way(product: Product, event: str, where: str, then: str = REFUSED) -> Iterator[None]:
-    """Within the block, Postgres does `then` at every `event` (`UPDATE ON cases`, say) on a row that matches `where`.
-    """
+    """Within the block, Postgres does `then` at every `event` (`UPDATE ON cases`, say) on rows that match `where`."""
     table = event.rpartition(" ")[2]
     body = f"BEGIN IF {where} THEN {then}; END IF; RETURN NEW; END"
     product.rows(f"CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS $${body}$$; SELECT 1")

@@ -50,15 +50,16 @@ def capacity(ledger: Ledger) -> int:
 
 
 def seconds_closed(ledger: Ledger, since: datetime, upstream: str | None = "clerk") -> Any:
-    """Seconds during which calls could pass. Equals the expected value and up to four seconds less: a busy machine is
-    late.
+    """Seconds during which calls could pass.
+
+    Equals the expected value and up to four seconds less: the clock goes on while a busy machine is late.
     """
     with ledger.engine.begin() as db:
         return pytest.approx(breakers.closed_seconds(db, upstream, since) - 2, abs=2.4)
 
 
 def refused_for(ledger: Ledger) -> Any:
-    """Seconds that a caller is sent away for; None when it may enter. Equals up to four seconds more, too."""
+    """Seconds that a caller is sent away for; None when it may enter. Equals the expected value and up to four more."""
     try:
         with ledger.engine.begin() as db:
             sync_calls.enter(db, "clerk", 5.0)

@@ -38,7 +38,7 @@ def test_all_broken_claims_are_counted_and_mended_however_many(
     assert len(product.cases()) == MANY, "each audit opens a hundred more"
     monkeypatch.setattr("flaskapp.ops.commands.audit.REPAIRED_AT_ONCE", 60)
     mended = command(product, "audit", "--repair")
-    assert (mended.exit_code, mended.stdout.count("\nmended: ") + mended.stdout.startswith("mended: ")) == (0, MANY)
+    assert (mended.exit_code, mended.stdout.count("\nrepaired: ") + mended.stdout.startswith("repaired: ")) == (0, MANY)
     assert "rules broken: 0" in mended.stdout
     assert (product.cases(), len(product.messages())) == ([], MANY + 1)
     product.rows(FAULTY)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flaskapp.travel_pay.record import record_submitted
-from flaskapp.works import WORKS
 from sqlalchemy.exc import IntegrityError
 
 from flaskapp.db import transaction
-from flaskapp.travel_pay.service import Filed
+from flaskapp.travel_pay.service import Filed, record_submitted
 from tests.integration import form526_steps
 from tests.integration.steps import call, command, file_claim, lose, refused, take
 from tests.integration.test_audit_repair import broken_rules, damage, found
@@ -23,10 +21,6 @@ PUBLISHED = "state = 'published', fence = 1, published_at = outbox_now()"
 
 def fault_rules(product: Product) -> set[str]:
     return {item["rule"] for item in found(product)["faults"]}
-
-
-def test_the_list_of_served_jobs_is_the_list_of_all_jobs() -> None:
-    assert {path: spec.queue for path, spec in SPECS.items()} == WORKS
 
 
 @pytest.mark.parametrize(

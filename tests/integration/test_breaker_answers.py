@@ -94,9 +94,7 @@ def test_a_probe_that_is_refused_or_a_duplicate_proves_the_upstream_alive(
 
 
 def test_unanswered_writes_with_a_retry_after_open_the_breaker_until_then(product: Product) -> None:
-    """A write answered with 503 may have happened, and one of them says little. Its Retry-After counts once the breaker
-    opens.
-    """
+    """A write answered with 503 may have happened, and one says little; its header counts when the breaker opens."""
     reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
     product.control.set("btsss", "status", status=503, retry_after="120", operation=SUBMIT)
     for day in ("2031-03-01", "2031-03-02", "2031-03-03"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from outbox import breakers
-from outbox.audit import find_breaker_faults, find_faults
+from outbox.audit import Known, find_faults
 from tests.integration.hold_steps import HOUR, answer_probe, capacity, hold, trip_breaker
 from tests.ledger import SETTINGS, Ledger
 
@@ -15,7 +15,7 @@ DAY = 24 * HOUR
 
 def faults(ledger: Ledger) -> list[str]:
     with ledger.engine.begin() as db:
-        return [fault.rule for fault in (*find_faults(db), *find_breaker_faults(db, CAP, {}))]
+        return [fault.rule for fault in find_faults(db, known=Known(settings=SETTINGS))]
 
 
 @pytest.mark.parametrize("why", ["held", "open"])

@@ -140,15 +140,12 @@ def test_the_audit_names_a_missing_breaker_and_repair_keeps_it_open_until_a_prob
     assert (product.submits(), {each["state"] for each in product.messages()}) == ([], {"ready"})
     product.move_clock(timedelta(minutes=20))
     assert rules(product) == ["btsss: breaker_missing"], "and no rule about a relay that does not work"
-    said = "it is there again, closed for 30 s; then one probe goes, and the flow starts slowly"
+    said = "It is there again and open; then one probe goes, and its flow starts slowly."
     assert repair(product) == [("breaker btsss", "breaker_missing", said, True)]
     assert rules(product) == []
     (breaker,) = product.rows(BREAKER)
-    assert (breaker.opened, breaker.reason, breaker.concurrency_limit) == (
-        True,
-        "breaker was missing",
-        TRAVEL_CLAIMS.concurrency,
-    )
+    found = (breaker.opened, breaker.reason, breaker.concurrency_limit, 20 < breaker.seconds <= 30)
+    assert found == (True, "breaker was missing", TRAVEL_CLAIMS.concurrency, True)
     publish(product)
     assert {each["state"] for each in product.messages()} == {"ready"}
     product.move_clock(timedelta(minutes=20, seconds=31))
@@ -167,10 +164,9 @@ def test_repair_takes_reason_and_start_from_the_recorded_trip(product: Product) 
     product.run_queued()
     product.rows(LOSE_BTSSS)
     assert rules(product) == ["btsss: breaker_missing"]
-    ((_, _, did, _),) = repair(product)
+    assert len(repair(product)) == 1
     (breaker,) = product.rows(BREAKER)
     assert (breaker.reason, 800 < breaker.seconds <= 900) == ("throttled", True)
-    assert "closed for 900 s" in did
     assert (rules(product), product.rows(OPEN_TRIPS)) == ([], [("throttled",)])
 
 
@@ -186,7 +182,7 @@ def test_a_limit_changed_by_hand_is_named_and_set_back(product: Product, limit: 
     product.rows(f"UPDATE outbox_breakers SET concurrency_limit = {limit} WHERE upstream = 'btsss' RETURNING 1")
     assert rules(product) == ["btsss: breaker_limit_differs"]
     assert [done[1:] for done in repair(product)] == [
-        ("breaker_limit_differs", f"its limit is {TRAVEL_CLAIMS.concurrency} again", True)
+        ("breaker_limit_differs", "Its limit is that of its queue again.", True)
     ]
     (breaker,) = product.rows(BREAKER)
     assert (breaker.opened, breaker.concurrency_limit, rules(product)) == (False, TRAVEL_CLAIMS.concurrency, [])
@@ -208,7 +204,7 @@ def test_preflight_fails_while_the_breaker_of_intents_to_file_is_missing(product
     assert command(product, "itf", "preflight").exit_code == 0
     product.rows(f"{LOSE} WHERE upstream = 'lighthouse_claims' RETURNING 1")
     result = command(product, "itf", "preflight")
-    assert result.exit_code == 1 and "missing gates" in result.output
+    assert result.exit_code == 1 and "missing breakers" in result.output
 
 
 # -- synchronous callers --------------------------------------------------------

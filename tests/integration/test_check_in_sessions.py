@@ -1,6 +1,4 @@
-"""Signing in to a check-in (contract: frontend 2.1), in the shapes and codes that the pages read (contract: frontend
-2.2).
-"""
+"""Signing in to a check-in (contract: frontend 2.1), with the outcomes that the pages read (contract: frontend 2.2)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from flaskapp import REGISTERED
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.cases.service import raise_alert
 from flaskapp.clock import next_midnight
@@ -19,8 +20,8 @@ from flaskapp.form526 import documents, polling
 from flaskapp.form526 import service as form526
 from flaskapp.form526.models import DocumentSubmission, Submission
 from flaskapp.intent_to_file import service as intent_to_file
-from flaskapp.intent_to_file import upkeep
 from flaskapp.intent_to_file.models import IntentToFile
+from flaskapp.intent_to_file.service import REFRESH
 from flaskapp.notifications.service import enqueue_delivery_checks, enqueue_notification
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import enqueue_filing
@@ -43,7 +44,7 @@ RULES = {
     "jobs.documents.upload_document": 24 * HOUR,
     "jobs.documents.poll_statuses": 2 * HOUR,
     "jobs.notifications.send_notification": 24 * HOUR,
-    "jobs.notifications.ask_delivery": 24 * HOUR,
+    "jobs.notifications.check_delivery": 24 * HOUR,
     "jobs.alerts.send_alert": HOUR,
     "jobs.intent_to_file.refresh_itf": timedelta(),
 }
@@ -87,7 +88,7 @@ def enqueue_form(session: DbSession) -> None:
     for account_id in people(session):
         form526.enqueue_submission(session, Submission(id=uuid.uuid4(), account_id=account_id))
     documents.enqueue_upload(session, DocumentSubmission(id=uuid.uuid4()))
-    polling.enqueue_question(session, uuid.uuid4())
+    polling.POLL_WORK.enqueue(session, str(uuid.uuid4()))
 
 
 def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
@@ -95,7 +96,7 @@ def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
     stranger, known = people(session)
     values: dict[str, Any] = {"requested_at": requested_at}
     travel_pay.enqueue_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=stranger, step="appointment", **values))
-    for step in travel_pay.STEP_JOBS:
+    for step in travel_pay.STEP_WORKS:
         travel_pay.enqueue_step(session, TravelPayClaim(id=uuid.uuid4(), account_id=known, step=step, **values))
 
 
@@ -121,7 +122,7 @@ def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
         enqueue_travel_pay(session, now)
         enqueue_form(session)
         enqueue_notifying(session)
-        upkeep.enqueue_refresh(session, str(uuid.uuid4()), 30.0)
+        REFRESH.enqueue(session, str(uuid.uuid4()), delay_seconds=30.0)
         enqueue_itf(session, now + 7 * HOUR)
     assert spans(product) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}
 

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from flaskapp import subjects
 from flaskapp.audit.repair import repair_broken
 from flaskapp.audit.report import audit_everything
 from flaskapp.db import db, transaction
 from flaskapp.ops.commands.documents import start_again
 from flaskapp.requeue import Refused
-from flaskapp.travel_claims.service import enqueue_filing, lock
+from flaskapp.travel_claims.service import CLAIM, enqueue_filing
 from jobs.engine import runner
 from outbox import attempts
 from outbox.values import Grant
@@ -66,7 +67,7 @@ def test_postgres_refuses_a_second_message_of_one_job_for_one_subject(product: P
             command(product, "outbox", "park", str(claim.message["id"]), "--reason", "x")
         before = product.messages()
         with transaction() as session:
-            enqueue_filing(session, lock(session, claim.id))
+            enqueue_filing(session, subjects.lock(session, CLAIM, claim.id))
         assert product.messages() == before
 
 

@@ -13,9 +13,9 @@ from outbox import attempts, breakers, relay, rescue
 from outbox.scan_marks import ScanMarks
 from sandbox.servers import EmbeddedPostgres
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
-from tests.integration.polling_steps import accepted
+from tests.integration.form526_polling_steps import accepted
 from tests.integration.steps import file_claim, sweep
-from tests.integration.test_callbacks import DELIVERED, body, post
+from tests.integration.test_notifications_callbacks import DELIVERED, body, post
 from tests.product import ADA, Product
 
 ROWS = 12_000

@@ -1,6 +1,4 @@
-"""A form and an intent to file never wait for each other, whatever happens to either; cases of two late ones come
-first.
-"""
+"""A form and an intent to file never wait for each other; cases of a person with two late ones come first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Holds: nothing is sent to an upstream from one time to another, whatever it answers; planned ones begin by
-themselves.
-"""
+"""Holds: nothing is sent to an upstream for a given time, whatever it answers; planned holds begin by themselves."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The audit of ITFs: each is held, outstanding or notified at all times; each loss is found, and no comparison hides
-it.
-"""
+"""The audit of ITFs: each is held, outstanding or notified at all times, and each loss is found."""
 
 from __future__ import annotations
 
@@ -9,17 +7,18 @@ from collections import Counter
 
 from sqlalchemy import text
 
-from flaskapp.audit.report import ITFS, audit
+from flaskapp.audit.report import audit, standing_of
 from flaskapp.db import transaction
-from flaskapp.intent_to_file.upkeep import enqueue_refresh
+from flaskapp.intent_to_file.service import ITF, REFRESH
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from tests.integration.itf_refresh_steps import confirm, let_a_cycle_pass, remove, row_of, work_what_is_due
 from tests.integration.itf_steps import WITHOUT_ICN, pass_time, sign_in
-from tests.integration.itf_upkeep import confirm, let_a_cycle_pass, remove, row_of, work_what_is_due
 from tests.integration.steps import command
 from tests.product import ADA, Product
 
 BEN, CARLA, DOV = DEFAULT_CAST[1:4]
+EVERYBODY = {"since": None, "until": None, "unpromised": [REFRESH.path]}
 NEVER_FINISHED = "state = 'pending', finished_at = NULL, refresh_due_at = NULL"
 
 
@@ -28,7 +27,7 @@ def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
-        found = {row.subject_id: row.standing for row in session.execute(text(ITFS), {"since": None, "until": None})}
+        found = {row.subject_id: row.standing for row in session.execute(text(standing_of(ITF)), EVERYBODY)}
         counted = audit(session)
         nested.rollback()
     assert counted.standings["intent_to_file"] == dict(Counter(found.values()))
@@ -68,7 +67,7 @@ def test_every_loss_is_found(product: Product) -> None:
     work_what_is_due(product)
     sign_in(product, DOV).ask()
     with transaction() as session:
-        enqueue_refresh(session, identifier(product, ADA), 0)
+        REFRESH.enqueue(session, identifier(product, ADA))
     notified, broken, synchronous, failed, outstanding = (
         identifier(product, each) for each in (ADA, BEN, CARLA, WITHOUT_ICN, DOV)
     )
@@ -95,7 +94,7 @@ def test_an_unaccounted_itf_becomes_a_case_although_its_comparison_is_outstandin
     confirm(product, ADA)
     itf = identifier(product, ADA)
     with transaction() as session:
-        enqueue_refresh(session, itf, 0)
+        REFRESH.enqueue(session, itf)
     product.rows("DELETE FROM notifications RETURNING 1")
     result = command(product, "audit", "--json")
     found = json.loads(result.output)

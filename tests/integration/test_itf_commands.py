@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.integration.itf_refresh_steps import confirm, row_of
 from tests.integration.itf_steps import CREATES, itfs, on_file, pass_time, sign_in, travel_to
-from tests.integration.itf_upkeep import confirm, row_of
 from tests.integration.steps import command, sweep
 from tests.product import ADA, Product
 
@@ -112,7 +112,7 @@ def test_evidence_exists_before_upstream_holds_anything(product: Product) -> Non
     sign_in(product).ask()
     (row,) = itfs(product)
     printed = command(product, "itf", "evidence", str(row["id"])).output
-    assert "pending" in printed and "Upstream holds none of it." in printed
+    assert "pending" in printed and "Upstream has no record of it." in printed
     found = as_json(product, "evidence", str(row["id"]))
     assert (found["attempts"], found["outages"], found["cases"]) == ([], [], [])
 

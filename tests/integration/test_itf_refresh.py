@@ -11,13 +11,12 @@ import pytest
 from flaskapp import clock
 from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.db import transaction
+from flaskapp.intent_to_file.service import REFRESH as REFRESH_WORK
 from flaskapp.intent_to_file.service import first_refresh
-from flaskapp.intent_to_file.upkeep import enqueue_refresh
 from jobs import housekeeping
 from outbox.rq_side import read_job_id
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
-from tests.integration.itf_steps import READS, WITHOUT_ICN, creates, pass_time, reads, sign_in
-from tests.integration.itf_upkeep import (
+from tests.integration.itf_refresh_steps import (
     change,
     compare_all_due,
     confirm,
@@ -27,6 +26,7 @@ from tests.integration.itf_upkeep import (
     row_of,
     work_what_is_due,
 )
+from tests.integration.itf_steps import READS, WITHOUT_ICN, creates, pass_time, reads, sign_in
 from tests.integration.steps import command, reconfigure, sweep
 from tests.product import ADA, Product
 
@@ -179,9 +179,7 @@ def test_an_unanswered_comparison_is_dropped_and_made_again_in_the_next_cycle(pr
 
 
 def test_only_itfs_that_can_still_be_shown_are_compared(product: Product) -> None:
-    """A used one is not, for upstream answers about it as about a missing one; nor one that is pending, failed or
-    expired.
-    """
+    """Not a used one, about which upstream answers as about a missing one; nor a pending, failed or expired one."""
     confirm(product, ADA, BEN)
     assert command(product, "itf", "used", str(row_of(product, ADA)["id"])).exit_code == 0
     change(product, ADA, status="used")
@@ -229,7 +227,7 @@ def test_a_creation_goes_before_every_comparison(product: Product, hours: float)
         pass_time(product, hours=hours)
     with transaction() as session:
         for veteran in (ADA, BEN):
-            enqueue_refresh(session, str(row_of(product, veteran)["id"]), 0)
+            REFRESH_WORK.enqueue(session, str(row_of(product, veteran)["id"]))
     sign_in(product, CARLA).ask()
     product.beat()
     product.relay.run_once()

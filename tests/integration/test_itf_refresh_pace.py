@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from flaskapp.db import db, transaction
-from flaskapp.intent_to_file.upkeep import BY_INDEX, HEADROOM, REFRESH_JOB, SHARE, TAKE
-from flaskapp.queues import INTENTS_TO_FILE
+from flaskapp.intent_to_file.service import REFRESH
+from flaskapp.intent_to_file.upkeep import BY_INDEX, HEADROOM, SHARE, TAKE
 from jobs import housekeeping
 from tests.benchmarks.figures import quiet
 from tests.integration.itf_steps import READS, pass_time
@@ -161,7 +161,7 @@ def test_a_tick_reads_only_the_index_of_the_cycle_however_many_itfs_there_are(pr
         if out_of_the_cycle:
             vacuum()
         taking = access(TAKE, share=9, days=7)
-        counting = access(SHARE, most=30, headroom=HEADROOM, days=7, job=REFRESH_JOB, queue=INTENTS_TO_FILE.name)
+        counting = access(SHARE, most=30, headroom=HEADROOM, days=7, job=REFRESH.path, queue=REFRESH.queue.name)
         assert ("Index Scan", "ix_intents_to_file_refresh") in taking
         assert {index for _, index in counting if index} == {"ix_intents_to_file_refresh"}
         assert "Seq Scan" not in {kind for kind, _ in (*taking, *counting)}

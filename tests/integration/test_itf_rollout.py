@@ -90,4 +90,4 @@ def test_the_preflight_reports_what_is_in_flight_and_whether_a_human_is_needed_f
         "lighthouse_claims": None,
     }
     assert (found["refresh"][0]["in_the_cycle"], found["refresh"][0]["doubted"]) == (2, 0)
-    assert "See to the open cases" in command(product, "itf", "preflight").output
+    assert "take care of the open cases" in command(product, "itf", "preflight").output

@@ -9,8 +9,8 @@ from typing import Any
 
 from flaskapp.db import db
 from sandbox.upstreams.cast import DEFAULT_CAST, veteran_from
+from tests.integration.itf_refresh_steps import row_of
 from tests.integration.itf_steps import CREATES, WITH_ITF, WITHOUT_ICN, creates, itfs, on_file, reads, sign_in
-from tests.integration.itf_upkeep import row_of
 from tests.integration.steps import command, reconfigure
 from tests.product import ADA, Product, eventually
 

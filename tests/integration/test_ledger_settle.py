@@ -1,6 +1,4 @@
-"""What a settle makes of an outcome: late answers count, the breaker gets only what the upstream said, no answer is
-lost.
-"""
+"""What a settle makes of an outcome: late answers count, no answer is lost, the breaker learns what it means."""
 
 from __future__ import annotations
 
@@ -129,7 +127,7 @@ def test_a_call_that_was_never_sent_is_no_answer_of_the_upstream(product: Produc
     runner.finish(SUBMIT, take(product, file_claim(product)), OUTCOMES["unavailable"])
     make_a_probe_due(product)
     probe = take(product, file_claim(product, date="2031-05-05"))
-    unsent = Outcome("refused", error=Rejected("btsss", code="NO_TEMPLATE", received=False))
+    unsent = Outcome("refused", error=Rejected("btsss", code="NO_TEMPLATE", from_upstream=False))
     runner.finish(SUBMIT, probe, unsent)
     assert product.value(CLOSED) is False
     assert product.value("SELECT answered FROM outbox_attempts ORDER BY id DESC LIMIT 1") is False

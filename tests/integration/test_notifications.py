@@ -198,7 +198,7 @@ def check_given_up(product: Product) -> int:
     product.move_clock(THREE_DAYS)
     product.control.set("va_notify", "refuse")
     sweep(product)
-    product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE job LIKE '%ask_delivery'"))
+    product.work(until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE job LIKE '%check_delivery'"))
     product.move_clock(timedelta(days=7))
     sweep(product)
     product.control.clear("va_notify")

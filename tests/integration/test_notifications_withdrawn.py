@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from flaskapp import subjects
 from flaskapp.db import db, transaction
-from flaskapp.intent_to_file.service import lock
+from flaskapp.intent_to_file.service import ITF
 from flaskapp.intent_to_file.upkeep import break_itf
 from flaskapp.requeue import reopen
 from jobs.engine import runner
@@ -19,8 +20,8 @@ from tests.integration import form526_steps as form526
 from tests.integration import travel_pay_filing, travel_pay_steps
 from tests.integration.itf_steps import creating, pass_time, sign_in
 from tests.integration.steps import SEND, call, command, file_claim, lose, publish, reconfigure, sends, sweep, texts
-from tests.integration.test_callbacks import DELIVERED, body, post
 from tests.integration.test_itf_requeue import REFUSED, ask
+from tests.integration.test_notifications_callbacks import DELIVERED, body, post
 from tests.product import ADA, Product
 
 LONG_AFTER = datetime(2040, 1, 1, tzinfo=UTC)
@@ -182,7 +183,7 @@ def test_the_confirmation_of_a_broken_itf_is_not_notified_any_more(product: Prod
     until_detected(product, "intent_to_file")
     (found,) = product.rows("SELECT id::text FROM intents_to_file")
     with transaction() as session:
-        break_itf(session, lock(session, found.id), "nothing")
+        break_itf(session, subjects.lock(session, ITF, found.id), "nothing")
     assert withdrawals(product) == [("refresh", "pending", {"why": "it is broken"})]
     assert product.cases() == ["broken"]
     assert command(product, "audit", "--trace").exit_code == 0

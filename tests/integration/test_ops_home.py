@@ -50,7 +50,7 @@ def shown(operator: FlaskClient) -> str:
 
 def breaker_of(upstream: str, page: str) -> str:
     """What the panel of breakers says of this upstream."""
-    found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Gates</h2>") :])
+    found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Circuit breakers</h2>") :])
     assert found is not None
     return found[1]
 
@@ -59,7 +59,7 @@ def test_unaccounted_work_comes_first_then_the_oldest_work_the_breakers_and_the_
     product: Product, operator: FlaskClient
 ) -> None:
     page = shown(operator)
-    titles = ("Promises", "Oldest work owed", "Gates", "Open cases")
+    titles = ("Promises", "Oldest outstanding work", "Circuit breakers", "Open cases")
     positions = [page.index(f"{title}</h2>") for title in titles]
     assert positions == sorted(positions)
     assert "No audit has run yet." in page
@@ -104,14 +104,14 @@ def test_a_hold_is_shown_with_its_reason_and_its_end(product: Product, operator:
     assert gauges(product)['surefile_breaker_held{upstream="btsss"}'] == 1
     ends_at = product.value("SELECT ends_at FROM outbox_breaker_holds").astimezone(UTC)
     assert breaker_of("btsss", page) == f"held until {ends_at:%Y-%m-%d %H:%M} UTC"
-    assert breaker_of("va_notify", page) == "open"
+    assert breaker_of("va_notify", page) == "closed"
     product.rows(OPEN_BREAKER)
-    assert breaker_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; closed until")
+    assert breaker_of("btsss", shown(operator)).startswith(f"held until {ends_at:%Y-%m-%d %H:%M} UTC; open until")
     with transaction() as session:
         assert holds.lift(session, "btsss", actor="somebody") == 1
     page = shown(operator)
     assert "their release" not in page
-    assert breaker_of("btsss", page).startswith("closed until")
+    assert breaker_of("btsss", page).startswith("open until")
     assert gauges(product)['surefile_breaker_held{upstream="btsss"}'] == 0
 
 
@@ -156,7 +156,7 @@ def test_each_word_on_the_page_means_one_thing(product: Product, operator: Flask
     housekeeping.audit_all()
     page = shown(operator)
     assert "Submissions that have not ended, or did in the last 3 days:" in page
-    assert "<td>travel claim</td><td>in somebody&#39;s hands</td><td>1</td>" in page
+    assert "<td>travel claim</td><td>in a human&#39;s hands</td><td>1</td>" in page
     assert f"<td>notification {product.value('SELECT id::text FROM notifications')[:8]}" in page
 
 

@@ -11,9 +11,9 @@ from redis import Redis
 from rq.registry import FailedJobRegistry
 from sqlalchemy import text
 
-from flaskapp import flows, requeue
+from flaskapp import REGISTERED, requeue
 from flaskapp.db import DbSession, db
-from flaskapp.flows import Flow
+from flaskapp.flows import Flow, Reopen, Subject
 from flaskapp.requeue import Refused
 from outbox import parked, rq_side
 from tests.ledger import CALLS, SILENCE, Ledger
@@ -133,6 +133,11 @@ def add_toy(product: Product) -> int:
     return grant.message_id
 
 
+def register_toy(product: Product, monkeypatch: pytest.MonkeyPatch, reopen: Reopen) -> None:
+    toy = Flow("toy", subjects=(Subject("toy", case_owner=lambda config: "ada", reopen=reopen),))
+    monkeypatch.setitem(product.app.extensions, "flows", REGISTERED.and_also(toy))
+
+
 def refuse_with_constraint(session: DbSession, subject_id: str, actor: str) -> None:
     session.execute(text("INSERT INTO idempotency_keys VALUES (:who, 'k', 'd'), (:who, 'k', 'd')"), {"who": subject_id})
 
@@ -141,7 +146,7 @@ def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = add_toy(product)
-    monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=refuse_with_constraint))
+    register_toy(product, monkeypatch, refuse_with_constraint)
     with pytest.raises(Refused):
         requeue.reopen(message_id, actor="somebody")
     (row,) = product.messages()
@@ -157,7 +162,7 @@ def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
 def test_the_dashboard_and_the_shell_together_reopen_once(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     message_id = add_toy(product)
     opened: list[str] = []
-    monkeypatch.setitem(flows.FLOWS, "toy", Flow(reopen=lambda session, subject, actor: opened.append(actor)))
+    register_toy(product, monkeypatch, lambda session, subject, actor: opened.append(actor))
     press_requeue(product.redis, message_id, 77)
     assert requeue.reopen(message_id, actor="shell")
     run_pointers(product.app, product.redis)

@@ -1,6 +1,4 @@
-"""Privacy: a test person's ICN, SSN, phone, names, e-mail, birth date, tokens and claim numbers are searched for
-everywhere.
-"""
+"""Privacy: a test person's ICN, SSN, phone, names, e-mail, birth date, tokens and claim numbers are searched for."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from jobs.engine import runner
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import Veteran
 from tests.edge_app import log_in
+from tests.integration.itf_refresh_steps import let_a_cycle_pass, row_of, work_what_is_due
 from tests.integration.itf_steps import Signed, itfs, on_file, pass_time, sign_in
-from tests.integration.itf_upkeep import let_a_cycle_pass, row_of, work_what_is_due
 from tests.integration.steps import SUBMIT, call, command, file_claim, lose, reconfigure, sweep, take
 from tests.product import Product
 from tests.scanner import found_in, postgres_texts, redis_texts

@@ -1,6 +1,4 @@
-"""Scan marks: a transaction left open keeps dead rows alive, so the relay searches from marks, which hide nothing for
-long.
-"""
+"""Scan marks: while an open transaction keeps dead rows, the relay searches from marks, which hide nothing for long."""
 
 from __future__ import annotations
 

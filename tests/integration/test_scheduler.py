@@ -1,6 +1,4 @@
-"""The scheduler of periodic work: stopped at any Redis command, after a flush, or beside another one, it pushes every
-run once.
-"""
+"""The scheduler of periodic work: after a stop or a flush, and beside another one, it pushes every run once."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_every_part_of_a_sweep_runs_whatever_the_others_do(product: Product) -> 
     assert cases_of(product, late.id) == ["overdue"]
     assert command(product, "audit", "--json").stdout.count("parked_not_shown") == 0
     sweep(product)
-    assert product.value("SELECT count(*) FROM outbox_messages WHERE job LIKE '%.ask_delivery'") == 1
+    assert product.value("SELECT count(*) FROM outbox_messages WHERE job LIKE '%.check_delivery'") == 1
 
 
 def test_a_case_that_cannot_be_opened_prevents_no_other(product: Product) -> None:
@@ -159,7 +159,7 @@ def test_a_text_that_cannot_be_unsealed_delays_no_delivery_check(product: Produc
     product.rows("UPDATE notifications SET recipient = 'x' WHERE id = (SELECT min(id::text)::uuid FROM notifications)"
                " RETURNING 1")  # fmt: skip
     sweep(product)
-    assert product.value("SELECT count(*) FROM outbox_messages WHERE job LIKE '%.ask_delivery'") == 2
+    assert product.value("SELECT count(*) FROM outbox_messages WHERE job LIKE '%.check_delivery'") == 2
     assert product.value("SELECT count(*) FROM notifications WHERE asked_at IS NULL") == 0
 
 

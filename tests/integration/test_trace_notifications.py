@@ -10,8 +10,8 @@ from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
 from sandbox.scenarios import with_habit
 from tests.integration.steps import command, file_claim, filed_and_not_notified_yet, filed_and_notified, sweep
-from tests.integration.test_callbacks import BLOCKED, DELIVERED, body, post
 from tests.integration.test_notifications import THREE_DAYS, ended_at_va_notify
+from tests.integration.test_notifications_callbacks import BLOCKED, DELIVERED, body, post
 from tests.product import ADA, Product, eventually
 
 

@@ -1,6 +1,4 @@
-"""Giving up and requeueing a travel claim: what the person is sent, which case opens, and what each kind of requeue
-does.
-"""
+"""Giving up and requeueing a travel claim: what the person is sent, which case opens, what each requeue does."""
 
 from __future__ import annotations
 

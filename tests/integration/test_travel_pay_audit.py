@@ -7,8 +7,9 @@ from collections import Counter
 
 from sqlalchemy import text
 
-from flaskapp.audit.report import TRAVEL_PAY, audit
+from flaskapp.audit.report import audit, standing_of
 from flaskapp.db import transaction
+from flaskapp.travel_pay.service import TRAVEL_PAY_SUBJECT
 from jobs import housekeeping
 from tests.integration.steps import command
 from tests.integration.travel_pay_filing import BEN, CARLA, DOV, ELENA, JONAS, Filing, come_to, file, plant
@@ -24,7 +25,7 @@ def standings(product: Product, loss: str = "SELECT 1") -> dict[str, str]:
     with transaction() as session:
         nested = session.begin_nested()
         session.execute(text(loss))
-        rows = session.execute(text(TRAVEL_PAY), {"since": None, "until": None})
+        rows = session.execute(text(standing_of(TRAVEL_PAY_SUBJECT)), {"since": None, "until": None, "unpromised": []})
         found = {row.subject_id: row.standing for row in rows}
         counted = audit(session)
         nested.rollback()

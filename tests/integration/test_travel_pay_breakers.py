@@ -1,6 +1,4 @@
-"""Breakers of Travel Pay: readers and filers obey the same one; it refuses at once, one probe tries, then it closes for
-all.
-"""
+"""Breakers of Travel Pay: readers and filers obey the same one, and one probe closes it for all."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flaskapp.upstreams.errors import Unavailable
-from flaskapp.web.passthrough import Bulkhead, enter, tell
+from flaskapp.web.passthrough import Bulkhead, enter, report_to_breaker
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
@@ -119,7 +117,7 @@ def test_a_fault_in_one_persons_data_opens_it_for_nobody_and_a_web_page_instead_
 ) -> None:
     about_one = Unavailable("travel_pay", "the answer cannot be read", http_status=200)
     for _ in range(3):
-        tell(enter("travel_pay", 5.0), about_one)
+        report_to_breaker(enter("travel_pay", 5.0), about_one)
     person = traveling(product)
     assert person.get(CLAIMS_URL).status_code == 200
     product.control.set("travel_pay", "html", status=200, operation=LIST, times=1)

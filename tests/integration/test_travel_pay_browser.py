@@ -26,8 +26,7 @@ FORM = {
 
 
 class Page:
-    """The platform's API client: every call has cookies and the same headers; a token in an answer replaces the one
-    held.
+    """The platform's API client: all calls have cookies and the same headers; an answer's token replaces the last one.
     """
 
     def __init__(self, browser: requests.Session, url: str) -> None:

@@ -1,6 +1,4 @@
-"""The cache of travel pay answers, where a setting asks for one: for one person only, sealed, dated, dropped after a
-write.
-"""
+"""The cache of travel pay answers, where a setting asks for one: for one person, sealed, dated, ended by a write."""
 
 from __future__ import annotations
 

@@ -148,8 +148,8 @@ def test_an_appointment_is_found_by_either_of_its_ids(product: Product, monkeypa
     own = made["appointmentId"]
     shown = person.read(f"{APPOINTMENTS_URL}/{own}", **WITH_CLAIMS)["data"]
     assert (shown["id"], shown["attributes"]["travelPayClaim"]["claim"]["id"]) == (own, made["id"])
-    original = fake.visit_reported
-    monkeypatch.setattr(fake, "visit_reported", lambda *of: original(*of) | {"externalAppointmentId": "983;46-7"})
+    original = fake.appointment_listed
+    monkeypatch.setattr(fake, "appointment_listed", lambda *of: original(*of) | {"externalAppointmentId": "983;46-7"})
     for known in (own, "983;46-7"):
         assert person.read(f"{APPOINTMENTS_URL}/{known}")["data"]["id"] == "983;46-7"
     for unknown, who in (("46", person), (own, traveling(product, BEN))):

@@ -1,6 +1,4 @@
-"""The person of a travel pay claim: identified in the background, with an e-mail address that may be missing or come
-later.
-"""
+"""The person of a travel pay claim: identified in the background; the e-mail address may be missing or come later."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Requests to file a travel pay claim: which are accepted, which are refused before anything is written, which wait for
-the end.
-"""
+"""Requests to file a travel pay claim: those accepted, those refused before anything is written, those that wait."""
 
 from __future__ import annotations
 

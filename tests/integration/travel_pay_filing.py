@@ -9,7 +9,7 @@ from typing import Any
 
 from flaskapp.db import transaction
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import STEP_JOBS
+from flaskapp.travel_pay.service import STEP_WORKS
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.integration import travel_pay_steps as steps
 from tests.integration.travel_pay_steps import STARTS_AT, traveling
@@ -81,7 +81,7 @@ def file(product: Product, veteran: Veteran = ADA, starts_at: str = STARTS_AT, *
 
 def come_to(product: Product, step: str, *filings: Filing) -> None:
     """Work until that step is the next one for each of these."""
-    job = STEP_JOBS[step]
+    job = STEP_WORKS[step].path
     product.work(until=lambda: all(each.message["job"] == job for each in filings))
 
 

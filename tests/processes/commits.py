@@ -1,4 +1,4 @@
-"""A Postgres that does what it is told to and does not say so: every COMMIT is on disk, and its answer is kept back."""
+"""A Postgres that writes every COMMIT to disk and does not answer it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from tests.product import eventually
 
 @contextmanager
 def commits_unanswered(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """They wait for a standby that does not exist."""
+    """Commits wait for a standby that does not exist."""
     with closing(psycopg2.connect(postgres.admin_url)) as admin:
         admin.autocommit = True
         with admin.cursor() as cursor:
             cursor.execute("SET synchronous_commit = local")
-        tell(admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        run_and_reload(admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         try:
             eventually(lambda: a_commit_goes_unanswered(postgres))
             yield
         finally:
-            tell(admin, "ALTER SYSTEM RESET synchronous_standby_names")
+            run_and_reload(admin, "ALTER SYSTEM RESET synchronous_standby_names")
 
 
-def tell(admin: connection, statement: str) -> None:
+def run_and_reload(admin: connection, statement: str) -> None:
     with admin.cursor() as cursor:
         cursor.execute(statement)
         cursor.execute("SELECT pg_reload_conf()")
 
 
 def a_commit_goes_unanswered(postgres: EmbeddedPostgres) -> bool:
-    """Whether Postgres goes by its new setting yet: a commit of ours waits until it is cancelled."""
+    """Whether Postgres uses its new setting yet: a commit of ours waits until it is cancelled."""
     with closing(psycopg2.connect(postgres.admin_url)) as asking, asking.cursor() as cursor:
         asking.autocommit = True
         enough = threading.Timer(0.2, asking.cancel)
         enough.start()
-        # Cancelled before its commit, it says nothing either way.
+        # If it is cancelled before its commit, that proves nothing either way.
         with suppress(psycopg2.errors.QueryCanceled):
             cursor.execute("SELECT pg_logical_emit_message(true, 'tests', 'is this answered?')")
         enough.cancel()
         enough.join()
-        return any("wait for synchronous replication" in notification for notification in asking.notifications)
+        return any("wait for synchronous replication" in each for each in asking.notices)

@@ -1,4 +1,4 @@
-"""One running product for all tests of this package: started once, restored after each."""
+"""One running product for all tests of this package: started once, restored after each module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.processes.running import Running
 from tests.product import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-# The limits of calls stay long here: what ends a call is the disaster.
+# The limits of calls stay long here: the test's disaster ends a call, and no limit does.
 PATIENT = {
     **SETTINGS,
     "BTSSS_TOTAL_SECONDS": "60",
@@ -29,7 +29,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("product")
     lines: list[tuple[str, str]] = []
     with (
-        # Commits wait for the disk in name only; killing Postgres is not a power cut.
+        # Commits do not really wait for the disk; killing Postgres is not a power cut.
         EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"}) as postgres,
         EmbeddedRedis(tmp_path_factory.mktemp("redis")) as redis_server,
     ):
@@ -45,14 +45,14 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         with system:
             running = Running(system, postgres, redis_server, lines)
             yield running
-            running.requested.close()
+            running.database.close()
             running.control.close()
             running.redis.close()
 
 
 @pytest.fixture(scope="module")
 def running(started: Running) -> Iterator[Running]:
-    """The product, everything up and every upstream well; restored after the module has done its worst."""
+    """The product, with everything up and every upstream well; restored after the module has struck it."""
     started.restore()
     yield started
     started.restore()

@@ -1,4 +1,4 @@
-"""One connection to the product's database for all that a test asks of it: each new one costs Postgres a fork."""
+"""One connection to the product's database for all queries of a test: each new one costs Postgres a fork."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from psycopg2.extras import RealDictCursor
 
 
 class KeptConnection:
-    """Each statement is a transaction of its own. Made anew when Postgres was gone in the meantime."""
+    """Each statement is a transaction of its own. The connection is made anew when Postgres was gone in the
+    meantime."""
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url

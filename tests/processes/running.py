@@ -1,4 +1,5 @@
-"""The running product as these tests hold it: people who ask, processes and servers to strike, and what came of it."""
+"""The running product in the hands of these tests: people who post, processes and servers to strike, and the
+results."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ LOOK_UP = "GetClaimsStatus"
 
 @dataclass
 class Person:
-    """Somebody with an appointment, signed in. What becomes of the claim is asked by `claim_id`."""
+    """Somebody with an appointment, signed in. `claim_id` is the id of the claim that was filed."""
 
     veteran: Veteran
     session: requests.Session
@@ -57,7 +58,7 @@ class Running:
     def __post_init__(self) -> None:
         self.control = Control(self.system.upstreams["control"])
         self.redis = Redis.from_url(self.redis_server.url)
-        self.requested = KeptConnection(lambda: self.postgres.url)
+        self.database = KeptConnection(lambda: self.postgres.url)
         self.people: list[Veteran] = []
         assert isinstance(self.system.upstreams, Upstreams)
         self.fakes = self.system.upstreams.fakes
@@ -65,7 +66,7 @@ class Running:
     # -- people ------------------------------------------------------------
 
     def newcomer(self) -> Person:
-        """A person nobody has met, signed in."""
+        """A new person, signed in."""
         veteran = veteran_from({"first_name": "Zebediah", "last_name": "Quillfeather"})
         self.fakes.cast.add(veteran)
         self.people.append(veteran)
@@ -80,7 +81,7 @@ class Running:
         return person.session.post(f"{self.system.url}/check_in/v0/travel_claims/", json=body, timeout=90)
 
     def ask(self, person: Person | None = None, day: str = DAY) -> Person:
-        """File a claim as the form does, and hold the promise: 202."""
+        """File a claim as the form does, and keep the promise: 202."""
         person = person or self.newcomer()
         reply = self.post_claim(person, day)
         assert reply.status_code == 202, reply.text
@@ -90,7 +91,7 @@ class Running:
     # -- what came of it ---------------------------------------------------
 
     def received(self, operation: str, person: Person | None = None, upstream: str = "btsss") -> list[dict[str, Any]]:
-        """What the upstream was asked by this operation, for one person or for all."""
+        """The calls of this operation that the upstream received, for one person or for all."""
         entries = self.control.received(upstream, operation)
         return [entry for entry in entries if person is None or person.veteran.icn in json.dumps(entry["body"])]
 
@@ -106,7 +107,7 @@ class Running:
         return [item["body"] for item in self.control.phone() if item["to"] == person.veteran.phone]
 
     def until_notified(self, *people: Person, seconds: float = 90.0) -> None:
-        """Wait until everybody named has a text and nothing is owed any more."""
+        """Wait until everybody named has a text and no work is outstanding."""
         for person in people:
             eventually(partial(self.texts, person), seconds)
         eventually(lambda: self.outstanding() == 0, seconds)
@@ -119,11 +120,11 @@ class Running:
         return str(self.value("SELECT state FROM travel_claims WHERE id::text = %s", person.claim_id))
 
     def message(self, person: Person) -> dict[str, Any]:
-        """The claim's message as long as it is owed, else an empty one."""
+        """The claim's message while it is outstanding, else an empty one."""
         return next(iter(self.rows("SELECT * FROM outbox_messages WHERE subject_id = %s", person.claim_id)), {})
 
     def attempts(self, person: Person) -> list[tuple[str, str]]:
-        """What was tried for the claim, as (purpose, status), oldest first."""
+        """The attempts of the claim, as (purpose, status), oldest first."""
         found = self.rows(
             "SELECT purpose, status FROM outbox_attempts WHERE subject_id = %s ORDER BY id", person.claim_id
         )
@@ -133,20 +134,20 @@ class Running:
         return int(self.value("SELECT count(*) FROM outbox_messages WHERE state <> 'parked'"))
 
     def audit(self) -> subprocess.CompletedProcess[str]:
-        """`flask audit --trace` and what it said."""
-        requested = self.fork("audit", "--trace")
-        return subprocess.CompletedProcess("flask audit", requested.wait(120), "\n".join(requested.lines()))
+        """`flask audit --trace` and its output."""
+        audit = self.fork("audit", "--trace")
+        return subprocess.CompletedProcess("flask audit", audit.wait(120), "\n".join(audit.lines()))
 
     # -- Postgres ----------------------------------------------------------
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        return self.requested.rows(query, values)
+        return self.database.rows(query, values)
 
     def value(self, query: str, *values: Any) -> Any:
         return next(iter(self.rows(query, *values)[0].values()))
 
     def waiting_for(self, event: str, process: str | None = None) -> int:
-        """How many sessions of the product, or of this one of its processes, wait for this event of Postgres's."""
+        """How many sessions of the product, or of one of its processes, wait for this event of Postgres's."""
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE %s IN (wait_event, wait_event_type) AND datname IS NOT NULL"
             " AND application_name = 'surefile' AND (%s IS NULL OR client_port = ANY(%s))"
@@ -154,7 +155,7 @@ class Running:
         return int(self.value(query, event, process, self.ports_of(process) if process else []))
 
     def ports_of(self, process: str) -> list[int]:
-        """Where the connections of this process and of its children begin."""
+        """The local ports of the connections of this process and of its children."""
         head = psutil.Process(self.process(process).pid)
         family = [head, *head.children(recursive=True)]
         return [connection.laddr.port for each in family for connection in each.net_connections() if connection.laddr]
@@ -171,12 +172,13 @@ class Running:
         return rq_side.failed_ids(self.redis, queue)
 
     def fetchers(self) -> list[BaseWorker]:
-        """What RQ and its dashboard list of the worker now running: one fetcher a queue."""
+        """What RQ and its dashboard list of the worker now running: one fetcher for each queue."""
         known = Worker.all(connection=self.redis, serializer=JSONSerializer)
         return [fetcher for fetcher in known if fetcher.pid == self.process("worker").pid]
 
     def queued_outside_a_list(self) -> set[str]:
-        """Jobs that say they wait although no queue holds them: what RQ loses. The lists are read last: they grow."""
+        """Jobs that say they wait although no queue holds them: what RQ loses. The lists are read last, because they
+        grow."""
         hashes = [key for key in self.redis.scan_iter("rq:job:*") if self.redis.type(key) == b"hash"]
         queued = {key.decode().removeprefix("rq:job:") for key in hashes if self.redis.hget(key, "status") == b"queued"}
         return queued.difference(*(self.waiting(queue.name) for queue in REGISTERED.queues))
@@ -199,7 +201,7 @@ class Running:
 
     @contextmanager
     def held_up(self, name: str) -> Iterator[None]:
-        """A process that does nothing for a moment, shorter than it takes to be missed."""
+        """A process that does nothing for a short time, shorter than it takes to be missed."""
         self.process(name).signal(signal.SIGSTOP)
         try:
             yield
@@ -207,13 +209,13 @@ class Running:
             self.process(name).signal(signal.SIGCONT)
 
     def fork(self, name: str, *options: str) -> Fork:
-        """`flask <name>`, cheaper to start than the others: one more process of a kind, or a command."""
+        """`flask <name>`, which starts faster than the others: one more process of a kind, or a command."""
         environment = surroundings(self.system.environment, self.system.port)
         output = self.system.folder / "logs" / f"{name}.{secrets.token_hex(4)}"
         return Fork(["flask", name, *options], cwd=self.system.root, env=environment, output=output)
 
     def replace(self, name: str) -> Process:
-        """Start a new process in the place of one that is stopping or gone, as a dyno manager does; the old one."""
+        """Start a new process in place of one that is stopping or gone, as a dyno manager does. Returns the old one."""
         old = self.process(name)
         fresh = Process(name, old.command, old.environment, old.log, root=old.root, hear=old.hear)
         fresh.start()
@@ -221,7 +223,7 @@ class Running:
         return old
 
     def has_started(self, process: Process) -> bool:
-        """Whether this process has said so."""
+        """Whether this process has logged its start."""
         sign = f'"{process.name}-{process.pid}-'
         return any(f"{process.name}.started" in line and sign in line for line in self.log_lines(process.name))
 
@@ -257,12 +259,12 @@ class Running:
 
 
 def events(lines: list[str]) -> list[dict[str, Any]]:
-    """Log lines as what they say; raises ValueError for one that is not JSON."""
+    """Log lines as the data in them; raises ValueError for one that is not JSON."""
     return [json.loads(line) for line in lines]
 
 
 def twice(process: Process | Fork, number: int = signal.SIGTERM) -> None:
-    """The same signal again before anybody can have obeyed the first."""
+    """The same signal again before the process can have obeyed the first."""
     process.signal(number)
     process.signal(number)
 

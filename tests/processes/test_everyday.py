@@ -11,7 +11,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(scope="module")
 def received(running):
-    """What the processes wrote while one person filed a claim and was told."""
+    """What the processes wrote while one person filed a claim and was notified."""
     before = len(running.lines)
     person = running.ask()
     running.until_notified(person)
@@ -25,15 +25,15 @@ def test_a_claim_is_filed_once_and_its_person_notified_once(running, received):
     assert "We filed your travel claim" in text and running.filed(person)[0]["number"][-4:] in text
 
 
-def test_nothing_of_it_is_a_warning(received):
+def test_none_of_these_lines_is_a_warning(received):
     _, lines = received
     assert [line for line in lines if line["level"] not in ("INFO", "DEBUG")] == []
 
 
 def test_each_step_writes_one_line_and_rq_none(received):
-    """LoROTA is asked twice at the sign-in; the VEIS token may be known already."""
+    """LoROTA is called twice at the sign-in; the VEIS token may be known already."""
     _, lines = received
-    reported = Counter(line["event"] for line in lines)
-    assert (reported["outbox.published"], reported["job.settled"]) == (2, 2)
-    assert reported["upstream.called"] in (4, 5)
+    counted = Counter(line["event"] for line in lines)
+    assert (counted["outbox.published"], counted["job.settled"]) == (2, 2)
+    assert counted["upstream.called"] in (4, 5)
     assert not [line for line in lines if line["logger"].startswith("rq")]

@@ -1,4 +1,5 @@
-"""What the tests themselves start ends with them, however they end: else `make test` would wait for its own output."""
+"""Everything that the tests start ends with them, however they end: otherwise `make test` would wait for its own
+output."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# As pytest-timeout ends a run: at once, and without a word to what it has started.
+# As pytest-timeout ends a run: at once, without a signal to what it has started.
 CUT_SHORT = """
 import os, time
 from multiprocessing import get_context
@@ -26,6 +27,6 @@ os._exit(1)
 def test_a_run_cut_short_leaves_no_fork_server_that_holds_its_output() -> None:
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen([sys.executable, "-c", CUT_SHORT], **options) as run:
-        # Read to its end: it comes when the last process that could write has gone, which would be after a minute.
+        # Read to the end, which comes when the last process that could write has gone: otherwise after a minute.
         said, _ = run.communicate(timeout=90)
     assert run.returncode == 1 and said.isdigit()

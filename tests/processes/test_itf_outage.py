@@ -1,7 +1,7 @@
-"""Five hundred people ask in two days of Lighthouse being away, Redis being flushed and workers being killed.
+"""Five hundred people request ITFs in two days in which Lighthouse is away, Redis is flushed and workers are killed.
 
-What each was told is kept: one ITF upstream, one e-mail, and the date they asked on. Two days pass on the clocks that
-the ledger and Lighthouse go by; they begin two days ago, so that nothing is left in the future afterwards.
+Every answer to them is kept: one ITF upstream, one e-mail, and the date of the request. Two days pass on the clocks of
+the ledger and of Lighthouse; they begin two days ago, so that nothing is left in the future afterwards.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tests.forks import Fork
 from tests.processes.running import Running
 from tests.product import eventually
 
-# As long as it takes where other work keeps the machine busy; alone, half a minute.
+# As long as it takes on a machine with other work; by itself it takes half a minute.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 PEOPLE, NEWCOMERS = 500, 50
 HANDS = 8
-# What hundreds of people wait for, where other work keeps the machine busy.
+# For what hundreds of people wait for, on a machine with other work.
 LONG_SECONDS = 240.0
 OUTAGE = timedelta(days=2)
 STEP = timedelta(hours=9)
@@ -54,12 +54,12 @@ class Aftermath:
 
 @pytest.fixture(scope="module")
 def aftermath(running):
-    # The gate may have opened lately, which would now lie ahead.
+    # The breaker may have closed a short time ago, which would now lie in the future.
     running.rows("UPDATE outbox_breakers SET closed_at = NULL WHERE upstream = 'lighthouse_claims'")
     running.control.call("POST", "lighthouse", "reset")
     set_clocks(running, -OUTAGE)
     running.control.set("lighthouse", "refuse")
-    # Each e-mail's way to its reader is told elsewhere.
+    # Other tests follow each e-mail's way to its reader.
     called_back = running.control.call("GET", "va_notify", "knobs")["callback_url"]
     running.control.turn("va_notify", callback_url=None)
     seen = Aftermath(running, plant(running), [running.process("worker")])
@@ -72,14 +72,14 @@ def aftermath(running):
     finally:
         set_clocks(running, timedelta())
         running.control.turn("va_notify", callback_url=called_back)
-        # No refresh of these is to come between the tests of others.
+        # These ITFs must not be refreshed in the middle of later tests.
         running.rows("UPDATE intents_to_file SET refresh_due_at = NULL")
         for worker in seen.workers[1:]:
             worker.signal(signal.SIGKILL)
 
 
 def set_clocks(running: Running, offset: timedelta) -> None:
-    """What the ledger goes by, and Lighthouse; the processes keep their own."""
+    """Set the clocks of the ledger and of Lighthouse; the processes keep their own."""
     step_clock(running.postgres.url, offset)
     running.control.turn("lighthouse", clock_offset_seconds=offset.total_seconds())
 
@@ -91,7 +91,7 @@ def plant(running: Running) -> list[dict[str, Any]]:
 
 
 def introduce(running: Running, veterans: list[dict[str, Any]]) -> None:
-    """Who these are has been told before, as it has of most people who come."""
+    """These people are known already, as most people are who come."""
     vault = Vault(from_env(running.system.environment))
     known = [Identity(veteran["icn"], veteran["participant_id"], veteran["file_number"]) for veteran in veterans]
     rows = [
@@ -104,20 +104,20 @@ def introduce(running: Running, veterans: list[dict[str, Any]]) -> None:
 
 
 def ask_all(seen: Aftermath) -> None:
-    """Everybody asks; meanwhile the first workers die, and Redis forgets whom it was to ask about."""
+    """Everybody posts; meanwhile the first workers die, and Redis forgets its pointers."""
     control, veterans = seen.running.control, seen.veterans
     wanted = [{"account": veteran["account"]} for veteran in veterans]
     tokens = [issued["access_token"] for issued in control.call("POST", "sign_in", "tokens", json=wanted)]
     with ThreadPoolExecutor(HANDS) as hands:
-        requested = [hands.submit(ask, seen.running, tokens[hand::HANDS]) for hand in range(HANDS)]
+        answers = [hands.submit(ask, seen.running, tokens[hand::HANDS]) for hand in range(HANDS)]
         for _ in range(KILLS_WHILE_ASKING):
             kill_worker(seen)
         seen.running.redis.flushall()
-        seen.answers = sum((answers_of(each) for each in requested), Counter())
+        seen.answers = sum((answers_of(each) for each in answers), Counter())
 
 
-def answers_of(requested: Future[list[int]]) -> Counter[int]:
-    return Counter(requested.result(LONG_SECONDS))
+def answers_of(future: Future[list[int]]) -> Counter[int]:
+    return Counter(future.result(LONG_SECONDS))
 
 
 def ask(running: Running, tokens: list[str]) -> list[int]:
@@ -129,7 +129,7 @@ def ask(running: Running, tokens: list[str]) -> list[int]:
 
 
 def two_days_pass(seen: Aftermath) -> None:
-    """In steps, each long enough for whatever is due to have met an upstream that is away."""
+    """In steps, each long enough for everything that is due to meet an upstream that is away."""
     offset = -OUTAGE
     for _ in range(KILLS_WHILE_AWAY):
         offset += STEP
@@ -145,7 +145,7 @@ def lighthouse_is_back(seen: Aftermath) -> None:
     running.control.clear("lighthouse")
     running.control.set("lighthouse", "late", seconds=1, chance=0.2, operation=CREATE)
     eventually(lambda: filed(running))
-    # The gate's slow start is over.
+    # The breaker's slow start is over.
     set_clocks(running, timedelta())
     for kill in range(KILLS_WHILE_CREATING):
         eventually(lambda share=kill / KILLS_WHILE_CREATING: filed(running) > share * PEOPLE, LONG_SECONDS)
@@ -157,7 +157,7 @@ def lighthouse_is_back(seen: Aftermath) -> None:
 
 
 def filed(running: Running) -> int:
-    """How many ITFs Lighthouse holds by now."""
+    """How many ITFs Lighthouse holds now."""
     return len(running.fakes.lighthouse.itfs.listed())
 
 
@@ -182,11 +182,11 @@ def test_everybody_was_answered_at_once_and_nothing_reached_lighthouse_meanwhile
 def test_ten_workers_were_killed_and_some_of_them_in_mid_call(aftermath):
     assert len({worker.pid for worker in aftermath.workers[:-1]}) == 10
     assert aftermath.struck_in_mid_call > 0
-    wondered = "SELECT count(*) FROM outbox_attempts WHERE status = 'unknown' AND job LIKE %s"
-    assert aftermath.running.value(wondered, "%create_itf") > 0
+    unresolved = "SELECT count(*) FROM outbox_attempts WHERE status = 'unknown' AND job LIKE %s"
+    assert aftermath.running.value(unresolved, "%create_itf") > 0
 
 
-def test_all_are_confirmed_with_the_date_they_queried_on(aftermath):
+def test_all_are_confirmed_with_the_date_of_their_request(aftermath):
     query = """SELECT state, effective_date = asked_at AS kept,
                       upstream_created_at - asked_at > interval '47 hours' AS late
                  FROM intents_to_file WHERE account_id = ANY(%s::uuid[])"""
@@ -203,11 +203,11 @@ def test_no_itf_is_upstream_twice(aftermath):
 
 def test_each_got_one_e_mail(aftermath):
     wanted = {(veteran["email"], "itf.confirmed_late"): 1 for veteran in aftermath.veterans}
-    eventually(lambda: reported(aftermath.running) == wanted)
+    eventually(lambda: e_mails_sent(aftermath.running) == wanted)
 
 
-def reported(running: Running) -> Counter[tuple[str, str]]:
-    """Whom VANotify wrote to, and by which template; it looks up who an ICN is in a moment of its own."""
+def e_mails_sent(running: Running) -> Counter[tuple[str, str]]:
+    """Whom VANotify wrote to, and by which template. It looks up the address of an ICN in its own time."""
     accepted = running.control.call("GET", "va_notify", "notifications")
     return Counter((mail["to"], mail["template"]) for mail in accepted if mail["channel"] == "email")
 

@@ -1,6 +1,7 @@
 """Processes that vanish in the middle of everything: each promise made before is kept once, and only once.
 
-One disaster for all tests below, so that their waits (ten seconds of silence, two looks for a pointer) pass together.
+There is one disaster for all tests below, so that their waits (ten seconds of silence, two looks for a pointer) pass
+together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SEND = "notifications/sms"
 
 @dataclass
 class Aftermath:
-    """Whose claim met which end, and what was seen at that moment."""
+    """Whose claim met which end, and what was seen at that time."""
 
     running: Running
     done_upstream: Person
@@ -42,7 +43,7 @@ class Aftermath:
 
 @pytest.fixture(scope="module")
 def aftermath(running):
-    """The worker dies in three calls, the relay at its two worst moments, the web after a COMMIT."""
+    """The worker dies in three calls, the relay at its two worst times, the web after a COMMIT."""
     people = {name: running.newcomer() for name in ("done_upstream", "not_yet_done", "being_notified")}
     kill_worker_in_mid_call(running, **people)
     seen = Aftermath(running, **people, **{name: running.newcomer() for name in ("pushed", "unpushed", "unanswered")})
@@ -77,7 +78,7 @@ def kill_relay_after_push(running, seen):
 
 
 def kill_relay_before_push(running, seen):
-    """Redis holds up the push of what is committed as published already; the relay never learns more."""
+    """Redis holds up the push of what is already committed as published; the relay dies before it learns more."""
     with running.redis_frozen():
         running.ask(seen.unpushed)
         eventually(lambda: running.message(seen.unpushed)["state"] == "published")
@@ -88,7 +89,7 @@ def kill_relay_before_push(running, seen):
 
 
 def kill_web_after_commit(running, seen):
-    """Postgres keeps the answer to the COMMIT back; by the time it comes there is nobody to hear it."""
+    """Postgres holds back the answer to the COMMIT; when it comes, nobody is there to receive it."""
 
     def post():
         try:
@@ -106,7 +107,7 @@ def kill_web_after_commit(running, seen):
     eventually(running.answers)
 
 
-def test_the_timestamps_were_the_ones_meant(aftermath):
+def test_the_processes_were_killed_at_the_intended_times(aftermath):
     assert not aftermath.pointer_was_there and aftermath.request_failed
 
 
@@ -132,14 +133,14 @@ def test_a_text_whose_sender_was_killed_is_found_by_its_reference(aftermath):
     assert len(running.received(SEND, aftermath.being_notified, "va_notify")) == 1
 
 
-def test_what_the_relay_had_pushed_or_not_is_submitted_once_and_never_wondered_about(aftermath):
+def test_what_the_relay_had_pushed_or_not_is_submitted_once_without_a_look_up(aftermath):
     running = aftermath.running
     for person in (aftermath.pushed, aftermath.unpushed):
         assert running.attempts(person) == [("write", "success")]
         assert (len(running.received(SUBMIT, person)), running.received(LOOK_UP, person)) == (1, [])
 
 
-def test_asking_again_after_a_lost_answer_finds_the_claim_that_was_filed(aftermath):
+def test_posting_again_after_a_lost_answer_finds_the_claim_that_was_filed(aftermath):
     running, person = aftermath.running, aftermath.unanswered
     running.ask(person)
     assert running.state(person) == "submitted"
@@ -147,7 +148,7 @@ def test_asking_again_after_a_lost_answer_finds_the_claim_that_was_filed(afterma
 
 
 def test_a_dead_worker_leaves_the_dashboard_within_a_minute_and_its_name_is_forgotten(aftermath):
-    """Their keys were removed as if that minute had passed; the next worker drops what is left of the names."""
+    """Their keys were removed as if that minute had passed; the next worker removes what is left of the names."""
     assert len(aftermath.shown_dead) == len(REGISTERED.queues) and max(aftermath.shown_dead.values()) <= 60
     names = {name.decode() for name in aftermath.running.redis.smembers("rq:workers")}
     assert len(names) >= len(REGISTERED.queues) and names.isdisjoint(aftermath.shown_dead)

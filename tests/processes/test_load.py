@@ -24,7 +24,7 @@ class Load:
     running: Running
     at_once: int = 0
     pointers: set[str] = field(default_factory=set)
-    # Of workers killed by tests before this one; the sweep takes them away within its minute.
+    # From workers that earlier tests killed; the sweep removes them within a minute.
     left_by_the_dead: set[str] = field(default_factory=set)
     started: set[str] = field(default_factory=set)
     worker_states: set[str] = field(default_factory=set)
@@ -37,7 +37,7 @@ class Load:
 
 @pytest.fixture(scope="module")
 def load(running):
-    """One person's 64 claims of as many days, all with BTSSS at the same time, watched from the first to the last."""
+    """One person's 64 claims for as many days, all with BTSSS at the same time, watched from the first to the last."""
     seen = Load(running, left_by_the_dead=running.started("travel_claims"))
     person = running.newcomer()
     running.control.set("btsss", "slow", seconds=CALL_SECONDS, operation=SUBMIT)
@@ -85,7 +85,7 @@ def test_it_never_holds_more_than_eight_connections_to_either_server(load):
     assert 1 <= max(load.postgres_connections) <= MOST_CONNECTIONS
 
 
-def test_rq_says_meanwhile_what_the_ledger_says(load):
+def test_rq_and_the_ledger_agree_meanwhile(load):
     assert len(load.pointers) == CALLS
     assert load.started == load.pointers
     assert (load.worker_states, load.executions) == ({"busy"}, CALLS)

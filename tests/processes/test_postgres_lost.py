@@ -1,4 +1,4 @@
-"""Postgres dies under a call and under a half-made settle: the answers stay in hand until it is back."""
+"""Postgres dies during a call and during a half-made settle: the worker keeps the answers until it is back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pids(running):
 
 
 def hold_up_settle(running, person, other):
-    """Somebody else holds the claim's row: the settle stands still with the message locked and half its work done."""
+    """Somebody else locks the claim's row: the settle stops with the message locked and half its work done."""
     with other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM travel_claims WHERE id::text = %s FOR UPDATE", (person.claim_id,))
     eventually(lambda: running.waiting_for("Lock"))
@@ -62,7 +62,7 @@ def test_an_answer_that_came_while_postgres_was_away_is_recorded_and_not_looked_
         assert (len(running.filed(person)), len(running.texts(person))) == (1, 1)
 
 
-def test_nothing_is_promised_that_could_not_be_written_down(aftermath):
+def test_nothing_is_promised_that_could_not_be_recorded(aftermath):
     assert aftermath.status_while_away == 503
     assert aftermath.running.filed(aftermath.refused) == []
 

@@ -1,6 +1,7 @@
-"""Redis forgets everything, then dies over the end of a job: the ledger brings back all it held, and nothing twice.
+"""Redis forgets everything, then dies during the end of a job: the ledger brings back all it held, and nothing twice.
 
-One disaster for all tests below: pointers that wait, jobs that run, one that is parked, and the periodic table.
+There is one disaster for all tests below: pointers that wait, jobs that run, one that is parked, and the periodic
+table.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class Aftermath:
 @pytest.fixture(scope="module")
 def aftermath(running):
     parked = park_one(running)
-    reported = fill_the_bulkhead(running)
+    being_notified = fill_the_bulkhead(running)
     hidden, meanwhile = running.newcomer(), running.newcomer()
-    seen = Aftermath(running, parked, reported, hidden, meanwhile, pids(running))
+    seen = Aftermath(running, parked, being_notified, hidden, meanwhile, pids(running))
     flush(running, seen)
     die_over_the_end_of_a_job(running, seen)
-    running.until_notified(*reported, hidden, meanwhile)
+    running.until_notified(*being_notified, hidden, meanwhile)
     return seen
 
 
@@ -93,7 +94,7 @@ def die_over_the_end_of_a_job(running, seen):
     running.redis_server.start()
 
 
-def test_every_text_is_sent_once_whether_it_synchronous_or_was_being_sent(aftermath):
+def test_every_text_is_sent_once_whether_it_was_waiting_or_being_sent(aftermath):
     running = aftermath.running
     for person in aftermath.being_notified:
         assert len(running.received(SEND, person, "va_notify")) == 1
@@ -129,7 +130,7 @@ def test_registries_and_periodic_table_are_whole_again(aftermath):
     assert len(running.fetchers()) == len(REGISTERED.queues)
 
 
-def test_an_outage_of_redis_is_a_warning_and_nobody_is_woken_for_it(aftermath):
+def test_an_outage_of_redis_is_logged_as_a_warning_and_not_as_an_error(aftermath):
     written = events([line for _, line in aftermath.running.lines[aftermath.lines_before :]])
     assert {line["level"] for line in written} == {"INFO", "WARNING"}
 

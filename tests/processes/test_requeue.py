@@ -1,4 +1,4 @@
-"""*Requeue* on the RQ dashboard of the running web: nobody but an operator, and then the claim is filed after all."""
+"""*Requeue* on the RQ dashboard of the running web: only for an operator, and then the claim is filed after all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUEUE = "travel_claims"
 
 @pytest.fixture(scope="module")
 def parked(running):
-    """Somebody whose claim BTSSS refused once and would take now; the id of its entry on the dashboard."""
+    """Somebody whose claim BTSSS refused once and would take now. Returns the id of its entry on the dashboard."""
     person = running.newcomer()
     plan = {"icn": person.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)

@@ -1,4 +1,4 @@
-"""A stop must get through whatever the process is doing: Heroku sends SIGTERM to every process, and maybe twice."""
+"""A stop must work whatever the process is doing: Heroku sends SIGTERM to every process, and maybe twice."""
 
 import os
 import signal

@@ -1,6 +1,7 @@
 """Dynos are stopped every day: SIGTERM to every process, maybe twice, and the new ones start at once.
 
-What can end in 20 seconds ends, the rest is handed back, and a worker stopped anywhere in its loop loses nothing.
+What can end in 20 seconds ends, the rest is handed back, and a worker that is stopped anywhere in its loop loses
+nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ENDS = """
 
 
 class Leaving(threading.Thread):
-    """Tells a process to stop, twice, and watches how it goes: its exit code, and the seconds it took."""
+    """Signals a process to stop, twice, and records its exit code and the seconds until it ended."""
 
     def __init__(self, process: Process) -> None:
         super().__init__(name=f"watch-{process.name}")
@@ -48,10 +49,10 @@ class Leaving(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        notified_at = time.monotonic()
+        signalled_at = time.monotonic()
         twice(self.process)
         self.code = self.process.wait(DYNO_SECONDS)
-        self.seconds = time.monotonic() - notified_at
+        self.seconds = time.monotonic() - signalled_at
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Restart:
 
 @pytest.fixture(scope="module")
 def restart(running):
-    """Every process stopped twice in mid-job and replaced; the old worker's last 20 seconds are used for more stops."""
+    """Every process stopped twice in mid-job and replaced. The old worker's last 20 seconds are used for more stops."""
     seen = Restart(running, running.newcomer(), running.newcomer())
     running.until_notified(running.ask())
     for person, seconds in ((seen.takes_too_long, 60), (seen.ends_in_time, 3)):
@@ -113,7 +114,7 @@ def has_started(worker):
 
 
 def load(running, seen):
-    """More than the workers can do before the last of them has stopped; the relay is told at once."""
+    """More than the workers can do before the last of them has stopped; the relay is woken at once."""
     added = LOAD - left(running)
     running.rows(ADD, polling.POLL_JOB, added)
     running.rows("NOTIFY outbox_ready")

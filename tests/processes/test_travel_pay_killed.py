@@ -1,6 +1,6 @@
-"""A worker that dies right after Travel Pay did as asked: each of the four steps is found done, and none is repeated.
+"""A worker that dies right after Travel Pay did its step: each of the four steps is found done, and none is repeated.
 
-One disaster for four people, each at another step, so that its ten seconds of silence pass together.
+There is one disaster for four people, each at another step, so that its ten seconds of silence pass together.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Aftermath:
 
 @pytest.fixture(scope="module")
 def aftermath(running):
-    """Each waits for a reply to something that is done, when the worker that hears them all is killed."""
+    """Each waits for a reply to something that is done, when the worker that waits for all replies is killed."""
     seen = Aftermath(running, {}, {}, {job: sent(running, job) for job in WRITES})
     for job, operation in STEPS.items():
         running.control.set("travel_pay", "late", seconds=60, times=1, operation=operation)
@@ -54,7 +54,7 @@ def aftermath(running):
 
 
 def sent(running: Running, job: str) -> int:
-    """How often Travel Pay was asked to do this step, by anybody."""
+    """How often Travel Pay received this step, from anybody."""
     return len(running.received(STEPS[job], upstream="travel_pay"))
 
 
@@ -67,7 +67,7 @@ def traveler(running: Running) -> Veteran:
 
 
 def file(running: Running, veteran: Veteran) -> str:
-    """File a claim as the page does; its id here."""
+    """File a claim as the page does. Returns its id here."""
     token = running.control.call("POST", "sign_in", "tokens", json={"account": veteran.account})["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     reply = requests.post(f"{running.system.url}/travel_pay/v0/claims", json=BODY, headers=headers, timeout=90)
@@ -80,7 +80,7 @@ def e_mails(running: Running, veteran: Veteran) -> list[str]:
 
 
 def tried(seen: Aftermath, job: str) -> list[tuple[str, str, str]]:
-    """What was tried for whoever was struck at this job's step, oldest first."""
+    """The attempts for the person who was struck at this job's step, oldest first."""
     query = """SELECT job, purpose, status FROM outbox_attempts
                 WHERE subject_id = %s AND upstream = 'travel_pay' ORDER BY id"""
     found = seen.running.rows(query, seen.claims[job])
@@ -113,9 +113,9 @@ def test_the_step_it_died_in_is_read_again_and_only_that_one(aftermath, job):
     assert tried(aftermath, job) == steps
 
 
-def test_each_got_one_e_mail_and_nobody_is_left_to_doubt(aftermath):
-    reported = {job: e_mails(aftermath.running, veteran) for job, veteran in aftermath.people.items()}
-    assert reported == dict.fromkeys(STEPS, ["travel_pay.submitted"])
+def test_each_got_one_e_mail_that_says_submitted(aftermath):
+    received = {job: e_mails(aftermath.running, veteran) for job, veteran in aftermath.people.items()}
+    assert received == dict.fromkeys(STEPS, ["travel_pay.submitted"])
     held = "SELECT kind FROM cases WHERE subject_id = ANY(%s)"
     assert aftermath.running.rows(held, list(aftermath.claims.values())) == []
     audit = aftermath.running.audit()

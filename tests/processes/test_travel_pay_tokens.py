@@ -15,7 +15,7 @@ from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
-# As many as may read at once in one process: then nobody is refused, wherever the requests land.
+# As many as may read at once in one process: then nobody is refused, whichever process takes the requests.
 READERS = 5
 DAYS = ("2031-04-01", "2031-04-02", "2031-04-03")
 FETCHES = {"veis": ("veis", "/oauth2/token"), "sts": ("sts", "sign_in"), "person": ("travel_pay", "access-token")}
@@ -23,7 +23,7 @@ FETCHES = {"veis": ("veis", "/oauth2/token"), "sts": ("sts", "sign_in"), "person
 
 @dataclass
 class Tale:
-    """What reads were answered, and what tokens were fetched, before and after each kind was poisoned."""
+    """What reads were answered, and what tokens were fetched, before and after each kind was revoked."""
 
     reads: list[list[int]] = field(default_factory=list)
     fetched: list[dict[str, int]] = field(default_factory=list)
@@ -35,9 +35,9 @@ def tale(running: Running) -> Iterator[Tale]:
     veteran, seen = traveler(running), Tale()
     token = running.control.call("POST", "sign_in", "tokens", json={"account": veteran.account})["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    for number, (day, poisoned) in enumerate(zip(DAYS, (None, "btsss", "veis"), strict=True), 1):
-        if poisoned is not None:
-            running.control.call("POST", "travel_pay", "revoke", json={"token": poisoned})
+    for number, (day, revoked) in enumerate(zip(DAYS, (None, "btsss", "veis"), strict=True), 1):
+        if revoked is not None:
+            running.control.call("POST", "travel_pay", "revoke", json={"token": revoked})
         before = fetches(running)
         seen.reads.append(read_at_once(running, headers))
         file(running, headers, day)
@@ -65,15 +65,15 @@ def file(running: Running, headers: dict[str, str], day: str) -> None:
 
 
 def test_all_processes_together_fetch_each_token_once(tale: Tale) -> None:
-    """VEIS's token is everybody's, and may have been there already."""
+    """VEIS's token is shared by everybody, and may have been there already."""
     assert (tale.fetched[0]["sts"], tale.fetched[0]["person"]) == (1, 1)
     assert tale.fetched[0]["veis"] <= 1
 
 
-def test_a_poisoned_token_costs_one_other_of_its_kind_and_none_of_the_other(tale: Tale) -> None:
+def test_a_revoked_token_costs_one_new_one_of_its_kind_and_none_of_the_other(tale: Tale) -> None:
     assert tale.fetched[1:] == [{"veis": 0, "sts": 1, "person": 1}, {"veis": 1, "sts": 0, "person": 0}]
 
 
-def test_nobody_notifications(tale: Tale) -> None:
+def test_no_reader_and_no_claim_is_refused(tale: Tale) -> None:
     assert tale.reads == [[200] * READERS] * 3
     assert tale.states == ["submitted"] * 3

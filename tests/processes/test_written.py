@@ -1,4 +1,4 @@
-"""What the running system writes down where others read it: JSON in the logs, ids in Redis, nobody's data in either.
+"""What the running system writes where others can read it: JSON in the logs, ids in Redis, personal data in neither.
 
 It reads everything written since the first test of this package, disasters included.
 """
@@ -17,17 +17,17 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def probes(running):
+def everybody(running):
     """Everything personal of everybody so far, plus somebody whose text is being sent and one whose claim is parked."""
     running.control.set("va_notify", "slow", seconds=2, times=1)
-    parked, reported = running.newcomer(), running.newcomer()
+    parked, being_notified = running.newcomer(), running.newcomer()
     plan = {"icn": parked.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)
-    running.ask(reported)
+    running.ask(being_notified)
     running.ask(parked)
     eventually(lambda: running.started("notifications") and running.shown_failed("travel_claims"))
     stored = "\n".join(redis_texts(running.redis))
-    running.until_notified(parked, reported)
+    running.until_notified(parked, being_notified)
     numbers = [claim["number"] for claim in running.control.call("GET", "btsss", "claims")]
     people = running.people
     personal = [
@@ -41,34 +41,34 @@ def probes(running):
     return set(personal), stored
 
 
-def test_redis_holds_nothing_personal(probes):
-    personal, stored = probes
+def test_redis_holds_nothing_personal(everybody):
+    personal, stored = everybody
     assert "parked: refused" in stored and "jobs.notifications.send_notification" in stored
-    assert [probe for probe in personal if probe in stored] == []
+    assert [each for each in personal if each in stored] == []
 
 
-def test_no_log_line_holds_anything_personal(running, probes):
-    personal, _ = probes
+def test_no_log_line_holds_anything_personal(running, everybody):
+    personal, _ = everybody
     written = "\n".join(running.log_lines())
     assert len(written) > 1000
-    assert [probe for probe in personal if probe in written] == []
+    assert [each for each in personal if each in written] == []
 
 
-def test_every_line_of_every_process_is_json(running, probes):
+def test_every_line_of_every_process_is_json(running, everybody):
     for line in running.log_lines():
         entry = json.loads(line)
         assert {"level", "logger", "message", "timestamp"} <= entry.keys(), line
 
 
-def test_the_metrics_name_nobody(running, probes):
-    personal, _ = probes
+def test_the_metrics_name_nobody(running, everybody):
+    personal, _ = everybody
     shown = running.metrics()
     assert "surefile" in shown
-    assert [probe for probe in personal if probe in shown] == []
+    assert [each for each in personal if each in shown] == []
 
 
-def test_no_secret_of_the_installation_is_written_anywhere(running, probes):
-    _, stored = probes
+def test_no_secret_of_the_installation_is_written_anywhere(running, everybody):
+    _, stored = everybody
     secrets = [*secrets_of(from_env(running.system.environment)), running.system.secrets.operator_password]
     assert len(secrets) > 20
     written = {"the logs": running.log_lines(), "Redis": [stored], "the metrics": [running.metrics()]}

@@ -1,4 +1,4 @@
-"""The time a worker reads, as a test moves it."""
+"""The clock that a worker reads for its lease, moved by a test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Monotonic:
-    """Stands for the `time` module where a worker asks how long its lease has run: it moves with the ledger's clock."""
+    """Replaces the `time` module where a worker checks how long its lease has run; it moves with the ledger's clock."""
 
     offset = 0.0
 

@@ -1,4 +1,4 @@
-"""Whatever an upload or status answer holds: no exception but ours, no success it does not say, and no id lost.
+"""Arbitrary answers to uploads and status queries: no exception but ours, no success that was not said, and no id lost.
 
 Every run tries the same answers; `PROPERTY_EXAMPLES=20000` tries that many new ones instead.
 """
@@ -80,7 +80,7 @@ def profile(examples: int) -> settings:
 
 
 def said_of(payload: Any, request_id: int) -> set[Any]:
-    """Every status word the answer gives for that very id."""
+    """Every status word that the answer gives for this id."""
     given = payload["data"]["statuses"]
     return {
         json.dumps(entry.get("status"))
@@ -106,7 +106,7 @@ def check(payload: Any, got: Statuses) -> None:
 
 @profile(100)
 @given(answers)
-def test_every_id_has_one_fate_and_no_success_is_made_up(payload: Any) -> None:
+def test_every_id_has_one_result_and_no_success_is_made_up(payload: Any) -> None:
     check(payload, read_statuses(payload, REQUESTED))
 
 
@@ -117,7 +117,7 @@ def client() -> LighthouseDocumentsClient:
 
 @profile(25)
 @given(status=st.sampled_from([200, 200, 200, 200, 201, 400, 401, 404, 413, 429, 500]), payload=answers)
-def test_a_question_ends_in_statuses_or_in_one_of_the_six(
+def test_a_status_query_ends_in_statuses_or_in_one_of_the_six_errors(
     client: LighthouseDocumentsClient, status: int, payload: Any
 ) -> None:
     with requests_mock.Mocker() as wire:
@@ -138,7 +138,7 @@ def test_a_question_ends_in_statuses_or_in_one_of_the_six(
         st.fixed_dictionaries({"data": nearly(st.fixed_dictionaries({"success": words, "requestId": ids}))})
     ),
 )
-def test_an_upload_ends_in_the_id_of_the_answer_or_in_one_of_the_six(
+def test_an_upload_ends_in_the_id_of_the_answer_or_in_one_of_the_six_errors(
     client: LighthouseDocumentsClient, status: int, payload: Any
 ) -> None:
     with requests_mock.Mocker() as wire:

@@ -1,4 +1,4 @@
-"""However its four steps are cut, lost, overtaken or repeated, a signed-in claim is filed once and told of once.
+"""A signed-in claim is filed once and notified once, however its four steps are cut, lost, overtaken or repeated.
 
 Every run tries the same orders of events; `PROPERTY_EXAMPLES=2000` tries that many new ones instead.
 """
@@ -41,7 +41,7 @@ PROFILE = settings(
 )
 
 FIND, BEGIN, ADD, SUBMIT = "find_or_add_appointment", "create_claim", "add_mileage", "submit_claim"
-# Every ending of every step; and whatever may come in between when the claim's reply is lost and looked for.
+# Every ending of every step, and everything that may come in between when the claim's reply is lost and looked up.
 PLANS = [
     *([(FIND, ending)] for ending in READS),
     *([(step, ending)] for step in (BEGIN, ADD, SUBMIT) for ending in WRITES),
@@ -52,7 +52,7 @@ PLANS = [
 
 @pytest.fixture
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
-    """Workers read their leases by it."""
+    """The clock by which workers read their leases."""
     moved = Monotonic()
     monkeypatch.setattr("jobs.engine.runner.time", moved)
     return moved
@@ -63,7 +63,7 @@ def app(migrated: TemplateDatabase, redis_server: EmbeddedRedis, secrets_folder:
     with migrated.copied() as url:
         built = create_app(from_env(environment(url, redis_server.url, NOWHERE, kept_secrets(secrets_folder))))
         with built.app_context():
-            # A server that has just started takes nobody for silent.
+            # A server that has just started takes nobody for dead.
             old = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '11 s'"
             eventually(lambda: db.session.execute(db.text(old)).scalar_one(), 15)
             yield built
@@ -79,7 +79,7 @@ def test_no_order_of_events_files_a_claim_twice_or_leaves_it_half_made(app: Flas
     def any_order(data: st.DataObject) -> None:
         world = World(app, monotonic.move, lambda many: data.draw(st.sampled_from(many)), PEOPLE)
         for _ in range(ROUNDS):
-            if not world.is_enqueuing():
+            if not world.has_work():
                 break
             world.round()
             if data.draw(st.sampled_from((False, False, True))):
@@ -99,7 +99,8 @@ def test_every_step_may_end_in_every_way(app: Flask, monotonic: Monotonic) -> No
 
 
 def asleep(wanted: int) -> Callable[[tuple[Any, ...]], Any]:
-    """All goes well but the write of that number: its worker sleeps while others look for what it did, and do it."""
+    """Everything goes well but the write of that number: its worker sleeps while others look up what it did, and do
+    it."""
     writes, waits = count(), list[float]()
 
     def draw(many: tuple[Any, ...]) -> Any:
@@ -116,6 +117,6 @@ def asleep(wanted: int) -> Callable[[tuple[Any, ...]], Any]:
 def test_a_worker_that_slept_before_its_write_does_not_repeat_what_others_did(app: Flask, monotonic: Monotonic) -> None:
     for wanted in range(3):
         world = World(app, monotonic.move, asleep(wanted), people=1)
-        while world.is_enqueuing():
+        while world.has_work():
             world.round()
         world.check_end()

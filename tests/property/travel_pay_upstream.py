@@ -1,7 +1,8 @@
-"""A Travel Pay API in memory whose every call ends as the test chooses, and which forgives nothing.
+"""A Travel Pay API in memory: every call ends as the test chooses, and it forgives no mistake (contract: travel 5.3).
 
-It keeps the rules of the real one: no idempotency key, one claim an appointment while it looks, and a mileage expense
-added twice is there twice. A request whose reply was lost may still take effect for a while, and then looks at nothing.
+It keeps the rules of the real one: no idempotency key, one claim for an appointment if it checks, and a mileage expense
+that is added twice is there twice. A request whose reply was lost may still take effect for a while, and then checks
+nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +18,18 @@ from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered
 from flaskapp.upstreams.travel_pay.auth import Traveler
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, Expense, UpstreamAppointment
 
-# How long after it was written a request may still take effect; the product waits longer than this before it
-# believes that one did not.
+# How long after it was sent a write may still take effect; the product waits longer before it trusts that it did not.
 TAKES_EFFECT_WITHIN_SECONDS = 200.0
 
 
 class Killed(BaseException):
-    """The process that made this call is no more."""
+    """The process that made this call is dead."""
 
 
 UPSTREAM = "travel_pay"
 BEGUN, SUBMITTED = "Incomplete", "ClaimSubmitted"
 
-# How a call may end. Those that let others work meanwhile come last: within them nobody else is that late.
+# How a call may end. Those that let others work meanwhile come last: within them no other call is so late.
 READS = ("answered", "killed", "unavailable", "timed out", "throttled", "refused", "filed elsewhere", "late")
 WRITES = (
     "answered",
@@ -71,7 +71,7 @@ class Claim:
 
 
 class ScriptedTravelPay:
-    """`choose` says how a call ends; `meanwhile` lets the rest of the world go on while one is under way."""
+    """`choose` says how a call ends; `meanwhile` lets the rest of the world go on while a call is under way."""
 
     def __init__(self, choose: Callable[[str, str, tuple[str, ...]], str], meanwhile: Callable[[], None]) -> None:
         self.choose = choose
@@ -122,7 +122,8 @@ class ScriptedTravelPay:
         effect: Callable[[], str],
         in_doubt: Callable[[], str],
     ) -> str:
-        """`in_doubt` is what it does when it takes effect after its reply was lost, with no look at what is there."""
+        """Make a write. `in_doubt` is what it does when it takes effect after its reply was lost, without a check of
+        what is there."""
         how = self.choose(icn, operation, WRITES)
         if how == "killed before":
             raise Killed
@@ -151,7 +152,7 @@ class ScriptedTravelPay:
         return done
 
     def advance(self, seconds: float) -> None:
-        """Whatever was still on its way takes effect when its time has come."""
+        """Writes that were still on their way take effect when they are due."""
         self.now += seconds
         due = [effect for at, _, effect in self.effects if at <= self.now]
         self.effects = [item for item in self.effects if item[0] > self.now]
@@ -190,7 +191,7 @@ class ScriptedTravelPay:
         return claim.status
 
     def file_elsewhere(self, icn: str, status: str) -> None:
-        """The person, at a kiosk: a claim of their own, or the last press on the button for ours."""
+        """The person files at a kiosk: a claim of their own, or the last press on the button for ours."""
         if not self.of(icn) and icn not in [owner for _, owner, _ in self.effects]:
             claim = self.named(self.keep(icn, ours=False))
             claim.expenses = ["at the kiosk"] if status == SUBMITTED else []
@@ -199,13 +200,13 @@ class ScriptedTravelPay:
 
     def appointment(self, icn: str) -> UpstreamAppointment:
         claim = next(iter(self.of(icn)), None)
-        unsaid = dict.fromkeys(UpstreamAppointment.__dataclass_fields__)
-        reported = {"id": f"visit of {icn}", "associated_claim_id": claim.id if claim else None}
-        return UpstreamAppointment(**{**unsaid, **reported})  # type: ignore[arg-type]
+        unknown = dict.fromkeys(UpstreamAppointment.__dataclass_fields__)
+        known = {"id": f"appointment of {icn}", "associated_claim_id": claim.id if claim else None}
+        return UpstreamAppointment(**{**unknown, **known})  # type: ignore[arg-type]
 
 
 def attempted(effect: Callable[[], Any]) -> None:
-    """What comes of a request whose answer nobody hears."""
+    """Run a request whose answer nobody receives."""
     try:
         effect()
     except UpstreamError:
@@ -213,15 +214,15 @@ def attempted(effect: Callable[[], Any]) -> None:
 
 
 def described(claim: Claim) -> ClaimDetail:
-    unsaid: dict[str, Any] = dict.fromkeys(ClaimDetail.__dataclass_fields__)
-    reported = {
+    unknown: dict[str, Any] = dict.fromkeys(ClaimDetail.__dataclass_fields__)
+    known = {
         "claim_id": claim.id,
         "claim_number": f"TC-{claim.id}",
         "claim_status": claim.status,
         "created_on": f"{claim.created_at:%Y-%m-%dT%H:%M:%S.%fZ}",
         "expenses": tuple(listed(expense) for expense in claim.expenses),
     }
-    return ClaimDetail(**{**unsaid, **reported})
+    return ClaimDetail(**{**unknown, **known})
 
 
 def listed(expense: str) -> Expense:

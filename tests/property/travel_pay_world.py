@@ -1,7 +1,7 @@
-"""The chain of a signed-in claim under a hand that holds every worker: one step of the ledger after another.
+"""The chain of a signed-in claim, with every worker under the test's control: one step of the ledger after another.
 
 Work runs in the thread of the test. A call that takes too long lets everything else go on before it is answered, so
-that workers overtake each other without a thread of their own.
+workers overtake each other without threads of their own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sqlalchemy import text
 
 from flaskapp import REGISTERED, clock
 from flaskapp.accounts.service import Identity, remember_person
-from flaskapp.audit.report import TRAVEL_PAY as STANDINGS
+from flaskapp.audit.report import standing_of
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
 from flaskapp.queues import TRAVEL_PAY
 from flaskapp.requeue import reopen
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import RequestedAppointment, request_claim
+from flaskapp.travel_pay.service import TRAVEL_PAY_SUBJECT, RequestedAppointment, request_claim
 from jobs import travel_pay
 from jobs.engine.runner import Process
 from jobs.registry import allow_our_jobs
@@ -36,7 +36,7 @@ from tests.property.travel_pay_upstream import SLOW, SUBMITTED, Killed, Scripted
 STARTS_AT = datetime(2031, 3, 4, 9, 30)
 SILENCE_SECONDS = 15.0
 WAITS = (6.0, 20.0, 60.0, 240.0, 1000.0, 100_000.0)
-# For how many rounds others may overtake one that is slow.
+# For how many rounds others may overtake a slow worker.
 OVERTAKEN = (1, 2, 3)
 ROUNDS_TO_DRAIN = 100
 TABLES = (
@@ -50,19 +50,19 @@ TABLES = (
     "outbox_breakers",
     "outbox_breaker_trips",
 )
-LOST = text(f"SELECT subject_id, state FROM ({STANDINGS}) s WHERE standing = 'unaccounted'").bindparams(
-    since=None, until=None
-)
+LOST = text(
+    f"SELECT subject_id, state FROM ({standing_of(TRAVEL_PAY_SUBJECT)}) s WHERE standing = 'unaccounted'"
+).bindparams(since=None, until=None, unpromised=[])
 PARKED = text("SELECT id FROM outbox_messages WHERE state = 'parked' ORDER BY id")
 OUTSTANDING = text("SELECT count(*) FROM outbox_messages WHERE subject_type = 'travel_pay_claim'")
 HELD = text("SELECT count(*) FROM cases WHERE subject_id = :id AND closed_at IS NULL")
-REPORTED = text("SELECT cycle, count(*) FROM notifications WHERE subject_id = :id GROUP BY cycle ORDER BY cycle")
+NOTIFIED = text("SELECT cycle, count(*) FROM notifications WHERE subject_id = :id GROUP BY cycle ORDER BY cycle")
 
 
 class World:
     """Some people's claims, none of them begun. `draw` picks one of many; nothing is drawn once it is `calm`.
 
-    `plans` holds, by person, how certain calls of theirs are to end, in this order.
+    `plans` holds, by person, how certain calls of theirs must end, in this order.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class World:
         self.upstream.advance(seconds)
 
     def round(self) -> None:
-        """Time passes, the dead are missed, and all that may go is worked on; now and then a pointer comes twice."""
+        """Time passes, dead workers are found, and everything due is worked on; now and then a pointer comes twice."""
         self.advance(1000.0 if self.calm else self.draw(WAITS))
         rescue.rescue_lost(db.engine)
         self.relay.promote()
@@ -146,7 +146,7 @@ class World:
         self.check()
 
     def work(self, message_id: int, fence: int, job: str) -> None:
-        """One attempt by a worker nobody has heard of; whoever is killed in it is never heard of again."""
+        """One attempt by a new worker. A worker that is killed in it does nothing more."""
         self.app.extensions["process"] = Process(f"chain-{next(self.lives)}")
         try:
             getattr(travel_pay, job.rpartition(".")[2])(message_id, fence)
@@ -163,7 +163,7 @@ class World:
         """The upstream is well and operators requeue what is parked: all work must come to its end."""
         self.calm = True
         for _ in range(ROUNDS_TO_DRAIN):
-            if not self.is_enqueuing():
+            if not self.has_work():
                 return
             self.requeue()
             self.round()
@@ -171,7 +171,7 @@ class World:
 
     # -- what must hold ------------------------------------------------------------------------------
 
-    def is_enqueuing(self) -> bool:
+    def has_work(self) -> bool:
         with transaction() as session:
             return bool(session.execute(OUTSTANDING).scalar_one())
 
@@ -184,9 +184,9 @@ class World:
             assert all(len(claim.expenses) <= 1 for claim in found), "the way was added twice"
 
     def check_end(self) -> None:
-        """Each is on file once and whole, and its person was told once each time."""
+        """Each claim is on file once and whole, and its person was notified once each time."""
         with transaction() as session:
-            # E-mails and alerts wait: nobody sends them here.
+            # E-mails and alerts stay enqueued: nobody sends them here.
             assert {fault.rule for fault in find_faults(session)} <= {"ready_behind_closed_breaker"}
             for icn, claim_id in self.claims.items():
                 row = session.get_one(TravelPayClaim, claim_id)
@@ -197,6 +197,6 @@ class World:
                     assert (claim.status, len(claim.expenses)) == (SUBMITTED, 1)
                 else:
                     assert not claim.ours, "our own claim was taken for somebody else's"
-                reported = [tuple(counted) for counted in session.execute(REPORTED, {"id": str(claim_id)})]
-                assert reported == [(cycle, 1) for cycle in range(1, row.cycle + 1)], "told more or less than once"
+                notified = [tuple(counted) for counted in session.execute(NOTIFIED, {"id": str(claim_id)})]
+                assert notified == [(cycle, 1) for cycle in range(1, row.cycle + 1)], "notified more or less than once"
                 assert session.execute(HELD, {"id": str(claim_id)}).scalar_one() == 0

@@ -20,11 +20,12 @@ import pytest
 from flask import Flask
 
 from flaskapp import REGISTERED, create_app
-from flaskapp.audit.report import SUBMISSIONS
+from flaskapp.cases.flow import FLOW as CASES
 from flaskapp.config import Config, from_env
 from flaskapp.db import db
-from flaskapp.flows import FLOWS
-from flaskapp.queues import HOUSEKEEPING, NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.flows import Flows
+from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
+from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from jobs.engine.runner import Process
 from jobs.registry import allow_our_jobs
 from outbox import breakers
@@ -45,8 +46,7 @@ SETTINGS = {
     "RETRY_SCALE": "2",
 }
 NOWHERE = "http://127.0.0.1:9"
-FLOWS_USED = {"travel_claim", "notification", "case"}
-USED = (TRAVEL_CLAIMS, NOTIFICATIONS, HOUSEKEEPING)
+USED = Flows(TRAVEL_CLAIMS, NOTIFICATIONS, CASES)
 APPS = ("worker-1", "worker-2", "worker-3", "product")
 EMPTY = """
     DELETE FROM travel_claims; DELETE FROM notifications; DELETE FROM cases; DELETE FROM outbox_messages;
@@ -133,10 +133,8 @@ class Product:
             for names_it in ("uuid.uuid4", "rq.executions.uuid4"):
                 patch.setattr(names_it, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
             # The sweep of unused queues and the audit of unused flows would be most of a seed's time.
-            patch.setattr("jobs.housekeeping.QUEUES", USED)
-            for kept, everything in ((FLOWS_USED, FLOWS), (FLOWS_USED, SUBMISSIONS)):
-                for name in everything.keys() - kept:
-                    patch.delitem(everything, name)  # type: ignore[arg-type]
+            for app in self.apps.values():
+                patch.setitem(app.extensions, "flows", USED)
             try:
                 yield
             finally:

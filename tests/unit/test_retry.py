@@ -6,7 +6,7 @@ import pytest
 
 from flaskapp import REGISTERED
 from flaskapp.intent_to_file import service as itf_service
-from flaskapp.travel_claims.service import DEADLINE_SECONDS, GIVE_UP_SECONDS
+from flaskapp.travel_claims.service import SUBMIT
 from jobs.engine.retry import (
     ALERT,
     HOUR,
@@ -70,7 +70,7 @@ def test_jitter_is_a_tenth_either_way_and_follows_the_scale() -> None:
 
 
 def test_a_claim_has_25_hours_of_closed_breaker_and_five_days_in_all() -> None:
-    assert (DEADLINE_SECONDS, GIVE_UP_SECONDS) == (25 * HOUR, 5 * 24 * HOUR)
+    assert (SUBMIT.deadline_seconds, SUBMIT.give_up_seconds) == (25 * HOUR, 5 * 24 * HOUR)
 
 
 @pytest.mark.parametrize("path", sorted(REGISTERED.works))

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jobs.travel_pay_steps import look_for_claim
 
 from flaskapp.accounts.service import Identity
 from flaskapp.travel_pay.service import ClaimWork, RequestedAppointment
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, Unclear
+from jobs.travel_pay import look_for_claim
 
 BEGUN_AT = datetime(2031, 3, 4, 15, 0, tzinfo=UTC)
 WORK = ClaimWork(

@@ -1,6 +1,6 @@
-"""Taking in uploaded files: checked, opened if locked, and kept in chunks that are each encrypted by themselves.
+"""Storage of uploaded files: checked, opened if locked, and kept in chunks that are each encrypted by themselves.
 
-The bytes of a file are never whole in memory, neither on the way in nor on the way out.
+The bytes of a file are never in memory as a whole, neither on the way in nor on the way out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from flaskapp.form526.attachments.store import chunks_of
 from flaskapp.form526.attachments.types import FileType
 from flaskapp.form526.models import Attachment, AttachmentChunk
 
-# Bytes go when nobody needs them: no form ever named the file; or the last form that did, a changed one perhaps, has
-# failed and nobody holds it any more; or it was accepted, and all documents of the file have been final long enough.
+# Bytes are deleted when nobody needs them: no form ever named the file; or the last form that did (perhaps a changed
+# one) has failed and has no open case any more; or it was accepted, and all documents of the file have been final for
+# long enough.
 PURGE = text("""
     WITH gone AS (
         SELECT a.guid FROM form526_attachments a
@@ -50,7 +51,7 @@ PURGE = text("""
 
 
 def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO, size: int) -> uuid.UUID:
-    """Keep a file in one transaction and answer its guid; half a file is never kept."""
+    """Keep a file in one transaction and return its guid; half a file is never kept."""
     guid = uuid.uuid4()
     with transaction() as session:
         ensure_account(session, account_id)
@@ -67,7 +68,7 @@ def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO
 
 
 def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
-    """The bytes of a file, a chunk at a time; between two chunks no connection is held."""
+    """The bytes of a file, chunk by chunk; between two chunks no connection is held."""
     for place in range(count):
         with transaction() as session:
             statement = select(AttachmentChunk.sealed).filter_by(guid=guid, place=place)
@@ -77,5 +78,5 @@ def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
 
 
 def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> int:
-    """Delete the bytes that have served their time, a batch at a time; how many files this was."""
+    """Delete one batch of bytes that nobody needs any more; returns of how many files."""
     return len(session.execute(PURGE, {"unclaimed_days": unclaimed_days, "kept_days": kept_days}).all())

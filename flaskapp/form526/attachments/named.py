@@ -1,4 +1,4 @@
-"""Which files a form names, wherever in it they stand."""
+"""Files that a form names, wherever they stand in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file a form names: our guid (None when it is none), its docType code and name as the form says them."""
+    """A file that a form names: our guid (None when it is not one), docType code and name as the form gives them."""
 
     guid: uuid.UUID | None
     doc_type: str
@@ -18,7 +18,7 @@ class NamedFile:
 
 
 def named_files(form: dict[str, Any]) -> list[NamedFile]:
-    """Every file the form names, each once, wherever it stands (contract: front end, 4.2: the place is unconfirmed)."""
+    """Every file that the form names, each once. Where they stand in it is not confirmed (contract: frontend 4.2)."""
     found: dict[str, NamedFile] = {}
     for entry in objects_in(form):
         code = entry.get("confirmation_code")

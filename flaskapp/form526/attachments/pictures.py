@@ -1,7 +1,7 @@
-"""Is a picture all there? Told by walking its structure to the end, never by decoding: a decoder is what bombs aim at.
+"""Checks that a picture is complete. They walk its structure to the end and never decode it: bombs aim at decoders.
 
-Each function gets a stream of `size` bytes that begins like its format. Work is bounded, whatever the bytes say. What
-follows the end mark is let pass: many phones append their own data.
+Each function gets a stream of `size` bytes that begins like its format. The work is bounded, whatever the bytes say.
+Anything after the end mark is accepted: many phones append their own data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from typing import BinaryIO
 
 PIECE = 256 * 1024
-# Honest files of 50 MiB stay far below these; a file made to keep us busy does not get past them.
+# Honest files of 50 MiB stay far below these limits; a file that is made to keep us busy is stopped by them.
 MOST_SEGMENTS = 10_000
 MOST_PARTS = 100_000
 MOST_BLOCKS = 500_000
@@ -117,7 +117,7 @@ def colour_table(flags: int) -> int:
 
 
 def skip_blocks(stream: BinaryIO, left: list[int]) -> bool:
-    """To behind the empty block that ends a row of them; False when there is none or there are too many."""
+    """Skip to after the empty block that ends a row of blocks; False when there is none or there are too many."""
     while left[0] > 0 and (length := stream.read(1)):
         left[0] -= 1
         if length == b"\x00":
@@ -162,7 +162,7 @@ def whole_tiff(stream: BinaryIO, size: int) -> bool:
 
 
 class TiffWalk:
-    """Directories may point anywhere, each other included, so what they make us read is counted."""
+    """One walk through a TIFF. Directories may point anywhere, even at each other, so our reads are counted."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream = stream
@@ -193,10 +193,10 @@ class TiffWalk:
         return pages > 0
 
     def entry(self, at: int) -> tuple[int, tuple[int, ...]]:
-        """A tag and its numbers; of a tag that says nothing about where the picture lies, none."""
+        """A tag and its numbers; no numbers for a tag that does not say where the picture lies."""
         tag, kind, count, where = self.unpack("HHII", at)
         length = _WIDTHS.get(kind, 0) * count
-        # Up to four bytes stand in the entry itself, more of them where it points.
+        # Up to four bytes are in the entry itself, more are where it points.
         if length > 4 and where + length > self.size:
             raise struct.error("points behind the end")
         if tag not in _PLACES or kind not in _NUMBERS:
@@ -209,7 +209,7 @@ class TiffWalk:
         named = [each for each in (_STRIPS, _TILES, _OLD_JPEG) if tags.get(each)]
         starts = [start for each in named for start in tags[each]]
         lengths = [*tags.get(_STRIP_COUNTS, ()), *tags.get(_TILE_COUNTS, ())] if _OLD_JPEG not in named else []
-        # Old writers leave the lengths out; then the beginnings have to do.
+        # Old writers leave the lengths out; then only the beginnings are checked.
         lengths += [1] * (len(starts) - len(lengths))
         ends = (start + length for start, length in zip(starts, lengths, strict=False))
         return bool(starts) and max(ends) <= self.size

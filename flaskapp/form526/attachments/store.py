@@ -1,4 +1,4 @@
-"""Bytes in pieces, and names of files made fit: for the upstream, and for eyes that are not meant to read them."""
+"""Chunks of a file's bytes, and file names obscured for people who are not meant to read them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def chunks_of(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
     """The whole stream from its beginning, in chunks of `size` bytes; only the last one is shorter."""
     stream.seek(0)
     while chunk := stream.read(size):
-        # A stream that answers less than asked for is legal, and a short chunk in the middle is not.
+        # A stream may return less than requested, but a chunk in the middle must not be short.
         while len(chunk) < size and (more := stream.read(size - len(chunk))):
             chunk += more
         yield chunk
 
 
 def obscured(name: str) -> str:
-    """`discharge_letter.pdf` → `disXXXXXXXXXXXer.pdf`: enough for its owner to know it by.
+    """`discharge_letter.pdf` → `disXXXXXXXXXXXer.pdf`: enough for its owner to recognise it.
 
-    Names that are short, or hold no letter (a date of birth, a number of a card), are masked whole.
+    Names that are short, or have no letter (a date of birth, the number of a card), are masked completely.
     """
     stem, ending = split(name)
     hidden = len(stem) - _SHOWN_FIRST - _SHOWN_LAST

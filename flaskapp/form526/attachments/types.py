@@ -1,4 +1,4 @@
-"""What a file is, told by its content: a name is only a claim, and the upstream refuses what it cannot read days later.
+"""Types of files, found by their content: a name is only a claim, and the upstream refuses a wrong file days later.
 
 Nothing here decodes a picture. Its structure is walked to the end mark, which finds a file that was cut short.
 """
@@ -49,7 +49,7 @@ def begins_as_pdf(head: bytes) -> bool:
 
 
 def begins_as_bmp(head: bytes) -> bool:
-    """Two letters would take a text about a BMW for a picture, so the header after them has to be one as well."""
+    """By two letters only, a text about a BMW would be a picture, so the header after them has to fit as well."""
     sizes = (12, 40, 52, 56, 64, 108, 124)
     return head.startswith(b"BM") and len(head) >= 26 and int.from_bytes(head[14:18], "little") in sizes
 
@@ -94,7 +94,8 @@ KINDS = (
 TEXT = FileType("txt", "text/plain")
 ENDINGS = frozenset({"txt"}).union(*(kind.endings for kind in KINDS))
 
-# What people send most often under another name; said, because "not a JPEG" helps nobody who never renamed anything.
+# What people send most often under another name. We name it, because "not a JPEG" does not help people who never
+# renamed anything.
 OFTEN_SENT = (
     (b"MZ", 0, "a Windows program"),
     (b"\x7fELF", 0, "a program"),
@@ -149,7 +150,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def check_agreement(stream: BinaryIO, ending: str, found: Kind | None) -> None:
-    """A file that two programs would read in two ways is refused: who checks it may not see what who opens it sees."""
+    """Refuse a file that two programs would read in two ways: one may check it, and another open it."""
     if found is not None and ending not in found.endings:
         raise FileRefused(f"This file's name ends in .{ending}, but it is a {found.called}. Please correct its name.")
     if found is None and ending != "txt":

@@ -1,7 +1,7 @@
-"""Reads one PDF from a stranger and ends: a process of its own, with limits, so that only it can come to harm.
+"""Child process that reads one PDF from a stranger and ends. It has limits, so that only it can come to harm.
 
-`opening` starts this file by its path and reads the exit code; nothing imports it. Descriptors come as arguments,
-the password on standard input.
+`opening` starts this file by its path and reads the exit code; nothing imports it. Descriptors come as arguments, the
+password on standard input.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import pikepdf
 AS_IS, COPIED, NEEDS_PASSWORD, WRONG_PASSWORD, DAMAGED, TOO_MUCH = range(40, 46)
 
 MIB = 1024 * 1024
-# 99 MiB in one encrypted stream, the most there is to decrypt at once, takes 325 MiB; measured.
+# Measured: 99 MiB in one encrypted stream, the most that is decrypted at once, takes 325 MiB.
 MEMORY_BYTES = 400 * MIB
 CPU_SECONDS = 12
 COPY_BYTES = 256 * MIB
 
-# A stream that grows beyond this in the reading is no document, and whoever opens it later is spared as well.
+# A stream that unpacks to more than this is no document. Refusing it also protects people who open it later.
 STREAM_BYTES = 256 * MIB
 ALL_BYTES = 2048 * MIB
 # The tables of a document (cross-references, packed objects) are read whole by the library; real ones are far smaller.
-# It goes on without one that is larger, so the check has to find it.
+# The library goes on without a larger one, so our check has to find it.
 TABLE_BYTES = 64 * MIB
 TABLES = ("/ObjStm", "/XRef")
 MOST_FILTERS = 8
@@ -59,12 +59,12 @@ def judge(source: BinaryIO, copy: BinaryIO, password: str) -> int:
     except (MemoryError, TooMuch):
         return TOO_MUCH
     except OSError as error:
-        # Anything but our limit on the copy is the machine's trouble, not the PDF's.
+        # Any error but our limit on the copy is the machine's fault, not the PDF's.
         if error.errno != errno.EFBIG:
             raise
         return TOO_MUCH
     except Exception:
-        # A hostile file finds errors no library documents.
+        # A hostile file causes errors that no library documents.
         return DAMAGED
 
 
@@ -83,13 +83,14 @@ def opened(source: BinaryIO, copy: BinaryIO, password: str) -> int:
 
 
 def ends_as_pdf(source: BinaryIO) -> bool:
-    """The library mends a file cut short by leaving out what is missing; the person would never know."""
+    """Whether the end is there. The library repairs a file that was cut short by leaving out what is missing, and the
+    person would never know."""
     source.seek(max(0, source.seek(0, os.SEEK_END) - TAIL))
     return b"startxref" in source.read()
 
 
 def unlocked(source: BinaryIO, password: str) -> pikepdf.Pdf:
-    """Many locked PDFs open for anybody and only forbid changes, so no password is tried first."""
+    """The opened PDF. Many locked PDFs open without a password and only forbid changes, so that is tried first."""
     try:
         return open_pdf(source, "")
     except pikepdf.PasswordError:
@@ -99,7 +100,7 @@ def unlocked(source: BinaryIO, password: str) -> pikepdf.Pdf:
 
 
 def open_pdf(source: BinaryIO, password: str) -> pikepdf.Pdf:
-    """Small faults are mended as every viewer does; not in a locked PDF, of which only our copy would remain."""
+    """Open it. Small faults are repaired as in every viewer, but not in a locked PDF: only our copy would remain."""
     pdf = pikepdf.Pdf.open(source, password=password, access_mode=pikepdf.AccessMode.stream)
     if not pdf.is_encrypted:
         return pdf
@@ -108,7 +109,7 @@ def open_pdf(source: BinaryIO, password: str) -> pikepdf.Pdf:
 
 
 def check_content(pdf: pikepdf.Pdf) -> None:
-    """It has a page, and no stream, a table included, unpacks to more than any document's would; raises TooMuch."""
+    """Check that it has a page, and that no stream or table unpacks to more than in any document; raises TooMuch."""
     if len(pdf.pages) < 1:
         raise ValueError("no pages")
     left = ALL_BYTES
@@ -139,7 +140,7 @@ def unpacked_bytes(stream: pikepdf.Stream, allowed: int) -> int:
 
 
 def inflated(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """The content, a piece at a time; it ends where the data makes no sense any more, as it does for a viewer."""
+    """The content, piece by piece; it ends where the data makes no sense any more, as in a viewer."""
     inflater = zlib.decompressobj()
     for piece in pieces:
         rest: bytes | memoryview = piece
@@ -152,9 +153,9 @@ def inflated(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
 
 
 def write_unlocked(pdf: pikepdf.Pdf, copy: BinaryIO) -> bool:
-    """Write it without its lock, every stream as it is. False when some stream could not be read: the library would
-    only warn, and write the rest."""
-    # Asking forgets them; those that are not about this writing were about faults a viewer mends.
+    """Write it without its lock, every stream as it is. False when some stream could not be read: the library only
+    warns, and writes the rest."""
+    # Reading the warnings clears them: these were about faults that a viewer repairs, not about this writing.
     pdf.get_warnings()
     pikepdf.settings.set_flate_compression_level(1)
     pdf.save(

@@ -1,7 +1,7 @@
-"""The PDFs we make ourselves: the answers about PTSD as 21-0781 and 21-0781a, and the BDD instructions.
+"""PDFs that we make ourselves: the answers about PTSD as 21-0781 and 21-0781a, and the BDD instructions.
 
-The same answers make the same bytes, so a second try uploads the same file. Nothing a person wrote is left out: an
-answer we do not know is printed under its own name.
+The same answers make the same bytes, so a second try uploads the same file. Nothing that a person wrote is left out:
+an answer that we do not know is printed under its own name.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def of_answers(title: str, subtitle: str, answers: Mapping[str, Any]) -> bytes:
 def lines_of(answers: Mapping[str, Any]) -> Iterator[tuple[int, str, str | None]]:
     """Depth, name and printed value of every answer, in the order they were given; a group's value is None.
 
-    By a stack of its own, so that no depth of nesting ends it.
+    It has a stack of its own, so that no depth of nesting can end it.
     """
     todo: list[tuple[int, str, Any]] = named(0, answers.items())
     while todo:
@@ -116,7 +116,7 @@ class Page(FPDF):
         super().__init__(format="letter", unit="mm")
         self.changed = False
         self.core_fonts_encoding = "cp1252"
-        # A place holder for the count of pages could as well be something that a person wrote.
+        # No placeholder for the count of pages: a person might have written the same text.
         self.alias_nb_pages("")
         self.set_creation_date(FIXED_DATE)
         self.set_title(f"{title}: {subtitle}")

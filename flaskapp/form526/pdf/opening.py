@@ -1,4 +1,4 @@
-"""Opens locked PDFs, and turns away what is broken or built to do harm, without ever reading one in this process.
+"""Opener of PDFs: unlocks them, and refuses what is broken or built to do harm, without reading any in this process.
 
 A child with limits on memory and time does the reading (`child.py`). The file reaches it as a descriptor and the
 password through a pipe, so neither has a name that another process could see.
@@ -28,7 +28,7 @@ READING_SECONDS = 15.0
 
 AS_IS, COPIED = 40, 41
 TOO_MUCH = 45
-# The child's exit codes, as sentences for the person; the last one is also what a child that was stopped had met.
+# The child's exit codes, as sentences for the person; the last one is also for a child that was stopped.
 REASONS = {
     42: "This PDF needs a password.",
     43: "That password does not open this PDF.",
@@ -59,7 +59,7 @@ def opened(stream: BinaryIO, password: str | None) -> BinaryIO:
 
 def check_answer(code: int) -> None:
     if code < 0:
-        # A limit stopped it: of time, or of memory where the library could not say so.
+        # A limit stopped it: of time, or of memory when the library could not report that.
         code = TOO_MUCH
     if code in REASONS:
         raise FileRefused(REASONS[code])
@@ -69,8 +69,8 @@ def check_answer(code: int) -> None:
 
 @contextmanager
 def descriptor_of(stream: BinaryIO) -> Iterator[int]:
-    """A descriptor that holds the whole file. The child shares its position, so this puts it back afterwards: a
-    buffered stream relies on it."""
+    """A descriptor of the whole file. The child shares its position, so the position is restored afterwards: a buffered
+    stream relies on it."""
     try:
         stream.flush()
         descriptor = stream.fileno()
@@ -88,7 +88,7 @@ def descriptor_of(stream: BinaryIO) -> Iterator[int]:
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """One child at a time on this machine, whichever process wants it: each may take hundreds of MiB.
+    """Let one child at a time run on this machine, whichever process wants it: each may take hundreds of MiB.
 
     Raises FileRefused after ten seconds of waiting.
     """
@@ -102,7 +102,7 @@ def turn() -> Iterator[None]:
 
 
 def locked(key: BinaryIO) -> bool:
-    """The lock goes with the open file, so with the process too, however it ends."""
+    """Try to take the lock. It ends with the open file, and so with the process too, however that ends."""
     try:
         fcntl.flock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Keys and answers of a form as words on a page, in the letters that every PDF viewer has without a font sent along.
+"""Texts for our PDFs: keys and answers of a form, in the letters that every PDF viewer has without an embedded font.
 
-Those are the letters of Windows-1252: no font ships with what we depend on, and a missing letter must not stop a form.
+Those are the letters of Windows-1252: our dependencies bring no font, and a missing letter must not stop a form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def written(value: Any) -> str:
 
 
 def composed(text: str) -> str:
-    """The same text with its accents joined to their letters, line feeds alone ending lines, and no tabs."""
+    """The same text with its accents joined to their letters, with lines ended by line feeds only, and no tabs."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4)
     return unicodedata.normalize("NFC", lines)
 
@@ -42,7 +42,7 @@ def composed(text: str) -> str:
 def printable(text: str) -> str:
     """A composed text in Windows-1252: other letters without their accents, anything else by name in square brackets.
 
-    Line ends stay; characters that only steer (joiners, directions, controls) go.
+    Line ends stay; characters that only control (joiners, directions) are left out.
     """
     return "".join(as_printable(letter) for letter in text)
 
@@ -57,14 +57,14 @@ def as_printable(letter: str) -> str:
 
 
 def without_stroke(letter: str) -> str:
-    """`Ł` → `L`: a stroke or hook is no accent that could be taken off, so the letter's name has to tell."""
+    """`Ł` → `L`: a stroke or hook is no accent that could be removed, so the letter's name decides."""
     if found := _LATIN.fullmatch(unicodedata.name(letter, "")):
         return found[2] if found[1] == "CAPITAL" else found[2].lower()
     return ""
 
 
 def fits(letter: str) -> bool:
-    """A soft hyphen (Cf) is in the table, but printing would take it for an instruction."""
+    """Whether it can be printed. A soft hyphen (Cf) is in the table, but printing would take it for an instruction."""
     if unicodedata.category(letter) in ("Cc", "Cf"):
         return False
     try:

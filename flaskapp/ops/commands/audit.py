@@ -1,4 +1,4 @@
-"""`flask audit`: whom nobody accounts for, what contradicts itself, whether it came about by the rules; and repair."""
+"""Command `flask audit`: who is unaccounted for, which rules are broken, whether each history is legal; and repair."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from flaskapp.ops.commands.ledger import as_json_option, operator
 from outbox.audit import Difference, compare_redis
 
 REDIS_AWAY = "away (nothing is lost: pointers are published again)"
-# How many findings of each rule one round of mending looks for.
+# How many findings of each rule one round of repair looks for.
 REPAIRED_AT_ONCE = 10_000
 # The report, what Redis holds, and where the two differ.
 Seen = tuple[Report, Any, list[Difference]]
-# The histories, attempts and messages of one submission must be read as of one moment.
+# The histories, attempts and messages of one submission must be read as of one point in time.
 ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 @click.command("audit")
 @with_appcontext
-@click.option("--repair", is_flag=True, help="Mend what can be mended safely, say what was done, and audit again.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair, say what was done, and audit again.")
 @click.option(
     "--trace", "traced", is_flag=True, help="Check every history too, and name each one's first illegal step."
 )
 @as_json_option
 def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
-    """Count what nobody accounts for, and name what contradicts itself.
+    """Count the submissions that nobody accounts for, and name every broken rule.
 
-    Exits 1 unless nobody is unaccounted for, the ledger's own rules hold, whatever else is broken is in a human's
-    hands, and, with --trace, every history was legal.
+    Exits 0 only if nobody is unaccounted for, the ledger's own rules hold, a human has a case for every other broken
+    rule and, with --trace, every history is legal. Otherwise exits 1.
     """
     with logs.on_stderr():
         seen = look(REPAIRED_AT_ONCE if repair else LIMIT)
@@ -76,9 +76,10 @@ def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
 
 
 def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
-    """Mend and look again as long as something was mended: no look lists all, and one thing mended may show another.
+    """Repair and look again as long as something was repaired: one look may not list everything, and one repair may
+    show another fault.
 
-    What Redis has too much or too little of comes and goes with the work: it is made to agree once.
+    What Redis has too much or too little of comes and goes with the work, so that is repaired only once.
     """
     done: dict[Done, None] = {}
     while True:
@@ -91,7 +92,7 @@ def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
 
 
 def mend(report: Report, differences: list[Difference]) -> list[Done]:
-    """While the sweep rests, which may be about to mend the same. Raises ClickException when it does not rest."""
+    """Repair while the sweep rests, which may be about to repair the same. Raises ClickException if it never rests."""
     done: list[Done] = []
     if not with_advisory_lock(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
         raise click.ClickException("a sweep or another repair is at work: try again when it is done")
@@ -114,19 +115,19 @@ def trace_all() -> Trace:
 
 
 def progress(label: str) -> Any:
-    """For whoever looks on; what a program reads has none."""
+    """A progress bar for a person who watches; none when a program reads the output."""
     return click.progressbar(label=label, file=sys.stderr, length=0, show_pos=True, hidden=not sys.stderr.isatty())
 
 
 def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) -> None:
     for item in done:
-        click.echo(f"{'mended' if item.mended else 'not mended'}: {item.about}: {item.rule}: {item.did}")
+        click.echo(f"{'repaired' if item.mended else 'not repaired'}: {item.about}: {item.rule}: {item.did}")
     for flow, counts in report.standings.items():
         click.echo(f"{flow}: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"))
     for finding in report.unaccounted:
         click.echo(f"unaccounted: {finding.subject_type} {finding.subject_id}: {finding.why}")
     for broken in some_of(report.broken):
-        held = " (a human has it)" if broken.held else ""
+        held = " (it has a case)" if broken.held else ""
         click.echo(f"broken: {broken.subject_type} {broken.subject_id}: {broken.rule}: {broken.words}{held}")
     for fault in some_of(report.faults):
         click.echo(f"fault: {fault.about}: {fault.rule}")
@@ -135,7 +136,7 @@ def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) 
         for step in found.illegal:
             click.echo(f"illegal: {step.subject_type} {step.subject_id}: {step.at or 'now'}: {step.why}")
         click.echo(f"histories: {found.read} read, {len(found.illegal)} illegal")
-    click.echo(f"rules broken: {report.all_broken.count}, of which no human has: {report.all_broken.without_case}")
+    click.echo(f"rules broken: {report.all_broken.count}, without a case: {report.all_broken.without_case}")
     click.echo(f"faults: {report.fault_count}")
     click.echo(f"unaccounted: {report.unaccounted_count}")
 

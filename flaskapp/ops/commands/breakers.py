@@ -1,4 +1,4 @@
-"""`flask gates`: which upstreams are left alone and why, holding one by hand, and whether the deadlines will hold."""
+"""Commands `flask breakers …`: which breakers are open and why, holds by hand, and whether deadlines will be met."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from outbox.breakers import all_breakers
 from outbox.forecast import forecast
 from outbox.write import Database
 
-breakers_cli = AppGroup("breakers", help="Upstreams: open, closed or held; and whether deadlines will be met.")
+breakers_cli = AppGroup(
+    "breakers", help="Circuit breakers: open, half-open, closed or held; and whether deadlines will be met."
+)
 
 KNOWN = text("SELECT upstream FROM outbox_breakers ORDER BY upstream")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -43,7 +45,7 @@ class Timestamp(click.ParamType):
             timestamp = datetime.fromisoformat(str(value))
             in_utc = timestamp.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail("expected a moment like 2031-03-04T22:00Z", param, ctx)
+            self.fail("expected a time like 2031-03-04T22:00Z", param, ctx)
         if timestamp.tzinfo is None:
             self.fail("say in which zone: 2031-03-04T22:00Z", param, ctx)
         return in_utc
@@ -53,36 +55,44 @@ DURATION, TIMESTAMP = Duration(), Timestamp()
 
 
 def check_known(db: Database, upstream: str) -> None:
-    """Whoever mistypes an upstream is told which there are."""
+    """Raise an error that lists the known upstreams if there is no breaker of this one."""
     known = db.execute(KNOWN).scalars().all()
     if upstream in flows().breaker_limits and upstream not in known:
-        raise click.ClickException(f"the gate of {upstream} is missing; `flask audit --repair` makes it again")
+        raise click.ClickException(f"the breaker of {upstream} is missing; `flask audit --repair` makes it again")
     if upstream not in known:
-        raise click.UsageError(f"there is no gate of {upstream}; there are {', '.join(known)}")
+        raise click.UsageError(f"there is no breaker of {upstream}; there are {', '.join(known)}")
 
 
 @breakers_cli.command("list")
 @as_json_option
 def show_breakers(as_json: bool) -> None:
-    """Show each upstream's gate: open, closed until when and why, held until when, or missing: then nothing is sent."""
+    """Show each upstream's circuit breaker.
+
+    Closed: it has no opened_at, and work passes. Open: nothing is sent before open_until; the reason says why.
+    Half-open: open_until is past, and one probe goes. Held: nothing is sent before held_until. Missing: counts as open;
+    `flask audit --repair` makes it again.
+    """
     with transaction() as session:
         show(rows(all_breakers(session, flows().breaker_limits)), as_json)
 
 
 @breakers_cli.command("hold")
 @click.argument("upstream")
-@click.option("--for", "duration", type=DURATION, help="For so long, e.g. 90m, 4h, 2d.")
-@click.option("--until", type=TIMESTAMP, help="Until this moment, ISO 8601 with its zone, e.g. 2031-03-04T22:00Z.")
-@click.option("--from", "starts_at", type=TIMESTAMP, help="From this moment on; now without it.")
-@click.option("--reason", required=True, help="Why, for whoever is on duty next. No personal data.")
+@click.option("--for", "duration", type=DURATION, help="For this long, e.g. 90m, 4h, 2d.")
+@click.option("--until", type=TIMESTAMP, help="Until this time, ISO 8601 with its zone, e.g. 2031-03-04T22:00Z.")
+@click.option("--from", "starts_at", type=TIMESTAMP, help="From this time on; without it, from now.")
+@click.option("--reason", required=True, help="Why, for the person who is on duty next. No personal data.")
 def hold_breaker(
     upstream: str, duration: timedelta | None, until: datetime | None, starts_at: datetime | None, reason: str
 ) -> None:
-    """Leave an upstream alone: now, or for a maintenance window to come. Nothing is lost, no budget runs."""
+    """Hold a breaker open, now or for a maintenance window to come.
+
+    Nothing is sent to the upstream meanwhile. Its work waits, nothing is lost, and no budget runs.
+    """
     if (duration is None) == (until is None):
         raise click.UsageError("give either --for or --until")
     if not reason.strip():
-        raise click.UsageError("say why: whoever is on duty next will ask")
+        raise click.UsageError("give a reason: the person who is on duty next needs it")
     with transaction() as session:
         check_known(session, upstream)
         now = database_now(session)
@@ -91,7 +101,7 @@ def hold_breaker(
         if ends_at <= begins_at:
             raise click.UsageError("a hold has to end after it starts, and in the future")
         made = holds.hold(session, upstream, ends_at=ends_at, starts_at=begins_at, reason=reason, actor=operator())
-    click.echo(f"hold {made}: {upstream} is left alone from {shown(begins_at)} until {shown(ends_at)}")
+    click.echo(f"hold {made}: nothing is sent to {upstream} from {shown(begins_at)} until {shown(ends_at)}")
 
 
 def shown(timestamp: datetime) -> str:
@@ -100,14 +110,14 @@ def shown(timestamp: datetime) -> str:
 
 @breakers_cli.command("lift")
 @click.argument("upstream")
-@click.option("--hold", "hold_id", type=int, help="Only this one.")
+@click.option("--hold", "hold_id", type=int, help="Only the hold with this number.")
 def lift_holds(upstream: str, hold_id: int | None) -> None:
-    """End an upstream's holds, those to come too; its flow then starts slowly."""
+    """End all holds of an upstream's breaker, those to come too. Its flow then starts slowly."""
     with transaction() as session:
         check_known(session, upstream)
         lifted = holds.lift(session, upstream, actor=operator(), hold_id=hold_id)
     if not lifted:
-        raise click.ClickException(f"{upstream} has no such hold; `flask gates holds` lists them")
+        raise click.ClickException(f"{upstream} has no such hold; `flask breakers holds` lists them")
     click.echo(f"{lifted} lifted")
 
 

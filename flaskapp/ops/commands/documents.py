@@ -1,4 +1,4 @@
-"""`flask documents`: what is unfinished, what became of one, and the two ways staff bring a failed one to its end."""
+"""Commands `flask documents …`: unfinished documents, the history of one, and two ways to finish a failed one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from flaskapp.requeue import Refused, reopen
 from flaskapp.statemachine import IllegalMove
 
-documents_cli = AppGroup("documents", help="Documents of 526s: what is unfinished, and bringing failed ones home.")
+documents_cli = AppGroup(
+    "documents", help="Documents of 526 forms: which are unfinished, and how to finish failed ones."
+)
 
 UNFINISHED = text("""
     SELECT id::text, kind, doc_type, lighthouse_request_id, created_at, uploaded_at, last_polled_at, not_found_count,
@@ -53,7 +55,7 @@ PARKED = text("""
 @click.option("--hours", default=24, show_default=True, help="Pending for longer than this.")
 @click.option("--limit", default=100, show_default=True, help="Most documents listed.")
 def unfinished(as_json: bool, hours: int, limit: int) -> None:
-    """Documents that are taking long, oldest first."""
+    """List documents that take long, oldest first."""
     with transaction() as session:
         show(rows(session.execute(UNFINISHED, {"hours": hours, "limit": limit})), as_json)
 
@@ -62,7 +64,7 @@ def unfinished(as_json: bool, hours: int, limit: int) -> None:
 @click.argument("document_id", type=click.UUID, metavar="ID")
 @as_json_option
 def show_one(document_id: uuid.UUID, as_json: bool) -> None:
-    """One document: its state, step and request id, and everything that happened to it. Names no file."""
+    """Show one document: its state, step and request id, and everything that happened to it. Names no file."""
     with transaction() as session:
         found = rows(session.execute(ONE, {"id": document_id}))
         history = rows(session.execute(HISTORY, {"type": SUBJECT, "id": str(document_id)}))
@@ -79,7 +81,7 @@ def show_one(document_id: uuid.UUID, as_json: bool) -> None:
 @documents_cli.command("upload-again")
 @click.argument("document_id", type=click.UUID, metavar="ID")
 def upload_again(document_id: uuid.UUID) -> None:
-    """Upload a failed document once more; the person is told if it fails again."""
+    """Upload a failed document once more. The person is informed if it fails again."""
     with transaction() as session:
         row = session.get(DocumentSubmission, document_id)
         if row is None or row.lighthouse_status != FAILED:
@@ -97,7 +99,7 @@ def upload_again(document_id: uuid.UUID) -> None:
 
 
 def start_again(document_id: str) -> None:
-    """Lighthouse had taken it before it failed, so no message of it is left: owe a new one.
+    """Enqueue a new upload: Lighthouse had taken the document before it failed, so no message of it is left.
 
     Raises Refused when it has not failed, or not any more: somebody may have been faster.
     """
@@ -113,7 +115,7 @@ def start_again(document_id: str) -> None:
 @click.argument("document_id", type=click.UUID, metavar="ID")
 @click.option("--note", required=True, help="How it got there; kept with the case. No names.")
 def delivered(document_id: uuid.UUID, note: str) -> None:
-    """A failed document was brought where it belongs by hand: closes its cases."""
+    """Record that a failed document was brought where it belongs by hand. Closes its cases."""
     with transaction() as session:
         if session.get(DocumentSubmission, document_id) is None:
             raise click.ClickException(f"there is no document {document_id}")

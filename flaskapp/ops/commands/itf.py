@@ -1,4 +1,4 @@
-"""`flask itf`: what is at risk of losing its day, the evidence for one that did, and what a rollout would meet."""
+"""Commands `flask itf …`: ITFs at risk of losing their day, the evidence for one, and the state before a rollout."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ REFRESH = text("""
 @as_json_option
 @click.option("--limit", default=100, show_default=True, help="Most ITFs listed.")
 def at_risk(as_json: bool, limit: int) -> None:
-    """Pending ITFs by hours left to the legal midnight of the day they were asked on; negative, it has passed."""
+    """List pending ITFs by hours left to the legal midnight of the day of the request. Negative: it has passed."""
     with transaction() as session:
         show(rows(session.execute(AT_RISK, {"limit": limit})), as_json)
 
@@ -69,7 +69,7 @@ def at_risk(as_json: bool, limit: int) -> None:
 @click.argument("itf_id", type=click.UUID, metavar="ID")
 @as_json_option
 def evidence(itf_id: uuid.UUID, as_json: bool) -> None:
-    """What was received when, every attempt, and the outages: the pack for having a date corrected."""
+    """Show what was received when, every attempt, and the outages: the evidence for having a date corrected."""
     with transaction() as session:
         found = gather(session, str(itf_id), settings().legal_time_zone)
     if found is None:
@@ -85,7 +85,9 @@ def print_evidence(found: dict[str, Any]) -> None:
     click.echo(f"Intent to file {itf['id']} ({itf['type']}), {itf['state']}")
     click.echo(f"Requested at {itf['asked_at']}: {itf['asked_on_legal_date']} in {itf['legal_time_zone']}.")
     recorded = itf["upstream_legal_date"]
-    click.echo(f"Upstream dates it {recorded} (id {itf['upstream_id']})." if recorded else "Upstream holds none of it.")
+    click.echo(
+        f"Upstream dates it {recorded} (id {itf['upstream_id']})." if recorded else "Upstream has no record of it."
+    )
     for name in ("intent_to_file", "attempts", "outages", "history", "cases"):
         click.echo(f"\n{name.replace('_', ' ').capitalize()}")
         section = found[name]
@@ -97,7 +99,7 @@ def print_evidence(found: dict[str, Any]) -> None:
 @itf_cli.command("used")
 @click.argument("itf_id", type=click.UUID, metavar="ID")
 def used(itf_id: uuid.UUID) -> None:
-    """Note that an accepted claim used this ITF up, so that it is not taken for broken."""
+    """Record that an accepted claim used this ITF up, so that it does not count as broken."""
     with transaction() as session:
         if session.get(IntentToFile, itf_id) is None:
             raise click.ClickException(f"there is no intent to file {itf_id}")
@@ -108,7 +110,7 @@ def used(itf_id: uuid.UUID) -> None:
 @itf_cli.command("preflight")
 @as_json_option
 def preflight(as_json: bool) -> None:
-    """What is in flight, before ITF_ASYNC_PERCENT is turned. Exits 1 while something needs a human first."""
+    """Show what is in flight, before ITF_ASYNC_PERCENT is changed. Exits 1 while something needs a human first."""
     upstreams = (ACCOUNTS.upstream, INTENTS_TO_FILE.upstream)
     with transaction() as session:
         found = {
@@ -136,15 +138,13 @@ def preflight(as_json: bool) -> None:
 
 
 def print_preflight(share: int, in_flight: int, needs_human: bool, found: dict[str, Any]) -> None:
-    click.echo(
-        f"ITF_ASYNC_PERCENT is {share}; callers that always wait: {', '.join(settings().itf_sync_apps) or 'none'}."
-    )
-    click.echo(f"{in_flight} pending: turned to whatever share, each is still created and still shown to its person.")
+    click.echo(f"ITF_ASYNC_PERCENT is {share}; always synchronous: {', '.join(settings().itf_sync_apps) or 'none'}.")
+    click.echo(f"{in_flight} pending: whatever the new share is, each is still created and still shown to its person.")
     for name, section in found.items():
         click.echo(f"\n{name.replace('_', ' ').capitalize()}")
         show(section, as_json=False)
     click.echo(
-        "\nSee to the open cases, parked messages and missing gates first."
+        "\nFirst take care of the open cases, parked messages and missing breakers."
         if needs_human
         else "\nNothing needs a human."
     )

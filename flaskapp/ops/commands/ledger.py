@@ -1,4 +1,4 @@
-"""What an operator does from a shell: the ledger and the cases."""
+"""Commands `flask outbox …` and `flask cases …`: the ledger and the cases, from a shell."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from outbox.audit import OUTSTANDING
 from outbox.registries import show_parked
 from outbox.write import write_history
 
-outbox_cli = AppGroup("outbox", help="The ledger: what is owed, what is parked, and what became of each attempt.")
-cases_cli = AppGroup("cases", help="What named humans are holding.")
+outbox_cli = AppGroup("outbox", help="The ledger: outstanding work, parked messages, and what became of each attempt.")
+cases_cli = AppGroup("cases", help="What named humans have to decide or finish.")
 
 MESSAGES = text("""
     SELECT id, job, queue, state, subject_type, subject_id, due_at, deadline_at, charged_attempts,
@@ -57,7 +57,7 @@ def rows(result: Any) -> list[dict[str, Any]]:
 
 
 def show(found: Any, as_json: bool) -> None:
-    """Rows as JSON, or as text columns wide enough for what is in them."""
+    """Print rows as JSON, or as text columns wide enough for their values."""
     if as_json:
         click.echo(json.dumps(found, default=str, indent=2))
         return
@@ -107,7 +107,7 @@ def show_message(message_id: int, as_json: bool) -> None:
         attempts = rows(session.execute(ATTEMPTS, {"id": message_id}))
         timeline = rows(session.execute(TIMELINE, {"id": message_id}))
     if not message and not attempts:
-        raise click.ClickException(f"there is no message {message_id}, and there never was an attempt at one")
+        raise click.ClickException(f"there is no message {message_id}, and no attempt of one was ever made")
     if as_json:
         show({"message": message[0] if message else None, "attempts": attempts, "history": timeline}, True)
         return
@@ -128,7 +128,7 @@ def requeue(message_ids: tuple[int, ...]) -> None:
     for message_id in message_ids:
         try:
             done = reopen(message_id, actor=operator())
-            click.echo(f"{message_id}: {'reopened' if done else 'not parked (someone was faster, or it is done)'}")
+            click.echo(f"{message_id}: {'reopened' if done else 'not parked (somebody was faster, or it is done)'}")
             failed = failed or not done
         except Refused as refusal:
             click.echo(f"{message_id}: stays parked: {refusal}")
@@ -138,7 +138,7 @@ def requeue(message_ids: tuple[int, ...]) -> None:
 
 @outbox_cli.command("park")
 @click.argument("message_id", type=int)
-@click.option("--reason", required=True, help="Why, for whoever finds it. No personal data.")
+@click.option("--reason", required=True, help="Why, for the person who finds it. No personal data.")
 def park(message_id: int, reason: str) -> None:
     """Take a waiting message out of circulation until somebody requeues it. Opens a case."""
     with transaction() as session:
@@ -159,7 +159,7 @@ def park(message_id: int, reason: str) -> None:
 @outbox_cli.command("summary")
 @as_json_option
 def summary(as_json: bool) -> None:
-    """Count what is owed by queue and state, with the age in seconds of the oldest."""
+    """Count outstanding messages by queue and state, with the age of the oldest in seconds."""
     with transaction() as session:
         show(rows(session.execute(OUTSTANDING)), as_json)
 
@@ -213,7 +213,7 @@ def change_case(case_id: uuid.UUID, what: str, **values: Any) -> Case:
 @click.argument("case_id", type=click.UUID)
 @click.option("--resolution", required=True, help="What became of it. No personal data.")
 def close_case(case_id: uuid.UUID, resolution: str) -> None:
-    """Close a case: from here on nobody holds it."""
+    """Close a case: nobody has to do anything about it any more."""
     with transaction() as session:
         now = session.execute(text("SELECT outbox_now()")).scalar_one()
         change_case(case_id, "case.closed", closed_at=now, closed_by=operator(), resolution=resolution)
@@ -224,7 +224,7 @@ def close_case(case_id: uuid.UUID, resolution: str) -> None:
 @click.argument("case_id", type=click.UUID)
 @click.argument("owner")
 def assign_case(case_id: uuid.UUID, owner: str) -> None:
-    """Hand a case to another owner."""
+    """Give a case to another owner."""
     with transaction():
         change_case(case_id, "case.assigned", owner=owner)
     click.echo(f"assigned to {owner}")
@@ -234,7 +234,7 @@ def assign_case(case_id: uuid.UUID, owner: str) -> None:
 @click.argument("case_id", type=click.UUID)
 @click.argument("note")
 def note_case(case_id: uuid.UUID, note: str) -> None:
-    """Write a note on a case's subject. No personal data."""
+    """Add a note to every open case of this case's subject. No personal data."""
     with transaction() as session:
         case = change_case(case_id, "case.noted")
         note_cases(session, case.subject_type, case.subject_id, note, operator())

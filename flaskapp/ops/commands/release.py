@@ -1,4 +1,4 @@
-"""The schema of the database: the release step, and Alembic's own commands for whoever writes a migration."""
+"""Commands for the database schema: `flask release`, and `flask db` with Alembic's commands for writing migrations."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
 
 def alembic(*arguments: str) -> None:
-    """What `alembic ...` does, on our migrations and the database of the application at hand.
+    """Run an Alembic command on our migrations and this application's database.
 
-    It is loaded here and not above: a tenth of what any process loads at its start, and only these commands need it.
+    Alembic is imported here and not above: it is a tenth of what any process loads at its start, and only these
+    commands need it.
     """
     import_module("alembic.config").main(["-c", str(MIGRATIONS / "alembic.ini"), *arguments], prog="flask db")
 
@@ -31,7 +32,7 @@ def alembic(*arguments: str) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @with_appcontext
 def migrate(arguments: tuple[str, ...]) -> None:
-    """Give Alembic a command for the migrations: `flask db --help` lists them."""
+    """Run one of Alembic's commands on the migrations; `flask db --help` lists them."""
     alembic(*arguments)
 
 
@@ -40,8 +41,8 @@ def migrate(arguments: tuple[str, ...]) -> None:
 def release() -> None:
     """Prepare the database for this version: migrations, circuit breakers, history partitions. Safe to repeat.
 
-    Stops before it changes anything while a notification has no template: it could be sent to nobody. While no ITF is
-    taken in the background, theirs may still be missing.
+    Changes nothing while a notification has no template, because it could not be sent. While no ITF is taken in the
+    background, the templates of ITFs may be missing.
     """
     config = current_app.extensions["config"]
     missing = flows().without_template(config)

@@ -1,4 +1,4 @@
-"""`flask travel-pay`: what is not finished, and contact details that VA Profile and BTSSS disagree about."""
+"""Commands `flask travel-pay …`: unfinished claims, and contact details that differ between VA Profile and BTSSS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNFINISHED = text("""
 @as_json_option
 @click.option("--limit", default=100, show_default=True, help="Most claims listed.")
 def list_unfinished(as_json: bool, limit: int) -> None:
-    """Claims that BTSSS does not hold yet, or not whole, oldest first; `step` is the first one not done."""
+    """List claims that BTSSS does not have yet, or not completely, oldest first; `step` is the first one not done."""
     with transaction() as session:
         show(rows(session.execute(UNFINISHED, {"limit": limit})), as_json)
 
@@ -36,7 +36,7 @@ def list_unfinished(as_json: bool, limit: int) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that are resolved.")
 @click.option("--limit", default=100, show_default=True, help="Most discrepancies listed.")
 def list_discrepancies(as_json: bool, everything: bool, limit: int) -> None:
-    """Contact details that differ between VA Profile, which counts, and BTSSS. Values are masked."""
+    """List contact details that differ between VA Profile, which counts, and BTSSS. Values are masked."""
     statement = select(ContactDiscrepancy).order_by(ContactDiscrepancy.found_at).limit(limit)
     if not everything:
         statement = statement.where(ContactDiscrepancy.resolved_at.is_(None))

@@ -20,8 +20,8 @@ from tests.integration.test_ledger_rq import run_next
 from tests.ledger import CALLS, Ledger
 from tests.product import eventually
 
-PATH = "tests.integration.test_pointers_taken.ran"
-REFUSED = "tests.integration.test_pointers_taken.refused_by_redis"
+PATH = "tests.integration.test_worker_pointers.ran"
+REFUSED = "tests.integration.test_worker_pointers.refused_by_redis"
 RAN: list[tuple[int, int]] = []
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from flaskapp.form526.states import DONE, PENDING
 from tests.integration.damage_steps import cases_of
+from tests.integration.form526_polling_steps import accepted, deal, outstanding_questions, plant
 from tests.integration.form526_steps import questions, statuses
-from tests.integration.polling_steps import accepted, deal, outstanding_questions, plant
 from tests.integration.steps import command
 from tests.product import Product
 

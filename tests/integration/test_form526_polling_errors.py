@@ -7,8 +7,7 @@ from typing import Any
 from flaskapp.form526.states import PENDING
 from jobs.documents import UPLOAD
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.integration.form526_steps import filer, statuses, uploaded
-from tests.integration.polling_steps import (
+from tests.integration.form526_polling_steps import (
     STATUS,
     accepted,
     change,
@@ -19,6 +18,7 @@ from tests.integration.polling_steps import (
     stamps,
     status_requests,
 )
+from tests.integration.form526_steps import filer, statuses, uploaded
 from tests.integration.steps import command, publish, reconfigure, sweep
 from tests.product import Product
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flaskapp.notifications.kinds import NOTIFICATION_KINDS, without_template
 from sqlalchemy import text
 
+from flaskapp import REGISTERED
 from flaskapp.db import db
 from jobs import housekeeping
 from sandbox.settings import OPERATOR, kept_secrets
@@ -101,7 +101,7 @@ def partitions(product: Product) -> list[str]:
 
 
 def test_a_release_names_the_notifications_without_a_template_and_changes_nothing(product: Product) -> None:
-    assert without_template(product.app.extensions["config"].vanotify_templates) == []
+    assert REGISTERED.without_template(product.app.extensions["config"]) == []
     product.rows("DELETE FROM outbox_breakers RETURNING 1")
     known = dict(TEMPLATE_IDS)
     del known["oh.denied"]
@@ -118,7 +118,7 @@ def test_a_release_names_the_notifications_without_a_template_and_changes_nothin
 def test_every_notification_has_its_text_in_the_sandbox() -> None:
     assert {
         f"{sender}.{notification}"
-        for sender, notifications in NOTIFICATION_KINDS.items()
+        for sender, notifications in REGISTERED.notification_kinds.items()
         for notification in notifications
     } == set(TEMPLATE_IDS)
 

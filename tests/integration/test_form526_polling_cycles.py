@@ -21,9 +21,7 @@ from flaskapp.form526.states import DONE, FAILED, PENDING
 from jobs import housekeeping
 from jobs.documents import POLL
 from jobs.engine.settle import settle
-from tests.integration.form526_steps import questions, statuses
-from tests.integration.itf_steps import mails, pass_time
-from tests.integration.polling_steps import (
+from tests.integration.form526_polling_steps import (
     accepted,
     batches,
     change,
@@ -34,6 +32,8 @@ from tests.integration.polling_steps import (
     stamps,
     take_question,
 )
+from tests.integration.form526_steps import questions, statuses
+from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import call, lose
 from tests.product import Product
 
@@ -46,9 +46,7 @@ class Killed(BaseException):
 
 
 class Watch:
-    """Counter of the updates of documents; it watches memory until twenty questions were answered, because tracing is
-    slow.
-    """
+    """Counter of the updates of documents; it traces memory, which is slow, until twenty questions were answered."""
 
     def __init__(self) -> None:
         self.stamps = self.others = self.peak = 0

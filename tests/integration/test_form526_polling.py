@@ -7,9 +7,9 @@ from typing import Any
 
 from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE
 from sandbox.upstreams.upload_plans import BGS, PLANS, UNKNOWN_STEP
+from tests.integration.form526_polling_steps import accepted, change, facts, forget, plant, stamps, status_requests
 from tests.integration.form526_steps import documents, filer, poll, questions, uploaded
 from tests.integration.itf_steps import mails
-from tests.integration.polling_steps import accepted, change, facts, forget, plant, stamps, status_requests
 from tests.integration.steps import command, sweep
 from tests.product import Product
 

@@ -15,8 +15,8 @@ from jobs.engine import runner
 from outbox import attempts
 from tests.integration import form526_steps as form526
 from tests.integration import travel_pay_filing
+from tests.integration.itf_refresh_steps import DUE
 from tests.integration.itf_steps import pass_time, sign_in
-from tests.integration.itf_upkeep import DUE
 from tests.integration.steps import (
     SEND,
     call,
@@ -28,8 +28,8 @@ from tests.integration.steps import (
     sends,
     sweep,
 )
-from tests.integration.test_callbacks import DELIVERED, body, post
 from tests.integration.test_notifications import THREE_DAYS, delivered_text
+from tests.integration.test_notifications_callbacks import DELIVERED, body, post
 from tests.product import Product
 
 
@@ -99,7 +99,7 @@ WORK = [
 ]
 
 
-@pytest.mark.parametrize("outstanding", WORK, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("add_work", WORK, ids=lambda each: each.__name__)
 def test_the_case_of_work_put_aside_closes_when_that_work_is_done(
     product: Product, add_work: Callable[[Product], None]
 ) -> None:

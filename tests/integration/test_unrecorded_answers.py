@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from flaskapp.db import DbSession, transaction
-from flaskapp.intent_to_file.upkeep import enqueue_refresh
+from flaskapp.intent_to_file.service import REFRESH
 from jobs.engine import runner
 from tests.integration.damage_steps import cases_of, in_the_way
 from tests.integration.form526_steps import (
@@ -20,8 +20,8 @@ from tests.integration.form526_steps import (
     submissions,
     tried,
 )
+from tests.integration.itf_refresh_steps import confirm, row_of
 from tests.integration.itf_steps import mails, pass_time
-from tests.integration.itf_upkeep import confirm, row_of
 from tests.integration.steps import call, command, reconfigure, sweep
 from tests.product import ADA, Product
 from tests.unit.loopback import serving, whole
@@ -110,7 +110,7 @@ def test_a_comparison_that_cannot_be_recorded_is_dropped_and_noted_in_its_histor
     confirm(product, ADA)
     itf = str(row_of(product)["id"])
     with transaction() as session:
-        enqueue_refresh(session, itf, 0)
+        REFRESH.enqueue(session, itf)
     with in_the_way(product, "UPDATE ON intents_to_file", "true"):
         product.work(until=lambda: message_of(product, itf)["state"] == "later")
         pass_time(product, **KEPT)
