@@ -104,7 +104,7 @@ OF_SUBJECTS = (
         "notification_missing",
         "it came to an end, and the notice that says so is missing",
         "s.notification IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
-        " AND n.subject_id = s.id AND n.kind = s.notice AND n.cycle = s.cycle)",
+        " AND n.subject_id = s.id AND n.kind = s.notification AND n.cycle = s.cycle)",
         Repair.NOTIFY,
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""A caller of BTSSS ClaimIngest that knows the wire and nothing else."""
+"""A caller of BTSSS ClaimIngest that knows only the wire (contract: travel 4.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAY = "2031-03-04"
 
 
 class Caller:
-    """Right unless told otherwise, with a live token and the subscription key."""
+    """Correct by default, with a live token and the subscription key."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http = http

@@ -17,11 +17,11 @@ from tests.contract.receiver import eventually
 from tests.unit.upstream_settings import ENVIRON
 
 TODAY = date.today()
-# A machine may stand still for a second: a limit is short only where a test waits for it to strike.
+# A busy machine may pause for a second: a limit is short only where a test waits for it to strike.
 PATIENT_SECONDS = 30.0
 LIMIT_SECONDS = 0.8
 TOO_LONG = 2.0
-# By then a call was left at its limit, whatever else the machine does: a dripping answer lasts longer.
+# By then a call was ended by its limit, whatever else the machine does: a dripping answer lasts longer.
 CUT_SECONDS = 5.0
 LIMITED = (
     "VEIS_TOTAL_SECONDS",
@@ -46,12 +46,12 @@ def config_for(upstreams: Upstreams, seconds: float = PATIENT_SECONDS, **changes
 
 
 def clients_for(upstreams: Upstreams, seconds: float = PATIENT_SECONDS, **changes: str) -> product_upstreams.Upstreams:
-    """Each call may take as many `seconds`."""
+    """Each call may take so many `seconds`."""
     return product_upstreams.build(config_for(upstreams, seconds, **changes), Redis(port=1))
 
 
 def write_nothing_first() -> None:
-    """A `before_write` with no objection."""
+    """A `before_write` that never objects."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Strike:
 
     @property
     def limit_seconds(self) -> float:
-        """How long a call may take, that is long unless it would have to wait for its limit."""
+        """How long a call may take: long, unless the test has to wait for the limit."""
         return LIMIT_SECONDS if "seconds" in self.fields else PATIENT_SECONDS
 
     def __str__(self) -> str:
@@ -92,10 +92,10 @@ STRIKES = [
     Strike("throttle", Throttled, Throttled, retry_after=7.0, fields={"retry_after": "7"}),
 ]
 
-# Those that cost no waiting, where another test has shown already that limits hold.
+# Strikes without a wait, for places where another test has shown that limits hold.
 QUICK_STRIKES = [strike for strike in STRIKES if "seconds" not in strike.fields]
 
 
 def settled(control: Control, upstream: str, operation: str) -> None:
-    """Wait until the fake has done with every such request, or its late work would strike the next test."""
+    """Wait until the fake has finished every such request; otherwise its late work would disturb the next test."""
     eventually(lambda: all(entry["answered_at"] for entry in control.received(upstream, operation)))

@@ -1,4 +1,4 @@
-"""The fakes on loopback, one set for the whole run, as new for every test."""
+"""The fakes on loopback: one set for the whole run, reset for every test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _listening() -> Iterator[Upstreams]:
 
 @pytest.fixture
 def upstreams(_listening: Upstreams) -> Iterator[Upstreams]:
-    """Base URLs by name; `.fakes` is the state behind them, forgotten after the test."""
+    """Base URLs by name. `.fakes` is the state behind them, which is reset after the test."""
     _listening.fakes.reset()
     yield _listening
     _listening.fakes.reset()
@@ -31,14 +31,14 @@ def upstreams(_listening: Upstreams) -> Iterator[Upstreams]:
 
 @pytest.fixture
 def clients(upstreams: Upstreams, request: pytest.FixtureRequest) -> Clients:
-    """The product's own, patient but with a `strike` that ends only at a limit."""
+    """The product's own clients, with long limits unless a `strike` ends only at a limit."""
     struck = "strike" in request.fixturenames
     return clients_for(upstreams, request.getfixturevalue("strike").limit_seconds if struck else PATIENT_SECONDS)
 
 
 @pytest.fixture
 def control(upstreams: Upstreams) -> Iterator[Control]:
-    """The fault switches and back doors, over HTTP."""
+    """The fault switches and admin APIs, over HTTP."""
     client = Control(upstreams["control"])
     yield client
     client.close()

@@ -1,4 +1,5 @@
-"""A caller of Benefits Documents that knows the wire and nothing else: it writes its own multipart bodies."""
+"""A caller of Benefits Documents that knows only the wire and writes its own multipart bodies (contract: benefits
+4.1)."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ FILE = part("file", PDF, "application/pdf", "letter.pdf")
 
 
 class DocumentsCaller(Caller):
-    """Right unless told otherwise, with a live token for both scopes."""
+    """Correct by default, with a live token for both scopes."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         super().__init__(http, upstreams)
@@ -85,7 +86,7 @@ class DocumentsCaller(Caller):
         return self.http.get(f"{self.base}/uploads/{request_id}/status", headers=self.headers)
 
     def status(self, request_id: int) -> dict[str, Any]:
-        """The one status object told of an upload."""
+        """The one status object of an upload."""
         (only,) = self.ask(request_id).json()["data"]["statuses"]
         return dict(only)
 

@@ -1,4 +1,4 @@
-"""A caller of Lighthouse's token endpoint and ITF API that knows the wire and nothing else."""
+"""A caller of Lighthouse's token endpoint and ITF API that knows only the wire (contract: benefits 2.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCOPE = "system/claim.read system/claim.write system/526-pdf.override"
 
 
 class Caller:
-    """Right unless told otherwise, with a live token for every scope."""
+    """Correct by default, with a live token for every scope."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http, self.known = http, upstreams.fakes.settings

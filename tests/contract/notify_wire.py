@@ -1,4 +1,4 @@
-"""A caller of VANotify that knows the wire and nothing else."""
+"""A caller of VANotify that knows only the wire (contract: travel 6.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = TEXTS["cie.created"]
 
 
 class Sender:
-    """Right unless told otherwise: a text to the first of the cast, with a fresh token for every request."""
+    """Correct by default: a text to the first of the cast, with a fresh token for every request."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http, self.base, self.known = http, upstreams["va_notify"], upstreams.fakes.settings

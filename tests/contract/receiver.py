@@ -1,4 +1,4 @@
-"""A place delivery callbacks can be sent to, and a way to wait for what happens in the background."""
+"""A receiver of delivery callbacks, and a way to wait for what happens in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account service's client against its fake, on the wire this project assumes, and the published keys in use."""
+"""The account service's client against its fake (docs/assumptions.md), and the published keys in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contract.clients import QUICK_STRIKES, Strike, clients_for
 ADA, TESS = DEFAULT_CAST[0], ITF_CAST[-1]
 
 
-def test_an_account_has_its_person(clients: Clients) -> None:
+def test_an_account_gives_its_person(clients: Clients) -> None:
     person = Person(
         ADA.icn, "Ada", ADA.ssn, participant_id=ADA.participant_id, file_number=ADA.file_number, email=ADA.email
     )
@@ -28,7 +28,7 @@ def test_an_account_has_its_person(clients: Clients) -> None:
     assert clients.accounts.find(ADA.account.upper()) == person
 
 
-def test_an_account_may_have_nobody_identified(clients: Clients) -> None:
+def test_an_account_may_have_no_identified_person(clients: Clients) -> None:
     found = clients.accounts.find(TESS.account)
     assert found is not None and found.icn is None
 
@@ -48,7 +48,7 @@ def test_a_wrong_key_is_unauthorized(upstreams: Upstreams) -> None:
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
-def test_the_account_service_through_a_fault_knows_nobody(clients: Clients, control: Control, strike: Strike) -> None:
+def test_during_a_fault_no_account_counts_as_unknown(clients: Clients, control: Control, strike: Strike) -> None:
     control.set("accounts", strike.kind, **strike.fields)
     with pytest.raises(strike.read) as caught:
         clients.accounts.find(ADA.account)
@@ -74,7 +74,7 @@ def test_a_token_is_signed_by_one_of_the_published_keys(clients: Clients, contro
     assert len(control.received("sign_in", "GET")) == 1
 
 
-def test_a_rotated_key_is_found_by_a_process_that_asks_again(
+def test_a_rotated_key_is_found_by_a_process_that_fetches_again(
     upstreams: Upstreams, clients: Clients, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients.sign_in_keys.current()
@@ -86,7 +86,7 @@ def test_a_rotated_key_is_found_by_a_process_that_asks_again(
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
-def test_a_faulty_key_service_keeps_what_is_known_and_tells_the_new_that_there_is_nothing(
+def test_during_a_fault_known_keys_stay_and_a_new_process_gets_an_error(
     upstreams: Upstreams, clients: Clients, control: Control, monkeypatch: pytest.MonkeyPatch, strike: Strike
 ) -> None:
     known = clients.sign_in_keys.current()

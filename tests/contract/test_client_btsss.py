@@ -1,4 +1,4 @@
-"""The BTSSS client against the fake: every outcome of the contract, every fault, and the token that dies early."""
+"""The BTSSS client against the fake: every outcome of the contract, every fault, and a token that dies early."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_claim_is_filed_and_found_again(clients: Clients) -> None:
     assert found.appointment_at is not None and found.appointment_at.tzinfo is UTC
 
 
-def test_an_oracle_health_claim_goes_under_its_own_client_number(clients: Clients, control: Control) -> None:
+def test_an_oracle_health_claim_has_its_own_client_number(clients: Clients, control: Control) -> None:
     submit(clients, ELENA, "OH")
     (received,) = control.received("btsss", SUBMIT)
     assert received["body"]["ClientNumber"] == "0043"
@@ -85,7 +85,7 @@ def test_a_second_claim_for_one_appointment_is_a_duplicate(clients: Clients) -> 
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_a_submit_says_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_submit_reports_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
     control.set("btsss", strike.kind, **strike.fields)
     started = time.monotonic()
     with pytest.raises(strike.write) as caught:
@@ -98,7 +98,7 @@ def test_a_submit_says_what_a_fault_did(clients: Clients, control: Control, stri
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_a_look_up_never_guesses_through_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_look_up_never_guesses_during_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
     submit(clients)
     control.set("btsss", strike.kind, **strike.fields)
     with pytest.raises(strike.read) as caught:

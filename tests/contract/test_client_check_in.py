@@ -1,4 +1,4 @@
-"""The LoROTA and CHIP clients against their fakes, on the wire this project assumes for both."""
+"""The LoROTA and CHIP clients against their fakes, whose interfaces are assumptions (docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_wrong_lorota_key_or_a_dead_token_is_unauthorized(
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_lorota_through_a_fault_is_unavailable(clients: Clients, control: Control, strike: Strike) -> None:
+def test_lorota_is_unavailable_during_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
     token = clients.lorota.token(ADA, BORN, "Marlow")
     control.set("lorota", strike.kind, **strike.fields)
     started = time.monotonic()
@@ -94,7 +94,7 @@ def test_wrong_chip_credentials_are_unauthorized(upstreams: Upstreams, name: str
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_chip_through_a_fault_is_unavailable_or_its_status(clients: Clients, control: Control, strike: Strike) -> None:
+def test_chip_is_unavailable_or_its_status_during_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
     control.set("chip", strike.kind, operation="" if strike.kind == "refuse" else "check-in", **strike.fields)
     status = {"status": strike.fields.get("status"), "html": strike.fields.get("status"), "throttle": 429}
     answered = status.get(strike.kind)

@@ -1,4 +1,4 @@
-"""The documents client against the fake: what arrives, every fate of it, every fault, and tokens that die early."""
+"""The documents client against the fake: what arrives, every ending of it, every fault, and tokens that die early."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CE, BGS, SCAN = "CLAIMS_EVIDENCE", "BENEFITS_GATEWAY_SERVICE", "MALWARE_SCAN"
 DOCUMENTS, TOKEN = "POST /services/benefits-documents/v1/documents", "token"
 MIB = 1 << 20
 SMALL = [b"%PDF-1.7\nsome", b"thing\r\n--\r\n%%EOF"]
-# The line a token came by is still open, so what is asked for with it meets no refused connection.
+# The connection of the token call is still open, so the next call does not meet a refused connection.
 ONCE_CONNECTED = [strike for strike in QUICK_STRIKES if strike.kind != "refuse"]
 
 
@@ -46,7 +46,7 @@ def held(control: Control) -> list[dict[str, Any]]:
 
 
 def plant(control: Control, **fields: Any) -> list[int]:
-    """Uploads an hour old, whose every step took a minute."""
+    """Uploads that are an hour old, of which every step took a minute."""
     planted = {"age_seconds": 3600, "step_seconds": 60, **fields}
     return list(control.call("POST", "documents", "uploads", json=planted)["ids"])
 
@@ -88,7 +88,7 @@ def test_a_document_that_is_too_large_is_rejected(clients: Clients, control: Con
     assert caught.value.http_status == 413
 
 
-def test_a_success_that_is_none_leaves_an_upload_open(clients: Clients, control: Control) -> None:
+def test_a_success_that_is_not_true_leaves_an_upload_open(clients: Clients, control: Control) -> None:
     control.turn("documents", success=False)
     with pytest.raises(Unanswered):
         upload(clients)
@@ -107,7 +107,7 @@ def test_a_documents_id_may_come_as_text(clients: Clients, control: Control) -> 
 
 
 DONE = {CE: "SUCCESS", BGS: "SUCCESS"}
-FATES = [
+ENDINGS = [
     ("ok", "success", None, DONE),
     ("seconds", "success", None, DONE),
     ("texts", "success", None, DONE),
@@ -124,26 +124,26 @@ FATES = [
 ]
 
 
-def test_every_fate_is_understood_within_one_batch(clients: Clients, control: Control) -> None:
-    planted = {plan: plant(control, plan=plan)[0] for plan, *_ in FATES}
-    reported = clients.lighthouse_documents.statuses(list(planted.values())).found
-    assert len(reported) == len(FATES)
-    for plan, state, step, steps in FATES:
-        fate = reported[planted[plan]]
-        assert (fate.state, fate.failed_step, fate.step_states) == (state, step, steps), plan
-        assert fate.started_at is not None
-        assert abs(datetime.now(UTC) - timedelta(hours=1) - fate.started_at) < timedelta(seconds=30), plan
+def test_every_ending_is_understood_in_one_batch(clients: Clients, control: Control) -> None:
+    planted = {plan: plant(control, plan=plan)[0] for plan, *_ in ENDINGS}
+    found = clients.lighthouse_documents.statuses(list(planted.values())).found
+    assert len(found) == len(ENDINGS)
+    for plan, state, step, steps in ENDINGS:
+        ending = found[planted[plan]]
+        assert (ending.state, ending.failed_step, ending.step_states) == (state, step, steps), plan
+        assert ending.started_at is not None
+        assert abs(datetime.now(UTC) - timedelta(hours=1) - ending.started_at) < timedelta(seconds=30), plan
         ends = not (state == "in_progress" or plan == "fails_without_error")
-        assert (fate.ended_at is not None and fate.ended_at > fate.started_at) == ends, plan
-        assert (fate.error is not None) == (state == "failed" and plan != "fails_without_error"), plan
+        assert (ending.ended_at is not None and ending.ended_at > ending.started_at) == ends, plan
+        assert (ending.error is not None) == (state == "failed" and plan != "fails_without_error"), plan
 
 
-def test_one_odd_entry_leaves_the_rest_of_a_batch_by_itself(clients: Clients, control: Control) -> None:
+def test_one_odd_entry_does_not_disturb_the_rest_of_a_batch(clients: Clients, control: Control) -> None:
     (good,), (bare,) = plant(control), plant(control, plan="without_time")
     odd = plant(control, plan="without_status") + plant(control, plan="without_request_id")
-    reported = clients.lighthouse_documents.statuses([odd[0], 17, good, odd[1], bare])
-    assert {request_id: one.state for request_id, one in reported.found.items()} == {good: "success", bare: "success"}
-    assert (reported.not_found, reported.unreadable) == ({17}, set(odd))
+    answer = clients.lighthouse_documents.statuses([odd[0], 17, good, odd[1], bare])
+    assert {request_id: one.state for request_id, one in answer.found.items()} == {good: "success", bare: "success"}
+    assert (answer.not_found, answer.unreadable) == ({17}, set(odd))
 
 
 @pytest.mark.parametrize("reported", ["when_any", "never"])
@@ -156,27 +156,25 @@ def test_an_answer_may_leave_the_list_of_missing_ids_out(clients: Clients, contr
     assert (answer.not_found, answer.unreadable) == (({17}, set()) if reported == "when_any" else (set(), {17}))
 
 
-def test_a_batch_of_which_nothing_is_known_says_so(clients: Clients) -> None:
+def test_a_batch_of_unknown_ids_is_not_found(clients: Clients) -> None:
     with pytest.raises(NoneKnown) as caught:
         clients.lighthouse_documents.statuses([17, 18])
     assert caught.value.http_status == 404
 
 
-def test_statuses_nobody_queried_for_are_ignored(clients: Clients, control: Control) -> None:
+def test_statuses_of_other_ids_are_ignored(clients: Clients, control: Control) -> None:
     control.turn("documents", unasked=2)
     planted = plant(control, count=5)
     assert set(clients.lighthouse_documents.statuses(planted[:2]).found) == set(planted[:2])
 
 
-def test_a_hundred_of_a_thousand_are_notified_separately(clients: Clients, control: Control) -> None:
-    requested = plant(control, count=1000)[450:550]
-    assert set(clients.lighthouse_documents.statuses(requested).found) == set(requested)
+def test_a_hundred_of_a_thousand_are_found_exactly(clients: Clients, control: Control) -> None:
+    wanted = plant(control, count=1000)[450:550]
+    assert set(clients.lighthouse_documents.statuses(wanted).found) == set(wanted)
 
 
 @pytest.mark.parametrize("family", ["kong", "gateway"])
-def test_a_path_the_gateway_does_not_know_says_nothing_about_documents(
-    upstreams: Upstreams, control: Control, family: str
-) -> None:
+def test_a_404_of_the_gateway_says_nothing_about_documents(upstreams: Upstreams, control: Control, family: str) -> None:
     control.turn("lighthouse", error_family=family)
     clients = clients_for(upstreams, LIGHTHOUSE_BASE_URL=f"{upstreams['lighthouse']}/typo")
     with pytest.raises(Unavailable):
@@ -191,18 +189,18 @@ def test_every_error_family_is_understood(clients: Clients, control: Control, fa
     planted = plant(control)
     clients.lighthouse_documents.statuses(planted)
     kinds = {413: (Rejected, Rejected), 500: (Unanswered, Unavailable), 503: (Unanswered, Unavailable)}
-    for code, (written, requested) in kinds.items():
+    for code, (written, read) in kinds.items():
         control.set("documents", "status", status=code)
         with pytest.raises(written) as caught:
             upload(clients)
         assert caught.value.http_status == code and not caught.value.detail.startswith("no message")
-        with pytest.raises(requested):
+        with pytest.raises(read):
             clients.lighthouse_documents.statuses(planted)
         control.clear("documents")
 
 
 @pytest.mark.parametrize("strike", ONCE_CONNECTED, ids=str)
-def test_an_upload_says_what_a_fault_did_and_statuses_are_never_guessed_through_it(
+def test_an_upload_reports_what_a_fault_did_and_statuses_are_never_guessed(
     clients: Clients, control: Control, strike: Strike
 ) -> None:
     planted = plant(control)
@@ -211,14 +209,14 @@ def test_an_upload_says_what_a_fault_did_and_statuses_are_never_guessed_through_
     with pytest.raises(strike.write) as caught:
         upload(clients)
     assert type(caught.value) is strike.write and caught.value.retry_after == strike.retry_after
-    with pytest.raises(strike.read) as requested:
+    with pytest.raises(strike.read) as raised:
         clients.lighthouse_documents.statuses(planted)
-    assert type(requested.value) is strike.read
+    assert type(raised.value) is strike.read
     settled(control, "documents", DOCUMENTS)
     assert len(held(control)) == (2 if strike.worked else 1)
 
 
-def test_the_gateways_window_says_when_to_come_back(clients: Clients, control: Control) -> None:
+def test_the_gateways_window_says_when_to_try_again(clients: Clients, control: Control) -> None:
     control.turn("documents", minute_limit=1)
     upload(clients)
     with pytest.raises(Throttled) as caught:

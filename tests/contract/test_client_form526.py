@@ -1,4 +1,4 @@
-"""The 526 client against the fake: submitted once, found again, and honest through every fault."""
+"""The 526 client against the fake: submitted once, found again, and truthful during every fault."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_form_that_breaks_the_rules_is_rejected(clients: Clients, control: Con
     assert clients.form526.find(reference) is None
 
 
-def test_a_veteran_nobody_knows_and_a_reference_that_is_none_are_rejected(clients: Clients, reference: str) -> None:
+def test_an_unknown_veteran_and_a_malformed_reference_are_rejected(clients: Clients, reference: str) -> None:
     with pytest.raises(Rejected) as caught:
         submit(clients, reference, "1000000000V000000")
     assert caught.value.http_status == 422
@@ -71,22 +71,22 @@ def test_a_veteran_nobody_knows_and_a_reference_that_is_none_are_rejected(client
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
-def test_a_submission_says_what_a_fault_did_and_a_look_up_never_guesses_through_it(
+def test_a_submission_reports_what_a_fault_did_and_a_look_up_never_guesses(
     clients: Clients, control: Control, strike: Strike, reference: str
 ) -> None:
     control.set("form526", strike.kind, **strike.fields)
     with pytest.raises(strike.write) as caught:
         submit(clients, reference)
     assert type(caught.value) is strike.write and caught.value.retry_after == strike.retry_after
-    with pytest.raises(strike.read) as requested:
+    with pytest.raises(strike.read) as raised:
         clients.form526.find(reference)
-    assert type(requested.value) is strike.read
+    assert type(raised.value) is strike.read
     settled(control, "form526", "submissions")
     control.clear("form526")
     assert (clients.form526.find(reference) is not None) == strike.worked
 
 
-def test_a_submission_that_takes_too_long_is_left_and_found_later(
+def test_a_submission_that_takes_too_long_is_given_up_and_found_later(
     upstreams: Upstreams, control: Control, reference: str
 ) -> None:
     clients = clients_for(upstreams, LIMIT_SECONDS)
@@ -100,7 +100,7 @@ def test_a_submission_that_takes_too_long_is_left_and_found_later(
     assert clients.form526.find(reference) is not None
 
 
-def test_a_path_that_is_none_neither_refuses_a_form_nor_loses_one(upstreams: Upstreams, reference: str) -> None:
+def test_a_404_of_an_unknown_path_neither_refuses_a_form_nor_loses_one(upstreams: Upstreams, reference: str) -> None:
     clients = clients_for(upstreams, FORM526_BASE_URL=f"{upstreams['form526']}/typo")
     with pytest.raises(Unavailable):
         submit(clients, reference)

@@ -1,4 +1,4 @@
-"""The Lighthouse client against the fake: every outcome, error family and fault, and the token that dies early."""
+"""The Lighthouse client against the fake: every outcome, error family and fault, and a token that dies early."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.contract.clients import (
 
 ITF, TOKEN = "intent-to-file", "token"
 ADA = "1012300001V654001"
-# The line a token came by is still open, so what is asked for with it meets no refused connection.
+# The connection of the token call is still open, so the next call does not meet a refused connection.
 ONCE_CONNECTED = [strike for strike in STRIKES if strike.kind != "refuse"]
 ICN_OF = {veteran.itf: veteran.icn for veteran in ITF_CAST}
 
@@ -72,7 +72,7 @@ def test_one_filed_elsewhere_is_found_with_its_dates(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("habit", ["expired", "used"])
-def test_expired_and_used_ones_look_like_none_and_make_capacity(clients: Clients, habit: str) -> None:
+def test_expired_and_used_ones_look_like_none_and_a_new_one_is_created(clients: Clients, habit: str) -> None:
     assert read(clients, ICN_OF[habit]) is None
     assert create(clients, ICN_OF[habit]).status == "active"
 
@@ -92,7 +92,7 @@ def test_what_the_api_refuses_is_rejected(clients: Clients, icn: str, itf_type: 
     assert caught.value.code == code and icn not in caught.value.detail
 
 
-def test_a_type_that_does_not_exist_is_rejected_and_is_not_none(clients: Clients) -> None:
+def test_an_unknown_type_is_rejected_and_does_not_count_as_no_itf(clients: Clients) -> None:
     with pytest.raises(Rejected):
         read(clients, itf_type="burial")
 
@@ -105,9 +105,7 @@ def test_a_status_that_confirms_nothing_leaves_a_create_open(clients: Clients, c
 
 
 @pytest.mark.parametrize("family", ["kong", "gateway"])
-def test_a_path_the_gateway_does_not_know_never_looks_like_no_itf(
-    upstreams: Upstreams, control: Control, family: str
-) -> None:
+def test_a_404_of_the_gateway_never_looks_like_no_itf(upstreams: Upstreams, control: Control, family: str) -> None:
     control.turn("lighthouse", error_family=family)
     clients = clients_for(upstreams, LIGHTHOUSE_BASE_URL=f"{upstreams['lighthouse']}/typo")
     with pytest.raises(Unavailable):
@@ -139,7 +137,7 @@ def test_every_error_family_is_understood(
 
 
 @pytest.mark.parametrize("strike", ONCE_CONNECTED, ids=str)
-def test_a_create_says_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_create_reports_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
     read(clients)
     control.set("lighthouse", strike.kind, **strike.fields)
     started = time.monotonic()
@@ -153,7 +151,7 @@ def test_a_create_says_what_a_fault_did(clients: Clients, control: Control, stri
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
-def test_a_read_never_guesses_through_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_read_never_guesses_during_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
     create(clients)
     control.set("lighthouse", strike.kind, **strike.fields)
     with pytest.raises(strike.read) as caught:
@@ -161,7 +159,7 @@ def test_a_read_never_guesses_through_a_fault(clients: Clients, control: Control
     assert type(caught.value) is strike.read
 
 
-def test_the_gateways_window_says_when_to_come_back(clients: Clients, control: Control) -> None:
+def test_the_gateways_window_says_when_to_try_again(clients: Clients, control: Control) -> None:
     control.turn("lighthouse", minute_limit=1)
     assert read(clients) is None
     with pytest.raises(Throttled) as caught:

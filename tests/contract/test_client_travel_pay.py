@@ -30,7 +30,7 @@ from tests.contract.clients import (
 
 MOVED, NO_EMAIL, MANY, EVERY_STATUS = TRAVEL_PAY_CAST
 TOKEN = "access-token"
-# The line a token came by is still open, so what is asked for with it meets no refused connection.
+# The connection of the token call is still open, so the next call does not meet a refused connection.
 ONCE_CONNECTED = [strike for strike in STRIKES if strike.kind != "refuse"]
 QUICK = [strike for strike in QUICK_STRIKES if strike.kind != "refuse"]
 
@@ -43,8 +43,8 @@ ADA = traveler(MOVED)
 
 
 def find(clients: Clients, who: Traveler = ADA) -> Any:
-    reported = ("Other", "Eye clinic", True)
-    return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *reported)
+    details = ("Other", "Eye clinic", True)
+    return clients.travel_pay_filing.find_or_add_appointment(who, "2031-03-04T09:30:00", "983", *details)
 
 
 def create(clients: Clients) -> str:
@@ -82,7 +82,7 @@ def test_a_claim_is_filed_step_by_step_and_seen_at_every_one(clients: Clients) -
     assert find(clients).associated_claim_number == begun.claim_number
 
 
-def test_each_step_done_twice_says_so_but_the_mileage(clients: Clients) -> None:
+def test_each_repeated_step_says_so_except_the_mileage(clients: Clients) -> None:
     claim_id = create(clients)
     assert find(clients).id == find(clients).id
     with pytest.raises(Duplicate):
@@ -95,7 +95,7 @@ def test_each_step_done_twice_says_so_but_the_mileage(clients: Clients) -> None:
         add(clients, claim_id)
 
 
-def test_a_claim_is_its_owners_by_itself(clients: Clients) -> None:
+def test_only_its_owner_sees_a_claim(clients: Clients) -> None:
     claim_id = create(clients)
     assert claim(clients, claim_id, traveler(MANY)) is None
     with pytest.raises(Rejected) as caught:
@@ -146,7 +146,7 @@ def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients
     assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=PATIENT_SECONDS) is None
 
 
-def test_appointments_with_claims_are_left_out_only_when_queried(clients: Clients) -> None:
+def test_appointments_with_claims_are_left_out_only_on_request(clients: Clients) -> None:
     create(clients)
     everything = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS)
     free = clients.travel_pay.appointments(ADA, 1, 20, total_seconds=PATIENT_SECONDS, exclude_with_claims=True)
@@ -157,11 +157,11 @@ def test_two_records_of_one_person_may_differ(clients: Clients) -> None:
     ours = clients.va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)
     theirs = clients.travel_pay.contact(ADA, total_seconds=PATIENT_SECONDS)
     assert ours is not None and (ours.city, theirs.city) == ("Springfield", "Peoria")
-    assert theirs.street == "12 Old Mill Bulkhead, Apt 4" and ours.phone == MOVED.phone != theirs.phone
+    assert theirs.street == "12 Old Mill Avenue, Apt 4" and ours.phone == MOVED.phone != theirs.phone
 
 
 @pytest.mark.parametrize("strike", ONCE_CONNECTED, ids=str)
-def test_a_create_says_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_create_reports_what_a_fault_did(clients: Clients, control: Control, strike: Strike) -> None:
     appointment_id = find(clients).id
     control.set("travel_pay", strike.kind, operation="POST /api/v3/claims", **strike.fields)
     started = time.monotonic()
@@ -177,7 +177,7 @@ def test_a_create_says_what_a_fault_did(clients: Clients, control: Control, stri
 
 @pytest.mark.parametrize("strike", QUICK, ids=str)
 @pytest.mark.parametrize("step", [add, submit])
-def test_the_other_writes_say_what_a_fault_did(
+def test_the_other_writes_report_what_a_fault_did(
     clients: Clients, control: Control, step: Callable[[Clients, str], str], strike: Strike
 ) -> None:
     claim_id = create(clients)
@@ -195,7 +195,7 @@ def test_the_other_writes_say_what_a_fault_did(
 
 
 @pytest.mark.parametrize("strike", QUICK, ids=str)
-def test_a_read_never_guesses_through_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
+def test_a_read_never_guesses_during_a_fault(clients: Clients, control: Control, strike: Strike) -> None:
     claim_id = create(clients)
     control.set("travel_pay", strike.kind, **strike.fields)
     for read in (find, lambda known: claim(known, claim_id), lambda known: searched(known, MOVED, 50)):
@@ -216,7 +216,7 @@ def test_without_a_token_nothing_is_queried(clients: Clients, control: Control, 
 
 
 @pytest.mark.parametrize("revoked", ["veis", "btsss"])
-def test_a_token_that_died_early_is_replaced_by_itself_and_one_claim_created(
+def test_only_a_token_that_died_early_is_replaced_and_one_claim_is_created(
     clients: Clients, control: Control, revoked: str
 ) -> None:
     appointment_id = find(clients).id
@@ -234,12 +234,12 @@ def test_tokens_that_keep_dying_are_unauthorized_after_one_repeat(clients: Clien
     assert len(control.received("travel_pay", "find-or-add")) == 2
 
 
-def test_a_token_that_does_not_tell_its_life_is_kept_all_the_same(clients: Clients, control: Control) -> None:
+def test_a_token_without_a_lifetime_is_kept_all_the_same(clients: Clients, control: Control) -> None:
     control.turn("travel_pay", tell_expiry=False)
     assert find(clients) == find(clients) and len(control.received("sts")) == 1
 
 
-def test_a_person_sts_does_not_know_is_rejected_and_everybody_else_goes_on(clients: Clients) -> None:
+def test_a_person_unknown_to_sts_is_rejected_and_everybody_else_goes_on(clients: Clients) -> None:
     stranger = Traveler("account-0", "1999999999V999999", "stranger@example.test")
     with pytest.raises(Rejected) as caught:
         find(clients, stranger)
@@ -257,14 +257,14 @@ def test_a_person_sts_does_not_know_is_rejected_and_everybody_else_goes_on(clien
         ("TRAVEL_PAY_SUBSCRIPTION_KEYS", "wrong", "travel_pay"),
     ],
 )
-def test_credentials_nobody_knows_are_unauthorized(upstreams: Upstreams, name: str, value: str, upstream: str) -> None:
+def test_unknown_credentials_are_unauthorized(upstreams: Upstreams, name: str, value: str, upstream: str) -> None:
     with pytest.raises(Unauthorized) as caught:
         find(clients_for(upstreams, **{name: value}))
     assert caught.value.upstream == upstream
 
 
-def test_a_path_the_gateway_does_not_know_never_looks_like_no_claim(upstreams: Upstreams) -> None:
-    """The tokens, which live under the same host, are there already."""
+def test_a_404_of_the_gateway_never_looks_like_no_claim(upstreams: Upstreams) -> None:
+    """The tokens, which are under the same host, are there already."""
     right = clients_for(upstreams)
     claim_id = create(right)
     right.travel_pay._base_url = right.travel_pay_filing._base_url = f"{upstreams['travel_pay']}/typo"
@@ -273,7 +273,7 @@ def test_a_path_the_gateway_does_not_know_never_looks_like_no_claim(upstreams: U
             read()
 
 
-def test_the_minutes_limit_says_when_to_come_back(clients: Clients, control: Control) -> None:
+def test_the_minutes_limit_says_when_to_try_again(clients: Clients, control: Control) -> None:
     control.turn("travel_pay", minute_limit=2)
     assert find(clients)
     with pytest.raises(Throttled) as caught:
@@ -282,14 +282,14 @@ def test_the_minutes_limit_says_when_to_come_back(clients: Clients, control: Con
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)
-def test_va_profile_is_believed_only_when_it_answers(clients: Clients, control: Control, strike: Strike) -> None:
+def test_va_profile_is_trusted_only_when_it_answers(clients: Clients, control: Control, strike: Strike) -> None:
     control.set("va_profile", strike.kind, **strike.fields)
     with pytest.raises(strike.read) as caught:
         clients.va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)
     assert type(caught.value) is strike.read
 
 
-def test_va_profile_knows_who_it_does_not_know(upstreams: Upstreams, clients: Clients) -> None:
+def test_va_profile_says_whom_it_does_not_know(upstreams: Upstreams, clients: Clients) -> None:
     assert clients.va_profile.contact("1999999999V999999", total_seconds=PATIENT_SECONDS) is None
     with pytest.raises(Unauthorized):
         clients_for(upstreams, VA_PROFILE_API_KEY="wrong").va_profile.contact(ADA.icn, total_seconds=PATIENT_SECONDS)

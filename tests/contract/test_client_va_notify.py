@@ -1,4 +1,4 @@
-"""The VANotify client against the fake: sends, look-ups, refusals, every fault, and callbacks it can vouch for."""
+"""The VANotify client against the fake: sends, look-ups, refusals, every fault, and signed callbacks."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ WORDS = {"claim_number": "0042", "appt_date": "Mar 07"}
 
 
 def text(clients: Clients, upstreams: Upstreams, **changes: Any) -> str:
-    requested: dict[str, Any] = {
-        "reference": "notice-1",
+    fields: dict[str, Any] = {
+        "reference": "notification-1",
         "template_id": TEMPLATE_IDS["cie.created"],
         "sender_id": upstreams.fakes.settings.vanotify_sms_sender_id,
         "personalisation": WORDS,
         "icn": ADA,
         "before_write": write_nothing_first,
     }
-    return clients.va_notify.send_sms(**{**requested, **changes}).notification_id
+    return clients.va_notify.send_sms(**{**fields, **changes}).notification_id
 
 
 def test_a_text_by_icn_arrives_and_is_found_by_its_reference(
     clients: Clients, upstreams: Upstreams, control: Control
 ) -> None:
     sent = text(clients, upstreams)
-    eventually(lambda: clients.va_notify.find_by_reference("notice-1")[0].status == "delivered")
-    (found,) = clients.va_notify.find_by_reference("notice-1")
+    eventually(lambda: clients.va_notify.find_by_reference("notification-1")[0].status == "delivered")
+    (found,) = clients.va_notify.find_by_reference("notification-1")
     assert found == clients.va_notify.get(sent)
-    assert (found.id, found.reference, found.status_reason) == (sent, "notice-1", None)
+    assert (found.id, found.reference, found.status_reason) == (sent, "notification-1", None)
     assert found.completed_at is not None and found.completed_at.tzinfo is not None
     assert "0042" in str(control.phone()[0])
 
@@ -55,13 +55,13 @@ def test_a_text_by_phone_and_an_email_are_accepted(clients: Clients, upstreams: 
     assert text(clients, upstreams, icn=None, phone="+15555550101")
     for address in ({"email": "ada@example.com"}, {"icn": ADA}):
         assert clients.va_notify.send_email(
-            reference="notice-2",
+            reference="notification-2",
             template_id=EMAIL.id,
             personalisation=WORDS,
             before_write=write_nothing_first,
             **address,
         )
-    assert len(clients.va_notify.find_by_reference("notice-2")) == 2
+    assert len(clients.va_notify.find_by_reference("notification-2")) == 2
 
 
 def test_an_unknown_recipient_shows_only_in_the_status(clients: Clients, upstreams: Upstreams) -> None:
@@ -74,14 +74,14 @@ def test_an_unknown_recipient_shows_only_in_the_status(clients: Clients, upstrea
     eventually(failed)
 
 
-def test_an_unknown_id_and_reference_are_plainly_unknown(clients: Clients) -> None:
+def test_an_unknown_id_and_an_unknown_reference_are_not_found(clients: Clients) -> None:
     assert clients.va_notify.get("7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d") is None
     assert clients.va_notify.find_by_reference("never sent") == []
 
 
 def test_two_sends_of_one_reference_are_both_found(clients: Clients, upstreams: Upstreams) -> None:
     ids = {text(clients, upstreams), text(clients, upstreams)}
-    assert {found.id for found in clients.va_notify.find_by_reference("notice-1")} == ids
+    assert {found.id for found in clients.va_notify.find_by_reference("notification-1")} == ids
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_two_sends_of_one_reference_are_both_found(clients: Clients, upstreams: 
     ],
     ids=str,
 )
-def test_what_the_schema_or_template_refuses_is_rejected(
+def test_what_the_schema_or_the_template_refuses_is_rejected(
     clients: Clients, upstreams: Upstreams, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(Rejected) as caught:
@@ -110,7 +110,7 @@ def test_too_large_a_body_is_rejected(clients: Clients, upstreams: Upstreams) ->
 
 
 @pytest.mark.parametrize("knob", ["minute_limit", "daily_limit"])
-def test_both_limits_throttle_and_say_no_time(
+def test_both_limits_throttle_without_a_retry_after(
     clients: Clients, upstreams: Upstreams, control: Control, knob: str
 ) -> None:
     control.turn("va_notify", **{knob: 1})
@@ -128,7 +128,7 @@ def test_a_wrong_or_revoked_key_is_unauthorized_everywhere(upstreams: Upstreams,
         with pytest.raises(Unauthorized):
             text(clients, upstreams)
         with pytest.raises(Unauthorized):
-            clients.va_notify.find_by_reference("notice-1")
+            clients.va_notify.find_by_reference("notification-1")
     assert len(control.received("va_notify", "/sms")) == 2
 
 
@@ -142,17 +142,17 @@ def test_a_send_says_what_a_fault_did(clients: Clients, upstreams: Upstreams, co
     assert type(caught.value) is strike.write and caught.value.retry_after == strike.retry_after
     settled(control, "va_notify", "/sms")
     control.clear("va_notify")
-    assert len(clients.va_notify.find_by_reference("notice-1")) == strike.worked
+    assert len(clients.va_notify.find_by_reference("notification-1")) == strike.worked
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_a_look_up_never_guesses_through_a_fault(
+def test_a_look_up_never_guesses_during_a_fault(
     clients: Clients, upstreams: Upstreams, control: Control, strike: Strike
 ) -> None:
     sent = text(clients, upstreams)
     control.set("va_notify", strike.kind, **strike.fields)
     with pytest.raises(strike.read):
-        clients.va_notify.find_by_reference("notice-1")
+        clients.va_notify.find_by_reference("notification-1")
     with pytest.raises(strike.read) as caught:
         clients.va_notify.get(sent)
     assert type(caught.value) is strike.read and caught.value.retry_after == strike.retry_after
@@ -161,10 +161,10 @@ def test_a_look_up_never_guesses_through_a_fault(
 def test_a_wrong_content_type_is_no_fault(clients: Clients, upstreams: Upstreams, control: Control) -> None:
     control.set("va_notify", "content_type")
     sent = text(clients, upstreams)
-    assert [found.id for found in clients.va_notify.find_by_reference("notice-1")] == [sent]
+    assert [found.id for found in clients.va_notify.find_by_reference("notification-1")] == [sent]
 
 
-def test_a_signed_callback_is_vouched_for_by_its_signature(upstreams: Upstreams, control: Control) -> None:
+def test_a_signed_callback_is_proven_by_its_signature(upstreams: Upstreams, control: Control) -> None:
     clients = clients_for(upstreams, VANOTIFY_CALLBACK_URL="https://surefile.example/callbacks")
     with listening() as receiver:
         base = receiver.url.removesuffix("/callbacks")

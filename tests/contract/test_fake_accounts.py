@@ -1,4 +1,4 @@
-"""The fake account service against the wire this project assumes for it."""
+"""The fake account service against its assumed interface (docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find(http: requests.Session, upstreams: Upstreams, account: str, key: str | 
 
 
 @pytest.mark.parametrize(("person", "icn"), [(ADA, ADA.icn), (without_icn(), None)])
-def test_an_account_is_somebodys(
+def test_an_account_belongs_to_somebody(
     http: requests.Session, upstreams: Upstreams, person: Veteran, icn: str | None
 ) -> None:
     answer = find(http, upstreams, person.account)
@@ -38,20 +38,20 @@ def test_an_account_is_somebodys(
     assert find(http, upstreams, person.account.upper()).json() == answer.json()
 
 
-def test_somebody_may_have_a_file_number_by_itself_or_neither(http: requests.Session, upstreams: Upstreams) -> None:
+def test_somebody_may_have_only_a_file_number_or_neither_id(http: requests.Session, upstreams: Upstreams) -> None:
     people = (ADA, with_file_number_only(), without_benefit_ids())
-    reported = [find(http, upstreams, person.account).json() for person in people]
-    known = [(bool(each["participantId"]), bool(each["fileNumber"])) for each in reported]
+    found = [find(http, upstreams, person.account).json() for person in people]
+    known = [(bool(each["participantId"]), bool(each["fileNumber"])) for each in found]
     assert known == [(True, True), (False, True), (False, False)]
 
 
-def test_an_account_nobody_has_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
+def test_an_unknown_account_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
     for account in (str(uuid.uuid4()), ADA.uuid, "x"):
         answer = find(http, upstreams, account)
         assert (answer.status_code, answer.json()) == (404, {"error": "Account not found"})
 
 
-def test_a_path_that_is_none_is_notified_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
+def test_an_unknown_path_is_answered_differently(http: requests.Session, upstreams: Upstreams) -> None:
     answer = http.get(f"{upstreams['accounts']}/typo/accounts/{ADA.account}")
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
@@ -61,13 +61,13 @@ def test_a_wrong_key_is_forbidden(http: requests.Session, upstreams: Upstreams) 
     assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden"})
 
 
-def test_a_newcomer_has_an_account_at_once(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_a_new_person_has_an_account_at_once(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     added = control.call("POST", "lorota", "veterans", json={"identified": False, "first_name": "Uma"})
     person = find(http, upstreams, added["account"]).json()
     assert (person["icn"], person["firstName"]) == (None, "Uma")
 
 
-def test_a_fault_is_notified_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_a_fault_is_answered_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.set("accounts", "status", times=1)
     answer = find(http, upstreams, ADA.account)
     assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})

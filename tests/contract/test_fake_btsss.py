@@ -1,4 +1,4 @@
-"""The fake BTSSS against the submit contract: every row of its table, and the traps between them."""
+"""The fake BTSSS against every row of the submit table, and the traps between them (contract: travel 4.1)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_appointment_on_another_day_is_not_found(caller: Caller, control: Con
         ("error", 500, "error"),
     ],
 )
-def test_a_planted_outcome_comes_as_often_as_planted(
+def test_a_planned_outcome_comes_as_often_as_planned(
     caller: Caller, control: Control, veteran: Veteran, outcome: str, status: int, words: str
 ) -> None:
     control.call("POST", "btsss", "outcomes", json={"icn": veteran.icn, "outcome": outcome, "times": 1})
@@ -132,7 +132,7 @@ def test_a_token_can_expire_early_and_stays_dead(
     assert caller.submit(veteran.icn).status_code == 401
 
 
-def test_production_wants_both_subscription_keys(veteran: Veteran) -> None:
+def test_production_requires_both_subscription_keys(veteran: Veteran) -> None:
     known = FakeSettings(btsss_subscription_keys=("east", "south"))
     with running_upstreams(known) as upstreams, requests.Session() as http:
         caller = Caller(http, upstreams)

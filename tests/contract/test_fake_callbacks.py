@@ -1,4 +1,7 @@
-"""The fake VANotify's delivery callbacks: both kinds, what each repeats, and the ways they can surprise a receiver."""
+"""The fake VANotify's delivery callbacks: both kinds, and what each repeats (contract: travel 6.6).
+
+Also the ways in which they can surprise a receiver.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +50,14 @@ def sender(http: requests.Session, upstreams: Upstreams) -> Sender:
 
 @pytest.fixture
 def service_level(receiver: Receiver, control: Control) -> Receiver:
-    """Callbacks of the first kind arrive at the receiver; repeats come after milliseconds, not seconds."""
+    """Callbacks of the first kind arrive at the receiver. Repeats come after milliseconds, not seconds."""
     control.turn("va_notify", callback_url=receiver.url, retry_scale=0.01)
     return receiver
 
 
 @pytest.fixture
 def signed(receiver: Receiver, control: Control) -> Receiver:
-    """The same for callbacks to `PUBLIC`/callbacks, as a send asks for them."""
+    """The same for callbacks to `PUBLIC`/callbacks, as a send requests them."""
     base = receiver.url.removesuffix("/callbacks")
     control.turn("va_notify", rewrites={PUBLIC: base}, retry_scale=0.01)
     return receiver
@@ -94,7 +97,7 @@ def test_a_service_callback_has_the_bearer_token_and_the_contracts_fields(
     assert (body["id"], body["reference"], body["notification_type"]) == (sent["id"], "outbox-42", "sms")
 
 
-def test_service_callbacks_leave_out_statuses_that_are_not_queried_for(sender: Sender, service_level: Receiver) -> None:
+def test_service_callbacks_leave_out_statuses_outside_their_list(sender: Sender, service_level: Receiver) -> None:
     sender.text()
     eventually(lambda: "delivered" in service_level.statuses())
     assert service_level.statuses() == ["sent", "delivered"]
@@ -112,9 +115,7 @@ def test_a_signed_callback_covers_its_pairs_in_order_and_has_no_bearer_token(sen
     assert list(body) == [*SERVICE_FIELDS, "provider_payload"]
 
 
-def test_a_callback_url_takes_the_place_of_the_service_level(
-    sender: Sender, signed: Receiver, control: Control
-) -> None:
+def test_a_callback_url_replaces_the_service_level_one(sender: Sender, signed: Receiver, control: Control) -> None:
     with listening() as service_level:
         control.turn("va_notify", callback_url=service_level.url)
         sender.text(callback_url=f"{PUBLIC}/callbacks")
@@ -149,7 +150,7 @@ def test_what_is_repeated_depends_on_the_answer_and_the_kind(
 
 
 class Forgetful(Timeline):
-    """A timeline that never gets to anything, but tells after how long it would have."""
+    """A timeline that runs nothing, but says after how long it would have."""
 
     def __init__(self) -> None:
         super().__init__()

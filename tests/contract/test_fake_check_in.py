@@ -1,4 +1,4 @@
-"""The fakes of LoROTA and CHIP against the wire this project assumes for them, and the cast behind both."""
+"""The fakes of LoROTA and CHIP against their assumed interfaces (docs/assumptions.md), and the cast behind both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ADA = with_habit("ok")
 
 
 class CheckIn:
-    """Raw calls to both services, right unless told otherwise."""
+    """Raw calls to both services, correct by default."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http, self.urls, self.known = http, upstreams, upstreams.fakes.settings
@@ -51,7 +51,7 @@ def services(http: requests.Session, upstreams: Upstreams) -> CheckIn:
     return CheckIn(http, upstreams)
 
 
-def test_the_cast_is_well_formed_and_nobody_is_twice() -> None:
+def test_the_cast_is_well_formed_and_nobody_is_there_twice() -> None:
     assert len(DEFAULT_CAST) >= 12
     for veteran in EVERYBODY:
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", veteran.uuid)
@@ -64,7 +64,7 @@ def test_the_cast_is_well_formed_and_nobody_is_twice() -> None:
 
 
 @pytest.mark.parametrize("name", [ADA.last_name, ADA.last_name.upper(), f"  {ADA.last_name} "])
-def test_the_right_answers_get_a_token_whatever_the_case_of_the_name(services: CheckIn, name: str) -> None:
+def test_the_right_answers_get_a_token_in_any_case_of_the_name(services: CheckIn, name: str) -> None:
     answer = services.identify(lastName=name)
     assert answer.status_code == 200
     assert services.data(ADA.uuid, answer.json()["token"]).status_code == 200
@@ -76,7 +76,7 @@ def test_a_wrong_answer_is_no_match(services: CheckIn, wrong: dict[str, str]) ->
     assert (answer.status_code, answer.json()) == (401, {"error": "No match"})
 
 
-def test_after_three_wrong_answers_a_link_is_closed_even_to_right_ones(services: CheckIn) -> None:
+def test_after_three_wrong_answers_a_link_is_closed_even_for_right_ones(services: CheckIn) -> None:
     assert [services.identify(dob="1900-01-01").status_code for _ in range(3)] == [401, 401, 401]
     answer = services.identify()
     assert (answer.status_code, answer.json()) == (410, {"error": "Too many attempts"})
@@ -132,7 +132,7 @@ SHARED_FIELDS = {
 }
 
 
-def test_a_day_of_appointment_has_local_times_and_a_window(services: CheckIn) -> None:
+def test_an_appointment_for_the_day_has_local_times_and_a_window(services: CheckIn) -> None:
     (appointment,) = services.data_of(ADA)["appointments"]
     assert set(appointment) == SHARED_FIELDS | {"checkInWindowStart", "checkInWindowEnd", "eligibility"}
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T09:30:00", appointment["startTime"])
@@ -187,6 +187,6 @@ def test_a_malformed_check_in_is_refused(services: CheckIn, wrong: dict[str, Any
     assert services.check_in(ADA.uuid, **wrong).status_code == 400
 
 
-def test_chip_wants_its_password_and_its_gateway_id(services: CheckIn) -> None:
+def test_chip_requires_its_password_and_its_gateway_id(services: CheckIn) -> None:
     assert services.chip_token(user=("surefile", "wrong")).status_code == 401
     assert services.chip_token(api_id="wrong").status_code == 403

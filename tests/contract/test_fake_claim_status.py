@@ -1,4 +1,7 @@
-"""The fake BTSSS against the status contract: every field, several stations, other people's claims, its own clock."""
+"""The fake BTSSS's status call: every field, several stations, other people's claims (contract: travel 4.2).
+
+Also its own clock.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def modified(element: dict[str, Any]) -> datetime:
 
 
 @pytest.mark.parametrize("skew", [0, 90, -90])
-def test_last_modified_is_true_by_the_fakes_own_clock(
+def test_last_modified_is_right_by_the_fakes_own_clock(
     caller: Caller, control: Control, veteran: Veteran, skew: int
 ) -> None:
     control.turn("btsss", skew_seconds=skew)
@@ -97,7 +100,7 @@ def test_a_planted_claim_is_found_with_its_status_age_and_number(
     assert "already has a claim" in caller.submit(veteran.icn).json()["message"]
 
 
-def test_a_claim_at_another_station_hinders_nothing_and_is_listed_too(
+def test_a_claim_at_another_station_blocks_nothing_and_is_listed_too(
     caller: Caller, control: Control, veteran: Veteran
 ) -> None:
     control.call("POST", "btsss", "claims", json={"icn": veteran.icn, "date": DAY, "station": "405"})
@@ -116,7 +119,7 @@ def test_a_malformed_status_request_is_refused(caller: Caller, veteran: Veteran,
     assert caller.post("V1/GetClaimsStatus", caller.status_body(veteran.icn) | {field: None}).status_code == 400
 
 
-def test_a_kiosk_claim_was_there_before_anybody_queried(caller: Caller) -> None:
+def test_a_kiosk_claim_is_there_before_the_first_request(caller: Caller) -> None:
     started = datetime.now(UTC)
     early = with_habit("filed")
     assert "already has a claim" in caller.submit(early.icn).json()["message"]

@@ -1,4 +1,5 @@
-"""The fake Benefits Documents against the contract: how an upload moves on, how it is told, and the back door."""
+"""The fake Benefits Documents: how an upload moves on, how it is reported, and the admin API (contract: benefits
+4.3)."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def plant(control: Control, *items: dict[str, Any]) -> list[int]:
 
 
 def over(control: Control, plan: str) -> int:
-    """An upload that has done all its plan lets it do."""
+    """An upload that has done everything that its plan lets it do."""
     (planted,) = plant(control, {"plan": plan, "steps_done": 9})
     return planted
 
@@ -37,12 +38,12 @@ def over(control: Control, plan: str) -> int:
 
 
 def test_an_upload_moves_through_its_steps_as_time_passes(caller: DocumentsCaller, control: Control) -> None:
-    taken, reported = caller.uploaded(), []
+    taken, seen = caller.uploaded(), []
     for seconds in (0, 21, 41):
         control.turn("documents", clock_offset_seconds=seconds)
         status = caller.status(taken)
-        reported.append((status["status"], *steps(status).values(), "endTime" in status["time"]))
-    assert reported == [
+        seen.append((status["status"], *steps(status).values(), "endTime" in status["time"]))
+    assert seen == [
         ("IN_PROGRESS", "IN_PROGRESS", "NOT_STARTED", False),
         ("IN_PROGRESS", "SUCCESS", "IN_PROGRESS", False),
         ("SUCCESS", "SUCCESS", "SUCCESS", True),
@@ -59,9 +60,9 @@ def test_a_status_has_every_key_of_the_contract(caller: DocumentsCaller, control
 
 def test_times_are_milliseconds(caller: DocumentsCaller, control: Control) -> None:
     (planted,) = plant(control, {"age_seconds": 3600, "step_seconds": 60})
-    reported = caller.status(planted)["time"]
-    assert abs(datetime.fromtimestamp(reported["startTime"] / 1000, UTC).timestamp() - (time.time() - 3600)) < 60
-    assert reported["endTime"] - reported["startTime"] == 120_000
+    times = caller.status(planted)["time"]
+    assert abs(datetime.fromtimestamp(times["startTime"] / 1000, UTC).timestamp() - (time.time() - 3600)) < 60
+    assert times["endTime"] - times["startTime"] == 120_000
 
 
 @pytest.mark.parametrize(
@@ -91,15 +92,15 @@ def test_what_is_stuck_never_ends(caller: DocumentsCaller, control: Control, pla
     assert (status["status"], steps(status)[CE], "endTime" in status["time"]) == ("IN_PROGRESS", reported, False)
 
 
-# -- told wrongly -----------------------------------------------------------------
+# -- reported wrongly -------------------------------------------------------------
 
 
-def test_seconds_in_place_of_milliseconds(caller: DocumentsCaller, control: Control) -> None:
-    reported = caller.status(over(control, "seconds"))["time"]
-    assert all(len(str(value)) == 10 for value in reported.values())
+def test_seconds_instead_of_milliseconds(caller: DocumentsCaller, control: Control) -> None:
+    times = caller.status(over(control, "seconds"))["time"]
+    assert all(len(str(value)) == 10 for value in times.values())
 
 
-def test_texts_in_place_of_numbers(caller: DocumentsCaller, control: Control) -> None:
+def test_texts_instead_of_numbers(caller: DocumentsCaller, control: Control) -> None:
     planted = over(control, "texts")
     status = caller.status(planted)
     assert (status["requestId"], {type(value) for value in status["time"].values()}) == (str(planted), {str})
@@ -116,7 +117,7 @@ def test_texts_in_place_of_numbers(caller: DocumentsCaller, control: Control) ->
         ("without_request_id", "requestId"),
     ],
 )
-def test_keys_that_are_missing(caller: DocumentsCaller, control: Control, plan: str, gone: str) -> None:
+def test_missing_keys(caller: DocumentsCaller, control: Control, plan: str, gone: str) -> None:
     assert {"requestId", "time", "status", "steps"} - set(caller.status(over(control, plan))) == {gone}
 
 
@@ -126,19 +127,17 @@ def test_a_failure_without_a_step_or_without_an_error(caller: DocumentsCaller, c
     assert (status["status"], set(status["time"]), "error" in status) == ("FAILED", {"startTime"}, False)
 
 
-def test_words_and_steps_nobody_knows(caller: DocumentsCaller, control: Control) -> None:
+def test_unknown_words_and_steps(caller: DocumentsCaller, control: Control) -> None:
     assert caller.status(over(control, "unknown_status"))["status"] == "ON_HOLD"
     assert steps(caller.status(over(control, "unknown_step")))["MALWARE_SCAN"] == "SUCCESS"
     failed = caller.status(over(control, "fails_at_unknown_step"))
     assert (failed["error"]["step"], steps(failed)[CE]) == ("MALWARE_SCAN", "NOT_STARTED")
 
 
-# -- a question for many ------------------------------------------------------------
+# -- a query for many -------------------------------------------------------------
 
 
-def test_ids_may_be_numbers_or_texts_and_come_back_once_in_no_order_of_ours(
-    caller: DocumentsCaller, control: Control
-) -> None:
+def test_ids_may_be_numbers_or_texts_and_come_back_once_in_any_order(caller: DocumentsCaller, control: Control) -> None:
     first, second = plant(control, {}, {})
     data = caller.ask(str(second), first, second).json()["data"]
     assert [status["requestId"] for status in data["statuses"]] == [first, second]
@@ -151,7 +150,7 @@ def test_unknown_ids_are_listed_as_numbers(caller: DocumentsCaller, control: Con
     assert ([status["requestId"] for status in data["statuses"]], data["requestIdsNotFound"]) == ([planted], [7, 9])
 
 
-def test_when_none_is_known_the_whole_question_is_not_found(caller: DocumentsCaller) -> None:
+def test_when_no_id_is_known_the_whole_query_is_not_found(caller: DocumentsCaller) -> None:
     assert problem(caller.ask(7, 9)) == (404, "Not Found", "Upload Request Async Status Not Found")
 
 
@@ -167,22 +166,22 @@ def test_the_list_of_unknown_ids_may_be_missing(
     assert set(caller.ask(planted, 7).json()["data"]) == {"statuses"}
 
 
-def test_statuses_nobody_queried_for(caller: DocumentsCaller, control: Control) -> None:
+def test_statuses_of_other_ids(caller: DocumentsCaller, control: Control) -> None:
     ids = plant(control, {"count": 4})
     control.turn("documents", unasked=2)
-    reported = [status["requestId"] for status in caller.ask(ids[0]).json()["data"]["statuses"]]
-    assert (reported[0], len(reported), len(set(reported))) == (ids[0], 3, 3)
+    ids_seen = [status["requestId"] for status in caller.ask(ids[0]).json()["data"]["statuses"]]
+    assert (ids_seen[0], len(ids_seen), len(set(ids_seen))) == (ids[0], 3, 3)
 
 
 @pytest.mark.parametrize(
     "body",
     [{}, [], {"data": []}, {"data": {}}, *({"data": {"requestIds": ids}} for ids in ([], 7, ["x"], [None], [0]))],
 )
-def test_a_question_in_any_other_form_is_refused(caller: DocumentsCaller, body: Any) -> None:
+def test_a_query_in_any_other_form_is_refused(caller: DocumentsCaller, body: Any) -> None:
     assert problem(caller.ask_with(body))[0] == 400
 
 
-def test_the_internal_step_is_notified_only_when_queried_for(caller: DocumentsCaller, control: Control) -> None:
+def test_the_internal_step_is_shown_only_on_request(caller: DocumentsCaller, control: Control) -> None:
     planted = over(control, "ok")
     answer = caller.ask(planted, includeInternalOnlyStepStatuses="true")
     (status,) = answer.json()["data"]["statuses"]
@@ -191,7 +190,7 @@ def test_the_internal_step_is_notified_only_when_queried_for(caller: DocumentsCa
     assert "REMOVE_FILE_BINARY" not in steps(caller.status(planted))
 
 
-def test_one_upload_can_be_queried_after_by_itself(caller: DocumentsCaller, control: Control) -> None:
+def test_one_upload_can_be_queried_by_itself(caller: DocumentsCaller, control: Control) -> None:
     planted = over(control, "ok")
     assert caller.ask_one(planted).json() == {"data": caller.status(planted)}
     assert problem(caller.ask_one(7))[:2] == (404, "Not Found")
@@ -212,7 +211,7 @@ def test_one_upload_can_be_queried_after_by_itself(caller: DocumentsCaller, cont
         ({"plans": {"x-ray": "seconds"}, "plan": "stuck"}, {"fileName": "my x-ray.png"}, "seconds"),
     ],
 )
-def test_a_plan_is_chosen_by_file_type_name_or_veteran(
+def test_a_plan_is_chosen_by_file_type_or_name_or_veteran(
     caller: DocumentsCaller, control: Control, knobs: dict[str, Any], changes: dict[str, Any], plan: str
 ) -> None:
     control.turn("documents", **knobs)
@@ -220,7 +219,7 @@ def test_a_plan_is_chosen_by_file_type_name_or_veteran(
     assert [upload["plan"] for upload in control.call("GET", "documents", "uploads")] == [plan]
 
 
-# -- the back door -----------------------------------------------------------------------
+# -- the admin API ----------------------------------------------------------------------
 
 
 def test_an_upload_can_be_moved_changed_and_forgotten(caller: DocumentsCaller, control: Control) -> None:
@@ -245,7 +244,7 @@ def test_many_can_be_narrowed_down_moved_and_forgotten_at_once(control: Control)
     assert [upload["id"] for upload in control.call("GET", "documents", "uploads")] == old
 
 
-def test_turning_the_pace_moves_no_upload_that_is_on_its_way(caller: DocumentsCaller, control: Control) -> None:
+def test_changing_the_pace_moves_no_upload_that_is_on_its_way(caller: DocumentsCaller, control: Control) -> None:
     before = caller.uploaded()
     control.turn("documents", step_seconds=0)
     assert [caller.status(each)["status"] for each in (before, caller.uploaded())] == ["IN_PROGRESS", "SUCCESS"]
@@ -267,18 +266,18 @@ def test_turning_the_pace_moves_no_upload_that_is_on_its_way(caller: DocumentsCa
         ("POST", "knobs", {"error_family": "none such"}),
     ],
 )
-def test_a_back_door_call_that_makes_no_sense_is_refused(control: Control, method: str, path: str, body: Any) -> None:
+def test_an_admin_call_that_makes_no_sense_is_refused(control: Control, method: str, path: str, body: Any) -> None:
     with pytest.raises(Refused, match="400"):
         control.call(method, "documents", path, json=body)
 
 
-def test_ten_thousand_are_planted_fast_and_a_hundred_notified_in_milliseconds(
+def test_ten_thousand_are_added_fast_and_a_hundred_reported_in_milliseconds(
     caller: DocumentsCaller, control: Control
 ) -> None:
     began = time.process_time()
     ids = plant(control, *({"plan": plan, "count": 625, "steps_done": 9} for plan in PLANS))
     planted = time.process_time()
-    reported = caller.ask(*ids[::100]).json()["data"]["statuses"]
+    statuses = caller.ask(*ids[::100]).json()["data"]["statuses"]
     answered = time.process_time()
-    assert (len(ids), len(reported)) == (10_000, 100)
+    assert (len(ids), len(statuses)) == (10_000, 100)
     assert (planted - began < 1, answered - planted < 0.1) == (True, True)

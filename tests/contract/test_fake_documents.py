@@ -1,4 +1,4 @@
-"""The fake Benefits Documents against the contract: what an upload must hold, and what is kept of it."""
+"""The fake Benefits Documents: what an upload must hold, and what is kept of it (contract: benefits 4.1)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_the_contract_allows_is_taken(caller: DocumentsCaller, changes: dic
     ],
     ids=str,
 )
-def test_what_it_does_not_allow_is_refused(
+def test_what_the_contract_does_not_allow_is_refused(
     caller: DocumentsCaller, control: Control, changes: dict[str, Any], named: str
 ) -> None:
     status, title, detail = problem(caller.upload(**changes))
@@ -169,10 +169,10 @@ def test_bytes_that_look_like_a_boundary_are_only_bytes(caller: DocumentsCaller,
     assert held(control)[0]["sha256"] == hashlib.sha256(tricky).hexdigest()
 
 
-def test_a_success_that_is_none_keeps_nothing(caller: DocumentsCaller, control: Control) -> None:
+def test_a_success_that_is_not_true_keeps_nothing(caller: DocumentsCaller, control: Control) -> None:
     control.turn("documents", success=False)
-    reported = caller.upload().json()["data"]
-    assert (reported["success"], type(reported["requestId"]), held(control)) == (False, int, [])
+    data = caller.upload().json()["data"]
+    assert (data["success"], type(data["requestId"]), held(control)) == (False, int, [])
 
 
 def test_the_journal_shows_the_parts_and_no_bytes_of_the_file(caller: DocumentsCaller, control: Control) -> None:

@@ -1,4 +1,8 @@
-"""What stands before the fake Benefits Documents: its own tokens and scopes, limits, error families, a shared host."""
+"""What every call to the fake Benefits Documents passes first: its own tokens, scopes and limits (contract: benefits
+1).
+
+Also error families and a shared host (contract: benefits 4.4).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ def caller(http: requests.Session, upstreams: Upstreams) -> DocumentsCaller:
 # -- the token endpoint --------------------------------------------------------
 
 
-def test_a_right_assertion_gets_a_token_that_opens_the_api(caller: DocumentsCaller) -> None:
+def test_a_correct_assertion_gets_a_token_that_opens_the_api(caller: DocumentsCaller) -> None:
     body = caller.ask_token().json()
     assert set(body) == {"access_token", "token_type", "scope", "expires_in", "state"}
     assert (body["token_type"], body["expires_in"], body["state"]) == ("Bearer", 600, None)
@@ -77,13 +81,13 @@ def test_a_token_can_die_before_its_time(caller: DocumentsCaller, control: Contr
 # -- the gateway ----------------------------------------------------------------
 
 
-def test_too_large_a_request_is_the_gateways_to_refuse(caller: DocumentsCaller, control: Control) -> None:
+def test_the_gateway_refuses_a_request_that_is_too_large(caller: DocumentsCaller, control: Control) -> None:
     control.turn("documents", largest_bytes=len(whole(RIGHT, FILE)) - 1)
     answer = caller.upload()
     assert (answer.status_code, answer.json()) == (413, {"message": "Request size limit exceeded"})
 
 
-def test_beyond_the_limit_calls_are_notified_to_wait(caller: DocumentsCaller, control: Control) -> None:
+def test_beyond_the_limit_calls_are_throttled(caller: DocumentsCaller, control: Control) -> None:
     control.turn("documents", minute_limit=1)
     assert caller.upload().headers["X-RateLimit-Remaining-Minute"] == "0"
     answer = caller.upload()
@@ -93,13 +97,13 @@ def test_beyond_the_limit_calls_are_notified_to_wait(caller: DocumentsCaller, co
 
 
 @pytest.mark.parametrize("status", [404, 500, 502])
-def test_the_apis_own_errors_have_a_number_for_a_status(caller: DocumentsCaller, control: Control, status: int) -> None:
+def test_the_status_of_the_apis_own_errors_is_a_number(caller: DocumentsCaller, control: Control, status: int) -> None:
     control.set("documents", "status", status=status)
     assert problem(caller.upload())[0] == problem(caller.ask(1))[0] == status
 
 
 @pytest.mark.parametrize("status", [503, 504])
-def test_other_errors_are_the_gateways(caller: DocumentsCaller, control: Control, status: int) -> None:
+def test_other_errors_have_the_gateways_form(caller: DocumentsCaller, control: Control, status: int) -> None:
     control.set("documents", "status", status=status)
     assert (caller.upload().status_code, set(caller.upload().json())) == (status, {"message"})
 
@@ -122,7 +126,7 @@ def test_lighthouses_own_host_answers_for_it_too(
     assert (len(control.received("documents")), control.received("lighthouse")) == (4, [])
 
 
-def test_a_lost_reply_leaves_an_upload_nobody_knows_the_number_of(caller: DocumentsCaller, control: Control) -> None:
+def test_a_lost_reply_leaves_an_upload_whose_number_nobody_knows(caller: DocumentsCaller, control: Control) -> None:
     control.set("documents", "drop", times=1)
     with pytest.raises(requests.ConnectionError):
         caller.upload()

@@ -1,4 +1,4 @@
-"""The faults: each really does to a connection what it says, and strikes only what it should."""
+"""The faults of the fakes: each really does to a connection what it says, and strikes only what it should."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Filing:
 
 @pytest.fixture
 def fresh(http: requests.Session, upstreams: Upstreams) -> Filing:
-    """Its first call opens a connection."""
+    """A caller whose first call opens a connection."""
     return Filing(http, upstreams)
 
 
 @pytest.fixture(params=["fresh", "reused"])
 def filing(request: pytest.FixtureRequest, fresh: Filing) -> Filing:
-    """Over a connection of its own, and over one that has served a call already."""
+    """A caller over a new connection, and one over a connection that has served a call already."""
     if request.param == "reused":
         assert fresh.submit().status_code == 200
         fresh.claims.reset()
@@ -84,7 +84,7 @@ def test_a_refusing_upstream_ends_connections_that_were_open(fresh: Filing, cont
     assert fresh.filed() == 1
 
 
-def test_a_refusal_can_be_set_and_lifted_again_and_again(fresh: Filing, control: Control) -> None:
+def test_a_refusal_can_be_turned_on_and_off_again_and_again(fresh: Filing, control: Control) -> None:
     for _ in range(5):
         control.set("btsss", "refuse")
         with pytest.raises(requests.ConnectionError):
@@ -139,7 +139,7 @@ def test_a_slow_upstream_works_after_its_wait_and_a_late_one_before(
     eventually(lambda: control.received("btsss")[-1]["worked"])
 
 
-def test_what_is_held_is_worked_on_once_it_is_let_go(filing: Filing, control: Control) -> None:
+def test_held_work_is_done_once_it_is_released(filing: Filing, control: Control) -> None:
     control.set("btsss", "hold")
     with pytest.raises(requests.Timeout):
         filing.submit(timeout=0.2)
@@ -161,7 +161,7 @@ def test_a_status_is_answered_before_or_after_the_work(
 
 
 @pytest.mark.parametrize("retry_after", [None, "7", "Wed, 21 Oct 2043 07:28:00 GMT"])
-def test_a_throttle_says_when_to_return_only_when_notified_to(
+def test_a_throttle_has_a_retry_after_only_when_it_is_set(
     fresh: Filing, control: Control, retry_after: str | None
 ) -> None:
     control.set("btsss", "throttle", retry_after=retry_after)
@@ -232,6 +232,6 @@ def test_a_fault_with_a_chance_strikes_sometimes(fresh: Filing, control: Control
     assert statuses == {503, 401}
 
 
-def test_a_fault_of_one_upstream_leaves_the_others_by_itself(fresh: Filing, control: Control) -> None:
+def test_a_fault_of_one_upstream_does_not_touch_the_others(fresh: Filing, control: Control) -> None:
     control.set("chip", "down")
     assert fresh.submit().status_code == 200

@@ -1,4 +1,4 @@
-"""The fake 526 service against the wire this project assumes for it."""
+"""The fake 526 service against its assumed interface (docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORM = {"veteran": {"phone": {"areaCode": "555"}}, "disabilities": [{"name": "kn
 
 
 class Submitter:
-    """Knows the wire and the key, and nothing else."""
+    """Knows only the wire and the key."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http, self.base = http, upstreams["form526"]
@@ -66,7 +66,7 @@ def test_it_is_found_by_its_reference(submitter: Submitter, reference: str) -> N
     assert submitter.find(reference.upper()).json() == answer.json()
 
 
-def test_a_reference_nobody_used_is_not_found(submitter: Submitter, reference: str) -> None:
+def test_an_unknown_reference_is_not_found(submitter: Submitter, reference: str) -> None:
     assert error(submitter.find(reference)) == (404, "Not Found", "404")
 
 
@@ -100,7 +100,7 @@ def test_forms_can_be_refused(submitter: Submitter, control: Control, reference:
     assert other.status_code == (201 if refused else 422)
 
 
-def test_a_veteran_nobody_knows_is_refused(submitter: Submitter, reference: str) -> None:
+def test_an_unknown_veteran_is_refused(submitter: Submitter, reference: str) -> None:
     assert error(submitter.submit(reference, icn="1V1"))[0] == 422
 
 
@@ -117,20 +117,20 @@ def test_a_submission_in_any_other_form_is_refused(
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "wrong"}, 403)])
-def test_without_the_key_nothing_is_notified(
+def test_without_the_key_nothing_is_answered(
     submitter: Submitter, reference: str, headers: dict[str, str], status: int
 ) -> None:
     submitter.headers = headers
     assert error(submitter.submit(reference))[0] == error(submitter.find(reference))[0] == status
 
 
-def test_a_path_that_is_none_never_looks_like_no_submission(submitter: Submitter, reference: str) -> None:
+def test_an_unknown_path_never_looks_like_no_submission(submitter: Submitter, reference: str) -> None:
     submitter.base += "/typo"
     answer = submitter.find(reference)
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
 
-def test_a_fault_is_notified_in_its_own_words(submitter: Submitter, control: Control, reference: str) -> None:
+def test_a_fault_is_answered_in_the_services_own_words(submitter: Submitter, control: Control, reference: str) -> None:
     control.set("form526", "status", status=503, times=1)
     assert error(submitter.submit(reference)) == (503, "Service Unavailable", "503")
     control.set("form526", "drop", times=1)

@@ -1,4 +1,4 @@
-"""The fake Lighthouse against the ITF contract: read, create, validate, and the words it refuses in."""
+"""The fake Lighthouse: read, create, validate (contract: benefits 2.1), and its refusals (contract: benefits 2.2)."""
 
 from __future__ import annotations
 
@@ -46,14 +46,12 @@ def test_a_read_gives_what_was_created(caller: Caller) -> None:
     assert caller.read(ICN).json() == created
 
 
-def test_dates_are_notified_with_and_without_milliseconds_each_always_the_same_way(
-    caller: Caller, control: Control
-) -> None:
+def test_dates_come_with_or_without_milliseconds_but_always_the_same_way(caller: Caller, control: Control) -> None:
     whole = {"created_at": "2031-02-03T04:05:06-06:00", "expires_at": "2099-02-03T04:05:06-06:00"}
     control.call("POST", "lighthouse", "itfs", json=[{"icn": who.icn, **whole} for who in (ADA, BEN)])
-    reported = [attributes(caller.read(who.icn))["creationDate"] for who in (ADA, BEN, ADA, BEN)]
-    assert set(reported[:2]) == {"2031-02-03T04:05:06-06:00", "2031-02-03T04:05:06.000-06:00"}
-    assert reported[2:] == reported[:2]
+    dates = [attributes(caller.read(who.icn))["creationDate"] for who in (ADA, BEN, ADA, BEN)]
+    assert set(dates[:2]) == {"2031-02-03T04:05:06-06:00", "2031-02-03T04:05:06.000-06:00"}
+    assert dates[2:] == dates[:2]
 
 
 @pytest.mark.parametrize("written", ["compensation", "Compensation", "PENSION", "survivor"])
@@ -63,7 +61,7 @@ def test_a_type_may_be_written_in_any_case(caller: Caller, written: str) -> None
     assert caller.read(ICN, written.upper()).json() == created.json()
 
 
-def test_types_and_people_have_nothing_to_do_with_each_other(caller: Caller) -> None:
+def test_types_and_people_are_independent(caller: Caller) -> None:
     caller.create(ICN)
     for icn, kind in ((ICN, "pension"), (BEN.icn, "compensation")):
         assert caller.read(icn, kind).status_code == 404
@@ -76,7 +74,7 @@ def test_no_date_is_taken_from_a_request(caller: Caller) -> None:
     assert when(created["creationDate"]).year > 2001
 
 
-def test_its_own_clock_stamps_and_expires(caller: Caller, control: Control) -> None:
+def test_its_own_clock_dates_and_expires(caller: Caller, control: Control) -> None:
     control.turn("lighthouse", clock_offset_seconds=3 * 86_400)
     created = attributes(caller.create(ICN))
     assert timedelta(days=2) < when(created["creationDate"]) - datetime.now(UTC) < timedelta(days=4)
@@ -90,14 +88,14 @@ def test_its_own_clock_stamps_and_expires(caller: Caller, control: Control) -> N
 def test_a_second_create_is_a_record_of_its_own_called_duplicate(caller: Caller, control: Control) -> None:
     plant(control, age_days=30)
     first, second = caller.read(ICN).json()["data"], caller.create(ICN)
-    reported = attributes(second)
-    assert (reported["status"], second.json()["data"]["id"] != first["id"]) == ("duplicate", True)
-    assert when(reported["creationDate"]) - when(first["attributes"]["creationDate"]) > timedelta(days=29)
+    duplicate = attributes(second)
+    assert (duplicate["status"], second.json()["data"]["id"] != first["id"]) == ("duplicate", True)
+    assert when(duplicate["creationDate"]) - when(first["attributes"]["creationDate"]) > timedelta(days=29)
     assert caller.read(ICN).json()["data"] == first
     assert [itf["status"] for itf in held(control)[:2]] == ["active", "duplicate"]
 
 
-def test_a_duplicate_can_be_notified_as_the_record_on_file(caller: Caller, control: Control) -> None:
+def test_a_duplicate_can_be_answered_as_the_record_on_file(caller: Caller, control: Control) -> None:
     control.turn("lighthouse", duplicate_as="existing")
     first, second = caller.create(ICN).json()["data"], caller.create(ICN).json()["data"]
     assert second == first | {"attributes": first["attributes"] | {"status": "duplicate"}}
@@ -118,7 +116,7 @@ def test_a_create_can_answer_any_word(caller: Caller, control: Control, word: st
     assert caller.read(ICN).status_code == 404
 
 
-# -- what a read cannot tell apart ---------------------------------------------
+# -- what looks the same to a read ---------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -132,7 +130,7 @@ def test_a_create_can_answer_any_word(caller: Caller, control: Control, word: st
         {"status": "active", "expires_at": "2001-01-01T00:00:00-06:00"},
     ],
 )
-def test_what_is_over_used_or_not_active_reads_like_nothing(
+def test_an_itf_that_is_over_used_or_not_active_reads_like_none(
     caller: Caller, control: Control, fields: dict[str, Any]
 ) -> None:
     nothing = caller.read(ICN)
@@ -152,7 +150,7 @@ def test_the_first_active_one_is_read(caller: Caller, control: Control) -> None:
     ("habit", "read", "on_file"),
     [("active", 200, ["active"]), ("expired", 404, ["expired"]), ("used", 404, ["claim_recieved"])],
 )
-def test_people_with_a_past_have_it_on_file(
+def test_people_with_earlier_itfs_have_them_on_file(
     caller: Caller, control: Control, habit: str, read: int, on_file: list[str]
 ) -> None:
     person = with_itf(habit)
@@ -173,7 +171,7 @@ def test_an_itf_filed_elsewhere_is_a_hundred_days_old(caller: Caller) -> None:
 
 @pytest.mark.parametrize("icn", [with_itf("unknown").icn, "9999999999V999999"])
 @pytest.mark.parametrize("path", ["", "/validate"])
-def test_a_veteran_nobody_knows_is_not_found(caller: Caller, icn: str, path: str) -> None:
+def test_an_unknown_veteran_is_not_found(caller: Caller, icn: str, path: str) -> None:
     body = {"data": {"attributes": {"type": "compensation"}}}
     assert error(caller.post(icn, body, path)) == (404, "Resource not found", "Veteran ID not found")
     assert error(caller.read(icn))[0] == 404
@@ -207,7 +205,7 @@ def test_an_ssn_is_nine_digits_or_absent(caller: Caller, ssn: str | None) -> Non
     assert caller.create(ICN, claimantSsn=ssn).status_code == 200
 
 
-def test_a_type_that_is_none_cannot_be_read(caller: Caller) -> None:
+def test_an_unknown_type_cannot_be_read(caller: Caller) -> None:
     assert error(caller.read(ICN, "burial")) == (400, "invalid value for type", "burial is not valid for type")
 
 

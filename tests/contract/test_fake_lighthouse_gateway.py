@@ -1,4 +1,8 @@
-"""What stands before and beside the fake Lighthouse's API: tokens, scopes, limits, error families, the back door."""
+"""What every call to the fake Lighthouse passes first: tokens (contract: benefits 1) and limits (contract: benefits
+2.2).
+
+Also scopes, error families and the admin API.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ def caller(http: requests.Session, upstreams: Upstreams) -> Caller:
 # -- the token endpoint --------------------------------------------------------
 
 
-def test_a_right_assertion_gets_a_token_for_ten_minutes(caller: Caller) -> None:
+def test_a_correct_assertion_gets_a_token_for_ten_minutes(caller: Caller) -> None:
     answer = caller.ask_token()
     body = answer.json()
     assert answer.status_code == 200
@@ -75,7 +79,7 @@ def test_the_token_url_is_not_the_audience(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("assertion", ["nonsense", "a.b.c"])
-def test_what_is_no_token_at_all_is_refused(caller: Caller, assertion: str) -> None:
+def test_what_is_not_a_token_is_refused(caller: Caller, assertion: str) -> None:
     assert caller.ask_token(assertion).status_code == 401
 
 
@@ -132,7 +136,7 @@ def test_a_token_can_die_before_its_time(caller: Caller, control: Control) -> No
 # -- the rate limit ------------------------------------------------------------
 
 
-def test_every_answer_of_the_api_tells_the_limit(caller: Caller, control: Control) -> None:
+def test_every_answer_of_the_api_shows_the_limit(caller: Caller, control: Control) -> None:
     control.turn("lighthouse", minute_limit=60)
     answers = [caller.read(ICN), caller.create(ICN), caller.read(ICN, "burial"), caller.read("", "")]
     assert [answer.status_code for answer in answers] == [404, 200, 400, 404]
@@ -168,7 +172,7 @@ def test_beyond_the_limit_the_gateway_says_how_long_to_wait(caller: Caller, cont
         (502, {"errors": [{"title": "Bad Gateway", "detail": "Bad Gateway", "status": "502", "code": "502"}]}),
     ],
 )
-def test_a_fault_is_notified_in_the_family_of_its_status(
+def test_a_fault_is_answered_in_the_family_of_its_status(
     caller: Caller, control: Control, status: int, body: dict[str, Any]
 ) -> None:
     control.set("lighthouse", "status", status=status)
@@ -191,16 +195,16 @@ def test_the_family_can_be_chosen(caller: Caller, control: Control, family: str,
         assert rejected.json()["status"] == 401
 
 
-def test_a_path_that_is_none_is_no_404_about_an_itf(caller: Caller) -> None:
+def test_an_unknown_path_is_no_404_about_an_itf(caller: Caller) -> None:
     for path in (f"{caller.base}/{ICN}/intents", f"{caller.base}/typo/{ICN}/intent-to-file/compensation"):
         answer = caller.http.get(path, headers=caller.headers)
         assert (answer.status_code, answer.json()) == (404, {"message": "no Route matched with those values"})
 
 
-# -- the back door -------------------------------------------------------------
+# -- the admin API -------------------------------------------------------------
 
 
-def test_ten_thousand_can_be_planted_in_one_call_and_read_at_once(caller: Caller, control: Control) -> None:
+def test_ten_thousand_can_be_added_in_one_call_and_read_at_once(caller: Caller, control: Control) -> None:
     many = [{"icn": f"1{number:09d}V000000", "age_days": number % 300} for number in range(10_000)]
     started = time.monotonic()
     planted = control.call("POST", "lighthouse", "itfs", json=many)

@@ -1,4 +1,7 @@
-"""The fake VANotify after the 201: look-ups, what becomes of a message, and how that can be planted."""
+"""The fake VANotify after the 201: look-ups (contract: travel 6.4) and statuses (contract: travel 6.5).
+
+Also how the end of a message can be planned.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def test_a_get_shows_every_field_with_identifier_and_values_redacted(sender: Sen
 
 
 @pytest.mark.parametrize("unknown", ["00000000-0000-4000-8000-000000000000", "nonsense"])
-def test_an_unknown_id_is_no_result(sender: Sender, unknown: str) -> None:
+def test_an_unknown_id_has_no_result(sender: Sender, unknown: str) -> None:
     assert errors(sender.get(unknown))[:2] == (404, "NoResultFound")
 
 
@@ -143,7 +146,7 @@ def test_a_number_wins_over_an_identifier(sender: Sender) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"), [("permanent-failure", "Undeliverable"), ("temporary-failure", "Retryable")]
 )
-def test_an_outcome_can_be_planted_for_a_recipient(sender: Sender, control: Control, status: str, reason: str) -> None:
+def test_an_outcome_can_be_planned_for_a_recipient(sender: Sender, control: Control, status: str, reason: str) -> None:
     phone = with_habit("ok").phone
     control.call("POST", "va_notify", "outcomes", json={"recipient": phone, "status": status, "times": 1})
     failed, fine = sender.ended(sender.text().json()["id"]), sender.ended(sender.text().json()["id"])

@@ -59,35 +59,35 @@ def test_an_email_about_an_intent_to_file_shows_its_subject_and_every_line(
     assert with_habit("ok").name in text
 
 
-def test_a_phone_can_be_looked_at_by_itself(http: requests.Session, sender: Sender, page: str) -> None:
+def test_the_phone_of_one_person_can_be_shown(http: requests.Session, sender: Sender, page: str) -> None:
     mine, other = with_habit("ok").phone, "+15555559876"
     for number in (mine, other):
         sender.ended(sender.text(phone_number=number).json()["id"])
-    by_itself = http.get(f"{page}.json", params={"to": other}).json()
-    assert [message["to"] for message in by_itself] == [other]
+    narrowed = http.get(f"{page}.json", params={"to": other}).json()
+    assert [message["to"] for message in narrowed] == [other]
     assert str(mine) not in http.get(page, params={"to": other}).text
 
 
-def test_what_was_never_delivered_never_shows(sender: Sender, control: Control) -> None:
+def test_an_undelivered_message_is_never_shown(sender: Sender, control: Control) -> None:
     ended = sender.ended(sender.text(phone_number=with_habit("blocked").phone).json()["id"])
     assert ended["status"] == "permanent-failure"
     assert control.phone() == []
 
 
-def test_what_was_delivered_stays_whatever_is_said_later(sender: Sender, control: Control) -> None:
+def test_a_delivered_message_stays_whatever_is_reported_later(sender: Sender, control: Control) -> None:
     sent = sender.text().json()
     sender.ended(sent["id"])
     control.call("POST", "va_notify", "callbacks", json={"id": sent["id"], "status": "permanent-failure"})
     assert [message["status"] for message in control.phone()] == ["permanent-failure"]
 
 
-def test_markup_in_a_message_is_shown_and_not_obeyed(http: requests.Session, sender: Sender, page: str) -> None:
+def test_markup_in_a_message_is_shown_as_text(http: requests.Session, sender: Sender, page: str) -> None:
     sent = sender.text(personalisation=VALUES | {"claim_number": "<script>alert(1)</script>"}).json()
     sender.ended(sent["id"])
     assert "<script>" not in http.get(page).text
 
 
-def test_the_switch_page_shows_what_is_broken_and_mends_it(
+def test_the_switch_page_shows_what_is_broken_and_repairs_it(
     http: requests.Session, upstreams: Upstreams, control: Control
 ) -> None:
     home = f"{upstreams['control']}/"

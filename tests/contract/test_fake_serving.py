@@ -1,4 +1,4 @@
-"""Starting and stopping the fakes: ports, several at once, and nothing left behind."""
+"""Start and stop of the fakes: ports, several sandboxes at once, and nothing left behind."""
 
 from __future__ import annotations
 

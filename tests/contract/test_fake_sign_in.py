@@ -1,4 +1,4 @@
-"""The fake Sign-in Service against the token contract: claims, keys and their rotation, cookies, refresh, the page."""
+"""The fake Sign-in Service: claims, keys and their rotation, cookies, refresh, the page (contract: travel 7)."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def test_a_token_has_the_claims_of_the_contract(http: requests.Session, upstream
         ({"account": "nobody's"}, "sub", "nobody's"),
     ],
 )
-def test_a_token_can_be_queried_for_as_it_should_not_be(
+def test_a_wrong_token_can_be_requested(
     http: requests.Session, upstreams: Upstreams, control: Control, wanted: dict[str, Any], claim: str, value: Any
 ) -> None:
     claims = opened(issue(control, **wanted)["access_token"], published(http, upstreams)) or {}
     assert claims[claim] == value
 
 
-def test_a_token_can_live_as_long_as_queried_or_be_expired(control: Control) -> None:
+def test_a_token_can_live_as_long_as_requested_or_be_expired(control: Control) -> None:
     for seconds in (-60, 5, 10**8):
         issued = issue(control, seconds=seconds)
         ends = jwt.decode(issued["access_token"], options={"verify_signature": False})["exp"]
@@ -101,7 +101,7 @@ def test_a_token_can_live_as_long_as_queried_or_be_expired(control: Control) -> 
         assert int(datetime.fromisoformat(issued["expires_at"]).timestamp()) == ends
 
 
-def test_many_tokens_can_be_queried_for_at_once(control: Control) -> None:
+def test_many_tokens_can_be_requested_at_once(control: Control) -> None:
     people = [{"uuid": ADA.uuid}, {"account": without_icn().account}]
     tokens = [each["access_token"] for each in control.call("POST", "sign_in", "tokens", json=people)]
     subjects = [jwt.decode(token, options={"verify_signature": False})["sub"] for token in tokens]
@@ -130,7 +130,7 @@ def test_the_old_key_is_published_and_a_foreign_one_is_not(
     ("rotate", "earlier_opens", "later_opens"),
     [("no", True, True), ("both", True, True), ("only_new", False, True), ("unpublished", True, False)],
 )
-def test_a_rotation_can_be_as_far_as_one_likes(
+def test_a_rotation_can_be_at_any_step(
     http: requests.Session,
     upstreams: Upstreams,
     control: Control,
@@ -150,7 +150,7 @@ def test_an_unknown_rotation_is_refused(control: Control) -> None:
         control.turn("sign_in", rotate="twice")
 
 
-def test_the_keys_can_be_away(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_the_keys_can_be_unavailable(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.set("sign_in", "status", operation="GET /sign_in/openid_connect")
     url = upstreams.fakes.settings.environment(upstreams)["SIS_JWKS_URL"]
     assert (http.get(url).status_code, http.get(url).json()) == (503, {"errors": "Service Unavailable"})
@@ -191,7 +191,7 @@ def test_signing_in_sets_the_cookies_of_the_contract(http: requests.Session, ups
 
 
 @pytest.mark.parametrize("onward", ["http://127.0.0.1:8000/docs?x=1", "http://localhost:3000/", "http://[::1]:3000/"])
-def test_signing_in_goes_on_to_a_place_of_this_machine(
+def test_signing_in_goes_on_to_an_address_of_this_machine(
     http: requests.Session, upstreams: Upstreams, onward: str
 ) -> None:
     answer = sign_in(http, upstreams, onward)
@@ -217,7 +217,7 @@ def test_signing_in_leads_nowhere_else(http: requests.Session, upstreams: Upstre
     assert (answer.status_code, "Location" in answer.headers) == (200, False)
 
 
-def test_nobody_can_be_signed_in_who_is_nobody(http: requests.Session, upstreams: Upstreams) -> None:
+def test_only_known_people_can_be_signed_in(http: requests.Session, upstreams: Upstreams) -> None:
     answer = http.post(f"{upstreams['sign_in']}/", data={"account": "nobody"})
     assert (answer.status_code, http.cookies.get_dict()) == (400, {})
 

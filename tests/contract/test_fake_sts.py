@@ -1,4 +1,4 @@
-"""The fake token exchange against the contract: what it asks of an assertion, and how it refuses one."""
+"""The fake token exchange: what it requires of an assertion, and how it refuses one (contract: travel 5.1)."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def test_its_clock_may_differ(chain: Chain, control: Control) -> None:
     assert error(chain.exchange(chain.assertion(ADA))) == (401, "Assertion has expired")
 
 
-def test_somebody_without_an_e_mail_address_cannot_be_vouched_for(chain: Chain) -> None:
+def test_somebody_without_an_e_mail_address_gets_no_token(chain: Chain) -> None:
     assert error(chain.exchange(chain.assertion(without_email(), sub=None)))[0] in (400, 401)
 
 
-def test_the_parameters_stand_in_the_query(chain: Chain, http: requests.Session) -> None:
+def test_the_parameters_are_in_the_query(chain: Chain, http: requests.Session) -> None:
     assert error(chain.exchange(chain.assertion(ADA), "client_credentials")) == (400, "Grant type is not valid")
     assert error(chain.exchange("", "urn:ietf:params:oauth:grant-type:jwt-bearer"))[0] == 401
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": chain.assertion(ADA)}
@@ -92,7 +92,7 @@ def test_a_token_can_die_before_its_time(chain: Chain, control: Control, upstrea
     assert held == [None, ADA.icn]
 
 
-def test_a_fault_is_notified_in_its_own_words(chain: Chain, control: Control) -> None:
+def test_a_fault_is_answered_in_the_services_own_words(chain: Chain, control: Control) -> None:
     control.set("sts", "status", status=503, times=1)
     assert error(chain.exchange(chain.assertion(ADA))) == (503, "Service Unavailable")
     control.set("sts", "throttle", retry_after="3", times=1)

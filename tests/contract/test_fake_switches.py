@@ -1,4 +1,4 @@
-"""Turning the fault switches: over HTTP, by scenario, and from the command line."""
+"""The fault switches, turned over HTTP, by scenario, and from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.switches import KINDS
 
 
-def test_clearing_lifts_one_kind_or_all(control: Control) -> None:
+def test_clearing_removes_one_kind_or_all(control: Control) -> None:
     for kind in ("slow", "status", "drop"):
         control.set("btsss", kind)
     control.clear("btsss", "status")
@@ -26,7 +26,7 @@ def test_clearing_lifts_one_kind_or_all(control: Control) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"refuse"}))
-def test_no_fault_locks_the_back_door_of_the_fake_itself(
+def test_no_fault_locks_the_admin_api_of_the_fake_itself(
     http: requests.Session, upstreams: Upstreams, control: Control, kind: str
 ) -> None:
     control.set("chip", kind)
@@ -69,7 +69,7 @@ def test_every_scenario_plays_where_it_fits(control: Control, name: str, scenari
 
 
 @pytest.mark.parametrize("scenario", ["apocalypse", "blocked"])
-def test_a_scenario_that_is_not_for_an_upstream_is_refused(control: Control, scenario: str) -> None:
+def test_a_scenario_for_another_upstream_is_refused(control: Control, scenario: str) -> None:
     with pytest.raises(Refused):
         control.play("btsss", scenario)
 

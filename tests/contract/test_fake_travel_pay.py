@@ -1,4 +1,5 @@
-"""The fake Travel Pay's appointments and claims against the contract: the four steps, and what repeating them does."""
+"""The fake Travel Pay's appointments and claims: the four steps, and what repeating them does (contract: travel
+5.3)."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def test_an_appointment_is_added_once_and_found_from_then_on(ada: Traveler) -> N
     assert data(ada.find_or_add("2031-03-04T09:30:00")) == [added]
 
 
-def test_another_timestamp_station_or_person_is_another_appointment(ada: Traveler, chain: Chain) -> None:
+def test_another_time_station_or_person_is_another_appointment(ada: Traveler, chain: Chain) -> None:
     found = [ada.find_or_add(), ada.find_or_add("2031-03-04T09:31:00Z"), ada.find_or_add(station="530")]
     found.append(Traveler(chain, HECTOR).find_or_add())
     assert len({data(answer)[0]["id"] for answer in found}) == 4
@@ -109,7 +110,7 @@ def test_a_claim_goes_from_incomplete_to_saved_to_submitted(ada: Traveler, contr
     )
 
 
-def test_the_appointment_tells_of_its_claim_from_the_first_step_on(ada: Traveler) -> None:
+def test_the_appointment_names_its_claim_from_the_first_step_on(ada: Traveler) -> None:
     claim = ada.begun()
     (found,) = data(ada.find_or_add())
     assert found["associatedClaimId"] == claim
@@ -137,9 +138,9 @@ def test_of_simultaneous_creates_one_is_taken(ada: Traveler, control: Control) -
 def test_a_mileage_expense_added_twice_is_there_twice(ada: Traveler) -> None:
     claim = ada.begun()
     ids = {data(ada.add_mileage(claim))["expenseId"] for _ in range(2)}
-    reported = data(ada.claim(claim))
-    assert {expense["id"] for expense in reported["expenses"]} == ids
-    assert (len(ids), reported["totalCostRequested"]) == (2, 41.5)
+    detail = data(ada.claim(claim))
+    assert {expense["id"] for expense in detail["expenses"]} == ids
+    assert (len(ids), detail["totalCostRequested"]) == (2, 41.5)
 
 
 def test_a_submitted_claim_takes_no_more(ada: Traveler, control: Control) -> None:
@@ -168,14 +169,14 @@ def test_an_expense_in_any_other_form_is_refused(ada: Traveler, changes: dict[st
 
 
 @pytest.mark.parametrize("trip", ["OneWay", "RoundTrip", "Unspecified"])
-def test_an_expense_may_carry_the_timestamp_of_the_appointment(ada: Traveler, trip: str) -> None:
+def test_an_expense_may_carry_the_time_of_the_appointment(ada: Traveler, trip: str) -> None:
     claim = ada.begun()
     data(ada.add_mileage(claim, tripType=trip, dateIncurred=WHEN))
     (expense,) = data(ada.claim(claim))["expenses"]
     assert (expense["dateIncurred"], expense["description"]) == (WHEN, "mileage")
 
 
-def test_another_persons_claim_is_not_found_like_one_that_is_none(ada: Traveler, chain: Chain) -> None:
+def test_another_persons_claim_is_not_found_like_one_that_does_not_exist(ada: Traveler, chain: Chain) -> None:
     claim, other = ada.begun(), Traveler(chain, HECTOR)
     appointment = data(ada.find_or_add())[0]["id"]
     for unknown in (claim, str(uuid.uuid4())):
@@ -202,7 +203,7 @@ def test_somebody_filed_at_the_kiosk_and_somebody_is_always_refused(chain: Chain
     assert (len(filed(control, HECTOR)), filed(control, JONAS)) == (1, [])
 
 
-def test_a_claim_can_be_planted_and_moved_through_the_back_door(ada: Traveler, control: Control) -> None:
+def test_a_claim_can_be_added_and_moved_through_the_admin_api(ada: Traveler, control: Control) -> None:
     planted = control.call(
         "POST", "travel_pay", "claims", json={"icn": ADA.icn, "appointmentDateTime": WHEN, "claimStatus": "Saved"}
     )

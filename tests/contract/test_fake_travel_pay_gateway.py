@@ -1,4 +1,4 @@
-"""The fake Travel Pay's tokens, keys and counts against the contract: who gets in, and in whose words who does not."""
+"""The fake Travel Pay's tokens, keys and counts: who gets in, and how others are refused (contract: travel 5.1)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_veis_gives_a_token_for_a_resource(chain: Chain) -> None:
     assert answer.json()["expires_in"] == answer.json()["ext_expires_in"] == 3599
 
 
-def test_veis_may_tell_the_lifetime_as_a_text(chain: Chain, control: Control) -> None:
+def test_veis_may_give_the_lifetime_as_a_text(chain: Chain, control: Control) -> None:
     control.turn("veis", expires_in_as_text=True)
     assert chain.ask_veis().json()["expires_in"] == "3599"
 
@@ -75,15 +75,15 @@ def test_a_token_of_one_api_opens_no_other(chain: Chain, http: requests.Session,
     assert ada.claims().status_code == 401
 
 
-@pytest.mark.parametrize("reported", [True, False])
-def test_btsss_gives_a_token_and_may_tell_its_lifetime(chain: Chain, control: Control, reported: bool) -> None:
-    control.turn("travel_pay", token_seconds=3000, tell_expiry=reported)
+@pytest.mark.parametrize("has_expiry", [True, False])
+def test_btsss_gives_a_token_and_may_give_its_lifetime(chain: Chain, control: Control, has_expiry: bool) -> None:
+    control.turn("travel_pay", token_seconds=3000, tell_expiry=has_expiry)
     held = data(chain.ask_btsss(chain.veis(), chain.sts(ADA)))
     assert held.pop("accessToken")
-    assert held == ({"expiresIn": 3000} if reported else {})
+    assert held == ({"expiresIn": 3000} if has_expiry else {})
 
 
-def test_btsss_refuses_a_token_call_in_its_envelope_and_its_gateway_in_words_of_its_own(chain: Chain) -> None:
+def test_btsss_refuses_a_token_call_in_its_envelope_and_its_gateway_in_its_own_words(chain: Chain) -> None:
     veis, sts = chain.veis(), chain.sts(ADA)
     assert refusal(chain.ask_btsss(veis, "nobody's"))[0] == 401
     assert refusal(chain.ask_btsss(veis, sts, **{"BTSSS-API-Client-Number": "9"}))[0] == 400
@@ -107,7 +107,7 @@ def test_the_correlation_id_comes_back(ada: Traveler) -> None:
     assert ada.claims().json()["correlationId"] == ada.headers["X-Correlation-ID"]
 
 
-def test_each_of_the_two_tokens_can_end_by_itself(ada: Traveler, chain: Chain, control: Control) -> None:
+def test_each_of_the_two_tokens_can_end_without_the_other(ada: Traveler, chain: Chain, control: Control) -> None:
     control.call("POST", "travel_pay", "revoke", json={"token": "btsss"})
     assert refusal(ada.claims())[0] == 401
     ada = Traveler(chain, ADA)
@@ -117,7 +117,7 @@ def test_each_of_the_two_tokens_can_end_by_itself(ada: Traveler, chain: Chain, c
     assert data(ada.claims()) == []
 
 
-def test_a_token_can_die_in_use_or_be_dead_when_it_comes(ada: Traveler, chain: Chain, control: Control) -> None:
+def test_a_token_can_die_in_use_or_be_dead_from_the_start(ada: Traveler, chain: Chain, control: Control) -> None:
     control.set("travel_pay", "expire", operation="/contacts", times=1)
     assert ada.claims().status_code == 200
     assert refusal(ada.call("GET", "v2/contacts"))[0] == 401
@@ -131,8 +131,8 @@ def test_calls_are_counted_by_the_minute(ada: Traveler, control: Control) -> Non
     ada.claims()
     control.turn("travel_pay", minute_limit=3)
     answer = ada.claims()
-    reported = [answer.headers[f"X-Ratelimit-{name}-Minute"] for name in ("Limit", "Remaining")]
-    assert (answer.status_code, reported) == (200, ["3", "0"])
+    limit = [answer.headers[f"X-Ratelimit-{name}-Minute"] for name in ("Limit", "Remaining")]
+    assert (answer.status_code, limit) == (200, ["3", "0"])
     answer = ada.claims()
     assert (answer.status_code, answer.json()["statusCode"]) == (429, 429)
     assert 0 < int(answer.headers["Ratelimit-Reset"]) <= 60
@@ -161,6 +161,6 @@ def test_a_fault_has_the_shape_that_errors_of_its_status_have(ada: Traveler, con
         assert set(only["error"]) == {"code", "message", "details"}
 
 
-def test_a_path_that_is_none_never_looks_like_no_claim(ada: Traveler) -> None:
+def test_an_unknown_path_never_looks_like_no_claim(ada: Traveler) -> None:
     answer = ada.call("GET", "v9/claims/x")
     assert (answer.status_code, answer.json()) == (404, {"statusCode": 404, "message": "Resource not found"})

@@ -1,4 +1,7 @@
-"""The fake Travel Pay's reads against the contract: lists in pages, ranges, details, documents, contact details."""
+"""The fake Travel Pay's reads: lists in pages, ranges, details and documents (contract: travel 5.3).
+
+Also the contact details (docs/assumptions.md).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ DETAIL = (LISTED - {"id", "appointmentDateTime", "facilityId"}) | {
     "expenses",
 }
 EXPENSE = {"id", "expenseType", "name", "dateIncurred", "description", "costRequested", "costSubmitted"}
-# The contract's statuses in Travel Pay's spelling.
+# The contract's statuses (contract: travel 2.3) in Travel Pay's spelling.
 EVERY_STATUS = {
     "Appeal",
     "ApprovedForPayment",
@@ -76,9 +79,9 @@ def zeke(chain: Chain) -> Traveler:
 
 
 def paging(answer: requests.Response) -> tuple[int, int, int]:
-    reported = answer.json()
-    assert set(reported) > PAGING
-    return reported["totalRecordCount"], reported["pageNumber"], reported["pageSize"]
+    body = answer.json()
+    assert set(body) > PAGING
+    return body["totalRecordCount"], body["pageNumber"], body["pageSize"]
 
 
 def with_status(traveler: Traveler, status: str) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def test_every_status_is_on_file_for_somebody(abel: Traveler) -> None:
     assert [claim["claimStatus"] for claim in claims if claim["appointmentDateTime"] is None] == ["ClaimPaid"]
 
 
-def test_a_list_comes_in_pages_no_larger_than_the_server_likes(zeke: Traveler, control: Control) -> None:
+def test_a_list_comes_in_pages_no_larger_than_the_server_allows(zeke: Traveler, control: Control) -> None:
     assert paging(zeke.claims()) == (120, 1, 50)
     assert paging(zeke.claims(pageSize=500, pageNumber=2)) == (120, 2, 50)
     pages = [data(zeke.claims(pageNumber=number, pageSize=45)) for number in (1, 2, 3, 4)]
@@ -104,12 +107,12 @@ def test_a_list_comes_in_pages_no_larger_than_the_server_likes(zeke: Traveler, c
     assert len(data(zeke.claims())) == 120
 
 
-def test_a_list_is_sorted_as_queried(zeke: Traveler) -> None:
+def test_a_list_is_sorted_as_requested(zeke: Traveler) -> None:
     for field, direction, backwards in (("appointmentDateTime", "Descending", True), ("createdOn", "asc", False)):
-        reported = [claim[field] for claim in data(zeke.claims(sortField=field, sortDirection=direction))]
-        assert reported == sorted(reported, reverse=backwards)
-    for requested in ({"sortField": "colour"}, {"sortDirection": "up"}, {"pageNumber": 0}, {"pageSize": "x"}):
-        assert refusal(zeke.claims(**requested))[0] == 400
+        values = [claim[field] for claim in data(zeke.claims(sortField=field, sortDirection=direction))]
+        assert values == sorted(values, reverse=backwards)
+    for query in ({"sortField": "colour"}, {"sortDirection": "up"}, {"pageNumber": 0}, {"pageSize": "x"}):
+        assert refusal(zeke.claims(**query))[0] == 400
 
 
 def test_claims_are_found_by_the_wall_clock_of_their_appointment(zeke: Traveler) -> None:
@@ -119,12 +122,12 @@ def test_claims_are_found_by_the_wall_clock_of_their_appointment(zeke: Traveler)
     assert [claim["appointmentDateTime"] for claim in data(found)] == timestamps[-3:]
     assert paging(found) == (3, 1, 50)
     assert paging(zeke.search(first, last, pageSize=2, pageNumber=2)) == (3, 2, 2)
-    # A bare date is its midnight: the day's own appointments lie behind it.
+    # A bare date means its midnight: the day's own appointments come after it.
     assert len(data(zeke.search(first[:10], last[:10]))) == 2
 
 
 @pytest.mark.parametrize(("first", "last"), [("", "2031-01-01"), ("soon", "2031-01-01"), ("2031-01-02", "2031-01-01")])
-def test_a_range_that_is_none_is_refused(chain: Chain, first: str, last: str) -> None:
+def test_an_impossible_range_is_refused(chain: Chain, first: str, last: str) -> None:
     assert refusal(Traveler(chain, ADA).search(first, last))[0] == 400
 
 
@@ -133,7 +136,7 @@ def test_a_claim_without_an_appointment_is_in_no_range(abel: Traveler) -> None:
     assert len(data(abel.search("2000-01-01", "2099-01-01"))) == len(EVERY_STATUS)
 
 
-def test_a_claim_is_notified_in_detail(abel: Traveler) -> None:
+def test_a_claim_is_shown_in_detail(abel: Traveler) -> None:
     claim = with_status(abel, "ClaimPaid")
     assert set(claim) == DETAIL
     assert (claim["claimantFirstName"], claim["claimantLastName"]) == (STATUSES.first_name, STATUSES.last_name)
@@ -181,8 +184,8 @@ def test_the_days_appointments_are_there_with_and_without_those_that_have_claims
     assert paging(hector.appointments(excludeWithClaims="true", pageSize=1)) == (1, 1, 1)
 
 
-def answered_alike(person: Veteran, chain: Chain, http: requests.Session, upstreams: Upstreams) -> set[str]:
-    """Which details BTSSS and VA Profile tell alike, whatever the case and whichever way a number is written."""
+def equal_details(person: Veteran, chain: Chain, http: requests.Session, upstreams: Upstreams) -> set[str]:
+    """The details that are the same at BTSSS and VA Profile, in any case and in any form of a number."""
     btsss = data(Traveler(chain, person).call("GET", "v2/contacts"))
     assert set(btsss) == {"address", "phoneNumber", "email"}
     url, key = f"{upstreams['va_profile']}/contact-information/{person.icn}", upstreams.fakes.settings
@@ -200,8 +203,8 @@ def answered_alike(person: Veteran, chain: Chain, http: requests.Session, upstre
 def test_contact_details_agree_for_most_and_differ_for_one(
     chain: Chain, http: requests.Session, upstreams: Upstreams
 ) -> None:
-    assert answered_alike(ADA, chain, http, upstreams) == {"phoneNumber", "email", "address"}
-    assert answered_alike(with_travel_pay("contacts_differ"), chain, http, upstreams) == {"email"}
+    assert equal_details(ADA, chain, http, upstreams) == {"phoneNumber", "email", "address"}
+    assert equal_details(with_travel_pay("contacts_differ"), chain, http, upstreams) == {"email"}
     assert at_btsss(without_email())["email"] is None
 
 

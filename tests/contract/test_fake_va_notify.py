@@ -1,4 +1,4 @@
-"""The fake VANotify against the contract: tokens, schema, refusals and limits."""
+"""The fake VANotify: tokens (contract: travel 6.1), schema (contract: travel 6.2), refusals (contract: travel 6.3)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def sender(http: requests.Session, upstreams: Upstreams) -> Sender:
     return Sender(http, upstreams)
 
 
-def test_there_is_a_text_for_every_notification_at_both_kinds_of_facility() -> None:
+def test_there_is_a_text_for_every_kind_at_both_kinds_of_facility() -> None:
     assert set(TEXTS) == {
         f"{facility}.{notification}" for facility in ("cie", "oh") for notification in NOTIFICATION_KINDS
     }
     assert all(template.placeholders for template in TEXTS.values())
 
 
-def test_there_is_an_email_for_every_notification_that_is_one() -> None:
+def test_there_is_an_email_for_every_kind_that_is_sent_by_email() -> None:
     assert {key: template.placeholders for key, template in EMAILS.items()} == {
         "itf.confirmed": ["effective_date", "expiration_date"],
         "itf.confirmed_late": ["asked_date", "recorded_date"],
@@ -61,7 +61,7 @@ def test_there_is_an_email_for_every_notification_that_is_one() -> None:
     assert all((template.channel, bool(template.subject)) == ("email", True) for template in EMAILS.values())
 
 
-def test_the_product_is_notified_every_template_once() -> None:
+def test_the_product_knows_every_template_once() -> None:
     assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
     assert len(set(TEMPLATE_IDS.values())) == 25
 
@@ -77,7 +77,7 @@ def test_no_bearer_token_is_a_401(sender: Sender, authorization: str | None) -> 
     assert (status, error) == (401, "AuthError")
 
 
-def test_a_token_that_is_none_is_a_403(sender: Sender) -> None:
+def test_what_is_not_a_token_is_a_403(sender: Sender) -> None:
     status, error, message = errors(answer_to(sender, "Bearer not.a.token"))
     assert (status, error) == (403, "AuthError")
     assert message.startswith("Invalid token:")
@@ -208,7 +208,7 @@ def test_what_the_service_does_not_have_is_a_bad_request(sender: Sender, changes
         ({"default_sender": False}, "no default sms_sender"),
     ],
 )
-def test_what_the_service_may_not_is_a_bad_request(
+def test_what_the_service_may_not_do_is_a_bad_request(
     sender: Sender, control: Control, knobs: dict[str, Any], words: str
 ) -> None:
     control.turn("va_notify", **knobs)

@@ -1,4 +1,4 @@
-"""The fake VA Profile against the wire this project assumes for it."""
+"""The fake VA Profile against its assumed interface (docs/assumptions.md)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def find(http: requests.Session, upstreams: Upstreams, icn: str, key: str | None
 
 
 @pytest.mark.parametrize("person", [ADA, without_email(), with_travel_pay("contacts_differ")], ids=lambda who: who.name)
-def test_it_tells_how_to_reach_a_person(http: requests.Session, upstreams: Upstreams, person: Veteran) -> None:
+def test_it_says_how_to_reach_a_person(http: requests.Session, upstreams: Upstreams, person: Veteran) -> None:
     answer = find(http, upstreams, person.icn)
-    reported = answer.json()
+    body = answer.json()
     assert answer.status_code == 200
-    assert set(reported) == {"icn", "email", "mobilePhone", "homePhone", "mailingAddress"}
-    assert (reported["icn"], reported["email"], reported["mobilePhone"]) == (person.icn, person.email, person.phone)
-    assert set(reported["mailingAddress"]) == {
+    assert set(body) == {"icn", "email", "mobilePhone", "homePhone", "mailingAddress"}
+    assert (body["icn"], body["email"], body["mobilePhone"]) == (person.icn, person.email, person.phone)
+    assert set(body["mailingAddress"]) == {
         "addressLine1",
         "addressLine2",
         "city",
@@ -35,12 +35,12 @@ def test_it_tells_how_to_reach_a_person(http: requests.Session, upstreams: Upstr
     }
 
 
-def test_a_person_nobody_knows_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
+def test_an_unknown_person_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
     answer = find(http, upstreams, "1V1")
     assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
 
 
-def test_a_path_that_is_none_is_notified_otherwise(http: requests.Session, upstreams: Upstreams) -> None:
+def test_an_unknown_path_is_answered_differently(http: requests.Session, upstreams: Upstreams) -> None:
     answer = http.get(f"{upstreams['va_profile']}/typo/{ADA.icn}")
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
 
@@ -62,7 +62,7 @@ def test_details_can_be_changed_and_are_forgotten(
     assert find(http, upstreams, ADA.icn).json() == before
 
 
-def test_a_fault_is_notified_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_a_fault_is_answered_in_its_own_words(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.set("va_profile", "status", times=1)
     answer = find(http, upstreams, ADA.icn)
     assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})

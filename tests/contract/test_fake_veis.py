@@ -1,4 +1,4 @@
-"""The fake VEIS against the token contract: the v2 call, Azure's error bodies, tokens that die early."""
+"""The fake VEIS: the v2 call, Azure's error bodies, tokens that die early (contract: travel 3)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask(http: requests.Session, upstreams: Upstreams, tenant: str | None = None,
     return http.post(f"{upstreams['veis']}/{tenant}/oauth2/v2.0/token", data=form(upstreams, **changes))
 
 
-def test_a_right_form_gets_a_bearer_token_and_its_lifetime(http: requests.Session, upstreams: Upstreams) -> None:
+def test_a_correct_form_gets_a_bearer_token_and_its_lifetime(http: requests.Session, upstreams: Upstreams) -> None:
     answer = ask(http, upstreams)
     body = answer.json()
     assert answer.status_code == 200
@@ -38,7 +38,7 @@ def test_a_right_form_gets_a_bearer_token_and_its_lifetime(http: requests.Sessio
     assert upstreams.fakes.veis.tokens.holder(body["access_token"]) is not None
 
 
-def test_every_token_is_another_one(http: requests.Session, upstreams: Upstreams) -> None:
+def test_every_token_is_a_new_one(http: requests.Session, upstreams: Upstreams) -> None:
     assert ask(http, upstreams).json()["access_token"] != ask(http, upstreams).json()["access_token"]
 
 
@@ -66,7 +66,7 @@ def test_a_wrong_form_gets_azures_error_body(
     assert body["error_description"].startswith(f"AADSTS{code}: ")
 
 
-def test_json_in_place_of_a_form_misses_its_parameters(http: requests.Session, upstreams: Upstreams) -> None:
+def test_json_instead_of_a_form_lacks_its_parameters(http: requests.Session, upstreams: Upstreams) -> None:
     url = f"{upstreams['veis']}/{upstreams.fakes.settings.veis_tenant}/oauth2/v2.0/token"
     answer = http.post(url, json=form(upstreams))
     assert (answer.status_code, answer.json()["error_codes"]) == (400, [900144])
@@ -80,6 +80,6 @@ def test_a_token_can_die_before_its_time(http: requests.Session, upstreams: Upst
     assert upstreams.fakes.veis.tokens.holder(late["access_token"]) is not None
 
 
-def test_the_promised_lifetime_can_be_turned(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
+def test_the_promised_lifetime_can_be_changed(http: requests.Session, upstreams: Upstreams, control: Control) -> None:
     control.turn("veis", expires_in=7)
     assert ask(http, upstreams).json()["expires_in"] == 7

@@ -1,4 +1,4 @@
-"""The served description is true: it holds every route, its examples work, and real answers are the ones it names."""
+"""The served description is true: it holds every route, its examples work, and real answers are those that it names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def references(node: Any) -> Iterator[str]:
         yield node["$ref"]
 
 
-def test_it_is_whole(product: Product, document: dict[str, Any]) -> None:
+def test_it_holds_every_route(product: Product, document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     for reference in references(document):
         assert reference.rpartition("/")[2] in document["components"]["schemas"]
@@ -55,7 +55,7 @@ def test_the_names_in_it_are_the_ones_the_front_end_sends(document: dict[str, An
     assert "appointmentIen" in schemas["CheckInFields"]["required"]
 
 
-def test_every_body_has_an_example_that_is_taken_as_it_stands(product: Product, document: dict[str, Any]) -> None:
+def test_every_body_has_an_example_that_is_accepted_as_it_stands(product: Product, document: dict[str, Any]) -> None:
     client = product.app.test_client()
     bodies = [(path, operation) for path, _, operation in operations(document) if "requestBody" in operation]
     contents = {path: operation["requestBody"]["content"] for path, operation in bodies}
@@ -112,7 +112,7 @@ def test_real_answers_are_the_ones_described(product: Product, document: dict[st
 
 
 def assert_shape(described: dict[str, Any], response: Any) -> None:
-    """Only refusals have a schema; it is that of the `errors` list."""
+    """Only refusals have a schema: that of the `errors` list."""
     schema = described.get("content", {}).get("application/json", {}).get("schema")
     if schema is None:
         assert response.status_code < 400 or "errors" not in response.get_json()

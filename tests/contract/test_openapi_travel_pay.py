@@ -1,4 +1,4 @@
-"""The served description of travel pay is true: what each call really answers is among what it names, in its shape."""
+"""The served description of travel pay is true: it names each status that a call really answers, in its shape."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def described(product: Product) -> dict[str, Any]:
     return found
 
 
-def test_every_answer_to_a_read_is_one_the_description_names(product: Product) -> None:
-    # No gate that a failure closes may open again before the next call.
+def test_the_description_names_every_answer_to_a_read(product: Product) -> None:
+    # A breaker that a failure opens must not close again before the next call.
     reconfigure(product, breaker_open_seconds=60.0, breaker_cap_seconds=60.0)
     person, paths = traveling(product, STATUSES), described(product)
     person.read(CLAIMS_URL)
@@ -56,7 +56,7 @@ def test_every_answer_to_a_read_is_one_the_description_names(product: Product) -
             mend(product)
 
 
-def test_every_answer_to_a_posted_claim_is_one_the_description_names(product: Product) -> None:
+def test_the_description_names_every_answer_to_a_posted_claim(product: Product) -> None:
     person, paths = traveling(product), described(product)
     assert_shape_of(paths, CLAIMS_URL, "post", person.post(), 202)
     product.work()
@@ -85,7 +85,7 @@ def test_the_query_and_the_body_are_described_by_the_names_that_are_sent(product
 
 
 def assert_shape_of(paths: dict[str, Any], template: str, method: str, response: Any, status: int = 0) -> None:
-    """The status is the one expected, where one is, and is described; a refusal is the list it is said to be."""
+    """The status is the expected one, if any, and is described; a refusal is the list that the description says."""
     assert status in (0, response.status_code), (template, response.text)
     described_answers = paths[template][method]["responses"]
     assert str(response.status_code) in described_answers, (template, response.status_code)

@@ -1,4 +1,4 @@
-"""Travel Pay's wire as the contract writes it: the whole chain of tokens, and every call with its headers."""
+"""Travel Pay's wire: the whole chain of tokens (contract: travel 5.1), and every call with its headers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHEN, STATION = "2031-03-04T09:30:00Z", "983"
 
 
 class Chain:
-    """The three tokens; knows the wire and the credentials, and nothing else."""
+    """The three tokens. It knows only the wire and the credentials."""
 
     def __init__(self, http: requests.Session, upstreams: Upstreams) -> None:
         self.http, self.urls, self.known = http, upstreams, upstreams.fakes.settings
@@ -112,15 +112,15 @@ class Traveler:
     def claim(self, claim: str) -> requests.Response:
         return self.call("GET", f"v3/claims/{claim}")
 
-    def claims(self, **requested: Any) -> requests.Response:
-        return self.call("GET", "v2/claims", params=requested)
+    def claims(self, **query: Any) -> requests.Response:
+        return self.call("GET", "v2/claims", params=query)
 
-    def search(self, first: str, last: str, **requested: Any) -> requests.Response:
+    def search(self, first: str, last: str, **query: Any) -> requests.Response:
         dates = {"startDate": first, "endDate": last}
-        return self.call("GET", "v2/claims/search-by-appointment-date", params=dates | requested)
+        return self.call("GET", "v2/claims/search-by-appointment-date", params=dates | query)
 
-    def appointments(self, **requested: Any) -> requests.Response:
-        return self.call("GET", "v2/appointments", params=requested)
+    def appointments(self, **query: Any) -> requests.Response:
+        return self.call("GET", "v2/appointments", params=query)
 
     def begun(self, at: str = WHEN) -> str:
         """The id of a claim that has been created and nothing more."""
@@ -128,21 +128,21 @@ class Traveler:
 
 
 def data(answer: requests.Response) -> Any:
-    """What a good answer holds, whose envelope is checked on the way."""
-    reported = answer.json()
-    assert answer.status_code == reported["statusCode"] == 200, reported
-    assert set(reported) in (ENVELOPE, ENVELOPE | PAGING)
-    assert reported["success"] is True
-    assert reported["timeStamp"] <= utc_text(datetime.now(UTC))
-    return reported["data"]
+    """The data of a good answer, whose envelope is checked on the way."""
+    body = answer.json()
+    assert answer.status_code == body["statusCode"] == 200, body
+    assert set(body) in (ENVELOPE, ENVELOPE | PAGING)
+    assert body["success"] is True
+    assert body["timeStamp"] <= utc_text(datetime.now(UTC))
+    return body["data"]
 
 
 def refusal(answer: requests.Response) -> tuple[int, str]:
     """HTTP status and message of an error in the envelope."""
-    reported = answer.json()
-    assert set(reported) == ENVELOPE
-    assert (reported["statusCode"], reported["success"], reported["data"]) == (answer.status_code, False, None)
-    return answer.status_code, reported["message"]
+    body = answer.json()
+    assert set(body) == ENVELOPE
+    assert (body["statusCode"], body["success"], body["data"]) == (answer.status_code, False, None)
+    return answer.status_code, body["message"]
 
 
 def not_found(answer: requests.Response) -> str:

@@ -86,7 +86,7 @@ def deal(product: Product, hours: float = 1.0) -> None:
 
 
 def outstanding_questions(product: Product) -> list[dict[str, Any]]:
-    return [each for each in product.messages() if each["job"] == POLL.path]
+    return [each for each in product.messages() if each["job"] == POLL.work.path]
 
 
 def batches(product: Product) -> Counter[Any]:

@@ -221,7 +221,7 @@ def test_pointers_that_redis_restores_or_forgets_are_named_and_corrected(product
     publish(product)
     stale = (claim.message["id"], claim.message["fence"])
     product.work()
-    path = travel_claims.SUBMIT.path
+    path = travel_claims.SUBMIT.work.path
     rq_side.push(product.redis, TRAVEL_CLAIMS.name, [(stale[0], path)], stale[1], timeout_seconds=60)
     rq_side.leave_failed(product.redis, TRAVEL_CLAIMS.name, *stale, "jobs.ledger.reopen", "brought back")
     compared = found(product)["redis"]["differences"]

@@ -46,7 +46,7 @@ def on_their_way(product: Product) -> None:
 
 
 def waiting_uploads(product: Product) -> list[str]:
-    return [message["state"] for message in product.messages() if message["job"] == UPLOAD.path]
+    return [message["state"] for message in product.messages() if message["job"] == UPLOAD.work.path]
 
 
 def send_one_question(product: Product) -> None:

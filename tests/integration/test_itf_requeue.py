@@ -69,7 +69,7 @@ def ask(product: Product, veteran: Veteran = ADA, **settings: Any) -> Creation:
     travel_to(product, NOON)
     creation = Creation(product, sign_in(product, veteran))
     creation.person.ask()
-    product.work(until=lambda: creation.message["job"] == CREATE.path)
+    product.work(until=lambda: creation.message["job"] == CREATE.work.path)
     return creation
 
 
