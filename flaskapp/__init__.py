@@ -20,7 +20,7 @@ from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
 from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits
-from outbox.rq_side import LedgerJob
+from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
 REGISTERED = Flows(CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY, NOTIFICATIONS, CASES)

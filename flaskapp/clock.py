@@ -8,9 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
-
-from outbox.write import Database
+from outbox import Database, schema
 
 _offset = timedelta()
 
@@ -24,7 +22,7 @@ def set_offset(db: Database, offset: timedelta) -> None:
     """Move Python's clock and Postgres's together, for tests."""
     global _offset
     _offset = offset
-    db.execute(text("UPDATE outbox_clock SET clock_offset = :offset"), {"offset": offset})
+    schema.set_clock(db, offset)
 
 
 def legal_date(timestamp: datetime, zone: ZoneInfo) -> date:

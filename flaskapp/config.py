@@ -160,20 +160,22 @@ class Config:
     veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
     btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
     btsss_confirm_seconds: float = setting(
-        float, 450.0, text="Before this long after its start, a BTSSS submit that no look-up finds may still happen."
+        float, 450.0, text="Until this long after its start, a BTSSS submit that is not found may still happen."
     )
     btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
     vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
-    vanotify_confirm_seconds: float = setting(float, 150.0, text="The same for a send of VANotify.")
+    vanotify_confirm_seconds: float = setting(
+        float, 150.0, text="Until this long after its start, a VANotify send that is not found may still happen."
+    )
     accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
     sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
     lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
     lighthouse_confirm_seconds: float = setting(
-        float, 240.0, text="Before this long after its start, an ITF creation that no look-up finds may still happen."
+        float, 240.0, text="Until this long after its start, an ITF creation that is not found may still happen."
     )
     form526_total_seconds: float = setting(float, 60.0, text="Total limit on one call of the 526 service.")
     form526_confirm_seconds: float = setting(
-        float, 300.0, text="Before this long after its start, a 526 submission that no look-up finds may still happen."
+        float, 300.0, text="Until this long after its start, a 526 submission that is not found may still happen."
     )
     document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
     document_status_seconds: float = setting(float, 65.0, text="Total limit on one poll of upload statuses.")
@@ -199,7 +201,7 @@ class Config:
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
     travel_pay_confirm_seconds: float = setting(
-        above_zero, 540.0, text="Before this long after its start, a Travel Pay write that none finds may still happen."
+        above_zero, 540.0, text="Until this long after its start, a Travel Pay write not found may still happen."
     )
     travel_pay_wait_seconds: float = setting(
         at_least_zero, 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
@@ -214,8 +216,8 @@ class Config:
     sts_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one token exchange for a person.")
     va_profile_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one VA Profile call.")
     check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
-    breaker_open_seconds: float = setting(float, 15.0, text="How long a breaker stays open at first; doubles.")
-    breaker_cap_seconds: float = setting(float, 900.0, text="How long it stays open at most, Retry-After included.")
+    breaker_open_seconds: float = setting(float, 15.0, text="How long a breaker stays open; doubled by a failed probe.")
+    breaker_cap_seconds: float = setting(float, 900.0, text="Longest time that it stays open, Retry-After included.")
     retry_scale: float = setting(float, 1.0, text="Multiplies every retry delay; below 1 for demonstrations only.")
     keep_history_months: int = setting(int, 24, text="Months of history and attempts kept.")
     log_level: str = setting(default="INFO", text="Level of our own loggers.")

@@ -1,4 +1,4 @@
-"""What the running application was made with, for code far from `create_app`."""
+"""Access to what the running application was made with, for code far from `create_app`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from sqlalchemy import select
 from flaskapp.config import Config
 from flaskapp.flows import Flows
 from flaskapp.upstreams import Upstreams
-from outbox.tables import NOW
-from outbox.values import BreakerSettings
-from outbox.write import Database
+from outbox import NOW, BreakerSettings, Database
 
 
 def settings() -> Config:
@@ -21,7 +19,7 @@ def settings() -> Config:
 
 
 def breaker_settings(config: Config) -> BreakerSettings:
-    """How long jobs and waiting people leave a failing upstream alone."""
+    """How long a breaker stays open, for jobs and synchronous calls alike."""
     return BreakerSettings(open_seconds=config.breaker_open_seconds, cap_seconds=config.breaker_cap_seconds)
 
 

@@ -30,8 +30,7 @@ from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
-from outbox.autocommit import autocommit, connect_autocommit
-from outbox.tables import NAMING
+from outbox import NAMING, autocommit, connect_autocommit
 
 log = logging.getLogger("flaskapp.db")
 

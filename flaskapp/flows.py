@@ -16,11 +16,11 @@ from flask import Blueprint
 
 from flaskapp.config import Config
 from flaskapp.db import DbSession
-from flaskapp.queues import HOUSEKEEPING
 from flaskapp.statemachine import StateMachine
-from outbox.breakers import limits_of
-from outbox.values import QueueSpec
-from outbox.write import add
+from outbox import QueueSpec, add, breakers
+
+# For periodic jobs, which call no upstream and have no messages.
+HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
 
 # Subjects that ended between two times, or have not ended yet. A bound that is NULL does not apply.
 WITHIN = (
@@ -87,7 +87,7 @@ class Rule:
     """What must hold for each subject of a type, in SQL.
 
     `where` selects the subjects that break it: `s` has id, state, notification, cycle and watched, `:subject` is the
-    type. `words` say what that means to a human. `of_now` rules know no past: whoever reads the past asks them once.
+    type. `words` say what that means to a human. An `of_now` rule is not checked again for each slice of the past.
     """
 
     name: str
@@ -157,8 +157,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow whole. `notification_kinds` are the kinds each of its senders sends; `unused_senders` says which of them
-    need no template yet. `sync_upstreams` are read in requests only: no job calls them."""
+    """One complete flow. `notification_kinds` are the kinds that each of its senders sends; `unused_senders` says which
+    of them need no template yet. `sync_upstreams` are called in requests only, never by jobs."""
 
     name: str
     subjects: tuple[Subject, ...] = ()
@@ -200,7 +200,7 @@ class Flows:
     @cached_property
     def breaker_limits(self) -> dict[str, int]:
         """The upstreams that have a circuit breaker, and how many calls of ours each bears at once."""
-        return limits_of(self.queues, self.sync_upstreams)
+        return breakers.limits_of(self.queues, self.sync_upstreams)
 
     @cached_property
     def promises(self) -> dict[str, Subject]:

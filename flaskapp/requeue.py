@@ -8,8 +8,7 @@ from flaskapp import subjects
 from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.statemachine import IllegalMove
-from outbox import parked
-from outbox.write import write_history
+from outbox import parked, write_history
 
 # The callable behind *Requeue* on the RQ dashboard.
 REOPEN_PATH = "jobs.ledger.reopen"

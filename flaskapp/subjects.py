@@ -14,8 +14,7 @@ from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
 from flaskapp.notifications.service import supersede_notifications
-from outbox.tables import NOW
-from outbox.write import write_history
+from outbox import NOW, write_history
 
 PENDING, FAILED = "pending", "failed"
 
@@ -116,4 +115,4 @@ def note_requested_again(session: DbSession, subject: Subject, row: Any) -> None
     """The person came back after a failure: the owner of the case should know."""
     row.asked_again = type(row).asked_again + 1
     note(session, subject, row.id, "asked_again", "person")
-    note_cases(session, subject.name, str(row.id), "the person asked again", "person")
+    note_cases(session, subject.name, str(row.id), "the person requested it again", "person")

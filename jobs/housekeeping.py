@@ -26,14 +26,13 @@ from flaskapp.notifications.service import about, enqueue_delivery_checks
 from flaskapp.requeue import REOPEN_PATH
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
-from outbox import rescue, retention
-from outbox.registries import sweep_queue
+from outbox import registries, rescue, retention, sql
 
 log = logging.getLogger("jobs.housekeeping")
 
-OVERDUE = text("""
-    SELECT m.id, m.subject_type, m.subject_id FROM outbox_messages m
-     WHERE m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type = ANY(:overdue)
+OVERDUE = text(f"""
+    SELECT m.id, m.subject_type, m.subject_id {sql.messages()}
+       AND m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type = ANY(:overdue)
        AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = m.subject_type AND c.subject_id = m.subject_id
                           AND c.kind = 'overdue')
      ORDER BY m.deadline_at LIMIT 200
@@ -88,7 +87,8 @@ def open_found(session: DbSession, case: tuple[str, str, str, dict[str, Any]]) -
 
 
 def sweep_registries(redis: Redis) -> None:
-    queues = {queue.name: partial(sweep_queue, db.engine, redis, queue.name, REOPEN_PATH) for queue in flows().queues}
+    sweep_one = partial(registries.sweep_queue, db.engine, redis, reopen_path=REOPEN_PATH)
+    queues = {queue.name: partial(sweep_one, queue.name) for queue in flows().queues}
     run_isolated(queues, enough=ENOUGH)
 
 

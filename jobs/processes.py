@@ -24,13 +24,13 @@ from flaskapp.current import breaker_settings
 from flaskapp.db import db
 from flaskapp.flows import Flows
 from flaskapp.redis_pool import open_redis
+from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
+from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
-from jobs.registry import allow_our_jobs
+from jobs.registry import spec_of
 from jobs.worker import Bulkhead, fetch_forever, wake_forever
-from outbox import rescue, rq_side
-from outbox.relay import Relay
-from outbox.write import WAKE_CHANNEL
+from outbox import WAKE_CHANNEL, Relay, rescue, rq_side
 
 log = logging.getLogger("jobs.processes")
 
@@ -40,6 +40,16 @@ LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
 # A round costs the same for one message as for fifty, so it waits for those that are committed a little later.
 GATHER_SECONDS = 0.05
+
+
+def allow_our_jobs(flows: Flows) -> None:
+    """From here on, this process runs these callables out of Redis and no others: a planted function name is an attack.
+
+    A registered job that does not exist stops the start.
+    """
+    for path in flows.works:
+        spec_of(path)
+    rq_side.LedgerJob.allowed = frozenset({*flows.works, *(entry.path for entry in PERIODIC), REOPEN_PATH})
 
 
 def stop_on_signals(stopping: threading.Event) -> None:

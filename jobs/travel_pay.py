@@ -22,8 +22,8 @@ from flaskapp.travel_pay import service
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
 from flaskapp.upstreams.errors import Rejected, UpstreamError
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
-from flaskapp.upstreams.travel_pay.auth import Traveler
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import IDENTIFY, TRAVEL_PAY_STEP
 from jobs.engine.runner import Job

@@ -28,8 +28,7 @@ from rq.worker_registration import clean_worker_registry
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import db
-from outbox import rescue, rq_side
-from outbox.values import QueueSpec
+from outbox import QueueSpec, rescue, rq_side
 
 log = logging.getLogger("jobs.worker")
 

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import text
 
 from flaskapp.db import db
-from outbox.tables import metadata as ledger
+from outbox import metadata as ledger
 
 LOCK = 7_350_551
 

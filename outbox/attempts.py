@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, text
 
-from outbox.autocommit import connect_autocommit
+from outbox.connections import connect_autocommit
 from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
 from outbox.write import WAKE_CHANNEL, Database, write_history
@@ -131,7 +132,32 @@ SEIZE = text(f"""
       FROM seized JOIN tried ON tried.message_id = seized.id
 """)
 
+# Writes of one job whose answer is missing.
+UNANSWERED = text("""
+    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand
+      FROM outbox_attempts
+     WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
+""")
+
+# Whether history has such a row about the attempt right before this one.
+NOTED_BEFORE = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM outbox_history h
+         WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = :what
+           AND h.message_id = :message_id
+           AND CAST(h.detail ->> 'attempt' AS bigint) = (
+                SELECT max(a.id) FROM outbox_attempts a WHERE a.message_id = :message_id AND a.id < :attempt_id))
+""")
+
 GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "message_id")
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """Writes without an answer: `lost` ones ended without it, `at_hand` ones are under way."""
+
+    lost: int
+    at_hand: int
 
 
 def read_grant(row: Any) -> Grant:
@@ -288,6 +314,20 @@ def status_of(db: Database, attempt_id: int) -> str:
     Raises NoResultFound when there is no such attempt.
     """
     return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
+
+
+def count_unanswered(db: Database, subject_type: str, subject_id: str, job: str) -> Unanswered:
+    """How many writes of this job for this subject have no answer."""
+    values = {"type": subject_type, "id": subject_id, "job": job}
+    return Unanswered(**db.execute(UNANSWERED, values).one()._mapping)
+
+
+def was_noted_before(db: Database, grant: Grant, what: str) -> bool:
+    """Whether the history of the subject says `what` of the attempt right before this one. Such a row names its attempt
+    as `attempt` in its detail."""
+    names = ("subject_type", "subject_id", "message_id", "attempt_id")
+    values = {name: getattr(grant, name) for name in names}
+    return bool(db.execute(NOTED_BEFORE, {**values, "what": what}).scalar_one())
 
 
 def record_late(db: Database, grant: Grant, ending: Ending) -> bool:

@@ -221,7 +221,8 @@ BREAKER_RULES = (
         """
         SELECT upstream FROM outbox_breakers
          WHERE open_until > outbox_now() + make_interval(secs => :cap) + interval '1 minute'""",
-        then="It stays open for as long as the cap allows, then is probed. Hold it to leave the upstream in peace for longer.",
+        then="It stays open for as long as the cap allows, then is probed. Hold it to leave the upstream in peace for"
+        " longer.",
         repair=lambda db, key, known: repair.shorten_trip(db, key, known.settings.cap_seconds),
     ),
     LedgerRule(
@@ -260,11 +261,6 @@ POINTERS = text("""
 """)
 
 NOTHING_KNOWN = Known()
-
-OUTSTANDING = text("""
-    SELECT queue, state, count(*) AS messages, extract(epoch FROM outbox_now() - min(created_at))::float AS oldest
-      FROM outbox_messages GROUP BY queue, state ORDER BY queue, state
-""")
 
 
 def find_faults(db: Database, limit: int = 100, known: Known = NOTHING_KNOWN) -> list[Fault]:

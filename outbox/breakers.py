@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from outbox.holds import IN_FORCE, LAST_END
 from outbox.values import BreakerSettings, Caller, QueueSpec
@@ -157,6 +157,23 @@ CLOSED_SECONDS = text("""
 """)
 
 
+# The times in which upstreams could not be called, and that touch the time asked for.
+OUTAGES = text("""
+    WITH shut AS (
+        SELECT upstream, reason, opened_at, closed_at FROM outbox_breaker_trips
+        UNION ALL
+        SELECT upstream, 'held: ' || reason, starts_at, NULLIF(LEAST(ends_at, lifted_at, outbox_now()), outbox_now())
+          FROM outbox_breaker_holds WHERE starts_at < LEAST(ends_at, lifted_at)
+    )
+    SELECT upstream, reason, opened_at, closed_at,
+           round(extract(epoch FROM COALESCE(closed_at, outbox_now()) - opened_at))::int AS seconds
+      FROM shut
+     WHERE upstream = ANY(:upstreams) AND COALESCE(closed_at, outbox_now()) > :since
+       AND opened_at < COALESCE(:until, outbox_now())
+     ORDER BY opened_at
+""")
+
+
 def limits_of(queues: Iterable[QueueSpec], sync_only: Iterable[str] = ()) -> dict[str, int]:
     """How many messages of each upstream may be in flight at once. Those in `sync_only` get synchronous calls only, and
     no messages, so any limit will do for them."""
@@ -285,6 +302,21 @@ def all_breakers(db: Database, upstreams: Iterable[str]) -> list[Any]:
     Those of `upstreams` that have none are among them, with `missing` true: they count as open.
     """
     return list(db.execute(ALL, {"upstreams": list(upstreams)}).all())
+
+
+def existing(db: Database) -> list[str]:
+    """The upstreams that have a breaker, in the order of their names."""
+    return list(db.execute(text("SELECT upstream FROM outbox_breakers ORDER BY upstream")).scalars())
+
+
+def outages(db: Database, upstreams: Iterable[str | None], since: datetime, until: datetime | None) -> list[Row[Any]]:
+    """When these upstreams' breakers were open or held, between `since` and `until` (aware; None is now), in order.
+
+    Columns: `upstream`, `reason` (that of a hold begins with `held:`), `opened_at`, `closed_at` (null while it lasts)
+    and `seconds`.
+    """
+    values = {"upstreams": list(upstreams), "since": since, "until": until}
+    return list(db.execute(OUTAGES, values).all())
 
 
 def closed_seconds(db: Database, upstream: str | None, since: datetime) -> float:

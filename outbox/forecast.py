@@ -67,7 +67,7 @@ class Line:
     minutes_to_empty: float | None
 
 
-def forecast(db: Database) -> list[Line]:
+def by_queue(db: Database) -> list[Line]:
     """The outlook of every queue in which something waits. Only reads.
 
     At a standstill all that waits will miss its deadline. Holds that begin later are not foreseen, nor the slow start

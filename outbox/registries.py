@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from outbox import rq_side
-from outbox.autocommit import connect_autocommit
+from outbox.connections import connect_autocommit
 
 PARKED = text("SELECT id, fence, job, parked_reason FROM outbox_messages WHERE queue = :queue AND state = 'parked'")
 PARKED_ONE = text("""

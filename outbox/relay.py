@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox import breakers, rescue, rq_side
-from outbox.autocommit import connect_autocommit
+from outbox.connections import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.scan_marks import ScanMarks
 from outbox.values import BreakerSettings, QueueSpec

@@ -34,6 +34,9 @@ LOCK = text("""
     SELECT state FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
      ORDER BY id FOR UPDATE
 """)
+DROP_IDLE = text("""
+    DELETE FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id AND state <> 'running'
+""")
 # Under its old id the message finds its attempts again, and with them every answer that ever came.
 RENAME = text("""
     WITH made AS (DELETE FROM outbox_messages WHERE id = :message_id RETURNING *)
@@ -134,6 +137,15 @@ def take_up_again(db: Database, subject_type: str, subject_id: str) -> int:
     db.execute(RENAME, {"message_id": message_id, "lost": lost.message_id, "since": since, "why": why})
     end_tries(db, lost.message_id)
     return int(lost.message_id)
+
+
+def drop_idle(db: Database, subject_type: str, subject_id: str) -> None:
+    """Delete the subject's messages that no worker is running, also parked ones and those with an open question.
+
+    Only for work that is enqueued anew right after this and goes on under the old id (`take_up_again`): what the
+    deleted message may have done upstream is lost otherwise.
+    """
+    db.execute(DROP_IDLE, {"subject_type": subject_type, "subject_id": subject_id})
 
 
 def end_tries(db: Database, message_id: int) -> bool:

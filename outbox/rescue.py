@@ -2,7 +2,8 @@
 
 A rescued message is due again; if it was writing, the open question whether that happened stands on it.
 
-Every function commits by itself, in a transaction of its own. Every comparison uses Postgres's clock, and a rescue may
+Functions that are given an engine commit by themselves, in a transaction of their own; those that are given a database
+connection never commit. Every comparison uses Postgres's clock, and a rescue may
 itself be killed at any statement.
 """
 
@@ -25,6 +26,11 @@ BATCH = 500
 BEAT = text("""
     INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind)
     ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
+""")
+
+BEATING = text("""
+    SELECT kind, count(*) FROM outbox_processes
+     WHERE beat_at > outbox_now() - make_interval(secs => :silent) GROUP BY kind
 """)
 
 # A write whose end nobody saw may have happened. A look-up or a read whose end nobody saw does not matter.
@@ -74,6 +80,12 @@ def leave(engine: Engine, process_id: str) -> None:
     """Remove the row of a process that ends properly."""
     with engine.begin() as db:
         db.execute(text("DELETE FROM outbox_processes WHERE id = :id"), {"id": process_id})
+
+
+def beating(db: Database) -> dict[str, int]:
+    """How many processes of each kind are alive. Reads in the caller's transaction."""
+    rows = db.execute(BEATING, {"silent": SILENT_SECONDS}).all()
+    return {row[0]: row[1] for row in rows}
 
 
 def rescue_lost(engine: Engine) -> int:

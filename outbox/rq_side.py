@@ -89,7 +89,7 @@ def read_job_id(text: str) -> tuple[int, int] | None:
 
 def pushed_key(queue: str) -> str:
     """The list that waiting workers block on: each element of it wakes one of them."""
-    return f"surefile:pushed:{queue}"
+    return f"outbox:pushed:{queue}"
 
 
 def push(redis: Redis, queue: str, pointers: Iterable[tuple[int, str]], fence: int, timeout_seconds: int) -> None:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Identity,
     Index,
     Integer,
@@ -21,31 +20,17 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-NAMING = {
-    "ix": "ix_%(column_0_N_label)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
+from outbox.columns import NAMING, Timestamp, one_of
+
 metadata = MetaData(naming_convention=NAMING)
 
 MESSAGE_STATES = ("later", "ready", "published", "running", "parked")
 ATTEMPT_STATUSES = ("try", "success", "error", "unknown", "expired")
 ATTEMPT_PURPOSES = ("write", "look_up", "read", "give_up")
-
-NOW = func.outbox_now()
-Timestamp = DateTime(timezone=True)
-
-
-def one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
 
 # One row: how far tests have moved the clock, zero everywhere else. A trigger on it makes `outbox_now()` again.
 clock = Table(

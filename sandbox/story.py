@@ -11,9 +11,9 @@ from sandbox import story_form526 as form526
 from sandbox import story_itf as itf
 from sandbox import story_travel_pay as pay
 from sandbox.faults import Control
-from sandbox.scenarios import with_itf, with_travel_pay, without_icn
 from sandbox.stage import Scene, Stage
 from sandbox.upstreams.cast import DEFAULT_CAST, Appointment, Veteran
+from sandbox.upstreams.scenarios import with_itf, with_travel_pay, without_icn
 
 STARTED = '"worker.started"'
 FILERS = (

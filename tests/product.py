@@ -17,11 +17,12 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
-from flaskapp import REGISTERED, clock
+from flaskapp import clock
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
+from flaskapp.flows import Flows
 from jobs.engine.runner import Process
-from jobs.registry import allow_our_jobs
+from jobs.processes import allow_our_jobs
 from outbox import rescue
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
@@ -112,11 +113,12 @@ class Product:
         self.fakes = fakes
         self.control = Control(fakes["control"])
         self.redis: Redis = app.extensions["redis"]
+        self.flows: Flows = app.extensions["flows"]
         app.test_client_class = Browser
-        allow_our_jobs(REGISTERED)
+        allow_our_jobs(self.flows)
         app.extensions["process"] = Process(f"test-{secrets.token_hex(4)}")
         with app.app_context():
-            self.relay = Relay(db.engine, self.redis, REGISTERED.queues, breaker_settings(app.extensions["config"]))
+            self.relay = Relay(db.engine, self.redis, self.flows.queues, breaker_settings(app.extensions["config"]))
         self.relay.low = NoMarks()
 
     # -- moving work -------------------------------------------------------
@@ -127,7 +129,7 @@ class Product:
     def run_queued(self) -> None:
         """Run every pointer that Redis holds. A worker, even one without work, writes its start and its end to
         Redis."""
-        names = [queue.name for queue in REGISTERED.queues]
+        names = [queue.name for queue in self.flows.queues]
         if not self.redis.exists(*(Queue.redis_queue_namespace_prefix + name for name in names)):
             return
         worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)

@@ -208,3 +208,10 @@ def test_every_contract_cited_names_a_section_that_exists() -> None:
                     wrong.add(f"{path.relative_to(ROOT)}: {each}")
     assert wrong == set()
     assert found > 30
+
+
+def test_adding_a_flow_tells_the_toy_flow_word_for_word() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of(ROOT / "docs" / "adding-a-flow.md"), re.MULTILINE | re.DOTALL)
+    toy = text_of(ROOT / "tests" / "toy_flow.py")
+    assert len(blocks) >= 8
+    assert [block for block in blocks if block not in toy] == []

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
-from outbox.tables import NOW, Timestamp
+from outbox import NOW, Timestamp
 
 
 class Account(db.Model):  # type: ignore[name-defined]

@@ -11,7 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.accounts.models import Account
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from outbox.tables import NOW
+from outbox import NOW
+from outbox.values import QueueSpec
+
+ACCOUNTS = QueueSpec("accounts", upstream="accounts", threads=8, depth=100, concurrency=32)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the last audit of each scope found, kept for the metric and the console: they ask often, and it reads much."""
+"""Result of the last audit of each scope, kept for metrics and console: they read it often, and an audit reads much."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import db
-from outbox.tables import NOW, Timestamp
+from outbox import NOW, Timestamp
 
 
 class Audit(db.Model):  # type: ignore[name-defined]
-    """One row a scope: `recent` leaves out what ended long ago and is made every minute, `full` reads everything."""
+    """One row for each scope: `recent`, every minute, leaves out what ended long ago; `full` reads everything."""
 
     __tablename__ = "audits"
     __table_args__ = (CheckConstraint("scope IN ('recent', 'full')", name="scope"),)

@@ -1,6 +1,6 @@
-"""What `flask audit --repair` does about each finding: what is safe whatever the upstream holds, and nothing else.
+"""Repair for `flask audit --repair`: does what is safe whatever the upstream holds, and nothing else.
 
-Where the records contradict each other nobody can know which of them is right: that goes to a human, as it is.
+If records contradict each other, nobody can know which of them is right: the subject goes to a human, unchanged.
 """
 
 from __future__ import annotations
@@ -23,34 +23,21 @@ from flaskapp.notifications.service import SUBJECT as NOTIFICATION_SUBJECT
 from flaskapp.notifications.service import about
 from flaskapp.notifications.states import PENDING
 from flaskapp.requeue import REOPEN_PATH
-from outbox import parked, repair, rq_side
-from outbox.audit import BREAKER_RULES, MESSAGE_RULES, Difference, Fault
-from outbox.registries import sweep_queue
-from outbox.values import QueueSpec
-from outbox.write import write_history
+from outbox import QueueSpec, messages, parked, registries, repair, rq_side, sql, write_history
+from outbox import audit as ledger_audit
 
-LAST_CASE = text("""
-    SELECT detail ->> 'kind' FROM outbox_history
-     WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'case.opened'
-       AND detail ->> 'kind' <> ALL(:audit_kinds)
-     ORDER BY id DESC LIMIT 1
+HISTORY = sql.history(subject_type=":subject_type", subject_id=":subject_id")
+LAST_CASE = text(f"""
+    SELECT h.detail ->> 'kind' {HISTORY} AND h.what = 'case.opened' AND h.detail ->> 'kind' <> ALL(:audit_kinds)
+     ORDER BY h.id DESC LIMIT 1
 """)
-LAST_NOTIFICATION = text("""
+LAST_NOTIFICATION = text(f"""
     SELECT n.id, n.kind, EXISTS (SELECT 1 FROM notifications there WHERE there.id = n.id) AS is_there
-      FROM (SELECT CAST(detail ->> 'notification' AS uuid) AS id, detail ->> 'kind' AS kind FROM outbox_history
-             WHERE subject_type = :subject_type AND subject_id = :subject_id AND what = 'notification.enqueued'
-             ORDER BY outbox_history.id DESC LIMIT 1) n
+      FROM (SELECT CAST(h.detail ->> 'notification' AS uuid) AS id, h.detail ->> 'kind' AS kind
+              {HISTORY} AND h.what = 'notification.enqueued' ORDER BY h.id DESC LIMIT 1) n
 """)
 SILENT_CASES = text(f"""
     SELECT closed.id, closed.kind FROM (SELECT CAST(:id AS text) AS id) s, LATERAL (SELECT k.* {CLOSED_SILENTLY}) closed
-""")
-WHAT = text("SELECT job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
-WAITING = text("""
-    SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
-       AND state IN ('later', 'ready', 'published')
-""")
-DROP_WAITING = text("""
-    DELETE FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id AND state <> 'running'
 """)
 
 
@@ -64,9 +51,9 @@ class Done:
     mended: bool = True
 
 
-# What was done, and whether that mends it.
+# What was done, and whether that repairs it.
 RepairAction = tuple[str, bool]
-NO_LONGER: RepairAction = ("it is so no longer", False)
+NO_LONGER: RepairAction = ("it is no longer broken", False)
 
 
 def subject_of(found: Broken) -> dict[str, str]:
@@ -74,19 +61,19 @@ def subject_of(found: Broken) -> dict[str, str]:
 
 
 def enqueue_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
-    """The lost message is back, under its own id if it was ever tried: it looks before it sends anything again."""
+    """Enqueue the lost message again, under its own id if it was ever tried: it looks up before it sends anything."""
     subject = flows().subjects[found.subject_type]
     assert subject.enqueue is not None
     subject.enqueue(session, subjects.lock(session, subject, found.subject_id))
-    if not session.execute(WAITING, subject_of(found)).all():
-        return "it is due to be asked after again", True
-    return f"owed again as message {repair.take_up_again(session, found.subject_type, found.subject_id)}", True
+    if not messages.waiting_for(session, found.subject_type, found.subject_id):
+        return "it is due to be polled again", True
+    return f"enqueued again as message {repair.take_up_again(session, found.subject_type, found.subject_id)}", True
 
 
 def notify_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
-    """The lost notice is back under its own id, by which VANotify knows it if it was sent.
+    """Enqueue the lost notification again under its own id, by which VANotify knows it if it was sent.
 
-    One that is there, or was of another kind, was not lost: the records disagree about what the person was told.
+    One that is there, or was of another kind, was not lost: then the records disagree about what the person was sent.
     """
     subject = flows().subjects[found.subject_type]
     assert subject.notify is not None
@@ -94,19 +81,19 @@ def notify_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
     if last is None:
         subject.notify(session, row, None)
-        return "its notice is owed", True
+        return "its notification is enqueued", True
     if last.is_there or last.kind != row.notification:
         return leave_to_human(session, found, actor)
-    # Its sending may still be owed; it goes on as the message that is owed now.
-    session.execute(DROP_WAITING, {"subject_type": NOTIFICATION_SUBJECT, "subject_id": str(last.id)})
+    # Its sending may still be outstanding; the message that is enqueued now replaces it.
+    repair.drop_idle(session, NOTIFICATION_SUBJECT, str(last.id))
     subject.notify(session, row, last.id)
     repair.take_up_again(session, NOTIFICATION_SUBJECT, str(last.id))
     write_history(session, NOTIFICATION_SUBJECT, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
-    return "its notice is owed again; VANotify is asked first whether it was sent", True
+    return "its notification is enqueued again, and is looked up at VANotify before it is sent", True
 
 
 def give_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
-    """A case like the one its history speaks of last; without any, nobody knows what was wrong with it."""
+    """Open a case like the last one in its history; without any, nobody knows what was wrong with it."""
     values = {**subject_of(found), "audit_kinds": list(AUDIT_KINDS)}
     kind = session.execute(LAST_CASE, values).scalar_one_or_none()
     if kind not in KINDS:
@@ -116,7 +103,7 @@ def give_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
 
 
 def reopen_case(session: DbSession, found: Broken, actor: str) -> RepairAction:
-    """Nobody says that they are done with it: it is recorded as closed, and somebody has it again."""
+    """Record the case as closed, and open it again: nobody said that they were done with it."""
     kinds = []
     for case in session.execute(SILENT_CASES, {"subject": found.subject_type, "id": found.subject_id}).all():
         detail = {"case": str(case.id), "kind": case.kind}
@@ -133,8 +120,8 @@ def leave_to_human(session: DbSession, found: Broken, actor: str) -> RepairActio
 
 
 def stop_work(session: DbSession, found: Broken, actor: str) -> RepairAction:
-    """Work for nothing would only fail: it is parked until a human knows what became of its subject."""
-    for message_id in session.execute(WAITING, subject_of(found)).scalars().all():
+    """Work without its subject would only fail: park it until a human knows what became of the subject."""
+    for message_id in messages.waiting_for(session, found.subject_type, found.subject_id):
         parked.park_waiting(session, message_id, reason=found.rule, actor=actor)
     did, mended = leave_to_human(session, found, actor)
     return f"its work is parked, and {did}", mended
@@ -149,7 +136,7 @@ ACTIONS: dict[Repair, Callable[[DbSession, Broken, str], RepairAction]] = {
     Repair.STOP_WORK: stop_work,
 }
 DOUBTFUL = (Repair.LEAVE_TO_HUMAN, Repair.STOP_WORK)
-LEDGER_RULES = {rule.name: rule for rule in (*MESSAGE_RULES, *BREAKER_RULES)}
+LEDGER_RULES = {rule.name: rule for rule in (*ledger_audit.MESSAGE_RULES, *ledger_audit.BREAKER_RULES)}
 
 
 def repair_of(found: Broken) -> Repair:
@@ -157,7 +144,7 @@ def repair_of(found: Broken) -> Repair:
 
 
 def repair_broken(report: Report, actor: str) -> list[Done]:
-    """Each finding in a transaction of its own. Whose records contradict their own history are left as they are."""
+    """Repair each finding in a transaction of its own. Subjects that contradict their history are left unchanged."""
     doubtful = {(each.subject_type, each.subject_id) for each in report.broken if repair_of(each) in DOUBTFUL}
     done = []
     for found in report.broken:
@@ -170,18 +157,18 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
                 note(session, found.subject_type, found.subject_id, found.rule, did, actor)
                 own = (found.subject_type, found.subject_id)
                 for subject in {own, about(session, *own)}:
-                    close_cases(session, *subject, f"mended: {did}", kinds=list(AUDIT_KINDS), actor=actor)
+                    close_cases(session, *subject, f"repaired: {did}", kinds=list(AUDIT_KINDS), actor=actor)
         done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, mended))
     return done
 
 
 def why_not(session: DbSession, found: Broken) -> RepairAction | None:
-    """Nothing is mended that a worker has in hand, nor from what was seen a while ago: its rule is asked again, under
-    the locks a settle takes, in its order."""
+    """Why a finding is not repaired, or None: a worker has it, or it no longer holds. Its rule is checked again, under
+    the locks that a settle takes, in the same order."""
     last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
     notification = [(NOTIFICATION_SUBJECT, str(last.id))] if last is not None else []
     if any(repair.is_running(session, *subject) for subject in [(found.subject_type, found.subject_id), *notification]):
-        return "left: somebody is at it right now", False
+        return "left: a worker has it right now", False
     return None if still_broken(session, found) else NO_LONGER
 
 
@@ -190,7 +177,7 @@ def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did:
     write_history(session, subject_type, subject_id, "audit.repaired", actor=actor, detail=detail)
 
 
-def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]:
+def repair_faults(engine: Engine, faults: list[ledger_audit.Fault], actor: str) -> list[Done]:
     done = []
     for fault in faults:
         did, mended = repair_fault(engine, fault, actor)
@@ -202,7 +189,7 @@ def repair_faults(engine: Engine, faults: list[Fault], actor: str) -> list[Done]
     return done
 
 
-def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
+def repair_fault(engine: Engine, fault: ledger_audit.Fault, actor: str) -> RepairAction:
     rule = LEDGER_RULES[fault.rule]
     if rule.repair is None:
         return f"left to a human: {rule.then}", False
@@ -216,15 +203,15 @@ def repair_fault(engine: Engine, fault: Fault, actor: str) -> RepairAction:
 
 
 def park_unserved(session: DbSession, message_id: int, actor: str) -> RepairAction:
-    """Nobody does this job: a human gets what it was for."""
-    row = session.execute(WHAT, {"id": message_id}).one_or_none()
+    """Park a message whose job no worker does; a human gets its subject."""
+    row = messages.lock_by_id(session, message_id)
     if row is None:
         return NO_LONGER
     if row.job in flows().works or parked.park_waiting(session, message_id, reason="unserved", actor=actor) is None:
         return "left: a worker has it right now", False
     if row.subject_type in flows().subjects and row.subject_type != "case":
         open_case(session, "contradiction", row.subject_type, row.subject_id, {"rule": "unserved", "job": row.job})
-    return "nobody does this job: it is parked, and a human has it", True
+    return "no worker does this job: it is parked, and a human has it", True
 
 
 OF_REDIS: dict[str, RepairAction] = {
@@ -236,11 +223,11 @@ OF_REDIS: dict[str, RepairAction] = {
 
 
 def repair_redis(
-    engine: Engine, redis: Redis, queues: tuple[QueueSpec, ...], differences: list[Difference]
+    engine: Engine, redis: Redis, queues: tuple[QueueSpec, ...], differences: list[ledger_audit.Difference]
 ) -> list[Done]:
-    """Redis is made to say what the ledger says. Raises RedisError."""
+    """Make Redis agree with the ledger. Raises RedisError."""
     for queue in queues:
         stale = [item.job_id for item in differences if item.queue == queue.name and item.rule == "pointer_stale"]
         rq_side.forget_pointers(redis, queue.name, stale)
-        sweep_queue(engine, redis, queue.name, REOPEN_PATH)
+        registries.sweep_queue(engine, redis, queue.name, REOPEN_PATH)
     return [Done(f"{item.queue} {item.job_id}", item.rule, *OF_REDIS[item.rule]) for item in differences]

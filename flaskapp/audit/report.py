@@ -1,4 +1,4 @@
-"""The audit: every accepted submission is held by a human, owed, watched, or terminal and told. None is left over."""
+"""The audit: each accepted submission has a case, outstanding work or a poll due, or has ended and its person knows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from flaskapp.current import breaker_settings, database_now, flows, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import WITHIN, Subject
 from flaskapp.subjects import states_of
-from outbox.audit import Fault, Known, count_faults, find_faults
+from outbox import audit as ledger_audit
+from outbox import sql
 
-# A subject counts under the first of these that fits. Nearly every one was told long ago, so its notice is joined:
-# at most one fits, and a million of them are compared at once instead of looked up one by one.
+# A subject counts under the first of these that fits. For nearly every one the person was informed long ago, so its
+# notification is joined: at most one fits, and a million are compared at once instead of looked up one by one.
 STANDING = """
     SELECT c.id::text AS subject_id,
            CASE
@@ -31,11 +32,10 @@ STANDING = """
                            WHERE k.closed_at IS NULL AND k.subject_type = 'notification'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle) THEN 'held'
-             WHEN EXISTS (SELECT 1 FROM outbox_messages m WHERE m.state <> 'parked'
-                            AND m.job <> ALL(CAST(:unpromised AS text[]))
-                            AND m.subject_type = '{subject}' AND m.subject_id = c.id::text) THEN 'outstanding'
-             WHEN EXISTS (SELECT 1 FROM outbox_messages m JOIN notifications n ON n.id = m.subject_id::uuid
-                           WHERE m.subject_type = 'notification' AND m.state <> 'parked'
+             WHEN EXISTS (SELECT 1 {work} AND m.state <> 'parked'
+                            AND m.job <> ALL(CAST(:unpromised AS text[]))) THEN 'outstanding'
+             WHEN EXISTS (SELECT 1 FROM (SELECT m.* {sendings}) m JOIN notifications n ON n.id = m.subject_id::uuid
+                           WHERE m.state <> 'parked'
                              AND n.subject_type = '{subject}' AND n.subject_id = c.id::text
                              AND n.cycle = c.cycle AND n.state = 'pending') THEN 'outstanding'
              {accounted}
@@ -62,14 +62,21 @@ def standing_of(subject: Subject) -> str:
     if states.column != "state":
         table = f"(SELECT *, {states.column} AS state FROM {states.table})"
     within = WITHIN.format(ended="c.finished_at")
-    return STANDING.format(subject=subject.name, table=table, accounted=subject.accounted, within=within)
+    return STANDING.format(
+        subject=subject.name,
+        table=table,
+        work=sql.messages(subject_type=f"'{subject.name}'", subject_id="c.id::text"),
+        sendings=sql.messages(subject_type="'notification'"),
+        accounted=subject.accounted,
+        within=within,
+    )
 
 
-# Who ended longer ago is read by the full audit alone: nothing of theirs moves any more.
+# Submissions that ended longer ago are read only by the full audit: nothing about them changes any more.
 RECENT_DAYS = 3
 RECENT_SCOPE, FULL_SCOPE = "recent", "full"
 
-# The past is read from its end on, so many endings at a time: where the next slice begins, or null in the last.
+# The past is read backwards, so many endings at a time: this finds where a slice begins, or null for the last one.
 SLICE_SIZE = 20_000
 BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
 ENDINGS = "(SELECT finished_at FROM {table} WHERE finished_at < :until ORDER BY finished_at DESC LIMIT :size)"
@@ -79,12 +86,12 @@ SLICE = """
 """
 
 
-T = TypeVar("T", Broken, Fault)
+T = TypeVar("T", Broken, ledger_audit.Fault)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A submission nobody accounts for."""
+    """A submission that nobody accounts for."""
 
     subject_type: str
     subject_id: str
@@ -93,13 +100,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """`standings` counts submissions by flow and standing; `broken` are rules that submissions or notices break,
-    `faults` those of the ledger itself. Lists are cut where they are long; counts are not."""
+    """`standings` counts submissions by flow and standing; `broken` are rules that submissions or notifications break,
+    `faults` those of the ledger itself. Long lists are cut; counts are not."""
 
     standings: dict[str, dict[str, int]]
     unaccounted: list[Finding]
     all_broken: AllBroken
-    faults: list[Fault]
+    faults: list[ledger_audit.Fault]
     fault_count: int
 
     @property
@@ -128,7 +135,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Nobody is unaccounted for, and every broken rule is in a human's hands."""
+        """Nobody is unaccounted for, the ledger has no faults, and a human has a case for every broken rule."""
         return self.unaccounted_count == 0 and not self.fault_count and not self.all_broken.without_case
 
     def counts(self) -> dict[str, Any]:
@@ -141,7 +148,7 @@ class Report:
         }
 
     def findings(self) -> dict[str, Any]:
-        """Those listed, each with its name and id; nothing personal is in them."""
+        """The listed findings, each with its name and id; nothing personal is in them."""
         return {
             "findings": [asdict(found) for found in self.unaccounted],
             "broken": [asdict(found) for found in some_of(self.broken)],
@@ -150,7 +157,7 @@ class Report:
 
 
 def some_of(found: list[T]) -> list[T]:
-    """As many of each rule as anybody reads."""
+    """At most `LIMIT` findings of each rule: nobody reads more."""
     seen: Counter[str] = Counter()
     shown = []
     for item in found:
@@ -163,7 +170,7 @@ def some_of(found: list[T]) -> list[T]:
 def audit(
     session: DbSession, since: datetime | None = None, until: datetime | None = None, limit: int = LIMIT
 ) -> Report:
-    """Whoever came to an end between these moments (aware), and without `until` who has not; without both, everybody.
+    """Audit what ended between these times (aware) and, without `until`, what has not ended; without both, everything.
 
     Each rule reads one snapshot; `limit` is how many findings of each are listed.
     """
@@ -178,31 +185,32 @@ def audit(
         if standings[subject_type].get("unaccounted"):
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
-            unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, nobody owes it") for row in rows]
+            unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, no work for it") for row in rows]
     everything = broken(session, since, until, limit)
     if until is not None:
         return Report(standings, unaccounted, everything, [], 0)
-    faults = find_faults(session, limit, known())
-    return Report(standings, unaccounted, everything, faults, count_faults(session, faults, limit, known()))
+    faults = ledger_audit.find_faults(session, limit, known())
+    fault_count = ledger_audit.count_faults(session, faults, limit, known())
+    return Report(standings, unaccounted, everything, faults, fault_count)
 
 
-def known() -> Known:
+def known() -> ledger_audit.Known:
     """What the ledger's own rules have to know of this application."""
     registered = flows()
     served = {path: work.queue for path, work in registered.works.items()}
-    return Known(served, registered.breaker_limits, breaker_settings(settings()))
+    return ledger_audit.Known(served, registered.breaker_limits, breaker_settings(settings()))
 
 
 def audit_recent(limit: int = LIMIT) -> Report:
-    """Everybody who has not come to an end, or did in the last days."""
+    """Audit the submissions that have not ended, or ended in the last days."""
     with transaction() as session:
         return audit(session, database_now(session) - timedelta(days=RECENT_DAYS), limit=limit)
 
 
 def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: int = LIMIT) -> Report:
-    """Everybody, in slices of a transaction each: one long snapshot would keep the shared database from cleaning up.
+    """Audit all submissions, in slices of a transaction each: one long snapshot would keep Postgres from cleaning up.
 
-    `seen` is told after each slice how many submissions were read.
+    `seen` is called after each slice with the number of submissions read.
     """
     with transaction() as session:
         until: datetime | None = database_now(session) - timedelta(days=RECENT_DAYS)
@@ -224,7 +232,7 @@ def slice_query() -> TextClause:
 
 
 def audit_and_keep() -> Report:
-    """The audit of every minute, its result kept for those who ask. Once a day it leaves nobody out."""
+    """The audit of every minute, with its result kept. Once a day it reads everything."""
     began = time.monotonic()
     with transaction() as session:
         at = database_now(session)

@@ -1,6 +1,6 @@
-"""What must hold for every submission and notice: each rule once, in SQL, named by what is wrong when it is broken.
+"""Rules for every submission and notification: each once, in SQL, named by what is wrong when it is broken.
 
-The audit runs them, the metric counts them, the console shows them; `flask audit --repair` mends what it safely can.
+The audit runs them, the metrics count them, the console shows them, and `flask audit --repair` repairs what is safe.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject
 from flaskapp.subjects import states_of
+from outbox import sql
 
-# Cases the audit itself opens: they say that records are in disorder, which they do not mend.
+# Cases that the audit itself opens: they say that records are wrong, and do not make them right.
 AUDIT_KINDS = ("unaccounted", "contradiction")
-# Cases that go along with work: whoever holds one relies on the work going on.
+# Cases beside work that goes on: their owners rely on that work.
 WITH_WORK = ("overdue", "past_midnight", "document_not_found", "document_unclear", "document_stuck")
 LIMIT = 100
 
-# Work that nobody was promised keeps nobody's promise.
-LIVE = """
-    SELECT 1 FROM outbox_messages m
-     WHERE m.subject_type = :subject AND m.subject_id = s.id AND m.job <> ALL(CAST(:unpromised AS text[]))"""
+# Work that nobody was promised does not count.
+LIVE = f"""
+    SELECT 1 {sql.messages(subject_type=":subject", subject_id="s.id")} AND m.job <> ALL(CAST(:unpromised AS text[]))"""
 CASES = "SELECT 1 FROM cases k WHERE k.subject_type = :subject AND k.subject_id = s.id"
 HELD = f"{CASES} AND k.closed_at IS NULL AND k.kind NOT IN {AUDIT_KINDS + WITH_WORK}"
 EVER_HELD = f"{CASES} AND (k.closed_at IS NOT NULL OR k.kind NOT IN {AUDIT_KINDS})"
 # A human looked into the contradiction and closed its case: as it stands, it is explained.
 EXPLAINED = f"{CASES} AND k.closed_at IS NOT NULL AND k.kind = 'contradiction' AND k.details ->> 'state' = s.state"
-HISTORY = "FROM outbox_history h WHERE h.subject_type = :subject AND h.subject_id = s.id"
+HISTORY = sql.history(subject_type=":subject", subject_id="s.id")
+ANY_CLOSING = sql.history(subject_type=":subject", subject_id="s.id", alias="c")
+LATER_MOVES = sql.history(subject_type=":subject", subject_id="h.subject_id", alias="later")
 
 OF_CASE = f"{HISTORY} AND h.detail ->> 'case' = CAST(k.id AS text)"
-# Of a case whose opening retention has dropped, nobody can tell who closed it.
+# If retention has dropped the opening of a case from the history, nobody can tell who closed it.
 CLOSED_SILENTLY = f"""
     FROM cases k WHERE k.subject_type = :subject AND k.subject_id = s.id
      AND k.closed_at IS NOT NULL AND k.kind NOT IN {AUDIT_KINDS}
@@ -63,33 +65,33 @@ class AllBroken:
     without_case: int
 
 
-# Of what exists: `s` has id, state, notice, cycle and watched; `:first` is the state its history need not mention.
+# Rules for what exists: `s` has id, state, notification, cycle, watched; its history need not mention state `:first`.
 OF_SUBJECTS = (
     Rule(
         "pending_without_work",
-        "it is pending, and nobody owes the next step",
+        "it is pending, but there is no work for its next step",
         f"s.state = 'pending' AND NOT s.watched AND NOT EXISTS ({LIVE}) AND NOT EXISTS ({HELD})",
         Repair.ENQUEUE,
     ),
     Rule(
         "failed_without_case",
-        "it failed, and nobody was ever given its case",
+        "it failed, and there never was a case for it",
         f"s.state IN ('failed', 'undeliverable') AND NOT EXISTS ({EVER_HELD})",
         Repair.GIVE_CASE,
     ),
     Rule(
         "parked_without_case",
-        "its message is parked, and nobody was ever given its case",
+        "its message is parked, and there never was a case for it",
         f"EXISTS ({LIVE} AND m.state = 'parked') AND NOT EXISTS ({EVER_HELD})",
         Repair.GIVE_CASE,
     ),
     Rule(
         "case_missing",
-        "its history opened a case that is not there, and nobody was given another",
+        "its history opened a case that is not there, and there is no other",
         f"""EXISTS (
             SELECT 1 {HISTORY} AND h.what = 'case.opened'
                AND NOT EXISTS (SELECT 1 FROM cases k WHERE k.id = CAST(h.detail ->> 'case' AS uuid))
-               AND NOT EXISTS (SELECT 1 FROM outbox_history c WHERE c.subject_type = :subject AND c.subject_id = s.id
+               AND NOT EXISTS (SELECT 1 {ANY_CLOSING}
                                   AND c.what = 'case.closed' AND c.detail ->> 'case' = h.detail ->> 'case')
                AND NOT EXISTS ({EVER_HELD} AND k.opened_at >= h.at))""",
         Repair.GIVE_CASE,
@@ -102,14 +104,14 @@ OF_SUBJECTS = (
     ),
     Rule(
         "notification_missing",
-        "it came to an end, and the notice that says so is missing",
+        "it has ended, but the notification that says so is missing",
         "s.notification IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
         " AND n.subject_id = s.id AND n.kind = s.notification AND n.cycle = s.cycle)",
         Repair.NOTIFY,
     ),
     Rule(
         "unexplained",
-        "its state is not the one its history ends with",
+        "its state is not the one that its history ends with",
         f"""s.state IS DISTINCT FROM COALESCE((
                 SELECT h.moved_to {HISTORY} AND h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late'
                  ORDER BY h.id DESC LIMIT 1), CAST(:first AS text))
@@ -117,27 +119,26 @@ OF_SUBJECTS = (
         Repair.LEAVE_TO_HUMAN,
     ),
 )
-# Of what does not exist any more: queries of the ids under which something still speaks of it.
+# Rules for what does not exist any more: queries of the ids by which something still refers to it.
 OF_THE_GONE = (
     Rule(
         "work_without_subject",
-        "work is owed for something that does not exist",
-        "SELECT subject_id FROM outbox_messages WHERE subject_type = :subject",
+        "there is work for something that does not exist",
+        f"SELECT subject_id {sql.messages(subject_type=':subject')}",
         Repair.STOP_WORK,
         of_now=True,
     ),
     Rule(
         "row_gone",
-        "its history goes on without it: the row is not there",
-        "SELECT subject_id FROM outbox_history WHERE subject_type = :subject AND moved_to IS NOT NULL"
+        "it has a history, but its row is not there",
+        f"SELECT subject_id {sql.history(subject_type=':subject')} AND moved_to IS NOT NULL"
         " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since)"
         " AND (CAST(:until AS timestamptz) IS NULL OR at < :until AND NOT EXISTS ("
-        "SELECT 1 FROM outbox_history later WHERE later.subject_type = :subject"
-        " AND later.subject_id = outbox_history.subject_id AND later.moved_to IS NOT NULL AND later.at >= :until))",
+        f"SELECT 1 {LATER_MOVES} AND later.moved_to IS NOT NULL AND later.at >= :until))",
         Repair.LEAVE_TO_HUMAN,
     ),
 )
-# What is wrong with a notice is held by the case of the submission it tells of as well.
+# A case of the submission covers what is wrong with a notification about it as well.
 HELD_OF = f"""
     SELECT s.id, s.state, EXISTS (
                SELECT 1 FROM cases k LEFT JOIN notifications n
@@ -146,8 +147,8 @@ HELD_OF = f"""
                   AND (k.subject_type, k.subject_id) IN ((:subject, s.id), (n.subject_type, n.subject_id))) AS held
       FROM ({{query}}) s
 """
-# Nearly always there is none: only where there is any are they listed and sorted. Counted to the end: told that a few
-# are enough, the planner hopes to meet them soon, and reads a whole table where it finds none.
+# Nearly always there is none, so findings are listed and sorted only where there are any. They are counted to the end:
+# with a LIMIT the planner expects to find some soon, and reads a whole table where there are none.
 COUNT = "SELECT count(*) FROM ({query}) s"
 ALL = f"""
     SELECT f.*, count(*) OVER () AS total, count(*) FILTER (WHERE NOT f.held) OVER () AS without_case
@@ -156,7 +157,7 @@ ALL = f"""
 
 
 def query_of(rule: Rule, states: States, one: bool = False) -> str:
-    """The SQL of the subjects that break a rule; of the subject `:one` alone, if `one`."""
+    """The SQL of the subjects that break a rule; only of the subject `:one`, if `one`."""
     if rule not in OF_THE_GONE:
         subjects = f"{states.query} AND id = CAST(:one AS uuid)" if one else states.query
         return f"SELECT s.id, s.state FROM ({subjects}) s WHERE {rule.where}"
@@ -213,5 +214,5 @@ def rule_of(found: Broken) -> tuple[Subject, Rule]:
 
 
 def rules_of(subject: Subject) -> tuple[Rule, ...]:
-    """Every rule for this type of subject. A notification that is gone is missed by the submission it was about."""
+    """Every rule for this type of subject. A lost notification is found by a rule of its submission."""
     return (*OF_SUBJECTS, *(OF_THE_GONE if subject.is_submission else ()), *subject.rules)

@@ -1,4 +1,4 @@
-"""Was what happened to a submission, or a notice, legal step by step? Reads history, attempts and what is still owed.
+"""Trace: checks that each step of a submission or notification was legal, from history, attempts and open messages.
 
 The audit says whether a submission is accounted for now; the trace says whether it got there by the rules.
 """
@@ -21,44 +21,26 @@ from flaskapp.flows import States
 from flaskapp.notifications.states import PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.statemachine import StateMachine
 from flaskapp.subjects import states_of
+from outbox import timeline
 
 FAILED = "failed"
-# Read through a cursor, a part at a time.
+# Read through a cursor, part by part.
 STREAMED: dict[str, Any] = {"execution_options": {"yield_per": 1000}}
-# Whoever takes a failed one up again is a person with a name.
+# Not one of these, but only a person with a name may take a failed one up again.
 NOBODY = ("system", "worker", "person")
-# The repair of a notice whose row was lost begins its history anew.
+# The repair of a notification whose row was lost begins its history anew.
 RESTORED = "notification.restored"
-# How a look-up ends that nobody saw answered: it was given back, and says nothing either way.
+# Error classes of look-ups without an answer: they were handed back, and say nothing either way.
 NO_ANSWER_CLASSES = (None, "WorkerLost", "HandedBack")
 
-# All in one order, so that they can be read side by side however many there are.
-MOVES = """
-    SELECT subject_id, id, at, what, moved_from, moved_to, actor FROM outbox_history
-     WHERE subject_type = :subject AND moved_to IS NOT NULL AND what <> 'attempt.answered_late'
-       AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-     ORDER BY subject_id COLLATE "C", id
-"""
-ATTEMPTS = """
-    SELECT subject_id, id, message_id, purpose, status, started_at, finished_at, end_number, late, answered,
-           error_class, error_detail
-      FROM outbox_attempts
-     WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-     ORDER BY subject_id COLLATE "C", id
-"""
-MESSAGES = """
-    SELECT subject_id, id, state FROM outbox_messages
-     WHERE subject_type = :subject AND (CAST(:only AS text) IS NULL OR subject_id = :only)
-       AND job <> ALL(CAST(:unpromised AS text[]))
-     ORDER BY subject_id COLLATE "C", id
-"""
+# In the order of the ledger's streams, so that all of them can be read side by side.
 PRESENT = 'SELECT id AS subject_id, state, watched FROM ({states}) s ORDER BY id COLLATE "C"'
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a kind of subject is read: `first` is the state its history need not mention, `heard` are those that some
-    upstream must have said, and in those that are `over` nobody works on it any more."""
+    """How a type of subject is read: its history need not mention the state `first`, an upstream must have answered
+    before it is in one of `answered`, and nobody works on it any more in one of `over`."""
 
     states: States
     first: str | None
@@ -67,7 +49,7 @@ class Reading:
 
 
 def readings() -> dict[str, Reading]:
-    """Every type of subject with states. What becomes of a notification that was sent, callbacks say as they come."""
+    """Every type of subject with states. Callbacks report, in any order, what becomes of a sent notification."""
     found = {}
     for name, subject in flows().promises.items():
         states = states_of(subject)
@@ -79,7 +61,7 @@ def readings() -> dict[str, Reading]:
 
 @dataclass(frozen=True)
 class Step:
-    """The first step of a submission or a notice that no rule allows."""
+    """The first step of a submission or a notification that no rule allows."""
 
     subject_type: str
     subject_id: str
@@ -89,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """How many histories were read, and of each that was not legal the first such step."""
+    """How many histories were read, and the first illegal step of each that was not legal."""
 
     read: int
     illegal: list[Step]
@@ -101,7 +83,7 @@ def trace(
     subject_id: str | None = None,
     seen: Callable[[], None] = lambda: None,
 ) -> Trace:
-    """Every submission's and notice's history, or those of one kind, or one's; `seen` is called after each."""
+    """Check every submission's and notification's history, or those of one type or id; `seen` is called after each."""
     read, illegal = 0, list[Step]()
     for subject, reading in readings().items():
         if subject_type not in (None, subject):
@@ -116,7 +98,7 @@ def trace(
 
 @dataclass
 class History:
-    """What there is of one subject. `present` is its row, of which there is one."""
+    """The records of one subject. `present` is its row, of which there is at most one."""
 
     present: list[Any] = field(default_factory=list)
     moves: list[Any] = field(default_factory=list)
@@ -125,11 +107,15 @@ class History:
 
 
 def histories(session: DbSession, subject: str, states: str, only: str | None) -> Iterator[tuple[str, History]]:
-    """Each subject with all that is known of it; rows without a history and histories without a row too."""
-    queries = {"present": PRESENT.format(states=states), "moves": MOVES, "attempts": ATTEMPTS, "messages": MESSAGES}
-    unpromised = list(flows().unpromised_jobs)
-    values = {"subject": subject, "only": only, "since": None, "until": None, "unpromised": unpromised}
-    read = [tagged(name, session.execute(text(query), values, **STREAMED)) for name, query in queries.items()]
+    """Each subject with all its records; also rows without a history, and histories without a row."""
+    values = {"only": only, "since": None, "until": None}
+    streams = {
+        "present": session.execute(text(PRESENT.format(states=states)), values, **STREAMED),
+        "moves": timeline.stream_moves(session, subject, only),
+        "attempts": timeline.stream_attempts(session, subject, only),
+        "messages": timeline.stream_messages(session, subject, only, but_jobs=flows().unpromised_jobs),
+    }
+    read = (tagged(name, rows) for name, rows in streams.items())
     for subject_id, rows in groupby(merge(*read, key=itemgetter(0)), key=itemgetter(0)):
         found = History()
         for _, name, row in rows:
@@ -146,7 +132,7 @@ Illegal = tuple[datetime | None, str]
 
 
 def first_illegal(reading: Reading, found: History) -> Illegal | None:
-    """The earliest of what moves, attempts, open messages and the present state break; None for a legal history."""
+    """The earliest fault in moves, attempts, open messages and the present state; None for a legal history."""
     steps = [
         *illegal_moves(reading, found),
         *illegal_attempts(found.attempts),
@@ -172,7 +158,7 @@ def illegal_moves(reading: Reading, found: History) -> Iterator[Illegal]:
 def wrong_with(machine: StateMachine, current: str | None, move: Any) -> str | None:
     """Why this move is not legal from here."""
     if current is None:
-        return f"moved from {move.moved_from} before it was asked for" if move.moved_from is not None else None
+        return f"moved from {move.moved_from} before it was requested" if move.moved_from is not None else None
     if move.moved_from != current:
         return f"moved from {move.moved_from} while it was {current}"
     if not machine.allows(current, move.moved_to):
@@ -182,19 +168,19 @@ def wrong_with(machine: StateMachine, current: str | None, move: Any) -> str | N
 
 
 def illegal_work(reading: Reading, found: History) -> Iterator[Illegal]:
-    """What is pending is owed or watched; what came to an end is not worked on."""
+    """What is pending must have work or be watched; what has ended must have no work."""
     if not found.present:
         return
     state, watched = found.present[0].state, found.present[0].watched
     going_on = [message for message in found.messages if message.state != "parked"]
     if state == PENDING and not found.messages and not watched:
-        yield None, f"it is {state}, and nobody owes the next step"
+        yield None, f"it is {state}, but there is no work for its next step"
     if state in reading.over and going_on:
         yield None, f"it is {state}, and message {going_on[0].id} still works on it"
 
 
 def illegal_attempts(attempts: list[Any]) -> Iterator[Illegal]:
-    """Nothing may be sent again while it is open whether it was done, and no two may be at it at once."""
+    """Nothing may be sent again while its result is unknown, and no two attempts may run at the same time."""
     for _, found in groupby(sorted(attempts, key=lambda row: (row.message_id, row.id)), key=lambda row: row.message_id):
         before, open_since, denials = None, None, 0
         for row in found:
@@ -207,7 +193,7 @@ def illegal_attempts(attempts: list[Any]) -> Iterator[Illegal]:
 
 
 def after(row: Any, open_since: int | None, denials: int) -> tuple[int | None, int]:
-    """Which write is open to question after this attempt, and how many look-ups running said that it is not there."""
+    """The write whose result is unknown after this attempt, and how many look-ups in a row said that it is absent."""
     if row.purpose == "write":
         is_open = row.status == "unknown" or row.error_class == "Duplicate"
         return (row.id if is_open else None), 0
@@ -220,14 +206,14 @@ def after(row: Any, open_since: int | None, denials: int) -> tuple[int | None, i
 
 
 def overlap(before: Any, row: Any) -> bool:
-    """Told by numbers, which no clock puts back. Who ended before ends were numbered is taken to have ended in time."""
+    """Whether the two ran at the same time, by numbers, which no clock puts back. Without a number it ended in time."""
     return before.finished_at is None or (before.end_number is not None and row.id < before.end_number)
 
 
 def unfounded(reading: Reading, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
-    """A worker says that upstream holds it: an attempt that heard so ended in that very transaction.
+    """If a worker says that upstream holds it, an attempt that succeeded must have ended in the same transaction.
 
-    Whatever a transaction writes bears one and the same moment; which time of day that was does not matter.
+    Everything that one transaction writes has the same timestamp; which time that was does not matter.
     """
     answered_at = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
     for move in moves:

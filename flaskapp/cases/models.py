@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.db import db
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 
 class Case(db.Model):  # type: ignore[name-defined]

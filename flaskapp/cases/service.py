@@ -1,4 +1,4 @@
-"""Opening, noting and closing cases. Opening one tells somebody, in the same transaction that makes it true."""
+"""Opening, noting and closing of cases. An opened case alerts somebody, in the same transaction that opens it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.current import flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
-from flaskapp.queues import ALERTS
-from outbox.write import write_history
+from outbox import write_history
+from outbox.values import QueueSpec
 
+ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 log = logging.getLogger("flaskapp.cases")
 
 SUBJECT = "case"
@@ -111,5 +112,5 @@ def close_ended(
     and_also: tuple[str, ...] = (),
     actor: str = "system",
 ) -> None:
-    """A subject came to its good end: close whatever that settles, in every flow alike, and these kinds."""
+    """A subject ended well: close the cases that this settles, in every flow alike, and those of kinds `and_also`."""
     close_cases(session, subject_type, subject_id, resolution, kinds=[*ENDED, *and_also], actor=actor)

@@ -14,7 +14,7 @@ from flaskapp.crypto import vault
 from flaskapp.db import reading, transaction
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
-from outbox.tables import NOW
+from outbox import NOW
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The documents of an accepted submission: each is owed, uploaded, followed, and ends with somebody knowing."""
+"""Documents of an accepted submission: each is enqueued, uploaded and polled, and at its end somebody is informed."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ from flaskapp.form526.states import (
     PENDING,
 )
 from flaskapp.notifications.service import supersede_notifications
-from flaskapp.queues import DOCUMENTS
 from flaskapp.statemachine import IllegalMove
-from outbox.tables import NOW
-from outbox.write import write_history
+from outbox import NOW, write_history
+from outbox.values import QueueSpec
 
+# Each upload in flight holds a few MiB.
+DOCUMENTS = QueueSpec("documents", upstream="lighthouse_documents", threads=16, depth=100, concurrency=50)
 UPLOAD_WORK = Work("jobs.documents.upload_document", DOCUMENTS, SUBJECT, 24 * 3600.0, 30 * 24 * 3600.0)
 FEWER_CHUNKS = """
     a.purged_at IS NULL
     AND (SELECT count(*) FROM form526_attachment_chunks c WHERE c.guid = a.guid) < a.chunks"""
 OTHER_CORRESPONDENCE = "L023"
-# The codes Lighthouse knows (contract: Benefits Documents 4.2).
+# The codes that Lighthouse knows (contract: benefits 4.2).
 KNOWN_DOC_TYPES = {
     *("1489", "L014", "L015", "L018", "L023", "L029", "L033", "L034", "L037", "L048", "L049", "L051", "L070", "L102"),
     *("L107", "L115", "L117", "L133", "L139", "L149", "L159", "L222", "L228", "L229", "L418", "L450", "L451", "L478"),
@@ -52,7 +53,7 @@ KNOWN_DOC_TYPES = {
 
 
 def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
-    """One document and one message each: what the person attached, the forms their answers make, the instructions."""
+    """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
     for named in files:
         add_evidence(session, submission, named)
     parts = ptsd_parts(submission.form)
@@ -65,7 +66,7 @@ def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]
 
 
 def add_evidence(session: DbSession, submission: Submission, named: NamedFile) -> None:
-    """A file the form names but we do not hold fails at once: the form is filed, and somebody asks for the file."""
+    """Add a file that the form names. One that we do not have fails at once: a human asks the person for it."""
     attachment = session.get(Attachment, named.guid) if named.guid is not None else None
     held = attachment is not None and attachment.account_id == submission.account_id and attachment.purged_at is None
     document = insert_document(
@@ -100,7 +101,7 @@ def enqueue_upload(session: DbSession, document: DocumentSubmission) -> None:
 
 
 def enqueue_next(session: DbSession, document: DocumentSubmission) -> None:
-    """Enqueue what a pending document waits for: its upload or, once Lighthouse has it, the next question after it."""
+    """Enqueue what a pending document waits for: its upload or, once Lighthouse has it, its next poll."""
     if document.lighthouse_request_id is None:
         enqueue_upload(session, document)
     else:
@@ -108,7 +109,7 @@ def enqueue_next(session: DbSession, document: DocumentSubmission) -> None:
 
 
 def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[DocumentSubmission]:
-    """Every document of a submission, in the order they were owed."""
+    """Every document of a submission, in the order in which they were enqueued."""
     statement = select(DocumentSubmission).filter_by(submission_id=submission_id)
     return session.execute(statement.order_by(DocumentSubmission.created_at, DocumentSubmission.id)).scalars().all()
 
@@ -129,7 +130,7 @@ def fail_document(
 
 
 def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
-    """What follows from `failed`: in the eFolder but not beyond is an ending of its own, and so is not knowing."""
+    """History, e-mail and case of a failed document. Unlinked and unconfirmed ones have cases of their own kinds."""
     document.notification = "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
     moved = {"step": document.failed_step, "notification": document.notification}
     write_move(session, document, PENDING, FAILED, actor, **moved)
@@ -141,7 +142,7 @@ def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, d
 
 
 def notification_of(failed_step: str | None) -> str:
-    """Which e-mail a failure at this step owes."""
+    """The kind of e-mail for a failure at this step."""
     return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
 
 
@@ -164,7 +165,7 @@ def write_move(
 
 
 def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
-    """An operator wants it uploaded again: failed → pending, under a new request id, a new cycle of notices.
+    """An operator wants it uploaded again: failed → pending, with a new request id and a new cycle of notifications.
 
     Raises IllegalMove when its bytes are gone: then it can only be delivered by hand.
     """
@@ -206,14 +207,14 @@ DOCUMENT_SUBJECT = Subject(
     enqueue=enqueue_next,
     notify=enqueue_document_notification,
     reopen=reopen_document,
-    # Lighthouse has it, and it is due to be polled. One that arrived was promised no more.
+    # Watched: Lighthouse has it, and it is due to be polled. For one that arrived no notification was promised.
     accounted="""
              WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'
              WHEN c.state = 'done' THEN 'notified'""",
     rules=(
         Rule(
             "bytes_missing",
-            "it is to be uploaded, and its bytes are not all there any more",
+            "it is to be uploaded, but some of its bytes are missing",
             f"""s.state = 'pending' AND EXISTS (
                 SELECT 1 FROM form526_document_submissions d JOIN form526_attachments a ON a.guid = d.attachment_guid
                  WHERE d.id = CAST(s.id AS uuid) AND d.lighthouse_request_id IS NULL AND {FEWER_CHUNKS})""",

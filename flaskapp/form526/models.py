@@ -1,4 +1,4 @@
-"""Form 526: uploaded files in encrypted chunks, submissions, and what became of each document."""
+"""Models of Form 526: uploaded files in encrypted chunks, submissions, and what became of each document."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 
 class Attachment(db.Model):  # type: ignore[name-defined]
-    """A file as it was uploaded, before any form names it; opened, if it was locked. Its id is the client's `guid`."""
+    """An uploaded file, unlocked if it was locked. A form names it later by its id, which is the client's `guid`."""
 
     __tablename__ = "form526_attachments"
     __table_args__ = (
@@ -38,19 +38,19 @@ class Attachment(db.Model):  # type: ignore[name-defined]
 
     guid: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
-    # File names hold names of people.
+    # File names may contain names of people.
     name: Mapped[str] = mapped_column(EncryptedJSON)
     content_type: Mapped[str] = mapped_column(Text)
     size: Mapped[int] = mapped_column(BigInteger)
     chunks: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     submission_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("form526_submissions.id"))
-    # When the bytes went: done with, or claimed by nobody.
+    # When the bytes were deleted: no longer needed, or claimed by no form.
     purged_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class AttachmentChunk(db.Model):  # type: ignore[name-defined]
-    """One MiB of a file, encrypted by itself, so that no process ever needs the whole."""
+    """One MiB of a file, encrypted by itself, so that no process ever needs the whole file."""
 
     __tablename__ = "form526_attachment_chunks"
 
@@ -78,12 +78,12 @@ class Submission(db.Model):  # type: ignore[name-defined]
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
-    # What the client polls by.
+    # What the client polls with.
     job_id: Mapped[str] = mapped_column(Text)
     form: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     form_digest: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
-    # Failed because it was refused, which its client tells apart from given up.
+    # Failed because it was refused; its client shows that differently from given up.
     refused: Mapped[bool] = mapped_column(server_default=text("false"))
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     claim_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -132,7 +132,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
     name: Mapped[str] = mapped_column(EncryptedJSON)
     lighthouse_request_id: Mapped[int | None] = mapped_column(BigInteger)
     lighthouse_status: Mapped[str] = mapped_column(Text, default=PENDING)
-    # An earlier upload of it may have arrived as well: its reply was lost, and Lighthouse cannot be asked for it.
+    # An earlier upload of it may have arrived as well: its reply was lost, and Lighthouse cannot be queried for it.
     possibly_twice: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     uploaded_at: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -151,7 +151,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
 
     @property
     def unconfirmed(self) -> bool:
-        """Failed as far as we know, but an upload that we cannot ask after may have arrived all the same."""
+        """Failed as far as we know, but an upload that we cannot look up may have arrived all the same."""
         if self.lighthouse_status != FAILED or self.failed_step in (MISSING, BENEFITS_GATEWAY):
             return False
         return self.failed_step == NO_WORD or bool(self.possibly_twice)

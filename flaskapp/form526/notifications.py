@@ -1,4 +1,4 @@
-"""The e-mails of a 526: what became of the form, and of a document that did not arrive."""
+"""E-mails about a 526: what became of the form, and of a document that did not arrive."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.models import DocumentSubmission, Submission
 from flaskapp.notifications.service import enqueue_notification
 
-# Under whose name VANotify's templates for forms and documents are configured.
+# The sender under which VANotify's templates for forms and documents are configured.
 SENDER = "form526"
 FORM, DOCUMENT = "form526_submission", "form526_document"
 
 
 def day_of(timestamp: datetime) -> str:
-    """A moment as a calendar day of the law, as the e-mails write it."""
+    """The legal day of a timestamp, as the e-mails write it."""
     return f"{legal_date(timestamp, settings().legal_time_zone):%B %-d, %Y}"
 
 
@@ -31,7 +31,7 @@ def recipient_of(session: DbSession, submission: Submission) -> dict[str, str]:
 def enqueue_form_notification(
     session: DbSession, submission: Submission, notification_id: uuid.UUID | None = None
 ) -> None:
-    """Enqueue the e-mail that says what became of the form; `notice` names it."""
+    """Enqueue the e-mail that says what became of the form; `submission.notification` is its kind."""
     assert submission.notification is not None
     enqueue_notification(
         session,
@@ -53,7 +53,7 @@ def enqueue_form_notification(
 def enqueue_document_notification(
     session: DbSession, document: DocumentSubmission, notification_id: uuid.UUID | None = None
 ) -> None:
-    """Enqueue the e-mail that names the document, its file name obscured: names of files hold names of people."""
+    """Enqueue the e-mail about the document, with its file name obscured: file names may contain names of people."""
     assert document.notification is not None
     submission = session.get_one(Submission, document.submission_id)
     enqueue_notification(

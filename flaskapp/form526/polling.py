@@ -1,7 +1,7 @@
-"""Asking Lighthouse what became of uploaded documents, a hundred at a time.
+"""Polling of Lighthouse for what became of uploaded documents, a hundred at a time.
 
-A tick deals due documents into batches, each owed as one message; the answer is recorded in one statement a batch.
-Every document asked after is stamped, whether or not anything changed, and one bad entry never spoils the others.
+A tick puts due documents into batches, each with one message; the answer is recorded in one statement for each batch.
+The time of polling is recorded for every document of it, changed or not, and one bad entry never spoils the others.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from flaskapp.cases.service import close_cases, close_ended, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
 from flaskapp.flows import Subject, Work
-from flaskapp.form526.documents import SUBJECT, notification_of, tell_failure, write_move
+from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, tell_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
-from flaskapp.queues import DOCUMENTS
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 
 log = logging.getLogger("flaskapp.form526.polling")
 
 POLL = "document_poll"
 HOUR_SECONDS = 3600.0
-# Given up after a day: by then the next cycle has dealt its documents anew.
+# Given up after a day: by then the next cycle has put its documents into new batches.
 POLL_WORK = Work("jobs.documents.poll_statuses", DOCUMENTS, POLL, 2 * HOUR_SECONDS, 24 * HOUR_SECONDS)
 POLL_SUBJECT = Subject(POLL, case_owner=lambda config: config.case_owner_form526, overdue=False)
 BATCH = 100
@@ -49,7 +48,7 @@ REDEAL = text("""
     UPDATE form526_document_submissions SET poll_batch = :new
      WHERE poll_batch = :batch AND lighthouse_request_id = ANY(:requests)
 """)
-# One statement a batch. Only what is still pending, and still of this batch, is touched.
+# One statement for each batch. It changes only documents that are still pending, and still in this batch.
 STAMP = text("""
     UPDATE form526_document_submissions d
        SET last_polled_at = outbox_now(), poll_batch = NULL,
@@ -76,7 +75,7 @@ STUCK = text("""
      ORDER BY d.created_at LIMIT 200
 """)
 OF_BATCH = text("SELECT id::text FROM form526_document_submissions WHERE poll_batch = :batch")
-# What an answer that can be read puts an end to, be the document there or not yet.
+# Cases that an answer we can read closes, whether the document is there or not yet.
 DOUBTS = ["document_not_found", "document_unclear", "unsettled"]
 DOUBTED = text("""
     SELECT DISTINCT subject_id FROM cases
@@ -87,7 +86,7 @@ UNKNOWN_STEP = "UNKNOWN"
 
 @dataclass(frozen=True)
 class Batch:
-    """The request ids one question is asked about."""
+    """The request ids of one poll."""
 
     id: uuid.UUID
     request_ids: tuple[int, ...]
@@ -95,7 +94,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class NoneOfThem:
-    """Lighthouse knew none of a batch: which of them it is cannot be told but by asking after fewer."""
+    """Lighthouse knew none of a batch. Which of them it really does not know, only smaller polls show."""
 
     request_ids: tuple[int, ...]
 
@@ -104,7 +103,7 @@ Reply = Statuses | NoneOfThem
 
 
 def enqueue_poll(session: DbSession) -> int:
-    """Deal one batch of what is due, with the message that asks after it; how many documents are in it."""
+    """Put due documents into one batch, with the message that polls it; returns how many documents are in it."""
     batch = uuid.uuid4()
     values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
     dealt = len(session.execute(DEAL, values).all())
@@ -125,9 +124,9 @@ def load_batch(session: DbSession, batch_id: str) -> Batch | None:
 
 
 def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
-    """Stamp every document of the batch and follow what changed; a batch nobody knew is asked again by halves.
+    """Record the poll of every document of the batch, and what changed. An unknown batch is polled again by halves.
 
-    So is one that cannot be recorded, until it is clear which of its documents stands in the way: a human has that one.
+    So is a batch that cannot be recorded, until it is clear which of its documents is the cause: a human gets that one.
     """
     if isinstance(reply, NoneOfThem):
         return halve(session, batch_id, reply.request_ids)
@@ -145,7 +144,7 @@ def record_reply(session: DbSession, batch_id: str, reply: Reply) -> None:
 
 
 def hold_unrecorded(session: DbSession, batch_id: str, error: Exception) -> None:
-    """The next cycle asks after it again, and finds its case."""
+    """Open a case for what is left of the batch. The next cycle polls it again."""
     for row in session.execute(OF_BATCH, {"batch": uuid.UUID(batch_id)}).all():
         open_case(session, "unsettled", SUBJECT, row.id, {"batch": batch_id, "error": type(error).__name__})
 
@@ -159,9 +158,9 @@ def record_statuses(session: DbSession, batch_id: str, reply: Statuses) -> None:
 
 
 def end_doubts(session: DbSession, document_ids: list[str]) -> None:
-    """Close the cases that say Lighthouse could not tell: it has told."""
+    """Close the cases that say that Lighthouse gave no usable answer: now it did."""
     for row in session.execute(DOUBTED, {"kinds": DOUBTS, "ids": document_ids}).all():
-        close_cases(session, SUBJECT, row.subject_id, "Lighthouse tells of it again", kinds=DOUBTS)
+        close_cases(session, SUBJECT, row.subject_id, "Lighthouse reports it again", kinds=DOUBTS)
 
 
 def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None:
@@ -194,7 +193,7 @@ def row_of(request_id: int, reply: Statuses) -> dict[str, Any]:
 
 
 def step_of(status: DocumentStatus) -> str:
-    """Where it failed: the step the answer names, else the one it calls failed, else nobody knows."""
+    """Where it failed: the step that the answer names, else the one that it calls failed, else unknown."""
     failed = [name for name, state in status.step_states.items() if state == "FAILED"]
     return status.failed_step or (failed[0] if failed else UNKNOWN_STEP)
 
@@ -204,7 +203,7 @@ def written(timestamp: datetime | None) -> str | None:
 
 
 def follow(session: DbSession, document_id: str, word: str, not_found: int) -> None:
-    """History, e-mail and cases of one document, after its row was stamped."""
+    """History, e-mail and cases of one document, after its row was updated."""
     if word == "pending" or (word == "not_found" and not_found < NOT_FOUND_POLLS):
         return
     document = session.get_one(DocumentSubmission, uuid.UUID(document_id), populate_existing=True)
@@ -219,5 +218,5 @@ def follow(session: DbSession, document_id: str, word: str, not_found: int) -> N
 
 
 def find_stuck(session: DbSession) -> Sequence[Any]:
-    """Documents whose case is not open yet, and never was: `id` and `submission`."""
+    """Documents that are stuck and never had a case for it: `id` and `submission`."""
     return session.execute(STUCK).all()

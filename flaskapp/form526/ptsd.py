@@ -1,6 +1,6 @@
-"""Which PTSD forms a 526 needs, and which answers go into which: what tells of an assault is kept apart.
+"""PTSD forms of a 526: which ones it needs, and which answers go into which. Answers about assaults are kept separate.
 
-Apart from the making of the PDFs, which needs a library that only a worker should have to load.
+This is separate from making the PDFs, which needs a library that only a worker should have to load.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from flaskapp.web.inflection import to_snake, with_keys
 
-# What the front end keeps apart: this text is about events of assault, this one about all others.
+# Two texts of the front end: the first is about further assaults, the second about all other events.
 ABOUT_ASSAULT, ABOUT_OTHERS = "additional_secondary_incident_text", "additional_incident_text"
 
 
@@ -26,26 +26,26 @@ class Ptsd:
 def ptsd_parts(form: Mapping[str, Any]) -> Ptsd:
     """Which PTSD forms a 526 needs, by its `form0781`: 0781a for what is about personal assault, 0781 for all else.
 
-    Answers that belong to neither (remarks, changes in behaviour) stand in each form that is made; the two texts about
+    Answers that belong to neither (remarks, changes in behaviour) go into each form that is made. The two texts about
     further events go into the other form only when their own is not made.
     """
     given = form.get("form0781")
     answers = with_keys(given, to_snake) if isinstance(given, Mapping) else {"answers": given}
-    reported = {key: value for key, value in answers.items() if answered(value)}
-    incidents = reported.pop("incidents", [])
+    filled = {key: value for key, value in answers.items() if answered(value)}
+    incidents = filled.pop("incidents", [])
     incidents = [each for each in (incidents if isinstance(incidents, list) else [incidents]) if answered(each)]
     assaults = [each for each in incidents if is_assault(each)]
     others = [each for each in incidents if not is_assault(each)]
-    with_assault = bool(assaults) or ABOUT_ASSAULT in reported
-    without = bool(others) or ABOUT_OTHERS in reported or (bool(reported) and not with_assault)
+    with_assault = bool(assaults) or ABOUT_ASSAULT in filled
+    without = bool(others) or ABOUT_OTHERS in filled or (bool(filled) and not with_assault)
     return Ptsd(
-        part(reported, others, ABOUT_ASSAULT if with_assault else "") if without else None,
-        part(reported, assaults, ABOUT_OTHERS if without else "") if with_assault else None,
+        part(filled, others, ABOUT_ASSAULT if with_assault else "") if without else None,
+        part(filled, assaults, ABOUT_OTHERS if without else "") if with_assault else None,
     )
 
 
-def part(reported: Mapping[str, Any], incidents: list[Any], left_out: str) -> dict[str, Any]:
-    shared = {key: value for key, value in reported.items() if key != left_out}
+def part(filled: Mapping[str, Any], incidents: list[Any], left_out: str) -> dict[str, Any]:
+    shared = {key: value for key, value in filled.items() if key != left_out}
     return {"incidents": incidents, **shared} if incidents else shared
 
 

@@ -1,6 +1,6 @@
-"""Form 526 as the front end calls it (contract: front end, 4): files first, then the form, then the question how it is.
+"""Form 526 routes as the front end calls them (contract: frontend 4): files first, then the form, then its status.
 
-All answers come from our database alone.
+All answers come only from our database.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FILE = {
 # The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
 MOST_UPLOAD_BYTES = types.MOST_PDF_BYTES + 1024 * 1024
 MOST_FORM_BYTES = 5 * 1024 * 1024
-# The words the client polls on (contract: front end, 4.3). It stops at any other, so `try` lasts while we do.
+# The client polls while it reads `try` (contract: frontend 4.3), so that word stays for as long as we work on it.
 WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
 GIVEN_UP, REFUSED = "exhausted", "non_retryable_error"
 
@@ -118,7 +118,7 @@ def size_of(stream: BinaryIO) -> int:
     body=FormBody,
     example={"form526": {"attachments": []}},
     answers={
-        202: "`data.attributes.jobId` is what to poll with. The form will be filed, or a named person will hold it.",
+        202: "`data.attributes.jobId` is what to poll with. The form will be filed, or a named human will have it.",
         **TOKEN_ANSWERS,
     },
     problems={
@@ -151,8 +151,8 @@ def accept(session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key:
     tag=TAG,
     security=CALLER,
     answers={
-        200: "`data.attributes.status`: `try` while we are at it, `success`, `exhausted`, `non_retryable_error`; beside"
-        " it `state` and `message`, what is really so and the sentence to show.",
+        200: "`data.attributes.status`: `try` while we work on it, `success`, `exhausted`, `non_retryable_error`; and"
+        " `state` and `message`, the real state and the sentence to show.",
         **TOKEN_ANSWERS,
     },
     problems={404: "You have no such submission.", 503: "Our database is away."},

@@ -1,4 +1,4 @@
-"""Submitting a form: the same form is one submission, and once it is accepted each document is owed by itself."""
+"""Submissions of Form 526: the same form is one submission, and once it is accepted each document has its own work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import Identity, ensure_account, identity_of, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_ended
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -25,9 +25,10 @@ from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
-from flaskapp.queues import ACCOUNTS, FORM526
 from flaskapp.statemachine import Conflict
+from outbox.values import QueueSpec
 
+FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"
 DAY_SECONDS = 86_400.0
 SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
@@ -90,13 +91,13 @@ def claim_files(session: DbSession, submission: Submission) -> None:
 
 
 def enqueue_submission(session: DbSession, submission: Submission) -> None:
-    """Enqueue the filing; while nobody has told us who the person is, owe that question first. No ITF is waited for."""
+    """Enqueue the filing or, while we do not know who the person is, that look-up first. It waits for no ITF."""
     work = SUBMIT if identity_of(session, submission.account_id) is not None else IDENTIFY
     work.enqueue(session, str(submission.id))
 
 
 def find_by_job(session: DbSession, account_id: uuid.UUID, job_id: str) -> Submission | None:
-    """A person's own submission by what its client polls with."""
+    """A person's own submission, by the job id that its client polls with."""
     return session.execute(select(Submission).filter_by(account_id=account_id, job_id=job_id)).scalar_one_or_none()
 
 
@@ -115,7 +116,7 @@ FORM = Subject(
     rules=(
         Rule(
             "bytes_missing",
-            "it names a file whose bytes are not all there any more",
+            "it names a file of which some bytes are missing",
             f"""s.state = 'pending' AND EXISTS (
                 SELECT 1 FROM form526_attachments a
                  WHERE a.submission_id = CAST(s.id AS uuid) AND {documents.FEWER_CHUNKS})""",
@@ -148,7 +149,7 @@ def check_accepted(session: DbSession, submission_id: str, claim_id: int) -> Non
 
 
 def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> None:
-    """It is filed: the state, one message a document, the e-mail, and the ITF it used, in one transaction."""
+    """It is filed: the state, one message for each document, the e-mail, and the ITF it used, in one transaction."""
     row: Submission = subjects.lock(session, FORM, submission_id)
     if row.state != PENDING:
         return
@@ -160,7 +161,7 @@ def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> No
 
 
 def use_itf(session: DbSession, row: Submission) -> None:
-    """A confirmed ITF is used up by the claim. One in any other state goes its own way: nothing here needs it."""
+    """The claim uses a confirmed ITF up. An ITF in any other state stays as it is: nothing here needs it."""
     itf = session.get(IntentToFile, row.itf_id) if row.itf_id is not None else None
     if itf is not None and itf.state == CONFIRMED:
         itf_upkeep.mark_used(session, str(itf.id), "form526")
@@ -174,7 +175,7 @@ def record_failed(session: DbSession, submission_id: str, kind: str, details: di
     subjects.fail(session, FORM, row, "unconfirmed" if row.unconfirmed else "failed", kind, details)
 
 
-# Form and ITF both late: the person's date is in doubt twice over, so their cases come before the others.
+# Form and ITF are both late, so the person's date is doubly in doubt: their cases come before the others.
 LATE_PAIRS = text("""
     UPDATE cases c
        SET priority = 1, notes = c.notes || jsonb_build_array(jsonb_build_object(
@@ -190,5 +191,5 @@ LATE_PAIRS = text("""
 
 
 def put_late_pairs_first(session: DbSession) -> int:
-    """Raise the priority of open cases of a form and an ITF that are both late; how many."""
+    """Raise the priority of the open cases of a form and an ITF that are both late; returns how many."""
     return len(session.execute(LATE_PAIRS).all())

@@ -1,4 +1,4 @@
-"""A 526 submission, and each of its documents: accepted is not delivered, so each has states of its own.
+"""States of a 526 submission, and of each of its documents: accepted is not delivered, so each has its own.
 
 `failed → pending` is an operator's move only, and so is `failed → done`: delivered by hand.
 """
@@ -29,14 +29,14 @@ DOCUMENT = StateMachine(
 
 EVIDENCE, FORM_0781, FORM_0781A, BDD = "evidence", "form_0781", "form_0781a", "bdd_instructions"
 KINDS = (EVIDENCE, FORM_0781, FORM_0781A, BDD)
-# docType codes of what we make (contract: Benefits Documents 4.2); evidence carries its own.
+# docType codes of the documents that we make (contract: benefits 4.2); evidence brings its own.
 DOC_TYPES = {FORM_0781: "L228", FORM_0781A: "L229", BDD: "L023"}
 MADE_NAMES = {FORM_0781: "Form 0781.pdf", FORM_0781A: "Form 0781a.pdf", BDD: "BDD instructions.pdf"}
 
-# Given up for these, it may be upstream all the same: nobody is told that it is not.
+# A submission given up for one of these may be upstream all the same: nobody is informed that it is not.
 UNCONFIRMED = ("may_exist_upstream", "conflicting_answers")
 
-# The steps a document takes behind Lighthouse (contract: Benefits Documents 4.3), and three of our own.
+# The steps of a document behind Lighthouse (contract: benefits 4.3), and three of our own.
 CLAIMS_EVIDENCE, BENEFITS_GATEWAY = "CLAIMS_EVIDENCE", "BENEFITS_GATEWAY_SERVICE"
 MISSING, UPLOAD, NO_WORD = "MISSING", "UPLOAD", "NO_WORD"
 

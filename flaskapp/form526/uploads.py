@@ -1,4 +1,4 @@
-"""Handing a document to Lighthouse: what the upload needs, and what its answer means."""
+"""Uploads of documents to Lighthouse: what an upload needs, and what its answer means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from flaskapp import subjects
 from flaskapp.accounts.service import Identity, identity_of
@@ -21,18 +21,12 @@ from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
 from flaskapp.statemachine import Conflict
-from outbox.write import write_history
+from outbox import attempts, write_history
 
 PDF = "application/pdf"
-# Loaded by whoever makes the first PDF: its libraries for fonts and pictures would be a fifth of every process's start,
-# and 23 MB of its memory.
+# Loaded when the first PDF is made: its libraries for fonts and pictures would be a fifth of every process's start, and
+# 23 MB of its memory.
 PDF_MAKING = "flaskapp.form526.pdf.making"
-# Uploads whose reply was lost may have arrived too, and Lighthouse offers no way to ask. The one at hand is not over.
-UNANSWERED = text("""
-    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand
-      FROM outbox_attempts
-     WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
-""")
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class UploadWork:
     made: bytes
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, a chunk at a time, from the beginning at every call."""
+        """The bytes, chunk by chunk, from the beginning at every call."""
         if self.attachment_guid is None:
             return iter([self.made])
         return stored_chunks(self.attachment_guid, self.chunk_count)
@@ -84,7 +78,7 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
 
 
 def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
-    """The PDF of a document that is ours to make; the same answers make the same bytes."""
+    """The PDF of a document that we make ourselves; the same answers make the same bytes."""
     parts, making = ptsd_parts(form), import_module(PDF_MAKING)
     made: bytes
     if kind == FORM_0781:
@@ -97,7 +91,7 @@ def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
 
 
 def check_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
-    """Raises Conflict for another document's request id: under that, nobody could ask what became of this one."""
+    """Raises Conflict for another document's request id: with that, nobody could find out what became of this one."""
     taken = select(DocumentSubmission.id).filter_by(lighthouse_request_id=request_id)
     other = session.execute(taken).scalar_one_or_none()
     if other is not None and str(other) != document_id:
@@ -105,7 +99,7 @@ def check_uploaded(session: DbSession, document_id: str, request_id: int) -> Non
 
 
 def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
-    """Lighthouse received it, no more. From here on it is asked after."""
+    """Lighthouse received it, no more. From here on it is polled."""
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
@@ -118,9 +112,9 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
 
 
 def record_upload_failed(session: DbSession, document_id: str, kind: str, details: dict[str, Any]) -> None:
-    """It could not be handed over, as far as we know: the person is told so, and a human holds it.
+    """It could not be uploaded, as far as we know: the person is informed, and a human has a case.
 
-    Where an upload went unanswered, however long ago, nobody knows: no look-up of ours can tell.
+    If an upload went unanswered, however long ago, nobody knows: no look-up can find it.
     """
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING:
@@ -133,6 +127,6 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
     fail_document(session, document, NO_WORD, kind, "worker", details)
 
 
-def unanswered(session: DbSession, document_id: str) -> Any:
-    """How many of its uploads nobody answered: `lost`, and `at_hand` while one is still to be settled."""
-    return session.execute(UNANSWERED, {"type": SUBJECT, "id": document_id, "job": UPLOAD_WORK.path}).one()
+def unanswered(session: DbSession, document_id: str) -> attempts.Unanswered:
+    """How many of its uploads were not answered: `lost`, and `at_hand` while one is not settled yet."""
+    return attempts.count_unanswered(session, SUBJECT, document_id, UPLOAD_WORK.path)

@@ -1,4 +1,4 @@
-"""What the person is told of each document, in plain words: received is not delivered."""
+"""Sentences for the person about each document, in plain words: received is not delivered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What proves the date a person asked on: what we received when, every attempt since, and the outages between.
+"""Evidence for the date of a person's request: what we received when, every attempt since, and the outages between.
 
-Made for whoever has a date corrected upstream. It names nobody: the account's id leads to the person.
+It is for the people who have a date corrected upstream. It names nobody: the account's id leads to the person.
 """
 
 from __future__ import annotations
@@ -13,60 +13,34 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
+from flaskapp.accounts.service import ACCOUNTS
 from flaskapp.clock import legal_date
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import SUBJECT
-from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
+from flaskapp.intent_to_file.service import INTENTS_TO_FILE, SUBJECT
+from outbox import breakers, timeline
 
-ATTEMPTS = text("""
-    SELECT id, message_id, job, purpose, status, started_at, finished_at, late, http_status, error_class, error_detail,
-           upstream_ids
-      FROM outbox_attempts WHERE subject_type = :type AND subject_id = :id ORDER BY id
-""")
-HISTORY = text("""
-    SELECT at, what, moved_from, moved_to, actor, detail
-      FROM outbox_history WHERE subject_type = :type AND subject_id = :id ORDER BY id
-""")
 CASES = text("""
     SELECT id::text AS "case", kind, owner, opened_at, closed_at, resolution
       FROM cases WHERE subject_type = :type AND subject_id = :id ORDER BY opened_at
 """)
-# The times its upstreams were closed or held for everybody while this one was waiting.
-OUTAGES = text("""
-    WITH shut AS (
-        SELECT upstream, reason, opened_at, closed_at FROM outbox_breaker_trips
-        UNION ALL
-        SELECT upstream, 'held: ' || reason, starts_at, NULLIF(LEAST(ends_at, lifted_at, outbox_now()), outbox_now())
-          FROM outbox_breaker_holds WHERE starts_at < LEAST(ends_at, lifted_at)
-    )
-    SELECT upstream, reason, opened_at, closed_at,
-           round(extract(epoch FROM COALESCE(closed_at, outbox_now()) - opened_at))::int AS seconds
-      FROM shut
-     WHERE upstream = ANY(:upstreams) AND COALESCE(closed_at, outbox_now()) > :since
-       AND opened_at < COALESCE(:until, outbox_now())
-     ORDER BY opened_at
-""")
 
 
 def gather(session: DbSession, itf_id: str, zone: ZoneInfo) -> dict[str, Any] | None:
-    """The evidence of one ITF as JSON-ready values; None when there is no such ITF. Moments are UTC."""
+    """The evidence of one ITF as JSON-ready values; None when there is no such ITF. Times are UTC."""
     itf = session.get(IntentToFile, uuid.UUID(itf_id))
     if itf is None:
         return None
-    key = {"type": SUBJECT, "id": itf_id}
-    window = {
-        "upstreams": [ACCOUNTS.upstream, INTENTS_TO_FILE.upstream],
-        "since": itf.asked_at,
-        "until": itf.finished_at if itf.state != "pending" else None,
-    }
+    # The times at which the breakers of its upstreams were open or held while this ITF was waiting.
+    until = itf.finished_at if itf.state != "pending" else None
+    outages = breakers.outages(session, [ACCOUNTS.upstream, INTENTS_TO_FILE.upstream], itf.asked_at, until)
     return {
         "intent_to_file": described(itf, zone),
-        "attempts": [with_answer(dict(row._mapping)) for row in session.execute(ATTEMPTS, key)],
-        "outages": [dict(row._mapping) for row in session.execute(OUTAGES, window)],
-        "history": [dict(row._mapping) for row in session.execute(HISTORY, key)],
-        "cases": [dict(row._mapping) for row in session.execute(CASES, key)],
+        "attempts": [with_answer(dict(row._mapping)) for row in timeline.attempts_for(session, SUBJECT, itf_id)],
+        "outages": [dict(row._mapping) for row in outages],
+        "history": [dict(row._mapping) for row in timeline.history_of(session, SUBJECT, itf_id)],
+        "cases": [dict(row._mapping) for row in session.execute(CASES, {"type": SUBJECT, "id": itf_id})],
     }
 
 
@@ -89,7 +63,7 @@ def on(timestamp: datetime | None, zone: ZoneInfo) -> str | None:
 
 
 def with_answer(attempt: dict[str, Any]) -> dict[str, Any]:
-    """What upstream answered, readable again: it is kept encrypted."""
+    """The attempt with upstream's answer decrypted."""
     kept = attempt.pop("upstream_ids")
     answer = json.loads(vault().decrypt(kept["answer"].encode())) if "answer" in kept else None
     return {**attempt, "answer": answer}

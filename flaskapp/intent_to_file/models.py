@@ -1,4 +1,4 @@
-"""Intents to file. Postgres itself forbids a person a second valid one of a type."""
+"""Models of intents to file. Postgres itself forbids a person a second valid one of a type."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import db
 from flaskapp.intent_to_file.states import INTENT_TO_FILE, PATHS, PENDING, TYPES
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 
 class IntentToFile(db.Model):  # type: ignore[name-defined]
-    """Moments are UTC. Valid from `asked_at` to `expires_at`; `effective_date` is the moment that counts for the law.
+    """Times are UTC. Valid from `asked_at` to `expires_at`; `effective_date` is the time that counts for the law.
 
     The range begins at `asked_at`, not at `effective_date`: an ITF found upstream may be dated back into the time of
     an earlier one that has since expired, and must not be refused for it.
@@ -63,7 +63,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
     asked_at: Mapped[datetime] = mapped_column(Timestamp)
     effective_date: Mapped[datetime] = mapped_column(Timestamp)
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
-    # The first midnight in LEGAL_TIME_ZONE after it was asked for: filed later, it would carry a later date upstream.
+    # The first midnight in LEGAL_TIME_ZONE after the request: if it is filed later, upstream gives it a later date.
     legal_midnight_at: Mapped[datetime] = mapped_column(Timestamp)
     past_midnight: Mapped[bool] = mapped_column(server_default=text("false"))
     upstream_id: Mapped[str | None] = mapped_column(Text)
@@ -75,7 +75,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
     last_synced_at: Mapped[datetime | None] = mapped_column(Timestamp)
     refresh_due_at: Mapped[datetime | None] = mapped_column(Timestamp)
     doubted_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    # An accepted 526 used it up; upstream answers such a one as if there were none.
+    # An accepted 526 used it up; upstream then answers as if there were none.
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     notification: Mapped[str | None] = mapped_column(Text)
@@ -86,7 +86,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
 
 
 class RefreshTick(db.Model):  # type: ignore[name-defined]
-    """One row: when the rolling refresh last took its share, so that two schedulers do not take two."""
+    """One row with the time at which the rolling refresh last took its share, so that two schedulers take only one."""
 
     __tablename__ = "itf_refresh_ticks"
     __table_args__ = (CheckConstraint("single", name="single_row"),)

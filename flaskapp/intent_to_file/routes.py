@@ -1,6 +1,6 @@
-"""Intents to file as the front end reads them (contract: front end, 3): an array on GET, an object on POST.
+"""Routes of intents to file as the front end reads them (contract: frontend 3): an array on GET, an object on POST.
 
-In the background path both answer from our database alone, whatever the upstream is doing.
+In the background path both answer only from our database, whatever the upstream is doing.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ TYPE_PARAMETER = {"name": "itf_type", "in": "path", "schema": {"type": "string",
 TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
 UPSTREAM_PROBLEMS = {
     404: "Pension and survivor: upstream has no active one.",
-    429: "Waiting callers only: upstream asks to slow down.",
-    502: "Waiting callers only: upstream failed.",
-    504: "Waiting callers only: upstream did not answer in time.",
+    429: "Synchronous callers only: upstream asks to slow down.",
+    502: "Synchronous callers only: upstream failed.",
+    504: "Synchronous callers only: upstream did not answer in time.",
 }
 
 
@@ -79,7 +79,7 @@ def show_itf(itf_type: str) -> Response:
 
 @blueprint.post("/<itf_type>")
 @describe(
-    "Ask for an intent to file",
+    "Request an intent to file",
     tag=TAG,
     security=CALLER,
     answers={
@@ -137,7 +137,7 @@ def show(itf_type: str) -> Response:
 def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:
     """Whether the caller is answered from our database: compensation, in the background's share.
 
-    Whoever has a valid ITF here keeps seeing it, whatever became of the share since.
+    A caller with a valid ITF here keeps seeing it, even if the share has changed since.
     """
     if itf_type != COMPENSATION or request.headers.get("Source-App-Name") in settings().itf_sync_apps:
         return False
@@ -153,12 +153,12 @@ def valid_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
 
 
 def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
-    """The envelope (contract: front end, 3.2), which says `intent_to_file` for one and for many."""
+    """The envelope (contract: frontend 3.2), which says `intent_to_file` for one and for many."""
     return {"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": intent_to_file}}}
 
 
 def item(itf: IntentToFile) -> Item:
-    """One valid ITF. Today's pages take no word but `active`; beside it stands what is really so, and in words."""
+    """One valid ITF. Today's pages accept only `active`; the real state is given beside it, and in words."""
     shown_active = itf.state == CONFIRMED or settings().itf_pending_as_active
     return {
         **dated(itf.upstream_id or str(itf.id), itf.effective_date, itf.expires_at),
@@ -170,7 +170,7 @@ def item(itf: IntentToFile) -> Item:
 
 
 def upstream_item(upstream: UpstreamITF) -> Item:
-    """What upstream told a caller who waited for it; `duplicate` means that an active one is on record."""
+    """Upstream's answer for a synchronous caller; `duplicate` means that an active one is on record."""
     return {
         **dated(upstream.id, upstream.created_at, upstream.expires_at),
         "status": "active",

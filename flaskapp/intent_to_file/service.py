@@ -1,4 +1,4 @@
-"""Intents to file: request one, create it upstream, and record what becomes of it. Upkeep stands in `upkeep`."""
+"""Intents to file: requests one, and records its creation upstream and what becomes of it. See also `upkeep`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import Identity, ensure_account, icn_of, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
@@ -21,10 +21,11 @@ from flaskapp.flows import States, Subject, Work
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, FAILED, INTENT_TO_FILE, PENDING, VALID
 from flaskapp.notifications.service import enqueue_notification
-from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox.tables import NOW
+from outbox import NOW
+from outbox.values import QueueSpec
 
+INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
 DAY_SECONDS = 86_400.0
 # The deadline is the end of the legal day it was requested on, set when it is enqueued. Budgets run while the upstream
@@ -41,7 +42,7 @@ REFRESH = Work(
     give_up_seconds=DAY_SECONDS,
     keeps_promise=False,
 )
-# Under whose name VANotify's templates for ITFs are configured.
+# The sender under which VANotify's templates for ITFs are configured.
 SENDER = "itf"
 
 
@@ -49,7 +50,7 @@ MOST_ROUNDS = 3
 
 
 class Contended(Exception):
-    """Others kept creating and losing the same ITF while we looked; the caller asks again."""
+    """Others kept creating and losing the same ITF while we looked; the caller has to try again."""
 
 
 def find_valid(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
@@ -67,7 +68,7 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
     """The person's valid ITF, or a new pending one with the message that creates it upstream.
 
     Insert and re-read are statements of their own: under any number of simultaneous log-ins one of them inserts and
-    all answer with the same ITF. Raises Contended if it vanishes again and again under our eyes.
+    all answer with the same ITF. Raises Contended if it disappears again and again while we look.
     """
     for _ in range(MOST_ROUNDS):
         itf = find_valid(session, account_id, itf_type)
@@ -117,10 +118,10 @@ def last_unsound(session: DbSession, account_id: uuid.UUID, itf_type: str) -> In
 
 
 def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
-    """A new ITF is on record: say so in its history, defend an earlier date, and owe the work."""
+    """Begin the history of a new ITF, note an earlier date that has to be defended, and enqueue the work."""
     subjects.begin(session, ITF, itf)
     if itf.follows_id is not None:
-        note = f"the person asked again: {itf.id} follows; the earlier date to defend is this one's"
+        note = f"the person requested it again: {itf.id} follows; the earlier date to defend is this one's"
         note_cases(session, SUBJECT, str(itf.follows_id), note, "person")
         subjects.note(session, ITF, itf.follows_id, "asked_again", "person", followed_by=str(itf.id))
     enqueue_creation(session, itf)
@@ -128,15 +129,15 @@ def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
 
 
 def enqueue_creation(session: DbSession, itf: IntentToFile) -> None:
-    """Enqueue the creation upstream; while we do not know whose account it is, the question for that first."""
+    """Enqueue the creation upstream or, while we do not know who the person is, that look-up first."""
     work = CREATE if icn_of(session, itf.account_id) is not None else IDENTIFY
-    # Filed by then, it carries the legal day on which the person asked.
+    # If it is filed by then, upstream dates it on the legal day of the person's request.
     until_midnight = (itf.legal_midnight_at - database_now(session)).total_seconds()
     work.enqueue(session, str(itf.id), deadline_seconds=until_midnight)
 
 
 def is_in_background(account_id: uuid.UUID, share: int) -> bool:
-    """Whether this account is within the background's share of 100: the same answer at any time and anywhere."""
+    """Whether this account is within the background's share of 100: always the same answer, in every process."""
     return account_id.int % 100 < share
 
 
@@ -168,7 +169,7 @@ def load_itf(session: DbSession, itf_id: str) -> ITFWork:
 
 
 def record_identified(session: DbSession, itf_id: str, identity: Identity) -> None:
-    """Now we know who it is: the creation is owed."""
+    """Now we know who it is: enqueue the creation."""
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     remember_person(session, itf.account_id, identity)
     if itf.state == PENDING:
@@ -195,7 +196,7 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
 def adopt_upstream(itf: IntentToFile, upstream: UpstreamITF) -> None:
     """Keep what upstream holds. The effective date only ever moves earlier, and then upstream's end is the end.
 
-    Dated by upstream after the person asked, its end is the earlier of both: nobody is told of a day too many.
+    If upstream dates it after the request, the earlier of both ends counts: nobody is promised a day too many.
     """
     itf.upstream_id, itf.upstream_status = upstream.id, upstream.status
     itf.upstream_created_at, itf.upstream_expires_at = upstream.created_at, upstream.expires_at
@@ -206,7 +207,7 @@ def adopt_upstream(itf: IntentToFile, upstream: UpstreamITF) -> None:
 
 
 def is_dated_late(itf: IntentToFile) -> bool:
-    """Whether upstream dates it a later calendar day than the person asked on."""
+    """Whether upstream dates it on a later calendar day than that of the person's request."""
     assert itf.upstream_created_at is not None
     zone = settings().legal_time_zone
     return legal_date(itf.upstream_created_at, zone) > legal_date(itf.asked_at, zone)
@@ -224,12 +225,12 @@ def dates_of(itf: IntentToFile) -> dict[str, str | None]:
 
 
 def first_refresh(now: datetime) -> datetime:
-    """Some time within the first cycle: what an outage confirmed all at once is not to be compared all at once."""
+    """Some time within the first cycle: ITFs confirmed all at once after an outage must not be compared all at once."""
     return now + timedelta(days=random.uniform(0, settings().itf_refresh_days))
 
 
 def enqueue_itf_notification(session: DbSession, itf: IntentToFile, notification_id: uuid.UUID | None = None) -> None:
-    """Enqueue the e-mail that says what became of the ITF; `notice` names it."""
+    """Enqueue the e-mail that says what became of the ITF; `itf.notification` is its kind."""
     assert itf.notification is not None
     enqueue_notification(
         session,
@@ -247,7 +248,7 @@ def enqueue_itf_notification(session: DbSession, itf: IntentToFile, notification
 
 
 def words_of(itf: IntentToFile) -> dict[str, str]:
-    """The dates the e-mails speak of, as calendar days of the law."""
+    """The dates in the e-mails, as legal days."""
     zone = settings().legal_time_zone
     recorded = itf.upstream_created_at or itf.asked_at
     timestamps = {
@@ -266,8 +267,8 @@ ITF = Subject(
     event="intent_to_file",
     enqueue=enqueue_creation,
     notify=enqueue_itf_notification,
-    # Who waited for the answer was informed by it. A broken one was announced before it broke: since then only a human
-    # accounts for it, and a closed case says that one did.
+    # A synchronous caller was informed by the answer. A broken one was confirmed to the person before it broke: since
+    # then only a human accounts for it, and a closed case says that one did.
     accounted="""
              WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
                     SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
@@ -279,7 +280,7 @@ ITF = Subject(
 
 
 def record_failed(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
-    """We have given up: the state, the case and the honest notice, together. The date asked on stays on record."""
+    """We have given up: the state, the case and the notification, together. The date of the request stays on record."""
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     if itf.state != PENDING:
         return

@@ -1,6 +1,6 @@
-"""An intent to file (ITF): pending until the upstream holds it. `failed` never got there, `broken` was lost there.
+"""States of an intent to file (ITF): pending until the upstream holds it. `failed` never got there, `broken` was lost.
 
-`failed → pending` is an operator's move only. A broken one stays broken: the person's next visit makes a new one.
+`failed → pending` is an operator's move only. A broken one stays broken: the person's next request makes a new one.
 """
 
 from flaskapp.statemachine import StateMachine
@@ -23,13 +23,13 @@ VALID = (PENDING, CONFIRMED)
 COMPENSATION, PENSION, SURVIVOR = "compensation", "pension", "survivor"
 TYPES = (COMPENSATION, PENSION, SURVIVOR)
 
-# How an ITF came to be here: asked for and created in the background, or answered by the upstream while one waited.
+# How an ITF came to be here: requested and created in the background, or answered synchronously by the upstream.
 BACKGROUND, SYNCHRONOUS = "background", "synchronous"
 PATHS = (BACKGROUND, SYNCHRONOUS)
 
-# What the person is told of a valid one, in plain words.
+# What the person reads about a valid one, in plain words.
 WORDS = {
-    PENDING: "We have your intent to file, dated the day you asked. We are sending it to VA's records and will e-mail"
-    " you when it is there. You can go on with your form.",
+    PENDING: "We have your intent to file, dated the day of your request. We are sending it to VA's records and will"
+    " e-mail you when it is there. You can go on with your form.",
     CONFIRMED: "Your intent to file is on record.",
 }

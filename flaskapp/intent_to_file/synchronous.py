@@ -1,4 +1,4 @@
-"""ITFs a person waits for: passed through to the upstream while they wait, and what was learned kept.
+"""Synchronous ITFs: passed through to the upstream while the person waits. What it answers is kept.
 
 Pension, survivor, the callers named in `ITF_SYNC_APPS`, and accounts outside `ITF_ASYNC_PERCENT` go this way.
 """
@@ -16,7 +16,7 @@ from flaskapp.intent_to_file.service import SUBJECT, find_valid, first_refresh, 
 from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, SYNCHRONOUS
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox.write import write_history
+from outbox import write_history
 
 
 def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
@@ -32,7 +32,7 @@ def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
 
 
 def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
-    """Create it upstream now; a survivor's needs the caller's SSN, which is asked for and not kept (contract: 2.1)."""
+    """Create it upstream now. A survivor's needs the caller's SSN, which we do not keep (contract: benefits 2.1)."""
     ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
     icn = whose(account_id).icn
     try:
@@ -49,9 +49,9 @@ def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
 
 
 def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
-    """Keep what upstream told a person who waited for it.
+    """Keep what upstream answered to a synchronous caller.
 
-    A pending one is its own job's to confirm, and one that differs is the refresh's to judge.
+    A pending ITF is left to its own job, and one that differs is left to the refresh.
     """
     now, zone = database_now(session), settings().legal_time_zone
     itf = find_valid(session, account_id, itf_type)

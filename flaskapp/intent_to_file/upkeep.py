@@ -1,7 +1,7 @@
-"""What happens to ITFs while nobody asks: the legal midnight passes, and the rolling refresh compares them upstream.
+"""Upkeep of ITFs between requests: the legal midnight passes, and the rolling refresh compares them with upstream.
 
-The refresh is a trickle: every minute a tick owes its share of reads, spread over that minute. Where each ITF stands
-in the cycle is on its own row, so it can be stopped at any time, and what was missed is never made up in a burst.
+The refresh is steady: every minute a tick enqueues its share of reads, spread over that minute. Where each ITF stands
+in the cycle is on its own row. So it can be stopped at any time, and what was missed is never made up in a burst.
 """
 
 from __future__ import annotations
@@ -20,27 +20,26 @@ from flaskapp.intent_to_file.service import ITF, REFRESH, SUBJECT, adopt_upstrea
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, PENDING
 from flaskapp.notifications.service import supersede_notifications
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox.tables import NOW
+from outbox import NOW, sql
 
 MINUTE_SECONDS = 60.0
 SECOND_LOOK = timedelta(hours=1)
 # A little faster than the cycle needs, so that a stopped refresh catches up in days rather than never.
 HEADROOM = 1.25
 
-# One tick a minute, whoever runs it and however often it is called.
+# One tick a minute, however many processes call it and however often.
 TICK = text("""
     UPDATE itf_refresh_ticks SET ticked_at = outbox_now()
      WHERE ticked_at <= outbox_now() - interval '55 seconds' RETURNING single
 """)
 # While vacuum is behind, the planner would rather count by reading the whole table than by its partial index.
 BY_INDEX = text("SET LOCAL enable_seqscan = off")
-# The share of a minute: what the cycle needs, at most the limit, less what is still owed and due.
-SHARE = text("""
+# The share of a minute: what the cycle needs, at most the limit, less what is still outstanding and due.
+SHARE = text(f"""
     SELECT LEAST(:most, ceil(:headroom * (SELECT count(*) FROM intents_to_file WHERE refresh_due_at IS NOT NULL)
                              / (:days * 1440.0)))
-           - (SELECT count(*) FROM outbox_messages
-               WHERE job = :job AND queue = :queue AND state <> 'parked'
-                 AND due_at <= outbox_now() + interval '1 minute')
+           - (SELECT count(*) {sql.messages(job=":job", queue=":queue")} AND m.state <> 'parked'
+                 AND m.due_at <= outbox_now() + interval '1 minute')
 """)
 # Oldest first. One that has expired leaves the cycle instead.
 TAKE = text("""
@@ -64,7 +63,7 @@ def find_past_midnight(session: DbSession, batch: int = 200) -> list[str]:
 
 
 def open_past_midnight(session: DbSession, itf_id: str) -> None:
-    """Upstream can only date it late now: a human is told at once. Whoever is at it right now has another look."""
+    """Open a case at once: upstream can only date it late now. An ITF that is locked waits for the next sweep."""
     statement = select(IntentToFile).where(IntentToFile.id == uuid.UUID(itf_id), *PAST_MIDNIGHT)
     itf = session.execute(statement.with_for_update(skip_locked=True)).scalar_one_or_none()
     if itf is not None:
@@ -83,7 +82,7 @@ def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:
 
 
 def enqueue_refreshes(session: DbSession) -> int:
-    """Enqueue this minute's share of reads, evenly apart; 0 when this minute's was taken already."""
+    """Enqueue this minute's share of reads, evenly spread; returns 0 when this minute's share was taken already."""
     if session.execute(TICK).scalar_one_or_none() is None:
         return 0
     session.execute(BY_INDEX)
@@ -100,10 +99,10 @@ def enqueue_refreshes(session: DbSession) -> int:
 
 
 def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> None:
-    """Compare what upstream shows now with what it showed before. `seen` is its active ITF; None, it shows none.
+    """Compare what upstream shows now with what it showed before. `seen` is its active ITF, None if it shows none.
 
-    An earlier one than we knew is adopted. Anything else that differs is read again an hour later before it counts:
-    upstream's "none" is also what a used one and a passing fault look like.
+    An earlier one than we knew is adopted. Any other difference is read again an hour later before it counts: upstream
+    also answers "none" for a used one and for a passing fault.
     """
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     now = database_now(session)
@@ -120,7 +119,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
 
 
 def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF) -> None:
-    """Keep what upstream shows; a date that moves by it, earlier as it only can, is a fact of the ITF's history."""
+    """Keep what upstream shows. Another ITF, whose date can only be earlier, is noted in the history."""
     known = itf.upstream_id
     adopt_upstream(itf, seen)
     if known != seen.id:
@@ -128,19 +127,19 @@ def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF) -> None:
 
 
 def same(itf: IntentToFile, seen: UpstreamITF) -> bool:
-    """Its stored dates and status still hold."""
+    """Whether its stored id and dates are still the same."""
     known = (itf.upstream_id, itf.upstream_created_at, itf.upstream_expires_at)
     return known == (seen.id, seen.created_at, seen.expires_at)
 
 
 def is_earlier(itf: IntentToFile, seen: UpstreamITF) -> bool:
-    """An older one than ours is what upstream counts: nothing is lost by it."""
+    """Whether upstream counts an older one than ours: nothing is lost by that."""
     assert itf.upstream_created_at is not None
     return seen.created_at < itf.upstream_created_at
 
 
 def break_itf(session: DbSession, itf: IntentToFile, shows: str) -> None:
-    """Twice, an hour apart, upstream did not show what it had confirmed: a human finds out why."""
+    """Upstream did not show what it had confirmed, twice with an hour between: a human finds out why."""
     itf.finished_at, itf.refresh_due_at = NOW, None
     subjects.move(session, ITF, itf, BROKEN, "refresh", upstream_shows=shows)
     supersede_notifications(session, SUBJECT, str(itf.id), "it is broken", "refresh")

@@ -1,4 +1,4 @@
-"""A notice to the person: one row a subject, kind and cycle. Its id is the `reference` of every send of it."""
+"""Notifications to the person: one row for each subject, kind and cycle. Its id is the `reference` of every send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.notifications.states import NOTIFICATION, PENDING
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 
 class Notification(db.Model):  # type: ignore[name-defined]
@@ -25,7 +25,7 @@ class Notification(db.Model):  # type: ignore[name-defined]
         ),
         CheckConstraint("state <> 'withdrawn' OR superseded_why IS NOT NULL", name="withdrawn_has_why"),
         UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
-        # When it came to rest; null while nobody took it.
+        # When it came to rest; null while VANotify has not taken it.
         Index("ix_notifications_rest", text("COALESCE(finished_at, sent_at)")),
         Index("ix_notifications_followed", "sent_at", postgresql_where=text("state = 'sent' AND asked_at IS NULL")),
     )
@@ -47,5 +47,5 @@ class Notification(db.Model):  # type: ignore[name-defined]
     sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     asked_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    # Why what it says is not so any more. What has not gone out by then must not.
+    # Why what it says is no longer true. If it was not sent by then, it must not be sent.
     superseded_why: Mapped[str | None] = mapped_column(Text)

@@ -1,4 +1,4 @@
-"""VANotify's delivery callbacks (contract: VANotify 6.6, 6.7): early, late, twice or contradictory, all folded in."""
+"""Routes for VANotify's delivery callbacks (contract: travel 6.6, 6.7): early, late, twice or contradictory."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CALLER = access.Access(
         },
     },
 )
-# VANotify's names. Whatever a value is, it is taken: it was said, and there is nobody to tell that it makes no sense.
+# The names are VANotify's. Any value is accepted: it was sent, and nobody there would read a refusal.
 CALLBACK = {
     "schema": {
         "type": "object",
         "properties": {
-            "id": {"description": "VANotify's own id of the notice."},
-            "reference": {"description": "Our id of the notice; any other is somebody else's."},
+            "id": {"description": "VANotify's own id of the notification."},
+            "reference": {"description": "Our id of the notification; any other is somebody else's."},
             "status": {"description": "Such as `delivered`; words we do not know change nothing."},
             "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
             "sent_at": {"description": "The same, where `completed_at` is empty."},
@@ -64,7 +64,7 @@ CALLBACK = {
     tag="VANotify",
     security=CALLER,
     answers={
-        200: "Taken, also for a notice that is not ours.",
+        200: "Taken, also for a notification that is not ours.",
         401: "Neither token nor signature fits; the body is VANotify's `message` object.",
     },
     content={"application/json": CALLBACK},
@@ -102,13 +102,13 @@ def is_authentic() -> bool:
     if scheme.lower() == "bearer" and token:
         return any(hmac.compare_digest(token.encode(), known.encode()) for known in config.vanotify_callback_tokens)
     given = request.headers.get(SIGNATURE_HEADER, "")
-    # Over the pairs as they were sent, whose keys may be spelled unlike ours.
+    # Over the pairs as they were sent: their keys may be spelled unlike ours.
     expected = callback_signature(upstreams.va_notify.secret, json.loads(request.get_data()))
     return bool(given) and hmac.compare_digest(given.lower().encode(), expected.encode())
 
 
 def read_reference(value: Any) -> uuid.UUID | None:
-    """A reference that is no UUID is a notice of somebody else's."""
+    """Our id; None for a reference that is not a UUID: the notification is somebody else's."""
     try:
         return uuid.UUID(str(value))
     except ValueError:

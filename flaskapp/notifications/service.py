@@ -1,4 +1,4 @@
-"""The only writer of notices: what we owe the person, what VANotify took, and what became of it."""
+"""Notifications and their only writer: what is to be sent, what VANotify took, and what became of it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from flaskapp.notifications.states import (
     UNDELIVERABLE,
     WITHDRAWN,
 )
-from flaskapp.queues import NOTIFICATIONS
-from outbox.tables import NOW
-from outbox.write import take_back, write_history
+from outbox import NOW, sql, take_back, write_history
+from outbox.values import QueueSpec
 
+NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 SUBJECT = "notification"
 DAY_SECONDS = 86_400.0
 SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 TAKEN = (SENT, DELIVERED)
 ASK_AFTER = timedelta(days=3)
-# Notices nobody got, as far as we know.
+# Notifications that nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
-# An older notice of the same submission that VANotify may still be taking.
-OLDER_ON_ITS_WAY = text("""
+# An older notification of the same submission that VANotify may still be taking.
+OLDER_ON_ITS_WAY = text(f"""
     SELECT EXISTS (
         SELECT 1 FROM notifications mine
           JOIN notifications older ON older.subject_type = mine.subject_type AND older.subject_id = mine.subject_id
            AND older.cycle < mine.cycle AND older.state IN ('pending', 'undeliverable')
-          JOIN outbox_attempts a ON a.subject_type = 'notification' AND a.subject_id = older.id::text
+          JOIN (SELECT a.* {sql.attempts(subject_type="'notification'")}) a ON a.subject_id = older.id::text
            AND a.purpose = 'write' AND a.status IN ('try', 'unknown')
            AND a.started_at > outbox_now() - make_interval(secs => :seconds)
          WHERE mine.id = :id)
@@ -52,7 +52,7 @@ OLDER_ON_ITS_WAY = text("""
 
 @dataclass(frozen=True)
 class OutgoingNotification:
-    """What a send needs, copied out of the row so that no connection is held while VANotify thinks."""
+    """What a send needs, copied out of the row so that no connection is held while VANotify works."""
 
     id: uuid.UUID
     state: str
@@ -79,9 +79,9 @@ def enqueue_notification(
     channel: str = "sms",
     notification_id: uuid.UUID | None = None,
 ) -> uuid.UUID | None:
-    """Enqueue the person one notice of this kind in this cycle, with the message that sends it; None if owed before.
+    """Add one notification of this kind in this cycle, with the message that sends it; None if there is one already.
 
-    A given `notification_id` is that of a notice whose row was lost: VANotify may know it.
+    A given `notification_id` is that of a notification whose row was lost: VANotify may know it.
     """
     values = {
         "id": notification_id or uuid.uuid4(),
@@ -96,18 +96,18 @@ def enqueue_notification(
         "state": PENDING,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
-    outstanding = session.execute(statement).scalar_one_or_none()
-    if outstanding is None:
+    created = session.execute(statement).scalar_one_or_none()
+    if created is None:
         return None
     write_history(
         session,
         subject_type,
         subject_id,
         "notification.enqueued",
-        detail={"notification": str(outstanding), "kind": kind},
+        detail={"notification": str(created), "kind": kind},
     )
-    SEND.enqueue(session, str(outstanding))
-    return uuid.UUID(str(outstanding))
+    SEND.enqueue(session, str(created))
+    return uuid.UUID(str(created))
 
 
 def enqueue_sending(session: DbSession, notification: Notification) -> None:
@@ -122,13 +122,13 @@ def load_notification(session: DbSession, notification_id: str) -> OutgoingNotif
 
 
 def must_wait(session: DbSession, notification: OutgoingNotification) -> bool:
-    """Whether an older notice could still reach the person after this one, as long as VANotify needs to take one."""
+    """Whether an older one could still reach the person after this one: for as long as VANotify needs to take one."""
     values = {"id": notification.id, "seconds": settings().vanotify_confirm_seconds}
     return notification.cycle > 1 and bool(session.execute(OLDER_ON_ITS_WAY, values).scalar_one())
 
 
 def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, str]:
-    """The submission that a notice tells of; any other subject is its own."""
+    """The submission that a notification is about; for any other subject, that subject."""
     if subject_type != SUBJECT:
         return subject_type, subject_id
     notified_of = select(Notification.subject_type, Notification.subject_id).filter_by(id=uuid.UUID(subject_id))
@@ -159,7 +159,7 @@ def move(session: DbSession, row: Notification, target: str, actor: str, **detai
 
 
 def record_sent(session: DbSession, notification_id: str, va_notify_id: str) -> None:
-    """VANotify took it: the person counts as told. A callback may have said more already, and then keeps its word."""
+    """VANotify took it: the person counts as informed. If a callback has already said more, that stays."""
     row = lock(session, uuid.UUID(notification_id))
     if row is None:
         return
@@ -178,16 +178,16 @@ def record_delivery(
     actor: str,
     va_notify_id: str | None = None,
 ) -> bool:
-    """Fold in one delivery status, whoever brought it and in whatever order; False when the notice is not ours.
+    """Record one delivery status, from any source and in any order; False when the notification is not ours.
 
-    `at` is VANotify's moment of this status (UTC); older news than what we know changes nothing.
+    `at` is VANotify's time of this status (UTC); a status older than the one we know changes nothing.
     """
     row = lock(session, notification_id)
     if row is None:
         return False
     row.va_notify_id = row.va_notify_id or va_notify_id
     target = STATE_OF_STATUS.get(status)
-    # Only endings compete, by their moments. That it was sent denies none of them, whatever its clock says.
+    # Only final states compete, by their times. That it was sent contradicts none of them, whatever its time is.
     timestamp = at if target in NOTIFICATION.final else None
     outdated = timestamp is not None and row.status_at is not None and timestamp < row.status_at
     if target == row.state and not outdated:
@@ -209,7 +209,7 @@ def follow_ending(session: DbSession, row: Notification) -> None:
 
 
 def record_given_up(session: DbSession, notification_id: str, reason: str) -> None:
-    """VANotify would not take it: the person was not told, so a human must."""
+    """VANotify did not take it: the person was not informed, so a human has to do it."""
     row = lock(session, uuid.UUID(notification_id))
     if row is None or row.state != PENDING:
         return
@@ -218,13 +218,13 @@ def record_given_up(session: DbSession, notification_id: str, reason: str) -> No
 
 
 def what_it_said(row: Notification) -> dict[str, Any]:
-    """For whoever is to tell the person in its place: also whether it is still so."""
-    reported = {"about": row.subject_type, "subject": row.subject_id, "notification": row.kind}
-    return reported if row.superseded_why is None else reported | {"superseded": row.superseded_why}
+    """Details for the human who informs the person instead; also whether it is still true."""
+    details = {"about": row.subject_type, "subject": row.subject_id, "notification": row.kind}
+    return details if row.superseded_why is None else details | {"superseded": row.superseded_why}
 
 
 def reopen_notification(session: DbSession, notification_id: str, actor: str) -> None:
-    """An operator wants it sent again, or asked after again: what VANotify once took is never owed anew."""
+    """An operator wants it sent or looked up again. What VANotify once took is never sent again."""
     row = lock(session, uuid.UUID(notification_id))
     if row is None:
         raise NoResultFound
@@ -234,9 +234,9 @@ def reopen_notification(session: DbSession, notification_id: str, actor: str) ->
 
 
 def supersede_notifications(session: DbSession, subject_type: str, subject_id: str, why: str, actor: str) -> None:
-    """What was to be told of this submission is not so any more, so that nobody must read it after what is.
+    """Stop the notifications about this submission that are no longer true: nobody must read them after newer ones.
 
-    What certainly did not go out is withdrawn here and now. What may have is asked after to its end, and not sent
+    What certainly was not sent is withdrawn at once. What may have been sent is looked up to its end, and not sent
     again.
     """
     unsent = (
@@ -263,15 +263,15 @@ def withdraw(session: DbSession, row: Notification, actor: str) -> None:
 
 
 def let_go(session: DbSession, notification_id: str) -> None:
-    """Nothing is left to send; what was superseded, and turned out not to be with VANotify, is withdrawn."""
+    """Nothing is left to send: a superseded notification that VANotify turned out not to have is withdrawn."""
     row = lock(session, uuid.UUID(notification_id))
     if row is not None and row.state == PENDING and row.superseded_why is not None:
         withdraw(session, row, "worker")
 
 
 def enqueue_delivery_checks(session: DbSession, batch: int = 500) -> int:
-    """Notices without a word for three days: owe a question to VANotify about each, once."""
-    # Ids alone: one whose words cannot be unsealed any more must not keep the others from being asked after.
+    """Enqueue one look-up at VANotify for each notification without a delivery status for three days, once."""
+    # Only ids: one that cannot be decrypted any more must not keep the others from being looked up.
     statement = (
         select(Notification.id)
         .where(Notification.state == SENT, Notification.asked_at.is_(None))
@@ -283,8 +283,8 @@ def enqueue_delivery_checks(session: DbSession, batch: int = 500) -> int:
     ids = session.execute(statement).scalars().all()
     if not ids:
         return 0
-    requested = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
-    session.execute(requested.execution_options(synchronize_session=False))
+    noted = update(Notification).where(Notification.id.in_(ids)).values(asked_at=NOW)
+    session.execute(noted.execution_options(synchronize_session=False))
     for notification_id in ids:
         CHECK_DELIVERY.enqueue(session, str(notification_id))
     return len(ids)

@@ -1,7 +1,7 @@
-"""A notice to the person: pending until VANotify accepts it, then followed until it arrives or cannot.
+"""States of a notification to the person: pending until VANotify accepts it, then followed until it arrives or cannot.
 
-Callbacks may come early, twice or contradict each other, so both endings can turn into the other. What is not so any
-more before it was sent is withdrawn; should VANotify say that it has it, it is believed.
+Callbacks may come early, twice or contradict each other, so either ending can turn into the other. A notification that
+is no longer true before it was sent is withdrawn; if VANotify then says that it has it, that counts.
 """
 
 from flaskapp.statemachine import StateMachine

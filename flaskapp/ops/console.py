@@ -14,21 +14,12 @@ from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.ops.home import link, panel
-from outbox import holds
-from outbox.breakers import all_breakers
-from outbox.forecast import forecast
+from outbox import breakers, forecast, holds, messages
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
 SILENT_SECONDS = 180
 AUDITS = text("SELECT scope, at, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits")
-OLDEST = text("""
-    SELECT queue, count(*) AS messages, count(*) FILTER (WHERE state = 'parked') AS parked,
-           round((extract(epoch FROM outbox_now() - min(created_at) FILTER (WHERE state <> 'parked')) / 60)::numeric, 1)
-               AS oldest_minutes,
-           min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
-      FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
-""")
 # ITFs whose legal day is running out. `flask itf at-risk` lists them in the order in which they lose it.
 DAYS_AT_RISK = text("""
     SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
@@ -48,13 +39,13 @@ def promises() -> Mapping[str, Any]:
 
 def outstanding() -> Mapping[str, Any]:
     with transaction() as session:
-        outlook = {line.queue: line for line in forecast(session)}
-        return {"rows": [(row, outlook.get(row.queue)) for row in session.execute(OLDEST).all()]}
+        outlook = {line.queue: line for line in forecast.by_queue(session)}
+        return {"rows": [(row, outlook.get(row.queue)) for row in messages.count_by_queue(session)]}
 
 
-def breakers() -> Mapping[str, Any]:
+def breakers_and_holds() -> Mapping[str, Any]:
     with transaction() as session:
-        return {"breakers": all_breakers(session, flows().breaker_limits), "holds": holds.standing(session)}
+        return {"breakers": breakers.all_breakers(session, flows().breaker_limits), "holds": holds.standing(session)}
 
 
 def days_at_risk() -> Mapping[str, Any]:
@@ -74,7 +65,7 @@ def cases() -> Mapping[str, Any]:
 def init_app(app: Flask) -> None:
     panel(app, "Promises", "ops/promises.html", promises)
     panel(app, "Oldest outstanding work", "ops/outstanding.html", outstanding)
-    panel(app, "Circuit breakers", "ops/breakers.html", breakers)
+    panel(app, "Circuit breakers", "ops/breakers.html", breakers_and_holds)
     panel(app, "Open cases", "ops/cases.html", cases)
     panel(app, "Intents to file: days at risk", "ops/days.html", days_at_risk)
     link(app, "RQ dashboard", "/rq/", "Parked work shows there as failed jobs; Requeue reopens it.")

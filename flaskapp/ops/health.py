@@ -15,19 +15,10 @@ from flaskapp.db import transaction
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
-from outbox.write import Database
+from outbox import Database, messages, rescue
 
 blueprint = Blueprint("health", __name__, url_prefix="/healthz")
 access.declare(blueprint, "anybody: nothing here says more than that we run")
-
-BEATING = text("""
-    SELECT kind, count(*) FROM outbox_processes
-     WHERE beat_at > outbox_now() - interval '10 seconds' GROUP BY kind
-""")
-OLDEST = text("""
-    SELECT COALESCE(extract(epoch FROM outbox_now() - min(due_at)), 0)::float
-      FROM outbox_messages WHERE state IN ('ready', 'published')
-""")
 
 
 def init_app(app: Flask, migrations: Path) -> None:
@@ -70,8 +61,7 @@ def not_ready(reason: str) -> Response:
 
 
 def state_of(session: Database) -> dict[str, Any]:
-    processes = {row[0]: row[1] for row in session.execute(BEATING, {}).all()}
-    return {"processes": processes, "oldest_due_seconds": session.execute(OLDEST, {}).scalar_one()}
+    return {"processes": rescue.beating(session), "oldest_due_seconds": messages.oldest_due_seconds(session)}
 
 
 def redis_state() -> str:

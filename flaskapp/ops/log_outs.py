@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import DbSession, db, durably, reading
-from outbox.tables import NOW, Timestamp
+from outbox import NOW, Timestamp
 
 
 class LogOut(db.Model):  # type: ignore[name-defined]

@@ -15,9 +15,7 @@ from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.web import access
 from flaskapp.web.openapi import describe
-from outbox.audit import OUTSTANDING
-from outbox.breakers import all_breakers
-from outbox.forecast import Line, forecast
+from outbox import breakers, forecast, messages
 
 blueprint = Blueprint("metrics", __name__)
 access.declare(blueprint, "anybody inside the network: counts only, no ids")
@@ -34,10 +32,10 @@ class LedgerCollector:
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
-            outstanding = session.execute(OUTSTANDING).all()
-            outlook = forecast(session)
+            outstanding = messages.count_by_state(session)
+            outlook = forecast.by_queue(session)
             cases = session.execute(CASES).all()
-            breakers = all_breakers(session, flows().breaker_limits)
+            breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outlook)
@@ -45,7 +43,7 @@ class LedgerCollector:
         for kind, owner, count in cases:
             open_cases.add_metric([kind, owner], count)
         yield open_cases
-        yield from breaker_gauges(breakers)
+        yield from breaker_gauges(breaker_rows)
 
 
 def audit_gauges(audits: Any) -> Iterator[Any]:
@@ -70,7 +68,7 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
     yield seconds
 
 
-def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
+def deadline_gauges(outlook: list[forecast.Line]) -> Iterator[Any]:
     missed = GaugeMetricFamily("surefile_deadlines_missed", "Messages past their deadline.", labels=["queue"])
     at_risk = GaugeMetricFamily(
         "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
@@ -82,12 +80,12 @@ def deadline_gauges(outlook: list[Line]) -> Iterator[Any]:
     yield at_risk
 
 
-def breaker_gauges(breakers: list[Any]) -> Iterator[Any]:
+def breaker_gauges(breaker_rows: list[Any]) -> Iterator[Any]:
     opened = GaugeMetricFamily(
         "surefile_breaker_open", "1 while an upstream's breaker is open or missing.", labels=["upstream"]
     )
     held = GaugeMetricFamily("surefile_breaker_held", "1 while an operator holds an upstream.", labels=["upstream"])
-    for row in breakers:
+    for row in breaker_rows:
         opened.add_metric([row.upstream], int(row.missing or row.opened_at is not None))
         held.add_metric([row.upstream], int(row.held_until is not None))
     yield opened

@@ -1,4 +1,4 @@
-"""Travel claims. Postgres itself allows one per person, appointment date and station."""
+"""Models of travel claims. Postgres itself allows one for each person, appointment date and station."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 
 class TravelClaim(db.Model):  # type: ignore[name-defined]
@@ -30,7 +30,7 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     person_digest: Mapped[str] = mapped_column(Text)
     station_digest: Mapped[str] = mapped_column(Text)
     appointment_date: Mapped[date] = mapped_column(Date)
-    # ICN, phone, station and facility type as they were when the person asked: a job a day late still has them.
+    # ICN, phone, station and facility type as they were at the request: a job that runs a day later still has them.
     identity: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -1,4 +1,4 @@
-"""Asking for travel pay: a 202 in milliseconds, decided by our database alone, and the honest state afterwards."""
+"""Routes of travel claims from check-in: a 202 in milliseconds, decided only by our database, then the real state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flaskapp.web.json_body import Body, believable, json_body
 from flaskapp.web.openapi import describe
 
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
-access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else is told 401")
+access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else gets a 401")
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
@@ -65,13 +65,13 @@ def unauthorized(uuid: str) -> Response:
 
 @blueprint.post("")
 @describe(
-    "Ask for travel pay",
+    "Request travel pay",
     tag="Travel claims",
     security=CALLER,
     body=ClaimBody,
     example=EXAMPLE,
     answers={
-        202: "Accepted: `data.id` names the claim. It will be filed, or a named person will hold it.",
+        202: "Accepted: `data.id` names the claim. It will be filed, or a named human will have it.",
         401: "No check-in session for this uuid; the body is the `read.none` object.",
     },
     problems={
@@ -94,13 +94,13 @@ def request_claim() -> Response:
 def accept(session: DbSession, check_in: CheckIn, requested: dict[str, Any], key: str | None) -> dict[str, Any]:
     """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun."""
     if check_in.identity is None:
-        raise Problem(409, "Conflict", "Load the check-in before asking for travel pay.", "CHECK_IN_NOT_LOADED")
+        raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
     remember(session, check_in.uuid, key, {**requested, "path": "travel_claims"})
     return describe_claim(service.request_claim(session, check_in.identity, requested["appointment_date"]))
 
 
 def describe_claim(claim: TravelClaim) -> dict[str, Any]:
-    """The honest state, as a code and in words."""
+    """The claim's real state, as a code and in words."""
     filed = Filed(**claim.filed) if claim.filed else None
     return {
         "id": str(claim.id),

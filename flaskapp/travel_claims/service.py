@@ -1,4 +1,4 @@
-"""The only writer of travel claims, for requests and jobs alike: find or create, load, record."""
+"""Travel claims and their only writer, for requests and jobs alike: find or create, load, record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject, Work
 from flaskapp.notifications.service import enqueue_notification
-from flaskapp.queues import TRAVEL_CLAIMS
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
+from outbox.values import QueueSpec
 
+TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
 SUBMIT = Work(
     "jobs.travel_claims.submit_claim",
@@ -104,7 +105,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
 def enqueue_claim_notification(
     session: DbSession, claim: TravelClaim, notification_id: uuid.UUID | None = None
 ) -> None:
-    """Enqueue the text that says what became of the claim; `notice` names it."""
+    """Enqueue the text that says what became of the claim; `claim.notification` is its kind."""
     assert claim.notification is not None
     identity = Identity(**claim.identity)
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
@@ -136,7 +137,7 @@ CLAIM = Subject(
 
 
 def record_filed(session: DbSession, claim_id: str, target: str, notification: str, filed: Filed) -> None:
-    """BTSSS holds a claim: ours (`submitted`) or one from before (`duplicate`). Any open case is answered by it."""
+    """BTSSS holds a claim: ours (`submitted`) or one from before (`duplicate`). That closes its open cases."""
     claim: TravelClaim = subjects.lock(session, CLAIM, claim_id)
     if claim.state != PENDING:
         return
@@ -146,7 +147,7 @@ def record_filed(session: DbSession, claim_id: str, target: str, notification: s
 
 
 def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
-    """We have given up, or BTSSS refused: the state, the case and the honest notice, together."""
+    """We have given up, or BTSSS refused: the state, the case and the notification, together."""
     claim: TravelClaim = subjects.lock(session, CLAIM, claim_id)
     if claim.state != PENDING:
         return

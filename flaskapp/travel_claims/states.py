@@ -1,4 +1,4 @@
-"""A travel claim: pending until BTSSS holds one or we have given up. `failed → pending` is an operator's move only."""
+"""States of a travel claim: pending until BTSSS holds one or we gave up. Only an operator makes failed ones pending."""
 
 from flaskapp.statemachine import StateMachine
 
@@ -19,7 +19,7 @@ UNCONFIRMED_WORDS = (
     "We could not confirm whether your travel claim was filed. A person here is finding out."
     " Please don't file again yet."
 )
-# What the person and the front end are told of each state, in plain words.
+# What the person and the front end read about each state, in plain words.
 WORDS = {
     PENDING: "We have your travel claim and are filing it. We'll text you when it is filed.",
     SUBMITTED: "Your travel claim is filed. We sent you its number by text message.",

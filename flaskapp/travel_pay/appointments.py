@@ -1,4 +1,4 @@
-"""Appointments with their travel pay claims, where the front end asks for them (contract: front end, 5)."""
+"""Routes of appointments with their travel pay claims, as the front end calls them (contract: frontend 5.1, 5.2)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/
 require_sign_in(blueprint)
 
 CLAIMS = "travel_pay_claims"
-# Left empty it counts as left out.
+# An empty value counts as left out.
 A_TIMESTAMP = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
 RANGE = [
     {"name": name, "in": "query", "schema": A_TIMESTAMP, "description": text}
     for name, text in (
-        ("start", "From this moment, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
-        ("end", "To this moment."),
+        ("start", "From this time, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
+        ("end", "To this time."),
     )
 ]
 INCLUDE = {
@@ -45,7 +45,7 @@ INCLUDE = {
     security=CALLER,
     parameters=[*RANGE, INCLUDE],
     answers={200: "`data` lists appointments.", 206: "The same, with a part missing.", **TOKEN_ANSWERS},
-    problems={400: "A moment that is none, or one without the other.", **UPSTREAM_PROBLEMS},
+    problems={400: "A time that cannot be read, or one without the other.", **UPSTREAM_PROBLEMS},
 )
 def list_appointments() -> Response:
     account_id = uuid.UUID(caller().account_id)
@@ -88,18 +88,18 @@ def requested_timestamp(name: str) -> datetime | None:
         # A plus sign in a query that was not encoded arrives as a space.
         timestamp = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
-        raise bad(f"{name} has to be a moment like 2031-03-04T00:00:00Z.") from None
+        raise bad(f"{name} has to be a time like 2031-03-04T00:00:00Z.") from None
     return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
 def is_within(appointment: UpstreamAppointment, start: datetime, end: datetime) -> bool:
-    """By the wall clock taken as UTC: pages ask for half a day on each side, which is what a zone may be off."""
+    """By the wall clock taken as UTC: pages request half a day more on each side, the most that a zone can be off."""
     shown = shapes.wall_clock(appointment.appointment_date_time)
     return shown is not None and start <= datetime.fromisoformat(shown).replace(tzinfo=UTC) <= end
 
 
 def described(account_id: uuid.UUID, found: list[UpstreamAppointment]) -> list[dict[str, Any]]:
-    items = [shapes.sync_only(each) for each in found]
+    items = [shapes.appointment_item(each) for each in found]
     if CLAIMS in request.args.get("_include", "").split(","):
         known = known_claims(account_id) if any(each.associated_claim_id for each in found) else {}
         for item, each in zip(items, found, strict=True):
@@ -108,7 +108,7 @@ def described(account_id: uuid.UUID, found: list[UpstreamAppointment]) -> list[d
 
 
 def known_claims(account_id: uuid.UUID) -> dict[str, Any] | None:
-    """The person's claims by id; None when they could not be read, which must not take the appointments with it."""
+    """The person's claims by id; None when they could not be read: the appointments must be shown all the same."""
     try:
         return {item["id"]: item for item in reads.claims(account_id, None, None, None, reads.PAGE_SIZE).items}
     except Problem:

@@ -1,7 +1,7 @@
-"""What Travel Pay told a person, kept for a while where the setting says so: encrypted, theirs alone, and dated.
+"""Cache of Travel Pay's answers to a person, if the setting allows it: encrypted, only for that person, and dated.
 
-The key names the moment their claims last moved here, so that nothing read before a write is ever shown after it.
-Redis may be away or empty at any time; then everything is asked again.
+The key contains the time at which their claims last moved here, so that nothing read before a write is ever shown after
+it. Redis may be away or empty at any time; then everything is read again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STALE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer to show, and the age of what it says. `stale`: a newer one was wanted and not to be had."""
+    """An answer to show, and the age of what it says. `stale`: a newer one was wanted but could not be read."""
 
     value: Any
     age_seconds: int = 0
@@ -41,9 +41,9 @@ class Shown:
 
 
 def remembered(account_id: uuid.UUID, question: str, ask: Callable[[], Any], is_whole: Callable[[Any], bool]) -> Shown:
-    """The answer to a person's question: kept, or asked for and kept. `ask` returns JSON, or raises Problem.
+    """The answer to a person's question: from the cache, or from `ask`, which returns JSON or raises Problem.
 
-    An older answer stands in for a failure of the upstream's, never for a refusal. Only whole answers are kept.
+    An older answer replaces a failure of the upstream, never a refusal. Only whole answers are kept.
     """
     keep_seconds = settings().travel_pay_cache_seconds
     if keep_seconds == 0:
@@ -79,7 +79,7 @@ def read(key: str) -> Shown | None:
     except (RedisError, OSError):
         return None
     except Exception:
-        # Keys that were retired, or somebody else's bytes.
+        # Encrypted with a retired key, or somebody else's bytes.
         log.warning("cache.unreadable", extra={"event": "travel_pay.cache_unreadable"})
         return None
     age = (clock.now() - datetime.fromisoformat(kept["at"])).total_seconds()

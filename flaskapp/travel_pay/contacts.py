@@ -1,4 +1,4 @@
-"""How to reach a person, as VA Profile and BTSSS each have it: compared, and a difference shown and recorded, masked.
+"""Contact details of a person at VA Profile and at BTSSS, compared. A difference is shown and recorded, masked.
 
 VA Profile is the source of truth. Nothing is written to either.
 """
@@ -27,7 +27,7 @@ DIFFER = (
     "Your contact details in the travel pay system differ from your VA profile. Your VA profile counts; to have the"
     " travel pay system corrected, call the number on your claim."
 )
-# Both ways of writing what stands in most addresses (USPS Publication 28).
+# Words in addresses and their short forms (USPS Publication 28).
 SHORTENED = {
     "STREET": "ST",
     "AVENUE": "AVE",
@@ -59,13 +59,13 @@ class Difference:
 
 
 def compare(account_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Read both, record what differs, and say it. Raises Problem where one of them cannot be read."""
+    """Read both, record what differs, and return it. Raises Problem if one of them cannot be read."""
     client, limit = upstreams(), Limit()
     who = traveler(account_id, limit)
     seconds = min(settings().va_profile_total_seconds, limit.left)
     ours = ask("va_profile", lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds)
     if ours is None:
-        raise Problem(404, "Not found", "VA Profile holds no contact details of yours.")
+        raise Problem(404, "Not found", "VA Profile has no contact details of yours.")
     theirs = limit.ask(lambda seconds: client.travel_pay.contact(who, total_seconds=seconds))
     with transaction() as session:
         record(session, account_id, differences(ours, theirs))
@@ -88,7 +88,7 @@ def differences(ours: Contact, theirs: Contact) -> list[Difference]:
 
 
 def record(session: DbSession, account_id: uuid.UUID, found: list[Difference]) -> None:
-    """Once for each difference, and until it is gone or another has taken its place."""
+    """Record each difference once, until it is gone or another one has replaced it."""
     now = database_now(session)
     digests = {difference.field: difference.digest for difference in found}
     for row in unresolved(session, account_id):
@@ -150,7 +150,7 @@ def masked_email(contact: Contact) -> str | None:
 
 
 def masked_address(contact: Contact) -> str | None:
-    """Enough to tell two apart by: the beginnings of the words, the state, and where a whole post code begins."""
+    """Enough to see that two differ: the beginnings of the words, the state, and the beginning of a whole post code."""
     if not plain_address(contact):
         return None
     words = " ".join(f"{word[0]}***" for word in f"{contact.street or ''} {contact.city or ''}".split())

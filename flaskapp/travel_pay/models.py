@@ -1,4 +1,4 @@
-"""Travel pay claims made while signed in, one per account and appointment; and contact details that differ."""
+"""Models of signed-in travel pay claims, one for each account and appointment, and of contact details that differ."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.crypto import EncryptedJSON
 from flaskapp.db import db
 from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
-from outbox.tables import NOW, Timestamp, one_of
+from outbox import NOW, Timestamp, one_of
 
 CONTACT_FIELDS = ("address", "phone", "email")
 
 
 class TravelPayClaim(db.Model):  # type: ignore[name-defined]
-    """`starts_at` is the appointment's wall clock at its facility: BTSSS knows no other time."""
+    """`starts_at` is the appointment's wall-clock time at its facility: BTSSS knows no other time."""
 
     __tablename__ = "travel_pay_claims"
     __table_args__ = (
@@ -78,7 +78,7 @@ class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
     field: Mapped[str] = mapped_column(Text)
     # `{"va_profile", "btsss"}`, each masked, or null where the source has none.
     masked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
-    # Of both values, so that another difference in the same field is told from the same one seen again.
+    # Of both values, so that another difference in the same field is not taken for the same one seen again.
     digest: Mapped[str] = mapped_column(Text)
     found_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)

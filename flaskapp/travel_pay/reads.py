@@ -1,4 +1,4 @@
-"""What a signed-in person reads from Travel Pay while they wait. All limits are `TRAVEL_PAY_READ_SECONDS` together."""
+"""Reads from Travel Pay while a signed-in person waits. All calls of a request share `TRAVEL_PAY_READ_SECONDS`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 from flaskapp.accounts.caller import whose
 from flaskapp.current import settings, upstreams
 from flaskapp.travel_pay import shapes
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.http import within
-from flaskapp.upstreams.travel_pay.auth import Traveler
 from flaskapp.upstreams.travel_pay.reads import Page
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from flaskapp.web.errors import Problem
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Asking = Callable[[Callable[[float], T]], T]
 PAGE_SIZE = 100
 MOST_PAGES = 20
-# A call that could only time out tells nothing of the upstream.
+# With less time than this, a call could only time out, which says nothing about the upstream.
 LEAST_SECONDS = 0.25
 
 PART = "Not all could be read from VA's travel pay system. What is shown is right; there may be more."
@@ -54,14 +54,14 @@ class Limit:
         return max(0.1, self._ends_at - time.monotonic())
 
     def ask(self, call: Callable[[float], T]) -> T:
-        """Raises Problem as `waiting.ask`; with no time left the call is not made, nor counted as a silence."""
+        """Raises Problem like `passthrough.ask`. Without time left no call is made, nor counted as unanswered."""
         if self.left < LEAST_SECONDS:
             raise refusal(504, SLOW, "travel_pay")
         return ask("travel_pay", call, self.left)
 
 
 def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
-    """Who Travel Pay is asked for. Raises Problem 403 for an account that is nobody's, or has no e-mail."""
+    """The person whom Travel Pay is queried for. Raises Problem 403 for an account of nobody, or without an e-mail."""
     with within(limit.left):
         identity = whose(account_id, needs_email=True)
     if identity.email is None:
@@ -71,7 +71,7 @@ def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
 
 
 def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: int | None, size: int) -> Partly:
-    """The person's claims, all of them or those with an appointment from `start` to `end`; one page where asked."""
+    """The person's claims, all or those with an appointment from `start` to `end`; one page if `page` is given."""
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
     if start is None or end is None:
@@ -112,7 +112,7 @@ def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str,
 
 
 def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
-    """One claim with its documents. Those missing because they could not be read are said to be missing."""
+    """One claim with its documents. If these cannot be read, the answer says so."""
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
     found = limit.ask(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
@@ -135,7 +135,7 @@ def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[st
 
 
 def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool]:
-    """Every appointment Travel Pay knows of, and whether none is missing."""
+    """Every appointment that Travel Pay knows, and whether none is missing."""
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
 

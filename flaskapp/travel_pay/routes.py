@@ -1,4 +1,4 @@
-"""Travel pay as the signed-in pages call it (contract: front end, 5): claims, one claim, its documents, a new one."""
+"""Travel pay routes as the signed-in pages call them (contract: frontend 5): claims, documents, a new claim."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXAMPLE = {
 UPSTREAM_PROBLEMS = {
     429: "Upstream asks to slow down; `Retry-After` says for how long.",
     502: "Upstream failed, or answered what cannot be read.",
-    503: "Upstream is left alone just now, or too many people are asking; `Retry-After` says for how long.",
+    503: "Upstream's breaker is open or held, or too many people are reading; `Retry-After` says for how long.",
     504: "Upstream did not answer in time.",
 }
 # What a browser may show by itself; anything else is only ever saved.
@@ -65,7 +65,7 @@ SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gi
         206: "The same, with a part missing that could not be read.",
         **TOKEN_ANSWERS,
     },
-    problems={400: "A date or page that is none, or one date without the other.", **UPSTREAM_PROBLEMS},
+    problems={400: "A date or page that cannot be read, or one date without the other.", **UPSTREAM_PROBLEMS},
 )
 def list_claims() -> Response:
     account_id = uuid.UUID(caller().account_id)
@@ -91,7 +91,7 @@ def list_claims() -> Response:
 
 
 def age_of(shown: Shown) -> dict[str, Any]:
-    """Only where something is shown again: how old it is, and whether for want of a newer one."""
+    """Only where a kept answer is shown: how old it is, and whether because no newer one could be read."""
     return {"age_seconds": shown.age_seconds, "stale": shown.stale} if shown.age_seconds or shown.stale else {}
 
 
@@ -156,7 +156,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     example=EXAMPLE,
     answers={
         201: "Submitted: `claimId` and `status`. `Incomplete` or `Saved`: begun, and a person is finishing it.",
-        202: "Accepted: `id` names it here. It will be submitted, or a named person will hold it.",
+        202: "Accepted: `id` names it here. It will be submitted, or a named human will have it.",
         **TOKEN_ANSWERS,
     },
     problems={
@@ -188,7 +188,7 @@ def accept(session: DbSession, account_id: uuid.UUID, requested: RequestedAppoin
 
 
 def outcome(row: TravelPayClaim) -> Response:
-    """What can be said of the claim now. Only a claim that BTSSS holds is answered as created."""
+    """The answer for the claim as it is now. Only a claim that BTSSS holds is answered as created."""
     here = {"id": str(row.id), **shapes.record_of(row)}
     if row.state == SUBMITTED and row.filed is not None:
         filed = Filed(**row.filed)

@@ -1,4 +1,4 @@
-"""What callers of travel pay send: dates and pages in the query, ids in the path, a claim in the body."""
+"""Schemas of what callers of travel pay send: dates and pages in the query, ids in the path, a claim in the body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flaskapp.web.json_body import Body, Truth, believable
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?)(\.\d+)?(Z|[+-]\d{2}:?\d{2})?")
 DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(T.*)?")
-# Left empty it counts as left out.
+# An empty value counts as left out.
 A_DATE = {"type": "string", "anyOf": [{"format": "date"}, {"maxLength": 0}]}
 PAGING = [
     {"name": name, "in": "query", "schema": schema, "description": text}
@@ -29,7 +29,7 @@ PAGING = [
         ),
         ("end_date", A_DATE, "Last day of the appointments."),
         ("page_number", {"type": "integer", "minimum": 1}, "One page only, from 1; needs both dates."),
-        ("page_size", {"type": "integer", "minimum": 1, "maximum": 100}, "Items a page; 100 without it."),
+        ("page_size", {"type": "integer", "minimum": 1, "maximum": 100}, "Items on a page; 100 if left out."),
     )
 ]
 
@@ -40,7 +40,7 @@ CLAIM_ID, DOCUMENT_ID = (
 
 
 def requested_range() -> tuple[date | None, date | None, int | None, int]:
-    start, end = asked_date("start_date"), asked_date("end_date")
+    start, end = requested_date("start_date"), requested_date("end_date")
     if (start is None) != (end is None):
         raise bad("start_date and end_date go together.")
     if start is not None and end is not None and start > end:
@@ -51,7 +51,7 @@ def requested_range() -> tuple[date | None, date | None, int | None, int]:
     return start, end, page, size or reads.PAGE_SIZE
 
 
-def asked_date(name: str) -> date | None:
+def requested_date(name: str) -> date | None:
     text = request.args.get(name)
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""Travel pay claims of signed-in people: find or create one, load what a step needs, and record what it did."""
+"""Travel pay claims of signed-in people: finds or creates one, loads what a step needs, and records what it did."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import Identity, ensure_account, icn_of, identity_of, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, identity_of, remember_person
 from flaskapp.cases.service import close_ended, open_case
 from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.notifications.service import enqueue_notification
-from flaskapp.queues import ACCOUNTS, TRAVEL_PAY
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
@@ -33,31 +32,31 @@ from flaskapp.travel_pay.states import (
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
 )
-from outbox.tables import NOW
+from outbox import NOW, sql
+from outbox.values import QueueSpec
 
+# Short calls, four to a claim; people read from the same upstream.
+TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
 SUBJECT = "travel_pay_claim"
 DAY_SECONDS = 86_400.0
 DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * 3600.0, 5 * DAY_SECONDS
 IDENTIFY = Work("jobs.travel_pay.identify_traveler", ACCOUNTS, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
 STEP_WORKS = {
-    step: Work(f"jobs.travel_pay.{name}", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
-    for step, name in (
-        (APPOINTMENT, "find_appointment"),
-        (CLAIM, "begin_claim"),
-        (EXPENSE, "add_mileage"),
-        (SUBMIT, "submit_claim"),
-    )
+    APPOINTMENT: Work("jobs.travel_pay.find_appointment", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
+    CLAIM: Work("jobs.travel_pay.begin_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
+    EXPENSE: Work("jobs.travel_pay.add_mileage", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
+    SUBMIT: Work("jobs.travel_pay.submit_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
 }
 # However late a step begins, it is tried for this long at least.
 LEAST_SECONDS = 3600.0
 
 UNKNOWN_NUMBER = "unknown"
-# Under whose name VANotify's templates for these claims are configured.
+# The sender under which VANotify's templates for these claims are configured.
 SENDER = "travel_pay"
 
 
 class SetBack(Exception):
-    """The claim stands before the step whose work is owed: something outside us put it there."""
+    """The claim stands before the step whose work is outstanding: something outside Surefile put it there."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def request_claim(session: DbSession, account_id: uuid.UUID, requested: Requeste
 
 
 def enqueue_step(session: DbSession, claim: TravelPayClaim) -> None:
-    """Enqueue the first step not done; while we don't know who asks, and by which e-mail, owe that question first."""
+    """Enqueue the first step not done or, while we do not know the person and their e-mail, that look-up first."""
     identity = identity_of(session, claim.account_id)
     known = identity is not None and identity.email is not None
     work = STEP_WORKS[claim.step] if known else IDENTIFY
@@ -150,7 +149,7 @@ def find_own(session: DbSession, account_id: uuid.UUID, claim_id: uuid.UUID) -> 
 
 
 def unfinished(session: DbSession, account_id: uuid.UUID) -> list[TravelPayClaim]:
-    """The person's claims that BTSSS does not hold yet, or not whole; oldest first."""
+    """The person's claims that BTSSS does not have yet, or not completely; oldest first."""
     statement = select(TravelPayClaim).where(
         TravelPayClaim.account_id == account_id, TravelPayClaim.state.in_((PENDING, FAILED))
     )
@@ -158,7 +157,7 @@ def unfinished(session: DbSession, account_id: uuid.UUID) -> list[TravelPayClaim
 
 
 def last_change(session: DbSession, account_id: uuid.UUID) -> datetime | None:
-    """When anything of the person's claims last moved here: what was read from BTSSS before it is out of date."""
+    """When any of the person's claims last moved here: what was read from BTSSS before that is out of date."""
     statement = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id)
     return session.execute(statement).scalar_one()
 
@@ -183,7 +182,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
 def lock_at(session: DbSession, claim_id: str, step: str) -> TravelPayClaim | None:
     """The claim, locked; None when this step is done already, or nothing is left to do.
 
-    Where something outside us set it back before this step, what is done cannot be recorded: a human is told.
+    If something outside Surefile set it back before this step, what was done cannot be recorded: a case is opened.
     """
     row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
     if row.state == PENDING and STEPS.index(row.step) < STEPS.index(step):
@@ -199,14 +198,14 @@ def record_identified(session: DbSession, claim_id: str, identity: Identity) -> 
 
 
 def advance(session: DbSession, row: TravelPayClaim, step: str) -> None:
-    """A step is done: say so in the history and owe the next."""
+    """A step is done: note it in the history and enqueue the next."""
     row.step, row.moved_at = step, database_now(session)
     subjects.note(session, TRAVEL_PAY_SUBJECT, row.id, "advanced", "worker", next=step)
     enqueue_step(session, row)
 
 
 def record_appointment(session: DbSession, claim_id: str, appointment_id: str, already: Filed | None) -> None:
-    """The appointment is found. A claim that is there before we began one is somebody else's doing."""
+    """The appointment is found. A claim that is there before we began one is somebody else's."""
     row = lock_at(session, claim_id, APPOINTMENT)
     if row is None:
         return
@@ -242,7 +241,7 @@ def record_submitted(session: DbSession, claim_id: str, filed: Filed) -> None:
 
 
 def record_filed(session: DbSession, row: TravelPayClaim, target: str, filed: Filed) -> None:
-    """BTSSS holds it whole: ours, or one from before. Any open case is answered by it."""
+    """BTSSS has it completely: ours, or one from before. That closes its open cases."""
     row.filed, row.unconfirmed = asdict(filed), False
     row.moved_at = NOW
     subjects.end(session, TRAVEL_PAY_SUBJECT, row, target, target, how=filed.how)
@@ -250,9 +249,9 @@ def record_filed(session: DbSession, row: TravelPayClaim, target: str, filed: Fi
 
 
 def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
-    """We have given up, or were refused: the state, the case and the honest notice, together.
+    """We have given up, or were refused: the state, the case and the notification, together.
 
-    What BTSSS holds half made has a case of its own kind: somebody has to finish it or take it back.
+    A claim that is begun in BTSSS has a case of its own kind: somebody has to finish it or have it withdrawn.
     """
     row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
     if row.state != PENDING:
@@ -269,7 +268,7 @@ def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[st
 def enqueue_claim_notification(
     session: DbSession, row: TravelPayClaim, notification_id: uuid.UUID | None = None
 ) -> None:
-    """Enqueue the e-mail that says what became of the claim; `notice` names it."""
+    """Enqueue the e-mail that says what became of the claim; `row.notification` is its kind."""
     assert row.notification is not None
     filed = Filed(**row.filed) if row.filed else None
     enqueue_notification(
@@ -292,10 +291,10 @@ def enqueue_claim_notification(
 STEP_JOB = " ".join(f"WHEN '{step}' THEN '{work.path}'" for step, work in STEP_WORKS.items())
 STEP_RULE = Rule(
     "step_and_work_differ",
-    "the step it stands at is not the one whose work is outstanding",
+    "its step is not the one whose work is outstanding",
     f"""s.state = 'pending' AND EXISTS (
-                SELECT 1 FROM travel_pay_claims p JOIN outbox_messages m
-                    ON m.subject_type = :subject AND m.subject_id = s.id
+                SELECT 1 FROM travel_pay_claims p
+                  JOIN (SELECT m.job {sql.messages(subject_type=":subject", subject_id="s.id")}) m ON true
                  WHERE p.id = CAST(s.id AS uuid) AND m.job <> CASE p.step {STEP_JOB} END
                    AND (m.job, p.step) <> ('{IDENTIFY.path}', '{APPOINTMENT}'))""",
     Repair.STOP_WORK,

@@ -1,4 +1,4 @@
-"""Travel Pay's answers as the front end reads them (contract: front end, 5): words for people, wall-clock times."""
+"""Shapes of Travel Pay's answers for the front end (contract: frontend 5.4): words for people, wall-clock times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def humanised(status: str | None) -> str | None:
 
 
 def wall_clock(timestamp: str | None) -> str | None:
-    """The time as the facility's clock shows it. The offset upstream writes there means nothing (contract: 5.4)."""
+    """The time as the facility's clock shows it. Upstream's offset means nothing (contract: travel 5.3)."""
     return _ZONE.sub("", timestamp) if timestamp else None
 
 
@@ -75,8 +75,8 @@ def attached(document: Document) -> dict[str, Any]:
     return {"document_id": document.document_id, "filename": document.filename, "mimetype": document.mimetype}
 
 
-def sync_only(appointment: UpstreamAppointment) -> dict[str, Any]:
-    """One appointment; its id is the one the appointment pages know it by, where upstream names it."""
+def appointment_item(appointment: UpstreamAppointment) -> dict[str, Any]:
+    """One appointment; its id is the one that the appointment pages know, if upstream gives it."""
     shown_id = appointment.external_appointment_id or appointment.id
     attributes = {
         "id": shown_id,
@@ -94,7 +94,7 @@ def sync_only(appointment: UpstreamAppointment) -> dict[str, Any]:
 
 
 def status_of(row: TravelPayClaim) -> str:
-    """The one word for a claim that BTSSS does not hold whole (contract: Travel Pay 5.4 names the last two)."""
+    """The status of a claim that BTSSS does not have completely; the last two are vets-api's (contract: travel 5.4)."""
     if row.state == PENDING:
         return RECEIVED
     if row.claim_id is None:
@@ -103,7 +103,7 @@ def status_of(row: TravelPayClaim) -> str:
 
 
 def ours(row: TravelPayClaim) -> dict[str, Any]:
-    """A claim as far as we have come with it, in the shape of a whole one."""
+    """A claim as far as we have come with it, in the shape of a complete one."""
     return {
         "claim_id": str(row.id),
         "claim_number": None,
@@ -121,12 +121,12 @@ def ours(row: TravelPayClaim) -> dict[str, Any]:
 
 
 def record_of(row: TravelPayClaim) -> dict[str, Any]:
-    """What is really so, and the sentence to show."""
+    """The real state, and the sentence to show."""
     return {"record_state": row.state, "record_message": words_of(row.state, row.step, row.unconfirmed)}
 
 
 def waiting_here(row: TravelPayClaim) -> dict[str, Any]:
-    """One line of the claims that upstream's list cannot show yet."""
+    """One item of the list of claims that upstream cannot show yet."""
     shown = ours(row)
     names = ("claim_status", "facility_name", "created_on", "modified_on", "record_state", "record_message")
     return {"id": str(row.id), "appointment_date_time": shown["appointment_date"]} | {

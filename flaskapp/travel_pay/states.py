@@ -1,4 +1,4 @@
-"""A travel pay claim made while signed in: pending through four steps until BTSSS has it submitted, or we gave up.
+"""States of a travel pay claim of a signed-in person: pending through four steps until it is submitted or given up.
 
 `failed → pending` is an operator's move only.
 """
@@ -21,7 +21,7 @@ TRAVEL_PAY_CLAIM = StateMachine(
 # The first step not done: find the appointment, begin the claim, add the mileage, submit.
 APPOINTMENT, CLAIM, EXPENSE, SUBMIT = "appointment", "claim", "expense", "submit"
 STEPS = (APPOINTMENT, CLAIM, EXPENSE, SUBMIT)
-# From here on BTSSS holds a claim of ours that is not whole.
+# From here on BTSSS holds a claim of ours that is not complete.
 BEGUN = (EXPENSE, SUBMIT)
 
 UNCONFIRMED_WORDS = (
@@ -32,7 +32,7 @@ UNFINISHED_WORDS = (
     "Your travel pay claim was begun but could not be finished. A person here is finishing it; you don't need to file"
     " again."
 )
-# What the person is told of each state, in plain words.
+# What the person reads about each state, in plain words.
 WORDS = {
     PENDING: "We have your travel pay claim and are filing it. We'll e-mail you when it is filed.",
     SUBMITTED: "Your travel pay claim is submitted.",

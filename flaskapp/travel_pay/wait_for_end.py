@@ -1,4 +1,4 @@
-"""The few seconds a posted claim is waited for, so that whoever filed it is told the end and not the beginning."""
+"""Short wait after a claim is posted, so that the answer can say how it ended, and not only that it began."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from sqlalchemy import text
 from flaskapp.db import db, transaction
 from flaskapp.travel_pay.states import PENDING
 from flaskapp.web.passthrough import bulkhead
-from outbox.holds import IN_FORCE
+from outbox import sql
 
 FIRST_LOOK_SECONDS, MOST_SECONDS = 0.02, 0.25
 
 LOOK = text(f"""
-    SELECT c.state, EXISTS (SELECT 1 FROM outbox_messages m LEFT JOIN outbox_breakers g ON g.upstream = m.upstream
-                             WHERE m.subject_type = 'travel_pay_claim' AND m.subject_id = c.id::text
-                               AND (g.upstream IS NULL OR g.opened_at IS NOT NULL OR m.state = 'later'
-                                    OR ({IN_FORCE.format(upstream="g.upstream")}) IS NOT NULL)) AS held_up
+    SELECT c.state, {sql.held_up("'travel_pay_claim'", "c.id::text")} AS held_up
       FROM travel_pay_claims c WHERE c.id = :id
 """)
 
 
 def until_final(claim_id: uuid.UUID, ends_at: float) -> None:
-    """Return when the claim has come to an end, or by `ends_at` (monotonic seconds), or as soon as waiting is in vain.
+    """Return when the claim has ended, or at `ends_at` (monotonic seconds), or as soon as waiting is useless.
 
-    Few wait at once in a process; whoever finds no place is answered with what is so now. No connection is held
-    between two looks.
+    Only a few callers wait at once in a process; without a free slot the answer says how the claim stands now. No
+    connection is held between two looks.
     """
     with bulkhead().take("travel_pay_claims") as free:
         pause = FIRST_LOOK_SECONDS
@@ -40,7 +37,7 @@ def until_final(claim_id: uuid.UUID, ends_at: float) -> None:
 
 
 def is_over(claim_id: uuid.UUID) -> bool:
-    """Whether it is at an end, or has met a gate, closed or held, or a failure: nothing happens while we wait then."""
+    """Whether it has ended, or waits for an open or held breaker or for a retry: then waiting here is useless."""
     with transaction() as session:
         row = session.execute(LOOK, {"id": claim_id}).one()
     db.session.remove()

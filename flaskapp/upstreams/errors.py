@@ -79,7 +79,7 @@ class Unanswered(UpstreamError):
 def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     """`ALIVE`, `SILENT` or `FAILING`: what a failed call says about its upstream, whoever made the call.
 
-    A call that a person waited for was `hurried`: it gave up sooner than a job's, and that says less. If one person's
+    A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
     record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
     that we cannot read, and of a conflict. But a page instead of JSON is not an answer of upstream.
     """

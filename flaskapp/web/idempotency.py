@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from flaskapp.crypto import vault
 from flaskapp.web.errors import Problem
-from outbox.write import Database
+from outbox import Database
 
 REMEMBER = text("""
     INSERT INTO idempotency_keys (principal, key_digest, request_digest) VALUES (:principal, :key, :request)

@@ -32,9 +32,7 @@ from flaskapp.upstreams.transport.streamed import BodyBroken
 from jobs.engine.outcome import Outcome
 from jobs.engine.settle import keep_answer, settle
 from jobs.engine.spec import Call, EarlierWrites, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Unclear
-from outbox import attempts
-from outbox.registries import show_if_parked
-from outbox.values import Grant, Sibling
+from outbox import Grant, Sibling, attempts, registries
 
 log = logging.getLogger("jobs.engine.runner")
 
@@ -161,7 +159,7 @@ def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
 def show_parked(grant: Grant) -> None:
     """Show a parked message on the dashboard at once. While Redis is away, the sweep shows it later."""
     with suppress(RedisError, OSError):
-        show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
+        registries.show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
 def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:

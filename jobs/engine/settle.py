@@ -26,24 +26,13 @@ from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, bre
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
-from outbox import attempts, breakers, parked
-from outbox.values import Ending, Grant
-from outbox.write import write_history
+from outbox import Ending, Grant, attempts, breakers, messages, parked, write_history
 
 log = logging.getLogger("jobs.engine.settle")
 
 UNSETTLED = "unsettled"
 KEPT_SECONDS = 30.0
 NOT_RECORDED = "attempt.not_recorded"
-# Whether the attempt before this one could not be recorded either.
-TWICE_RUNNING = text("""
-    SELECT EXISTS (
-        SELECT 1 FROM outbox_history h
-         WHERE h.subject_type = :subject_type AND h.subject_id = :subject_id AND h.what = :what
-           AND h.message_id = :message_id
-           AND CAST(h.detail ->> 'attempt' AS bigint) = (
-                SELECT max(a.id) FROM outbox_attempts a WHERE a.message_id = :message_id AND a.id < :attempt_id))
-""")
 
 SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STATUS_OF_KIND = {
@@ -298,10 +287,7 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         return
     log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
     compare_answers(session, grant, finished)
-    state = session.execute(
-        text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": grant.message_id}
-    ).scalar_one_or_none()
-    if state == "parked" and outcome.kind == "accepted":
+    if messages.state_of(session, grant.message_id) == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
         open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)
 
@@ -340,9 +326,7 @@ def note_not_recorded(session: DbSession, grant: Grant, error: Exception) -> Non
 
 
 def was_kept_before(session: DbSession, grant: Grant) -> bool:
-    names = ("subject_type", "subject_id", "message_id", "attempt_id")
-    values = {name: getattr(grant, name) for name in names}
-    return bool(session.execute(TWICE_RUNNING, {**values, "what": NOT_RECORDED}).scalar_one())
+    return attempts.was_noted_before(session, grant, NOT_RECORDED)
 
 
 def leave_unsettled(

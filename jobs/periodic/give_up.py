@@ -13,8 +13,7 @@ from jobs.engine.runner import Process
 from jobs.engine.settle import park_unsettled, settle_once
 from jobs.periodic.isolated import ENOUGH, PartsFailed
 from jobs.registry import spec_of
-from outbox import attempts, parked
-from outbox.values import Grant
+from outbox import Grant, attempts, parked
 
 log = logging.getLogger("jobs.periodic.give_up")
 

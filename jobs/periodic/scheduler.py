@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 from rq_scheduler import Scheduler
 
-from flaskapp.queues import HOUSEKEEPING
+from flaskapp.flows import HOUSEKEEPING
 from jobs.periodic.schedule import PERIODIC, Periodic
-from outbox.rq_side import LedgerJob, open_queue
+from outbox import LedgerJob, rq_side
 
 log = logging.getLogger("jobs.periodic.scheduler")
 
@@ -33,7 +33,7 @@ class LedgerScheduler(Scheduler):
     def __init__(self, redis: Redis, table: Sequence[Periodic] = PERIODIC) -> None:
         super().__init__(HOUSEKEEPING.name, connection=redis, interval=INTERVAL_SECONDS, job_class=LedgerJob)
         self.table = {entry.name: entry for entry in table}
-        self.rq_queue = open_queue(redis, HOUSEKEEPING.name)
+        self.rq_queue = rq_side.open_queue(redis, HOUSEKEEPING.name)
 
     def tick(self) -> int:
         """Repair the table, then push what is due; returns how many jobs. May be stopped after any command."""

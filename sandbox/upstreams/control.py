@@ -9,11 +9,11 @@ from flask import render_template, request
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
-from sandbox.phone import phone
-from sandbox.scenarios import SCENARIOS
 from sandbox.upstreams.admin import admin
 from sandbox.upstreams.cast import HABITS, Cast
 from sandbox.upstreams.fake import Fake, answer
+from sandbox.upstreams.phone import phone
+from sandbox.upstreams.scenarios import SCENARIOS
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.switches import KINDS, fault_from
 from sandbox.upstreams.va_notify import VANotify

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sandbox.phone import phone
 from sandbox.upstreams.accounts import Accounts
 from sandbox.upstreams.admin import admin
 from sandbox.upstreams.btsss import BTSSS
@@ -24,6 +23,7 @@ from sandbox.upstreams.fake import Fake
 from sandbox.upstreams.form526 import Form526
 from sandbox.upstreams.lighthouse import Lighthouse
 from sandbox.upstreams.lorota import LoROTA
+from sandbox.upstreams.phone import phone
 from sandbox.upstreams.server import UpstreamServer
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.sign_in import SignIn

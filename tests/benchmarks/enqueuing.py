@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlalchemy import text
 
 from flaskapp.db import db
-from outbox.autocommit import connect_autocommit
+from outbox.connections import connect_autocommit
 from outbox.relay import Relay
 from tests.benchmarks.noop import BENCH, NOOP
 

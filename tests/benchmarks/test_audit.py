@@ -10,8 +10,7 @@ from flaskapp.audit.report import RECENT_DAYS, audit
 from flaskapp.audit.trace import trace
 from flaskapp.current import database_now
 from flaskapp.db import db, transaction
-from flaskapp.notifications.service import SEND_JOB
-from flaskapp.queues import NOTIFICATIONS
+from flaskapp.notifications.service import NOTIFICATIONS, SEND_JOB
 from tests.benchmarks.figures import figure, timed, title
 from tests.product import Product
 

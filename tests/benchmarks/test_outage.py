@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from tests.benchmarks.figures import figure, quiet, timed, title
 from tests.integration.outage_steps import DOUBLING, Day, scripted
 from tests.integration.steps import command

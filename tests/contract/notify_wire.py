@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import requests
 
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAIL, TEXTS
 from tests.contract.receiver import eventually

@@ -14,8 +14,8 @@ from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthori
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, NoneKnown, Upload
 from flaskapp.upstreams.transport.streamed import BodyBroken
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.keys import OLD_KEY
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.clients import QUICK_STRIKES, Strike, clients_for, settled, write_nothing_first
 

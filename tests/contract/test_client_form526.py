@@ -10,7 +10,7 @@ import pytest
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.clients import (
     CUT_SECONDS,

@@ -11,7 +11,7 @@ import pytest
 
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unauthorized, Unavailable
-from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.travel_pay.reads import ClaimDetail, ClaimSummary
 from sandbox.faults import Control
 from sandbox.upstreams.cast import TRAVEL_PAY_CAST, Veteran

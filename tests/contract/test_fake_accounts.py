@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_file_number_only, with_habit, without_benefit_ids, without_icn
 from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.scenarios import with_file_number_only, with_habit, without_benefit_ids, without_icn
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from sandbox.upstreams.settings import FakeSettings
 from tests.contract.claim_wire import DAY, Caller

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import DEFAULT_CAST, EVERYBODY, Veteran
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")

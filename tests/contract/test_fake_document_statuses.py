@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_documents, with_file_number_only
+from sandbox.upstreams.scenarios import with_documents, with_file_number_only
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.upload_plans import PLANS
 from tests.contract.documents_wire import DocumentsCaller, problem, steps

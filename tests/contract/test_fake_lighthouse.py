@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit, with_itf
 from sandbox.upstreams.itfs import year_after
+from sandbox.upstreams.scenarios import with_habit, with_itf
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.lighthouse_wire import Caller, attributes, error, when
 

@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.keys import OLD_KEY
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.lighthouse_wire import SCOPE, Caller, error
 

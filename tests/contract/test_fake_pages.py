@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from sandbox.faults import UPSTREAMS, Control
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAILS
 from tests.contract.notify_wire import VALUES, Sender

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit, without_icn
+from sandbox.upstreams.scenarios import with_habit, without_icn
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit, without_email
 from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY
+from sandbox.upstreams.scenarios import with_habit, without_email
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.travel_pay_wire import Chain
 

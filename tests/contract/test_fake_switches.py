@@ -11,7 +11,7 @@ import requests
 
 from sandbox import faults
 from sandbox.faults import UPSTREAMS, Control, Refused
-from sandbox.scenarios import SCENARIOS
+from sandbox.upstreams.scenarios import SCENARIOS
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.switches import KINDS
 

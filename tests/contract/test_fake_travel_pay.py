@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.travel_pay_wire import WHEN, Chain, Traveler, data, not_found, refusal
 

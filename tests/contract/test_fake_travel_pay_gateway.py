@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.travel_pay_wire import Chain, Traveler, data, not_found, refusal
 

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit, with_travel_pay, without_email
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.contacts import at_btsss
+from sandbox.upstreams.scenarios import with_habit, with_travel_pay, without_email
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.travel_pay_wire import PAGING, Chain, Traveler, data, not_found, refusal
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAIL, EMAILS, TEMPLATE_IDS, TEXTS
 from tests.contract.notify_wire import TEXT, VALUES, Sender, errors

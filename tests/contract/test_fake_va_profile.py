@@ -6,8 +6,8 @@ import pytest
 import requests
 
 from sandbox.faults import Control, Refused
-from sandbox.scenarios import with_habit, with_travel_pay, without_email
 from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.scenarios import with_habit, with_travel_pay, without_email
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")

@@ -86,9 +86,7 @@ def test_every_path_that_is_described_belongs_to_one_part(product: Product) -> N
 
 
 @pytest.mark.parametrize(("paths", "caller", "accepted"), PARTS.values(), ids=PARTS)
-def test_an_allowed_caller_is_answered_as_described(
-    product: Product, paths: str, caller: Any, accepted: str
-) -> None:
+def test_an_allowed_caller_is_answered_as_described(product: Product, paths: str, caller: Any, accepted: str) -> None:
     with listening(product.app) as url:
         made = make_calls(of_ada(description(product)), url, paths, caller(product), at_random=True)
     assert made.findings == [], "\n\n".join(made.findings)

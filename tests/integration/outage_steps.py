@@ -18,8 +18,7 @@ from redis import Redis
 
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
-from flaskapp.queues import TRAVEL_CLAIMS
-from flaskapp.travel_claims.service import ClaimWork, Filed
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS, ClaimWork, Filed
 from flaskapp.travel_claims.states import SUBMITTED
 from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from jobs import housekeeping, travel_claims
 from outbox import rq_side
 from tests.integration.steps import (
@@ -82,7 +82,7 @@ def test_lost_work_is_outstanding_or_held_again_and_nothing_is_done_twice(
     assert set(product.cases()) - set(cases), "meanwhile a human has it"
     mended = found(product, "--repair")
     assert {item["rule"] for item in mended["repaired"]} == rules
-    assert all(item["mended"] or item["did"] == "it is so no longer" for item in mended["repaired"])
+    assert all(item["mended"] or item["did"] == "it is no longer broken" for item in mended["repaired"])
     assert (mended["broken"], mended["unaccounted"]) == ([], 0)
     product.work()
     assert (texts(product, len(notified_by)), len(sends(product)), product.cases()) == (notified_by, 1, cases)

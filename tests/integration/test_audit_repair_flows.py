@@ -57,7 +57,7 @@ def test_after_any_loss_at_any_step_each_is_filed_once_and_notified_once(product
     everybody = {"travel_claim", "intent_to_file", "form526_submission", "form526_document", "travel_pay_claim"}
     assert mended == {*everybody, "notification"}
     product.rows("UPDATE form526_document_submissions SET poll_due_at = NULL RETURNING 1")
-    assert [item["did"] for item in repair(product)["repaired"]] == ["it is due to be asked after again"]
+    assert [item["did"] for item in repair(product)["repaired"]] == ["it is due to be polled again"]
     form526_steps.poll(product)
     assert (claim.state["state"], len(product.submits()), len(product.filed())) == ("submitted", 1, 1)
     assert (len(itf_steps.on_file(product)), len(form526_steps.submissions(product))) == (1, 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flaskapp import REGISTERED
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from outbox import breakers, sync_calls
 from outbox.sync_calls import BreakerOpen
 from outbox.values import QueueSpec

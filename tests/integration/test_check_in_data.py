@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}

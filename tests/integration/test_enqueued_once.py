@@ -120,7 +120,7 @@ def test_a_repair_of_something_already_repaired_changes_nothing(product: Product
     one, two = audit_everything(), audit_everything()
     assert [item.mended for item in repair_broken(one, "one")] == [True]
     (second,) = repair_broken(two, "two")
-    assert (second.mended, second.did) == (False, "it is so no longer")
+    assert (second.mended, second.did) == (False, "it is no longer broken")
     assert product.cases() == []
 
 
@@ -130,7 +130,7 @@ def test_a_lost_notification_that_is_being_sent_is_left_to_its_worker(product: P
     outcome = call(product, grant, SEND)
     product.rows("DELETE FROM notifications RETURNING 1")
     result = command(product, "audit", "--repair")
-    assert (result.exit_code, "somebody is at it right now" in result.stdout) == (1, True)
+    assert (result.exit_code, "a worker has it right now" in result.stdout) == (1, True)
     assert [message["state"] for message in product.messages()] == ["running"]
     runner.finish(SEND, grant, outcome)
     assert command(product, "audit", "--repair").exit_code == 0

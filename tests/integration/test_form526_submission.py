@@ -50,7 +50,7 @@ def test_a_refused_form_is_notified_and_held_and_filed_after_a_requeue_on_the_da
     assert (status["status"], status["state"], status["claimId"]) == ("non_retryable_error", "failed", None)
     assert (product.cases(), mails(product), documents(product)) == (["refused"], ["form526.failed"], [])
     assert person.file() == filed
-    assert "the person asked again" in str(product.value("SELECT notes FROM cases"))
+    assert "the person requested it again" in str(product.value("SELECT notes FROM cases"))
     product.control.turn("form526", refuse_with=None)
     sweep(product)
     message, operator = message_of(product, filed["submissionId"]), product.app.test_client()

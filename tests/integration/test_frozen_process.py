@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from flaskapp.db import db
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from jobs.engine import runner
 from outbox import breakers
 from tests.integration.steps import SUBMIT, file_claim

@@ -52,7 +52,7 @@ def test_every_itf_is_accounted_for_at_every_stage(product: Product) -> None:
     person.post("pension")
     assert Counter(standings(product).values()) == {"notified": 2}
     result = command(product, "audit")
-    assert (result.exit_code, "intent_to_file: 2 told" in result.output) == (0, True)
+    assert (result.exit_code, "intent_to_file: 2 notified" in result.output) == (0, True)
 
 
 def test_every_loss_is_found(product: Product) -> None:

@@ -59,7 +59,7 @@ def test_a_pension_itf_is_created_and_read_synchronously(product: Product) -> No
     )
     assert row["last_synced_at"] > row["asked_at"]
     assert (product.outstanding(), product.value("SELECT count(*) FROM notifications")) == (0, 0)
-    assert "intent_to_file: 1 told" in command(product, "audit").output
+    assert "intent_to_file: 1 notified" in command(product, "audit").output
     assert person.shown() == []
 
 

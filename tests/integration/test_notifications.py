@@ -11,7 +11,7 @@ import pytest
 from flaskapp.db import transaction
 from flaskapp.notifications.service import record_given_up, supersede_notifications
 from flaskapp.requeue import reopen
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from tests.integration.steps import (
     RequestedClaim,
     command,

@@ -73,7 +73,7 @@ def test_unaccounted_work_comes_first_then_the_oldest_work_the_breakers_and_the_
     page = shown(operator)
     assert "<strong>1 unaccounted.</strong>" in page
     assert "pending_without_work" in page
-    assert "it is pending, and nobody owes the next step" in page
+    assert "it is pending, but there is no work for its next step" in page
 
 
 def test_an_audit_that_stopped_is_reported_and_measured(product: Product, operator: FlaskClient) -> None:

@@ -15,7 +15,7 @@ import pytest
 from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db, transaction
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from outbox.forecast import RATE_MINUTES, forecast
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedRedis

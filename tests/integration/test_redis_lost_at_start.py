@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.registry import FailedJobRegistry
 
-from flaskapp.queues import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from jobs.worker import Bulkhead, Fetcher
 from outbox.rq_side import open_queue
 from tests.product import eventually

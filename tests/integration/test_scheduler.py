@@ -12,7 +12,7 @@ from redis import Connection, ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flaskapp.queues import HOUSEKEEPING
+from flaskapp.flows import HOUSEKEEPING
 from jobs.periodic.schedule import PERIODIC, Periodic
 from jobs.periodic.scheduler import LedgerScheduler
 from outbox import rq_side

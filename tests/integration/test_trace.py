@@ -52,7 +52,7 @@ SUBMITTED = "WHERE moved_to = 'submitted'"
     ("statement", "why"),
     [
         (f"DELETE FROM outbox_history {SUBMITTED}", "it is submitted, and its history ends with pending"),
-        ("DELETE FROM outbox_history WHERE moved_to = 'pending'", "moved from pending before it was asked for"),
+        ("DELETE FROM outbox_history WHERE moved_to = 'pending'", "moved from pending before it was requested"),
         (f"UPDATE outbox_history SET moved_from = 'failed' {SUBMITTED}", "moved from failed while it was pending"),
         ("UPDATE travel_claims SET state = 'duplicate'", "it is duplicate, and its history ends with submitted"),
         ("DELETE FROM travel_claims", "its row is gone, its history ends with submitted"),

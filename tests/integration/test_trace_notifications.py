@@ -8,7 +8,7 @@ import pytest
 
 from flaskapp.audit.trace import Step, trace
 from flaskapp.db import transaction
-from sandbox.scenarios import with_habit
+from sandbox.upstreams.scenarios import with_habit
 from tests.integration.steps import command, file_claim, filed_and_not_notified_yet, filed_and_notified, sweep
 from tests.integration.test_notifications import THREE_DAYS, ended_at_va_notify
 from tests.integration.test_notifications_callbacks import BLOCKED, DELIVERED, body, post
@@ -69,7 +69,7 @@ def polled_in_vain(product: Product) -> None:
 def lost_and_repaired(product: Product) -> None:
     filed_and_notified(product)
     product.rows("DELETE FROM notifications RETURNING 1")
-    assert "VANotify is asked first" in command(product, "audit", "--repair").stdout
+    assert "is looked up at VANotify before it is sent" in command(product, "audit", "--repair").stdout
     product.work()
 
 
@@ -126,7 +126,7 @@ def move(before: str, after: str, actor: str = "ana") -> str:
         ([f"DELETE FROM outbox_attempts WHERE {OF_NOTIFICATION}"], "moved to sent though no attempt had succeeded"),
         (
             [f"DELETE FROM outbox_history WHERE {OF_NOTIFICATION}", "UPDATE notifications SET state = 'pending'"],
-            "it is pending, and nobody owes the next step",
+            "it is pending, but there is no work for its next step",
         ),
         (
             [

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.settings import FakeSettings
 from tests.integration.steps import LATER_THAN_EVER, file_claim, sends, sweep, texts
 from tests.product import ADA, APPOINTMENT_DATE, Product

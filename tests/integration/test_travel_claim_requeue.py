@@ -118,7 +118,7 @@ def test_a_second_request_after_a_failure_is_noted_on_the_case(product: Product)
     assert (again.status_code, again.get_json()["data"]["id"]) == (202, claim.id)
     assert product.value("SELECT asked_again FROM travel_claims") == 1
     (notes,) = product.rows("SELECT notes FROM cases")
-    assert [(note["by"], note["note"]) for note in notes[0]] == [("person", "the person asked again")]
+    assert [(note["by"], note["note"]) for note in notes[0]] == [("person", "the person requested it again")]
     assert product.outstanding() == 0
 
 

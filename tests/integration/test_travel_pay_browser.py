@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.scenarios import with_travel_pay
+from sandbox.upstreams.scenarios import with_travel_pay
 from sandbox.upstreams.travel_pay_past import PDF
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import listening
@@ -26,8 +26,7 @@ FORM = {
 
 
 class Page:
-    """The platform's API client: all calls have cookies and the same headers; an answer's token replaces the last one.
-    """
+    """The platform's API client: all calls have cookies and the same headers; an answer's token replaces the last one."""
 
     def __init__(self, browser: requests.Session, url: str) -> None:
         self.browser, self.url, self.csrf = browser, url, "null"

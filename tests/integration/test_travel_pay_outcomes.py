@@ -92,7 +92,7 @@ def assert_held_with_what_was_done(*half: Filing) -> None:
         (case,) = each.product.rows("SELECT owner, details, notes FROM cases WHERE subject_id = :id", id=each.id)
         (claim,) = steps.on_file(each.product, each.veteran)
         assert case.owner and (case.details["step"], case.details["ended"]) == (each.stands[1], "refused")
-        assert [note["note"] for note in case.notes] == ["the person asked again"]
+        assert [note["note"] for note in case.notes] == ["the person requested it again"]
         assert claim["id"] == each.row["claim_id"]
 
 

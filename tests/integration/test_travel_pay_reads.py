@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flaskapp.travel_pay.shapes import humanised, wall_clock
-from sandbox.scenarios import with_habit
 from sandbox.upstreams.cast import DEFAULT_CAST
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.travel_pay_book import Claim, Document
 from sandbox.upstreams.travel_pay_past import PDF, PNG
 from tests.integration import travel_pay_steps as steps

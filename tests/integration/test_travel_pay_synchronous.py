@@ -9,8 +9,8 @@ from typing import Any
 
 from flaskapp.db import db
 from flaskapp.web.passthrough import Bulkhead
-from sandbox.scenarios import without_email, without_icn
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.scenarios import without_email, without_icn
 from tests.integration.steps import reconfigure
 from tests.integration.travel_pay_reading import (
     ALWAYS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.db import db
-from sandbox.scenarios import with_travel_pay
 from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.scenarios import with_travel_pay
 from sandbox.upstreams.travel_pay_book import Book
 from tests.product import ADA, Product
 

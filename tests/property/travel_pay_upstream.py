@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from flaskapp import clock
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, Expense, UpstreamAppointment
 
 # How long after it was sent a write may still take effect; the product waits longer before it trusts that it did not.

@@ -21,13 +21,12 @@ from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.audit.report import standing_of
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
-from flaskapp.queues import TRAVEL_PAY
 from flaskapp.requeue import reopen
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import TRAVEL_PAY_SUBJECT, RequestedAppointment, request_claim
+from flaskapp.travel_pay.service import TRAVEL_PAY, TRAVEL_PAY_SUBJECT, RequestedAppointment, request_claim
 from jobs import travel_pay
 from jobs.engine.runner import Process
-from jobs.registry import allow_our_jobs
+from jobs.processes import allow_our_jobs
 from outbox import breakers, rescue
 from outbox.audit import find_faults
 from outbox.relay import Relay

@@ -18,10 +18,9 @@ from flaskapp.cases.service import open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, durably, transaction
-from flaskapp.notifications.service import record_delivery
-from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.notifications.service import NOTIFICATIONS, record_delivery
 from flaskapp.requeue import Refused, reopen
-from flaskapp.travel_claims.service import request_claim
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS, request_claim
 from jobs import housekeeping
 from jobs.engine.runner import Process
 from jobs.processes import hand_back_rest, leave

@@ -27,7 +27,7 @@ from flaskapp.flows import Flows
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from jobs.engine.runner import Process
-from jobs.registry import allow_our_jobs
+from jobs.processes import allow_our_jobs
 from outbox import breakers
 from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets

@@ -8,9 +8,10 @@ from typing import Any
 from flaskapp.audit.report import audit
 from flaskapp.audit.trace import trace
 from flaskapp.db import transaction
-from flaskapp.queues import NOTIFICATIONS, TRAVEL_CLAIMS
+from flaskapp.notifications.service import NOTIFICATIONS
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.travel_claims.models import TravelClaim
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from outbox import rq_side
 from outbox.registries import sweep_queue
 from tests.simulator.hub import PromiseBroken

@@ -1,4 +1,4 @@
-"""What Lighthouse's Benefits Documents API answers, made up from its contract, and a client beside a server."""
+"""Answers of Lighthouse's Benefits Documents API, made up (contract: benefits 4.3), and a client beside a server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def api_error(detail: str = "no", status: int = 400) -> dict[str, Any]:
 
 
 def entry(request_id: Any, status: str = "SUCCESS", ce: str = "SUCCESS", bgs: str = "SUCCESS", **more: Any) -> Any:
-    """One document of an answer; a field given as "absent" is left out."""
+    """One document of an answer. A field given as "absent" is left out."""
     steps = [
         {"name": CE, "nextStepName": BGS, "description": "d1", "status": ce},
         {"name": BGS, "description": "d2", "status": bgs},
@@ -67,7 +67,7 @@ def answered(*entries: Any, missing: Any = ()) -> dict[str, Any]:
 
 
 def parts_of(sent: Received) -> list[Message]:
-    """The parts of a multipart request, by a parser that is not ours."""
+    """The parts of a multipart request, read by a parser that is not ours."""
     head = f"Content-Type: {sent.headers['content-type']}\r\n\r\n".encode()
     parts = message_from_bytes(head + sent.body, policy=policy.HTTP).get_payload()
     assert isinstance(parts, list)
@@ -75,7 +75,7 @@ def parts_of(sent: Received) -> list[Message]:
 
 
 class Bench:
-    """A client, the server it speaks to, and the count of its writes and of the times the file was read."""
+    """A client, the server that it calls, and the counts of its writes and of the times the file was read."""
 
     def __init__(self, server: Loopback) -> None:
         self.server = server

@@ -1,4 +1,4 @@
-"""What Lighthouse's ITF API answers, made up from its contract, and a client beside a server that answers it."""
+"""Answers of Lighthouse's ITF API, made up (contract: benefits 2.1), and a client beside a server that gives them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELD = UpstreamITF("700421", "compensation", "active", CREATED, EXPIRES)
 
 
 def itf(**changes: Any) -> dict[str, Any]:
-    """An answer holding an ITF; `id` changes the resource, everything else its attributes."""
+    """An answer that holds an ITF. `id` changes the resource, everything else its attributes."""
     attributes = {
         "creationDate": CREATED.isoformat(),
         "expirationDate": EXPIRES.isoformat(),
@@ -35,7 +35,7 @@ def api_error(detail: str = "no", **more: str) -> dict[str, Any]:
 
 
 class Bench:
-    """A client, the server it speaks to, and the count of its writes."""
+    """A client, the server that it calls, and the count of its writes."""
 
     def __init__(self, server: Loopback) -> None:
         self.server = server

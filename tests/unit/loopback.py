@@ -1,4 +1,4 @@
-"""A scripted server on loopback, below HTTP: it can stop mid-word, drip, reset, or say nothing at all."""
+"""A scripted server on loopback, below HTTP: it can stop in mid-word, drip, reset, or send nothing at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Received:
         return json.loads(self.body)
 
 
-# How long a server drips that is left alone.
+# How long a server drips that nobody stops.
 DRIP_SECONDS = 10.0
 
 Reply = Callable[[socket.socket], None]
@@ -32,7 +32,7 @@ Body = bytes | str | dict[str, Any] | list[Any]
 
 
 def whole(status: int, body: Body = b"", **headers: str) -> Reply:
-    """One complete answer; underscores in header names stand for hyphens."""
+    """One complete answer. Underscores in header names mean hyphens."""
     data = (
         json.dumps(body).encode()
         if isinstance(body, dict | list)
@@ -56,7 +56,7 @@ def raw(data: bytes) -> Reply:
 
 
 def drip(start: bytes, piece: bytes = b"x", seconds: float = DRIP_SECONDS) -> Reply:
-    """`start`, then a piece every 20 ms: each arrives well inside any read time-out."""
+    """`start`, then a piece every 20 ms, so that each arrives well within any read time-out."""
 
     def reply(sock: socket.socket) -> None:
         sock.sendall(start)
@@ -81,7 +81,7 @@ def silence(sock: socket.socket) -> None:
 
 
 class Loopback:
-    """Answers each request with the next reply; the last one again and again."""
+    """Answers each request with the next reply, and with the last one again and again."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)

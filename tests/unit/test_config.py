@@ -1,4 +1,4 @@
-"""Settings are read once, typed, and complete; whatever is wrong with them is said in one message without secrets."""
+"""The settings: read once, typed and complete. One message says everything that is wrong with them, without secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_complete_environment_is_read_and_cannot_be_changed(settings: dict[str
     assert (config.alert_webhook_url, config.frontend_origins) == (None, ())
 
 
-def test_every_missing_setting_is_named_at_once_with_what_it_is_for() -> None:
+def test_every_missing_setting_is_named_at_once_with_its_purpose() -> None:
     with pytest.raises(ConfigError) as caught:
         from_env({})
     for name in required():
@@ -41,7 +41,7 @@ def test_every_missing_setting_is_named_at_once_with_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize("name", required())
-def test_each_required_setting_stops_the_start_by_itself(settings: dict[str, str], name: str) -> None:
+def test_each_missing_required_setting_stops_the_start(settings: dict[str, str], name: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name} is not set"):
         from_env({**settings, name: ""})
 

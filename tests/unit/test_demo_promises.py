@@ -1,4 +1,4 @@
-"""The demo's judge of claims: it believes BTSSS's book and the phone, and nothing that merely looks like success."""
+"""The demo's judge of claims: it trusts BTSSS's book and the phone, and nothing that only looks like success."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text(notification: str, number: str = "6902", day: str = "Mar 04") -> dict[s
 
 
 def evidence(notification: str = "created", **changes: Any) -> ClaimEvidence:
-    """A claim told with that notice as it should be, but for the changes."""
+    """A claim with the right notification of this kind, except for the changes."""
     sources = {"created": "submitted", "duplicate": "kiosk"}
     kept = {
         "claim": {"state": STATES[notification], "requested_at": REQUESTED},
@@ -60,7 +60,7 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: C
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "reported"),
+    ("planned", "seen", "reason"),
     [
         (CREATED, ClaimEvidence(), "Postgres holds no such claim"),
         (CREATED, evidence(claim={"state": "pending", "requested_at": REQUESTED}), "we call it pending"),
@@ -82,8 +82,8 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: C
         (UNDELIVERABLE, evidence("created", cases=UNREACHED["cases"]), "a text arrived that could not"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ClaimEvidence, reported: str) -> None:
-    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_breaks_the_promise_with_a_reason(planned: str, seen: ClaimEvidence, reason: str) -> None:
+    assert reason in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
 def test_the_seconds_count_to_the_text_and_without_one_to_the_case() -> None:
@@ -99,11 +99,11 @@ def test_the_seconds_count_to_the_text_and_without_one_to_the_case() -> None:
 
 def test_how_a_promise_was_kept_names_who_holds_it() -> None:
     assert kept_how(evidence("created")) == "notified"
-    assert kept_how(evidence("error")) == "told, held by rosa"
+    assert kept_how(evidence("error")) == "notified, held by rosa"
     assert kept_how(evidence("created", **UNREACHED)) == "held by sam"
 
 
-def test_attempts_are_notified_in_order_and_repeats_are_counted() -> None:
+def test_attempts_are_named_in_order_and_repeats_are_counted() -> None:
     attempts: list[dict[str, Any]] = [
         {"purpose": "write", "status": "error", "error_class": "Unavailable"},
         {"purpose": "write", "status": "error", "error_class": "Unavailable"},

@@ -1,4 +1,4 @@
-"""The demo's judge of 526 forms: filed once by the 526 service, each document by Lighthouse's book, whatever we say."""
+"""The demo's judge of 526 forms: filed once by the 526 service's book, and each document by Lighthouse's book."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PROMISE = FormPromise("form-1", ADA, "a scene", ACCEPTED, 12.0, FORM, (LETTER, M
 
 def mail(notification: str, **values: str) -> dict[str, Any]:
     template = EMAILS[f"form526.{notification}"]
-    reported = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXXXXXXXXXXnt.txt", **values}
-    return {"template": template.name, "subject": template.subject, "body": template.filled(template.body, reported)}
+    filled = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXXXXXXXXXXnt.txt", **values}
+    return {"template": template.name, "subject": template.subject, "body": template.filled(template.body, filled)}
 
 
 def filed(**changes: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def form_row(**changes: Any) -> dict[str, Any]:
 
 
 def form(**changes: Any) -> FormEvidence:
-    """A form filed and told of as it should be, but for the changes."""
+    """A form that was filed and notified rightly, except for the changes."""
     kept = {"row": form_row(), "book": [filed()], "sends": [{}], "received": [mail("accepted")]}
     return FormEvidence(**{**kept, **changes})
 
@@ -68,7 +68,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def document(**changes: Any) -> DocumentEvidence:
-    """A document delivered as it should be, but for the changes."""
+    """A document that was delivered rightly, except for the changes."""
     return DocumentEvidence(**{"rows": [row()], "uploads": [upload()], **changes})
 
 
@@ -99,7 +99,7 @@ def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_notified() 
 
 
 @pytest.mark.parametrize(
-    ("seen", "reported"),
+    ("seen", "reason"),
     [
         (FormEvidence(), "Postgres holds no such form"),
         (form(row=form_row(state="pending")), "we call it pending"),
@@ -108,7 +108,7 @@ def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_notified() 
         (form(book=[filed(reference="form-2")]), "under another reference"),
         (form(book=[filed(claim_id=601)]), "claim 601, which we call 600"),
         (form(book=[filed(form526={})]), "other answers than the page sent"),
-        (form(row=form_row(job_id="job-2")), "told to poll with 1 ids"),
+        (form(row=form_row(job_id="job-2")), "given 1 ids to poll with"),
         (form(unknown=[upload()]), "Lighthouse holds 1 files that nobody sent"),
         (form(received=[]), "VANotify took 1 e-mails, 0 arrived"),
         (form(sends=[{}, {}]), "VANotify took 2 e-mails"),
@@ -117,26 +117,26 @@ def test_a_form_is_kept_when_the_book_has_it_once_and_its_person_was_notified() 
         (form(cases=[{"kind": "overdue", "owner": "uri"}]), "open cases overdue where none belongs"),
     ],
 )
-def test_anything_else_about_a_form_is_broken_and_said_in_words(seen: FormEvidence, reported: str) -> None:
-    assert reported in "; ".join(faults_in(PROMISE, seen))
+def test_anything_else_about_a_form_breaks_the_promise_with_a_reason(seen: FormEvidence, reason: str) -> None:
+    assert reason in "; ".join(faults_in(PROMISE, seen))
 
 
 @pytest.mark.parametrize(
     ("planned", "seen"),
     [(DELIVERED, document()), (TWICE, document(**AGAIN)), (IN_EFOLDER, at_bgs()), (NOT_STORED, at_claims_evidence())],
 )
-def test_a_document_is_kept_when_we_say_what_lighthouses_book_says(planned: str, seen: DocumentEvidence) -> None:
+def test_a_document_is_kept_when_we_and_lighthouses_book_agree(planned: str, seen: DocumentEvidence) -> None:
     assert faults_in_document(replace(LETTER, planned=planned), PROMISE, seen) == []
 
 
-def test_what_we_make_ourselves_is_known_by_being_a_pdf() -> None:
+def test_a_document_that_we_make_ourselves_must_be_a_pdf() -> None:
     ours = upload(file_name=MADE.name, sha256="made", first_bytes="%PDF-1.7")
     assert faults_in_document(MADE, PROMISE, document(uploads=[ours])) == []
     assert faults_in_document(MADE, PROMISE, document(uploads=[{**ours, "first_bytes": ""}])) != []
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "reported"),
+    ("planned", "seen", "reason"),
     [
         (DELIVERED, DocumentEvidence(), "Postgres holds it 0 times"),
         (DELIVERED, document(rows=[row(), row()]), "Postgres holds it 2 times"),
@@ -162,13 +162,13 @@ def test_what_we_make_ourselves_is_known_by_being_a_pdf() -> None:
         (NOT_STORED, at_claims_evidence(received=[mail("document_incomplete")]), "the wrong e-mail"),
     ],
 )
-def test_anything_else_about_a_document_is_broken_and_said_in_words(
-    planned: str, seen: DocumentEvidence, reported: str
+def test_anything_else_about_a_document_breaks_the_promise_with_a_reason(
+    planned: str, seen: DocumentEvidence, reason: str
 ) -> None:
-    assert reported in "; ".join(faults_in_document(replace(LETTER, planned=planned), PROMISE, seen))
+    assert reason in "; ".join(faults_in_document(replace(LETTER, planned=planned), PROMISE, seen))
 
 
-def test_a_document_is_notified_by_its_file_and_where_it_got_to() -> None:
+def test_the_table_names_a_document_by_its_file_and_its_ending() -> None:
     attempts = [
         {"subject_type": "form526_document", "purpose": "write", "status": "unknown", "error_class": "Unanswered"},
         {"subject_type": "form526_document", "purpose": "look_up", "status": "error", "error_class": None},
@@ -177,4 +177,4 @@ def test_a_document_is_notified_by_its_file_and_where_it_got_to() -> None:
     assert how_uploaded(document(attempts=attempts)) == "no reply → uploaded"
     delivered = judge_document(PROMISE, LETTER, document())
     assert (delivered.scene, delivered.seconds, delivered.kept_how) == (LETTER.name, 9, DELIVERED)
-    assert judge_document(PROMISE, LETTER, at_bgs()).kept_how == "told, held by uri"
+    assert judge_document(PROMISE, LETTER, at_bgs()).kept_how == "notified, held by uri"

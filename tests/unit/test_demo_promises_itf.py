@@ -1,4 +1,4 @@
-"""The demo's judge of intents to file: one each, by Lighthouse's book and the inbox, dated the day it was asked for."""
+"""The demo's judge of intents to file: one each, by Lighthouse's book and the inbox, with the date of the request."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def evidence(**changes: Any) -> ITFEvidence:
-    """An ITF created and told of as it should be, but for the changes."""
+    """An ITF that was created and notified rightly, except for the changes."""
     kept = {
         "itfs": [row()],
         "book": [on_file()],
@@ -91,7 +91,7 @@ def test_a_promise_is_kept_when_book_inbox_and_cases_agree(planned: str, seen: I
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "reported"),
+    ("planned", "seen", "reason"),
     [
         (CREATED, ITFEvidence(), "Postgres holds 0 ITFs"),
         (CREATED, evidence(itfs=[row(), row(itf_id="another")]), "Postgres holds 2 ITFs"),
@@ -117,10 +117,10 @@ def test_a_promise_is_kept_when_book_inbox_and_cases_agree(planned: str, seen: I
         (NOT_FILED, evidence(**{**UNFILED, "itfs": [row(state="failed", effective_date=EARLIER)]}), "is lost"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: ITFEvidence, reported: str) -> None:
-    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_breaks_the_promise_with_a_reason(planned: str, seen: ITFEvidence, reason: str) -> None:
+    assert reason in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
-def test_what_arrived_is_notified_by_its_subject_and_date() -> None:
+def test_the_table_names_an_e_mail_by_its_subject_and_date() -> None:
     assert received(evidence()) == "Your intent to file is on record (March 4, 2031)"
     assert received(evidence(received=[], sends=[])) == "none: never sent"

@@ -1,4 +1,5 @@
-"""The demo's judge of signed-in travel pay: one claim an appointment by Travel Pay's book, and every answer true."""
+"""The demo's judge of signed-in travel pay: one claim for an appointment by Travel Pay's book, and every answer
+true."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def evidence(**changes: Any) -> TravelPayEvidence:
-    """A claim submitted and told of as it should be, but for the changes."""
+    """A claim that was submitted and notified rightly, except for the changes."""
     kept = {"rows": [row()], "book": [filed()], "creations": [{"worked": True}], "sends": [{}], "received": [mail()]}
     return TravelPayEvidence(**{**kept, **changes})
 
@@ -78,7 +79,7 @@ def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(
 
 
 @pytest.mark.parametrize(
-    ("planned", "seen", "reported"),
+    ("planned", "seen", "reason"),
     [
         (SUBMITTED, TravelPayEvidence(), "Postgres holds 0 claims"),
         (SUBMITTED, evidence(rows=[row(), row(row_id="another")]), "Postgres holds 2 claims"),
@@ -102,8 +103,8 @@ def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(
         (UNFINISHED, evidence(**UNDONE, cases=[{**HELD[0], "owner": ""}]), "a case without an owner"),
     ],
 )
-def test_anything_else_is_broken_and_said_in_words(planned: str, seen: TravelPayEvidence, reported: str) -> None:
-    assert reported in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
+def test_anything_else_breaks_the_promise_with_a_reason(planned: str, seen: TravelPayEvidence, reason: str) -> None:
+    assert reason in "; ".join(faults_in(replace(PROMISE, planned=planned), seen))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +121,13 @@ def test_anything_else_is_broken_and_said_in_words(planned: str, seen: TravelPay
         (CREATED, UNFINISHED, evidence(**UNDONE, cases=HELD)),
     ],
 )
-def test_an_answer_that_was_not_true_breaks_the_promise(answer: Answer, planned: str, seen: TravelPayEvidence) -> None:
-    (reported,) = faults_in(replace(PROMISE, planned=planned, answers=[answer]), seen)
-    assert reported.startswith(f"the page was told {answer.status}")
+def test_a_false_answer_breaks_the_promise(answer: Answer, planned: str, seen: TravelPayEvidence) -> None:
+    (reason,) = faults_in(replace(PROMISE, planned=planned, answers=[answer]), seen)
+    assert reason.startswith(f"the page got {answer.status}")
 
 
 @pytest.mark.parametrize(
-    ("shown", "recorded", "reported"),
+    ("shown", "recorded", "reason"),
     [
         ([], [], "the page was shown a difference in nothing"),
         (DIFFER, ["address"], "recorded are address"),
@@ -135,13 +136,13 @@ def test_an_answer_that_was_not_true_breaks_the_promise(answer: Answer, planned:
     ],
 )
 def test_contact_details_that_are_not_shown_masked_and_recorded_break_it_too(
-    shown: list[dict[str, Any]], recorded: list[str], reported: str
+    shown: list[dict[str, Any]], recorded: list[str], reason: str
 ) -> None:
-    assert reported in "; ".join(faults_in(replace(PROMISE, shown=shown), evidence(discrepancies=recorded)))
+    assert reason in "; ".join(faults_in(replace(PROMISE, shown=shown), evidence(discrepancies=recorded)))
 
 
 def test_the_table_names_the_answers_and_what_was_found() -> None:
     assert statuses_of(replace(PROMISE, answers=[CREATED, ACCEPTED, CREATED])) == "201 ×2, 202"
-    reported = [{"subject_type": "notification", "purpose": "write", "status": "success", "error_class": None}]
-    assert happened_to(evidence(**THERE, attempts=reported)) == "already there"
-    assert happened_to(TravelPayEvidence(attempts=reported)) == "nothing"
+    attempts = [{"subject_type": "notification", "purpose": "write", "status": "success", "error_class": None}]
+    assert happened_to(evidence(**THERE, attempts=attempts)) == "already there"
+    assert happened_to(TravelPayEvidence(attempts=attempts)) == "nothing"

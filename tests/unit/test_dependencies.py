@@ -1,4 +1,4 @@
-"""Asking after known weaknesses: a finding stands open until it is accepted, and silence is never an all-clear."""
+"""The check for known weaknesses: a finding is open until it is accepted, and silence is never an all-clear."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ until = 2026-11-22
 
 
 def answered(findings: int = 1, skipped: tuple[str, ...] = ()) -> Answers:
-    """What pip-audit itself writes of one package with so many findings, and of those it had to skip."""
+    """What pip-audit itself writes about one package with so many findings, and about those that it had to skip."""
     found = [
         VulnerabilityResult(f"GHSA-{at}", "Long words.", [Version("3.1.7")], {f"CVE-2026-{at}"})
         for at in range(1, findings + 1)
@@ -49,7 +49,7 @@ def verdict(answers: Answers, accepted: str = "", today: date = TODAY) -> tuple[
     return judge(answers, read_accepted(accepted), today, said.append), "\n".join(said)
 
 
-def test_a_finding_stands_open_with_its_names_and_what_mends_it() -> None:
+def test_an_open_finding_is_shown_with_its_names_and_its_fix() -> None:
     code, said = verdict(answered(2))
     assert code == 1
     assert "open: jinja2 3.1.6: GHSA-2 = CVE-2026-2, fixed in 3.1.7" in said
@@ -77,7 +77,7 @@ def test_an_acceptance_of_nothing_is_an_error(findings: int, today: date) -> Non
     assert (code, "accepted: " in said) == (2, False)
 
 
-def test_an_acceptance_means_one_advisory_of_one_package() -> None:
+def test_an_acceptance_is_for_one_advisory_of_one_package() -> None:
     assert verdict(answered(2), ACCEPTANCE)[0] == 1
     assert verdict(answered(1), ACCEPTANCE.replace("Jinja2", "flask"))[0] == 1
 
@@ -112,15 +112,15 @@ def test_an_acceptance_without_all_it_needs_is_refused(wrong: str) -> None:
         read_accepted(wrong)
 
 
-def test_the_file_as_it_is_here_can_be_read_and_its_example_too() -> None:
+def test_the_projects_own_file_and_its_example_can_be_read() -> None:
     text = ACCEPTED.read_text()
     read_accepted(text)
     (example,) = read_accepted(re.sub(r"(?m)^# (?=\[\[|\w+ = )", "", text))
     assert (example.package, example.until) == ("jinja2", date(2027, 1, 31))
 
 
-def test_the_lists_name_everything_they_pull_in() -> None:
-    """What is not named is not asked about. Pip itself comes with Python."""
+def test_the_lists_name_everything_that_they_install() -> None:
+    """What the lists do not name is not checked. Pip itself comes with Python."""
     named = pinned(REQUIREMENTS)
     assert len(named) > 90
     for name in named:
@@ -174,10 +174,10 @@ def test_the_real_command_reports_what_the_service_knows(
     assert "2 answered about, 1 findings open, 0 accepted, 0 not answered about" in said
 
 
-def test_a_service_nobody_answers_for_is_said_and_is_no_all_clear(
+def test_a_service_that_cannot_be_reached_is_reported_and_is_no_all_clear(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(tmp_path, "--osv-url", "http://127.0.0.1:9/v1/query") == 3
     said = capsys.readouterr().out
-    assert said.startswith("The advisory service could not be asked, so nothing is known of any finding: ")
+    assert said.startswith("The advisory service could not be reached, so nothing is known of any finding: ")
     assert "findings open" not in said

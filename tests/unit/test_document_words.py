@@ -1,4 +1,4 @@
-"""What an answer about a document means to us, and what its person is told: never more than Lighthouse said."""
+"""What an answer about a document means to us and what its person reads: never more than Lighthouse said."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOT_THERE = "This document did not get into your file."
         (FAILED, TIMESTAMP, "UNKNOWN", NOT_THERE),
     ],
 )
-def test_a_document_is_notified_of_in_words(
+def test_every_state_of_a_document_has_its_words(
     status: str, uploaded_at: datetime | None, step: str | None, words: str
 ) -> None:
     document = DocumentSubmission(lighthouse_status=status, uploaded_at=uploaded_at, failed_step=step)
@@ -44,7 +44,7 @@ def test_a_document_is_notified_of_in_words(
     assert ("A person here" in words_of(document) or "a person here" in words_of(document)) == (status == FAILED)
 
 
-def reported(state: str, step: str | None = None, **steps: str) -> Statuses:
+def answer_with(state: str, step: str | None = None, **steps: str) -> Statuses:
     status = DocumentStatus(state, TIMESTAMP, None, step, steps, "gave up" if state == "failed" else None)
     return Statuses({1: status}, frozenset({2}), frozenset({3}))
 
@@ -52,19 +52,19 @@ def reported(state: str, step: str | None = None, **steps: str) -> Statuses:
 @pytest.mark.parametrize(
     ("reply", "word", "step", "notification"),
     [
-        (reported("success", BENEFITS_GATEWAY="SUCCESS"), "success", None, None),
-        (reported("in_progress", CLAIMS_EVIDENCE="FAILED"), "pending", None, None),
-        (reported("unknown", CLAIMS_EVIDENCE="SUCCESS", BENEFITS_GATEWAY_SERVICE="SUCCESS"), "unclear", None, None),
-        (reported("failed", CLAIMS_EVIDENCE), "failed", CLAIMS_EVIDENCE, "document_failed"),
-        (reported("failed", BENEFITS_GATEWAY), "failed", BENEFITS_GATEWAY, "document_incomplete"),
+        (answer_with("success", BENEFITS_GATEWAY="SUCCESS"), "success", None, None),
+        (answer_with("in_progress", CLAIMS_EVIDENCE="FAILED"), "pending", None, None),
+        (answer_with("unknown", CLAIMS_EVIDENCE="SUCCESS", BENEFITS_GATEWAY_SERVICE="SUCCESS"), "unclear", None, None),
+        (answer_with("failed", CLAIMS_EVIDENCE), "failed", CLAIMS_EVIDENCE, "document_failed"),
+        (answer_with("failed", BENEFITS_GATEWAY), "failed", BENEFITS_GATEWAY, "document_incomplete"),
         (
-            reported("failed", None, BENEFITS_GATEWAY_SERVICE="FAILED"),
+            answer_with("failed", None, BENEFITS_GATEWAY_SERVICE="FAILED"),
             "failed",
             BENEFITS_GATEWAY,
             "document_incomplete",
         ),
-        (reported("failed", None, CLAIMS_EVIDENCE="SUCCESS"), "failed", "UNKNOWN", "document_failed"),
-        (reported("failed", "MALWARE_SCAN"), "failed", "MALWARE_SCAN", "document_failed"),
+        (answer_with("failed", None, CLAIMS_EVIDENCE="SUCCESS"), "failed", "UNKNOWN", "document_failed"),
+        (answer_with("failed", "MALWARE_SCAN"), "failed", "MALWARE_SCAN", "document_failed"),
     ],
 )
 def test_an_entry_means_what_it_says_and_no_more(
@@ -82,6 +82,6 @@ def test_an_entry_means_what_it_says_and_no_more(
 
 
 def test_an_id_without_an_entry_is_unknown_or_unclear() -> None:
-    reply = reported("success")
+    reply = answer_with("success")
     assert row_of(2, reply) == {"request_id": 2, "word": "not_found"}
     assert row_of(3, reply) == {"request_id": 3, "word": "unclear"}

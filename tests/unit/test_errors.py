@@ -1,4 +1,4 @@
-"""Every failure has one shape, says nothing about anybody, and every unreadable body is refused by name."""
+"""Every failure has one shape and names nobody, and every unreadable body is refused with its reason."""
 
 import pytest
 from flask import abort

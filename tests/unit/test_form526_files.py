@@ -1,4 +1,4 @@
-"""A file is what its content says, all of it; its name may only agree."""
+"""The type of a file comes from its whole content; its name may only agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flaskapp.form526.attachments.store import chunks_of, obscured
 from flaskapp.form526.attachments.types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
-# The first half of the well-known test virus text, enough to look like it and to be harmless.
+# The first half of the well-known test virus text: enough to look like it, and harmless.
 VIRUS_LIKE = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$"
 
 
@@ -57,7 +57,7 @@ PICTURES = {
     "plain.bmp": picture("BMP"),
     "plain.tif": picture("TIFF"),
     "packed.tiff": picture("TIFF", compression="tiff_deflate"),
-    # The writer fills up with zeros, which nobody would miss.
+    # The writer pads with zeros, which nobody would miss.
     "pages.tiff": frames("TIFF").rstrip(b"\0"),
     "big_endian.tif": big_endian_tiff(),
 }
@@ -86,7 +86,7 @@ def test_a_whole_picture_is_known_by_its_content(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_what_a_phone_appends_to_a_picture_does_no_harm(name: str) -> None:
+def test_data_that_a_phone_appends_to_a_picture_does_no_harm(name: str) -> None:
     assert judged(PICTURES[name] + b"SEFT" * 20, name)
 
 
@@ -150,7 +150,7 @@ def test_a_renamed_program_is_refused_and_named(ending: str) -> None:
         (b"a" * 600_000 + b"\xe9", "letter.txt", "not plain ASCII"),
     ],
 )
-def test_a_name_and_a_content_that_disagree_are_refused_in_words(content: bytes, name: str, words: str) -> None:
+def test_a_name_and_a_content_that_disagree_are_refused_with_a_reason(content: bytes, name: str, words: str) -> None:
     assert words in refusal(content, name)
 
 
@@ -180,7 +180,7 @@ SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a", b"II
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SIGNATURES), st.binary(max_size=200), st.sampled_from(["jpg", "png", "gif", "tif", "bmp"]))
-def test_no_bytes_find_an_error_of_ours(signature: bytes, rest: bytes, ending: str) -> None:
+def test_no_bytes_cause_an_error_of_ours(signature: bytes, rest: bytes, ending: str) -> None:
     with suppress(FileRefused):
         judged(signature + rest, f"x.{ending}")
 
@@ -203,7 +203,7 @@ STRIP = b"\x11\1\4\0\1\0\0\0\x08\0\0\0"
         (TIFF_HEAD + b"\1\0" + STRIP + b"\x08\0\0\0" + bytes(4_000_000), "circle.tif"),
     ],
 )
-def test_a_picture_made_to_keep_us_busy_does_not(content: bytes, name: str) -> None:
+def test_a_picture_made_to_keep_us_busy_takes_no_time(content: bytes, name: str) -> None:
     started = time.thread_time()
     assert "not complete" in refusal(content, name)
     assert time.thread_time() - started < 3
@@ -236,14 +236,14 @@ def test_the_end_of_a_picture_is_found_wherever_reading_pauses(before: int) -> N
 
 
 class Dripping(io.BytesIO):
-    """Answers fewer bytes than asked for, as sockets and pipes do."""
+    """Reads fewer bytes than requested, as sockets and pipes do."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(min(size or 0, 7))
 
 
 @pytest.mark.parametrize("kind", [io.BytesIO, Dripping])
-def test_chunks_are_full_but_the_last_and_together_the_file(kind: type[BinaryIO]) -> None:
+def test_all_chunks_but_the_last_are_full_and_together_they_are_the_file(kind: type[BinaryIO]) -> None:
     content = bytes(range(256)) * 3
     stream = kind(content)  # type: ignore[call-arg]
     stream.seek(99)

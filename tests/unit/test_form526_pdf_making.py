@@ -1,4 +1,4 @@
-"""The forms we make hold every answer a person gave, and what tells of an assault is in its own form alone."""
+"""The forms that we make hold every answer of a person, and what is said about an assault is only in its own form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASSAULT = {"personalAssault": True, "incidentDescription": "A night in the barra
 
 
 def words_on(pdf: bytes) -> str:
-    """All that is printed, without the blanks that breaking lines takes away or adds."""
+    """All printed text, without the blanks that line breaks remove or add."""
     with Pdf.open(io.BytesIO(pdf)) as opened:
         shown = [
             bytes(operand).decode("cp1252")
@@ -74,7 +74,7 @@ def test_a_form_without_answers_about_ptsd_needs_neither(given_form: dict[str, A
         ({"incidents": [INCIDENT], "additionalSecondaryIncidentText": "s"}, True, True),
         ({"incidents": [{"personalAssault": "true", "place": "x"}]}, False, True),
         ({"incidents": [{"place": "x"}]}, True, False),
-        ({"incidents": ["told in words"]}, True, False),
+        ({"incidents": ["said in words"]}, True, False),
         ({"incidents": ASSAULT}, False, True),
         ({"events": [{"agency": False}]}, True, False),
     ],
@@ -91,7 +91,7 @@ def test_answers_that_are_no_object_are_still_printed() -> None:
     assert holds(form_0781(parts.form_0781), "all in one sentence")
 
 
-def test_what_tells_of_an_assault_is_in_its_own_form_by_itself() -> None:
+def test_what_is_said_about_an_assault_is_only_in_its_own_form() -> None:
     parts = ptsd_parts(
         form(
             incidents=[INCIDENT, ASSAULT],
@@ -101,13 +101,13 @@ def test_what_tells_of_an_assault_is_in_its_own_form_by_itself() -> None:
         )
     )
     about_all, about_assault = form_0781(parts.form_0781 or {}), form_0781a(parts.form_0781a or {})
-    for reported, elsewhere, texts in (
+    for here, elsewhere, texts in (
         (about_all, about_assault, ("An ambush", "1992-01-01", "More ambushes")),
         (about_assault, about_all, ("A night in the barracks", "More nights")),
     ):
         for text in texts:
-            assert holds(reported, text) and not holds(elsewhere, text)
-        assert holds(reported, "Both know this")
+            assert holds(here, text) and not holds(elsewhere, text)
+        assert holds(here, "Both know this")
 
 
 # -- what is printed ----------------------------------------------------------
@@ -139,7 +139,7 @@ def test_every_answer_is_printed_under_its_name() -> None:
         assert str(opened.docinfo["/Title"]).startswith("VA Form 21-0781: Statement")
 
 
-def test_both_forms_and_the_instructions_say_what_they_are() -> None:
+def test_both_forms_and_the_instructions_have_their_titles() -> None:
     assert holds(
         form_0781a({}), "VA Form 21-0781a Statement in support of claim for service connection for PTSD secondary"
     )
@@ -168,7 +168,7 @@ def test_the_same_answers_make_the_same_bytes() -> None:
         ("**bold** {nb} --x-- \\( \\)", "**bold** {nb} --x-- \\( \\)"),
     ],
 )
-def test_letters_that_cannot_be_printed_are_said_in_others(typed: str, shown: str) -> None:
+def test_letters_that_cannot_be_printed_are_replaced(typed: str, shown: str) -> None:
     assert printable(composed(typed)) == shown
     pdf = form_0781({"remarks": typed})
     assert holds(pdf, f"Remarks: {shown}")

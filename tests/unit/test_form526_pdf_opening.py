@@ -1,4 +1,4 @@
-"""A PDF reaches the upstream so that anyone can read it, and no PDF can hurt the process that takes it in."""
+"""A PDF reaches the upstream in a form that anyone can read, and no PDF can harm the process that takes it in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def document(content: bytes = b"0 0 m 9 9 l S", filters: object = None) -> Pdf:
 
 def saved(pdf: Pdf, encryption: Encryption | bool = False) -> bytes:
     kept = io.BytesIO()
-    # What is locked is never decoded, and saying so is refused.
+    # A locked PDF is never decoded, and asking for it is refused.
     level = None if encryption else StreamDecodeLevel.none
     pdf.save(kept, encryption=encryption, compress_streams=False, stream_decode_level=level)
     return kept.getvalue()
@@ -54,7 +54,7 @@ LOCKED_PDF = saved(document(), LOCKED)
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine busy with other tests is no reason to refuse a PDF."""
+    """A longer limit: a machine that is busy with other tests is no reason to refuse a PDF."""
     monkeypatch.setattr(opening, "TURN_SECONDS", 60)
     monkeypatch.setattr(opening, "READING_SECONDS", 60)
 
@@ -82,7 +82,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def open_in(folder: Path) -> list[str]:
-    """What this process has open there, files that have no name any more among them."""
+    """The files that this process has open there, also those that have no name any more."""
     return [name for name in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if name.startswith(str(folder))]
 
 
@@ -91,7 +91,7 @@ def open_in(folder: Path) -> list[str]:
 
 def test_a_pdf_without_a_lock_is_the_same_stream(temporary: Path) -> None:
     stream = io.BytesIO(PLAIN)
-    assert opening.opened(stream, "not asked for") is stream
+    assert opening.opened(stream, "not needed") is stream
     assert stream.read() == PLAIN
 
 
@@ -106,7 +106,7 @@ def test_a_locked_pdf_becomes_a_copy_that_anyone_can_read(
         assert drawn_in(copy) == b"1 2 m"
 
 
-def test_old_locks_open_too() -> None:
+def test_old_encryption_is_opened_too() -> None:
     old = saved(document(b"1 2 m"), Encryption(owner="owner", user="old", R=3, aes=False, metadata=False))
     with opening.opened(io.BytesIO(old), "old") as copy:
         assert drawn_in(copy) == b"1 2 m"
@@ -115,11 +115,11 @@ def test_old_locks_open_too() -> None:
 @pytest.mark.parametrize(
     ("password", "reason"), [(None, NEEDS), ("", NEEDS), ("guess", WRONG), ("x" * 200_000, WRONG), ("\udc80", WRONG)]
 )
-def test_a_password_that_does_not_fit_is_notified_from_one_that_is_missing(password: str | None, reason: str) -> None:
+def test_a_wrong_password_is_answered_differently_from_a_missing_one(password: str | None, reason: str) -> None:
     assert refusal(LOCKED_PDF, password) == reason
 
 
-def test_the_password_travels_through_a_pipe_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_goes_only_through_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = tmp_path / "probe.py"
     probe.write_text(
         "import os, sys\n"
@@ -143,13 +143,13 @@ def test_a_pdf_without_pages_or_without_its_end_is_damaged() -> None:
     assert refusal(b"%PDF-1.7\n" + Random(526).randbytes(3000) + b"\nstartxref\n9\n%%EOF") == DAMAGED
 
 
-def test_a_small_fault_that_every_viewer_mends_is_no_reason_to_refuse() -> None:
+def test_a_small_fault_that_every_viewer_repairs_is_no_reason_to_refuse() -> None:
     shifted = PLAIN.replace(b"startxref\n", b"startxref\n1")
     assert shifted != PLAIN
     assert opening.opened(io.BytesIO(shifted), None).read() == shifted
 
 
-def test_a_locked_pdf_with_a_fault_is_refused_as_only_our_copy_would_remain() -> None:
+def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain() -> None:
     assert refusal(LOCKED_PDF.replace(b"startxref\n", b"startxref\n1"), WORD) == DAMAGED
 
 
@@ -224,7 +224,7 @@ def test_a_child_that_fails_by_itself_is_no_fault_of_the_pdf(tmp_path: Path, mon
         opening.opened(io.BytesIO(PLAIN), None)
 
 
-def test_the_child_and_its_reader_mean_the_same_by_a_code() -> None:
+def test_the_child_and_its_reader_use_the_same_codes() -> None:
     assert (opening.AS_IS, opening.COPIED) == (child.AS_IS, child.COPIED)
     assert opening.TOO_MUCH == child.TOO_MUCH
     codes = (child.NEEDS_PASSWORD, child.WRONG_PASSWORD, child.DAMAGED, child.TOO_MUCH)
@@ -244,7 +244,7 @@ def test_only_one_pdf_is_opened_at_a_time_on_a_machine(monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def largest() -> Iterator[tuple[BinaryIO, str]]:
-    """A locked PDF of almost 99 MiB, one photo filling it, as an upload lies in the web process; and its digest."""
+    """A locked PDF of almost 99 MiB, filled by one photo, as an upload is stored in the web process; and its digest."""
     photo = Random(526).randbytes(1 << 20) * 98
     with tempfile.TemporaryFile() as stream:
         with document(photo, Name.DCTDecode) as pdf:
@@ -253,7 +253,7 @@ def largest() -> Iterator[tuple[BinaryIO, str]]:
 
 
 def test_a_99_mib_pdf_is_opened_and_read_in_8_mib_of_this_process(largest: tuple[BinaryIO, str]) -> None:
-    """The child is held to 400 MiB by the kernel, so that the two stay under 512 MiB together."""
+    """The kernel limits the child to 400 MiB, so that the two together stay under 512 MiB."""
     stream, digest = largest
     size = stream.seek(0, os.SEEK_END)
     assert 98 << 20 < size <= MOST_PDF_BYTES
@@ -285,14 +285,14 @@ def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
 
 
 @pytest.mark.parametrize("kind", [tempfile.SpooledTemporaryFile, tempfile.TemporaryFile])
-def test_an_upload_not_on_the_disk_yet_is_handed_over_too(kind: Any) -> None:
+def test_an_upload_that_is_not_on_the_disk_yet_is_passed_on_too(kind: Any) -> None:
     with kind() as stream:
         stream.write(PLAIN)
         assert opening.opened(stream, None).read() == PLAIN
 
 
-def test_a_file_is_read_on_where_this_process_left_it(tmp_path: Path) -> None:
-    """The child shares the position in the file, which a buffered stream believes to know."""
+def test_a_file_is_read_on_from_where_this_process_left_it(tmp_path: Path) -> None:
+    """The child shares the position in the file, which a buffered stream assumes to know."""
     content = saved(document(Random(526).randbytes(30_000)))
     (tmp_path / "upload").write_bytes(content)
     with (tmp_path / "upload").open("rb") as stream:

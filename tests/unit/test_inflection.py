@@ -1,4 +1,4 @@
-"""Keys cross between the two spellings and come back as they left."""
+"""Keys are converted between the two spellings and come back unchanged (contract: frontend 1.5)."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_keys_convert_at_every_depth_and_values_never():
     ("header", "key"),
     [("camel", "claimStatus"), ("CAMEL", "claimStatus"), ("snake", "claim_status"), (None, "claim_status")],
 )
-def test_an_answer_is_spelled_as_the_request_queried(header, key):
+def test_an_answer_is_spelled_as_the_request_header_says(header, key):
     app = Flask(__name__)
     with app.test_request_context(headers={"X-Key-Inflection": header} if header else {}):
         response = answer({"claim_status": "in_process"}, 201)

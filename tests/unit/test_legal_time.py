@@ -1,7 +1,7 @@
-"""The calendar of the law: days of 23, 24 and 25 hours, leap days and year ends, written out as a table.
+"""The legal calendar: days of 23, 24 and 25 hours, leap days and year ends, written as a table.
 
-Reading a row: at `moment` (UTC) the clocks of `zone` show the day `legal_date`, which ends at `midnight` (UTC); what
-was asked for then ends at `year_after` (UTC).
+Reading a row: at `timestamp` (UTC) the clocks of `zone` show the day `legal_date`, which ends at `midnight` (UTC); what
+was requested then ends at `year_after` (UTC).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from flaskapp.clock import a_year_after, legal_date, next_midnight
 
 TABLE = """\
-what,zone,moment,legal_date,midnight,year_after
+what,zone,timestamp,legal_date,midnight,year_after
 a day in winter,America/Chicago,2031-01-15T12:00:00,2031-01-15,2031-01-16T06:00:00,2032-01-15T12:00:00
 a day in summer,America/Chicago,2031-07-15T12:00:00,2031-07-15,2031-07-16T05:00:00,2032-07-15T12:00:00
 the last minute of a day,America/Chicago,2031-03-05T05:59:00,2031-03-04,2031-03-05T06:00:00,2032-03-05T05:59:00
@@ -69,7 +69,7 @@ def test_answers_are_in_utc_and_do_not_depend_on_the_zone_the_timestamp_is_writt
 
 
 def test_every_hour_of_four_years_belongs_to_the_day_whose_midnight_is_next() -> None:
-    """A leap year among them; every day has 24 hours but two a year."""
+    """With a leap year among them. Every day has 24 hours, except two in a year."""
     zone, timestamp = ZoneInfo("America/Chicago"), datetime(2027, 1, 1, 6, tzinfo=UTC)
     lengths: dict[date, int] = {}
     while timestamp < datetime(2031, 1, 1, 6, tzinfo=UTC):

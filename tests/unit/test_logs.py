@@ -1,4 +1,4 @@
-"""Every line is JSON, carries its request, and hides what could be a person."""
+"""The log: every line is JSON, carries its request, and hides everything that could be a person."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from flaskapp import logs
 from flaskapp.logs import mask, masked
 
 ICN = "1012845331V153043"
-PROBES = [
+PERSONAL = [
     ICN,
     ICN.lower(),
     "TC" + "202600000012345",
@@ -44,7 +44,7 @@ HARMLESS = [
 
 @pytest.fixture
 def lines(capsys):
-    """Parsed log lines written since the last call; logging is put back as it was afterwards."""
+    """Parsed log lines written since the last call. Logging is put back afterwards."""
     root = logging.getLogger()
     before = (root.handlers[:], sys.excepthook, threading.excepthook)
     logs.configure("DEBUG")
@@ -52,10 +52,10 @@ def lines(capsys):
     root.handlers[:], sys.excepthook, threading.excepthook = before
 
 
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("personal", PERSONAL)
 @pytest.mark.parametrize("around", ["{}", "user {} failed", "phone={},", '{{"a":"{}"}}'])
-def test_personal_data_is_masked_in_any_text(probe, around):
-    assert probe not in mask(around.format(probe))
+def test_personal_data_is_masked_in_any_text(personal, around):
+    assert personal not in mask(around.format(personal))
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -83,7 +83,7 @@ def test_extras_are_masked_at_every_depth(lines):
     assert line["claim"] == {"at": "2031-03-04T00:00:00+00:00"}
 
 
-def test_objects_json_does_not_know_are_masked_too():
+def test_objects_unknown_to_json_are_masked_too():
     class Person:
         def __str__(self):
             return ICN
@@ -144,7 +144,7 @@ def test_rq_and_gunicorn_write_our_lines_and_add_no_handler_of_their_own(lines):
     assert [line["message"] for line in lines()] == ["job of [icn]", "booting"]
 
 
-def test_what_rq_says_of_every_job_is_not_repeated(lines):
+def test_rqs_own_lines_about_every_job_are_dropped(lines):
     """RQ sets its logger to INFO when it is imported."""
     logs.configure("INFO")
     logging.getLogger("rq.worker").info("Job OK")

@@ -1,4 +1,4 @@
-"""What whoever waited for a call is told when it fails."""
+"""The answer to a caller who waits for an upstream call that fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.web.passthrough import problem_of
 
 
-def test_whoever_would_not_vouch_for_the_person_says_nothing_of_what_was_queried_for() -> None:
+def test_a_refusal_by_sts_says_nothing_about_the_requested_claim() -> None:
     problem = problem_of("travel_pay", Rejected("sts", "No such person.", http_status=404, code="404"))
     assert (problem.status, problem.entry["code"]) == (403, "NO_ACCESS")
     problem = problem_of("travel_pay", Rejected("travel_pay", "No such claim.", http_status=404, code="404"))

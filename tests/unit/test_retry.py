@@ -1,4 +1,4 @@
-"""The real delays of every schedule, written out, and how they add up."""
+"""The real delays of every schedule, written out, and their sums."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOURTH_POWERS = [15, 16, 31, 96, 271, 640, 1311, 2416, 4111, 6576, 10015, 14656,
 
 
 @pytest.mark.parametrize("schedule", [TRAVEL_CLAIM, NOTIFICATION])
-def test_claims_and_texts_are_retried_as_check_in_always_was(schedule: Schedule) -> None:
+def test_claims_and_texts_are_retried_as_the_old_check_in_was(schedule: Schedule) -> None:
     assert [schedule.delay(count) for count in range(14)] == FOURTH_POWERS
     assert 24.5 * HOUR < sum(FOURTH_POWERS) < 25.5 * HOUR
     assert schedule.budget_seconds == 25 * HOUR
@@ -40,7 +40,7 @@ def test_an_itf_is_retried_sixteen_times_in_about_two_days(schedule: Schedule) -
     assert round(sum(delays) / HOUR, 1) == 49.6
 
 
-def test_an_itf_is_given_up_thirty_days_after_it_was_queried_for_however_long_the_outage() -> None:
+def test_an_itf_is_given_up_thirty_days_after_its_request_in_any_outage() -> None:
     assert itf_service.GIVE_UP_SECONDS == 30 * 24 * HOUR
 
 

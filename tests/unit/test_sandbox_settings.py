@@ -1,4 +1,4 @@
-"""The sandbox hands the product every setting it requires, and keeps its secrets from one start to the next."""
+"""The sandbox gives the product every setting that it requires, and keeps its secrets from one start to the next."""
 
 import stat
 
@@ -33,7 +33,7 @@ def test_both_sides_of_a_callback_know_the_same_token(tmp_path):
     assert fakes.vanotify_callback_token in from_env(settings(tmp_path)).vanotify_callback_tokens
 
 
-def test_secrets_are_drawn_once_and_kept_from_other_users(tmp_path):
+def test_secrets_are_drawn_once_and_hidden_from_other_users(tmp_path):
     first = settings(tmp_path / "run")
     again = settings(tmp_path / "run")
     assert {name: first[name] for name in first if name != "OPERATORS"} == {
@@ -43,12 +43,12 @@ def test_secrets_are_drawn_once_and_kept_from_other_users(tmp_path):
     assert settings(tmp_path / "other")["DIGEST_KEY"] != first["DIGEST_KEY"]
 
 
-def test_the_callers_own_settings_win_and_other_variables_do_not_travel(tmp_path):
+def test_the_callers_own_settings_win_and_other_variables_are_not_passed_on(tmp_path):
     chosen = settings(tmp_path, LOG_LEVEL="DEBUG", VEIS_TENANT="mine", VEIS_SCOPE="", HOME="/nowhere")
     assert (chosen["LOG_LEVEL"], chosen["VEIS_TENANT"]) == ("DEBUG", "mine")
     assert chosen["VEIS_SCOPE"] and "HOME" not in chosen
 
 
-def test_a_malformed_setting_of_the_callers_is_named(tmp_path):
+def test_a_malformed_setting_of_the_caller_is_named(tmp_path):
     with pytest.raises(ConfigError, match="MAX_BODY_BYTES cannot be read"):
         from_env(settings(tmp_path, MAX_BODY_BYTES="lots"))

@@ -1,4 +1,5 @@
-"""A token identifies its person, or nobody: every way it can be wrong, and what the caller is told."""
+"""A token identifies its person, or nobody: every way in which it can be wrong, and the answers (contract: travel
+7)."""
 
 import base64
 import hashlib
@@ -66,7 +67,7 @@ def hmac_signed(header, secret):
     return f"{unsigned}.{encoded(hmac.digest(secret, unsigned.encode(), hashlib.sha256))}"
 
 
-def test_a_good_token_says_whose_it_is_and_until_when(client):
+def test_a_good_token_says_whose_it_is_and_when_it_ends(client):
     response = ask(client, token(exp=4_000_000_000))
     assert response.json == {"account": ACCOUNT, "by_cookie": False}
     assert response.headers["X-Session-Expiration"] == "2096-10-02T07:06:40+00:00"
@@ -117,7 +118,7 @@ def test_without_a_readable_token_nobody_is_let_in(client, cookie):
         "a" * 100_000,
     ],
 )
-def test_what_is_no_token_is_called_malformed(client, keys, sent):
+def test_what_is_not_a_token_is_called_malformed(client, keys, sent):
     value = f"Bearer {sent}".encode("utf-8", "surrogatepass").decode("latin-1")
     assert refused(client.get(PATH, headers={"Authorization": value}), MALFORMED)
     assert keys.refetches == 1
@@ -150,7 +151,7 @@ def test_a_token_larger_than_a_header_is_not_even_read(client):
     ],
 )
 def test_a_signed_token_without_its_claims_is_malformed(client, changes):
-    # Signed as bytes: PyJWT would refuse to make some of these itself.
+    # Signed as bytes, because PyJWT would refuse to make some of these itself.
     assert refused(ask(client, signed(json.dumps(claims(**changes)).encode())), MALFORMED)
 
 
@@ -189,8 +190,9 @@ def test_the_issuer_is_not_compared(client, issuer):
     assert ask(client, token(iss=issuer)).status_code == 200
 
 
-def test_the_end_is_exact_and_by_our_clock_by_itself(client, monkeypatch):
-    """This clock is years from the machine's, then an hour behind it: a library's own look at that one would show."""
+def test_the_end_is_exact_and_only_by_our_clock(client, monkeypatch):
+    """Our clock is years from the machine's, then an hour behind it, so a library that reads the machine's clock would
+    fail."""
     now = datetime(2031, 3, 4, 9, 30, tzinfo=UTC)
     monkeypatch.setattr("flaskapp.clock.now", lambda: now)
     end = int(now.timestamp())
@@ -211,7 +213,7 @@ def test_a_changed_token_is_refused(client):
     assert refused(ask(client, f"{header}.{encoded(claims(sub=ACCOUNT[::-1]))}.{signature}"), NOT_SIGNED)
 
 
-def test_the_public_key_is_no_secret_to_sign_with(client):
+def test_a_token_signed_with_the_public_key_as_secret_is_refused(client):
     der = public_key("today").public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     for secret in (pem("today").encode(), der):
         assert refused(ask(client, hmac_signed({"alg": "HS256", "typ": "JWT"}, secret)), MALFORMED)
@@ -243,14 +245,14 @@ def test_during_a_rotation_the_old_key_and_the_new_are_good(app, client):
     assert refused(ask(client, token("foreign")), NOT_SIGNED)
 
 
-def test_a_key_we_have_not_seen_is_queried_for_once(app, client):
+def test_an_unknown_key_causes_one_fetch(app, client):
     keys = holding(app, Keys(("old",), published=("today", "old")))
     assert [ask(client, token(key)).status_code for key in ("today", "old", "today")] == [200, 200, 200]
     assert keys.refetches == 0
     assert refused(ask(client, token("foreign")), NOT_SIGNED)
 
 
-def test_while_no_key_is_known_nobody_is_sent_away_to_sign_in_again(client, keys):
+def test_while_no_key_is_known_nobody_has_to_sign_in_again(client, keys):
     keys.error = Unavailable("sign_in")
     response = ask(client, token())
     assert response.status_code == 503
@@ -259,7 +261,7 @@ def test_while_no_key_is_known_nobody_is_sent_away_to_sign_in_again(client, keys
     assert refused(client.get(PATH), MALFORMED)
 
 
-def test_a_bad_signature_is_refused_when_asking_again_is_not_allowed_yet(app, client):
+def test_a_bad_signature_is_refused_when_fetching_again_is_not_allowed_yet(app, client):
     holding(app, Keys(("old",), published=("today",), refetches=0))
     assert refused(ask(client, token()), NOT_SIGNED)
 
@@ -273,13 +275,13 @@ def test_nothing_of_a_token_is_logged_or_answered(client, keys, capsys):
         token()[:-9],
         hmac_signed({"alg": "HS256"}, b""),
     ]
-    reported = "".join(ask(client, one).text for one in sent)
+    answered = "".join(ask(client, one).text for one in sent)
     keys.error = Unavailable("sign_in")
-    reported += ask(client, sent[0]).text
+    answered += ask(client, sent[0]).text
     logged = capsys.readouterr().out
     assert logged.count("sign_in.refused") == len(sent)
     for one in sent:
-        assert not [part for part in one.split(".") if part[:24] in reported + logged and len(part) > 24]
+        assert not [part for part in one.split(".") if part[:24] in answered + logged and len(part) > 24]
 
 
 def test_who_may_call_is_declared(app):

@@ -1,4 +1,4 @@
-"""A start is paid by every process, at every deploy and after every crash: it loads what all of them need, no more."""
+"""The start of a process happens at every deploy and after every crash, so it loads only what every process needs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ print(json.dumps({
     "kept": gc.get_freeze_count(), "collecting": gc.isenabled(), "rounds": gc.get_stats()[2]["collections"],
 }))
 """
-# What migrates, and what it brings; what makes PDFs; what checks and tests.
+# What migrates, with its dependencies; what makes PDFs; what checks and tests.
 FOR_FEW = {"alembic", "mako", "pygments", "fpdf", "pikepdf", "lxml", "PIL", "rich", "pytest", "sandbox", "tests"}
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the interpreter tells of itself once `flask` or gunicorn would have their application."""
+    """The state of the interpreter when `flask` or gunicorn has loaded its application."""
     kept = kept_secrets(tmp_path_factory.mktemp("start"))
     settings = environment("postgres://nobody@127.0.0.1:1/x", "redis://127.0.0.1:1/0", NOWHERE, kept)
-    reported = subprocess.check_output(
+    output = subprocess.check_output(
         [sys.executable, "-c", START], cwd=ROOT, env={**os.environ, **settings}, timeout=60
     )
-    found: dict[str, object] = json.loads(reported)
+    found: dict[str, object] = json.loads(output)
     return found
 
 
@@ -44,7 +44,7 @@ def test_a_process_loads_only_what_every_process_needs(started: dict[str, object
     assert FOR_FEW & set(packages) == set()
 
 
-def test_the_collector_looks_at_nothing_that_the_start_made_and_works_from_then_on(started: dict[str, object]) -> None:
+def test_the_garbage_collector_skips_what_the_start_made_and_works_after_it(started: dict[str, object]) -> None:
     kept = started["kept"]
     assert isinstance(kept, int) and kept > 50_000
     assert (started["rounds"], started["collecting"]) == (0, True)

@@ -1,4 +1,4 @@
-"""Every allowed and every forbidden move of every flow, and that VANotify's words mean states that exist."""
+"""Every allowed and every forbidden move of every flow, and the states that VANotify's words mean."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
-def test_only_the_drawn_moves_are_allowed(machine: StateMachine) -> None:
+def test_only_the_declared_moves_are_allowed(machine: StateMachine) -> None:
     found = {move for move in itertools.product(machine.states, repeat=2) if machine.allows(*move)}
     assert found == ALLOWED[machine.subject]
 
@@ -78,7 +78,7 @@ def test_moves_lead_to_states_that_exist_and_everything_can_end(machine: StateMa
     assert all(targets & machine.final or state in machine.final for state, targets in machine.moves.items())
 
 
-def test_nothing_brings_back_what_upstream_lost_and_only_a_failure_is_taken_up_again() -> None:
+def test_a_broken_itf_stays_broken_and_only_a_failed_one_is_requeued() -> None:
     assert {state for state in INTENT_TO_FILE.states if "pending" in INTENT_TO_FILE.moves[state]} == {"failed"}
     assert INTENT_TO_FILE.moves["broken"] == frozenset()
 
@@ -93,7 +93,7 @@ def test_what_is_filed_stays_filed() -> None:
 
 
 @pytest.mark.parametrize(("machine", "good"), [(SUBMISSION, "accepted"), (DOCUMENT, "done")])
-def test_what_arrived_is_never_taken_back_and_only_a_failure_is_taken_up_again(
+def test_a_document_that_arrived_stays_arrived_and_only_a_failed_one_is_requeued(
     machine: StateMachine, good: str
 ) -> None:
     assert machine.moves[good] == frozenset()

@@ -1,4 +1,5 @@
-"""Which look-ups count before something is sent again: two running that said *not there*, whoever died in between."""
+"""The look-ups that must come before a second send: two in a row that said *not there*, even if a worker died
+between."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def test_a_look_up_that_says_not_there_counts() -> None:
 
 
 @pytest.mark.parametrize("error_class", ["WorkerLost", "HandedBack", None])
-def test_a_look_up_that_nobody_saw_end_says_nothing_either_way(error_class: str | None) -> None:
+def test_a_look_up_without_a_known_end_counts_neither_way(error_class: str | None) -> None:
     assert after(look_up(error_class=error_class), 3, 1) == (3, 1)
 
 
@@ -31,5 +32,5 @@ def test_a_look_up_that_nobody_saw_end_says_nothing_either_way(error_class: str 
     [look_up(error_class="Unavailable"), look_up(answered=True, error_detail="several on file here")],
     ids=["failed", "unclear"],
 )
-def test_a_look_up_that_did_not_answer_the_question_begins_the_count_anew(ended: SimpleNamespace) -> None:
+def test_a_look_up_that_did_not_answer_the_question_starts_the_count_again(ended: SimpleNamespace) -> None:
     assert after(ended, 3, 1) == (3, 0)

@@ -1,4 +1,4 @@
-"""Whose claim it is that an appointment names after a lost reply, where only its dates can tell."""
+"""Whose claim it is that an appointment names after a lost reply, where only its dates can decide."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORK = ClaimWork(
 
 
 def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any, ...] = ()) -> Finding:
-    """After a reply of ours was lost at BEGUN_AT, the appointment names a claim with these dates and doings."""
+    """The look-up after our reply was lost at BEGUN_AT; the appointment names a claim with these dates and expenses."""
     detail = SimpleNamespace(created_on=created_on, claim_number="TC1", claim_status=status, expenses=expenses)
     found = SimpleNamespace(associated_claim_id="claim", associated_claim_number="TC1")
     upstreams: Any = SimpleNamespace(
@@ -41,17 +41,17 @@ def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any
 
 
 @pytest.mark.parametrize("created_on", [None, "2031-03-04", "2031-03-04T15:00:01", "yesterday"])
-def test_without_a_time_that_can_be_compared_it_stays_open_whose_it_is(created_on: str | None) -> None:
+def test_without_a_comparable_time_it_stays_open_whose_claim_it_is(created_on: str | None) -> None:
     assert look(created_on) == Unclear("the appointment's claim cannot be read")
 
 
 @pytest.mark.parametrize(("seconds", "ours"), [(-7200, False), (-121, False), (-119, True), (0, True), (30, True)])
-def test_one_begun_before_our_first_try_less_the_clocks_skew_was_there_already(seconds: int, ours: bool) -> None:
+def test_a_claim_begun_before_our_first_try_less_the_clock_skew_was_there_already(seconds: int, ours: bool) -> None:
     found = look((BEGUN_AT + timedelta(seconds=seconds)).isoformat())
     assert isinstance(found, Found) and found.answer.ours is ours
 
 
 @pytest.mark.parametrize(("status", "expenses"), [("ClaimSubmitted", ()), ("Incomplete", ("mileage",))])
-def test_one_that_somebody_has_gone_on_with_is_not_ours(status: str, expenses: tuple[str, ...]) -> None:
+def test_a_claim_that_somebody_has_continued_is_not_ours(status: str, expenses: tuple[str, ...]) -> None:
     found = look(BEGUN_AT.isoformat(), status, expenses)
     assert isinstance(found, Found) and not found.answer.ours

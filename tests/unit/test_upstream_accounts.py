@@ -1,4 +1,5 @@
-"""The account service on the wire we assume: a person is believed only when whole, and missing only when it says so."""
+"""The account service's client (docs/assumptions.md): a person is trusted only when whole, and missing only when it
+says so."""
 
 from __future__ import annotations
 
@@ -51,14 +52,14 @@ def test_a_person_is_found_by_account(server: Loopback, accounts: AccountsClient
         ({"id": ACCOUNT.upper(), "more": 1}, Person(ICN, "Ada", SSN)),
     ],
 )
-def test_what_is_not_known_of_a_person_is_none(
+def test_unknown_details_of_a_person_are_none(
     server: Loopback, accounts: AccountsClient, changes: dict[str, Any], person: Person
 ) -> None:
     server.replies[:] = [whole(200, account(**changes))]
     assert accounts.find(ACCOUNT) == person
 
 
-def test_an_account_nobody_knows_is_none(server: Loopback, accounts: AccountsClient) -> None:
+def test_an_unknown_account_is_none(server: Loopback, accounts: AccountsClient) -> None:
     server.replies[:] = [whole(404, {"error": "Account not found"})]
     assert accounts.find(ACCOUNT) is None
 
@@ -100,11 +101,11 @@ def test_every_other_answer_is_a_failure(
     assert ICN not in caught.value.detail and SSN not in caught.value.detail
 
 
-def test_an_id_cannot_leave_its_place_in_the_path(server: Loopback, accounts: AccountsClient) -> None:
+def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, accounts: AccountsClient) -> None:
     with pytest.raises(Unavailable):
         accounts.find("../keys?x=1")
     assert server.received[0].line == "GET /accounts/..%2Fkeys%3Fx%3D1 HTTP/1.1"
 
 
-def test_a_person_printed_by_mistake_stays_unknown() -> None:
+def test_a_person_printed_by_mistake_shows_nothing() -> None:
     assert repr(Person(ICN, "Ada", SSN, "600045678", "796000001")) == "Person()"

@@ -1,4 +1,4 @@
-"""Small things read from an answer: when to come back, and what it says went wrong."""
+"""Small parts of an answer: when to try again, and what it says went wrong."""
 
 from __future__ import annotations
 

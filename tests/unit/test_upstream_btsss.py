@@ -1,4 +1,4 @@
-"""Filing a claim: which answers are a yes, which a no, and which leave it open."""
+"""The BTSSS client: which answers mean filed, which refused, and which leave it open (contract: travel 4.1)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DATED = "[3/7/2025 2:00:00 PM]: "
 
 
 class Bench:
-    """A client, the server it speaks to, and the count of its writes."""
+    """A client, the server that it calls, and the count of its writes."""
 
     def __init__(self, server: Loopback) -> None:
         self.server = server
@@ -65,7 +65,7 @@ def bench() -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize(("facility", "number"), [("vista", "0042"), ("oh", "0043"), ("OH", "0043"), ("", "0042")])
-def test_a_claim_is_written_as_the_contract_says(bench: Bench, facility: str, number: str) -> None:
+def test_a_claim_is_sent_as_the_contract_says(bench: Bench, facility: str, number: str) -> None:
     assert bench.submit(YES, facility=facility) == SubmittedClaim("TC202503000000042")
     (sent,) = bench.server.received
     assert sent.line == "POST /EC/ClaimIngestSvc/api/ClaimIngest/submitclaim HTTP/1.1"
@@ -81,7 +81,7 @@ def test_a_claim_is_written_as_the_contract_says(bench: Bench, facility: str, nu
     }
 
 
-def test_two_subscription_keys_are_e_and_s() -> None:
+def test_two_subscription_keys_are_sent_as_e_and_s() -> None:
     assert subscription_headers(("e", "s"), "KEYS") == {
         "Ocp-Apim-Subscription-Key-E": "e",
         "Ocp-Apim-Subscription-Key-S": "s",
@@ -210,7 +210,7 @@ FOUND = FiledClaim(
 )
 
 
-def test_a_look_up_asks_for_the_day_and_reads_every_element(bench: Bench) -> None:
+def test_a_look_up_queries_the_day_and_reads_every_element(bench: Bench) -> None:
     found = bench.look_up(whole(200, [element(), element(facilityStationNum="984", claimStatus="absent")]))
     assert found[0] == FOUND
     assert (found[1].station, found[1].claim_status) == ("984", "")
@@ -268,7 +268,7 @@ def test_a_look_up_never_guesses_at_an_element(bench: Bench, changes: dict[str, 
         reset,
     ],
 )
-def test_a_look_up_that_is_not_plainly_answered_is_unavailable(bench: Bench, reply: Reply) -> None:
+def test_a_look_up_without_a_clear_answer_is_unavailable(bench: Bench, reply: Reply) -> None:
     with pytest.raises(Unavailable):
         bench.look_up(reply)
 

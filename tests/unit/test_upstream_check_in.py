@@ -1,4 +1,4 @@
-"""LoROTA and CHIP on the wire we assume, and VEIS: what each answer means."""
+"""The clients of LoROTA and CHIP (docs/assumptions.md) and of VEIS (contract: travel 3): what each answer means."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def veis(server: Loopback) -> VEISClient:
     return VEISClient(settings(veis_base_url=server.url, veis_total_seconds=30), HTTP(10))
 
 
-def test_lorota_is_queried_for_a_token_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:
+def test_a_lorota_token_is_requested_with_what_the_person_typed(server: Loopback, lorota: LorotaClient) -> None:
     assert lorota.token(UUID, date(1950, 1, 31), "O'Neill") == "t-1"
     (sent,) = server.received
     assert (sent.line, sent.headers["x-api-key"]) == ("POST /token HTTP/1.1", "lorota-key")
@@ -89,7 +89,7 @@ def test_lorota_data_is_fetched_with_the_token(server: Loopback, lorota: LorotaC
     assert server.received[0].headers["authorization"] == "Bearer t-1"
 
 
-def test_an_id_cannot_leave_its_place_in_the_path(server: Loopback, lorota: LorotaClient) -> None:
+def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, lorota: LorotaClient) -> None:
     server.replies[:] = [whole(404, {"error": "Not found"})]
     with pytest.raises(Rejected):
         lorota.data("../token?x=1", "t-1")
@@ -113,7 +113,7 @@ def test_an_id_cannot_leave_its_place_in_the_path(server: Loopback, lorota: Loro
         (reset, Unavailable),
     ],
 )
-def test_lorota_data_is_believed_only_when_whole(
+def test_lorota_data_is_trusted_only_when_whole(
     server: Loopback, lorota: LorotaClient, reply: Reply, kind: type[UpstreamError]
 ) -> None:
     server.replies[:] = [reply]
@@ -174,7 +174,7 @@ def test_chip_without_a_whole_answer_raises(
         chip.check_in(UUID, "1", True, True)
 
 
-def test_a_veis_token_is_queried_for_with_a_form(server: Loopback, veis: VEISClient) -> None:
+def test_a_veis_token_is_requested_with_a_form(server: Loopback, veis: VEISClient) -> None:
     server.replies[:] = [whole(200, {"token_type": "Bearer", "expires_in": 3599, "access_token": "veis-abc"})]
     assert veis.fetch_token() == FetchedToken("veis-abc", 3599)
     (sent,) = server.received

@@ -1,4 +1,5 @@
-"""Handing a document to Lighthouse: what is sent, and which answers say that it was taken in."""
+"""The upload of a document to Lighthouse: what is sent, and which answers say that it was taken (contract: benefits
+4.1)."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ def test_exactly_one_identifier_is_sent(bench: Bench, given: dict[str, str | Non
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_a_document_of_nobody_cannot_be_described(nothing: str | None) -> None:
+def test_a_document_without_a_person_cannot_be_described(nothing: str | None) -> None:
     with pytest.raises(ValueError, match="participant id or a file number"):
         document(participant_id=nothing, file_number=nothing)
 
@@ -114,7 +115,7 @@ def test_a_file_name_is_made_fit_to_send(bench: Bench, given: str, sent: str) ->
         ({"success": True, "requestId": 2**63 - 1, "more": 1}, 2**63 - 1),
     ],
 )
-def test_an_id_is_believed_however_it_is_written(bench: Bench, data: dict[str, Any], request_id: int) -> None:
+def test_an_id_is_accepted_as_number_or_text(bench: Bench, data: dict[str, Any], request_id: int) -> None:
     assert bench.upload(whole(200, {"data": data}, Content_Type="text/html")) == request_id
 
 
@@ -211,7 +212,7 @@ def test_a_lost_answer_leaves_an_upload_open(bench: Bench, reply: Reply) -> None
         bench.upload(reply)
 
 
-def test_what_before_write_raises_passes_through_and_nothing_is_read_or_sent(bench: Bench) -> None:
+def test_an_error_of_before_write_passes_through_and_nothing_is_read_or_sent(bench: Bench) -> None:
     def refuse() -> None:
         raise LookupError
 

@@ -1,4 +1,4 @@
-"""A body made while it is sent: as long as it says or not sent whole, inside the limits, and never held in memory."""
+"""A body made while it is sent: as long as announced or not sent whole, inside the limits, and never held in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def client() -> HTTP:
 
 @contextlib.contextmanager
 def answering_with(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The URL of a server that does this with its one connection, which may be not to read from it."""
+    """The URL of a server that does this with its one connection; it may choose not to read from it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -59,7 +59,7 @@ def drain(sock: socket.socket, length: int) -> None:
 
 
 def read_head(sock: socket.socket) -> int:
-    """Up to the empty line; the length of the body that follows."""
+    """Read up to the empty line; returns the length of the body that follows."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += sock.recv(1)
@@ -89,7 +89,7 @@ def test_99_mebibytes_pass_through_a_few(client: HTTP) -> None:
     assert answer.json() == {} and MIB < peak < 4 * MIB
 
 
-def test_a_body_that_begins_anew_is_sent_twice_on_one_connection(client: HTTP) -> None:
+def test_a_body_that_starts_again_is_sent_twice_on_one_connection(client: HTTP) -> None:
     with serving(whole(200, {})) as server:
         for _ in range(2):
             client.call(sending(server.url, lambda: iter([b"ab", b"", b"c"]), 3))
@@ -98,7 +98,7 @@ def test_a_body_that_begins_anew_is_sent_twice_on_one_connection(client: HTTP) -
         assert {sent.headers["content-length"] for sent in server.received} == {"3"}
 
 
-def test_a_server_that_does_not_read_is_left_at_the_total_limit(client: HTTP) -> None:
+def test_a_server_that_does_not_read_is_given_up_at_the_total_limit(client: HTTP) -> None:
     left = threading.Event()
 
     def read_no_more(sock: socket.socket) -> None:
@@ -114,7 +114,7 @@ def test_a_server_that_does_not_read_is_left_at_the_total_limit(client: HTTP) ->
     assert "TotalLimitPassed" in caught.value.detail
 
 
-def test_a_source_that_drips_is_left_at_the_total_limit(client: HTTP) -> None:
+def test_a_source_that_drips_is_given_up_at_the_total_limit(client: HTTP) -> None:
     def drip() -> Iterator[bytes]:
         for _ in range(1000):
             time.sleep(0.02)
@@ -196,7 +196,7 @@ def test_a_file_of_another_size_than_announced_is_never_whole(client: HTTP, off:
         assert all(len(sent.body) < body.length for sent in server.received)
 
 
-def test_a_source_is_closed_when_the_line_breaks(client: HTTP) -> None:
+def test_a_source_is_closed_when_the_connection_breaks(client: HTTP) -> None:
     closed = threading.Event()
 
     def endless() -> Iterator[bytes]:

@@ -1,4 +1,5 @@
-"""What Lighthouse says became of documents: believed one id at a time, and never taken for more than it says."""
+"""Lighthouse's statuses of documents: read one id at a time, and never taken for more than they say (contract: benefits
+4.3)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def only(statuses: Statuses, request_id: int = 9001) -> DocumentStatus:
     return statuses.found[request_id]
 
 
-def test_statuses_are_queried_for_by_number(bench: Bench) -> None:
+def test_statuses_are_queried_by_number(bench: Bench) -> None:
     bench.ask(whole(200, answered(entry(9001), entry(9002))), ids=(9001, 9002, 9001))
     (sent,) = bench.server.received
     assert sent.line == f"POST {BASE}/uploads/status HTTP/1.1"
@@ -38,12 +39,12 @@ def test_statuses_are_queried_for_by_number(bench: Bench) -> None:
     assert sent.json() == {"data": {"requestIds": [9001, 9002]}}
 
 
-def test_nothing_is_queried_about_no_documents(bench: Bench) -> None:
+def test_without_documents_nothing_is_queried(bench: Bench) -> None:
     assert bench.client.statuses([]) == Statuses({}, NOBODY, NOBODY)
     assert bench.server.received == []
 
 
-def test_one_answer_tells_of_every_fate(bench: Bench) -> None:
+def test_one_answer_can_hold_every_ending(bench: Bench) -> None:
     running = entry(9002, "IN_PROGRESS", "IN_PROGRESS", "NOT_STARTED", time={"startTime": STARTED, "endTime": None})
     fault = {"detail": "gave up on 1012345678V123456", "step": BGS}
     failed = entry(9003, "FAILED", "SUCCESS", "FAILED", error=fault)
@@ -83,7 +84,7 @@ def test_one_answer_tells_of_every_fate(bench: Bench) -> None:
         ((1, 2), "1", set(), set(), {1, 2}),
     ],
 )
-def test_no_entry_spoils_its_neighbours_and_none_is_lost(
+def test_no_entry_spoils_another_and_none_is_lost(
     bench: Bench, ids: tuple[int, ...], answer: Body, found: set[int], not_found: set[int], unreadable: set[int]
 ) -> None:
     got = bench.ask(whole(200, answer), ids=ids)
@@ -91,7 +92,7 @@ def test_no_entry_spoils_its_neighbours_and_none_is_lost(
 
 
 @pytest.mark.parametrize("word", ["success", "Success", " SUCCESS", "SUCCESSFUL", "COMPLETE", "QUEUED", ""])
-def test_a_word_that_is_none_of_the_three_is_unknown(bench: Bench, word: str) -> None:
+def test_a_word_other_than_the_three_is_unknown(bench: Bench, word: str) -> None:
     assert only(bench.ask(whole(200, answered(entry(9001, word, "FAILED"))), ids=(9001,))).failed_step is None
     assert only(bench.ask(whole(200, answered(entry(9001, word))), ids=(9001,))).state == "unknown"
 
@@ -143,7 +144,7 @@ def test_times_are_milliseconds_or_seconds_or_none(
         ({"error": {"step": "x\x00\n" * 400}}, "x " * 149 + "x…", None),
     ],
 )
-def test_a_failure_tells_its_step_and_reason_where_it_can(
+def test_a_failure_gives_its_step_and_reason_where_it_can(
     bench: Bench, changes: dict[str, Any], step: str | None, error: str | None
 ) -> None:
     status = only(bench.ask(whole(200, answered(entry(9001, "FAILED", **changes))), ids=(9001,)))
@@ -156,7 +157,7 @@ def test_steps_are_kept_in_the_upstreams_own_words(bench: Bench) -> None:
     assert status.step_states == {CE: "SUCCESS", "NEW_STEP": "PONDERING"}
 
 
-def test_what_was_not_queried_about_is_ignored_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_statuses_of_other_ids_are_ignored_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     answer = answered(entry(9001), entry(9002), entry(9003), missing=(9004,))
     assert only(bench.ask(whole(200, answer), ids=(9001,))).state == "success"
     (line,) = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
@@ -188,13 +189,13 @@ def test_what_was_not_queried_about_is_ignored_and_counted(bench: Bench, caplog:
         (reset, Unavailable),
     ],
 )
-def test_an_answer_that_is_none_as_a_whole_says_so(bench: Bench, reply: Reply, kind: type[UpstreamError]) -> None:
+def test_a_wholly_unreadable_answer_is_unavailable(bench: Bench, reply: Reply, kind: type[UpstreamError]) -> None:
     with pytest.raises(kind) as caught:
         bench.ask(reply)
     assert type(caught.value) is kind
 
 
-def test_a_refused_token_is_dropped_and_the_question_queried_again(bench: Bench) -> None:
+def test_a_refused_token_is_dropped_and_the_query_is_made_again(bench: Bench) -> None:
     bench.ask(whole(401), whole(200, answered(entry(9001), entry(9002))))
     assert bench.tokens.dropped == ["token-1"]
     assert bench.server.received[1].headers["authorization"] == "Bearer token-2"

@@ -1,4 +1,4 @@
-"""What a failed call says of its upstream, and what of one person alone: the one shuts a gate, the other must not."""
+"""What a failed call says about its upstream, and what only about one person: only the first may open a breaker."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ SAID: list[tuple[str, UpstreamError]] = [
 
 
 @pytest.mark.parametrize(("said", "error"), SAID, ids=lambda each: f"{each} {getattr(each, 'http_status', '')}")
-def test_one_persons_bad_record_or_token_is_no_news_of_everybody_elses(said: str, error: UpstreamError) -> None:
+def test_one_persons_bad_record_or_token_says_nothing_about_the_upstream(said: str, error: UpstreamError) -> None:
     assert breaker_signal(error) == said
     assert breaker_signal(error, hurried=True) == (SILENT if error.timed_out else said)
 
 
 @pytest.mark.parametrize(
     ("said", "body"),
-    [(FAILING, b"<html>We are moving house.</html>"), (FAILING, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
+    [(FAILING, b"<html>We are moving.</html>"), (FAILING, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
 )
-def test_a_page_in_the_place_of_an_answer_is_an_outage_and_a_bad_record_is_not(said: str, body: bytes) -> None:
-    """Both come with a 200: only in JSON it is the upstream itself that speaks."""
+def test_a_page_instead_of_an_answer_is_an_outage_and_a_bad_record_is_not(said: str, body: bytes) -> None:
+    """Both come with a 200; only JSON shows that the upstream itself answered."""
     error = failure(Unavailable, "accounts", Answer(200, {}, body), "200", detail="the account cannot be read")
     assert (breaker_signal(error), error.detail) == (said, "the account cannot be read")

@@ -1,4 +1,5 @@
-"""The 526 service on the wire we assume: a claim is believed only when named, and missing only when it says so."""
+"""The 526 service's client (docs/assumptions.md): a claim counts only when named, and is missing only when it says
+so."""
 
 from __future__ import annotations
 
@@ -71,7 +72,7 @@ def test_a_submission_is_found_by_its_reference(bench: Bench) -> None:
     assert bench.server.received[0].headers["x-api-key"] == "form526-key"
 
 
-def test_a_submission_the_service_says_it_does_not_have_is_none(bench: Bench) -> None:
+def test_a_submission_unknown_to_the_service_is_none(bench: Bench) -> None:
     assert bench.find(whole(404, api_error("no such submission", "NOT_FOUND", "404"))) is None
 
 
@@ -149,7 +150,7 @@ def test_a_lost_answer_leaves_a_submission_open(bench: Bench, reply: Reply) -> N
         bench.submit(reply)
 
 
-def test_what_before_write_raises_passes_through_and_nothing_is_sent(bench: Bench) -> None:
+def test_an_error_of_before_write_passes_through_and_nothing_is_sent(bench: Bench) -> None:
     def refuse() -> None:
         raise LookupError
 
@@ -158,7 +159,7 @@ def test_what_before_write_raises_passes_through_and_nothing_is_sent(bench: Benc
     assert bench.server.received == []
 
 
-def test_a_reference_cannot_leave_its_place_in_the_path(bench: Bench) -> None:
+def test_a_reference_cannot_leave_its_part_of_the_path(bench: Bench) -> None:
     with pytest.raises(Unavailable):
         bench.find(whole(404, ""), reference="../x?y")
     assert bench.server.received[0].line == "GET /submissions/..%2Fx%3Fy HTTP/1.1"

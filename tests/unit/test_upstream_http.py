@@ -1,4 +1,4 @@
-"""What a caller may rely on whatever the network does: limits that hold, and the truth about what was done."""
+"""The promises of every HTTP call, whatever the network does: limits that hold, and the truth about what was done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flaskapp.upstreams.transport.deadline import Call, connect_within
 from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Outgoing, within
 from tests.unit.loopback import DRIP_SECONDS, Reply, closed_port, drip, raw, reset, serving, silence, whole
 
-# Short only where it has to strike: a busy machine may stand still for most of a second.
+# Short only where it has to strike: a busy machine may pause for most of a second.
 LIMIT = 1.0
 
 
@@ -55,18 +55,18 @@ def test_a_dripping_answer_is_cut_at_the_total_limit(http: HTTP, reply: Reply) -
     assert caught.value.http_status is None
 
 
-def test_calls_made_within_a_limit_share_it_whatever_each_of_them_may_take(http: HTTP) -> None:
+def test_calls_within_a_common_limit_share_it(http: HTTP) -> None:
     started = time.monotonic()
     with serving(silence) as server, within(LIMIT), within(60):
         for _ in range(20):
-            # Once the limit is used up, a machine that is busy for a moment may let none of a request out.
+            # Once the limit is used up, a busy machine may send none of a request.
             with pytest.raises((Unanswered, Unavailable)) as caught:
                 http.send(request(server.url, seconds=30))
             assert caught.value.timed_out
     assert LIMIT <= time.monotonic() - started < 15 * LIMIT
 
 
-def test_a_call_ended_by_its_socket_before_the_watchdog_woke_is_late_all_the_same(
+def test_a_call_ended_by_its_socket_before_the_watchdog_is_late_all_the_same(
     http: HTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Call, "cut_off", lambda self: None)
@@ -91,9 +91,9 @@ def test_many_calls_are_cut_each_at_its_own_limit(http: HTTP) -> None:
             thread.start()
         for thread in threads:
             thread.join(60)
-    # In their order, and the shortest long before the longest.
+    # In the order of their limits, and the shortest long before the longest.
     assert sorted(took, key=took.__getitem__) == sorted(limits)
-    assert all(seconds <= was_idle for seconds, was_idle in took.items()) and took[0.2] < 2.0
+    assert all(limit <= seconds for limit, seconds in took.items()) and took[0.2] < 2.0
 
 
 LOST = {
@@ -110,7 +110,7 @@ LOST = {
 
 
 def patience(reply: Reply) -> float:
-    """Long enough to ask on a machine that stands still for a while, where the answer never comes."""
+    """A limit that is long enough to send on a busy machine, where the answer never comes."""
     return 3 * LIMIT if reply is silence else 30.0
 
 
@@ -122,7 +122,7 @@ def test_a_lost_answer_leaves_a_write_unanswered(http: HTTP, reply: Reply) -> No
 
 
 @pytest.mark.parametrize("reply", LOST.values(), ids=LOST)
-def test_a_lost_answer_to_a_read_is_merely_unavailable(http: HTTP, reply: Reply) -> None:
+def test_a_lost_answer_to_a_read_is_only_unavailable(http: HTTP, reply: Reply) -> None:
     with serving(reply) as server, pytest.raises(Unavailable):
         http.send(request(server.url, write=False, seconds=patience(reply)))
 

@@ -1,4 +1,5 @@
-"""An ITF upstream: which answers are one, which are none, and which leave it open."""
+"""The ITF client: which answers hold an ITF, which say there is none, and which leave it open (contract: benefits
+2.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def bench() -> Iterator[Bench]:
         yield Bench(server)
 
 
-def test_an_itf_is_queried_for_by_icn_and_type(bench: Bench) -> None:
+def test_an_itf_is_read_by_icn_and_type(bench: Bench) -> None:
     assert bench.read(whole(200, itf())) == HELD
     (sent,) = bench.server.received
     assert sent.line == f"GET {PATH}/compensation HTTP/1.1"
@@ -60,7 +61,7 @@ def test_dates_are_read_with_their_offset(bench: Bench, written: str, timestamp:
 
 
 @pytest.mark.parametrize("status", ["duplicate", "Active", "DUPLICATE"])
-def test_a_duplicate_is_an_itf_with_the_dates_upstream_holds(bench: Bench, status: str) -> None:
+def test_a_duplicate_is_an_itf_with_the_dates_that_upstream_holds(bench: Bench, status: str) -> None:
     assert bench.create(whole(200, itf(status=status, type="Compensation"))) == UpstreamITF(
         "700421", "compensation", status.lower(), CREATED, EXPIRES
     )
@@ -234,7 +235,7 @@ def test_a_second_refusal_is_unauthorized(bench: Bench, refusal: Reply) -> None:
         (503, {"Retry_After": "9", "RateLimit_Reset": "43"}, 9),
     ],
 )
-def test_the_rate_limits_window_counts_for_a_429_by_itself(
+def test_the_rate_limits_window_counts_only_for_a_429(
     bench: Bench, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
     with pytest.raises(UpstreamError) as caught:
@@ -242,7 +243,7 @@ def test_the_rate_limits_window_counts_for_a_429_by_itself(
     assert caught.value.retry_after == seconds
 
 
-def test_what_before_write_raises_passes_through_and_nothing_is_sent(bench: Bench) -> None:
+def test_an_error_of_before_write_passes_through_and_nothing_is_sent(bench: Bench) -> None:
     class NoTimeLeftError(Exception):
         pass
 
@@ -264,7 +265,7 @@ def test_a_person_who_waits_has_a_shorter_limit(bench: Bench) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_an_icn_cannot_leave_its_place_in_the_path(bench: Bench) -> None:
+def test_an_icn_cannot_leave_its_part_of_the_path(bench: Bench) -> None:
     bench.read(whole(404, api_error()), icn="../1?x#y")
     assert bench.server.received[0].line.startswith(
         "GET /services/claims/v2/veterans/..%2F1%3Fx%23y/intent-to-file/compensation "

@@ -1,4 +1,4 @@
-"""The client assertion says what the contract says and nothing else; what its answer means is the same for all."""
+"""Lighthouse's token call: the client assertion, and what each answer means for both APIs (contract: benefits 1)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def auth(server: Loopback) -> LighthouseAuthClient:
     return LighthouseAuthClient(config, HTTP(10), claims_tokens(config))
 
 
-def test_a_token_is_queried_for_with_a_signed_assertion(server: Loopback, auth: LighthouseAuthClient) -> None:
+def test_a_token_is_requested_with_a_signed_assertion(server: Loopback, auth: LighthouseAuthClient) -> None:
     before = int(time.time())
     assert auth.fetch_token() == FetchedToken("lighthouse-1", 600)
     (sent,) = server.received
@@ -94,7 +94,7 @@ def test_a_token_failure_is_never_unanswered(
     assert type(caught.value) is kind and caught.value.upstream == "lighthouse_auth"
 
 
-def test_the_documents_api_has_a_token_service_an_audience_and_scopes_of_its_own(server: Loopback) -> None:
+def test_the_documents_api_has_its_own_token_service_audience_and_scopes(server: Loopback) -> None:
     url = f"{server.url}/oauth2/benefits-documents/system/v1/token"
     config = settings(lighthouse_documents_token_url=url, lighthouse_total_seconds=30)
     service = documents_tokens(config)
@@ -114,7 +114,7 @@ def pem_of_another_kind() -> str:
 
 
 def pem_that_signs_for_nobody() -> str:
-    """One bit of the modulus is wrong: it reads as a key, and nobody can verify what it signs."""
+    """A key with one wrong bit in the modulus: it can be read, and nobody can verify what it signs."""
     der = SIGNING_KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     modulus = SIGNING_KEY.private_numbers().public_numbers.n
     size = SIGNING_KEY.key_size // 8
@@ -128,7 +128,7 @@ MADE = {"elliptic": pem_of_another_kind, "torn": pem_that_signs_for_nobody}
 @pytest.mark.parametrize(
     "pem", ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "elliptic", "torn"]
 )
-def test_a_key_that_cannot_sign_stops_the_start_by_its_name_by_itself(pem: str) -> None:
+def test_a_key_that_cannot_sign_stops_the_start_and_only_its_name_is_shown(pem: str) -> None:
     with pytest.raises(ValueError, match="^LIGHTHOUSE_PRIVATE_KEY must be an RSA private key") as caught:
         signing_key(MADE[pem]() if pem in MADE else pem, "LIGHTHOUSE_PRIVATE_KEY")
     assert "c2VjcmV0" not in str(caught.value) and caught.value.__context__ is None

@@ -1,4 +1,4 @@
-"""A token for each person: fetched once however many ask, kept apart from everybody else's, readable in no store."""
+"""A token for each person: fetched once for many callers, separate from all others, and unreadable in every store."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from flaskapp.upstreams import build
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.tokens import person
 from flaskapp.upstreams.tokens.cache import FetchedToken
-from flaskapp.upstreams.tokens.person import PersonTokens
+from flaskapp.upstreams.tokens.person import PersonTokens, Traveler
 from flaskapp.upstreams.tokens.store import ImpatientRedis
-from flaskapp.upstreams.travel_pay.auth import Traveler
 from sandbox.servers import EmbeddedRedis
 from tests.unit.loopback import Reply, closed_port, serving, whole
 from tests.unit.test_upstream_tokens import CIPHER, all_outcomes
@@ -46,22 +45,22 @@ def redis(server: EmbeddedRedis) -> Iterator[Redis]:
 
 
 class Source:
-    """Hands out <icn>-1, <icn>-2, …, or the same refusal to everybody."""
+    """Gives <icn>-1, <icn>-2, …, or the same refusal to everybody."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.requested: list[Traveler] = []
+        self.travelers: list[Traveler] = []
 
     def __call__(self, traveler: Traveler) -> FetchedToken:
-        self.requested.append(traveler)
+        self.travelers.append(traveler)
         time.sleep(0.05)
         if self.error:
             raise self.error
-        return FetchedToken(f"{traveler.icn}-{len(self.requested)}", 3300)
+        return FetchedToken(f"{traveler.icn}-{len(self.travelers)}", 3300)
 
 
 def tokens_of(redis: Redis, source: Source) -> PersonTokens:
-    """As one process would build them."""
+    """The cache as one process would build it."""
     return PersonTokens(
         ImpatientRedis(redis),
         "travel_pay",
@@ -82,7 +81,7 @@ def test_everybody_has_a_token_of_their_own_in_every_process(redis: Redis) -> No
     assert (there.get(BOB), there.get(ADA)) == (f"{BOB.icn}-2", f"{ADA.icn}-3")
 
 
-def test_an_account_that_came_to_be_another_persons_is_not_answered_with_the_first_ones(redis: Redis) -> None:
+def test_an_account_that_now_belongs_to_another_person_does_not_get_the_old_token(redis: Redis) -> None:
     tokens = tokens_of(redis, Source())
     merged = Traveler(ADA.account_id, BOB.icn, ADA.email)
     assert tokens.get(ADA) == f"{ADA.icn}-1" and tokens.get(merged) == f"{BOB.icn}-2"
@@ -95,47 +94,47 @@ def test_redis_holds_nothing_that_names_a_person(redis: Redis) -> None:
     assert not any(part.encode() in stored for part in (ADA.account_id, ADA.icn, ADA.email))
 
 
-def test_a_persons_refusal_reaches_all_their_callers_as_such_and_is_queried_for_once(redis: Redis) -> None:
+def test_a_persons_refusal_reaches_all_their_callers_and_costs_one_call(redis: Redis) -> None:
     source = Source(Rejected("travel_pay", "No profile.", http_status=403, code="NO_ACCESS"))
     here, there = tokens_of(redis, source), tokens_of(redis, source)
     outcomes = all_outcomes([lambda: here.get(ADA), lambda: there.get(ADA)] * 10)
-    assert set(outcomes) == {repr(source.error)} and source.requested == [ADA]
+    assert set(outcomes) == {repr(source.error)} and source.travelers == [ADA]
     with pytest.raises(Rejected) as caught:
         here.get(ADA)
     assert (caught.value.upstream, caught.value.code) == ("travel_pay", "NO_ACCESS")
 
 
 def test_a_process_remembers_those_it_served_last_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Redis the tokens are only in the process, so what it has forgotten is asked for again."""
+    """Without Redis the tokens are only in the process, so a token that it has forgotten is fetched again."""
     monkeypatch.setattr(person, "MOST_REMEMBERED", 2)
     source = Source()
     tokens = tokens_of(Redis.from_url(closed_port().replace("http:", "redis:")), source)
     others = [Traveler(f"account-{number}", f"icn-{number}", "x@example.test") for number in range(2)]
     for traveler in (ADA, others[0], ADA, others[1], ADA, others[0]):
         tokens.get(traveler)
-    assert source.requested == [ADA, *others, others[0]]
+    assert source.travelers == [ADA, *others, others[0]]
 
 
-@pytest.mark.parametrize("poisoned", ["veis", "personal"])
-def test_a_poisoned_token_is_replaced_for_every_process_by_the_first_call_it_fails(redis: Redis, poisoned: str) -> None:
-    refusal = BY_GATEWAY if poisoned == "veis" else envelope(None, 401, "Not valid.")
+@pytest.mark.parametrize("revoked", ["veis", "personal"])
+def test_the_first_call_that_a_revoked_token_fails_replaces_it_for_every_process(redis: Redis, revoked: str) -> None:
+    refusal = BY_GATEWAY if revoked == "veis" else envelope(None, 401, "Not valid.")
     fresh = whole(200, envelope({"accessToken": "personal-2"}))
     with (
         serving(whole(200, VEIS), whole(200, {**VEIS, "access_token": "veis-2"})) as veis,
         serving(whole(200, VOUCHED)) as sts,
-        serving(whole(200, PERSONAL), whole(401, refusal), *([fresh] * (poisoned == "personal")), LISTED) as api,
+        serving(whole(200, PERSONAL), whole(401, refusal), *([fresh] * (revoked == "personal")), LISTED) as api,
     ):
         config = settings(veis_base_url=veis.url, sts_base_url=sts.url, travel_pay_base_url=api.url)
         here, there = build(config, redis), build(config, redis)
         for clients in (here, there, there, here):
             assert clients.travel_pay.list_claims(ADA, total_seconds=2).items == ()
         last = [received.headers for received in api.received[-4:]]
-    tokens = ("veis-2", "personal-1") if poisoned == "veis" else ("veis-1", "personal-2")
+    tokens = ("veis-2", "personal-1") if revoked == "veis" else ("veis-1", "personal-2")
     assert {(one["authorization"], one["btsss-access-token"]) for one in last} == {(f"Bearer {tokens[0]}", tokens[1])}
-    assert (len(veis.received), len(sts.received)) == ((2, 1) if poisoned == "veis" else (1, 2))
+    assert (len(veis.received), len(sts.received)) == ((2, 1) if revoked == "veis" else (1, 2))
 
 
-# Forked before any thread is begun: four processes for the price of one import.
+# Forked before any thread is started: four processes for the price of one import.
 CROWDS = """
 import os
 from contextlib import suppress
@@ -143,7 +142,7 @@ from concurrent.futures import ThreadPoolExecutor
 from redis import Redis
 from flaskapp.config import from_env
 from flaskapp.upstreams import build
-from flaskapp.upstreams.travel_pay.auth import Traveler
+from flaskapp.upstreams.tokens.person import Traveler
 config = from_env(os.environ)
 traveler = Traveler("account-1", "1012345678V123456", "ada@example.test")
 forks = [os.fork() for _ in range(2)]
@@ -158,7 +157,7 @@ with suppress(ChildProcessError):
 
 
 def slowly(reply: Reply) -> Reply:
-    """Slow enough that all would ask at once."""
+    """Slow enough that all callers would call at once."""
 
     def answer(sock: object) -> None:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What is stored of an upstream's words names nobody."""
+"""The stored parts of an upstream's text name nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A process has tokens for several upstreams and few connections to Redis: all its tokens share one."""
+"""The tokens of a process share one connection to Redis, because it has tokens for several upstreams and few
+connections."""
 
 from __future__ import annotations
 
@@ -40,5 +41,5 @@ def test_sharing_a_redis_that_never_answers_costs_all_callers_together_one_wait(
             for name in ("one", "two")
         ]
         started = time.monotonic()
-        assert set(all_outcomes([cache.get for cache in caches] * 10)) == {"probe-1"}
+        assert set(all_outcomes([cache.get for cache in caches] * 10)) == {"secret-1"}
         assert time.monotonic() - started < 5

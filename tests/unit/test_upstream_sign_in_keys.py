@@ -1,4 +1,5 @@
-"""Keys that rotate without notice, at a service that may be away: what is known is kept, what is new is found."""
+"""The published keys: they rotate without warning, and their service may be away. Known keys stay, and new ones are
+found."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def keys_at(server: Loopback, **changes: Any) -> SignInKeys:
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Moves the clock the keys are aged by, and that clock alone."""
+    """Move the clock by which the keys age, and no other clock."""
     passed = [0.0]
 
     class Clock:
@@ -79,7 +80,7 @@ def test_published_keys_are_read_once_and_kept(server: Loopback, keys: SignInKey
     assert [sent.line for sent in server.received] == ["GET /certs HTTP/1.1"]
 
 
-def test_keys_from_the_settings_by_itself_ask_nobody() -> None:
+def test_keys_from_the_settings_need_no_call() -> None:
     keys = SignInKeys(settings(sis_jwks_url="", sis_public_keys=pem(OLD) + pem(another_key())), HTTP(10))
     assert keys.current() == keys.refetched() == [OLD, another_key()]
 
@@ -121,7 +122,7 @@ def test_an_entry_that_cannot_sign_our_tokens_is_skipped(server: Loopback, keys:
     assert keys.current() == [another_key()]
 
 
-def test_an_entry_need_not_say_what_it_is_for(server: Loopback, keys: SignInKeys) -> None:
+def test_an_entry_may_leave_out_its_use(server: Loopback, keys: SignInKeys) -> None:
     bare = {name: value for name, value in jwk(OLD).items() if name in ("kty", "n", "e")}
     server.replies[:] = [whole(200, {"keys": [bare]})]
     assert keys.current() == [OLD]
@@ -141,7 +142,7 @@ def test_keys_are_read_again_when_they_are_old(server: Loopback, keys: SignInKey
     assert keys.current() == [another_key()]
 
 
-def test_a_signature_nobody_fits_is_reason_to_ask_once_a_minute(server: Loopback, keys: SignInKeys, wait: Any) -> None:
+def test_a_signature_that_no_key_fits_causes_one_fetch_a_minute(server: Loopback, keys: SignInKeys, wait: Any) -> None:
     keys.current()
     server.replies[:] = [published(OLD, another_key())]
     assert keys.refetched() == [OLD]
@@ -179,7 +180,7 @@ def test_known_keys_are_kept_while_the_service_is_away(
 
 
 @pytest.mark.parametrize("reply", AWAY.values(), ids=AWAY)
-def test_without_any_key_every_call_asks_until_there_is_one(server: Loopback, keys: SignInKeys, reply: Reply) -> None:
+def test_without_any_key_each_call_fetches_until_there_is_one(server: Loopback, keys: SignInKeys, reply: Reply) -> None:
     server.replies[:] = [reply]
     with pytest.raises(Unavailable):
         keys.current()
@@ -195,19 +196,19 @@ def test_keys_from_the_settings_serve_while_the_service_is_away(server: Loopback
 
 
 class Held:
-    """A reply that comes when it is let go."""
+    """A reply that comes when it is released."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.requested, self.go = threading.Event(), threading.Event()
+        self.called, self.go = threading.Event(), threading.Event()
 
     def __call__(self, sock: Any) -> None:
-        self.requested.set()
+        self.called.set()
         assert self.go.wait(60)
         self.reply(sock)
 
 
-def test_one_thread_asks_while_the_others_go_on_with_what_is_known(
+def test_one_thread_fetches_while_the_others_go_on_with_known_keys(
     server: Loopback, keys: SignInKeys, wait: Any
 ) -> None:
     keys.current()
@@ -216,7 +217,7 @@ def test_one_thread_asks_while_the_others_go_on_with_what_is_known(
     wait(600)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(keys.current)
-        assert held.requested.wait(60)
+        assert held.called.wait(60)
         assert keys.current() == keys.refetched() == [OLD]
         held.go.set()
         assert asking.result() == [another_key()]
@@ -246,7 +247,7 @@ def test_the_first_callers_all_wait_for_one_answer(
     server.replies[:] = [held]
     with ThreadPoolExecutor(5) as pool:
         outcomes = pool.map(first, range(5))
-        assert all(came.acquire(timeout=60) for _ in range(5)) and held.requested.wait(60)
+        assert all(came.acquire(timeout=60) for _ in range(5)) and held.called.wait(60)
         held.go.set()
         assert list(outcomes) == [outcome] * 5
     assert len(server.received) == 1

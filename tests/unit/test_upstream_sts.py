@@ -1,4 +1,5 @@
-"""What we say of a person is what the contract wants said, and which answers refuse us and which the person."""
+"""The token exchange's client: our assertion about a person (contract: travel 5.1), and which answers refuse us or the
+person."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def exchange(server: Loopback, *replies: Reply) -> str:
     return STSClient(settings(sts_base_url=server.url, sts_total_seconds=30), HTTP(10)).exchange(ICN, EMAIL)
 
 
-def test_a_person_is_vouched_for_by_a_signed_assertion(server: Loopback) -> None:
+def test_the_signed_assertion_names_the_person(server: Loopback) -> None:
     before = int(time.time())
     assert [exchange(server), exchange(server)] == ["vouched-1"] * 2
     sent, again = (urlsplit(received.line.split()[1]) for received in server.received)
@@ -76,7 +77,7 @@ def test_a_person_is_vouched_for_by_a_signed_assertion(server: Loopback) -> None
         (reset, Unavailable),
     ],
 )
-def test_a_refused_person_is_notified_from_a_refused_assertion(
+def test_a_refused_person_is_distinguished_from_a_refused_assertion(
     server: Loopback, reply: Reply, kind: type[UpstreamError]
 ) -> None:
     with pytest.raises(kind) as caught:

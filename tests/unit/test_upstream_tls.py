@@ -1,4 +1,4 @@
-"""The limits over TLS, where production lives: cutting a line must not confuse the reader of its encrypted stream."""
+"""The limits over TLS, as in production: cutting a connection must not confuse the reader of its encrypted stream."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ CIPHER = Fernet(Fernet.generate_key())
 
 
 class Source:
-    """Hands out probe-1, probe-2, …; slow enough that many would ask at once."""
+    """Gives secret-1, secret-2, …; slow enough that many would call at once."""
 
     def __init__(self, seconds: float = 0.05, expires_in: float = 3600, error: Exception | None = None) -> None:
         self.seconds, self.expires_in, self.error = seconds, expires_in, error
@@ -32,7 +32,7 @@ class Source:
 
     def __call__(self) -> FetchedToken:
         self.calls += 1
-        token = f"probe-{self.calls}"
+        token = f"secret-{self.calls}"
         time.sleep(self.seconds)
         if self.error:
             raise self.error
@@ -40,14 +40,14 @@ class Source:
 
 
 def cache(redis: Redis, source: Callable[[], FetchedToken], cipher: Fernet = CIPHER) -> TokenCache:
-    """As one process would build it."""
+    """The cache as one process would build it."""
     return TokenCache(
         ImpatientRedis(redis), "test", source, encrypt=cipher.encrypt, decrypt=cipher.decrypt, fetch_seconds=2
     )
 
 
 def all_outcomes(calls: list[Callable[[], str]]) -> list[str]:
-    """What each call gives or raises, all started together."""
+    """What each call returns or raises; all are started together."""
     together = threading.Barrier(len(calls))
 
     def run(call: Callable[[], str]) -> str:
@@ -82,14 +82,14 @@ def no_redis() -> Redis:
 def test_a_token_is_fetched_once_and_shared_by_processes(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
-    assert [here.get(), there.get(), here.get()] == ["probe-1"] * 3
+    assert [here.get(), there.get(), here.get()] == ["secret-1"] * 3
     assert source.calls == 1
 
 
 def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
     source = Source(0.2)
     here, there = cache(redis, source), cache(redis, source)
-    assert set(all_outcomes([here.get, there.get] * 25)) == {"probe-1"}
+    assert set(all_outcomes([here.get, there.get] * 25)) == {"secret-1"}
     assert source.calls == 1
 
 
@@ -97,7 +97,7 @@ def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
 def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis, server: EmbeddedRedis) -> None:
     def slow_token(sock: object) -> None:
         time.sleep(0.3)
-        whole(200, {"access_token": "probe-1", "expires_in": 3600})(sock)  # type: ignore[arg-type]
+        whole(200, {"access_token": "secret-1", "expires_in": 3600})(sock)  # type: ignore[arg-type]
 
     with serving(slow_token) as veis:
         environ = {**ENVIRON, "REDIS_URL": server.url, "VEIS_BASE_URL": veis.url}
@@ -109,14 +109,14 @@ def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis
         for here, _ in pipes:
             here.send("go")
         answers = [here.recv() for here, _ in pipes if here.poll(30)]
-    assert answers == [{"probe-1"}] * 2
+    assert answers == [{"secret-1"}] * 2
     assert len(veis.received) == 1
 
 
 def test_nothing_readable_is_in_redis(redis: Redis) -> None:
     cache(redis, Source()).get()
     kept = [redis.get(key) or b"" for key in redis.scan_iter()]
-    assert kept and not any(b"probe" in value for value in kept)
+    assert kept and not any(b"secret" in value for value in kept)
 
 
 def test_a_token_is_kept_for_its_lifetime_less_the_margin(redis: Redis) -> None:
@@ -124,42 +124,42 @@ def test_a_token_is_kept_for_its_lifetime_less_the_margin(redis: Redis) -> None:
     assert 3530 < redis.ttl("surefile:token:test") <= 3540
 
 
-def test_an_ended_token_is_fetched_anew(redis: Redis) -> None:
+def test_an_ended_token_is_fetched_again(redis: Redis) -> None:
     source = Source(0, expires_in=0.1)
     tokens = cache(redis, source)
-    assert tokens.get() == "probe-1"
+    assert tokens.get() == "secret-1"
     wait_until(lambda: not redis.exists("surefile:token:test"))
-    assert tokens.get() == "probe-2"
+    assert tokens.get() == "secret-2"
 
 
 def test_a_token_without_any_lifetime_is_used_once(redis: Redis) -> None:
     tokens = cache(redis, Source(0, expires_in=0))
-    assert [tokens.get(), tokens.get()] == ["probe-1", "probe-2"]
+    assert [tokens.get(), tokens.get()] == ["secret-1", "secret-2"]
 
 
 def test_a_dropped_token_is_gone_for_every_process(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
     here.get(), there.get()
-    here.drop("probe-1")
-    assert [there.get(), here.get()] == ["probe-2"] * 2
+    here.drop("secret-1")
+    assert [there.get(), here.get()] == ["secret-2"] * 2
 
 
 def test_dropping_an_old_token_leaves_its_successor(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
     there.get()
-    here.drop("probe-1")
+    here.drop("secret-1")
     here.get()
-    there.drop("probe-1")
-    assert there.get() == "probe-2"
+    there.drop("secret-1")
+    assert there.get() == "secret-2"
     assert source.calls == 2
 
 
-def test_a_token_sealed_with_a_retired_key_is_fetched_anew(redis: Redis) -> None:
+def test_a_token_sealed_with_a_retired_key_is_fetched_again(redis: Redis) -> None:
     source = Source()
     cache(redis, source, Fernet(Fernet.generate_key())).get()
-    assert cache(redis, source).get() == "probe-2"
+    assert cache(redis, source).get() == "secret-2"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_failure_is_not_kept_for_those_who_come_later(redis: Redis) -> None:
     with pytest.raises(Unavailable):
         tokens.get()
     source.error = None
-    assert tokens.get() == "probe-2"
+    assert tokens.get() == "secret-2"
 
 
 def test_a_refresh_that_breaks_off_leaves_nobody_waiting(redis: Redis) -> None:
@@ -206,10 +206,10 @@ def test_a_refresh_that_breaks_off_leaves_nobody_waiting(redis: Redis) -> None:
     assert not redis.exists("surefile:token:test:refresher")
 
 
-def test_a_dead_refreshers_lock_ends_and_somebody_else_fetches(redis: Redis) -> None:
+def test_the_lock_of_a_dead_process_ends_and_another_one_fetches(redis: Redis) -> None:
     started = time.monotonic()
     redis.set("surefile:token:test:refresher", "a process that died", px=300)
-    assert cache(redis, Source(0)).get() == "probe-1"
+    assert cache(redis, Source(0)).get() == "secret-1"
     assert 0.29 < time.monotonic() - started < 20
 
 
@@ -226,10 +226,10 @@ def test_a_lock_taken_over_is_not_released_by_its_old_owner(redis: Redis) -> Non
 def test_without_redis_the_process_fetches_once_for_itself(no_redis: Redis) -> None:
     source = Source(0.2)
     tokens = cache(no_redis, source)
-    assert set(all_outcomes([tokens.get] * 25)) == {"probe-1"}
-    assert tokens.get() == "probe-1"
-    tokens.drop("probe-1")
-    assert tokens.get() == "probe-2"
+    assert set(all_outcomes([tokens.get] * 25)) == {"secret-1"}
+    assert tokens.get() == "secret-1"
+    tokens.drop("secret-1")
+    assert tokens.get() == "secret-2"
     assert source.calls == 2
 
 
@@ -237,7 +237,7 @@ def test_an_ended_token_is_not_used_without_redis_either(no_redis: Redis) -> Non
     source = Source(0, expires_in=0.1)
     tokens = cache(no_redis, source)
     tokens.get()
-    wait_until(lambda: tokens.get() == "probe-2")
+    wait_until(lambda: tokens.get() == "secret-2")
 
 
 def test_a_redis_that_never_answers_costs_all_callers_together_one_wait() -> None:
@@ -245,10 +245,10 @@ def test_a_redis_that_never_answers_costs_all_callers_together_one_wait() -> Non
         source = Source(0)
         tokens = cache(Redis.from_url(black_hole.url.replace("http:", "redis:")), source)
         started = time.monotonic()
-        assert set(all_outcomes([tokens.get] * 25)) == {"probe-1"}
+        assert set(all_outcomes([tokens.get] * 25)) == {"secret-1"}
         assert time.monotonic() - started < 6
-        tokens.drop("probe-1")
-        assert tokens.get() == "probe-2"
+        tokens.drop("secret-1")
+        assert tokens.get() == "secret-2"
         assert time.monotonic() - started < 6
 
 
@@ -258,7 +258,7 @@ def test_a_flushed_redis_and_a_failing_service_leave_the_token_that_works(redis:
     tokens.get()
     redis.flushall()
     source.error = Unavailable("veis")
-    assert tokens.get() == "probe-1"
+    assert tokens.get() == "secret-1"
 
 
 def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) 
         here, there = cache(redis, source), cache(redis, source)
         here.get()
         server.stop()
-        assert here.get() == "probe-1"
+        assert here.get() == "secret-1"
         server.start()
         wait_until(lambda: here.get() and redis.exists("surefile:token:test") == 1)
         assert there.get() == here.get()
@@ -277,5 +277,5 @@ def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) 
 def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
     ends_at = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < ends_at, "waited in vain"
+        assert time.monotonic() < ends_at, "it did not come in time"
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Reads of Travel Pay: every field by its name, no doubt answered with a guess, and lists that survive one bad item."""
+"""The reads of Travel Pay: every field by its name, no guess when in doubt, and lists that survive one bad item."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def search(bench: Bench) -> Page[ClaimSummary]:
     return bench.reads.search_claims(ADA, date(2031, 1, 1), date(2031, 3, 31), 2, 20, total_seconds=2)
 
 
-def appointments(bench: Bench, **requested: bool) -> Page[UpstreamAppointment]:
-    return bench.reads.appointments(ADA, 2, 20, total_seconds=2, **requested)
+def appointments(bench: Bench, **options: bool) -> Page[UpstreamAppointment]:
+    return bench.reads.appointments(ADA, 2, 20, total_seconds=2, **options)
 
 
 def claim(bench: Bench) -> ClaimDetail | None:
@@ -105,14 +105,14 @@ def contact(bench: Bench) -> Contact:
     return bench.reads.contact(ADA, total_seconds=2)
 
 
-def requested(bench: Bench) -> str:
+def sent_line(bench: Bench) -> str:
     return bench.server.received[-1].line.removesuffix(" HTTP/1.1")
 
 
 def test_claims_are_searched_page_by_page(bench: Bench) -> None:
     found = search(bench.answering(whole(200, paged(SUMMARY))))
     assert found == Page((READ_SUMMARY,), total=41, page=2, size=20, unreadable=0)
-    path, query = requested(bench).split("?")
+    path, query = sent_line(bench).split("?")
     assert path == "GET /api/v2/claims/search-by-appointment-date"
     assert parse_qsl(query) == [
         ("startDate", "2031-01-01T00:00:00Z"),
@@ -126,22 +126,22 @@ def test_claims_are_listed(bench: Bench) -> None:
     sparse = {"id": "c2", "claimStatus": "Saved", "appointmentDateTime": None}
     listed = list_claims(bench.answering(whole(200, envelope([SUMMARY, sparse]))))
     assert listed[0] == READ_SUMMARY and (listed[1].appointment_date_time, listed[1].claim_number) == (None, None)
-    assert requested(bench) == "GET /api/v2/claims"
+    assert sent_line(bench) == "GET /api/v2/claims"
 
 
-def test_appointments_are_queried_for_with_those_that_have_claims_unless_notified_otherwise(bench: Bench) -> None:
+def test_appointments_include_those_with_claims_by_default(bench: Bench) -> None:
     full = {**APPOINTMENT, "associatedClaimId": CLAIM_ID, "serviceConnectedDisability": 30, "appointmentType": "Other"}
     (found,) = appointments(bench.answering(whole(200, paged(full)))).items
-    assert requested(bench) == "GET /api/v2/appointments?pageNumber=2&pageSize=20"
+    assert sent_line(bench) == "GET /api/v2/appointments?pageNumber=2&pageSize=20"
     assert (found.id, found.appointment_date_time, found.is_completed) == ("a1", "2031-03-04T09:30:00Z", True)
     assert (found.associated_claim_id, found.appointment_type, found.facility_id) == (CLAIM_ID, "Other", None)
     appointments(bench, exclude_with_claims=True)
-    assert requested(bench).endswith("&excludeWithClaims=true")
+    assert sent_line(bench).endswith("&excludeWithClaims=true")
 
 
 def test_a_claim_is_read_with_its_appointment_and_expenses(bench: Bench) -> None:
     found = claim(bench.answering(whole(200, envelope(DETAIL))))
-    assert found is not None and requested(bench) == f"GET /api/v3/claims/{CLAIM_ID}"
+    assert found is not None and sent_line(bench) == f"GET /api/v3/claims/{CLAIM_ID}"
     assert (found.claim_id, found.claim_status, found.rejection_reason) == (CLAIM_ID, "Denied", "No appointment")
     assert (found.claimant_first_name, found.claimant_last_name) == ("Ada", "Example")
     assert found.appointment is not None and found.appointment.id == "a1"
@@ -177,7 +177,7 @@ def test_a_claim_that_cannot_be_read_is_unavailable(bench: Bench, odd: dict[str,
     assert caught.value.detail.startswith("the answer cannot be read")
 
 
-def test_a_list_survives_items_nobody_can_read_and_counts_them(bench: Bench) -> None:
+def test_a_list_survives_unreadable_items_and_counts_them(bench: Bench) -> None:
     odd = [{**SUMMARY, "appointmentDateTime": "4 March"}, "text", {"claimStatus": "Saved"}]
     found = search(bench.answering(whole(200, paged(odd[0], SUMMARY, *odd[1:]))))
     assert found.items == (READ_SUMMARY,) and found.unreadable == 3
@@ -198,7 +198,7 @@ def test_a_list_survives_items_nobody_can_read_and_counts_them(bench: Bench) -> 
         "",
     ],
 )
-def test_a_page_that_does_not_say_of_how_many_is_unavailable(bench: Bench, body: Body) -> None:
+def test_a_page_without_a_total_is_unavailable(bench: Bench, body: Body) -> None:
     with pytest.raises(Unavailable):
         search(bench.answering(whole(200, body)))
 
@@ -235,7 +235,7 @@ def test_only_the_apis_own_word_makes_a_thing_unknown(bench: Bench, read: Callab
 )
 def test_contact_details_are_read_as_btsss_writes_them(bench: Bench, data: dict[str, Any], expected: Contact) -> None:
     assert contact(bench.answering(whole(200, envelope(data)))) == expected
-    assert requested(bench) == "GET /api/v2/contacts"
+    assert sent_line(bench) == "GET /api/v2/contacts"
 
 
 @pytest.mark.parametrize("read", [list_claims, search, appointments, claim, list_documents, document, contact])

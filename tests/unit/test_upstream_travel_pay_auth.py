@@ -1,4 +1,5 @@
-"""Two tokens a call: the one refused is replaced, the other stays, and nobody is asked a third time."""
+"""The two tokens of a call: a refused one is replaced, the other stays, and there is no third try (contract: travel
+5.2)."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def list_claims(bench: Bench) -> None:
     assert bench.reads.list_claims(ADA, total_seconds=2).items == ()
 
 
-def test_both_tokens_and_a_new_correlation_id_travel_with_every_call(bench: Bench) -> None:
+def test_both_tokens_and_a_new_correlation_id_are_sent_with_every_call(bench: Bench) -> None:
     list_claims(bench)
     list_claims(bench)
     first, second = (received.headers for received in bench.server.received)
@@ -92,7 +93,7 @@ def test_a_traveler_is_in_no_repr() -> None:
 
 class Vouching(STSClient):
     def __init__(self) -> None:
-        """Vouches for everybody, over no wire."""
+        """An exchange that accepts everybody, without a call."""
 
     def exchange(self, icn: str, email: str) -> str:
         return f"vouched for {icn} {email}"
@@ -115,7 +116,7 @@ def exchange() -> Iterator[Exchange]:
         yield Exchange(server)
 
 
-def test_the_persons_token_is_queried_for_as_the_contract_says(exchange: Exchange) -> None:
+def test_the_persons_token_is_requested_as_the_contract_says(exchange: Exchange) -> None:
     exchange.fetch(TOKEN)
     (sent,) = exchange.server.received
     assert sent.line == "POST /api/v2/Auth/access-token HTTP/1.1"
@@ -126,11 +127,11 @@ def test_the_persons_token_is_queried_for_as_the_contract_says(exchange: Exchang
     assert uuid.UUID(sent.headers["x-correlation-id"])
 
 
-@pytest.mark.parametrize(("reported", "seconds"), [({}, 3300), ({"expiresIn": 900}, 900), ({"expiresIn": "?"}, 3300)])
-def test_a_token_that_does_not_say_how_long_it_lives_is_counted_on_for_55_minutes(
-    exchange: Exchange, reported: dict[str, Any], seconds: float
+@pytest.mark.parametrize(("expiry", "seconds"), [({}, 3300), ({"expiresIn": 900}, 900), ({"expiresIn": "?"}, 3300)])
+def test_a_token_without_a_lifetime_is_used_for_55_minutes(
+    exchange: Exchange, expiry: dict[str, Any], seconds: float
 ) -> None:
-    reply = whole(200, envelope({"accessToken": "personal-1", **reported}))
+    reply = whole(200, envelope({"accessToken": "personal-1", **expiry}))
     assert exchange.fetch(reply) == FetchedToken("personal-1", seconds)
 
 
@@ -166,7 +167,7 @@ def test_a_person_btsss_refuses_costs_nobody_else_a_token(exchange: Exchange) ->
         (reset, Unavailable, None),
     ],
 )
-def test_only_btsss_itself_can_say_that_it_has_no_place_for_a_person(
+def test_only_btsss_itself_can_say_that_it_does_not_know_a_person(
     exchange: Exchange, reply: Reply, kind: type[UpstreamError], code: str | None
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -175,7 +176,7 @@ def test_only_btsss_itself_can_say_that_it_has_no_place_for_a_person(
     assert kind is not Rejected or caught.value.code == code
 
 
-def test_veis_is_queried_for_travel_pays_token_by_its_resource() -> None:
+def test_travel_pays_veis_token_is_requested_by_its_resource() -> None:
     with serving(whole(200, {"access_token": "token-1", "expires_in": "3599"})) as veis:
         fetched = VEISClient(settings(veis_base_url=veis.url), HTTP(10)).fetch_travel_pay_token()
     assert fetched == FetchedToken("token-1", 3599)

@@ -1,4 +1,4 @@
-"""Documents of a claim: bytes as they are up to a limit, and nothing else in their place."""
+"""The documents of a claim: their bytes as they are, up to a limit, and nothing else instead of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def list_documents(bench: Bench) -> list[Document]:
     return bench.reads.documents(ADA, CLAIM_ID, total_seconds=2)
 
 
-def requested(bench: Bench) -> str:
+def sent_line(bench: Bench) -> str:
     return bench.server.received[-1].line.removesuffix(" HTTP/1.1")
 
 
@@ -45,18 +45,18 @@ def test_documents_are_listed(bench: Bench) -> None:
         Document("d1", "Decision Letter.pdf", "application/pdf", "2031-03-06"),
         Document("d2", None, None, None),
     ]
-    assert requested(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
+    assert sent_line(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
 
 
-def test_a_document_comes_as_it_is(bench: Bench) -> None:
+def test_a_document_is_passed_on_as_it_is(bench: Bench) -> None:
     found = document(bench.answering(whole(200, PDF, Content_Type="application/pdf")))
     assert found == DocumentFile("application/pdf", PDF) and "letter" not in repr(found)
-    assert requested(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents/d%2F1/contents"
+    assert sent_line(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents/d%2F1/contents"
     unnamed = document(bench.answering(whole(200, PDF)))
     assert unnamed is not None and unnamed.content_type == "application/octet-stream"
 
 
-def test_a_document_may_have_ten_mebibytes_and_no_byte_more(bench: Bench) -> None:
+def test_a_document_may_have_ten_mebibytes_and_not_one_byte_more(bench: Bench) -> None:
     content = b"x" * (LARGEST_DOCUMENT + 1)
     found = document(bench.answering(whole(200, content[1:], Content_Type="image/png")))
     assert found is not None and len(found.content) == LARGEST_DOCUMENT
@@ -75,6 +75,6 @@ def test_a_document_may_have_ten_mebibytes_and_no_byte_more(bench: Bench) -> Non
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n%PDF"),
     ],
 )
-def test_what_stands_in_a_documents_place_is_no_document(bench: Bench, reply: Reply) -> None:
+def test_anything_else_instead_of_a_document_is_an_error(bench: Bench, reply: Reply) -> None:
     with pytest.raises(Unavailable):
         document(bench.answering(reply))

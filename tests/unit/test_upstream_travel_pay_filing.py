@@ -1,4 +1,4 @@
-"""Filing at Travel Pay: which answers are a yes, which a no, which say it was done before, and which leave it open."""
+"""The filing at Travel Pay: which answers mean done, refused, done before, or open (contract: travel 5.3)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def bench() -> Iterator[Bench]:
         yield Bench(server)
 
 
-def find(bench: Bench, *reported: Any) -> UpstreamAppointment:
-    return bench.filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983", *reported)
+def find(bench: Bench, *details: Any) -> UpstreamAppointment:
+    return bench.filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983", *details)
 
 
 def create(bench: Bench) -> str:
@@ -50,7 +50,7 @@ def refusal(status: int, message: str) -> Reply:
     return whole(status, envelope(None, status, message))
 
 
-def test_an_appointment_is_queried_for_by_its_wall_clock_and_station(bench: Bench) -> None:
+def test_an_appointment_is_found_by_its_wall_clock_and_station(bench: Bench) -> None:
     found = find(bench.answering(whole(200, envelope([APPOINTMENT, {"id": "a2"}]))))
     assert (found.id, found.associated_claim_id) == ("a1", None)
     (sent,) = bench.server.received
@@ -58,17 +58,17 @@ def test_an_appointment_is_queried_for_by_its_wall_clock_and_station(bench: Benc
     assert sent.json() == {"appointmentDateTime": "2031-03-04T09:30:00Z", "facilityStationNumber": "983"}
 
 
-def test_what_is_known_of_an_appointment_is_notified_and_a_name_is_never_empty(bench: Bench) -> None:
+def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(bench: Bench) -> None:
     bench.answering(whole(200, envelope([APPOINTMENT])))
     find(bench, "Other", "Eye clinic", False)
     find(bench, None, "", None)
-    reported, untold = (received.json() for received in bench.server.received)
-    assert (reported["appointmentType"], reported["appointmentName"], reported["isComplete"]) == (
+    with_details, without = (received.json() for received in bench.server.received)
+    assert (with_details["appointmentType"], with_details["appointmentName"], with_details["isComplete"]) == (
         "Other",
         "Eye clinic",
         False,
     )
-    assert set(untold) == {"appointmentDateTime", "facilityStationNumber"}
+    assert set(without) == {"appointmentDateTime", "facilityStationNumber"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ WRITES = [create, add, submit]
         (whole(429, "", Ratelimit_Reset="7"), Throttled, None),
     ],
 )
-def test_only_what_is_plainly_a_no_is_one(
+def test_only_a_clear_refusal_is_a_refusal(
     bench: Bench, write: Callable[[Bench], str], reply: Reply, kind: type[UpstreamError], code: str | None
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -169,7 +169,7 @@ def test_only_what_is_plainly_a_no_is_one(
         (add, "The expense already exists.", Duplicate),
     ],
 )
-def test_what_was_done_before_is_a_duplicate_of_that_step_by_itself(
+def test_what_was_done_before_is_a_duplicate_of_that_step_only(
     bench: Bench, write: Callable[[Bench], str], message: str, kind: type[UpstreamError]
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -195,7 +195,7 @@ def test_a_write_with_a_refused_token_is_made_once_more_and_announced_again(
     assert bench.writes == 4
 
 
-def test_what_stops_a_write_stops_it_before_anything_is_sent(bench: Bench) -> None:
+def test_an_error_of_before_write_stops_it_before_anything_is_sent(bench: Bench) -> None:
     def lost_the_grant() -> None:
         raise LookupError
 

@@ -1,4 +1,4 @@
-"""Sending a notice: the token of each request, what is asked for, and what each answer means."""
+"""The VANotify client: the token of each request, what is sent, and what each answer means (contract: travel 6.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.upstream_settings import SECRET, SERVICE_ID, settings
 
 ICN = "1012345678V123456"
 ID = "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d"
-YES = whole(201, {"id": ID, "reference": "notice-1"})
+YES = whole(201, {"id": ID, "reference": "notification-1"})
 
 
 def client(server: Loopback, **changes: str) -> VANotifyClient:
@@ -32,18 +32,18 @@ def server() -> Iterator[Loopback]:
 
 
 def text(to: VANotifyClient, **changes: Any) -> Sent:
-    requested: dict[str, Any] = {
-        "reference": "notice-1",
+    fields: dict[str, Any] = {
+        "reference": "notification-1",
         "template_id": "template-1",
         "sender_id": "sender-1",
         "personalisation": {"claim_number": "0042"},
         "icn": ICN,
         "before_write": lambda: None,
     }
-    return to.send_sms(**{**requested, **changes})
+    return to.send_sms(**{**fields, **changes})
 
 
-def test_a_text_by_icn_is_written_as_the_contract_says(server: Loopback) -> None:
+def test_a_text_by_icn_is_sent_as_the_contract_says(server: Loopback) -> None:
     assert text(client(server)) == Sent(ID)
     (sent,) = server.received
     assert sent.line == "POST /v2/notifications/sms HTTP/1.1"
@@ -51,12 +51,12 @@ def test_a_text_by_icn_is_written_as_the_contract_says(server: Loopback) -> None
         "sms_sender_id": "sender-1",
         "recipient_identifier": {"id_type": "ICN", "id_value": ICN},
         "template_id": "template-1",
-        "reference": "notice-1",
+        "reference": "notification-1",
         "personalisation": {"claim_number": "0042"},
     }
 
 
-def test_a_text_by_phone_asks_for_callbacks_where_they_are_configured(server: Loopback) -> None:
+def test_a_text_by_phone_requests_callbacks_where_they_are_configured(server: Loopback) -> None:
     callback = "https://surefile.example/callbacks"
     text(client(server, vanotify_callback_url=callback), icn=None, phone="+15555550100")
     sent = server.received[0].json()
@@ -71,13 +71,18 @@ def test_a_text_by_phone_asks_for_callbacks_where_they_are_configured(server: Lo
         ({"icn": ICN}, {"recipient_identifier": {"id_type": "ICN", "id_value": ICN}}),
     ],
 )
-def test_an_email_is_written_as_the_contract_says(server: Loopback, to: dict[str, str], field: dict[str, Any]) -> None:
+def test_an_email_is_sent_as_the_contract_says(server: Loopback, to: dict[str, str], field: dict[str, Any]) -> None:
     sent = client(server).send_email(
-        reference="notice-2", template_id="t", personalisation={}, before_write=lambda: None, **to
+        reference="notification-2", template_id="t", personalisation={}, before_write=lambda: None, **to
     )
     assert sent == Sent(ID)
     assert server.received[0].line == "POST /v2/notifications/email HTTP/1.1"
-    assert server.received[0].json() == {"template_id": "t", "reference": "notice-2", "personalisation": {}, **field}
+    assert server.received[0].json() == {
+        "template_id": "t",
+        "reference": "notification-2",
+        "personalisation": {},
+        **field,
+    }
 
 
 @pytest.mark.parametrize("to", [{"icn": None}, {"phone": "+15555550100"}, {"icn": "", "phone": ""}])
@@ -91,7 +96,7 @@ def test_every_request_carries_a_fresh_token(server: Loopback) -> None:
     notify = client(server)
     text(notify)
     server.replies[:] = [whole(200, {"notifications": []})]
-    notify.find_by_reference("notice-1")
+    notify.find_by_reference("notification-1")
     for received in server.received:
         scheme, token = received.headers["authorization"].split()
         claims = jwt.decode(token, SECRET, algorithms=["HS256"])
@@ -190,19 +195,19 @@ def test_a_refusals_detail_is_redacted(server: Loopback) -> None:
 
 
 def notification(**changes: Any) -> dict[str, Any]:
-    reported = {"id": ID, "reference": "notice-1", "status": "delivered", "status_reason": None}
-    return {**reported, "completed_at": "2025-03-01T12:00:09.500000Z", **changes}
+    shown = {"id": ID, "reference": "notification-1", "status": "delivered", "status_reason": None}
+    return {**shown, "completed_at": "2025-03-01T12:00:09.500000Z", **changes}
 
 
-FOUND = Delivery(ID, "notice-1", "delivered", None, datetime(2025, 3, 1, 12, 0, 9, 500000, tzinfo=UTC))
+FOUND = Delivery(ID, "notification-1", "delivered", None, datetime(2025, 3, 1, 12, 0, 9, 500000, tzinfo=UTC))
 
 
 def test_a_send_is_found_again_by_its_reference(server: Loopback) -> None:
     server.replies[:] = [whole(200, {"notifications": [notification()], "links": {}})]
-    assert client(server).find_by_reference("notice-1") == [FOUND]
-    assert server.received[0].line == "GET /v2/notifications?reference=notice-1 HTTP/1.1"
+    assert client(server).find_by_reference("notification-1") == [FOUND]
+    assert server.received[0].line == "GET /v2/notifications?reference=notification-1 HTTP/1.1"
     server.replies[:] = [whole(200, {"notifications": []})]
-    assert client(server).find_by_reference("notice-1") == []
+    assert client(server).find_by_reference("notification-1") == []
 
 
 @pytest.mark.parametrize(
@@ -225,12 +230,12 @@ def test_a_send_is_found_again_by_its_reference(server: Loopback) -> None:
 def test_a_look_up_that_leaves_doubt_is_unavailable(server: Loopback, reply: Reply) -> None:
     server.replies[:] = [reply]
     with pytest.raises(Unavailable):
-        client(server).find_by_reference("notice-1")
+        client(server).find_by_reference("notification-1")
 
 
-def test_one_notification_is_queried_for_by_id(server: Loopback) -> None:
+def test_one_notification_is_read_by_id(server: Loopback) -> None:
     server.replies[:] = [whole(200, notification(completed_at=None, status="sending"))]
-    assert client(server).get(ID) == Delivery(ID, "notice-1", "sending", None, None)
+    assert client(server).get(ID) == Delivery(ID, "notification-1", "sending", None, None)
     assert server.received[0].line == f"GET /v2/notifications/{ID} HTTP/1.1"
 
 

@@ -1,4 +1,4 @@
-"""A person's contact details: believed only when they are that person's and can be read."""
+"""The VA Profile client (docs/assumptions.md): details count only when they are that person's and can be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ask(server: Loopback, *replies: Reply, total_seconds: float = 2) -> Contact 
     return client.contact(ICN, total_seconds=total_seconds)
 
 
-def test_contact_details_are_queried_for_with_our_key(server: Loopback) -> None:
+def test_contact_details_are_read_with_our_key(server: Loopback) -> None:
     found = ask(server)
     assert found == Contact("1 Elm St, Apt 2", "Aspen", "CO", "81611", "USA", "+15555550101", "ada@example.test")
     (sent,) = server.received
@@ -60,7 +60,7 @@ def test_contact_details_are_queried_for_with_our_key(server: Loopback) -> None:
         ({"mailingAddress": {**ADDRESS, "addressLine2": None}}, ("1 Elm St", "+15555550101")),
     ],
 )
-def test_what_a_person_left_out_is_none(
+def test_missing_details_are_none(
     server: Loopback, details: dict[str, object], contact: tuple[str | None, str | None]
 ) -> None:
     found = ask(server, whole(200, {**DETAILS, **details}))
@@ -85,7 +85,7 @@ def test_only_the_services_own_word_makes_a_person_unknown(server: Loopback) -> 
         "<html>",
     ],
 )
-def test_details_that_cannot_be_read_or_are_anothers_are_unavailable(server: Loopback, body: Body) -> None:
+def test_details_that_are_unreadable_or_another_persons_are_unavailable(server: Loopback, body: Body) -> None:
     with pytest.raises(Unavailable):
         ask(server, whole(200, body))
 

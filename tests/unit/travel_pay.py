@@ -1,12 +1,13 @@
-"""Travel Pay's clients before a scripted server, with tokens from nowhere, and the forms in which it answers."""
+"""Travel Pay's clients before a scripted server, with local tokens, and the forms in which it answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flaskapp.config import Config
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.http import HTTP
-from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.filing import TravelPayFilingClient
 from flaskapp.upstreams.travel_pay.reads import TravelPayClient
 from tests.unit.loopback import Loopback, Reply
@@ -30,7 +31,7 @@ BY_BTSSS = envelope(None, 401, "The access token is not valid.")
 
 
 class PersonalTokens:
-    """Ada's: personal-1, personal-2, … and what was dropped of them."""
+    """Ada's tokens: personal-1, personal-2, …, and which of them were dropped."""
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
@@ -45,7 +46,7 @@ class PersonalTokens:
 
 
 class Bench:
-    """Both clients, the server they speak to, and the count of their writes."""
+    """Both clients, the server that they call, and the count of their writes."""
 
     def __init__(self, server: Loopback, **changes: Any) -> None:
         self.server = server

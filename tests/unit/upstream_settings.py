@@ -1,4 +1,4 @@
-"""A whole Config pointing at chosen servers, and tokens from nowhere, for tests of the clients alone."""
+"""A whole Config pointing at chosen servers, and local tokens, for tests of the clients by themselves."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def settings(**changes: Any) -> Config:
 
 
 class Tokens:
-    """Hands out token-1, token-2, … and remembers what was dropped."""
+    """Gives token-1, token-2, … and remembers what was dropped."""
 
     def __init__(self) -> None:
         self.dropped: list[str] = []

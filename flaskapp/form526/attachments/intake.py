@@ -78,5 +78,5 @@ def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
 
 
 def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> int:
-    """Delete one batch of bytes that nobody needs any more; returns of how many files."""
+    """Delete one batch of bytes that nobody needs any more; returns the number of files."""
     return len(session.execute(PURGE, {"unclaimed_days": unclaimed_days, "kept_days": kept_days}).all())

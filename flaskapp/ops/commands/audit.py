@@ -21,13 +21,13 @@ from flaskapp.audit.trace import Trace, trace
 from flaskapp.current import flows
 from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
 from flaskapp.ops.commands.ledger import as_json_option, operator
-from outbox.audit import Difference, compare_redis
+from outbox import audit as ledger_audit
 
 REDIS_AWAY = "away (nothing is lost: pointers are published again)"
 # How many findings of each rule one round of repair looks for.
 REPAIRED_AT_ONCE = 10_000
 # The report, what Redis holds, and where the two differ.
-Seen = tuple[Report, Any, list[Difference]]
+Seen = tuple[Report, Any, list[ledger_audit.Difference]]
 # The histories, attempts and messages of one submission must be read as of one point in time.
 ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
@@ -67,9 +67,9 @@ def look(limit: int) -> Seen:
     return report, redis_side, differences
 
 
-def look_at_redis(session: DbSession) -> tuple[Any, list[Difference]]:
+def look_at_redis(session: DbSession) -> tuple[Any, list[ledger_audit.Difference]]:
     try:
-        counts, differences = compare_redis(session, current_app.extensions["redis"], flows().queues)
+        counts, differences = ledger_audit.compare_redis(session, current_app.extensions["redis"], flows().queues)
     except (RedisError, OSError):
         return REDIS_AWAY, []
     return {**counts, "differences": [asdict(item) for item in differences]}, differences
@@ -91,7 +91,7 @@ def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
             return list(done), seen
 
 
-def mend(report: Report, differences: list[Difference]) -> list[Done]:
+def mend(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
     """Repair while the sweep rests, which may be about to repair the same. Raises ClickException if it never rests."""
     done: list[Done] = []
     if not with_advisory_lock(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
@@ -99,7 +99,7 @@ def mend(report: Report, differences: list[Difference]) -> list[Done]:
     return done
 
 
-def repair_locked(report: Report, differences: list[Difference]) -> list[Done]:
+def repair_locked(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
     done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], flows().queues, differences)

@@ -9,21 +9,16 @@ from typing import Any
 import click
 from flask import Flask
 from flask.cli import AppGroup
-from sqlalchemy import text
 
 from flaskapp.current import database_now, flows
 from flaskapp.db import transaction
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from outbox import holds
-from outbox.breakers import all_breakers
-from outbox.forecast import forecast
-from outbox.write import Database
+from outbox import Database, breakers, forecast, holds
 
 breakers_cli = AppGroup(
     "breakers", help="Circuit breakers: open, half-open, closed or held; and whether deadlines will be met."
 )
 
-KNOWN = text("SELECT upstream FROM outbox_breakers ORDER BY upstream")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -56,7 +51,7 @@ DURATION, TIMESTAMP = Duration(), Timestamp()
 
 def check_known(db: Database, upstream: str) -> None:
     """Raise an error that lists the known upstreams if there is no breaker of this one."""
-    known = db.execute(KNOWN).scalars().all()
+    known = breakers.existing(db)
     if upstream in flows().breaker_limits and upstream not in known:
         raise click.ClickException(f"the breaker of {upstream} is missing; `flask audit --repair` makes it again")
     if upstream not in known:
@@ -73,7 +68,7 @@ def show_breakers(as_json: bool) -> None:
     `flask audit --repair` makes it again.
     """
     with transaction() as session:
-        show(rows(all_breakers(session, flows().breaker_limits)), as_json)
+        show(rows(breakers.all_breakers(session, flows().breaker_limits)), as_json)
 
 
 @breakers_cli.command("hold")
@@ -134,7 +129,7 @@ def show_holds(as_json: bool) -> None:
 def show_forecast(as_json: bool) -> None:
     """Say how many deadlines will be missed if each queue goes on as in the last quarter of an hour."""
     with transaction() as session:
-        show([vars(line) for line in forecast(session)], as_json)
+        show([vars(line) for line in forecast.by_queue(session)], as_json)
 
 
 def init_app(app: Flask) -> None:

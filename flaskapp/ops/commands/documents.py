@@ -23,6 +23,7 @@ from flaskapp.form526.states import FAILED
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from flaskapp.requeue import Refused, reopen
 from flaskapp.statemachine import IllegalMove
+from outbox import messages, timeline
 
 documents_cli = AppGroup(
     "documents", help="Documents of 526 forms: which are unfinished, and how to finish failed ones."
@@ -40,13 +41,6 @@ ONE = text("""
            failed_step, upstream_error, created_at, uploaded_at, last_polled_at, poll_due_at, not_found_count,
            started_at, ended_at, finished_at, delivered_by, cycle
       FROM form526_document_submissions WHERE id = :id
-""")
-HISTORY = text("""
-    SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
-     WHERE subject_type = :type AND subject_id = :id ORDER BY id
-""")
-PARKED = text("""
-    SELECT id FROM outbox_messages WHERE subject_type = :type AND subject_id = :id AND state = 'parked'
 """)
 
 
@@ -67,7 +61,7 @@ def show_one(document_id: uuid.UUID, as_json: bool) -> None:
     """Show one document: its state, step and request id, and everything that happened to it. Names no file."""
     with transaction() as session:
         found = rows(session.execute(ONE, {"id": document_id}))
-        history = rows(session.execute(HISTORY, {"type": SUBJECT, "id": str(document_id)}))
+        history = rows(timeline.history_of(session, SUBJECT, str(document_id)))
     if not found:
         raise click.ClickException(f"there is no document {document_id}")
     if as_json:
@@ -86,10 +80,10 @@ def upload_again(document_id: uuid.UUID) -> None:
         row = session.get(DocumentSubmission, document_id)
         if row is None or row.lighthouse_status != FAILED:
             raise click.ClickException("only a failed document can be uploaded again")
-        parked = session.execute(PARKED, {"type": SUBJECT, "id": str(document_id)}).scalar_one_or_none()
+        parked = messages.parked_for(session, SUBJECT, str(document_id))
     try:
-        if parked is not None:
-            if not reopen(parked, actor=operator()):
+        if parked:
+            if not reopen(parked[0], actor=operator()):
                 raise Refused("somebody was faster")
         else:
             start_again(str(document_id))

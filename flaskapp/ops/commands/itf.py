@@ -12,15 +12,15 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy import text
 
+from flaskapp.accounts.service import ACCOUNTS
 from flaskapp.current import flows, settings
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
+from flaskapp.intent_to_file.service import INTENTS_TO_FILE
 from flaskapp.intent_to_file.upkeep import mark_used
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.queues import ACCOUNTS, INTENTS_TO_FILE
-from outbox.breakers import all_breakers
-from outbox.holds import IN_FORCE
+from outbox import breakers, messages, sql
 
 itf_cli = AppGroup("itf", help="Intents to file: what is at risk, the evidence for one, and the rollout.")
 
@@ -28,11 +28,9 @@ AT_RISK = text(f"""
     SELECT f.id::text, f.type, f.asked_at, f.legal_midnight_at,
            round((extract(epoch FROM f.legal_midnight_at - outbox_now()) / 3600)::numeric, 1)::float AS hours_left,
            m.state AS message, m.charged_attempts AS attempts, m.due_at AS next_try_at,
-           (SELECT reason FROM outbox_breakers b
-             WHERE b.upstream = m.upstream AND b.opened_at IS NOT NULL) AS open_breaker,
-           ({IN_FORCE.format(upstream="m.upstream")}) AS held_until
+           {sql.open_reason("m.upstream")} AS open_breaker, {sql.held_until("m.upstream")} AS held_until
       FROM intents_to_file f
-      LEFT JOIN outbox_messages m ON m.subject_type = 'intent_to_file' AND m.subject_id = f.id::text
+      LEFT JOIN (SELECT m.* {sql.messages(subject_type="'intent_to_file'")}) m ON m.subject_id = f.id::text
      WHERE f.state = 'pending'
      ORDER BY f.legal_midnight_at, f.asked_at LIMIT :limit
 """)
@@ -40,10 +38,6 @@ STATES = text("""
     SELECT type, path, state, count(*) AS itfs, count(*) FILTER (WHERE expires_at > outbox_now()) AS unexpired,
            min(asked_at) AS oldest
       FROM intents_to_file GROUP BY type, path, state ORDER BY type, path, state
-""")
-OUTSTANDING = text("""
-    SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
-      FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
 """)
 OPEN_CASES = text("""
     SELECT kind, count(*) AS cases FROM cases
@@ -115,9 +109,11 @@ def preflight(as_json: bool) -> None:
     with transaction() as session:
         found = {
             "itfs": rows(session.execute(STATES)),
-            "outstanding": rows(session.execute(OUTSTANDING, {"queues": [ACCOUNTS.name, INTENTS_TO_FILE.name]})),
+            "outstanding": rows(messages.count_by_job(session, [ACCOUNTS.name, INTENTS_TO_FILE.name])),
             "breakers": rows(
-                breaker for breaker in all_breakers(session, flows().breaker_limits) if breaker.upstream in upstreams
+                breaker
+                for breaker in breakers.all_breakers(session, flows().breaker_limits)
+                if breaker.upstream in upstreams
             ),
             "open_cases": rows(session.execute(OPEN_CASES)),
             "refresh": rows(session.execute(REFRESH)),

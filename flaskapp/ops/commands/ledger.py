@@ -20,32 +20,10 @@ from flaskapp.cases.service import note_cases, open_case
 from flaskapp.current import flows
 from flaskapp.db import db, transaction
 from flaskapp.requeue import REOPEN_PATH, Refused, reopen
-from outbox import parked
-from outbox.audit import OUTSTANDING
-from outbox.registries import show_parked
-from outbox.write import write_history
+from outbox import messages, parked, registries, timeline, write_history
 
 outbox_cli = AppGroup("outbox", help="The ledger: outstanding work, parked messages, and what became of each attempt.")
 cases_cli = AppGroup("cases", help="What named humans have to decide or finish.")
-
-MESSAGES = text("""
-    SELECT id, job, queue, state, subject_type, subject_id, due_at, deadline_at, charged_attempts,
-           unresolved_why, parked_reason
-      FROM outbox_messages
-     WHERE (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:queue AS text) IS NULL OR queue = :queue)
-     ORDER BY deadline_at, id LIMIT :limit
-""")
-ATTEMPTS = text("""
-    SELECT id, purpose, status, started_at, finished_at, charged, late, http_status, error_class, error_detail
-      FROM outbox_attempts WHERE message_id = :id ORDER BY id
-""")
-TIMELINE = text("""
-    SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
-     WHERE (subject_type, subject_id) IN (
-           SELECT subject_type, subject_id FROM outbox_attempts WHERE message_id = :id
-           UNION SELECT subject_type, subject_id FROM outbox_messages WHERE id = :id)
-     ORDER BY id
-""")
 
 
 def operator() -> str:
@@ -94,7 +72,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:
     """List messages, earliest deadline first."""
     with transaction() as session:
-        show(rows(session.execute(MESSAGES, {"state": state, "queue": queue, "limit": limit})), as_json)
+        show(rows(messages.list_messages(session, state=state, queue=queue, limit=limit)), as_json)
 
 
 @outbox_cli.command("show")
@@ -103,21 +81,22 @@ def list_messages(state: str | None, queue: str | None, limit: int, as_json: boo
 def show_message(message_id: int, as_json: bool) -> None:
     """Show one message: where it stands, every attempt, and the history of its subject."""
     with transaction() as session:
-        message = rows(session.execute(text("SELECT * FROM outbox_messages WHERE id = :id"), {"id": message_id}))
-        attempts = rows(session.execute(ATTEMPTS, {"id": message_id}))
-        timeline = rows(session.execute(TIMELINE, {"id": message_id}))
+        found = messages.find_message(session, message_id)
+        message = dict(found._mapping) if found is not None else None
+        attempts = rows(timeline.attempts_at(session, message_id))
+        history = rows(timeline.history_around(session, message_id))
     if not message and not attempts:
         raise click.ClickException(f"there is no message {message_id}, and no attempt of one was ever made")
     if as_json:
-        show({"message": message[0] if message else None, "attempts": attempts, "history": timeline}, True)
+        show({"message": message, "attempts": attempts, "history": history}, True)
         return
     click.echo("Message" if message else "Message: done, its row is gone")
-    for name, value in (message[0] if message else {}).items():
+    for name, value in (message or {}).items():
         click.echo(f"  {name}: {value}")
     click.echo("\nAttempts")
     show(attempts, False)
     click.echo("\nHistory")
-    show(timeline, False)
+    show(history, False)
 
 
 @outbox_cli.command("requeue")
@@ -148,7 +127,7 @@ def park(message_id: int, reason: str) -> None:
         if row.subject_type != "case":
             open_case(session, "parked_by_hand", row.subject_type, row.subject_id, {"message": message_id})
     try:
-        show_parked(
+        registries.show_parked(
             current_app.extensions["redis"], row.queue, row.id, row.fence, row.job, reason, reopen_path=REOPEN_PATH
         )
     except (RedisError, OSError):
@@ -161,7 +140,7 @@ def park(message_id: int, reason: str) -> None:
 def summary(as_json: bool) -> None:
     """Count outstanding messages by queue and state, with the age of the oldest in seconds."""
     with transaction() as session:
-        show(rows(session.execute(OUTSTANDING)), as_json)
+        show(rows(messages.count_by_state(session)), as_json)
 
 
 @cases_cli.command("list")

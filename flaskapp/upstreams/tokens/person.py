@@ -10,13 +10,22 @@ import hmac
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
 from flaskapp.upstreams.tokens.store import ImpatientRedis
-from flaskapp.upstreams.travel_pay.auth import Traveler
 
 MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class Traveler:
+    """The signed-in person a call is made for. Kept out of every repr, and so out of logs."""
+
+    account_id: str = field(repr=False)
+    icn: str = field(repr=False)
+    email: str = field(repr=False)
 
 
 class PersonTokens:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from flaskapp.config import Config
@@ -17,6 +16,7 @@ from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthoriz
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.tokens.cache import FetchedToken, Tokens
 from flaskapp.upstreams.tokens.oauth import lifetime_seconds
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import an_object, text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.travel_pay.answers import (
@@ -32,15 +32,6 @@ NO_ACCESS = "NO_ACCESS"
 UNSTATED_LIFETIME_SECONDS = 3300.0
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Traveler:
-    """The signed-in person a call is made for. Kept out of every repr, and so out of logs."""
-
-    account_id: str = field(repr=False)
-    icn: str = field(repr=False)
-    email: str = field(repr=False)
 
 
 class TravelerTokens(Protocol):

@@ -12,10 +12,11 @@ from typing import Any, TypeGuard, TypeVar
 from urllib.parse import quote
 
 from flaskapp.config import Config
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Outgoing
 from flaskapp.upstreams.travel_pay.answers import UPSTREAM, read, written
-from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
 CREATED_BEFORE = ("already been created", "already exists", "duplicate")

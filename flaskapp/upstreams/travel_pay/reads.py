@@ -16,10 +16,11 @@ from urllib.parse import quote
 from flaskapp.config import Config
 from flaskapp.upstreams.contact import Contact
 from flaskapp.upstreams.errors import Unavailable
+from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import count
 from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Answer, Outgoing, failure
 from flaskapp.upstreams.travel_pay.answers import UPSTREAM, is_of_the_api, read, refused
-from flaskapp.upstreams.travel_pay.auth import Traveler, TravelPayAuth
+from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import (
     ClaimDetail,
     ClaimSummary,

@@ -13,7 +13,7 @@ from flask import Blueprint, render_template, request
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import answer
 
-TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+TEMPLATE_FOLDER = Path(__file__).parent.parent / "templates"
 MOST_SHOWN = 200
 ZONE = ZoneInfo("America/Chicago")
 

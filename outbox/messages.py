@@ -1,0 +1,107 @@
+"""Messages as operators and the application read them: lists, counts, and the message behind an id.
+
+Every function works in the caller's transaction and never commits. None but `lock_by_id` changes or locks anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from outbox.write import Database
+
+LISTED = text("""
+    SELECT id, job, queue, state, subject_type, subject_id, due_at, deadline_at, charged_attempts,
+           unresolved_why, parked_reason
+      FROM outbox_messages
+     WHERE (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:queue AS text) IS NULL OR queue = :queue)
+     ORDER BY deadline_at, id LIMIT :limit
+""")
+WAITING = text("""
+    SELECT id FROM outbox_messages WHERE subject_type = :subject_type AND subject_id = :subject_id
+       AND state IN ('later', 'ready', 'published')
+""")
+BY_STATE = text("""
+    SELECT queue, state, count(*) AS messages, extract(epoch FROM outbox_now() - min(created_at))::float AS oldest
+      FROM outbox_messages GROUP BY queue, state ORDER BY queue, state
+""")
+BY_JOB = text("""
+    SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
+      FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
+""")
+BY_QUEUE = text("""
+    SELECT queue, count(*) AS messages, count(*) FILTER (WHERE state = 'parked') AS parked,
+           round((extract(epoch FROM outbox_now() - min(created_at) FILTER (WHERE state <> 'parked')) / 60)::numeric, 1)
+               AS oldest_minutes,
+           min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
+      FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
+""")
+OLDEST_DUE = text("""
+    SELECT COALESCE(extract(epoch FROM outbox_now() - min(due_at)), 0)::float
+      FROM outbox_messages WHERE state IN ('ready', 'published')
+""")
+
+
+def list_messages(db: Database, *, state: str | None = None, queue: str | None = None, limit: int) -> list[Row[Any]]:
+    """At most `limit` messages, of this state and this queue where they are given, earliest deadline first."""
+    return list(db.execute(LISTED, {"state": state, "queue": queue, "limit": limit}).all())
+
+
+def find_message(db: Database, message_id: int) -> Row[Any] | None:
+    """The message's whole row; None when its work is done, or was never enqueued."""
+    row: Row[Any] | None = db.execute(
+        text("SELECT * FROM outbox_messages WHERE id = :id"), {"id": message_id}
+    ).one_or_none()
+    return row
+
+
+def lock_by_id(db: Database, message_id: int) -> Row[Any] | None:
+    """The message's job, subject_type and subject_id, locked to the end of the transaction; None when it is gone."""
+    statement = text("SELECT job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
+    row: Row[Any] | None = db.execute(statement, {"id": message_id}).one_or_none()
+    return row
+
+
+def state_of(db: Database, message_id: int) -> str | None:
+    """The message's state; None when it is gone."""
+    state: str | None = db.execute(
+        text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": message_id}
+    ).scalar_one_or_none()
+    return state
+
+
+def waiting_for(db: Database, subject_type: str, subject_id: str) -> list[int]:
+    """The ids of the subject's messages that are neither running nor parked."""
+    return list(db.execute(WAITING, {"subject_type": subject_type, "subject_id": subject_id}).scalars())
+
+
+def parked_for(db: Database, subject_type: str, subject_id: str) -> list[int]:
+    """The ids of the subject's parked messages, at most one for each job."""
+    statement = text("""
+        SELECT id FROM outbox_messages WHERE subject_type = :type AND subject_id = :id AND state = 'parked'
+    """)
+    return list(db.execute(statement, {"type": subject_type, "id": subject_id}).scalars())
+
+
+def count_by_state(db: Database) -> list[Row[Any]]:
+    """For each queue and state: `queue`, `state`, `messages`, and the age of the `oldest` in seconds."""
+    return list(db.execute(BY_STATE, {}).all())
+
+
+def count_by_job(db: Database, queues: Sequence[str]) -> list[Row[Any]]:
+    """For each job and state in these queues: `job`, `state`, `messages`, and the times `oldest` (when it was added)
+    and `first_deadline`."""
+    return list(db.execute(BY_JOB, {"queues": list(queues)}).all())
+
+
+def count_by_queue(db: Database) -> list[Row[Any]]:
+    """For each queue, the one with the oldest work first: `queue`, `messages`, how many of them are `parked`, and of
+    the others the age of the oldest (`oldest_minutes`) and the `next_deadline`."""
+    return list(db.execute(BY_QUEUE, {}).all())
+
+
+def oldest_due_seconds(db: Database) -> float:
+    """For how many seconds the message has been due that waits longest for a worker; 0 when none waits."""
+    return float(db.execute(OLDEST_DUE, {}).scalar_one())

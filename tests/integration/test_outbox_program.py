@@ -1,0 +1,101 @@
+"""Outbox by itself: the program of docs/outbox.md works where nothing else of this repository can be imported."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import Connection, create_engine, text
+
+from flaskapp.config import read_database_url
+from outbox import metadata
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.integration.test_migrations import BESIDE_THE_MODELS, described
+
+ROOT = Path(__file__).parents[2]
+(PROGRAM,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "outbox.md").read_text(), re.MULTILINE | re.DOTALL)
+OTHERS = ("flaskapp", "jobs", "sandbox")
+MAKE = """
+import sys, outbox, sqlalchemy
+with sqlalchemy.create_engine(sys.argv[1]).begin() as db:
+    outbox.schema.create(db)
+"""
+DATABASE = "program"
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A folder with a copy of outbox/ and nothing else, and an empty database and Redis."""
+
+    folder: Path
+    database_url: str
+    redis: Redis
+    redis_url: str
+
+    def run(self, program: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in that folder, with the installed packages and without this repository."""
+        command = [sys.executable, "-c", program, self.database_url, self.redis_url]
+        return subprocess.run(
+            command, cwd=self.folder, env={"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60
+        )
+
+    def read(self, look: Callable[[Connection], object]) -> object:
+        engine = create_engine(self.database_url)
+        try:
+            with engine.connect() as db:
+                return look(db)
+        finally:
+            engine.dispose()
+
+    def rows(self, query: str) -> object:
+        return self.read(lambda db: [tuple(row) for row in db.execute(text(query))])
+
+
+@pytest.fixture
+def alone(tmp_path: Path, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Alone]:
+    shutil.copytree(ROOT / "outbox", tmp_path / "outbox", ignore=shutil.ignore_patterns("__pycache__"))
+    with Redis.from_url(redis_server.url) as redis:
+        redis.flushall()
+        yield Alone(tmp_path, read_database_url(postgres.create_database(DATABASE)), redis, redis_server.url)
+    postgres.drop_database(DATABASE)
+
+
+def test_the_program_of_the_page_needs_nothing_else_of_this_repository(alone: Alone) -> None:
+    assert len(PROGRAM.splitlines()) <= 40
+    for name in OTHERS:
+        assert f"No module named '{name}'" in alone.run(f"import {name}").stderr
+    ran = alone.run(PROGRAM)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert alone.rows("SELECT id, label FROM parcels") == [("42", "label for write of parcel 42")]
+    assert alone.rows("SELECT subject_id, purpose, status, answered FROM outbox_attempts") == [
+        ("42", "write", "success", True)
+    ]
+    assert alone.rows("SELECT * FROM outbox_messages") == []
+    assert alone.rows("SELECT upstream, opened_at FROM outbox_breakers") == [("post_office", None)]
+    left = {key.decode() for key in alone.redis.scan_iter("rq:*")}
+    assert {key for key in left if ":job:" in key or ":queue:" in key or "intermediate" in key} == set()
+
+
+def test_the_schema_it_makes_is_the_one_that_migrations_make(alone: Alone, ledger_database_url: str) -> None:
+    assert alone.run(MAKE).returncode == 0
+    migrated = Alone(alone.folder, read_database_url(ledger_database_url), alone.redis, "")
+    names = tuple(table.name for table in metadata.sorted_tables)
+
+    def of_the_ledger(db: Connection) -> object:
+        return {kind: {line for line in lines if line.startswith(names)} for kind, lines in described(db).items()}
+
+    assert alone.read(of_the_ledger) == migrated.read(of_the_ledger)
+    assert alone.rows(BESIDE_THE_MODELS) == migrated.rows(BESIDE_THE_MODELS)
+    assert alone.rows("SELECT * FROM outbox_clock") == migrated.rows("SELECT * FROM outbox_clock")
+
+
+def test_a_second_schema_is_refused_and_leaves_the_first_as_it_is(alone: Alone) -> None:
+    assert alone.run(MAKE).returncode == 0
+    assert "ProgrammingError" in alone.run(MAKE).stderr
