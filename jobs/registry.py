@@ -11,10 +11,12 @@ from jobs.engine.spec import JobSpec
 
 @cache
 def spec_of(path: str) -> JobSpec:
-    """The spec of the job at this path. Raises ImportError or AttributeError where no module has it, and TypeError
-    where it is another job or none."""
+    """The spec of the job at this path. Raises KeyError where there is none."""
     module, _, name = path.rpartition(".")
-    job = getattr(import_module(module), name)
+    try:
+        job = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise KeyError(path) from error
     if not isinstance(job, Job) or job.spec.work.path != path:
-        raise TypeError(f"{path} is not the job of its work")
+        raise KeyError(path)
     return job.spec

@@ -28,6 +28,7 @@ from rq.worker_registration import clean_worker_registry
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import db
+from jobs.periodic.isolated import PartsFailed, is_redis_away
 from outbox import QueueSpec, rescue, rq_side
 
 log = logging.getLogger("jobs.worker")
@@ -207,10 +208,13 @@ class Fetcher(SimpleWorker):
             pipe.execute()
 
     def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
-        """End a job that raised (the name is RQ's). A pointer's job raises nothing of its own, so an error of Redis is
-        no failure of the job, and no error to wake anybody for."""
+        """End a job that raised (the name is RQ's). No job fails because Redis is away, and nobody must be woken for
+        it: a pointer's message and a periodic job's work are in Postgres, and are taken up when Redis is back."""
         error = exc_info[1]
-        if rq_side.read_job_id(job.id) is not None and isinstance(error, redis.exceptions.RedisError):
+        if isinstance(error, PartsFailed) and error.only_redis_away:
+            error = redis.exceptions.ConnectionError(str(error))
+        of_pointer = rq_side.read_job_id(job.id) is not None
+        if is_redis_away(error) or (of_pointer and isinstance(error, redis.exceptions.RedisError)):
             raise error
         super()._finalize_failure(job, queue, execution, exc_info)
 

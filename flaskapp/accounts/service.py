@@ -11,8 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.accounts.models import Account
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from outbox import NOW
-from outbox.values import QueueSpec
+from outbox import NOW, QueueSpec
 
 ACCOUNTS = QueueSpec("accounts", upstream="accounts", threads=8, depth=100, concurrency=32)
 

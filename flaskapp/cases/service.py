@@ -13,8 +13,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.current import flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
-from outbox import write_history
-from outbox.values import QueueSpec
+from outbox import QueueSpec, write_history
 
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 log = logging.getLogger("flaskapp.cases")

@@ -34,8 +34,7 @@ from flaskapp.form526.states import (
 )
 from flaskapp.notifications.service import supersede_notifications
 from flaskapp.statemachine import IllegalMove
-from outbox import NOW, write_history
-from outbox.values import QueueSpec
+from outbox import NOW, QueueSpec, write_history
 
 # Each upload in flight holds a few MiB.
 DOCUMENTS = QueueSpec("documents", upstream="lighthouse_documents", threads=16, depth=100, concurrency=50)

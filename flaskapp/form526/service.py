@@ -26,7 +26,7 @@ from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
 from flaskapp.statemachine import Conflict
-from outbox.values import QueueSpec
+from outbox import QueueSpec
 
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"

@@ -22,8 +22,7 @@ from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, FAILED, INTENT_TO_FILE, PENDING, VALID
 from flaskapp.notifications.service import enqueue_notification
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox import NOW
-from outbox.values import QueueSpec
+from outbox import NOW, QueueSpec
 
 INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"

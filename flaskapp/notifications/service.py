@@ -25,8 +25,7 @@ from flaskapp.notifications.states import (
     UNDELIVERABLE,
     WITHDRAWN,
 )
-from outbox import NOW, sql, take_back, write_history
-from outbox.values import QueueSpec
+from outbox import NOW, QueueSpec, sql, take_back, write_history
 
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 SUBJECT = "notification"

@@ -19,7 +19,7 @@ from flaskapp.flows import States, Subject, Work
 from flaskapp.notifications.service import enqueue_notification
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
-from outbox.values import QueueSpec
+from outbox import QueueSpec
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"

@@ -32,8 +32,7 @@ from flaskapp.travel_pay.states import (
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
 )
-from outbox import NOW, sql
-from outbox.values import QueueSpec
+from outbox import NOW, QueueSpec, sql
 
 # Short calls, four to a claim; people read from the same upstream.
 TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)

@@ -27,6 +27,11 @@ class PartsFailed(Exception):
         named = [f"{name}: {type(error).__name__}" for name, error in self.failed.items()][:NAMED]
         super().__init__(f"{len(self.failed)} failed: {'; '.join(named)}")
 
+    @property
+    def only_redis_away(self) -> bool:
+        """Whether nothing is wrong but that Redis is away: the next run does what this one could not."""
+        return all(is_redis_away(error) for error in self.failed.values())
+
 
 def innermost(failed: Mapping[str, Exception]) -> Iterator[tuple[str, Exception]]:
     """The parts that failed, by name. A part may itself consist of parts; then theirs are meant."""
@@ -50,7 +55,7 @@ def run_isolated(parts: Mapping[str, Callable[[], Any]], enough: float = math.in
             away = 0
         except Exception as error:
             db.session.remove()
-            log.exception("part failed", extra={"event": "periodic.part_failed", "part": name})
+            report(name, error)
             failed[name] = error
             away = away + 1 if is_away(error) else 0
         if away >= enough:
@@ -59,9 +64,22 @@ def run_isolated(parts: Mapping[str, Callable[[], Any]], enough: float = math.in
         raise PartsFailed(failed)
 
 
+def report(name: str, error: Exception) -> None:
+    """Log a part that failed. An outage of Redis is nobody's fault here: a warning, and the next run catches up."""
+    extra = {"event": "periodic.part_failed", "part": name}
+    if is_redis_away(error) or (isinstance(error, PartsFailed) and error.only_redis_away):
+        log.warning("part failed: Redis is away", extra={**extra, "error": type(error).__name__})
+    else:
+        log.error("part failed", extra=extra, exc_info=error)
+
+
+def is_redis_away(error: Exception) -> bool:
+    return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+
+
 def is_away(error: Exception) -> bool:
     """Whether Postgres or Redis caused the error, and not the part."""
-    return is_outage(error) or isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+    return is_outage(error) or is_redis_away(error)
 
 
 def in_transaction(work: Callable[..., Any], *args: Any) -> Callable[[], None]:

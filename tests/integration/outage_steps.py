@@ -24,8 +24,7 @@ from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims
 from jobs.engine.spec import Call
 from jobs.travel_claims import Filing
-from outbox import breakers, rq_side
-from outbox.forecast import forecast
+from outbox import breakers, forecast, rq_side
 from outbox.relay import Relay
 from tests.integration.steps import command, file_claim, reconfigure
 from tests.product import Product
@@ -144,7 +143,7 @@ class Day:
             self.closed_seconds_at_the_end = breakers.closed_seconds(
                 session, "btsss", self.first.message["budget_from"]
             )
-            (self.outlook_at_the_end,) = forecast(session)
+            (self.outlook_at_the_end,) = forecast.by_queue(session)
 
     def ask(self, more: int) -> None:
         values = {"like": self.first.id, "message": self.message, "before": self.requested, "count": more}

@@ -145,7 +145,7 @@ def test_a_senseless_time_is_refused_with_a_plain_message(product: Product) -> N
 def test_a_hold_without_a_reason_is_refused(product: Product) -> None:
     assert command(product, "breakers", "hold", "btsss", "--for", "1h").exit_code == 2
     blank = hold(product, "--for", "1h", reason=" ")
-    assert (blank.exit_code, "say why" in blank.output, holds(product)) == (2, True, [])
+    assert (blank.exit_code, "give a reason" in blank.output, holds(product)) == (2, True, [])
 
 
 @pytest.mark.parametrize("words", [("hold", "btss", "--for", "1h", "--reason", "x"), ("lift", "btss")])

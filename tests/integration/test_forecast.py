@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outbox.forecast import Line, forecast
+from outbox.forecast import Line, by_queue
 from outbox.values import QueueSpec
 from tests.integration.hold_steps import hold, lift, trip_breaker
 from tests.ledger import CALLS, CHORES, REFUSED, Ledger
@@ -35,7 +35,7 @@ def enqueue(ledger: Ledger, count: int, minutes: float, queue: QueueSpec = CALLS
 
 def outlook(ledger: Ledger) -> dict[str, Line]:
     with ledger.engine.begin() as db:
-        return {line.queue: line for line in forecast(db)}
+        return {line.queue: line for line in by_queue(db)}
 
 
 def misses(ledger: Ledger, queue: str = "calls") -> tuple[int, int]:

@@ -141,7 +141,7 @@ def test_the_help_describes_each_command_and_its_exit_status(product: Product) -
     for name in ("at-risk", "evidence", "preflight", "used"):
         assert name in listed
         assert "--help" in command(product, "itf", name, "--help").output
-    assert "negative, it has passed" in command(product, "itf", "at-risk", "--help").output
+    assert "Negative: it has passed" in command(product, "itf", "at-risk", "--help").output
     assert "Exits 1" in command(product, "itf", "preflight", "--help").output
     assert "every attempt" in command(product, "itf", "evidence", "--help").output
     assert "used this ITF up" in command(product, "itf", "used", "--help").output

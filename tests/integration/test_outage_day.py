@@ -16,7 +16,7 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db, transaction
 from flaskapp.travel_claims.service import TRAVEL_CLAIMS
-from outbox.forecast import RATE_MINUTES, forecast
+from outbox.forecast import RATE_MINUTES, by_queue
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedRedis
 from sandbox.settings import environment, kept_secrets
@@ -122,7 +122,7 @@ def test_the_forecast_expects_no_further_missed_deadline_at_the_rate_of_the_ramp
     assert away.minutes_to_empty is None, "while BTSSS was away nobody knew when it would be back"
     assert (away.waiting, away.missed + away.will_miss) == (SUBMISSIONS, SUBMISSIONS)
     with transaction() as session:
-        (back,) = [each for each in forecast(session) if each.queue == "travel_claims"]
+        (back,) = [each for each in by_queue(session) if each.queue == "travel_claims"]
     left = SUBMISSIONS - len(day.btsss.filed)
     assert (back.waiting, back.missed, back.will_miss) == (left, day.product.value(MISSED), 0)
     per_minute = len(day.btsss.filed) / RATE_MINUTES

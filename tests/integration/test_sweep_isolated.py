@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flaskapp.db import db
 from jobs import housekeeping
@@ -205,3 +209,26 @@ def test_after_several_connection_errors_the_remaining_parts_are_not_tried(produ
         run_isolated(parts, enough=ENOUGH)
     assert (tried, str(failed.value).partition(":")[0]) == ([0, 1, 2], "3 failed")
     assert failed.value.__context__ is None
+
+
+def test_an_outage_of_redis_during_a_sweep_is_a_warning_and_no_error(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    product.app.extensions["redis"] = Redis(port=1)
+    with pytest.raises(PartsFailed) as failed:
+        housekeeping.sweep()
+    assert failed.value.only_redis_away
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_what_is_wrong_beside_an_outage_of_redis_stays_an_error(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    parts = {"away": partial(fail, RedisConnectionError("gone")), "wrong": partial(fail, KeyError("ours"))}
+    with pytest.raises(PartsFailed) as failed:
+        run_isolated(parts)
+    assert not failed.value.only_redis_away
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError, ResponseError
 from rq import Queue
 from rq.worker.base import WorkerStatus
 
+from jobs.periodic.isolated import PartsFailed
 from jobs.worker import Bulkhead, Fetcher, wake_forever
 from outbox import rq_side
 from outbox.rq_side import LedgerJob
@@ -22,6 +23,7 @@ from tests.product import eventually
 
 PATH = "tests.integration.test_worker_pointers.ran"
 REFUSED = "tests.integration.test_worker_pointers.refused_by_redis"
+AWAY = "tests.integration.test_worker_pointers.away_from_redis"
 RAN: list[tuple[int, int]] = []
 
 
@@ -200,6 +202,23 @@ def test_periodic_work_that_redis_refuses_is_recorded_as_failed(
     run_next(ledger)
     assert LedgerJob.fetch("every-minute", connection=ledger.redis).is_failed
     assert rq_side.started_entries(ledger.redis, CALLS.name) == []
+
+
+def away_from_redis() -> None:
+    """Periodic work that met an outage of Redis, and nothing else."""
+    raise PartsFailed({"registries": ConnectionError("gone")})
+
+
+def test_periodic_work_that_met_an_outage_of_redis_is_a_warning(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(LedgerJob, "allowed", frozenset({AWAY}))
+    open_queue(ledger).enqueue(AWAY, job_id="every-minute")
+    run_next(ledger)
+    assert not LedgerJob.fetch("every-minute", connection=ledger.redis).is_failed
+    assert [(record.levelname, vars(record).get("event")) for record in caplog.records] == [
+        ("WARNING", "worker.redis_lost")
+    ]
 
 
 def test_a_suspended_worker_is_shown_as_one(ledger: Ledger) -> None:

@@ -83,7 +83,7 @@ def opened(source: BinaryIO, copy: BinaryIO, password: str) -> int:
 
 
 def ends_as_pdf(source: BinaryIO) -> bool:
-    """Whether the file has its end. The library repairs a file that was cut short by leaving out what is missing, and the
+    """Whether the file has its end. The library repairs one that was cut short by leaving out what is missing, and the
     person would never know."""
     source.seek(max(0, source.seek(0, os.SEEK_END) - TAIL))
     return b"startxref" in source.read()
