@@ -200,13 +200,13 @@ def word_for(attempt: Row, success: str) -> str:
     return WORDS.get(attempt["error_class"], str(attempt["error_class"]))
 
 
-def seconds_to_notified(evidence: Evidence, asked_at: datetime | None) -> float | None:
+def seconds_to_notified(evidence: Evidence, requested_at: datetime | None) -> float | None:
     """From our answer's transaction until VANotify took the notification, or a human the case; by Postgres's clock."""
     timestamps = [row["sent_at"] for row in evidence.notifications if row["sent_at"]]
     timestamps = timestamps or [row["opened_at"] for row in evidence.cases]
-    if asked_at is None or not timestamps:
+    if requested_at is None or not timestamps:
         return None
-    return float((min(timestamps) - asked_at).total_seconds())
+    return float((min(timestamps) - requested_at).total_seconds())
 
 
 def kept_how(evidence: Evidence) -> str:

@@ -68,7 +68,7 @@ def testify(witnesses: Witnesses, promises: Sequence[ClaimPromise]) -> Mapping[s
 
 
 def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
-    asked_at = evidence.claim["requested_at"] if evidence.claim else None
+    requested_at = evidence.claim["requested_at"] if evidence.claim else None
     return Verdict(
         subject=f"claim {promise.key}",
         who=promise.veteran.name,
@@ -76,7 +76,7 @@ def judge(promise: ClaimPromise, evidence: ClaimEvidence) -> Verdict:
         happened=what_happened(evidence, "filed", "text"),
         state=evidence.claim["state"] if evidence.claim else "unknown",
         received=received(evidence),
-        seconds=seconds_to_notified(evidence, asked_at),
+        seconds=seconds_to_notified(evidence, requested_at),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),

@@ -88,7 +88,7 @@ def testify(witnesses: Witnesses, promises: Sequence[ITFPromise]) -> Mapping[str
 
 
 def judge(promise: ITFPromise, evidence: ITFEvidence) -> Verdict:
-    asked_at = evidence.itfs[0]["asked_at"] if evidence.itfs else None
+    requested_at = evidence.itfs[0]["asked_at"] if evidence.itfs else None
     return Verdict(
         subject=f"ITF of account {promise.key}",
         who=promise.veteran.name,
@@ -96,7 +96,7 @@ def judge(promise: ITFPromise, evidence: ITFEvidence) -> Verdict:
         happened=what_happened(evidence, DONE_AS.get(ending_in(evidence), "nothing filed"), "e-mail"),
         state=states_of(evidence),
         received=received(evidence),
-        seconds=seconds_to_notified(evidence, asked_at),
+        seconds=seconds_to_notified(evidence, requested_at),
         kept_how=kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),

@@ -55,7 +55,7 @@ def person(system: System) -> Iterator[Person]:
 @pytest.fixture
 def relay(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A relay for one deep queue, whose job this process may run."""
-    monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.path}))
+    monkeypatch.setattr(rq_side.LedgerJob, "allowed", frozenset({NOOP.work.path}))
     with db.engine.begin() as connection:
         breakers.ensure_breakers(connection, [BENCH])
     with quiet():

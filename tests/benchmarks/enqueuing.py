@@ -35,7 +35,7 @@ PATIENTLY = text("SET LOCAL statement_timeout = 0")
 
 
 def enqueue(count: int, state: str = "ready") -> None:
-    values = {"job": NOOP.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
+    values = {"job": NOOP.work.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
     with db.engine.begin() as connection:
         connection.execute(PATIENTLY)
         connection.execute(ENQUEUE, values)

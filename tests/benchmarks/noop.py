@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flaskapp.flows import Work
 from jobs.engine.retry import ALERT
 from jobs.engine.runner import run
 from jobs.engine.spec import JobSpec
@@ -11,8 +12,7 @@ from outbox.values import QueueSpec
 BENCH = QueueSpec("bench", upstream="bench", threads=16, depth=1_000_000, concurrency=1_000_000)
 
 NOOP = JobSpec(
-    path="tests.benchmarks.noop.through_the_ledger",
-    queue=BENCH,
+    work=Work("tests.benchmarks.noop.through_the_ledger", BENCH, "bench", 86_400.0, 9 * 86_400.0),
     writes=True,
     schedule=ALERT,
     lease_seconds=lambda config: 60.0,

@@ -66,7 +66,7 @@ def remember(count: int) -> None:
         last = min(first + CHUNK, count) - 1
         with db.engine.begin() as connection:
             connection.execute(PATIENTLY)
-            values = {"job": NOOP.path, "upstream": BENCH.upstream, "first": first, "last": last}
+            values = {"job": NOOP.work.path, "upstream": BENCH.upstream, "first": first, "last": last}
             connection.execute(PAST, values)
         figure("attempts of the past", f"{last + 1:,}")
 

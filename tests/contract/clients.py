@@ -92,7 +92,7 @@ STRIKES = [
     Strike("throttle", Throttled, Throttled, retry_after=7.0, fields={"retry_after": "7"}),
 ]
 
-# Strikes without a wait, for places where another test has shown that limits hold.
+# Strikes without a wait, for tests of calls where another test has shown that limits hold.
 QUICK_STRIKES = [strike for strike in STRIKES if "seconds" not in strike.fields]
 
 

@@ -148,9 +148,9 @@ def test_nothing_said_in_confidence_is_written_down(
     shown = everything_goes_wrong(product, monkeypatch) + guess_passwords(product, password)
     operator = product.app.test_client()
     assert log_in(operator, password, OPERATOR).status_code == 303
-    written = capsys.readouterr()
+    logged = capsys.readouterr()
     written = {
-        "the log": [written.out, written.err],
+        "the log": [logged.out, logged.err],
         "Redis": redis_texts(product.redis),
         "Postgres": postgres_texts(product),
         "the metrics": [operator.get("/metrics").text],
@@ -159,7 +159,7 @@ def test_nothing_said_in_confidence_is_written_down(
     assert len(shown) == 5 and all(len(each) > 20 for each in shown)
     assert found_in(written, [*CONFIDENTIAL, *shown, password, *secrets_of(product.app.extensions["config"])]) == []
     for event in ("RuntimeError", "database.unavailable", "upstream.called", "request.answered", "sign_in.refused"):
-        assert event in written.out, event
+        assert event in logged.out, event
 
 
 def test_the_scanner_finds_a_secret_in_every_wrapping(product: Product) -> None:

@@ -222,6 +222,6 @@ def test_removing_a_flow_removes_its_work_everywhere() -> None:
 
 
 def test_every_flow_of_the_application_is_registered() -> None:
-    """A room with a flow.py that nobody registers would answer no request and be audited by nobody."""
-    rooms = {flow.name for flow in REGISTERED.flows}
-    assert rooms == {path.parent.name for path in (Path(flaskapp.__file__).parent).glob("*/flow.py")}
+    """A folder with a flow.py that nobody registers would answer no request and be audited by nobody."""
+    folders = {flow.name for flow in REGISTERED.flows}
+    assert folders == {path.parent.name for path in (Path(flaskapp.__file__).parent).glob("*/flow.py")}

@@ -222,7 +222,7 @@ def test_a_call_without_capacity_is_refused_at_once(product: Product) -> None:
             response = other.get(path)
             assert refusal(response) == (503, "503")
             assert response.headers["Retry-After"] == "2"
-            assert "Many people" in response.get_json()["errors"][0]["detail"]
+            assert "many requests just now" in response.get_json()["errors"][0]["detail"]
         assert other.get(f"{CLAIMS_URL}/{filed_id}").status_code == 200
         assert not waiting.done()
     assert waiting.result().status_code == 200
