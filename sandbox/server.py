@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL and Redis share: one server in one folder, ours from its start to its last process.
+"""What the embedded PostgreSQL and Valkey share: one server in one folder, ours from its start to its last process.
 
 A start first clears away what a killed parent or a power cut left behind; a stop ends what we started, found by a
 mark in the process title, because a pid file outlives its process and may name a reused pid.

@@ -42,6 +42,8 @@ COMPRESSED = {
 }
 # A kill is no power cut: the kernel still writes what it was given.
 POSTGRES = {"fsync": "off", "log_min_messages": "fatal", "pg_stat_statements.track": "none"}
+# Without it, nobody may change the folder of a running server, which is how its disk is filled.
+VALKEY = {"enable-protected-configs": "local"}
 STOP_SECONDS = 30.0
 
 
@@ -56,7 +58,7 @@ class Fleet(System):
         super().__init__(root, port=free_port(), environ=COMPRESSED, folder=folder, upstream_ports={}, say=say)
         self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
-        self.redis = EmbeddedRedis(folder / "redis")
+        self.redis = EmbeddedRedis(folder / "valkey", settings=VALKEY)
         self.ended: list[str] = []
 
     def of_kind(self, kind: str) -> list[str]:

