@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flaskapp.config import Config
-from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 
@@ -55,7 +54,7 @@ class Fleet(System):
     """
 
     def __init__(self, root: Path, folder: Path, say: Callable[[str], None]) -> None:
-        super().__init__(root, port=free_port(), environ=COMPRESSED, folder=folder, upstream_ports={}, say=say)
+        super().__init__(root, environ=COMPRESSED, folder=folder, say=say)
         self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
         self.redis = EmbeddedRedis(folder / "valkey", settings=VALKEY)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.run import choices
 from sandbox.server import PORTS, ServerError, free_port, held_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 
@@ -58,3 +59,11 @@ def test_a_server_that_finds_its_port_in_use_says_so(monkeypatch):
             stranger.bind(("127.0.0.1", server.port))
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             server.start()
+
+
+@pytest.mark.parametrize("given", [(None, None), (9000, None), (65_535, None), (65_400, None), (None, 0), (9000, 8100)])
+def test_a_run_that_looks_for_ports_tries_each_once_and_none_that_does_not_exist(given):
+    found = list(choices(*given))
+    assert {*(choice.web for choice in found)} == {given[0]} or given[0] is None
+    assert len({(choice.web, *choice.fakes.values()) for choice in found}) == len(found)
+    assert all(0 < port < 65_536 for choice in found for port in (choice.web, *choice.fakes.values()))

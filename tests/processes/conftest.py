@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.system import System
 from tests.processes.running import Running
@@ -35,10 +34,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ):
         system = System(
             ROOT,
-            port=free_port(),
             environ={**PATIENT, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url},
             folder=folder,
-            upstream_ports={},
             say=lambda step: None,
             hear=lambda name, line: lines.append((name, line)),
         )
