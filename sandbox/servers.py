@@ -209,7 +209,7 @@ class EmbeddedPostgres(Server):
         self.create_database(OWNER)
 
 
-class EmbeddedRedis(Server):
+class EmbeddedValkey(Server):
     """Valkey on 127.0.0.1 behind a random password; in memory only, and it never evicts.
 
     `settings` are valkey.conf settings, which may change that.

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from flaskapp.config import Config, from_env
 from sandbox.processes import Crew, Process, procfile, surroundings
 from sandbox.server import Server, ServerError, free_port, held_folder, port_is_free
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, fake_settings, kept_secrets
 from sandbox.upstreams.serve import PORTS, Upstreams, serve
 
@@ -162,7 +162,7 @@ class System:
         if self.environ.get("REDIS_URL"):
             check_redis(config.redis_url, config.redis_verify_tls)
             return database, self.environ["REDIS_URL"]
-        return database, self._server(EmbeddedRedis(self.folder / "valkey"))
+        return database, self._server(EmbeddedValkey(self.folder / "valkey"))
 
     def _server(self, server: Server) -> str:
         self.say(f"Starting {server.name} ...")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flaskapp.config import Config
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 
 # Names of further processes of a kind, which run the Procfile line of that kind.
@@ -57,7 +57,7 @@ class Fleet(System):
         super().__init__(root, environ=COMPRESSED, folder=folder, say=say)
         self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
-        self.redis = EmbeddedRedis(folder / "valkey", settings=VALKEY)
+        self.redis = EmbeddedValkey(folder / "valkey", settings=VALKEY)
         self.ended: list[str] = []
 
     def of_kind(self, kind: str) -> list[str]:

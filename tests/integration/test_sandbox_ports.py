@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.run import choices
 from sandbox.server import PORTS, ServerError, free_port, held_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_a_given_port_is_given_to_nobody_else_and_a_server_starts_on_it(monkeypa
     monkeypatch.setattr("sandbox.server.PORTS", range(given, given + 1))
     with pytest.raises(ServerError, match=f"no port from {given} to {given} is free"):
         free_port()
-    with EmbeddedRedis.throwaway(port=given) as cache:
+    with EmbeddedValkey.throwaway(port=given) as cache:
         cache.restart()
         assert f":{given}/" in cache.url
 
