@@ -34,7 +34,7 @@ from sandbox.board import Board, table_of
 from sandbox.faults import Control, Refused
 from sandbox.promises import Verdict, Witnesses
 from sandbox.run import STOPS, interrupt
-from sandbox.server import ServerError, free_port
+from sandbox.server import ServerError
 from sandbox.stage import Promise, Scene, Stage, Stuck
 from sandbox.story import introduce, newcomers, scenes
 from sandbox.story_claims import ClaimPromise
@@ -117,7 +117,7 @@ def fresh(folder: Path) -> Iterator[Path]:
 
 def system_in(folder: Path, console: Console) -> System:
     """The product as `make run` starts it, on free ports and always with servers of its own: counts start at zero."""
-    return System(Path.cwd(), port=free_port(), environ=COMPRESSED, folder=folder, upstream_ports={}, say=console.print)
+    return System(Path.cwd(), environ=COMPRESSED, folder=folder, say=console.print)
 
 
 def tell(system: System, console: Console) -> tuple[str, int]:

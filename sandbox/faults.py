@@ -30,6 +30,7 @@ UPSTREAMS = (
     "sts",
     "va_profile",
 )
+ELSEWHERE = "no sandbox answers at {}; --url takes the address of the fault switches that `make run` prints"
 _SECONDS = 10
 
 
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             _turn(control, name, args)
             _print(name, control.faults(name))
     except (Refused, requests.RequestException) as error:
-        message = str(error) if isinstance(error, Refused) else f"no sandbox answers at {args.url}"
+        message = str(error) if isinstance(error, Refused) else ELSEWHERE.format(args.url)
         print(message, file=sys.stderr)
         return 1
     finally:

@@ -9,7 +9,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -18,24 +18,33 @@ from flaskapp.config import ConfigError
 from sandbox.processes import Terminal, procfile
 from sandbox.server import ServerError
 from sandbox.settings import OPERATOR
-from sandbox.system import System
+from sandbox.system import Ports, System
 from sandbox.unprivileged import Unsafe
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.serve import PORTS
 
 CONTENT = "-H 'Content-Type: application/json'"
 BEARER = '-H "Authorization: Bearer $T"'
+WEB_PORT = 8000
+# How far above the web process's port those of the fakes begin, and how far from each other two tries are.
+FAKES_AFTER = 100
+WEB_STEP = 1000
+LAST_PORT = 65_535
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    port = os.environ.get("PORT") or "8000"
-    parser.add_argument("--port", type=int, default=port, help="where the web process listens (PORT, else 8000)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("PORT") or None,
+        help=f"where the web process listens: else PORT, else {WEB_PORT} or, when that is taken, elsewhere",
+    )
     parser.add_argument(
         "--upstream-port",
         type=int,
-        default=min(PORTS.values()),
-        help=f"the first of the upstreams' {len(PORTS)}; 0: any free",
+        help=f"the first of the upstreams' {len(PORTS)}: else {FAKES_AFTER} above the web process, or elsewhere; "
+        "0: any free",
     )
     parser.add_argument("--verbose", action="store_true", help="show every line the processes write, not only warnings")
 
@@ -66,15 +75,32 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def system_from(arguments: argparse.Namespace) -> System:
-    first = arguments.upstream_port
     return System(
         Path.cwd(),
-        port=arguments.port,
+        ports=choices(arguments.port, arguments.upstream_port),
         environ=os.environ,
-        upstream_ports={name: first + place for place, name in enumerate(PORTS)} if first else {},
         say=say,
         hear=Terminal(procfile(Path("Procfile")), arguments.verbose).hear,
     )
+
+
+def choices(web: int | None, first_fake: int | None) -> Iterator[Ports]:
+    """Ports to try, best first. A port that the caller gave stays; the others move until all are free."""
+    for port in [web] if web else range(WEB_PORT, WEB_PORT + 10 * WEB_STEP, WEB_STEP):
+        if first_fake is not None:
+            yield Ports(port, side_by_side(first_fake))
+        elif web:
+            nearby = range(port + FAKES_AFTER, min(port + WEB_STEP, LAST_PORT - len(PORTS)), FAKES_AFTER)
+            yield from (Ports(port, side_by_side(first)) for first in nearby)
+            yield Ports(port)
+        else:
+            # Both move: of two runs that start at once, the one that gets the fakes' ports gets the web port too.
+            yield Ports(port, side_by_side(port + FAKES_AFTER))
+
+
+def side_by_side(first: int) -> dict[str, int]:
+    """A port for each fake; 0: none, so that each takes any."""
+    return {name: first + place for place, name in enumerate(PORTS)} if first else {}
 
 
 def say(text: str) -> None:

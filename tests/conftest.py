@@ -18,7 +18,7 @@ from flaskapp.db import db
 from flaskapp.logs import OUR_LOGGERS
 from sandbox.databases import LentDatabase, TemplateDatabase
 from sandbox.faults import UPSTREAMS
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.ledger import Ledger, opened
@@ -77,8 +77,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()
@@ -91,7 +91,7 @@ def secrets_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, secrets_folder: Path) -> TemplateDatabase:
+def migrated(postgres: EmbeddedPostgres, redis_server: EmbeddedValkey, secrets_folder: Path) -> TemplateDatabase:
     """A database as `flask release` leaves it."""
 
     def migrate(url: str) -> None:
@@ -128,7 +128,7 @@ def ledger_database_url(migrated: TemplateDatabase) -> Iterator[str]:
 
 
 @pytest.fixture
-def ledger(ledger_database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
+def ledger(ledger_database_url: str, redis_server: EmbeddedValkey) -> Iterator[Ledger]:
     """The ledger by itself, for tests of its own rules. It is emptied and not copied, because these tests are many."""
     with opened(ledger_database_url, redis_server.url) as built:
         yield built
@@ -136,7 +136,7 @@ def ledger(ledger_database_url: str, redis_server: EmbeddedRedis) -> Iterator[Le
 
 @pytest.fixture
 def product(
-    database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path
+    database_url: str, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path
 ) -> Iterator[Product]:
     """The whole product in this process: the application, its relay and a worker, on real servers and real HTTP."""
     fakes.fakes.reset()

@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 
 from flaskapp.ops import rq
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.edge_app import CONFIG, make_app
 
 PAYLOAD = "<img src=x onerror=alert(1)>"
@@ -64,10 +64,10 @@ class Dashboard:
 
 
 @contextmanager
-def embedded_redis() -> Iterator[EmbeddedRedis]:
+def embedded_valkey() -> Iterator[EmbeddedValkey]:
     folder = Path(tempfile.mkdtemp(prefix="surefile-test-"))
     try:
-        with EmbeddedRedis(folder) as running:
+        with EmbeddedValkey(folder) as running:
             yield running
     finally:
         shutil.rmtree(folder)

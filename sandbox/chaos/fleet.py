@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flaskapp.config import Config
-from sandbox.server import free_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 
 # Names of further processes of a kind, which run the Procfile line of that kind.
@@ -42,6 +41,8 @@ COMPRESSED = {
 }
 # A kill is no power cut: the kernel still writes what it was given.
 POSTGRES = {"fsync": "off", "log_min_messages": "fatal", "pg_stat_statements.track": "none"}
+# Without it, nobody may change the folder of a running server, which is how its disk is filled.
+VALKEY = {"enable-protected-configs": "local"}
 STOP_SECONDS = 30.0
 
 
@@ -53,10 +54,10 @@ class Fleet(System):
     """
 
     def __init__(self, root: Path, folder: Path, say: Callable[[str], None]) -> None:
-        super().__init__(root, port=free_port(), environ=COMPRESSED, folder=folder, upstream_ports={}, say=say)
+        super().__init__(root, environ=COMPRESSED, folder=folder, say=say)
         self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
-        self.redis = EmbeddedRedis(folder / "redis")
+        self.redis = EmbeddedValkey(folder / "valkey", settings=VALKEY)
         self.ended: list[str] = []
 
     def of_kind(self, kind: str) -> list[str]:

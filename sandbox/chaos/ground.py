@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,8 +114,8 @@ class Ground:
         """Snapshots are wanted and cannot be written: from the first failure on, Redis refuses every write."""
         self._redis("CONFIG", "SET", "dir", NO_SPACE)
         self._redis("CONFIG", "SET", "save", "3600 1")
-        with suppress(redis.ResponseError):
-            self._redis("SAVE")
+        # Only a snapshot that fails in the background makes it refuse writes: SAVE tells its caller, and nobody else.
+        self._redis("BGSAVE")
 
     def free_disk(self) -> None:
         self._redis("CONFIG", "SET", "dir", str(self.fleet.redis.folder))

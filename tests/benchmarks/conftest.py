@@ -12,8 +12,7 @@ from flaskapp.db import db
 from outbox import breakers, rq_side
 from outbox.relay import Relay
 from outbox.values import BreakerSettings
-from sandbox.server import free_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 from tests.benchmarks.figures import quiet
 from tests.benchmarks.noop import BENCH, NOOP
@@ -35,12 +34,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 @pytest.fixture(scope="session")
 def system(
-    postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+    postgres: EmbeddedPostgres, redis_server: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """Web, relay, worker and scheduler as processes, on servers that a benchmark may stop."""
     environ = {"DATABASE_URL": postgres.create_database("system"), "REDIS_URL": redis_server.url}
     folder = tmp_path_factory.mktemp("system")
-    running = System(ROOT, port=free_port(), environ=environ, folder=folder, upstream_ports={}, say=lambda text: None)
+    running = System(ROOT, environ=environ, folder=folder, say=lambda text: None)
     with running:
         yield running
 

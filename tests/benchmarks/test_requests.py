@@ -12,7 +12,7 @@ import requests
 from sandbox.faults import UPSTREAMS
 from sandbox.processes import Process, surroundings
 from sandbox.server import free_port
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from sandbox.system import System
 from tests.benchmarks.figures import figure, percentile, spread, title
 from tests.benchmarks.people import Person, post
@@ -23,7 +23,7 @@ WARM_UP = 40
 
 
 @contextmanager
-def everything_away(person: Person, redis_server: EmbeddedRedis) -> Iterator[None]:
+def everything_away(person: Person, redis_server: EmbeddedValkey) -> Iterator[None]:
     for upstream in UPSTREAMS:
         person.control.set(upstream, "refuse")
     redis_server.stop()
@@ -63,7 +63,7 @@ def bare_times(port: int) -> list[float]:
 
 
 def test_a_202_takes_as_long_with_every_upstream_and_redis_away(
-    system: System, person: Person, redis_server: EmbeddedRedis, tmp_path: Path
+    system: System, person: Person, redis_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
     for _ in range(WARM_UP):
         person.file()

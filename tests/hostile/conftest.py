@@ -17,7 +17,7 @@ from sandbox.databases import TemplateDatabase
 from sandbox.faults import Control
 from sandbox.processes import Process, surroundings
 from sandbox.server import free_port
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.hostile.wire import Wire
@@ -78,7 +78,7 @@ class Web:
 @pytest.fixture(scope="module")
 def web(
     migrated: TemplateDatabase,
-    redis_server: EmbeddedRedis,
+    redis_server: EmbeddedValkey,
     fakes: Upstreams,
     secrets_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,

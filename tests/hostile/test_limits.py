@@ -13,7 +13,7 @@ import pytest
 from flaskapp.config_readers import Rate
 from flaskapp.web.rate_counter import in_background
 from flaskapp.web.rate_limits import NOT_BY_ADDRESS, PREFIX, address
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.edge_app import CONFIG, ORIGIN, make_app
 from tests.hostile.routes import every_request
 from tests.integration.form526_steps import SUBMIT_URL
@@ -182,7 +182,7 @@ def test_what_lands_in_redis_names_nobody(limited: Product) -> None:
     assert all(limited.redis.ttl(key) > 0 for key in keys)
 
 
-def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: Product, redis_server: EmbeddedRedis) -> None:
+def test_a_redis_that_hangs_keeps_no_claim_waiting(limited: Product, redis_server: EmbeddedValkey) -> None:
     """At a limit every request matters to the other processes, and it is reported to Redis in the background."""
     reconfigure(limited, rate_limit_per_caller=Rate(60, 3600), rate_limit_per_address=Rate(60, 3600))
     person = limited.sign_in()

@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from flaskapp.config_readers import Rate
 from flaskapp.web.rate_counter import MOST_COUNTED, Counts
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 
 TEN = Rate(10, 3600)
 MANY = Rate(1000, 3600)
@@ -29,7 +29,7 @@ def never(_work: Callable[[], None]) -> None:
 
 
 @pytest.fixture
-def redis(redis_server: EmbeddedRedis) -> Iterator[Redis]:
+def redis(redis_server: EmbeddedValkey) -> Iterator[Redis]:
     client = Redis.from_url(redis_server.url)
     client.flushall()
     yield client

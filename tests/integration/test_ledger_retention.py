@@ -10,14 +10,14 @@ import pytest
 from outbox import retention
 from outbox.audit import MESSAGE_RULES, Known, find_faults
 from outbox.write import write_history
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.ledger import CALLS, JOB, Ledger, opened
 
 MONTH = 31 * 86_400.0
 
 
 @pytest.fixture
-def ledger(database_url: str, redis_server: EmbeddedRedis) -> Iterator[Ledger]:
+def ledger(database_url: str, redis_server: EmbeddedValkey) -> Iterator[Ledger]:
     """A database of its own: these tests create and drop partitions."""
     with opened(database_url, redis_server.url) as built:
         yield built

@@ -18,7 +18,7 @@ from flaskapp.db import db, transaction
 from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from outbox.forecast import RATE_MINUTES, by_queue
 from sandbox.databases import TemplateDatabase
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
@@ -40,7 +40,7 @@ CHARGED = "SELECT count(*) FROM outbox_attempts WHERE charged"
 
 @pytest.fixture(scope="module")
 def day(
-    migrated: TemplateDatabase, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path
+    migrated: TemplateDatabase, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path
 ) -> Iterator[Day]:
     fakes.fakes.reset()
     with migrated.copied() as url:

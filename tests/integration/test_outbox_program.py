@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from flaskapp.config import read_database_url
 from outbox import metadata
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.integration.test_migrations import BESIDE_THE_MODELS, described
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ class Alone:
 
 
 @pytest.fixture
-def alone(tmp_path: Path, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Alone]:
+def alone(tmp_path: Path, postgres: EmbeddedPostgres, redis_server: EmbeddedValkey) -> Iterator[Alone]:
     shutil.copytree(ROOT / "outbox", tmp_path / "outbox", ignore=shutil.ignore_patterns("__pycache__"))
     with Redis.from_url(redis_server.url) as redis:
         redis.flushall()

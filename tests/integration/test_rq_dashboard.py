@@ -4,14 +4,14 @@ import pytest
 from rq import SimpleWorker
 
 from flaskapp.redis_pool import with_tls_choice
-from tests.dashboard import OWN, QUEUE, SUCCEED, OurJob, embedded_redis, failed, failed_job, mounted, stored, work
+from tests.dashboard import OWN, QUEUE, SUCCEED, OurJob, embedded_valkey, failed, failed_job, mounted, stored, work
 from tests.edge_app import ORIGIN, log_in
 from tests.product import eventually
 
 
 @pytest.fixture(scope="module")
 def server():
-    with embedded_redis() as running:
+    with embedded_valkey() as running:
         yield running
 
 

@@ -7,13 +7,13 @@ import re
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.dashboard import PAYLOAD, QUEUE, SUCCEED, BurstWorker, OurJob, embedded_redis, failed_job, mounted, work
+from tests.dashboard import PAYLOAD, QUEUE, SUCCEED, BurstWorker, OurJob, embedded_valkey, failed_job, mounted, work
 from tests.edge_app import log_in
 
 
 @pytest.fixture(scope="module")
 def server():
-    with embedded_redis() as running:
+    with embedded_valkey() as running:
         yield running
 
 

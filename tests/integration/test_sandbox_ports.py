@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.run import choices
 from sandbox.server import PORTS, ServerError, free_port, held_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def test_a_given_port_is_given_to_nobody_else_and_a_server_starts_on_it(monkeypa
     monkeypatch.setattr("sandbox.server.PORTS", range(given, given + 1))
     with pytest.raises(ServerError, match=f"no port from {given} to {given} is free"):
         free_port()
-    with EmbeddedRedis.throwaway(port=given) as cache:
+    with EmbeddedValkey.throwaway(port=given) as cache:
         cache.restart()
         assert f":{given}/" in cache.url
 
@@ -58,3 +59,11 @@ def test_a_server_that_finds_its_port_in_use_says_so(monkeypatch):
             stranger.bind(("127.0.0.1", server.port))
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             server.start()
+
+
+@pytest.mark.parametrize("given", [(None, None), (9000, None), (65_535, None), (65_400, None), (None, 0), (9000, 8100)])
+def test_a_run_that_looks_for_ports_tries_each_once_and_none_that_does_not_exist(given):
+    found = list(choices(*given))
+    assert {*(choice.web for choice in found)} == {given[0]} or given[0] is None
+    assert len({(choice.web, *choice.fakes.values()) for choice in found}) == len(found)
+    assert all(0 < port < 65_536 for choice in found for port in (choice.web, *choice.fakes.values()))

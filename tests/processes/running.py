@@ -24,7 +24,7 @@ from flaskapp import REGISTERED
 from outbox import rq_side
 from sandbox.faults import Control
 from sandbox.processes import Process, surroundings
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 from sandbox.upstreams.cast import Veteran, veteran_from
 from sandbox.upstreams.serve import Upstreams
@@ -52,7 +52,7 @@ class Running:
 
     system: System
     postgres: EmbeddedPostgres
-    redis_server: EmbeddedRedis
+    redis_server: EmbeddedValkey
     lines: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

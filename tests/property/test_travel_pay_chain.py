@@ -20,7 +20,7 @@ from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
 from sandbox.databases import TemplateDatabase
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 from tests.product import eventually
@@ -59,7 +59,7 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 
 
 @pytest.fixture
-def app(migrated: TemplateDatabase, redis_server: EmbeddedRedis, secrets_folder: Path) -> Iterator[Flask]:
+def app(migrated: TemplateDatabase, redis_server: EmbeddedValkey, secrets_folder: Path) -> Iterator[Flask]:
     with migrated.copied() as url:
         built = create_app(from_env(environment(url, redis_server.url, NOWHERE, kept_secrets(secrets_folder))))
         with built.app_context():

@@ -18,7 +18,7 @@ from flaskapp.upstreams.tokens import person
 from flaskapp.upstreams.tokens.cache import FetchedToken
 from flaskapp.upstreams.tokens.person import PersonTokens, Traveler
 from flaskapp.upstreams.tokens.store import ImpatientRedis
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.unit.loopback import Reply, closed_port, serving, whole
 from tests.unit.test_upstream_tokens import CIPHER, all_outcomes
 from tests.unit.travel_pay import ADA, BY_GATEWAY, envelope
@@ -32,13 +32,13 @@ LISTED = whole(200, envelope([]))
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis.throwaway() as running:
+def server() -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey.throwaway() as running:
         yield running
 
 
 @pytest.fixture
-def redis(server: EmbeddedRedis) -> Iterator[Redis]:
+def redis(server: EmbeddedValkey) -> Iterator[Redis]:
     with Redis.from_url(server.url) as client:
         client.flushall()
         yield client
@@ -168,7 +168,7 @@ def slowly(reply: Reply) -> Reply:
 
 @pytest.mark.processes
 def test_two_hundred_callers_in_four_processes_cost_one_veis_token_and_one_exchange(
-    redis: Redis, server: EmbeddedRedis
+    redis: Redis, server: EmbeddedValkey
 ) -> None:
     claim = whole(200, envelope([{"id": "c1", "claimStatus": "Saved"}]))
     with (

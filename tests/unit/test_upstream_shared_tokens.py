@@ -10,7 +10,7 @@ from redis import Redis
 from flaskapp.upstreams import build
 from flaskapp.upstreams.tokens.cache import TokenCache
 from flaskapp.upstreams.tokens.store import ImpatientRedis
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.unit.loopback import serving, silence, whole
 from tests.unit.test_upstream_tokens import CIPHER, Source, all_outcomes
 from tests.unit.upstream_settings import settings
@@ -18,7 +18,7 @@ from tests.unit.upstream_settings import settings
 
 def test_the_tokens_of_a_process_are_kept_separately_over_one_connection() -> None:
     with (
-        EmbeddedRedis.throwaway() as server,
+        EmbeddedValkey.throwaway() as server,
         Redis.from_url(server.url) as redis,
         serving(whole(200, {"access_token": "for-veis", "expires_in": 600})) as veis,
         serving(whole(200, {"access_token": "for-lighthouse", "expires_in": 600})) as lighthouse,

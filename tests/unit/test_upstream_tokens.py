@@ -14,7 +14,7 @@ from redis import Redis
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
 from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
 from flaskapp.upstreams.tokens.store import ImpatientRedis
-from sandbox.servers import EmbeddedRedis
+from sandbox.servers import EmbeddedValkey
 from tests.forked import fetch_tokens
 from tests.forks import forking
 from tests.unit.loopback import closed_port, serving, silence, whole
@@ -62,13 +62,13 @@ def all_outcomes(calls: list[Callable[[], str]]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis.throwaway() as running:
+def server() -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey.throwaway() as running:
         yield running
 
 
 @pytest.fixture
-def redis(server: EmbeddedRedis) -> Iterator[Redis]:
+def redis(server: EmbeddedValkey) -> Iterator[Redis]:
     with Redis.from_url(server.url) as client:
         client.flushall()
         yield client
@@ -94,7 +94,7 @@ def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
 
 
 @pytest.mark.processes
-def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis, server: EmbeddedRedis) -> None:
+def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis, server: EmbeddedValkey) -> None:
     def slow_token(sock: object) -> None:
         time.sleep(0.3)
         whole(200, {"access_token": "secret-1", "expires_in": 3600})(sock)  # type: ignore[arg-type]
@@ -263,7 +263,7 @@ def test_a_flushed_redis_and_a_failing_service_leave_the_token_that_works(redis:
 
 def test_redis_is_shared_again_once_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flaskapp.upstreams.tokens.store.REST_SECONDS", 0.05)
-    with EmbeddedRedis.throwaway() as server, Redis.from_url(server.url) as redis:
+    with EmbeddedValkey.throwaway() as server, Redis.from_url(server.url) as redis:
         source = Source(0)
         here, there = cache(redis, source), cache(redis, source)
         here.get()
