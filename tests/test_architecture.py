@@ -151,7 +151,7 @@ def test_no_folder_holds_a_circle(folder: str) -> None:
 
 
 def test_no_file_of_the_application_names_a_table_of_the_ledger() -> None:
-    """Whole queries are functions of outbox/; queries that join the application's tables take fragments of `outbox.sql`."""
+    """Whole queries are functions of outbox/. Queries joined with other tables use fragments of `outbox.sql`."""
     table = re.compile(rf"\b({'|'.join(table.name for table in outbox.metadata.sorted_tables)})\b")
     files = [path for folder in ("flaskapp", "jobs") for path in (ROOT / folder).rglob("*.*") if path.suffix != ".pyc"]
     assert {str(path.relative_to(ROOT)) for path in files if table.search(path.read_text())} == set()

@@ -26,7 +26,7 @@ FORM = {
 
 
 class Page:
-    """The platform's API client: all calls have cookies and the same headers; an answer's token replaces the last one."""
+    """The platform's API client: all calls have cookies and the same headers; an answer with a token replaces it."""
 
     def __init__(self, browser: requests.Session, url: str) -> None:
         self.browser, self.url, self.csrf = browser, url, "null"
