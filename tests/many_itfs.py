@@ -106,7 +106,7 @@ def compare_outstanding() -> int:
     """Grant, read over HTTP and settle what is due now, without Redis and RQ. Returns how many there were."""
     fence = draw_fence()
     with db.engine.begin() as connection:
-        ids = [found.id for found in connection.execute(PUBLISH, {"fence": fence, "job": REFRESH.path})]
+        ids = [found.id for found in connection.execute(PUBLISH, {"fence": fence, "job": REFRESH.work.path})]
     for message_id in ids:
         run(REFRESH, message_id, fence)
     return len(ids)

@@ -10,7 +10,7 @@ from flaskapp.audit.report import RECENT_DAYS, audit
 from flaskapp.audit.trace import trace
 from flaskapp.current import database_now
 from flaskapp.db import db, transaction
-from flaskapp.notifications.service import NOTIFICATIONS, SEND_JOB
+from flaskapp.notifications.service import NOTIFICATIONS, SEND
 from tests.benchmarks.figures import figure, timed, title
 from tests.product import Product
 
@@ -57,7 +57,7 @@ PAST = (
         WHERE state = 'undeliverable' AND (place = 1 OR closed_at IS NOT NULL) ORDER BY n, place""",
     f"""INSERT INTO outbox_messages (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at,
                                     give_up_at)
-       SELECT '{SEND_JOB}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification',
+       SELECT '{SEND.path}', '[]', '{NOTIFICATIONS.name}', '{NOTIFICATIONS.upstream}', 'notification',
               notification::text, 'later', outbox_now() + interval '1 hour',
               at + interval '4 days', at + interval '5 days'
          FROM ({MADE}) made WHERE state = 'pending'""",

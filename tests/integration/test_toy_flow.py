@@ -1,5 +1,7 @@
-"""One registration a flow: a toy entered in one place is filed, notified, audited, traced, repaired, requeued, shown,
-overdue when late, and counted."""
+"""A toy flow, registered in one place.
+
+It is filed, notified, audited, traced, repaired, requeued, shown to operators, overdue when late, and counted.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ TEMPLATES = dict.fromkeys(("library.issued", "library.failed", "library.unconfir
 
 @pytest.fixture
 def toy(database_url: str, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path) -> Iterator[Product]:
-    """The product with one flow more, and nothing else changed."""
+    """The product with one more flow, and nothing else changed."""
     fakes.fakes.reset()
     kept = kept_secrets(secrets_folder)
     config = from_env(environment(database_url, redis_server.url, fakes, kept, SETTINGS))
@@ -108,7 +110,7 @@ def test_its_history_is_traced(toy: Product) -> None:
     assert (step.subject_id, "history ends with issued" in step.why) == (card, True)
 
 
-def test_a_refusal_is_a_case_of_its_owner_and_a_requeue_takes_it_up_again(toy: Product) -> None:
+def test_a_refusal_is_a_case_of_its_owner_and_a_requeue_files_it_again(toy: Product) -> None:
     refuse(toy)
     owner = toy.app.extensions["config"].case_owner_travel_claim
     assert toy.value("SELECT owner FROM cases") == owner
@@ -144,7 +146,7 @@ def test_a_lost_notification_is_repaired(toy: Product) -> None:
     assert (standings(toy), len(toy.phone())) == ({"notified": 1}, 1)
 
 
-def test_a_rule_of_its_own_is_broken_and_given_to_a_human(toy: Product) -> None:
+def test_a_broken_rule_of_its_own_goes_to_a_human(toy: Product) -> None:
     request_card(toy)
     toy.work()
     toy.rows("UPDATE library_cards SET card_number = NULL RETURNING 1")
@@ -207,7 +209,7 @@ def test_every_subject_is_in_every_derived_list(name: str) -> None:
     assert {work.queue.upstream for work in works} <= flows.breaker_limits.keys()
 
 
-def test_who_is_late_without_a_case_of_its_own_kind_is_overdue() -> None:
+def test_every_late_subject_is_overdue_unless_another_case_covers_it() -> None:
     """Only these have another case when they are late, or were promised to nobody."""
     exempt = {name for name, subject in REGISTERED.subjects.items() if not subject.overdue}
     assert exempt == {"intent_to_file", "document_poll", "case"}
@@ -222,6 +224,6 @@ def test_removing_a_flow_removes_its_work_everywhere() -> None:
 
 
 def test_every_flow_of_the_application_is_registered() -> None:
-    """A folder with a flow.py that nobody registers would answer no request and be audited by nobody."""
+    """A folder with a flow.py that is not registered would answer no request and have no audit."""
     folders = {flow.name for flow in REGISTERED.flows}
     assert folders == {path.parent.name for path in (Path(flaskapp.__file__).parent).glob("*/flow.py")}
