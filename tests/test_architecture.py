@@ -198,10 +198,11 @@ def test_nothing_is_imported_inside_a_function() -> None:
     assert inside == set()
 
 
-def test_no_process_imports_the_pdf_libraries_before_it_makes_a_pdf() -> None:
-    heavy = ("fpdf", "pikepdf", "flaskapp.form526.pdf.making", "flaskapp.form526.pdf.child")
+def test_no_process_imports_the_libraries_for_files_before_it_needs_them() -> None:
+    children = ("flaskapp.form526.attachments.pdf_child", "flaskapp.form526.attachments.picture_child")
+    heavy = ("fpdf", "pikepdf", "PIL", "flaskapp.form526.pdf.making", *children)
     taken = {path.name for path in sources(*TOP_FOLDERS) for module in imported(path) if module.startswith(heavy)}
-    assert taken == {"making.py", "child.py"}
+    assert taken == {"making.py", "pdf_child.py", "picture_child.py"}
     assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
 
 

@@ -15,13 +15,12 @@ from werkzeug.datastructures import FileStorage
 
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.form526 import service
-from flaskapp.form526.attachments import types
+from flaskapp.form526.attachments import opening, types
 from flaskapp.form526.attachments.intake import keep_file
 from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
-from flaskapp.form526.pdf import opening
 from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
 from flaskapp.form526.words import words_of
 from flaskapp.web.errors import Problem
@@ -99,7 +98,9 @@ def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
     kind = types.recognise(stream, name, size_of(stream))
     if kind.extension == "pdf":
-        stream = opening.opened(stream, password or None)
+        stream = opening.opened_pdf(stream, password or None)
+    elif kind.extension in opening.PICTURES:
+        opening.check_picture(stream, kind.extension)
     with closing(stream):
         return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
 

@@ -11,8 +11,8 @@ import pikepdf
 import pytest
 from werkzeug.datastructures import FileStorage
 
+from flaskapp.form526.attachments import opening
 from flaskapp.form526.attachments.intake import stored_chunks
-from flaskapp.form526.pdf import opening
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST

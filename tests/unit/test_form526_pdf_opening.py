@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import pytest
 from pikepdf import Encryption, Name, Pdf, Stream, StreamDecodeLevel
 
+from flaskapp.form526.attachments import opening, pdf_child
 from flaskapp.form526.attachments.store import chunks_of
 from flaskapp.form526.attachments.types import MOST_PDF_BYTES, FileRefused, recognise
-from flaskapp.form526.pdf import child, opening
 
 WORD = "pässwörd 7"
 LOCKED = Encryption(owner="owner", user=WORD)
@@ -28,7 +28,7 @@ NEEDS = "This PDF needs a password."
 WRONG = "That password does not open this PDF."
 DAMAGED = "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that."
 TOO_MUCH = "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that."
-BUSY = "We are opening too many PDFs right now. Please add this one again in a minute."
+BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
 def document(content: bytes = b"0 0 m 9 9 l S", filters: object = None) -> Pdf:
@@ -61,7 +61,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refusal(content: bytes | BinaryIO, password: str | None = None) -> str:
     with pytest.raises(FileRefused) as refused:
-        opening.opened(io.BytesIO(content) if isinstance(content, bytes) else content, password)
+        opening.opened_pdf(io.BytesIO(content) if isinstance(content, bytes) else content, password)
     return refused.value.reason
 
 
@@ -91,7 +91,7 @@ def open_in(folder: Path) -> list[str]:
 
 def test_a_pdf_without_a_lock_is_the_same_stream(temporary: Path) -> None:
     stream = io.BytesIO(PLAIN)
-    assert opening.opened(stream, "not needed") is stream
+    assert opening.opened_pdf(stream, "not needed") is stream
     assert stream.read() == PLAIN
 
 
@@ -101,14 +101,14 @@ def test_a_pdf_without_a_lock_is_the_same_stream(temporary: Path) -> None:
 def test_a_locked_pdf_becomes_a_copy_that_anyone_can_read(
     password: str | None, encryption: Encryption, temporary: Path
 ) -> None:
-    with opening.opened(io.BytesIO(saved(document(b"1 2 m"), encryption)), password) as copy:
+    with opening.opened_pdf(io.BytesIO(saved(document(b"1 2 m"), encryption)), password) as copy:
         assert list(temporary.iterdir()) == []
         assert drawn_in(copy) == b"1 2 m"
 
 
 def test_old_encryption_is_opened_too() -> None:
     old = saved(document(b"1 2 m"), Encryption(owner="owner", user="old", R=3, aes=False, metadata=False))
-    with opening.opened(io.BytesIO(old), "old") as copy:
+    with opening.opened_pdf(io.BytesIO(old), "old") as copy:
         assert drawn_in(copy) == b"1 2 m"
 
 
@@ -125,10 +125,10 @@ def test_the_password_goes_only_through_a_pipe(tmp_path: Path, monkeypatch: pyte
         "import os, sys\n"
         "seen = ['read: ' + sys.stdin.read(), 'args: ' + repr(sys.argv), 'env: ' + repr(os.environ)]\n"
         "os.write(int(sys.argv[2]), '\\n'.join(seen).encode())\n"
-        f"sys.exit({child.COPIED})\n"
+        f"sys.exit({pdf_child.COPIED})\n"
     )
-    monkeypatch.setattr(opening, "CHILD", probe)
-    with opening.opened(io.BytesIO(PLAIN), "sesame-526") as copy:
+    monkeypatch.setattr(opening, "PDF_CHILD", probe)
+    with opening.opened_pdf(io.BytesIO(PLAIN), "sesame-526") as copy:
         read, *elsewhere = copy.read().decode().splitlines()
     assert read == "read: sesame-526"
     assert "sesame-526" not in "".join(elsewhere)
@@ -146,7 +146,7 @@ def test_a_pdf_without_pages_or_without_its_end_is_damaged() -> None:
 def test_a_small_fault_that_every_viewer_repairs_is_no_reason_to_refuse() -> None:
     shifted = PLAIN.replace(b"startxref\n", b"startxref\n1")
     assert shifted != PLAIN
-    assert opening.opened(io.BytesIO(shifted), None).read() == shifted
+    assert opening.opened_pdf(io.BytesIO(shifted), None).read() == shifted
 
 
 def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain() -> None:
@@ -194,16 +194,16 @@ def test_a_bomb_among_the_packed_objects_is_refused() -> None:
 
 
 def test_many_streams_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "ALL_BYTES", 2500)
+    monkeypatch.setattr(pdf_child, "ALL_BYTES", 2500)
     with document(zlib.compress(bytes(1000)), Name.FlateDecode) as pdf:
         pdf.Root.More = pdf.make_indirect(Stream(pdf, bytes(5000)))
-        child.check_content(pdf)
+        pdf_child.check_content(pdf)
         for name in ("/Second", "/Third"):
             more = Stream(pdf, b"")
             more.write(zlib.compress(bytes(1000)), filter=Name.FlateDecode)
             pdf.Root[name] = pdf.make_indirect(more)
-        with pytest.raises(child.TooMuch):
-            child.check_content(pdf)
+        with pytest.raises(pdf_child.TooMuch):
+            pdf_child.check_content(pdf)
 
 
 def test_a_pdf_nested_deeper_than_any_stack_is_refused() -> None:
@@ -218,25 +218,25 @@ def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_child_that_fails_by_itself_is_no_fault_of_the_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "CHILD", tmp_path / "gone.py")
+    monkeypatch.setattr(opening, "PDF_CHILD", tmp_path / "gone.py")
     (tmp_path / "gone.py").write_text("import nothing_of_this_name")
     with pytest.raises(RuntimeError, match="exit code 1"):
-        opening.opened(io.BytesIO(PLAIN), None)
+        opening.opened_pdf(io.BytesIO(PLAIN), None)
 
 
 def test_the_child_and_its_reader_use_the_same_codes() -> None:
-    assert (opening.AS_IS, opening.COPIED) == (child.AS_IS, child.COPIED)
-    assert opening.TOO_MUCH == child.TOO_MUCH
-    codes = (child.NEEDS_PASSWORD, child.WRONG_PASSWORD, child.DAMAGED, child.TOO_MUCH)
-    assert dict(zip(codes, (NEEDS, WRONG, DAMAGED, TOO_MUCH), strict=True)) == opening.REASONS
+    assert (opening.AS_IS, opening.COPIED) == (pdf_child.AS_IS, pdf_child.COPIED)
+    assert opening.TOO_MUCH == pdf_child.TOO_MUCH
+    codes = (pdf_child.NEEDS_PASSWORD, pdf_child.WRONG_PASSWORD, pdf_child.DAMAGED, pdf_child.TOO_MUCH)
+    assert dict(zip(codes, (NEEDS, WRONG, DAMAGED, TOO_MUCH), strict=True)) == opening.PDF_REASONS
 
 
 def test_only_one_pdf_is_opened_at_a_time_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "TURN_SECONDS", 0)
-    with opening.CHILD.open("rb") as key:
+    with opening.KEY.open("rb") as key:
         fcntl.flock(key, fcntl.LOCK_EX)
         assert refusal(PLAIN) == BUSY
-    assert opening.opened(io.BytesIO(PLAIN), None).read() == PLAIN
+    assert opening.opened_pdf(io.BytesIO(PLAIN), None).read() == PLAIN
 
 
 # -- the largest --------------------------------------------------------------
@@ -259,12 +259,12 @@ def test_a_99_mib_pdf_is_opened_and_read_in_8_mib_of_this_process(largest: tuple
     assert 98 << 20 < size <= MOST_PDF_BYTES
     tracemalloc.start()
     recognise(stream, "largest.pdf", size)
-    with opening.opened(stream, WORD) as copy:
+    with opening.opened_pdf(stream, WORD) as copy:
         total = sum(len(chunk) for chunk in chunks_of(copy))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 8 << 20
-        assert child.MEMORY_BYTES == 400 << 20
+        assert pdf_child.MEMORY_BYTES == 400 << 20
         with Pdf.open(copy) as pdf:
             contents = pdf.pages[0].Contents
             assert isinstance(contents, Stream)
@@ -277,10 +277,10 @@ def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
 ) -> None:
     """The library only warns when a stream does not fit, and writes a PDF without its pictures."""
     child = tmp_path / "small_child.py"
-    source = opening.CHILD.read_text()
+    source = opening.PDF_CHILD.read_text()
     child.write_text(source.replace("MEMORY_BYTES = 400 * MIB", "MEMORY_BYTES = 120 * MIB"))
     assert child.read_text() != source
-    monkeypatch.setattr(opening, "CHILD", child)
+    monkeypatch.setattr(opening, "PDF_CHILD", child)
     assert refusal(largest[0], WORD) in (TOO_MUCH, DAMAGED)
 
 
@@ -288,7 +288,7 @@ def test_a_copy_that_memory_cut_short_is_refused_and_not_taken(
 def test_an_upload_that_is_not_on_the_disk_yet_is_passed_on_too(kind: Any) -> None:
     with kind() as stream:
         stream.write(PLAIN)
-        assert opening.opened(stream, None).read() == PLAIN
+        assert opening.opened_pdf(stream, None).read() == PLAIN
 
 
 def test_a_file_is_read_on_from_where_this_process_left_it(tmp_path: Path) -> None:
@@ -297,4 +297,4 @@ def test_a_file_is_read_on_from_where_this_process_left_it(tmp_path: Path) -> No
     (tmp_path / "upload").write_bytes(content)
     with (tmp_path / "upload").open("rb") as stream:
         assert stream.read(64) == content[:64]
-        assert b"".join(chunks_of(opening.opened(stream, None), 1000)) == content
+        assert b"".join(chunks_of(opening.opened_pdf(stream, None), 1000)) == content

@@ -1,7 +1,7 @@
-"""Opener of PDFs: unlocks them, and refuses what is broken or built to do harm, without reading any in this process.
+"""Opener of PDFs and pictures: refuses what is broken or built to do harm, without reading any in this process.
 
-A child with limits on memory and time does the reading (`child.py`). The file reaches it as a descriptor and the
-password through a pipe, so neither has a name that another process could see.
+A child with limits on memory and time does the reading (`pdf_child.py`, `picture_child.py`). The file reaches it as a
+descriptor and a password through a pipe, so neither has a name that another process could see.
 """
 
 from __future__ import annotations
@@ -14,31 +14,40 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from flaskapp.form526.attachments.types import FileRefused
 
-CHILD = Path(__file__).with_name("child.py")
+PDF_CHILD = Path(__file__).with_name("pdf_child.py")
+PICTURE_CHILD = Path(__file__).with_name("picture_child.py")
+# The file whose lock is the turn to start a child, of either kind: the memory they take adds up.
+KEY = Path(__file__)
 # Together less than the 30 s after which a router gives up on a request.
 TURN_SECONDS = 10.0
 READING_SECONDS = 15.0
 
+# Exit codes of the children. TOO_MUCH is also for a child that was stopped.
 AS_IS, COPIED = 40, 41
-TOO_MUCH = 45
-# The child's exit codes, as sentences for the person; the last one is also for a child that was stopped.
-REASONS = {
+DAMAGED, TOO_MUCH = 44, 45
+PDF_REASONS = {
     42: "This PDF needs a password.",
     43: "That password does not open this PDF.",
-    44: "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that.",
+    DAMAGED: "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that.",
     TOO_MUCH: "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that.",
 }
-BUSY = "We are opening too many PDFs right now. Please add this one again in a minute."
+PICTURE_REASONS = {
+    DAMAGED: "This {} picture is damaged or not complete. Please save it again and add the new file.",
+    TOO_MUCH: "This {} picture is too large to open. Please save it with fewer pixels or pages, and add that.",
+}
+# What Pillow calls the pictures we take, by their usual extension.
+PICTURES = {"bmp": "BMP", "gif": "GIF", "jpg": "JPEG", "png": "PNG", "tif": "TIFF"}
+BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
-def opened(stream: BinaryIO, password: str | None) -> BinaryIO:
+def opened_pdf(stream: BinaryIO, password: str | None) -> BinaryIO:
     """A PDF that anyone can read, at its beginning: the same stream, or a copy without the lock.
 
     The copy is an anonymous temporary file, gone with the process; close it. Raises FileRefused, also for a PDF that
@@ -47,8 +56,8 @@ def opened(stream: BinaryIO, password: str | None) -> BinaryIO:
     with ExitStack() as held:
         copy = held.enter_context(tempfile.TemporaryFile())
         with descriptor_of(stream) as source, turn():
-            code = read_in_child(source, copy.fileno(), password or "")
-        check_answer(code)
+            code = read_in_child(PDF_CHILD, (source, copy.fileno()), password=password or "")
+        check_answer(code, PDF_REASONS)
         result = stream
         if code == COPIED:
             held.pop_all()
@@ -57,14 +66,23 @@ def opened(stream: BinaryIO, password: str | None) -> BinaryIO:
         return result
 
 
-def check_answer(code: int) -> None:
+def check_picture(stream: BinaryIO, extension: str) -> None:
+    """Decode the whole picture and forget it; leaves the stream at its beginning. Raises FileRefused."""
+    name = PICTURES[extension]
+    with descriptor_of(stream) as source, turn():
+        code = read_in_child(PICTURE_CHILD, (source,), name)
+    check_answer(code, {each: reason.format(name) for each, reason in PICTURE_REASONS.items()})
+    stream.seek(0)
+
+
+def check_answer(code: int, reasons: Mapping[int, str]) -> None:
     if code < 0:
         # A limit stopped it: of time, or of memory when the library could not report that.
         code = TOO_MUCH
-    if code in REASONS:
-        raise FileRefused(REASONS[code])
+    if code in reasons:
+        raise FileRefused(reasons[code])
     if code not in (AS_IS, COPIED):
-        raise RuntimeError(f"the PDF child failed with exit code {code}")
+        raise RuntimeError(f"the reading child failed with exit code {code}")
 
 
 @contextmanager
@@ -93,7 +111,7 @@ def turn() -> Iterator[None]:
     Raises FileRefused after ten seconds of waiting.
     """
     deadline = time.monotonic() + TURN_SECONDS
-    with CHILD.open("rb") as key:
+    with KEY.open("rb") as key:
         while not locked(key):
             if time.monotonic() > deadline:
                 raise FileRefused(BUSY)
@@ -110,14 +128,14 @@ def locked(key: BinaryIO) -> bool:
     return True
 
 
-def read_in_child(source: int, copy: int, password: str) -> int:
+def read_in_child(program: Path, descriptors: tuple[int, ...], *words: str, password: str = "") -> int:
     """The child's exit code, negative when a signal ended it; it is gone when this returns."""
     with subprocess.Popen(
-        [sys.executable, "-I", str(CHILD), str(source), str(copy)],
+        [sys.executable, "-I", str(program), *map(str, descriptors), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(source, copy),
+        pass_fds=descriptors,
     ) as child:
         try:
             child.communicate(password.encode(errors="replace"), timeout=READING_SECONDS)
