@@ -45,6 +45,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     passthrough.init_app(app, config)
     openapi.init_app(app, config)
     ops.init_app(app, config)
+    LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"
     rq.mount(app, config, config.redis_url, LedgerJob)
     console.init_app(app)
     commands.init_app(app)

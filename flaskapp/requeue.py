@@ -13,6 +13,8 @@ from outbox import parked, write_history
 # The callable behind *Requeue* on the RQ dashboard.
 REOPEN_PATH = "jobs.ledger.reopen"
 
+UNIQUE_VIOLATION, EXCLUSION_VIOLATION = "23505", "23P01"
+
 
 class Refused(Exception):
     """The message stays parked; the text says why."""
@@ -44,5 +46,6 @@ def constraint_of(error: Exception) -> str:
     """The rule that refused it, without the row's values: those may be personal data."""
     if isinstance(error, IntegrityError):
         name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-        return f"a newer one exists ({name})" if name else "a constraint forbids it"
+        newer = getattr(error.orig, "pgcode", None) in (UNIQUE_VIOLATION, EXCLUSION_VIOLATION)
+        return f"{'a newer one exists' if newer else 'a constraint forbids it'} ({name})"
     return "what it was for is gone" if isinstance(error, NoResultFound) else str(error)

@@ -102,9 +102,10 @@ def reopen(session: DbSession, subject: Subject, subject_id: str, actor: str) ->
     row = lock(session, subject, subject_id)
     if getattr(row, subject.states.column) != FAILED:
         return None
-    move(session, subject, row, PENDING, actor)
+    # Before the move, which flushes the row: no pending row may have an end.
     row.finished_at, row.notification = None, None
     row.cycle += 1
+    move(session, subject, row, PENDING, actor)
     subject.reset(session, row)
     note_cases(session, subject.name, subject_id, "requeued", actor)
     supersede_notifications(session, subject.name, subject_id, "it is taken up again", actor)

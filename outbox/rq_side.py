@@ -26,10 +26,7 @@ RESULT_SECONDS = 20
 WOKEN = 4
 # A wake-up that no worker was waiting for is soon of no use: workers look by themselves, too.
 WAKING_SECONDS = 5
-EXPLANATION = (
-    "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n"
-    "Its attempts and history: flask outbox show {message_id}"
-)
+EXPLANATION = "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n{hint}"
 PARKED_SECONDS = 400 * 24 * 3600
 
 
@@ -46,9 +43,14 @@ class ForbiddenCallable(Exception):
 
 
 class LedgerJob(Job):
-    """An RQ job that carries JSON and runs only the callables in `allowed`. Raises ForbiddenCallable for any other."""
+    """An RQ job that carries JSON and runs only the callables in `allowed`. Raises ForbiddenCallable for any other.
+
+    `hint` stands beside parked messages on the dashboard, and may name the `{message_id}`. An application sets both once,
+    at its start.
+    """
 
     allowed: frozenset[str] = frozenset()
+    hint: str = ""
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:
         super().__init__(id=id, connection=connection, serializer=serializer or JSONSerializer)
@@ -190,9 +192,8 @@ def leave_failed(redis: Redis, queue: str, message_id: int, fence: int, reopen_p
         job.save(pipeline=pipe)
         pipe.delete(Result.get_key(job.id))
         # The dashboard offers Requeue in its list only beside a job with an error text.
-        Result.create_failure(
-            job, PARKED_SECONDS, EXPLANATION.format(title=title, message_id=message_id), pipeline=pipe
-        )
+        hint = LedgerJob.hint.format(message_id=message_id)
+        Result.create_failure(job, PARKED_SECONDS, EXPLANATION.format(title=title, hint=hint), pipeline=pipe)
         FailedJobRegistry(queue=rq_queue).add(job, ttl=PARKED_SECONDS, pipeline=pipe)
         pipe.execute()
 

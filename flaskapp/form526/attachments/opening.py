@@ -23,7 +23,7 @@ from flaskapp.form526.attachments.types import FileRefused
 
 PDF_CHILD = Path(__file__).with_name("pdf_child.py")
 PICTURE_CHILD = Path(__file__).with_name("picture_child.py")
-# The file whose lock is the turn to start a child, of either kind: the memory they take adds up.
+# The lock on this file is the turn to start a child of either kind: the memory that they take adds up.
 KEY = Path(__file__)
 # Together less than the 30 s after which a router gives up on a request.
 TURN_SECONDS = 10.0
@@ -42,7 +42,7 @@ PICTURE_REASONS = {
     DAMAGED: "This {} picture is damaged or not complete. Please save it again and add the new file.",
     TOO_MUCH: "This {} picture is too large to open. Please save it with fewer pixels or pages, and add that.",
 }
-# What Pillow calls the pictures we take, by their usual extension.
+# Pillow's names of the pictures that we take, by their usual extension.
 PICTURES = {"bmp": "BMP", "gif": "GIF", "jpg": "JPEG", "png": "PNG", "tif": "TIFF"}
 BUSY = "We are opening too many files right now. Please add this one again in a minute."
 

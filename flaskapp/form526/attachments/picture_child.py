@@ -1,4 +1,4 @@
-"""Reads one picture from a stranger and ends: a process of its own, with limits, so that only it can come to harm.
+"""Child process that reads one picture from a stranger and ends. It has limits, so that only it can come to harm.
 
 `opening` starts this file by its path and reads the exit code; nothing imports it. The picture's descriptor and
 Pillow's name of its format come as arguments.
@@ -22,9 +22,9 @@ MIB = 1024 * 1024
 MEMORY_BYTES = 400 * MIB
 CPU_SECONDS = 12
 MOST_PIXELS = 256_000_000
-# The library keeps a progressive JPEG whole, with up to six bytes a pixel, and calls it broken when memory runs out.
+# The library keeps all of a progressive JPEG, with up to six bytes a pixel, and calls it broken when memory runs out.
 MOST_PROGRESSIVE_PIXELS = 50_000_000
-# Pillow would only warn of a TIFF directory that is cut short, and go on without the rest of it.
+# Pillow would only warn about a TIFF directory that is cut short, and go on without the rest of it.
 CUT_SHORT = "Truncated File Read|Corrupt EXIF data"
 PNG_END = b"\xaeB`\x82"
 GIF_END = b";"
@@ -58,15 +58,15 @@ def judge(source: BinaryIO, kind: str) -> int:
     except (MemoryError, TooMuch, Image.DecompressionBombError):
         return TOO_MUCH
     except Exception as error:
-        # A hostile file finds errors no library documents; that a codec ran out of memory is said in words only.
+        # A hostile file causes errors that no library documents. Only its text says that a codec ran out of memory.
         return TOO_MUCH if "out of memory" in str(error) else DAMAGED
 
 
 def is_whole(source: BinaryIO, kind: str) -> bool:
-    """False when only the end mark is missing, which Pillow puts up with; anything else missing raises."""
+    """False when only the end mark is missing, which Pillow accepts; raises when anything else is missing."""
     if kind == "PNG":
         with Image.open(source, formats=[kind]) as image:
-            # Up to the name of the last chunk, checksums included; only that one's own is left.
+            # It reads up to the name of the last chunk, checksums included; only that chunk's own checksum is left.
             image.verify()
         if source.read(4) != PNG_END:
             return False
@@ -78,7 +78,7 @@ def is_whole(source: BinaryIO, kind: str) -> bool:
 
 
 def decode_pages(source: BinaryIO, kind: str) -> None:
-    """Leaves the source behind the last page; in a GIF, behind the mark that ends it."""
+    """Decode every page. Leaves the source after the last one; in a GIF, after the mark that ends it."""
     source.seek(0)
     with Image.open(source, formats=[kind]) as image:
         if image.info.get("progressive") and image.width * image.height > MOST_PROGRESSIVE_PIXELS:
@@ -86,7 +86,7 @@ def decode_pages(source: BinaryIO, kind: str) -> None:
         # A JPEG shrinks to an eighth while it is decoded, which takes little memory and reads every byte all the same.
         image.draft("L", (1, 1))
         image.load()
-        # Only these two have pages: in a JPEG or a PNG, whatever follows the picture is a phone's or a browser's own.
+        # Only these two have pages: in a JPEG or a PNG, what follows the picture was added by a phone or a browser.
         for page in itertools.count(1) if kind in ("GIF", "TIFF") else ():
             try:
                 image.seek(page)

@@ -1,6 +1,6 @@
 """Types of files, found by their content: a name is only a claim, and the upstream refuses a wrong file days later.
 
-Whether a picture or a PDF is whole is not seen here: `opening` has it read in a process of its own.
+Whether a picture or a PDF is complete is not checked here: `opening` has it read in a process of its own.
 """
 
 from __future__ import annotations
