@@ -45,8 +45,8 @@ class ForbiddenCallable(Exception):
 class LedgerJob(Job):
     """An RQ job that carries JSON and runs only the callables in `allowed`. Raises ForbiddenCallable for any other.
 
-    `hint` stands beside parked messages on the dashboard, and may name the `{message_id}`. An application sets both once,
-    at its start.
+    `hint` stands beside parked messages on the dashboard, and may name the `{message_id}`. An application sets both at
+    its start.
     """
 
     allowed: frozenset[str] = frozenset()
