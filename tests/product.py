@@ -31,29 +31,30 @@ from sandbox.faults import Control
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.serve import Upstreams
 
-# Times compressed so that a test waits for conditions, not for schedules.
+# Delays are short, so that a test waits for conditions and not for schedules. Limits on a call are long: a test that
+# waits for a limit to strike sets it itself, and no other test may depend on how fast a busy machine answers.
 SETTINGS = {
-    "TRAVEL_PAY_TOTAL_SECONDS": "3",
+    "TRAVEL_PAY_TOTAL_SECONDS": "60",
     "TRAVEL_PAY_CONFIRM_SECONDS": "0.05",
     "TRAVEL_PAY_WAIT_SECONDS": "0",
-    "TRAVEL_PAY_READ_SECONDS": "2",
-    "STS_TOTAL_SECONDS": "3",
-    "VA_PROFILE_TOTAL_SECONDS": "2",
+    "TRAVEL_PAY_READ_SECONDS": "60",
+    "STS_TOTAL_SECONDS": "60",
+    "VA_PROFILE_TOTAL_SECONDS": "60",
     "RETRY_SCALE": "0.001",
     "BTSSS_CONFIRM_SECONDS": "0.05",
     "VANOTIFY_CONFIRM_SECONDS": "0.05",
     "BTSSS_CLOCK_SKEW_SECONDS": "1",
-    "BTSSS_TOTAL_SECONDS": "3",
-    "VEIS_TOTAL_SECONDS": "3",
-    "VANOTIFY_TOTAL_SECONDS": "3",
-    "ACCOUNTS_TOTAL_SECONDS": "3",
-    "LIGHTHOUSE_TOTAL_SECONDS": "3",
+    "BTSSS_TOTAL_SECONDS": "60",
+    "VEIS_TOTAL_SECONDS": "60",
+    "VANOTIFY_TOTAL_SECONDS": "60",
+    "ACCOUNTS_TOTAL_SECONDS": "60",
+    "LIGHTHOUSE_TOTAL_SECONDS": "60",
     "LIGHTHOUSE_CONFIRM_SECONDS": "0.05",
-    "ITF_SYNC_SECONDS": "1",
-    "FORM526_TOTAL_SECONDS": "3",
+    "ITF_SYNC_SECONDS": "60",
+    "FORM526_TOTAL_SECONDS": "60",
     "FORM526_CONFIRM_SECONDS": "0.05",
-    "DOCUMENT_UPLOAD_SECONDS": "3",
-    "DOCUMENT_STATUS_SECONDS": "3",
+    "DOCUMENT_UPLOAD_SECONDS": "60",
+    "DOCUMENT_STATUS_SECONDS": "60",
     "BREAKER_OPEN_SECONDS": "0.1",
     "BREAKER_CAP_SECONDS": "1",
 }

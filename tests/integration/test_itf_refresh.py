@@ -143,7 +143,7 @@ def fail_once(product: Product, kind: str, fields: dict[str, Any]) -> str:
 def test_an_inconclusive_answer_changes_nothing(product: Product) -> None:
     """It neither breaks nor raises nor ends a doubt; only a later answer does."""
     confirm(product, ADA)
-    reconfigure(product, lighthouse_total_seconds=0.2)
+    patience = product.app.extensions["config"].lighthouse_total_seconds
     change(product, ADA, status="incomplete")
     let_a_cycle_pass(product)
     change(product, ADA, status="active")
@@ -155,6 +155,8 @@ def test_an_inconclusive_answer_changes_nothing(product: Product) -> None:
     for kind, fields in nothings:
         # The message already enqueued, a second look or a retry, would keep another one from being enqueued.
         product.rows("DELETE FROM outbox_messages RETURNING 1")
+        # Only the slow answer meets a short limit: a busy machine may need as long for any other.
+        reconfigure(product, lighthouse_total_seconds=0.2 if kind == "slow" else patience)
         assert fail_once(product, kind, fields) == "error", kind
         assert known(product) == before, kind
         assert (product.cases(), product.value("SELECT count(*) FROM outbox_messages WHERE state = 'parked'")) == (

@@ -183,8 +183,9 @@ def test_a_202_needs_neither_redis_nor_any_upstream(product: Product, database_u
     cookie = product.sign_in().get_cookie("cie_session")
     assert cookie is not None
     isolated = create_app(from_env(environment(database_url, DEAD, product.fakes, kept_secrets(secrets_folder))))
+    # A call to one of them would take its whole limit, which is 12 seconds at least.
     for upstream in ("veis", "btsss", "va_notify", "lorota", "chip"):
-        product.control.set(upstream, "refuse")
+        product.control.set(upstream, "hold")
     client = isolated.test_client()
     client.set_cookie("cie_session", cookie.value)
     client.get(f"{CLAIMS}/{STRANGER}")
@@ -196,7 +197,7 @@ def test_a_202_needs_neither_redis_nor_any_upstream(product: Product, database_u
         db.engine.dispose()
     product.control.reset()
     assert (response.status_code, state.status_code) == (202, 200)
-    assert seconds < 2
+    assert seconds < 10
     product.work()
     assert product.phone()[0]["template"] == "cie.created"
 

@@ -59,8 +59,8 @@ def test_many_claims_are_read_page_by_page_and_a_lost_page_is_reported(product: 
 def test_all_pages_together_take_no_longer_than_the_limit(product: Product) -> None:
     person = traveling(product, MANY)
     person.read(CLAIMS_URL, **ALWAYS)
-    reconfigure(product, travel_pay_read_seconds=1.1)
-    product.control.set("travel_pay", "slow", seconds=0.45, operation=SEARCH)
+    reconfigure(product, travel_pay_read_seconds=3.0)
+    product.control.set("travel_pay", "slow", seconds=1.1, operation=SEARCH)
     assert len(partly(person.get(CLAIMS_URL, **ALWAYS))) in (50, 100)
 
 

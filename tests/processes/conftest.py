@@ -13,14 +13,6 @@ from tests.processes.running import Running
 from tests.product import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-# The limits of calls stay long here: the test's disaster ends a call, and no limit does.
-PATIENT = {
-    **SETTINGS,
-    "BTSSS_TOTAL_SECONDS": "60",
-    "TRAVEL_PAY_TOTAL_SECONDS": "60",
-    "TRAVEL_PAY_READ_SECONDS": "20",
-    "VANOTIFY_TOTAL_SECONDS": "30",
-}
 
 
 @pytest.fixture(scope="package")
@@ -34,7 +26,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ):
         system = System(
             ROOT,
-            environ={**PATIENT, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url},
+            environ={**SETTINGS, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url},
             folder=folder,
             say=lambda step: None,
             hear=lambda name, line: lines.append((name, line)),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 
@@ -137,7 +138,14 @@ def serving(*replies: Reply) -> Iterator[Loopback]:
         server.close()
 
 
+@cache
+def closed() -> socket.socket:
+    """A port that is taken and not listened on. If it were given back, another process could take it."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    return taken
+
+
 def closed_port() -> str:
     """The URL of a port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return f"http://127.0.0.1:{closed().getsockname()[1]}"

@@ -212,8 +212,10 @@ def test_a_pdf_nested_deeper_than_any_stack_is_refused() -> None:
     assert refusal(deep) == DAMAGED
 
 
-def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "READING_SECONDS", 0.001)
+def test_a_child_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PDF_CHILD", tmp_path / "endless.py")
+    (tmp_path / "endless.py").write_text("while True: __import__('time').sleep(60)")
+    monkeypatch.setattr(opening, "READING_SECONDS", 0.1)
     assert refusal(PLAIN) == TOO_MUCH
 
 

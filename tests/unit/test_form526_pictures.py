@@ -176,8 +176,10 @@ def test_a_picture_made_to_keep_us_busy_is_refused(content: bytes, kind: str) ->
 # -- the child ----------------------------------------------------------------
 
 
-def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "READING_SECONDS", 0.001)
+def test_a_child_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PICTURE_CHILD", tmp_path / "endless.py")
+    (tmp_path / "endless.py").write_text("while True: __import__('time').sleep(60)")
+    monkeypatch.setattr(opening, "READING_SECONDS", 0.1)
     assert refusal(PNG, "PNG") == TOO_MUCH
 
 

@@ -54,7 +54,7 @@ def keys(server: Loopback) -> SignInKeys:
 
 
 def keys_at(server: Loopback, **changes: Any) -> SignInKeys:
-    chosen = {"sis_jwks_url": f"{server.url}/certs", "sis_total_seconds": 2, **changes}
+    chosen = {"sis_jwks_url": f"{server.url}/certs", "sis_total_seconds": 30, **changes}
     return SignInKeys(settings(**chosen), HTTP(10))
 
 

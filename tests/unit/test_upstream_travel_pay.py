@@ -78,31 +78,31 @@ def bench() -> Iterator[Bench]:
 
 
 def search(bench: Bench) -> Page[ClaimSummary]:
-    return bench.reads.search_claims(ADA, date(2031, 1, 1), date(2031, 3, 31), 2, 20, total_seconds=2)
+    return bench.reads.search_claims(ADA, date(2031, 1, 1), date(2031, 3, 31), 2, 20, total_seconds=30)
 
 
 def appointments(bench: Bench, **options: bool) -> Page[UpstreamAppointment]:
-    return bench.reads.appointments(ADA, 2, 20, total_seconds=2, **options)
+    return bench.reads.appointments(ADA, 2, 20, total_seconds=30, **options)
 
 
 def claim(bench: Bench) -> ClaimDetail | None:
-    return bench.reads.claim(ADA, CLAIM_ID, total_seconds=2)
+    return bench.reads.claim(ADA, CLAIM_ID, total_seconds=30)
 
 
 def document(bench: Bench) -> DocumentFile | None:
-    return bench.reads.document(ADA, CLAIM_ID, "d/1", total_seconds=2)
+    return bench.reads.document(ADA, CLAIM_ID, "d/1", total_seconds=30)
 
 
 def list_claims(bench: Bench) -> list[ClaimSummary]:
-    return list(bench.reads.list_claims(ADA, total_seconds=2).items)
+    return list(bench.reads.list_claims(ADA, total_seconds=30).items)
 
 
 def list_documents(bench: Bench) -> list[Document]:
-    return bench.reads.documents(ADA, CLAIM_ID, total_seconds=2)
+    return bench.reads.documents(ADA, CLAIM_ID, total_seconds=30)
 
 
 def contact(bench: Bench) -> Contact:
-    return bench.reads.contact(ADA, total_seconds=2)
+    return bench.reads.contact(ADA, total_seconds=30)
 
 
 def sent_line(bench: Bench) -> str:

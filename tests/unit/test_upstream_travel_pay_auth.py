@@ -31,7 +31,7 @@ def bench() -> Iterator[Bench]:
 
 
 def list_claims(bench: Bench) -> None:
-    assert bench.reads.list_claims(ADA, total_seconds=2).items == ()
+    assert bench.reads.list_claims(ADA, total_seconds=30).items == ()
 
 
 def test_both_tokens_and_a_new_correlation_id_are_sent_with_every_call(bench: Bench) -> None:
@@ -102,7 +102,7 @@ class Vouching(STSClient):
 class Exchange:
     def __init__(self, server: Loopback) -> None:
         self.server, self.veis = server, Tokens()
-        config = settings(travel_pay_base_url=server.url, travel_pay_read_seconds=2)
+        config = settings(travel_pay_base_url=server.url, travel_pay_read_seconds=30)
         self.client = TravelerTokenClient(config, HTTP(10), Vouching(), self.veis)
 
     def fetch(self, *replies: Reply, traveler: Traveler = ADA) -> FetchedToken:

@@ -22,11 +22,11 @@ def bench() -> Iterator[Bench]:
 
 
 def document(bench: Bench) -> DocumentFile | None:
-    return bench.reads.document(ADA, CLAIM_ID, "d/1", total_seconds=2)
+    return bench.reads.document(ADA, CLAIM_ID, "d/1", total_seconds=30)
 
 
 def list_documents(bench: Bench) -> list[Document]:
-    return bench.reads.documents(ADA, CLAIM_ID, total_seconds=2)
+    return bench.reads.documents(ADA, CLAIM_ID, total_seconds=30)
 
 
 def sent_line(bench: Bench) -> str:

@@ -37,7 +37,7 @@ def server() -> Iterator[Loopback]:
         yield running
 
 
-def ask(server: Loopback, *replies: Reply, total_seconds: float = 2) -> Contact | None:
+def ask(server: Loopback, *replies: Reply, total_seconds: float = 30) -> Contact | None:
     server.replies[:] = replies or server.replies
     client = VAProfileClient(settings(va_profile_base_url=server.url), HTTP(10))
     return client.contact(ICN, total_seconds=total_seconds)
