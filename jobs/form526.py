@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flaskapp.accounts.identify import identify
-from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -14,9 +12,10 @@ from flaskapp.form526.service import SubmissionWork
 from flaskapp.form526.states import PENDING
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.web.inflection import to_camel, with_keys
-from jobs.engine.retry import FORM526_SUBMIT, IDENTIFY
+from jobs.engine.retry import FORM526_SUBMIT
 from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.identify import identify_spec
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -24,10 +23,6 @@ LEASE_MARGIN_SECONDS = 30.0
 def load_pending(session: DbSession, submission_id: str) -> SubmissionWork | None:
     work = service.load_submission(session, submission_id)
     return work if work.state == PENDING else None
-
-
-def identify_veteran(call: Call, work: SubmissionWork) -> Identity:
-    return identify(call.upstreams.accounts, str(work.account_id))
 
 
 def submit(call: Call, work: SubmissionWork) -> int:
@@ -50,14 +45,9 @@ def lease_seconds(config: Config) -> float:
     return config.form526_total_seconds + LEASE_MARGIN_SECONDS
 
 
-IDENTIFY_PERSON = JobSpec(
-    work=service.IDENTIFY,
-    writes=False,
-    schedule=IDENTIFY,
-    lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
-    call_seconds=lambda config: config.accounts_total_seconds,
+IDENTIFY_PERSON = identify_spec(
+    service.IDENTIFY,
     load=load_pending,
-    act=identify_veteran,
     record=service.record_identified,
     give_up=service.record_failed,
 )

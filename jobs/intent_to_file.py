@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from flaskapp import clock
-from flaskapp.accounts.identify import identify
-from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -18,9 +16,10 @@ from flaskapp.intent_to_file.service import Confirmation, ITFWork
 from flaskapp.intent_to_file.states import PENDING
 from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from jobs.engine.retry import IDENTIFY, ITF_CREATE, ITF_REFRESH
+from jobs.engine.retry import ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound
+from jobs.identify import identify_spec
 
 LEASE_MARGIN_SECONDS = 30.0
 
@@ -37,13 +36,6 @@ def is_final(refusal: Exception | None) -> bool:
 def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
     work = service.load_itf(session, itf_id)
     return work if work.state == PENDING else None
-
-
-# -- the person ---------------------------------------------------------------
-
-
-def identify_asker(call: Call, work: ITFWork) -> Identity:
-    return identify(call.upstreams.accounts, str(work.account_id))
 
 
 # -- creating -----------------------------------------------------------------
@@ -120,14 +112,9 @@ def lease_seconds(config: Config) -> float:
     return 8 * config.lighthouse_total_seconds + LEASE_MARGIN_SECONDS
 
 
-IDENTIFY_PERSON = JobSpec(
-    work=service.IDENTIFY,
-    writes=False,
-    schedule=IDENTIFY,
-    lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
-    call_seconds=lambda config: config.accounts_total_seconds,
+IDENTIFY_PERSON = identify_spec(
+    service.IDENTIFY,
     load=load_pending,
-    act=identify_asker,
     record=service.record_identified,
     give_up=service.record_failed,
     is_final=is_final,

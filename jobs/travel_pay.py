@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flaskapp.accounts.identify import identify
-from flaskapp.accounts.service import Identity
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -25,9 +23,10 @@ from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
-from jobs.engine.retry import IDENTIFY, TRAVEL_PAY_STEP
+from jobs.engine.retry import TRAVEL_PAY_STEP
 from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.identify import identify_spec
 
 LEASE_MARGIN_SECONDS = 30.0
 # The status words of a claim that was begun and not submitted (contract: travel 5.4).
@@ -56,17 +55,6 @@ def traveler_of(work: ClaimWork) -> Traveler:
     if work.identity is None or work.identity.email is None:
         raise Rejected("travel_pay", "no e-mail to get a token for", code="NO_EMAIL", from_upstream=False)
     return Traveler(str(work.account_id), work.identity.icn, work.identity.email)
-
-
-# -- the person ---------------------------------------------------------------
-
-
-def identify_asker(call: Call, work: ClaimWork) -> Identity:
-    """Who the person is. Travel Pay's tokens are requested by e-mail address, so a person without one is refused."""
-    found = identify(call.upstreams.accounts, str(work.account_id))
-    if found.email is None:
-        raise Rejected("accounts", "no e-mail for this account", code="NO_EMAIL")
-    return found
 
 
 # -- the appointment ----------------------------------------------------------
@@ -231,14 +219,11 @@ def confirm_after_seconds(config: Config) -> float:
     return config.travel_pay_confirm_seconds
 
 
-IDENTIFY_TRAVELER = JobSpec(
-    work=service.IDENTIFY,
-    writes=False,
-    schedule=IDENTIFY,
-    lease_seconds=lambda config: config.accounts_total_seconds + LEASE_MARGIN_SECONDS,
-    call_seconds=lambda config: config.accounts_total_seconds,
+# Travel Pay's tokens are requested by e-mail address.
+IDENTIFY_TRAVELER = identify_spec(
+    service.IDENTIFY,
+    needs_email=True,
     load=lambda session, claim_id: load(session, claim_id, APPOINTMENT),
-    act=identify_asker,
     record=service.record_identified,
     give_up=service.record_failed,
 )

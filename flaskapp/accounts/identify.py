@@ -14,10 +14,13 @@ def identity_in(person: Person) -> Identity | None:
     return Identity(person.icn, person.participant_id, person.file_number, person.email)
 
 
-def identify(accounts: AccountsClient, account_id: str) -> Identity:
-    """Who the account belongs to. Raises the upstream errors; Rejected with `NO_ICN` if there is nobody to file for."""
+def identify(accounts: AccountsClient, account_id: str, *, needs_email: bool = False) -> Identity:
+    """Who the account belongs to. Raises the upstream errors; Rejected with `NO_ICN` if there is nobody to file for,
+    with `NO_EMAIL` if an e-mail address is needed and missing."""
     person = accounts.find(account_id)
     found = identity_in(person) if person is not None else None
     if found is None:
         raise Rejected("accounts", "no ICN for this account", code="NO_ICN")
+    if needs_email and found.email is None:
+        raise Rejected("accounts", "no e-mail for this account", code="NO_EMAIL")
     return found

@@ -14,6 +14,7 @@ from typing import Any
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
+from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
@@ -167,8 +168,8 @@ def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
         return Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"
     said = " ".join(messages(payload)).lower()
     if status in (400, 401, 404, 408):
-        for text, kind, code in _MEANINGS:
-            if text in said:
+        for words, kind, code in _MEANINGS:
+            if words in said:
                 return kind, code
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -197,15 +198,9 @@ def _filed_claim(element: object) -> FiledClaim:
         raise TypeError("expected an object")
     appointment = element.get("aptDateTime")
     return FiledClaim(
-        claim_number=_text(element["claimNum"]),
+        claim_number=text(element["claimNum"]),
         claim_status=str(element.get("claimStatus") or ""),
-        station=_text(element["facilityStationNum"]),
+        station=text(element["facilityStationNum"]),
         last_modified_at=parse_timestamp(element["claimLastModDateTime"]),
         appointment_at=None if appointment is None else parse_timestamp(appointment),
     )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected a text")
-    return value.strip()

@@ -16,8 +16,9 @@ from flaskapp import clock
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
+from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.transport.redaction import redact
+from flaskapp.upstreams.transport.refusals import code_in, first_error, refuses_the_token
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "lighthouse_claims"
@@ -113,7 +114,7 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
         return None
     if answer.status != 200:
         kind = _refusal(answer.status, payload)
-        raise failure(Unavailable if kind is Unanswered else kind, UPSTREAM, answer, _code(answer.status, payload))
+        raise failure(Unavailable if kind is Unanswered else kind, UPSTREAM, answer, code_in(answer.status, payload))
     try:
         itf = _itf(payload, itf_type, frozenset({ACTIVE}))
     except _SENSELESS as error:
@@ -127,7 +128,7 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     payload = answer.json()
     if answer.status != 200:
         kind = _refusal(answer.status, payload)
-        raise failure(kind, UPSTREAM, answer, _code(answer.status, payload))
+        raise failure(kind, UPSTREAM, answer, code_in(answer.status, payload))
     try:
         itf = _itf(payload, itf_type, CONFIRMING)
     except _SENSELESS:
@@ -141,7 +142,7 @@ def _refusal(status: int, payload: Any) -> type[UpstreamError]:
     """What an answer below 500 that is not a 200 means; only what is plainly a refusal counts as one."""
     if status < 400 or status == 408:
         return Unanswered
-    if status in (401, 403) or _refuses_the_token(payload):
+    if status in (401, 403) or refuses_the_token(payload):
         return Unauthorized
     # A page instead of JSON comes from a gateway in front: the API itself has seen nothing. So does a 404 that is not
     # the API's: a mistyped path must neither refuse anybody nor look like "no ITF".
@@ -152,43 +153,21 @@ def _refusal(status: int, payload: Any) -> type[UpstreamError]:
 
 def _is_of_the_api(payload: Any) -> bool:
     """Whether the API itself answered, judged by the shape of its errors: its words differ from answer to answer."""
-    entry = _first_error(payload)
+    entry = first_error(payload)
     return entry is not None and str(entry.get("code")) != _NO_SUCH_PATH
-
-
-def _refuses_the_token(payload: Any) -> bool:
-    """The gateway's own shape for it: `{"status": 401, "error": …, "path": …}`."""
-    return isinstance(payload, dict) and payload.get("status") in (401, 403) and "error" in payload
-
-
-def _code(status: int, payload: Any) -> str:
-    code = (_first_error(payload) or {}).get("code")
-    return redact(code) if isinstance(code, str) and code else str(status)
-
-
-def _first_error(payload: Any) -> dict[str, Any] | None:
-    errors = payload.get("errors") if isinstance(payload, dict) else None
-    first = errors[0] if isinstance(errors, list) and errors else None
-    return first if isinstance(first, dict) else None
 
 
 def _itf(payload: Any, itf_type: str, statuses: frozenset[str]) -> UpstreamITF | None:
     """The ITF of an answer, None when its status is another. Raises KeyError, TypeError, ValueError for nonsense."""
     resource = payload["data"]
     attributes = resource["attributes"]
-    if _text(attributes["type"]).lower() != itf_type:
+    if text(attributes["type"]).lower() != itf_type:
         raise ValueError("an ITF of another type than requested")
-    status = _text(attributes["status"]).lower()
+    status = text(attributes["status"]).lower()
     if status not in statuses:
         return None
     created_at = parse_timestamp(attributes["creationDate"])
     expires_at = parse_timestamp(attributes["expirationDate"])
     if expires_at <= created_at:
         raise ValueError("expires before it was created")
-    return UpstreamITF(_text(resource["id"]), itf_type, status, created_at, expires_at)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected a text")
-    return value.strip()
+    return UpstreamITF(text(resource["id"]), itf_type, status, created_at, expires_at)

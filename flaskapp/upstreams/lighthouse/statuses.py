@@ -99,21 +99,21 @@ def _status(entry: dict[str, Any]) -> DocumentStatus | None:
 
 
 def _step_states(steps: list[Any]) -> dict[str, str]:
-    named = ((_text(_object(step).get("name")), _text(_object(step).get("status"))) for step in steps)
+    named = ((_redacted(_object(step).get("name")), _redacted(_object(step).get("status"))) for step in steps)
     return {name: word for name, word in named if name and word}
 
 
 def _failed_step(error: Any, step_states: dict[str, str]) -> str | None:
     """The step that the error names, else the first that is marked as failed."""
     failed = (name for name, word in step_states.items() if word == "FAILED")
-    return _text(_object(error).get("step")) or next(failed, None)
+    return _redacted(_object(error).get("step")) or next(failed, None)
 
 
 def _error(error: Any) -> str | None:
-    return _text(error) or _text("; ".join(messages(error)))
+    return _redacted(error) or _redacted("; ".join(messages(error)))
 
 
-def _text(value: Any) -> str | None:
+def _redacted(value: Any) -> str | None:
     return (redact(value) or None) if isinstance(value, str) else None
 
 

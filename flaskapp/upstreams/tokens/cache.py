@@ -10,18 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.tokens.store import ImpatientRedis, TokenStore
 from flaskapp.upstreams.transport.http import seconds_left
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
-_KINDS: dict[str, type[UpstreamError]] = {
-    kind.__name__: kind for kind in (Rejected, Throttled, Unauthorized, Unavailable)
-}
 
 
 class Tokens(Protocol):
@@ -52,34 +49,9 @@ class FetchedToken:
         return self.expires_in - min(60.0, self.expires_in / 10)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An UpstreamError as data, so that every waiter, here or in another process, raises one of its own."""
-
-    kind: str
-    upstream: str
-    detail: str
-    http_status: int | None
-    retry_after: float | None
-    code: str | None
-    timed_out: bool = False
-
-    @classmethod
-    def of(cls, error: UpstreamError) -> Failure:
-        kind = type(error).__name__
-        fields = (error.upstream, error.detail, error.http_status, error.retry_after, error.code, error.timed_out)
-        return cls(kind, *fields)
-
-    def error(self) -> UpstreamError:
-        kind = _KINDS.get(self.kind, Unavailable)
-        return kind(
-            self.upstream,
-            self.detail,
-            http_status=self.http_status,
-            retry_after=self.retry_after,
-            code=self.code,
-            timed_out=self.timed_out,
-        )
+def renewed(error: UpstreamError) -> UpstreamError:
+    """A copy for each waiter: an error raised in two threads would mix their tracebacks."""
+    return type(error)(**vars(error))
 
 
 class TokenCache:
@@ -106,7 +78,7 @@ class TokenCache:
         self._fetch = fetch
         self._lock_seconds = fetch_seconds + 5
         self._mutex = threading.Lock()
-        self._flight: Future[str | Failure] | None = None
+        self._flight: Future[str] | None = None
         self._copy: tuple[str, float] | None = None
 
     def get(self) -> str:
@@ -145,26 +117,33 @@ class TokenCache:
             if flight is None:
                 flight = self._flight = Future()
         if leads:
-            self._lead(flight)
+            return self._lead(flight)
         try:
-            outcome = flight.result(seconds_left(2 * self._lock_seconds))
+            failure = flight.exception(seconds_left(2 * self._lock_seconds))
         except TimeoutError:
             raise Unavailable(self._name, "no token in time", timed_out=True) from None
-        if isinstance(outcome, Failure):
-            raise outcome.error()
-        return outcome
+        if isinstance(failure, UpstreamError):
+            raise renewed(failure)
+        return flight.result()
 
-    def _lead(self, flight: Future[str | Failure]) -> None:
-        outcome: str | Failure = Failure.of(Unavailable(self._name, "the token refresh broke off"))
+    def _lead(self, flight: Future[str]) -> str:
+        token: str | None = None
+        failure: UpstreamError = Unavailable(self._name, "the token refresh broke off")
         try:
-            outcome = self._fetch_or_wait()
+            token = self._fetch_or_wait()
         except UpstreamError as error:
             # A flushed Redis forgets a token that still works: our own copy of it is better than no token.
-            outcome = self._own() or Failure.of(error)
+            token, failure = self._own(), error
+            if token is None:
+                raise
         finally:
             with self._mutex:
                 self._flight = None
-            flight.set_result(outcome)
+            if token is None:
+                flight.set_exception(failure)
+            else:
+                flight.set_result(token)
+        return token
 
     def _fetch_or_wait(self) -> str:
         """Fetch as the only refresher of all processes, or take the outcome of the present one."""
@@ -182,7 +161,7 @@ class TokenCache:
             return self._known() or self._fetch_and_keep()
         except UpstreamError as error:
             if owner:
-                self._store.note_failure(owner, asdict(Failure.of(error)))
+                self._store.note_failure(owner, error)
             raise
         finally:
             if owner:
@@ -205,5 +184,5 @@ class TokenCache:
         token = self._known()
         failure = self._store.failure_of(owner) if owner and not token else None
         if failure:
-            raise Failure(**failure).error()
+            raise failure
         return token

@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
 from flaskapp.upstreams.tokens.store import ImpatientRedis
@@ -45,11 +44,15 @@ class PersonTokens:
         digest_key: str,
         fetch_seconds: float,
     ) -> None:
-        self._fetch = fetch
         self._digest_key = digest_key.encode()
-        self._cache = partial(TokenCache, redis, name, encrypt=encrypt, decrypt=decrypt, fetch_seconds=fetch_seconds)
+        cache = partial(TokenCache, redis, name, encrypt=encrypt, decrypt=decrypt, fetch_seconds=fetch_seconds)
+
+        @lru_cache(MOST_REMEMBERED)
+        def cache_of(traveler: Traveler) -> TokenCache:
+            return cache(fetch=partial(fetch, traveler), holder=self._holder(traveler))
+
+        self._cache_of = cache_of
         self._mutex = threading.Lock()
-        self._caches: OrderedDict[str, TokenCache] = OrderedDict()
 
     def get(self, traveler: Traveler) -> str:
         """That person's token. Raises what the fetch raises, to every caller that waits for it."""
@@ -60,15 +63,9 @@ class PersonTokens:
         self._of(traveler).drop(token)
 
     def _of(self, traveler: Traveler) -> TokenCache:
-        holder = self._holder(traveler)
+        # Two threads at once would make two caches of one person, and those would exchange twice.
         with self._mutex:
-            cache = self._caches.get(holder)
-            if cache is None:
-                cache = self._caches[holder] = self._cache(fetch=partial(self._fetch, traveler), holder=holder)
-            self._caches.move_to_end(holder)
-            if len(self._caches) > MOST_REMEMBERED:
-                self._caches.popitem(last=False)
-        return cache
+            return self._cache_of(traveler)
 
     def _holder(self, traveler: Traveler) -> str:
         """Whose token it is, as a keyed digest.

@@ -16,15 +16,18 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool
+from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from flaskapp.upstreams.errors import Unavailable, UpstreamError
 
 logger = logging.getLogger(__name__)
 
 REST_SECONDS = 5.0
 _WAIT_SECONDS = 0.5
 _ADDRESS = ("host", "port", "db", "username", "password", "credential_provider", "path")
+_KINDS = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
 _DELETE_IF_EQUAL = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -39,9 +42,7 @@ class ImpatientRedis:
         given = redis.connection_pool
         kwargs = given.connection_kwargs
         address = {name: value for name, value in kwargs.items() if name in _ADDRESS or name.startswith("ssl_")}
-        pool = BlockingConnectionPool(
-            max_connections=1,
-            timeout=_WAIT_SECONDS,
+        pool = ConnectionPool(
             connection_class=given.connection_class,
             socket_connect_timeout=_WAIT_SECONDS,
             socket_timeout=_WAIT_SECONDS,
@@ -119,13 +120,17 @@ class TokenStore:
         owner = self._redis.ask(lambda redis: redis.get(self._lock_key))
         return owner.decode() if owner else None
 
-    def note_failure(self, owner: str, failure: dict[str, Any]) -> None:
+    def note_failure(self, owner: str, error: UpstreamError) -> None:
         """Store the failure for those who wait for this owner's refresh."""
-        self._redis.ask(lambda redis: redis.set(f"{self._key}:failure:{owner}", json.dumps(failure), ex=30))
+        noted = json.dumps([type(error).__name__, vars(error)])
+        self._redis.ask(lambda redis: redis.set(f"{self._key}:failure:{owner}", noted, ex=30))
 
-    def failure_of(self, owner: str) -> dict[str, Any] | None:
+    def failure_of(self, owner: str) -> UpstreamError | None:
         noted = self._redis.ask(lambda redis: redis.get(f"{self._key}:failure:{owner}"))
-        return json.loads(noted) if noted else None
+        if not noted:
+            return None
+        kind, values = json.loads(noted)
+        return _KINDS.get(kind, Unavailable)(**values)
 
     @property
     def reachable(self) -> bool:

@@ -18,18 +18,18 @@ def refused(upstream: str, answer: Answer, *, write: bool) -> UpstreamError:
     kind = _kind(answer.status, payload)
     if kind is Unanswered and not write:
         kind = Unavailable
-    return failure(kind, upstream, answer, _code(answer.status, payload))
+    return failure(kind, upstream, answer, code_in(answer.status, payload))
 
 
 def has_errors(payload: Any) -> bool:
     """Whether the service itself answered: `{"errors": [{…}, …]}`."""
-    return _first_error(payload) is not None
+    return first_error(payload) is not None
 
 
 def _kind(status: int, payload: Any) -> type[UpstreamError]:
     if status < 400 or status == 408:
         return Unanswered
-    if status in (401, 403) or _refuses_the_token(payload):
+    if status in (401, 403) or refuses_the_token(payload):
         return Unauthorized
     # Too large stays too large, whether the service or a gateway says so.
     if status == 413:
@@ -39,17 +39,17 @@ def _kind(status: int, payload: Any) -> type[UpstreamError]:
     return Rejected
 
 
-def _refuses_the_token(payload: Any) -> bool:
+def refuses_the_token(payload: Any) -> bool:
     """The gateway's own shape for it: `{"status": 401, "error": …, "path": …}`."""
     return isinstance(payload, dict) and payload.get("status") in (401, 403) and "error" in payload
 
 
-def _code(status: int, payload: Any) -> str:
-    code = (_first_error(payload) or {}).get("code")
+def code_in(status: int, payload: Any) -> str:
+    code = (first_error(payload) or {}).get("code")
     return redact(code) if isinstance(code, str) and code else str(status)
 
 
-def _first_error(payload: Any) -> dict[str, Any] | None:
+def first_error(payload: Any) -> dict[str, Any] | None:
     errors = payload.get("errors") if isinstance(payload, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
     return first if isinstance(first, dict) else None

@@ -20,6 +20,7 @@ from flaskapp.upstreams.errors import (
 from flaskapp.upstreams.transport.fields import an_object
 from flaskapp.upstreams.transport.http import Answer, failure, messages
 from flaskapp.upstreams.transport.redaction import redact
+from flaskapp.upstreams.transport.refusals import first_error
 
 UPSTREAM = "travel_pay"
 
@@ -72,7 +73,7 @@ def refused(answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] 
 
 def is_of_the_api(payload: Any) -> bool:
     """Whether the API itself answered: with its envelope, or with its older `{"errors": [{…}, …]}`."""
-    return _is_envelope(payload) or _first_error(payload) is not None
+    return _is_envelope(payload) or first_error(payload) is not None
 
 
 def _succeeded(answer: Answer) -> bool:
@@ -107,13 +108,7 @@ def _is_envelope(payload: Any) -> bool:
 
 
 def _code(status: int, payload: Any) -> str:
-    first = _first_error(payload) or {}
+    first = first_error(payload) or {}
     inner = first.get("error")
     code = first.get("code") or (inner.get("code") if isinstance(inner, dict) else None)
     return redact(code) if isinstance(code, str) and code else str(status)
-
-
-def _first_error(payload: Any) -> dict[str, Any] | None:
-    errors = payload.get("errors") if isinstance(payload, dict) else None
-    first = errors[0] if isinstance(errors, list) and errors else None
-    return first if isinstance(first, dict) else None
