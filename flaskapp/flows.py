@@ -157,8 +157,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Flow:
-    """One complete flow. `notification_kinds` are the kinds that each of its senders sends; `unused_senders` says which
-    of them need no template yet. `sync_upstreams` are called in requests only, never by jobs."""
+    """One flow whole.
+
+    `notification_kinds` are the kinds that each of its senders sends; `unused_senders` says which of them need no
+    template yet; `sms_senders` reads the SMS sender id of those that send texts. `sync_upstreams` are read in requests,
+    while a person waits, each with the name that people know it by.
+    """
 
     name: str
     subjects: tuple[Subject, ...] = ()
@@ -166,7 +170,8 @@ class Flow:
     blueprints: tuple[Blueprint, ...] = ()
     notification_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused_senders: Callable[[Config], Collection[str]] = lambda config: ()
-    sync_upstreams: tuple[str, ...] = ()
+    sms_senders: Mapping[str, Callable[[Config], str]] = field(default_factory=dict)
+    sync_upstreams: Mapping[str, str] = field(default_factory=dict)
 
 
 class Flows:
@@ -177,6 +182,9 @@ class Flows:
         self.works = named("job", [(work.path, work) for flow in flows for work in flow.works])
         self.subjects = named("subject", [(each.name, each) for flow in flows for each in flow.subjects])
         self.notification_kinds = named("sender", [item for flow in flows for item in flow.notification_kinds.items()])
+        self.sms_senders = named("SMS sender", [item for flow in flows for item in flow.sms_senders.items()])
+        rules = [(rule.name, rule) for subject in self.subjects.values() for rule in subject.rules]
+        self.own_rules: dict[str, Rule] = named("audit rule", rules)
         unknown = {work.subject for work in self.works.values()} - self.subjects.keys()
         if unknown:
             raise ValueError(f"jobs work on subjects that no flow registers: {', '.join(sorted(unknown))}")
@@ -194,8 +202,9 @@ class Flows:
         return tuple(dict.fromkeys([*(work.queue for work in self.works.values()), HOUSEKEEPING]))
 
     @cached_property
-    def sync_upstreams(self) -> tuple[str, ...]:
-        return tuple(upstream for flow in self.flows for upstream in flow.sync_upstreams)
+    def sync_upstreams(self) -> dict[str, str]:
+        """The upstreams that are read while a person waits, and what a person calls each."""
+        return {name: spoken for flow in self.flows for name, spoken in flow.sync_upstreams.items()}
 
     @cached_property
     def breaker_limits(self) -> dict[str, int]:

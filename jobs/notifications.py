@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from flaskapp.config import Config
+from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import OutgoingNotification
@@ -63,9 +64,10 @@ def send(call: Call, notification: OutgoingNotification) -> str:
     client = call.upstreams.va_notify
     if notification.channel == "email":
         return client.send_email(**shared).notification_id
-    oracle_health = notification.sender == "oh"
-    sender_id = config.vanotify_sms_sender_id_oh if oracle_health else config.vanotify_sms_sender_id
-    return client.send_sms(sender_id=sender_id, **shared).notification_id
+    sms_sender = flows().sms_senders.get(notification.sender)
+    if sms_sender is None:
+        raise Rejected("va_notify", "no SMS sender id for this sender", code="NO_SENDER", from_upstream=False)
+    return client.send_sms(sender_id=sms_sender(config), **shared).notification_id
 
 
 def find_sent(call: Call, notification: OutgoingNotification, earlier: EarlierWrites) -> Finding:

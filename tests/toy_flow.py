@@ -224,4 +224,5 @@ TOY = Flow(
     works=(ISSUE_WORK,),
     blueprints=(blueprint,),
     notification_kinds={"library": ("issued", "failed", "unconfirmed")},
+    sms_senders={"library": lambda config: config.vanotify_sms_sender_id},
 )

@@ -212,7 +212,7 @@ DOCUMENT_SUBJECT = Subject(
              WHEN c.state = 'done' THEN 'notified'""",
     rules=(
         Rule(
-            "bytes_missing",
+            "document_bytes_missing",
             "it is to be uploaded, but some of its bytes are missing",
             f"""s.state = 'pending' AND EXISTS (
                 SELECT 1 FROM form526_document_submissions d JOIN form526_attachments a ON a.guid = d.attachment_guid

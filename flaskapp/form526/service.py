@@ -115,7 +115,7 @@ FORM = Subject(
     notify=enqueue_form_notification,
     rules=(
         Rule(
-            "bytes_missing",
+            "form_bytes_missing",
             "it names a file of which some bytes are missing",
             f"""s.state = 'pending' AND EXISTS (
                 SELECT 1 FROM form526_attachments a

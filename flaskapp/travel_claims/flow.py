@@ -13,4 +13,8 @@ FLOW = Flow(
     blueprints=(blueprint,),
     # By the kind of facility: VistA (cie) and Oracle Health (oh) have templates of their own.
     notification_kinds={"cie": TEXTS, "oh": TEXTS},
+    sms_senders={
+        "cie": lambda config: config.vanotify_sms_sender_id,
+        "oh": lambda config: config.vanotify_sms_sender_id_oh,
+    },
 )

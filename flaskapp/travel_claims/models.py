@@ -41,14 +41,3 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
-
-
-class IdempotencyKey(db.Model):  # type: ignore[name-defined]
-    """A caller's key for one request: the same key with another body is refused."""
-
-    __tablename__ = "idempotency_keys"
-
-    principal: Mapped[str] = mapped_column(Text, primary_key=True)
-    key_digest: Mapped[str] = mapped_column(Text, primary_key=True)
-    request_digest: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)

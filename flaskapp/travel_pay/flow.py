@@ -11,6 +11,5 @@ FLOW = Flow(
     works=(IDENTIFY, *STEP_WORKS.values()),
     blueprints=(blueprint, appointments),
     notification_kinds={SENDER: ("submitted", "duplicate", "failed", "unfinished", "unconfirmed")},
-    # Contact details are compared while the person waits: no job reads them.
-    sync_upstreams=("va_profile",),
+    sync_upstreams={"travel_pay": "travel pay system", "va_profile": "profile service"},
 )

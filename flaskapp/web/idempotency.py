@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Text, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import vault
+from flaskapp.db import db
 from flaskapp.web.errors import Problem
-from outbox import Database
+from outbox import NOW, Database, Timestamp
+
+
+class IdempotencyKey(db.Model):  # type: ignore[name-defined]
+    """A caller's key for one request: the same key with another body is refused."""
+
+    __tablename__ = "idempotency_keys"
+
+    principal: Mapped[str] = mapped_column(Text, primary_key=True)
+    key_digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    request_digest: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+
 
 REMEMBER = text("""
     INSERT INTO idempotency_keys (principal, key_digest, request_digest) VALUES (:principal, :key, :request)

@@ -16,7 +16,7 @@ from typing import TypeVar
 from flask import Flask, current_app
 
 from flaskapp.config import Config
-from flaskapp.current import breaker_settings, settings
+from flaskapp.current import breaker_settings, flows, settings
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.errors import (
     ALIVE,
@@ -47,7 +47,6 @@ SLOW = "VA's {name} took too long to answer. Try again in a minute."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
 UNKNOWN = "We could not show VA's {name} who you are. Sign in again; if that does not help, call us."
 FAILED = "VA's {name} could not answer. Try again later."
-NAMES = {"travel_pay": "travel pay system", "va_profile": "profile service"}
 
 
 class Bulkhead:
@@ -148,7 +147,7 @@ def problem_of(upstream: str, error: UpstreamError) -> Problem:
         return refusal(502, FAILED, upstream)
     if isinstance(error, Rejected) and error.upstream != upstream:
         # The service that vouches for the person refused. This says nothing about what the person requested.
-        return Problem(403, detail=UNKNOWN.format(name=NAMES[upstream]), code="NO_ACCESS")
+        return Problem(403, detail=UNKNOWN.format(name=flows().sync_upstreams[upstream]), code="NO_ACCESS")
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
     if not isinstance(error, Rejected):
@@ -160,7 +159,9 @@ def problem_of(upstream: str, error: UpstreamError) -> Problem:
 
 def refusal(status: int, words: str, upstream: str, retry_after: float | None = None) -> Problem:
     headers = {"Retry-After": str(int(retry_after))} if retry_after is not None else {}
-    return Problem(status, detail=words.format(name=NAMES[upstream], wait=in_words(retry_after)), headers=headers)
+    return Problem(
+        status, detail=words.format(name=flows().sync_upstreams[upstream], wait=in_words(retry_after)), headers=headers
+    )
 
 
 def in_words(seconds: float | None) -> str:

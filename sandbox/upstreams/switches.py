@@ -85,6 +85,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
         self._active: list[Fault] = []
         self.on_refuse: Callable[[bool], None] = lambda refused: None
@@ -99,16 +100,17 @@ class Faults:
     def clear(self, kind: str | None = None) -> None:
         with self._lock:
             self._active = [fault for fault in self._active if kind and fault.kind != kind]
+            self._changed.notify_all()
             self._tell()
 
     def hold(self, fault: Fault, stopping: threading.Event) -> None:
-        """Return once this fault is turned off, or everything stops."""
-        while self._is_active(fault) and not stopping.wait(0.01):
-            pass
+        """Return once this fault is turned off, or everything stops.
 
-    def _is_active(self, fault: Fault) -> bool:
-        with self._lock:
-            return any(each.id == fault.id for each in self._active)
+        Dozens of calls may be held at once. If each looked a hundred times a second, the others would wait for them.
+        """
+        with self._changed:
+            while not stopping.is_set() and any(each.id == fault.id for each in self._active):
+                self._changed.wait(0.2)
 
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:

@@ -99,7 +99,11 @@ def test_missing_file_bytes_are_found_while_they_are_needed_and_left_to_a_human(
     damage(product, "DELETE FROM form526_attachment_chunks")
     (item,) = found(product)["broken"]
     subject = "form526_document" if filed else "form526_submission"
-    assert (item["rule"], item["subject_type"]) == ("bytes_missing", subject)
+    rule = "document_bytes_missing" if filed else "form_bytes_missing"
+    assert (item["rule"], item["subject_type"]) == (
+        rule,
+        subject,
+    )
     (left,) = found(product, "--repair")["repaired"]
     assert (left["mended"], product.cases()) == (False, ["contradiction"])
     assert command(product, "audit").exit_code == 0, "a named human has it"

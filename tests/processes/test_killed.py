@@ -61,11 +61,13 @@ def kill_worker_in_mid_call(running, done_upstream, not_yet_done, being_notified
     running.control.set("va_notify", "late", seconds=60, times=1, operation=SEND)
     running.ask(being_notified)
     running.until_in_flight(SEND, being_notified, "va_notify")
-    for person, kind, seconds in ((done_upstream, "late", 60), (not_yet_done, "slow", 3)):
-        running.control.set("btsss", kind, seconds=seconds, times=1, operation=SUBMIT)
+    late = {"kind": "late", "seconds": 60, "times": 1}
+    for person, fault in ((done_upstream, late), (not_yet_done, {"kind": "hold"})):
+        running.control.set("btsss", operation=SUBMIT, **fault)
         running.ask(person)
         running.until_in_flight(SUBMIT, person)
     running.process("worker").kill()
+    running.control.clear("btsss")
 
 
 def kill_relay_after_push(running, seen):

@@ -14,7 +14,6 @@ from tests.product import eventually
 pytestmark = pytest.mark.processes
 
 CALLS = 64
-CALL_SECONDS = 4
 MOST_CONNECTIONS = 8
 DYNO_BYTES = 512 * 2**20
 
@@ -40,12 +39,13 @@ def load(running):
     """One person's 64 claims for as many days, all with BTSSS at the same time, watched from the first to the last."""
     seen = Load(running, left_by_the_dead=running.started("travel_claims"))
     person = running.newcomer()
-    running.control.set("btsss", "slow", seconds=CALL_SECONDS, operation=SUBMIT)
+    running.control.set("btsss", "hold", operation=SUBMIT)
     with running.held_up("worker"):
         for day in range(CALLS):
             running.ask(person, (date(2031, 1, 1) + timedelta(day)).isoformat())
     eventually(lambda: look(running, seen, person) == CALLS)
     look_at_registries(running, seen)
+    running.control.clear("btsss")
     eventually(lambda: look(running, seen, person) == 0)
     eventually(lambda: count_connections(running, seen) or len(running.texts(person)) == CALLS)
     memory = psutil.Process(running.process("worker").pid).memory_full_info()

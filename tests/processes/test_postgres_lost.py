@@ -28,14 +28,16 @@ class Aftermath:
 def aftermath(running):
     people = [running.newcomer() for _ in range(3)]
     seen = Aftermath(running, *people, pids(running))
-    running.control.set("btsss", "late", seconds=0.5, times=1, operation=SUBMIT)
+    running.control.set("btsss", "hold", operation=SUBMIT)
     running.ask(seen.in_mid_settle)
+    running.until_in_flight(SUBMIT, seen.in_mid_settle)
     with closing(psycopg2.connect(running.postgres.url)) as other:
         hold_up_settle(running, seen.in_mid_settle, other)
-        running.control.set("btsss", "late", seconds=1, times=1, operation=SUBMIT)
+        running.control.set("btsss", "hold", operation=SUBMIT)
         running.ask(seen.in_mid_call)
         running.until_in_flight(SUBMIT, seen.in_mid_call)
         running.postgres.kill()
+    running.control.clear("btsss")
     seen.status_while_away = running.post_claim(seen.refused).status_code
     eventually(lambda: not running.in_flight(SUBMIT, seen.in_mid_call))
     running.postgres.start()
@@ -51,6 +53,7 @@ def hold_up_settle(running, person, other):
     """Somebody else locks the claim's row: the settle stops with the message locked and half its work done."""
     with other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM travel_claims WHERE id::text = %s FOR UPDATE", (person.claim_id,))
+    running.control.clear("btsss")
     eventually(lambda: running.waiting_for("Lock"))
 
 

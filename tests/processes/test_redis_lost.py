@@ -63,7 +63,7 @@ def park_one(running):
 
 def fill_the_bulkhead(running):
     """More texts than the worker has threads for: the rest waits in Redis."""
-    running.control.set("va_notify", "slow", seconds=4, operation=SEND)
+    running.control.set("va_notify", "hold", operation=SEND)
     people = [running.newcomer() for _ in range(THREADS + WAITING)]
     for person in people:
         running.ask(person)
@@ -85,10 +85,11 @@ def flush(running, seen):
 
 def die_over_the_end_of_a_job(running, seen):
     """Redis is killed in mid-call and stays away until the answer has been settled."""
-    running.control.set("btsss", "late", seconds=1, times=1, operation=SUBMIT)
+    running.control.set("btsss", "hold", operation=SUBMIT)
     running.ask(seen.hidden)
     running.until_in_flight(SUBMIT, seen.hidden)
     running.redis_server.kill()
+    running.control.clear("btsss")
     eventually(lambda: running.state(seen.hidden) == "submitted")
     running.ask(seen.meanwhile)
     running.redis_server.start()

@@ -17,9 +17,9 @@ def test_a_second_signal_in_the_middle_of_the_first_hangs_nothing(number):
     child = forking.Process(target=stop_while_stopping, args=(there,), daemon=True)
     child.start()
     try:
-        assert here.poll(30) and here.recv() == "ready"
+        assert here.poll(60) and here.recv() == "ready"
         os.kill(child.pid, number)
-        assert here.poll(10) and here.recv() == "stopped"
+        assert here.poll(60) and here.recv() == "stopped"
         child.join(60)
     finally:
         child.kill()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 @pytest.fixture(scope="module")
 def everybody(running):
     """Everything personal of everybody so far, plus somebody whose text is being sent and one whose claim is parked."""
-    running.control.set("va_notify", "slow", seconds=2, times=1)
+    running.control.set("va_notify", "hold")
     parked, being_notified = running.newcomer(), running.newcomer()
     plan = {"icn": parked.veteran.icn, "outcome": "refused", "times": 1}
     running.control.call("POST", "btsss", "outcomes", json=plan)
@@ -27,6 +27,7 @@ def everybody(running):
     running.ask(parked)
     eventually(lambda: running.started("notifications") and running.shown_failed("travel_claims"))
     stored = "\n".join(redis_texts(running.redis))
+    running.control.clear("va_notify")
     running.until_notified(parked, being_notified)
     numbers = [claim["number"] for claim in running.control.call("GET", "btsss", "claims")]
     people = running.people

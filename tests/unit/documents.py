@@ -81,7 +81,7 @@ class Bench:
         self.server = server
         self.tokens = Tokens()
         self.writes = self.readings = 0
-        config = settings(lighthouse_base_url=server.url, document_upload_seconds=2, document_status_seconds=2)
+        config = settings(lighthouse_base_url=server.url, document_upload_seconds=30, document_status_seconds=30)
         self.client = LighthouseDocumentsClient(config, HTTP(10), self.tokens)
 
     def before_write(self) -> None:

@@ -73,10 +73,10 @@ def serving_tls(identity: Path, *replies: Reply) -> Iterator[Loopback]:
 @pytest.fixture
 def trusting(identity: Path, monkeypatch: pytest.MonkeyPatch) -> HTTP:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(identity))
-    return HTTP(connect_seconds=2)
+    return HTTP(connect_seconds=30)
 
 
-def request(url: str, seconds: float = 5) -> Outgoing:
+def request(url: str, seconds: float = 30) -> Outgoing:
     return Outgoing("example", "try_it", "POST", url, True, seconds, json={"a": 1})
 
 
@@ -91,7 +91,7 @@ def test_an_untrusted_certificate_did_nothing(identity: Path, monkeypatch: pytes
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     with serving_tls(identity, whole(200, {})) as server:
         with pytest.raises(Unavailable):
-            HTTP(2).call(request(server.url))
+            HTTP(30).call(request(server.url))
         assert server.received == []
 
 
@@ -118,11 +118,11 @@ def test_a_hundred_threads_call_at_once(identity: Path, trusting: HTTP) -> None:
     statuses: list[int] = []
     with serving_tls(identity, slow) as server:
         threads = [
-            threading.Thread(target=lambda: statuses.append(trusting.call(request(server.url, 20)).status))
+            threading.Thread(target=lambda: statuses.append(trusting.call(request(server.url)).status))
             for _ in range(100)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     assert statuses == [200] * 100

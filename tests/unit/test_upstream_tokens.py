@@ -105,10 +105,10 @@ def test_fifty_threads_in_each_of_two_processes_make_one_token_call(redis: Redis
         for _, there in pipes:
             forking.Process(target=fetch_tokens, args=(environ, there), daemon=True).start()
         for here, _ in pipes:
-            assert here.poll(30) and here.recv() == "ready"
+            assert here.poll(60) and here.recv() == "ready"
         for here, _ in pipes:
             here.send("go")
-        answers = [here.recv() for here, _ in pipes if here.poll(30)]
+        answers = [here.recv() for here, _ in pipes if here.poll(60)]
     assert answers == [{"secret-1"}] * 2
     assert len(veis.received) == 1
 

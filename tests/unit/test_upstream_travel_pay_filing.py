@@ -227,7 +227,7 @@ def test_the_limit_of_jobs_holds() -> None:
     with serving(silence) as server:
         bench = Bench(server)
         filing = type(bench.filing)(
-            settings(travel_pay_base_url=server.url, travel_pay_total_seconds=0.5), bench.filing._http, bench.auth
+            settings(travel_pay_base_url=server.url, travel_pay_total_seconds=1.0), bench.filing._http, bench.auth
         )
         with pytest.raises(Unanswered) as caught:
             filing.submit_claim(ADA, CLAIM_ID, bench.before_write)

@@ -136,6 +136,8 @@ def read_in_child(program: Path, descriptors: tuple[int, ...], *words: str, pass
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=descriptors,
+        # No secret of this process is in the hands of a library that decodes what strangers send.
+        env={},
     ) as child:
         try:
             child.communicate(password.encode(errors="replace"), timeout=READING_SECONDS)

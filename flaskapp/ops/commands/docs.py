@@ -69,8 +69,9 @@ def table(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
 
 
 def audit_rules_page(flows: Flows) -> str:
-    own = {rule.name: rule for subject in flows.promises.values() for rule in subject.rules}
-    subjects = [(rule.name, rule.words, rule.repair.value) for rule in (*OF_SUBJECTS, *OF_THE_GONE, *own.values())]
+    subjects = [
+        (rule.name, rule.words, rule.repair.value) for rule in (*OF_SUBJECTS, *OF_THE_GONE, *flows.own_rules.values())
+    ]
     tables = [
         table("Submissions and notifications", subjects),
         table("Messages", [(rule.name, rule.words, rule.then) for rule in ledger_audit.MESSAGE_RULES]),
