@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 
 from outbox import Database, schema
 
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 86_400.0
+
 _offset = timedelta()
 
 

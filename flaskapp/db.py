@@ -54,14 +54,14 @@ def note_rest(connection: Any, record: ConnectionPoolEntry) -> None:
     record.info["rests_since"] = time.monotonic()
 
 
-def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+def test_if_idle(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
     """Test the connection, but only where there is doubt. A test each time would be one round trip in three.
 
     Raises InvalidatePoolError; the pool then makes all its connections anew and goes on with a new one.
     """
     try:
         rested = time.monotonic() - record.info.get("rests_since", math.inf)
-        if rested < PING_AFTER_SECONDS and not has_word(connection):
+        if rested < PING_AFTER_SECONDS and not has_unread_bytes(connection):
             return
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -71,7 +71,7 @@ def see_whether_alive(connection: Any, record: ConnectionPoolEntry, proxy: PoolP
         raise InvalidatePoolError from error
 
 
-def has_word(connection: Any) -> bool:
+def has_unread_bytes(connection: Any) -> bool:
     """Whether the server sent something that no query called for, as it does before it shuts down."""
     line = select.poll()
     line.register(connection.fileno(), select.POLLIN)
@@ -84,7 +84,7 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 10,
-        "pool_events": [(note_rest, "checkin"), (see_whether_alive, "checkout")],
+        "pool_events": [(note_rest, "checkin"), (test_if_idle, "checkout")],
         # Parameters may be personal data, so they are kept out of the texts of errors.
         "hide_parameters": True,
         "connect_args": {

@@ -11,7 +11,7 @@ from flaskapp.statemachine import IllegalMove
 from outbox import parked, write_history
 
 # The callable behind *Requeue* on the RQ dashboard.
-REOPEN_PATH = "jobs.ledger.reopen"
+REOPEN_PATH = "jobs.ledger.requeue_from_dashboard"
 
 UNIQUE_VIOLATION, EXCLUSION_VIOLATION = "23505", "23P01"
 
@@ -20,7 +20,7 @@ class Refused(Exception):
     """The message stays parked; the text says why."""
 
 
-def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
+def requeue_message(message_id: int, *, actor: str, fence: int | None = None) -> bool:
     """`parked` → `ready` and its subject back to work, in one transaction; False when somebody else was first.
 
     Raises Refused when a constraint or the subject's states do not allow it, or when its subject is gone. The message
@@ -31,7 +31,7 @@ def reopen(message_id: int, *, actor: str, fence: int | None = None) -> bool:
             row = parked.reopen(session, message_id, actor=actor, fence=fence)
             if row is None:
                 return False
-            subjects.reopen(session, flows().subjects[row.subject_type], row.subject_id, actor)
+            subjects.reopen_subject(session, flows().subjects[row.subject_type], row.subject_id, actor)
             session.flush()
         return True
     except (IntegrityError, IllegalMove, NoResultFound) as error:

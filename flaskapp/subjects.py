@@ -90,7 +90,7 @@ def fail(
     open_case(session, kind, subject.name, str(row.id), details)
 
 
-def reopen(session: DbSession, subject: Subject, subject_id: str, actor: str) -> None:
+def reopen_subject(session: DbSession, subject: Subject, subject_id: str, actor: str) -> None:
     """An operator's move: failed → pending and a new cycle of notifications. Its case stays open until it succeeds.
 
     A subject that did not fail stays as it is. Postgres may refuse it, where a newer one exists.

@@ -11,7 +11,7 @@ from flaskapp.cases.service import SEND_ALERT
 from flaskapp.db import DbSession
 from jobs.engine.retry import ALERT
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, JobSpec
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, JobSpec
 
 CALL_SECONDS = 15.0
 
@@ -47,7 +47,7 @@ SEND = JobSpec(
     work=SEND_ALERT,
     writes=False,
     schedule=ALERT,
-    lease_seconds=lambda config: CALL_SECONDS + 30.0,
+    lease_seconds=lambda config: CALL_SECONDS + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: CALL_SECONDS,
     load=load,
     act=post,

@@ -16,9 +16,7 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
 from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, JobSpec, NotFound
-
-LEASE_MARGIN_SECONDS = 30.0
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, JobSpec, NotFound
 
 
 def load_pending(session: DbSession, document_id: str) -> UploadWork | None:
@@ -45,13 +43,13 @@ def upload(call: Call, work: UploadWork) -> int:
     return call.upstreams.lighthouse_documents.upload(described, work.chunks, call.before_write)
 
 
-def look_up(call: Call, work: UploadWork, earlier: EarlierWrites) -> Finding:
+def look_up_upload(call: Call, work: UploadWork, earlier: EarlierWrites) -> Finding:
     """Lighthouse cannot look up an upload whose request id was lost. A late answer to an earlier attempt is found
     before this; without one the document is sent again, and recorded as possibly there twice."""
     return NotFound()
 
 
-def ask(call: Call, batch: Batch) -> Reply:
+def poll_uploads(call: Call, batch: Batch) -> Reply:
     """The status of each upload. When Lighthouse knows none of several, they are polled again in two halves; a single
     one is *not found*."""
     try:
@@ -62,7 +60,7 @@ def ask(call: Call, batch: Batch) -> Reply:
     return Statuses(found={}, not_found=frozenset(batch.request_ids), unreadable=frozenset())
 
 
-def leave(session: DbSession, batch_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_nothing(session: DbSession, batch_id: str, kind: str, details: dict[str, Any]) -> None:
     """A poll that never got an answer changes nothing: the next cycle polls again."""
 
 
@@ -83,7 +81,7 @@ UPLOAD = JobSpec(
     call_seconds=lambda config: config.document_upload_seconds,
     load=load_pending,
     act=upload,
-    look_up=look_up,
+    look_up=look_up_upload,
     # Until then the first upload may still be on its way, and its answer may come late.
     confirm_after_seconds=lambda config: config.document_upload_seconds,
     check=uploads.check_uploaded,
@@ -100,9 +98,9 @@ POLL = JobSpec(
     lease_seconds=poll_lease,
     call_seconds=lambda config: config.document_status_seconds,
     load=polling.load_batch,
-    act=ask,
+    act=poll_uploads,
     record=polling.record_reply,
-    give_up=leave,
+    give_up=record_nothing,
     disposable=True,
 )
 

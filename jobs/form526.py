@@ -14,10 +14,8 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.web.inflection import to_camel, with_keys
 from jobs.engine.retry import FORM526_SUBMIT
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 from jobs.identify import identify_spec
-
-LEASE_MARGIN_SECONDS = 30.0
 
 
 def load_pending(session: DbSession, submission_id: str) -> SubmissionWork | None:
@@ -33,7 +31,7 @@ def submit(call: Call, work: SubmissionWork) -> int:
     return call.upstreams.form526.submit(str(work.id), work.identity.icn, form, call.before_write)
 
 
-def look_up(call: Call, work: SubmissionWork, earlier: EarlierWrites) -> Finding:
+def look_up_form(call: Call, work: SubmissionWork, earlier: EarlierWrites) -> Finding:
     """Look up an earlier try. Each carries the submission's id as reference, so one that arrived can be found."""
     claim_id = call.upstreams.form526.find(str(work.id))
     if claim_id is not None:
@@ -49,7 +47,7 @@ IDENTIFY_PERSON = identify_spec(
     service.IDENTIFY,
     load=load_pending,
     record=service.record_identified,
-    give_up=service.record_failed,
+    give_up=service.record_form_failed,
 )
 
 SUBMIT = JobSpec(
@@ -60,11 +58,11 @@ SUBMIT = JobSpec(
     call_seconds=lambda config: config.form526_total_seconds,
     load=load_pending,
     act=submit,
-    look_up=look_up,
+    look_up=look_up_form,
     confirm_after_seconds=lambda config: config.form526_confirm_seconds,
     check=service.check_accepted,
     record=service.record_accepted,
-    give_up=service.record_failed,
+    give_up=service.record_form_failed,
     ids=lambda claim_id: {"claim": str(claim_id), "digest": vault().digest("form526", str(claim_id))},
     from_ids=lambda kept: int(kept["claim"]),
 )

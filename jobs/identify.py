@@ -1,4 +1,4 @@
-"""Job that finds out whose account a request came from: the first of every flow of a signed-in person."""
+"""Builder of the job that finds out whose account a request came from: the first in flows of signed-in people."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from flaskapp.accounts.identify import identify
 from flaskapp.accounts.service import Identity
 from flaskapp.flows import Work
 from jobs.engine.retry import IDENTIFY
-from jobs.engine.spec import Call, JobSpec
-
-LEASE_MARGIN_SECONDS = 30.0
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, JobSpec
 
 
 def identify_spec(work: Work, *, needs_email: bool = False, **parts: Any) -> JobSpec:

@@ -18,10 +18,8 @@ from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound
 from jobs.identify import identify_spec
-
-LEASE_MARGIN_SECONDS = 30.0
 
 
 def is_final(refusal: Exception | None) -> bool:
@@ -69,7 +67,7 @@ def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
     return there or duplicate
 
 
-def look_up(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
+def look_up_itf(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
     """Look up whether an unanswered creation happened: an ITF that is active now is the person's."""
     if work.icn is None:
         return NotFound()
@@ -98,12 +96,12 @@ def load_refreshed(session: DbSession, itf_id: str) -> ITFWork | None:
     return work if work.state == "confirmed" and work.icn is not None else None
 
 
-def read(call: Call, work: ITFWork) -> UpstreamITF | None:
+def read_current_itf(call: Call, work: ITFWork) -> UpstreamITF | None:
     assert work.icn is not None
     return call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
 
 
-def leave(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_nothing(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
     """A comparison that never got an answer changes nothing; the next cycle reads again."""
 
 
@@ -116,7 +114,7 @@ IDENTIFY_PERSON = identify_spec(
     service.IDENTIFY,
     load=load_pending,
     record=service.record_identified,
-    give_up=service.record_failed,
+    give_up=service.record_itf_failed,
     is_final=is_final,
 )
 
@@ -128,10 +126,10 @@ CREATE = JobSpec(
     call_seconds=lambda config: config.lighthouse_total_seconds,
     load=load_pending,
     act=create,
-    look_up=look_up,
+    look_up=look_up_itf,
     confirm_after_seconds=lambda config: config.lighthouse_confirm_seconds,
     record=service.record_confirmed,
-    give_up=service.record_failed,
+    give_up=service.record_itf_failed,
     ids=ids,
     from_ids=from_ids,
     is_final=is_final,
@@ -144,9 +142,9 @@ REFRESH = JobSpec(
     lease_seconds=lease_seconds,
     call_seconds=lambda config: config.lighthouse_total_seconds,
     load=load_refreshed,
-    act=read,
+    act=read_current_itf,
     record=upkeep.record_read,
-    give_up=leave,
+    give_up=record_nothing,
     disposable=True,
 )
 

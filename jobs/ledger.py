@@ -6,19 +6,18 @@ import logging
 
 from rq import get_current_job
 
-from flaskapp.requeue import Refused
-from flaskapp.requeue import reopen as reopen_message
+from flaskapp.requeue import Refused, requeue_message
 
 log = logging.getLogger("jobs.ledger")
 
 
-def reopen(message_id: int, fence: int) -> None:
+def requeue_from_dashboard(message_id: int, fence: int) -> None:
     """Reopen a parked message. A stale entry (requeued elsewhere, or parked again) loses the compare-and-set and ends
     quietly."""
     job = get_current_job()
     actor = job.meta.get("requeued_by") if job is not None else None
     try:
-        reopen_message(message_id, actor=actor or "rq dashboard", fence=fence)
+        requeue_message(message_id, actor=actor or "rq dashboard", fence=fence)
     except Refused as refusal:
         log.warning(
             "requeue refused", extra={"event": "outbox.reopen_refused", "message_id": message_id, "why": str(refusal)}

@@ -15,9 +15,17 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
 from jobs.engine.retry import NOTIFICATION
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Obsolete, TooEarly
-
-LEASE_MARGIN_SECONDS = 30.0
+from jobs.engine.spec import (
+    LEASE_MARGIN_SECONDS,
+    Call,
+    EarlierWrites,
+    Finding,
+    Found,
+    JobSpec,
+    NotFound,
+    Obsolete,
+    TooEarly,
+)
 
 
 def load_pending(session: DbSession, notification_id: str) -> OutgoingNotification | None:
@@ -99,7 +107,7 @@ def load_silent(session: DbSession, notification_id: str) -> OutgoingNotificatio
     return notification if notification.va_notify_id and notification.state not in (PENDING, DELIVERED) else None
 
 
-def ask(call: Call, notification: OutgoingNotification) -> Delivery | None:
+def fetch_delivery(call: Call, notification: OutgoingNotification) -> Delivery | None:
     assert notification.va_notify_id is not None
     return call.upstreams.va_notify.get(notification.va_notify_id)
 
@@ -146,7 +154,7 @@ CHECK = JobSpec(
     lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.vanotify_total_seconds,
     load=load_silent,
-    act=ask,
+    act=fetch_delivery,
     record=record_answer_of_status,
     give_up=give_up_asking,
 )

@@ -87,7 +87,7 @@ def start_thread(target: Callable[..., None], *args: Any, name: str) -> threadin
 
 
 def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
-    """Name this process, start its heartbeat, and listen for signals. It beats until `leave`."""
+    """Name this process, start its heartbeat, and listen for signals. It beats until `stop_process`."""
     process = Process(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}")
     app.extensions["process"] = process
     beating = threading.Event()
@@ -98,10 +98,10 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     return process, beating
 
 
-def leave(process: Process, beating: threading.Event, kind: str) -> None:
+def stop_process(process: Process, beating: threading.Event, kind: str) -> None:
     beating.set()
     try:
-        rescue.leave(db.engine, process.worker_id)
+        rescue.end_process(db.engine, process.worker_id)
     except SQLAlchemyError as error:
         log.warning("could not say goodbye", extra={"event": "process.leave_failed", "error": type(error).__name__})
     log.info("stopped", extra={"event": f"{kind}.stopped", "process_id": process.worker_id})
@@ -129,7 +129,7 @@ def run_worker(app: Flask) -> None:
     ):
         time.sleep(0.05)
     hand_back_rest(process, redis, bulkheads)
-    leave(process, beating, "worker")
+    stop_process(process, beating, "worker")
     # Threads may still wait for an upstream. Nobody could record their answers: this process has left.
     logging.shutdown()
     os._exit(0)
@@ -189,10 +189,10 @@ def run_relay(app: Flask) -> None:
             pause = 1.0
         if pause:
             listener.wait(pause)
-    leave(process, beating, "relay")
+    stop_process(process, beating, "relay")
 
 
 def run_scheduler(app: Flask) -> None:
     process, beating = start_process(app, "scheduler")
     LedgerScheduler(app.extensions["redis"]).run_until(process.stopping)
-    leave(process, beating, "scheduler")
+    stop_process(process, beating, "scheduler")

@@ -15,9 +15,7 @@ from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
 from jobs.engine.retry import TRAVEL_CLAIM
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
-
-LEASE_MARGIN_SECONDS = 30.0
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def act(call: Call, work: ClaimWork) -> Filing:
     return Filing(SUBMITTED, "created", Filed(submitted.claim_number, "answered"))
 
 
-def look_up(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
+def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """Look up whose claim it is that BTSSS holds for this person, date and station (contract: travel 4.2).
 
     One modified before our first try was there already. A later one is presumed to be ours, and recorded as such.
@@ -101,13 +99,13 @@ SUBMIT = JobSpec(
     call_seconds=lambda config: config.btsss_total_seconds,
     load=load,
     act=act,
-    look_up=look_up,
+    look_up=look_up_claim,
     confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
     record=record,
-    give_up=service.record_failed,
+    give_up=service.record_claim_failed,
     ids=ids,
     from_ids=from_ids,
 )
 
 
-submit_claim = Job(SUBMIT)
+file_check_in_claim = Job(SUBMIT)

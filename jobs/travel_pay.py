@@ -25,10 +25,9 @@ from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import TRAVEL_PAY_STEP
 from jobs.engine.runner import Job
-from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 from jobs.identify import identify_spec
 
-LEASE_MARGIN_SECONDS = 30.0
 # The status words of a claim that was begun and not submitted (contract: travel 5.4).
 UNSUBMITTED = frozenset({"Saved", "Incomplete"})
 MILEAGE = "mileage"
@@ -82,7 +81,7 @@ def already_on(appointment: UpstreamAppointment) -> Filed | None:
 # -- the claim ----------------------------------------------------------------
 
 
-def begin(call: Call, work: ClaimWork) -> Begun:
+def begin_claim_upstream(call: Call, work: ClaimWork) -> Begun:
     assert work.appointment_id is not None
     name = f"Travel reimbursement for {work.requested.starts_at:%B %-d, %Y}"
     claim_id = call.upstreams.travel_pay_filing.create_claim(
@@ -153,7 +152,7 @@ def look_for_mileage(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Fin
 
 def submit(call: Call, work: ClaimWork) -> Filed:
     assert work.claim_id is not None
-    status = call.upstreams.travel_pay_filing.submit_claim(traveler_of(work), work.claim_id, call.before_write)
+    status = call.upstreams.travel_pay_filing.submit_begun_claim(traveler_of(work), work.claim_id, call.before_write)
     return Filed(work.claim_id, "answered", number_of(call, work), status)
 
 
@@ -225,7 +224,7 @@ IDENTIFY_TRAVELER = identify_spec(
     needs_email=True,
     load=lambda session, claim_id: load(session, claim_id, APPOINTMENT),
     record=service.record_identified,
-    give_up=service.record_failed,
+    give_up=service.record_travel_pay_failed,
 )
 
 
@@ -238,7 +237,7 @@ def step_spec(step: str, **parts: Any) -> JobSpec:
         call_seconds=call_seconds,
         confirm_after_seconds=confirm_after_seconds,
         load=lambda session, claim_id: load(session, claim_id, step),
-        give_up=service.record_failed,
+        give_up=service.record_travel_pay_failed,
         **parts,
     )
 
@@ -253,7 +252,7 @@ FIND_APPOINTMENT = step_spec(
 BEGIN = step_spec(
     CLAIM,
     writes=True,
-    act=begin,
+    act=begin_claim_upstream,
     look_up=look_for_claim,
     record=record_begun,
     ids=lambda begun: kept(asdict(begun), "travel_pay_claim", begun.filed.claim_id),
@@ -285,4 +284,4 @@ identify_traveler = Job(IDENTIFY_TRAVELER)
 find_appointment = Job(FIND_APPOINTMENT)
 begin_claim = Job(BEGIN)
 add_mileage = Job(ADD_MILEAGE)
-submit_claim = Job(SUBMIT_CLAIM)
+submit_travel_pay_claim = Job(SUBMIT_CLAIM)

@@ -157,7 +157,7 @@ CLOSED_SECONDS = text("""
 """)
 
 
-# The times in which upstreams could not be called, and that touch the time asked for.
+# The times in which upstreams could not be called, and that overlap the given period.
 OUTAGES = text("""
     WITH shut AS (
         SELECT upstream, reason, opened_at, closed_at FROM outbox_breaker_trips

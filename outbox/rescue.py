@@ -76,7 +76,7 @@ def beat(engine: Engine, process_id: str, kind: str) -> None:
         db.execute(BEAT, {"id": process_id, "kind": kind})
 
 
-def leave(engine: Engine, process_id: str) -> None:
+def end_process(engine: Engine, process_id: str) -> None:
     """Remove the row of a process that ends properly."""
     with engine.begin() as db:
         db.execute(text("DELETE FROM outbox_processes WHERE id = :id"), {"id": process_id})

@@ -124,8 +124,8 @@ def read_answers(text: str, wanted: Iterable[str]) -> Answers:
     answered = [each for each in dependencies.values() if "skip_reason" not in each]
     findings = [read_finding(each, found) for each in answered for found in each["vulns"]]
     unanswered = {name: each["skip_reason"] for name, each in dependencies.items() if "skip_reason" in each}
-    unasked = {name: "pip-audit did not ask about it" for name in sorted(wanted) if name not in dependencies}
-    return Answers(len(answered), findings, unanswered | unasked)
+    unchecked = {name: "pip-audit did not ask about it" for name in sorted(wanted) if name not in dependencies}
+    return Answers(len(answered), findings, unanswered | unchecked)
 
 
 def read_finding(dependency: Mapping[str, Any], found: Mapping[str, Any]) -> Finding:

@@ -31,7 +31,7 @@ UPSTREAMS = (
     "va_profile",
 )
 ELSEWHERE = "no sandbox answers at {}; --url takes the address of the fault switches that `make run` prints"
-_SECONDS = 10
+_SECONDS = 30
 
 
 class Refused(Exception):

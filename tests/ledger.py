@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from redis import Redis
 from redis.client import Pipeline
 from sqlalchemy import Engine, create_engine, text
@@ -59,6 +61,7 @@ class Ledger:
         self.engine = engine
         self.redis = redis
         self.added = 0
+        self.began = time.monotonic()
         self.relay = self.another_relay()
         with engine.begin() as db:
             breakers.ensure_breakers(db, (CALLS, CHORES))
@@ -136,6 +139,16 @@ class Ledger:
     def pass_time(self, seconds: float) -> None:
         """Move the ledger's clock on."""
         self.run("UPDATE outbox_clock SET clock_offset = clock_offset + make_interval(secs => :by)", by=seconds)
+
+    def at_least(self, seconds: float) -> Any:
+        """Equals `seconds` and as much more as has passed since this test began: what is still left shrinks."""
+        passed = time.monotonic() - self.began
+        return pytest.approx(seconds + passed / 2, abs=passed / 2 + 0.01)
+
+    def at_most(self, seconds: float) -> Any:
+        """Equals `seconds` and as much less as has passed since this test began: the clock goes on by itself."""
+        passed = time.monotonic() - self.began
+        return pytest.approx(seconds - passed / 2, abs=passed / 2 + 0.01)
 
     # -- looking -----------------------------------------------------------
 

@@ -131,7 +131,7 @@ def record_issued(session: DbSession, card_id: str, card_number: str) -> None:
         close_ended(session, CARD.name, card_id, "issued after all")
 
 
-def record_failed(session: DbSession, card_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_card_failed(session: DbSession, card_id: str, kind: str, details: dict[str, Any]) -> None:
     card: LibraryCard = subjects.lock(session, CARD, card_id)
     if card.state == PENDING:
         notification = "unconfirmed" if kind == "may_exist_upstream" else "failed"
@@ -195,7 +195,7 @@ def issue(call: Call, work: CardWork) -> str:
     return library.issue(work.id)
 
 
-def look_up(call: Call, work: CardWork, earlier: EarlierWrites) -> Finding:
+def look_up_card(call: Call, work: CardWork, earlier: EarlierWrites) -> Finding:
     number = library.issued.get(work.id)
     return Found(number) if number is not None else NotFound()
 
@@ -208,9 +208,9 @@ ISSUE = JobSpec(
     call_seconds=lambda config: 10.0,
     load=load,
     act=issue,
-    look_up=look_up,
+    look_up=look_up_card,
     record=record_issued,
-    give_up=record_failed,
+    give_up=record_card_failed,
     ids=lambda number: {"number": number, "digest": number},
     from_ids=lambda kept: kept["number"],
 )

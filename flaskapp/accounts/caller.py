@@ -14,7 +14,7 @@ from flaskapp.upstreams.errors import Throttled, UpstreamError
 from flaskapp.web.errors import Problem
 
 
-def whose(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
+def identity_of_caller(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
     """Who the caller's account belongs to, from our accounts or else from the account service; Problem 403 if nobody.
 
     Where an e-mail is needed and we kept none, the account service is called again. No connection is held meanwhile.
@@ -26,7 +26,7 @@ def whose(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
         return kept
     found = identity_in(find_person(account_id))
     if found is None:
-        raise nobody()
+        raise unknown_person()
     with transaction() as session:
         remember_person(session, account_id, found)
     db.session.remove()
@@ -37,17 +37,17 @@ def find_person(account_id: uuid.UUID) -> Person:
     try:
         person = upstreams().accounts.find(str(account_id))
     except UpstreamError as error:
-        raise passed_on(error) from error
+        raise problem_of_upstream(error) from error
     if person is None:
-        raise nobody()
+        raise unknown_person()
     return person
 
 
-def nobody() -> Problem:
+def unknown_person() -> Problem:
     return Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
 
 
-def passed_on(error: UpstreamError) -> Problem:
+def problem_of_upstream(error: UpstreamError) -> Problem:
     """The answer to the caller for an upstream's failure: upstream's own status.
 
     A lost or late answer gives a 504, a success that cannot be read a 502.

@@ -1,4 +1,4 @@
-"""Result of the last audit of each scope, kept for metrics and console: they read it often, and an audit reads much."""
+"""Latest audit result of each scope, stored because computing one reads many rows."""
 
 from __future__ import annotations
 

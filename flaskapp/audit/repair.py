@@ -43,12 +43,12 @@ SILENT_CASES = text(f"""
 
 @dataclass(frozen=True)
 class Done:
-    """What was done about a finding; `mended` is False where it was left to a human."""
+    """What was done about a finding; `repaired` is False where it was left to a human."""
 
     about: str
     rule: str
     did: str
-    mended: bool = True
+    repaired: bool = True
 
 
 # What was done, and whether that repairs it.
@@ -123,8 +123,8 @@ def stop_work(session: DbSession, found: Broken, actor: str) -> RepairAction:
     """Work without its subject would only fail: park it until a human knows what became of the subject."""
     for message_id in messages.waiting_for(session, found.subject_type, found.subject_id):
         parked.park_waiting(session, message_id, reason=found.rule, actor=actor)
-    did, mended = leave_to_human(session, found, actor)
-    return f"its work is parked, and {did}", mended
+    did, repaired = leave_to_human(session, found, actor)
+    return f"its work is parked, and {did}", repaired
 
 
 ACTIONS: dict[Repair, Callable[[DbSession, Broken, str], RepairAction]] = {
@@ -152,13 +152,13 @@ def repair_broken(report: Report, actor: str) -> list[Done]:
         kind = repair_of(found)
         act = leave_to_human if doubted and kind not in DOUBTFUL else ACTIONS[kind]
         with transaction() as session:
-            did, mended = why_not(session, found) or act(session, found, actor)
-            if mended:
+            did, repaired = why_not(session, found) or act(session, found, actor)
+            if repaired:
                 note(session, found.subject_type, found.subject_id, found.rule, did, actor)
                 own = (found.subject_type, found.subject_id)
                 for subject in {own, about(session, *own)}:
                     close_cases(session, *subject, f"repaired: {did}", kinds=list(AUDIT_KINDS), actor=actor)
-        done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, mended))
+        done.append(Done(f"{found.subject_type} {found.subject_id}", found.rule, did, repaired))
     return done
 
 
@@ -180,12 +180,12 @@ def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did:
 def repair_faults(engine: Engine, faults: list[ledger_audit.Fault], actor: str) -> list[Done]:
     done = []
     for fault in faults:
-        did, mended = repair_fault(engine, fault, actor)
-        if mended:
+        did, repaired = repair_fault(engine, fault, actor)
+        if repaired:
             subject_type, subject_id = fault.about.split(" ", 1)
             with transaction() as session:
                 note(session, subject_type, subject_id, fault.rule, did, actor)
-        done.append(Done(fault.about, fault.rule, did, mended))
+        done.append(Done(fault.about, fault.rule, did, repaired))
     return done
 
 

@@ -118,7 +118,7 @@ class Report:
         return sum(counts.get("unaccounted", 0) for counts in self.standings.values())
 
     @property
-    def read(self) -> int:
+    def submissions_read(self) -> int:
         """How many submissions were read."""
         return sum(sum(counts.values()) for counts in self.standings.values())
 
@@ -215,13 +215,13 @@ def audit_everything(seen: Callable[[int], None] = lambda count: None, limit: in
     with transaction() as session:
         until: datetime | None = database_now(session) - timedelta(days=RECENT_DAYS)
     whole = audit_recent(limit)
-    seen(whole.read)
+    seen(whole.submissions_read)
     while until is not None:
         with transaction() as session:
             since = session.execute(slice_query(), {"until": until, "size": SLICE_SIZE}).scalar_one()
             part = audit(session, since if since is not None else BEFORE_ALL, until, limit)
         whole, until = whole.and_also(part), since
-        seen(part.read)
+        seen(part.submissions_read)
     return whole
 
 

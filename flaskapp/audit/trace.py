@@ -73,7 +73,7 @@ class Step:
 class Trace:
     """How many histories were read, and the first illegal step of each that was not legal."""
 
-    read: int
+    histories_read: int
     illegal: list[Step]
 
 
@@ -84,16 +84,16 @@ def trace(
     seen: Callable[[], None] = lambda: None,
 ) -> Trace:
     """Check every submission's and notification's history, or those of one type or id; `seen` is called after each."""
-    read, illegal = 0, list[Step]()
+    histories_read, illegal = 0, list[Step]()
     for subject, reading in readings().items():
         if subject_type not in (None, subject):
             continue
         for found_id, found in histories(session, subject, reading.states.query, subject_id):
-            read += 1
+            histories_read += 1
             seen()
             step = first_illegal(reading, found)
             illegal += [Step(subject, found_id, *step)] if step is not None else []
-    return Trace(read, illegal)
+    return Trace(histories_read, illegal)
 
 
 @dataclass

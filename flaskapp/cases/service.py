@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from flaskapp.cases.kinds import KINDS
+from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.current import flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
@@ -19,7 +20,9 @@ ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, conc
 log = logging.getLogger("flaskapp.cases")
 
 SUBJECT = "case"
-SEND_ALERT = Work("jobs.alerts.send_alert", ALERTS, SUBJECT, deadline_seconds=3600.0, give_up_seconds=7 * 86_400.0)
+SEND_ALERT = Work(
+    "jobs.alerts.send_alert", ALERTS, SUBJECT, deadline_seconds=HOUR_SECONDS, give_up_seconds=7 * DAY_SECONDS
+)
 CASE_SUBJECT = Subject(SUBJECT, case_owner=lambda config: config.case_owner_notification, overdue=False)
 ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from flaskapp import subjects
 from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.clock import DAY_SECONDS
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
@@ -38,7 +39,7 @@ from outbox import NOW, QueueSpec, write_history
 
 # Each upload in flight holds a few MiB.
 DOCUMENTS = QueueSpec("documents", upstream="lighthouse_documents", threads=16, depth=100, concurrency=50)
-UPLOAD_WORK = Work("jobs.documents.upload_document", DOCUMENTS, SUBJECT, 24 * 3600.0, 30 * 24 * 3600.0)
+UPLOAD_WORK = Work("jobs.documents.upload_document", DOCUMENTS, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 FEWER_CHUNKS = """
     a.purged_at IS NULL
     AND (SELECT count(*) FROM form526_attachment_chunks c WHERE c.guid = a.guid) < a.chunks"""
@@ -51,7 +52,7 @@ KNOWN_DOC_TYPES = {
 }
 
 
-def begin(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
+def add_documents(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
     """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
     for named in files:
         add_evidence(session, submission, named)
@@ -125,10 +126,10 @@ def fail_document(
     DOCUMENT.check(document.lighthouse_status, FAILED)
     document.lighthouse_status, document.finished_at, document.poll_due_at = FAILED, NOW, None
     document.failed_step, document.upstream_error = step, error
-    tell_failure(session, document, actor, details or {})
+    record_failure(session, document, actor, details or {})
 
 
-def tell_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
+def record_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
     """History, e-mail and case of a failed document. Unlinked and unconfirmed ones have cases of their own kinds."""
     document.notification = "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
     moved = {"step": document.failed_step, "notification": document.notification}

@@ -17,10 +17,11 @@ from typing import Any
 from sqlalchemy import select, text
 
 from flaskapp.cases.service import close_cases, close_ended, open_case
+from flaskapp.clock import HOUR_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
 from flaskapp.flows import Subject, Work
-from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, tell_failure, write_move
+from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, record_failure, write_move
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import DONE, PENDING
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
@@ -28,14 +29,13 @@ from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 log = logging.getLogger("flaskapp.form526.polling")
 
 POLL = "document_poll"
-HOUR_SECONDS = 3600.0
 # Given up after a day: by then the next cycle has put its documents into new batches.
 POLL_WORK = Work("jobs.documents.poll_statuses", DOCUMENTS, POLL, 2 * HOUR_SECONDS, 24 * HOUR_SECONDS)
 POLL_SUBJECT = Subject(POLL, case_owner=lambda config: config.case_owner_form526, overdue=False)
 BATCH = 100
 NOT_FOUND_POLLS = 3
 
-DEAL = text("""
+ASSIGN_BATCH = text("""
     WITH due AS (
         SELECT id FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
          ORDER BY poll_due_at LIMIT :size FOR UPDATE SKIP LOCKED)
@@ -44,12 +44,12 @@ DEAL = text("""
       FROM due WHERE d.id = due.id
     RETURNING d.id
 """)
-REDEAL = text("""
+REASSIGN_BATCH = text("""
     UPDATE form526_document_submissions SET poll_batch = :new
      WHERE poll_batch = :batch AND lighthouse_request_id = ANY(:requests)
 """)
 # One statement for each batch. It changes only documents that are still pending, and still in this batch.
-STAMP = text("""
+RECORD_STATUSES = text("""
     UPDATE form526_document_submissions d
        SET last_polled_at = outbox_now(), poll_batch = NULL,
            not_found_count = CASE WHEN v.word = 'not_found' THEN d.not_found_count + 1 ELSE 0 END,
@@ -106,10 +106,10 @@ def enqueue_poll(session: DbSession) -> int:
     """Put due documents into one batch, with the message that polls it; returns how many documents are in it."""
     batch = uuid.uuid4()
     values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
-    dealt = len(session.execute(DEAL, values).all())
-    if dealt:
+    assigned = len(session.execute(ASSIGN_BATCH, values).all())
+    if assigned:
         POLL_WORK.enqueue(session, str(batch))
-    return dealt
+    return assigned
 
 
 def load_batch(session: DbSession, batch_id: str) -> Batch | None:
@@ -151,7 +151,7 @@ def hold_unrecorded(session: DbSession, batch_id: str, error: Exception) -> None
 
 def record_statuses(session: DbSession, batch_id: str, reply: Statuses) -> None:
     rows = json.dumps([row_of(request_id, reply) for request_id in requested(reply)])
-    changed = session.execute(STAMP, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
+    changed = session.execute(RECORD_STATUSES, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
     end_doubts(session, [str(row.id) for row in changed if row.word in ("pending", "failed")])
     for row in changed:
         follow(session, str(row.id), row.word, row.not_found_count)
@@ -167,7 +167,7 @@ def halve(session: DbSession, batch_id: str, request_ids: Sequence[int]) -> None
     middle = (len(request_ids) + 1) // 2
     for half in (request_ids[:middle], request_ids[middle:]):
         new = uuid.uuid4()
-        session.execute(REDEAL, {"new": new, "batch": uuid.UUID(batch_id), "requests": list(half)})
+        session.execute(REASSIGN_BATCH, {"new": new, "batch": uuid.UUID(batch_id), "requests": list(half)})
         POLL_WORK.enqueue(session, str(new))
 
 
@@ -211,7 +211,7 @@ def follow(session: DbSession, document_id: str, word: str, not_found: int) -> N
         write_move(session, document, PENDING, DONE, "poll")
         close_ended(session, SUBJECT, document_id, "it arrived")
     elif word == "failed":
-        tell_failure(session, document, "poll", {})
+        record_failure(session, document, "poll", {})
     else:
         kind = "document_not_found" if word == "not_found" else "document_unclear"
         open_case(session, kind, SUBJECT, document_id, {"submission": str(document.submission_id)})

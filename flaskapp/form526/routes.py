@@ -134,12 +134,12 @@ def submit_form() -> Response:
     if not form:
         raise ValidationError({"form526": ["holds no form."]})
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
-    submission_id, job_id = durably(lambda session: accept(session, account_id, form, key))
+    submission_id, job_id = durably(lambda session: accept_form(session, account_id, form, key))
     attributes = {"job_id": job_id, "submission_id": submission_id}
     return answer({"data": {"id": "", "type": "submit_disability_form", "attributes": attributes}}, 202)
 
 
-def accept(session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key: str | None) -> tuple[str, str]:
+def accept_form(session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key: str | None) -> tuple[str, str]:
     """One transaction: the key, the submission, its files, and the message that files it. Idempotent."""
     remember(session, str(account_id), key, {"path": "submit_all_claim", "form": form})
     submission = service.request_submission(session, account_id, form)

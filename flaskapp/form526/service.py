@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp import subjects
 from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_ended
+from flaskapp.clock import DAY_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
@@ -30,7 +31,6 @@ from outbox import QueueSpec
 
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"
-DAY_SECONDS = 86_400.0
 SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 IDENTIFY = Work("jobs.form526.identify_person", ACCOUNTS, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 
@@ -155,7 +155,7 @@ def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> No
         return
     row.claim_id, row.unconfirmed = claim_id, False
     subjects.end(session, FORM, row, ACCEPTED, "accepted")
-    documents.begin(session, row, named_files(row.form))
+    documents.add_documents(session, row, named_files(row.form))
     use_itf(session, row)
     close_ended(session, SUBJECT, submission_id, "accepted after all")
 
@@ -167,7 +167,7 @@ def use_itf(session: DbSession, row: Submission) -> None:
         itf_upkeep.mark_used(session, str(itf.id), "form526")
 
 
-def record_failed(session: DbSession, submission_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_form_failed(session: DbSession, submission_id: str, kind: str, details: dict[str, Any]) -> None:
     row: Submission = subjects.lock(session, FORM, submission_id)
     if row.state != PENDING:
         return

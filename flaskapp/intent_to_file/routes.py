@@ -104,13 +104,13 @@ def request_itf(itf_type: str) -> Response:
         made = synchronous.create_itf(account_id, itf_type)
         return answer(shaped(upstream_item(made)))
     try:
-        described, state = durably(lambda session: accept(session, account_id, itf_type, key))
+        described, state = durably(lambda session: accept_itf(session, account_id, itf_type, key))
     except Contended:
         raise Problem(503, headers={"Retry-After": "1"}) from None
     return answer(shaped(described), 202 if state == PENDING else 200)
 
 
-def accept(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> tuple[Item, str]:
+def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> tuple[Item, str]:
     """One transaction: the key, the ITF and the message that creates it. Idempotent, so it may be rerun."""
     remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
     itf = service.request_itf(session, account_id, itf_type)

@@ -1,4 +1,4 @@
-"""Intents to file: requests one, and records its creation upstream and what becomes of it. See also `upkeep`."""
+"""Intents to file and their only writer: requested, created upstream, confirmed, failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp import subjects
 from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
-from flaskapp.clock import a_year_after, legal_date, next_midnight
+from flaskapp.clock import DAY_SECONDS, a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject, Work
@@ -26,7 +26,6 @@ from outbox import NOW, QueueSpec
 
 INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
-DAY_SECONDS = 86_400.0
 # The deadline is the end of the legal day it was requested on, set when it is enqueued. Budgets run while the upstream
 # answers; giving up after 30 days is the wall-clock cap over any outage.
 GIVE_UP_SECONDS = 30 * DAY_SECONDS
@@ -76,14 +75,14 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
         ensure_account(session, account_id)
         created = insert_pending(session, account_id, itf_type)
         if created is not None:
-            return begin(session, created)
+            return begin_itf(session, created)
     raise Contended
 
 
 def insert_pending(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
     """Dated now; None when somebody else has just made one."""
     now, zone = database_now(session), settings().legal_time_zone
-    before = last_unsound(session, account_id, itf_type)
+    before = last_failed_or_broken(session, account_id, itf_type)
     return insert_itf(
         session,
         account_id=account_id,
@@ -104,7 +103,7 @@ def insert_itf(session: DbSession, **values: Any) -> IntentToFile | None:
     return session.get_one(IntentToFile, created) if created is not None else None
 
 
-def last_unsound(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
+def last_failed_or_broken(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
     """The latest failed or broken ITF of the last year: its date is earlier than any new one's."""
     statement = (
         select(IntentToFile)
@@ -116,7 +115,7 @@ def last_unsound(session: DbSession, account_id: uuid.UUID, itf_type: str) -> In
     return session.execute(statement).scalar_one_or_none()
 
 
-def begin(session: DbSession, itf: IntentToFile) -> IntentToFile:
+def begin_itf(session: DbSession, itf: IntentToFile) -> IntentToFile:
     """Begin the history of a new ITF, note an earlier date that has to be defended, and enqueue the work."""
     subjects.begin(session, ITF, itf)
     if itf.follows_id is not None:
@@ -278,7 +277,7 @@ ITF = Subject(
 )
 
 
-def record_failed(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_itf_failed(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
     """We have given up: the state, the case and the notification, together. The date of the request stays on record."""
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     if itf.state != PENDING:

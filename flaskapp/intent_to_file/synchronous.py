@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 
-from flaskapp.accounts.caller import find_person, passed_on, whose
+from flaskapp.accounts.caller import find_person, identity_of_caller, problem_of_upstream
 from flaskapp.accounts.service import ensure_account
 from flaskapp.clock import next_midnight
 from flaskapp.current import database_now, settings, upstreams
@@ -21,11 +21,11 @@ from outbox import write_history
 
 def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
     """The active ITF upstream, kept here too. Raises Problem with upstream's status for whatever went wrong."""
-    icn = whose(account_id).icn
+    icn = identity_of_caller(account_id).icn
     try:
         found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
     except UpstreamError as error:
-        raise passed_on(error) from error
+        raise problem_of_upstream(error) from error
     if found is not None:
         keep(account_id, itf_type, found)
     return found
@@ -34,11 +34,11 @@ def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
 def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
     """Create it upstream now. A survivor's needs the caller's SSN, which we do not keep (contract: benefits 2.1)."""
     ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
-    icn = whose(account_id).icn
+    icn = identity_of_caller(account_id).icn
     try:
         made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, settings().itf_sync_seconds)
     except UpstreamError as error:
-        raise passed_on(error) from error
+        raise problem_of_upstream(error) from error
     keep(account_id, itf_type, made)
     return made
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import NoResultFound
 
 from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.clock import DAY_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject, Work
@@ -29,11 +30,10 @@ from outbox import NOW, QueueSpec, sql, take_back, write_history
 
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
 SUBJECT = "notification"
-DAY_SECONDS = 86_400.0
 SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 TAKEN = (SENT, DELIVERED)
-ASK_AFTER = timedelta(days=3)
+CHECK_AFTER = timedelta(days=3)
 # Notifications that nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
 # An older notification of the same submission that VANotify may still be taking.
@@ -135,12 +135,12 @@ def about(session: DbSession, subject_type: str, subject_id: str) -> tuple[str, 
     return (row.subject_type, row.subject_id) if row is not None else (subject_type, subject_id)
 
 
-def lock(session: DbSession, notification_id: uuid.UUID) -> Notification | None:
+def lock_notification(session: DbSession, notification_id: uuid.UUID) -> Notification | None:
     statement = select(Notification).where(Notification.id == notification_id).with_for_update()
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one_or_none()
 
 
-def move(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
+def move_notification(session: DbSession, row: Notification, target: str, actor: str, **detail: Any) -> None:
     NOTIFICATION.check(row.state, target)
     moved_from, row.state, row.finished_at = row.state, target, NOW if target in NOTIFICATION.final else None
     if target in TAKEN:
@@ -159,12 +159,12 @@ def move(session: DbSession, row: Notification, target: str, actor: str, **detai
 
 def record_sent(session: DbSession, notification_id: str, va_notify_id: str) -> None:
     """VANotify took it: the person counts as informed. If a callback has already said more, that stays."""
-    row = lock(session, uuid.UUID(notification_id))
+    row = lock_notification(session, uuid.UUID(notification_id))
     if row is None:
         return
     row.va_notify_id = va_notify_id
     if row.state == PENDING:
-        move(session, row, SENT, "worker", va_notify_id=va_notify_id)
+        move_notification(session, row, SENT, "worker", va_notify_id=va_notify_id)
     close_ended(session, SUBJECT, notification_id, "sent after all")
 
 
@@ -181,7 +181,7 @@ def record_delivery(
 
     `at` is VANotify's time of this status (UTC); a status older than the one we know changes nothing.
     """
-    row = lock(session, notification_id)
+    row = lock_notification(session, notification_id)
     if row is None:
         return False
     row.va_notify_id = row.va_notify_id or va_notify_id
@@ -194,7 +194,7 @@ def record_delivery(
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
     row.upstream_status, row.status_at = status, timestamp or row.status_at
-    move(session, row, target, actor, status=status)
+    move_notification(session, row, target, actor, status=status)
     follow_ending(session, row)
     return True
 
@@ -209,10 +209,10 @@ def follow_ending(session: DbSession, row: Notification) -> None:
 
 def record_given_up(session: DbSession, notification_id: str, reason: str) -> None:
     """VANotify did not take it: the person was not informed, so a human has to do it."""
-    row = lock(session, uuid.UUID(notification_id))
+    row = lock_notification(session, uuid.UUID(notification_id))
     if row is None or row.state != PENDING:
         return
-    move(session, row, UNDELIVERABLE, "worker", reason=reason)
+    move_notification(session, row, UNDELIVERABLE, "worker", reason=reason)
     open_case(session, "notification_not_sent", SUBJECT, notification_id, what_it_said(row) | {"reason": reason})
 
 
@@ -224,11 +224,11 @@ def what_it_said(row: Notification) -> dict[str, Any]:
 
 def reopen_notification(session: DbSession, notification_id: str, actor: str) -> None:
     """An operator wants it sent or looked up again. What VANotify once took is never sent again."""
-    row = lock(session, uuid.UUID(notification_id))
+    row = lock_notification(session, uuid.UUID(notification_id))
     if row is None:
         raise NoResultFound
     if row.state == UNDELIVERABLE and row.va_notify_id is None:
-        move(session, row, PENDING, actor)
+        move_notification(session, row, PENDING, actor)
         note_cases(session, SUBJECT, notification_id, "requeued", actor)
 
 
@@ -245,7 +245,7 @@ def supersede_notifications(session: DbSession, subject_type: str, subject_id: s
     )
     for notification_id in session.execute(unsent).scalars().all():
         certainly = take_back(session, SUBJECT, str(notification_id))
-        row = lock(session, notification_id)
+        row = lock_notification(session, notification_id)
         if row is None or row.state not in UNSENT or row.va_notify_id is not None:
             continue
         row.superseded_why = why
@@ -256,14 +256,14 @@ def supersede_notifications(session: DbSession, subject_type: str, subject_id: s
 
 
 def withdraw(session: DbSession, row: Notification, actor: str) -> None:
-    move(session, row, WITHDRAWN, actor, why=row.superseded_why)
+    move_notification(session, row, WITHDRAWN, actor, why=row.superseded_why)
     moot = ("notification_undeliverable", "parked_by_hand")
     close_ended(session, SUBJECT, str(row.id), f"withdrawn: {row.superseded_why}", and_also=moot)
 
 
 def let_go(session: DbSession, notification_id: str) -> None:
     """Nothing is left to send: a superseded notification that VANotify turned out not to have is withdrawn."""
-    row = lock(session, uuid.UUID(notification_id))
+    row = lock_notification(session, uuid.UUID(notification_id))
     if row is not None and row.state == PENDING and row.superseded_why is not None:
         withdraw(session, row, "worker")
 
@@ -274,7 +274,7 @@ def enqueue_delivery_checks(session: DbSession, batch: int = 500) -> int:
     statement = (
         select(Notification.id)
         .where(Notification.state == SENT, Notification.asked_at.is_(None))
-        .where(Notification.sent_at < NOW - ASK_AFTER)
+        .where(Notification.sent_at < NOW - CHECK_AFTER)
         .order_by(Notification.sent_at)
         .limit(batch)
         .with_for_update(skip_locked=True)

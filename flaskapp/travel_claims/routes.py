@@ -87,16 +87,18 @@ def request_claim() -> Response:
     if check_in is None:
         return unauthorized(requested["uuid"])
     key = request.headers.get("Idempotency-Key")
-    described = durably(lambda session: accept(session, check_in, requested, key))
+    described = durably(lambda session: accept_check_in_claim(session, check_in, requested, key))
     return answer({"data": {**described, "status_code": 202}, "status": 202}, 202)
 
 
-def accept(session: DbSession, check_in: CheckIn, requested: dict[str, Any], key: str | None) -> dict[str, Any]:
+def accept_check_in_claim(
+    session: DbSession, check_in: CheckIn, requested: dict[str, Any], key: str | None
+) -> dict[str, Any]:
     """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun."""
     if check_in.identity is None:
         raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
     remember(session, check_in.uuid, key, {**requested, "path": "travel_claims"})
-    return describe_claim(service.request_claim(session, check_in.identity, requested["appointment_date"]))
+    return describe_claim(service.request_check_in_claim(session, check_in.identity, requested["appointment_date"]))
 
 
 def describe_claim(claim: TravelClaim) -> dict[str, Any]:

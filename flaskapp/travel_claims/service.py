@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp import subjects
 from flaskapp.cases.service import close_ended
 from flaskapp.check_in.service import Identity
+from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject, Work
@@ -24,11 +25,11 @@ from outbox import QueueSpec
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
 SUBMIT = Work(
-    "jobs.travel_claims.submit_claim",
+    "jobs.travel_claims.file_check_in_claim",
     TRAVEL_CLAIMS,
     SUBJECT,
-    deadline_seconds=25 * 3600.0,
-    give_up_seconds=5 * 24 * 3600.0,
+    deadline_seconds=25 * HOUR_SECONDS,
+    give_up_seconds=5 * DAY_SECONDS,
 )
 
 UNKNOWN_NUMBER = "unknown"
@@ -57,7 +58,7 @@ class Filed:
         return self.claim_number[-4:] if self.claim_number else UNKNOWN_NUMBER
 
 
-def request_claim(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim:
+def request_check_in_claim(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim:
     """Find or create the claim of this person, date and station, with the message that files it.
 
     The insert comes first and, where nothing was inserted, the re-read second, each its own statement: under any
@@ -146,7 +147,7 @@ def record_filed(session: DbSession, claim_id: str, target: str, notification: s
     close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
 
 
-def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_claim_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
     """We have given up, or BTSSS refused: the state, the case and the notification, together."""
     claim: TravelClaim = subjects.lock(session, CLAIM, claim_id)
     if claim.state != PENDING:

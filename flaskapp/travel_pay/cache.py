@@ -40,20 +40,22 @@ class Shown:
     stale: bool = False
 
 
-def remembered(account_id: uuid.UUID, question: str, ask: Callable[[], Any], is_whole: Callable[[Any], bool]) -> Shown:
-    """The answer to a person's question: from the cache, or from `ask`, which returns JSON or raises Problem.
+def remembered(
+    account_id: uuid.UUID, question: str, fetch: Callable[[], Any], is_whole: Callable[[Any], bool]
+) -> Shown:
+    """The answer to a person's question: from the cache, or from `fetch`, which returns JSON or raises Problem.
 
     An older answer replaces a failure of the upstream, never a refusal. Only whole answers are kept.
     """
     keep_seconds = settings().travel_pay_cache_seconds
     if keep_seconds == 0:
-        return Shown(ask())
+        return Shown(fetch())
     key = key_of(account_id, question)
-    kept = read(key)
+    kept = read_cached(key)
     if kept is not None and kept.age_seconds < keep_seconds:
         return kept
     try:
-        answered = ask()
+        answered = fetch()
     except Problem as problem:
         if kept is None or problem.status < 429:
             raise
@@ -70,7 +72,7 @@ def key_of(account_id: uuid.UUID, question: str) -> str:
     return f"surefile:travel_pay:{vault().digest(str(account_id), question, str(changed))}"
 
 
-def read(key: str) -> Shown | None:
+def read_cached(key: str) -> Shown | None:
     try:
         sealed: Any = redis().get(key)
         if sealed is None:

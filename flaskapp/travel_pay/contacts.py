@@ -20,7 +20,7 @@ from flaskapp.travel_pay.models import CONTACT_FIELDS, ContactDiscrepancy
 from flaskapp.travel_pay.reads import Limit, traveler
 from flaskapp.upstreams.contact import Contact
 from flaskapp.web.errors import Problem
-from flaskapp.web.passthrough import ask
+from flaskapp.web.passthrough import call_while_waiting
 
 AGREE = "Your contact details agree."
 DIFFER = (
@@ -63,12 +63,14 @@ def compare(account_id: uuid.UUID) -> list[dict[str, Any]]:
     client, limit = upstreams(), Limit()
     who = traveler(account_id, limit)
     seconds = min(settings().va_profile_total_seconds, limit.left)
-    ours = ask("va_profile", lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds)
+    ours = call_while_waiting(
+        "va_profile", lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds
+    )
     if ours is None:
         raise Problem(404, "Not found", "VA Profile has no contact details of yours.")
-    theirs = limit.ask(lambda seconds: client.travel_pay.contact(who, total_seconds=seconds))
+    theirs = limit.call(lambda seconds: client.travel_pay.contact(who, total_seconds=seconds))
     with transaction() as session:
-        record(session, account_id, differences(ours, theirs))
+        record_differences(session, account_id, differences(ours, theirs))
         found = standing(session, account_id)
     db.session.remove()
     return found
@@ -87,7 +89,7 @@ def differences(ours: Contact, theirs: Contact) -> list[Difference]:
     ]
 
 
-def record(session: DbSession, account_id: uuid.UUID, found: list[Difference]) -> None:
+def record_differences(session: DbSession, account_id: uuid.UUID, found: list[Difference]) -> None:
     """Record each difference once, until it is gone or another one has replaced it."""
     now = database_now(session)
     digests = {difference.field: difference.digest for difference in found}

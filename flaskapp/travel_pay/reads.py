@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
-from flaskapp.accounts.caller import whose
+from flaskapp.accounts.caller import identity_of_caller
 from flaskapp.current import settings, upstreams
 from flaskapp.travel_pay import shapes
 from flaskapp.upstreams.tokens.person import Traveler
@@ -17,7 +17,7 @@ from flaskapp.upstreams.transport.http import within
 from flaskapp.upstreams.travel_pay.reads import Page
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from flaskapp.web.errors import Problem
-from flaskapp.web.passthrough import SLOW, ask, refusal
+from flaskapp.web.passthrough import SLOW, call_while_waiting, refusal
 
 T = TypeVar("T")
 Asking = Callable[[Callable[[float], T]], T]
@@ -53,17 +53,17 @@ class Limit:
     def left(self) -> float:
         return max(0.1, self._ends_at - time.monotonic())
 
-    def ask(self, call: Callable[[float], T]) -> T:
-        """Raises Problem like `passthrough.ask`. Without time left no call is made, nor counted as unanswered."""
+    def call(self, call: Callable[[float], T]) -> T:
+        """Raises Problem like `call_while_waiting`. Without time left no call is made, nor counted as unanswered."""
         if self.left < LEAST_SECONDS:
             raise refusal(504, SLOW, "travel_pay")
-        return ask("travel_pay", call, self.left)
+        return call_while_waiting("travel_pay", call, self.left)
 
 
 def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
     """The person whom Travel Pay is queried for. Raises Problem 403 for an account of nobody, or without an e-mail."""
     with within(limit.left):
-        identity = whose(account_id, needs_email=True)
+        identity = identity_of_caller(account_id, needs_email=True)
     if identity.email is None:
         detail = "VA's records hold no e-mail address of yours, and travel pay needs one. Add one to your VA profile."
         raise Problem(403, detail=detail, code="NO_EMAIL")
@@ -75,23 +75,25 @@ def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: in
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
     if start is None or end is None:
-        found = limit.ask(lambda seconds: client.list_claims(who, total_seconds=seconds))
+        found = limit.call(lambda seconds: client.list_claims(who, total_seconds=seconds))
         return joined([found], not is_short([found]), shapes.listed)
 
-    def read(number: int, seconds: float) -> Page[Any]:
+    def read_page(number: int, seconds: float) -> Page[Any]:
         return client.search_claims(who, start, end, number, size, total_seconds=seconds)
 
-    pages, whole = all_pages(limit, read) if page is None else ([limit.ask(lambda left: read(page, left))], True)
+    pages, whole = (
+        all_pages(limit, read_page) if page is None else ([limit.call(lambda left: read_page(page, left))], True)
+    )
     return joined(pages, whole, shapes.listed)
 
 
-def all_pages(limit: Limit, read: Paged[T]) -> tuple[list[Page[T]], bool]:
+def all_pages(limit: Limit, read_page: Paged[T]) -> tuple[list[Page[T]], bool]:
     """Every page, and whether none is missing. Without the first there is nothing to show: its failure is raised."""
-    pages = [limit.ask(lambda seconds: read(1, seconds))]
+    pages = [limit.call(lambda seconds: read_page(1, seconds))]
     while (missing := is_short(pages)) and len(pages) < MOST_PAGES and length(pages[-1]):
         number = len(pages) + 1
         try:
-            pages.append(limit.ask(lambda seconds, number=number: read(number, seconds)))  # type: ignore[misc]
+            pages.append(limit.call(lambda seconds, number=number: read_page(number, seconds)))  # type: ignore[misc]
         except Problem:
             break
     return pages, not missing
@@ -115,11 +117,11 @@ def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
     """One claim with its documents. If these cannot be read, the answer says so."""
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
-    found = limit.ask(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
+    found = limit.call(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
     if found is None:
         raise Problem(404, "Not found", "You have no such claim.")
     try:
-        documents = limit.ask(lambda seconds: client.documents(who, claim_id, total_seconds=seconds))
+        documents = limit.call(lambda seconds: client.documents(who, claim_id, total_seconds=seconds))
     except Problem:
         return {**shapes.detailed(found, []), "documents_message": PART}
     return shapes.detailed(found, documents)
@@ -128,7 +130,7 @@ def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
 def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[str, bytes]:
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
-    found = limit.ask(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
+    found = limit.call(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
     if found is None:
         raise Problem(404, "Not found", "This claim has no such document.")
     return found.content_type, found.content
@@ -139,9 +141,9 @@ def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool
     limit, client = Limit(), upstreams().travel_pay
     who = traveler(account_id, limit)
 
-    def read(number: int, seconds: float) -> Page[UpstreamAppointment]:
+    def read_part(number: int, seconds: float) -> Page[UpstreamAppointment]:
         return client.appointments(who, number, PAGE_SIZE, total_seconds=seconds)
 
-    pages, whole = all_pages(limit, read)
+    pages, whole = all_pages(limit, read_part)
     found = [item for page in pages for item in page.items]
     return found, whole and not any(page.unreadable for page in pages)

@@ -71,11 +71,11 @@ def list_claims() -> Response:
     account_id = uuid.UUID(caller().account_id)
     start, end, page, size = requested_range()
 
-    def read() -> dict[str, Any]:
+    def read_claims() -> dict[str, Any]:
         return vars(reads.claims(account_id, start, end, page, size))
 
     question = f"claims {start} {end} {page} {size}"
-    shown = remembered(account_id, question, read, is_whole=lambda value: bool(value["whole"]))
+    shown = remembered(account_id, question, read_claims, is_whole=lambda value: bool(value["whole"]))
     found = reads.Partly(**shown.value)
     status = 200 if found.whole else 206
     metadata = {
@@ -171,7 +171,7 @@ def file_claim() -> Response:
     requested = read_request(json_body(MileageClaimBody()))
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
-    claim_id = durably(lambda session: accept(session, account_id, requested, key))
+    claim_id = durably(lambda session: accept_travel_pay_claim(session, account_id, requested, key))
     db.session.remove()
     until_final(claim_id, ends_at)
     with transaction() as session:
@@ -180,11 +180,13 @@ def file_claim() -> Response:
         return outcome(row)
 
 
-def accept(session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment, key: str | None) -> uuid.UUID:
+def accept_travel_pay_claim(
+    session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment, key: str | None
+) -> uuid.UUID:
     """One transaction: the key, the claim and the message of its first step. Idempotent, so it may be rerun."""
     named = {"path": "travel_pay/claims", "at": requested.starts_at, **requested.kept()}
     remember(session, str(account_id), key, named)
-    return service.request_claim(session, account_id, requested).id
+    return service.request_travel_pay_claim(session, account_id, requested).id
 
 
 def outcome(row: TravelPayClaim) -> Response:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp import subjects
 from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, identity_of, remember_person
 from flaskapp.cases.service import close_ended, open_case
+from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
@@ -37,17 +38,16 @@ from outbox import NOW, QueueSpec, sql
 # Short calls, four to a claim; people read from the same upstream.
 TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
 SUBJECT = "travel_pay_claim"
-DAY_SECONDS = 86_400.0
-DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * 3600.0, 5 * DAY_SECONDS
+DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * HOUR_SECONDS, 5 * DAY_SECONDS
 IDENTIFY = Work("jobs.travel_pay.identify_traveler", ACCOUNTS, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
 STEP_WORKS = {
     APPOINTMENT: Work("jobs.travel_pay.find_appointment", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
     CLAIM: Work("jobs.travel_pay.begin_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
     EXPENSE: Work("jobs.travel_pay.add_mileage", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
-    SUBMIT: Work("jobs.travel_pay.submit_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
+    SUBMIT: Work("jobs.travel_pay.submit_travel_pay_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
 }
 # However late a step begins, it is tried for this long at least.
-LEAST_SECONDS = 3600.0
+LEAST_SECONDS = HOUR_SECONDS
 
 UNKNOWN_NUMBER = "unknown"
 # The sender under which VANotify's templates for these claims are configured.
@@ -101,7 +101,9 @@ class Filed:
         return self.claim_number[-4:] if self.claim_number else UNKNOWN_NUMBER
 
 
-def request_claim(session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment) -> TravelPayClaim:
+def request_travel_pay_claim(
+    session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment
+) -> TravelPayClaim:
     """Find or create this account's claim for this appointment, with the message of its first step.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one claim.
@@ -247,7 +249,7 @@ def record_filed(session: DbSession, row: TravelPayClaim, target: str, filed: Fi
     close_ended(session, SUBJECT, str(row.id), f"filed after all ({target})")
 
 
-def record_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
+def record_travel_pay_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:
     """We have given up, or were refused: the state, the case and the notification, together.
 
     A claim that is begun in BTSSS has a case of its own kind: somebody has to finish it or have it withdrawn.

@@ -1,4 +1,4 @@
-"""Errors of upstream calls: the six ways in which a call can fail to be a plain yes.
+"""Errors of upstream calls: six classes, by what is known about the call.
 
     UpstreamError
     ├── Unavailable     nothing was done; try later

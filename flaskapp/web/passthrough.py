@@ -41,7 +41,7 @@ FULL_RETRY_SECONDS = 2
 # With less time left than this, a second try is not worth making.
 LEAST_SECONDS = 1.0
 
-RESTS = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
+UNAVAILABLE = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
 BUSY = "VA's {name} has many requests just now. Try again in a minute."
 SLOW = "VA's {name} took too long to answer. Try again in a minute."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
@@ -75,7 +75,7 @@ def bulkhead() -> Bulkhead:
     return found
 
 
-def ask(upstream: str, call: Callable[[float], T], seconds: float) -> T:
+def call_while_waiting(upstream: str, call: Callable[[float], T], seconds: float) -> T:
     """The call's result, within so many seconds and at most two tries. The call must be safe to repeat.
 
     Raises Problem: 503 with `Retry-After` while no slot is free or the breaker is open, else upstream's own status.
@@ -112,7 +112,7 @@ def enter(upstream: str, seconds: float) -> sync_calls.SyncCall:
         with transaction() as session:
             return sync_calls.enter(session, upstream, seconds)
     except sync_calls.BreakerOpen as breaker:
-        raise refusal(503, RESTS, upstream, math.ceil(breaker.seconds)) from None
+        raise refusal(503, UNAVAILABLE, upstream, math.ceil(breaker.seconds)) from None
     finally:
         db.session.remove()
 

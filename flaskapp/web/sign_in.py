@@ -99,7 +99,7 @@ def require_sign_in(blueprint: Blueprint) -> None:
     """
     access.declare(blueprint, "signed-in people: Sign-in Service access token, by bearer header or cookie")
     blueprint.before_request(guard)
-    blueprint.after_request(tell_browser)
+    blueprint.after_request(add_session_headers)
 
 
 def guard() -> Response | None:
@@ -118,7 +118,7 @@ def guard() -> Response | None:
     return None
 
 
-def tell_browser(response: Response) -> Response:
+def add_session_headers(response: Response) -> Response:
     """Add both headers to errors too: the front end takes them from any answer. A preflight has no session."""
     if request.method != "OPTIONS":
         response.headers["X-CSRF-Token"] = generate_csrf(token_key=CSRF_KEY)

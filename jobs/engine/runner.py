@@ -172,7 +172,7 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
             return Outcome("obsolete")
         call = Call(current_app.extensions["upstreams"], config, write_guard.before_write)
         if grant.purpose == "look_up":
-            return look_up(spec, call, work, earlier)
+            return run_look_up(spec, call, work, earlier)
         return Outcome("accepted", answer=spec.act(call, work))
     except HandBack:
         return Outcome("handed_back")
@@ -224,7 +224,7 @@ def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config:
     )
 
 
-def look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
+def run_look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
     """Look up whether an unanswered write happened. *Not found* counts only late enough, and only twice in a row."""
     if spec.look_up is None:
         return Outcome("unclear", reason="no look-up exists")

@@ -97,7 +97,7 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
     )
 
 
-def accept(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def settle_accepted(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     try:
         spec.check(session, grant.subject_id, outcome.answer)
     except Conflict as conflict:
@@ -130,7 +130,7 @@ def compare_answers(session: DbSession, grant: Grant, finished: Ending) -> None:
             open_case(session, "conflicting_answers", grant.subject_type, grant.subject_id, details)
 
 
-def drop(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def settle_obsolete(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     spec.let_go(session, grant.subject_id)
     attempts.complete(session, grant, ending(spec, outcome))
     end_case_of(session, grant)
@@ -143,7 +143,7 @@ def end_case_of(session: DbSession, grant: Grant) -> None:
         close_cases(session, *about, kinds=["parked_by_hand", "unsettled"], message_id=grant.message_id)
 
 
-def refuse(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+def settle_refused(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     if grant.purpose == "look_up":
         # The look-up was refused, not the submission: the question stays open.
         return keep_unresolved(session, spec, grant, outcome)
@@ -164,7 +164,7 @@ def leave_to_human(
 ) -> None:
     """Record in one transaction that a human has it: subject, case, notification, attempt and parked message."""
     if spec.disposable:
-        drop(session, spec, grant, outcome)
+        settle_obsolete(session, spec, grant, outcome)
         return
     details = {"message": grant.message_id, "attempt": grant.attempt_id, **found}
     spec.give_up(session, grant.subject_id, kind, details)
@@ -233,9 +233,9 @@ def confirm_absent(session: DbSession, spec: JobSpec, grant: Grant, outcome: Out
 
 Settler = Callable[[DbSession, JobSpec, Grant, Outcome], None]
 SETTLERS: dict[str, Settler] = {
-    "accepted": accept,
-    "obsolete": drop,
-    "refused": refuse,
+    "accepted": settle_accepted,
+    "obsolete": settle_obsolete,
+    "refused": settle_refused,
     "later": retry,
     "broken": retry,
     "handed_back": hand_back,

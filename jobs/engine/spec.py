@@ -13,6 +13,9 @@ from flaskapp.flows import Work
 from flaskapp.upstreams import Upstreams
 from jobs.engine.retry import Schedule
 
+# What a lease lasts longer than the calls of its job may take.
+LEASE_MARGIN_SECONDS = 30.0
+
 
 class HandBack(Exception):
     """Raised before a write that no longer fits into the lease, or when the process is stopping."""

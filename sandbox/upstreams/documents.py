@@ -32,8 +32,8 @@ class DocumentsKnobs(GatewayKnobs):
     other plans by docType, or by a part of the file name. `largest_bytes` is the most that a request may hold.
 
     `success` is the word that an upload is answered with; with False the file is not kept. `not_found_reported` is when
-    an answer has requestIdsNotFound: `always`, `when_any` is missing, or `never`. `unasked` is how many statuses that
-    nobody queried come with every answer.
+    an answer has requestIdsNotFound: `always`, `when_any` is missing, or `never`. `unrequested` is how many statuses
+    that nobody queried come with every answer.
     """
 
     step_seconds: float = 20.0
@@ -42,7 +42,7 @@ class DocumentsKnobs(GatewayKnobs):
     largest_bytes: int = 150 * 1024 * 1024
     success: bool = True
     not_found_reported: str = "always"
-    unasked: int = 0
+    unrequested: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +106,9 @@ class Documents(LighthouseAPI):
         if not found:
             return _unknown()
         missing = sorted(set(requested) - {upload.id for upload in found})
-        data: dict[str, Any] = {"statuses": [self._status_json(upload) for upload in found] + self._unasked(requested)}
+        data: dict[str, Any] = {
+            "statuses": [self._status_json(upload) for upload in found] + self._unrequested(requested)
+        }
         if self.knobs.not_found_reported == "always" or (missing and self.knobs.not_found_reported == "when_any"):
             data["requestIdsNotFound"] = missing
         return answer({"data": data})
@@ -155,11 +157,11 @@ class Documents(LighthouseAPI):
         internal = request.args.get("includeInternalOnlyStepStatuses") == "true"
         return status_json(upload.id, upload.standing(self.now()), internal)
 
-    def _unasked(self, requested: list[int]) -> list[dict[str, Any]]:
+    def _unrequested(self, requested: list[int]) -> list[dict[str, Any]]:
         others = (
-            [upload for upload in self.uploads.listed() if upload.id not in requested] if self.knobs.unasked else []
+            [upload for upload in self.uploads.listed() if upload.id not in requested] if self.knobs.unrequested else []
         )
-        return [self._status_json(upload) for upload in others[: self.knobs.unasked]]
+        return [self._status_json(upload) for upload in others[: self.knobs.unrequested]]
 
 
 def _unknown() -> Response:

@@ -63,8 +63,8 @@ PAST = (
          FROM ({MADE}) made WHERE state = 'pending'""",
     f"""INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
                                     started_at, finished_at, answered, worker_id)
-       SELECT n, n, 'travel_claim', claim::text, 'jobs.travel_claims.submit_claim', 'btsss', 'write', 'success', at, at,
-              true, 'w' FROM ({MADE}) made""",
+       SELECT n, n, 'travel_claim', claim::text, 'jobs.travel_claims.file_check_in_claim', 'btsss', 'write', 'success',
+              at, at, true, 'w' FROM ({MADE}) made""",
 )
 
 

@@ -89,7 +89,7 @@ def test_only_a_run_that_passes_exits_with_0(monkeypatch, tmp_path):
     assert (code, "not reached" in said) == (1, True)
 
 
-REPORT: dict[str, Any] = {"broken": [], "faults": [], "findings": [], "trace": {"read": 9, "illegal": []}}
+REPORT: dict[str, Any] = {"broken": [], "faults": [], "findings": [], "trace": {"histories_read": 9, "illegal": []}}
 STEP = {"subject_type": "travel_claim", "subject_id": "one", "at": "2031-03-04 10:00:30+00:00", "why": "too soon"}
 
 

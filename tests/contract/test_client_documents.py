@@ -163,7 +163,7 @@ def test_a_batch_of_unknown_ids_is_not_found(clients: Clients) -> None:
 
 
 def test_statuses_of_other_ids_are_ignored(clients: Clients, control: Control) -> None:
-    control.turn("documents", unasked=2)
+    control.turn("documents", unrequested=2)
     planted = plant(control, count=5)
     assert set(clients.lighthouse_documents.statuses(planted[:2]).found) == set(planted[:2])
 

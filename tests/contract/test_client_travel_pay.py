@@ -56,7 +56,7 @@ def add(clients: Clients, claim_id: str) -> str:
 
 
 def submit(clients: Clients, claim_id: str) -> str:
-    return clients.travel_pay_filing.submit_claim(ADA, claim_id, write_nothing_first)
+    return clients.travel_pay_filing.submit_begun_claim(ADA, claim_id, write_nothing_first)
 
 
 def claim(clients: Clients, claim_id: str, who: Traveler = ADA) -> ClaimDetail | None:
@@ -99,7 +99,7 @@ def test_only_its_owner_sees_a_claim(clients: Clients) -> None:
     claim_id = create(clients)
     assert claim(clients, claim_id, traveler(MANY)) is None
     with pytest.raises(Rejected) as caught:
-        clients.travel_pay_filing.submit_claim(traveler(MANY), claim_id, write_nothing_first)
+        clients.travel_pay_filing.submit_begun_claim(traveler(MANY), claim_id, write_nothing_first)
     assert caught.value.http_status == 404
 
 

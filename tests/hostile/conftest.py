@@ -43,7 +43,7 @@ class Web:
 
     def is_alive(self) -> bool:
         try:
-            return requests.get(f"{self.url}/healthz/live", timeout=2).status_code == 200
+            return requests.get(f"{self.url}/healthz/live", timeout=30).status_code == 200
         except requests.RequestException:
             return False
 

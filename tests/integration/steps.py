@@ -27,7 +27,7 @@ from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
-SUBMIT = spec_of("jobs.travel_claims.submit_claim")
+SUBMIT = spec_of("jobs.travel_claims.file_check_in_claim")
 SEND = spec_of("jobs.notifications.send_notification")
 WRITTEN = ("travel_claims", "outbox_messages", "idempotency_keys", "outbox_history", "notifications", "cases")
 LATER_THAN_EVER = timedelta(days=5, hours=1)

@@ -149,11 +149,11 @@ def test_an_audit_in_slices_reads_every_claim_once(product: Product, monkeypatch
     assert len(product.rows(f"UPDATE travel_claims {past} RETURNING 1")) == 4
     with transaction() as session:
         whole = audit(session)
-    assert whole.read == 5
+    assert whole.submissions_read == 5
     for size in (1, 2, 3, 5):
         monkeypatch.setattr("flaskapp.audit.report.SLICE_SIZE", size)
         seen: list[int] = []
         assert audit_everything(seen.append) == whole
-        assert sum(seen) == whole.read
+        assert sum(seen) == whole.submissions_read
     product.rows("DELETE FROM notifications RETURNING 1")
     assert audit_everything().unaccounted_count == 4

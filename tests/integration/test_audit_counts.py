@@ -1,4 +1,4 @@
-"""Counting and repair of many broken claims: all are counted and mended, only the printed list is cut."""
+"""Counting and repair of many broken claims: all are counted and repaired, only the printed list is cut."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAULTY = """
 """
 
 
-def test_all_broken_claims_are_counted_and_mended_however_many(
+def test_all_broken_claims_are_counted_and_repaired_however_many(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file_claim(product)
@@ -37,16 +37,19 @@ def test_all_broken_claims_are_counted_and_mended_however_many(
     housekeeping.audit_all()
     assert len(product.cases()) == MANY, "each audit opens a hundred more"
     monkeypatch.setattr("flaskapp.ops.commands.audit.REPAIRED_AT_ONCE", 60)
-    mended = command(product, "audit", "--repair")
-    assert (mended.exit_code, mended.stdout.count("\nrepaired: ") + mended.stdout.startswith("repaired: ")) == (0, MANY)
-    assert "rules broken: 0" in mended.stdout
+    repaired = command(product, "audit", "--repair")
+    assert (repaired.exit_code, repaired.stdout.count("\nrepaired: ") + repaired.stdout.startswith("repaired: ")) == (
+        0,
+        MANY,
+    )
+    assert "rules broken: 0" in repaired.stdout
     assert (product.cases(), len(product.messages())) == ([], MANY + 1)
     product.rows(FAULTY)
     faulty = json.loads(command(product, "audit", "--json").stdout)
     assert (faulty["fault_count"], len(faulty["faults"])) == (MANY + 1, 100)
     housekeeping.audit_all()
     assert f"surefile_ledger_faults {MANY + 1}.0" in product.app.test_client().get("/metrics").get_data(as_text=True)
-    assert command(product, "audit", "--repair").exit_code == 1, "what cannot be mended is not tried again and again"
+    assert command(product, "audit", "--repair").exit_code == 1, "what cannot be repaired is not tried again and again"
 
 
 def test_a_deleted_claim_is_counted_once_whatever_the_slices(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:

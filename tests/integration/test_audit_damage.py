@@ -40,9 +40,9 @@ def test_work_that_would_never_be_done_is_found_and_done(product: Product, chang
     claim = file_claim(product)
     damage(product, f"UPDATE outbox_messages SET {change}")
     assert fault_rules(product) == {rule}
-    mended = found(product, "--repair")
-    assert [(item["rule"], item["mended"]) for item in mended["repaired"]] == [(rule, True)]
-    assert (mended["fault_count"], product.cases()) == (0, [])
+    repaired = found(product, "--repair")
+    assert [(item["rule"], item["repaired"]) for item in repaired["repaired"]] == [(rule, True)]
+    assert (repaired["fault_count"], product.cases()) == (0, [])
     if "published" in change:
         # The relay would detect only after some seconds that Redis does not hold this pointer.
         damage(product, "UPDATE outbox_messages SET state = 'ready'")
@@ -67,7 +67,7 @@ def test_a_deleted_open_question_is_looked_up_before_anything_is_sent_again(prod
     assert command(product, "audit").exit_code == 0
     damage(product, "UPDATE outbox_messages SET unresolved_since = NULL, unresolved_why = NULL")
     assert fault_rules(product) == {"question_lost"}
-    assert [item["mended"] for item in found(product, "--repair")["repaired"]] == [True]
+    assert [item["repaired"] for item in found(product, "--repair")["repaired"]] == [True]
     product.work()
     assert (claim.state["state"], len(product.submits())) == ("submitted", 1)
 
@@ -105,7 +105,7 @@ def test_missing_file_bytes_are_found_while_they_are_needed_and_left_to_a_human(
         subject,
     )
     (left,) = found(product, "--repair")["repaired"]
-    assert (left["mended"], product.cases()) == (False, ["contradiction"])
+    assert (left["repaired"], product.cases()) == (False, ["contradiction"])
     assert command(product, "audit").exit_code == 0, "a named human has it"
 
 
@@ -122,7 +122,7 @@ def test_a_step_set_back_is_found_and_its_work_is_parked_until_a_human_corrects_
     message = set_back(product, filing)
     assert broken_rules(product) == {"step_and_work_differ"}
     (left,) = found(product, "--repair")["repaired"]
-    assert (left["mended"], filing.message["state"], filing.cases) == (False, "parked", ["contradiction"])
+    assert (left["repaired"], filing.message["state"], filing.cases) == (False, "parked", ["contradiction"])
     damage(product, "UPDATE travel_pay_claims SET step = 'submit'")
     case = str(product.value("SELECT id FROM cases"))
     assert command(product, "cases", "close", case, "--resolution", "corrected").exit_code == 0

@@ -1,4 +1,4 @@
-"""Repair of damage from outside: it is found, named and mended where that is safe; a human gets the rest as it is."""
+"""Repair of damage from outside: it is found, named and repaired where that is safe; a human gets the rest as it is."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ def test_lost_work_is_outstanding_or_held_again_and_nothing_is_done_twice(
     assert broken_rules(product) == rules
     housekeeping.audit_all()
     assert set(product.cases()) - set(cases), "meanwhile a human has it"
-    mended = found(product, "--repair")
-    assert {item["rule"] for item in mended["repaired"]} == rules
-    assert all(item["mended"] or item["did"] == "it is no longer broken" for item in mended["repaired"])
-    assert (mended["broken"], mended["unaccounted"]) == ([], 0)
+    repaired = found(product, "--repair")
+    assert {item["rule"] for item in repaired["repaired"]} == rules
+    assert all(item["repaired"] or item["did"] == "it is no longer broken" for item in repaired["repaired"])
+    assert (repaired["broken"], repaired["unaccounted"]) == ([], 0)
     product.work()
     assert (texts(product, len(notified_by)), len(sends(product)), product.cases()) == (notified_by, 1, cases)
     assert len(product.submits()) == 1, "what may have been sent was looked up"
     assert command(product, "audit", "--trace").exit_code == 0
     kept = "SELECT count(*) FROM outbox_history WHERE what = 'audit.repaired' AND actor LIKE 'shell:%'"
-    assert product.value(kept) == sum(item["mended"] for item in mended["repaired"]) >= 1
+    assert product.value(kept) == sum(item["repaired"] for item in repaired["repaired"]) >= 1
     assert claim.state["state"] != "pending"
 
 
@@ -121,7 +121,7 @@ def test_a_contradiction_goes_to_a_human_as_it_is(
     assert broken_rules(product) == rules
     assert command(product, "audit").exit_code == 1
     left = found(product, "--repair")
-    assert not any(item["mended"] for item in left["repaired"])
+    assert not any(item["repaired"] for item in left["repaired"])
     assert {item["rule"] for item in left["repaired"]} == rules
     assert product.cases() == ["contradiction"]
     assert command(product, "audit").exit_code == 0, "a named human has it"
@@ -149,14 +149,14 @@ def test_after_a_notification_that_disagrees_no_other_one_is_sent(
     stage(product)
     damage(product, statement)
     (left,) = found(product, "--repair")["repaired"]
-    assert (left["rule"], left["mended"]) == ("notification_missing", False)
+    assert (left["rule"], left["repaired"]) == ("notification_missing", False)
     assert "contradiction" in product.cases()
     product.work()
     assert (texts(product), len(sends(product))) == ([template], 1)
 
 
 @pytest.mark.parametrize(
-    ("statements", "rule", "mended"),
+    ("statements", "rule", "is_repaired"),
     [
         (["DELETE FROM outbox_attempts"], "running_without_try", True),
         (["UPDATE outbox_messages SET lease_expires_at = outbox_now() - interval '1 hour'"], "lease_long_over", True),
@@ -185,14 +185,14 @@ def test_after_a_notification_that_disagrees_no_other_one_is_sent(
         ),
     ],
 )
-def test_damage_to_the_ledger_is_mended_and_nothing_is_sent_again(
-    product: Product, statements: list[str], rule: str, mended: bool
+def test_damage_to_the_ledger_is_repaired_and_nothing_is_sent_again(
+    product: Product, statements: list[str], rule: str, is_repaired: bool
 ) -> None:
     claim = sent_and_not_settled(product)
     damage(product, *statements)
     assert rule in {item["rule"] for item in found(product)["faults"]}
     repaired = found(product, "--repair")
-    assert [item["mended"] for item in repaired["repaired"] if item["rule"] == rule] == [mended]
+    assert [item["repaired"] for item in repaired["repaired"] if item["rule"] == rule] == [is_repaired]
     assert rule not in {item["rule"] for item in repaired["faults"]}
     assert product.rows("SELECT id FROM outbox_attempts WHERE finished_at IS NOT NULL AND end_number IS NULL") == []
     assert (claim.state["state"], len(product.submits())) == ("pending", 1)
@@ -213,7 +213,7 @@ def test_an_open_question_without_an_attempt_is_named_and_left_to_its_budget(pro
     waiting(product)
     damage(product, "UPDATE outbox_messages SET unresolved_since = outbox_now(), unresolved_why = 'unanswered'")
     left = found(product, "--repair")
-    assert [(item["rule"], item["mended"]) for item in left["repaired"]] == [("question_without_attempt", False)]
+    assert [(item["rule"], item["repaired"]) for item in left["repaired"]] == [("question_without_attempt", False)]
 
 
 def test_pointers_that_redis_restores_or_forgets_are_named_and_corrected(product: Product) -> None:
@@ -223,7 +223,9 @@ def test_pointers_that_redis_restores_or_forgets_are_named_and_corrected(product
     product.work()
     path = travel_claims.SUBMIT.work.path
     rq_side.push(product.redis, TRAVEL_CLAIMS.name, [(stale[0], path)], stale[1], timeout_seconds=60)
-    rq_side.leave_failed(product.redis, TRAVEL_CLAIMS.name, *stale, "jobs.ledger.reopen", "brought back")
+    rq_side.leave_failed(
+        product.redis, TRAVEL_CLAIMS.name, *stale, "jobs.ledger.requeue_from_dashboard", "brought back"
+    )
     compared = found(product)["redis"]["differences"]
     assert [item["rule"] for item in compared] == ["pointer_stale", "shown_not_parked"]
     assert {item["job_id"] for item in compared} == {rq_side.job_id(*stale)}
@@ -248,7 +250,7 @@ def test_a_pointer_that_redis_lost_is_named_and_left_to_the_relay(product: Produ
     product.redis.flushall()
     damage(product, "UPDATE outbox_messages SET published_at = outbox_now() - interval '2 minutes'")
     (left,) = found(product, "--repair")["repaired"]
-    assert (left["rule"], left["mended"]) == ("pointer_missing", False)
+    assert (left["rule"], left["repaired"]) == ("pointer_missing", False)
 
 
 def test_a_case_older_than_the_history_stays_closed(product: Product) -> None:

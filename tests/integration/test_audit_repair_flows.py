@@ -31,15 +31,15 @@ def repair(product: Product) -> dict[str, Any]:
 
 
 def lose_everything_at_every_step(product: Product) -> set[str]:
-    """Repeat until nothing is left: lose all outstanding work, repair, do one step. Returns what was mended."""
-    mended: set[str] = set()
+    """Repeat until nothing is left: lose all outstanding work, repair, do one step. Returns what was repaired."""
+    repaired: set[str] = set()
     for _ in range(ROUNDS):
         if not product.value(UNFINISHED):
-            return mended
+            return repaired
         product.rows(LOSS)
         done = repair(product)["repaired"]
-        assert all(item["mended"] for item in done if item["rule"] == "pending_without_work")
-        mended |= {item["about"].split()[0] for item in done if item["rule"] == "pending_without_work"}
+        assert all(item["repaired"] for item in done if item["rule"] == "pending_without_work")
+        repaired |= {item["about"].split()[0] for item in done if item["rule"] == "pending_without_work"}
         product.beat()
         product.relay.run_once()
         product.run_queued()
@@ -53,9 +53,9 @@ def test_after_any_loss_at_any_step_each_is_filed_once_and_notified_once(product
     person = form526_steps.filer(product)
     person.file(person.attach())
     filing = file(product)
-    mended = lose_everything_at_every_step(product)
+    repaired = lose_everything_at_every_step(product)
     everybody = {"travel_claim", "intent_to_file", "form526_submission", "form526_document", "travel_pay_claim"}
-    assert mended == {*everybody, "notification"}
+    assert repaired == {*everybody, "notification"}
     product.rows("UPDATE form526_document_submissions SET poll_due_at = NULL RETURNING 1")
     assert [item["did"] for item in repair(product)["repaired"]] == ["it is due to be polled again"]
     form526_steps.poll(product)

@@ -44,7 +44,7 @@ def rules(product: Product) -> list[str]:
 
 def repair(product: Product) -> list[Any]:
     done = json.loads(command(product, "audit", "--repair", "--json").stdout)["repaired"]
-    return [(item["about"], item["rule"], item["did"], item["mended"]) for item in done]
+    return [(item["about"], item["rule"], item["did"], item["repaired"]) for item in done]
 
 
 # -- nothing passes, for anybody ------------------------------------------------
@@ -125,7 +125,7 @@ def test_a_release_leaves_an_existing_breaker_as_it_is(ledger: Ledger) -> None:
     assert len(ledger.rows("SELECT 1 FROM outbox_breaker_trips")) == 1
 
 
-# -- named and mended ----------------------------------------------------------
+# -- named and repaired ----------------------------------------------------------
 
 
 def test_the_audit_names_a_missing_breaker_and_repair_keeps_it_open_until_a_probe_is_answered(

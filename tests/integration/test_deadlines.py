@@ -33,12 +33,12 @@ from tests.product import Product
 HOUR = timedelta(hours=1)
 # Hours from when it was enqueued. An ITF has the end of the legal day of its request instead.
 RULES = {
-    "jobs.travel_claims.submit_claim": 25 * HOUR,
+    "jobs.travel_claims.file_check_in_claim": 25 * HOUR,
     "jobs.travel_pay.identify_traveler": 25 * HOUR,
     "jobs.travel_pay.find_appointment": 25 * HOUR,
     "jobs.travel_pay.begin_claim": 25 * HOUR,
     "jobs.travel_pay.add_mileage": 25 * HOUR,
-    "jobs.travel_pay.submit_claim": 25 * HOUR,
+    "jobs.travel_pay.submit_travel_pay_claim": 25 * HOUR,
     "jobs.form526.identify_person": 24 * HOUR,
     "jobs.form526.submit_form": 24 * HOUR,
     "jobs.documents.upload_document": 24 * HOUR,

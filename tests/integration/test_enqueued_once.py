@@ -101,7 +101,7 @@ def test_two_operators_who_repair_at_once_enqueue_each_message_once(product: Pro
         with product.app.app_context():
             report = audit_everything()
             barrier.wait()
-            done.append(sum(item.mended for item in repair_broken(report, name)))
+            done.append(sum(item.repaired for item in repair_broken(report, name)))
             db.session.remove()
 
     operators = [threading.Thread(target=operate, args=(name,)) for name in ("one", "two")]
@@ -118,9 +118,9 @@ def test_a_repair_of_something_already_repaired_changes_nothing(product: Product
     filed_and_not_notified_yet(product)
     product.rows("DELETE FROM outbox_messages RETURNING 1")
     one, two = audit_everything(), audit_everything()
-    assert [item.mended for item in repair_broken(one, "one")] == [True]
+    assert [item.repaired for item in repair_broken(one, "one")] == [True]
     (second,) = repair_broken(two, "two")
-    assert (second.mended, second.did) == (False, "it is no longer broken")
+    assert (second.repaired, second.did) == (False, "it is no longer broken")
     assert product.cases() == []
 
 

@@ -51,7 +51,7 @@ HOT: list[tuple[TextClause, str]] = [
     (attempts.SEIZE, "ix_outbox_messages_give_up"),
     (rescue.LOST, "ix_outbox_messages_in_flight"),
     (housekeeping.OVERDUE, "ix_outbox_messages_overdue"),
-    (polling.DEAL, "ix_form526_documents_due"),
+    (polling.ASSIGN_BATCH, "ix_form526_documents_due"),
     (polling.STUCK, "ix_form526_documents_pending"),
     (upkeep.SHARE, "ix_intents_to_file_refresh"),
     (upkeep.TAKE, "ix_intents_to_file_refresh"),

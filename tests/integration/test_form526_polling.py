@@ -139,7 +139,7 @@ def test_an_answer_that_leaves_an_id_out_or_names_others_harms_nothing(product: 
     left_out, arrived = plant(product, 2)
     others = product.control.call("POST", "documents", "uploads", json={"count": 3, "age_seconds": 600})["ids"]
     forget(product, left_out)
-    product.control.turn("documents", not_found_reported="never", unasked=3)
+    product.control.turn("documents", not_found_reported="never", unrequested=3)
     poll(product)
     tracked = facts(product)
     assert (tracked[left_out].status, tracked[left_out].missed) == ("pending", 0)

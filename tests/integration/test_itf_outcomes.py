@@ -109,7 +109,7 @@ def test_a_refused_creation_is_tried_again_and_the_itf_stays_unchanged_meanwhile
     for person in everybody:
         person.ask()
     before = itfs(product)
-    product.work(until=lambda: has_tried(product, everybody, 1), seconds=40)
+    product.work(until=lambda: has_tried(product, everybody, 1))
     assert itfs(product) == before
     kept = "No [icn] here, call [phone]"
     for status, person in refused.items():
@@ -178,8 +178,8 @@ def test_a_creation_is_repeated_after_two_late_enough_reads_that_do_not_find_it(
         set_fault(product, person, creating(person.veteran), fault)
         person.ask()
     doubtful = [odd, *lost]
-    product.work(until=lambda: row_of(product, slow)["state"] == "confirmed", seconds=40)
-    product.work(until=lambda: has_tried(product, doubtful, 3), seconds=40)
+    product.work(until=lambda: row_of(product, slow)["state"] == "confirmed")
+    product.work(until=lambda: has_tried(product, doubtful, 3))
     assert [row["state"] for row in itfs(product)].count("confirmed") == 1
     assert [created_for(product, person) for person in (slow, *doubtful)] == [1] * 6
     too_early = ("look_up", "error", None, None, "too early to tell")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flaskapp.intent_to_file.service import Confirmation
-from flaskapp.requeue import Refused, reopen
+from flaskapp.requeue import Refused, requeue_message
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.registry import spec_of
@@ -213,7 +213,7 @@ def test_after_a_failure_the_person_may_request_again_and_the_earlier_itf_cannot
 def assert_requeue_is_refused(product: Product, itf_id: Any) -> None:
     (message,) = [each for each in product.messages() if each["subject_id"] == str(itf_id)]
     with pytest.raises(Refused, match="a newer one exists"):
-        reopen(message["id"], actor="ana")
+        requeue_message(message["id"], actor="ana")
     refused = command(product, "outbox", "requeue", str(message["id"]))
     assert (refused.exit_code, "a newer one exists (ex_intents_to_file_one_valid)" in refused.output) == (1, True)
     (kept,) = product.rows("SELECT state, parked_reason FROM outbox_messages WHERE id = :id", id=message["id"])
@@ -251,7 +251,7 @@ def test_an_answer_after_giving_up_opens_a_case_and_a_requeue_uses_it(product: P
     runner.finish(CREATE, granted, outcome)
     assert sorted(product.cases()) == ["answered_late", "may_exist_upstream"]
     assert row_of(product, creation.person)["unconfirmed"]
-    assert reopen(creation.message["id"], actor="ana") is True
+    assert requeue_message(creation.message["id"], actor="ana") is True
     product.work()
     row = row_of(product, creation.person)
     assert (row["state"], row["how"], row["unconfirmed"]) == ("confirmed", "late", False)

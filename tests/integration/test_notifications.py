@@ -10,7 +10,7 @@ import pytest
 
 from flaskapp.db import transaction
 from flaskapp.notifications.service import record_given_up, supersede_notifications
-from flaskapp.requeue import reopen
+from flaskapp.requeue import requeue_message
 from sandbox.upstreams.scenarios import with_habit
 from tests.integration.steps import (
     RequestedClaim,
@@ -210,7 +210,7 @@ def check_given_up(product: Product) -> int:
 def test_a_requeued_delivery_check_queries_again_and_sends_nothing(product: Product) -> None:
     """The text was accepted long ago: only the check was given up."""
     parked = check_given_up(product)
-    reopen(parked, actor="ana")
+    requeue_message(parked, actor="ana")
     product.work()
     assert notification(product)["state"] == "delivered"
     assert "notification_undeliverable" not in product.cases()

@@ -12,7 +12,7 @@ from flaskapp import subjects
 from flaskapp.db import db, transaction
 from flaskapp.intent_to_file.service import ITF
 from flaskapp.intent_to_file.upkeep import break_itf
-from flaskapp.requeue import reopen
+from flaskapp.requeue import requeue_message
 from jobs.engine import runner
 from outbox import attempts, holds
 from outbox.values import Grant
@@ -52,7 +52,7 @@ def until_detected(product: Product, subject: str = "travel_claim", cycle: int =
 def requeue(product: Product, subject: str = "travel_claim") -> None:
     """Requeue the parked message."""
     (parked,) = [each for each in product.messages() if (each["state"], each["subject_type"]) == ("parked", subject)]
-    assert reopen(parked["id"], actor="ana") is True
+    assert requeue_message(parked["id"], actor="ana") is True
 
 
 def withdrawals(product: Product) -> list[tuple[str, str, dict[str, Any]]]:

@@ -151,7 +151,7 @@ def test_attempts_at_outstanding_work_outlive_retention(product: Product) -> Non
     refused(product)
     product.move_clock(timedelta(days=31 * 25))
     housekeeping.retain()
-    assert product.rows("SELECT job FROM outbox_attempts") == [("jobs.travel_claims.submit_claim",)]
+    assert product.rows("SELECT job FROM outbox_attempts") == [("jobs.travel_claims.file_check_in_claim",)]
 
 
 def test_old_sessions_are_deleted(product: Product) -> None:

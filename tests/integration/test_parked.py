@@ -148,7 +148,7 @@ def test_a_reopen_that_a_constraint_refuses_stays_parked_with_the_reason(
     message_id = add_toy(product)
     register_toy(product, monkeypatch, refuse_with_constraint)
     with pytest.raises(Refused):
-        requeue.reopen(message_id, actor="somebody")
+        requeue.requeue_message(message_id, actor="somebody")
     (row,) = product.messages()
     assert (row["state"], row["fence"]) == ("parked", 77)
     assert row["parked_reason"] == "requeue refused: a newer one exists (pk_idempotency_keys)"
@@ -164,7 +164,7 @@ def test_the_dashboard_and_the_shell_together_reopen_once(product: Product, monk
     opened: list[str] = []
     register_toy(product, monkeypatch, lambda session, subject, actor: opened.append(actor))
     press_requeue(product.redis, message_id, 77)
-    assert requeue.reopen(message_id, actor="shell")
+    assert requeue.requeue_message(message_id, actor="shell")
     run_pointers(product.app, product.redis)
     assert opened == ["shell"]
     assert [row["state"] for row in product.messages()] == ["ready"]
@@ -172,7 +172,7 @@ def test_the_dashboard_and_the_shell_together_reopen_once(product: Product, monk
 
 def press_requeue(redis: Redis, message_id: int, fence: int) -> None:
     """Do what the dashboard's button does."""
-    rq_side.leave_failed(redis, CALLS.name, message_id, fence, "jobs.ledger.reopen", "parked")
+    rq_side.leave_failed(redis, CALLS.name, message_id, fence, "jobs.ledger.requeue_from_dashboard", "parked")
     FailedJobRegistry(queue=rq_side.open_queue(redis, CALLS.name)).requeue(rq_side.job_id(message_id, fence))
 
 

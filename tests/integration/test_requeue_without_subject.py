@@ -41,7 +41,7 @@ def test_work_for_a_deleted_subject_stays_parked_and_says_why(
     message_id, fence = lost(product)
     refused = command(product, "outbox", "requeue", str(message_id))
     assert (refused.exit_code, "what it was for is gone" in refused.output) == (1, True)
-    ledger.reopen(message_id, fence)
+    ledger.requeue_from_dashboard(message_id, fence)
     assert [record.why for record in caplog.records if record.message == "requeue refused"] == [
         "what it was for is gone"
     ]

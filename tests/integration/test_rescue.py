@@ -187,7 +187,7 @@ def test_handing_back_nothing_does_nothing(ledger: Ledger) -> None:
 def test_a_process_that_leaves_deletes_its_row(ledger: Ledger) -> None:
     beat(ledger, "a")
     beat(ledger, "b")
-    rescue.leave(ledger.engine, "a")
+    rescue.end_process(ledger.engine, "a")
     assert [row["id"] for row in ledger.rows("SELECT id FROM outbox_processes")] == ["b"]
 
 

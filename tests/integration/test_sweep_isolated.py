@@ -73,7 +73,7 @@ def test_after_the_damage_is_repaired_a_requeue_goes_on_normally(product: Produc
     sweep(product)
     assert claim.state["state"] == "pending"
     assert command(product, "audit").exit_code == 0
-    product.rows("UPDATE outbox_messages SET job = 'jobs.travel_claims.submit_claim' RETURNING 1")
+    product.rows("UPDATE outbox_messages SET job = 'jobs.travel_claims.file_check_in_claim' RETURNING 1")
     assert command(product, "outbox", "requeue", str(claim.message["id"])).exit_code == 0
     product.work()
     assert (claim.state["state"], texts(product), product.cases()) == ("submitted", ["cie.created"], [])

@@ -115,7 +115,7 @@ def test_a_refusal_is_a_case_of_its_owner_and_a_requeue_files_it_again(toy: Prod
     owner = toy.app.extensions["config"].case_owner_travel_claim
     assert toy.value("SELECT owner FROM cases") == owner
     (message,) = [each for each in toy.messages() if each["state"] == "parked"]
-    assert requeue.reopen(message["id"], actor="ada")
+    assert requeue.requeue_message(message["id"], actor="ada")
     assert state(toy) == "pending"
     toy.work()
     assert (state(toy), toy.cases(), len(toy.phone(2))) == ("issued", [], 2)
@@ -132,7 +132,7 @@ def test_lost_work_is_found_and_repaired(toy: Product, damage: str, rule: str, r
     request_card(toy)
     toy.rows(f"{damage} RETURNING 1")
     report = found(toy, "--repair")
-    assert [(done["rule"], done["mended"]) for done in report["repaired"]] == [(rule, repaired)]
+    assert [(done["rule"], done["repaired"]) for done in report["repaired"]] == [(rule, repaired)]
     toy.work()
     assert state(toy) == "issued"
 

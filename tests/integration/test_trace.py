@@ -16,7 +16,7 @@ from tests.product import Product
 def traced(product: Product, claim: RequestedClaim) -> list[Step]:
     with transaction() as session:
         found = trace(session, "travel_claim", claim.id)
-    assert found.read == 1
+    assert found.histories_read == 1
     return found.illegal
 
 
@@ -70,7 +70,7 @@ SUBMITTED = "WHERE moved_to = 'submitted'"
         (
             """INSERT INTO outbox_messages
                       (job, queue, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
-               SELECT 'jobs.travel_claims.submit_claim', 'travel_claims', 'travel_claim', id::text, 'later',
+               SELECT 'jobs.travel_claims.file_check_in_claim', 'travel_claims', 'travel_claim', id::text, 'later',
                       outbox_now() + interval '1 day', outbox_now(), outbox_now() FROM travel_claims""",
             "still works on it",
         ),
@@ -156,6 +156,6 @@ def test_of_several_illegal_steps_the_earliest_is_named(product: Product) -> Non
     product.rows("UPDATE travel_claims SET state = 'duplicate' RETURNING 1")
     product.rows("UPDATE outbox_history SET moved_from = 'failed' WHERE moved_to = 'submitted' RETURNING 1")
     found = json.loads(command(product, "audit", "--trace", "--json").stdout)["trace"]
-    assert (found["read"], len(found["illegal"])) == (2, 1)
+    assert (found["histories_read"], len(found["illegal"])) == (2, 1)
     assert found["illegal"][0]["why"] == "moved from failed while it was pending"
     assert found["illegal"][0]["subject_id"] == claim.id

@@ -19,7 +19,7 @@ def illegal(product: Product) -> list[Step]:
     """The illegal steps of the only notification."""
     with transaction() as session:
         found = trace(session, "notification")
-    assert found.read == 1
+    assert found.histories_read == 1
     return found.illegal
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from flaskapp.requeue import reopen
+from flaskapp.requeue import requeue_message
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.edge_app import log_in
@@ -214,7 +214,7 @@ def test_a_second_failure_after_a_requeue_is_notified_again(product: Product) ->
     product.control.play("btsss", "refused")
     claim = file_claim(product)
     product.work()
-    assert reopen(claim.message["id"], actor="ana") is True
+    assert requeue_message(claim.message["id"], actor="ana") is True
     product.work()
     assert texts(product, 2) == ["cie.error", "cie.error"]
     assert len({sent["reference"] for sent in sends(product)}) == 2
@@ -226,7 +226,7 @@ def test_a_reopened_message_has_a_new_budget(product: Product) -> None:
     product.move_clock(timedelta(hours=25, minutes=1))
     product.control.set("veis", "refuse")
     product.work()
-    reopen(claim.message["id"], actor="ana")
+    requeue_message(claim.message["id"], actor="ana")
     product.work(until=tried(product, 4))
     assert claim.state["state"] == "pending"
     product.control.clear("veis")

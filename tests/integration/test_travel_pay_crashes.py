@@ -66,7 +66,7 @@ def test_a_claim_that_loses_the_reply_of_every_step_is_found_and_filed_once(prod
         assert_filed_once(filing, "presumed" if times == 1 else "answered")
         writes, looks = ([each for each in filing.tries() if each[1] == kind] for kind in ("write", "look_up"))
         assert [status for _, _, status in writes][::times] == ["unknown"] * 3
-        assert {job for job, _, _ in looks} == {"begin_claim", "add_mileage", "submit_claim"}
+        assert {job for job, _, _ in looks} == {"begin_claim", "add_mileage", "submit_travel_pay_claim"}
         assert filing.notifications == ["submitted"]
 
 

@@ -19,7 +19,7 @@ def test_a_claim_passes_its_four_steps_and_its_person_is_notified(product: Produ
         ("find_appointment", "read", "success"),
         ("begin_claim", "write", "success"),
         ("add_mileage", "write", "success"),
-        ("submit_claim", "write", "success"),
+        ("submit_travel_pay_claim", "write", "success"),
     ]
     assert steps.e_mails(product) == ["travel_pay.submitted"]
     (mail,), number = product.phone(), filed["claimNumber"]

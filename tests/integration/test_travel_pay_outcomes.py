@@ -201,5 +201,5 @@ def test_a_requeue_on_the_dashboard_continues_at_its_step(product: Product, secr
     product.work()
     assert_filed_once(filing, "answered")
     assert filing.notifications == ["unfinished", "unfinished", "submitted"]
-    assert [job for job, _, _ in filing.tries()][-3:] == ["submit_claim"] * 3
+    assert [job for job, _, _ in filing.tries()][-3:] == ["submit_travel_pay_claim"] * 3
     assert (steps.received(product, FIND), steps.received(product, MILEAGE)) == (1, 1)

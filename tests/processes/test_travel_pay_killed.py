@@ -21,7 +21,7 @@ STEPS = {
     "find_appointment": "POST /api/v3/appointments/find-or-add",
     "begin_claim": "POST /api/v3/claims",
     "add_mileage": "POST /api/v3/expenses/mileage",
-    "submit_claim": "PATCH /api/v3/claims",
+    "submit_travel_pay_claim": "PATCH /api/v3/claims",
 }
 WRITES = list(STEPS)[1:]
 BODY = {"appointmentDateTime": "2031-03-04T09:30:00", "facilityStationNumber": "983", "isComplete": False}

@@ -40,7 +40,7 @@ PROFILE = settings(
     print_blob=True,
 )
 
-FIND, BEGIN, ADD, SUBMIT = "find_or_add_appointment", "create_claim", "add_mileage", "submit_claim"
+FIND, BEGIN, ADD, SUBMIT = "find_or_add_appointment", "create_claim", "add_mileage", "submit_begun_claim"
 # Every ending of every step, and everything that may come in between when the claim's reply is lost and looked up.
 PLANS = [
     *([(FIND, ending)] for ending in READS),

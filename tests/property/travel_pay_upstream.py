@@ -97,9 +97,11 @@ class ScriptedTravelPay:
         claim = self.named(claim_id)
         return self.write(traveler.icn, "add_mileage", before, lambda: self.add(claim), lambda: self.add(claim))
 
-    def submit_claim(self, traveler: Traveler, claim_id: str, before: Callable[[], None]) -> str:
+    def submit_begun_claim(self, traveler: Traveler, claim_id: str, before: Callable[[], None]) -> str:
         claim = self.named(claim_id)
-        return self.write(traveler.icn, "submit_claim", before, lambda: self.submit(claim), lambda: self.submit(claim))
+        return self.write(
+            traveler.icn, "submit_begun_claim", before, lambda: self.submit(claim), lambda: self.submit(claim)
+        )
 
     # -- how calls end -------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.audit.report import standing_of
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, transaction
-from flaskapp.requeue import reopen
+from flaskapp.requeue import requeue_message
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.service import TRAVEL_PAY, TRAVEL_PAY_SUBJECT, RequestedAppointment, request_claim
+from flaskapp.travel_pay.service import TRAVEL_PAY, TRAVEL_PAY_SUBJECT, RequestedAppointment, request_travel_pay_claim
 from jobs import travel_pay
 from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
@@ -99,7 +99,7 @@ class World:
         account_id = uuid.uuid4()
         with transaction() as session:
             remember_person(session, account_id, Identity(icn, email=f"{icn}@example.com"))
-            return request_claim(session, account_id, RequestedAppointment(STARTS_AT, "983")).id
+            return request_travel_pay_claim(session, account_id, RequestedAppointment(STARTS_AT, "983")).id
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class World:
         with transaction() as session:
             found = session.execute(PARKED).scalars().all()
         for message_id in found:
-            reopen(message_id, actor="operator")
+            requeue_message(message_id, actor="operator")
 
     def drain(self) -> None:
         """The upstream is well and operators requeue what is parked: all work must come to its end."""

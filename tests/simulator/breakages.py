@@ -209,4 +209,4 @@ def a_requeue_grants(patch: Patch, product: Product) -> None:
         if row is not None:
             runner.run(spec_of(row.job), message_id, fence)
 
-    patch.setattr(ledger, "reopen", requeue_and_run)
+    patch.setattr(ledger, "requeue_from_dashboard", requeue_and_run)

@@ -19,11 +19,11 @@ from flaskapp.check_in.service import Identity
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, durably, transaction
 from flaskapp.notifications.service import NOTIFICATIONS, record_delivery
-from flaskapp.requeue import Refused, reopen
-from flaskapp.travel_claims.service import TRAVEL_CLAIMS, request_claim
+from flaskapp.requeue import Refused, requeue_message
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS, request_check_in_claim
 from jobs import housekeeping
 from jobs.engine.runner import Process
-from jobs.processes import hand_back_rest, leave
+from jobs.processes import hand_back_rest, stop_process
 from outbox import parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec
@@ -175,7 +175,7 @@ class Processes:
 
         def work() -> None:
             hand_back_rest(process, self.redis, list(worker.bulkheads.values()))  # type: ignore[arg-type]
-            leave(process, Event(), "worker")
+            stop_process(process, Event(), "worker")
             self.hub.leaving.append(name)
 
         self.start(name, "stop", work, app=name)
@@ -187,7 +187,7 @@ class Processes:
 
         def work() -> None:
             identity = Identity(icn, None, STATION, "vamc")
-            self.accepted[icn] = durably(lambda session: str(request_claim(session, identity, DAY).id))
+            self.accepted[icn] = durably(lambda session: str(request_check_in_claim(session, identity, DAY).id))
 
         self.start(f"web-{next(self.callers)}", f"claim of {icn}", work)
 
@@ -206,7 +206,7 @@ class Processes:
     def reopen(self, message_id: int) -> None:
         def work() -> None:
             try:
-                reopen(message_id, actor="shell")
+                requeue_message(message_id, actor="shell")
             except Refused:
                 return
 

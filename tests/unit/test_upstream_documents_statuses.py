@@ -161,7 +161,7 @@ def test_statuses_of_other_ids_are_ignored_and_counted(bench: Bench, caplog: pyt
     answer = answered(entry(9001), entry(9002), entry(9003), missing=(9004,))
     assert only(bench.ask(whole(200, answer), ids=(9001,))).state == "success"
     (line,) = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
-    assert (line["event"], line["ids"]) == ("documents.status_unasked", 3)
+    assert (line["event"], line["ids"]) == ("documents.status_unrequested", 3)
 
 
 @pytest.mark.parametrize(

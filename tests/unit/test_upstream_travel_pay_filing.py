@@ -43,7 +43,7 @@ def add(bench: Bench) -> str:
 
 
 def submit(bench: Bench) -> str:
-    return bench.filing.submit_claim(ADA, CLAIM_ID, bench.before_write)
+    return bench.filing.submit_begun_claim(ADA, CLAIM_ID, bench.before_write)
 
 
 def refusal(status: int, message: str) -> Reply:
@@ -230,5 +230,5 @@ def test_the_limit_of_jobs_holds() -> None:
             settings(travel_pay_base_url=server.url, travel_pay_total_seconds=1.0), bench.filing._http, bench.auth
         )
         with pytest.raises(Unanswered) as caught:
-            filing.submit_claim(ADA, CLAIM_ID, bench.before_write)
+            filing.submit_begun_claim(ADA, CLAIM_ID, bench.before_write)
     assert caught.value.timed_out

@@ -47,7 +47,7 @@ def audit_command(repair: bool, traced: bool, as_json: bool) -> None:
     """
     with logs.on_stderr():
         seen = look(REPAIRED_AT_ONCE if repair else LIMIT)
-        done, (report, redis_side, _) = mend_all(seen) if repair else ([], seen)
+        done, (report, redis_side, _) = repair_all(seen) if repair else ([], seen)
         found = trace_all() if traced else None
     if as_json:
         shown = {**report.counts(), **report.findings(), "redis": redis_side}
@@ -75,7 +75,7 @@ def look_at_redis(session: DbSession) -> tuple[Any, list[ledger_audit.Difference
     return {**counts, "differences": [asdict(item) for item in differences]}, differences
 
 
-def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
+def repair_all(seen: Seen) -> tuple[list[Done], Seen]:
     """Repair and look again as long as something was repaired: one look may not list everything, and one repair may
     show another fault.
 
@@ -83,15 +83,15 @@ def mend_all(seen: Seen) -> tuple[list[Done], Seen]:
     """
     done: dict[Done, None] = {}
     while True:
-        new = [item for item in mend(seen[0], [] if done else seen[2]) if item not in done]
+        new = [item for item in repair_once(seen[0], [] if done else seen[2]) if item not in done]
         if new:
             done |= dict.fromkeys(new)
             seen = look(REPAIRED_AT_ONCE)
-        if not any(item.mended for item in new):
+        if not any(item.repaired for item in new):
             return list(done), seen
 
 
-def mend(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
+def repair_once(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
     """Repair while the sweep rests, which may be about to repair the same. Raises ClickException if it never rests."""
     done: list[Done] = []
     if not with_advisory_lock(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
@@ -104,7 +104,7 @@ def repair_locked(report: Report, differences: list[ledger_audit.Difference]) ->
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], flows().queues, differences)
     except (RedisError, OSError):
-        return [*done, Done("Redis", "away", "left: what it forgot is published again when it is back", mended=False)]
+        return [*done, Done("Redis", "away", "left: what it forgot is published again when it is back", repaired=False)]
 
 
 def trace_all() -> Trace:
@@ -121,7 +121,7 @@ def progress(label: str) -> Any:
 
 def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) -> None:
     for item in done:
-        click.echo(f"{'repaired' if item.mended else 'not repaired'}: {item.about}: {item.rule}: {item.did}")
+        click.echo(f"{'repaired' if item.repaired else 'not repaired'}: {item.about}: {item.rule}: {item.did}")
     for flow, counts in report.standings.items():
         click.echo(f"{flow}: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"))
     for finding in report.unaccounted:
@@ -135,7 +135,7 @@ def say(report: Report, redis_side: Any, done: list[Done], found: Trace | None) 
     if found is not None:
         for step in found.illegal:
             click.echo(f"illegal: {step.subject_type} {step.subject_id}: {step.at or 'now'}: {step.why}")
-        click.echo(f"histories: {found.read} read, {len(found.illegal)} illegal")
+        click.echo(f"histories: {found.histories_read} read, {len(found.illegal)} illegal")
     click.echo(f"rules broken: {report.all_broken.count}, without a case: {report.all_broken.without_case}")
     click.echo(f"faults: {report.fault_count}")
     click.echo(f"unaccounted: {report.unaccounted_count}")

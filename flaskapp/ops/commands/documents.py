@@ -21,7 +21,7 @@ from flaskapp.form526.documents import (
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import FAILED
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.requeue import Refused, reopen
+from flaskapp.requeue import Refused, requeue_message
 from flaskapp.statemachine import IllegalMove
 from outbox import messages, timeline
 
@@ -83,7 +83,7 @@ def upload_again(document_id: uuid.UUID) -> None:
         parked = messages.parked_for(session, SUBJECT, str(document_id))
     try:
         if parked:
-            if not reopen(parked[0], actor=operator()):
+            if not requeue_message(parked[0], actor=operator()):
                 raise Refused("somebody was faster")
         else:
             start_again(str(document_id))

@@ -19,7 +19,7 @@ from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.current import flows
 from flaskapp.db import db, transaction
-from flaskapp.requeue import REOPEN_PATH, Refused, reopen
+from flaskapp.requeue import REOPEN_PATH, Refused, requeue_message
 from outbox import messages, parked, registries, timeline, write_history
 
 outbox_cli = AppGroup("outbox", help="The ledger: outstanding work, parked messages, and what became of each attempt.")
@@ -106,7 +106,7 @@ def requeue(message_ids: tuple[int, ...]) -> None:
     failed = False
     for message_id in message_ids:
         try:
-            done = reopen(message_id, actor=operator())
+            done = requeue_message(message_id, actor=operator())
             click.echo(f"{message_id}: {'reopened' if done else 'not parked (somebody was faster, or it is done)'}")
             failed = failed or not done
         except Refused as refusal:

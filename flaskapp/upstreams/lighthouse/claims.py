@@ -56,11 +56,11 @@ class LighthouseClaimsClient:
         or Unauthorized; never Unanswered.
         """
 
-        def read(token: str) -> UpstreamITF | None:
+        def read_active_itf(token: str) -> UpstreamITF | None:
             request = self._request("active_itf", "GET", icn, f"/{itf_type}", token, total_seconds)
             return _found(self._http.call(request), itf_type)
 
-        return with_token(self._tokens, read)
+        return with_token(self._tokens, read_active_itf)
 
     def create_itf(
         self,

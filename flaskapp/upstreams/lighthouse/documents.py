@@ -89,11 +89,11 @@ class LighthouseDocumentsClient:
         requested = list(dict.fromkeys(request_ids))
         body = {"data": {"requestIds": requested}}
 
-        def ask(token: str) -> Statuses:
+        def fetch_statuses(token: str) -> Statuses:
             request = self._request("statuses", "/uploads/status", _headers(token), body)
             return _statuses(self._http.call(request), requested)
 
-        return with_token(self._tokens, ask)
+        return with_token(self._tokens, fetch_statuses)
 
     def _request(
         self,

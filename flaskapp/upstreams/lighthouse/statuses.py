@@ -58,9 +58,9 @@ def read_statuses(payload: Any, request_ids: Iterable[int]) -> Statuses:
     data = _object(_object(payload).get("data"))
     readings = _readings(_list(data.get("statuses")))
     missing = {read_id(value) for value in _list(data.get("requestIdsNotFound"))} - {None}
-    unasked = (readings.keys() | missing) - requested
-    if unasked:
-        logger.warning("unasked", extra={"event": "documents.status_unasked", "ids": len(unasked)})
+    unrequested = (readings.keys() | missing) - requested
+    if unrequested:
+        logger.warning("unrequested", extra={"event": "documents.status_unrequested", "ids": len(unrequested)})
     found = {
         request_id: status
         for request_id, status in readings.items()

@@ -94,7 +94,7 @@ class TokenCache:
 
     def _known(self) -> str | None:
         """The token in Redis. An empty Redis means dropped or flushed; if it is down, only our own copy is left."""
-        shared = self._store.read()
+        shared = self._store.shared_token()
         if shared:
             self._keep(*shared)
             return shared[0]

@@ -53,7 +53,7 @@ class ImpatientRedis:
         self._turn = threading.Lock()
         self._rests_until = 0.0
 
-    def ask(self, question: Callable[[Redis], Any]) -> Any:
+    def try_redis(self, question: Callable[[Redis], Any]) -> Any:
         """What Redis answers; None when it does not, or failed a few seconds ago."""
         with self._turn:
             if not self.reachable:
@@ -83,9 +83,9 @@ class TokenStore:
         self._encrypt = encrypt
         self._decrypt = decrypt
 
-    def read(self) -> tuple[str, float] | None:
+    def shared_token(self) -> tuple[str, float] | None:
         """The shared token and the seconds it has left."""
-        found = self._redis.ask(self._value_and_rest)
+        found = self._redis.try_redis(self._value_and_rest)
         if not found or found[0] is None or found[1] <= 0:
             return None
         token = self._open(found[0])
@@ -99,34 +99,34 @@ class TokenStore:
 
     def write(self, token: str, seconds: float) -> None:
         sealed = self._encrypt(token.encode())
-        self._redis.ask(lambda redis: redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
+        self._redis.try_redis(lambda redis: redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
 
     def delete(self, token: str) -> None:
         """Remove the shared token if it is this one, and not one that another process has just put in its place."""
-        sealed = self._redis.ask(lambda redis: redis.get(self._key))
+        sealed = self._redis.try_redis(lambda redis: redis.get(self._key))
         if sealed is not None and self._open(sealed) == token:
             self._delete_if_equal(self._key, sealed)
 
     def lock(self, seconds: float) -> str | None:
         """Become the only refresher of all processes; None while there is another."""
         owner = secrets.token_hex(16)
-        taken = self._redis.ask(lambda redis: redis.set(self._lock_key, owner, nx=True, px=int(seconds * 1000)))
+        taken = self._redis.try_redis(lambda redis: redis.set(self._lock_key, owner, nx=True, px=int(seconds * 1000)))
         return owner if taken else None
 
     def unlock(self, owner: str) -> None:
         self._delete_if_equal(self._lock_key, owner.encode())
 
     def owner(self) -> str | None:
-        owner = self._redis.ask(lambda redis: redis.get(self._lock_key))
+        owner = self._redis.try_redis(lambda redis: redis.get(self._lock_key))
         return owner.decode() if owner else None
 
     def note_failure(self, owner: str, error: UpstreamError) -> None:
         """Store the failure for those who wait for this owner's refresh."""
         noted = json.dumps([type(error).__name__, vars(error)])
-        self._redis.ask(lambda redis: redis.set(f"{self._key}:failure:{owner}", noted, ex=30))
+        self._redis.try_redis(lambda redis: redis.set(f"{self._key}:failure:{owner}", noted, ex=30))
 
     def failure_of(self, owner: str) -> UpstreamError | None:
-        noted = self._redis.ask(lambda redis: redis.get(f"{self._key}:failure:{owner}"))
+        noted = self._redis.try_redis(lambda redis: redis.get(f"{self._key}:failure:{owner}"))
         if not noted:
             return None
         kind, values = json.loads(noted)
@@ -142,7 +142,7 @@ class TokenStore:
         return f"{self._key}:refresher"
 
     def _delete_if_equal(self, key: str, value: bytes) -> None:
-        self._redis.ask(lambda redis: redis.eval(_DELETE_IF_EQUAL, 1, key, value))
+        self._redis.try_redis(lambda redis: redis.eval(_DELETE_IF_EQUAL, 1, key, value))
 
     def _open(self, sealed: bytes) -> str | None:
         """The token; None for what our keys cannot decrypt: retired keys, or somebody else's bytes."""

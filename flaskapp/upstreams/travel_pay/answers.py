@@ -35,7 +35,7 @@ _REFUSALS_WITHOUT_FORM = frozenset({400, 409, 422})
 T = TypeVar("T")
 
 
-def read(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
+def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
     """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read."""
     if not _succeeded(answer):
         raise refused(answer)

@@ -23,7 +23,7 @@ from flaskapp.upstreams.travel_pay.answers import (
     UPSTREAM,
     VEIS_TOKEN_REFUSED,
     is_of_the_api,
-    read,
+    parse_answer,
     refused,
 )
 
@@ -142,7 +142,7 @@ def _fetched(answer: Answer) -> FetchedToken:
     # Whether any other refusal is about this person is not known.
     if answer.status >= 400:
         raise failure(Unavailable, UPSTREAM, answer)
-    return read(answer, lambda payload: _token(an_object(payload["data"])))
+    return parse_answer(answer, lambda payload: _token(an_object(payload["data"])))
 
 
 def _token(data: dict[str, object]) -> FetchedToken:

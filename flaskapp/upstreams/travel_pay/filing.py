@@ -15,7 +15,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Outgoing
-from flaskapp.upstreams.travel_pay.answers import UPSTREAM, read, written
+from flaskapp.upstreams.travel_pay.answers import UPSTREAM, parse_answer, written
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
@@ -57,13 +57,13 @@ class TravelPayFilingClient:
         body: dict[str, Any] = {"appointmentDateTime": f"{starts_at}Z", "facilityStationNumber": station}
         body |= {key: value for key, value in optional.items() if value is not None}
 
-        def ask(headers: dict[str, str]) -> UpstreamAppointment:
+        def send_find_or_add(headers: dict[str, str]) -> UpstreamAppointment:
             path = "appointments/find-or-add"
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
-            return read(self._http.call(request), lambda payload: read_appointment(payload["data"][0]))
+            return parse_answer(self._http.call(request), lambda payload: read_appointment(payload["data"][0]))
 
-        return self._auth.with_headers(traveler, ask)
+        return self._auth.with_headers(traveler, send_find_or_add)
 
     def create_claim(
         self, traveler: Traveler, appointment_id: str, claim_name: str, before_write: Callable[[], None]
@@ -92,7 +92,7 @@ class TravelPayFilingClient:
 
         return self._write(traveler, "add_mileage", "expenses/mileage", body, before_write, added, ADDED_BEFORE)
 
-    def submit_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str:
+    def submit_begun_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str:
         """Submit that claim; returns its new status in upstream's spelling."""
 
         def submitted(data: dict[str, Any]) -> str:
@@ -101,7 +101,7 @@ class TravelPayFilingClient:
             return text(data.get("status"))
 
         path = f"claims/{quote(claim_id, safe='')}/submit"
-        return self._write(traveler, "submit_claim", path, None, before_write, submitted, SUBMITTED_BEFORE)
+        return self._write(traveler, "submit_begun_claim", path, None, before_write, submitted, SUBMITTED_BEFORE)
 
     def _write(
         self,
@@ -115,13 +115,13 @@ class TravelPayFilingClient:
     ) -> T:
         """Send one write: POST with a body creates, PATCH without a body changes."""
 
-        def ask(headers: dict[str, str]) -> T:
+        def send_write(headers: dict[str, str]) -> T:
             method = "PATCH" if body is None else "POST"
             request = self._request(operation, method, path, headers, body, write=True)
             before_write()
             return written(self._http.call(request), form, duplicates)
 
-        return self._auth.with_headers(traveler, ask)
+        return self._auth.with_headers(traveler, send_write)
 
     def _request(
         self, operation: str, method: str, path: str, headers: dict[str, str], body: Any, *, write: bool

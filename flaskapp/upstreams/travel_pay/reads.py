@@ -19,7 +19,7 @@ from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import count
 from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Answer, Outgoing, failure
-from flaskapp.upstreams.travel_pay.answers import UPSTREAM, is_of_the_api, read, refused
+from flaskapp.upstreams.travel_pay.answers import UPSTREAM, is_of_the_api, parse_answer, refused
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import (
     ClaimDetail,
@@ -82,7 +82,7 @@ class TravelPayClient:
             here = len(payload["data"])
             return _page({"totalRecordCount": here, **payload}, read_summary, 1, here)
 
-        return read(answer, listed)
+        return parse_answer(answer, listed)
 
     def search_claims(
         self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float
@@ -92,12 +92,12 @@ class TravelPayClient:
         params = {"startDate": f"{start}T00:00:00Z", "endDate": f"{end}T23:59:59Z", **_paging(page, size)}
         path = "v2/claims/search-by-appointment-date"
         answer = self._get(traveler, "search_claims", path, total_seconds, params)
-        return read(answer, lambda payload: _page(payload, read_summary, page, size))
+        return parse_answer(answer, lambda payload: _page(payload, read_summary, page, size))
 
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
         """One claim; None only when the API itself says that this person has no such claim."""
         answer = self._get(traveler, "claim", f"v3/claims/{_quoted(claim_id)}", total_seconds)
-        return None if _not_found(answer) else read(answer, lambda payload: _the_claim(payload, claim_id))
+        return None if _not_found(answer) else parse_answer(answer, lambda payload: _the_claim(payload, claim_id))
 
     def appointments(
         self, traveler: Traveler, page: int, size: int, *, total_seconds: float, exclude_with_claims: bool = False
@@ -105,12 +105,12 @@ class TravelPayClient:
         """The person's appointments; pages count from 1."""
         params = _paging(page, size) | ({"excludeWithClaims": "true"} if exclude_with_claims else {})
         answer = self._get(traveler, "appointments", "v2/appointments", total_seconds, params)
-        return read(answer, lambda payload: _page(payload, read_appointment, page, size))
+        return parse_answer(answer, lambda payload: _page(payload, read_appointment, page, size))
 
     def documents(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> list[Document]:
         """The documents of a claim, without their bytes."""
         answer = self._get(traveler, "documents", f"v2/claims/{_quoted(claim_id)}/documents", total_seconds)
-        return read(answer, lambda payload: _readable(payload["data"], read_document)[0])
+        return parse_answer(answer, lambda payload: _readable(payload["data"], read_document)[0])
 
     def document(
         self, traveler: Traveler, claim_id: str, document_id: str, *, total_seconds: float
@@ -126,7 +126,7 @@ class TravelPayClient:
     def contact(self, traveler: Traveler, *, total_seconds: float) -> Contact:
         """The contact details that BTSSS has of the person."""
         answer = self._get(traveler, "contact", "v2/contacts", total_seconds)
-        return read(answer, lambda payload: read_contact(payload["data"]))
+        return parse_answer(answer, lambda payload: read_contact(payload["data"]))
 
     def _get(
         self,
@@ -139,7 +139,7 @@ class TravelPayClient:
     ) -> Answer:
         """Any answer below 500. A refused token is replaced once."""
 
-        def ask(headers: dict[str, str]) -> Answer:
+        def send_read(headers: dict[str, str]) -> Answer:
             url = f"{self._base_url}/api/{path}"
             request = Outgoing(
                 UPSTREAM,
@@ -157,7 +157,7 @@ class TravelPayClient:
                 raise refused(answer)
             return answer
 
-        return self._auth.with_headers(traveler, ask)
+        return self._auth.with_headers(traveler, send_read)
 
 
 def _paging(page: int, size: int) -> dict[str, str]:
