@@ -116,13 +116,13 @@ def has_started(worker):
 def load(running, seen):
     """More than the workers can do before the last of them has stopped; the relay is woken at once."""
     added = LOAD - left(running)
-    running.rows(ADD, polling.POLL_JOB, added)
+    running.rows(ADD, polling.POLL_WORK.path, added)
     running.rows("NOTIFY outbox_ready")
     seen.messages += added
 
 
 def left(running):
-    return int(running.value("SELECT count(*) FROM outbox_messages WHERE job = %s", polling.POLL_JOB))
+    return int(running.value("SELECT count(*) FROM outbox_messages WHERE job = %s", polling.POLL_WORK.path))
 
 
 def test_relay_and_scheduler_wait_for_no_call_and_the_web_is_gone_in_time(restart):
@@ -160,7 +160,7 @@ def test_no_stop_leaves_a_job_queued_outside_a_list(restart):
 
 
 def test_every_message_ends_exactly_once(restart):
-    ends = restart.running.rows(ENDS, polling.POLL_JOB)
+    ends = restart.running.rows(ENDS, polling.POLL_WORK.path)
     assert len(ends) == restart.messages
     assert {(row["successes"], row["attempts"]) for row in ends} == {(1, 1)}
 
