@@ -148,12 +148,14 @@ class Config:
         not_negative, text="How many proxies of yours stand before the web process (Heroku: 1; none: 0)."
     )
     rate_limit_per_caller: Rate = setting(
-        rate, Rate(120, 60), text="Most requests of one signed-in account or check-in."
+        rate, Rate(120, 60), text="Most requests of one signed-in account or check-in to one web process."
     )
     rate_limit_per_address: Rate = setting(
-        rate, Rate(600, 60), text="Most requests from one address (IPv6: its /64), signed in or not."
+        rate, Rate(600, 60), text="Most requests from one address (IPv6: its /64) to one web process."
     )
-    rate_limit_per_webhook: Rate = setting(rate, Rate(6_000, 60), text="Most callbacks with one token.")
+    rate_limit_per_webhook: Rate = setting(
+        rate, Rate(6_000, 60), text="Most callbacks with one token to one web process."
+    )
     max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
     check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
     upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")

@@ -8,7 +8,7 @@ from redis.retry import Retry
 
 from flaskapp.config import Config
 
-# The token cache adds one, and in a web process the dashboard adds two and the rate limits one: seven in all.
+# The token cache adds one, and in a web process the dashboard adds two: six in all.
 REDIS_CONNECTIONS = 3
 REDIS_WAIT_SECONDS = 5.0
 

@@ -22,7 +22,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.ledger import Ledger, opened
-from tests.product import SETTINGS, Product, eventually
+from tests.product import SETTINGS, Product
 from tests.scheduling import SharedProduct, rank
 
 NOWHERE = dict.fromkeys(
@@ -146,8 +146,6 @@ def product(
     built.redis.flushall()
     with app.app_context():
         yield built
-        # A thread that still reports this test's counts to Redis would count them for the next test's people.
-        eventually(lambda: not app.extensions["limits"].telling)
         db.session.remove()
         db.engine.dispose()
     built.redis.close()

@@ -88,7 +88,6 @@ def mounted(url: str) -> Iterator[Dashboard]:
     queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer, job_class=OurJob)
     yield Dashboard(app, redis, queue, changes)
     app.redis_conn.connection_pool.disconnect()
-    app.extensions["limits"].redis.connection_pool.disconnect()
     redis.close()
 
 

@@ -36,10 +36,6 @@ def make_app(config: Config = CONFIG, routes: Callable[[Flask], None] | None = N
     for module in (logs, errors, json_body, cross_origin, rate_limits):
         module.init_app(app, config)
     app.extensions["config"] = config
-    if config.redis_url == CONFIG.redis_url:
-        # There is no Redis here. A thread that reports hits would try again seconds later, and log it into another
-        # test.
-        app.extensions["limits"].start = lambda tell: None
     if operators:
         ops.init_app(app, config)
         # A set can do both things that are needed, and there is no database here.

@@ -13,16 +13,12 @@ import math
 import time
 
 from flask import Flask, current_app, request
-from redis import Redis
 
 from flaskapp.config import Config
 from flaskapp.config_readers import Rate
-from flaskapp.redis_pool import bounded_pool
 from flaskapp.web.errors import Problem
 from flaskapp.web.rate_counter import Counts
 
-CONNECTIONS = 1
-PREFIX = "surefile:limit:"
 # A client with one IPv6 address has its whole network, so the network is counted.
 IPV6_NETWORK = 64
 # Health and metrics are read by machines every few seconds; the callbacks count by token, not by address.
@@ -30,8 +26,7 @@ NOT_BY_ADDRESS = frozenset({"health.live", "health.ready", "metrics.metrics", "v
 
 
 def init_app(app: Flask, config: Config) -> None:
-    redis = Redis(connection_pool=bounded_pool(config.redis_url, config.redis_verify_tls, CONNECTIONS))
-    app.extensions["limits"] = Counts(redis, PREFIX)
+    app.extensions["limits"] = Counts()
 
     @app.before_request
     def limit_address() -> None:

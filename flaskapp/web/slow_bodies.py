@@ -14,10 +14,6 @@ from werkzeug.exceptions import BadRequest, RequestTimeout, ServiceUnavailable
 from flaskapp.web.errors import RETRY_AFTER_SECONDS
 
 
-class StillArriving(NoMoreData, TimeoutError):
-    """The parser needs more bytes where no thread may wait for them. gunicorn closes the connection."""
-
-
 class BodyReader(SocketUnreader):
     """Reads a large body for a thread: `slots` limits how many do so at once, `bytes_a_second` how slowly."""
 
@@ -26,24 +22,26 @@ class BodyReader(SocketUnreader):
         self.slots = slots
         self.patience = patience
         self.bytes_a_second = bytes_a_second
-        self.may_wait = False
+        self.ends_at: float | None = None
         self.has_place = False
 
     def open(self) -> None:
         """From here to `shut` a thread may wait for the body."""
-        self.may_wait = True
         self.ends_at = time.monotonic() + self.patience
 
     def shut(self) -> None:
-        self.may_wait = False
+        self.ends_at = None
         if self.has_place:
             self.has_place = False
             self.slots.release()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Raises werkzeug's 408 and 503, which the application answers like any other error."""
-        if not self.may_wait:
-            raise StillArriving
+        """Raises werkzeug's 408 and 503, which the application answers like any other error.
+
+        Raises NoMoreData where no thread may wait for more bytes; then gunicorn closes the connection.
+        """
+        if self.ends_at is None:
+            raise NoMoreData
         self.has_place = self.has_place or self.slots.acquire(blocking=False)
         if not self.has_place:
             raise ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)

@@ -8,8 +8,8 @@ bodies have a time limit.
 
 from __future__ import annotations
 
-import errno
 import json
+import re
 import selectors
 import socket
 import threading
@@ -25,19 +25,21 @@ from gunicorn.http.errors import (
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from flaskapp.web.cross_origin import API_POLICY, HEADERS
 from flaskapp.web.errors import entry, title_of
-from flaskapp.web.request_framing import Arrival
 from flaskapp.web.slow_bodies import BodyReader, Frames
 
-PASSING = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE)
 READ_BYTES = 64 * 1024
-LOOK_SECONDS = 0.25
+# The largest request that the main loop collects. This limit, times `worker_connections`, is the memory that strangers
+# can fill.
+MOST_BYTES = 128 * 1024
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?:\r|$)", re.IGNORECASE)
+# The client waits for `100 Continue`, and only a thread sends that.
+EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 # For this long we read and drop what a client still sends, so that it can read our answer before the connection ends.
 LINGER_SECONDS = 2.0
-MOST_LINGERING = 200
 STATUS_OF = {
     LimitRequestLine: 414,
     ExpectationFailed: 417,
@@ -47,31 +49,29 @@ STATUS_OF = {
 
 
 class Connection(TConn):
-    """One client's connection. At `ends_at` (monotonic) we stop waiting for the client."""
+    """One client's connection. The main loop waits for the client from `since` until `ends_at` (both monotonic)."""
 
     def __init__(self, worker: PatientWorker, client: socket.socket, address: Any, server: Any) -> None:
         super().__init__(worker.cfg, client, address, server)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, worker.SEND_BUFFER_BYTES)
         self.worker = worker
-        self.arrival = Arrival()
-        self.ends_at = 0.0
+        self.reader = worker.body_reader(client)
+        self.received = bytearray()
+        self.since = self.ends_at = 0.0
 
-    def expect(self, seconds: float) -> None:
-        """Wait for the next request. Its first bytes may have come together with the request before."""
-        self.sock.setblocking(False)
-        self.ends_at = time.monotonic() + seconds
-        self.arrival = Arrival()
-        if self.parser is not None:
-            self.arrival.add(self.parser.unreader.take_buffered())
+    def init(self) -> None:
+        super().init()
+        assert self.parser is not None
+        self.parser.unreader = self.reader
 
-    def hand_over(self) -> None:
-        """Give gunicorn's parser the bytes that arrived."""
-        self.data_ready = True
-        if self.parser is None:
-            self.init()
-            assert self.parser is not None
-            self.parser.unreader = self.worker.body_reader(self.sock)
-        self.parser.unreader.unread(bytes(self.arrival.received))
+    def read(self) -> bytes | None:
+        """The bytes that have arrived: None when there are none yet, empty when the client has closed."""
+        try:
+            return self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     def close(self, graceful: bool = False) -> None:
         if graceful:
@@ -88,7 +88,7 @@ class PatientWorker(ThreadWorker):
 
     ARRIVAL_SECONDS = 15.0
     # A client that means to send a request has begun to send it by then.
-    SOON_SECONDS = 3.0
+    SOON_SECONDS = 1.0
     SEND_SECONDS = 60.0
     # An answer up to this size leaves its thread at once, however slowly the client reads it.
     SEND_BUFFER_BYTES = 256 * 1024
@@ -97,9 +97,8 @@ class PatientWorker(ThreadWorker):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.arriving: dict[Connection, None] = {}
-        self.lingering: dict[Connection, None] = {}
-        self.next_look = 0.0
+        # The connections on which the main loop waits for a request or for the client to close, the oldest first.
+        self.waiting: dict[Connection, None] = {}
         self.slots = threading.Semaphore(max(1, self.cfg.threads // 2))
 
     def body_reader(self, sock: socket.socket) -> BodyReader:
@@ -111,136 +110,95 @@ class PatientWorker(ThreadWorker):
         """Accept one client. A client that left before it was accepted is not an error."""
         try:
             client, address = listener.accept()
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
+        except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
         self.enqueue_req(Connection(self, client, address, listener.getsockname()))
 
     def enqueue_req(self, conn: Connection) -> None:
         """gunicorn calls this when a part of a request may have arrived. Threads get only whole requests."""
-        conn.expect(self.ARRIVAL_SECONDS)
-        act = self.read_on(conn)
-        if act is not None:
-            act(conn)
-            return
-        self.arriving[conn] = None
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_bytes, conn))
+        conn.received += conn.reader.take_buffered()
+        self.wait_for(conn, self.ARRIVAL_SECONDS, self.on_bytes)
+        self.on_bytes(conn)
 
-    def on_bytes(self, conn: Connection, _sock: socket.socket) -> None:
-        act = self.read_on(conn)
-        if act is not None:
-            self.leave(conn)
-            act(conn)
+    def on_bytes(self, conn: Connection, _sock: socket.socket | None = None) -> None:
+        data = conn.read()
+        conn.received += data or b""
+        if is_whole(conn.received) or data == b"" and conn.received:
+            self.forget(conn)
+            conn.data_ready = True
+            conn.reader.unread(bytes(conn.received))
+            conn.received.clear()
+            super().enqueue_req(conn)
+        elif data == b"":
+            self.drop(conn)
+        elif len(conn.received) > MOST_BYTES:
+            self.refuse(conn, 431)
 
-    def read_on(self, conn: Connection) -> Callable[[Connection], None] | None:
-        """Read what has arrived. Returns what to do now, or None while more has to arrive."""
-        arrival = conn.arrival
-        try:
-            data = b"" if arrival.is_whole else conn.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return self.drop
-        arrival.add(data)
-        if arrival.refusal is not None:
-            return self.refuse
-        if arrival.is_whole or not data and arrival.received:
-            return self.hand_over
-        return None if data else self.drop
+    def wait_for(self, conn: Connection, seconds: float, act: Callable[[Connection, socket.socket], None]) -> None:
+        conn.sock.setblocking(False)
+        conn.since = time.monotonic()
+        conn.ends_at = conn.since + seconds
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(act, conn))
+        self.waiting[conn] = None
 
-    def leave(self, conn: Connection) -> None:
-        del self.arriving[conn]
+    def forget(self, conn: Connection) -> None:
+        del self.waiting[conn]
         self.poller.unregister(conn.sock)
 
-    def hand_over(self, conn: Connection) -> None:
-        conn.hand_over()
-        super().enqueue_req(conn)
-
     def drop(self, conn: Connection) -> None:
+        self.forget(conn)
         self.nr_conns -= 1
         conn.close()
 
-    def refuse(self, conn: Connection) -> None:
+    def refuse(self, conn: Connection, status: int) -> None:
+        self.forget(conn)
         self.nr_conns -= 1
-        send_refusal(conn.sock, conn.arrival.refusal or 408)
+        send_refusal(conn.sock, status)
         self.linger(conn)
 
     def linger(self, conn: Connection) -> None:
         """Close our side. gunicorn's own worker would wait here for the client's side, and keep everybody waiting."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.setblocking(False)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_leftover, conn))
         except OSError:
             conn.close()
             return
-        conn.ends_at = time.monotonic() + LINGER_SECONDS
-        self.lingering[conn] = None
-        if len(self.lingering) > MOST_LINGERING:
-            self.forget(next(iter(self.lingering)))
+        self.nr_conns += 1
+        conn.received.clear()
+        self.wait_for(conn, LINGER_SECONDS, self.on_leftover)
 
-    def on_leftover(self, conn: Connection, sock: socket.socket) -> None:
-        try:
-            if sock.recv(READ_BYTES):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self.forget(conn)
-
-    def forget(self, conn: Connection) -> None:
-        del self.lingering[conn]
-        self.poller.unregister(conn.sock)
-        conn.close()
+    def on_leftover(self, conn: Connection, _sock: socket.socket) -> None:
+        if conn.read() == b"":
+            self.drop(conn)
 
     def murder_pending(self) -> None:
-        """gunicorn calls this at every turn of its loop, and then accepts other clients if there is capacity."""
-        now = time.monotonic()
-        if self.nr_conns >= self.worker_connections:
-            self.free_capacity()
-        if now < self.next_look:
-            return
-        self.next_look = now + LOOK_SECONDS
-        for conn in [each for each in self.lingering if each.ends_at <= now]:
-            self.forget(conn)
-        for conn in [each for each in self.arriving if self.is_late(each, now)]:
-            self.leave(conn)
-            act = self.refuse if conn.arrival.received else self.drop
-            act(conn)
+        """gunicorn calls this at every turn of its loop, and then accepts other clients if there is capacity.
 
-    def free_capacity(self) -> None:
-        """When all connections are taken, drop the client that has kept us waiting longest.
-
-        A request takes only milliseconds to arrive. A client that has just connected may be about to send one, so
-        clients between two requests are dropped first, beginning with the one that was answered first. If there is
-        work on every connection, nobody is dropped.
+        When all connections are taken, it drops the client that was answered longest ago, or else the one that has
+        kept us waiting longest. A client that has just connected stays: its request takes only milliseconds to arrive.
+        If there is work on every connection, nobody is dropped.
         """
-        longest = next(iter(self.arriving), None)
-        if self.keepalived_conns and (longest is None or self.seconds_waiting(longest) < self.SOON_SECONDS):
-            answered = self.keepalived_conns.popleft()
-            self.poller.unregister(answered.sock)
-            self.drop(answered)
-        elif longest is not None:
-            self.leave(longest)
-            self.drop(longest)
-
-    def seconds_waiting(self, conn: Connection) -> float:
-        return time.monotonic() - (conn.ends_at - self.ARRIVAL_SECONDS)
-
-    def is_late(self, conn: Connection, now: float) -> bool:
-        """Whether its time is up. A worker that stops waits for silent clients only as long as between two requests."""
-        stops = not self.alive and not conn.arrival.received
-        patience = self.ARRIVAL_SECONDS - STOP_KEEPALIVE_LINGER if stops else 0.0
-        return conn.ends_at - max(0.0, patience) <= now
+        now = time.monotonic()
+        soon = now - self.SOON_SECONDS
+        if self.nr_conns >= self.worker_connections:
+            longest = next(iter(self.waiting), None)
+            if self.keepalived_conns:
+                self.keepalived_conns[0].timeout = now
+                self.murder_keepalived()
+            elif longest is not None and longest.since < soon:
+                self.drop(longest)
+        for conn in list(self.waiting):
+            if conn.received and conn.ends_at <= now:
+                self.refuse(conn, 408)
+            elif conn.ends_at <= now or not (self.alive or conn.received) and conn.since < soon:
+                self.drop(conn)
 
     # -- in a thread -------------------------------------------------------
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         conn.sock.settimeout(self.SEND_SECONDS)
-        conn.parser.unreader.open()
+        conn.reader.open()
         req.body.reader = Frames(req.body.reader)
         try:
             return bool(super().handle_request(req, conn))
@@ -248,7 +206,7 @@ class PatientWorker(ThreadWorker):
             # The client does not read its answer.
             return False
         finally:
-            conn.parser.unreader.shut()
+            conn.reader.shut()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """gunicorn's own method quotes what was sent, in the log and in the answer; this one does not."""
@@ -257,6 +215,20 @@ class PatientWorker(ThreadWorker):
         fields = {"event": "request.unreadable", "status": status, "error": type(exc).__name__}
         self.log.log("ERROR" if fault else "INFO", "request refused", exc_info=exc if fault else None, extra=fields)
         send_refusal(client, status)
+
+
+def is_whole(received: bytearray) -> bool:
+    """Whether a thread can take the request. The bytes are not interpreted: only gunicorn parses.
+
+    A wrong guess does no harm. If it comes too early, the thread may not wait for the rest. If it never comes, the time
+    limit ends the request. A body that is too large to collect, or has no announced length, is read by a thread.
+    """
+    head, blank, body = received.partition(b"\r\n\r\n")
+    if not blank:
+        return False
+    length = None if EXPECTS.search(head) else LENGTH.search(head)
+    announced = int(length[1]) if length else 0
+    return len(body) >= announced or len(head) + announced > MOST_BYTES
 
 
 def send_refusal(client: socket.socket, status: int) -> None:

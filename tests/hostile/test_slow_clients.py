@@ -132,7 +132,9 @@ def test_with_silent_clients_everywhere_the_next_still_gets_in(web: Web) -> None
 
 
 def test_a_client_about_to_send_is_not_closed_in_place_of_idle_ones(web: Web) -> None:
-    with many(web, 450, f"{LIVE}\r\n") as kept, web.wire() as late:
+    with many(web, 450, f"{LIVE}\r\n") as kept, ExitStack() as held:
+        assert {wire.answer().status for wire in kept} == {200}
+        late = held.enter_context(web.wire())
         assert web.is_alive()
         late.send(f"{LIVE}\r\n".encode())
         assert late.answer().status == 200

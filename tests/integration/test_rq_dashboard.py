@@ -6,7 +6,6 @@ from rq import SimpleWorker
 from flaskapp.redis_pool import with_tls_choice
 from tests.dashboard import OWN, QUEUE, SUCCEED, OurJob, embedded_valkey, failed, failed_job, mounted, stored, work
 from tests.edge_app import ORIGIN, log_in
-from tests.product import eventually
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +43,8 @@ def changes(dashboard):
 
 
 def contents(redis):
-    """Everything in Redis but the log-in counters, to see that nothing changed."""
-    return {key: redis.dump(key) for key in redis.scan_iter() if not key.startswith(b"surefile:limit:")}
+    """Everything in Redis, to see that nothing changed."""
+    return {key: redis.dump(key) for key in redis.scan_iter()}
 
 
 def test_an_anonymous_person_is_sent_to_the_log_in_from_every_page(anonymous):
@@ -170,11 +169,6 @@ def test_compacting_removes_ghosts_and_keeps_the_order(client, queue):
     assert client.post(f"/rq/queue/{QUEUE}/compact", headers=OWN).json == {"status": "OK", "count": 1}
     assert queue.job_ids == ids
     assert client.post("/rq/queue/empty_one/compact", headers=OWN).json == {"status": "OK", "count": 0}
-
-
-def test_failed_log_ins_are_counted_in_redis(dashboard):
-    assert log_in(dashboard.app.test_client(), "wrong").status_code == 401
-    assert eventually(lambda: list(dashboard.redis.scan_iter("surefile:limit:login_*")))
 
 
 @pytest.mark.parametrize(
