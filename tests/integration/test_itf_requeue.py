@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flaskapp.clock import DAY_SECONDS
 from flaskapp.intent_to_file.service import Confirmation
 from flaskapp.requeue import Refused, requeue_message
 from jobs.engine import runner
@@ -39,7 +40,6 @@ from tests.product import ADA, Product
 BEN = DEFAULT_CAST[1]
 NOON = datetime(2031, 3, 4, 18, tzinfo=UTC)
 CREATE = spec_of("jobs.intent_to_file.create_itf")
-DAY_SECONDS = 86_400.0
 REFUSED = {"kind": "status", "status": 422}
 
 

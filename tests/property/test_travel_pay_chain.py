@@ -65,7 +65,7 @@ def app(migrated: TemplateDatabase, redis_server: EmbeddedValkey, secrets_folder
         with built.app_context():
             # A server that has just started takes nobody for dead.
             old = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '11 s'"
-            eventually(lambda: db.session.execute(db.text(old)).scalar_one(), 15)
+            eventually(lambda: db.session.execute(db.text(old)).scalar_one())
             yield built
             db.session.remove()
             db.engine.dispose()
