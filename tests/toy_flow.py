@@ -104,6 +104,12 @@ def enqueue_card_notification(session: DbSession, card: LibraryCard, notificatio
     )
 
 
+NUMBER_RULE = Rule(
+    "number_missing",
+    "it is issued, and its number is missing",
+    "s.state = 'issued' AND EXISTS ( SELECT FROM library_cards c WHERE c.id::text = s.id AND c.card_number IS NULL)",
+    Repair.LEAVE_TO_HUMAN,
+)
 CARD = Subject(
     "library_card",
     case_owner=lambda config: config.case_owner_travel_claim,
@@ -111,15 +117,7 @@ CARD = Subject(
     event="library_card",
     enqueue=enqueue_issue,
     notify=enqueue_card_notification,
-    rules=(
-        Rule(
-            "number_missing",
-            "it is issued, and its number is missing",
-            "s.state = 'issued' AND EXISTS ("
-            " SELECT FROM library_cards c WHERE c.id::text = s.id AND c.card_number IS NULL)",
-            Repair.LEAVE_TO_HUMAN,
-        ),
-    ),
+    rules=(NUMBER_RULE,),
 )
 
 
