@@ -7,7 +7,7 @@ from flaskapp.web.worker import PatientWorker
 
 class HastyWorker(PatientWorker):
     # Longer than a busy machine takes to answer somebody else meanwhile.
-    ARRIVAL_SECONDS = 8.0
+    ARRIVAL_SECONDS = 16.0
     SEND_SECONDS = 0.5
     SEND_BUFFER_BYTES = 8 * 1024
     BODY_PATIENCE_SECONDS = 1.0

@@ -18,7 +18,7 @@ UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Typ
 LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # Less than a client may keep us waiting here. Who waited for several of them in turn would wait far longer.
-AT_ONCE_SECONDS = 6.0
+AT_ONCE_SECONDS = 12.0
 THREADS = 16
 
 

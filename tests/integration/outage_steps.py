@@ -22,6 +22,7 @@ from flaskapp.travel_claims.service import TRAVEL_CLAIMS, ClaimWork, Filed
 from flaskapp.travel_claims.states import SUBMITTED
 from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims
+from jobs.engine.runner import Job
 from jobs.engine.spec import Call
 from jobs.travel_claims import Filing
 from outbox import breakers, forecast, rq_side
@@ -193,5 +194,6 @@ class Day:
 def scripted(day: Day) -> Iterator[Day]:
     """The worker's calls reach the scripted BTSSS instead of one on the wire."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(travel_claims, "SUBMIT", replace(travel_claims.SUBMIT, act=day.btsss.act))
+        spec = replace(travel_claims.SUBMIT, act=day.btsss.act)
+        patch.setattr(travel_claims, "file_check_in_claim", Job(spec))
         yield day

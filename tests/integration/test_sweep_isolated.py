@@ -6,7 +6,9 @@ from functools import partial
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
 from flaskapp.db import db
 from jobs import housekeeping
@@ -214,7 +216,7 @@ def test_after_several_connection_errors_the_remaining_parts_are_not_tried(produ
 def test_an_outage_of_redis_during_a_sweep_is_a_warning_and_no_error(
     product: Product, caplog: pytest.LogCaptureFixture
 ) -> None:
-    product.app.extensions["redis"] = Redis(port=1)
+    product.app.extensions["redis"] = Redis(port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(PartsFailed) as failed:
         housekeeping.sweep()
     assert failed.value.only_redis_away
