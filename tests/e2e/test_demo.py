@@ -119,7 +119,7 @@ def test_the_demo_keeps_every_promise_and_says_so_last(start: Start, checkout: P
 def test_ctrl_c_stops_the_demo_and_everything_it_started(start: Start, checkout: Path) -> None:
     demo = start()
     deadline = time.monotonic() + 100
-    while "to ask" not in said(checkout):
+    while "to post" not in said(checkout):
         assert demo.poll() is None and time.monotonic() < deadline, said(checkout)
         time.sleep(0.05)
     demo.send_signal(signal.SIGINT)

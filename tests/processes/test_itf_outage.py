@@ -144,7 +144,7 @@ def lighthouse_is_back(seen: Aftermath) -> None:
     running = seen.running
     running.control.clear("lighthouse")
     running.control.set("lighthouse", "late", seconds=1, chance=0.2, operation=CREATE)
-    eventually(lambda: filed(running))
+    eventually(lambda: filed(running), LONG_SECONDS)
     # The breaker's slow start is over.
     set_clocks(running, timedelta())
     for kill in range(KILLS_WHILE_CREATING):
