@@ -17,7 +17,7 @@ CLAIM = "POST /check_in/v0/travel_claims HTTP/1.1\r\nHost: x\r\nContent-Type: ap
 UPLOAD = "POST /v0/upload_supporting_evidence HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-# Less than a client may keep us waiting here. Who waited for several of them in turn would wait far longer.
+# Less than a client may keep us waiting here. Waiting for several of them in turn would wait far longer.
 AT_ONCE_SECONDS = 12.0
 THREADS = 16
 
