@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 from flask import Blueprint
 
@@ -126,6 +125,17 @@ class States:
         return f"SELECT id::text AS id, {shown} FROM {self.table} WHERE {only} AND {WITHIN.format(ended=self.ended)}"
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a notification tells a person: `sender` whose template it is, `recipient` the person's icn and phone,
+    `personalisation` what the template is filled with, `channel` sms or email."""
+
+    sender: str
+    recipient: dict[str, str]
+    personalisation: dict[str, str]
+    channel: str = "email"
+
+
 Reopen = Callable[[DbSession, str, str], None]
 
 
@@ -135,8 +145,8 @@ class Subject:
 
     `event` begins the names of its history rows. `case_owner` reads the owner of its cases from the configuration. A
     subject with `states` was promised to a person, is counted by the audit, and has what repair needs:
-    `enqueue(session, row)` enqueues the next step of a pending one, `notify(session, row, notification_id)` the
-    notification that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the
+    `enqueue(session, row)` enqueues the next step of a pending one, `compose(session, row)` writes the notification
+    that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the
     whole of it. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness has another case.
     """
 
@@ -145,7 +155,7 @@ class Subject:
     states: States | None = None
     event: str = ""
     enqueue: Callable[[DbSession, Any], Any] | None = None
-    notify: Callable[[DbSession, Any, UUID | None], Any] | None = None
+    compose: Callable[[DbSession, Any], Content] | None = None
     reset: Callable[[DbSession, Any], None] = lambda session, row: None
     reopen: Reopen | None = None
     rules: tuple[Rule, ...] = ()

@@ -1,4 +1,5 @@
-"""Subjects as rows: locking one, moving it, ending it, failing it and reopening it, alike in every flow.
+"""Subjects as rows: locking one, moving it, ending it, failing it, reopening it and telling the person, alike in every
+flow.
 
 Each function works in the caller's transaction and writes the history of what it changes.
 """
@@ -13,7 +14,7 @@ from sqlalchemy import select
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
-from flaskapp.notifications.service import supersede_notifications
+from flaskapp.notifications.service import enqueue_notification, supersede_notifications
 from outbox import NOW, write_history
 
 PENDING, FAILED = "pending", "failed"
@@ -70,10 +71,18 @@ def end(
     **detail: Any,
 ) -> None:
     """Move a row to a final state and enqueue the notification that says so."""
-    assert subject.notify is not None
     row.finished_at, row.notification = NOW, notification
     move(session, subject, row, target, actor, **detail, notification=notification)
-    subject.notify(session, row, None)
+    notify(session, subject, row)
+
+
+def notify(session: DbSession, subject: Subject, row: Any, notification_id: UUID | None = None) -> None:
+    """Enqueue the notification that the row names, once a cycle. A given id is that of one whose row was lost."""
+    assert subject.compose is not None and row.notification is not None
+    content = subject.compose(session, row)
+    enqueue_notification(
+        session, subject.name, str(row.id), row.notification, row.cycle, content, notification_id=notification_id
+    )
 
 
 def fail(

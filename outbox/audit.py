@@ -90,7 +90,7 @@ def serve(db: Database, message_id: int, known: Known) -> bool:
     return queue is not None and repair.serve(db, message_id, queue)
 
 
-def set_limit(db: Database, upstream: str, known: Known) -> bool:
+def ensure_expected(db: Database, upstream: str, known: Known) -> bool:
     """Make the breaker anew or give it its limit back. What a lost one knew is lost, so its upstream is tried with
     care."""
     breakers.ensure_breaker(db, upstream, known.limits[upstream], known.settings, lost=True)
@@ -240,7 +240,7 @@ BREAKER_RULES = (
         SELECT upstream FROM unnest(CAST(:expected AS text[])) AS named (upstream)
          WHERE NOT EXISTS (SELECT 1 FROM outbox_breakers g WHERE g.upstream = named.upstream)""",
         then="It is there again and open; then one probe goes, and its flow starts slowly.",
-        repair=set_limit,
+        repair=ensure_expected,
     ),
     LedgerRule(
         "breaker_limit_differs",
@@ -249,7 +249,7 @@ BREAKER_RULES = (
         SELECT upstream FROM unnest(CAST(:expected AS text[]), CAST(:limits AS int[])) AS named (upstream, most)
           JOIN outbox_breakers g USING (upstream) WHERE g.concurrency_limit <> most""",
         then="Its limit is that of its queue again.",
-        repair=set_limit,
+        repair=ensure_expected,
     ),
 )
 

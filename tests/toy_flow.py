@@ -17,8 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from flaskapp import subjects
 from flaskapp.cases.service import close_ended
 from flaskapp.db import DbSession, durably
-from flaskapp.flows import Flow, Repair, Rule, States, Subject, Work
-from flaskapp.notifications.service import enqueue_notification
+from flaskapp.flows import Content, Flow, Repair, Rule, States, Subject, Work
 from flaskapp.statemachine import StateMachine
 from flaskapp.upstreams.errors import Rejected, Unanswered
 from flaskapp.web import access
@@ -88,19 +87,13 @@ def enqueue_issue(session: DbSession, card: LibraryCard) -> None:
     ISSUE_WORK.enqueue(session, str(card.id))
 
 
-def enqueue_card_notification(session: DbSession, card: LibraryCard, notification_id: uuid.UUID | None = None) -> None:
-    """Enqueue the text that says what became of the card; its row names the kind."""
-    assert card.notification is not None
-    enqueue_notification(
-        session,
-        CARD.name,
-        str(card.id),
-        card.notification,
-        notification_id=notification_id,
-        cycle=card.cycle,
-        sender="library",
-        recipient={"icn": card.icn, "phone": ""},
-        personalisation={"claim_number": card.card_number or "none", "appt_date": "today"},
+def compose_about_card(session: DbSession, card: LibraryCard) -> Content:
+    """The text that says what became of the card; its row names the kind."""
+    return Content(
+        "library",
+        {"icn": card.icn, "phone": ""},
+        {"claim_number": card.card_number or "none", "appt_date": "today"},
+        channel="sms",
     )
 
 
@@ -116,7 +109,7 @@ CARD = Subject(
     states=States(CARD_STATES, LibraryCard),
     event="library_card",
     enqueue=enqueue_issue,
-    notify=enqueue_card_notification,
+    compose=compose_about_card,
     rules=(NUMBER_RULE,),
 )
 

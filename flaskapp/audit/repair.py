@@ -76,17 +76,16 @@ def notify_again(session: DbSession, found: Broken, actor: str) -> RepairAction:
     One that is there, or was of another kind, was not lost: then the records disagree about what the person was sent.
     """
     subject = flows().subjects[found.subject_type]
-    assert subject.notify is not None
     row = subjects.lock(session, subject, found.subject_id)
     last = session.execute(LAST_NOTIFICATION, subject_of(found)).one_or_none()
     if last is None:
-        subject.notify(session, row, None)
+        subjects.notify(session, subject, row)
         return "its notification is enqueued", True
     if last.is_there or last.kind != row.notification:
         return leave_to_human(session, found, actor)
     # Its sending may still be outstanding; the message that is enqueued now replaces it.
     repair.drop_idle(session, NOTIFICATION_SUBJECT, str(last.id))
-    subject.notify(session, row, last.id)
+    subjects.notify(session, subject, row, last.id)
     repair.take_up_again(session, NOTIFICATION_SUBJECT, str(last.id))
     write_history(session, NOTIFICATION_SUBJECT, str(last.id), "notification.restored", moved_to=PENDING, actor=actor)
     return "its notification is enqueued again, and is looked up at VANotify before it is sent", True
@@ -177,10 +176,10 @@ def note(session: DbSession, subject_type: str, subject_id: str, rule: str, did:
     write_history(session, subject_type, subject_id, "audit.repaired", actor=actor, detail=detail)
 
 
-def repair_faults(engine: Engine, faults: list[ledger_audit.Fault], actor: str) -> list[Done]:
-    done = []
+def repair_faults(faults: list[ledger_audit.Fault], actor: str) -> list[Done]:
+    done, application = [], known()
     for fault in faults:
-        did, repaired = repair_fault(engine, fault, actor)
+        did, repaired = repair_fault(fault, application, actor)
         if repaired:
             subject_type, subject_id = fault.about.split(" ", 1)
             with transaction() as session:
@@ -189,13 +188,13 @@ def repair_faults(engine: Engine, faults: list[ledger_audit.Fault], actor: str) 
     return done
 
 
-def repair_fault(engine: Engine, fault: ledger_audit.Fault, actor: str) -> RepairAction:
+def repair_fault(fault: ledger_audit.Fault, application: ledger_audit.Known, actor: str) -> RepairAction:
     rule = LEDGER_RULES[fault.rule]
     if rule.repair is None:
         return f"left to a human: {rule.then}", False
     key = fault.upstream if fault.message_id is None else fault.message_id
     with transaction() as session:
-        if rule.repair(session, key, known()):
+        if rule.repair(session, key, application):
             return rule.then, True
         if fault.rule == "unserved" and fault.message_id is not None:
             return park_unserved(session, fault.message_id, actor)

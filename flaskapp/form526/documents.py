@@ -17,7 +17,7 @@ from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526.attachments.named import NamedFile
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.notifications import DOCUMENT as SUBJECT
-from flaskapp.form526.notifications import enqueue_document_notification
+from flaskapp.form526.notifications import compose_about_document
 from flaskapp.form526.ptsd import ptsd_parts
 from flaskapp.form526.states import (
     BDD,
@@ -134,7 +134,7 @@ def record_failure(session: DbSession, document: DocumentSubmission, actor: str,
     document.notification = "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
     moved = {"step": document.failed_step, "notification": document.notification}
     write_move(session, document, PENDING, FAILED, actor, **moved)
-    enqueue_document_notification(session, document)
+    subjects.notify(session, DOCUMENT_SUBJECT, document)
     kind = CASE_OF_STEP.get(document.failed_step or "", "document_failed")
     kind = "may_exist_upstream" if document.unconfirmed else kind
     about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}
@@ -205,7 +205,7 @@ DOCUMENT_SUBJECT = Subject(
     states=States(DOCUMENT, DocumentSubmission, "lighthouse_status", watched="poll_due_at IS NOT NULL"),
     event="document",
     enqueue=enqueue_next,
-    notify=enqueue_document_notification,
+    compose=compose_about_document,
     reopen=reopen_document,
     # Watched: Lighthouse has it, and it is due to be polled. For one that arrived no notification was promised.
     accounted="""

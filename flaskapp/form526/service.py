@@ -20,7 +20,7 @@ from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526 import documents
 from flaskapp.form526.attachments.named import named_files
 from flaskapp.form526.models import Attachment, Submission
-from flaskapp.form526.notifications import enqueue_form_notification
+from flaskapp.form526.notifications import compose_about_form
 from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
@@ -112,7 +112,7 @@ FORM = Subject(
     states=States(SUBMISSION, Submission),
     event="form526",
     enqueue=enqueue_submission,
-    notify=enqueue_form_notification,
+    compose=compose_about_form,
     rules=(
         Rule(
             "form_bytes_missing",

@@ -17,10 +17,9 @@ from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS, a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
-from flaskapp.flows import States, Subject, Work
+from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, FAILED, INTENT_TO_FILE, PENDING, VALID
-from flaskapp.notifications.service import enqueue_notification
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox import NOW, QueueSpec
 
@@ -227,22 +226,10 @@ def first_refresh(now: datetime) -> datetime:
     return now + timedelta(days=random.uniform(0, settings().itf_refresh_days))
 
 
-def enqueue_itf_notification(session: DbSession, itf: IntentToFile, notification_id: uuid.UUID | None = None) -> None:
-    """Enqueue the e-mail that says what became of the ITF; `itf.notification` is its kind."""
-    assert itf.notification is not None
-    enqueue_notification(
-        session,
-        SUBJECT,
-        str(itf.id),
-        itf.notification,
-        notification_id=notification_id,
-        cycle=itf.cycle,
-        sender=SENDER,
-        # Without an ICN the send is refused, and a human has to reach the person.
-        recipient={"icn": icn_of(session, itf.account_id) or "", "phone": ""},
-        personalisation=words_of(itf),
-        channel="email",
-    )
+def compose_about_itf(session: DbSession, itf: IntentToFile) -> Content:
+    """The e-mail that says what became of the ITF. Without an ICN its send is refused, and a human has to reach the
+    person."""
+    return Content(SENDER, {"icn": icn_of(session, itf.account_id) or "", "phone": ""}, words_of(itf))
 
 
 def words_of(itf: IntentToFile) -> dict[str, str]:
@@ -264,7 +251,7 @@ ITF = Subject(
     states=States(INTENT_TO_FILE, IntentToFile),
     event="intent_to_file",
     enqueue=enqueue_creation,
-    notify=enqueue_itf_notification,
+    compose=compose_about_itf,
     # A synchronous caller was informed by the answer. A broken one was confirmed to the person before it broke: since
     # then only a human accounts for it, and a closed case says that one did.
     accounted="""

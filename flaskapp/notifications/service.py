@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession
-from flaskapp.flows import States, Subject, Work
+from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.states import (
     DELIVERED,
@@ -70,12 +70,8 @@ def enqueue_notification(
     subject_type: str,
     subject_id: str,
     kind: str,
-    *,
     cycle: int,
-    sender: str,
-    recipient: dict[str, str],
-    personalisation: dict[str, str],
-    channel: str = "sms",
+    content: Content,
     notification_id: uuid.UUID | None = None,
 ) -> uuid.UUID | None:
     """Add one notification of this kind in this cycle, with the message that sends it; None if there is one already.
@@ -88,10 +84,7 @@ def enqueue_notification(
         "subject_id": subject_id,
         "kind": kind,
         "cycle": cycle,
-        "channel": channel,
-        "sender": sender,
-        "recipient": recipient,
-        "personalisation": personalisation,
+        **asdict(content),
         "state": PENDING,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)

@@ -16,8 +16,7 @@ from flaskapp.check_in.service import Identity
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
-from flaskapp.flows import States, Subject, Work
-from flaskapp.notifications.service import enqueue_notification
+from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
 from outbox import QueueSpec
@@ -103,23 +102,15 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date)
 
 
-def enqueue_claim_notification(
-    session: DbSession, claim: TravelClaim, notification_id: uuid.UUID | None = None
-) -> None:
-    """Enqueue the text that says what became of the claim; `claim.notification` is its kind."""
-    assert claim.notification is not None
+def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:
+    """The text that says what became of the claim."""
     identity = Identity(**claim.identity)
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
-    enqueue_notification(
-        session,
-        SUBJECT,
-        str(claim.id),
-        claim.notification,
-        notification_id=notification_id,
-        cycle=claim.cycle,
-        sender=identity.facility,
-        recipient={"icn": identity.icn, "phone": identity.phone or ""},
-        personalisation={"claim_number": filed.last_four, "appt_date": f"{claim.appointment_date:%b %d}"},
+    return Content(
+        identity.facility,
+        {"icn": identity.icn, "phone": identity.phone or ""},
+        {"claim_number": filed.last_four, "appt_date": f"{claim.appointment_date:%b %d}"},
+        channel="sms",
     )
 
 
@@ -133,7 +124,7 @@ CLAIM = Subject(
     states=States(TRAVEL_CLAIM, TravelClaim),
     event="travel_claim",
     enqueue=enqueue_filing,
-    notify=enqueue_claim_notification,
+    compose=compose_about_claim,
 )
 
 

@@ -17,8 +17,7 @@ from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
-from flaskapp.flows import Repair, Rule, States, Subject, Work
-from flaskapp.notifications.service import enqueue_notification
+from flaskapp.flows import Content, Repair, Rule, States, Subject, Work
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
@@ -266,26 +265,16 @@ def record_travel_pay_failed(session: DbSession, claim_id: str, kind: str, detai
     open_case(session, held_as, SUBJECT, claim_id, {**details, "step": row.step, "ended": kind})
 
 
-def enqueue_claim_notification(
-    session: DbSession, row: TravelPayClaim, notification_id: uuid.UUID | None = None
-) -> None:
-    """Enqueue the e-mail that says what became of the claim; `row.notification` is its kind."""
-    assert row.notification is not None
+def compose_about_claim(session: DbSession, row: TravelPayClaim) -> Content:
+    """The e-mail that says what became of the claim."""
     filed = Filed(**row.filed) if row.filed else None
-    enqueue_notification(
-        session,
-        SUBJECT,
-        str(row.id),
-        row.notification,
-        notification_id=notification_id,
-        cycle=row.cycle,
-        sender=SENDER,
-        recipient={"icn": icn_of(session, row.account_id) or "", "phone": ""},
-        personalisation={
+    return Content(
+        SENDER,
+        {"icn": icn_of(session, row.account_id) or "", "phone": ""},
+        {
             "appt_date": f"{row.starts_at:%b %-d, %Y}",
             "claim_number": filed.last_four if filed else UNKNOWN_NUMBER,
         },
-        channel="email",
     )
 
 
@@ -313,7 +302,7 @@ TRAVEL_PAY_SUBJECT = Subject(
     states=States(TRAVEL_PAY_CLAIM, TravelPayClaim),
     event="travel_pay",
     enqueue=enqueue_step,
-    notify=enqueue_claim_notification,
+    compose=compose_about_claim,
     reset=note_move,
     rules=(STEP_RULE,),
 )

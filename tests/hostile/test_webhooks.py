@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flaskapp.db import transaction
+from flaskapp.flows import Content
 from flaskapp.notifications.service import enqueue_notification, record_sent
 from flaskapp.notifications.states import DELIVERED, NOTIFICATION, PENDING, SENT, STATE_OF_STATUS
 from flaskapp.upstreams.va_notify import callback_signature
@@ -99,16 +100,8 @@ def claim_id(product: Product) -> str:
 def new_notification(claim_id: str, *, sent: bool = True) -> str:
     """A notification of that claim, which VANotify has taken or is about to take."""
     with transaction() as session:
-        notification_id = enqueue_notification(
-            session,
-            "travel_claim",
-            claim_id,
-            "created",
-            cycle=next(CYCLES),
-            sender="cie",
-            recipient={"icn": "", "phone": ""},
-            personalisation={},
-        )
+        content = Content("cie", {"icn": "", "phone": ""}, {}, "sms")
+        notification_id = enqueue_notification(session, "travel_claim", claim_id, "created", next(CYCLES), content)
         assert notification_id is not None
         if sent:
             record_sent(session, str(notification_id), "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d")

@@ -16,6 +16,7 @@ from flaskapp.cases.service import raise_alert
 from flaskapp.clock import next_midnight
 from flaskapp.current import database_now
 from flaskapp.db import DbSession, transaction
+from flaskapp.flows import Content
 from flaskapp.form526 import documents, polling
 from flaskapp.form526 import service as form526
 from flaskapp.form526.models import DocumentSubmission, Submission
@@ -102,8 +103,7 @@ def enqueue_travel_pay(session: DbSession, requested_at: datetime) -> None:
 
 def enqueue_notifying(session: DbSession) -> None:
     """A notification, the question whether it was delivered, and an alert."""
-    text_values: dict[str, Any] = {"cycle": 0, "sender": "oh", "recipient": {"phone": "x"}, "personalisation": {}}
-    enqueue_notification(session, "toy", "1", "created", **text_values)
+    enqueue_notification(session, "toy", "1", "created", 0, Content("oh", {"phone": "x"}, {}, "sms"))
     sent = "UPDATE notifications SET state = 'sent', sent_at = outbox_now() - interval '4 days'"
     session.execute(text(sent))
     assert enqueue_delivery_checks(session) == 1

@@ -203,7 +203,7 @@ def test_every_subject_is_in_every_derived_list(name: str) -> None:
     if subject.states is not None:
         assert subject.enqueue is not None and subject.event
         assert (name in flows.submissions) == subject.is_submission
-        assert (subject.notify is not None) == subject.is_submission
+        assert (subject.compose is not None) == subject.is_submission
     works = [work for work in flows.works.values() if work.subject == name]
     assert all(work.queue in flows.queues for work in works)
     assert {work.queue.upstream for work in works} <= flows.breaker_limits.keys()

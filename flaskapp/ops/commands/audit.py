@@ -100,7 +100,7 @@ def repair_once(report: Report, differences: list[ledger_audit.Difference]) -> l
 
 
 def repair_locked(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
-    done = [*repair_faults(db.engine, report.faults, operator()), *repair_broken(report, operator())]
+    done = [*repair_faults(report.faults, operator()), *repair_broken(report, operator())]
     try:
         return done + repair_redis(db.engine, current_app.extensions["redis"], flows().queues, differences)
     except (RedisError, OSError):
