@@ -265,17 +265,11 @@ NOTHING_KNOWN = Known()
 
 def find_faults(db: Database, limit: int = 100, known: Known = NOTHING_KNOWN) -> list[Fault]:
     """The broken rules of messages, at most `limit` of each, and of circuit breakers."""
-    messages = [
-        Fault(rule.name, row[0])
-        for rule in MESSAGE_RULES
-        for row in db.execute(text(f"{rule.query} LIMIT {int(limit)}"), known.values).all()
+    listed = [
+        f"(SELECT '{rule.name}', f.id, NULL FROM ({rule.query} LIMIT {int(limit)}) f (id))" for rule in MESSAGE_RULES
     ]
-    upstreams = [
-        Fault(rule.name, None, row[0])
-        for rule in BREAKER_RULES
-        for row in db.execute(text(rule.query), known.values).all()
-    ]
-    return messages + upstreams
+    listed += [f"(SELECT '{rule.name}', NULL, f.upstream FROM ({rule.query}) f (upstream))" for rule in BREAKER_RULES]
+    return [Fault(*row) for row in db.execute(text(" UNION ALL ".join(listed)), known.values).all()]
 
 
 def count_faults(db: Database, found: list[Fault], limit: int = 100, known: Known = NOTHING_KNOWN) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit.models import Audit
-from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken
+from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken, in_use
 from flaskapp.current import breaker_settings, database_now, flows, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import WITHIN, Subject
@@ -176,9 +176,12 @@ def audit(
     """
     standings: dict[str, dict[str, int]] = {}
     unaccounted: list[Finding] = []
-    registered = flows()
+    registered, used = flows(), in_use(session)
     values = {"since": since, "until": until, "unpromised": list(registered.unpromised_jobs)}
     for subject_type, subject in registered.submissions.items():
+        standings[subject_type] = {}
+        if subject_type not in used:
+            continue
         query = standing_of(subject)
         counting = text(f"SELECT standing, count(*) FROM ({query}) s GROUP BY standing")
         standings[subject_type] = {row[0]: row[1] for row in session.execute(counting, values).all()}
@@ -186,7 +189,7 @@ def audit(
             lost = text(f"SELECT subject_id, state FROM ({query}) s WHERE standing = 'unaccounted' LIMIT {LIMIT}")
             rows = session.execute(lost, values).all()
             unaccounted += [Finding(subject_type, row.subject_id, f"{row.state}, no work for it") for row in rows]
-    everything = broken(session, since, until, limit)
+    everything = broken(session, used.values(), since, until, limit)
     if until is not None:
         return Report(standings, unaccounted, everything, [], 0)
     faults = ledger_audit.find_faults(session, limit, known())
