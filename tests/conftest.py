@@ -7,9 +7,11 @@ import logging
 from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from flask import Flask
+from werkzeug.routing import Rule
 from xdist.remote import Producer
 
 from flaskapp import create_app
@@ -29,6 +31,21 @@ NOWHERE = dict.fromkeys(
     UPSTREAMS,
     "http://127.0.0.1:9",
 )
+
+
+class CompiledRule(Rule):
+    """URL rule that is compiled once in a run, and not again in every application: that was most of building one."""
+
+    compiled: ClassVar[dict[tuple[Any, ...], Any]] = {}
+
+    def _compile_builder(self, append_unknown: bool = True) -> Any:
+        key = (self.rule, self.subdomain, self.host, repr(self.defaults), append_unknown)
+        if key not in self.compiled:
+            self.compiled[key] = super()._compile_builder(append_unknown)
+        return self.compiled[key]
+
+
+Flask.url_rule_class = CompiledRule
 
 
 @pytest.hookimpl(wrapper=True)

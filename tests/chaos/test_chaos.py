@@ -21,9 +21,9 @@ from tests.scanner import found_in
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
-SUBMISSIONS, FAULTS, KINDS = 300, 12, 8
+SUBMISSIONS, FAULTS, KINDS = 150, 12, 8
 # This seed strikes thirteen kinds, and few of them start a process again, which is slow.
-ARGUMENTS = ["--seconds", "50", "--seed", "1136", "--least-submissions", str(SUBMISSIONS)]
+ARGUMENTS = ["--seconds", "42", "--seed", "1136", "--least-submissions", str(SUBMISSIONS)]
 LAST_LINE = re.compile(
     r"chaos: (\d+) submissions, (\d+) faults of (\d+) kinds, recovery p50 \S+ s max \S+ s,"
     r" lost 0, duplicate 0, untold 0, unaccounted 0"

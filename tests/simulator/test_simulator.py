@@ -1,25 +1,25 @@
-"""The promises, for a first set of seeds: kept in any order of events, and wherever a process ends.
+"""The promises, for the seeds that catch every known breakage: kept in any order of events, wherever a process ends.
 
-A failing seed replays by number: `python -m tests.simulator --seed N` plays it step by step.
+`make simulate` plays a thousand others. A failing seed replays by number: `python -m tests.simulator --seed N` plays it
+step by step.
 """
 
 from __future__ import annotations
 
-import pytest
-
 from tests.simulator.product import Product
 from tests.simulator.simulation import simulate, stories
+from tests.simulator.test_teeth import CAUGHT_BY
 
-SEEDS = range(1, 151)
+# Whatever test_teeth.py breaks, one of these stories shows it.
+SEEDS = range(1, max(CAUGHT_BY.values()) + 1)
 
 
-@pytest.mark.timeout(600)
-def test_150_seeds_break_no_promise(simulated: Product) -> None:
+def test_these_seeds_break_no_promise(simulated: Product) -> None:
     tally = simulate(simulated, SEEDS)
     assert tally.broken == {}
     assert tally.seeds == len(SEEDS)
     # Stories in which nothing went wrong would prove nothing.
-    assert tally.accepted > len(SEEDS) and tally.crashes.total() > 100 and len(tally.crashes) > 40
+    assert tally.accepted > len(SEEDS) and tally.crashes.total() > 30 and len(tally.crashes) > 20
     assert {"restart of Postgres", "Redis flushed", "Redis fails before", "Redis fails after"} <= tally.faults.keys()
 
 
