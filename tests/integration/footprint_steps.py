@@ -22,11 +22,13 @@ SPENT = """
 """
 EXPLAINED = ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
 
-# These rows are never due, and no queue of ours holds them: a worker must not take them.
+# These rows are never due, and no queue of ours holds them: a worker must not take them. Many are about something that
+# can be overdue, as in production: else the type alone would find as few as the deadline does, and either index is right.
 FILLING = (
     """INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, fence, due_at, deadline_at,
                                      give_up_at, published_at, worker_id, lease_expires_at, parked_reason)
-       SELECT 'none', 'filling', 'filling', 'filling', number::text, state, number, tomorrow, tomorrow, tomorrow,
+       SELECT 'none', 'filling', 'filling', CASE state WHEN 'parked' THEN 'notification' ELSE 'filling' END,
+              number::text, state, number, tomorrow, tomorrow, tomorrow,
               CASE WHEN state IN ('published', 'running') THEN outbox_now() END,
               CASE WHEN state = 'running' THEN :worker END, CASE WHEN state = 'running' THEN tomorrow END,
               CASE WHEN state = 'parked' THEN 'filling' END

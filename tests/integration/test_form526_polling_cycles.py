@@ -46,7 +46,7 @@ class Killed(BaseException):
 
 
 class Watch:
-    """Counter of the updates of documents; it traces memory, which is slow, until twenty questions were answered."""
+    """Counter of the updates of documents; it traces memory, which is slow, until five questions were answered."""
 
     def __init__(self) -> None:
         self.stamps = self.others = self.peak = 0
@@ -57,7 +57,7 @@ class Watch:
             return
         self.stamps += "jsonb_to_recordset" in statement
         self.others += "jsonb_to_recordset" not in statement
-        if self.stamps == 20:
+        if self.stamps == 5:
             self.peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
 
