@@ -23,7 +23,7 @@ SPENT = """
 EXPLAINED = ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
 
 # These rows are never due, and no queue of ours holds them: a worker must not take them. Many are about something that
-# can be overdue, as in production: else the type alone would find as few as the deadline does, and either index is right.
+# can be overdue, as in production: else the type alone finds as few as the deadline does, and either index is right.
 FILLING = (
     """INSERT INTO outbox_messages (job, queue, upstream, subject_type, subject_id, state, fence, due_at, deadline_at,
                                      give_up_at, published_at, worker_id, lease_expires_at, parked_reason)
