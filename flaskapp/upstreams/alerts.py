@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unavailable
+from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
 
 UPSTREAM = "alert_webhook"
@@ -18,11 +18,14 @@ class AlertClient:
         self._http = http
 
     def send(self, body: dict[str, Any]) -> None:
-        """POST one alert. Raises Rejected for a 4xx, Throttled for 429, else Unavailable unless 2xx."""
+        """POST one alert. Raises Throttled for 429, and Unavailable for every other answer that is no 2xx.
+
+        A receiver that is not there or does not let us in may be mended, and then it should have the alert.
+        """
         if self._url is None:
             return
         answer = self._http.call(
             Outgoing(UPSTREAM, "send", "POST", self._url, write=False, total_seconds=TOTAL_SECONDS, json=body)
         )
         if not 200 <= answer.status < 300:
-            raise failure(Rejected if 400 <= answer.status < 500 else Unavailable, UPSTREAM, answer)
+            raise failure(Unavailable, UPSTREAM, answer)

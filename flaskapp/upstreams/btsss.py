@@ -16,6 +16,7 @@ from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthori
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
+from flaskapp.upstreams.transport.refusals import refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "btsss"
@@ -55,12 +56,12 @@ _MEANINGS: tuple[tuple[str, type[UpstreamError], str], ...] = (
     ("unauthorized", Unauthorized, "CLM_020_INVALID_AUTH"),
     ("timeout", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
 )
-_BY_STATUS: dict[int, tuple[type[UpstreamError], str]] = {
-    401: (Unauthorized, "CLM_020_INVALID_AUTH"),
-    403: (Unauthorized, "CLM_020_INVALID_AUTH"),
-    408: (Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
-    409: (Duplicate, "CLM_002_CLAIM_EXISTS"),
+_BY_STATUS = {
+    401: "CLM_020_INVALID_AUTH",
+    403: "CLM_020_INVALID_AUTH",
+    408: "CLM_011_CLAIM_TIMEOUT_ERROR",
 }
+_UNKNOWN = "CLM_030_UNKNOWN_SERVER_ERROR"
 
 
 @dataclass(frozen=True)
@@ -158,26 +159,21 @@ def _submitted(answer: Answer) -> SubmittedClaim:
     number = payload.get("claimNumber") if isinstance(payload, dict) else None
     if answer.status == 200 and isinstance(number, str) and number.strip():
         return SubmittedClaim(number.strip())
-    kind, code = _refusal(answer.status, payload)
-    raise failure(kind, UPSTREAM, answer, code)
+    named, code = _named(answer.status, payload)
+    raise refused(UPSTREAM, answer, named, write=True, code=code)
 
 
-def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
-    """What an answer without a claim number means; only what is plainly a refusal counts as one."""
-    if status < 400:
-        return Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"
+def _named(status: int, payload: Any) -> tuple[type[UpstreamError] | None, str]:
+    """What BTSSS itself says, by its words, and its code of ours. A 400 in its own shape whose words we do not know
+    refuses this claim, too; any other answer is not BTSSS's, or not about this claim (contract: travel 4.1)."""
     said = " ".join(messages(payload)).lower()
     if status in (400, 401, 404, 408):
         for words, kind, code in _MEANINGS:
             if words in said:
                 return kind, code
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    # A page instead of JSON comes from a gateway in front: BTSSS itself has seen nothing. So does a 404 that does not
-    # mention the appointment: a path that the gateway does not know must fail nobody's claim.
-    if not isinstance(payload, dict) or status == 404:
-        return Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"
-    return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR" if status == 400 else "CLM_030_UNKNOWN_SERVER_ERROR"
+    if status == 400 and isinstance(payload, dict) and {"currentDate", "message"} <= payload.keys():
+        return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"
+    return None, _BY_STATUS.get(status, _UNKNOWN)
 
 
 def _found(answer: Answer) -> list[FiledClaim]:

@@ -14,7 +14,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Unanswered, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import has_errors, refused
+from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed, refused
 
 UPSTREAM = "form526"
 
@@ -56,14 +56,11 @@ class Form526Client:
 
 
 def _submitted(answer: Answer) -> int:
-    if answer.status == 409:
-        raise failure(Duplicate, UPSTREAM, answer, "409")
-    # A 404, whatever it says, is about the path: it refuses nobody's form.
-    if answer.status == 404:
-        raise failure(Unavailable, UPSTREAM, answer, "404")
-    if answer.status != 201:
-        raise refused(UPSTREAM, answer, write=True)
     payload = answer.json()
+    if answer.status != 201:
+        known = answer.status == 409 and has_errors(payload)
+        named = Duplicate if known else listed(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer))
     claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
     if claim_id is None:
         raise Unanswered(UPSTREAM, "the answer names no claim", http_status=answer.status)
@@ -75,7 +72,7 @@ def _found(answer: Answer, reference: str) -> int | None:
     if answer.status == 404 and has_errors(payload):
         return None
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, write=False)
+        raise refused(UPSTREAM, answer, listed(answer.status, payload), write=False, code=code_in(answer))
     payload = payload if isinstance(payload, dict) else {}
     claim_id = read_id(payload.get("claimId"))
     if claim_id is None or str(payload.get("reference")).lower() != reference.lower():

@@ -19,11 +19,14 @@ from urllib.parse import quote, urlencode
 import jwt
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.refusals import first_error, has_errors, refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
+# Refusals of a message as it is (contract: travel 6.3). The send routes have no 404 of their own.
+_FINAL = {400: ("ValidationError", "BadRequestError", "InvalidEmailError", "InvalidPhoneError")}
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Matched from the right, since names and newer secrets may hold hyphens too; a greedy name keeps the rest short.
@@ -179,25 +182,15 @@ def _sent(answer: Answer) -> Sent:
     given = payload.get("id") if isinstance(payload, dict) else None
     if answer.status == 201 and isinstance(given, str) and given:
         return Sent(given)
-    raise failure(_refusal(answer.status, payload), UPSTREAM, answer, _error_class(payload))
-
-
-def _refusal(status: int, payload: Any) -> type[UpstreamError]:
-    if status < 400 or status == 408:
-        return Unanswered
-    if status in (401, 403):
-        return Unauthorized
-    # 413 is final, whoever answers it; any other page instead of JSON comes from a gateway in front.
-    if status == 413 or isinstance(payload, dict):
-        return Rejected
-    return Unavailable
+    name = _error_class(payload)
+    too_large = answer.status == 413 and has_errors(payload)
+    named = Rejected if too_large or name in _FINAL.get(answer.status, ()) else None
+    raise refused(UPSTREAM, answer, named, write=True, code=name)
 
 
 def _error_class(payload: Any) -> str | None:
     """`errors[0].error`; None in the app-wide shape, which has none."""
-    errors = payload.get("errors") if isinstance(payload, dict) else None
-    first = errors[0] if isinstance(errors, list) and errors else None
-    name = first.get("error") if isinstance(first, dict) else None
+    name = (first_error(payload) or {}).get("error")
     return name if isinstance(name, str) else None
 
 

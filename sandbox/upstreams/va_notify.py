@@ -77,9 +77,12 @@ class VANotify(Fake):
         self.lifecycle.timeline.close()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        """The v2 shape for 429, and the app-wide shape for everything that is not an answer of the v2 API."""
+        """The v2 shape for 413 and 429, and the app-wide shape for everything that is not an answer of the v2 API."""
         if status == 429:
             return _too_fast(self.knobs.minute_limit).body()
+        if status == 413:
+            entry = {"error": "Request entity too large", "message": text}
+            return {"status_code": status, "errors": [entry]}
         return {"result": "error", "message": text}
 
     def send(self, channel: str) -> Response:

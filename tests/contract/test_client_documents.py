@@ -188,7 +188,9 @@ def test_every_error_family_is_understood(clients: Clients, control: Control, fa
     control.turn("documents", error_family=family)
     planted = plant(control)
     clients.lighthouse_documents.statuses(planted)
-    kinds = {413: (Rejected, Rejected), 500: (Unanswered, Unavailable), 503: (Unanswered, Unavailable)}
+    # The gateway has another shape for a refused token; a 413 in it is nobody's that we know.
+    too_large = Unavailable if family == "gateway" else Rejected
+    kinds = {413: (too_large, too_large), 500: (Unanswered, Unavailable), 503: (Unanswered, Unavailable)}
     for code, (written, read) in kinds.items():
         control.set("documents", "status", status=code)
         with pytest.raises(written) as caught:

@@ -230,7 +230,7 @@ def test_malformed_json_is_a_bad_request(sender: Sender) -> None:
 
 def test_a_body_over_a_mebibyte_is_too_large(sender: Sender) -> None:
     answer = sender.text(personalisation=VALUES | {"more": "x" * 1024 * 1024})
-    assert (answer.status_code, answer.json()["result"]) == (413, "error")
+    assert (answer.status_code, answer.json()["errors"][0]["error"]) == (413, "Request entity too large")
 
 
 def test_an_unknown_route_answers_in_the_app_wide_shape(sender: Sender) -> None:

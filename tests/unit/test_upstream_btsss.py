@@ -33,6 +33,7 @@ ICN = "1012345678V123456"
 DAY = date(2025, 3, 7)
 YES = whole(200, {"claimNumber": "TC202503000000042"})
 DATED = "[3/7/2025 2:00:00 PM]: "
+OWN = {"currentDate": "[3/7/2025 2:00:00 PM]"}
 
 
 class Bench:
@@ -111,10 +112,11 @@ def test_a_claim_number_counts_whatever_the_content_type(bench: Bench) -> None:
         (400, {"message": "Gateway TIMEOUT"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, {"message": "slow"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, "<html>", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
-        (400, {"message": "ClientNumber is wrong"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        (400, OWN | {"message": "Mileage is wrong"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        (400, {"message": "Bad request"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, {"message": "no such thing"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
-        (409, "", Duplicate, "CLM_002_CLAIM_EXISTS"),
-        (422, {"message": "cannot"}, Rejected, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (409, "", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (422, {"message": "cannot"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (400, "<html>Bad request</html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, "<html>already has a claim</html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (413, "<html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
@@ -143,7 +145,7 @@ def test_every_answer_to_a_submit_has_one_meaning(
 
 def test_a_refusals_detail_is_redacted(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
-        bench.submit(whole(400, {"message": f"{ICN} has TC202503000000042"}))
+        bench.submit(whole(400, OWN | {"message": f"{ICN} has TC202503000000042"}))
     assert caught.value.detail == "[icn] has [claim number]"
 
 

@@ -151,10 +151,10 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
     ("status", "body", "kind"),
     [
         (400, api_error("exactly one of participantId, fileNumber"), Rejected),
-        (404, NONE_KNOWN, Rejected),
+        (404, NONE_KNOWN, Unavailable),
         (413, {"message": "Request size limit exceeded"}, Rejected),
-        (413, "<html>Request Entity Too Large</html>", Rejected),
-        (415, api_error(), Rejected),
+        (413, "<html>Request Entity Too Large</html>", Unavailable),
+        (415, api_error(), Unavailable),
         (422, api_error(), Rejected),
         (400, "<html>", Unavailable),
         (404, KONG, Unavailable),

@@ -22,7 +22,9 @@ from flaskapp.upstreams.transport.http import Answer, failure
 SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Unavailable("travel_pay")),
     (FAILING, Unavailable("travel_pay", http_status=503)),
-    (FAILING, Unavailable("travel_pay", http_status=404)),
+    (SILENT, Unavailable("travel_pay", http_status=404)),
+    (SILENT, Unavailable("travel_pay", http_status=502)),
+    (SILENT, Unauthorized("travel_pay", http_status=403)),
     (FAILING, Throttled("travel_pay", http_status=429)),
     (FAILING, Unauthorized("travel_pay", http_status=401, code="VEIS_TOKEN")),
     (FAILING, Unauthorized("travel_pay", http_status=401, code="TOKEN")),
@@ -48,9 +50,9 @@ def test_one_persons_bad_record_or_token_says_nothing_about_the_upstream(said: s
 
 @pytest.mark.parametrize(
     ("said", "body"),
-    [(FAILING, b"<html>We are moving.</html>"), (FAILING, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
+    [(SILENT, b"<html>We are moving.</html>"), (SILENT, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
 )
-def test_a_page_instead_of_an_answer_is_an_outage_and_a_bad_record_is_not(said: str, body: bytes) -> None:
+def test_a_page_instead_of_an_answer_is_none_and_a_bad_record_is_one(said: str, body: bytes) -> None:
     """Both come with a 200; only JSON shows that the upstream itself answered."""
     error = failure(Unavailable, "accounts", Answer(200, {}, body), "200", detail="the account cannot be read")
     assert (breaker_signal(error), error.detail) == (said, "the account cannot be read")

@@ -14,7 +14,7 @@ from flaskapp.upstreams.errors import Rejected, Throttled, Unavailable, Upstream
 from flaskapp.upstreams.travel_pay.reads import DocumentFile, Page
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 from tests.unit.loopback import Body, Reply, reset, serving, silence, whole
-from tests.unit.travel_pay import ADA, APPOINTMENT, CLAIM_ID, NO_ROUTE, NOT_FOUND, Bench, envelope
+from tests.unit.travel_pay import ADA, APPOINTMENT, CLAIM_ID, NO_ENDPOINT, NO_ROUTE, NOT_FOUND, Bench, envelope
 
 SUMMARY = {
     "id": CLAIM_ID,
@@ -205,9 +205,9 @@ def test_a_page_without_a_total_is_unavailable(bench: Bench, body: Body) -> None
 
 @pytest.mark.parametrize("read", [claim, document])
 def test_only_the_apis_own_word_makes_a_thing_unknown(bench: Bench, read: Callable[[Bench], object]) -> None:
-    for body in (NOT_FOUND, envelope(None, 404, "Not found")):
+    for body in (NOT_FOUND, envelope(None, 404, "Claim not found")):
         assert read(bench.answering(whole(404, body))) is None
-    for elsewhere in (NO_ROUTE, "<html>", ""):
+    for elsewhere in (NO_ENDPOINT, NO_ROUTE, NO_ENDPOINT, envelope(None, 404, "Not found"), {}, "<html>", ""):
         with pytest.raises(Unavailable):
             read(bench.answering(whole(404, elsewhere)))
 

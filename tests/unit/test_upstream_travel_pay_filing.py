@@ -18,7 +18,18 @@ from flaskapp.upstreams.errors import (
 )
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from tests.unit.loopback import Body, Reply, raw, reset, serving, silence, whole
-from tests.unit.travel_pay import ADA, APPOINTMENT, BY_BTSSS, BY_GATEWAY, CLAIM_ID, NO_ROUTE, Bench, envelope
+from tests.unit.travel_pay import (
+    ADA,
+    APPOINTMENT,
+    BY_BTSSS,
+    BY_GATEWAY,
+    CLAIM_ID,
+    NO_ENDPOINT,
+    NO_ROUTE,
+    NOT_FOUND,
+    Bench,
+    envelope,
+)
 from tests.unit.upstream_settings import settings
 
 SUBMITTED = {"claimId": CLAIM_ID.upper(), "status": "ClaimSubmitted"}
@@ -135,11 +146,15 @@ WRITES = [create, add, submit]
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), Unanswered, None),
         (refusal(400, "Date is not valid."), Rejected, "400"),
         (refusal(422, "Date is not valid."), Rejected, "422"),
-        (whole(400, {"message": "Bad request"}), Rejected, "400"),
+        (whole(400, {"message": "Bad request"}), Unavailable, "400"),
         (refusal(403, "Not yours."), Rejected, "403"),
-        (whole(404, {"errors": [{"status": 404, "code": "TP_404", "title": "No claim"}]}), Rejected, "TP_404"),
+        (whole(404, NO_ENDPOINT), Unavailable, "not_found"),
+        (whole(400, NO_ENDPOINT), Unavailable, "not_found"),
+        (refusal(404, "Not found."), Unavailable, "404"),
+        (refusal(415, "Unsupported media type."), Unavailable, "415"),
         (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Rejected, "TP_1"),
-        (whole(413, "<html>"), Rejected, "413"),
+        (refusal(413, "Too large."), Rejected, "413"),
+        (whole(413, "<html>"), Unavailable, "413"),
         (refusal(409, "Conflict."), Duplicate, "409"),
         (whole(404, NO_ROUTE), Unavailable, "404"),
         (whole(403, {"statusCode": 403, "message": "Out of call volume quota."}), Unavailable, "403"),
@@ -154,6 +169,18 @@ def test_only_a_clear_refusal_is_a_refusal(
         write(bench.answering(reply))
     assert type(caught.value) is kind and caught.value.upstream == "travel_pay"
     assert code in (None, caught.value.code) and len(bench.server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [NOT_FOUND, envelope(None, 404, "Claim not found"), {"error": {"code": "CLAIM_NOT_FOUND", "message": "No."}}],
+)
+def test_only_a_call_about_one_claim_can_hear_that_it_is_not_there(bench: Bench, body: Body) -> None:
+    with pytest.raises(Rejected):
+        submit(bench.answering(whole(404, body)))
+    for write in (create, add):
+        with pytest.raises(Unavailable):
+            write(bench.answering(whole(404, body)))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ CLAIM_ID = "8b7a6c5d-0000-4000-8000-000000000001"
 BY_GATEWAY = {"statusCode": 401, "message": "Unauthorized. Access token is missing or invalid."}
 NO_ROUTE = {"statusCode": 404, "message": "Resource not found"}
 NOT_FOUND = {"errors": [{"status": 404, "code": "TP_404", "title": "Claim not found"}]}
+# In the API's own shape, with the code of a claim that is not there (contract: travel 5.3).
+NO_ENDPOINT = {"errors": [{"status": 404, "code": "not_found", "title": "Endpoint not found."}]}
 APPOINTMENT = {"id": "a1", "appointmentDateTime": "2031-03-04T09:30:00Z", "isCompleted": True}
 
 

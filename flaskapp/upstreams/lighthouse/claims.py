@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from flaskapp import clock
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.transport.refusals import code_in, first_error, refuses_the_token
+from flaskapp.upstreams.transport.refusals import code_in, first_error, listed, refused, too_large_at_the_gateway
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "lighthouse_claims"
@@ -113,8 +113,7 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
     if answer.status == 404 and _is_of_the_api(payload):
         return None
     if answer.status != 200:
-        kind = _refusal(answer.status, payload)
-        raise failure(Unavailable if kind is Unanswered else kind, UPSTREAM, answer, code_in(answer.status, payload))
+        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=False, code=code_in(answer))
     try:
         itf = _itf(payload, itf_type, frozenset({ACTIVE}))
     except _SENSELESS as error:
@@ -127,8 +126,10 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
 def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     payload = answer.json()
     if answer.status != 200:
-        kind = _refusal(answer.status, payload)
-        raise failure(kind, UPSTREAM, answer, code_in(answer.status, payload))
+        # The veteran is not known there (contract: benefits 2.2).
+        unknown = answer.status == 404 and _is_of_the_api(payload)
+        named = Rejected if unknown else _named(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer))
     try:
         itf = _itf(payload, itf_type, CONFIRMING)
     except _SENSELESS:
@@ -138,17 +139,8 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     return itf
 
 
-def _refusal(status: int, payload: Any) -> type[UpstreamError]:
-    """What an answer below 500 that is not a 200 means; only what is plainly a refusal counts as one."""
-    if status < 400 or status == 408:
-        return Unanswered
-    if status in (401, 403) or refuses_the_token(payload):
-        return Unauthorized
-    # A page instead of JSON comes from a gateway in front: the API itself has seen nothing. So does a 404 that is not
-    # the API's: a mistyped path must neither refuse anybody nor look like "no ITF".
-    if not isinstance(payload, dict) or (status == 404 and not _is_of_the_api(payload)):
-        return Unavailable
-    return Rejected
+def _named(status: int, payload: Any) -> type[UpstreamError] | None:
+    return Rejected if too_large_at_the_gateway(status, payload) else listed(status, payload)
 
 
 def _is_of_the_api(payload: Any) -> bool:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, read_statuses
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import has_errors, refused
+from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed, refused, too_large_at_the_gateway
 from flaskapp.upstreams.transport.streamed import FilePart, StreamedBody, form_with_file
 
 __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses", "Upload", "sent_name"]
@@ -148,9 +148,9 @@ def _headers(token: str) -> dict[str, str]:
 
 
 def _uploaded(answer: Answer) -> int:
-    if answer.status != 200:
-        raise refused(UPSTREAM, answer, write=True)
     payload = answer.json()
+    if answer.status != 200:
+        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=True, code=code_in(answer))
     data = payload.get("data") if isinstance(payload, dict) else None
     data = data if isinstance(data, dict) else {}
     # An id counts even if `success` is missing, since its status will show; but not if `success` says no.
@@ -160,12 +160,16 @@ def _uploaded(answer: Answer) -> int:
     return request_id
 
 
+def _named(status: int, payload: Any) -> type[UpstreamError] | None:
+    return Rejected if too_large_at_the_gateway(status, payload) else listed(status, payload)
+
+
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
     payload = answer.json()
     if answer.status == 404 and has_errors(payload):
         raise failure(NoneKnown, UPSTREAM, answer, "404")
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, write=False)
+        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=False, code=code_in(answer))
     if payload is None:
         raise failure(Unavailable, UPSTREAM, answer, detail="the answer is no JSON")
     return read_statuses(payload, request_ids)

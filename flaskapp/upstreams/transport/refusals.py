@@ -1,24 +1,52 @@
-"""Meaning of answers below 500 that are no success, from services that list their `errors`.
+"""Whose answer a refusal is: only an upstream's own application, in its own error shape, refuses for good.
 
-Only what is plainly a refusal by the service itself counts as one: a page instead comes from a gateway in front.
+Any other answer below 500 comes from what stands in between (a gateway, a proxy, a deployment without our path) or is
+about our own keys and settings. It says nothing about a person or a request, so their work waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.transport.http import Answer, failure
 from flaskapp.upstreams.transport.redaction import redact
 
+# A request that is wrong, too large or senseless. 405 or 415 are about our address and our client, whoever says so.
+ABOUT_A_REQUEST = frozenset({400, 413, 422})
 
-def refused(upstream: str, answer: Answer, *, write: bool) -> UpstreamError:
-    """The error for that answer. An unclear answer is Unanswered for a write and Unavailable for a read."""
-    payload = answer.json()
-    kind = _kind(answer.status, payload)
+
+def refused(
+    upstream: str, answer: Answer, named: type[UpstreamError] | None, *, write: bool, code: str | None = None
+) -> UpstreamError:
+    """The error for an answer below 500 that is no success.
+
+    `named` is what the upstream's contract says about this very answer in the application's own shape; None where it
+    says nothing, and then the answer is never final. An unclear one is Unanswered for a write, Unavailable for a read.
+    """
+    kind = named or _unnamed(answer.status)
     if kind is Unanswered and not write:
         kind = Unavailable
-    return failure(kind, upstream, answer, code_in(answer.status, payload))
+    return failure(kind, upstream, answer, code)
+
+
+def _unnamed(status: int) -> type[UpstreamError]:
+    if status < 400 or status == 408:
+        return Unanswered
+    return Unauthorized if status in (401, 403) else Unavailable
+
+
+def listed(status: int, payload: Any, statuses: Collection[int] = ABOUT_A_REQUEST) -> type[UpstreamError] | None:
+    """What is named by services that list their `errors`: a refusal with one of these statuses, or of our token."""
+    if refuses_the_token(payload):
+        return Unauthorized
+    return Rejected if status in statuses and has_errors(payload) else None
+
+
+def too_large_at_the_gateway(status: int, payload: Any) -> bool:
+    """Lighthouse describes its 413 as its gateway's, which has a `message` (contract: benefits 2.2, 4.4)."""
+    return status == 413 and isinstance(payload, dict) and isinstance(payload.get("message"), str)
 
 
 def has_errors(payload: Any) -> bool:
@@ -26,27 +54,15 @@ def has_errors(payload: Any) -> bool:
     return first_error(payload) is not None
 
 
-def _kind(status: int, payload: Any) -> type[UpstreamError]:
-    if status < 400 or status == 408:
-        return Unanswered
-    if status in (401, 403) or refuses_the_token(payload):
-        return Unauthorized
-    # Too large stays too large, whether the service or a gateway says so.
-    if status == 413:
-        return Rejected
-    if not isinstance(payload, dict) or (status == 404 and not has_errors(payload)):
-        return Unavailable
-    return Rejected
-
-
 def refuses_the_token(payload: Any) -> bool:
     """The gateway's own shape for it: `{"status": 401, "error": …, "path": …}`."""
     return isinstance(payload, dict) and payload.get("status") in (401, 403) and "error" in payload
 
 
-def code_in(status: int, payload: Any) -> str:
-    code = (first_error(payload) or {}).get("code")
-    return redact(code) if isinstance(code, str) and code else str(status)
+def code_in(answer: Answer) -> str:
+    """The code of the first error, else the status."""
+    code = (first_error(answer.json()) or {}).get("code")
+    return redact(code) if isinstance(code, str) and code else str(answer.status)
 
 
 def first_error(payload: Any) -> dict[str, Any] | None:

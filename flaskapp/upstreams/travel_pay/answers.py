@@ -1,6 +1,7 @@
 """Meaning of the Travel Pay API's answers: its own come in an envelope, older errors in a list.
 
-An answer in neither form comes from the gateway in front, and says nothing about a person or a claim.
+An answer in neither form comes from the gateway in front, and says nothing about a person or a claim. Nor does one
+about an endpoint: the API words it like one about a claim (contract: travel 5.3).
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from flaskapp.upstreams.errors import (
     Duplicate,
     Rejected,
     Unanswered,
-    Unauthorized,
     Unavailable,
     UpstreamError,
 )
+from flaskapp.upstreams.transport import refusals
 from flaskapp.upstreams.transport.fields import an_object
 from flaskapp.upstreams.transport.http import Answer, failure, messages
 from flaskapp.upstreams.transport.redaction import redact
-from flaskapp.upstreams.transport.refusals import first_error
+from flaskapp.upstreams.transport.refusals import ABOUT_A_REQUEST, first_error
 
 UPSTREAM = "travel_pay"
 
@@ -30,7 +31,10 @@ A_TOKEN_REFUSED = "TOKEN"
 
 _UNREADABLE = (LookupError, TypeError, ValueError)
 _SUCCESS = frozenset({200, 201})
-_REFUSALS_WITHOUT_FORM = frozenset({400, 409, 422})
+# With these the API refuses a request or a person; a 404 only where it names the object.
+_REFUSALS = ABOUT_A_REQUEST | {403}
+_NO_SUCH_PATH = "endpoint not found"
+NO_SUCH_CLAIM = ("claim not found", "claim_not_found")
 
 T = TypeVar("T")
 
@@ -46,13 +50,19 @@ def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
     raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 
-def written(answer: Answer, form: Callable[[dict[str, Any]], T], duplicates: tuple[str, ...]) -> T:
+def written(
+    answer: Answer,
+    form: Callable[[dict[str, Any]], T],
+    duplicates: tuple[str, ...],
+    missing: tuple[str, ...] = (),
+) -> T:
     """What `form` makes of the `data` of a successful write; raises Unanswered when it cannot be read.
 
-    `duplicates` are the words, in lower case, by which a refusal says that it was done before.
+    `duplicates` are the words, in lower case, by which a refusal says that it was done before; `missing` those by which
+    it says that the object whose id is in the path is not there. Without them a 404 is about our path.
     """
     if not _succeeded(answer):
-        raise refused(answer, write=True, duplicates=duplicates)
+        raise refused(answer, write=True, duplicates=duplicates, missing=missing)
     try:
         return form(an_object(answer.json()["data"]))
     except _UNREADABLE as error:
@@ -60,20 +70,26 @@ def written(answer: Answer, form: Callable[[dict[str, Any]], T], duplicates: tup
     raise Unanswered(UPSTREAM, detail, http_status=answer.status)
 
 
-def refused(answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] = ()) -> UpstreamError:
+def refused(
+    answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] = (), missing: tuple[str, ...] = ()
+) -> UpstreamError:
     """The error for an answer below 500. An unclear one is Unanswered for a write and Unavailable for a read."""
     payload = answer.json()
-    if answer.status == 401:
-        return failure(Unauthorized, UPSTREAM, answer, _refused_token(payload))
-    kind = _kind(answer.status, payload, duplicates)
-    if kind is Unanswered and not write:
-        kind = Unavailable
-    return failure(kind, UPSTREAM, answer, _code(answer.status, payload))
+    code = _refused_token(payload) if answer.status == 401 else _code(answer.status, payload)
+    named = Rejected if says_missing(answer, missing) else _named(answer.status, payload, duplicates)
+    return refusals.refused(UPSTREAM, answer, named, write=write, code=code)
+
+
+def says_missing(answer: Answer, names: tuple[str, ...]) -> bool:
+    """Whether the API itself says that there is no such object; `names` are its words for that, in lower case."""
+    payload = answer.json()
+    return answer.status == 404 and is_of_the_api(payload) and any(words in _said(payload) for words in names)
 
 
 def is_of_the_api(payload: Any) -> bool:
-    """Whether the API itself answered: with its envelope, or with its older `{"errors": [{…}, …]}`."""
-    return _is_envelope(payload) or first_error(payload) is not None
+    """Whether the API itself answered: in its envelope, with its older `{"errors": [{…}, …]}`, or with the `error` of
+    a version between them, which has a code and a message."""
+    return _is_envelope(payload) or first_error(payload) is not None or _short_error(payload) is not None
 
 
 def _succeeded(answer: Answer) -> bool:
@@ -81,19 +97,23 @@ def _succeeded(answer: Answer) -> bool:
     return answer.status in _SUCCESS and isinstance(payload, dict) and payload.get("success") is not False
 
 
-def _kind(status: int, payload: Any, duplicates: tuple[str, ...]) -> type[UpstreamError]:
-    if status < 400 or status == 408:
-        return Unanswered
-    # Too large stays too large, whoever says so.
-    if status == 413:
-        return Rejected
-    if not isinstance(payload, dict) or not (status in _REFUSALS_WITHOUT_FORM or is_of_the_api(payload)):
+def _named(status: int, payload: Any, duplicates: tuple[str, ...]) -> type[UpstreamError] | None:
+    """What the API says in a form of its own; None for anybody else, and where it speaks of its paths."""
+    said = _said(payload)
+    if status == 403 and not is_of_the_api(payload):
+        # The gateway's: its key, its paths. Another token would not help.
         return Unavailable
-    said = " ".join(messages(payload)).lower()
-    if duplicates and (status == 409 or any(words in said for words in duplicates)):
+    if not is_of_the_api(payload) or _NO_SUCH_PATH in said:
+        return None
+    if status in (400, 409) and duplicates and (status == 409 or any(words in said for words in duplicates)):
         return Duplicate
-    # A conflict that is no duplicate passes by itself.
-    return Unavailable if status == 409 else Rejected
+    return Rejected if status in _REFUSALS else None
+
+
+def _said(payload: Any) -> str:
+    """The words and the code of an error, in lower case."""
+    code = (_short_error(payload) or {}).get("code")
+    return " ".join([*messages(payload), *([code] if isinstance(code, str) else [])]).lower()
 
 
 def _refused_token(payload: Any) -> str:
@@ -107,8 +127,13 @@ def _is_envelope(payload: Any) -> bool:
     return isinstance(payload, dict) and "success" in payload
 
 
+def _short_error(payload: Any) -> dict[str, Any] | None:
+    error = payload.get("error") if isinstance(payload, dict) else None
+    return error if isinstance(error, dict) and "code" in error else None
+
+
 def _code(status: int, payload: Any) -> str:
-    first = first_error(payload) or {}
+    first = first_error(payload) or _short_error(payload) or {}
     inner = first.get("error")
     code = first.get("code") or (inner.get("code") if isinstance(inner, dict) else None)
     return redact(code) if isinstance(code, str) and code else str(status)

@@ -15,7 +15,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Outgoing
-from flaskapp.upstreams.travel_pay.answers import UPSTREAM, parse_answer, written
+from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse_answer, written
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
@@ -101,7 +101,9 @@ class TravelPayFilingClient:
             return text(data.get("status"))
 
         path = f"claims/{quote(claim_id, safe='')}/submit"
-        return self._write(traveler, "submit_begun_claim", path, None, before_write, submitted, SUBMITTED_BEFORE)
+        return self._write(
+            traveler, "submit_begun_claim", path, None, before_write, submitted, SUBMITTED_BEFORE, NO_SUCH_CLAIM
+        )
 
     def _write(
         self,
@@ -112,6 +114,7 @@ class TravelPayFilingClient:
         before_write: Callable[[], None],
         form: Callable[[dict[str, Any]], T],
         duplicates: tuple[str, ...],
+        missing: tuple[str, ...] = (),
     ) -> T:
         """Send one write: POST with a body creates, PATCH without a body changes."""
 
@@ -119,7 +122,7 @@ class TravelPayFilingClient:
             method = "PATCH" if body is None else "POST"
             request = self._request(operation, method, path, headers, body, write=True)
             before_write()
-            return written(self._http.call(request), form, duplicates)
+            return written(self._http.call(request), form, duplicates, missing)
 
         return self._auth.with_headers(traveler, send_write)
 

@@ -19,7 +19,7 @@ from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import count
 from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Answer, Outgoing, failure
-from flaskapp.upstreams.travel_pay.answers import UPSTREAM, is_of_the_api, parse_answer, refused
+from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse_answer, refused, says_missing
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import (
     ClaimDetail,
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DOCUMENT = 10 * 1024 * 1024
 # Content types of what comes instead of a document when something went wrong.
+NO_SUCH_DOCUMENT = ("document not found", "attachment not found")
 _NO_DOCUMENTS = ("application/json", "text/html")
 
 T = TypeVar("T")
@@ -97,7 +98,8 @@ class TravelPayClient:
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
         """One claim; None only when the API itself says that this person has no such claim."""
         answer = self._get(traveler, "claim", f"v3/claims/{_quoted(claim_id)}", total_seconds)
-        return None if _not_found(answer) else parse_answer(answer, lambda payload: _the_claim(payload, claim_id))
+        missing = says_missing(answer, NO_SUCH_CLAIM)
+        return None if missing else parse_answer(answer, lambda payload: _the_claim(payload, claim_id))
 
     def appointments(
         self, traveler: Traveler, page: int, size: int, *, total_seconds: float, exclude_with_claims: bool = False
@@ -121,7 +123,7 @@ class TravelPayClient:
         """
         path = f"v2/claims/{_quoted(claim_id)}/documents/{_quoted(document_id)}/contents"
         answer = self._get(traveler, "document", path, total_seconds, largest_body=LARGEST_DOCUMENT)
-        return None if _not_found(answer) else _file(answer)
+        return None if says_missing(answer, NO_SUCH_CLAIM + NO_SUCH_DOCUMENT) else _file(answer)
 
     def contact(self, traveler: Traveler, *, total_seconds: float) -> Contact:
         """The contact details that BTSSS has of the person."""
@@ -166,11 +168,6 @@ def _paging(page: int, size: int) -> dict[str, str]:
 
 def _quoted(part: str) -> str:
     return quote(part, safe="")
-
-
-def _not_found(answer: Answer) -> bool:
-    """Whether the API says so. A 404 in another form is the gateway's, and a mistyped path must not look like that."""
-    return answer.status == 404 and is_of_the_api(answer.json())
 
 
 def _page(payload: dict[str, Any], form: Callable[[object], T], page: int, size: int) -> Page[T]:

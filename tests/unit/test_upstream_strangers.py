@@ -1,0 +1,194 @@
+"""Answers that are not an upstream's own: from each operation of each client, none of them is final or says "no such".
+
+Gateways, proxies and half-made deployments answer in its place, with any status and in shapes of their own. Then the
+work waits; nobody is told that it failed, and nothing is taken for missing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import date
+from typing import Any, get_type_hints
+
+import pytest
+
+from flaskapp.upstreams import Upstreams
+from flaskapp.upstreams.accounts import AccountsClient
+from flaskapp.upstreams.alerts import AlertClient
+from flaskapp.upstreams.btsss import BTSSSClient
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, UpstreamError
+from flaskapp.upstreams.form526 import Form526Client
+from flaskapp.upstreams.lighthouse.claims import LighthouseClaimsClient
+from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient
+from flaskapp.upstreams.sts import STSClient
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing
+from flaskapp.upstreams.travel_pay.auth import TravelerTokenClient, TravelPayAuth
+from flaskapp.upstreams.travel_pay.filing import TravelPayFilingClient
+from flaskapp.upstreams.travel_pay.reads import TravelPayClient
+from flaskapp.upstreams.va_notify import VANotifyClient
+from flaskapp.upstreams.va_profile import VAProfileClient
+from flaskapp.upstreams.veis import VEISClient
+from tests.unit.documents import document
+from tests.unit.travel_pay import ADA, CLAIM_ID, PersonalTokens
+from tests.unit.upstream_settings import Tokens, settings
+
+STATUSES = (*range(400, 452), *range(500, 512))
+GATEWAY = {"message": "no Route matched with those values"}
+API_MANAGEMENT = {"statusCode": 404, "message": "Resource not found"}
+APP_WIDE = {"result": "error", "message": "The requested URL was not found on the server."}
+BODIES: dict[str, Any] = {
+    "empty": "",
+    "{}": {},
+    "HTML": "<html><h1>Not found</h1></html>",
+    "plain text": "upstream connect error",
+    "gateway": GATEWAY,
+    "API management": API_MANAGEMENT,
+    "app-wide": APP_WIDE,
+    "other JSON": {"reason": "no such thing", "errors": []},
+    "a list": ["no such thing"],
+}
+# Lighthouse describes its 413 as its gateway's (contract: benefits 2.2, 4.4).
+NAMED = {
+    (client, 413, body)
+    for client in ("lighthouse_claims", "lighthouse_documents")
+    for body in ("gateway", "API management", "app-wide")
+}
+
+
+class Scripted(HTTP):
+    """Every call gets the same answer. How answers come over a wire is tested elsewhere; here are thousands."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(1)
+        self._answer = answer
+
+    def send(self, outgoing: Outgoing) -> Answer:
+        return self._answer
+
+
+def before_write() -> None:
+    """Nothing to note."""
+
+
+SMS = {"reference": str(uuid.uuid4()), "template_id": "t", "personalisation": {}, "before_write": before_write}
+CONFIG = settings(alert_webhook_url="http://127.0.0.1:9/alerts")
+DAY = date(2031, 3, 4)
+ICN = ADA.icn
+Call = Callable[[], Any]
+
+
+def calls(http: HTTP) -> dict[str, dict[str, Call]]:
+    """Every operation by client; named as in `Upstreams`, where it has them."""
+    auth = TravelPayAuth(CONFIG, Tokens(), PersonalTokens())
+    btsss, notify = BTSSSClient(CONFIG, http, Tokens()), VANotifyClient(CONFIG, http)
+    claims = LighthouseClaimsClient(CONFIG, http, Tokens())
+    documents = LighthouseDocumentsClient(CONFIG, http, Tokens())
+    form, filing = Form526Client(CONFIG, http), TravelPayFilingClient(CONFIG, http, auth)
+    reads, veis, sts = TravelPayClient(CONFIG, http, auth), VEISClient(CONFIG, http), STSClient(CONFIG, http)
+    limit = {"total_seconds": 5.0}
+    return {
+        "veis": {"fetch_token": veis.fetch_token, "fetch_travel_pay_token": veis.fetch_travel_pay_token},
+        "sts": {"exchange": lambda: sts.exchange(ICN, "ada@example.com")},
+        "traveler_tokens": {
+            "fetch_token": lambda: TravelerTokenClient(CONFIG, http, Vouching(CONFIG, http), Tokens()).fetch_token(ADA)
+        },
+        "btsss": {
+            "submit_claim": lambda: btsss.submit_claim(ICN, DAY, "vista", before_write),
+            "claims_on": lambda: btsss.claims_on(ICN, DAY, "vista"),
+        },
+        "va_notify": {
+            "send_sms": lambda: notify.send_sms(sender_id="s", icn=ICN, **SMS),
+            "send_email": lambda: notify.send_email(icn=ICN, **SMS),
+            "find_by_reference": lambda: notify.find_by_reference("r"),
+            "get": lambda: notify.get("n"),
+        },
+        "accounts": {"find": lambda: AccountsClient(CONFIG, http).find("a")},
+        "lighthouse_claims": {
+            "active_itf": lambda: claims.active_itf(ICN, "pension"),
+            "create_itf": lambda: claims.create_itf(ICN, "pension", before_write),
+        },
+        "lighthouse_documents": {
+            "upload": lambda: documents.upload(document(), lambda: [b"x" * document().size], before_write),
+            "statuses": lambda: documents.statuses([17]),
+        },
+        "form526": {
+            "submit": lambda: form.submit("r", ICN, {}, before_write),
+            "find": lambda: form.find("r"),
+        },
+        "travel_pay": {
+            "list_claims": lambda: reads.list_claims(ADA, **limit),
+            "search_claims": lambda: reads.search_claims(ADA, DAY, DAY, 1, 10, **limit),
+            "claim": lambda: reads.claim(ADA, CLAIM_ID, **limit),
+            "appointments": lambda: reads.appointments(ADA, 1, 10, **limit),
+            "documents": lambda: reads.documents(ADA, CLAIM_ID, **limit),
+            "document": lambda: reads.document(ADA, CLAIM_ID, "d", **limit),
+            "contact": lambda: reads.contact(ADA, **limit),
+        },
+        "travel_pay_filing": {
+            "find_or_add_appointment": lambda: filing.find_or_add_appointment(ADA, "2031-03-04T09:30:00", "983"),
+            "create_claim": lambda: filing.create_claim(ADA, "a1", "Travel", before_write),
+            "add_mileage": lambda: filing.add_mileage(ADA, CLAIM_ID, "2031-03-04", before_write),
+            "submit_begun_claim": lambda: filing.submit_begun_claim(ADA, CLAIM_ID, before_write),
+        },
+        "va_profile": {"contact": lambda: VAProfileClient(CONFIG, http).contact(ICN)},
+        "alerts": {"send": lambda: AlertClient(CONFIG, http).send({})},
+    }
+
+
+class Vouching(STSClient):
+    """The Sign-in Service vouches for everybody, so that the second of the two calls is reached."""
+
+    def exchange(self, icn: str, email: str) -> str:
+        return "vouched"
+
+
+OPERATIONS = [(client, name) for client, each in calls(HTTP(1)).items() for name in each]
+# Their answers are mapped for the page one by one (contract: travel 1.1, 1.3); the keys are read from a public page.
+ELSEWHERE = {"lorota", "chip", "sign_in_keys"}
+WRITES = {"submit_claim", "send_sms", "send_email", "create_itf", "upload", "submit", "create_claim", "add_mileage"}
+WRITES |= {"submit_begun_claim"}
+
+
+def test_no_operation_of_a_client_is_left_out() -> None:
+    built = {each.name: get_type_hints(Upstreams)[each.name] for each in fields(Upstreams)}
+    public = {
+        (client, name)
+        for client, kind in built.items()
+        if client not in ELSEWHERE
+        for name, _ in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert public <= set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("client", "operation"), OPERATIONS)
+def test_what_a_stranger_answers_is_never_final_and_never_means_that_nothing_is_there(
+    client: str, operation: str
+) -> None:
+    wrong = {}
+    for status in STATUSES:
+        for name, body in BODIES.items():
+            if (client, status, name) in NAMED:
+                continue
+            content = body if isinstance(body, str) else json.dumps(body)
+            outcome = outcome_of(calls(Scripted(Answer(status, {}, content.encode())))[client][operation])
+            if not later(outcome, operation in WRITES):
+                wrong[status, name] = repr(outcome)
+    assert wrong == {}
+
+
+def outcome_of(call: Call) -> Any:
+    try:
+        return call()
+    except UpstreamError as error:
+        return error
+
+
+def later(outcome: Any, writes: bool) -> bool:
+    """Whether it is an error after which the work goes on; only a write may have an open end."""
+    final = isinstance(outcome, Rejected | Duplicate)
+    return isinstance(outcome, UpstreamError) and not final and (writes or not isinstance(outcome, Unanswered))
