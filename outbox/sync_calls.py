@@ -9,6 +9,7 @@ no connection is held while the upstream works.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,14 +62,16 @@ class SyncCall:
     troubled: bool
 
 
-def enter(db: Database, upstream: str, call_seconds: float) -> SyncCall:
+def enter(db: Database, upstream: str, call_seconds: float, caller: str) -> SyncCall:
     """Permission for one call of at most `call_seconds`.
 
-    Raises BreakerOpen while the breaker is open, held or missing. When its time is up, the first caller passes as the
-    probe; others are refused until that call is reported, or for `call_seconds`.
+    `caller` is for whom it is made: however often the same one gets no usable answer, it counts once, since that may be
+    about this one alone. Raises BreakerOpen while the breaker is open, held or missing. When its time is up, the first
+    caller passes as the probe; others are refused until that call is reported, or for `call_seconds`.
     """
     row = db.execute(LOOK, {"upstream": upstream}).one_or_none()
-    caller_id, fence = -1 - secrets.randbelow(LARGEST_ID), secrets.randbelow(LARGEST_ID)
+    digest = hashlib.blake2b(caller.encode(), digest_size=8).digest()
+    caller_id, fence = -1 - int.from_bytes(digest, "big") % LARGEST_ID, secrets.randbelow(LARGEST_ID)
     if row is None:
         raise BreakerOpen(MISSING_SECONDS)
     if row.held_for is not None:
@@ -98,6 +101,6 @@ def note_failure(
 
 
 def note_silence(db: Database, sync_call: SyncCall, settings: BreakerSettings) -> bool:
-    """Report that no answer came in time. True when this opened the breaker: one slow call says little, three in a
-    row open it."""
+    """Report that no answer came that could be used. True when this opened the breaker: one says little, those of three
+    callers in a row open it."""
     return breakers.note_unanswered(db, sync_call, settings)

@@ -60,11 +60,11 @@ class Difference:
 
 def compare(account_id: uuid.UUID) -> list[dict[str, Any]]:
     """Read both, record what differs, and return it. Raises Problem if one of them cannot be read."""
-    client, limit = upstreams(), Limit()
+    client, limit = upstreams(), Limit(account_id)
     who = traveler(account_id, limit)
     seconds = min(settings().va_profile_total_seconds, limit.left)
     ours = call_while_waiting(
-        "va_profile", lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds
+        "va_profile", account_id, lambda left: client.va_profile.contact(who.icn, total_seconds=left), seconds
     )
     if ours is None:
         raise Problem(404, "Not found", "VA Profile has no contact details of yours.")

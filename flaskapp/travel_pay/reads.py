@@ -44,9 +44,10 @@ class Paged(Protocol[T]):
 
 
 class Limit:
-    """The seconds that all the calls of one request share."""
+    """The seconds that all the calls of one person's request share."""
 
-    def __init__(self) -> None:
+    def __init__(self, account_id: uuid.UUID) -> None:
+        self._account_id = account_id
         self._ends_at = time.monotonic() + settings().travel_pay_read_seconds
 
     @property
@@ -57,7 +58,7 @@ class Limit:
         """Raises Problem like `call_while_waiting`. Without time left no call is made, nor counted as unanswered."""
         if self.left < LEAST_SECONDS:
             raise refusal(504, SLOW, "travel_pay")
-        return call_while_waiting("travel_pay", call, self.left)
+        return call_while_waiting("travel_pay", self._account_id, call, self.left)
 
 
 def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
@@ -72,7 +73,7 @@ def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
 
 def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: int | None, size: int) -> Partly:
     """The person's claims, all or those with an appointment from `start` to `end`; one page if `page` is given."""
-    limit, client = Limit(), upstreams().travel_pay
+    limit, client = Limit(account_id), upstreams().travel_pay
     who = traveler(account_id, limit)
     if start is None or end is None:
         found = limit.call(lambda seconds: client.list_claims(who, total_seconds=seconds))
@@ -115,7 +116,7 @@ def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str,
 
 def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
     """One claim with its documents. If these cannot be read, the answer says so."""
-    limit, client = Limit(), upstreams().travel_pay
+    limit, client = Limit(account_id), upstreams().travel_pay
     who = traveler(account_id, limit)
     found = limit.call(lambda seconds: client.claim(who, claim_id, total_seconds=seconds))
     if found is None:
@@ -128,7 +129,7 @@ def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
 
 
 def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[str, bytes]:
-    limit, client = Limit(), upstreams().travel_pay
+    limit, client = Limit(account_id), upstreams().travel_pay
     who = traveler(account_id, limit)
     found = limit.call(lambda seconds: client.document(who, claim_id, document_id, total_seconds=seconds))
     if found is None:
@@ -138,7 +139,7 @@ def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[st
 
 def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool]:
     """Every appointment that Travel Pay knows, and whether none is missing."""
-    limit, client = Limit(), upstreams().travel_pay
+    limit, client = Limit(account_id), upstreams().travel_pay
     who = traveler(account_id, limit)
 
     def read_part(number: int, seconds: float) -> Page[UpstreamAppointment]:

@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -75,8 +76,8 @@ def bulkhead() -> Bulkhead:
     return found
 
 
-def call_while_waiting(upstream: str, call: Callable[[float], T], seconds: float) -> T:
-    """The call's result, within so many seconds and at most two tries. The call must be safe to repeat.
+def call_while_waiting(upstream: str, account_id: uuid.UUID, call: Callable[[float], T], seconds: float) -> T:
+    """The result of a call for this person, within so many seconds and at most two tries. It must be safe to repeat.
 
     Raises Problem: 503 with `Retry-After` while no slot is free or the breaker is open, else upstream's own status.
     No connection to our database is held while the upstream works.
@@ -84,7 +85,7 @@ def call_while_waiting(upstream: str, call: Callable[[float], T], seconds: float
     with bulkhead().take(upstream) as free:
         if not free:
             raise refusal(503, BUSY, upstream, FULL_RETRY_SECONDS)
-        sync_call = enter(upstream, seconds)
+        sync_call = enter(upstream, seconds, str(account_id))
         started = time.monotonic()
         try:
             with within(seconds):
@@ -107,10 +108,10 @@ def twice(call: Callable[[float], T], ends_at: float) -> T:
     return call(left)
 
 
-def enter(upstream: str, seconds: float) -> sync_calls.SyncCall:
+def enter(upstream: str, seconds: float, caller: str) -> sync_calls.SyncCall:
     try:
         with transaction() as session:
-            return sync_calls.enter(session, upstream, seconds)
+            return sync_calls.enter(session, upstream, seconds, caller)
     except sync_calls.BreakerOpen as breaker:
         raise refusal(503, UNAVAILABLE, upstream, math.ceil(breaker.seconds)) from None
     finally:

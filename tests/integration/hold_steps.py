@@ -57,7 +57,7 @@ def refused_for(ledger: Ledger) -> Any:
     """Seconds that a caller is sent away for, less those that this test has taken; None when it may enter."""
     try:
         with ledger.engine.begin() as db:
-            sync_calls.enter(db, "clerk", 5.0)
+            sync_calls.enter(db, "clerk", 5.0, "somebody")
     except BreakerOpen as refused:
         return ledger.at_least(refused.seconds)
     return None

@@ -58,7 +58,7 @@ def test_without_its_breaker_nothing_is_published_granted_or_read(ledger: Ledger
     assert ledger.publish() == []
     assert (ledger.grant(message_id, fence), ledger.state(message_id)) == (None, "ready")
     with ledger.engine.begin() as db, pytest.raises(BreakerOpen):
-        sync_calls.enter(db, "clerk", 5.0)
+        sync_calls.enter(db, "clerk", 5.0, "somebody")
 
 
 def test_neither_a_lost_probe_nor_a_hold_lets_anything_pass(ledger: Ledger) -> None:

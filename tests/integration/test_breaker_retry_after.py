@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def stay_silent(ledger: Ledger, grant: Grant, retry_after: float) -> bool:
 
 def enter(ledger: Ledger) -> SyncCall:
     with ledger.engine.begin() as db:
-        return sync_calls.enter(db, "clerk", 5.0)
+        return sync_calls.enter(db, "clerk", 5.0, str(uuid.uuid4()))
 
 
 def fail_call(ledger: Ledger, sync_call: SyncCall, retry_after: float) -> bool:

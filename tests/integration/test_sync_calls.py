@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,9 +14,10 @@ from tests.ledger import CALLS, OUTAGE, SETTINGS, Ledger
 CALL_SECONDS = 5.0
 
 
-def enter(ledger: Ledger, seconds: float = CALL_SECONDS) -> SyncCall:
+def enter(ledger: Ledger, seconds: float = CALL_SECONDS, caller: str = "") -> SyncCall:
+    """Each call is for somebody else, unless it says for whom."""
     with ledger.engine.begin() as db:
-        return sync_calls.enter(db, "clerk", seconds)
+        return sync_calls.enter(db, "clerk", seconds, caller or str(uuid.uuid4()))
 
 
 def fail(ledger: Ledger, sync_call: SyncCall, retry_after: float | None = None) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from flaskapp.upstreams.errors import Unavailable
 from flaskapp.web.passthrough import Bulkhead, enter, report_to_breaker
+from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
@@ -14,6 +17,7 @@ from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, rece
 from tests.product import Product, eventually
 
 OPEN_SECONDS = 60
+MANY = DEFAULT_CAST[:3]
 
 
 def after_a_failed_read(product: Product, **fault: Any) -> Traveling:
@@ -21,8 +25,8 @@ def after_a_failed_read(product: Product, **fault: Any) -> Traveling:
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
     person.get(CLAIMS_URL)
-    product.control.set("travel_pay", **{"kind": "status", "status": 500, "times": 1, **fault})
-    assert person.get(CLAIMS_URL).status_code in (429, 500, 504)
+    product.control.set("travel_pay", **{"kind": "status", "status": 503, "times": 1, **fault})
+    assert person.get(CLAIMS_URL).status_code in (429, 503)
     return person
 
 
@@ -68,7 +72,8 @@ def test_one_of_many_readers_is_the_probe_and_closes_it_for_all(product: Product
 def test_a_failed_probe_keeps_it_open_for_longer(product: Product) -> None:
     person = after_a_failed_read(product, times=2)
     pass_time(product, seconds=OPEN_SECONDS + 1)
-    assert refusal(person.get(CLAIMS_URL))[0] == 500
+    before = reads(product)
+    assert (refusal(person.get(CLAIMS_URL))[0], reads(product)) == (503, before + 1)
     response = person.get(CLAIMS_URL)
     assert refusal(response)[0] == 503
     assert OPEN_SECONDS < int(response.headers["Retry-After"]) <= 2 * OPEN_SECONDS
@@ -104,39 +109,57 @@ def test_a_retry_after_of_travel_pay_is_obeyed(product: Product) -> None:
     assert OPEN_SECONDS < int(response.headers["Retry-After"]) <= 80
 
 
-def test_three_slow_answers_running_open_it_and_a_refusal_does_not(product: Product) -> None:
+def test_slow_answers_to_three_people_running_open_it_and_a_refusal_does_not(product: Product) -> None:
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
-    person = traveling(product)
-    person.get(CLAIMS_URL)
+    people = [traveling(product, veteran) for veteran in MANY]
+    person = people[0]
+    for each in people:
+        each.get(CLAIMS_URL)
     product.control.set("travel_pay", "status", status=400, operation=LIST, times=1)
     assert refusal(person.get(CLAIMS_URL))[0] == 400
     product.control.set("travel_pay", "hold", operation=LIST)
-    slow = slow_answers(person, 2)
+    slow = slow_answers(*people[:2])
     assert person.get(APPOINTMENTS_URL).status_code == 200
-    slow += slow_answers(person, 3)
+    slow += slow_answers(*people)
     assert (slow, refusal(person.get(CLAIMS_URL))[0]) == ([504] * 5, 503)
 
 
-def slow_answers(person: Traveling, number: int) -> list[int]:
-    """Read so many times with a limit that strikes, after the call to an upstream that is held."""
-    patience = person.product.app.extensions["config"].travel_pay_read_seconds
-    reconfigure(person.product, travel_pay_read_seconds=1.0)
-    found = [refusal(person.get(CLAIMS_URL))[0] for _ in range(number)]
-    reconfigure(person.product, travel_pay_read_seconds=patience)
+def slow_answers(*people: Traveling) -> list[int]:
+    """Each reads with a limit that strikes, after the call to an upstream that is held."""
+    product = people[0].product
+    patience = product.app.extensions["config"].travel_pay_read_seconds
+    reconfigure(product, travel_pay_read_seconds=1.0)
+    found = [refusal(person.get(CLAIMS_URL))[0] for person in people]
+    reconfigure(product, travel_pay_read_seconds=patience)
     return found
 
 
-def test_a_fault_in_one_persons_data_opens_it_for_nobody_and_a_web_page_instead_of_data_does(
-    product: Product,
-) -> None:
+def test_a_fault_in_one_persons_data_opens_it_for_nobody(product: Product) -> None:
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     about_one = Unavailable("travel_pay", "the answer cannot be read", http_status=200)
-    for _ in range(3):
-        report_to_breaker(enter("travel_pay", 5.0), about_one)
-    person = traveling(product)
-    assert person.get(CLAIMS_URL).status_code == 200
-    product.control.set("travel_pay", "html", status=200, operation=LIST, times=1)
-    assert [refusal(person.get(CLAIMS_URL))[0] for _ in range(2)] == [502, 503]
+    for number in range(3):
+        report_to_breaker(enter("travel_pay", 5.0, str(number)), about_one)
+    assert traveling(product).get(CLAIMS_URL).status_code == 200
+
+
+UNUSABLE: list[tuple[str, int]] = [("empty", 404), ("html", 200), ("status", 500), ("empty", 502), ("html", 403)]
+
+
+@pytest.mark.parametrize(("kind", "status"), UNUSABLE)
+def test_one_person_who_never_gets_a_usable_answer_shuts_the_door_for_nobody(
+    product: Product, kind: str, status: int
+) -> None:
+    """It may be about an id that this person invented. What several people meet alike is Travel Pay's."""
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
+    first, second, third = (traveling(product, veteran) for veteran in MANY)
+    for each in (first, second, third):
+        each.get(CLAIMS_URL)
+    product.control.set("travel_pay", kind, status=status, operation=LIST)
+    assert {refusal(first.get(CLAIMS_URL))[0] for _ in range(6)} == {500 if status == 500 else 502}
+    assert second.get(APPOINTMENTS_URL).status_code == 200
+    for each in (first, second, third):
+        refusal(each.get(CLAIMS_URL))
+    assert refusal(first.get(APPOINTMENTS_URL))[0] == 503
 
 
 def test_va_profile_has_a_breaker_of_its_own(product: Product) -> None:
