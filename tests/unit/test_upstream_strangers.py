@@ -81,15 +81,37 @@ ICN = ADA.icn
 Call = Callable[[], Any]
 
 
-def calls(http: HTTP) -> dict[str, dict[str, Call]]:
+Calls = dict[str, dict[str, Call]]
+
+
+def calls(http: HTTP) -> Calls:
     """Every operation by client; named as in `Upstreams`, where it has them."""
-    auth = TravelPayAuth(CONFIG, Tokens(), PersonalTokens())
-    btsss, notify = BTSSSClient(CONFIG, http, Tokens()), VANotifyClient(CONFIG, http)
+    return {**benefits_calls(http), **travel_calls(http), **travel_pay_calls(http)}
+
+
+def benefits_calls(http: HTTP) -> Calls:
     claims = LighthouseClaimsClient(CONFIG, http, Tokens())
     documents = LighthouseDocumentsClient(CONFIG, http, Tokens())
-    form, filing = Form526Client(CONFIG, http), TravelPayFilingClient(CONFIG, http, auth)
-    reads, veis, sts = TravelPayClient(CONFIG, http, auth), VEISClient(CONFIG, http), STSClient(CONFIG, http)
-    limit = {"total_seconds": 5.0}
+    form = Form526Client(CONFIG, http)
+    return {
+        "accounts": {"find": lambda: AccountsClient(CONFIG, http).find("a")},
+        "lighthouse_claims": {
+            "active_itf": lambda: claims.active_itf(ICN, "pension"),
+            "create_itf": lambda: claims.create_itf(ICN, "pension", before_write),
+        },
+        "lighthouse_documents": {
+            "upload": lambda: documents.upload(document(), lambda: [b"x" * document().size], before_write),
+            "statuses": lambda: documents.statuses([17]),
+        },
+        "form526": {"submit": lambda: form.submit("r", ICN, {}, before_write), "find": lambda: form.find("r")},
+        "va_profile": {"contact": lambda: VAProfileClient(CONFIG, http).contact(ICN)},
+        "alerts": {"send": lambda: AlertClient(CONFIG, http).send({})},
+    }
+
+
+def travel_calls(http: HTTP) -> Calls:
+    btsss, notify = BTSSSClient(CONFIG, http, Tokens()), VANotifyClient(CONFIG, http)
+    veis, sts = VEISClient(CONFIG, http), STSClient(CONFIG, http)
     return {
         "veis": {"fetch_token": veis.fetch_token, "fetch_travel_pay_token": veis.fetch_travel_pay_token},
         "sts": {"exchange": lambda: sts.exchange(ICN, "ada@example.com")},
@@ -106,19 +128,14 @@ def calls(http: HTTP) -> dict[str, dict[str, Call]]:
             "find_by_reference": lambda: notify.find_by_reference("r"),
             "get": lambda: notify.get("n"),
         },
-        "accounts": {"find": lambda: AccountsClient(CONFIG, http).find("a")},
-        "lighthouse_claims": {
-            "active_itf": lambda: claims.active_itf(ICN, "pension"),
-            "create_itf": lambda: claims.create_itf(ICN, "pension", before_write),
-        },
-        "lighthouse_documents": {
-            "upload": lambda: documents.upload(document(), lambda: [b"x" * document().size], before_write),
-            "statuses": lambda: documents.statuses([17]),
-        },
-        "form526": {
-            "submit": lambda: form.submit("r", ICN, {}, before_write),
-            "find": lambda: form.find("r"),
-        },
+    }
+
+
+def travel_pay_calls(http: HTTP) -> Calls:
+    auth = TravelPayAuth(CONFIG, Tokens(), PersonalTokens())
+    filing, reads = TravelPayFilingClient(CONFIG, http, auth), TravelPayClient(CONFIG, http, auth)
+    limit = {"total_seconds": 5.0}
+    return {
         "travel_pay": {
             "list_claims": lambda: reads.list_claims(ADA, **limit),
             "search_claims": lambda: reads.search_claims(ADA, DAY, DAY, 1, 10, **limit),
@@ -134,8 +151,6 @@ def calls(http: HTTP) -> dict[str, dict[str, Call]]:
             "add_mileage": lambda: filing.add_mileage(ADA, CLAIM_ID, "2031-03-04", before_write),
             "submit_begun_claim": lambda: filing.submit_begun_claim(ADA, CLAIM_ID, before_write),
         },
-        "va_profile": {"contact": lambda: VAProfileClient(CONFIG, http).contact(ICN)},
-        "alerts": {"send": lambda: AlertClient(CONFIG, http).send({})},
     }
 
 
