@@ -86,6 +86,7 @@ UPLOAD = JobSpec(
     confirm_after_seconds=lambda config: config.document_upload_seconds,
     check=uploads.check_uploaded,
     record=uploads.record_uploaded,
+    reconsider=uploads.reconsider_copies,
     give_up=uploads.record_upload_failed,
     ids=lambda request_id: {"request": str(request_id), "digest": vault().digest("document", str(request_id))},
     from_ids=lambda kept: int(kept["request"]),

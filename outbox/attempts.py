@@ -134,9 +134,10 @@ SEIZE = text(f"""
 
 # Writes of one job whose answer is missing.
 UNANSWERED = text("""
-    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand
-      FROM outbox_attempts
-     WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
+    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand,
+           count(DISTINCT upstream_ids ->> 'digest') FILTER (WHERE status = 'success' AND message_id = last) AS taken
+      FROM (SELECT *, max(message_id) OVER () AS last FROM outbox_attempts
+             WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write') writes
 """)
 
 # Whether history has such a row about the attempt right before this one.
@@ -154,10 +155,12 @@ GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "mes
 
 @dataclass(frozen=True)
 class Unanswered:
-    """Writes without an answer: `lost` ones ended without it, `at_hand` ones are under way."""
+    """Writes without an answer: `lost` ones ended without it, `at_hand` ones are under way. `taken` are the different
+    things that upstream named in its answers to the latest message, late ones included."""
 
     lost: int
     at_hand: int
+    taken: int
 
 
 def read_grant(row: Any) -> Grant:
@@ -317,7 +320,7 @@ def status_of(db: Database, attempt_id: int) -> str:
 
 
 def count_unanswered(db: Database, subject_type: str, subject_id: str, job: str) -> Unanswered:
-    """How many writes of this job for this subject have no answer."""
+    """How many writes of this job for this subject have no answer, and how many were taken."""
     values = {"type": subject_type, "id": subject_id, "job": job}
     return Unanswered(**db.execute(UNANSWERED, values).one()._mapping)
 

@@ -104,7 +104,7 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
     now = database_now(session)
-    document.possibly_twice = bool(unanswered(session, document_id).lost)
+    document.possibly_twice = copies(session, document_id) > 1
     document.lighthouse_request_id, document.uploaded_at = request_id, now
     document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)
     detail = {"request_id": request_id, "possibly_twice": document.possibly_twice}
@@ -125,6 +125,23 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
         return
     document.possibly_twice = found.lost + (found.at_hand if kind in UNCONFIRMED else 0) > 1
     fail_document(session, document, NO_WORD, kind, "worker", details)
+
+
+def reconsider_copies(session: DbSession, document_id: str) -> None:
+    """An upload was answered late: with another id than the one that is polled, it is there twice; refused, it may be
+    there only once."""
+    document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
+    twice = copies(session, document_id) > 1
+    if document.lighthouse_request_id is None or document.possibly_twice == twice:
+        return
+    document.possibly_twice = twice
+    subjects.note(session, DOCUMENT_SUBJECT, document_id, "reconsidered", "worker", possibly_twice=twice)
+
+
+def copies(session: DbSession, document_id: str) -> int:
+    """How many uploads of it Lighthouse may hold: those that it answered, and those that ended without an answer."""
+    found = unanswered(session, document_id)
+    return found.lost + found.taken
 
 
 def unanswered(session: DbSession, document_id: str) -> attempts.Unanswered:

@@ -287,6 +287,7 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         return
     log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
     compare_answers(session, grant, finished)
+    spec.reconsider(session, grant.subject_id)
     if messages.state_of(session, grant.message_id) == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
         open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)

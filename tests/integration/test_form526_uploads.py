@@ -170,6 +170,44 @@ def test_an_unanswered_upload_is_sent_again_and_recorded_as_possibly_twice(produ
     assert statuses(product) == ["done"]
 
 
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_the_late_answer_of_a_frozen_worker_shows_that_a_document_is_there_twice(product: Product, late: str) -> None:
+    """The worker froze right after its upload, and two look-ups found nothing. Its answer comes before or after that of
+    the second upload."""
+    accepted(product)
+    document = evidence(product)["id"]
+    held = grant(product, document)
+    answer = call(product, held, UPLOAD)
+    lose(product, held)
+    while (again := grant(product, document)).purpose == "look_up":
+        runner.finish(UPLOAD, again, call(product, again, UPLOAD))
+        pass_time(product, **CONFIRMABLE)
+    second = call(product, again, UPLOAD)
+    for granted, outcome in sorted([(held, answer), (again, second)], key=lambda each: each[0].attempt_id):
+        if (late, granted) != ("after", held):
+            runner.finish(UPLOAD, granted, outcome)
+    if late == "after":
+        runner.finish(UPLOAD, held, answer)
+    assert (len(uploaded(product)), evidence(product)["possibly_twice"]) == (2, True)
+    assert product.cases() == ["conflicting_answers"]
+
+
+def test_a_refusal_that_comes_late_shows_that_a_document_is_there_once(product: Product) -> None:
+    accepted(product)
+    document = evidence(product)["id"]
+    held = grant(product, document)
+    product.control.set("documents", "status", status=400, operation=UPLOADS, times=1)
+    refused = call(product, held, UPLOAD)
+    lose(product, held)
+    while (again := grant(product, document)).purpose == "look_up":
+        runner.finish(UPLOAD, again, call(product, again, UPLOAD))
+        pass_time(product, **CONFIRMABLE)
+    runner.finish(UPLOAD, again, call(product, again, UPLOAD))
+    assert evidence(product)["possibly_twice"]
+    runner.finish(UPLOAD, held, refused)
+    assert (len(uploaded(product)), evidence(product)["possibly_twice"]) == (1, False)
+
+
 def test_a_failed_settle_keeps_the_request_id_and_nothing_is_sent_again(product: Product) -> None:
     accepted(product)
 
