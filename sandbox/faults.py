@@ -1,6 +1,7 @@
 """The fault switches of a running sandbox, turned from Python and from the command line.
 
 `python -m sandbox faults btsss slow --seconds 20 --times 1 --operation submitclaim`
+`python -m sandbox faults va_notify answer --status 404 --header 'Content-Type: text/plain' --body-file page.txt`
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -32,6 +34,8 @@ UPSTREAMS = (
 )
 ELSEWHERE = "no sandbox answers at {}; --url takes the address of the fault switches that `make run` prints"
 _SECONDS = 30
+# So much of a body is shown in the list of faults.
+_SHOWN_CHARACTERS = 80
 
 
 class Refused(Exception):
@@ -107,6 +111,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", type=int, help="which HTTP status")
     parser.add_argument("--retry-after", help="the Retry-After header of a throttle or status")
     parser.add_argument("--works", action="store_true", default=None, help="do the work before answering badly")
+    parser.add_argument(
+        "--header", type=_header, action="append", metavar="'NAME: VALUE'", help="a header of an answer, repeatable"
+    )
+    parser.add_argument("--body-file", type=Path, help="the file whose text is the body of an answer")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("write NAME: VALUE")
+    return name.strip(), value.strip()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,11 +147,32 @@ def _turn(control: Control, name: str, args: argparse.Namespace) -> None:
     elif args.fault != "list":
         fields = ("operation", "times", "chance", "seconds", "status", "retry_after", "works")
         given = {field: getattr(args, field) for field in fields if getattr(args, field) is not None}
-        control.set(name, args.fault, **given)
+        control.set(name, args.fault, **given, **_content(args))
+
+
+def _content(args: argparse.Namespace) -> dict[str, Any]:
+    """Headers and body of an `answer`, as far as they were given; raises Refused when they cannot be used."""
+    content: dict[str, Any] = {}
+    if args.header:
+        content["headers"] = dict(args.header)
+        if len(content["headers"]) < len(args.header):
+            raise Refused("--header: each name only once")
+    if args.body_file is not None:
+        try:
+            content["body"] = args.body_file.read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"--body-file {args.body_file}: {error}") from None
+    return content
 
 
 def _print(name: str, faults: list[dict[str, Any]]) -> None:
     print(f"{name}: {'works' if not faults else ''}".rstrip())
     for fault in faults:
         options = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
+        if "body" in options:
+            options["body"] = _shortened(options["body"])
         print(f"  {fault['kind']} {json.dumps(options) if options != {'chance': 1.0} else ''}".rstrip())
+
+
+def _shortened(body: str) -> str:
+    return body if len(body) <= _SHOWN_CHARACTERS else f"{body[:_SHOWN_CHARACTERS]}…"

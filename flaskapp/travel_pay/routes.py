@@ -47,7 +47,8 @@ EXAMPLE = {
 UPSTREAM_PROBLEMS = {
     429: "Upstream asks to slow down; `Retry-After` says for how long.",
     502: "Upstream failed, or answered what cannot be read.",
-    503: "Upstream's breaker is open or held, or too many people are reading; `Retry-After` says for how long.",
+    503: "Upstream's breaker is open or held, our credentials were refused, or too many people are reading;"
+    " `Retry-After` says for how long.",
     504: "Upstream did not answer in time.",
 }
 # What a browser may show by itself; anything else is only ever saved.

@@ -1,18 +1,21 @@
-"""Client of the Sign-in Service's token endpoint, which vouches for a person to another service."""
+"""Client of the Sign-in Service's token endpoint, which vouches for a person to another service.
+
+It does not look at who the person is. Whatever it refuses is about our key, clock, registration or settings, and never
+about the person (contract: travel 5.1).
+"""
 
 from __future__ import annotations
 
-import time
 import uuid
 
-import jwt
-
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable, UpstreamError
-from flaskapp.upstreams.lighthouse.auth import ASSERTION_SECONDS, signing_key
+from flaskapp.upstreams.errors import NO_ANSWER, Unauthorized, Unavailable
+from flaskapp.upstreams.tokens.assertions import signed_assertion, signing_key
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "sts"
+# The service itself refuses with a 400 only; the others come from something in front that does not know us either.
+_REFUSALS = frozenset({400, 401, 403})
 
 
 class STSClient:
@@ -27,8 +30,7 @@ class STSClient:
     def exchange(self, icn: str, email: str) -> str:
         """A token that says who the person is. The call changes nothing, so it is never "unanswered".
 
-        Raises Unauthorized when our assertion is refused, Rejected when this person is, Throttled, and Unavailable for
-        every other answer.
+        Raises Unauthorized when our assertion is refused, Throttled, and Unavailable for every other answer.
         """
         assertion = self._assertion(icn, email)
         request = Outgoing(
@@ -45,19 +47,17 @@ class STSClient:
         return _token(self._http.call(request))
 
     def _assertion(self, icn: str, email: str) -> str:
-        config, now = self._config, int(time.time())
+        config = self._config
         claims = {
             "iss": config.sts_issuer,
             "sub": email,
             "aud": self._url,
-            "iat": now,
-            "exp": now + ASSERTION_SECONDS,
             "scopes": list(config.sts_scopes),
             "service_account_id": config.sts_service_account_id,
             "jti": str(uuid.uuid4()),
             "user_attributes": {"icn": icn},
         }
-        return jwt.encode(claims, self._key, algorithm="RS256")
+        return signed_assertion(self._key, claims)
 
 
 def _token(answer: Answer) -> str:
@@ -66,12 +66,6 @@ def _token(answer: Answer) -> str:
     token = data.get("access_token") if isinstance(data, dict) else None
     if answer.status == 200 and isinstance(token, str) and token:
         return token
-    raise failure(_refusal(answer.status, payload), UPSTREAM, answer)
-
-
-def _refusal(status: int, payload: object) -> type[UpstreamError]:
-    """The class of a refusal. Only the service itself, which lists `errors`, can refuse a person; a gateway cannot."""
-    if status == 401:
-        return Unauthorized
-    refuses = isinstance(payload, dict) and "errors" in payload
-    return Rejected if 400 <= status != 408 and refuses else Unavailable
+    kind = Unauthorized if answer.status in _REFUSALS else Unavailable
+    # Without a token nobody gets any further, so this is not about one person's record.
+    raise failure(kind, UPSTREAM, answer, NO_ANSWER if answer.status < 400 else None)

@@ -163,6 +163,8 @@ class VANotifyClient:
         )
 
     def _token(self) -> str:
+        # Not dated back like an assertion: an `iat` may lie 30 s on either side of VANotify's clock (contract:
+        # travel 6.1), so ours now has the same room both ways.
         return jwt.encode({"iss": self._service_id, "iat": int(time.time())}, self._secret, algorithm="HS256")
 
 

@@ -46,7 +46,6 @@ UNAVAILABLE = "VA's {name} is not answering just now. What you filed is safe; tr
 BUSY = "VA's {name} has many requests just now. Try again in a minute."
 SLOW = "VA's {name} took too long to answer. Try again in a minute."
 LARGE = "This is larger than can be shown here. Call the number on your claim to have it sent."
-UNKNOWN = "We could not show VA's {name} who you are. Sign in again; if that does not help, call us."
 FAILED = "VA's {name} could not answer. Try again later."
 
 
@@ -79,7 +78,8 @@ def bulkhead() -> Bulkhead:
 def call_while_waiting(upstream: str, account_id: uuid.UUID, call: Callable[[float], T], seconds: float) -> T:
     """The result of a call for this person, within so many seconds and at most two tries. It must be safe to repeat.
 
-    Raises Problem: 503 with `Retry-After` while no slot is free or the breaker is open, else upstream's own status.
+    Raises Problem: 503 with `Retry-After` while no slot is free or the breaker is open, and when our credentials are
+    refused; else upstream's own status.
     No connection to our database is held while the upstream works.
     """
     with bulkhead().take(upstream) as free:
@@ -139,16 +139,14 @@ def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | Non
 
 
 def problem_of(upstream: str, error: UpstreamError) -> Problem:
-    """The person's answer to an upstream's failure: its own status, but never a 401 for a refused token of ours."""
+    """The person's answer to an upstream's failure: its own status, but a 503 when it refused us, not the person."""
     if isinstance(error, Throttled):
         return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
     if error.code == TOO_LARGE:
         return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):
-        return refusal(502, FAILED, upstream)
-    if isinstance(error, Rejected) and error.upstream != upstream:
-        # The service that vouches for the person refused. This says nothing about what the person requested.
-        return Problem(403, detail=UNKNOWN.format(name=flows().sync_upstreams[upstream]), code="NO_ACCESS")
+        # Our key, clock or setting was refused, which the person can do nothing about: an outage like any other.
+        return refusal(503, UNAVAILABLE, upstream, math.ceil(error.retry_after or settings().breaker_open_seconds))
     if error.http_status is None:
         return refusal(504, SLOW, upstream) if error.timed_out else refusal(502, FAILED, upstream)
     if not isinstance(error, Rejected):

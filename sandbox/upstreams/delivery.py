@@ -18,6 +18,8 @@ from sandbox.upstreams.switches import KINDS, Fault
 # Connections that were open when an upstream began to refuse new ones are reset, like those of one that is down.
 BEFORE_READING = ("refuse", "down")
 AFTER_READING = tuple(kind for kind in KINDS if kind not in BEFORE_READING)
+# Answers in place of the true one; the first of these that strikes is sent.
+INSTEAD = ("answer", "status", "throttle", "html", "empty")
 
 _PAGE = """<!DOCTYPE html>
 <html><head><title>{title}</title></head>
@@ -46,7 +48,17 @@ def _refusal(fake: Fake, fault: Fault) -> Response:
     return Response(body, fault.status, headers, content_type="application/json")
 
 
+def _exactly(fault: Fault) -> Response:
+    """The given answer, without any header that Flask would add."""
+    reply = Response(fault.body.encode(), fault.status)
+    reply.headers.clear()
+    reply.headers.extend(fault.headers)
+    return reply
+
+
 def _instead(fake: Fake, fault: Fault) -> Response:
+    if fault.kind == "answer":
+        return _exactly(fault)
     if fault.kind == "empty":
         return Response(status=fault.status)
     return _page(fault) if fault.kind == "html" else _refusal(fake, fault)
@@ -56,7 +68,7 @@ def prepared(
     fake: Fake, faults: Mapping[str, Fault], work: Callable[[], Response], stopping: threading.Event
 ) -> tuple[Response, bool]:
     """The answer after the faults that change or delay it, and whether the work was done."""
-    instead = next((faults[kind] for kind in ("status", "throttle", "html", "empty") if kind in faults), None)
+    instead = next((faults[kind] for kind in INSTEAD if kind in faults), None)
     if "hold" in faults:
         fake.faults.hold(faults["hold"], stopping)
     if "slow" in faults:

@@ -61,6 +61,7 @@ class FakeSettings:
         "https://sandbox.invalid/v0/travel_pay/read",
         "https://sandbox.invalid/v0/travel_pay/write",
     )
+    sts_user_attributes: tuple[str, ...] = ("icn",)
     sts_client_key: str = STS_CLIENT_KEY
     va_profile_api_key: str = "va-profile-key-of-the-sandbox"
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 KINDS = {
@@ -24,6 +25,7 @@ KINDS = {
     "half": "does the work, then sends half of the body and closes",
     "html": "answers an HTML page with `status`; does the work first only with `works`",
     "empty": "answers `status` without a body; does the work first only with `works`",
+    "answer": "answers exactly `status`, `headers` and `body`; does the work first only with `works`",
     "content_type": "the true answer, labelled as HTML",
     "expire": "the token is dead before its time (where tokens are handed out: new ones live `seconds`)",
     "drip": "does the work, then sends the body a byte at a time, one every `seconds`",
@@ -35,8 +37,15 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "status": {"status": 503},
     "html": {"status": 502},
     "empty": {"status": 502},
+    "answer": {"status": 200},
     "throttle": {"status": 429},
 }
+
+# What the server itself writes into every answer: how long the body is, and whether the connection stays open.
+_SERVERS_OWN = frozenset({"content-length", "transfer-encoding", "connection"})
+# A caller reads no body after these, and would take one for the beginning of the next answer.
+_BODILESS = frozenset({*range(100, 200), 204, 304})
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class BadFault(ValueError):
@@ -55,6 +64,8 @@ class Fault:
     status: int = 0
     retry_after: str | None = None
     works: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
     id: int = 0
 
     def touches(self, request: str) -> bool:
@@ -76,7 +87,41 @@ def fault_from(data: dict[str, Any]) -> Fault:
         raise BadFault("hold lasts until it is lifted: no times")
     if fault.times is not None and fault.times < 1:
         raise BadFault("times must be at least 1")
+    if kind == "answer":
+        _check_answer(fault)
+    elif fault.headers or fault.body:
+        raise BadFault("only answer has headers and a body")
     return fault
+
+
+def _check_answer(fault: Fault) -> None:
+    if type(fault.status) is not int or not 100 <= fault.status <= 599:
+        raise BadFault("status must be a whole number from 100 to 599")
+    if not isinstance(fault.headers, dict):
+        raise BadFault("headers must be an object of names and texts")
+    for name, value in fault.headers.items():
+        _check_header(name, value)
+    if not isinstance(fault.body, str) or not _can_be_sent(fault.body, "utf-8"):
+        raise BadFault("body must be a text that UTF-8 can hold")
+    if fault.body and fault.status in _BODILESS:
+        raise BadFault(f"an answer with status {fault.status} has no body")
+
+
+def _check_header(name: str, value: Any) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise BadFault(f"{name!r} cannot be the name of a header")
+    if name.lower() in _SERVERS_OWN:
+        raise BadFault(f"{name} is written by the server itself")
+    if not isinstance(value, str) or "\r" in value or "\n" in value or not _can_be_sent(value, "latin-1"):
+        raise BadFault(f"the header {name} must be one line of Latin-1 text")
+
+
+def _can_be_sent(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Faults:

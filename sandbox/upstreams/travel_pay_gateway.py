@@ -1,7 +1,7 @@
 """What every call to Travel Pay passes first: the gateway's keys and count, and two tokens (contract: travel 5.1).
 
 The gateway reads the VEIS token and refuses in its own words. BTSSS reads its own token and refuses in its envelope.
-How a token is refused is an assumption (docs/assumptions.md).
+How a token and an unknown person are refused is an assumption (docs/assumptions.md).
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class TravelPayGateway(Fake):
         icn = self._sts.holder(str(json_body().get("authJwt")))
         if icn is None:
             return words.refused("Unauthorized. The authJwt is not valid.", 401)
+        if self.cast.by_icn(icn) is None:
+            return words.refused("Forbidden. The person has no profile.", 403)
         early = request.environ.get("sandbox.faults", {}).get("expire")
         expiry = {"expiresIn": int(self.knobs.token_seconds)} if self.knobs.tell_expiry else {}
         token = self.tokens.issue(early.seconds if early else self.knobs.token_seconds, icn)

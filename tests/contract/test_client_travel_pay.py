@@ -11,7 +11,9 @@ import pytest
 
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Duplicate, Rejected, Throttled, Unauthorized, Unavailable
+from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.tokens.person import Traveler
+from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.travel_pay.reads import ClaimDetail, ClaimSummary
 from sandbox.faults import Control
 from sandbox.upstreams.cast import TRAVEL_PAY_CAST, Veteran
@@ -24,6 +26,7 @@ from tests.contract.clients import (
     STRIKES,
     Strike,
     clients_for,
+    config_for,
     settled,
     write_nothing_first,
 )
@@ -239,11 +242,33 @@ def test_a_token_without_a_lifetime_is_kept_all_the_same(clients: Clients, contr
     assert find(clients) == find(clients) and len(control.received("sts")) == 1
 
 
-def test_a_person_unknown_to_sts_is_rejected_and_everybody_else_goes_on(clients: Clients) -> None:
+def test_a_person_unknown_to_btsss_is_rejected_and_everybody_else_goes_on(clients: Clients) -> None:
     stranger = Traveler("account-0", "1999999999V999999", "stranger@example.test")
     with pytest.raises(Rejected) as caught:
         find(clients, stranger)
-    assert caught.value.upstream == "sts" and stranger.icn not in caught.value.detail
+    assert (caught.value.upstream, caught.value.code) == ("travel_pay", "NO_ACCESS")
+    assert stranger.icn not in caught.value.detail
+    assert find(clients).id
+
+
+@pytest.mark.parametrize("ahead", [20, 0, -20, -200])
+def test_a_clock_that_differs_from_that_of_sts_refuses_nobody(
+    upstreams: Upstreams, control: Control, ahead: int
+) -> None:
+    """`ahead` is by how many seconds our clock is ahead."""
+    control.turn("sts", clock_offset_seconds=-ahead)
+    sts = STSClient(config_for(upstreams), HTTP(10))
+    assert len({sts.exchange(ADA.icn, ADA.email) for _ in range(60)}) == 60
+    assert {entry["status"] for entry in control.received("sts")} == {200}
+
+
+def test_a_clock_far_ahead_is_unauthorized_until_it_is_right_again(clients: Clients, control: Control) -> None:
+    control.turn("sts", clock_offset_seconds=-60)
+    for _ in range(2):
+        with pytest.raises(Unauthorized) as caught:
+            find(clients)
+        assert (caught.value.upstream, caught.value.http_status) == ("sts", 400)
+    control.turn("sts", clock_offset_seconds=0)
     assert find(clients).id
 
 
@@ -253,6 +278,7 @@ def test_a_person_unknown_to_sts_is_rejected_and_everybody_else_goes_on(clients:
         ("STS_ISSUER", "https://elsewhere.invalid", "sts"),
         ("STS_PRIVATE_KEY", OLD_KEY, "sts"),
         ("STS_SCOPES", "another", "sts"),
+        ("STS_SERVICE_ACCOUNT_ID", "another", "sts"),
         ("VEIS_CLIENT_SECRET", "wrong", "veis"),
         ("TRAVEL_PAY_SUBSCRIPTION_KEYS", "wrong", "travel_pay"),
     ],

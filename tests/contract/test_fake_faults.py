@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from sandbox.faults import Control
+from sandbox.faults import UPSTREAMS, Control
 from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.receiver import eventually
@@ -193,6 +193,48 @@ def test_an_empty_answer_can_come_with_any_status(filing: Filing, control: Contr
     answer = filing.submit()
     assert (answer.status_code, answer.content) == (status, b"")
     assert filing.filed() == int(works)
+
+
+BODY = '{"errors":"Grüße, ‘nobody’"}\r\n'
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_an_answer_is_sent_exactly_as_given(filing: Filing, control: Control, works: bool) -> None:
+    headers = {"Content-Type": "application/problem+json", "x-b3-TraceId": "a; b=ü", "Retry-After": "7"}
+    control.set("btsss", "answer", status=418, headers=headers, body=BODY, works=works, times=1)
+    answer = filing.submit()
+    own = {"Content-Length": str(len(BODY.encode())), "Connection": "keep-alive"}
+    assert (answer.status_code, dict(answer.headers), answer.content) == (418, headers | own, BODY.encode())
+    assert filing.filed() == int(works)
+    assert filing.submit().status_code == 200
+    assert [entry["worked"] for entry in control.received("btsss")][-2:] == [works, True]
+
+
+def test_an_answer_of_which_nothing_is_said_is_an_empty_200_of_no_type(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "answer")
+    answer = fresh.submit()
+    assert (answer.status_code, dict(answer.headers), answer.content) == (
+        200,
+        {"Content-Length": "0", "Connection": "keep-alive"},
+        b"",
+    )
+    assert fresh.filed() == 0
+
+
+def test_an_answer_strikes_its_operation_so_often_and_before_a_status(fresh: Filing, control: Control) -> None:
+    control.set("btsss", "status", status=503, times=3)
+    control.set("btsss", "answer", status=599, operation="submitclaim", times=2)
+    assert fresh.http.get(fresh.url.replace("submitclaim", "elsewhere")).status_code == 503
+    assert [fresh.submit().status_code for _ in range(3)] == [599, 599, 200]
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_any_operation_of_any_fake_can_get_an_answer(
+    http: requests.Session, upstreams: Upstreams, control: Control, upstream: str
+) -> None:
+    control.set(upstream, "answer", status=404, headers={"Content-Type": "text/plain"}, body="not here")
+    answer = http.put(f"{upstreams[upstream]}/any/path")
+    assert (answer.status_code, answer.headers["Content-Type"], answer.text) == (404, "text/plain", "not here")
 
 
 def test_a_wrong_content_type_hides_the_true_answer(fresh: Filing, control: Control) -> None:

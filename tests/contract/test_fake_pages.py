@@ -98,3 +98,11 @@ def test_the_switch_page_shows_what_is_broken_and_repairs_it(
     http.post(f"{home}scenario", data={"upstream": "btsss", "scenario": "ok"})
     assert control.faults("btsss") == []
     eventually(lambda: "the reply is lost, 1 more" not in http.get(home).text)
+
+
+def test_the_switch_page_shows_the_answer_that_is_given(
+    http: requests.Session, upstreams: Upstreams, control: Control
+) -> None:
+    control.set("sts", "answer", status=400, headers={"X-Why": "a test"}, body="<b>" + 100 * "x", times=1)
+    shown = " ".join(http.get(f"{upstreams['control']}/").text.split())
+    assert f"HTTP 400, “X-Why: a test”, body “&lt;b&gt;{76 * 'x'}…”, 1 more" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,37 @@ def test_a_switch_that_makes_no_sense_is_refused(control: Control, wrong: dict[s
     assert control.faults("btsss") == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        *(
+            ({"status": status}, "status must be a whole number from 100 to 599")
+            for status in (99, 600, "404", 4.5, True)
+        ),
+        ({"headers": ["X: y"]}, "headers must be an object"),
+        ({"headers": {"X": 1}}, "the header X must be one line of Latin-1 text"),
+        ({"headers": {"X": "a\r\nY: b"}}, "the header X must be one line"),
+        ({"headers": {"X": "a\nb"}}, "the header X must be one line"),
+        ({"headers": {"X": "’"}}, "the header X must be one line of Latin-1 text"),
+        ({"headers": {"X\r\nY": "a"}}, "cannot be the name of a header"),
+        ({"headers": {"": "a"}}, "cannot be the name of a header"),
+        ({"headers": {"content-length": "7"}}, "content-length is written by the server itself"),
+        ({"body": {"errors": []}}, "body must be a text"),
+        ({"body": "\ud800"}, "body must be a text that UTF-8 can hold"),
+        ({"body": "x", "status": 204}, "an answer with status 204 has no body"),
+        ({"kind": "status", "body": "x"}, "only answer has headers and a body"),
+        ({"kind": "html", "headers": {"X": "y"}}, "only answer has headers and a body"),
+    ],
+)
+def test_an_answer_that_cannot_be_sent_is_refused_in_a_sentence(
+    control: Control, fields: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(Refused, match="HTTP 400") as caught:
+        control.call("POST", "btsss", "faults", json={"kind": "answer", **fields})
+    assert why in str(caught.value)
+    assert control.faults("btsss") == []
+
+
 def test_a_knob_that_does_not_exist_is_refused(control: Control) -> None:
     with pytest.raises(Refused, match="volume"):
         control.turn("btsss", volume=11)
@@ -95,6 +127,44 @@ def test_the_command_sets_lists_and_clears(control: Control, capsys: pytest.Capt
     assert command(control, "all", "clear") == 0
     assert command(control) == 0
     assert capsys.readouterr().out.splitlines()[-len(UPSTREAMS) :] == [f"{name}: works" for name in UPSTREAMS]
+
+
+def test_the_command_gives_an_answer_from_a_file(
+    control: Control, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.json"
+    page.write_bytes(('{"errors":"é"}\r\n' + 100 * "x").encode())
+    headers = ("--header", "Content-Type: application/json", "--header", "X-Time:12:30")
+    words = ("--status", "404", "--times", "3", "--operation", "sms", "--works", "--chance", "0.5")
+    assert command(control, "va_notify", "answer", *words, *headers, "--body-file", str(page)) == 0
+    (fault,) = control.faults("va_notify")
+    assert fault["headers"] == {"Content-Type": "application/json", "X-Time": "12:30"}
+    assert fault["body"] == page.read_bytes().decode()
+    given = {name: fault[name] for name in ("status", "times", "operation", "works", "chance")}
+    assert given == {"status": 404, "times": 3, "operation": "sms", "works": True, "chance": 0.5}
+    shown = capsys.readouterr().out
+    assert '"headers": {"Content-Type": "application/json", "X-Time": "12:30"}' in shown
+    assert "errors" in shown and 80 * "x" not in shown
+
+
+def test_the_command_takes_no_answer_that_it_cannot_read(
+    control: Control, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    latin = tmp_path / "latin"
+    latin.write_bytes(b"\xe9")
+    for words, why in (
+        (("--body-file", str(tmp_path / "missing")), "No such file"),
+        (("--body-file", str(latin)), "can't decode"),
+        (("--header", "X: a", "--header", "X: b"), "--header: each name only once"),
+        (("--status", "600"), "status must be a whole number from 100 to 599"),
+    ):
+        assert command(control, "btsss", "answer", *words) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert why in line
+    with pytest.raises(SystemExit):
+        command(control, "btsss", "answer", "--header", "no colon")
+    assert "write NAME: VALUE" in capsys.readouterr().err
+    assert control.faults("btsss") == []
 
 
 def test_the_command_says_in_one_line_what_was_refused(control: Control, capsys: pytest.CaptureFixture[str]) -> None:

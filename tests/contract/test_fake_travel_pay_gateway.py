@@ -87,6 +87,8 @@ def test_btsss_refuses_a_token_call_in_its_envelope_and_its_gateway_in_its_own_w
     veis, sts = chain.veis(), chain.sts(ADA)
     assert refusal(chain.ask_btsss(veis, "nobody's"))[0] == 401
     assert refusal(chain.ask_btsss(veis, sts, **{"BTSSS-API-Client-Number": "9"}))[0] == 400
+    stranger = chain.exchange(chain.assertion(ADA, user_attributes=None)).json()["data"]["access_token"]
+    assert refusal(chain.ask_btsss(veis, stranger)) == (403, "Forbidden. The person has no profile.")
     answer = chain.ask_btsss("nobody's", sts)
     assert (answer.status_code, answer.json()) == (401, APIM)
 

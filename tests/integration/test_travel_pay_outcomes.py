@@ -138,6 +138,42 @@ def test_outages_and_a_rate_limit_charge_no_attempt(product: Product) -> None:
     assert (steps.received(product, BEGIN), filing.notifications) == (1, ["submitted"])
 
 
+def test_while_sts_refuses_us_nobody_fails_and_everything_is_filed_afterwards(product: Product) -> None:
+    """STS answers every fault of ours with a 400, and none of the person's: our clock is wrong, not their claim."""
+    begun = file(product, BEN)
+    come_to(product, "expense", begun)
+    fresh = file(product, CARLA)
+    # Without Redis and in another process: nobody has a token left.
+    product.redis.flushall()
+    reconfigure(product)
+    product.control.set(
+        "sts",
+        "answer",
+        status=400,
+        headers={"Content-Type": "application/json"},
+        body='{"errors":"Assertion issuance timestamp is not valid"}',
+    )
+    exchanges = len(product.control.received("sts"))
+    for storm in range(1, 5):
+        product.work(until=lambda storm=storm: len(product.control.received("sts")) >= exchanges + storm)
+        pass_time(product, hours=20)
+        sweep(product)
+    for each in (begun, fresh):
+        assert (each.row["state"], each.again()[0], each.notifications, each.cases) == ("pending", 202, [], ["overdue"])
+    read = steps.traveling(product, BEN).get(steps.CLAIMS_URL)
+    assert (read.status_code, int(read.headers["Retry-After"]) > 0) == (503, True)
+    reason = "SELECT reason FROM outbox_breakers WHERE upstream = 'travel_pay'"
+    assert product.value(reason) == "unauthorized"
+    product.control.clear("sts")
+    pass_time(product, hours=1)
+    product.work()
+    for each in (begun, fresh):
+        assert_filed_once(each, "answered")
+        assert each.notifications == ["submitted"]
+    assert product.value("SELECT count(*) FROM outbox_attempts WHERE charged") == 0
+    assert sorted(steps.e_mails(product, 2)) == ["travel_pay.submitted"] * 2
+
+
 # -- given up -----------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ from tests.edge_app import log_in
 from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import command, reconfigure, sweep
 from tests.integration.test_privacy import PROBE, REGISTRIES, SPELLED, searched
-from tests.integration.travel_pay_filing import come_to, file, plant
+from tests.integration.travel_pay_filing import come_to, file, plant, tried
+from tests.integration.travel_pay_reading import mend
 from tests.integration.travel_pay_steps import CLAIMS_URL, SUBMIT, traveling
 from tests.product import Product
 from tests.scanner import found_in
@@ -67,13 +68,16 @@ def be_refused_while_quoting(product: Product, probe: Veteran, quoting: str) -> 
         product.work()
     reconfigure(product, travel_pay_base_url=config.travel_pay_base_url)
     product.redis.flushall()
-    with serving(whole(404, {"errors": quoting})) as server:
+    with serving(whole(400, {"errors": quoting})) as server:
         reconfigure(product, sts_base_url=server.url)
-        file(product, probe, "2031-03-05T09:30:00", **FORM)
-        product.work()
+        waiting = file(product, probe, "2031-03-05T09:30:00", **FORM)
+        product.work(until=tried(waiting, 1))
+        mend(product)
         answer = traveling(product, probe).get(CLAIMS_URL)
         assert answer.status_code >= 400 and found_in({"the answer": [answer.text]}, [*SPELLED, *WRITTEN]) == []
     reconfigure(product, sts_base_url=config.sts_base_url)
+    mend(product)
+    product.work()
 
 
 def sent_tokens(product: Product) -> list[str]:

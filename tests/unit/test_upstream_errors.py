@@ -28,6 +28,7 @@ SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Throttled("travel_pay", http_status=429)),
     (FAILING, Unauthorized("travel_pay", http_status=401, code="VEIS_TOKEN")),
     (FAILING, Unauthorized("travel_pay", http_status=401, code="TOKEN")),
+    (SILENT, Unauthorized("sts", http_status=400)),
     (SILENT, Unanswered("travel_pay", http_status=500)),
     (SILENT, Unanswered("travel_pay", "the success cannot be read", http_status=200)),
     (FAILING, Unavailable("travel_pay", timed_out=True)),
@@ -38,7 +39,6 @@ SAID: list[tuple[str, UpstreamError]] = [
     (ALIVE, Unauthorized("travel_pay", http_status=401, code="BTSSS_TOKEN")),
     (ALIVE, Duplicate("travel_pay", http_status=409)),
     (ALIVE, Rejected("travel_pay", http_status=404)),
-    (ALIVE, Rejected("sts", http_status=404)),
 ]
 
 

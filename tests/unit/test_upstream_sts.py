@@ -1,5 +1,4 @@
-"""The token exchange's client: our assertion about a person (contract: travel 5.1), and which answers refuse us or the
-person."""
+"""The token exchange's client: our assertion about a person, and that no answer refuses them (contract: travel 5.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +9,15 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import (
+    FAILING,
+    SILENT,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+    breaker_signal,
+)
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.transport.http import HTTP
 from tests.unit.loopback import Loopback, Reply, reset, serving, whole
@@ -43,7 +50,7 @@ def test_the_signed_assertion_names_the_person(server: Loopback) -> None:
         jwt.decode(parse_qs(one.query)["assertion"][0], SIGNING_KEY.public_key(), ["RS256"], audience=url)
         for one in (sent, again)
     )
-    assert before <= claims["iat"] <= time.time() and claims["jti"] != others["jti"]
+    assert before - 30 <= claims["iat"] <= time.time() - 30 and claims["jti"] != others["jti"]
     assert claims == {
         "iss": "https://surefile.example",
         "sub": EMAIL,
@@ -57,36 +64,48 @@ def test_the_signed_assertion_names_the_person(server: Loopback) -> None:
     }
 
 
+REFUSED = {"errors": "Assertion issuance timestamp is not valid"}
+LISTED = {"errors": [{"title": "Forbidden", "detail": "Forbidden", "code": "403", "status": "403"}]}
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (whole(401, {"errors": "Assertion is malformed"}), Unauthorized),
+        (whole(400, REFUSED), Unauthorized),
+        (whole(400, {"errors": "Assertion is malformed"}), Unauthorized),
+        (whole(400, {"errors": "Invalid subject"}), Unauthorized),
+        (whole(400, {"error": "invalid_request"}), Unauthorized),
+        (whole(400, "<html>"), Unauthorized),
+        (whole(400, ""), Unauthorized),
+        (whole(401, REFUSED), Unauthorized),
         (whole(401, "<html>"), Unauthorized),
-        (whole(400, {"errors": "User attributes are not valid"}), Rejected),
-        (whole(404, {"errors": "No such person"}), Rejected),
-        (whole(403, {"errors": [{"title": "Forbidden"}]}), Rejected),
+        (whole(403, LISTED), Unauthorized),
+        (whole(404, {"errors": "User not found"}), Unavailable),
         (whole(404, {"statusCode": 404, "message": "Resource not found"}), Unavailable),
-        (whole(400, "<html>"), Unavailable),
         (whole(408, {"errors": "Timed out"}), Unavailable),
+        (whole(413, "<html>"), Unavailable),
+        (whole(422, REFUSED), Unavailable),
         (whole(200, {"data": {}}), Unavailable),
+        (whole(200, {"data": {"access_token": ""}}), Unavailable),
         (whole(200, {"access_token": "beside the point"}), Unavailable),
         (whole(200, "<html>"), Unavailable),
         (whole(302, GIVEN), Unavailable),
         (whole(429, {"errors": "Slow down"}), Throttled),
+        (whole(500, LISTED), Unavailable),
         (whole(503, ""), Unavailable),
         (reset, Unavailable),
     ],
 )
-def test_a_refused_person_is_distinguished_from_a_refused_assertion(
-    server: Loopback, reply: Reply, kind: type[UpstreamError]
-) -> None:
+def test_no_answer_is_about_the_person(server: Loopback, reply: Reply, kind: type[UpstreamError]) -> None:
     with pytest.raises(kind) as caught:
         exchange(server, reply)
     assert type(caught.value) is kind and caught.value.upstream == "sts"
+    # Nobody gets any further without a token. What three people meet alike is the service's trouble, or ours.
+    assert breaker_signal(caught.value) in (SILENT, FAILING)
 
 
 def test_a_refusal_names_nobody(server: Loopback) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Unauthorized) as caught:
         exchange(server, whole(400, {"errors": f"{EMAIL} ({ICN}) is unknown"}))
     assert caught.value.detail == "[withheld] ([icn]) is unknown"
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from functools import cache
-
-import jwt
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from flaskapp.config import Config
+from flaskapp.upstreams.tokens.assertions import signed_assertion, signing_key
 from flaskapp.upstreams.tokens.cache import FetchedToken
 from flaskapp.upstreams.tokens.oauth import token_from
 from flaskapp.upstreams.transport.http import HTTP, Outgoing
-
-ASSERTION_SECONDS = 300
-PROBE = b"Does this key sign?"
 
 
 @dataclass(frozen=True)
@@ -87,40 +76,10 @@ class LighthouseAuthClient:
         )
 
     def _assertion(self) -> str:
-        client, now = self._config.lighthouse_client_id, int(time.time())
-        claims = {
-            "iss": client,
-            "sub": client,
-            "aud": self._service.audience,
-            "iat": now,
-            "exp": now + ASSERTION_SECONDS,
-        }
-        return jwt.encode(claims, self._key, algorithm="RS256")
+        client = self._config.lighthouse_client_id
+        return signed_assertion(self._key, {"iss": client, "sub": client, "aud": self._service.audience})
 
 
 def token_seconds(config: Config) -> float:
     """Total limit on one token call for claims. Jobs and people share the call: it is the shorter of their limits."""
     return min(config.lighthouse_total_seconds, config.itf_sync_seconds)
-
-
-@cache
-def signing_key(pem: str, setting: str) -> RSAPrivateKey:
-    """The key in that setting's PEM text, tested once by a signature, and cached.
-
-    OpenSSL's own check also tests whether the factors are prime: fifty times the work, at every start, for our own key.
-    """
-    try:
-        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not (isinstance(key, RSAPrivateKey) and can_sign(key)):
-        raise ValueError(f"{setting} must be an RSA private key without a passphrase")
-    return key
-
-
-def can_sign(key: RSAPrivateKey) -> bool:
-    try:
-        key.public_key().verify(key.sign(PROBE, PKCS1v15(), SHA256()), PROBE, PKCS1v15(), SHA256())
-    except (InvalidSignature, ValueError):
-        return False
-    return True

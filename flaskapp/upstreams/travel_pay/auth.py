@@ -58,8 +58,8 @@ class TravelerTokenClient:
     def fetch_token(self, traveler: Traveler) -> FetchedToken:
         """A new token of that person.
 
-        Raises Rejected, with the code `NO_ACCESS` when BTSSS gives them no access, or when STS refuses them;
-        Unauthorized, Throttled, and Unavailable for every other answer.
+        Raises Rejected with the code `NO_ACCESS` when BTSSS gives them no access, Unauthorized, Throttled, and
+        Unavailable for every other answer.
         """
         vouched = self._sts.exchange(traveler.icn, traveler.email)
         veis_token = self._veis_tokens.get()
