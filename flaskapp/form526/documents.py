@@ -143,9 +143,11 @@ def record_failure(session: DbSession, document: DocumentSubmission, actor: str,
 
 def notification_of(failed_step: str | None) -> str:
     """The kind of e-mail for a failure at this step."""
-    return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
+    return NOTIFICATION_OF_STEP.get(failed_step or "", "document_failed")
 
 
+# Only what we hold is sent again by us: a missing file the person is asked for.
+NOTIFICATION_OF_STEP = {MISSING: "document_missing", BENEFITS_GATEWAY: "document_incomplete"}
 CASE_OF_STEP = {MISSING: "document_missing", BENEFITS_GATEWAY: "document_in_efolder"}
 
 

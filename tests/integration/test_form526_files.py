@@ -30,7 +30,7 @@ from tests.integration.form526_steps import (
     statuses,
     uploaded,
 )
-from tests.integration.itf_steps import pass_time
+from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import command, reconfigure
 from tests.product import Product
 
@@ -152,6 +152,9 @@ def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(produ
     again.file(named)
     product.work()
     assert (evidence(product)["failed_step"], product.cases()) == ("MISSING", ["document_missing"])
+    assert mails(product, 2) == ["form526.accepted", "form526.document_missing"]
+    (asked,) = [mail for mail in product.phone(2) if mail["template"] == "form526.document_missing"]
+    assert "Please send it again" in asked["body"] and "going to send it again" not in asked["body"]
 
 
 def after(product: Product, **span: float) -> int:
