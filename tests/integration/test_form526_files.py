@@ -138,6 +138,22 @@ def test_a_file_of_somebody_else_goes_into_no_claim(product: Product) -> None:
     assert product.value("SELECT submission_id IS NULL FROM form526_attachments")
 
 
+def test_the_list_has_whole_names_guids_and_the_order_of_the_form(product: Product) -> None:
+    person = filer(product)
+    named = [person.attach(f"{letter}_Zzyzxfield_letter.txt") for letter in "hcafegbd"]
+    named.insert(3, {"name": "never sent.pdf", "confirmationCode": str(uuid.uuid4()), "attachmentId": "L015"})
+    filed = person.file(*named, form0781={"incidents": [{"what": "a fall"}, {"personalAssault": True}]})
+    product.work()
+    listed = person.documents(filed)
+    guids = [None if each["name"] == "never sent.pdf" else each["confirmationCode"] for each in named]
+    assert [(each["name"], each["guid"]) for each in listed] == [
+        *zip([each["name"] for each in named], guids, strict=True),
+        ("Form 0781.pdf", None),
+        ("Form 0781a.pdf", None),
+        ("BDD instructions.pdf", None),
+    ]
+
+
 def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(product: Product) -> None:
     person = filer(product)
     named = person.attach()
@@ -155,6 +171,7 @@ def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(produ
     assert mails(product, 2) == ["form526.accepted", "form526.document_missing"]
     (asked,) = [mail for mail in product.phone(2) if mail["template"] == "form526.document_missing"]
     assert "Please send it again" in asked["body"] and "going to send it again" not in asked["body"]
+    assert "letXer.txt" in asked["body"]
 
 
 def after(product: Product, **span: float) -> int:

@@ -26,7 +26,7 @@ from tests.integration.steps import command, reconfigure
 from tests.product import Product
 
 NAME = "Quillon_Zzyzxfield_discharge.txt"
-OBSCURED = "QuiXXXXXXXXXXXXXXXXXXXXge.txt"
+OBSCURED = "QuiXXXX_XXXXXXXXXX_XXXXXXXge.txt"
 
 
 @pytest.fixture(autouse=True)
