@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -52,6 +53,9 @@ KNOWN_DOC_TYPES = {
     *("L702", "L703", "L827", "L1489"),
 }
 
+# What a docType code looks like: only this may be written where operators read it.
+DOC_TYPE = re.compile("[A-Z]{0,2}[0-9]{1,5}")
+
 
 def add_documents(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
     """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
@@ -79,11 +83,15 @@ def add_evidence(session: DbSession, submission: Submission, named: NamedFile, c
     """Add a file that the form names. One that we do not have fails at once: a human asks the person for it."""
     attachment = session.get(Attachment, named.guid) if named.guid is not None else None
     held = attachment is not None and attachment.account_id == submission.account_id and attachment.purged_at is None
+    given = named.doc_type.strip().upper()
+    doc_type = given if given in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE
+    on_record = {"given_doc_type": recordable(given)} if given and given != doc_type else {}
     document = insert_document(
         session,
         submission,
         EVIDENCE,
-        doc_type=named.doc_type if named.doc_type in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE,
+        on_record,
+        doc_type=doc_type,
         name=attachment.name if held and attachment is not None else named.name,
         attachment_guid=named.guid if held else None,
         created_at=created_at,
@@ -91,7 +99,15 @@ def add_evidence(session: DbSession, submission: Submission, named: NamedFile, c
     if held:
         enqueue_upload(session, document)
     else:
-        fail_document(session, document, MISSING, "the form names a file that we do not hold", "worker")
+        why = "the form names a file that we do not hold"
+        if named.guid is None:
+            why = "the form names a file without the code of an upload"
+        fail_document(session, document, MISSING, why, "worker", {"why": why, **on_record})
+
+
+def recordable(given_doc_type: str) -> str:
+    """The code, for history and cases; anything else that a form may have in its place is withheld."""
+    return given_doc_type if DOC_TYPE.fullmatch(given_doc_type) else "[withheld]"
 
 
 def add_made(session: DbSession, submission: Submission, kind: str, created_at: Any) -> None:
@@ -99,11 +115,14 @@ def add_made(session: DbSession, submission: Submission, kind: str, created_at: 
     enqueue_upload(session, insert_document(session, submission, kind, **values))
 
 
-def insert_document(session: DbSession, submission: Submission, kind: str, **values: Any) -> DocumentSubmission:
+def insert_document(
+    session: DbSession, submission: Submission, kind: str, on_record: dict[str, str] | None = None, **values: Any
+) -> DocumentSubmission:
+    """Add the row of a document, and its history with what else is to be known of it."""
     document = DocumentSubmission(id=uuid.uuid4(), submission_id=submission.id, kind=kind, **values)
     session.add(document)
     session.flush()
-    detail = {"kind": kind, "submission": str(submission.id)}
+    detail = {"kind": kind, "submission": str(submission.id), **(on_record or {})}
     write_history(session, SUBJECT, str(document.id), "document.enqueued", moved_to=PENDING, detail=detail)
     return document
 

@@ -138,6 +138,68 @@ def test_a_file_of_somebody_else_goes_into_no_claim(product: Product) -> None:
     assert product.value("SELECT submission_id IS NULL FROM form526_attachments")
 
 
+WITHOUT_CODE: list[dict[str, Any]] = [
+    {"name": "null.pdf", "confirmationCode": None, "attachmentId": "L015"},
+    {"name": "empty.pdf", "confirmationCode": "", "attachmentId": "L015"},
+    {"name": "blank.pdf", "confirmationCode": "  ", "attachmentId": "L015"},
+    {"name": "number.pdf", "confirmationCode": 17, "attachmentId": "L015"},
+    {"name": "absent.pdf", "attachmentId": "L015"},
+    {"name": "uploading.pdf", "uploading": True, "attachmentId": "L015"},
+    {"name": "refused.pdf", "errorMessage": "This file is empty.", "attachmentId": "L015", "size": 0},
+    {"name": "refused.pdf", "errorMessage": "This file is empty.", "attachmentId": "L015", "size": 0},
+    {},
+]
+
+
+def test_no_entry_without_a_code_is_skipped(product: Product) -> None:
+    """Its upload did not end, or was refused. What we hold is sent, whatever else its entry says."""
+    reconfigure(product, bdd_instructions="qualified")
+    person = filer(product)
+    held = {**person.attach(), "uploading": True, "errorMessage": "Try again."}
+    filed = person.file(*WITHOUT_CODE, held, elsewhere={"confirmationCode": None, "attachmentId": "L015"})
+    product.work()
+    listed = person.documents(filed)
+    names = [entry.get("name", "document") for entry in WITHOUT_CODE]
+    assert [each["name"] for each in listed] == [*names, "letter.txt"]
+    missing = [row for row in documents(product) if row["failed_step"] == "MISSING"]
+    assert [row["lighthouse_status"] for row in missing] == ["failed"] * len(WITHOUT_CODE)
+    assert product.cases() == ["document_missing"] * len(WITHOUT_CODE)
+    (details,) = set(product.rows("SELECT details ->> 'why' FROM cases"))
+    assert details[0] == "the form names a file without the code of an upload"
+    expected = ["form526.accepted", *["form526.document_missing"] * len(WITHOUT_CODE)]
+    assert sorted(mails(product, len(expected))) == expected
+    assert [row["file_name"] for row in uploaded(product)] == ["letter.txt"]
+    assert command(product, "audit").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "doc_type", "on_record"),
+    [
+        (" l015 ", "L015", None),
+        ("L999", "L023", "L999"),
+        (" l1839", "L023", "L1839"),
+        (1489, "1489", None),
+        ("Letter of Dr. Zzyzxfield", "L023", "[withheld]"),
+        ("123456789", "L023", "[withheld]"),
+        ("", "L023", None),
+        (None, "L023", None),
+        ("l023", "L023", None),
+    ],
+)
+def test_a_doc_type_is_read_as_it_is_meant_and_an_unknown_one_stays_on_record(
+    product: Product, given: Any, doc_type: str, on_record: str | None
+) -> None:
+    reconfigure(product, bdd_instructions="qualified")
+    person = filer(product)
+    person.file({**person.attach(), "attachmentId": given}, {"name": "lost.pdf", "attachmentId": given})
+    product.work()
+    assert [row["doc_type"] for row in documents(product)] == [doc_type] * 2
+    assert [row["doc_type"] for row in uploaded(product)] == [doc_type]
+    recorded = product.rows("SELECT detail ->> 'given_doc_type' FROM outbox_history WHERE what = 'document.enqueued'")
+    assert [row[0] for row in recorded] == [on_record] * 2
+    assert product.value("SELECT details ->> 'given_doc_type' FROM cases") == on_record
+
+
 def test_the_list_has_whole_names_guids_and_the_order_of_the_form(product: Product) -> None:
     person = filer(product)
     named = [person.attach(f"{letter}_Zzyzxfield_letter.txt") for letter in "hcafegbd"]
