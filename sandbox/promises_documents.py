@@ -136,6 +136,7 @@ def faults_of_notification(document: Document, row: Row, evidence: DocumentEvide
 
 
 def obscured(name: str) -> str:
-    """A pattern for a file's name of which only the first and the last letters are shown."""
+    """A pattern for a file's name in which the letters and digits between its ends are masked."""
     stem, _, ending = name.rpartition(".")
-    return rf"{re.escape(stem[:3])}X+{re.escape(stem[-2:])}\.{ending}"
+    between = re.sub("[A-Za-z0-9]", "X", stem[3:-2])
+    return rf"{re.escape(stem[:3] + between + stem[-2:])}\.{ending}"

@@ -94,7 +94,7 @@ KINDS = {
     ),
     "document_missing": Kind(
         "A form names a file that we do not have: it was never uploaded, or too long ago. The form was filed; the"
-        " veteran was informed.",
+        " veteran was asked to send the file again.",
         "Ask the veteran for the file, bring it where it belongs, and record that"
         " (`flask documents delivered ID --note …`).",
     ),

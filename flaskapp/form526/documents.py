@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -51,47 +53,76 @@ KNOWN_DOC_TYPES = {
     *("L702", "L703", "L827", "L1489"),
 }
 
+# What a docType code looks like: only this may be written where operators read it.
+DOC_TYPE = re.compile("[A-Z]{0,2}[0-9]{1,5}")
+
 
 def add_documents(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
     """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
-    for named in files:
-        add_evidence(session, submission, named)
-    parts = ptsd_parts(submission.form)
-    if parts.form_0781 is not None:
-        add_made(session, submission, FORM_0781)
-    if parts.form_0781a is not None:
-        add_made(session, submission, FORM_0781A)
-    if settings().bdd_instructions == "always" or submission.form.get("bdd_qualified") is True:
-        add_made(session, submission, BDD)
+    named_or_made: list[NamedFile | str] = [*files, *kinds_to_make(submission.form)]
+    for older_by, each in zip(range(len(named_or_made), 0, -1), named_or_made, strict=True):
+        # One transaction has one time: a microsecond between them keeps their order.
+        created_at = NOW - timedelta(microseconds=older_by)
+        if isinstance(each, NamedFile):
+            add_evidence(session, submission, each, created_at)
+        else:
+            add_made(session, submission, each, created_at)
 
 
-def add_evidence(session: DbSession, submission: Submission, named: NamedFile) -> None:
+def kinds_to_make(form: dict[str, Any]) -> list[str]:
+    parts = ptsd_parts(form)
+    wanted = {
+        FORM_0781: parts.form_0781 is not None,
+        FORM_0781A: parts.form_0781a is not None,
+        BDD: settings().bdd_instructions == "always" or form.get("bdd_qualified") is True,
+    }
+    return [kind for kind, is_wanted in wanted.items() if is_wanted]
+
+
+def add_evidence(session: DbSession, submission: Submission, named: NamedFile, created_at: Any) -> None:
     """Add a file that the form names. One that we do not have fails at once: a human asks the person for it."""
     attachment = session.get(Attachment, named.guid) if named.guid is not None else None
     held = attachment is not None and attachment.account_id == submission.account_id and attachment.purged_at is None
+    given = named.doc_type.strip().upper()
+    doc_type = given if given in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE
+    on_record = {"given_doc_type": recordable(given)} if given and given != doc_type else {}
     document = insert_document(
         session,
         submission,
         EVIDENCE,
-        doc_type=named.doc_type if named.doc_type in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE,
+        on_record,
+        doc_type=doc_type,
         name=attachment.name if held and attachment is not None else named.name,
         attachment_guid=named.guid if held else None,
+        created_at=created_at,
     )
     if held:
         enqueue_upload(session, document)
     else:
-        fail_document(session, document, MISSING, "the form names a file that we do not hold", "worker")
+        why = "the form names a file that we do not hold"
+        if named.guid is None:
+            why = "the form names a file without the code of an upload"
+        fail_document(session, document, MISSING, why, "worker", {"why": why, **on_record})
 
 
-def add_made(session: DbSession, submission: Submission, kind: str) -> None:
-    enqueue_upload(session, insert_document(session, submission, kind, doc_type=DOC_TYPES[kind], name=MADE_NAMES[kind]))
+def recordable(given_doc_type: str) -> str:
+    """The code, for history and cases; anything else that a form may have in its place is withheld."""
+    return given_doc_type if DOC_TYPE.fullmatch(given_doc_type) else "[withheld]"
 
 
-def insert_document(session: DbSession, submission: Submission, kind: str, **values: Any) -> DocumentSubmission:
+def add_made(session: DbSession, submission: Submission, kind: str, created_at: Any) -> None:
+    values = {"doc_type": DOC_TYPES[kind], "name": MADE_NAMES[kind], "created_at": created_at}
+    enqueue_upload(session, insert_document(session, submission, kind, **values))
+
+
+def insert_document(
+    session: DbSession, submission: Submission, kind: str, on_record: dict[str, str] | None = None, **values: Any
+) -> DocumentSubmission:
+    """Add the row of a document, and its history with what else is to be known of it."""
     document = DocumentSubmission(id=uuid.uuid4(), submission_id=submission.id, kind=kind, **values)
     session.add(document)
     session.flush()
-    detail = {"kind": kind, "submission": str(submission.id)}
+    detail = {"kind": kind, "submission": str(submission.id), **(on_record or {})}
     write_history(session, SUBJECT, str(document.id), "document.enqueued", moved_to=PENDING, detail=detail)
     return document
 
@@ -109,7 +140,7 @@ def enqueue_next(session: DbSession, document: DocumentSubmission) -> None:
 
 
 def of_submission(session: DbSession, submission_id: uuid.UUID) -> Sequence[DocumentSubmission]:
-    """Every document of a submission, in the order in which they were enqueued."""
+    """Every document of a submission: in the order in which the form names them, then those that we made."""
     statement = select(DocumentSubmission).filter_by(submission_id=submission_id)
     return session.execute(statement.order_by(DocumentSubmission.created_at, DocumentSubmission.id)).scalars().all()
 
@@ -143,9 +174,11 @@ def record_failure(session: DbSession, document: DocumentSubmission, actor: str,
 
 def notification_of(failed_step: str | None) -> str:
     """The kind of e-mail for a failure at this step."""
-    return "document_incomplete" if failed_step == BENEFITS_GATEWAY else "document_failed"
+    return NOTIFICATION_OF_STEP.get(failed_step or "", "document_failed")
 
 
+# Only what we hold is sent again by us: a missing file the person is asked for.
+NOTIFICATION_OF_STEP = {MISSING: "document_missing", BENEFITS_GATEWAY: "document_incomplete"}
 CASE_OF_STEP = {MISSING: "document_missing", BENEFITS_GATEWAY: "document_in_efolder"}
 
 

@@ -18,6 +18,7 @@ FLOW = Flow(
             "failed",
             "unconfirmed",
             "document_failed",
+            "document_missing",
             "document_unconfirmed",
             "document_incomplete",
         )

@@ -11,6 +11,7 @@ from flaskapp.db import DbSession
 from flaskapp.flows import Content
 from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.models import DocumentSubmission, Submission
+from flaskapp.form526.states import MADE_WORDS
 
 # The sender under which VANotify's templates for forms and documents are configured.
 SENDER = "form526"
@@ -37,10 +38,12 @@ def compose_about_form(session: DbSession, submission: Submission) -> Content:
 
 
 def compose_about_document(session: DbSession, document: DocumentSubmission) -> Content:
-    """The e-mail about the document, with its file name obscured: file names may contain names of people."""
+    """The e-mail about the document: a file of the person by its name, obscured because file names may contain names of
+    people, and what we made by what it is."""
     submission = session.get_one(Submission, document.submission_id)
+    named = MADE_WORDS.get(document.kind) or obscured(document.name)
     return Content(
         SENDER,
         recipient_of(session, submission),
-        {"file_name": obscured(document.name), "submitted_date": day_of(submission.requested_at)},
+        {"file_name": named, "submitted_date": day_of(submission.requested_at)},
     )

@@ -17,7 +17,6 @@ from flaskapp.db import DbSession, durably, transaction
 from flaskapp.form526 import service
 from flaskapp.form526.attachments import opening, types
 from flaskapp.form526.attachments.intake import keep_file
-from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
@@ -187,9 +186,29 @@ def described_status(row: Submission) -> dict[str, Any]:
     tag=TAG,
     security=CALLER,
     answers={
-        200: "`data` lists each document: its `status` (pending, done, failed), when it was last checked, and"
-        " `message`, the sentence to show.",
+        200: "`data` lists each document in the order in which the form names it, then those that we made: its `name`,"
+        " its `status` (pending, done, failed), when it was last checked, and `message`, the sentence to show. `guid`"
+        " is that of the upload, and null for a file that we do not have and for a document that we made.",
         **TOKEN_ANSWERS,
+    },
+    answer_example={
+        "data": [
+            {
+                "id": "5b0c3c1e-0000-4000-8000-00000000aa02",
+                "type": "form526_document",
+                "attributes": {
+                    "kind": "evidence",
+                    "name": "letter.pdf",
+                    "guid": "0c4f6d1e-0000-4000-8000-00000000aa01",
+                    "doc_type": "L015",
+                    "status": "done",
+                    "message": "This document is in your file.",
+                    "uploaded_at": "2031-03-04T16:11:12+00:00",
+                    "last_checked_at": "2031-03-04T17:11:12+00:00",
+                    "finished_at": "2031-03-04T17:11:12+00:00",
+                },
+            }
+        ]
     },
     problems={404: "You have no such submission.", 503: "Our database is away."},
 )
@@ -205,7 +224,9 @@ def show_documents(submission_id: uuid.UUID) -> Response:
 def described_document(document: DocumentSubmission) -> dict[str, Any]:
     attributes = {
         "kind": document.kind,
-        "name": obscured(document.name) if document.kind == "evidence" else document.name,
+        # Whole: obscured names are for e-mails only (contract: frontend 4.2).
+        "name": document.name,
+        "guid": str(document.attachment_guid) if document.attachment_guid is not None else None,
         "doc_type": document.doc_type,
         "status": document.lighthouse_status,
         "message": words_of(document),

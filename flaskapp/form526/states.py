@@ -32,6 +32,12 @@ KINDS = (EVIDENCE, FORM_0781, FORM_0781A, BDD)
 # docType codes of the documents that we make (contract: benefits 4.2); evidence brings its own.
 DOC_TYPES = {FORM_0781: "L228", FORM_0781A: "L229", BDD: "L023"}
 MADE_NAMES = {FORM_0781: "Form 0781.pdf", FORM_0781A: "Form 0781a.pdf", BDD: "BDD instructions.pdf"}
+# What the e-mails call them: the person sent no such file, and must not look for it.
+MADE_WORDS = {
+    FORM_0781: "Form 0781, which we made from the answers in your form",
+    FORM_0781A: "Form 0781a, which we made from the answers in your form",
+    BDD: "the instructions for a claim before discharge (BDD), a page that we add and not one of your files",
+}
 
 # A submission given up for one of these may be upstream all the same: nobody is informed that it is not.
 UNCONFIRMED = ("may_exist_upstream", "conflicting_answers")

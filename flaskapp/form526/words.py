@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flaskapp.form526.models import DocumentSubmission
-from flaskapp.form526.states import BENEFITS_GATEWAY, DONE, MISSING, PENDING
+from flaskapp.form526.states import BENEFITS_GATEWAY, DONE, MADE_NAMES, MISSING, PENDING
 
 
 def words_of(document: DocumentSubmission) -> str:
@@ -23,4 +23,6 @@ def words_of(document: DocumentSubmission) -> str:
             "We could not confirm whether this document got into your file. A person here is finding out. You don't"
             " need to send it again before you hear from us."
         )
+    if document.kind in MADE_NAMES:
+        return "This document did not get into your file. We made it, and a person here is working on it."
     return "This document did not get into your file. A person here is working on it, and you can also mail it."

@@ -71,7 +71,7 @@ CALLBACK = {
     problems={
         400: "Not a JSON object.",
         413: "Larger than any callback.",
-        503: "Our database is away.",
+        503: "Our database is away, or these are more callbacks than we take; in both cases send it again.",
     },
 )
 def receive() -> Response:

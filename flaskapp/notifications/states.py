@@ -21,17 +21,22 @@ NOTIFICATION = StateMachine(
     final=frozenset({DELIVERED, UNDELIVERABLE, WITHDRAWN}),
 )
 
-# VANotify's words, and which of our states each one means. Unknown words change nothing.
+# VANotify's words (contract: travel 6.5), and which of our states each one means. Unknown words change nothing.
 STATE_OF_STATUS = {
     "created": SENT,
     "sending": SENT,
     "pending": SENT,
     "sent": SENT,
+    "pending-virus-check": SENT,
     "delivered": DELIVERED,
-    "permanent-failure": UNDELIVERABLE,
     "temporary-failure": UNDELIVERABLE,
-    "technical-failure": UNDELIVERABLE,
+    "permanent-failure": UNDELIVERABLE,
     "validation-failed": UNDELIVERABLE,
+    "virus-scan-failed": UNDELIVERABLE,
+    "returned-letter": UNDELIVERABLE,
+    "pii-check-failed": UNDELIVERABLE,
     "failed": UNDELIVERABLE,
     "cancelled": UNDELIVERABLE,
+    "technical-failure": UNDELIVERABLE,
+    "preferences-declined": UNDELIVERABLE,
 }

@@ -82,15 +82,15 @@ def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
     record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
     that we cannot read, and of a conflict. Any other answer that we cannot use may be about one id, one person or one
-    body, so it counts like no answer, once several different calls met it. Only 503 says that upstream is down, and 401
-    that our own token is not accepted.
+    body, so it counts like no answer, once several different calls met it. Only 503 says that upstream is down; and what
+    refuses our own keys or tokens refuses everybody.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
     if isinstance(error, Unanswered) or (hurried and error.timed_out):
         return SILENT
     status = error.http_status
-    if status is None or isinstance(error, Throttled) or status in (401, 503):
+    if status is None or isinstance(error, Throttled | Unauthorized) or status == 503:
         return FAILING
     readable = status == 409 or (status < 400 and error.code != NO_ANSWER)
     return ALIVE if readable else SILENT

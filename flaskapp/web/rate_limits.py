@@ -45,15 +45,18 @@ def count_caller(kind: str, name: str) -> None:
 
 
 def count_webhook(token: str) -> None:
-    """Count one call with this token, by which a service calls for everybody. Raises Problem 429 like the others."""
-    count("webhook", token, settings().rate_limit_per_webhook)
+    """Count one call with this token, by which a service calls for everybody; raises Problem 503 over the rate.
+
+    A 429 would lose the call: VANotify repeats a callback after a 5xx only (contract: travel 6.6).
+    """
+    count("webhook", token, settings().rate_limit_per_webhook, status=503)
 
 
-def count(kind: str, name: str, rate: Rate) -> None:
-    """Count one for this name; raises Problem 429, saying how long to wait, when it is over its rate."""
+def count(kind: str, name: str, rate: Rate, status: int = 429) -> None:
+    """Count one for this name; raises a Problem, saying how long to wait, when it is over its rate."""
     wait = counts().add(key_of(kind, name), rate)
     if wait is not None:
-        raise Problem(429, headers=waiting(rate, wait))
+        raise Problem(status, headers=waiting(rate, wait))
 
 
 def take_back(kind: str, name: str, rate: Rate) -> None:

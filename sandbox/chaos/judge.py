@@ -28,7 +28,7 @@ RIGHT_STATE_AND_KINDS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
 # What a notification may claim of the upstream; the other kinds say that we do not know.
 SAYS_THERE = ("created", "duplicate", "denied", "confirmed", "confirmed_late", "accepted", "submitted")
 SAYS_NOT_THERE = ("error", "failed")
-SAYS_NOT_ARRIVED = {"document_failed", "document_incomplete"}
+SAYS_NOT_ARRIVED = {"document_failed", "document_missing", "document_incomplete"}
 # States that say that the upstream has it.
 DONE = ("submitted", "duplicate", "confirmed", "accepted", "done")
 

@@ -8,7 +8,11 @@ from typing import Any
 
 from sandbox.upstreams.templates import Template
 
-SENDING_STATUSES = ("created", "sending", "pending", "sent")
+SENDING_STATUSES = ("created", "sending", "pending", "sent", "pending-virus-check")
+# A look-up says when these came about, and of no other status (contract: travel 6.4).
+DATED_STATUSES = frozenset(
+    {"sent", "delivered", "failed", "temporary-failure", "permanent-failure", "returned-letter", "cancelled"}
+)
 
 
 def stamp(timestamp: datetime | None = None) -> str:
@@ -108,7 +112,7 @@ class Notification:
             "created_by_name": None,
             "sent_at": self.sent_at,
             "sent_by": "pinpoint" if self.sent_at else None,
-            "completed_at": self.completed_at,
+            "completed_at": self.completed_at if self.status in DATED_STATUSES else None,
             "scheduled_for": None,
             "recipient_identifiers": identifiers,
             "billing_code": self.billing_code,

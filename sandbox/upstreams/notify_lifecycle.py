@@ -18,9 +18,16 @@ from sandbox.upstreams.timeline import Timeline
 
 # Accepted with a 201 and never sent (contract: travel 6.3).
 SILENT_NUMBERS = frozenset({"+16132532222", "+16132532223", "+16132532224"})
-REASONS = {
+BAD_ENDS = (
+    *("temporary-failure", "permanent-failure", "validation-failed", "virus-scan-failed", "returned-letter"),
+    *("pii-check-failed", "failed", "cancelled", "technical-failure", "preferences-declined"),
+)
+# Every end, with the reason that is usual for it.
+REASONS: Mapping[str, str | None] = {
+    **dict.fromkeys(BAD_ENDS, "Undeliverable - other"),
     "permanent-failure": "Undeliverable - blocked",
     "temporary-failure": "Retryable - unreachable",
+    "preferences-declined": "Undeliverable - preferences declined",
     "delivered": None,
 }
 REFUSED = "refused"

@@ -118,6 +118,13 @@ _FORM526_WORDS = {
         "A member of our team is going to send it again. If you have a copy, you can also upload it to your "
         "claim yourself, mail it, or bring it in person.",
     ),
+    "document_missing": (
+        "Please send us one of your documents again",
+        "The disability claim you submitted on ((submitted_date)) names a document that we don't have: "
+        "((file_name)).\n\n"
+        "Your claim was filed without it. Please send it again: you can upload it to your claim, mail it, or bring it "
+        "in person. A member of our team is expecting it.",
+    ),
     "document_unconfirmed": (
         "We couldn't confirm one of your documents",
         "We sent a document of the disability claim you submitted on ((submitted_date)), and couldn't confirm that it "

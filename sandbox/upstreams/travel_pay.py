@@ -35,9 +35,15 @@ from sandbox.upstreams.travel_pay_reads import (
 
 @dataclass(frozen=True, kw_only=True)
 class TravelPayKnobs(TravelPayGatewayKnobs):
-    """No list has more than `largest_page` entries in one answer, whatever `pageSize` says."""
+    """No list has more than `largest_page` entries in one answer, whatever `pageSize` says. `find_or_add_answers` is
+    what that call answers: the appointment, or one of `UNUSUAL_ANSWERS`."""
 
     largest_page: int = 50
+    find_or_add_answers: str = "one"
+
+    def __post_init__(self) -> None:
+        if self.find_or_add_answers not in ("one", *writes.UNUSUAL_ANSWERS):
+            raise ValueError(f"find_or_add_answers: one, {', '.join(writes.UNUSUAL_ANSWERS)}")
 
 
 class TravelPay(TravelPayGateway):
@@ -77,7 +83,7 @@ class TravelPay(TravelPayGateway):
         self._changes.reset()
 
     def find_or_add(self) -> Response:
-        return writes.find_or_add(self.book, g.icn, json_body())
+        return writes.find_or_add(self.book, g.icn, json_body(), self.knobs.find_or_add_answers)
 
     def create(self) -> Response:
         return writes.create(self.book, g.icn, json_body(), self._veteran())

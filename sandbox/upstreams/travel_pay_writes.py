@@ -5,22 +5,28 @@ Finding an appointment may be repeated, creating a claim may not. A mileage expe
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from flask import Response
 
 from sandbox.upstreams import travel_pay_answers as words
 from sandbox.upstreams.cast import FACILITIES, Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import MILEAGE, Book, BookedAppointment, Claim, Expense
+from sandbox.upstreams.travel_pay_book import MILEAGE, Book, BookedAppointment, Claim, Expense, fresh_id, wall_text
 from sandbox.upstreams.travel_pay_reads import Unreadable, appointment_listed, wall_clock
 
 TYPES = ("CompensationAndPensionExamination", "Other")
 DUPLICATE = "A claim has already been created for this appointment."
 SUBMITTED = "Claim has already been submitted."
 OPEN = ("Incomplete", "Saved")
+# What find-or-add answers now and then: an appointment of an earlier day before the requested one, that one alone, or
+# one object instead of a list.
+SEVERAL, ANOTHER_DAY, OBJECT = UNUSUAL_ANSWERS = ("several", "another_day", "object")
+EARLIER = timedelta(days=59)
 
 
-def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
+def find_or_add(book: Book, icn: str, body: dict[str, Any], answers: str) -> Response:
     appointment = BookedAppointment(
         icn,
         wall_clock(body.get("appointmentDateTime")),
@@ -32,8 +38,16 @@ def find_or_add(book: Book, icn: str, body: dict[str, Any]) -> Response:
     )
     with book.lock:
         kept, added = book.find_or_add(appointment)
-        done = "added" if added else "found"
-        return words.good(f"Appointment {done} successfully.", [appointment_listed(book, kept)])
+        said = f"Appointment {'added' if added else 'found'} successfully."
+        if answers == OBJECT:
+            at, station = wall_text(kept.at), kept.station
+            one = {"appointmentId": kept.id, "appointmentDateTime": at, "facilityStationNumber": station}
+            return words.good(said, one)
+        found = [kept]
+        if answers in (SEVERAL, ANOTHER_DAY):
+            earlier = replace(kept, at=kept.at - EARLIER, id=fresh_id(), claim_id=None)
+            found = [book.find_or_add(earlier)[0], kept][: 2 if answers == SEVERAL else 1]
+        return words.good(said, [appointment_listed(book, each) for each in found])
 
 
 def create(book: Book, icn: str, body: dict[str, Any], veteran: Veteran | None) -> Response:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest as MalformedJSON
 
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import BadRequest, Fake, answer, json_body
-from sandbox.upstreams.notification import Notification
+from sandbox.upstreams.notification import SENDING_STATUSES, Notification
 from sandbox.upstreams.notify_lifecycle import REASONS, REFUSED, Lifecycle, VANotifyKnobs, described
 from sandbox.upstreams.notify_requests import Refusal, bad, check_body, check_token
 from sandbox.upstreams.settings import FakeSettings
@@ -25,7 +25,7 @@ from sandbox.upstreams.templates import TEMPLATES, Template
 
 MOST_BYTES = 1024 * 1024
 PAGE = 250
-STATUSES = ("created", "sending", "pending", "sent", "cancelled", "failed", *REASONS)
+STATUSES = (*SENDING_STATUSES, *REASONS)
 
 
 class VANotify(Fake):

@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 import requests
 
+from sandbox.upstreams.notification import SENDING_STATUSES
 from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from sandbox.upstreams.templates import EMAIL, TEXTS
@@ -60,7 +61,12 @@ class Sender:
 
     def ended(self, notification_id: str) -> dict[str, Any]:
         """The notification, once it has reached an end."""
-        return dict(eventually(lambda: (found := self.get(notification_id).json()) and found["completed_at"] and found))
+
+        def at_an_end() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.get(notification_id).json()
+            return None if found["status"] in SENDING_STATUSES else found
+
+        return dict(eventually(at_an_end))
 
 
 def errors(answer: requests.Response) -> tuple[int, str, str]:

@@ -85,6 +85,15 @@ def test_a_claim_is_filed_step_by_step_and_seen_at_every_one(clients: Clients) -
     assert find(clients).associated_claim_number == begun.claim_number
 
 
+@pytest.mark.parametrize("answers", ["several", "object"])
+def test_an_unusual_answer_still_leads_to_the_requested_appointment(
+    clients: Clients, control: Control, answers: str
+) -> None:
+    control.turn("travel_pay", find_or_add_answers=answers)
+    begun = detail(clients, create(clients))
+    assert (begun.appointment_date or "").startswith("2031-03-04T09:30:00")
+
+
 def test_each_repeated_step_says_so_except_the_mileage(clients: Clients) -> None:
     claim_id = create(clients)
     assert find(clients).id == find(clients).id

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from sandbox.faults import Control
+from sandbox.upstreams.notify_lifecycle import BAD_ENDS
 from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.notify_wire import Sender, errors
@@ -153,6 +154,16 @@ def test_an_outcome_can_be_planned_for_a_recipient(sender: Sender, control: Cont
     assert failed["status"] == status
     assert failed["status_reason"].startswith(reason)
     assert fine["status"] == "delivered"
+
+
+@pytest.mark.parametrize("status", BAD_ENDS)
+def test_every_bad_end_of_the_contract_can_be_planned(sender: Sender, control: Control, status: str) -> None:
+    phone = with_habit("ok").phone
+    control.call("POST", "va_notify", "outcomes", json={"recipient": phone, "status": status, "times": 1})
+    ended = sender.ended(sender.text().json()["id"])
+    assert (ended["status"], ended["status_reason"] is None) == (status, False)
+    dated = status in ("failed", "temporary-failure", "permanent-failure", "returned-letter", "cancelled")
+    assert (ended["completed_at"] is not None) == dated
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,23 @@ def test_another_time_station_or_person_is_another_appointment(ada: Traveler, ch
     assert len({data(answer)[0]["id"] for answer in found}) == 4
 
 
+def test_find_or_add_can_answer_as_it_does_now_and_then(ada: Traveler, control: Control) -> None:
+    (usual,) = data(ada.find_or_add())
+    control.turn("travel_pay", find_or_add_answers="several")
+    earlier, requested = data(ada.find_or_add())
+    assert requested == usual and earlier["appointmentDateTime"] == "2031-01-04T09:30:00.000Z"
+    control.turn("travel_pay", find_or_add_answers="another_day")
+    assert data(ada.find_or_add()) == [earlier]
+    control.turn("travel_pay", find_or_add_answers="object")
+    assert data(ada.find_or_add()) == {
+        "appointmentId": usual["id"],
+        "appointmentDateTime": "2031-03-04T09:30:00.000Z",
+        "facilityStationNumber": "983",
+    }
+    with pytest.raises(Refused):
+        control.turn("travel_pay", find_or_add_answers="nothing")
+
+
 def test_an_appointment_is_added_as_it_was_described(ada: Traveler) -> None:
     kind = "CompensationAndPensionExamination"
     (added,) = data(ada.find_or_add(appointmentName="C and P", appointmentType=kind, isComplete=False))

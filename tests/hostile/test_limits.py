@@ -105,7 +105,21 @@ def test_callbacks_are_counted_by_their_token_and_strangers_by_their_address(lim
         return int(client.post("/va_notify/callbacks", json={"status": "delivered"}, headers=headers).status_code)
 
     assert [call(Authorization="Bearer x") for _ in range(4)] == [401, 401, 401, 429]
-    assert [call(**known) for _ in range(4)] == [200, 200, 200, 429]
+    assert [call(**known) for _ in range(4)] == [200, 200, 200, 503]
+
+
+def test_a_proven_callback_is_never_answered_with_what_va_notify_does_not_repeat(limited: Product) -> None:
+    config = limited.app.extensions["config"]
+    headers = {"Authorization": f"Bearer {config.vanotify_callback_tokens[0]}"}
+
+    def call() -> Any:
+        body = {"reference": "0c4f6d1e-0000-4000-8000-0000000000aa", "status": "delivered"}
+        return limited.app.test_client().post("/va_notify/callbacks", json=body, headers=headers)
+
+    assert [call().status_code for _ in range(3)] == [200] * 3
+    over = call()
+    assert (over.status_code, over.json["errors"][0]["status"]) == (503, "503")
+    assert 0 < int(over.headers["Retry-After"]) <= FEW.seconds
 
 
 @pytest.mark.parametrize(

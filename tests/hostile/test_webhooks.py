@@ -59,7 +59,7 @@ timestamps = st.sampled_from(
         "tomorrow",
     ]
 )
-statuses = st.sampled_from([*STATE_OF_STATUS, "returned-letter", "teleported"])
+statuses = st.sampled_from([*STATE_OF_STATUS, "teleported"])
 
 
 def nearly(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

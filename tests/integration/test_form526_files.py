@@ -30,7 +30,7 @@ from tests.integration.form526_steps import (
     statuses,
     uploaded,
 )
-from tests.integration.itf_steps import pass_time
+from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import command, reconfigure
 from tests.product import Product
 
@@ -138,6 +138,84 @@ def test_a_file_of_somebody_else_goes_into_no_claim(product: Product) -> None:
     assert product.value("SELECT submission_id IS NULL FROM form526_attachments")
 
 
+WITHOUT_CODE: list[dict[str, Any]] = [
+    {"name": "null.pdf", "confirmationCode": None, "attachmentId": "L015"},
+    {"name": "empty.pdf", "confirmationCode": "", "attachmentId": "L015"},
+    {"name": "blank.pdf", "confirmationCode": "  ", "attachmentId": "L015"},
+    {"name": "number.pdf", "confirmationCode": 17, "attachmentId": "L015"},
+    {"name": "absent.pdf", "attachmentId": "L015"},
+    {"name": "uploading.pdf", "uploading": True, "attachmentId": "L015"},
+    {"name": "refused.pdf", "errorMessage": "This file is empty.", "attachmentId": "L015", "size": 0},
+    {"name": "refused.pdf", "errorMessage": "This file is empty.", "attachmentId": "L015", "size": 0},
+    {},
+]
+
+
+def test_no_entry_without_a_code_is_skipped(product: Product) -> None:
+    """Its upload did not end, or was refused. What we hold is sent, whatever else its entry says."""
+    reconfigure(product, bdd_instructions="qualified")
+    person = filer(product)
+    held = {**person.attach(), "uploading": True, "errorMessage": "Try again."}
+    filed = person.file(*WITHOUT_CODE, held, elsewhere={"confirmationCode": None, "attachmentId": "L015"})
+    product.work()
+    listed = person.documents(filed)
+    names = [entry.get("name", "document") for entry in WITHOUT_CODE]
+    assert [each["name"] for each in listed] == [*names, "letter.txt"]
+    missing = [row for row in documents(product) if row["failed_step"] == "MISSING"]
+    assert [row["lighthouse_status"] for row in missing] == ["failed"] * len(WITHOUT_CODE)
+    assert product.cases() == ["document_missing"] * len(WITHOUT_CODE)
+    (details,) = set(product.rows("SELECT details ->> 'why' FROM cases"))
+    assert details[0] == "the form names a file without the code of an upload"
+    expected = ["form526.accepted", *["form526.document_missing"] * len(WITHOUT_CODE)]
+    assert sorted(mails(product, len(expected))) == expected
+    assert [row["file_name"] for row in uploaded(product)] == ["letter.txt"]
+    assert command(product, "audit").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "doc_type", "on_record"),
+    [
+        (" l015 ", "L015", None),
+        ("L999", "L023", "L999"),
+        (" l1839", "L023", "L1839"),
+        (1489, "1489", None),
+        ("Letter of Dr. Zzyzxfield", "L023", "[withheld]"),
+        ("123456789", "L023", "[withheld]"),
+        ("", "L023", None),
+        (None, "L023", None),
+        ("l023", "L023", None),
+    ],
+)
+def test_a_doc_type_is_read_as_it_is_meant_and_an_unknown_one_stays_on_record(
+    product: Product, given: Any, doc_type: str, on_record: str | None
+) -> None:
+    reconfigure(product, bdd_instructions="qualified")
+    person = filer(product)
+    person.file({**person.attach(), "attachmentId": given}, {"name": "lost.pdf", "attachmentId": given})
+    product.work()
+    assert [row["doc_type"] for row in documents(product)] == [doc_type] * 2
+    assert [row["doc_type"] for row in uploaded(product)] == [doc_type]
+    recorded = product.rows("SELECT detail ->> 'given_doc_type' FROM outbox_history WHERE what = 'document.enqueued'")
+    assert [row[0] for row in recorded] == [on_record] * 2
+    assert product.value("SELECT details ->> 'given_doc_type' FROM cases") == on_record
+
+
+def test_the_list_has_whole_names_guids_and_the_order_of_the_form(product: Product) -> None:
+    person = filer(product)
+    named = [person.attach(f"{letter}_Zzyzxfield_letter.txt") for letter in "hcafegbd"]
+    named.insert(3, {"name": "never sent.pdf", "confirmationCode": str(uuid.uuid4()), "attachmentId": "L015"})
+    filed = person.file(*named, form0781={"incidents": [{"what": "a fall"}, {"personalAssault": True}]})
+    product.work()
+    listed = person.documents(filed)
+    guids = [None if each["name"] == "never sent.pdf" else each["confirmationCode"] for each in named]
+    assert [(each["name"], each["guid"]) for each in listed] == [
+        *zip([each["name"] for each in named], guids, strict=True),
+        ("Form 0781.pdf", None),
+        ("Form 0781a.pdf", None),
+        ("BDD instructions.pdf", None),
+    ]
+
+
 def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(product: Product) -> None:
     person = filer(product)
     named = person.attach()
@@ -152,6 +230,10 @@ def test_an_unused_file_is_deleted_after_sixty_days_and_missing_afterwards(produ
     again.file(named)
     product.work()
     assert (evidence(product)["failed_step"], product.cases()) == ("MISSING", ["document_missing"])
+    assert mails(product, 2) == ["form526.accepted", "form526.document_missing"]
+    (asked,) = [mail for mail in product.phone(2) if mail["template"] == "form526.document_missing"]
+    assert "Please send it again" in asked["body"] and "going to send it again" not in asked["body"]
+    assert "letXer.txt" in asked["body"]
 
 
 def after(product: Product, **span: float) -> int:

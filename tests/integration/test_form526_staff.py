@@ -26,7 +26,7 @@ from tests.integration.steps import command, reconfigure
 from tests.product import Product
 
 NAME = "Quillon_Zzyzxfield_discharge.txt"
-OBSCURED = "QuiXXXXXXXXXXXXXXXXXXXXge.txt"
+OBSCURED = "QuiXXXX_XXXXXXXXXX_XXXXXXXge.txt"
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +181,15 @@ def test_a_parked_upload_of_a_delivered_document_ends_with_a_requeue(product: Pr
     assert command(product, "outbox", "requeue", str(message_of(product, document)["id"])).exit_code == 0
     product.work()
     assert (uploaded(product), statuses(product), product.messages()) == ([], ["done"], [])
+
+
+def test_the_e_mail_about_a_page_that_we_made_says_what_it_is(product: Product) -> None:
+    product.control.set("documents", "status", status=400, times=1, operation=UPLOADS)
+    filer(product).file(bddQualified=True)
+    product.work()
+    assert mails(product, 2) == ["form526.accepted", "form526.document_failed"]
+    body = next(mail["body"] for mail in product.phone(2) if mail["template"] == "form526.document_failed")
+    assert "the instructions for a claim before discharge (BDD), a page that we add and not one of your files" in body
 
 
 def test_the_e_mail_about_a_failure_names_the_file_obscured_and_nothing_else(product: Product) -> None:

@@ -167,6 +167,20 @@ def test_a_text_that_never_arrived_is_detected_after_three_days(product: Product
     assert details[0] == {"about": "travel_claim", "subject": claim.id, "notification": "created"}
 
 
+def test_a_declined_text_of_which_no_callback_says_so_is_detected_after_three_days(product: Product) -> None:
+    declined = {"recipient": ADA.phone, "status": "preferences-declined"}
+    product.control.call("POST", "va_notify", "outcomes", json=declined)
+    file_claim(product)
+    product.work()
+    eventually(ended_at_va_notify(product, "preferences-declined"))
+    product.move_clock(THREE_DAYS)
+    sweep(product)
+    product.work()
+    row = notification(product)
+    assert (row["state"], row["upstream_status"]) == ("undeliverable", "preferences-declined")
+    assert (product.cases(), len(sends(product))) == (["notification_undeliverable"], 1)
+
+
 def test_a_delivered_text_is_checked_once_and_closed(product: Product) -> None:
     delivered_text(product)
     eventually(ended_at_va_notify(product, "delivered"))

@@ -8,8 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from flaskapp.notifications import routes
 from flaskapp.upstreams.va_notify import callback_signature
+from sandbox.upstreams.notify_lifecycle import BAD_ENDS
 from sandbox.upstreams.settings import FakeSettings
 from tests.integration.steps import command, counts, file_claim, listening, reconfigure, sends, sweep, texts
 from tests.product import Product, eventually
@@ -106,6 +110,23 @@ def test_a_body_that_is_no_json_object_is_a_400(product: Product, content: bytes
     assert (response.status_code, response.get_json()["errors"][0]["status"]) == (400, "400")
 
 
+@pytest.mark.parametrize("away", [OperationalError, InterfaceError, PoolTimeoutError])
+def test_while_the_database_is_away_va_notify_is_asked_to_repeat(
+    product: Product, monkeypatch: pytest.MonkeyPatch, away: Any
+) -> None:
+    content = body(sent_notification(product).id, DELIVERED)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise away("SELECT", {}, Exception("away")) if away is not PoolTimeoutError else away("no connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(routes, "record_delivery", fail)
+        response = post(product, content)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert post(product, content).status_code == 200
+    assert notification(product).state == "delivered"
+
+
 # -- their effect --------------------------------------------------------------
 
 
@@ -157,9 +178,17 @@ def test_reports_without_timestamps_are_applied_in_the_order_of_their_arrival(pr
     assert (notification(product).state, product.cases()) == ("delivered", [])
 
 
+@pytest.mark.parametrize("word", BAD_ENDS)
+def test_every_bad_end_is_final_and_opens_a_case(product: Product, word: str) -> None:
+    sent_notification(product)
+    report(product, word)
+    assert (notification(product).state, notification(product).upstream_status) == ("undeliverable", word)
+    assert product.cases() == ["notification_undeliverable"]
+
+
 def test_an_unknown_status_changes_nothing(product: Product) -> None:
     sent_notification(product)
-    report(product, "returned-letter", "teleported")
+    report(product, "on-its-way", "teleported")
     assert post(product, body(notification(product).id, "x", completed_at="yesterday")).status_code == 200
     assert notification(product).state == "sent"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tests.integration import travel_pay_steps as steps
-from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
+from tests.integration.itf_steps import pass_time
+from tests.integration.travel_pay_filing import file, tried
+from tests.integration.travel_pay_steps import CLAIMS_URL, STARTS_AT, traveling
 from tests.product import ADA, Product
 
 
@@ -30,3 +32,15 @@ def test_a_claim_passes_its_four_steps_and_its_person_is_notified(product: Produ
     assert again.get_json()["claimId"] == filed["id"] == row["claim_id"]
     assert again.get_json()["status"] == "Claim submitted"
     assert person.read(f"{CLAIMS_URL}/{claim_id}")["claimStatus"] == "Claim submitted"
+
+
+def test_no_claim_is_begun_for_an_appointment_of_another_day(product: Product) -> None:
+    product.control.turn("travel_pay", find_or_add_answers="another_day")
+    filing = file(product)
+    product.work(until=tried(filing, 2))
+    assert (filing.stands, filing.tries()[-1]) == (("pending", "appointment"), ("find_appointment", "read", "error"))
+    product.control.turn("travel_pay", find_or_add_answers="several")
+    pass_time(product, hours=1)
+    product.work()
+    (claim,) = steps.on_file(product)
+    assert (filing.stands, claim["wallClock"]) == (("submitted", "submit"), STARTS_AT)

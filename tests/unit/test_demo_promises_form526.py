@@ -24,7 +24,7 @@ PROMISE = FormPromise("form-1", ADA, "a scene", ACCEPTED, 12.0, FORM, (LETTER, M
 
 def mail(notification: str, **values: str) -> dict[str, Any]:
     template = EMAILS[f"form526.{notification}"]
-    filled = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXXXXXXXXXXnt.txt", **values}
+    filled = {"submitted_date": "March 4, 2031", "claim_id": "600", "file_name": "budXX-XXXXXXXnt.txt", **values}
     return {"template": template.name, "subject": template.subject, "body": template.filled(template.body, filled)}
 
 

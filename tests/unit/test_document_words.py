@@ -7,11 +7,23 @@ from typing import Any
 
 import pytest
 
+from flaskapp.form526.documents import notification_of
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.polling import row_of
-from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE, DONE, FAILED, MISSING, PENDING, UPLOAD
+from flaskapp.form526.states import (
+    BENEFITS_GATEWAY,
+    CLAIMS_EVIDENCE,
+    DONE,
+    EVIDENCE,
+    FAILED,
+    MADE_NAMES,
+    MISSING,
+    PENDING,
+    UPLOAD,
+)
 from flaskapp.form526.words import words_of
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
+from sandbox.upstreams.templates import EMAILS
 
 TIMESTAMP = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SENDING = "We have this document and are sending it."
@@ -42,6 +54,30 @@ def test_every_state_of_a_document_has_its_words(
     assert words_of(document).startswith(words)
     assert ("is in your file" in words_of(document)) == (status == DONE or step == BENEFITS_GATEWAY)
     assert ("A person here" in words_of(document) or "a person here" in words_of(document)) == (status == FAILED)
+
+
+@pytest.mark.parametrize("kind", MADE_NAMES)
+@pytest.mark.parametrize("step", [CLAIMS_EVIDENCE, UPLOAD])
+def test_nobody_is_asked_to_mail_a_document_that_we_made(kind: str, step: str) -> None:
+    document = DocumentSubmission(kind=kind, lighthouse_status=FAILED, failed_step=step)
+    assert words_of(document).startswith(NOT_THERE) and "We made it" in words_of(document)
+    assert "mail it" not in words_of(document)
+    assert "mail it" in words_of(DocumentSubmission(kind=EVIDENCE, lighthouse_status=FAILED, failed_step=step))
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (MISSING, "document_missing"),
+        (UPLOAD, "document_failed"),
+        (CLAIMS_EVIDENCE, "document_failed"),
+        ("UNKNOWN", "document_failed"),
+        (BENEFITS_GATEWAY, "document_incomplete"),
+    ],
+)
+def test_only_for_what_we_hold_an_e_mail_says_that_we_send_it_again(step: str, kind: str) -> None:
+    assert notification_of(step) == kind
+    assert ("going to send it again" in EMAILS[f"form526.{kind}"].body) == (kind == "document_failed")
 
 
 def answer_with(state: str, step: str | None = None, **steps: str) -> Statuses:

@@ -12,6 +12,8 @@ from flaskapp.intent_to_file.states import INTENT_TO_FILE
 from flaskapp.notifications.states import NOTIFICATION, STATE_OF_STATUS
 from flaskapp.statemachine import IllegalMove, StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM, WORDS
+from sandbox.upstreams.notification import SENDING_STATUSES
+from sandbox.upstreams.notify_lifecycle import BAD_ENDS
 
 ALLOWED = {
     TRAVEL_CLAIM.subject: {
@@ -111,3 +113,5 @@ def test_every_state_of_a_claim_has_words_for_its_person() -> None:
 
 def test_every_word_of_va_notify_means_a_state_and_none_means_outstanding_again() -> None:
     assert set(STATE_OF_STATUS.values()) == {"sent", "delivered", "undeliverable"}
+    assert {word for word, state in STATE_OF_STATUS.items() if state == "undeliverable"} == set(BAD_ENDS)
+    assert {word for word, state in STATE_OF_STATUS.items() if state == "sent"} == set(SENDING_STATUSES)

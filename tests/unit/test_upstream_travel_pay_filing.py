@@ -69,6 +69,46 @@ def test_an_appointment_is_found_by_its_wall_clock_and_station(bench: Bench) -> 
     assert sent.json() == {"appointmentDateTime": "2031-03-04T09:30:00Z", "facilityStationNumber": "983"}
 
 
+def at(when: str | None, **fields: Any) -> dict[str, Any]:
+    return {"id": "a9", "appointmentDateTime": when, **fields}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ([at("2031-01-01T09:30:00Z"), APPOINTMENT], "a1"),
+        ([at("2031-03-04T14:30:00.000Z"), at(None), at("soon"), "a8", {"id": "a7"}, APPOINTMENT], "a1"),
+        ([at("2031-03-04T09:30:00.000Z")], "a9"),
+        ([at("2031-03-04T09:30:00")], "a9"),
+        ([at("2031-03-04T09:30:00-05:00")], "a9"),
+        ([APPOINTMENT, at("2031-03-04T09:30:00Z", associatedClaimId="c1")], "a9"),
+        ([APPOINTMENT, at("2031-01-01T09:30:00Z", associatedClaimId="c1")], "a1"),
+        (APPOINTMENT, "a1"),
+        ({"appointmentId": "a6", "appointmentDateTime": "2031-03-04T09:30:00Z"}, "a6"),
+    ],
+)
+def test_of_several_appointments_the_one_at_the_requested_wall_clock_counts(
+    bench: Bench, data: Any, found: str
+) -> None:
+    assert find(bench.answering(whole(200, envelope(data)))).id == found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        [at("2031-01-01T09:30:00Z")],
+        [at("2031-03-04T14:30:00Z"), at("2031-03-04")],
+        at("2031-01-01T09:30:00Z"),
+        {"appointmentId": "a6"},
+    ],
+)
+def test_an_answer_about_other_appointments_only_is_unclear(bench: Bench, data: Any) -> None:
+    with pytest.raises(Unavailable) as caught:
+        find(bench.answering(whole(200, envelope(data))))
+    assert caught.value.detail == "no appointment at the requested time"
+
+
 def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(bench: Bench) -> None:
     bench.answering(whole(200, envelope([APPOINTMENT])))
     find(bench, "Other", "Eye clinic", False)
@@ -86,8 +126,9 @@ def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(benc
     ("reply", "kind"),
     [
         (whole(200, envelope([])), Unavailable),
-        (whole(200, envelope(APPOINTMENT)), Unavailable),
-        (whole(200, envelope([{"id": "", "appointmentDateTime": None}])), Unavailable),
+        (whole(200, envelope(None)), Unavailable),
+        (whole(200, envelope("a1")), Unavailable),
+        (whole(200, envelope([{**APPOINTMENT, "id": ""}])), Unavailable),
         (refusal(400, "Appointment date is not valid."), Rejected),
         (refusal(409, "Already exists."), Unavailable),
         (whole(500, ""), Unavailable),

@@ -1,4 +1,4 @@
-"""Chunks of a file's bytes, and file names obscured for people who are not meant to read them."""
+"""Chunks of a file's bytes, and file names obscured for e-mails, which others may read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from flaskapp.form526.attachments.types import ENDINGS
 
 CHUNK = 1024 * 1024
 
-_SHOWN_FIRST, _SHOWN_LAST, _LEAST_HIDDEN, _MOST_MASKS = 3, 2, 4, 20
+# A longer name is cut in the middle: an e-mail has a hundred characters for it.
+_SHOWN_FIRST, _SHOWN_LAST, _MOST_BETWEEN = 3, 2, 95
 MASK = "X"
 
 
@@ -25,19 +26,25 @@ def chunks_of(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
 
 
 def obscured(name: str) -> str:
-    """`discharge_letter.pdf` → `disXXXXXXXXXXXer.pdf`: enough for its owner to recognise it.
+    """`discharge_letter 2.pdf` → `disXXXXXX_XXXXXX 2.pdf`: enough for its owner to recognise it in an e-mail.
 
-    Names that are short, or have no letter (a date of birth, the number of a card), are masked completely.
+    Short names are whole. In longer ones what is between the ends is masked, except blanks and punctuation (contract:
+    benefits 5.4).
     """
     stem, ending = split(name)
-    hidden = len(stem) - _SHOWN_FIRST - _SHOWN_LAST
-    if hidden < _LEAST_HIDDEN or not any(letter.isalpha() for letter in stem):
-        return MASK * min(len(stem), _MOST_MASKS) + ending
-    return stem[:_SHOWN_FIRST] + MASK * min(hidden, _MOST_MASKS) + stem[-_SHOWN_LAST:] + ending
+    if len(stem) <= _SHOWN_FIRST + _SHOWN_LAST:
+        return stem + ending
+    between = stem[_SHOWN_FIRST:-_SHOWN_LAST][:_MOST_BETWEEN]
+    return stem[:_SHOWN_FIRST] + "".join(masked(sign) for sign in between) + stem[-_SHOWN_LAST:] + ending
+
+
+def masked(sign: str) -> str:
+    """Outside ASCII every sign is masked: some scripts write parts of a letter as signs of their own."""
+    return sign if sign.isascii() and not sign.isalnum() else MASK
 
 
 def split(name: str) -> tuple[str, str]:
     """Stem and ending (`.pdf`), without folders; an ending we do not know belongs to the stem."""
     base = PurePosixPath(name.replace("\\", "/")).name.strip()
     stem, dot, ending = base.rpartition(".")
-    return (stem, f".{ending.lower()}") if dot and ending.lower() in ENDINGS else (base, "")
+    return (stem, f".{ending}") if dot and ending.lower() in ENDINGS else (base, "")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeGuard, TypeVar
 from urllib.parse import quote
 
 from flaskapp.config import Config
+from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
-from flaskapp.upstreams.transport.fields import text
-from flaskapp.upstreams.transport.http import HTTP, Outgoing
+from flaskapp.upstreams.transport.fields import an_object, text, time_or_none
+from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
 from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse_answer, written
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
@@ -50,6 +52,7 @@ class TravelPayFilingClient:
     ) -> UpstreamAppointment:
         """The appointment at that time. A repeated call finds it again, so it is never Unanswered and never Duplicate.
 
+        An answer with other appointments only is Unavailable: a claim must never be begun on another day's.
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
         """
         optional = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
@@ -61,7 +64,11 @@ class TravelPayFilingClient:
             path = "appointments/find-or-add"
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
-            return parse_answer(self._http.call(request), lambda payload: read_appointment(payload["data"][0]))
+            answer = self._http.call(request)
+            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at))
+            if found is None:
+                raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time")
+            return found
 
         return self._auth.with_headers(traveler, send_find_or_add)
 
@@ -139,6 +146,28 @@ class TravelPayFilingClient:
             headers=headers,
             json=body,
         )
+
+
+def appointment_at(data: object, starts_at: str) -> UpstreamAppointment | None:
+    """The appointment at that wall clock among those of an answer, which may hold several, also of other days, or be
+    one object (contract: travel 5.3). Two at one time are one visit: the one with a claim counts, whatever their order.
+    """
+    elements = [data] if isinstance(data, dict) else data
+    if not isinstance(elements, list):
+        raise TypeError("expected a list of appointments")
+    requested = datetime.fromisoformat(starts_at)
+    at_that_time = [read_appointment(each) for each in elements if wall_clock_of(each) == requested]
+    with_claim = (each for each in at_that_time if each.associated_claim_id is not None)
+    return next(with_claim, at_that_time[0] if at_that_time else None)
+
+
+def wall_clock_of(element: object) -> datetime | None:
+    """When the appointment begins at its facility: the `Z` of its time says nothing. None when that cannot be read."""
+    try:
+        at = time_or_none(an_object(element).get("appointmentDateTime"))
+    except (TypeError, ValueError):
+        return None
+    return datetime.fromisoformat(at).replace(tzinfo=None) if at is not None else None
 
 
 def is_free_text(name: str | None) -> TypeGuard[str]:

@@ -101,7 +101,8 @@ class Document:
 def read_appointment(value: object) -> UpstreamAppointment:
     given = an_object(value)
     return UpstreamAppointment(
-        id=text(given.get("id")),
+        # A single one has been seen with its id under another name (contract: travel 5.3).
+        id=text(given.get("id") or given.get("appointmentId")),
         appointment_source=text_or_none(given.get("appointmentSource")),
         appointment_date_time=time_or_none(given.get("appointmentDateTime")),
         appointment_name=text_or_none(given.get("appointmentName")),
