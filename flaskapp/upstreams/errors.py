@@ -82,8 +82,8 @@ def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
     record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
     that we cannot read, and of a conflict. Any other answer that we cannot use may be about one id, one person or one
-    body, so it counts like no answer, once several different calls met it. Only 503 says that upstream is down; and what
-    refuses our own keys or tokens refuses everybody.
+    body, so it counts like no answer, once several different calls met it. Only 503 says that upstream is down, and our
+    own keys are refused to everybody alike.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
