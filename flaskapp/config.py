@@ -142,6 +142,11 @@ class Config:
     )
     database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections of one process (a relay: one more).")
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
+    hand_out_csrf_tokens: bool = setting(
+        yes_or_no,
+        True,
+        text="Send `X-CSRF-Token`. No where another backend on this host sends it: pages keep one token for all.",
+    )
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
     insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")
     trusted_proxies: int = setting(

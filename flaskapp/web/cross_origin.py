@@ -91,9 +91,13 @@ def allowed_origin(app: Flask, origins: frozenset[str]) -> str | None:
     return origin if origin in origins and not under_pages(app, request.path) else None
 
 
+def own_origin() -> str:
+    return request.host_url.rstrip("/")
+
+
 def same_origin() -> bool:
     """Whether one of our own pages sent this request. False when the browser gives no sign of it."""
-    own = request.host_url.rstrip("/")
+    own = own_origin()
     origin = request.headers.get("Origin")
     if origin is not None:
         return origin == own

@@ -1,8 +1,8 @@
 """Sign-in: checks the Sign-in Service's access token for everything that only a signed-in person may do.
 
-A browser sends its token cookie with whatever any page makes it send. So a change must also carry the CSRF token, which
-only our own answers contain. Only the Sign-in Service knows whether the session behind a token still exists; a token
-lasts minutes.
+A browser sends its token cookie with whatever any page makes it send. So a change must also name the front end's or our
+own `Origin`, which no other page can, or carry the CSRF token, which only our own answers contain. Only the Sign-in
+Service knows whether the session behind a token still exists; a token lasts minutes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.errors import Unavailable
 from flaskapp.web import access, rate_limits
+from flaskapp.web.cross_origin import own_origin
 from flaskapp.web.errors import CHALLENGE, RETRY_AFTER_SECONDS, Problem
 from flaskapp.web.inflection import answer
 
@@ -55,13 +56,14 @@ CALLER = access.Access(
             "type": "apiKey",
             "in": "cookie",
             "name": TOKEN_COOKIE,
-            "description": "Changes also need `X-CSRF-Token`, which every answer carries.",
+            "description": "Changes also need the front end's `Origin`, or `X-CSRF-Token` from an earlier answer.",
         },
     },
 )
 TOKEN_ANSWERS = {
     401: "No valid access token; `errors` is a text.",
-    403: "The access token has expired (`errors` is a text), or a cookie caller sent no valid `X-CSRF-Token`.",
+    403: "The access token has expired (`errors` is a text), or a cookie caller sent neither an `Origin` that may call"
+    " nor a valid `X-CSRF-Token`.",
 }
 
 # Only the signature: PyJWT would judge the claims too, by a clock that is not ours.
@@ -92,7 +94,8 @@ def caller() -> Caller:
 
 
 def require_sign_in(blueprint: Blueprint) -> None:
-    """Let only signed-in people reach this blueprint. Each of its answers carries the CSRF token for the next change.
+    """Let only signed-in people reach this blueprint. Its answers carry the CSRF token for the next change, unless
+    HAND_OUT_CSRF_TOKENS is off.
 
     Token faults are answered in the Sign-in Service's own shape, with `errors` as a text (contract: travel 7).
     Everything else is answered in ours: 403 `CSRF`, and 503 when no key to check a signature with is known.
@@ -113,14 +116,15 @@ def guard() -> Response | None:
     g.caller = Caller(account_id, by_cookie)
     g.token_expires_at = expires_at
     rate_limits.count_caller("account", account_id)
-    if by_cookie and request.method not in SAFE_METHODS:
+    if by_cookie and request.method not in SAFE_METHODS and not comes_from_our_pages():
         check_csrf()
     return None
 
 
 def add_session_headers(response: Response) -> Response:
     """Add both headers to errors too: the front end takes them from any answer. A preflight has no session."""
-    if request.method != "OPTIONS":
+    config: Config = current_app.extensions["config"]
+    if request.method != "OPTIONS" and config.hand_out_csrf_tokens:
         response.headers["X-CSRF-Token"] = generate_csrf(token_key=CSRF_KEY)
     if "token_expires_at" in g:
         response.headers["X-Session-Expiration"] = g.token_expires_at.isoformat(timespec="seconds")
@@ -132,6 +136,13 @@ def refusal(fault: TokenFault) -> Response:
     log.info("sign-in refused", extra={"event": "sign_in.refused", "reason": fault.text})
     headers = {"WWW-Authenticate": CHALLENGE} if fault.status == 401 else {}
     return answer({"errors": fault.text}, fault.status, headers)
+
+
+def comes_from_our_pages() -> bool:
+    """Whether the browser says that one of our pages sent this. The page keeps one token for all backends of its host,
+    so the token that it sends may be another's (contract: frontend 1.4)."""
+    config: Config = current_app.extensions["config"]
+    return request.headers.get("Origin") in {own_origin(), *config.frontend_origins}
 
 
 def check_csrf() -> None:

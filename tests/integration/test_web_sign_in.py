@@ -109,6 +109,30 @@ def test_a_missing_token_and_a_senseless_one_are_refused_alike(client, csrf):
     assert refused(change(client, csrf))
 
 
+@pytest.mark.parametrize("origin", [ORIGIN, "http://localhost"])
+@pytest.mark.parametrize("csrf", [None, "null", "of another backend"])
+def test_a_change_from_one_of_our_pages_needs_no_token(client, origin, csrf):
+    """The page's one token may be that of another backend on the same host."""
+    headers = {"Origin": origin} | ({} if csrf is None else {"X-CSRF-Token": csrf})
+    assert client.post(PATH, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [f"{ORIGIN}.evil.example", f"{ORIGIN}:444", ORIGIN.upper(), f"{ORIGIN}/", "https://localhost", "null", ""],
+)
+def test_an_origin_is_compared_whole(client, origin):
+    assert refused(client.post(PATH, headers={"Origin": origin}))
+
+
+def test_where_another_backend_hands_tokens_out_ours_gives_none():
+    client = browser(make_signed_in_app(hand_out_csrf_tokens=False))
+    response = client.get(PATH)
+    assert response.status_code == 200 and "X-CSRF-Token" not in response.headers
+    assert client.post(PATH, headers={"Origin": ORIGIN, "X-CSRF-Token": "theirs"}).status_code == 200
+    assert refused(change(client, "theirs"))
+
+
 def test_the_token_of_another_session_is_refused(app, client):
     client.get(PATH)
     assert refused(change(client, csrf_in(browser(app).get(PATH))))
