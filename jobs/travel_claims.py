@@ -33,7 +33,7 @@ def load(session: DbSession, claim_id: str) -> ClaimWork | None:
 
 
 def act(call: Call, work: ClaimWork) -> Filing:
-    """Submit the claim (contract: travel 4.1). Raises the six upstream errors."""
+    """Submit the claim (contract: travel 4.1); its number may stay unknown. Raises the six upstream errors."""
     submitted = call.upstreams.btsss.submit_claim(
         work.identity.icn, work.appointment_date, work.identity.facility_type, call.before_write
     )
@@ -76,9 +76,10 @@ def record(session: DbSession, claim_id: str, filing: Filing) -> None:
 
 def ids(filing: Filing) -> dict[str, str]:
     """What the attempt keeps of an answer: encrypted, so that a late one can still be recorded, and a digest to
-    compare."""
-    token = vault().encrypt(json.dumps(asdict(filing))).decode()
-    return {"answer": token, "digest": vault().digest("claim", filing.filed.claim_number or "")}
+    compare. An unknown number contradicts no other, so it has no digest."""
+    kept = {"answer": vault().encrypt(json.dumps(asdict(filing))).decode()}
+    number = filing.filed.claim_number
+    return kept if number is None else {**kept, "digest": vault().digest("claim", number)}
 
 
 def from_ids(kept: dict[str, str]) -> Filing:

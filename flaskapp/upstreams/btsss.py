@@ -65,7 +65,9 @@ _BY_STATUS: dict[int, tuple[type[UpstreamError], str]] = {
 
 @dataclass(frozen=True)
 class SubmittedClaim:
-    claim_number: str
+    """A claim that BTSSS accepted; `claim_number` is None when its answer has none."""
+
+    claim_number: str | None
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,27 @@ def subscription_headers(keys: tuple[str, ...], setting: str) -> dict[str, str]:
 
 def _submitted(answer: Answer) -> SubmittedClaim:
     payload = answer.json()
-    number = payload.get("claimNumber") if isinstance(payload, dict) else None
-    if answer.status == 200 and isinstance(number, str) and number.strip():
-        return SubmittedClaim(number.strip())
+    if answer.status == 200 and _accepts(payload):
+        return SubmittedClaim(_number_in(payload) or _number_in(payload.get("value")))
     kind, code = _refusal(answer.status, payload)
     raise failure(kind, UPSTREAM, answer, code)
 
 
+def _accepts(payload: Any) -> bool:
+    """Whether the body of a 200 is BTSSS's own yes, with a claim number or without one (contract: travel 4.1).
+
+    The older form repeats the status inside, and one that says another there contradicts itself.
+    """
+    return isinstance(payload, dict) and payload.get("statusCode") in (None, 200)
+
+
+def _number_in(holder: Any) -> str | None:
+    number = holder.get("claimNumber") if isinstance(holder, dict) else None
+    return number.strip() or None if isinstance(number, str) else None
+
+
 def _refusal(status: int, payload: Any) -> tuple[type[UpstreamError], str]:
-    """What an answer without a claim number means; only what is plainly a refusal counts as one."""
+    """What an answer that is no yes means; only what is plainly a refusal counts as one."""
     if status < 400:
         return Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"
     said = " ".join(messages(payload)).lower()
