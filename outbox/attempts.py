@@ -132,9 +132,10 @@ SEIZE = text(f"""
       FROM seized JOIN tried ON tried.message_id = seized.id
 """)
 
-# Writes of one job whose answer is missing.
-UNANSWERED = text("""
-    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand
+# Writes of one job, by how they ended.
+WRITES = text("""
+    SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand,
+           count(*) FILTER (WHERE status = 'success') AS accepted
       FROM outbox_attempts
      WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write'
 """)
@@ -153,11 +154,12 @@ GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "mes
 
 
 @dataclass(frozen=True)
-class Unanswered:
-    """Writes without an answer: `lost` ones ended without it, `at_hand` ones are under way."""
+class Writes:
+    """Writes by their answers: `lost` ones ended without any, `at_hand` ones are under way, `accepted` got a yes."""
 
     lost: int
     at_hand: int
+    accepted: int
 
 
 def read_grant(row: Any) -> Grant:
@@ -316,10 +318,10 @@ def status_of(db: Database, attempt_id: int) -> str:
     return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
 
 
-def count_unanswered(db: Database, subject_type: str, subject_id: str, job: str) -> Unanswered:
-    """How many writes of this job for this subject have no answer."""
+def count_writes(db: Database, subject_type: str, subject_id: str, job: str) -> Writes:
+    """How the writes of this job for this subject were answered."""
     values = {"type": subject_type, "id": subject_id, "job": job}
-    return Unanswered(**db.execute(UNANSWERED, values).one()._mapping)
+    return Writes(**db.execute(WRITES, values).one()._mapping)
 
 
 def was_noted_before(db: Database, grant: Grant, what: str) -> bool:
