@@ -82,6 +82,7 @@ UPLOAD = JobSpec(
     load=load_pending,
     act=upload,
     look_up=look_up_upload,
+    searchable=False,
     # Until then the first upload may still be on its way, and its answer may come late.
     confirm_after_seconds=lambda config: config.document_upload_seconds,
     check=uploads.check_uploaded,

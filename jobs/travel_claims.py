@@ -33,7 +33,7 @@ def load(session: DbSession, claim_id: str) -> ClaimWork | None:
 
 
 def act(call: Call, work: ClaimWork) -> Filing:
-    """Submit the claim (contract: travel 4.1). Raises the six upstream errors."""
+    """Submit the claim (contract: travel 4.1); its number may stay unknown. Raises the six upstream errors."""
     submitted = call.upstreams.btsss.submit_claim(
         work.identity.icn, work.appointment_date, work.identity.facility_type, call.before_write
     )
@@ -44,7 +44,6 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     """Look up whose claim it is that BTSSS holds for this person, date and station (contract: travel 4.2).
 
     One modified before our first try was there already. A later one is presumed to be ours, and recorded as such.
-    If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's.
     """
     on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
     here = [item for item in on_date if item.station == work.identity.station]
@@ -53,8 +52,7 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     if len(here) != 1:
         return Unclear("several on file here" if here else "on file for another station")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    theirs = earlier.first_write_at is None or here[0].last_modified_at < earlier.first_write_at - skew
-    if theirs or (earlier.why == "duplicate" and not earlier.ever_unknown):
+    if earlier.first_write_at is None or here[0].last_modified_at < earlier.first_write_at - skew:
         return Found(Filing(DUPLICATE, "duplicate", Filed(here[0].claim_number, "found", here[0].claim_status)))
     return presumed_ours(here[0])
 
@@ -76,9 +74,10 @@ def record(session: DbSession, claim_id: str, filing: Filing) -> None:
 
 def ids(filing: Filing) -> dict[str, str]:
     """What the attempt keeps of an answer: encrypted, so that a late one can still be recorded, and a digest to
-    compare."""
-    token = vault().encrypt(json.dumps(asdict(filing))).decode()
-    return {"answer": token, "digest": vault().digest("claim", filing.filed.claim_number or "")}
+    compare. An unknown number contradicts no other, so it has no digest."""
+    kept = {"answer": vault().encrypt(json.dumps(asdict(filing))).decode()}
+    number = filing.filed.claim_number
+    return kept if number is None else {**kept, "digest": vault().digest("claim", number)}
 
 
 def from_ids(kept: dict[str, str]) -> Filing:
@@ -100,6 +99,8 @@ SUBMIT = JobSpec(
     load=load,
     act=act,
     look_up=look_up_claim,
+    # BTSSS's word is enough, whatever its list shows or hides; it does not say the number (contract: travel 4.1).
+    already_there=Filing(DUPLICATE, "duplicate", Filed(None, "answered")),
     confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
     record=record,
     give_up=service.record_claim_failed,

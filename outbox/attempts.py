@@ -132,9 +132,10 @@ SEIZE = text(f"""
       FROM seized JOIN tried ON tried.message_id = seized.id
 """)
 
-# Writes of one job whose answer is missing.
-UNANSWERED = text("""
+# Writes of one job, by how they ended.
+WRITES = text("""
     SELECT count(*) FILTER (WHERE status = 'unknown') AS lost, count(*) FILTER (WHERE status = 'try') AS at_hand,
+           count(*) FILTER (WHERE status = 'success') AS accepted,
            count(DISTINCT upstream_ids ->> 'digest') FILTER (WHERE status = 'success' AND message_id = last) AS taken
       FROM (SELECT *, max(message_id) OVER () AS last FROM outbox_attempts
              WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write') writes
@@ -154,12 +155,13 @@ GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "mes
 
 
 @dataclass(frozen=True)
-class Unanswered:
-    """Writes without an answer: `lost` ones ended without it, `at_hand` ones are under way. `taken` are the different
-    things that upstream named in its answers to the latest message, late ones included."""
+class Writes:
+    """Writes by their answers: `lost` ones ended without any, `at_hand` ones are under way, `accepted` got a yes.
+    `taken` are the different things that upstream named in its answers to the latest message, late ones included."""
 
     lost: int
     at_hand: int
+    accepted: int
     taken: int
 
 
@@ -319,10 +321,10 @@ def status_of(db: Database, attempt_id: int) -> str:
     return str(db.execute(text("SELECT status FROM outbox_attempts WHERE id = :id"), {"id": attempt_id}).scalar_one())
 
 
-def count_unanswered(db: Database, subject_type: str, subject_id: str, job: str) -> Unanswered:
-    """How many writes of this job for this subject have no answer, and how many were taken."""
+def count_writes(db: Database, subject_type: str, subject_id: str, job: str) -> Writes:
+    """How the writes of this job for this subject were answered."""
     values = {"type": subject_type, "id": subject_id, "job": job}
-    return Unanswered(**db.execute(UNANSWERED, values).one()._mapping)
+    return Writes(**db.execute(WRITES, values).one()._mapping)
 
 
 def was_noted_before(db: Database, grant: Grant, what: str) -> bool:

@@ -193,7 +193,7 @@ def in_words(attempts: Sequence[Row], success: str) -> str:
 
 
 def word_for(attempt: Row, success: str) -> str:
-    if attempt["status"] == "success":
+    if attempt["status"] == "success" and attempt["error_class"] is None:
         return "found" if attempt["purpose"] == "look_up" else success
     if attempt["error_class"] is None:
         return "not there yet" if attempt["purpose"] == "look_up" else str(attempt["status"])

@@ -114,13 +114,16 @@ def record_uploaded(session: DbSession, document_id: str, request_id: int) -> No
 def record_upload_failed(session: DbSession, document_id: str, kind: str, details: dict[str, Any]) -> None:
     """It could not be uploaded, as far as we know: the person is informed, and a human has a case.
 
-    If an upload went unanswered, however long ago, nobody knows: no look-up can find it.
+    Nobody knows if an upload went unanswered, however long ago, because no look-up can find it. Nor if Lighthouse calls
+    it a duplicate, or refuses it though it received it before: that refusal too can mean that it has it (contract:
+    benefits 4.1).
     """
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING:
         return
-    found = unanswered(session, document_id)
-    if kind not in UNCONFIRMED and not found.lost:
+    found = writes(session, document_id)
+    doubted = kind in (*UNCONFIRMED, "duplicate") or (kind == "refused" and found.accepted)
+    if not doubted and not found.lost:
         fail_document(session, document, UPLOAD, kind, "worker", details)
         return
     document.possibly_twice = found.lost + (found.at_hand if kind in UNCONFIRMED else 0) > 1
@@ -140,10 +143,10 @@ def reconsider_copies(session: DbSession, document_id: str) -> None:
 
 def copies(session: DbSession, document_id: str) -> int:
     """How many uploads of it Lighthouse may hold: those that it answered, and those that ended without an answer."""
-    found = unanswered(session, document_id)
+    found = writes(session, document_id)
     return found.lost + found.taken
 
 
-def unanswered(session: DbSession, document_id: str) -> attempts.Unanswered:
-    """How many of its uploads were not answered: `lost`, and `at_hand` while one is not settled yet."""
-    return attempts.count_unanswered(session, SUBJECT, document_id, UPLOAD_WORK.path)
+def writes(session: DbSession, document_id: str) -> attempts.Writes:
+    """How its uploads were answered, over all its cycles; one that is not settled yet counts as `at_hand`."""
+    return attempts.count_writes(session, SUBJECT, document_id, UPLOAD_WORK.path)

@@ -111,7 +111,7 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
         "unconfirmed": claim.unconfirmed,
         "message": UNCONFIRMED_WORDS if claim.unconfirmed else WORDS[claim.state],
         "appointment_date": claim.appointment_date.isoformat(),
-        "claim_number_last_four": filed.last_four if filed else None,
+        "claim_number_last_four": filed.last_four if filed and filed.claim_number else None,
         "requested_at": claim.requested_at.isoformat(),
         "finished_at": claim.finished_at.isoformat() if claim.finished_at else None,
     }

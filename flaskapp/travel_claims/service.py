@@ -46,7 +46,10 @@ class ClaimWork:
 
 @dataclass(frozen=True)
 class Filed:
-    """What BTSSS holds for a claim. `how` we know: answered, found, presumed (ours, by its time) or late."""
+    """What BTSSS holds for a claim; a number of None is one that nobody told us.
+
+    `how` we know: answered, found, presumed (ours, by its time) or late.
+    """
 
     claim_number: str | None
     how: str

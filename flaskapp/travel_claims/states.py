@@ -22,7 +22,7 @@ UNCONFIRMED_WORDS = (
 # What the person and the front end read about each state, in plain words.
 WORDS = {
     PENDING: "We have your travel claim and are filing it. We'll text you when it is filed.",
-    SUBMITTED: "Your travel claim is filed. We sent you its number by text message.",
+    SUBMITTED: "Your travel claim is filed. We sent you a text message about it.",
     DUPLICATE: "A travel claim for this appointment was already on file. You don't need to file another.",
     FAILED: "We could not file your travel claim. A person here is working on it, and you can still file another way.",
 }

@@ -66,7 +66,9 @@ _UNKNOWN = "CLM_030_UNKNOWN_SERVER_ERROR"
 
 @dataclass(frozen=True)
 class SubmittedClaim:
-    claim_number: str
+    """A claim that BTSSS accepted; `claim_number` is None when its answer has none."""
+
+    claim_number: str | None
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,23 @@ def subscription_headers(keys: tuple[str, ...], setting: str) -> dict[str, str]:
 
 def _submitted(answer: Answer) -> SubmittedClaim:
     payload = answer.json()
-    number = payload.get("claimNumber") if isinstance(payload, dict) else None
-    if answer.status == 200 and isinstance(number, str) and number.strip():
-        return SubmittedClaim(number.strip())
+    if answer.status == 200 and _accepts(payload):
+        return SubmittedClaim(_number_in(payload) or _number_in(payload.get("value")))
     named, code = _named(answer.status, payload)
     raise refused(UPSTREAM, answer, named, write=True, code=code)
+
+
+def _accepts(payload: Any) -> bool:
+    """Whether the body of a 200 is BTSSS's own yes, with a claim number or without one (contract: travel 4.1).
+
+    The older form repeats the status inside, and one that says another there contradicts itself.
+    """
+    return isinstance(payload, dict) and payload.get("statusCode") in (None, 200)
+
+
+def _number_in(holder: Any) -> str | None:
+    number = holder.get("claimNumber") if isinstance(holder, dict) else None
+    return number.strip() or None if isinstance(number, str) else None
 
 
 def _named(status: int, payload: Any) -> tuple[type[UpstreamError] | None, str]:

@@ -173,7 +173,7 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
         call = Call(current_app.extensions["upstreams"], config, write_guard.before_write)
         if grant.purpose == "look_up":
             return run_look_up(spec, call, work, earlier)
-        return Outcome("accepted", answer=spec.act(call, work))
+        return run_act(spec, call, work, earlier)
     except HandBack:
         return Outcome("handed_back")
     except Obsolete:
@@ -222,6 +222,16 @@ def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config:
         ever_unknown=any(item.status == "unknown" for item in writes),
         confirmable=age > spec.confirm_after_seconds(config),
     )
+
+
+def run_act(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
+    """Make the call. A *duplicate* answers it where it must be somebody else's; the outcome still shows that error."""
+    try:
+        return Outcome("accepted", answer=spec.act(call, work))
+    except Duplicate as error:
+        if spec.already_there is None or earlier.ever_unknown:
+            raise
+        return Outcome("accepted", answer=spec.already_there, error=error)
 
 
 def run_look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:

@@ -196,6 +196,13 @@ def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome)
     attempts.postpone(session, grant, 0.0, look_ups=grant.look_up_count, not_found=grant.not_found_count)
 
 
+def settle_duplicate(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Upstream has it already: a look-up finds out whose it is, or a human where no look-up can."""
+    if spec.searchable:
+        return look_up_first(session, spec, grant, outcome)
+    return leave_to_human(session, spec, grant, outcome, "duplicate", status="error", why="duplicate")
+
+
 def look_up_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """The write may have happened, or is there already: nothing is sent again before a look-up has answered."""
     if spec.look_up is None:
@@ -240,7 +247,7 @@ SETTLERS: dict[str, Settler] = {
     "broken": retry,
     "handed_back": hand_back,
     "unknown": look_up_first,
-    "duplicate": look_up_first,
+    "duplicate": settle_duplicate,
     "unclear": keep_unresolved,
     "not_found": confirm_absent,
 }

@@ -30,6 +30,7 @@ DUPLICATE = "The appointment already has a claim."
 MULTIPLE = "There were multiple appointments for that date."
 NOT_FOUND = "Appointment not found."
 REFUSED = "The veteran is not eligible for mileage reimbursement."
+NUMBER_IN = ("top", "value", "nowhere")
 OUTCOMES = ("duplicate", "multiple", "not_found", "refused", "unauthorized", "error", "timeout")
 
 
@@ -37,12 +38,18 @@ OUTCOMES = ("duplicate", "multiple", "not_found", "refused", "unauthorized", "er
 class BTSSSKnobs:
     """`skew_seconds` moves BTSSS's own clock, which writes `claimLastModDateTime`, against the true one.
 
-    `habit` is how everybody in the cast without a habit of their own is treated.
+    `habit` is how everybody in the cast without a habit of their own is treated. `number_in` is where a submit's 200
+    has the claim number: at the `top`, under `value` as the older service had it, or `nowhere`.
     """
 
     skew_seconds: float = 0.0
     claim_status: str = "ClaimSubmitted"
     habit: str = "ok"
+    number_in: str = "top"
+
+    def __post_init__(self) -> None:
+        if self.number_in not in NUMBER_IN:
+            raise ValueError(f"number_in must be one of {', '.join(NUMBER_IN)}")
 
 
 class BTSSS(Fake):
@@ -97,7 +104,7 @@ class BTSSS(Fake):
         claim = self._claim(icn, day, appointments[0])
         if not self.claims.file(claim):
             return self._played("duplicate", day)
-        return answer({"claimNumber": claim.number})
+        return answer(_accepted(claim.number, self.knobs.number_in))
 
     def status(self) -> Response:
         refusal = self._unauthorized() or self._malformed_status()
@@ -255,6 +262,14 @@ def _dig(body: Any, path: str) -> Any:
 
 def _at(claim: Claim, timestamp: datetime) -> Claim:
     return Claim(**{**vars(claim), "modified_at": timestamp, "accepted_at": timestamp, "source": "kiosk"})
+
+
+def _accepted(number: str, number_in: str) -> dict[str, Any]:
+    """The body of a submit's 200, in the recorded form or the older one, or with no number at all."""
+    told = {} if number_in == "nowhere" else {"claimNumber": number}
+    if number_in != "value":
+        return told
+    return {"value": told, "formatters": [], "contentTypes": [], "declaredType": None, "statusCode": 200}
 
 
 def _status_element(claim: Claim) -> dict[str, str]:

@@ -33,7 +33,8 @@ class DocumentsKnobs(GatewayKnobs):
 
     `success` is the word that an upload is answered with; with False the file is not kept. `not_found_reported` is when
     an answer has requestIdsNotFound: `always`, `when_any` is missing, or `never`. `unrequested` is how many statuses
-    that nobody queried come with every answer.
+    that nobody queried come with every answer. With `refuse_duplicates` a file that is there already, with the same
+    name, size and claim, is refused; the real text is not public (contract: benefits 4.1).
     """
 
     step_seconds: float = 20.0
@@ -43,6 +44,7 @@ class DocumentsKnobs(GatewayKnobs):
     success: bool = True
     not_found_reported: str = "always"
     unrequested: int = 0
+    refuse_duplicates: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,6 +95,8 @@ class Documents(LighthouseAPI):
         if refusal:
             return refusal
         wanted = read_upload(parts_of(request.stream, request.content_type or ""))
+        if self.knobs.refuse_duplicates and self._has(wanted):
+            return problem(400, "The document was taken for a duplicate of another one on this claim.")
         upload = self._kept(wanted)
         reported_id = str(upload.id) if PLANS[upload.plan].texts else upload.id
         return answer({"data": {"success": self.knobs.success, "requestId": reported_id}})
@@ -119,6 +123,10 @@ class Documents(LighthouseAPI):
             return refusal
         found = self.uploads.found([request_id])
         return answer({"data": self._status_json(found[0])}) if found else _unknown()
+
+    def _has(self, wanted: UploadRequest) -> bool:
+        same = (wanted.claim_id, wanted.file_name, wanted.file.size)
+        return any((each.claim_id, each.file_name, each.size) == same for each in self.uploads.listed())
 
     def _kept(self, wanted: UploadRequest) -> Upload:
         file = wanted.file

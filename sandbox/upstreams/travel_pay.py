@@ -5,6 +5,8 @@ Versions are mixed as in the real API. A person sees only what is theirs; everyt
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,10 +38,12 @@ from sandbox.upstreams.travel_pay_reads import (
 @dataclass(frozen=True, kw_only=True)
 class TravelPayKnobs(TravelPayGatewayKnobs):
     """No list has more than `largest_page` entries in one answer, whatever `pageSize` says. `find_or_add_answers` is
-    what that call answers: the appointment, or one of `UNUSUAL_ANSWERS`."""
+    what that call answers: the appointment, or one of `UNUSUAL_ANSWERS`. With `documents_in_json` a document comes as
+    base64 in JSON, still under its own type and name."""
 
     largest_page: int = 50
     find_or_add_answers: str = "one"
+    documents_in_json: bool = False
 
     def __post_init__(self) -> None:
         if self.find_or_add_answers not in ("one", *writes.UNUSUAL_ANSWERS):
@@ -67,7 +71,7 @@ class TravelPay(TravelPayGateway):
         rule("/api/v2/claims", view_func=self.claims)
         rule("/api/v2/claims/search-by-appointment-date", view_func=self.search)
         rule("/api/v2/claims/<claim_id>/documents", view_func=self.documents)
-        rule("/api/v2/claims/<claim_id>/documents/<document_id>/contents", view_func=self.contents)
+        rule("/api/v2/claims/<claim_id>/documents/<document_id>", view_func=self.document)
         rule("/api/v2/contacts", view_func=self.contacts)
         self.app.register_error_handler(Unreadable, lambda error: words.refused(str(error)))
         self.app.before_request(self._settle)
@@ -127,14 +131,16 @@ class TravelPay(TravelPayGateway):
             return words.missing("Claim not found.")
         return words.good("Documents retrieved successfully.", [document.as_json() for document in claim.documents])
 
-    def contents(self, claim_id: str, document_id: str) -> Response:
+    def document(self, claim_id: str, document_id: str) -> Response:
         claim = self.book.claim(g.icn, claim_id)
         found = next((each for each in claim.documents if each.id == document_id.lower()), None) if claim else None
         if found is None:
             return words.missing("Document not found.")
         named = f"attachment; filename*=UTF-8''{quote(found.filename)}"
         kind = found.mimetype or "application/octet-stream"
-        return Response(found.content, headers={"Content-Disposition": named}, content_type=kind)
+        in_json = self.knobs.documents_in_json
+        content = json.dumps({"data": base64.b64encode(found.content).decode()}) if in_json else found.content
+        return Response(content, headers={"Content-Disposition": named}, content_type=kind)
 
     def contacts(self) -> Response:
         return words.good("Contact details retrieved successfully.", self._contacts(g.icn))

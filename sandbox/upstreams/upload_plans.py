@@ -25,7 +25,7 @@ NOT_STARTED, IN_PROGRESS, SUCCESS, FAILED = "NOT_STARTED", "IN_PROGRESS", "SUCCE
 
 @dataclass(frozen=True)
 class Plan:
-    """Goes through `steps`, unless it `fails_at` or stays at (`stuck_at`) one of them.
+    """Goes through `steps`, unless it `fails_at` or stays at (`stuck_at`) one of them, or at the internal step behind.
 
     The rest is how it is reported: `word` instead of the status, times in `seconds`, numbers as `texts`, and keys (of
     the status, or `step`, the error's) to leave out.
@@ -44,11 +44,13 @@ PLANS = {
     "ok": Plan(),
     "fails_at_claims_evidence": Plan(fails_at=CLAIMS_EVIDENCE),
     "fails_at_bgs": Plan(fails_at=BGS),
+    "fails_at_removal": Plan(fails_at=INTERNAL_STEP),
     "fails_at_unknown_step": Plan(steps=(UNKNOWN_STEP, *PUBLIC_STEPS), fails_at=UNKNOWN_STEP),
     "fails_without_step": Plan(fails_at=BGS, without=("step",)),
     "fails_without_error": Plan(fails_at=BGS, without=("error", "endTime")),
     "stuck": Plan(stuck_at=CLAIMS_EVIDENCE),
     "stuck_at_bgs": Plan(stuck_at=BGS),
+    "stuck_at_removal": Plan(stuck_at=INTERNAL_STEP),
     "unknown_step": Plan(steps=(UNKNOWN_STEP, *PUBLIC_STEPS)),
     "unknown_status": Plan(word=UNKNOWN_WORD),
     "seconds": Plan(seconds=True),
@@ -95,7 +97,7 @@ def standing(plan: Plan, started_at: datetime, step_seconds: float, steps_behind
 def _last(plan: Plan) -> int:
     """How many steps are behind it when nothing moves any more."""
     end = plan.fails_at or plan.stuck_at
-    return plan.steps.index(end) if end else len(plan.steps)
+    return (*plan.steps, INTERNAL_STEP).index(end) if end else len(plan.steps)
 
 
 def status_json(request_id: int, where: Standing, internal: bool) -> dict[str, Any]:

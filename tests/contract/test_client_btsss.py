@@ -27,7 +27,7 @@ SUBMIT, STATUS = "submitclaim", "GetClaimsStatus"
 ADA, ELENA = "1012300001V654001", "1012300005V654005"
 
 
-def submit(clients: Clients, icn: str = ADA, facility: str = "vista") -> str:
+def submit(clients: Clients, icn: str = ADA, facility: str = "vista") -> str | None:
     return clients.btsss.submit_claim(icn, TODAY, facility, write_nothing_first).claim_number
 
 
@@ -38,6 +38,18 @@ def test_a_claim_is_filed_and_found_again(clients: Clients) -> None:
     assert found.claim_status in CLAIM_APPROVED
     assert abs(found.last_modified_at - datetime.now(UTC)) < timedelta(seconds=10)
     assert found.appointment_at is not None and found.appointment_at.tzinfo is UTC
+
+
+def test_the_older_form_of_a_200_has_its_number_too(clients: Clients, control: Control) -> None:
+    control.turn("btsss", number_in="value")
+    number = submit(clients)
+    assert [claim.claim_number for claim in clients.btsss.claims_on(ADA, TODAY, "vista")] == [number]
+
+
+def test_a_200_without_a_number_is_a_filed_claim(clients: Clients, control: Control) -> None:
+    control.turn("btsss", number_in="nowhere")
+    assert submit(clients) is None
+    assert len(clients.btsss.claims_on(ADA, TODAY, "vista")) == 1
 
 
 def test_an_oracle_health_claim_has_its_own_client_number(clients: Clients, control: Control) -> None:

@@ -144,7 +144,7 @@ def test_a_search_ends_with_the_end_of_its_last_day(clients: Clients) -> None:
     assert [each.id for each in page.items] == [claim_id]
 
 
-def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients) -> None:
+def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients, control: Control) -> None:
     who, documents = traveler(EVERY_STATUS), []
     listed = searched(clients, EVERY_STATUS, 50)
     assert len({each.claim_status for each in listed}) > 10
@@ -156,6 +156,8 @@ def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients
     file = clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=PATIENT_SECONDS)
     assert file is not None and file.content.startswith(b"%PDF") and file.content_type == "application/pdf"
     assert clients.travel_pay.document(who, claim_id, "unknown", total_seconds=PATIENT_SECONDS) is None
+    control.turn("travel_pay", documents_in_json=True)
+    assert clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=PATIENT_SECONDS) == file
 
 
 def test_appointments_with_claims_are_left_out_only_on_request(clients: Clients) -> None:

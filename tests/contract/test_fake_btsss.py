@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.faults import Control
+from sandbox.faults import Control, Refused
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams, running_upstreams
@@ -34,6 +34,22 @@ def test_a_first_submit_is_filed_with_a_claim_number(caller: Caller, veteran: Ve
     answer = caller.submit(veteran.icn)
     assert answer.status_code == 200
     assert re.fullmatch(r"TC\d{15}", answer.json()["claimNumber"])
+
+
+def test_the_older_form_wraps_the_number(caller: Caller, veteran: Veteran, control: Control) -> None:
+    control.turn("btsss", number_in="value")
+    body = caller.submit(veteran.icn).json()
+    assert re.fullmatch(r"TC\d{15}", body.pop("value")["claimNumber"])
+    assert body == {"formatters": [], "contentTypes": [], "declaredType": None, "statusCode": 200}
+
+
+def test_a_number_may_be_left_out(caller: Caller, veteran: Veteran, control: Control) -> None:
+    control.turn("btsss", number_in="nowhere")
+    answer = caller.submit(veteran.icn)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert len(caller.status(veteran.icn)) == 1
+    with pytest.raises(Refused, match="number_in"):
+        control.turn("btsss", number_in="somewhere")
 
 
 def test_a_date_time_is_filed_on_its_day(caller: Caller, veteran: Veteran) -> None:

@@ -60,6 +60,16 @@ def test_the_same_upload_again_is_another_one(caller: DocumentsCaller, control: 
     assert len(held(control)) == 2
 
 
+def test_the_same_upload_again_can_be_refused_as_a_duplicate(caller: DocumentsCaller, control: Control) -> None:
+    control.turn("documents", refuse_duplicates=True)
+    caller.uploaded()
+    status, title, detail = problem(caller.upload())
+    assert (status, title, "duplicate" in detail) == (400, "Bad Request", True)
+    caller.uploaded(claimId=7)
+    caller.uploaded(fileName="another.pdf")
+    assert len(held(control)) == 3
+
+
 @pytest.mark.parametrize("code", sorted(DOC_TYPES))
 def test_every_known_doc_type_is_taken(caller: DocumentsCaller, code: str) -> None:
     assert caller.upload(docType=code).status_code == 200

@@ -22,7 +22,7 @@ OPERATIONS = {
     "GET /api/v2/claims": ("GET", "v2/claims"),
     "search-by-appointment-date": ("GET", "v2/claims/search-by-appointment-date"),
     "/documents": ("GET", "v2/claims/x/documents"),
-    "/contents": ("GET", "v2/claims/x/documents/y/contents"),
+    "/documents/": ("GET", "v2/claims/x/documents/y"),
     "/contacts": ("GET", "v2/contacts"),
 }
 

@@ -5,6 +5,7 @@ Also the contact details (docs/assumptions.md).
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ def test_documents_are_listed_and_fetched(abel: Traveler) -> None:
     kinds = {document["filename"]: document["mimetype"] for document in listed}
     assert kinds == {"Decision Letter.pdf": "application/pdf", "Beleg für Maut.png": "image/png", "screening.txt": None}
     fetched = {
-        document["filename"]: abel.call("GET", f"v2/claims/{claim}/documents/{document['documentId']}/contents")
+        document["filename"]: abel.call("GET", f"v2/claims/{claim}/documents/{document['documentId']}")
         for document in listed
     }
     letter, receipt, note = fetched.values()
@@ -164,14 +165,26 @@ def test_documents_are_listed_and_fetched(abel: Traveler) -> None:
     assert note.headers["Content-Type"] == "application/octet-stream"
 
 
+def test_a_document_can_come_in_json_under_its_own_type_and_name(abel: Traveler, control: Control) -> None:
+    claim = with_status(abel, "Denied")["claimId"]
+    (listed,) = data(abel.call("GET", f"v2/claims/{claim}/documents"))
+    path = f"v2/claims/{claim}/documents/{listed['documentId']}"
+    plain = abel.call("GET", path)
+    control.turn("travel_pay", documents_in_json=True)
+    encoded = abel.call("GET", path)
+    for name in ("Content-Type", "Content-Disposition"):
+        assert encoded.headers[name] == plain.headers[name]
+    assert base64.b64decode(encoded.json()["data"]) == plain.content
+
+
 def test_another_persons_documents_are_not_found(abel: Traveler, chain: Chain) -> None:
     claim = with_status(abel, "Denied")["claimId"]
     (letter,) = data(abel.call("GET", f"v2/claims/{claim}/documents"))
-    contents = f"v2/claims/{claim}/documents/{letter['documentId']}/contents"
+    path = f"v2/claims/{claim}/documents/{letter['documentId']}"
     other = Traveler(chain, ADA)
     assert not_found(other.call("GET", f"v2/claims/{claim}/documents")) == "Claim not found."
-    assert not_found(other.call("GET", contents)) == "Document not found."
-    assert not_found(abel.call("GET", contents.replace(letter["documentId"], claim))) == "Document not found."
+    assert not_found(other.call("GET", path)) == "Document not found."
+    assert not_found(abel.call("GET", path.replace(letter["documentId"], claim))) == "Document not found."
 
 
 def test_the_days_appointments_are_there_with_and_without_those_that_have_claims(chain: Chain) -> None:

@@ -113,6 +113,65 @@ def test_a_refusal_says_nothing_about_the_unanswered_upload_before_it(product: P
     assert_unconfirmed(product, person, filed)
 
 
+def test_a_duplicate_after_an_unanswered_upload_is_unconfirmed_at_once(product: Product) -> None:
+    """Lighthouse refuses a duplicate since June 2025, and this one can only be of the upload whose answer was lost."""
+    person, filed = lost(product)
+    product.control.turn("documents", refuse_duplicates=True)
+    product.work()
+    document = str(evidence(product)["id"])
+    assert (evidence(product)["failed_step"], evidence(product)["upstream_error"]) == ("NO_WORD", "duplicate")
+    assert attempts(product, document)[0] == ("write", "unknown")
+    assert attempts(product, document)[-1] == ("write", "error")
+    assert (len(uploaded(product)), product.outstanding()) == (1, 0)
+    assert_unconfirmed(product, person, filed)
+    assert command(product, "documents", "delivered", document, "--note", "x").exit_code == 0
+    assert (statuses(product), product.cases()) == (["done"], [])
+
+
+def test_a_duplicate_of_a_file_that_the_form_names_twice_is_no_failure(product: Product) -> None:
+    product.control.turn("documents", refuse_duplicates=True)
+    person = filer(product)
+    filed = person.file(person.attach(), person.attach())
+    product.work()
+    poll(product)
+    assert (sorted(statuses(product)), len(uploaded(product))) == (["done", "failed"], 1)
+    assert [UNKNOWN in each["message"] for each in person.documents(filed)].count(True) == 1
+    assert (mails(product, 2), product.cases()) == (["form526.accepted", MAILS], ["may_exist_upstream"])
+
+
+def test_a_duplicate_is_sent_again_only_by_an_operator(product: Product) -> None:
+    lost(product)
+    product.control.turn("documents", refuse_duplicates=True)
+    product.work()
+    product.control.turn("documents", refuse_duplicates=False)
+    pass_time(product, days=1)
+    sweep(product)
+    product.work()
+    assert len(uploaded(product)) == 1
+    assert command(product, "documents", "upload-again", str(evidence(product)["id"])).exit_code == 0
+    pass_time(product, **CONFIRMABLE)
+    product.work()
+    poll(product)
+    assert (statuses(product), len(uploaded(product)), product.cases()) == (["done"], 2, [])
+    assert command(product, "audit", "--trace").exit_code == 0
+
+
+def test_a_refusal_after_an_upload_that_was_received_is_no_failure_either(product: Product) -> None:
+    """It failed at Lighthouse and is sent again. If that is refused, the first one may have arrived after all."""
+    product.control.turn("documents", plan="fails_at_claims_evidence")
+    person = filer(product)
+    filed = person.file(person.attach())
+    product.work()
+    poll(product)
+    assert evidence(product)["notification"] == "document_failed"
+    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    assert command(product, "documents", "upload-again", str(evidence(product)["id"])).exit_code == 0
+    product.work()
+    assert (evidence(product)["failed_step"], evidence(product)["notification"]) == ("NO_WORD", "document_unconfirmed")
+    assert UNKNOWN in person.documents(filed)[0]["message"]
+    assert mails(product, 3)[-1] == MAILS and "may_exist_upstream" in product.cases()
+
+
 def test_a_failed_document_may_still_have_arrived_by_its_unanswered_upload(product: Product) -> None:
     person, filed = lost(product)
     product.control.turn("documents", plan="fails_at_claims_evidence")

@@ -99,6 +99,18 @@ def test_a_late_answer_with_the_same_number_is_kept_without_a_case(product: Prod
     assert product.cases() == []
 
 
+def test_a_late_answer_without_a_number_contradicts_no_other(product: Product) -> None:
+    claim = file_claim(product)
+    first = take(product, claim)
+    lose(product, first)
+    product.work()
+    assert claim.state["state"] == "submitted"
+    unnumbered = Filing("submitted", "created", Filed(None, "answered"))
+    runner.finish(SUBMIT, first, Outcome("accepted", answer=unnumbered))
+    assert attempts(product)[0] == ("write", "success", True)
+    assert product.cases() == []
+
+
 def given_up(product: Product) -> tuple[RequestedClaim, Any, Outcome]:
     """A claim given up unresolved, while the answer to its first attempt, which BTSSS accepted, is still on its way."""
     claim = file_claim(product)

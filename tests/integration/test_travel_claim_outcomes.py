@@ -9,7 +9,7 @@ import pytest
 from sandbox.upstreams.cast import Veteran
 from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.settings import FakeSettings
-from tests.integration.steps import LATER_THAN_EVER, file_claim, sends, sweep, texts
+from tests.integration.steps import LATER_THAN_EVER, file_claim, look_ups, sends, sweep, texts
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
 KNOWN = FakeSettings()
@@ -99,6 +99,16 @@ def test_an_unknown_claim_number_is_called_unknown(product: Product) -> None:
     file_claim(product)
     product.work()
     assert sends(product)[0]["personalisation"] == {"claim_number": "unknown", "appt_date": "Mar 04"}
+
+
+def test_a_claim_accepted_without_a_number_is_filed_once_and_its_person_is_told(product: Product) -> None:
+    product.control.turn("btsss", number_in="nowhere")
+    claim = file_claim(product)
+    product.work()
+    assert (claim.state["state"], claim.state["claim_number_last_four"]) == ("submitted", None)
+    assert (texts(product), product.cases()) == (["cie.created"], [])
+    assert sends(product)[0]["personalisation"]["claim_number"] == "unknown"
+    assert (len(product.submits()), look_ups(product), len(product.filed())) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("planned", ["not_found", "multiple"])

@@ -8,13 +8,30 @@ from typing import Any
 
 import pytest
 
-from tests.integration.steps import RequestedClaim, file_claim, look_ups, reconfigure, texts
+from jobs.engine import runner
+from tests.integration.steps import (
+    SUBMIT,
+    RequestedClaim,
+    call,
+    file_claim,
+    look_ups,
+    lose,
+    reconfigure,
+    sends,
+    take,
+    texts,
+)
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
 
 def lost(product: Product) -> None:
     """The next submit is answered 500 and does nothing; we cannot distinguish it from one that was done."""
     product.control.set("btsss", "status", status=500, times=1, operation="submitclaim")
+
+
+def says_duplicate(product: Product) -> None:
+    """Every submit for Ada is answered *duplicate*, whatever is on file."""
+    product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "duplicate"})
 
 
 def plant(product: Product, **fields: Any) -> Any:
@@ -81,7 +98,49 @@ def test_a_claim_filed_at_the_kiosk_is_a_duplicate_when_no_reply_of_ours_was_los
     plant(product, age_seconds=-5)
     product.work()
     assert (claim.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
-    assert len(product.submits()) == 2
+    assert (len(product.submits()), look_ups(product)) == (2, 0)
+
+
+@pytest.mark.parametrize("planted", [(), ("983",), ("983", "530"), ("530",)], ids=str)
+def test_a_duplicate_is_final_at_once_whatever_the_list_shows(product: Product, planted: tuple[str, ...]) -> None:
+    """BTSSS's word is enough while no reply to us was lost, and its list is not even read (contract: travel 4.1)."""
+    says_duplicate(product)
+    for station in planted:
+        plant(product, station=station)
+    product.control.set("btsss", "html", operation="GetClaimsStatus")
+    claim = file_claim(product)
+    product.work()
+    assert (claim.state["state"], claim.state["claim_number_last_four"]) == ("duplicate", None)
+    assert (texts(product), product.cases()) == (["cie.duplicate"], [])
+    assert sends(product)[0]["personalisation"]["claim_number"] == "unknown"
+    assert (len(product.submits()), look_ups(product)) == (1, 0)
+    (attempt,) = product.rows("SELECT status, error_class, http_status FROM outbox_attempts WHERE upstream = 'btsss'")
+    assert tuple(attempt) == ("success", "Duplicate", 400)
+
+
+def test_a_duplicate_whose_answer_came_late_is_used_without_another_submit(product: Product) -> None:
+    says_duplicate(product)
+    claim = file_claim(product)
+    granted = take(product, claim)
+    outcome = call(product, granted)
+    lose(product, granted)
+    runner.finish(SUBMIT, granted, outcome)
+    product.work()
+    assert (claim.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
+    assert (len(product.submits()), look_ups(product), product.cases()) == (1, 0, [])
+
+
+def test_a_duplicate_after_a_lost_reply_may_be_ours_and_is_looked_up(product: Product) -> None:
+    """The reply was lost, the claim was not on file twice, and the next try is a duplicate: now the time decides."""
+    lost(product)
+    claim = file_claim(product)
+    product.work(until=lambda: claim.message["not_found_count"] == 1)
+    says_duplicate(product)
+    product.work(until=lambda: len(product.submits()) == 2)
+    plant(product, age_seconds=-30)
+    product.work()
+    assert (claim.state["state"], texts(product)) == ("submitted", ["cie.created"])
+    assert product.rows("SELECT 1 FROM outbox_history WHERE detail->>'how' = 'presumed'")
 
 
 def test_a_claim_at_another_station_only_keeps_the_question_open(product: Product) -> None:
@@ -105,12 +164,15 @@ def test_several_claims_at_our_station_keep_the_question_open(
     assert_open(product, claim)
 
 
-def test_no_claim_found_after_a_duplicate_keeps_the_question_open(product: Product) -> None:
-    product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "duplicate"})
+def test_no_claim_found_after_a_lost_reply_and_a_duplicate_keeps_the_question_open(product: Product) -> None:
+    lost(product)
     claim = file_claim(product)
-    assert_open(product, claim, why="duplicate")
-    (reason,) = product.rows("SELECT DISTINCT error_detail FROM outbox_attempts WHERE purpose = 'look_up'")
-    assert reason[0] == "none on file after a duplicate answer"
+    product.work(until=lambda: claim.message["not_found_count"] == 1)
+    says_duplicate(product)
+    product.work(until=lambda: len(product.submits()) == 2)
+    assert_open(product, claim, why="duplicate", submits=2)
+    reasons = product.rows("SELECT DISTINCT error_detail FROM outbox_attempts WHERE purpose = 'look_up'")
+    assert ("none on file after a duplicate answer",) in [tuple(row) for row in reasons]
 
 
 def test_an_unknown_claim_status_keeps_the_question_open_until_it_is_a_known_one(product: Product) -> None:

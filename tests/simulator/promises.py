@@ -11,7 +11,7 @@ from flaskapp.db import transaction
 from flaskapp.notifications.service import NOTIFICATIONS
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.service import TRAVEL_CLAIMS
+from flaskapp.travel_claims.service import TRAVEL_CLAIMS, Filed
 from outbox import rq_side
 from outbox.registries import sweep_queue
 from tests.simulator.hub import PromiseBroken
@@ -122,7 +122,10 @@ def check_claim(product: Product, claim: Any, icn: str, btsss: BTSSS) -> None:
         if ours and claim.state == "failed" and not claim.unconfirmed:
             raise PromiseBroken(f"{icn} was notified that it failed, though it was filed")
         return
-    if claim.filed["claim_number"] != getattr(btsss.holds.get(icn), "claim_number", None):
+    number = claim.filed["claim_number"]
+    if number is None and claim.state != "duplicate":
+        raise PromiseBroken(f"{icn} was given no number, though BTSSS said one")
+    if number is not None and number != getattr(btsss.holds.get(icn), "claim_number", None):
         raise PromiseBroken(f"{icn} was given another number than BTSSS holds")
     if ours and claim.state != "submitted":
         raise PromiseBroken(f"{icn} was notified {claim.state}, though we filed it")
@@ -140,7 +143,7 @@ def check_notified(product: Product, claim: Any, va_notify: VANotify) -> None:
     if state in ("pending", "undeliverable") and not held:
         raise PromiseBroken(f"a notification is {state}, and nobody holds its case")
     named = va_notify.holds.get(reference, {}).get("claim_number")
-    if claim.filed and named is not None and named != claim.filed["claim_number"][-4:]:
+    if claim.filed and named is not None and named != Filed(**claim.filed).last_four:
         raise PromiseBroken("a text names another number than the claim has")
 
 

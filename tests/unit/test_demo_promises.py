@@ -51,6 +51,7 @@ UNREACHED = {"received": [], "cases": [{"kind": "notification_undeliverable", "o
         (CREATED, evidence("created")),
         (CREATED, evidence("created", submits=[{"worked": False}, {"worked": True}])),
         (DUPLICATE, evidence("duplicate")),
+        (DUPLICATE, evidence("duplicate", received=[text("duplicate", number="unknown")])),
         (REFUSED, evidence("error")),
         (UNDELIVERABLE, evidence("created", **UNREACHED)),
     ],
@@ -75,6 +76,8 @@ def test_a_promise_is_kept_when_book_phone_and_cases_agree(planned: str, seen: C
         (CREATED, evidence(book=[]), "by BTSSS's book it is error"),
         (CREATED, evidence("error"), "planned as created"),
         (CREATED, evidence(cases=[{"kind": "overdue", "owner": "rosa"}]), "open cases overdue where none belongs"),
+        (CREATED, evidence(received=[text("created", number="unknown")]), "the wrong text"),
+        (DUPLICATE, evidence("duplicate", received=[text("duplicate", number="1111")]), "the wrong text"),
         (DUPLICATE, evidence("created"), "planned as duplicate"),
         (REFUSED, evidence("error", cases=[]), "open cases none where refused belongs"),
         (REFUSED, evidence("error", cases=[{"kind": "refused", "owner": ""}]), "a case without an owner"),
@@ -113,3 +116,5 @@ def test_attempts_are_named_in_order_and_repeats_are_counted() -> None:
     ]
     assert in_words(attempts, "filed") == "unreachable ×2 → worker killed → not there yet → found"
     assert in_words([], "filed") == "nothing"
+    there = {"purpose": "write", "status": "success", "error_class": "Duplicate"}
+    assert in_words([there], "filed") == "already there"

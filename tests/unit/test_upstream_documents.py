@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from flaskapp.upstreams.errors import Rejected, Throttled, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import (
+    Duplicate,
+    Rejected,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
 from flaskapp.upstreams.lighthouse.documents import sent_name
 from tests.unit.documents import BASE, NONE_KNOWN, PIECES, TAKEN, Bench, api_error, document, parts_of
 from tests.unit.loopback import Body, Reply, raw, reset, serving, whole
@@ -156,6 +164,13 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
         (413, "<html>Request Entity Too Large</html>", Unavailable),
         (415, api_error(), Unavailable),
         (422, api_error(), Rejected),
+        (400, api_error("Taken for a DUPLICATE upload."), Duplicate),
+        (400, api_error("This file already exists on the claim."), Duplicate),
+        (400, {"errors": [{"detail": "no", "title": "Duplicate document", "status": 400}]}, Duplicate),
+        (400, {"errors": [{"detail": 7, "status": 400}]}, Rejected),
+        (400, {"message": "duplicate"}, Rejected),
+        (422, api_error("duplicate"), Rejected),
+        (400, "<html>duplicate</html>", Unavailable),
         (400, "<html>", Unavailable),
         (404, KONG, Unavailable),
         (404, "", Unavailable),
@@ -179,6 +194,12 @@ def test_every_answer_to_an_upload_has_one_meaning(
         bench.upload(whole(status, body))
     assert type(caught.value) is kind and caught.value.http_status == status
     assert (bench.writes, bench.tokens.dropped) == (1, [])
+
+
+def test_a_file_called_duplicate_is_no_duplicate(bench: Bench) -> None:
+    """A refusal may quote the file's name, and the name must not decide what it means."""
+    with pytest.raises(Rejected):
+        bench.upload(whole(400, api_error("'my duplicate.xyz' has no known type")), file_name="my duplicate.xyz")
 
 
 REFUSALS = {

@@ -71,7 +71,7 @@ def test_one_answer_can_hold_every_ending(bench: Bench) -> None:
         ((1, 2), answered(entry(1), missing=({"id": 2}, None, [])), {1}, set(), {2}),
         ((1, 2), answered(entry(1), missing=(1, 2)), set(), {2}, {1}),
         ((1, 2), answered(entry(1), entry(1), entry("1"), missing=(2,)), {1}, {2}, set()),
-        ((1, 2), answered(entry(1), entry(1, "FAILED"), entry(1), entry(2)), {2}, set(), {1}),
+        ((1, 2), answered(entry(1), entry(1, "FAILED", "FAILED"), entry(1), entry(2)), {2}, set(), {1}),
         ((1, 2), answered(entry(1, status="absent"), entry(1), entry(2)), {2}, set(), {1}),
         ((1, 2), answered(entry(1, status=None), entry(2, steps=None, time=[])), {2}, set(), {1}),
         ((1, 2), answered(None, 1, "1", [], {}, entry("x"), entry(None), entry(True), entry(2)), {2}, set(), {1}),
@@ -95,6 +95,44 @@ def test_no_entry_spoils_another_and_none_is_lost(
 def test_a_word_other_than_the_three_is_unknown(bench: Bench, word: str) -> None:
     assert only(bench.ask(whole(200, answered(entry(9001, word, "FAILED"))), ids=(9001,))).failed_step is None
     assert only(bench.ask(whole(200, answered(entry(9001, word))), ids=(9001,))).state == "unknown"
+
+
+REMOVAL = "REMOVE_FILE_BINARY"
+
+
+@pytest.mark.parametrize(
+    ("word", "changes", "error"),
+    [
+        ("FAILED", {"error": {"detail": "no", "step": REMOVAL}}, "no"),
+        ("FAILED", {"error": {"step": REMOVAL}, "steps": "with removal"}, None),
+        ("FAILED", {"error": {"detail": "no"}}, "no"),
+        ("FAILED", {}, None),
+        ("IN_PROGRESS", {"time": {"startTime": STARTED}}, None),
+        ("IN_PROGRESS", {"steps": "with removal"}, None),
+    ],
+)
+def test_a_document_is_delivered_once_both_delivery_steps_are_done(
+    bench: Bench, word: str, changes: dict[str, Any], error: str | None
+) -> None:
+    if changes.get("steps") == "with removal":
+        changes = {**changes, "steps": [*entry(9001)["steps"], {"name": REMOVAL, "status": word}]}
+    status = only(bench.ask(whole(200, answered(entry(9001, word, **changes))), ids=(9001,)))
+    assert (status.state, status.failed_step, status.error) == ("success", None, error)
+
+
+@pytest.mark.parametrize(
+    ("word", "ce", "bgs", "state"),
+    [
+        ("IN_PROGRESS", "SUCCESS", "IN_PROGRESS", "in_progress"),
+        ("FAILED", "SUCCESS", "NOT_STARTED", "failed"),
+        ("FAILED", "NOT_STARTED", "SUCCESS", "failed"),
+        ("QUEUED", "SUCCESS", "SUCCESS", "unknown"),
+    ],
+)
+def test_a_document_is_not_delivered_before(bench: Bench, word: str, ce: str, bgs: str, state: str) -> None:
+    error = {"detail": "no", "step": REMOVAL}
+    status = only(bench.ask(whole(200, answered(entry(9001, word, ce, bgs, error=error))), ids=(9001,)))
+    assert status.state == state
 
 
 @pytest.mark.parametrize(
@@ -135,13 +173,13 @@ def test_times_are_milliseconds_or_seconds_or_none(
         ({"error": {"detail": "no"}, "bgs": "FAILED"}, BGS, "no"),
         ({"error": {"step": CE}, "bgs": "FAILED"}, CE, None),
         ({"error": {"detail": 5, "step": 7}, "ce": "FAILED"}, CE, None),
-        ({"error": "broke at 123-45-6789"}, None, "broke at [number]"),
-        ({"error": {"message": "<b>no</b>"}}, None, "no"),
+        ({"error": "broke at 123-45-6789", "bgs": "NOT_STARTED"}, None, "broke at [number]"),
+        ({"error": {"message": "<b>no</b>"}, "bgs": "NOT_STARTED"}, None, "no"),
         ({"error": None, "ce": "FAILED", "bgs": "FAILED"}, CE, None),
         ({"error": "absent", "steps": "absent", "time": "absent"}, None, None),
         ({"steps": [None, [], {"name": 1, "status": "FAILED"}, {"name": "X"}, {"status": "FAILED"}]}, None, None),
         ({"steps": [{"name": "REMOVE_FILE_BINARY", "status": "FAILED"}]}, "REMOVE_FILE_BINARY", None),
-        ({"error": {"step": "x\x00\n" * 400}}, "x " * 149 + "x…", None),
+        ({"error": {"step": "x\x00\n" * 400}, "ce": "absent"}, "x " * 149 + "x…", None),
     ],
 )
 def test_a_failure_gives_its_step_and_reason_where_it_can(

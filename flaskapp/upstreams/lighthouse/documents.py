@@ -1,7 +1,8 @@
 """Client of Lighthouse Benefits Documents v1: uploads a document, and reads later how far it came.
 
 A yes to an upload means "received" and nothing more; only its status says whether the document arrived. An upload takes
-no idempotency key, and a second one makes a second document. So whatever is not plainly a yes or a no is "unanswered".
+no idempotency key, and a second one makes a second document or is refused as a duplicate. So whatever is not plainly a
+yes or a no is "unanswered".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, read_statuses
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
@@ -24,6 +25,8 @@ __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses
 UPSTREAM = "lighthouse_documents"
 SYSTEM_NAME = "VA.gov"
 LONGEST_NAME = 256
+# How a 400 may say that Lighthouse has the document: its text is not public (contract: benefits 4.1).
+SAY_DUPLICATE = ("duplicate", "already")
 _UNSAFE = str.maketrans({"/": "_", "\\": "_"})
 
 
@@ -63,8 +66,8 @@ class LighthouseDocumentsClient:
 
         `chunks()` makes its bytes, from the beginning at each call: after a refused token there are two calls. They are
         sent as they are made, so memory holds one chunk at a time. `before_write` runs right before every request is
-        written; what it raises passes through. Raises any of the six but Duplicate, and BodyBroken, with nothing
-        uploaded, when `chunks` fails or makes other than `size` bytes.
+        written; what it raises passes through. Raises any of the six, and BodyBroken, with nothing uploaded, when
+        `chunks` fails or makes other than `size` bytes. Duplicate says that Lighthouse has one, and not which.
         """
 
         file = FilePart(sent_name(document.file_name), document.content_type, document.size, chunks)
@@ -161,7 +164,16 @@ def _uploaded(answer: Answer) -> int:
 
 
 def _named(status: int, payload: Any) -> type[UpstreamError] | None:
+    if status == 400 and _says_duplicate(payload):
+        return Duplicate
     return Rejected if too_large_at_the_gateway(status, payload) else listed(status, payload)
+
+
+def _says_duplicate(payload: Any) -> bool:
+    """Whether the service itself refuses it in words, of detail or title, that say that it has the document."""
+    errors = [each for each in payload["errors"] if isinstance(each, dict)] if has_errors(payload) else []
+    said = " ".join(str(each.get(name, "")) for each in errors for name in ("detail", "title")).lower()
+    return any(word in said for word in SAY_DUPLICATE)
 
 
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:

@@ -18,6 +18,8 @@ from flaskapp.upstreams.transport.redaction import redact
 logger = logging.getLogger(__name__)
 
 STATES = {"IN_PROGRESS": "in_progress", "SUCCESS": "success", "FAILED": "failed"}
+# What comes after these two removes Lighthouse's own copy, and is nothing to the person (contract: benefits 4.3).
+DELIVERY_STEPS = ("CLAIMS_EVIDENCE", "BENEFITS_GATEWAY_SERVICE")
 # This is March 1973 in milliseconds and after the year 5000 in seconds: no document has either date.
 _LEAST_MILLISECONDS = 100_000_000_000
 _MOST_MILLISECONDS = 250_000_000_000_000
@@ -28,8 +30,9 @@ _MOST_DIGITS = 15
 class DocumentStatus:
     """`state` is in_progress, success, failed, or unknown for a word that is none of Lighthouse's three.
 
-    Times are aware UTC. `failed_step` is set only for a failed document, `step_states` holds Lighthouse's words by the
-    name of the step; all texts are redacted.
+    A document whose delivery steps are done is a success, whatever still goes on or failed behind them. Times are
+    aware UTC. `failed_step` is set only for a failed document, `step_states` holds Lighthouse's words by the name of
+    the step; all texts are redacted.
     """
 
     state: str
@@ -85,9 +88,10 @@ def _status(entry: dict[str, Any]) -> DocumentStatus | None:
     word = entry.get("status")
     if not isinstance(word, str):
         return None
-    state = STATES.get(word, "unknown")
     time = _object(entry.get("time"))
     step_states = _step_states(_list(entry.get("steps")))
+    delivered = word in STATES and _is_delivered(entry.get("error"), step_states)
+    state = "success" if delivered else STATES.get(word, "unknown")
     return DocumentStatus(
         state,
         _timestamp(time.get("startTime")),
@@ -101,6 +105,12 @@ def _status(entry: dict[str, Any]) -> DocumentStatus | None:
 def _step_states(steps: list[Any]) -> dict[str, str]:
     named = ((_redacted(_object(step).get("name")), _redacted(_object(step).get("status"))) for step in steps)
     return {name: word for name, word in named if name and word}
+
+
+def _is_delivered(error: Any, step_states: dict[str, str]) -> bool:
+    """Whether both delivery steps succeeded, and the error does not contradict that by naming one of them."""
+    named = _object(error).get("step")
+    return named not in DELIVERY_STEPS and all(step_states.get(name) == "SUCCESS" for name in DELIVERY_STEPS)
 
 
 def _failed_step(error: Any, step_states: dict[str, str]) -> str | None:

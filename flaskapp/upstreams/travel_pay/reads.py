@@ -6,6 +6,8 @@ and counted.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from urllib.parse import quote
 
 from flaskapp.config import Config
 from flaskapp.upstreams.contact import Contact
-from flaskapp.upstreams.errors import Unavailable
+from flaskapp.upstreams.errors import TOO_LARGE, Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import count
 from flaskapp.upstreams.transport.http import HTTP, LARGEST_BODY, Answer, Outgoing, failure
@@ -36,6 +38,8 @@ from flaskapp.upstreams.travel_pay.values import (
 logger = logging.getLogger(__name__)
 
 LARGEST_DOCUMENT = 10 * 1024 * 1024
+# A document in base64 is a third larger, and JSON is around it.
+LARGEST_ENCODED = LARGEST_DOCUMENT * 4 // 3 + 1024
 # Content types of what comes instead of a document when something went wrong.
 NO_SUCH_DOCUMENT = ("document not found", "attachment not found")
 _NO_DOCUMENTS = ("application/json", "text/html")
@@ -119,10 +123,11 @@ class TravelPayClient:
     ) -> DocumentFile | None:
         """A document's bytes, at most 10 MiB; None only when the API itself says that there is no such document.
 
-        A larger one raises Unavailable with the code `TOO_LARGE`.
+        They come as they are, or as base64 in JSON under the type of the document (contract: travel 5.3). A larger one
+        raises Unavailable with the code `TOO_LARGE`.
         """
-        path = f"v2/claims/{_quoted(claim_id)}/documents/{_quoted(document_id)}/contents"
-        answer = self._get(traveler, "document", path, total_seconds, largest_body=LARGEST_DOCUMENT)
+        path = f"v2/claims/{_quoted(claim_id)}/documents/{_quoted(document_id)}"
+        answer = self._get(traveler, "document", path, total_seconds, largest_body=LARGEST_ENCODED)
         return None if says_missing(answer, NO_SUCH_CLAIM + NO_SUCH_DOCUMENT) else _file(answer)
 
     def contact(self, traveler: Traveler, *, total_seconds: float) -> Contact:
@@ -209,6 +214,26 @@ def _file(answer: Answer) -> DocumentFile:
     if answer.status >= 400:
         raise refused(answer)
     content_type = answer.headers.get("Content-Type", "application/octet-stream").strip()
-    if answer.status != 200 or not answer.body or content_type.lower().startswith(_NO_DOCUMENTS):
+    content = _decoded(answer)
+    if content is None:
+        content = b"" if content_type.lower().startswith(_NO_DOCUMENTS) else answer.body
+    elif content_type.lower().startswith(_NO_DOCUMENTS):
+        # The type of what is around the document, not its own.
+        content_type = "application/octet-stream"
+    if answer.status != 200 or not content:
         raise failure(Unavailable, UPSTREAM, answer)
-    return DocumentFile(content_type, answer.body)
+    if len(content) > LARGEST_DOCUMENT:
+        raise Unavailable(UPSTREAM, "the document is too large", http_status=answer.status, code=TOO_LARGE)
+    return DocumentFile(content_type, content)
+
+
+def _decoded(answer: Answer) -> bytes | None:
+    """The bytes in `{"data": "<base64>"}`; None for a body in any other form, which may be the document itself."""
+    if not answer.body.lstrip().startswith(b"{"):
+        return None
+    payload = answer.json()
+    data = payload.get("data") if isinstance(payload, dict) else None
+    try:
+        return base64.b64decode("".join(data.split()), validate=True) if isinstance(data, str) else None
+    except (binascii.Error, ValueError):
+        return None
