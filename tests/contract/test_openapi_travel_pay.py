@@ -48,11 +48,14 @@ def test_the_description_names_every_answer_to_a_read(product: Product) -> None:
         assert_shape_of(paths, template, "get", response)
     book(product).claims[odd["id"]].status = ""
     assert_shape_of(paths, CLAIMS_URL, "get", person.get(CLAIMS_URL, **ALWAYS), 206)
-    for kind, fields, status in (("throttle", {}, 429), ("html", {}, 502), ("status", {"status": 504}, 504)):
+    failures: list[tuple[str, dict[str, int], int]] = [("html", {}, 502), ("status", {"status": 504}, 504)]
+    for kind, fields, status in (*failures, ("throttle", {}, 429)):
         for template, path in ((CLAIMS_URL, CLAIMS_URL), (ONE, own), (DOCUMENT, file), (CONTACTS_URL, CONTACTS_URL)):
             product.control.set("travel_pay", kind, **fields)
             assert_shape_of(paths, template, "get", person.get(path), status)
-            assert_shape_of(paths, template, "get", person.get(path), 503)
+            if kind == "throttle":
+                # This one opens the breaker.
+                assert_shape_of(paths, template, "get", person.get(path), 503)
             mend(product)
 
 

@@ -168,7 +168,7 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
         (400, api_error("This file already exists on the claim."), Duplicate),
         (400, {"errors": [{"detail": "no", "title": "Duplicate document", "status": 400}]}, Duplicate),
         (400, {"errors": [{"detail": 7, "status": 400}]}, Rejected),
-        (400, {"message": "duplicate"}, Rejected),
+        (400, {"message": "duplicate"}, Unavailable),
         (422, api_error("duplicate"), Rejected),
         (400, "<html>duplicate</html>", Unavailable),
         (400, "<html>", Unavailable),
