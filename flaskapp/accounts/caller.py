@@ -10,8 +10,8 @@ from flaskapp.accounts.service import Identity, identity_of, remember_person
 from flaskapp.current import upstreams
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.accounts import Person
-from flaskapp.upstreams.errors import Throttled, UpstreamError
-from flaskapp.web.errors import Problem
+from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, UpstreamError
+from flaskapp.web.errors import RETRY_AFTER_SECONDS, Problem
 
 
 def identity_of_caller(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
@@ -50,12 +50,16 @@ def unknown_person() -> Problem:
 def problem_of_upstream(error: UpstreamError) -> Problem:
     """The answer to the caller for an upstream's failure: upstream's own status.
 
-    A lost or late answer gives a 504, a success that cannot be read a 502.
+    A lost or late answer gives a 504, and what cannot be read, or is a gateway's word about its paths, a 502. That our
+    own key or token was refused says nothing about the caller, whom a 401 would sign out: it is a 503.
     """
+    if isinstance(error, Unauthorized) or error.http_status in (401, 403):
+        return Problem(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Throttled):
         headers = {"Retry-After": str(int(error.retry_after))} if error.retry_after else {}
         return Problem(429, headers=headers)
     status = error.http_status or 504
-    if status < 400 or status not in HTTPStatus._value2member_map_:
+    gateways = status < 500 and not isinstance(error, Rejected)
+    if gateways or status not in HTTPStatus._value2member_map_:
         status = 502
     return Problem(status, detail=error.detail or None, code=error.code or str(status))

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from flaskapp.db import db
 from sandbox.upstreams.cast import DEFAULT_CAST, veteran_from
 from tests.integration.itf_refresh_steps import row_of
@@ -124,13 +126,34 @@ def test_upstreams_refusals_and_failures_keep_their_status(product: Product) -> 
     reconfigure(product, itf_async_percent=0)
     person = sign_in(product)
     assert attributes(person.get()) == []
-    for status in (400, 401, 403, 422, 429, 500, 502, 503, 504):
+    for status in (400, 422, 429, 500, 502, 503, 504):
         product.control.set("lighthouse", "status", status=status, operation="/services/claims")
         assert error(person.get()) == error(person.get("/pension")) == error(person.post()) == (status, str(status))
         product.control.clear("lighthouse")
     product.control.set("lighthouse", "status", status=404, operation="/services/claims")
     assert attributes(person.get()) == []
     assert error(person.get("/pension")) == error(person.post()) == (404, "404")
+    assert itfs(product) == []
+
+
+@pytest.mark.parametrize("upstream", ["lighthouse", "accounts"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_our_own_refused_key_signs_nobody_out(product: Product, upstream: str, status: int) -> None:
+    reconfigure(product, itf_async_percent=0)
+    person = sign_in(product)
+    product.control.set(upstream, "status", status=status)
+    response = person.get("/pension")
+    assert error(response) == error(person.post("pension")) == (503, "503")
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("body", ['{"message":"no Route matched with those values"}', "<html>Not found</html>", ""])
+def test_a_gateways_404_never_says_that_there_is_no_itf(product: Product, body: str) -> None:
+    reconfigure(product, itf_async_percent=0)
+    person = sign_in(product)
+    person.get()
+    product.control.set("lighthouse", "answer", status=404, body=body, operation="/services/claims")
+    assert error(person.get()) == error(person.get("/pension")) == error(person.post("pension")) == (502, "502")
     assert itfs(product) == []
 
 
