@@ -68,6 +68,14 @@ def presumed_ours(claim: FiledClaim) -> Finding:
     return Unclear("unknown claim status")
 
 
+def already_there(work: ClaimWork) -> Filing | None:
+    """BTSSS's word is enough, whatever its list shows or hides; it does not say the number (contract: travel 4.1).
+
+    But of two claims for one day, at two stations, the one that is there may be the other.
+    """
+    return Filing(DUPLICATE, "duplicate", Filed(None, "answered")) if work.only_one else None
+
+
 def record(session: DbSession, claim_id: str, filing: Filing) -> None:
     service.record_filed(session, claim_id, filing.target, filing.notification, filing.filed)
 
@@ -99,8 +107,7 @@ SUBMIT = JobSpec(
     load=load,
     act=act,
     look_up=look_up_claim,
-    # BTSSS's word is enough, whatever its list shows or hides; it does not say the number (contract: travel 4.1).
-    already_there=Filing(DUPLICATE, "duplicate", Filed(None, "answered")),
+    already_there=already_there,
     confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
     record=record,
     give_up=service.record_claim_failed,

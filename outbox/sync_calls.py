@@ -100,7 +100,9 @@ def note_failure(
     return breakers.trip(db, sync_call, reason, settings, retry_after)
 
 
-def note_silence(db: Database, sync_call: SyncCall, settings: BreakerSettings) -> bool:
+def note_silence(
+    db: Database, sync_call: SyncCall, settings: BreakerSettings, retry_after: float | None = None
+) -> bool:
     """Report that no answer came that could be used. True when this opened the breaker: one says little, those of three
     callers in a row open it."""
-    return breakers.note_unanswered(db, sync_call, settings)
+    return breakers.note_unanswered(db, sync_call, settings, retry_after)

@@ -36,12 +36,14 @@ UNKNOWN_NUMBER = "unknown"
 
 @dataclass(frozen=True)
 class ClaimWork:
-    """What filing a claim needs, copied out of its row."""
+    """What filing a claim needs, copied out of its row. `only_one` says that no other claim of this person for this day
+    was requested here: BTSSS's submit names no station."""
 
     id: uuid.UUID
     state: str
     identity: Identity
     appointment_date: date
+    only_one: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | Non
 
 def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     row = session.get_one(TravelClaim, uuid.UUID(claim_id))
-    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date)
+    same_day = select(TravelClaim.id).filter_by(person_digest=row.person_digest, appointment_date=row.appointment_date)
+    only_one = session.execute(same_day.where(TravelClaim.id != row.id).limit(1)).first() is None
+    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, only_one)
 
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:

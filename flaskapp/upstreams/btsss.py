@@ -167,9 +167,14 @@ def _submitted(answer: Answer) -> SubmittedClaim:
 def _accepts(payload: Any) -> bool:
     """Whether the body of a 200 is BTSSS's own yes, with a claim number or without one (contract: travel 4.1).
 
-    The older form repeats the status inside, and one that says another there contradicts itself.
+    The older form repeats the status inside. What contradicts itself there, or carries an error, is no yes: a look-up
+    shows what became of the claim.
     """
-    return isinstance(payload, dict) and payload.get("statusCode") in (None, 200)
+    if not isinstance(payload, dict) or payload.get("statusCode") not in (None, 200):
+        return False
+    inner = payload.get("value")
+    said = payload.keys() | (inner.keys() if isinstance(inner, dict) else set())
+    return not said & {"message", "error", "errors"} and payload.get("success") is not False
 
 
 def _number_in(holder: Any) -> str | None:

@@ -20,8 +20,8 @@ PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
 NO_ANSWER = "NO_ANSWER"
 
 # What is reported to a breaker: the upstream answers; it left a call without an answer, which counts once several
-# calls report it; it cannot answer.
-ALIVE, SILENT, FAILING = "alive", "silent", "failing"
+# calls report it; its answer cannot be used, which may be about this call alone; it cannot answer.
+ALIVE, SILENT, DOUBTFUL, FAILING = "alive", "silent", "doubtful", "failing"
 
 
 class UpstreamError(Exception):
@@ -77,13 +77,12 @@ class Unanswered(UpstreamError):
 
 
 def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
-    """`ALIVE`, `SILENT` or `FAILING`: what a failed call says about its upstream, whoever made the call.
+    """`ALIVE`, `SILENT`, `DOUBTFUL` or `FAILING`: what a failed call says about its upstream, whoever made the call.
 
     A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
     record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
     that we cannot read, and of a conflict. Any other answer that we cannot use may be about one id, one person or one
-    body, so it counts like no answer, once several different calls met it. Only 503 says that upstream is down, and our
-    own keys are refused to everybody alike.
+    body. Only 503 says that upstream is down, and our own keys are refused to everybody alike.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
@@ -93,4 +92,4 @@ def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     if status is None or isinstance(error, Throttled | Unauthorized) or status == 503:
         return FAILING
     readable = status == 409 or (status < 400 and error.code != NO_ANSWER)
-    return ALIVE if readable else SILENT
+    return ALIVE if readable else DOUBTFUL

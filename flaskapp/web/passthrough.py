@@ -21,6 +21,7 @@ from flaskapp.current import breaker_settings, flows, settings
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.errors import (
     ALIVE,
+    DOUBTFUL,
     FAILING,
     SILENT,
     TOO_LARGE,
@@ -125,8 +126,8 @@ def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | Non
     patience = breaker_settings(settings())
     signal = ALIVE if error is None else breaker_signal(error, hurried=True)
     with transaction() as session:
-        if signal == SILENT:
-            changed = sync_calls.note_silence(session, sync_call, patience)
+        if error is not None and signal in (SILENT, DOUBTFUL):
+            changed = sync_calls.note_silence(session, sync_call, patience, error.retry_after)
         elif error is not None and signal == FAILING:
             reason = type(error).__name__.lower()
             changed = sync_calls.note_failure(session, sync_call, reason, patience, error.retry_after)

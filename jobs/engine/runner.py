@@ -229,9 +229,10 @@ def run_act(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Out
     try:
         return Outcome("accepted", answer=spec.act(call, work))
     except Duplicate as error:
-        if spec.already_there is None or earlier.ever_unknown:
+        answer = None if earlier.ever_unknown else spec.already_there(work)
+        if answer is None:
             raise
-        return Outcome("accepted", answer=spec.already_there, error=error)
+        return Outcome("accepted", answer=answer, error=error)
 
 
 def run_look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:

@@ -22,7 +22,7 @@ from flaskapp.config import Config
 from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
 from flaskapp.statemachine import Conflict
-from flaskapp.upstreams.errors import ALIVE, FAILING, SILENT, UpstreamError, breaker_signal
+from flaskapp.upstreams.errors import ALIVE, DOUBTFUL, FAILING, SILENT, UpstreamError, breaker_signal
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
@@ -274,9 +274,10 @@ def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> Non
     signal = breaker_signal(error) if error is not None else None
     if signal == ALIVE or (outcome.answered and grant.purpose != "give_up"):
         changed, event = breakers.note_answer(session, grant), "breaker.closed"
-    elif error is not None and signal == SILENT:
+    elif error is not None and (signal == SILENT or (signal == DOUBTFUL and attempts.is_charged(session, grant))):
+        # Others were answered since our last try: what cannot be used may be about this message alone.
         changed, event = breakers.note_unanswered(session, grant, settings, error.retry_after), "breaker.opened"
-    elif error is not None and signal == FAILING:
+    elif error is not None and signal in (DOUBTFUL, FAILING):
         reason = type(error).__name__.lower()
         changed, event = breakers.trip(session, grant, reason, settings, error.retry_after), "breaker.opened"
     else:

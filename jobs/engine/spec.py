@@ -78,14 +78,14 @@ class JobSpec:
     """One kind of job.
 
     `load` copies out what the call needs, or returns None when nothing is left to do. `act` makes the call. `look_up`
-    says whether an unanswered write happened. `already_there` is what a *duplicate* answers as long as no reply to us
-    was lost, since then nothing of ours can be there; without it a duplicate is looked up. A job that is not
-    `searchable` has no look-up that could find a write: a human gets its duplicates. `check` raises Conflict when an
-    answer cannot be true. `record` and `give_up` write the flow's rows inside the settle. `ids` and `from_ids` turn an
-    answer into what its attempt keeps, encrypted, and back. `reconsider` draws again what the flow concluded from
-    earlier attempts, after a late answer to one of them. `is_final` says whether a refusal ends the work or is retried
-    like any failure. `let_go` records that nothing was left to do. `disposable` work that cannot be done is dropped
-    instead of parked: nobody was promised it.
+    says whether an unanswered write happened. `already_there` is what a *duplicate* of this work answers as long as no
+    reply to us was lost, and None where something of ours can be there all the same: then it is looked up. A job that
+    is not `searchable` has no look-up that could find a write: a human gets its duplicates. `check` raises Conflict
+    when an answer cannot be true. `record` and `give_up` write the flow's rows inside the settle. `ids` and `from_ids`
+    turn an answer into what its attempt keeps, encrypted, and back. `reconsider` draws again what the flow concluded
+    from earlier attempts, after a late answer to one of them. `is_final` says whether a refusal ends the work or is
+    retried like any failure. `let_go` records that nothing was left to do. `disposable` work that cannot be done is
+    dropped instead of parked: nobody was promised it.
     """
 
     work: Work
@@ -98,7 +98,7 @@ class JobSpec:
     record: Callable[[DbSession, str, Any], None]
     give_up: Callable[[DbSession, str, str, dict[str, Any]], None]
     look_up: Callable[[Call, Any, EarlierWrites], Finding] | None = None
-    already_there: Any = None
+    already_there: Callable[[Any], Any] = lambda work: None
     searchable: bool = True
     confirm_after_seconds: Callable[[Config], float] = lambda config: 0.0
     ids: Callable[[Any], dict[str, str]] = lambda answer: {}

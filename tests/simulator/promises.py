@@ -125,6 +125,8 @@ def check_claim(product: Product, claim: Any, icn: str, btsss: BTSSS) -> None:
     number = claim.filed["claim_number"]
     if number is None and claim.state != "duplicate":
         raise PromiseBroken(f"{icn} was given no number, though BTSSS said one")
+    if claim.state == "duplicate" and icn not in btsss.holds:
+        raise PromiseBroken(f"{icn} was notified of a duplicate, and BTSSS holds none")
     if number is not None and number != getattr(btsss.holds.get(icn), "claim_number", None):
         raise PromiseBroken(f"{icn} was given another number than BTSSS holds")
     if ours and claim.state != "submitted":

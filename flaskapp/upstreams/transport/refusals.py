@@ -32,7 +32,8 @@ def refused(
 
 
 def _unnamed(status: int) -> type[UpstreamError]:
-    if status < 400 or status == 408:
+    # A conflict in words that we do not know may mean that it is there.
+    if status < 400 or status in (408, 409):
         return Unanswered
     return Unauthorized if status in (401, 403) else Unavailable
 
