@@ -31,12 +31,15 @@ CALLER = access.Access(
 # A caller without a session is answered too, with the `read.none` object.
 ANYBODY = replace(CALLER, optional=True)
 
-# The front end reads the status in the body, which decides what it shows (contract: frontend 2.2).
+# Status, code, title and detail (contract: travel 1.1). The front end reads the status in the body, which decides what
+# it shows (contract: frontend 2.2).
 SESSION_PROBLEMS = {
-    "no_match": (400, "401", "LOROTA-MAPPED-API_401", "We could not match that name and date of birth."),
-    "too_many": (410, "410", "LOROTA-MAPPED-API_410", "Too many tries. Please check in with a staff member."),
-    "not_found": (404, "404", "CHIP-API_404", "This link has expired. Please check in with a staff member."),
+    "no_match": (401, "LOROTA-API_401", "Authentication Error", "We could not match that name and date of birth."),
+    "too_many": (410, "CIE-VETS-API_410", "Data Gone", "Too many tries. Please check in with a staff member."),
+    "not_found": (404, "CIE-VETS-API_404", "Not Found", "This link has expired. Please check in with a staff member."),
 }
+# What identifies a person, and no page uses.
+IDENTIFIERS = ("icn", "edipi", "patientDFN")
 
 
 class SessionFields(Body):
@@ -111,7 +114,7 @@ def show_session(uuid: str) -> Response:
     },
     answers={200: "`permissions` is `read.full`; the cookie `cie_session` is set."},
     problems={
-        400: "No match; the `status` in the body is `401`.",
+        401: "No match.",
         404: "No such check-in.",
         410: "Too many tries.",
         422: "A field is missing or malformed.",
@@ -146,9 +149,10 @@ def create_session() -> Response:
 def refuse_session(error: UpstreamError) -> Response:
     if not isinstance(error, Rejected) or error.code not in SESSION_PROBLEMS:
         raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
-    status, code_status, code, detail = SESSION_PROBLEMS[error.code]
+    status, code, title, detail = SESSION_PROBLEMS[error.code]
+    headers = {"WWW-Authenticate": 'Token realm="Application"'} if status == 401 else {}
     return answer(
-        {"errors": [{"title": "Check-in refused", "detail": detail, "code": code, "status": code_status}]}, status
+        {"errors": [{"title": title, "detail": detail, "code": code, "status": str(status)}]}, status, headers
     )
 
 
@@ -180,11 +184,22 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
 
     LoROTA's `appointmentIEN` is the pages' `appointmentIen`, which they send back (contract: frontend 2.3).
     """
-    kept = {"appointments", "demographics", "patientDemographicsStatus", "setECheckinStartedCalled", "address"}
-    payload: dict[str, Any] = with_keys({key: value for key, value in data.items() if key in kept}, to_snake)
+    kept = {
+        "address": data.get("address"),
+        "appointments": [without_identifiers(appointment) for appointment in data["appointments"]],
+        "demographics": without_identifiers(data.get("demographics")),
+        "patientDemographicsStatus": data.get("patientDemographicsStatus") or {},
+        "setECheckinStartedCalled": data.get("setECheckinStartedCalled"),
+    }
+    payload: dict[str, Any] = with_keys(kept, to_snake)
     for appointment in payload["appointments"]:
         appointment["appointment_ien"] = appointment.pop("appointmentIEN", None)
     return payload
+
+
+def without_identifiers(holder: Any) -> dict[str, Any]:
+    """The object but for what identifies the person; an empty one for nothing at all."""
+    return {key: value for key, value in holder.items() if key not in IDENTIFIERS} if isinstance(holder, dict) else {}
 
 
 @blueprint.post("/patient_check_ins")

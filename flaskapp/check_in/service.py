@@ -93,14 +93,24 @@ def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:
 
 
 def identity_of(data: dict[str, Any]) -> Identity | None:
-    """The attributes that the jobs need (contract: travel 1.2); None while LoROTA does not know the station."""
+    """The attributes that the jobs need, wherever they stand (contract: travel 1.2, 1.9).
+
+    None while LoROTA does not know the person or the station.
+    """
     first = data["appointments"][0] if data["appointments"] else {}
-    station = data.get("stationNo") or first.get("stationNo")
-    if not station:
+    demographics = data.get("demographics")
+    demographics = demographics if isinstance(demographics, dict) else {}
+    icn = first_text(demographics.get("icn"), first.get("icn"), data.get("icn"))
+    station = first_text(first.get("stationNo"), data.get("stationNo"))
+    if icn is None or station is None:
         return None
-    return Identity(
-        icn=data["icn"],
-        phone=data.get("patientCellPhone") or data.get("mobilePhone"),
-        station=str(station),
-        facility_type=str(data.get("facilityType") or ""),
-    )
+    holders = (data, demographics)
+    phones = [holder.get(name) for name in ("patientCellPhone", "mobilePhone") for holder in holders]
+    facility_type = first_text(data.get("facilityType"), data.get("type"))
+    return Identity(icn=icn, phone=first_text(*phones), station=station, facility_type=facility_type or "")
+
+
+def first_text(*values: Any) -> str | None:
+    """The first of these that is a text with anything in it, or a number."""
+    texts = (str(value).strip() for value in values if isinstance(value, str | int) and not isinstance(value, bool))
+    return next(filter(None, texts), None)

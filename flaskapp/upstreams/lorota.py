@@ -1,6 +1,7 @@
-"""Client of LoROTA, which knows who is checking in.
+"""Client of LoROTA, which knows who is checking in (contract: travel 1.9).
 
-Its interface is our assumption (docs/assumptions.md), so its answers are checked before they are used.
+Its recorded answers were made by hand, and how we prove a check-in to it is our assumption (docs/assumptions.md). So
+its answers are read in every form that we know, and checked before they are used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "lorota"
 
-_REFUSED = {401: "no_match", 404: "not_found", 410: "too_many"}
+_REFUSED = {404: "not_found", 410: "too_many"}
+# What a 401 says, in any case: the check-in is unknown, or something of what the person typed does not match.
+_UNKNOWN = "uuid not found"
+_MISMATCH = ("lastname", "last name", "dob", "ssn4", "match")
 
 
 class LorotaClient:
@@ -32,15 +36,17 @@ class LorotaClient:
         headers = {"x-api-key": self._config.lorota_api_key}
         answer = self._call("token", "POST", "/token", headers, json=body)
         payload = _object(answer)
-        if answer.status in _REFUSED and payload is not None:
-            raise failure(Rejected, UPSTREAM, answer, _REFUSED[answer.status])
+        code = None if payload is None else _refusal(answer.status, payload)
+        if code is not None:
+            raise failure(Rejected, UPSTREAM, answer, code)
         token = payload.get("token") if payload and answer.status == 200 else None
         if not isinstance(token, str) or not token:
-            raise failure(Unauthorized if answer.status == 403 else Unavailable, UPSTREAM, answer)
+            ours = answer.status == 403 or (answer.status == 401 and payload is not None)
+            raise failure(Unauthorized if ours else Unavailable, UPSTREAM, answer)
         return token
 
     def data(self, uuid: str, token: str) -> dict[str, Any]:
-        """Everything known about that check-in; at least `icn` and the list `appointments` are there.
+        """Everything known about that check-in; at least the list `appointments` is there.
 
         Raises Unauthorized for a bad or expired token, Rejected with code `not_found`.
         """
@@ -51,9 +57,10 @@ class LorotaClient:
             raise failure(Unauthorized, UPSTREAM, answer)
         if answer.status == 404 and payload is not None:
             raise failure(Rejected, UPSTREAM, answer, "not_found")
-        if answer.status != 200 or payload is None or not _is_check_in(payload, uuid):
+        found = None if payload is None or answer.status != 200 else _check_in(payload, uuid)
+        if found is None:
             raise failure(Unavailable, UPSTREAM, answer)
-        return payload
+        return found
 
     def _call(self, operation: str, method: str, path: str, headers: dict[str, str], json: Any = None) -> Answer:
         return self._http.call(
@@ -75,9 +82,22 @@ def _object(answer: Answer) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def _is_check_in(payload: dict[str, Any], uuid: str) -> bool:
-    """Whether it has what we need, and is not somebody else's."""
-    icn, appointments = payload.get("icn"), payload.get("appointments")
-    if not isinstance(icn, str) or not icn or payload.get("uuid", uuid) != uuid:
-        return False
-    return isinstance(appointments, list) and all(isinstance(entry, dict) for entry in appointments)
+def _refusal(status: int, payload: dict[str, Any]) -> str | None:
+    """The code for what LoROTA refuses; None where it refuses nothing, or not because of the person."""
+    if status != 401:
+        return _REFUSED.get(status)
+    said = str(payload.get("error", "")).lower()
+    if _UNKNOWN in said:
+        return "not_found"
+    return "no_match" if any(word in said for word in _MISMATCH) else None
+
+
+def _check_in(payload: dict[str, Any], uuid: str) -> dict[str, Any] | None:
+    """The data, under `payload` or at the top; None where they lack what we need, or are somebody else's."""
+    inner = payload.get("payload")
+    data: dict[str, Any] = inner if isinstance(inner, dict) else payload
+    if payload.get("id") not in (None, uuid) or data.get("uuid") not in (None, uuid):
+        return None
+    appointments = data.get("appointments")
+    whole = isinstance(appointments, list) and all(isinstance(entry, dict) for entry in appointments)
+    return data if whole else None

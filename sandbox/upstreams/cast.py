@@ -87,6 +87,10 @@ class Veteran:
         return self.appointments[0].station if self.appointments else "983"
 
     @property
+    def is_oracle_health(self) -> bool:
+        return self.facility_type.lower() == "oh"
+
+    @property
     def account(self) -> str:
         """The person's account at the Sign-in Service: a UUID, different from the one of the check-in link."""
         return str(uuid.uuid5(_ACCOUNTS, self.uuid))
@@ -254,13 +258,13 @@ class Cast:
 
 
 def appointment_json(veteran: Veteran, appointment: Appointment) -> dict[str, Any]:
-    """One appointment as check-in reads it: local time for vista, UTC and a time zone for `oh` (contract: frontend
-    2.3)."""
+    """One appointment as LoROTA has it: local time and a number for vista, UTC, a time zone and the person's ids for
+    `oh` (contract: travel 1.9)."""
     start = appointment.starts_at(appointment.today())
     shared = {
         "appointmentIEN": appointment.ien,
         "facility": FACILITIES.get(appointment.station, f"Station {appointment.station}"),
-        "stationNo": appointment.station,
+        "patientDFN": f"78{veteran.icn[5:10]}",
         "clinicIen": "32216049",
         "clinicName": "PRIMARY CARE",
         "clinicFriendlyName": "Primary care",
@@ -279,9 +283,16 @@ def appointment_json(veteran: Veteran, appointment: Appointment) -> dict[str, An
             "zip": "62701",
         },
     }
-    if veteran.facility_type == "oh":
-        return shared | {"startTime": utc_text(start), "timezone": appointment.time_zone}
+    if veteran.is_oracle_health:
+        return shared | {
+            "stationNo": appointment.station,
+            "startTime": start.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "timezone": appointment.time_zone,
+            "icn": veteran.icn,
+            "edipi": f"11{veteran.icn[2:10]}",
+        }
     return shared | {
+        "stationNo": int(appointment.station) if appointment.station.isdecimal() else appointment.station,
         "startTime": start.strftime("%Y-%m-%dT%H:%M:%S"),
         "checkInWindowStart": (start - timedelta(minutes=45)).isoformat(timespec="milliseconds"),
         "checkInWindowEnd": (start + timedelta(minutes=15)).isoformat(timespec="milliseconds"),
@@ -290,5 +301,5 @@ def appointment_json(veteran: Veteran, appointment: Appointment) -> dict[str, An
 
 
 def utc_text(timestamp: datetime) -> str:
-    """`2025-03-07T14:00:00.000Z`, the form of BTSSS and of Oracle Health times."""
+    """`2025-03-07T14:00:00.000Z`, the form of BTSSS."""
     return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{timestamp.microsecond // 1000:03d}Z"

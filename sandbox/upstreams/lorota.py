@@ -1,6 +1,6 @@
-"""The fake LoROTA, the check-in identity service. Its interface is an assumption (docs/assumptions.md).
+"""The fake LoROTA, the check-in identity service (contract: travel 1.9).
 
-A check-in link (`uuid`) takes three wrong answers; after that it stays closed.
+How a check-in is named to it, and that a link takes three wrong answers, are assumptions (docs/assumptions.md).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LoROTA(Fake):
             return answer({"error": "uuid, dob and lastName are required"}, 400)
         veteran = self.cast.by_uuid(body["uuid"])
         if veteran is None:
-            return answer({"error": "Not found"}, 404)
+            return answer({"error": "uuid not found"}, 401)
         return self._judged(veteran, body)
 
     def _judged(self, veteran: Veteran, body: dict[str, Any]) -> Response:
@@ -70,9 +70,11 @@ class LoROTA(Fake):
             if self._mismatches[veteran.uuid] >= ATTEMPTS:
                 return answer({"error": "Too many attempts"}, 410)
             same_name = body["lastName"].strip().casefold() == veteran.last_name.casefold()
-            if not same_name or body["dob"] != veteran.dob:
+            checked = {"lastName": same_name, "dob": body["dob"] == veteran.dob}
+            wrong = [name for name, same in checked.items() if not same]
+            if wrong:
                 self._mismatches[veteran.uuid] += 1
-                return answer({"error": "No match"}, 401)
+                return answer({"error": f"{' or '.join(wrong)} does not match with the current record"}, 401)
         return answer({"token": self.tokens.issue(self.knobs.token_seconds, veteran.uuid)})
 
     def data(self, uuid: str) -> Response:
@@ -106,16 +108,23 @@ class LoROTA(Fake):
 
 def check_in_data(veteran: Veteran) -> dict[str, Any]:
     """All that check-in knows about a veteran and today's appointments."""
+    payload = {"appointments": [appointment_json(veteran, appointment) for appointment in veteran.appointments]}
+    payload |= _oracle_health(veteran) if veteran.is_oracle_health else _vista(veteran)
+    return {"id": veteran.uuid, "scope": "read.full", "payload": payload}
+
+
+def _oracle_health(veteran: Veteran) -> dict[str, Any]:
     return {
-        "uuid": veteran.uuid,
-        "icn": veteran.icn,
-        "patientDFN": f"78{veteran.icn[5:10]}",
+        "address": "12 Sample Avenue\nSpringfield, IL 62701",
         "patientCellPhone": veteran.phone,
-        "mobilePhone": veteran.phone,
-        "stationNo": veteran.station,
-        "facilityType": veteran.facility_type,
-        "appointments": [appointment_json(veteran, appointment) for appointment in veteran.appointments],
+        "type": veteran.facility_type.upper(),
+    }
+
+
+def _vista(veteran: Veteran) -> dict[str, Any]:
+    return {
         "demographics": {
+            "icn": veteran.icn,
             "mailingAddress": {"street1": "12 Sample Avenue", "city": "Springfield", "state": "IL", "zip": "62701"},
             "mobilePhone": veteran.phone,
             "emailAddress": veteran.email,
@@ -127,5 +136,4 @@ def check_in_data(veteran: Veteran) -> dict[str, Any]:
             "emergencyContactNeedsUpdate": False,
         },
         "setECheckinStartedCalled": False,
-        "address": "12 Sample Avenue\nSpringfield, IL 62701",
     }

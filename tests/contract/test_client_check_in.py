@@ -7,9 +7,11 @@ from datetime import date
 
 import pytest
 
+from flaskapp.check_in.service import Identity, identity_of
 from flaskapp.upstreams import Upstreams as Clients
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable
 from sandbox.faults import Control
+from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 from tests.contract.clients import CUT_SECONDS, STRIKES, Strike, clients_for
 
@@ -21,8 +23,15 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 def test_a_person_is_known_by_birthday_and_name(clients: Clients) -> None:
     token = clients.lorota.token(ADA, BORN, " mARLOW ")
     data = clients.lorota.data(ADA, token)
-    assert (data["uuid"], data["icn"], data["facilityType"]) == (ADA, "1012300001V654001", "vista")
-    assert data["appointments"][0]["stationNo"] == "983"
+    known = Identity("1012300001V654001", "+15555550101", "983", "")
+    assert (identity_of(data), known.facility) == (known, "cie")
+
+
+def test_a_person_at_an_oracle_health_facility_is_known_by_the_appointment(clients: Clients) -> None:
+    elena = with_habit("ok", "oh")
+    token = clients.lorota.token(elena.uuid, date.fromisoformat(elena.dob), elena.last_name)
+    found = identity_of(clients.lorota.data(elena.uuid, token))
+    assert found == Identity(elena.icn, elena.phone, "757", "OH") and found.facility == "oh"
 
 
 def test_three_wrong_answers_close_a_check_in(clients: Clients) -> None:

@@ -70,10 +70,18 @@ def test_the_right_answers_get_a_token_in_any_case_of_the_name(services: CheckIn
     assert services.data(ADA.uuid, answer.json()["token"]).status_code == 200
 
 
-@pytest.mark.parametrize("wrong", [{"dob": "1951-04-13"}, {"lastName": "Marlowe"}])
-def test_a_wrong_answer_is_no_match(services: CheckIn, wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"dob": "1951-04-13"}, "dob"),
+        ({"lastName": "Marlowe"}, "lastName"),
+        ({"lastName": "Marlowe", "dob": "1951-04-13"}, "lastName or dob"),
+    ],
+)
+def test_a_wrong_answer_names_what_does_not_match(services: CheckIn, wrong: dict[str, str], named: str) -> None:
     answer = services.identify(**wrong)
-    assert (answer.status_code, answer.json()) == (401, {"error": "No match"})
+    expected = {"error": f"{named} does not match with the current record"}
+    assert (answer.status_code, answer.json()) == (401, expected)
 
 
 def test_after_three_wrong_answers_a_link_is_closed_even_for_right_ones(services: CheckIn) -> None:
@@ -84,7 +92,7 @@ def test_after_three_wrong_answers_a_link_is_closed_even_for_right_ones(services
 
 def test_an_unknown_link_is_not_found(services: CheckIn) -> None:
     answer = services.identify(uuid="00000000-0000-4000-8000-000000000000")
-    assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
+    assert (answer.status_code, answer.json()) == (401, {"error": "uuid not found"})
 
 
 def test_a_wrong_api_key_is_forbidden(services: CheckIn) -> None:
@@ -105,17 +113,33 @@ def test_an_expired_token_opens_nothing(services: CheckIn, control: Control) -> 
     assert [services.data(ADA.uuid, token).status_code for _ in range(2)] == [401, 401]
 
 
-def test_the_data_has_all_that_check_in_needs(services: CheckIn) -> None:
+def test_the_data_of_a_day_of_check_in_have_the_recorded_shape(services: CheckIn) -> None:
     data = services.data_of(ADA)
-    assert (data["uuid"], data["icn"], data["patientCellPhone"]) == (ADA.uuid, ADA.icn, ADA.phone)
-    assert (data["stationNo"], data["facilityType"]) == (ADA.station, "vista")
-    assert data["setECheckinStartedCalled"] is False
-    assert "\n" in data["address"]
-    assert {"mobilePhone", "patientDFN", "demographics", "patientDemographicsStatus"} <= set(data)
+    assert (data["id"], data["scope"], set(data)) == (ADA.uuid, "read.full", {"id", "scope", "payload"})
+    payload = data["payload"]
+    assert set(payload) == {
+        "appointments",
+        "demographics",
+        "patientDemographicsStatus",
+        "setECheckinStartedCalled",
+    }
+    assert (payload["demographics"]["icn"], payload["demographics"]["mobilePhone"]) == (ADA.icn, ADA.phone)
+    assert payload["setECheckinStartedCalled"] is False
+    assert payload["appointments"][0]["stationNo"] == int(ADA.station)
+
+
+def test_the_data_of_an_oracle_health_check_in_have_the_recorded_shape(services: CheckIn) -> None:
+    elena = with_habit("ok", "oh")
+    payload = services.data_of(elena)["payload"]
+    assert set(payload) == {"appointments", "address", "patientCellPhone", "type"}
+    assert (payload["patientCellPhone"], payload["type"]) == (elena.phone, "OH")
+    assert "\n" in payload["address"]
+    assert (payload["appointments"][0]["icn"], payload["appointments"][0]["stationNo"]) == (elena.icn, elena.station)
 
 
 SHARED_FIELDS = {
     "appointmentIEN",
+    "patientDFN",
     "facility",
     "stationNo",
     "clinicIen",
@@ -133,7 +157,7 @@ SHARED_FIELDS = {
 
 
 def test_an_appointment_for_the_day_has_local_times_and_a_window(services: CheckIn) -> None:
-    (appointment,) = services.data_of(ADA)["appointments"]
+    (appointment,) = services.data_of(ADA)["payload"]["appointments"]
     assert set(appointment) == SHARED_FIELDS | {"checkInWindowStart", "checkInWindowEnd", "eligibility"}
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T09:30:00", appointment["startTime"])
     assert re.search(r"T\d{2}:\d{2}:\d{2}\.000-0[56]:00$", appointment["checkInWindowStart"])
@@ -142,16 +166,17 @@ def test_an_appointment_for_the_day_has_local_times_and_a_window(services: Check
 
 
 def test_an_oracle_health_appointment_has_utc_times_and_a_zone(services: CheckIn) -> None:
-    (appointment,) = services.data_of(with_habit("ok", "oh"))["appointments"]
-    assert set(appointment) == SHARED_FIELDS | {"timezone"}
-    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.000Z", appointment["startTime"])
+    (appointment,) = services.data_of(with_habit("ok", "oh"))["payload"]["appointments"]
+    assert set(appointment) == SHARED_FIELDS | {"timezone", "icn", "edipi"}
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.000\+00:00", appointment["startTime"])
     assert appointment["timezone"] == "America/Chicago"
 
 
 def test_a_fresh_veteran_is_known_everywhere(services: CheckIn, control: Control) -> None:
     added = control.call("POST", "lorota", "veterans", json={"last_name": "Fresh", "facility_type": "oh"})
     token = services.identify(uuid=added["uuid"], dob=added["dob"], lastName="fresh").json()["token"]
-    assert services.data(added["uuid"], token).json()["icn"] == added["icn"]
+    payload = services.data(added["uuid"], token).json()["payload"]
+    assert payload["appointments"][0]["icn"] == added["icn"]
     assert services.check_in(added["uuid"]).status_code == 200
 
 

@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from flaskapp.check_in.service import identity_of
 from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
@@ -65,10 +68,11 @@ def test_a_malformed_id_is_an_error_in_a_200(product: Product) -> None:
 
 def test_a_wrong_name_is_refused_until_no_attempts_are_left(product: Product) -> None:
     answers = [sign_in(product, lastName="Nobody") for _ in range(4)]
-    assert [answer.status_code for answer in answers] == [400, 400, 400, 410]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 410]
     errors = [answer.get_json()["errors"][0] for answer in answers]
-    assert (errors[0]["status"], errors[0]["code"]) == ("401", "LOROTA-MAPPED-API_401")
-    assert (errors[3]["status"], errors[3]["code"]) == ("410", "LOROTA-MAPPED-API_410")
+    assert (errors[0]["status"], errors[0]["code"]) == ("401", "LOROTA-API_401")
+    assert answers[0].headers["WWW-Authenticate"] == 'Token realm="Application"'
+    assert (errors[3]["status"], errors[3]["code"]) == ("410", "CIE-VETS-API_410")
     assert set(errors[0]) >= {"title", "detail", "code", "status"}
 
 
@@ -80,7 +84,7 @@ def test_an_unknown_link_counts_as_expired(product: Product) -> None:
     response = sign_in(product, uuid="0c4f6d1e-0000-4000-8000-0000000000aa")
     assert response.status_code == 404
     assert response.get_json()["errors"][0]["status"] == "404"
-    assert response.get_json()["errors"][0]["code"] == "CHIP-API_404"
+    assert response.get_json()["errors"][0]["code"] == "CIE-VETS-API_404"
 
 
 def test_a_malformed_field_is_named_and_lorota_is_not_called(product: Product) -> None:
@@ -117,3 +121,42 @@ def test_an_oracle_health_facility_is_recognized_in_any_case(product: Product) -
     product.ask(product.sign_in())
     product.work()
     assert product.phone()[0]["template"] == "oh.created"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"icn": "i", "patientCellPhone": "p", "stationNo": "983", "facilityType": "OH", "appointments": []},
+        {"icn": "i", "mobilePhone": "p", "facilityType": "oh", "appointments": [{"stationNo": 983}]},
+        {
+            "demographics": {"icn": "i", "mobilePhone": "p"},
+            "facilityType": "OH",
+            "appointments": [{"icn": "other", "stationNo": 983}],
+        },
+        {"patientCellPhone": "p", "type": "OH", "appointments": [{"icn": "i", "stationNo": "983"}, {"stationNo": "1"}]},
+        {
+            "demographics": {"icn": None, "mobilePhone": "other"},
+            "patientCellPhone": " p ",
+            "facilityType": None,
+            "type": "OH",
+            "appointments": [{"icn": "i", "stationNo": "983"}],
+        },
+    ],
+)
+def test_a_person_is_known_wherever_lorota_says_it(data: dict[str, Any]) -> None:
+    """Recorded data differ by facility in where they have each attribute (contract: travel 1.9)."""
+    found = identity_of(data)
+    assert found is not None and (found.icn, found.phone, found.station, found.facility) == ("i", "p", "983", "oh")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"appointments": []},
+        {"appointments": [{"stationNo": "983"}]},
+        {"appointments": [{"icn": "i"}]},
+        {"demographics": [], "appointments": [{"icn": {}, "stationNo": True}]},
+    ],
+)
+def test_nobody_is_known_without_icn_and_station(data: dict[str, Any]) -> None:
+    assert identity_of(data) is None

@@ -116,7 +116,6 @@ WRAPPED = {"formatters": [], "contentTypes": [], "declaredType": None, "statusCo
         ({"value": None, **WRAPPED}, None),
         ({"value": "TC2", **WRAPPED}, None),
         ({"value": {"claimNumber": None}, **WRAPPED}, None),
-        ({"message": "Claim accepted."}, None),
     ],
 )
 def test_a_200_of_btsss_is_a_filed_claim_wherever_its_number_is_or_without_one(
@@ -141,7 +140,7 @@ def test_a_200_of_btsss_is_a_filed_claim_wherever_its_number_is_or_without_one(
         (400, OWN | {"message": "Mileage is wrong"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
         (400, {"message": "Bad request"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, {"message": "no such thing"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
-        (409, "", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (409, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (422, {"message": "cannot"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (400, "<html>Bad request</html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, "<html>already has a claim</html>", Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
@@ -150,6 +149,10 @@ def test_a_200_of_btsss_is_a_filed_claim_wherever_its_number_is_or_without_one(
         (200, '{"claimNumber": "TC2025', Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (200, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (200, [], Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (200, {"message": "no Route matched"}, Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (200, {"errors": []}, Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (200, {"success": False}, Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
+        (200, {"statusCode": 200, "value": {"message": "Unauthorized"}}, Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (200, {"value": None, "statusCode": 500}, Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (204, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (302, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),

@@ -55,7 +55,16 @@ def test_a_lorota_token_is_requested_with_what_the_person_typed(server: Loopback
 @pytest.mark.parametrize(
     ("reply", "kind", "code"),
     [
+        (whole(401, {"error": "lastName does not match with the current record"}), Rejected, "no_match"),
+        (whole(401, {"error": "DOB does not match"}), Rejected, "no_match"),
+        (whole(401, {"error": "lastName or dob is wrong"}), Rejected, "no_match"),
+        (whole(401, {"error": "ssn4 is wrong"}), Rejected, "no_match"),
         (whole(401, {"error": "No match"}), Rejected, "no_match"),
+        (whole(401, {"error": "UUID not found"}), Rejected, "not_found"),
+        (whole(401, {"error": "error: uuid not found, no dob to compare"}), Rejected, "not_found"),
+        (whole(401, {"message": "Unauthorized"}), Unauthorized, None),
+        (whole(401, {"error": "Unauthorized"}), Unauthorized, None),
+        (whole(401, {}), Unauthorized, None),
         (whole(410, {"error": "Too many attempts"}), Rejected, "too_many"),
         (whole(404, {"error": "Not found"}), Rejected, "not_found"),
         (whole(404, "<html>"), Unavailable, None),
@@ -89,6 +98,18 @@ def test_lorota_data_is_fetched_with_the_token(server: Loopback, lorota: LorotaC
     assert server.received[0].headers["authorization"] == "Bearer t-1"
 
 
+def test_recorded_lorota_data_stand_under_payload(server: Loopback, lorota: LorotaClient) -> None:
+    payload = {"appointments": [{"appointmentIEN": "1"}], "demographics": {"icn": "1012345678V123456"}}
+    server.replies[:] = [whole(200, {"id": UUID, "scope": "read.full", "payload": payload})]
+    assert lorota.data(UUID, "t-1") == payload
+
+
+def test_lorota_data_without_a_person_are_data_all_the_same(server: Loopback, lorota: LorotaClient) -> None:
+    """They are no outage: the appointments can be shown, and only travel pay needs to know who it is."""
+    server.replies[:] = [whole(200, check_in(icn=None))]
+    assert lorota.data(UUID, "t-1")["appointments"] == [{"appointmentIEN": "1"}]
+
+
 def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, lorota: LorotaClient) -> None:
     server.replies[:] = [whole(404, {"error": "Not found"})]
     with pytest.raises(Rejected):
@@ -103,8 +124,11 @@ def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, lorota: Lorot
         (whole(404, {"error": "Not found"}), Rejected),
         (whole(404, "<html>"), Unavailable),
         (whole(200, "<html>"), Unavailable),
-        (whole(200, check_in(icn="")), Unavailable),
-        (whole(200, check_in(icn=None)), Unavailable),
+        (whole(200, {"id": "somebody-else", "payload": check_in()}), Unavailable),
+        (whole(200, {"id": UUID, "payload": check_in(uuid="somebody-else")}), Unavailable),
+        (whole(200, {"id": UUID, "payload": {}}), Unavailable),
+        (whole(200, {"id": UUID, "payload": None}), Unavailable),
+        (whole(200, {"error": True, "message": "no"}), Unavailable),
         (whole(200, check_in(appointments=None)), Unavailable),
         (whole(200, check_in(appointments=["text"])), Unavailable),
         (whole(200, check_in(uuid="somebody-else")), Unavailable),
@@ -139,9 +163,7 @@ def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClie
     [
         (200, {"uuid": UUID, "message": DONE}, {"uuid": UUID, "message": DONE}),
         (200, f'"{DONE}"', DONE),
-        (200, b"Checked in at caf\xe9", "Checked in at caf\ufffd"),
-        (200, [], []),
-        (200, "", ""),
+        (200, b"Checkin successful at caf\xe9", "Checkin successful at caf\ufffd"),
         (400, {"errors": ["x"]}, {"errors": ["x"]}),
         (400, "no such appointment", "no such appointment"),
         (400, "<html>", {"error": True, "message": "Something went wrong"}),
@@ -173,6 +195,8 @@ def test_chips_answers_are_mapped_as_the_front_end_reads_them(
         ([reset], Unavailable),
         ([TOKEN, reset], Unavailable),
         ([TOKEN, whole(200, "<html>")], Unavailable),
+        ([TOKEN, whole(200, "")], Unavailable),
+        ([TOKEN, whole(200, "upstream connect error")], Unavailable),
         ([TOKEN, whole(200, "\n <!DOCTYPE html>", Content_Type="application/json")], Unavailable),
         ([TOKEN, whole(302, "")], Unavailable),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from flaskapp.upstreams.errors import (
     ALIVE,
+    DOUBTFUL,
     FAILING,
     SILENT,
     Duplicate,
@@ -22,8 +23,8 @@ from flaskapp.upstreams.transport.http import Answer, failure
 SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Unavailable("travel_pay")),
     (FAILING, Unavailable("travel_pay", http_status=503)),
-    (SILENT, Unavailable("travel_pay", http_status=404)),
-    (SILENT, Unavailable("travel_pay", http_status=502)),
+    (DOUBTFUL, Unavailable("travel_pay", http_status=404)),
+    (DOUBTFUL, Unavailable("travel_pay", http_status=502)),
     (FAILING, Unauthorized("travel_pay", http_status=403)),
     (FAILING, Throttled("travel_pay", http_status=429)),
     (FAILING, Unauthorized("travel_pay", http_status=401, code="VEIS_TOKEN")),
@@ -50,7 +51,7 @@ def test_one_persons_bad_record_or_token_says_nothing_about_the_upstream(said: s
 
 @pytest.mark.parametrize(
     ("said", "body"),
-    [(SILENT, b"<html>We are moving.</html>"), (SILENT, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
+    [(DOUBTFUL, b"<html>We are moving.</html>"), (DOUBTFUL, b""), (ALIVE, b"{}"), (ALIVE, b'[{"icn": 7}]')],
 )
 def test_a_page_instead_of_an_answer_is_none_and_a_bad_record_is_one(said: str, body: bytes) -> None:
     """Both come with a 200; only JSON shows that the upstream itself answered."""

@@ -80,7 +80,7 @@ def test_a_submission_unknown_to_the_service_is_none(bench: Bench) -> None:
     ("status", "body", "kind", "code"),
     [
         (409, api_error("Duplicate", "DUPLICATE", "409"), Duplicate, "DUPLICATE"),
-        (409, "<html>", Unavailable, "409"),
+        (409, "<html>", Unanswered, "409"),
         (422, api_error(f"{ICN} serves still"), Rejected, "REFUSED"),
         (400, {"errors": []}, Unavailable, "400"),
         (413, api_error(), Rejected, "REFUSED"),

@@ -162,7 +162,7 @@ def test_a_create_answered_with_any_other_status_is_unanswered(bench: Bench, sta
         (422, api_error(code="SURVIVOR_SSN"), Rejected, "SURVIVOR_SSN"),
         (422, api_error(code=f"no {ICN}"), Rejected, "no [icn]"),
         (400, {"errors": ["text"]}, Unavailable, "400"),
-        (409, api_error(), Unavailable, "409"),
+        (409, api_error(), Unanswered, "409"),
         (415, api_error(), Unavailable, "415"),
         (404, KONG, Unavailable, "404"),
         (404, NO_ROUTE, Unavailable, "411"),

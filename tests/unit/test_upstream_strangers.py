@@ -23,7 +23,7 @@ from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.form526 import Form526Client
 from flaskapp.upstreams.lighthouse.claims import LighthouseClaimsClient
-from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient
+from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient, Statuses
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing
 from flaskapp.upstreams.travel_pay.auth import TravelerTokenClient, TravelPayAuth
@@ -36,7 +36,8 @@ from tests.unit.documents import document
 from tests.unit.travel_pay import ADA, CLAIM_ID, PersonalTokens
 from tests.unit.upstream_settings import Tokens, settings
 
-STATUSES = (*range(400, 452), *range(500, 512))
+REFUSALS = (*range(400, 452), *range(500, 512))
+SUCCESSES = (200, 201, 202, 204, 302)
 GATEWAY = {"message": "no Route matched with those values"}
 API_MANAGEMENT = {"statusCode": 404, "message": "Resource not found"}
 APP_WIDE = {"result": "error", "message": "The requested URL was not found on the server."}
@@ -51,11 +52,19 @@ BODIES: dict[str, Any] = {
     "other JSON": {"reason": "no such thing", "errors": []},
     "a list": ["no such thing"],
 }
+TYPES = {"HTML": "text/html", "plain text": "text/plain"}
 # Lighthouse describes its 413 as its gateway's (contract: benefits 2.2, 4.4).
 NAMED = {
     (client, 413, body)
     for client in ("lighthouse_claims", "lighthouse_documents")
     for body in ("gateway", "API management", "app-wide")
+}
+# A 200 without a claim number is a yes (contract: travel 4.1). Of a receiver of alerts any 2xx is one. A text may be a
+# document.
+YES = {
+    ("btsss", 200, "{}"),
+    ("travel_pay", 200, "plain text"),
+    *(("alerts", status, body) for status in SUCCESSES if status < 300 for body in BODIES),
 }
 
 
@@ -185,12 +194,13 @@ def test_what_a_stranger_answers_is_never_final_and_never_means_that_nothing_is_
     client: str, operation: str
 ) -> None:
     wrong = {}
-    for status in STATUSES:
+    for status in REFUSALS + SUCCESSES:
         for name, body in BODIES.items():
-            if (client, status, name) in NAMED:
+            if (client, status, name) in NAMED | YES:
                 continue
             content = body if isinstance(body, str) else json.dumps(body)
-            outcome = outcome_of(calls(Scripted(Answer(status, {}, content.encode())))[client][operation])
+            answer = Answer(status, {"Content-Type": TYPES.get(name, "application/json")}, content.encode())
+            outcome = outcome_of(calls(Scripted(answer))[client][operation])
             if not later(outcome, operation in WRITES):
                 wrong[status, name] = repr(outcome)
     assert wrong == {}
@@ -204,6 +214,9 @@ def outcome_of(call: Call) -> Any:
 
 
 def later(outcome: Any, writes: bool) -> bool:
-    """Whether it is an error after which the work goes on; only a write may have an open end."""
+    """Whether it is an error after which the work goes on; only a write may have an open end. A poll that says nothing
+    about any document is repeated."""
+    if isinstance(outcome, Statuses):
+        return not outcome.found and not outcome.not_found
     final = isinstance(outcome, Rejected | Duplicate)
     return isinstance(outcome, UpstreamError) and not final and (writes or not isinstance(outcome, Unanswered))

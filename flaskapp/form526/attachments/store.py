@@ -32,9 +32,6 @@ def obscured(name: str) -> str:
     benefits 5.4).
     """
     stem, ending = split(name)
-    if not any(sign.isalpha() for sign in stem):
-        # Digits alone may be a birth date or a number by which a person is known.
-        return "".join(masked(sign) for sign in stem[:_MOST_BETWEEN]) + ending
     if len(stem) <= _SHOWN_FIRST + _SHOWN_LAST:
         return stem + ending
     between = stem[_SHOWN_FIRST:-_SHOWN_LAST][:_MOST_BETWEEN]
