@@ -146,8 +146,10 @@ class Subject:
     `event` begins the names of its history rows. `case_owner` reads the owner of its cases from the configuration. A
     subject with `states` was promised to a person, is counted by the audit, and has what repair needs:
     `enqueue(session, row)` enqueues the next step of a pending one, `compose(session, row)` writes the notification
-    that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the
-    whole of it. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness has another case.
+    that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the whole of it.
+    `newer(session, row)` finds the id of a later submission of the same person that takes the row's place: with the
+    row reopened, both would be filed. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness
+    has another case.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Subject:
     compose: Callable[[DbSession, Any], Content] | None = None
     reset: Callable[[DbSession, Any], None] = lambda session, row: None
     reopen: Reopen | None = None
+    newer: Callable[[DbSession, Any], Any] = lambda session, row: None
     rules: tuple[Rule, ...] = ()
     accounted: str = ""
     overdue: bool = True

@@ -20,18 +20,21 @@ class Refused(Exception):
     """The message stays parked; the text says why."""
 
 
-def requeue_message(message_id: int, *, actor: str, fence: int | None = None) -> bool:
+def requeue_message(
+    message_id: int, *, actor: str, fence: int | None = None, although_superseded: bool = False
+) -> bool:
     """`parked` → `ready` and its subject back to work, in one transaction; False when somebody else was first.
 
-    Raises Refused when a constraint or the subject's states do not allow it, or when its subject is gone. The message
-    then keeps the reason.
+    Raises Refused when a constraint or the subject's states do not allow it, when its subject is gone, or when a newer
+    one takes its place, unless it is wanted `although_superseded`. The message then keeps the reason.
     """
     try:
         with transaction() as session:
             row = parked.reopen(session, message_id, actor=actor, fence=fence)
             if row is None:
                 return False
-            subjects.reopen_subject(session, flows().subjects[row.subject_type], row.subject_id, actor)
+            subject = flows().subjects[row.subject_type]
+            subjects.reopen_subject(session, subject, row.subject_id, actor, although_superseded=although_superseded)
             session.flush()
         return True
     except (IntegrityError, IllegalMove, NoResultFound) as error:

@@ -15,6 +15,7 @@ from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
 from flaskapp.notifications.service import enqueue_notification, supersede_notifications
+from flaskapp.statemachine import IllegalMove
 from outbox import NOW, write_history
 
 PENDING, FAILED = "pending", "failed"
@@ -94,15 +95,22 @@ def fail(
     details: dict[str, Any],
     **detail: Any,
 ) -> None:
-    """Given up or refused: the state, the notification that says so and the case, together."""
+    """Given up or refused: the state, the notification that says so and the case, together.
+
+    The case names a newer submission that takes its place.
+    """
     end(session, subject, row, FAILED, notification, case=kind, **detail)
-    open_case(session, kind, subject.name, str(row.id), details)
+    newer = subject.newer(session, row)
+    open_case(session, kind, subject.name, str(row.id), {**details, **({"newer": str(newer)} if newer else {})})
 
 
-def reopen_subject(session: DbSession, subject: Subject, subject_id: str, actor: str) -> None:
+def reopen_subject(
+    session: DbSession, subject: Subject, subject_id: str, actor: str, *, although_superseded: bool = False
+) -> None:
     """An operator's move: failed → pending and a new cycle of notifications. Its case stays open until it succeeds.
 
-    A subject that did not fail stays as it is. Postgres may refuse it, where a newer one exists.
+    A subject that did not fail stays as it is. Raises IllegalMove where a newer one takes its place, unless the
+    operator wants it `although_superseded`; Postgres may refuse even that.
     """
     if subject.reopen is not None:
         return subject.reopen(session, subject_id, actor)
@@ -111,10 +119,16 @@ def reopen_subject(session: DbSession, subject: Subject, subject_id: str, actor:
     row = lock(session, subject, subject_id)
     if getattr(row, subject.states.column) != FAILED:
         return None
+    newer = subject.newer(session, row)
+    if newer is not None and not although_superseded:
+        raise IllegalMove(
+            f"a newer one of the same person exists, {newer}, and both would be filed: close the case, or requeue it"
+            " from the shell with --although-superseded"
+        )
     # Before the move, which flushes the row: no pending row may have an end.
     row.finished_at, row.notification = None, None
     row.cycle += 1
-    move(session, subject, row, PENDING, actor)
+    move(session, subject, row, PENDING, actor, **({"although": str(newer)} if newer else {}))
     subject.reset(session, row)
     note_cases(session, subject.name, subject_id, "requeued", actor)
     supersede_notifications(session, subject.name, subject_id, "it is taken up again", actor)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.form526 import polling, uploads
 from flaskapp.form526.documents import UPLOAD_WORK
+from flaskapp.form526.earlier import (
+    Received,
+    StillUnclear,
+    count_arrived,
+    judge_earlier,
+    kept_of,
+    received_from,
+)
 from flaskapp.form526.polling import Batch, NoneOfThem, Reply
 from flaskapp.form526.states import PENDING
 from flaskapp.form526.uploads import UploadWork
@@ -16,7 +23,10 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
 from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, JobSpec, NotFound
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, JobSpec, NotFound, TooEarly
+
+# What an upload waits for when Lighthouse does not say how earlier ones ended.
+UNCLEAR = "what became of an earlier upload"
 
 
 def load_pending(session: DbSession, document_id: str) -> UploadWork | None:
@@ -24,8 +34,18 @@ def load_pending(session: DbSession, document_id: str) -> UploadWork | None:
     return work if work.status == PENDING and work.request_id is None else None
 
 
-def upload(call: Call, work: UploadWork) -> int:
-    """Lighthouse's request id (contract: benefits 4.1). Raises the six upstream errors."""
+def upload(call: Call, work: UploadWork) -> Received:
+    """Ask what became of earlier uploads, and send it only if none arrived or will (contract: benefits 4.1, 4.3).
+
+    Raises the six upstream errors.
+    """
+    earlier = ask_about_earlier(call, work.earlier_ids)
+    try:
+        there = judge_earlier(work.earlier_ids, earlier)
+    except StillUnclear as unclear:
+        raise TooEarly(UNCLEAR) from unclear
+    if there is not None:
+        return there
     identity = work.identity
     if identity is None or not (identity.participant_id or identity.file_number):
         raise Rejected(
@@ -40,7 +60,18 @@ def upload(call: Call, work: UploadWork) -> int:
         participant_id=identity.participant_id,
         file_number=None if identity.participant_id else identity.file_number,
     )
-    return call.upstreams.lighthouse_documents.upload(described, work.chunks, call.before_write)
+    request_id = call.upstreams.lighthouse_documents.upload(described, work.chunks, call.before_write)
+    return Received(request_id, beside=count_arrived(work.earlier_ids, earlier))
+
+
+def ask_about_earlier(call: Call, request_ids: tuple[int, ...]) -> Statuses:
+    """How earlier uploads stand. A refusal of this question says nothing about the document: it is asked again."""
+    try:
+        return call.upstreams.lighthouse_documents.statuses(request_ids)
+    except NoneKnown:
+        return Statuses(found={}, not_found=frozenset(request_ids), unreadable=frozenset())
+    except Rejected as refusal:
+        raise TooEarly(UNCLEAR) from refusal
 
 
 def look_up_upload(call: Call, work: UploadWork, earlier: EarlierWrites) -> Finding:
@@ -65,8 +96,14 @@ def record_nothing(session: DbSession, batch_id: str, kind: str, details: dict[s
 
 
 def upload_lease(config: Config) -> float:
-    """Time for a token and an upload, and for both once more after a refused token."""
-    return 2 * (config.lighthouse_total_seconds + config.document_upload_seconds) + LEASE_MARGIN_SECONDS
+    """Time for a token, a status and an upload, and for all of them once more after a refused token."""
+    calls = config.lighthouse_total_seconds + config.document_status_seconds + config.document_upload_seconds
+    return 2 * calls + LEASE_MARGIN_SECONDS
+
+
+def upload_ends_after(config: Config) -> float:
+    """After so long an upload has ended, also one that began only when Lighthouse had been asked about earlier ones."""
+    return config.document_status_seconds + config.document_upload_seconds
 
 
 def poll_lease(config: Config) -> float:
@@ -84,13 +121,13 @@ UPLOAD = JobSpec(
     look_up=look_up_upload,
     searchable=False,
     # Until then the first upload may still be on its way, and its answer may come late.
-    confirm_after_seconds=lambda config: config.document_upload_seconds,
+    confirm_after_seconds=upload_ends_after,
     check=uploads.check_uploaded,
     record=uploads.record_uploaded,
     reconsider=uploads.reconsider_copies,
     give_up=uploads.record_upload_failed,
-    ids=lambda request_id: {"request": str(request_id), "digest": vault().digest("document", str(request_id))},
-    from_ids=lambda kept: int(kept["request"]),
+    ids=kept_of,
+    from_ids=received_from,
 )
 
 POLL = JobSpec(

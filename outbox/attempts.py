@@ -141,6 +141,13 @@ WRITES = text("""
              WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write') writes
 """)
 
+# What upstream answered to one job's work for a subject, its finished messages included.
+ANSWERS = text("""
+    SELECT upstream_ids FROM outbox_attempts
+     WHERE subject_type = :type AND subject_id = :id AND job = :job AND status = 'success' AND upstream_ids <> '{}'
+     ORDER BY id
+""")
+
 # Whether history has such a row about the attempt right before this one.
 NOTED_BEFORE = text("""
     SELECT EXISTS (
@@ -325,6 +332,12 @@ def count_writes(db: Database, subject_type: str, subject_id: str, job: str) -> 
     """How the writes of this job for this subject were answered."""
     values = {"type": subject_type, "id": subject_id, "job": job}
     return Writes(**db.execute(WRITES, values).one()._mapping)
+
+
+def answers(db: Database, subject_type: str, subject_id: str, job: str) -> list[dict[str, str]]:
+    """What upstream answered to this job for this subject, in all its messages, oldest first: what `ids` kept of it."""
+    values = {"type": subject_type, "id": subject_id, "job": job}
+    return list(db.execute(ANSWERS, values).scalars())
 
 
 def was_noted_before(db: Database, grant: Grant, what: str) -> bool:

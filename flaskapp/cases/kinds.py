@@ -83,8 +83,9 @@ KINDS = {
     "document_failed": Kind(
         "A document of a 526 did not get into the veteran's eFolder. The veteran was informed, with an obscured file"
         " name.",
-        "`flask documents show ID` says at which step it failed. Upload it again (`flask documents upload-again ID`),"
-        " or bring it there in another way and record that (`flask documents delivered ID --note …`).",
+        "`flask documents show ID` says at which step it failed. Upload it again (`flask documents upload-again ID`:"
+        " Lighthouse is asked first whether it has it by now), or bring it there in another way and record that"
+        " (`flask documents delivered ID --note …`).",
     ),
     "document_in_efolder": Kind(
         "A document is safe in the veteran's eFolder, but BGS did not take it: the claim may wait for it, and nobody"

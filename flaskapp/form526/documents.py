@@ -35,7 +35,7 @@ from flaskapp.form526.states import (
     MISSING,
     PENDING,
 )
-from flaskapp.notifications.service import supersede_notifications
+from flaskapp.notifications.service import may_have_been_read, supersede_notifications
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, QueueSpec, write_history
 
@@ -172,6 +172,19 @@ def record_failure(session: DbSession, document: DocumentSubmission, actor: str,
     open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
 
 
+def record_arrival(session: DbSession, document: DocumentSubmission, actor: str, **detail: Any) -> None:
+    """History and cases of a document that arrived. Who was told that it had not is told that it did (contract:
+    benefits 4.3)."""
+    about = (SUBJECT, str(document.id))
+    # Without a failure there was no e-mail: none is promised for a document that arrives.
+    document.notification = "document_arrived" if may_have_been_read(session, *about) else None
+    told = {"notification": document.notification} if document.notification else {}
+    write_move(session, document, PENDING, DONE, actor, **detail, **told)
+    if document.notification is not None:
+        subjects.notify(session, DOCUMENT_SUBJECT, document)
+    close_ended(session, *about, "it arrived")
+
+
 def notification_of(failed_step: str | None) -> str:
     """The kind of e-mail for a failure at this step."""
     return NOTIFICATION_OF_STEP.get(failed_step or "", "document_failed")
@@ -198,7 +211,8 @@ def write_move(
 
 
 def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
-    """An operator wants it uploaded again: failed → pending, with a new request id and a new cycle of notifications.
+    """An operator wants it uploaded again: failed → pending, with a new cycle of notifications. The upload asks first
+    what became of earlier ones.
 
     Raises IllegalMove when its bytes are gone: then it can only be delivered by hand.
     """

@@ -21,6 +21,7 @@ FLOW = Flow(
             "document_missing",
             "document_unconfirmed",
             "document_incomplete",
+            "document_arrived",
         )
     },
 )

@@ -16,14 +16,14 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from flaskapp.cases.service import close_cases, close_ended, open_case
+from flaskapp.cases.service import close_cases, open_case
 from flaskapp.clock import HOUR_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
 from flaskapp.flows import Subject, Work
-from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, record_failure, write_move
+from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, record_arrival, record_failure
 from flaskapp.form526.models import DocumentSubmission
-from flaskapp.form526.states import DONE, PENDING
+from flaskapp.form526.states import PENDING
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 
 log = logging.getLogger("flaskapp.form526.polling")
@@ -208,8 +208,7 @@ def follow(session: DbSession, document_id: str, word: str, not_found: int) -> N
         return
     document = session.get_one(DocumentSubmission, uuid.UUID(document_id), populate_existing=True)
     if word == "success":
-        write_move(session, document, PENDING, DONE, "poll")
-        close_ended(session, SUBJECT, document_id, "it arrived")
+        record_arrival(session, document, "poll")
     elif word == "failed":
         record_failure(session, document, "poll", {})
     else:

@@ -7,12 +7,12 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
 from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, remember_person
-from flaskapp.cases.service import close_ended
+from flaskapp.cases.service import close_ended, note_cases
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
@@ -73,10 +73,28 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     if created is not None:
         claim_files(session, found)
         subjects.begin(session, FORM, found)
+        note_on_failed(session, found)
         enqueue_submission(session, found)
     elif found.state == FAILED:
         subjects.note_requested_again(session, FORM, found)
     return found
+
+
+def note_on_failed(session: DbSession, newer: Submission) -> None:
+    """The cases of the person's failed forms name the newer one: requeuing an older form would make a second claim."""
+    failed = select(Submission.id).filter_by(account_id=newer.account_id, state=FAILED)
+    for submission_id in session.execute(failed).scalars().all():
+        note_cases(session, SUBJECT, str(submission_id), f"the person filed a newer form: {newer.id}", "person")
+
+
+def find_newer(session: DbSession, row: Submission) -> uuid.UUID | None:
+    """The person's latest form after this one, unless that certainly failed: only the same form is one submission."""
+    later = select(Submission.id).where(
+        Submission.account_id == row.account_id,
+        Submission.requested_at > row.requested_at,
+        or_(Submission.state != FAILED, Submission.unconfirmed),
+    )
+    return session.execute(later.order_by(Submission.requested_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def claim_files(session: DbSession, submission: Submission) -> None:
@@ -113,6 +131,7 @@ FORM = Subject(
     event="form526",
     enqueue=enqueue_submission,
     compose=compose_about_form,
+    newer=find_newer,
     rules=(
         Rule(
             "form_bytes_missing",

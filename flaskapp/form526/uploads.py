@@ -16,12 +16,13 @@ from flaskapp.accounts.service import Identity, identity_of
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.intake import stored_chunks
-from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, fail_document
+from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, fail_document, record_arrival
+from flaskapp.form526.earlier import ARRIVED, Received, earlier_ids, received_from
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
-from flaskapp.form526.states import FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
+from flaskapp.form526.states import DONE, FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
 from flaskapp.statemachine import Conflict
-from outbox import attempts, write_history
+from outbox import NOW, attempts
 
 PDF = "application/pdf"
 # Loaded when the first PDF is made: its libraries for fonts and pictures would be a fifth of every process's start, and
@@ -39,6 +40,7 @@ class UploadWork:
     doc_type: str
     name: str
     request_id: int | None
+    earlier_ids: tuple[int, ...]
     claim_id: int
     identity: Identity | None
     attachment_guid: uuid.UUID | None
@@ -67,6 +69,7 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
         doc_type=document.doc_type,
         name=document.name,
         request_id=document.lighthouse_request_id,
+        earlier_ids=earlier_ids(session, document_id),
         claim_id=submission.claim_id,
         identity=identity_of(session, submission.account_id),
         attachment_guid=document.attachment_guid,
@@ -90,25 +93,31 @@ def made_bytes(kind: str, form: dict[str, Any]) -> bytes:
     return made
 
 
-def check_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
+def check_uploaded(session: DbSession, document_id: str, received: Received) -> None:
     """Raises Conflict for another document's request id: with that, nobody could find out what became of this one."""
+    request_id = received.request_id
     taken = select(DocumentSubmission.id).filter_by(lighthouse_request_id=request_id)
     other = session.execute(taken).scalar_one_or_none()
     if other is not None and str(other) != document_id:
         raise Conflict("Lighthouse gave it another document's request id", request_id=request_id, other=str(other))
 
 
-def record_uploaded(session: DbSession, document_id: str, request_id: int) -> None:
-    """Lighthouse received it, no more. From here on it is polled."""
+def record_uploaded(session: DbSession, document_id: str, received: Received) -> None:
+    """Lighthouse received it, no more: from here on it is polled. An earlier upload may turn out to have arrived."""
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING or document.lighthouse_request_id is not None:
         return
     now = database_now(session)
-    document.possibly_twice = copies(session, document_id) > 1
-    document.lighthouse_request_id, document.uploaded_at = request_id, now
-    document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)
-    detail = {"request_id": request_id, "possibly_twice": document.possibly_twice}
-    write_history(session, SUBJECT, document_id, "document.uploaded", actor="worker", detail=detail)
+    document.possibly_twice = copies(session, document_id, received.beside) > 1
+    document.lighthouse_request_id, document.uploaded_at = received.request_id, now
+    detail = {"request_id": received.request_id, "possibly_twice": document.possibly_twice}
+    what = "found" if received.found else "uploaded"
+    subjects.note(session, DOCUMENT_SUBJECT, document_id, what, "worker", **detail)
+    if received.found == ARRIVED:
+        document.lighthouse_status, document.finished_at = DONE, NOW
+        record_arrival(session, document, "worker", by="an earlier upload")
+    else:
+        document.poll_due_at = now + timedelta(minutes=settings().document_poll_minutes)
 
 
 def record_upload_failed(session: DbSession, document_id: str, kind: str, details: dict[str, Any]) -> None:
@@ -134,17 +143,25 @@ def reconsider_copies(session: DbSession, document_id: str) -> None:
     """An upload was answered late: with another id than the one that is polled, it is there twice; refused, it may be
     there only once."""
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
-    twice = copies(session, document_id) > 1
+    twice = copies(session, document_id, beside_polled(session, document)) > 1
     if document.lighthouse_request_id is None or document.possibly_twice == twice:
         return
     document.possibly_twice = twice
     subjects.note(session, DOCUMENT_SUBJECT, document_id, "reconsidered", "worker", possibly_twice=twice)
 
 
-def copies(session: DbSession, document_id: str) -> int:
-    """How many uploads of it Lighthouse may hold: those that it answered, and those that ended without an answer."""
+def copies(session: DbSession, document_id: str, beside: int) -> int:
+    """How many uploads of it Lighthouse may hold: those that it answered, those that ended without an answer, and
+    `beside` of earlier messages."""
     found = writes(session, document_id)
-    return found.lost + found.taken
+    return found.lost + found.taken + beside
+
+
+def beside_polled(session: DbSession, document: DocumentSubmission) -> int:
+    """How many earlier uploads may have arrived beside the one that is polled, as it was found when that was sent."""
+    kept = attempts.answers(session, SUBJECT, str(document.id), UPLOAD_WORK.path)
+    of_polled = [answer for answer in kept if answer["request"] == str(document.lighthouse_request_id)]
+    return received_from(of_polled[-1]).beside if of_polled else 0
 
 
 def writes(session: DbSession, document_id: str) -> attempts.Writes:

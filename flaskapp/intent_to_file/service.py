@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
@@ -112,6 +112,18 @@ def last_failed_or_broken(session: DbSession, account_id: uuid.UUID, itf_type: s
         .limit(1)
     )
     return session.execute(statement).scalar_one_or_none()
+
+
+def find_newer(session: DbSession, itf: IntentToFile) -> uuid.UUID | None:
+    """The person's latest ITF of this type after this one, unless that certainly failed. Postgres refuses two that are
+    valid; one that was used up or broke since was filed all the same."""
+    later = select(IntentToFile.id).where(
+        IntentToFile.account_id == itf.account_id,
+        IntentToFile.type == itf.type,
+        IntentToFile.asked_at > itf.asked_at,
+        or_(IntentToFile.state != FAILED, IntentToFile.unconfirmed),
+    )
+    return session.execute(later.order_by(IntentToFile.asked_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def begin_itf(session: DbSession, itf: IntentToFile) -> IntentToFile:
@@ -252,6 +264,7 @@ ITF = Subject(
     event="intent_to_file",
     enqueue=enqueue_creation,
     compose=compose_about_itf,
+    newer=find_newer,
     # A synchronous caller was informed by the answer. A broken one was confirmed to the person before it broke: since
     # then only a human accounts for it, and a closed case says that one did.
     accounted="""

@@ -248,6 +248,12 @@ def supersede_notifications(session: DbSession, subject_type: str, subject_id: s
             write_history(session, SUBJECT, str(row.id), "notification.superseded", actor=actor, detail={"why": why})
 
 
+def may_have_been_read(session: DbSession, subject_type: str, subject_id: str) -> bool:
+    """Whether a notification about this submission reached its person, or may reach them yet."""
+    kept = select(Notification.id).filter_by(subject_type=subject_type, subject_id=subject_id)
+    return session.execute(kept.where(Notification.state != WITHDRAWN).limit(1)).first() is not None
+
+
 def withdraw(session: DbSession, row: Notification, actor: str) -> None:
     move_notification(session, row, WITHDRAWN, actor, why=row.superseded_why)
     moot = ("notification_undeliverable", "parked_by_hand")

@@ -137,6 +137,12 @@ _FORM526_WORDS = {
         "that decides your claim may not know of it yet: ((file_name)).\n\n"
         "A member of our team is looking into it. You don't need to send the document again.",
     ),
+    "document_arrived": (
+        "Your document is in your file after all",
+        "We told you that there was a problem with a document of the disability claim you submitted on "
+        "((submitted_date)): ((file_name)).\n\n"
+        "It is in your file now. You don't need to do anything, and you don't need to send it again.",
+    ),
 }
 
 

@@ -53,6 +53,7 @@ def test_there_is_an_email_for_every_kind_that_is_sent_by_email() -> None:
         "form526.document_missing": ["submitted_date", "file_name"],
         "form526.document_unconfirmed": ["submitted_date", "file_name"],
         "form526.document_incomplete": ["submitted_date", "file_name"],
+        "form526.document_arrived": ["submitted_date", "file_name"],
         "travel_pay.submitted": ["appt_date", "claim_number"],
         "travel_pay.duplicate": ["appt_date"],
         "travel_pay.failed": ["appt_date"],
@@ -64,7 +65,7 @@ def test_there_is_an_email_for_every_kind_that_is_sent_by_email() -> None:
 
 def test_the_product_knows_every_template_once() -> None:
     assert {key: template.id for key, template in (TEXTS | EMAILS).items()} == TEMPLATE_IDS
-    assert len(set(TEMPLATE_IDS.values())) == 26
+    assert len(set(TEMPLATE_IDS.values())) == 27
 
 
 def answer_to(sender: Sender, authorization: str | None) -> requests.Response:

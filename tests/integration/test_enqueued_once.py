@@ -21,6 +21,7 @@ from jobs.engine import runner
 from outbox import attempts
 from outbox.values import Grant
 from tests.integration import form526_steps
+from tests.integration.form526_polling_steps import change
 from tests.integration.steps import (
     SEND,
     call,
@@ -78,6 +79,7 @@ def test_a_document_restarted_twice_is_uploaded_once(product: Product) -> None:
     document = str(form526_steps.evidence(product)["id"])
     uploaded = len(form526_steps.uploaded(product))
     product.rows(FAILED, id=document)
+    change(product, plan="fails_at_claims_evidence", step_seconds=0)
     start_again(document)
     with pytest.raises(Refused):
         start_again(document)

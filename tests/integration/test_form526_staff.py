@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from flaskapp.cases.kinds import KINDS
+from flaskapp.db import transaction
+from flaskapp.form526.uploads import reconsider_copies
 from jobs import housekeeping
+from tests.integration.form526_polling_steps import STATUS, change, deal, forget
 from tests.integration.form526_steps import (
     UPLOADS,
     Filer,
@@ -109,7 +112,7 @@ def test_a_refused_upload_is_sent_again_by_its_parked_message(product: Product) 
     person, form, document = refused(product)
     message = message_of(product, document)
     assert (message["state"], product.cases()) == ("parked", ["document_failed"])
-    assert run(product, "upload-again", document) == "it will be uploaded again\n"
+    assert run(product, "upload-again", document) == "it will be uploaded again, unless Lighthouse has it by now\n"
     assert (message_of(product, document)["id"], statuses(product), product.cases()) == (
         message["id"],
         ["pending"],
@@ -138,6 +141,102 @@ def test_a_document_that_failed_later_is_sent_again_under_a_new_id_and_its_next_
     moves = product.rows("SELECT detail FROM outbox_history WHERE what = 'document.moved' AND moved_to = 'pending'")
     assert [row.detail["earlier_request_id"] for row in moves] == [before]
     assert "did not get into your file" in person.documents(form)[0]["message"]
+
+
+def resend(product: Product, document: str) -> None:
+    run(product, "upload-again", document)
+    product.work()
+
+
+def test_a_failed_document_that_arrived_meanwhile_is_done_without_a_second_upload_and_its_person_is_told(
+    product: Product,
+) -> None:
+    person, form, document = failed_at(product, "fails_at_claims_evidence")
+    before = evidence(product)["lighthouse_request_id"]
+    assert mails(product, 2) == ["form526.accepted", "form526.document_failed"]
+    change(product, plan="ok")
+    resend(product, document)
+    row = evidence(product)
+    assert (len(uploaded(product)), row["possibly_twice"], product.outstanding()) == (1, False, 0)
+    assert (row["lighthouse_status"], row["lighthouse_request_id"], product.cases()) == ("done", before, [])
+    assert mails(product, 3)[-1] == "form526.document_arrived"
+    body = product.phone(3)[0]["body"]
+    assert OBSCURED in body and "It is in your file now" in body
+    assert person.documents(form)[0]["message"] == "This document is in your file."
+    assert [command(product, "audit", *trace).exit_code for trace in ([], ["--trace"])] == [0, 0]
+
+
+def test_a_person_who_never_heard_of_the_failure_hears_of_no_arrival(product: Product) -> None:
+    product.control.turn("documents", plan="fails_at_claims_evidence")
+    _, _, document = filed(product)
+    mails(product)
+    assert command(product, "breakers", "hold", "va_notify", "--for", "1d", "--reason", "x").exit_code == 0
+    deal(product)
+    product.work(until=lambda: statuses(product) == ["failed"])
+    change(product, plan="ok")
+    run(product, "upload-again", document)
+    product.work(until=lambda: statuses(product) == ["done"])
+    assert command(product, "breakers", "lift", "va_notify").exit_code == 0
+    product.work()
+    assert product.rows("SELECT kind, state FROM notifications ORDER BY created_at") == [
+        ("accepted", "sent"),
+        ("document_failed", "withdrawn"),
+    ]
+
+
+def test_a_failed_document_that_is_on_its_way_again_is_polled_under_its_old_id(product: Product) -> None:
+    _, _, document = failed_at(product, "fails_at_bgs")
+    before = evidence(product)["lighthouse_request_id"]
+    change(product, plan="stuck_at_bgs")
+    resend(product, document)
+    row = evidence(product)
+    assert (statuses(product), row["lighthouse_request_id"], len(uploaded(product))) == (["pending"], before, 1)
+    change(product, plan="ok")
+    poll(product)
+    assert (statuses(product), evidence(product)["possibly_twice"], product.cases()) == (["done"], False, [])
+    assert mails(product, 3)[-1] == "form526.document_arrived"
+
+
+@pytest.mark.parametrize(("plan", "twice"), [("fails_at_claims_evidence", False), ("fails_at_bgs", True)])
+def test_a_second_upload_is_possibly_twice_where_the_first_may_be_in_the_file(
+    product: Product, plan: str, twice: bool
+) -> None:
+    _, _, document = failed_at(product, plan)
+    resend(product, document)
+    assert (len(uploaded(product)), evidence(product)["possibly_twice"]) == (2, twice)
+    poll(product)
+    assert (statuses(product), mails(product, 3)[-1]) == (["done"], "form526.document_arrived")
+
+
+def test_an_upload_that_lighthouse_forgot_may_be_in_the_file_and_a_late_answer_does_not_change_that(
+    product: Product,
+) -> None:
+    _, _, document = failed_at(product, "fails_at_claims_evidence")
+    forget(product, evidence(product)["lighthouse_request_id"])
+    resend(product, document)
+    assert (len(product.control.received("documents", UPLOADS)), evidence(product)["possibly_twice"]) == (2, True)
+    with transaction() as session:
+        reconsider_copies(session, document)
+    assert evidence(product)["possibly_twice"]
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 400}, {"plan": "unknown_status"}])
+def test_nothing_is_sent_again_while_lighthouse_does_not_say_what_became_of_the_first(
+    product: Product, fault: dict[str, Any]
+) -> None:
+    _, _, document = failed_at(product, "fails_at_claims_evidence")
+    if "plan" in fault:
+        change(product, **fault)
+    else:
+        product.control.set("documents", operation=STATUS, **fault)
+    run(product, "upload-again", document)
+    ended = "SELECT count(*) >= 3 FROM outbox_attempts WHERE subject_id = :id AND status <> 'try'"
+    product.work(until=lambda: bool(product.value(ended, id=document)))
+    assert (len(uploaded(product)), statuses(product)) == (1, ["pending"])
+    product.control.clear("documents")
+    change(product, plan="ok")
+    product.work()
+    assert (len(uploaded(product)), statuses(product)) == (1, ["done"])
 
 
 def test_a_document_whose_bytes_are_gone_cannot_be_sent_again(product: Product) -> None:

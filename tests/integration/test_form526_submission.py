@@ -9,6 +9,9 @@ from typing import Any
 
 import requests
 
+from flaskapp.db import transaction
+from flaskapp.form526 import service
+from jobs import ledger
 from jobs.engine import runner
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -19,6 +22,7 @@ from tests.integration.form526_steps import (
     SUBMIT,
     SUBMIT_URL,
     SUBMITS,
+    Filer,
     attempts,
     documents,
     filer,
@@ -63,6 +67,63 @@ def test_a_refused_form_is_notified_and_held_and_filed_after_a_requeue_on_the_da
     assert (status["status"], status["claimId"]) == ("success", submissions(product)[0]["claim_id"])
     assert (mails(product, 2), product.cases()) == (["form526.failed", "form526.accepted"], [])
     assert product.value("SELECT cycle FROM form526_submissions") == 2
+
+
+def refused_once(product: Product) -> tuple[Filer, dict[str, Any]]:
+    """A form that the service refused, and the next of which it would accept."""
+    product.control.turn("form526", refuse_with="")
+    person = filer(product)
+    filed = person.file()
+    product.work()
+    product.control.turn("form526", refuse_with=None)
+    return person, filed
+
+
+def requeue(product: Product, filed: dict[str, Any], *options: str) -> Any:
+    return command(product, "outbox", "requeue", str(message_of(product, filed["submissionId"])["id"]), *options)
+
+
+def test_a_failed_form_with_a_newer_one_is_requeued_only_although_it_is_superseded(product: Product) -> None:
+    person, filed = refused_once(product)
+    newer = person.file(note="corrected")["submissionId"]
+    assert f"the person filed a newer form: {newer}" in str(product.value("SELECT notes FROM cases"))
+    product.work()
+    refused = requeue(product, filed)
+    assert (refused.exit_code, f"a newer one of the same person exists, {newer}" in refused.output) == (1, True)
+    assert "--although-superseded" in refused.output
+    message = message_of(product, filed["submissionId"])
+    ledger.requeue_from_dashboard(message["id"], message["fence"])
+    product.work()
+    assert (person.word(filed), len(submissions(product))) == ("non_retryable_error", 1)
+    assert newer in message_of(product, filed["submissionId"])["parked_reason"]
+    assert requeue(product, filed, "--although-superseded").exit_code == 0
+    product.work()
+    assert (person.word(filed), len(submissions(product)), product.cases()) == ("success", 2, [])
+    moved = "SELECT detail ->> 'although' FROM outbox_history WHERE moved_from = 'failed' AND moved_to = 'pending'"
+    assert product.value(moved) == newer
+
+
+def test_a_newer_form_that_failed_as_well_stands_in_the_way_only_if_it_may_have_arrived(product: Product) -> None:
+    person, filed = refused_once(product)
+    product.control.turn("form526", refuse_with="")
+    newer = person.file(note="corrected")["submissionId"]
+    product.work()
+    product.control.turn("form526", refuse_with=None)
+    product.rows("UPDATE form526_submissions SET unconfirmed = true WHERE id = :id RETURNING 1", id=newer)
+    assert requeue(product, filed).exit_code == 1
+    product.rows("UPDATE form526_submissions SET unconfirmed = false WHERE id = :id RETURNING 1", id=newer)
+    assert requeue(product, filed).exit_code == 0
+
+
+def test_the_case_of_a_form_that_fails_after_a_newer_one_names_that(product: Product) -> None:
+    person = filer(product)
+    product.control.set("form526", "refuse")
+    filed = person.file()
+    product.work(until=tried(product, 1))
+    newer = person.file(note="corrected")["submissionId"]
+    with transaction() as session:
+        service.record_form_failed(session, filed["submissionId"], "exhausted", {})
+    assert product.value("SELECT details ->> 'newer' FROM cases") == newer
 
 
 def test_a_lost_reply_is_looked_up_by_reference_and_sent_once(product: Product) -> None:

@@ -25,7 +25,7 @@ from tests.integration.steps import call, command, reconfigure, sweep
 from tests.product import Product
 
 # After this time an upload can no longer be answered, and one without an answer is sent again.
-CONFIRMABLE = {"seconds": 70}
+CONFIRMABLE = {"seconds": 130}
 UNKNOWN, MAILS = "could not confirm whether this document got into your file", "form526.document_unconfirmed"
 
 

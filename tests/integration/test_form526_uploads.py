@@ -39,7 +39,7 @@ from tests.unit.loopback import serving, whole
 
 BY_FILE_NUMBER, BY_NOTHING = DOCUMENT_CAST[0], DOCUMENT_CAST[1]
 # After this time an upload can no longer be answered, and one without an answer is sent again.
-CONFIRMABLE = {"seconds": 70}
+CONFIRMABLE = {"seconds": 130}
 
 
 @pytest.fixture(autouse=True)

@@ -201,20 +201,37 @@ def test_after_a_failure_the_person_may_request_again_and_the_earlier_itf_cannot
     (notes,) = product.rows("SELECT notes FROM cases WHERE closed_at IS NULL")[0]
     (note,) = notes
     assert (note["by"], str(newer["id"]) in note["note"]) == ("person", True)
-    assert_requeue_is_refused(product, failed["id"])
+    assert_requeue_is_refused(product, failed["id"], newer["id"])
     product.work()
     assert row_of(product, person)["state"] == "confirmed"
-    assert_requeue_is_refused(product, failed["id"])
+    assert_requeue_is_refused(product, failed["id"], newer["id"])
     assert product.cases() == ["exhausted"]
     assert mails(product, 2) == ["itf.failed", "itf.confirmed"]
     assert [shown["id"] for shown in person.shown()] == [filed["id"] for filed in on_file(product)]
 
 
-def assert_requeue_is_refused(product: Product, itf_id: Any) -> None:
+def test_an_itf_whose_follower_broke_is_requeued_only_although_it_is_superseded(product: Product) -> None:
+    creation = given_up(product)
+    failed = row_of(product, creation.person)["id"]
+    person = sign_in(product)
+    person.post()
+    product.work()
+    product.rows(
+        "UPDATE intents_to_file SET state = 'broken', refresh_due_at = NULL WHERE state = 'confirmed' RETURNING 1"
+    )
+    (message,) = [each["id"] for each in product.messages() if each["subject_id"] == str(failed)]
+    with pytest.raises(Refused, match="a newer one of the same person exists"):
+        requeue_message(message, actor="ana")
+    assert requeue_message(message, actor="ana", although_superseded=True)
+    assert product.value("SELECT state FROM intents_to_file WHERE id = :id", id=failed) == "pending"
+
+
+def assert_requeue_is_refused(product: Product, itf_id: Any, newer: Any) -> None:
+    """First because the person has a newer one, and at last by Postgres: two cannot be valid at once."""
     (message,) = [each for each in product.messages() if each["subject_id"] == str(itf_id)]
-    with pytest.raises(Refused, match="a newer one exists"):
+    with pytest.raises(Refused, match=f"a newer one of the same person exists, {newer}"):
         requeue_message(message["id"], actor="ana")
-    refused = command(product, "outbox", "requeue", str(message["id"]))
+    refused = command(product, "outbox", "requeue", "--although-superseded", str(message["id"]))
     assert (refused.exit_code, "a newer one exists (ex_intents_to_file_one_valid)" in refused.output) == (1, True)
     (kept,) = product.rows("SELECT state, parked_reason FROM outbox_messages WHERE id = :id", id=message["id"])
     assert tuple(kept) == ("parked", "requeue refused: a newer one exists (ex_intents_to_file_one_valid)")

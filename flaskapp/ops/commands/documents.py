@@ -75,7 +75,10 @@ def show_one(document_id: uuid.UUID, as_json: bool) -> None:
 @documents_cli.command("upload-again")
 @click.argument("document_id", type=click.UUID, metavar="ID")
 def upload_again(document_id: uuid.UUID) -> None:
-    """Upload a failed document once more. The person is informed if it fails again."""
+    """Upload a failed document once more, unless Lighthouse says that an earlier upload arrived or is on its way.
+
+    The person is informed if it fails again, and if it turns out to be there.
+    """
     with transaction() as session:
         row = session.get(DocumentSubmission, document_id)
         if row is None or row.lighthouse_status != FAILED:
@@ -89,7 +92,7 @@ def upload_again(document_id: uuid.UUID) -> None:
             start_again(str(document_id))
     except (Refused, IllegalMove) as error:
         raise click.ClickException(str(error)) from error
-    click.echo("it will be uploaded again")
+    click.echo("it will be uploaded again, unless Lighthouse has it by now")
 
 
 def start_again(document_id: str) -> None:

@@ -101,12 +101,13 @@ def show_message(message_id: int, as_json: bool) -> None:
 
 @outbox_cli.command("requeue")
 @click.argument("message_ids", type=int, nargs=-1, required=True)
-def requeue(message_ids: tuple[int, ...]) -> None:
+@click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
+def requeue(message_ids: tuple[int, ...], although_superseded: bool) -> None:
     """Reopen parked messages with a fresh budget. Open questions are looked up before anything is sent again."""
     failed = False
     for message_id in message_ids:
         try:
-            done = requeue_message(message_id, actor=operator())
+            done = requeue_message(message_id, actor=operator(), although_superseded=although_superseded)
             click.echo(f"{message_id}: {'reopened' if done else 'not parked (somebody was faster, or it is done)'}")
             failed = failed or not done
         except Refused as refusal:
