@@ -45,7 +45,8 @@ def redis(server: EmbeddedValkey) -> Iterator[Redis]:
 
 
 class Source:
-    """Gives <icn>-1, <icn>-2, …, or the same refusal to everybody."""
+    """Gives <icn>-1, <icn>-2, …, or the same refusal to everybody. A refusal is not kept, so it comes only when all who
+    ask at once are sure to wait for it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -53,7 +54,7 @@ class Source:
 
     def __call__(self, traveler: Traveler) -> FetchedToken:
         self.travelers.append(traveler)
-        time.sleep(0.05)
+        time.sleep(1.0 if self.error else 0.05)
         if self.error:
             raise self.error
         return FetchedToken(f"{traveler.icn}-{len(self.travelers)}", 3300)
