@@ -1,4 +1,7 @@
-"""Client of CHIP, which marks a person as checked in. Its answers go to the front end, mapped as that expects them."""
+"""Client of CHIP, which marks a person as checked in (contract: travel 1.3, 1.9).
+
+Its answers go to the front end, mapped as that expects them.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ class CHIPClient:
 
     def check_in(
         self, uuid: str, appointment_ien: str, is_travel_enabled: bool, travel_submitted: bool
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, Any]:
         """CHIP's status and body: 200 and 400 as they came, any other as `{"error": true, "message": ...}`.
 
-        Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our own log-in.
+        A body is JSON or bare text: CHIP's success is the text `Checkin successful`. Raises Unavailable when no whole
+        answer came and Unauthorized when CHIP refuses our own log-in.
         """
         body = {
             "appointmentIEN": appointment_ien,
@@ -35,9 +39,9 @@ class CHIPClient:
         }
         headers = {"Authorization": f"Bearer {self._token()}"}
         answer = self._send("check_in", f"/actions/check-in/{quote(uuid, safe='')}", headers, body)
-        payload = answer.json()
-        if answer.status in (200, 400) and isinstance(payload, dict):
-            return answer.status, payload
+        said = _said(answer)
+        if (answer.status == 200 and said is not None) or (answer.status == 400 and said):
+            return answer.status, said
         if answer.status < 400:
             raise failure(Unavailable, UPSTREAM, answer)
         return answer.status, {"error": True, "message": _MESSAGES.get(answer.status, "Something went wrong")}
@@ -66,3 +70,12 @@ class CHIPClient:
                 json=body,
             )
         )
+
+
+def _said(answer: Answer) -> Any:
+    """The body as JSON, else its text, whatever its content type says; None for a page, which a gateway sent."""
+    payload = answer.json()
+    text = answer.body.decode(errors="replace")
+    if payload is not None:
+        return payload
+    return None if text.lstrip().startswith("<") else text

@@ -1,4 +1,8 @@
-"""The fake CHIP, where a check-in becomes known to the clinic. Its interface is an assumption (docs/assumptions.md)."""
+"""The fake CHIP, where a check-in becomes known to the clinic (contract: travel 1.9).
+
+A success is bare text under a JSON content type, and an unknown check-in has no body at all. For its recorded 500 and
+504 without a body, set the fault `empty`.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +60,12 @@ class CHIP(Fake):
         if self.bearer(self.tokens) is None:
             return answer(self.error_body(401, "Unauthorized"), 401)
         if self.cast.by_uuid(uuid) is None:
-            return answer(self.error_body(404, "Not found"), 404)
+            return Response(status=404, content_type="application/json")
         body = json_body()
         flags = (body.get("isTravelEnabled"), body.get("travelSubmitted"))
         if not body.get("appointmentIEN") or not all(isinstance(flag, bool) for flag in flags):
             return answer(self.error_body(400, "Invalid request"), 400)
-        return answer({"uuid": uuid, "message": "Checkin successful"})
+        return Response("Checkin successful", content_type="application/json")
 
     def _wrong_gateway(self) -> bool:
         return request.headers.get("x-apigw-api-id") != self.settings.chip_api_id

@@ -1,4 +1,4 @@
-"""The LoROTA and CHIP clients against their fakes, whose interfaces are assumptions (docs/assumptions.md)."""
+"""The LoROTA and CHIP clients against their fakes (contract: travel 1.9)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,21 @@ def test_lorota_is_unavailable_during_a_fault(clients: Clients, control: Control
 
 
 def test_a_check_in_succeeds(clients: Clients) -> None:
-    assert clients.chip.check_in(ADA, "460", True, False) == (200, {"uuid": ADA, "message": "Checkin successful"})
+    assert clients.chip.check_in(ADA, "460", True, False) == (200, "Checkin successful")
+
+
+def test_a_check_in_succeeds_whatever_its_content_type_says(clients: Clients, control: Control) -> None:
+    control.set("chip", "content_type", operation="check-in")
+    assert clients.chip.check_in(ADA, "460", True, False) == (200, "Checkin successful")
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_chips_failure_without_a_body_is_mapped(clients: Clients, control: Control, status: int) -> None:
+    control.set("chip", "empty", operation="check-in", status=status)
+    assert clients.chip.check_in(ADA, "460", True, False) == (
+        status,
+        {"error": True, "message": "Something went wrong"},
+    )
 
 
 @pytest.mark.parametrize(

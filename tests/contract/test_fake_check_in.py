@@ -1,4 +1,4 @@
-"""The fakes of LoROTA and CHIP against their assumed interfaces (docs/assumptions.md), and the cast behind both."""
+"""The fakes of LoROTA and CHIP against their contract (contract: travel 1.9), and the cast behind both."""
 
 from __future__ import annotations
 
@@ -169,13 +169,16 @@ def test_a_veteran_that_makes_no_sense_is_refused(control: Control, wrong: dict[
         control.call("POST", "lorota", "veterans", json=wrong)
 
 
-def test_a_check_in_is_acknowledged(services: CheckIn) -> None:
+def test_a_check_in_is_acknowledged_in_bare_text_that_is_called_json(services: CheckIn) -> None:
     answer = services.check_in(ADA.uuid)
-    assert (answer.status_code, answer.json()) == (200, {"uuid": ADA.uuid, "message": "Checkin successful"})
+    assert (answer.status_code, answer.text) == (200, "Checkin successful")
+    assert answer.headers["Content-Type"] == "application/json"
 
 
-def test_a_check_in_with_an_unknown_link_is_not_found(services: CheckIn) -> None:
-    assert services.check_in("00000000-0000-4000-8000-000000000000").status_code == 404
+def test_a_check_in_with_an_unknown_link_is_not_found_and_says_nothing(services: CheckIn) -> None:
+    answer = services.check_in("00000000-0000-4000-8000-000000000000")
+    assert (answer.status_code, answer.content) == (404, b"")
+    assert answer.headers["Content-Type"] == "application/json"
 
 
 def test_a_check_in_with_a_dead_token_is_unauthorized(services: CheckIn) -> None:

@@ -98,8 +98,7 @@ def test_checking_in_returns_what_chip_says(product: Product) -> None:
     client = product.sign_in()
     for path in (CHECK_INS, f"{CHECK_INS}/"):
         response = check_in(client, path)
-        said = {"uuid": ADA.uuid, "message": "Checkin successful"}
-        assert (response.status_code, response.get_json()) == (200, {"data": said, "status": 200})
+        assert (response.status_code, response.get_json()) == (200, {"data": "Checkin successful", "status": 200})
     received = product.control.received("chip", "POST /actions/check-in")[0]
     assert received["body"] == {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": False}
 
@@ -111,6 +110,14 @@ def test_a_refusal_by_chip_is_an_error_in_the_data(product: Product) -> None:
         answer = check_in(client).get_json()
         assert (answer["status"], answer["data"]["error"]) == (status, True)
         assert answer["data"]["message"]
+
+
+def test_a_failure_by_chip_without_a_body_is_an_error_in_the_data(product: Product) -> None:
+    client = product.sign_in()
+    for status in (404, 500, 504):
+        product.control.set("chip", "empty", status=status, operation="check-in", times=1)
+        answer = check_in(client).get_json()
+        assert (answer["status"], answer["data"]["error"]) == (status, True)
 
 
 def test_chips_own_400_is_passed_on(product: Product) -> None:

@@ -1,4 +1,4 @@
-"""The clients of LoROTA and CHIP (docs/assumptions.md) and of VEIS (contract: travel 3): what each answer means."""
+"""The clients of LoROTA and CHIP (contract: travel 1.9) and of VEIS (contract: travel 3): what each answer means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.upstream_settings import settings
 
 UUID = "0a1b2c3d-1111-4222-8333-444455556666"
 TOKEN = whole(200, {"token": "t-1"})
-DONE = {"uuid": UUID, "message": "Checkin successful"}
+DONE = "Checkin successful"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_lorota_data_is_trusted_only_when_whole(
 
 
 def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClient) -> None:
-    server.replies[:] = [TOKEN, whole(200, DONE)]
+    server.replies[:] = [TOKEN, whole(200, DONE, Content_Type="application/json")]
     assert chip.check_in(UUID, "38846", True, False) == (200, DONE)
     token, action = server.received
     assert token.line == "POST /token HTTP/1.1"
@@ -137,17 +137,27 @@ def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClie
 @pytest.mark.parametrize(
     ("status", "body", "answered"),
     [
+        (200, {"uuid": UUID, "message": DONE}, {"uuid": UUID, "message": DONE}),
+        (200, f'"{DONE}"', DONE),
+        (200, b"Checked in at caf\xe9", "Checked in at caf\ufffd"),
+        (200, [], []),
+        (200, "", ""),
         (400, {"errors": ["x"]}, {"errors": ["x"]}),
+        (400, "no such appointment", "no such appointment"),
         (400, "<html>", {"error": True, "message": "Something went wrong"}),
+        (400, "", {"error": True, "message": "Something went wrong"}),
         (401, {"x": 1}, {"error": True, "message": "Unauthorized"}),
         (403, {"x": 1}, {"error": True, "message": "Forbidden"}),
         (404, "<html>", {"error": True, "message": "Not found"}),
+        (404, "", {"error": True, "message": "Not found"}),
         (429, {}, {"error": True, "message": "Something went wrong"}),
         (500, {"x": 1}, {"error": True, "message": "Something went wrong"}),
+        (500, "", {"error": True, "message": "Something went wrong"}),
+        (504, "", {"error": True, "message": "Something went wrong"}),
     ],
 )
 def test_chips_answers_are_mapped_as_the_front_end_reads_them(
-    server: Loopback, chip: CHIPClient, status: int, body: Body, answered: dict[str, Any]
+    server: Loopback, chip: CHIPClient, status: int, body: Body, answered: Any
 ) -> None:
     server.replies[:] = [TOKEN, whole(status, body)]
     assert chip.check_in(UUID, "1", True, True) == (status, answered)
@@ -163,6 +173,7 @@ def test_chips_answers_are_mapped_as_the_front_end_reads_them(
         ([reset], Unavailable),
         ([TOKEN, reset], Unavailable),
         ([TOKEN, whole(200, "<html>")], Unavailable),
+        ([TOKEN, whole(200, "\n <!DOCTYPE html>", Content_Type="application/json")], Unavailable),
         ([TOKEN, whole(302, "")], Unavailable),
     ],
 )
