@@ -19,12 +19,16 @@ from outbox import NOW
 
 @dataclass(frozen=True)
 class Identity:
-    """Who checks in and where, as LoROTA says. All of it is personal data."""
+    """Who checks in and where, as LoROTA says. All of it is personal data.
+
+    `patient_dfn` is the facility's own number of the person, by which CHIP knows them.
+    """
 
     icn: str
     phone: str | None
     station: str
     facility_type: str
+    patient_dfn: str | None = None
 
     @property
     def facility(self) -> str:
@@ -98,9 +102,11 @@ def identity_of(data: dict[str, Any]) -> Identity | None:
     station = data.get("stationNo") or first.get("stationNo")
     if not station:
         return None
+    dfn = data.get("patientDFN") or first.get("patientDFN")
     return Identity(
         icn=data["icn"],
         phone=data.get("patientCellPhone") or data.get("mobilePhone"),
         station=str(station),
         facility_type=str(data.get("facilityType") or ""),
+        patient_dfn=str(dfn) if dfn else None,
     )

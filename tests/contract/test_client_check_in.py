@@ -78,6 +78,13 @@ def test_a_check_in_succeeds_whatever_its_content_type_says(clients: Clients, co
     assert clients.chip.check_in(ADA, "460", True, False) == (200, "Checkin successful")
 
 
+def test_confirmed_details_reach_chip(clients: Clients) -> None:
+    status, said = clients.chip.confirm_demographics(ADA, "418", "983", {"demographics": True})
+    attributes = said["data"]["attributes"]
+    assert (status, attributes["patientDfn"]) == (200, "418")
+    assert (attributes["demographicsNeedsUpdate"], attributes["nextOfKinNeedsUpdate"]) == (False, True)
+
+
 @pytest.mark.parametrize("status", [500, 504])
 def test_chips_failure_without_a_body_is_mapped(clients: Clients, control: Control, status: int) -> None:
     control.set("chip", "empty", operation="check-in", status=status)

@@ -41,6 +41,9 @@ def of_ada(document: dict[str, Any]) -> dict[str, Any]:
     narrowed = copy.deepcopy(document)
     for name in ("SessionFields", "CheckInFields", "ClaimFields"):
         narrowed["components"]["schemas"][name]["properties"]["uuid"]["enum"] = [ADA.uuid]
+    for parameter in narrowed["paths"]["/check_in/v2/demographics/{uuid}"]["patch"]["parameters"]:
+        if parameter["in"] == "path":
+            parameter["schema"]["enum"] = [ADA.uuid]
     narrowed["components"]["schemas"]["MileageClaimBody"]["properties"]["appointmentDateTime"]["enum"] = TIMESTAMPS
     narrowed["components"]["schemas"]["ClaimFields"]["properties"]["appointmentDate"]["enum"] = TIMESTAMPS + DATES
     return narrowed
