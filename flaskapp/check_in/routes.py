@@ -1,4 +1,5 @@
-"""Check-in routes as the front end calls them (contract: frontend 2): sessions, check-in data, the check-in itself."""
+"""Check-in routes as the front end calls them (contract: frontend 2): sessions, check-in data, what a person
+confirms, the check-in itself."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
 from flaskapp.config import Config
 from flaskapp.upstreams import Upstreams
+from flaskapp.upstreams.chip import CONFIRMED
 from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
 from flaskapp.web import access, rate_limits
-from flaskapp.web.errors import Problem
+from flaskapp.web.errors import CHALLENGE, Problem
 from flaskapp.web.inflection import answer, to_snake, with_keys
 from flaskapp.web.json_body import Body, Truth, json_body
 from flaskapp.web.openapi import describe
@@ -30,6 +32,9 @@ CALLER = access.Access(
 )
 # A caller without a session is answered too, with the `read.none` object.
 ANYBODY = replace(CALLER, optional=True)
+
+# What the page asks, and what CHIP calls it.
+CONFIRMATIONS = {f"{to_snake(name)}_up_to_date": name for name in CONFIRMED}
 
 # Status, code, title and detail (contract: travel 1.1). The front end reads the status in the body, which decides what
 # it shows (contract: frontend 2.2).
@@ -63,8 +68,28 @@ class CheckInBody(Body):
     patient_check_ins = fields.Nested(CheckInFields, required=True)
 
 
+class ConfirmationFields(Body):
+    """The page sends only what the person was asked and answered."""
+
+    demographics_up_to_date = Truth()
+    next_of_kin_up_to_date = Truth()
+    emergency_contact_up_to_date = Truth()
+
+
+class DemographicsFields(Body):
+    demographic_confirmations = fields.Nested(ConfirmationFields, load_default=None, allow_none=True)
+
+
+class DemographicsBody(Body):
+    demographics = fields.Nested(DemographicsFields, load_default=None, allow_none=True)
+
+
 def permissions(level: str, uuid: str) -> dict[str, str]:
     return {"permissions": level, "status": "success", "uuid": uuid}
+
+
+def unauthorized(uuid: str) -> Response:
+    return answer(permissions("read.none", uuid), 401, {"WWW-Authenticate": CHALLENGE})
 
 
 def current() -> CheckIn | None:
@@ -200,6 +225,59 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
 def without_identifiers(holder: Any) -> dict[str, Any]:
     """The object but for what identifies the person; an empty one for nothing at all."""
     return {key: value for key, value in holder.items() if key not in IDENTIFIERS} if isinstance(holder, dict) else {}
+
+
+@blueprint.patch("/demographics/<uuid>")
+@describe(
+    "Confirm that one's details are up to date",
+    tag="Check-in",
+    security=CALLER,
+    body=DemographicsBody,
+    example={
+        "demographics": {
+            "demographic_confirmations": {
+                "demographics_up_to_date": True,
+                "next_of_kin_up_to_date": True,
+                "emergency_contact_up_to_date": False,
+            }
+        }
+    },
+    answers={
+        200: "`data` is CHIP's answer, always an object, and `status` the number 200.",
+        401: "No check-in session for this uuid; the body is the `read.none` object.",
+    },
+    problems={
+        400: "Nothing was confirmed in the body, or CHIP refused or failed (`VA900`).",
+        409: "The check-in was never loaded, so we do not know whose details these are.",
+        422: "An answer is neither true nor false.",
+        502: "CHIP does not answer.",
+    },
+)
+def confirm_demographics(uuid: str) -> Response:
+    """Pages check in, and request travel pay, only after this succeeded (contract: frontend 2.7; travel 1.8)."""
+    check_in = current_for(uuid)
+    if check_in is None:
+        return unauthorized(uuid)
+    up_to_date = requested_confirmations()
+    identity = check_in.identity
+    if identity is None or identity.patient_dfn is None:
+        raise Problem(409, "Conflict", "Load the check-in before you confirm your details.", "CHECK_IN_NOT_LOADED")
+    try:
+        status, data = upstreams().chip.confirm_demographics(uuid, identity.patient_dfn, identity.station, up_to_date)
+    except UpstreamError as error:
+        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+    if status != 200:
+        raise Problem(400, "Operation failed", "Operation failed", "VA900")
+    # The page reads `data.error`: a success in bare text, like that of a check-in, must be an object too.
+    return answer({"data": data if isinstance(data, dict) else {"message": data}, "status": 200})
+
+
+def requested_confirmations() -> dict[str, bool]:
+    """The person's answers by CHIP's names."""
+    given = (json_body(DemographicsBody())["demographics"] or {}).get("demographic_confirmations") or {}
+    if not given:
+        raise Problem(400, "Bad Request", "demographicConfirmations: has to hold an answer.", "MISSING_PARAMETER")
+    return {CONFIRMATIONS[name]: answered for name, answered in given.items()}
 
 
 @blueprint.post("/patient_check_ins")

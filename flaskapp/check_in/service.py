@@ -19,12 +19,16 @@ from outbox import NOW
 
 @dataclass(frozen=True)
 class Identity:
-    """Who checks in and where, as LoROTA says. All of it is personal data."""
+    """Who checks in and where, as LoROTA says. All of it is personal data.
+
+    `patient_dfn` is the facility's own number of the person, by which CHIP knows them.
+    """
 
     icn: str
     phone: str | None
     station: str
     facility_type: str
+    patient_dfn: str | None = None
 
     @property
     def facility(self) -> str:
@@ -107,7 +111,13 @@ def identity_of(data: dict[str, Any]) -> Identity | None:
     holders = (data, demographics)
     phones = [holder.get(name) for name in ("patientCellPhone", "mobilePhone") for holder in holders]
     facility_type = first_text(data.get("facilityType"), data.get("type"))
-    return Identity(icn=icn, phone=first_text(*phones), station=station, facility_type=facility_type or "")
+    return Identity(
+        icn=icn,
+        phone=first_text(*phones),
+        station=station,
+        facility_type=facility_type or "",
+        patient_dfn=first_text(data.get("patientDFN"), first.get("patientDFN")),
+    )
 
 
 def first_text(*values: Any) -> str | None:

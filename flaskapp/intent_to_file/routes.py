@@ -1,6 +1,7 @@
 """Routes of intents to file as the front end reads them (contract: frontend 3): an array on GET, an object on POST.
 
-In the background path both answer only from our database, whatever the upstream is doing.
+In the background path both answer only from our database, whatever the upstream is doing. The list of all types is a
+route of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import Contended
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from flaskapp.upstreams.transport.http import within
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
@@ -26,6 +28,8 @@ from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
 require_sign_in(blueprint)
+all_types = Blueprint("intents_to_file", __name__, url_prefix="/v0/intents_to_file")
+require_sign_in(all_types)
 
 TAG = "Intent to file"
 Item = dict[str, Any]
@@ -62,6 +66,38 @@ UPSTREAM_PROBLEMS = {
 )
 def list_itfs() -> Response:
     return show(COMPENSATION)
+
+
+@all_types.get("")
+@describe(
+    "The caller's intents to file of all types",
+    tag=TAG,
+    security=CALLER,
+    answers={200: "`data` is a plain list, empty when there is no valid one.", **TOKEN_ANSWERS},
+    problems={
+        429: "Upstream asks to slow down.",
+        502: "Upstream failed.",
+        503: "Our database is away, or upstream is.",
+        504: "Upstream did not answer in time.",
+    },
+)
+def list_all_types() -> Response:
+    """For the page "Your intents to file" (contract: frontend 3.4).
+
+    A type that is not on record here is looked up upstream. If that fails, so does the list: its page cannot say that
+    something may be missing.
+    """
+    account_id = uuid.UUID(caller().account_id)
+    with within(settings().itf_sync_seconds):
+        return answer({"data": [each for itf_type in TYPES for each in known_items(account_id, itf_type)]})
+
+
+def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
+    kept = valid_items(account_id, itf_type)
+    if kept or answered_here(account_id, itf_type):
+        return kept
+    found = synchronous.read_itf(account_id, itf_type)
+    return [upstream_item(found)] if found is not None else []
 
 
 @blueprint.get("/<itf_type>")

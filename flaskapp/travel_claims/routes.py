@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp.check_in.routes import CALLER, UUID, current, current_for, permissions
+from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.travel_claims import service
@@ -57,10 +57,6 @@ class ClaimFields(Body):
 
 class ClaimBody(Body):
     travel_claims = fields.Nested(ClaimFields, required=True)
-
-
-def unauthorized(uuid: str) -> Response:
-    return answer(permissions("read.none", uuid), 401, {"WWW-Authenticate": 'Token realm="Application"'})
 
 
 @blueprint.post("")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -76,7 +76,8 @@ def request_check_in_claim(session: DbSession, identity: Identity, appointment_d
             person_digest=person,
             station_digest=station,
             appointment_date=appointment_date,
-            identity=vars(identity),
+            # The facility's number is for CHIP only.
+            identity=vars(replace(identity, patient_dfn=None)),
             state=PENDING,
         )
         .on_conflict_do_nothing()

@@ -10,6 +10,8 @@ from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 
 RECEIVED, NOT_FILED = "Received", "Not filed"
+# BTSSS's word for claims begun on VA.gov, which ours are (contract: travel 5.3).
+VA_GOV = "VaGov"
 _ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 
 
@@ -54,6 +56,7 @@ def detailed(claim: ClaimDetail, documents: list[Document]) -> dict[str, Any]:
         "decision_letter_reason": claim.rejection_reason,
         "created_on": claim.created_on,
         "modified_on": claim.modified_on,
+        "claim_source": claim.claim_source,
         "expenses": [spent(expense) for expense in claim.expenses],
         "documents": [attached(document) for document in documents],
     }
@@ -72,7 +75,12 @@ def spent(expense: Expense) -> dict[str, Any]:
 
 
 def attached(document: Document) -> dict[str, Any]:
-    return {"document_id": document.document_id, "filename": document.filename, "mimetype": document.mimetype}
+    return {
+        "document_id": document.document_id,
+        "filename": document.filename,
+        "mimetype": document.mimetype,
+        "expense_id": document.expense_id,
+    }
 
 
 def appointment_item(appointment: UpstreamAppointment) -> dict[str, Any]:
@@ -114,6 +122,7 @@ def ours(row: TravelPayClaim) -> dict[str, Any]:
         "reimbursement_amount": None,
         "created_on": row.requested_at.isoformat(timespec="seconds"),
         "modified_on": row.moved_at.isoformat(timespec="seconds"),
+        "claim_source": VA_GOV,
         "expenses": [],
         "documents": [],
         **record_of(row),

@@ -1,4 +1,4 @@
-"""Client of CHIP, which marks a person as checked in (contract: travel 1.3, 1.9).
+"""Client of CHIP, which marks a person as checked in and keeps what they confirmed (contract: travel 1.3, 1.8, 1.9).
 
 Its answers go to the front end, mapped as that expects them.
 """
@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from flaskapp import clock
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "chip"
 
+# What a person confirms, as CHIP names it.
+CONFIRMED = ("demographics", "nextOfKin", "emergencyContact")
 _MESSAGES = {401: "Unauthorized", 403: "Forbidden", 404: "Not found"}
 
 
@@ -27,18 +30,41 @@ class CHIPClient:
     def check_in(
         self, uuid: str, appointment_ien: str, is_travel_enabled: bool, travel_submitted: bool
     ) -> tuple[int, Any]:
-        """CHIP's status and body: 200 and 400 as they came, any other as `{"error": true, "message": ...}`.
-
-        A body is JSON or bare text: CHIP's success is the text `Checkin successful`. Raises Unavailable when no whole
-        answer came and Unauthorized when CHIP refuses our own log-in.
-        """
+        """Check the person in; CHIP's success is the bare text `Checkin successful`. Answers and raises like `_act`."""
         body = {
             "appointmentIEN": appointment_ien,
             "isTravelEnabled": is_travel_enabled,
             "travelSubmitted": travel_submitted,
         }
-        headers = {"Authorization": f"Bearer {self._token()}"}
-        answer = self._send("check_in", f"/actions/check-in/{quote(uuid, safe='')}", headers, body)
+        return self._act("check_in", f"/actions/check-in/{quote(uuid, safe='')}", body)
+
+    def confirm_demographics(
+        self, uuid: str, patient_dfn: str, station: str, up_to_date: Mapping[str, bool]
+    ) -> tuple[int, Any]:
+        """Tell CHIP which of `CONFIRMED` the person found up to date; what is not named was not confirmed.
+
+        Answers and raises like `_act`.
+        """
+        confirmed_at = clock.now().isoformat(timespec="seconds")
+        confirmations: dict[str, Any] = {}
+        for name in CONFIRMED:
+            confirmations[f"{name}NeedsUpdate"] = not up_to_date.get(name, False)
+            confirmations[f"{name}ConfirmedAt"] = confirmed_at
+        body = {
+            "patientDfn": patient_dfn,
+            "stationNo": station,
+            "uuid": uuid,
+            "demographicConfirmations": confirmations,
+        }
+        return self._act("confirm_demographics", "/actions/confirm-demographics", body)
+
+    def _act(self, operation: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """CHIP's status and body: 200 and 400 as they came, any other as `{"error": true, "message": ...}`.
+
+        A body is JSON or bare text. Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our
+        own log-in.
+        """
+        answer = self._send(operation, path, {"Authorization": f"Bearer {self._token()}"}, body)
         said = _said(answer)
         if said and (answer.status == 400 or (answer.status == 200 and _is_a_yes(said))):
             return answer.status, said
@@ -57,7 +83,7 @@ class CHIPClient:
         return token
 
     def _send(self, operation: str, path: str, headers: Mapping[str, str], body: Any) -> Answer:
-        """Send it, but not as a write: checking in twice does no harm, so a lost answer is only Unavailable."""
+        """Send it, but not as a write: doing any of it twice does no harm, so a lost answer is only Unavailable."""
         return self._http.send(
             Outgoing(
                 UPSTREAM,

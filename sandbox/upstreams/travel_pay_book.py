@@ -72,19 +72,23 @@ class Document:
     content: bytes
     created_at: datetime
     id: str = field(default_factory=fresh_id)
+    expense_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
+        proof = {"expenseId": self.expense_id} if self.expense_id else {}
         return {
             "documentId": self.id,
             "filename": self.filename,
             "mimetype": self.mimetype,
             "createdon": utc_text(self.created_at),
+            **proof,
         }
 
 
 @dataclass
 class Claim:
-    """One claim. Times are aware UTC. Without `appointment`, its appointment is no longer known."""
+    """One claim. Times are aware UTC. Without `appointment`, its appointment is no longer known. `source` is how it
+    came here: `created` through the API, or in a way that only the sandbox has."""
 
     icn: str
     number: str

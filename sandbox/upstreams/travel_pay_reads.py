@@ -66,6 +66,7 @@ def claim_detail(book: Book, claim: Claim, veteran: Veteran | None) -> dict[str,
         "rejectionReason": claim.rejection,
         "createdOn": utc_text(claim.created_at),
         "modifiedOn": utc_text(claim.modified_at),
+        "claimSource": "VaGov" if claim.source == "created" else None,
         "appointment": appointment_listed(book, claim.appointment) if claim.appointment else None,
         "expenses": [expense.as_json() for expense in claim.expenses],
     }

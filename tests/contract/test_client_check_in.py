@@ -23,7 +23,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 def test_a_person_is_known_by_birthday_and_name(clients: Clients) -> None:
     token = clients.lorota.token(ADA, BORN, " mARLOW ")
     data = clients.lorota.data(ADA, token)
-    known = Identity("1012300001V654001", "+15555550101", "983", "")
+    known = Identity("1012300001V654001", "+15555550101", "983", "", "7800001")
     assert (identity_of(data), known.facility) == (known, "cie")
 
 
@@ -31,7 +31,7 @@ def test_a_person_at_an_oracle_health_facility_is_known_by_the_appointment(clien
     elena = with_habit("ok", "oh")
     token = clients.lorota.token(elena.uuid, date.fromisoformat(elena.dob), elena.last_name)
     found = identity_of(clients.lorota.data(elena.uuid, token))
-    assert found == Identity(elena.icn, elena.phone, "757", "OH") and found.facility == "oh"
+    assert found == Identity(elena.icn, elena.phone, "757", "OH", "7800005") and found.facility == "oh"
 
 
 def test_three_wrong_answers_close_a_check_in(clients: Clients) -> None:
@@ -85,6 +85,13 @@ def test_a_check_in_succeeds(clients: Clients) -> None:
 def test_a_check_in_succeeds_whatever_its_content_type_says(clients: Clients, control: Control) -> None:
     control.set("chip", "content_type", operation="check-in")
     assert clients.chip.check_in(ADA, "460", True, False) == (200, "Checkin successful")
+
+
+def test_confirmed_details_reach_chip(clients: Clients) -> None:
+    status, said = clients.chip.confirm_demographics(ADA, "418", "983", {"demographics": True})
+    attributes = said["data"]["attributes"]
+    assert (status, attributes["patientDfn"]) == (200, "418")
+    assert (attributes["demographicsNeedsUpdate"], attributes["nextOfKinNeedsUpdate"]) == (False, True)
 
 
 @pytest.mark.parametrize("status", [500, 504])

@@ -14,6 +14,14 @@ from sandbox.upstreams.scenarios import with_habit
 from sandbox.upstreams.serve import Upstreams
 
 ADA = with_habit("ok")
+CONFIRMED = {
+    "demographicsNeedsUpdate": False,
+    "demographicsConfirmedAt": "2031-03-04T14:30:00+00:00",
+    "nextOfKinNeedsUpdate": True,
+    "nextOfKinConfirmedAt": "2031-03-04T14:30:00+00:00",
+    "emergencyContactNeedsUpdate": False,
+    "emergencyContactConfirmedAt": "2031-03-04T14:30:00+00:00",
+}
 
 
 class CheckIn:
@@ -44,6 +52,13 @@ class CheckIn:
         body = {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": True} | changes
         headers = {"Authorization": f"Bearer {token}", "x-apigw-api-id": self.known.chip_api_id}
         return self.http.post(f"{self.urls['chip']}/actions/check-in/{uuid}", json=body, headers=headers)
+
+    def confirm(self, token: str | None = None, **changes: Any) -> requests.Response:
+        token = token or self.chip_token().json()["token"]
+        body = {"patientDfn": "418", "stationNo": "983", "uuid": ADA.uuid, "demographicConfirmations": CONFIRMED}
+        headers = {"Authorization": f"Bearer {token}", "x-apigw-api-id": self.known.chip_api_id}
+        url = f"{self.urls['chip']}/actions/confirm-demographics"
+        return self.http.post(url, json=body | changes, headers=headers)
 
 
 @pytest.fixture
@@ -213,6 +228,31 @@ def test_a_check_in_with_a_dead_token_is_unauthorized(services: CheckIn) -> None
 @pytest.mark.parametrize("wrong", [{"appointmentIEN": ""}, {"isTravelEnabled": "yes"}, {"travelSubmitted": None}])
 def test_a_malformed_check_in_is_refused(services: CheckIn, wrong: dict[str, Any]) -> None:
     assert services.check_in(ADA.uuid, **wrong).status_code == 400
+
+
+def test_confirmed_details_come_back_as_recorded(services: CheckIn) -> None:
+    answer = services.confirm()
+    attributes = {"id": 5, "patientDfn": "418", **CONFIRMED, "insuranceVerificationNeeded": None}
+    assert (answer.status_code, answer.json()) == (200, {"data": {"id": "418", "attributes": attributes}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"token": "made-up"}, 401),
+        ({"uuid": "00000000-0000-4000-8000-000000000000"}, 404),
+        ({"patientDfn": None}, 400),
+        ({"stationNo": 983}, 400),
+        ({"demographicConfirmations": None}, 400),
+        ({"demographicConfirmations": CONFIRMED | {"nextOfKinNeedsUpdate": "no"}}, 400),
+        ({"demographicConfirmations": CONFIRMED | {"nextOfKinConfirmedAt": "2031-03-04T14:30:00"}}, 400),
+        ({"demographicConfirmations": {"demographicsNeedsUpdate": False}}, 400),
+    ],
+)
+def test_confirmed_details_that_are_malformed_are_refused(
+    services: CheckIn, changes: dict[str, Any], status: int
+) -> None:
+    assert services.confirm(**changes).status_code == status
 
 
 def test_chip_requires_its_password_and_its_gateway_id(services: CheckIn) -> None:

@@ -39,6 +39,7 @@ DETAIL = (LISTED - {"id", "appointmentDateTime", "facilityId"}) | {
     "claimantLastName",
     "appointmentDate",
     "rejectionReason",
+    "claimSource",
     "appointment",
     "expenses",
 }
@@ -145,6 +146,7 @@ def test_a_claim_is_shown_in_detail(abel: Traveler) -> None:
     assert claim["appointment"]["appointmentDateTime"] == claim["appointmentDate"]
     assert [set(expense) for expense in claim["expenses"]] == [EXPENSE]
     assert claim["totalCostRequested"] == claim["reimbursementAmount"] == 20.75
+    assert claim["claimSource"] is None
     denied = with_status(abel, "Denied")
     assert (bool(denied["rejectionReason"]), denied["reimbursementAmount"]) == (True, 0)
 

@@ -57,17 +57,17 @@ def test_the_names_in_it_are_the_ones_the_front_end_sends(document: dict[str, An
 
 def test_every_body_has_an_example_that_is_accepted_as_it_stands(product: Product, document: dict[str, Any]) -> None:
     client = product.app.test_client()
-    bodies = [(path, operation) for path, _, operation in operations(document) if "requestBody" in operation]
-    contents = {path: operation["requestBody"]["content"] for path, operation in bodies}
+    bodies = [each for each in operations(document) if "requestBody" in each[2]]
+    contents = {path: operation["requestBody"]["content"] for path, _, operation in bodies}
     # A file can hardly be shown.
     assert [path for path, content in contents.items() if set(content) != {"application/json"}] == [
         "/v0/upload_supporting_evidence"
     ]
-    for path, operation in bodies:
+    for path, method, operation in bodies:
         if path == "/v0/upload_supporting_evidence":
             continue
         example = contents[path]["application/json"]["example"]
-        response = client.post(path, json=example, headers=CAMEL)
+        response = client.open(path, method=method.upper(), json=example, headers=CAMEL)
         assert response.status_code not in (400, 415, 422), path
         assert str(response.status_code) in operation["responses"], path
 
@@ -82,6 +82,8 @@ def test_real_answers_are_the_ones_described(product: Product, document: dict[st
         "/check_in/v2/sessions",
         "/check_in/v2/patient_check_ins",
     )
+    demographics = "/check_in/v2/demographics"
+    confirmed = {"demographics": {"demographicConfirmations": {"demographicsUpToDate": True}}}
     wrong = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": "Nobody"}}
     calls: list[tuple[str, str, str, dict[str, Any]]] = [
         ("get", sessions + "/{uuid}", f"{sessions}/{ADA.uuid}", {}),
@@ -90,6 +92,9 @@ def test_real_answers_are_the_ones_described(product: Product, document: dict[st
         ("post", sessions, sessions, {"json": {"session": wrong["session"] | {"uuid": STRANGER}}}),
         ("get", check_ins + "/{uuid}", f"{check_ins}/{ADA.uuid}", {}),
         ("post", check_ins, check_ins, {"json": {"patientCheckIns": {"uuid": ADA.uuid}}}),
+        ("patch", demographics + "/{uuid}", f"{demographics}/{ADA.uuid}", {"json": confirmed}),
+        ("patch", demographics + "/{uuid}", f"{demographics}/{ADA.uuid}", {"json": {}}),
+        ("patch", demographics + "/{uuid}", f"{demographics}/{STRANGER}", {"json": confirmed}),
         ("post", claims, claims, {"json": body}),
         ("post", claims, claims, {"json": {}}),
         ("post", claims, claims, {"data": "{"}),

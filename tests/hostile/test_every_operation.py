@@ -41,6 +41,9 @@ def of_ada(document: dict[str, Any]) -> dict[str, Any]:
     narrowed = copy.deepcopy(document)
     for name in ("SessionFields", "CheckInFields", "ClaimFields"):
         narrowed["components"]["schemas"][name]["properties"]["uuid"]["enum"] = [ADA.uuid]
+    for parameter in narrowed["paths"]["/check_in/v2/demographics/{uuid}"]["patch"]["parameters"]:
+        if parameter["in"] == "path":
+            parameter["schema"]["enum"] = [ADA.uuid]
     narrowed["components"]["schemas"]["MileageClaimBody"]["properties"]["appointmentDateTime"]["enum"] = TIMESTAMPS
     narrowed["components"]["schemas"]["ClaimFields"]["properties"]["appointmentDate"]["enum"] = TIMESTAMPS + DATES
     return narrowed
@@ -71,8 +74,8 @@ def checked_in(product: Product) -> dict[str, str]:
 # One part of the description: its paths, who may call them, and the table that holds what is taken there.
 PARTS: dict[str, tuple[str, Callable[[Product], dict[str, str]], str]] = {
     "check-in": ("^/check_in/", checked_in, "travel_claims"),
-    "intent to file": ("^/v0/intent_to_file", signed_in, "intents_to_file"),
-    "form 526": ("^/v0/(?!intent_to_file)", signed_in, "form526_submissions"),
+    "intent to file": ("^/v0/intents?_to_file", signed_in, "intents_to_file"),
+    "form 526": ("^/v0/(?!intents?_to_file)", signed_in, "form526_submissions"),
     "travel pay": ("^/(travel_pay|vaos)/", signed_in, "travel_pay_claims"),
     "callbacks": ("^/va_notify/", lambda _: BEARER, "outbox_breakers"),
     "service": ("^/(healthz|docs|metrics|openapi)", lambda _: {}, "outbox_breakers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +57,7 @@ DETAIL = (ITEM - {"id", "appointmentDateTime", "facilityId"}) | {
     "claimId",
     "claimName",
     "appointmentDate",
+    "claimSource",
     "decisionLetterReason",
     "documents",
     "expenses",
@@ -153,6 +155,21 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
     paid.documents.append(Document("x.json", "application/json", b"{}", now))
     lost = person.get(f"{CLAIMS_URL}/{paid.id}/documents/{paid.documents[-1].id}")
     assert refusal(lost) == (502, "502")
+
+
+def test_a_claim_begun_here_is_one_of_va_gov_and_another_is_not(product: Product) -> None:
+    """Only with these two does the page let a person go on with a begun claim (contract: frontend 5.4)."""
+    person, elsewhere = traveling(product), plant(product, appointmentDateTime="2031-03-05T09:30:00")
+    ours = f"{CLAIMS_URL}/{person.file()}"
+    assert person.read(ours)["claimSource"] == "VaGov"
+    product.work()
+    assert person.read(ours)["claimSource"] == "VaGov"
+    assert person.read(f"{CLAIMS_URL}/{elsewhere['id']}")["claimSource"] is None
+    claim = book(product).claims[elsewhere["id"]]
+    proof, letter = (Document(name, "application/pdf", PDF, datetime.now(UTC)) for name in ("toll.pdf", "letter.pdf"))
+    claim.documents += [replace(proof, expense_id="e-1"), letter]
+    shown = person.read(f"{CLAIMS_URL}/{elsewhere['id']}")["documents"]
+    assert [(each["filename"], each["expenseId"]) for each in shown] == [("toll.pdf", "e-1"), ("letter.pdf", None)]
 
 
 def document_of(person: steps.Traveling, claim: Claim, document_id: str) -> tuple[str, bytes]:

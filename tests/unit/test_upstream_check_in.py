@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -185,6 +185,26 @@ def test_chips_answers_are_mapped_as_the_front_end_reads_them(
     assert chip.check_in(UUID, "1", True, True) == (status, answered)
 
 
+def test_chip_is_told_the_opposite_of_what_is_up_to_date(server: Loopback, chip: CHIPClient) -> None:
+    server.replies[:] = [TOKEN, whole(200, {"data": {"id": 5}})]
+    said = chip.confirm_demographics(UUID, "418", "983", {"demographics": True, "nextOfKin": False})
+    assert said == (200, {"data": {"id": 5}})
+    action = server.received[1]
+    assert action.line == "POST /actions/confirm-demographics HTTP/1.1"
+    assert (action.headers["authorization"], action.headers["x-apigw-api-id"]) == ("Bearer t-1", "chip-api")
+    told = action.json()
+    confirmations = told.pop("demographicConfirmations")
+    assert told == {"patientDfn": "418", "stationNo": "983", "uuid": UUID}
+    times = {confirmations.pop(f"{name}ConfirmedAt") for name in ("demographics", "nextOfKin", "emergencyContact")}
+    assert len(times) == 1 and datetime.fromisoformat(times.pop()).tzinfo is not None
+    # What the person was not asked is not up to date for all that we know.
+    assert confirmations == {
+        "demographicsNeedsUpdate": False,
+        "nextOfKinNeedsUpdate": True,
+        "emergencyContactNeedsUpdate": True,
+    }
+
+
 @pytest.mark.parametrize(
     ("replies", "kind"),
     [
@@ -204,9 +224,13 @@ def test_chips_answers_are_mapped_as_the_front_end_reads_them(
 def test_chip_without_a_whole_answer_raises(
     server: Loopback, chip: CHIPClient, replies: list[Reply], kind: type[UpstreamError]
 ) -> None:
-    server.replies[:] = replies
-    with pytest.raises(kind):
-        chip.check_in(UUID, "1", True, True)
+    for act in (
+        lambda: chip.check_in(UUID, "1", True, True),
+        lambda: chip.confirm_demographics(UUID, "418", "983", {}),
+    ):
+        server.replies[:] = replies
+        with pytest.raises(kind):
+            act()
 
 
 def test_a_veis_token_is_requested_with_a_form(server: Loopback, veis: VEISClient) -> None:

@@ -62,6 +62,7 @@ DETAIL = {
     "rejectionReason": "No appointment",
     "createdOn": "2031-03-05T10:00:00Z",
     "modifiedOn": "2031-03-06T10:00:00Z",
+    "claimSource": "VaGov",
     "appointment": APPOINTMENT,
     "expenses": [EXPENSE],
 }
@@ -149,7 +150,15 @@ def test_a_claim_is_read_with_its_appointment_and_expenses(bench: Bench) -> None
     assert "Ada" not in repr(found)
 
 
-@pytest.mark.parametrize("absent", ["claimNumber", "appointment", "expenses", "rejectionReason", "createdOn"])
+@pytest.mark.parametrize(("given", "read"), [("VaGov", "VaGov"), ("", None), (None, None), (2, None), ({}, None)])
+def test_where_a_claim_was_begun_is_read_from_a_text_only(bench: Bench, given: object, read: str | None) -> None:
+    found = claim(bench.answering(whole(200, envelope({**DETAIL, "claimSource": given}))))
+    assert found is not None and found.claim_source == read
+
+
+@pytest.mark.parametrize(
+    "absent", ["claimNumber", "appointment", "claimSource", "expenses", "rejectionReason", "createdOn"]
+)
 def test_a_claim_may_lack_what_is_not_known_yet(bench: Bench, absent: str) -> None:
     for detail in ({**DETAIL, absent: None}, {name: value for name, value in DETAIL.items() if name != absent}):
         assert claim(bench.answering(whole(200, envelope(detail)))) is not None

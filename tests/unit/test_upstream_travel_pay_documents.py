@@ -40,11 +40,12 @@ def test_documents_are_listed(bench: Bench) -> None:
         "filename": "Decision Letter.pdf",
         "mimetype": "application/pdf",
         "createdon": "2031-03-06",
+        "expenseId": "e1",
     }
     found = list_documents(bench.answering(whole(200, envelope([given, {"documentId": "d2"}, {"filename": "x"}]))))
     assert found == [
-        Document("d1", "Decision Letter.pdf", "application/pdf", "2031-03-06"),
-        Document("d2", None, None, None),
+        Document("d1", "Decision Letter.pdf", "application/pdf", "2031-03-06", "e1"),
+        Document("d2", None, None, None, None),
     ]
     assert sent_line(bench) == f"GET /api/v2/claims/{CLAIM_ID}/documents"
 

@@ -68,7 +68,8 @@ class Expense:
 
 @dataclass(frozen=True)
 class ClaimDetail:
-    """`rejection_reason` only where it is a plain text."""
+    """`rejection_reason` and `claim_source` only where they are plain texts; the latter is `VaGov` for a claim begun on
+    VA.gov (contract: travel 5.3)."""
 
     claim_id: str
     claim_number: str | None
@@ -84,18 +85,21 @@ class ClaimDetail:
     rejection_reason: str | None
     created_on: str | None
     modified_on: str | None
+    claim_source: str | None
     appointment: UpstreamAppointment | None
     expenses: tuple[Expense, ...]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A claim's document without its bytes; one without a `mimetype` is shown to nobody."""
+    """A claim's document without its bytes; one without a `mimetype` is shown to nobody. The proof of an expense has an
+    `expense_id`."""
 
     document_id: str
     filename: str | None
     mimetype: str | None
     created_on: str | None
+    expense_id: str | None
 
 
 def read_appointment(value: object) -> UpstreamAppointment:
@@ -139,6 +143,7 @@ def read_summary(value: object) -> ClaimSummary:
 def read_claim(value: object) -> ClaimDetail:
     given = an_object(value)
     appointment, reason = given.get("appointment"), given.get("rejectionReason")
+    source = given.get("claimSource")
     return ClaimDetail(
         claim_id=text(given.get("claimId")),
         claim_number=text_or_none(given.get("claimNumber")),
@@ -154,6 +159,7 @@ def read_claim(value: object) -> ClaimDetail:
         rejection_reason=text_or_none(reason if isinstance(reason, str) else None),
         created_on=time_or_none(given.get("createdOn")),
         modified_on=time_or_none(given.get("modifiedOn")),
+        claim_source=text_or_none(source if isinstance(source, str) else None),
         appointment=None if appointment is None else read_appointment(appointment),
         expenses=tuple(_expense(item) for item in given.get("expenses") or ()),
     )
@@ -179,6 +185,7 @@ def read_document(value: object) -> Document:
         filename=text_or_none(given.get("filename")),
         mimetype=text_or_none(given.get("mimetype")),
         created_on=time_or_none(given.get("createdon")),
+        expense_id=text_or_none(given.get("expenseId")),
     )
 
 
