@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from datetime import date
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -62,7 +63,7 @@ SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gi
     security=CALLER,
     parameters=PAGING,
     answers={
-        200: "`data` lists claims; `metadata.pending` those still with us.",
+        200: "`data` lists claims, those still with us included; `metadata.pending` lists these alone.",
         206: "The same, with a part missing that could not be read.",
         **TOKEN_ANSWERS,
     },
@@ -76,19 +77,28 @@ def list_claims() -> Response:
         return vars(reads.claims(account_id, start, end, page, size))
 
     question = f"claims {start} {end} {page} {size}"
-    shown = remembered(account_id, question, read_claims, is_whole=lambda value: bool(value["whole"]))
+    failure: Problem | None = None
+    try:
+        shown = remembered(account_id, question, read_claims, is_whole=lambda value: bool(value["whole"]))
+    except Problem as problem:
+        failure, shown = problem, Shown(vars(reads.Partly([], whole=False)))
     found = reads.Partly(**shown.value)
+    items, here = with_known_here(account_id, found.items, start, end, page)
+    # A claim that stands only with us is shown whatever the upstream does; a refusal of the person stays one.
+    if failure is not None and (failure.status < 429 or not items):
+        raise failure
     status = 200 if found.whole else 206
     metadata = {
         "status": status,
         "success": True,
         "message": reads.READ if found.whole else reads.PART,
-        "total_record_count": found.total,
+        "total_record_count": None if found.total is None else found.total + len(items) - len(found.items),
         "page_number": page,
         **age_of(shown),
-        **known_here(account_id),
+        **here,
     }
-    return answer({"data": found.items, "metadata": metadata}, status, {"Age": str(shown.age_seconds)})
+    headers = {"Age": str(shown.age_seconds), **(failure.headers if failure is not None else {})}
+    return answer({"data": items, "metadata": metadata}, status, headers)
 
 
 def age_of(shown: Shown) -> dict[str, Any]:
@@ -96,12 +106,22 @@ def age_of(shown: Shown) -> dict[str, Any]:
     return {"age_seconds": shown.age_seconds, "stale": shown.stale} if shown.age_seconds or shown.stale else {}
 
 
-def known_here(account_id: uuid.UUID) -> dict[str, Any]:
-    """What we know and Travel Pay does not: claims on their way, and contact details found to differ."""
+def with_known_here(
+    account_id: uuid.UUID, listed: list[dict[str, Any]], start: date | None, end: date | None, page: int | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The list with what we know and Travel Pay does not, and that alone, for the metadata.
+
+    Claims on their way are on the first page. One that is begun in Travel Pay is added only to a list of all pages:
+    another page may have it.
+    """
     with transaction() as session:
-        pending = [shapes.waiting_here(row) for row in service.unfinished(session, account_id)]
+        rows = service.unfinished(session, account_id)
+        requested = [row for row in rows if start is None or end is None or start <= row.starts_at.date() <= end]
+        waiting = [row for row in requested if page is None or (page == 1 and row.claim_id is None)]
+        items = shapes.with_waiting(listed, waiting, requested)
+        pending = [shapes.waiting_here(row) for row in rows]
         differing = contacts.standing(session, account_id)
-    return {"pending": pending, "contact_discrepancies": differing}
+    return items, {"pending": pending, "contact_discrepancies": differing}
 
 
 @blueprint.get("/claims/<claim_id>")

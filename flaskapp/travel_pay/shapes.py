@@ -9,7 +9,7 @@ from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 
-RECEIVED, NOT_FILED = "Received", "Not filed"
+RECEIVED, NOT_FILED, NOT_CONFIRMED = "Received", "Not filed", "Not confirmed"
 # BTSSS's word for claims begun on VA.gov, which ours are (contract: travel 5.3).
 VA_GOV = "VaGov"
 _ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
@@ -106,7 +106,7 @@ def status_of(row: TravelPayClaim) -> str:
     if row.state == PENDING:
         return RECEIVED
     if row.claim_id is None:
-        return NOT_FILED
+        return NOT_CONFIRMED if row.unconfirmed else NOT_FILED
     return "Incomplete" if row.step == EXPENSE else "Saved"
 
 
@@ -137,10 +137,30 @@ def record_of(row: TravelPayClaim) -> dict[str, Any]:
 def waiting_here(row: TravelPayClaim) -> dict[str, Any]:
     """One item of the list of claims that upstream cannot show yet."""
     shown = ours(row)
-    names = ("claim_status", "facility_name", "created_on", "modified_on", "record_state", "record_message")
-    return {"id": str(row.id), "appointment_date_time": shown["appointment_date"]} | {
+    names = (
+        "claim_number",
+        "claim_status",
+        "facility_name",
+        "total_cost_requested",
+        "reimbursement_amount",
+        "created_on",
+        "modified_on",
+        "record_state",
+        "record_message",
+    )
+    return {"id": str(row.id), "appointment_date_time": shown["appointment_date"], "facility_id": None} | {
         name: shown[name] for name in names
     }
+
+
+def with_waiting(
+    listed: list[dict[str, Any]], waiting: list[TravelPayClaim], known: list[TravelPayClaim]
+) -> list[dict[str, Any]]:
+    """The waiting claims and those that upstream lists. One that is in both is upstream's, with our words for it."""
+    begun = {row.claim_id: record_of(row) for row in known if row.claim_id is not None}
+    there = {item["id"] for item in listed}
+    ours = [waiting_here(row) for row in waiting if row.claim_id not in there]
+    return [*ours, *({**item, **begun.get(item["id"], {})} for item in listed)]
 
 
 def failed_without_claim(row: TravelPayClaim) -> bool:

@@ -161,7 +161,8 @@ def test_while_sts_refuses_us_nobody_fails_and_everything_is_filed_afterwards(pr
     for each in (begun, fresh):
         assert (each.row["state"], each.again()[0], each.notifications, each.cases) == ("pending", 202, [], ["overdue"])
     read = steps.traveling(product, BEN).get(steps.CLAIMS_URL)
-    assert (read.status_code, int(read.headers["Retry-After"]) > 0) == (503, True)
+    assert (read.status_code, int(read.headers["Retry-After"]) > 0) == (206, True)
+    assert [claim["claimStatus"] for claim in read.get_json()["data"]] == ["Received"]
     reason = "SELECT reason FROM outbox_breakers WHERE upstream = 'travel_pay'"
     assert product.value(reason) == "unauthorized"
     product.control.clear("sts")
@@ -198,7 +199,7 @@ def test_after_five_days_everybody_gets_the_true_state_and_a_requeue_continues_a
     answers = [(each.stands, each.again(), each.notifications) for each in given_up]
     assert answers == [
         (("failed", "appointment"), (422, "NOT_FILED", WORDS["failed"]), ["failed"]),
-        (("failed", "claim"), (202, "Not filed", UNCONFIRMED_WORDS), ["unconfirmed"]),
+        (("failed", "claim"), (202, "Not confirmed", UNCONFIRMED_WORDS), ["unconfirmed"]),
         (("failed", "expense"), (202, "Incomplete", UNCONFIRMED_WORDS), ["unconfirmed"]),
         (("failed", "submit"), (201, "Saved", UNFINISHED_WORDS), ["unfinished"]),
     ]

@@ -13,7 +13,7 @@ from tests.integration import travel_pay_steps as steps
 from tests.integration.steps import command, reconfigure, sweep
 from tests.integration.test_privacy import PROBE, REGISTRIES, SPELLED, searched
 from tests.integration.travel_pay_filing import come_to, file, plant, tried
-from tests.integration.travel_pay_reading import mend
+from tests.integration.travel_pay_reading import APPOINTMENTS_URL, mend
 from tests.integration.travel_pay_steps import CLAIMS_URL, SUBMIT, traveling
 from tests.product import Product
 from tests.scanner import found_in
@@ -73,7 +73,7 @@ def be_refused_while_quoting(product: Product, probe: Veteran, quoting: str) -> 
         waiting = file(product, probe, "2031-03-05T09:30:00", **FORM)
         product.work(until=tried(waiting, 1))
         mend(product)
-        answer = traveling(product, probe).get(CLAIMS_URL)
+        answer = traveling(product, probe).get(APPOINTMENTS_URL)
         assert answer.status_code >= 400 and found_in({"the answer": [answer.text]}, [*SPELLED, *WRITTEN]) == []
     reconfigure(product, sts_base_url=config.sts_base_url)
     mend(product)
