@@ -18,6 +18,7 @@ from tests.product import ADA, Product
 DEMOGRAPHICS = "/check_in/v2/demographics"
 CONFIRM = "POST /actions/confirm-demographics"
 NOBODY = {"permissions": "read.none", "status": "success", "uuid": ADA.uuid}
+ADAS_NUMBER = check_in_data(ADA)["payload"]["appointments"][0]["patientDFN"]
 ANSWERS = {"demographicsUpToDate": True, "nextOfKinUpToDate": False, "emergencyContactUpToDate": True}
 
 
@@ -37,7 +38,7 @@ def test_chip_is_told_the_opposite_and_its_object_comes_back(product: Product) -
         assert (attributes["demographicsNeedsUpdate"], attributes["nextOfKinNeedsUpdate"]) == (False, True)
     told = product.control.received("chip", CONFIRM)[0]["body"]
     confirmations = told.pop("demographicConfirmations")
-    assert told == {"patientDfn": check_in_data(ADA)["appointments"][0]["patientDFN"], "stationNo": "983", "uuid": ADA.uuid}
+    assert told == {"patientDfn": ADAS_NUMBER, "stationNo": "983", "uuid": ADA.uuid}
     times = [confirmations.pop(f"{name}ConfirmedAt") for name in ("demographics", "nextOfKin", "emergencyContact")]
     assert all(datetime.fromisoformat(each) > before - timedelta(seconds=1) for each in times)
     assert confirmations == {
@@ -133,7 +134,7 @@ def test_a_check_in_that_was_never_loaded_has_to_be_loaded_first(product: Produc
 def test_the_number_of_the_person_at_the_facility_stays_with_the_session(product: Product) -> None:
     client = product.sign_in()
     product.ask(client)
-    dfn = check_in_data(ADA)["appointments"][0]["patientDFN"]
+    dfn = ADAS_NUMBER
     assert dfn not in client.get(f"/check_in/v2/patient_check_ins/{ADA.uuid}", headers=CAMEL).text
     with transaction() as session:
         identity = session.scalars(select(TravelClaim)).one().identity
