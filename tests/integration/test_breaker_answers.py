@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from flaskapp import clock
+from jobs.engine import runner
+from jobs.travel_claims import SUBMIT as FILE
 from tests.integration.itf_steps import pass_time
-from tests.integration.steps import file_claim, publish, reconfigure
+from tests.integration.steps import call, file_claim, publish, reconfigure, take
 from tests.product import Product
 
 CAP_SECONDS = 900.0
@@ -107,3 +109,35 @@ def test_unanswered_writes_with_a_retry_after_open_the_breaker_until_then(produc
     run_one(product)
     left = seconds_open(product)
     assert 120 - (time.monotonic() - began) <= left <= 120
+
+
+STRANGERS = [
+    (404, '{"message":"no Route matched with those values"}'),
+    (404, "{}"),
+    (405, '{"result":"error","message":"Method not allowed"}'),
+    (400, "<html>Bad request</html>"),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), STRANGERS)
+def test_a_lone_claim_answered_by_a_stranger_opens_the_breaker_and_is_filed_later(
+    product: Product, status: int, body: str
+) -> None:
+    product.control.set("btsss", "answer", status=status, body=body, operation=SUBMIT, times=1)
+    claim = file_claim(product)
+    run_one(product)
+    assert not is_closed(product)
+    product.work()
+    assert (claim.state["state"], len(product.filed()), product.cases()) == ("submitted", 1, [])
+
+
+def test_a_claim_answered_by_a_stranger_while_others_are_filed_opens_no_breaker(product: Product) -> None:
+    poisoned, other = file_claim(product), file_claim(product, date="2031-06-01")
+    first, second = take(product, poisoned), take(product, other)
+    runner.finish(FILE, second, call(product, second, FILE))
+    product.control.set("btsss", "answer", status=404, body="{}", operation=SUBMIT, times=1)
+    runner.finish(FILE, first, call(product, first, FILE))
+    assert is_closed(product)
+    assert (poisoned.message["state"], product.cases()) == ("later", [])
+    product.work()
+    assert (len(product.filed()), product.cases()) == (2, [])
