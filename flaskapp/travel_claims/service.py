@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from flaskapp import subjects
 from flaskapp.cases.service import close_ended
@@ -104,10 +105,15 @@ def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | Non
 
 
 def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
-    row = session.get_one(TravelClaim, uuid.UUID(claim_id))
-    same_day = select(TravelClaim.id).filter_by(person_digest=row.person_digest, appointment_date=row.appointment_date)
-    only_one = session.execute(same_day.where(TravelClaim.id != row.id).limit(1)).first() is None
-    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, only_one)
+    other = aliased(TravelClaim)
+    others_that_day = exists().where(
+        other.person_digest == TravelClaim.person_digest,
+        other.appointment_date == TravelClaim.appointment_date,
+        other.id != TravelClaim.id,
+    )
+    statement = select(TravelClaim, others_that_day).where(TravelClaim.id == uuid.UUID(claim_id))
+    row, others = session.execute(statement).one()
+    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, not others)
 
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:

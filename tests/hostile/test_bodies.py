@@ -82,9 +82,13 @@ class Endless:
 
 
 def addresses(product: Product) -> Iterator[tuple[str, str, Rule]]:
-    """Method, path and rule of everything that changes something, consoles too."""
+    """Method, path and rule of everything that changes something, consoles too. The check-in is that of `everybody`."""
+
+    def value(part: re.Match[str]) -> str:
+        return ADA.uuid if part[2] == "uuid" else VALUES.get(part[1], "compensation")
+
     for rule in product.app.url_map.iter_rules():
-        path = re.sub(r"<(?:(\w+)[^:<>]*:)?\w+>", lambda part: VALUES.get(part[1], "compensation"), rule.rule)
+        path = re.sub(r"<(?:(\w+)[^:<>]*:)?(\w+)>", value, rule.rule)
         for method in sorted(set(rule.methods or ()) & set(CHANGES)):
             yield method, path, rule
 

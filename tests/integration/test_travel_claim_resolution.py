@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from flaskapp.db import transaction
+from jobs import travel_claims
 from jobs.engine import runner
 from tests.integration.steps import (
     SUBMIT,
@@ -252,3 +254,18 @@ def test_a_look_up_queries_that_person_and_day(product: Product) -> None:
         APPOINTMENT_DATE,
         APPOINTMENT_DATE,
     )
+
+
+def test_of_two_claims_for_one_day_a_duplicate_may_be_the_other(product: Product) -> None:
+    """BTSSS's submit names no station, so its word is enough only for the one claim of that day."""
+    claim = file_claim(product)
+    with transaction() as session:
+        alone = travel_claims.load(session, claim.id)
+    copied = "gen_random_uuid(), person_digest, 'another station', appointment_date, identity, state"
+    columns = "id, person_digest, station_digest, appointment_date, identity, state"
+    product.rows(f"INSERT INTO travel_claims ({columns}) SELECT {copied} FROM travel_claims RETURNING 1")
+    with transaction() as session:
+        one_of_two = travel_claims.load(session, claim.id)
+    assert alone is not None and one_of_two is not None
+    assert travel_claims.already_there(alone) is not None
+    assert travel_claims.already_there(one_of_two) is None
