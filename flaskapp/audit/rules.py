@@ -175,12 +175,13 @@ def in_use(session: DbSession) -> dict[str, Subject]:
     about one with many.
     """
     promises = flows().promises
-    asked = ", ".join(
-        f"EXISTS (SELECT FROM {states_of(subject).table}) OR EXISTS (SELECT {sql.messages(subject_type=name)})"
-        f" OR EXISTS (SELECT {sql.history(subject_type=name)})"
-        for name, subject in ((f"'{subject.name}'", subject) for subject in promises.values())
-    )
-    found = session.execute(text(f"SELECT {asked}")).one()
+    asked = []
+    for name, subject in promises.items():
+        of_type = f"'{name}'"
+        table = f"FROM {states_of(subject).table}"
+        places = (table, sql.messages(subject_type=of_type), sql.history(subject_type=of_type))
+        asked.append(" OR ".join(f"EXISTS (SELECT {place})" for place in places))
+    found = session.execute(text(f"SELECT {', '.join(asked)}")).one()
     return {name: subject for (name, subject), used in zip(promises.items(), found, strict=True) if used}
 
 

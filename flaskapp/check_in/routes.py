@@ -43,6 +43,7 @@ SESSION_PROBLEMS = {
     "too_many": (410, "CIE-VETS-API_410", "Data Gone", "Too many tries. Please check in with a staff member."),
     "not_found": (404, "CIE-VETS-API_404", "Not Found", "This link has expired. Please check in with a staff member."),
 }
+UNAVAILABLE = "Check-in is not available just now. Try again, or see a staff member."
 # What identifies a person, and no page uses.
 IDENTIFIERS = ("icn", "edipi", "patientDFN")
 
@@ -173,7 +174,7 @@ def create_session() -> Response:
 
 def refuse_session(error: UpstreamError) -> Response:
     if not isinstance(error, Rejected) or error.code not in SESSION_PROBLEMS:
-        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+        raise Problem(502, detail=UNAVAILABLE) from error
     status, code, title, detail = SESSION_PROBLEMS[error.code]
     headers = {"WWW-Authenticate": 'Token realm="Application"'} if status == 401 else {}
     return answer(
@@ -265,7 +266,7 @@ def confirm_demographics(uuid: str) -> Response:
     try:
         status, data = upstreams().chip.confirm_demographics(uuid, identity.patient_dfn, identity.station, up_to_date)
     except UpstreamError as error:
-        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+        raise Problem(502, detail=UNAVAILABLE) from error
     if status != 200:
         raise Problem(400, "Operation failed", "Operation failed", "VA900")
     # The page reads `data.error`: a success in bare text, like that of a check-in, must be an object too.
@@ -309,5 +310,5 @@ def check_in() -> Response:
             requested["travel_submitted"],
         )
     except UpstreamError as error:
-        raise Problem(502, detail="Check-in is not available just now. Try again, or see a staff member.") from error
+        raise Problem(502, detail=UNAVAILABLE) from error
     return answer({"data": data, "status": status})

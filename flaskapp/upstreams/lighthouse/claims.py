@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from flaskapp import clock
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.transport.refusals import code_in, first_error, listed, refused, too_large_at_the_gateway
+from flaskapp.upstreams.transport.refusals import code_in, first_error, listed_by_lighthouse, refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "lighthouse_claims"
@@ -113,7 +113,7 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
     if answer.status == 404 and _is_of_the_api(payload):
         return None
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=False, code=code_in(answer))
+        raise refused(UPSTREAM, answer, listed_by_lighthouse(answer.status, payload), write=False, code=code_in(answer))
     try:
         itf = _itf(payload, itf_type, frozenset({ACTIVE}))
     except _SENSELESS as error:
@@ -128,7 +128,7 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     if answer.status != 200:
         # The veteran is not known there (contract: benefits 2.2).
         unknown = answer.status == 404 and _is_of_the_api(payload)
-        named = Rejected if unknown else _named(answer.status, payload)
+        named = Rejected if unknown else listed_by_lighthouse(answer.status, payload)
         raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer))
     try:
         itf = _itf(payload, itf_type, CONFIRMING)
@@ -137,10 +137,6 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     if itf is None:
         raise Unanswered(UPSTREAM, "the answer confirms no ITF", http_status=answer.status)
     return itf
-
-
-def _named(status: int, payload: Any) -> type[UpstreamError] | None:
-    return Rejected if too_large_at_the_gateway(status, payload) else listed(status, payload)
 
 
 def _is_of_the_api(payload: Any) -> bool:

@@ -17,7 +17,7 @@ from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, rea
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed, refused, too_large_at_the_gateway
+from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed_by_lighthouse, refused
 from flaskapp.upstreams.transport.streamed import FilePart, StreamedBody, form_with_file
 
 __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses", "Upload", "sent_name"]
@@ -164,9 +164,7 @@ def _uploaded(answer: Answer) -> int:
 
 
 def _named(status: int, payload: Any) -> type[UpstreamError] | None:
-    if status == 400 and _says_duplicate(payload):
-        return Duplicate
-    return Rejected if too_large_at_the_gateway(status, payload) else listed(status, payload)
+    return Duplicate if status == 400 and _says_duplicate(payload) else listed_by_lighthouse(status, payload)
 
 
 def _says_duplicate(payload: Any) -> bool:

@@ -6,7 +6,6 @@ about our own keys and settings. It says nothing about a person or a request, so
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
@@ -38,16 +37,17 @@ def _unnamed(status: int) -> type[UpstreamError]:
     return Unauthorized if status in (401, 403) else Unavailable
 
 
-def listed(status: int, payload: Any, statuses: Collection[int] = ABOUT_A_REQUEST) -> type[UpstreamError] | None:
-    """What is named by services that list their `errors`: a refusal with one of these statuses, or of our token."""
+def listed(status: int, payload: Any) -> type[UpstreamError] | None:
+    """What is named by services that list their `errors`: a refusal of the request, or of our token."""
     if refuses_the_token(payload):
         return Unauthorized
-    return Rejected if status in statuses and has_errors(payload) else None
+    return Rejected if status in ABOUT_A_REQUEST and has_errors(payload) else None
 
 
-def too_large_at_the_gateway(status: int, payload: Any) -> bool:
-    """Lighthouse describes its 413 as its gateway's, which has a `message` (contract: benefits 2.2, 4.4)."""
-    return status == 413 and isinstance(payload, dict) and isinstance(payload.get("message"), str)
+def listed_by_lighthouse(status: int, payload: Any) -> type[UpstreamError] | None:
+    """The same for Lighthouse, which describes a 413 of its gateway, with a `message` (contract: benefits 2.2, 4.4)."""
+    too_large = status == 413 and isinstance(payload, dict) and isinstance(payload.get("message"), str)
+    return Rejected if too_large else listed(status, payload)
 
 
 def has_errors(payload: Any) -> bool:
