@@ -125,14 +125,32 @@ def reopen_subject(
             f"a newer one of the same person exists, {newer}, and both would be filed: close the case, or requeue it"
             " from the shell with --although-superseded"
         )
+    resume(session, subject, row, actor, "it is taken up again", **({"although": str(newer)} if newer else {}))
+    subject.reset(session, row)
+    note_cases(session, subject.name, subject_id, "requeued", actor)
+    return None
+
+
+def resume(session: DbSession, subject: Subject, row: Any, actor: str, why: str, **detail: Any) -> None:
+    """Make a row of a final state pending again, with a new cycle of notifications."""
     # Before the move, which flushes the row: no pending row may have an end.
     row.finished_at, row.notification = None, None
     row.cycle += 1
-    move(session, subject, row, PENDING, actor, **({"although": str(newer)} if newer else {}))
-    subject.reset(session, row)
-    note_cases(session, subject.name, subject_id, "requeued", actor)
-    supersede_notifications(session, subject.name, subject_id, "it is taken up again", actor)
-    return None
+    move(session, subject, row, PENDING, actor, **detail)
+    supersede_notifications(session, subject.name, str(row.id), why, actor)
+
+
+def correct(session: DbSession, subject: Subject, row: Any, target: str, notification: str, why: str) -> None:
+    """A late answer shows that a final state is the wrong one: move the locked row and inform the person anew."""
+    move(session, subject, row, target, "worker", why=why, notification=notification)
+    tell_again(session, subject, row, notification, why)
+
+
+def tell_again(session: DbSession, subject: Subject, row: Any, notification: str, why: str) -> None:
+    """Withdraw what says otherwise and is not sent yet, and enqueue the notification that is true now."""
+    supersede_notifications(session, subject.name, str(row.id), why, "worker")
+    row.cycle, row.notification = row.cycle + 1, notification
+    notify(session, subject, row)
 
 
 def note_requested_again(session: DbSession, subject: Subject, row: Any) -> None:

@@ -88,6 +88,10 @@ def from_ids(kept: dict[str, str]) -> Confirmation:
     return Confirmation(UpstreamITF(**{**values, **timestamps}), "late")
 
 
+def reconsider(session: DbSession, itf_id: str, accepted: Confirmation | None) -> None:
+    upkeep.reconsider(session, itf_id, accepted.upstream if accepted is not None else None)
+
+
 # -- comparing ----------------------------------------------------------------
 
 
@@ -129,6 +133,7 @@ CREATE = JobSpec(
     look_up=look_up_itf,
     confirm_after_seconds=lambda config: config.lighthouse_confirm_seconds,
     record=service.record_confirmed,
+    reconsider=reconsider,
     give_up=service.record_itf_failed,
     ids=ids,
     from_ids=from_ids,

@@ -43,7 +43,8 @@ def act(call: Call, work: ClaimWork) -> Filing:
 def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """Look up whose claim it is that BTSSS holds for this person, date and station (contract: travel 4.2).
 
-    One modified before our first try was there already. A later one is presumed to be ours, and recorded as such.
+    One modified before our first try was there already, and so was any if each of our tries was refused. A later one is
+    presumed to be ours, and recorded as such.
     """
     on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
     here = [item for item in on_date if item.station == work.identity.station]
@@ -52,7 +53,8 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     if len(here) != 1:
         return Unclear("several on file here" if here else "on file for another station")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
-    if earlier.first_write_at is None or here[0].last_modified_at < earlier.first_write_at - skew:
+    first = earlier.first_write_at
+    if first is None or not earlier.ever_unknown or here[0].last_modified_at < first - skew:
         return Found(Filing(DUPLICATE, "duplicate", Filed(here[0].claim_number, "found", here[0].claim_status)))
     return presumed_ours(here[0])
 
@@ -78,6 +80,10 @@ def already_there(work: ClaimWork) -> Filing | None:
 
 def record(session: DbSession, claim_id: str, filing: Filing) -> None:
     service.record_filed(session, claim_id, filing.target, filing.notification, filing.filed)
+
+
+def reconsider(session: DbSession, claim_id: str, accepted: Filing | None) -> None:
+    service.reconsider(session, claim_id, accepted.filed if accepted is not None else None)
 
 
 def ids(filing: Filing) -> dict[str, str]:
@@ -110,6 +116,7 @@ SUBMIT = JobSpec(
     already_there=already_there,
     confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
     record=record,
+    reconsider=reconsider,
     give_up=service.record_claim_failed,
     ids=ids,
     from_ids=from_ids,

@@ -96,7 +96,7 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
     already = already_on(appointment_of(call, work))
     if already is None:
         return Unclear("no claim on the appointment after a duplicate answer") if was_refused(earlier) else NotFound()
-    if earlier.why == "duplicate" and not earlier.ever_unknown:
+    if not earlier.ever_unknown:
         return Found(Begun(already, ours=False))
     detail = detail_of(call, work, already.claim_id)
     begun_at = begun_at_of(detail)
@@ -105,9 +105,10 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
     was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
     # Ours has no expense until its next step: if this one has, or is submitted, somebody else has continued it.
-    theirs = was_there or bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
-    found = Filed(already.claim_id, "found" if theirs else "presumed", detail.claim_number, detail.claim_status)
-    return Found(Begun(found, ours=not theirs))
+    continued = bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
+    how = "continued" if continued else "found" if was_there else "presumed"
+    found = Filed(already.claim_id, how, detail.claim_number, detail.claim_status)
+    return Found(Begun(found, ours=how == "presumed"))
 
 
 def begun_at_of(detail: ClaimDetail | None) -> datetime | None:
@@ -187,6 +188,10 @@ def record_begun(session: DbSession, claim_id: str, begun: Begun) -> None:
     service.record_begun(session, claim_id, begun.filed, begun.ours)
 
 
+def reconsider_begun(session: DbSession, claim_id: str, accepted: Begun | None) -> None:
+    service.reconsider_begun(session, claim_id, accepted.filed if accepted is not None else None)
+
+
 # -- what attempts keep -------------------------------------------------------
 
 
@@ -255,6 +260,7 @@ BEGIN = step_spec(
     act=begin_claim_upstream,
     look_up=look_for_claim,
     record=record_begun,
+    reconsider=reconsider_begun,
     ids=lambda begun: kept(asdict(begun), "travel_pay_claim", begun.filed.claim_id),
     from_ids=begun_from,
 )

@@ -64,10 +64,10 @@ def lock_by_id(db: Database, message_id: int) -> Row[Any] | None:
     return row
 
 
-def state_of(db: Database, message_id: int) -> str | None:
-    """The message's state; None when it is gone."""
+def lock_state(db: Database, message_id: int) -> str | None:
+    """The message's state, locked until the caller's transaction ends; None when it is gone."""
     state: str | None = db.execute(
-        text("SELECT state FROM outbox_messages WHERE id = :id"), {"id": message_id}
+        text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": message_id}
     ).scalar_one_or_none()
     return state
 

@@ -12,11 +12,11 @@ from datetime import timedelta
 from sqlalchemy import select, text
 
 from flaskapp import subjects
-from flaskapp.cases.service import open_case
+from flaskapp.cases.service import close_cases, open_case
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import ITF, REFRESH, SUBJECT, adopt_upstream, dates_of
+from flaskapp.intent_to_file.service import ITF, REFRESH, SUBJECT, adopt_upstream, dates_of, is_dated_late
 from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, PENDING
 from flaskapp.notifications.service import supersede_notifications
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
@@ -109,7 +109,7 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
     if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
         return
     if seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
-        keep_seen(session, itf, seen)
+        keep_seen(session, itf, seen, "refresh")
         itf.last_synced_at, itf.doubted_at = now, None
     elif itf.doubted_at is None:
         itf.doubted_at = now
@@ -118,12 +118,25 @@ def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> No
         break_itf(session, itf, "none" if seen is None else "another")
 
 
-def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF) -> None:
+def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF, actor: str) -> None:
     """Keep what upstream shows. Another ITF, whose date can only be earlier, is noted in the history."""
     known = itf.upstream_id
     adopt_upstream(itf, seen)
     if known != seen.id:
-        subjects.note(session, ITF, itf.id, "adopted", "refresh", upstream_id=seen.id, instead_of=known)
+        subjects.note(session, ITF, itf.id, "adopted", actor, upstream_id=seen.id, instead_of=known)
+
+
+def reconsider(session: DbSession, itf_id: str, created: UpstreamITF | None) -> None:
+    """A creation was answered late. The earlier of what upstream holds counts; whoever was told of a later day is told
+    again."""
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
+    if created is None or itf.state != CONFIRMED or not is_earlier(itf, created):
+        return
+    was_late = is_dated_late(itf)
+    keep_seen(session, itf, created, "worker")
+    if was_late and not is_dated_late(itf):
+        subjects.tell_again(session, ITF, itf, "confirmed", "upstream holds an earlier one")
+        close_cases(session, SUBJECT, itf_id, "upstream holds an earlier one, dated in time", kinds=["dated_late"])
 
 
 def same(itf: IntentToFile, seen: UpstreamITF) -> bool:

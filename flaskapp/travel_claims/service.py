@@ -19,8 +19,8 @@ from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.states import FAILED, PENDING, TRAVEL_CLAIM
-from outbox import QueueSpec
+from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
+from outbox import QueueSpec, attempts
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
@@ -150,6 +150,30 @@ def record_filed(session: DbSession, claim_id: str, target: str, notification: s
     claim.filed, claim.unconfirmed = vars(filed), False
     subjects.end(session, CLAIM, claim, target, notification, how=filed.how)
     close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
+
+
+def reconsider(session: DbSession, claim_id: str, accepted: Filed | None) -> None:
+    """A submit was answered late. An accepted one is ours, whatever a look-up made of it; if each was refused, what was
+    presumed ours is somebody else's."""
+    claim: TravelClaim = subjects.lock(session, CLAIM, claim_id)
+    if claim.state not in (SUBMITTED, DUPLICATE) or claim.filed is None:
+        return
+    known = Filed(**claim.filed)
+    if accepted is not None and (claim.state == DUPLICATE or known.how == "presumed"):
+        same = accepted.claim_number in (None, known.claim_number)
+        claim.filed = vars(replace(known, how="late") if same else replace(accepted, how="late"))
+        if claim.state == DUPLICATE:
+            subjects.correct(session, CLAIM, claim, SUBMITTED, "created", "our submit was accepted after all")
+        else:
+            subjects.note(session, CLAIM, claim_id, "reconsidered", "worker", how="late")
+    elif accepted is None and known.how == "presumed" and all_refused(session, claim_id):
+        claim.filed = vars(replace(known, how="found"))
+        subjects.correct(session, CLAIM, claim, DUPLICATE, DUPLICATE, "each of our submits was refused")
+
+
+def all_refused(session: DbSession, claim_id: str) -> bool:
+    found = attempts.count_writes(session, SUBJECT, claim_id, SUBMIT.path)
+    return not (found.lost or found.at_hand or found.accepted)
 
 
 def record_claim_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""States of a travel claim: pending until BTSSS holds one or we gave up. Only an operator makes failed ones pending."""
+"""States of a travel claim: pending until BTSSS holds one or we gave up. Only an operator makes failed ones pending.
+
+Whether the one that BTSSS holds is ours can turn out otherwise when an answer to an earlier submit comes late.
+"""
 
 from flaskapp.statemachine import StateMachine
 
@@ -8,8 +11,8 @@ TRAVEL_CLAIM = StateMachine(
     subject="travel_claim",
     moves={
         PENDING: frozenset({SUBMITTED, DUPLICATE, FAILED}),
-        SUBMITTED: frozenset(),
-        DUPLICATE: frozenset(),
+        SUBMITTED: frozenset({DUPLICATE}),
+        DUPLICATE: frozenset({SUBMITTED}),
         FAILED: frozenset({PENDING}),
     },
     final=frozenset({SUBMITTED, DUPLICATE, FAILED}),

@@ -47,7 +47,8 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     appointment_id: Mapped[str | None] = mapped_column(Text)
     claim_id: Mapped[str | None] = mapped_column(Text)
     expense_id: Mapped[str | None] = mapped_column(Text)
-    # What BTSSS holds: `{"claim_id", "claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
+    # What BTSSS holds: `{"claim_id", "claim_number", "claim_status", "how"}`; how = answered, found, continued,
+    # presumed or late.
     filed: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     notification: Mapped[str | None] = mapped_column(Text)

@@ -32,7 +32,7 @@ from flaskapp.travel_pay.states import (
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
 )
-from outbox import NOW, QueueSpec, sql
+from outbox import NOW, QueueSpec, attempts, sql
 
 # Short calls, four to a claim; people read from the same upstream.
 TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
@@ -88,7 +88,8 @@ class ClaimWork:
 
 @dataclass(frozen=True)
 class Filed:
-    """What BTSSS holds. `how` we know: answered, found (there before us), presumed (ours, by its time) or late."""
+    """What BTSSS holds. `how` we know: answered, found (there before us), continued (somebody else goes on with it),
+    presumed (ours, by its time) or late."""
 
     claim_id: str
     how: str
@@ -225,6 +226,26 @@ def record_begun(session: DbSession, claim_id: str, filed: Filed, ours: bool) ->
         return
     row.claim_id = filed.claim_id
     advance(session, row, EXPENSE)
+
+
+def reconsider_begun(session: DbSession, claim_id: str, accepted: Filed | None) -> None:
+    """Beginning a claim was answered late. If the claim that we took for somebody else's is ours, and nobody went on
+    with it, we do; if each try was refused, we went on with somebody else's, and a human has to know."""
+    row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
+    if accepted is not None and row.state == DUPLICATE:
+        known = Filed(**row.filed)
+        if (known.claim_id, known.how) == (accepted.claim_id, "found"):
+            why = "the claim that was there is ours"
+            subjects.resume(session, TRAVEL_PAY_SUBJECT, row, "worker", why)
+            row.claim_id, row.filed, row.step, row.moved_at = accepted.claim_id, None, EXPENSE, NOW
+            enqueue_step(session, row)
+    elif accepted is None and row.claim_id is not None and all_refused(session, claim_id):
+        open_case(session, "conflicting_answers", SUBJECT, claim_id, {"begun": "refused", "went_on_with": row.claim_id})
+
+
+def all_refused(session: DbSession, claim_id: str) -> bool:
+    found = attempts.count_writes(session, SUBJECT, claim_id, STEP_WORKS[CLAIM].path)
+    return not (found.lost or found.at_hand or found.accepted)
 
 
 def record_mileage(session: DbSession, claim_id: str, expense_id: str) -> None:

@@ -1,6 +1,7 @@
 """States of a travel pay claim of a signed-in person: pending through four steps until it is submitted or given up.
 
-`failed → pending` is an operator's move only.
+`failed → pending` is an operator's move only. `duplicate → pending` follows a late answer which shows that the claim
+that was there is ours.
 """
 
 from flaskapp.statemachine import StateMachine
@@ -12,7 +13,7 @@ TRAVEL_PAY_CLAIM = StateMachine(
     moves={
         PENDING: frozenset({SUBMITTED, DUPLICATE, FAILED}),
         SUBMITTED: frozenset(),
-        DUPLICATE: frozenset(),
+        DUPLICATE: frozenset({PENDING}),
         FAILED: frozenset({PENDING}),
     },
     final=frozenset({SUBMITTED, DUPLICATE, FAILED}),

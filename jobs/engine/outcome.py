@@ -15,11 +15,13 @@ class Outcome:
     """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
     handed_back (nothing sent), broken (our own fault, nothing sent), obsolete (nothing left to do).
 
+    `found` is what a look-up found, where the own `answer` of an earlier write arrived meanwhile and counts instead.
     `from_upstream` is False for an answer out of our own records: the upstream itself did not answer just now.
     """
 
     kind: str
     answer: Any = None
+    found: Any = None
     error: Exception | None = None
     reason: str | None = None
     from_upstream: bool = True

@@ -22,7 +22,7 @@ from flaskapp.config import Config
 from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
 from flaskapp.statemachine import Conflict
-from flaskapp.upstreams.errors import ALIVE, DOUBTFUL, FAILING, SILENT, UpstreamError, breaker_signal
+from flaskapp.upstreams.errors import ALIVE, DOUBTFUL, FAILING, SILENT, Duplicate, UpstreamError, breaker_signal
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
@@ -67,7 +67,7 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         settle_late(session, spec, grant, outcome)
         return
     original = outcome
-    if spec.writes and not grant.first and outcome.kind not in ("accepted", "obsolete"):
+    if spec.writes and not grant.first and outcome.kind != "obsolete" and not is_own_acceptance(grant, outcome):
         outcome = answered_meanwhile(session, spec, grant, original) or outcome
     SETTLERS[outcome.kind](session, spec, grant, outcome)
     report_to_breaker(session, grant, original)
@@ -76,11 +76,19 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     log.info("settled", extra={**extra, "upstream": grant.upstream, "error": error})
 
 
+def is_own_acceptance(grant: Grant, outcome: Outcome) -> bool:
+    return outcome.kind == "accepted" and grant.purpose == "write"
+
+
 def answered_meanwhile(session: DbSession, spec: JobSpec, grant: Grant, original: Outcome) -> Outcome | None:
-    """A late answer to an earlier attempt, if there is one: it counts before the outcome of this look-up or resend."""
+    """A late answer to an earlier attempt, if there is one: it counts before what this look-up or resend found.
+
+    What a look-up found stays on the attempt, to be compared with it.
+    """
     for sibling in attempts.siblings(session, grant.message_id):
         if sibling.status == "success":
-            return Outcome("accepted", answer=spec.from_ids(sibling.upstream_ids), from_upstream=original.answered)
+            late, found = spec.from_ids(sibling.upstream_ids), original.answer
+            return Outcome("accepted", answer=late, found=found, from_upstream=original.answered)
     return None
 
 
@@ -93,7 +101,7 @@ def ending(spec: JobSpec, outcome: Outcome, status: str | None = None) -> Ending
         http_status=upstream_error.http_status if upstream_error else None,
         error_class=type(error).__name__ if error else None,
         error_detail=upstream_error.detail if upstream_error else outcome.reason,
-        upstream_ids=spec.ids(outcome.answer) if outcome.kind == "accepted" else {},
+        upstream_ids=spec.ids(outcome.found or outcome.answer) if outcome.kind == "accepted" else {},
     )
 
 
@@ -288,6 +296,10 @@ def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> Non
 
 def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Our fence is gone: keep the answer on our own attempt, and open a case if the person was informed otherwise."""
+    state = messages.lock_state(session, grant.message_id)
+    if isinstance(outcome.error, Duplicate) and state is None:
+        # It ends nothing any more, and only says that what is on file does not come from this write.
+        outcome = Outcome("duplicate", error=outcome.error)
     if outcome.kind not in ("accepted", "refused", "duplicate") or grant.purpose != "write":
         return
     finished = ending(spec, outcome)
@@ -295,8 +307,8 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         return
     log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
     compare_answers(session, grant, finished)
-    spec.reconsider(session, grant.subject_id)
-    if messages.state_of(session, grant.message_id) == "parked" and outcome.kind == "accepted":
+    spec.reconsider(session, grant.subject_id, outcome.answer if outcome.kind == "accepted" else None)
+    if state == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
         open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)
 

@@ -83,7 +83,8 @@ class JobSpec:
     is not `searchable` has no look-up that could find a write: a human gets its duplicates. `check` raises Conflict
     when an answer cannot be true. `record` and `give_up` write the flow's rows inside the settle. `ids` and `from_ids`
     turn an answer into what its attempt keeps, encrypted, and back. `reconsider` draws again what the flow concluded
-    from earlier attempts, after a late answer to one of them. `is_final` says whether a refusal ends the work or is
+    from earlier attempts, after a late answer to one of its writes: what was accepted, or None for a refusal or a
+    *duplicate*. `is_final` says whether a refusal ends the work or is
     retried like any failure. `let_go` records that nothing was left to do. `disposable` work that cannot be done is
     dropped instead of parked: nobody was promised it.
     """
@@ -104,7 +105,7 @@ class JobSpec:
     ids: Callable[[Any], dict[str, str]] = lambda answer: {}
     from_ids: Callable[[dict[str, str]], Any] = lambda ids: None
     check: Callable[[DbSession, str, Any], None] = lambda session, subject_id, answer: None
-    reconsider: Callable[[DbSession, str], None] = lambda session, subject_id: None
+    reconsider: Callable[[DbSession, str, Any], None] = lambda session, subject_id, accepted: None
     is_final: Callable[[Exception | None], bool] = lambda refusal: True
     let_go: Callable[[DbSession, str], None] = lambda session, subject_id: None
     disposable: bool = False

@@ -105,6 +105,11 @@ def texts(product: Product, number: int = 1) -> list[str]:
     return [text["template"] for text in reversed(product.phone(number))]
 
 
+def plant(product: Product, **fields: Any) -> Any:
+    """Add a claim that somebody else filed for Ada's day, at the kiosk for example."""
+    return product.control.call("POST", "btsss", "claims", json={"icn": ADA.icn, "date": APPOINTMENT_DATE, **fields})
+
+
 def look_ups(product: Product) -> int:
     return len(product.control.received("btsss", "GetClaimsStatus"))
 

@@ -261,6 +261,22 @@ def test_a_late_answer_is_used_without_a_read(product: Product) -> None:
     assert mails(product) == ["itf.confirmed"]
 
 
+def test_an_earlier_creation_that_is_answered_late_counts_and_its_person_is_told_again(product: Product) -> None:
+    creation, granted, outcome = answered_and_lost(product)
+    pass_time(product, days=1)
+    product.rows("UPDATE outbox_messages SET unresolved_since = NULL, unresolved_why = NULL RETURNING 1")
+    (first,) = on_file(product)
+    product.control.call("DELETE", "lighthouse", f"itfs/{first['id']}")
+    product.work()
+    assert (mails(product), product.cases()) == (["itf.confirmed_late"], ["dated_late"])
+    runner.finish(CREATE, granted, outcome)
+    product.work()
+    row = row_of(product, creation.person)
+    assert row["upstream_created_at"] == datetime.fromisoformat(first["created_at"])
+    assert mails(product, 2) == ["itf.confirmed_late", "itf.confirmed"]
+    assert product.cases() == ["conflicting_answers"]
+
+
 def test_an_answer_after_giving_up_opens_a_case_and_a_requeue_uses_it(product: Product) -> None:
     creation, granted, outcome = answered_and_lost(product)
     pass_time(product, days=31)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.travel_claims.service import Filed
+from flaskapp.upstreams.errors import Duplicate
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.travel_claims import Filing
@@ -17,6 +18,7 @@ from tests.integration.steps import (
     file_claim,
     look_ups,
     lose,
+    plant,
     sweep,
     take,
     texts,
@@ -109,6 +111,58 @@ def test_a_late_answer_without_a_number_contradicts_no_other(product: Product) -
     runner.finish(SUBMIT, first, Outcome("accepted", answer=unnumbered))
     assert attempts(product)[0] == ("write", "success", True)
     assert product.cases() == []
+
+
+def concluded(product: Product, age_seconds: float) -> tuple[RequestedClaim, Any, dict[str, Any]]:
+    """A look-up of a lost submit found a claim of this age; the submit is still unanswered."""
+    claim = file_claim(product)
+    first = take(product, claim)
+    lose(product, first)
+    planted = plant(product, age_seconds=age_seconds)
+    product.work()
+    return claim, first, planted
+
+
+def test_a_duplicate_is_ours_once_our_submit_is_answered_with_its_number(product: Product) -> None:
+    claim, first, planted = concluded(product, age_seconds=60)
+    assert (claim.state["state"], texts(product)) == ("duplicate", ["cie.duplicate"])
+    accepted = Filing("submitted", "created", Filed(planted["number"], "answered"))
+    for _ in range(2):
+        runner.finish(SUBMIT, first, Outcome("accepted", answer=accepted))
+    product.work()
+    assert (claim.state["state"], texts(product, 2)) == ("submitted", ["cie.duplicate", "cie.created"])
+    assert (claim.state["claim_number_last_four"], product.cases()) == (planted["number"][-4:], [])
+
+
+def test_a_claim_presumed_ours_is_somebody_elses_once_our_submit_is_refused(product: Product) -> None:
+    claim, first, planted = concluded(product, age_seconds=-30)
+    assert (claim.state["state"], texts(product)) == ("submitted", ["cie.created"])
+    runner.finish(SUBMIT, first, Outcome("duplicate", error=Duplicate("btsss")))
+    product.work()
+    assert (claim.state["state"], texts(product, 2)) == ("duplicate", ["cie.created", "cie.duplicate"])
+    assert (claim.state["claim_number_last_four"], product.cases()) == (planted["number"][-4:], [])
+
+
+def test_the_number_of_a_claim_presumed_ours_is_the_one_that_our_submit_was_answered_with(product: Product) -> None:
+    claim, first, _ = concluded(product, age_seconds=-30)
+    accepted = Filing("submitted", "created", Filed("TC202601999999999", "answered"))
+    runner.finish(SUBMIT, first, Outcome("accepted", answer=accepted))
+    assert (claim.state["state"], claim.state["claim_number_last_four"]) == ("submitted", "9999")
+    assert product.cases() == ["conflicting_answers"]
+
+
+def test_an_answer_that_arrives_during_a_look_up_counts_before_what_that_found(product: Product) -> None:
+    claim = file_claim(product)
+    first = take(product, claim)
+    answer = call(product, first)
+    lose(product, first)
+    second = take(product, claim)
+    runner.finish(SUBMIT, first, answer)
+    theirs = Filing("duplicate", "duplicate", Filed("TC202601999999999", "found"))
+    runner.finish(SUBMIT, second, Outcome("accepted", answer=theirs))
+    product.work()
+    assert (claim.state["state"], claim.state["claim_number_last_four"]) == ("submitted", number_of(product)[-4:])
+    assert (texts(product), product.cases()) == (["cie.created"], ["conflicting_answers"])
 
 
 def given_up(product: Product) -> tuple[RequestedClaim, Any, Outcome]:

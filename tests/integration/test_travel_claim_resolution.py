@@ -18,6 +18,7 @@ from tests.integration.steps import (
     file_claim,
     look_ups,
     lose,
+    plant,
     reconfigure,
     sends,
     take,
@@ -34,11 +35,6 @@ def lost(product: Product) -> None:
 def says_duplicate(product: Product) -> None:
     """Every submit for Ada is answered *duplicate*, whatever is on file."""
     product.control.call("POST", "btsss", "outcomes", json={"icn": ADA.icn, "outcome": "duplicate"})
-
-
-def plant(product: Product, **fields: Any) -> Any:
-    """Add a claim that somebody else filed for Ada's day, at the kiosk for example."""
-    return product.control.call("POST", "btsss", "claims", json={"icn": ADA.icn, "date": APPOINTMENT_DATE, **fields})
 
 
 def looked_up(product: Product, times: int) -> Callable[[], bool]:

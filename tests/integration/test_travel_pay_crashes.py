@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from flaskapp.db import db
+from flaskapp.travel_pay.service import Filed
+from flaskapp.upstreams.errors import Duplicate
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
 from jobs.registry import spec_of
+from jobs.travel_pay import Begun
 from outbox import attempts
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -164,6 +167,38 @@ def test_a_worker_given_up_at_every_step_leaves_no_step_undone(product: Product)
         if how == "late":
             # Only the number is read, right after the submission: what was answered is not looked up.
             assert steps.received(product, steps.READ) - reads == 1
+
+
+def begun_and_lost(product: Product, **theirs: Any) -> tuple[Filing, Granted, dict[str, Any]]:
+    """A claim whose begin was not answered, and one on its appointment that a look-up finds."""
+    filing = file(product)
+    come_to(product, "claim", filing)
+    granted = grant_step(filing)
+    lose(product, granted.grant)
+    return filing, granted, plant(product, claimStatus="Incomplete", **theirs)
+
+
+def begun_as(claim_id: str) -> Outcome:
+    return Outcome("accepted", answer=Begun(Filed(claim_id, "answered"), ours=True))
+
+
+def test_a_claim_that_was_there_is_finished_once_it_turns_out_to_be_ours(product: Product) -> None:
+    filing, granted, there = begun_and_lost(product, age_days=1)
+    product.work()
+    assert (filing.stands, filed(filing)[2], filing.notifications) == (("duplicate", "claim"), "found", ["duplicate"])
+    for _ in range(2):
+        granted.finish(begun_as(there["id"]))
+    product.work()
+    assert_filed_once(filing, "answered")
+    assert filing.notifications == ["duplicate", "submitted"]
+
+
+def test_a_human_learns_of_a_claim_that_we_went_on_with_and_that_is_somebody_elses(product: Product) -> None:
+    filing, granted, _ = begun_and_lost(product)
+    product.work()
+    assert filing.stands == ("submitted", "submit")
+    granted.finish(Outcome("duplicate", error=Duplicate("travel_pay")))
+    assert filing.cases == ["conflicting_answers"]
 
 
 class StalledWriteGuard(WriteGuard):

@@ -12,6 +12,7 @@ from flaskapp.intent_to_file.states import INTENT_TO_FILE
 from flaskapp.notifications.states import NOTIFICATION, STATE_OF_STATUS
 from flaskapp.statemachine import IllegalMove, StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM, WORDS
+from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
 from sandbox.upstreams.notification import SENDING_STATUSES
 from sandbox.upstreams.notify_lifecycle import BAD_ENDS
 
@@ -21,6 +22,15 @@ ALLOWED = {
         ("pending", "duplicate"),
         ("pending", "failed"),
         ("failed", "pending"),
+        ("submitted", "duplicate"),
+        ("duplicate", "submitted"),
+    },
+    TRAVEL_PAY_CLAIM.subject: {
+        ("pending", "submitted"),
+        ("pending", "duplicate"),
+        ("pending", "failed"),
+        ("failed", "pending"),
+        ("duplicate", "pending"),
     },
     INTENT_TO_FILE.subject: {
         ("pending", "confirmed"),
@@ -54,7 +64,7 @@ ALLOWED = {
         ("withdrawn", "delivered"),
     },
 }
-MACHINES = [TRAVEL_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
+MACHINES = [TRAVEL_CLAIM, TRAVEL_PAY_CLAIM, INTENT_TO_FILE, SUBMISSION, DOCUMENT, NOTIFICATION]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.subject)
@@ -90,8 +100,10 @@ def test_an_itf_is_valid_while_a_person_may_rely_on_it_and_then_has_words_for_th
 
 
 def test_what_is_filed_stays_filed() -> None:
-    """Only an operator's requeue leads out of an end, and only out of `failed`."""
-    assert [state for state in TRAVEL_CLAIM.final if TRAVEL_CLAIM.moves[state]] == ["failed"]
+    """Only `failed` leads back to nothing filed. Late answers decide anew whose a claim on file is."""
+    on_file = {"submitted", "duplicate"}
+    assert all(TRAVEL_CLAIM.moves[state] <= on_file for state in on_file)
+    assert TRAVEL_CLAIM.moves["failed"] == {"pending"}
 
 
 @pytest.mark.parametrize(("machine", "good"), [(SUBMISSION, "accepted"), (DOCUMENT, "done")])
