@@ -62,6 +62,13 @@ class Config:
     )
     vanotify_base_url: str = setting(read_base_url, text="VANotify.")
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
+    vanotify_earlier_api_keys: tuple[str, ...] = setting(
+        words,
+        (),
+        secret=True,
+        text="VANotify API keys used before, of the same form. Callbacks about what was sent with them are signed with"
+        " them for days.",
+    )
     vanotify_templates: dict[str, str] = setting(
         string_map,
         text="JSON: template ids by `<sender>.<kind>`; senders are `cie`, `oh` (texts), `itf`, `form526`,"

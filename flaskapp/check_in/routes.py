@@ -296,7 +296,11 @@ def requested_confirmations() -> dict[str, bool]:
         }
     },
     answers={200: "`data` is CHIP's answer and `status` its code; without a session the `read.none` object."},
-    problems={422: "A field is missing or malformed.", 502: "CHIP does not answer."},
+    problems={
+        404: "CHIP knows no such check-in.",
+        422: "A field is missing or malformed.",
+        502: "CHIP does not answer, or failed.",
+    },
 )
 def check_in() -> Response:
     requested = json_body(CheckInBody())["patient_check_ins"]
@@ -311,4 +315,13 @@ def check_in() -> Response:
         )
     except UpstreamError as error:
         raise Problem(502, detail=UNAVAILABLE) from error
+    if data is None:
+        raise problem_of_chip(status)
     return answer({"data": data, "status": status})
+
+
+def problem_of_chip(status: int) -> Problem:
+    """What the page gets where CHIP said nothing of its own (contract: travel 1.3)."""
+    if status == 404:
+        return Problem(404, "Not Found", "Not Found", "CHIP-API_404")
+    return Problem(502, detail=UNAVAILABLE, code=f"CHIP-API_{status}")

@@ -14,12 +14,12 @@ from flaskapp import clock
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.refusals import refused
 
 UPSTREAM = "chip"
 
 # What a person confirms, as CHIP names it.
 CONFIRMED = ("demographics", "nextOfKin", "emergencyContact")
-_MESSAGES = {401: "Unauthorized", 403: "Forbidden", 404: "Not found"}
 
 
 class CHIPClient:
@@ -59,18 +59,17 @@ class CHIPClient:
         return self._act("confirm_demographics", "/actions/confirm-demographics", body)
 
     def _act(self, operation: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        """CHIP's status and body: 200 and 400 as they came, any other as `{"error": true, "message": ...}`.
+        """CHIP's status and, of its own 200 and 400, the body: JSON or bare text. Else the body is None.
 
-        A body is JSON or bare text. Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our
-        own log-in.
+        Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our own log-in or token.
         """
         answer = self._send(operation, path, {"Authorization": f"Bearer {self._token()}"}, body)
         said = _said(answer)
         if said and (answer.status == 400 or (answer.status == 200 and _is_a_yes(said))):
             return answer.status, said
-        if answer.status < 400:
-            raise failure(Unavailable, UPSTREAM, answer)
-        return answer.status, {"error": True, "message": _MESSAGES.get(answer.status, "Something went wrong")}
+        if answer.status < 400 or answer.status in (401, 403):
+            raise refused(UPSTREAM, answer, None, write=False)
+        return answer.status, None
 
     def _token(self) -> str:
         """A token for this one call: check-ins are rare, and a token that is kept would have to be dropped some day."""

@@ -52,24 +52,19 @@ class Delivery:
 
 
 class VANotifyClient:
-    """`api_key` is `<name>-<service uuid>-<secret>`; a malformed one raises ValueError, without repeating it."""
+    """An API key is `<name>-<service uuid>-<secret>`; a malformed one raises ValueError, without repeating it."""
 
     def __init__(self, config: Config, http: HTTP) -> None:
-        match = _API_KEY.fullmatch(config.vanotify_api_key.strip())
-        if match is None:
-            raise ValueError("VANOTIFY_API_KEY must read <name>-<service uuid>-<secret>")
-        self._service_id, self._secret = match["service_id"], match["secret"]
+        self._service_id, self._secret = _parts_of("VANOTIFY_API_KEY", config.vanotify_api_key)
+        earlier = [_parts_of("VANOTIFY_EARLIER_API_KEYS", key) for key in config.vanotify_earlier_api_keys]
+        # Each signs VANotify's callbacks about what was sent with its key.
+        self.callback_secrets = (self._secret, *(secret for _, secret in earlier))
         self._config = config
         self._http = http
 
     @property
     def service_id(self) -> str:
         return self._service_id
-
-    @property
-    def secret(self) -> str:
-        """Signs our requests and VANotify's callbacks to a `callback_url`."""
-        return self._secret
 
     def send_sms(
         self,
@@ -166,6 +161,14 @@ class VANotifyClient:
         # Not dated back like an assertion: an `iat` may lie 30 s on either side of VANotify's clock (contract:
         # travel 6.1), so ours now has the same room both ways.
         return jwt.encode({"iss": self._service_id, "iat": int(time.time())}, self._secret, algorithm="HS256")
+
+
+def _parts_of(setting: str, api_key: str) -> tuple[str, str]:
+    """The service's id and the secret."""
+    match = _API_KEY.fullmatch(api_key.strip())
+    if match is None:
+        raise ValueError(f"{setting} must read <name>-<service uuid>-<secret>")
+    return match["service_id"], match["secret"]
 
 
 def callback_signature(secret: str, body: Mapping[str, Any]) -> str:

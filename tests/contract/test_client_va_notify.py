@@ -173,4 +173,4 @@ def test_a_signed_callback_is_proven_by_its_signature(upstreams: Upstreams, cont
         eventually(lambda: "delivered" in receiver.statuses())
     for headers, body in receiver.came:
         assert body["id"] == sent
-        assert headers["x-enp-signature"] == callback_signature(clients.va_notify.secret, body)
+        assert headers["x-enp-signature"] == callback_signature(clients.va_notify.callback_secrets[0], body)

@@ -109,21 +109,22 @@ def test_checking_in_returns_what_chip_says(product: Product) -> None:
     assert received["body"] == {"appointmentIEN": "460", "isTravelEnabled": True, "travelSubmitted": False}
 
 
-def test_a_refusal_by_chip_is_an_error_in_the_data(product: Product) -> None:
+def test_what_chip_does_not_do_is_an_error_that_the_page_reads(product: Product) -> None:
+    """A refusal of our own token is not the person's 401: their page would send them to sign in again."""
     client = product.sign_in()
-    for status in (401, 403, 404, 409):
-        product.control.set("chip", "status", status=status, operation="check-in", times=1)
-        answer = check_in(client).get_json()
-        assert (answer["status"], answer["data"]["error"]) == (status, True)
-        assert answer["data"]["message"]
-
-
-def test_a_failure_by_chip_without_a_body_is_an_error_in_the_data(product: Product) -> None:
-    client = product.sign_in()
-    for status in (404, 500, 504):
-        product.control.set("chip", "empty", status=status, operation="check-in", times=1)
-        answer = check_in(client).get_json()
-        assert (answer["status"], answer["data"]["error"]) == (status, True)
+    for kind, status, told, code in (
+        ("status", 401, 502, "502"),
+        ("status", 403, 502, "502"),
+        ("status", 404, 404, "CHIP-API_404"),
+        ("empty", 404, 404, "CHIP-API_404"),
+        ("status", 409, 502, "CHIP-API_409"),
+        ("empty", 500, 502, "CHIP-API_500"),
+        ("empty", 504, 502, "CHIP-API_504"),
+    ):
+        product.control.set("chip", kind, status=status, operation="check-in", times=1)
+        response = check_in(client)
+        (entry,) = response.get_json()["errors"]
+        assert (response.status_code, entry["code"], entry["status"]) == (told, code, str(told)), (kind, status)
 
 
 def test_chips_own_400_is_passed_on(product: Product) -> None:

@@ -129,7 +129,7 @@ LONG_SECRET = "x-y_" * 21 + "zz"
 )
 def test_the_api_key_is_split_from_the_right(key: str, secret: str) -> None:
     notify = VANotifyClient(settings(vanotify_api_key=key), HTTP(10))
-    assert (notify.service_id, notify.secret) == (SERVICE_ID, secret)
+    assert (notify.service_id, notify.callback_secrets) == (SERVICE_ID, (secret,))
 
 
 @pytest.mark.parametrize("key", ["nonsense", f"name-{SERVICE_ID}", f"name-{SERVICE_ID}-short"])
