@@ -194,6 +194,12 @@ class Config:
     document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
     document_status_seconds: float = setting(float, 65.0, text="Total limit on one poll of upload statuses.")
     document_poll_minutes: float = setting(above_zero, 60.0, text="How often a pending document is polled.")
+    upload_limits_pages: bool = setting(
+        yes_or_no,
+        False,
+        text="Refuse a PDF with a page over 78 x 101 inches. That is a limit of Benefits Intake, the way around the 526"
+        " service, and not of Benefits Documents.",
+    )
     document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
     attachment_keep_days: int = setting(
         at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."

@@ -12,7 +12,10 @@ from typing import Any, BinaryIO, cast
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
 
+from flaskapp.current import settings
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.form526 import service
 from flaskapp.form526.attachments import opening, types
@@ -47,6 +50,8 @@ FILE = {
 }
 # The largest file the front end lets through (99 MiB, a PDF) and what multipart puts around it.
 MOST_UPLOAD_BYTES = types.MOST_PDF_BYTES + 1024 * 1024
+RENAME = "Please give it a name of plain letters and digits, and add it again."
+SEND_AGAIN = "Please add it again."
 MOST_FORM_BYTES = 5 * 1024 * 1024
 # The client polls while it reads `try` (contract: frontend 4.3), so that word stays for as long as we work on it.
 WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
@@ -81,9 +86,9 @@ def upload_evidence() -> Response:
     """`multipart/form-data` with the file in `supporting_evidence_attachment[file_data]` and, for a locked PDF, its
     password in `supporting_evidence_attachment[password]`; other parts are ignored."""
     request.max_content_length = MOST_UPLOAD_BYTES
-    sent = request.files.get(FILE_FIELD)
+    sent = sent_file()
     if sent is None or not sent.filename:
-        raise Problem(422, detail=f"Send one file as {FILE_FIELD}.")
+        raise Problem(422, detail=f"There is no file. Please send one as {FILE_FIELD}.")
     try:
         guid = take_in(sent, request.form.get(PASSWORD_FIELD))
     except FileRefused as refused:
@@ -92,12 +97,32 @@ def upload_evidence() -> Response:
     return answer({"data": {**kind, "attributes": {"guid": str(guid)}}})
 
 
+class StrictParser(FormDataParser):
+    """Parser that says so when it cannot read a body; by itself it would go on as if nothing was sent."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "silent": False})
+
+
+def sent_file() -> FileStorage | None:
+    """The file of this request. Raises Problem for a body that cannot be read."""
+    request.form_data_parser_class = StrictParser
+    try:
+        return request.files.get(FILE_FIELD)
+    except RequestEntityTooLarge:
+        raise Problem(413, detail=str(types.too_large(is_pdf=True))) from None
+    except UnicodeDecodeError:
+        raise Problem(422, detail=f"We cannot read the name of this file. {RENAME}") from None
+    except ValueError:
+        raise Problem(422, detail=f"This file did not arrive whole. {SEND_AGAIN}") from None
+
+
 def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     """Check the file, open it if it is locked, keep it. Its bytes wait in an anonymous temporary file meanwhile."""
     name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
     kind = types.recognise(stream, name, size_of(stream))
     if kind.extension == "pdf":
-        stream = opening.opened_pdf(stream, password or None)
+        stream = opening.opened_pdf(stream, password or None, limit_pages=settings().upload_limits_pages)
     elif kind.extension in opening.PICTURES:
         opening.check_picture(stream, kind.extension)
     with closing(stream):

@@ -16,6 +16,7 @@ from flaskapp.accounts.service import Identity, identity_of
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.intake import stored_chunks
+from flaskapp.form526.attachments.types import with_ending
 from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, fail_document, record_arrival
 from flaskapp.form526.earlier import ARRIVED, Received, earlier_ids, received_from
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
@@ -67,7 +68,7 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
         status=document.lighthouse_status,
         kind=document.kind,
         doc_type=document.doc_type,
-        name=document.name,
+        name=document.name if attachment is None else with_ending(document.name, attachment.content_type),
         request_id=document.lighthouse_request_id,
         earlier_ids=earlier_ids(session, document_id),
         claim_id=submission.claim_id,

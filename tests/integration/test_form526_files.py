@@ -37,12 +37,9 @@ from tests.product import Product
 BEN = DEFAULT_CAST[1]
 DAMAGED = "is damaged or not complete"
 REFUSED = [
-    ("run.exe", b"MZ\x90\x00", "We cannot take this type of file."),
-    ("letter.docx", b"PK\x03\x04", "We cannot take this type of file."),
-    ("letter", b"words", "We cannot take this type of file."),
-    ("run.pdf", b"MZ\x90\x00" + bytes(60), "ends in .pdf, but it is a Windows program."),
-    ("photo.jpg", b"\0\0\0\x18ftypheic" + bytes(60), "ends in .jpg, but it is a HEIC picture of an iPhone."),
-    ("scan.jpg", PNG, "ends in .jpg, but it is a PNG picture."),
+    ("letter", b"words", "We cannot take this type of file. Please save it as one of these and add that: BMP, "),
+    ("run.pdf", b"MZ\x90\x00" + bytes(60), "ends in .pdf, but it is a Windows program. Please add"),
+    ("photo.jpg", b"\0\0\0\x18ftypheic" + bytes(60), "a HEIC picture of an iPhone. Please save it as a JPEG picture"),
     ("scan.png", PNG[:-8], DAMAGED),
     ("empty.txt", b"", "This file is empty."),
     ("letter.txt", "Zoë".encode(), "not plain ASCII text"),
@@ -83,8 +80,8 @@ def test_an_unacceptable_file_is_refused_with_a_sentence_and_leaves_nothing(prod
     for name, content, words in REFUSED:
         assert words in sentence(person.upload(name, content)), name
     misplaced = {"file": FileStorage(BytesIO(b"words"), "letter.txt"), FILE_FIELD: "words"}
-    assert sentence(person.send(misplaced)) == f"Send one file as {FILE_FIELD}."
-    assert sentence(person.send({})) == f"Send one file as {FILE_FIELD}."
+    assert sentence(person.send(misplaced)) == f"There is no file. Please send one as {FILE_FIELD}."
+    assert sentence(person.send({})) == f"There is no file. Please send one as {FILE_FIELD}."
     assert product.value("SELECT count(*) FROM form526_attachments") == 0
 
 
@@ -92,15 +89,17 @@ def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(product: Product
     large = {"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1), "CONTENT_TYPE": "multipart/form-data; boundary=b"}
     headers = filer(product).signed.headers
     refused = product.app.test_client().post(UPLOAD_URL, data=b"--b", headers=headers, environ_overrides=large)
-    assert sentence(refused, 413) == "The request is larger than is accepted here."
+    assert "The most we can take of a PDF is 99 MB. Please split it" in sentence(refused, 413)
     anybody = product.app.test_client().post(UPLOAD_URL, data=b"--b", environ_overrides=large)
     assert (anybody.status_code, kept(product)) == (401, 0)
 
 
 def test_a_locked_pdf_is_opened_with_its_password_and_kept_without_it(product: Product) -> None:
     person, locked = filer(product), pdf("pässwörd 7")
-    assert sentence(person.upload("letter.pdf", locked)) == "This PDF needs a password."
-    assert sentence(person.upload("letter.pdf", locked, "guess")) == "That password does not open this PDF."
+    assert sentence(person.upload("letter.pdf", locked)).startswith("This PDF needs a password. Please")
+    assert sentence(person.upload("letter.pdf", locked, "guess")).startswith(
+        "That password does not open this PDF. Please"
+    )
     assert kept(product) == 0
     response = person.upload("letter.pdf", locked, "pässwörd 7")
     assert (response.status_code, response.get_json()["data"]["type"]) == (200, "supporting_evidence_attachment")
@@ -118,6 +117,26 @@ def test_an_unlocked_pdf_is_kept_unchanged_and_unknown_parts_are_ignored(product
     assert filer(product).send(parts).status_code == 200
     (row,) = product.rows("SELECT guid, chunks FROM form526_attachments")
     assert b"".join(stored_chunks(row.guid, row.chunks)) == content
+
+
+def test_a_picture_under_a_wrong_name_is_passed_on_under_a_right_one_and_shown_under_its_own(product: Product) -> None:
+    person = filer(product)
+    filed = person.file(person.attach("letter.pdf", PNG))
+    product.work()
+    assert {row["file_name"] for row in uploaded(product)} == {"letter.png", "BDD instructions.pdf"}
+    assert '"name": "letter.pdf"' in json.dumps(person.documents(filed))
+
+
+def test_a_file_name_in_another_encoding_and_half_a_body_are_refused_with_a_way_out(product: Product) -> None:
+    """Old programs send names in Latin-1, and multipart does not say so."""
+    part = (
+        f'--b\r\nContent-Disposition: form-data; name="{FILE_FIELD}"; filename="Zo\xeb.txt"\r\n\r\nwords\r\n--b--\r\n'
+    )
+    headers = filer(product).signed.headers | {"Content-Type": "multipart/form-data; boundary=b"}
+    response = product.app.test_client().post(UPLOAD_URL, data=part.encode("latin-1"), headers=headers)
+    assert sentence(response).endswith("Please give it a name of plain letters and digits, and add it again.")
+    response = product.app.test_client().post(UPLOAD_URL, data=part[:-20].encode(), headers=headers)
+    assert sentence(response) == "This file did not arrive whole. Please add it again."
 
 
 # -- owner and lifetime --------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -10,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flaskapp.form526.attachments import opening
 from flaskapp.form526.attachments.store import chunks_of, obscured
-from flaskapp.form526.attachments.types import MOST_BYTES, MOST_PDF_BYTES, FileRefused, FileType, recognise
+from flaskapp.form526.attachments.types import (
+    MOST_BYTES,
+    MOST_PDF_BYTES,
+    FileRefused,
+    FileType,
+    recognise,
+    too_large,
+    with_ending,
+)
 from tests.unit.pictures import PICTURES
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(200)
@@ -29,8 +39,25 @@ def judged(content: bytes, name: str) -> FileType:
 def refusal(content: bytes, name: str, size: int | None = None) -> str:
     with pytest.raises(FileRefused) as refused:
         recognise(io.BytesIO(content), name, len(content) if size is None else size)
-    assert refused.value.reason == str(refused.value)
+    assert refused.value.to_do.startswith("Please ")
     return refused.value.reason
+
+
+def zipped(*names: str) -> bytes:
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x" * 40)
+    return kept.getvalue()
+
+
+def test_every_refusal_ends_in_what_to_do() -> None:
+    """A refusal is made of what is wrong and of what to do, so neither can be left out."""
+    refusals = [FileRefused(*each) for each in (*opening.PDF_REASONS.values(), *opening.PICTURE_REASONS.values())]
+    refusals += [FileRefused(*opening.BUSY), too_large(is_pdf=True)]
+    assert all(each.to_do.startswith("Please ") and each.reason.endswith(each.to_do) for each in refusals)
+    with pytest.raises(TypeError):
+        FileRefused("This file is empty.")  # type: ignore[call-arg]
 
 
 # -- what is taken ------------------------------------------------------------
@@ -69,43 +96,94 @@ def test_the_name_may_be_as_long_as_it_likes() -> None:
 # -- what is not --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "pdf", "gif", "bmp", "tif"])
-def test_a_renamed_program_is_refused_and_named(ending: str) -> None:
-    assert refusal(EXE, f"holiday.{ending}") == f"This file's name ends in .{ending}, but it is a Windows program."
-
-
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        (EXE, "setup.exe", "We cannot take this type of file."),
-        (EXE, "letter.txt", "not plain ASCII"),
-        (b"text", "photo.jpg.exe", "We cannot take this type of file."),
+        *(
+            (EXE, f"holiday.{ending}", f"ends in .{ending}, but it is a Windows program. Please add")
+            for ending in TYPES
+        ),
+        (EXE, "setup.exe", "This file is a Windows program. Please add the document itself"),
+        (b"\x7fELF\2", "setup", "This file is a program."),
+        (EXE, "letter.txt", "not plain ASCII text). Please save it as a PDF"),
+        (
+            b"text",
+            "photo.jpg.exe",
+            "We cannot take this type of file. Please save it as one of these and add that: BMP,",
+        ),
         (b"text", "no ending", "We cannot take this type of file."),
         (b"text", ".", "We cannot take this type of file."),
-        (b"text", "letter.pdf", "but it is something else, or damaged"),
-        (b"%PDF-1.7", "letter.txt", "but it is a PDF"),
-        (b"\xef\xbb\xbf \n%PDF-1.7", "letter.txt", "but it is a PDF"),
-        (b"GIF89a%PDF-1.7", "both.pdf", "but it is a GIF picture"),
-        (PICTURES["plain.png"], "photo.jpg", "but it is a PNG picture"),
-        (PICTURES["plain.bmp"], "photo.txt", "but it is a BMP picture"),
-        (b"\0\0\0\x18ftypheic", "photo.jpg", "a HEIC picture of an iPhone"),
-        (b"PK\x03\x04\x14\0", "letter.pdf", "a Word document"),
+        (b"text", "letter.pdf", "but it is something else, or damaged. Please open it, print it to a PDF"),
+        (b"\0\0\0\x18ftypheic", "photo.jpg", "a HEIC picture of an iPhone. Please save it as a JPEG picture"),
+        (b"\0\0\0\x18ftypmif1heic", "photo.heic", "This file is a HEIC picture of an iPhone. Please"),
+        (b"\0\0\0\x1cftypavif", "photo.jpg", "an AVIF picture. Please save it as a JPEG picture"),
+        (b"RIFF\x24\0\0\0WEBPVP8 ", "photo.png", "a WebP picture. Please save it as a JPEG picture"),
+        (b"\0\0\0\x20ftypqt  ", "knee.jpg", "a video. Please add pictures"),
+        (b"II+\0\x08\0\0\0", "scan.tif", "a BigTIFF picture. Please save it as an ordinary TIFF"),
+        (b"MM\0+\0\x08\0\0", "scan.tiff", "a BigTIFF picture. Please save it as an ordinary TIFF"),
+        (
+            zipped("[Content_Types].xml"),
+            "letter.docx",
+            "This file is a Word or Excel document. Please save it as a PDF",
+        ),
+        (zipped("_rels/.rels", "word/document.xml"), "letter.pdf", "a Word or Excel document. Please save it as a PDF"),
+        (zipped("mimetype", "content.xml"), "letter.pdf", "a Word or Excel document. Please save it as a PDF"),
+        (zipped("scan.jpg"), "scans.zip", "This file is a ZIP archive. Please unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "letter.doc", "an old Word or Excel document. Please save it as a PDF"),
+        (b"{\\rtf1\\ansi", "letter.rtf", "This file is a rich text document. Please save it as a PDF"),
+        (b"{\\rtf1\\ansi", "letter.txt", "ends in .txt, but it is a rich text document. Please save it as a PDF"),
+        (b"%!PS-Adobe-3.0", "letter.pdf", "a PostScript file. Please open it, print it to a PDF"),
+        *(
+            (page, "letter.txt", "ends in .txt, but it is a web page. Please open it, print it to a PDF")
+            for page in (
+                b"<!DOCTYPE html><p>hello",
+                b"\r\n <HTML>",
+                b"<head>",
+                b"<?xml version='1.0'?>",
+                b"<!-- saved -->",
+            )
+        ),
         ("Grüße".encode(), "letter.txt", "not plain ASCII"),
         ("letter".encode("utf-16-le"), "letter.txt", "not plain ASCII"),
         (b"a" * 600_000 + b"\xe9", "letter.txt", "not plain ASCII"),
     ],
 )
-def test_a_name_and_a_content_that_disagree_are_refused_with_a_reason(content: bytes, name: str, words: str) -> None:
+def test_what_we_do_not_take_is_named_and_its_sender_told_what_to_do(content: bytes, name: str, words: str) -> None:
     assert words in refusal(content, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "passed_on"),
+    [
+        (PICTURES["plain.png"], "photo.jpg", "photo.png"),
+        (PICTURES["plain.jpg"], "my.photo.PNG", "my.photo.jpg"),
+        (PICTURES["plain.jpg"], "photo.heic", "photo.jpg"),
+        (PICTURES["plain.jpg"], "photo.jpeg", "photo.jpeg"),
+        (PICTURES["plain.bmp"], "photo.txt", "photo.bmp"),
+        (PICTURES["plain.gif"], "scan of Dr. Smith", "scan of Dr. Smith.gif"),
+        (PICTURES["plain.tif"], "scan", "scan.tif"),
+        (b"%PDF-1.7", "letter.txt", "letter.pdf"),
+        (b"\xef\xbb\xbf \n%PDF-1.7", "letter.jpg", "letter.pdf"),
+        (b"\0\0%PDF-1.7", "letter.PDF", "letter.PDF"),
+        (b"Received: by fax\r\n\r\n%PDF-1.7", "letter.pdf", "letter.pdf"),
+        (b"GIF89a%PDF-1.7", "both.pdf", "both.gif"),
+        (b"about %PDF-1.7", "letter.txt", "letter.txt"),
+    ],
+)
+def test_a_name_that_disagrees_with_the_content_is_corrected_when_it_is_passed_on(
+    content: bytes, name: str, passed_on: str
+) -> None:
+    assert with_ending(name, judged(content, name).content_type) == passed_on
 
 
 @pytest.mark.parametrize(
     ("content", "name", "size", "words"),
     [
-        (b"", "a.txt", 0, "This file is empty."),
-        (b"", "a.pdf", 0, "This file is empty."),
-        (b"text", "a.txt", MOST_BYTES + 1, "50 MB"),
-        (b"%PDF-1.7", "a.pdf", MOST_PDF_BYTES + 1, "99 MB"),
+        (b"", "a.txt", 0, "This file is empty. Please"),
+        (b"", "a.pdf", 0, "This file is empty. Please"),
+        (b"text", "a.txt", MOST_BYTES + 1, "50 MB. Please split it"),
+        (b"%PDF-1.7", "a.pdf", MOST_PDF_BYTES + 1, "99 MB. Please split it"),
+        (PICTURES["plain.jpg"], "a.pdf", MOST_BYTES + 1, "50 MB. Please split it"),
     ],
 )
 def test_a_size_outside_the_limits_is_refused(content: bytes, name: str, size: int, words: str) -> None:

@@ -6,16 +6,20 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
 
 import pytest
-from pikepdf import Encryption, Name, Pdf, Stream, StreamDecodeLevel
+from fpdf import FPDF
+from fpdf.enums import EncryptionMethod
+from pikepdf import Array, Dictionary, Encryption, Name, Pdf, PdfError, Stream, StreamDecodeLevel, String
 
 from flaskapp.form526.attachments import opening, pdf_child
 from flaskapp.form526.attachments.store import chunks_of
@@ -24,10 +28,16 @@ from flaskapp.form526.attachments.types import MOST_PDF_BYTES, FileRefused, reco
 WORD = "pässwörd 7"
 LOCKED = Encryption(owner="owner", user=WORD)
 FOR_READING = Encryption(owner="owner", user="")
-NEEDS = "This PDF needs a password."
-WRONG = "That password does not open this PDF."
+NEEDS = "This PDF needs a password. Please enter it, or add a copy without a password."
+WRONG = "That password does not open this PDF. Please enter it again, or add a copy without a password."
 DAMAGED = "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that."
 TOO_MUCH = "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that."
+NOT_SHOWN = (
+    'This PDF is a form that only one program can show; others see "Please wait".'
+    " Please open it, print it to a new PDF, and add that."
+)
+FOLDER = "This PDF is a folder of other files. Please open it, print each of them to a PDF, and add those."
+LARGE_PAGE = "A page of this PDF is larger than 78 x 101 inches. Please print it to a smaller page, and add that."
 BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
@@ -49,6 +59,13 @@ def saved(pdf: Pdf, encryption: Encryption | bool = False) -> bytes:
 
 
 PLAIN = saved(document())
+SPELLINGS = [
+    ("utf-8", "Zoë™".encode()),
+    ("compatible", "ZoëTM".encode()),
+    ("pdfdoc", b"Zo\xeb\x92"),
+    ("windows", b"Zo\xeb\x99"),
+    ("macintosh", b"Zo\x91\xaa"),
+]
 LOCKED_PDF = saved(document(), LOCKED)
 
 
@@ -112,6 +129,34 @@ def test_old_encryption_is_opened_too() -> None:
         assert drawn_in(copy) == b"1 2 m"
 
 
+def written_by_fpdf(password: str, method: EncryptionMethod) -> bytes:
+    made = FPDF()
+    made.add_page()
+    made.set_encryption(owner_password="owner", user_password=password, encryption_method=method)
+    return bytes(made.output())
+
+
+@pytest.mark.parametrize("method", [EncryptionMethod.RC4, EncryptionMethod.AES_128, EncryptionMethod.AES_256])
+def test_a_password_with_accents_opens_whatever_program_has_locked_it(method: EncryptionMethod) -> None:
+    """Old ones take it as bytes of one encoding or another, newer ones as normalised UTF-8."""
+    for typed in ("contraseña ä", "contrasen\u0303a a\u0308"):
+        with (
+            opening.opened_pdf(io.BytesIO(written_by_fpdf("contraseña ä", method)), typed) as copy,
+            Pdf.open(copy) as pdf,
+        ):
+            assert not pdf.is_encrypted
+
+
+@pytest.mark.parametrize("spelled", [spelled for _, spelled in SPELLINGS], ids=[name for name, _ in SPELLINGS])
+def test_a_password_is_tried_in_every_encoding_that_programs_use(spelled: bytes) -> None:
+    assert spelled in list(pdf_child.spellings("Zoë™"))
+
+
+def test_a_password_is_tried_once_in_each_spelling() -> None:
+    assert list(pdf_child.spellings("plain")) == [b"plain"]
+    assert list(pdf_child.spellings("")) == []
+
+
 @pytest.mark.parametrize(
     ("password", "reason"), [(None, NEEDS), ("", NEEDS), ("guess", WRONG), ("x" * 200_000, WRONG), ("\udc80", WRONG)]
 )
@@ -143,14 +188,108 @@ def test_a_pdf_without_pages_or_without_its_end_is_damaged() -> None:
     assert refusal(b"%PDF-1.7\n" + Random(526).randbytes(3000) + b"\nstartxref\n9\n%%EOF") == DAMAGED
 
 
-def test_a_small_fault_that_every_viewer_repairs_is_no_reason_to_refuse() -> None:
-    shifted = PLAIN.replace(b"startxref\n", b"startxref\n1")
-    assert shifted != PLAIN
-    assert opening.opened_pdf(io.BytesIO(shifted), None).read() == shifted
+def with_wrong_tables(pdf: bytes) -> dict[str, bytes]:
+    """The same PDF with faults that every viewer repairs, and some reader further on does not."""
+    (table,) = re.findall(rb"startxref\n(\d+)", pdf)
+    at = int(table)
+    return {
+        "startxref elsewhere": pdf.replace(b"startxref\n", b"startxref\n1"),
+        "offsets off": pdf[:at] + re.sub(rb"0000000(\d{3}) 00000 n", rb"0000001\1 00000 n", pdf[at:]),
+        "a line added at the top": pdf.replace(b"\n", b"\n% scanned by a copier\n", 1),
+        "lines made longer": pdf.replace(b"\n", b"\r\n"),
+    }
+
+
+def is_sound(content: bytes) -> bool:
+    """Whether a reader that repairs nothing finds everything in it."""
+    try:
+        with Pdf.open(io.BytesIO(content), attempt_recovery=False) as pdf:
+            return bool(list(pdf.objects)) and not pdf.get_warnings()
+    except PdfError:
+        return False
+
+
+@pytest.mark.parametrize("fault", with_wrong_tables(PLAIN))
+def test_a_wrong_table_is_mended_before_it_is_passed_on(fault: str, temporary: Path) -> None:
+    wrong = with_wrong_tables(PLAIN)[fault]
+    assert not is_sound(wrong)
+    with opening.opened_pdf(io.BytesIO(wrong), None) as mended:
+        content = mended.read()
+    assert is_sound(content) and drawn_in(io.BytesIO(content)).strip() == b"0 0 m 9 9 l S"
+
+
+@pytest.mark.parametrize("padding", [bytes(5_000), b"\r\n" * 4_000, bytes(700_000), b" "])
+def test_blanks_after_the_end_are_passed_over(padding: bytes) -> None:
+    padded = PLAIN + padding
+    assert opening.opened_pdf(io.BytesIO(padded), None).read() == padded
+    with opening.opened_pdf(io.BytesIO(LOCKED_PDF + padding), WORD) as copy:
+        assert drawn_in(copy) == b"0 0 m 9 9 l S"
+
+
+def test_what_stands_before_the_beginning_is_passed_over() -> None:
+    with opening.opened_pdf(io.BytesIO(b"Received: by fax\r\n\r\n" + PLAIN), None) as opened:
+        assert drawn_in(opened) == b"0 0 m 9 9 l S"
 
 
 def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain() -> None:
     assert refusal(LOCKED_PDF.replace(b"startxref\n", b"startxref\n1"), WORD) == DAMAGED
+
+
+# -- those that show nothing to a clerk ---------------------------------------
+
+
+def with_form(*, fields: int = 0, pages: int = 1, **more: Any) -> bytes:
+    """A form made by a template, with so many fields and pages of its own."""
+    pdf = document()
+    for _ in range(pages - 1):
+        pdf.add_blank_page()
+    made = [pdf.make_indirect(Dictionary(T=String(f"field {number}"), FT=Name.Tx)) for number in range(fields)]
+    pdf.Root.AcroForm = Dictionary(XFA=Stream(pdf, b"<xdp/>"), Fields=Array(made))
+    for name, value in more.items():
+        pdf.Root[f"/{name}"] = value
+    return saved(pdf)
+
+
+def test_a_form_that_one_program_draws_and_a_folder_of_files_are_refused() -> None:
+    assert refusal(with_form(NeedsRendering=True, fields=3)) == NOT_SHOWN
+    assert refusal(with_form()) == NOT_SHOWN
+    folder = document()
+    folder.Root.Collection = Dictionary(View=Name.D)
+    assert refusal(saved(folder)) == FOLDER
+
+
+@pytest.mark.parametrize("form", [with_form(fields=3), with_form(pages=2)])
+def test_a_form_with_pages_of_its_own_is_taken(form: bytes) -> None:
+    assert opening.opened_pdf(io.BytesIO(form), None).read() == form
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "more", "too_large"),
+    [
+        (78, 101, {}, False),
+        (78.1, 101, {}, True),
+        (78, 101.1, {}, True),
+        (101, 78, {"Rotate": 90}, False),
+        (101, 78, {}, True),
+        (40, 51, {"UserUnit": 2}, True),
+        (200, 200, {"CropBox": Array([0, 0, 612, 792])}, False),
+    ],
+)
+def test_a_page_is_measured_as_it_is_shown_and_only_where_a_limit_is_set(
+    width: float, height: float, more: dict[str, Any], too_large: bool
+) -> None:
+    pdf = document()
+    pdf.pages[0].MediaBox = Array([0, 0, Decimal(str(width * 72)), Decimal(str(height * 72))])
+    for name, value in more.items():
+        pdf.pages[0].obj[f"/{name}"] = value
+    content = saved(pdf)
+    assert opening.opened_pdf(io.BytesIO(content), None).read() == content
+    if too_large:
+        with pytest.raises(FileRefused) as refused:
+            opening.opened_pdf(io.BytesIO(content), None, limit_pages=True)
+        assert refused.value.reason == LARGE_PAGE
+    else:
+        assert opening.opened_pdf(io.BytesIO(content), None, limit_pages=True).read() == content
 
 
 # -- hostile ones -------------------------------------------------------------
@@ -229,8 +368,10 @@ def test_a_child_that_fails_by_itself_is_no_fault_of_the_pdf(tmp_path: Path, mon
 def test_the_child_and_its_reader_use_the_same_codes() -> None:
     assert (opening.AS_IS, opening.COPIED) == (pdf_child.AS_IS, pdf_child.COPIED)
     assert opening.TOO_MUCH == pdf_child.TOO_MUCH
-    codes = (pdf_child.NEEDS_PASSWORD, pdf_child.WRONG_PASSWORD, pdf_child.DAMAGED, pdf_child.TOO_MUCH)
-    assert dict(zip(codes, (NEEDS, WRONG, DAMAGED, TOO_MUCH), strict=True)) == opening.PDF_REASONS
+    names = ("NEEDS_PASSWORD", "WRONG_PASSWORD", "DAMAGED", "TOO_MUCH", "NOT_SHOWN", "FOLDER", "LARGE_PAGE")
+    sentences = (NEEDS, WRONG, DAMAGED, TOO_MUCH, NOT_SHOWN, FOLDER, LARGE_PAGE)
+    told = {code: " ".join(reason) for code, reason in opening.PDF_REASONS.items()}
+    assert dict(zip((getattr(pdf_child, name) for name in names), sentences, strict=True)) == told
 
 
 def test_only_one_pdf_is_opened_at_a_time_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:

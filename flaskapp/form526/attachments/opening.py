@@ -32,31 +32,37 @@ READING_SECONDS = 15.0
 # Exit codes of the children. TOO_MUCH is also for a child that was stopped.
 AS_IS, COPIED = 40, 41
 DAMAGED, TOO_MUCH = 44, 45
+PRINT_NEW = "Please open it, print it to a new PDF, and add that."
 PDF_REASONS = {
-    42: "This PDF needs a password.",
-    43: "That password does not open this PDF.",
-    DAMAGED: "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that.",
-    TOO_MUCH: "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that.",
+    42: ("This PDF needs a password.", "Please enter it, or add a copy without a password."),
+    43: ("That password does not open this PDF.", "Please enter it again, or add a copy without a password."),
+    DAMAGED: ("This PDF is damaged or not complete.", PRINT_NEW),
+    TOO_MUCH: ("This PDF takes too much time or memory to open.", "Please print it to a new PDF, and add that."),
+    46: ('This PDF is a form that only one program can show; others see "Please wait".', PRINT_NEW),
+    47: ("This PDF is a folder of other files.", "Please open it, print each of them to a PDF, and add those."),
+    48: ("A page of this PDF is larger than 78 x 101 inches.", "Please print it to a smaller page, and add that."),
 }
 PICTURE_REASONS = {
-    DAMAGED: "This {} picture is damaged or not complete. Please save it again and add the new file.",
-    TOO_MUCH: "This {} picture is too large to open. Please save it with fewer pixels or pages, and add that.",
+    DAMAGED: ("This {} picture is damaged or not complete.", "Please save it again and add the new file."),
+    TOO_MUCH: ("This {} picture is too large to open.", "Please save it with fewer pixels or pages, and add that."),
 }
 # Pillow's names of the pictures that we take, by their usual extension.
 PICTURES = {"bmp": "BMP", "gif": "GIF", "jpg": "JPEG", "png": "PNG", "tif": "TIFF"}
-BUSY = "We are opening too many files right now. Please add this one again in a minute."
+BUSY = ("We are opening too many files right now.", "Please add this one again in a minute.")
 
 
-def opened_pdf(stream: BinaryIO, password: str | None) -> BinaryIO:
-    """A PDF that anyone can read, at its beginning: the same stream, or a copy without the lock.
+def opened_pdf(stream: BinaryIO, password: str | None, *, limit_pages: bool = False) -> BinaryIO:
+    """A PDF that anyone can read, at its beginning: the same stream, or a copy without its lock or with mended tables.
 
-    The copy is an anonymous temporary file, gone with the process; close it. Raises FileRefused, also for a PDF that
-    is damaged, that unpacks to more than a document would, or that takes the child too long.
+    The copy is an anonymous temporary file, gone with the process; close it. `limit_pages` refuses pages over 78 x 101
+    inches. Raises FileRefused, also for a PDF that is damaged, shows nothing to most readers, unpacks to more than a
+    document would, or takes the child too long.
     """
     with ExitStack() as held:
         copy = held.enter_context(tempfile.TemporaryFile())
         with descriptor_of(stream) as source, turn():
-            code = read_in_child(PDF_CHILD, (source, copy.fileno()), password=password or "")
+            words = ("limit-pages",) if limit_pages else ()
+            code = read_in_child(PDF_CHILD, (source, copy.fileno()), *words, password=password or "")
         check_answer(code, PDF_REASONS)
         result = stream
         if code == COPIED:
@@ -71,16 +77,16 @@ def check_picture(stream: BinaryIO, extension: str) -> None:
     name = PICTURES[extension]
     with descriptor_of(stream) as source, turn():
         code = read_in_child(PICTURE_CHILD, (source,), name)
-    check_answer(code, {each: reason.format(name) for each, reason in PICTURE_REASONS.items()})
+    check_answer(code, {each: (wrong.format(name), to_do) for each, (wrong, to_do) in PICTURE_REASONS.items()})
     stream.seek(0)
 
 
-def check_answer(code: int, reasons: Mapping[int, str]) -> None:
+def check_answer(code: int, reasons: Mapping[int, tuple[str, str]]) -> None:
     if code < 0:
         # A limit stopped it: of time, or of memory when the library could not report that.
         code = TOO_MUCH
     if code in reasons:
-        raise FileRefused(reasons[code])
+        raise FileRefused(*reasons[code])
     if code not in (AS_IS, COPIED):
         raise RuntimeError(f"the reading child failed with exit code {code}")
 
@@ -114,7 +120,7 @@ def turn() -> Iterator[None]:
     with KEY.open("rb") as key:
         while not locked(key):
             if time.monotonic() > deadline:
-                raise FileRefused(BUSY)
+                raise FileRefused(*BUSY)
             time.sleep(0.05)
         yield
 

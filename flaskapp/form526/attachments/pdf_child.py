@@ -7,16 +7,19 @@ password on standard input.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
 import sys
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pikepdf
 
-AS_IS, COPIED, NEEDS_PASSWORD, WRONG_PASSWORD, DAMAGED, TOO_MUCH = range(40, 46)
+AS_IS, COPIED, NEEDS_PASSWORD, WRONG_PASSWORD, DAMAGED, TOO_MUCH, NOT_SHOWN, FOLDER, LARGE_PAGE = range(40, 49)
+MOST_LEVELS = 50
 
 MIB = 1024 * 1024
 # Measured: 99 MiB in one encrypted stream, the most that is decrypted at once, takes 325 MiB.
@@ -34,10 +37,65 @@ TABLES = ("/ObjStm", "/XRef")
 MOST_FILTERS = 8
 PIECE = 256 * 1024
 TAIL = 4096
+BLANK = b"\0 \t\r\n\f\v"
+# Until 2008 a password was bytes in the encoding of whatever program asked for it; since then it is normalised UTF-8.
+OLD_ENCODINGS = ("pdfdoc", "cp1252", "mac_roman", "cp850")
+POINTS_PER_INCH = 72
+WIDEST_INCHES, TALLEST_INCHES = 78, 101
 
 
 class TooMuch(Exception):
     """The PDF unpacks to more than any document would."""
+
+
+class Refused(Exception):
+    """The PDF can be read, and is refused for what it is; `code` is the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Beginning(io.RawIOBase):
+    """A file up to `end`."""
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self.file, self.end = file, end
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(self.end + offset) if whence == os.SEEK_END else self.file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.file.read(max(0, min(len(buffer), self.end - self.file.tell())))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def unpadded(file: BinaryIO) -> BinaryIO:
+    """The file without the blanks and NULs that follow its end: copiers and mail programs fill it up with them."""
+    end = end_of(file)
+    whole = end == file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return file if whole else cast(BinaryIO, io.BufferedReader(Beginning(file, end)))
+
+
+def end_of(file: BinaryIO) -> int:
+    """Where the last byte that is no blank ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - PIECE)
+        file.seek(begin)
+        content = file.read(end - begin).rstrip(BLANK)
+        if content:
+            return begin + len(content)
+        end = begin
+    return 0
 
 
 def limit_this_process() -> None:
@@ -52,10 +110,12 @@ def limit_this_process() -> None:
     pikepdf.settings.set_qpdf_limits(flate_max_memory=TABLE_BYTES)
 
 
-def judge(source: BinaryIO, copy: BinaryIO, password: str) -> int:
-    """The exit code: what kind of PDF it is, and whether `copy` now holds it without its lock."""
+def judge(source: BinaryIO, copy: BinaryIO, password: str, *, limit_pages: bool) -> int:
+    """The exit code: what kind of PDF it is, and whether `copy` now holds it without its lock, or mended."""
     try:
-        return opened(source, copy, password)
+        return opened(source, copy, password, limit_pages)
+    except Refused as refused:
+        return refused.code
     except (MemoryError, TooMuch):
         return TOO_MUCH
     except OSError as error:
@@ -68,55 +128,122 @@ def judge(source: BinaryIO, copy: BinaryIO, password: str) -> int:
         return DAMAGED
 
 
-def opened(source: BinaryIO, copy: BinaryIO, password: str) -> int:
-    if not ends_as_pdf(source):
+def opened(source: BinaryIO, copy: BinaryIO, password: str, limit_pages: bool) -> int:
+    whole = unpadded(source)
+    if not ends_as_pdf(whole):
         return DAMAGED
     try:
-        pdf = unlocked(source, password)
+        pdf = unlocked(whole, password)
     except pikepdf.PasswordError:
         return WRONG_PASSWORD if password else NEEDS_PASSWORD
-    with pdf:
-        check_content(pdf)
-        if not pdf.is_encrypted:
-            return AS_IS
+    except pikepdf.PdfError:
+        pdf = None
+    if pdf is not None:
+        with pdf:
+            check_content(pdf, limit_pages)
+            if pdf.is_encrypted:
+                return COPIED if write_unlocked(pdf, copy) else DAMAGED
+            if not pdf.get_warnings():
+                return AS_IS
+    return mended(whole, copy, limit_pages)
+
+
+def mended(whole: BinaryIO, copy: BinaryIO, limit_pages: bool) -> int:
+    """Repair wrong tables as every viewer does, and pass on the repaired one: not every reader can. A locked PDF with
+    such a fault is left to its sender, because without the lock nobody could compare it."""
+    with pikepdf.Pdf.open(whole, access_mode=pikepdf.AccessMode.stream) as pdf:
+        if pdf.is_encrypted:
+            return DAMAGED
+        check_content(pdf, limit_pages)
         return COPIED if write_unlocked(pdf, copy) else DAMAGED
 
 
-def ends_as_pdf(source: BinaryIO) -> bool:
+def ends_as_pdf(whole: BinaryIO) -> bool:
     """Whether the file has its end. The library repairs one that was cut short by leaving out what is missing, and the
     person would never know."""
-    source.seek(max(0, source.seek(0, os.SEEK_END) - TAIL))
-    return b"startxref" in source.read()
+    whole.seek(max(0, whole.seek(0, os.SEEK_END) - TAIL))
+    return b"startxref" in whole.read()
 
 
-def unlocked(source: BinaryIO, password: str) -> pikepdf.Pdf:
-    """The opened PDF. Many locked PDFs open without a password and only forbid changes, so that is tried first."""
-    try:
-        return open_pdf(source, "")
-    except pikepdf.PasswordError:
-        if not password:
-            raise
-    return open_pdf(source, password)
+def unlocked(whole: BinaryIO, password: str) -> pikepdf.Pdf:
+    """The opened PDF, with nothing repaired. Many locked PDFs open without a password and only forbid changes, so that
+    is tried first."""
+    refused = pikepdf.PasswordError()
+    for spelled in (b"", *spellings(password)):
+        try:
+            return pikepdf.Pdf.open(
+                whole, password=spelled, access_mode=pikepdf.AccessMode.stream, attempt_recovery=False
+            )
+        except pikepdf.PasswordError as error:
+            refused = error
+    raise refused
 
 
-def open_pdf(source: BinaryIO, password: str) -> pikepdf.Pdf:
-    """Open it. Small faults are repaired as in every viewer, but not in a locked PDF: only our copy would remain."""
-    pdf = pikepdf.Pdf.open(source, password=password, access_mode=pikepdf.AccessMode.stream)
-    if not pdf.is_encrypted:
-        return pdf
-    pdf.close()
-    return pikepdf.Pdf.open(source, password=password, access_mode=pikepdf.AccessMode.stream, attempt_recovery=False)
+def spellings(password: str) -> Iterator[bytes]:
+    """The password in the bytes that programs make of it, each once."""
+    seen = {b""}
+    composed = unicodedata.normalize("NFC", password)
+    for text, encoding in (
+        (composed, "utf-8"),
+        (unicodedata.normalize("NFKC", password), "utf-8"),
+        *((composed, each) for each in OLD_ENCODINGS),
+    ):
+        try:
+            spelled = text.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        if spelled not in seen:
+            seen.add(spelled)
+            yield spelled
 
 
-def check_content(pdf: pikepdf.Pdf) -> None:
-    """Check that it has a page, and that no stream or table unpacks to more than in any document; raises TooMuch."""
+def check_content(pdf: pikepdf.Pdf, limit_pages: bool = False) -> None:
+    """Check that it has a page that anybody can see, and that no stream or table unpacks to more than in any document.
+
+    Raises Refused and TooMuch.
+    """
     if len(pdf.pages) < 1:
         raise ValueError("no pages")
+    if "/Collection" in pdf.Root:
+        raise Refused(FOLDER)
+    if is_drawn_by_one_program(pdf):
+        raise Refused(NOT_SHOWN)
+    if limit_pages and any(map(is_too_large, pdf.pages)):
+        raise Refused(LARGE_PAGE)
     left = ALL_BYTES
     for item in pdf.objects:
         if isinstance(item, pikepdf.Stream):
             most = TABLE_BYTES if item.get("/Type") in TABLES else STREAM_BYTES
             left -= unpacked_bytes(item, min(left, most))
+
+
+def is_drawn_by_one_program(pdf: pikepdf.Pdf) -> bool:
+    """Whether its pages are made from an XFA template when it is shown. Most programs show the one page "Please wait"
+    in their place. One with fields on pages of its own is an ordinary form beside its template."""
+    form = pdf.Root.get("/AcroForm")
+    if not isinstance(form, pikepdf.Dictionary) or "/XFA" not in form:
+        return False
+    return bool(pdf.Root.get("/NeedsRendering", False)) or (len(pdf.pages) == 1 and not len(form.get("/Fields", [])))
+
+
+def is_too_large(page: pikepdf.Page) -> bool:
+    """Whether what is shown of it, as it is shown, is over 78 inches wide or 101 high."""
+    left, bottom, right, top = (float(each) for each in page.cropbox)
+    per_inch = POINTS_PER_INCH / float(page.obj.get("/UserUnit", 1))
+    width, height = abs(right - left) / per_inch, abs(top - bottom) / per_inch
+    if int(inherited(page, "/Rotate", 0)) % 180:
+        width, height = height, width
+    return width > WIDEST_INCHES or height > TALLEST_INCHES
+
+
+def inherited(page: pikepdf.Page, name: str, default: Any) -> Any:
+    """What the page says, or the nearest of the nodes above it."""
+    node: Any = page.obj
+    for _ in range(MOST_LEVELS):
+        if node is None or name in node:
+            break
+        node = node.get("/Parent")
+    return default if node is None else node.get(name, default)
 
 
 def unpacked_bytes(stream: pikepdf.Stream, allowed: int) -> int:
@@ -170,10 +297,10 @@ def write_unlocked(pdf: pikepdf.Pdf, copy: BinaryIO) -> bool:
 
 def main() -> int:
     limit_this_process()
-    source, copy = (int(number) for number in sys.argv[1:])
+    source, copy, *words = sys.argv[1:]
     password = sys.stdin.buffer.read().decode()
-    with open(source, "rb", closefd=False) as readable, open(copy, "w+b", closefd=False) as writable:
-        return judge(readable, writable, password)
+    with open(int(source), "rb", closefd=False) as readable, open(int(copy), "w+b", closefd=False) as writable:
+        return judge(readable, writable, password, limit_pages="limit-pages" in words)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Whether a picture or a PDF is complete is not checked here: `opening` has it rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -13,12 +14,18 @@ MIB = 1024 * 1024
 # The browser counts in MiB too; a limit in millions would refuse what it lets through.
 MOST_BYTES = 50 * MIB
 MOST_PDF_BYTES = 99 * MIB
-HEAD = 64
+# Readers look for the beginning of a PDF in so many bytes.
+HEAD = 1024
 PIECE = 256 * 1024
+LONGEST_ENDING = 5
 
 
 class FileRefused(Exception):
-    """A file that is not taken in. Its text is a whole sentence for the person who sent it."""
+    """A file that is not taken in. Its text is for the person who sent it: what is wrong, and then what to do."""
+
+    def __init__(self, wrong: str, to_do: str) -> None:
+        super().__init__(f"{wrong} {to_do}")
+        self.to_do = to_do
 
     @property
     def reason(self) -> str:
@@ -42,7 +49,7 @@ class Kind:
 
 
 def begins_as_pdf(head: bytes) -> bool:
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"%PDF-")
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\0 \t\r\n\f\v").startswith(b"%PDF-")
 
 
 def begins_as_bmp(head: bytes) -> bool:
@@ -81,80 +88,134 @@ KINDS = (
 )
 TEXT = FileType("txt", "text/plain")
 ENDINGS = frozenset({"txt"}).union(*(kind.endings for kind in KINDS))
+# Larger TIFFs have a number of their own, and most readers take them for broken.
+BIGTIFF = (b"II+\x00", b"MM\x00+")
 
-# What people send most often under another name. We name it, because "not a JPEG" does not help people who never
-# renamed anything.
+PRINT = "Please open it, print it to a PDF, and add that."
+SAVE_AS_JPEG = "Please save it as a JPEG picture and add that."
+NO_VIDEO = "Please add pictures of it, or a PDF that describes it."
+SEND_THE_DOCUMENT = "Please add the document itself, as a PDF or a picture."
+AS_PDF = "Please save it as a PDF and add that."
+UNPACK = "Please unpack it and add its files one by one."
+# Names that such documents have inside: each is a ZIP archive, too.
+OFFICE = re.compile(rb"PK\x03\x04.{26}.*(\[Content_Types\]\.xml|_rels/|word/|xl/|ppt/|mimetype)", re.S)
+# What people send most often under another name: where its mark stands, what we call it, and what its sender can do.
+# "Not a JPEG" would not help people who never renamed anything.
 OFTEN_SENT = (
-    (b"MZ", 0, "a Windows program"),
-    (b"\x7fELF", 0, "a program"),
-    (b"ftyphei", 4, "a HEIC picture of an iPhone"),
-    (b"ftypmif1", 4, "a HEIC picture of an iPhone"),
-    (b"WEBP", 8, "a WebP picture"),
-    (b"PK\x03\x04", 0, "a Word document or a ZIP archive"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "an old Word or Excel document"),
-    (b"{\\rtf", 0, "a rich text document"),
+    (b"MZ", 0, "a Windows program", SEND_THE_DOCUMENT),
+    (b"\x7fELF", 0, "a program", SEND_THE_DOCUMENT),
+    *(
+        (b"ftyp" + brand, 4, "a HEIC picture of an iPhone", SAVE_AS_JPEG)
+        for brand in (b"hei", b"hev", b"mif1", b"msf1")
+    ),
+    (b"ftypavi", 4, "an AVIF picture", SAVE_AS_JPEG),
+    (b"ftyp", 4, "a video", NO_VIDEO),
+    (b"WEBP", 8, "a WebP picture", SAVE_AS_JPEG),
+    *(
+        (mark, 0, "a BigTIFF picture", "Please save it as an ordinary TIFF or as a PDF, and add that.")
+        for mark in BIGTIFF
+    ),
+    (b"PK\x03\x04", 0, "a ZIP archive", UNPACK),
+    (b"Rar!", 0, "an archive", UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", 0, "an archive", UNPACK),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "an old Word or Excel document", AS_PDF),
+    (b"{\\rtf", 0, "a rich text document", AS_PDF),
+    (b"%!PS", 0, "a PostScript file", PRINT),
+)
+# How a text begins that programs show as a page; only its reader would see the marks.
+MARKUP = re.compile(
+    rb"(\xef\xbb\xbf)?\s*<(!--|(!doctype|\?xml|html|head|body|meta|title|script|style|table|div|p|svg)\b)", re.I
 )
 
 
 def recognise(stream: BinaryIO, name: str, size: int) -> FileType:
-    """The type of a file of `size` bytes, read from its content; its name's ending has to agree.
+    """The type of a file of `size` bytes, read from its content. A picture or a PDF may have any name, a text may not.
 
     Raises FileRefused. Leaves the stream at its beginning. At most 50 MiB, or 99 MiB for a PDF.
     """
-    ending = ending_of(name)
-    check_size(ending, size)
     stream.seek(0)
-    found = kind_of(stream.read(HEAD))
-    check_agreement(stream, ending, found)
+    head = stream.read(HEAD)
+    found = kind_of(head, ending_of(name))
+    check_size(found, size)
     if found is None:
-        check_text(stream)
+        check_text(stream, name, head)
     stream.seek(0)
     return found.type if found is not None else TEXT
 
 
 def ending_of(name: str) -> str:
-    """Lower case, without its dot; raises FileRefused for one that is not on the list."""
+    """Lower case, without its dot; empty for a name without one."""
     _, dot, ending = name.strip().rpartition(".")
-    if not dot or ending.lower() not in ENDINGS:
-        listed = ", ".join(sorted(each.upper() for each in ENDINGS))
-        raise FileRefused(f"We cannot take this type of file. Please add one of these: {listed}.")
-    return ending.lower()
+    return ending.lower() if dot else ""
 
 
-def check_size(ending: str, size: int) -> None:
-    largest = MOST_PDF_BYTES if ending == "pdf" else MOST_BYTES
+def with_ending(name: str, content_type: str) -> str:
+    """The name under which the file is passed on: its ending fits the content, because the upstream judges by it."""
+    kind = next((each for each in KINDS if each.type.content_type == content_type), None)
+    ending = ending_of(name)
+    if kind is None or ending in kind.endings:
+        return name
+    is_ending = ending.isalnum() and len(ending) <= LONGEST_ENDING
+    stem = name.strip()[: -len(ending) - 1] if is_ending else name.strip()
+    return f"{stem}.{kind.type.extension}"
+
+
+def check_size(found: Kind | None, size: int) -> None:
+    is_pdf = found is not None and found.type.extension == "pdf"
     if size < 1:
-        raise FileRefused("This file is empty.")
-    if size > largest:
-        kind = "a PDF" if ending == "pdf" else "this type of file"
-        raise FileRefused(f"This file is too large. The most we can take of {kind} is {largest // MIB} MB.")
+        raise FileRefused("This file is empty.", "Please save it again and add the new file.")
+    if size > (MOST_PDF_BYTES if is_pdf else MOST_BYTES):
+        raise too_large(is_pdf)
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """The picture or PDF that begins like this; None may still be a text."""
-    return next((kind for kind in KINDS if kind.begins(head)), None)
+def too_large(is_pdf: bool) -> FileRefused:
+    kind, most = ("a PDF", MOST_PDF_BYTES) if is_pdf else ("this type of file", MOST_BYTES)
+    return FileRefused(
+        f"This file is too large. The most we can take of {kind} is {most // MIB} MB.",
+        "Please split it into several files, or save it with fewer pixels, and add those.",
+    )
 
 
-def check_agreement(stream: BinaryIO, ending: str, found: Kind | None) -> None:
-    """Refuse a file that two programs would read in two ways: one may check it, and another open it."""
-    if found is not None and ending not in found.endings:
-        raise FileRefused(f"This file's name ends in .{ending}, but it is a {found.called}. Please correct its name.")
-    if found is None and ending != "txt":
-        stream.seek(0)
-        raise FileRefused(f"This file's name ends in .{ending}, but it is {called(stream.read(HEAD))}.")
+def kind_of(head: bytes, ending: str) -> Kind | None:
+    """The picture or PDF that begins like this; None may still be a text.
+
+    Readers of PDFs pass over what stands before the beginning; we only where the name says that it is one.
+    """
+    found = next((kind for kind in KINDS if kind.begins(head)), None)
+    if found is None and ending == "pdf" and b"%PDF-" in head:
+        return KINDS[0]
+    return found
 
 
-def called(head: bytes) -> str:
-    known = (what for mark, at, what in OFTEN_SENT if head[at:].startswith(mark))
-    return next(known, "something else, or damaged")
-
-
-def check_text(stream: BinaryIO) -> None:
-    """Plain ASCII, as the upstream wants it. A NUL is ASCII too, but only other encodings and programs hold any."""
+def check_text(stream: BinaryIO, name: str, head: bytes) -> None:
+    """Plain ASCII under its own ending, as the upstream wants it. A NUL is ASCII too, but only other encodings and
+    programs hold any. Raises FileRefused."""
+    ending = ending_of(name)
+    what, to_do = called(head)
+    if ending != "txt":
+        if ending not in ENDINGS and what is None:
+            listed = ", ".join(sorted(each.upper() for each in ENDINGS))
+            raise FileRefused(
+                "We cannot take this type of file.", f"Please save it as one of these and add that: {listed}."
+            )
+        named = f"This file's name ends in .{ending}, but it is" if ending in ENDINGS else "This file is"
+        raise FileRefused(f"{named} {what or 'something else, or damaged'}.", to_do)
+    # Only these begin with letters that a text may not begin with.
+    if head.startswith(b"{\\rtf") or MARKUP.match(head):
+        raise FileRefused(f"This file's name ends in .txt, but it is {what}.", to_do)
     stream.seek(0)
     while piece := stream.read(PIECE):
         if not piece.isascii() or b"\x00" in piece:
             raise FileRefused(
-                "This text file holds characters that we cannot take (it is not plain ASCII text). "
-                "Please save it as a PDF and add that."
+                "This text file holds characters that we cannot take (it is not plain ASCII text).", AS_PDF
             )
+
+
+def called(head: bytes) -> tuple[str | None, str]:
+    """What a file with this beginning is called, None where we do not know, and what its sender can do."""
+    if MARKUP.match(head):
+        return "a web page", PRINT
+    if OFFICE.match(head):
+        return "a Word or Excel document", AS_PDF
+    known = ((what, to_do) for mark, at, what, to_do in OFTEN_SENT if head[at:].startswith(mark))
+    return next(known, (None, PRINT))
