@@ -15,6 +15,7 @@ from flaskapp.config_readers import (
     above_zero,
     at_least_one,
     at_least_zero,
+    days,
     key_blocks,
     not_negative,
     one_of,
@@ -199,6 +200,9 @@ class Config:
         False,
         text="Refuse a PDF with a page over 78 x 101 inches. That is a limit of Benefits Intake, the way around the 526"
         " service, and not of Benefits Documents.",
+    )
+    document_ask_again_days: tuple[int, ...] = setting(
+        days, (1, 3, 7, 14), text="Days after its failure on which a document is asked about again; empty: never."
     )
     document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
     attachment_keep_days: int = setting(

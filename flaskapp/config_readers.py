@@ -76,6 +76,14 @@ def percent(text: str) -> int:
     return value
 
 
+def days(text: str) -> tuple[int, ...]:
+    """Numbers of days, each later than the one before; none for an empty text."""
+    found = tuple(map(int, words(text)))
+    if any(later <= earlier for earlier, later in zip((0, *found), found, strict=False)):
+        raise ValueError("expected growing numbers of days")
+    return found
+
+
 def at_least_one(text: str) -> int:
     value = int(text)
     if value < 1:

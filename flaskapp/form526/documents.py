@@ -172,14 +172,23 @@ def record_failure(session: DbSession, document: DocumentSubmission, actor: str,
     open_case(session, kind, SUBJECT, str(document.id), {**details, **about})
 
 
-def record_arrival(session: DbSession, document: DocumentSubmission, actor: str, **detail: Any) -> None:
+def record_correction(session: DbSession, document: DocumentSubmission) -> None:
+    """Lighthouse says now that a document arrived which it had called failed (contract: benefits 4.3)."""
+    supersede_notifications(session, SUBJECT, str(document.id), "it arrived after all", "poll")
+    document.cycle += 1
+    record_arrival(session, document, "poll", moved_from=FAILED)
+
+
+def record_arrival(
+    session: DbSession, document: DocumentSubmission, actor: str, moved_from: str = PENDING, **detail: Any
+) -> None:
     """History and cases of a document that arrived. Who was told that it had not is told that it did (contract:
     benefits 4.3)."""
     about = (SUBJECT, str(document.id))
     # Without a failure there was no e-mail: none is promised for a document that arrives.
     document.notification = "document_arrived" if may_have_been_read(session, *about) else None
     told = {"notification": document.notification} if document.notification else {}
-    write_move(session, document, PENDING, DONE, actor, **detail, **told)
+    write_move(session, document, moved_from, DONE, actor, **detail, **told)
     if document.notification is not None:
         subjects.notify(session, DOCUMENT_SUBJECT, document)
     close_ended(session, *about, "it arrived")
@@ -227,6 +236,7 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
     document.lighthouse_status, document.finished_at, document.failed_step = PENDING, None, None
     document.lighthouse_request_id, document.upstream_error, document.notification = None, None, None
     document.started_at = document.ended_at = document.uploaded_at = None
+    document.poll_due_at = document.poll_batch = None
     document.not_found_count = 0
     document.cycle += 1
     write_move(session, document, FAILED, PENDING, actor, earlier_request_id=before)
@@ -240,6 +250,7 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
     if document.lighthouse_status != FAILED:
         return False
     document.lighthouse_status, document.finished_at, document.delivered_by = DONE, NOW, actor
+    document.poll_due_at = None
     write_move(session, document, FAILED, DONE, actor, by="hand")
     supersede_notifications(session, SUBJECT, document_id, "it was delivered by hand", actor)
     close_ended(session, SUBJECT, document_id, f"delivered by hand: {note}", actor=actor)

@@ -111,7 +111,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
         ),
         CheckConstraint("lighthouse_status <> 'failed' OR failed_step IS NOT NULL", name="failed_at_a_step"),
         CheckConstraint(
-            "poll_due_at IS NULL OR (lighthouse_status = 'pending' AND lighthouse_request_id IS NOT NULL)",
+            "poll_due_at IS NULL OR (lighthouse_status <> 'done' AND lighthouse_request_id IS NOT NULL)",
             name="only_uploaded_is_polled",
         ),
         UniqueConstraint("lighthouse_request_id"),

@@ -21,9 +21,16 @@ from flaskapp.clock import HOUR_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
 from flaskapp.flows import Subject, Work
-from flaskapp.form526.documents import DOCUMENTS, SUBJECT, notification_of, record_arrival, record_failure
+from flaskapp.form526.documents import (
+    DOCUMENTS,
+    SUBJECT,
+    notification_of,
+    record_arrival,
+    record_correction,
+    record_failure,
+)
 from flaskapp.form526.models import DocumentSubmission
-from flaskapp.form526.states import PENDING
+from flaskapp.form526.states import DONE
 from flaskapp.upstreams.lighthouse.documents import DocumentStatus, Statuses
 
 log = logging.getLogger("flaskapp.form526.polling")
@@ -40,7 +47,11 @@ ASSIGN_BATCH = text("""
         SELECT id FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
          ORDER BY poll_due_at LIMIT :size FOR UPDATE SKIP LOCKED)
     UPDATE form526_document_submissions d
-       SET poll_batch = :batch, poll_due_at = outbox_now() + make_interval(secs => 60 * :minutes)
+       SET poll_batch = :batch,
+           poll_due_at = CASE d.lighthouse_status
+               WHEN 'pending' THEN outbox_now() + make_interval(secs => 60 * :minutes)
+               ELSE (SELECT min(d.finished_at + make_interval(days => day)) FROM unnest(CAST(:days AS int[])) day
+                      WHERE d.finished_at + make_interval(days => day) > outbox_now()) END
       FROM due WHERE d.id = due.id
     RETURNING d.id
 """)
@@ -59,12 +70,26 @@ RECORD_STATUSES = text("""
            failed_step = CASE WHEN v.word = 'failed' THEN v.step END,
            notification = CASE WHEN v.word = 'failed' THEN v.notification END,
            finished_at = CASE WHEN v.word IN ('success', 'failed') THEN outbox_now() END,
-           poll_due_at = CASE WHEN v.word IN ('success', 'failed') THEN NULL ELSE d.poll_due_at END
+           poll_due_at = CASE v.word WHEN 'success' THEN NULL
+                                     WHEN 'failed' THEN outbox_now() + make_interval(days => CAST(:first_day AS int))
+                                     ELSE d.poll_due_at END
       FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
                request_id bigint, word text, step text, notification text, error text,
                started_at timestamptz, ended_at timestamptz)
      WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'pending'
     RETURNING d.id, v.word, d.not_found_count
+""")
+# Lighthouse corrects some failures later. Only a success is news: the person and a human know of the failure.
+RECORD_CORRECTIONS = text("""
+    UPDATE form526_document_submissions d
+       SET last_polled_at = outbox_now(), poll_batch = NULL,
+           lighthouse_status = CASE WHEN v.word = 'success' THEN 'done' ELSE 'failed' END,
+           failed_step = CASE WHEN v.word = 'success' THEN NULL ELSE d.failed_step END,
+           finished_at = CASE WHEN v.word = 'success' THEN outbox_now() ELSE d.finished_at END,
+           poll_due_at = CASE WHEN v.word = 'success' THEN NULL ELSE d.poll_due_at END
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(request_id bigint, word text)
+     WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'failed'
+    RETURNING d.id, v.word
 """)
 # Older than ten days and still on its way: somebody should ask Lighthouse.
 STUCK = text("""
@@ -105,7 +130,9 @@ Reply = Statuses | NoneOfThem
 def enqueue_poll(session: DbSession) -> int:
     """Put due documents into one batch, with the message that polls it; returns how many documents are in it."""
     batch = uuid.uuid4()
-    values = {"size": BATCH, "batch": batch, "minutes": settings().document_poll_minutes}
+    config = settings()
+    values = {"size": BATCH, "batch": batch, "minutes": config.document_poll_minutes}
+    values["days"] = list(config.document_ask_again_days)
     assigned = len(session.execute(ASSIGN_BATCH, values).all())
     if assigned:
         POLL_WORK.enqueue(session, str(batch))
@@ -116,7 +143,7 @@ def load_batch(session: DbSession, batch_id: str) -> Batch | None:
     """What is left of a batch; None when a later cycle has taken it over."""
     statement = (
         select(DocumentSubmission.lighthouse_request_id)
-        .where(DocumentSubmission.poll_batch == uuid.UUID(batch_id), DocumentSubmission.lighthouse_status == PENDING)
+        .where(DocumentSubmission.poll_batch == uuid.UUID(batch_id), DocumentSubmission.lighthouse_status != DONE)
         .order_by(DocumentSubmission.lighthouse_request_id)
     )
     found = [request for request in session.execute(statement).scalars() if request is not None]
@@ -151,7 +178,13 @@ def hold_unrecorded(session: DbSession, batch_id: str, error: Exception) -> None
 
 def record_statuses(session: DbSession, batch_id: str, reply: Statuses) -> None:
     rows = json.dumps([row_of(request_id, reply) for request_id in requested(reply)])
-    changed = session.execute(RECORD_STATUSES, {"rows": rows, "batch": uuid.UUID(batch_id)}).all()
+    values = {"rows": rows, "batch": uuid.UUID(batch_id)}
+    # Before the others: one that fails just now is not asked about again in the same breath.
+    for row in session.execute(RECORD_CORRECTIONS, values).all():
+        if row.word == "success":
+            record_correction(session, session.get_one(DocumentSubmission, row.id, populate_existing=True))
+    first_day = next(iter(settings().document_ask_again_days), None)
+    changed = session.execute(RECORD_STATUSES, {**values, "first_day": first_day}).all()
     end_doubts(session, [str(row.id) for row in changed if row.word in ("pending", "failed")])
     for row in changed:
         follow(session, str(row.id), row.word, row.not_found_count)

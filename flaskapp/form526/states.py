@@ -1,6 +1,7 @@
 """States of a 526 submission, and of each of its documents: accepted is not delivered, so each has its own.
 
-`failed → pending` is an operator's move only, and so is `failed → done`: delivered by hand.
+`failed → pending` is an operator's move only. A failed document is done when an operator delivered it by hand, or when
+Lighthouse corrects itself.
 """
 
 from flaskapp.statemachine import StateMachine

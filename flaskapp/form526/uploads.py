@@ -125,14 +125,14 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
     """It could not be uploaded, as far as we know: the person is informed, and a human has a case.
 
     Nobody knows if an upload went unanswered, however long ago, because no look-up can find it. Nor if Lighthouse calls
-    it a duplicate, or refuses it though it received it before: that refusal too can mean that it has it (contract:
-    benefits 4.1).
+    it a duplicate, or received it before, whatever became of sending it again: a refusal too can mean that it has it
+    (contract: benefits 4.1).
     """
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != PENDING:
         return
     found = writes(session, document_id)
-    doubted = kind in (*UNCONFIRMED, "duplicate") or (kind == "refused" and found.accepted)
+    doubted = kind in (*UNCONFIRMED, "duplicate") or found.accepted
     if not doubted and not found.lost:
         fail_document(session, document, UPLOAD, kind, "worker", details)
         return

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from flaskapp.form526.states import BENEFITS_GATEWAY, CLAIMS_EVIDENCE
 from sandbox.upstreams.upload_plans import BGS, PLANS, UNKNOWN_STEP
 from tests.integration.form526_polling_steps import accepted, change, facts, forget, plant, stamps, status_requests
-from tests.integration.form526_steps import documents, filer, poll, questions, uploaded
+from tests.integration.form526_steps import documents, filer, poll, questions, statuses, uploaded
 from tests.integration.itf_steps import mails
-from tests.integration.steps import command, sweep
+from tests.integration.steps import command, reconfigure, sweep
 from tests.product import Product
 
 Fate = tuple[str, str | None, str | None, list[str]]
@@ -194,3 +196,50 @@ def test_every_poll_stamps_every_document_and_ten_days_open_one_case_each(produc
     sweep(product)
     assert product.cases() == []
     assert status_requests(product) == 6
+
+
+# -- failures that Lighthouse corrects ------------------------------------------
+
+
+def failed(product: Product, plan: str = "fails_at_claims_evidence") -> None:
+    product.control.turn("documents", plans={"L023": plan}, step_seconds=1)
+    accepted(product)
+    poll(product)
+    assert statuses(product) == ["failed"]
+
+
+def ask_again(product: Product, days: float) -> int:
+    """Let so many days pass; returns how often Lighthouse has been asked by then."""
+    poll(product, hours=24 * days)
+    return status_requests(product)
+
+
+@pytest.mark.parametrize("plan", ["fails_at_claims_evidence", "fails_at_bgs"])
+def test_a_failure_that_lighthouse_corrects_is_corrected_here_and_the_person_is_told(
+    product: Product, plan: str
+) -> None:
+    failed(product, plan)
+    assert ask_again(product, 0.9) == 1
+    change(product, plan="ok")
+    assert ask_again(product, 0.2) == 2
+    (row,) = documents(product)
+    assert (row["lighthouse_status"], row["failed_step"], row["poll_due_at"]) == ("done", None, None)
+    assert (product.cases(), mails(product, 3)[-1]) == ([], "form526.document_arrived")
+    assert ask_again(product, 30) == 2
+    assert command(product, "audit", "--trace").exit_code == 0
+
+
+def test_a_failed_document_is_asked_about_four_times_and_no_more(product: Product) -> None:
+    failed(product)
+    before = mails(product, 2)
+    asked = [ask_again(product, days) for days in (1.1, 1, 1, 4, 7, 30, 30)]
+    assert asked == [2, 2, 3, 4, 5, 5, 5]
+    (row,) = documents(product)
+    assert (row["lighthouse_status"], row["poll_due_at"], row["poll_batch"]) == ("failed", None, None)
+    assert (product.cases(), mails(product, 2)) == (["document_failed"], before)
+
+
+def test_without_days_no_failed_document_is_asked_about_again(product: Product) -> None:
+    reconfigure(product, document_ask_again_days=())
+    failed(product)
+    assert (ask_again(product, 30), documents(product)[0]["poll_due_at"]) == (1, None)

@@ -16,7 +16,14 @@ from sqlalchemy import event, text
 
 from flaskapp import clock
 from flaskapp.db import DbSession, db, transaction
-from flaskapp.form526.polling import ASSIGN_BATCH, BATCH, REASSIGN_BATCH, RECORD_STATUSES, enqueue_poll
+from flaskapp.form526.polling import (
+    ASSIGN_BATCH,
+    BATCH,
+    REASSIGN_BATCH,
+    RECORD_CORRECTIONS,
+    RECORD_STATUSES,
+    enqueue_poll,
+)
 from flaskapp.form526.states import DONE, FAILED, PENDING
 from jobs import housekeeping
 from jobs.documents import POLL
@@ -84,11 +91,12 @@ def check_plans(product: Product) -> None:
     product.rows("ANALYZE form526_document_submissions; SELECT 1")
     batch = str(uuid.uuid4())
     rows = json.dumps([{"request_id": request_id, "word": "pending"} for request_id in range(BATCH)])
-    dealing = plan_of(ASSIGN_BATCH, size=BATCH, batch=batch, minutes=60)
+    dealing = plan_of(ASSIGN_BATCH, size=BATCH, batch=batch, minutes=60, days=[1])
     assert "ix_form526_documents_due" in dealing
     for plan in (
         dealing,
-        plan_of(RECORD_STATUSES, rows=rows, batch=batch),
+        plan_of(RECORD_STATUSES, rows=rows, batch=batch, first_day=1),
+        plan_of(RECORD_CORRECTIONS, rows=rows, batch=batch),
         plan_of(REASSIGN_BATCH, new=batch, batch=batch, requests=[1]),
     ):
         assert "Seq Scan on form526_document_submissions" not in plan, plan

@@ -25,7 +25,7 @@ from tests.integration.form526_steps import (
     uploaded,
 )
 from tests.integration.itf_steps import mails, pass_time
-from tests.integration.steps import command, reconfigure
+from tests.integration.steps import command, reconfigure, sweep
 from tests.product import Product
 
 NAME = "Quillon_Zzyzxfield_discharge.txt"
@@ -237,6 +237,17 @@ def test_nothing_is_sent_again_while_lighthouse_does_not_say_what_became_of_the_
     change(product, plan="ok")
     product.work()
     assert (len(uploaded(product)), statuses(product)) == (1, ["done"])
+
+
+def test_a_resend_that_never_learned_what_became_of_the_first_is_unconfirmed(product: Product) -> None:
+    _, _, document = failed_at(product, "fails_at_claims_evidence")
+    change(product, plan="unknown_status")
+    run(product, "upload-again", document)
+    pass_time(product, days=31)
+    sweep(product)
+    product.work()
+    assert (statuses(product), product.cases()) == (["failed"], ["document_failed", "may_exist_upstream"])
+    assert mails(product, 3)[-1] == "form526.document_unconfirmed"
 
 
 def test_a_document_whose_bytes_are_gone_cannot_be_sent_again(product: Product) -> None:

@@ -52,7 +52,7 @@ def shown_default(item: Any) -> str:
     if isinstance(item.default, bool):
         return "`yes`" if item.default else "`no`"
     if isinstance(item.default, tuple):
-        return f"`{','.join(item.default)}`"
+        return f"`{','.join(map(str, item.default))}`"
     return f"`{item.default}`"
 
 

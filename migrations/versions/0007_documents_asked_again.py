@@ -1,0 +1,31 @@
+"""Failed documents are asked about again: a time of the next poll is not for pending ones only."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+TABLE, RULE = "form526_document_submissions", "ck_form526_document_submissions_only_uploaded_is_polled"
+
+
+def upgrade() -> None:
+    """The old rule is the stricter one, so no row has to be read to know that it keeps the new one."""
+    op.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT {RULE}")
+    op.execute(
+        f"""ALTER TABLE {TABLE} ADD CONSTRAINT {RULE} CHECK (
+            poll_due_at IS NULL OR (lighthouse_status <> 'done' AND lighthouse_request_id IS NOT NULL)) NOT VALID"""
+    )
+    op.execute(f"ALTER TABLE {TABLE} VALIDATE CONSTRAINT {RULE}")
+
+
+def downgrade() -> None:
+    op.execute(f"UPDATE {TABLE} SET poll_due_at = NULL WHERE lighthouse_status = 'failed' AND poll_due_at IS NOT NULL")
+    op.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT {RULE}")
+    op.execute(
+        f"""ALTER TABLE {TABLE} ADD CONSTRAINT {RULE} CHECK (
+            poll_due_at IS NULL OR (lighthouse_status = 'pending' AND lighthouse_request_id IS NOT NULL))"""
+    )
