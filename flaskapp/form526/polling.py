@@ -1,6 +1,6 @@
 """Polling of Lighthouse for what became of uploaded documents, a hundred at a time.
 
-A tick puts due documents into batches, each with one message; the answer is recorded in one statement for each batch.
+A tick puts due documents into batches, each with one message; the answer is recorded in two statements for each batch.
 The time of polling is recorded for every document of it, changed or not, and one bad entry never spoils the others.
 """
 
@@ -59,7 +59,7 @@ REASSIGN_BATCH = text("""
     UPDATE form526_document_submissions SET poll_batch = :new
      WHERE poll_batch = :batch AND lighthouse_request_id = ANY(:requests)
 """)
-# One statement for each batch. It changes only documents that are still pending, and still in this batch.
+# One statement for each batch: it changes only documents that are still pending, and still in this batch.
 RECORD_STATUSES = text("""
     UPDATE form526_document_submissions d
        SET last_polled_at = outbox_now(), poll_batch = NULL,
