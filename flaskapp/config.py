@@ -182,6 +182,9 @@ class Config:
     vanotify_confirm_seconds: float = setting(
         float, 150.0, text="Until this long after its start, a VANotify send that is not found may still happen."
     )
+    vanotify_kept_days: int = setting(
+        int, 7, text="How long VANotify still finds what it took: the data retention of our service there, in days."
+    )
     accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
     sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
     lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
+from flaskapp import clock
 from flaskapp.config import Config
 from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import OutgoingNotification
-from flaskapp.notifications.states import DELIVERED, PENDING, SENT
+from flaskapp.notifications.states import DELIVERED, PENDING, SENT, UNDELIVERABLE
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.va_notify import Delivery
 from jobs.engine.retry import NOTIFICATION
@@ -25,7 +27,11 @@ from jobs.engine.spec import (
     NotFound,
     Obsolete,
     TooEarly,
+    Unclear,
 )
+
+# Of several sends under one reference the one that reached the person counts, and one on its way before a failed one.
+BEST_FIRST = (DELIVERED, SENT, UNDELIVERABLE)
 
 
 def load_pending(session: DbSession, notification_id: str) -> OutgoingNotification | None:
@@ -75,13 +81,28 @@ def send(call: Call, notification: OutgoingNotification) -> str:
     sms_sender = flows().sms_senders.get(notification.sender)
     if sms_sender is None:
         raise Rejected("va_notify", "no SMS sender id for this sender", code="NO_SENDER", from_upstream=False)
-    return client.send_sms(sender_id=sms_sender(config), **shared).notification_id
+    shared["sender_id"] = sms_sender(config)
+    try:
+        return client.send_sms(**shared).notification_id
+    except Rejected:
+        # Check-in's phone numbers are what a clerk once typed; VANotify may find a better one by ICN.
+        if shared.pop("phone", None) is None or not notification.recipient["icn"]:
+            raise
+    return client.send_sms(icn=notification.recipient["icn"], **shared).notification_id
 
 
 def find_sent(call: Call, notification: OutgoingNotification, earlier: EarlierWrites) -> Finding:
-    """Look up an earlier send. Each carries the notification's id as reference (contract: travel 6.4)."""
+    """Look up an earlier send. Each carries the notification's id as reference (contract: travel 6.4).
+
+    VANotify forgets what it took after some days, and then its *not found* says nothing about a send from before.
+    """
     deliveries = call.upstreams.va_notify.find_by_reference(str(notification.id))
-    return Found(deliveries[0]) if deliveries else NotFound()
+    if deliveries:
+        return Found(min(deliveries, key=lambda each: BEST_FIRST.index(service.STATE_OF_STATUS.get(each.status, SENT))))
+    kept = timedelta(days=call.config.vanotify_kept_days)
+    if earlier.first_write_at is not None and earlier.first_write_at < clock.now() - kept:
+        return Unclear("sent longer ago than VANotify keeps it")
+    return NotFound()
 
 
 def record_sent(session: DbSession, notification_id: str, answer: str | Delivery) -> None:
@@ -93,7 +114,12 @@ def record_sent(session: DbSession, notification_id: str, answer: str | Delivery
 
 def fold_in(session: DbSession, notification_id: str, delivery: Delivery) -> None:
     service.record_delivery(
-        session, uuid.UUID(notification_id), delivery.status, delivery.completed_at, actor="VANotify look-up"
+        session,
+        uuid.UUID(notification_id),
+        delivery.status,
+        delivery.completed_at,
+        actor="VANotify look-up",
+        why=delivery.status_reason,
     )
 
 
@@ -118,8 +144,8 @@ def record_answer_of_status(session: DbSession, notification_id: str, delivery: 
     status = delivery.status if delivery is not None else "failed"
     if service.STATE_OF_STATUS.get(status) == SENT or status not in service.STATE_OF_STATUS:
         status = "failed"
-    at = delivery.completed_at if delivery is not None else None
-    service.record_delivery(session, uuid.UUID(notification_id), status, at, actor="VANotify look-up")
+    at, why = (delivery.completed_at, delivery.status_reason) if delivery is not None else (None, None)
+    service.record_delivery(session, uuid.UUID(notification_id), status, at, actor="VANotify look-up", why=why)
 
 
 def give_up_asking(session: DbSession, notification_id: str, kind: str, details: dict[str, Any]) -> None:

@@ -116,8 +116,9 @@ KINDS = {
     ),
     "notification_undeliverable": Kind(
         "A text or e-mail to the person could not be delivered.",
-        "Reach the person in another way (phone, letter) about the subject of this notification, then close. If the"
-        " details say *superseded*, it is no longer true: a newer notification informs the person, so only close.",
+        "Reach the person in another way (phone, letter) about the subject of this notification, then close. `why` is"
+        " VANotify's reason: if the person has died, write to nobody until you know whom. If the details say"
+        " *superseded*, it is no longer true: a newer notification informs the person, so only close.",
         stays=True,
     ),
     "notification_not_sent": Kind(

@@ -26,6 +26,7 @@ from flaskapp.notifications.states import (
     UNDELIVERABLE,
     WITHDRAWN,
 )
+from flaskapp.upstreams.transport.redaction import redact
 from outbox import NOW, QueueSpec, sql, take_back, write_history
 
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
@@ -169,10 +170,12 @@ def record_delivery(
     *,
     actor: str,
     va_notify_id: str | None = None,
+    why: str | None = None,
 ) -> bool:
     """Record one delivery status, from any source and in any order; False when the notification is not ours.
 
-    `at` is VANotify's time of this status (UTC); a status older than the one we know changes nothing.
+    `at` is VANotify's time of this status (UTC); a status older than the one we know changes nothing. `why` is its
+    `status_reason`, which the human needs: somebody who cannot be reached, who wants no texts, or who has died.
     """
     row = lock_notification(session, notification_id)
     if row is None:
@@ -187,15 +190,17 @@ def record_delivery(
     if target is None or outdated or target == row.state or not NOTIFICATION.allows(row.state, target):
         return True
     row.upstream_status, row.status_at = status, timestamp or row.status_at
-    move_notification(session, row, target, actor, status=status)
-    follow_ending(session, row)
+    reason = {"why": redact(why)} if why else {}
+    move_notification(session, row, target, actor, status=status, **reason)
+    follow_ending(session, row, reason)
     return True
 
 
-def follow_ending(session: DbSession, row: Notification) -> None:
-    """A text that cannot arrive needs a human; one that arrived after all needs none any more."""
+def follow_ending(session: DbSession, row: Notification, reason: dict[str, str]) -> None:
+    """A text that cannot arrive needs a human, who is told VANotify's reason; one that arrived after all needs none any
+    more."""
     if row.state == UNDELIVERABLE:
-        open_case(session, "notification_undeliverable", SUBJECT, str(row.id), what_it_said(row))
+        open_case(session, "notification_undeliverable", SUBJECT, str(row.id), what_it_said(row) | reason)
     elif row.state == DELIVERED:
         close_ended(session, SUBJECT, str(row.id), "delivered after all", and_also=("notification_undeliverable",))
 

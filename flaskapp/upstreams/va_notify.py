@@ -20,13 +20,23 @@ import jwt
 
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
-from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
 from flaskapp.upstreams.transport.refusals import first_error, has_errors, refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
-# Refusals of a message as it is (contract: travel 6.3). The send routes have no 404 of their own.
-_FINAL = {400: ("ValidationError", "BadRequestError", "InvalidEmailError", "InvalidPhoneError")}
+# Only what is wrong with the recipient is final. A 400 about a template, a sender, a permission or a field that all
+# notifications have is about our settings (contract: travel 6.3), and heals. The send routes have no 404 of their own.
+_OF_AN_ADDRESS = ("InvalidEmailError", "InvalidPhoneError")
+_OF_A_FIELD = ("ValidationError", "BadRequestError")
+_RECIPIENT = (
+    "phone_number",
+    "email_address",
+    "recipient_identifier",
+    "id_type",
+    "id_value",
+    "international mobile numbers",
+)
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Matched from the right, since names and newer secrets may hold hyphens too; a greedy name keeps the rest short.
@@ -79,7 +89,8 @@ class VANotifyClient:
     ) -> Sent:
         """Text one person, by ICN or phone. `before_write` runs right before the request and may raise anything.
 
-        Raises any of the six but Duplicate. Unanswered: look it up by `reference`.
+        Raises any of the six but Duplicate. Rejected: this recipient, or so large a message, is not taken. Unanswered:
+        look it up by `reference`.
         """
         fields = {"sms_sender_id": sender_id, **_recipient("phone_number", phone, icn)}
         return self._send("sms", fields, reference, template_id, personalisation, before_write)
@@ -189,8 +200,13 @@ def _sent(answer: Answer) -> Sent:
         return Sent(given)
     name = _error_class(payload)
     too_large = answer.status == 413 and has_errors(payload)
-    named = Rejected if too_large or name in _FINAL.get(answer.status, ()) else None
+    named = Rejected if too_large or (answer.status == 400 and _refuses_the_recipient(name, payload)) else None
     raise refused(UPSTREAM, answer, named, write=True, code=name)
+
+
+def _refuses_the_recipient(name: str | None, payload: Any) -> bool:
+    said = " ".join(messages(payload)).lower()
+    return name in _OF_AN_ADDRESS or (name in _OF_A_FIELD and any(words in said for words in _RECIPIENT))
 
 
 def _error_class(payload: Any) -> str | None:
@@ -210,11 +226,11 @@ def _delivery(entry: Any, answer: Answer) -> Delivery:
 def _read_delivery(entry: Any) -> Delivery:
     if not isinstance(entry, dict) or not isinstance(entry["id"], str) or not isinstance(entry["status"], str):
         raise TypeError("expected an object with texts")
-    completed = entry.get("completed_at")
+    completed, reason = entry.get("completed_at"), entry.get("status_reason")
     return Delivery(
         id=entry["id"],
         reference=entry.get("reference"),
         status=entry["status"],
-        status_reason=entry.get("status_reason"),
+        status_reason=reason if isinstance(reason, str) else None,
         completed_at=None if completed is None else parse_timestamp(completed),
     )

@@ -1,9 +1,10 @@
-"""Reader of JSON bodies: refuses, in plain words, everything that a parser or PostgreSQL could not take later."""
+"""Reader of JSON bodies: refuses in plain words, or replaces, what a parser or PostgreSQL could not take later."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import date
 from typing import Any, TypeVar
 
@@ -17,9 +18,12 @@ from flaskapp.web.inflection import to_snake
 MAX_DEPTH = 32
 # Far more than any form has, and few enough that reading them takes tens of megabytes, not hundreds.
 MOST_PARTS = 200_000
-LONGEST_KEY = 200
+# A 526 form names answers by what the person typed, such as a condition of up to 255 characters.
+LONGEST_KEY = 400
 # The date types of upstreams begin in 1900, some in 1753, and a year of three digits is not even written in one way.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 D = TypeVar("D", bound=date)
 
@@ -60,9 +64,13 @@ def json_body(schema: Schema) -> dict[str, Any]:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """The one clean JSON object that the bytes are. Raises Problem 400."""
+    """The one clean JSON object that the bytes are. Raises Problem 400.
+
+    What PostgreSQL cannot store in a text, NUL and half surrogate pairs, becomes U+FFFD. People paste them unseen, and
+    an editor cuts an emoji in two: no page could tell them which character of a long form is meant.
+    """
     value = read_object(raw)
-    check(value, 1)
+    make_storable(value, 1)
     return value
 
 
@@ -107,19 +115,23 @@ def finite(text: str) -> float:
     return number
 
 
-def check(value: Any, depth: int) -> None:
-    """Refuse what is nested too deep, and texts that PostgreSQL cannot store: NUL and half surrogate pairs."""
+def make_storable(value: Any, depth: int) -> Any:
+    """The value with storable texts, changed in place where it can be. Refuses what is nested too deep, and keys that
+    cannot be stored: those no person typed."""
     if depth > MAX_DEPTH:
         raise Problem(400, detail=f"The body is nested more than {MAX_DEPTH} deep.")
     if isinstance(value, dict):
         for key, item in value.items():
-            check(key, depth)
-            check(item, depth + 1)
+            if storable(key) != key:
+                raise Problem(400, detail="The body names a key with characters that cannot be stored.")
+            value[key] = make_storable(item, depth + 1)
     elif isinstance(value, list):
-        for item in value:
-            check(item, depth + 1)
-    elif isinstance(value, str) and ("\0" in value or not value.isascii() and not encodable(value)):
-        raise Problem(400, detail="The body holds characters that cannot be stored.")
+        value[:] = [make_storable(item, depth + 1) for item in value]
+    return storable(value) if isinstance(value, str) else value
+
+
+def storable(text: str) -> str:
+    return text if text.isascii() and "\0" not in text else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def encodable(text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import math
+import re
 import time
 
 from flask import Flask, current_app, request
@@ -21,6 +22,8 @@ from flaskapp.web.rate_counter import Counts
 
 # A client with one IPv6 address has its whole network, so the network is counted.
 IPV6_NETWORK = 64
+# Some proxies write the caller's port into `X-Forwarded-For`. Counted with it, every connection would be a new caller.
+WITH_PORT = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\](?::\d+)?|(?P<four>[0-9.]+):\d+")
 # Health and metrics are read by machines every few seconds; the callbacks count by token, not by address.
 NOT_BY_ADDRESS = frozenset({"health.live", "health.ready", "metrics.metrics", "va_notify.receive"})
 
@@ -77,8 +80,10 @@ def waiting(rate: Rate, seconds: float) -> dict[str, str]:
 
 def address() -> str:
     """Where the request comes from, as far as that can be trusted (`TRUSTED_PROXIES`); IPv6 by its network."""
+    written = WITH_PORT.fullmatch(request.remote_addr or "")
+    host = (written["six"] or written["four"]) if written else request.remote_addr
     try:
-        found = ipaddress.ip_address(request.remote_addr or "")
+        found = ipaddress.ip_address(host or "")
     except ValueError:
         return request.remote_addr or "nowhere"
     if isinstance(found, ipaddress.IPv6Address):

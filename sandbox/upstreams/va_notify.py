@@ -92,7 +92,7 @@ class VANotify(Fake):
         template = self._template(channel, body)
         notification = self._notification(channel, body, template)
         if self.lifecycle.refuses(notification):
-            raise bad("Can't send to this recipient using a team-only API key")
+            raise bad("Cannot send to international mobile numbers")
         with self.lock:
             self._notifications[notification.id] = notification
         reply = notification.created_answer(self._host(), self.settings.vanotify_service_id)

@@ -43,9 +43,7 @@ BOMBS = {
     "infinity": b'{"a":-Infinity}',
     "the same key twice": b'{"a":1,"a":2}',
     "the same key in two spellings": b'{"fooBar":1,"foo_bar":2}',
-    "half a surrogate pair": b'{"a":"\\ud800"}',
     "half a pair in a key": b'{"\\udfff":1}',
-    "NUL": b'{"a":"\\u0000"}',
     "NUL in a key": b'{"\\u0000":1}',
     "a NUL byte": b'{"a":"\x00"}',
     "a key of 30,000 letters": b'{"' + b"A" * 30_000 + b'":1}',
@@ -142,7 +140,7 @@ def test_no_body_is_our_fault_at_any_other_address(product: Product) -> None:
     others = [each for each in addresses(product) if not reads_json(product, each[2])]
     assert {path for _, path, _ in others} >= {"/v0/upload_supporting_evidence", "/ops/login"}
     kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b")
-    names = ("brackets without end", "half a surrogate pair", "NUL", "bytes that are no UTF-8", "a list")
+    names = ("brackets without end", "half a pair in a key", "NUL in a key", "bytes that are no UTF-8", "a list")
     for method, path, _ in others:
         for at, (name, kind) in enumerate(itertools.product(names, kinds)):
             # From so many addresses, because an address that fails to log in is soon refused.
@@ -172,7 +170,9 @@ def filled(item: bytes, times: int) -> bytes:
     return b'{"a":[' + b",".join([item] * times) + b"]}"
 
 
-MOST_KEYS = b"{" + b",".join(b'"%s%x":1' % (b"A" * (LONGEST_KEY - 8), at) for at in range(25_000)) + b"}"
+MOST_KEYS = (
+    b"{" + b",".join(b'"%s%x":1' % (b"A" * (LONGEST_KEY - 8), at) for at in range(5_000_000 // LONGEST_KEY)) + b"}"
+)
 LARGEST = (filled(b"1", MOST_PARTS - 10), filled(b'{"a":1}', MOST_PARTS // 2 - 10), MOST_KEYS)
 # A process can read only its highest memory use, so the forms are read by a process that has done nothing else.
 READER = """

@@ -144,6 +144,10 @@ def test_an_address_is_counted_by_what_one_customer_holds_of_it(peer: str, netwo
         (1, "203.0.113.9, 198.51.100.1", "198.51.100.1"),
         (1, "198.51.100.1, nonsense", "nonsense"),
         (1, "", "192.0.2.1"),
+        # Azure's gateway and others add the caller's port, another one for each connection.
+        (1, "198.51.100.1:40001", "198.51.100.1"),
+        (1, "[2001:db8::1]:40001", "2001:db8::/64"),
+        (1, "[2001:db8::1]", "2001:db8::/64"),
         (2, "203.0.113.9, 198.51.100.1, 10.0.0.1", "198.51.100.1"),
         (2, "198.51.100.1", "192.0.2.1"),
     ],

@@ -67,6 +67,20 @@ def test_a_person_without_a_phone_is_addressed_by_icn_in_any_case(product: Produ
     assert sends(product)[0]["recipient_identifier"]["id_value"] == ADA.icn
 
 
+def test_a_phone_number_that_va_notify_refuses_is_not_the_last_word(product: Product) -> None:
+    """Check-in has what a clerk typed once; VANotify finds the person by ICN."""
+    reconfigure(product, sms_recipient="phone")
+    typed = replace(ADA, phone="555-0100 HOME")
+    product.fakes.fakes.cast.add(typed)
+    file_claim(product, typed)
+    product.work()
+    assert [set(sent) & {"phone_number", "recipient_identifier"} for sent in sends(product)] == [
+        {"phone_number"},
+        {"recipient_identifier"},
+    ]
+    assert (notification(product)["state"], product.cases()) == ("sent", [])
+
+
 def test_every_send_carries_the_notifications_id_as_reference(product: Product) -> None:
     product.control.set("va_notify", "throttle", times=2, operation="POST")
     delivered_text(product)
@@ -152,8 +166,17 @@ def test_a_text_that_va_notify_never_accepts_opens_a_case_at_the_end(product: Pr
 # -- delivery ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("habit", "facility"), [("blocked", "vista"), ("unreachable", "oh"), ("no_contact", "vista")])
-def test_a_text_that_never_arrived_is_detected_after_three_days(product: Product, habit: str, facility: str) -> None:
+@pytest.mark.parametrize(
+    ("habit", "facility", "why"),
+    [
+        ("blocked", "vista", "Undeliverable - blocked"),
+        ("unreachable", "oh", "Retryable - unreachable"),
+        ("no_contact", "vista", "Undeliverable - no contact info"),
+    ],
+)
+def test_a_text_that_never_arrived_is_detected_after_three_days(
+    product: Product, habit: str, facility: str, why: str
+) -> None:
     claim = file_claim(product, with_habit(habit, facility))
     product.work()
     status = "temporary-failure" if habit == "unreachable" else "permanent-failure"
@@ -164,7 +187,7 @@ def test_a_text_that_never_arrived_is_detected_after_three_days(product: Product
     product.work()
     assert (notification(product)["state"], product.cases()) == ("undeliverable", ["notification_undeliverable"])
     (details,) = product.rows("SELECT details FROM cases")
-    assert details[0] == {"about": "travel_claim", "subject": claim.id, "notification": "created"}
+    assert details[0] == {"about": "travel_claim", "subject": claim.id, "notification": "created", "why": why}
 
 
 def test_a_declined_text_of_which_no_callback_says_so_is_detected_after_three_days(product: Product) -> None:

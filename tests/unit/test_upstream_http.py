@@ -103,7 +103,6 @@ LOST = {
     "not HTTP": raw(b"220 mail.example ESMTP\r\n"),
     "half a body": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
     "half a chunk": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf"),
-    "no gzip at all": whole(200, b"plain", Content_Encoding="gzip"),
     "silence": silence,
     "a body beyond the cap": whole(200, b"x" * (LARGEST_BODY + 1)),
 }
@@ -125,6 +124,19 @@ def test_a_lost_answer_leaves_a_write_unanswered(http: HTTP, reply: Reply) -> No
 def test_a_lost_answer_to_a_read_is_only_unavailable(http: HTTP, reply: Reply) -> None:
     with serving(reply) as server, pytest.raises(Unavailable):
         http.send(request(server.url, write=False, seconds=patience(reply)))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_an_answer_whose_body_is_not_encoded_as_it_says_still_counts(http: HTTP, encoding: str) -> None:
+    """Otherwise a proxy's 429 to a write reads as a lost answer: "slow down" would become "it may have happened"."""
+    page = {"Content_Encoding": encoding, "Retry_After": "53"}
+    with serving(whole(429, b"<html>Too many requests</html>", **page)) as server:
+        with pytest.raises(Throttled) as caught:
+            http.call(request(server.url))
+        assert caught.value.retry_after == 53
+        server.replies[:] = [whole(404, b"plain", **page), whole(200, b"plain", **page)]
+        answers = [http.send(request(server.url)) for _ in range(2)]
+        assert [(answer.status, answer.body) for answer in answers] == [(404, b""), (200, b"")]
 
 
 def test_a_body_at_the_cap_is_read_whole(http: HTTP) -> None:

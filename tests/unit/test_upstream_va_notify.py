@@ -150,8 +150,17 @@ def app_wide(status: int) -> Reply:
 @pytest.mark.parametrize(
     ("reply", "kind", "code"),
     [
-        (v2(400, "ValidationError"), Rejected, "ValidationError"),
-        (v2(400, "BadRequestError"), Rejected, "BadRequestError"),
+        (v2(400, "ValidationError", "phone_number Not a valid number"), Rejected, "ValidationError"),
+        (v2(400, "BadRequestError", "Cannot send to international mobile numbers"), Rejected, "BadRequestError"),
+        (v2(400, "InvalidPhoneError", "Not enough digits"), Rejected, "InvalidPhoneError"),
+        (v2(400, "ValidationError", "template_id is not a valid UUID"), Unavailable, "ValidationError"),
+        (v2(400, "BadRequestError", "Missing personalisation: baz"), Unavailable, "BadRequestError"),
+        (v2(400, "BadRequestError", "Template has been deleted"), Unavailable, "BadRequestError"),
+        (
+            v2(400, "BadRequestError", "Can’t send to this recipient using a team-only API key"),
+            Unavailable,
+            "BadRequestError",
+        ),
         (app_wide(400), Unavailable, None),
         (v2(400, "SomethingNew"), Unavailable, "SomethingNew"),
         (v2(401, "AuthError"), Unauthorized, "AuthError"),

@@ -69,7 +69,7 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer: its body was read to the end."""
+    """A whole answer: its body was read to the end, or could not be decoded and is empty."""
 
     status: int
     headers: Mapping[str, str]
@@ -193,11 +193,16 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _read(response: requests.Response, largest: int) -> bytes:
+    """The body; none where it is not encoded as its header says. Proxies put a page of their own under the headers of
+    an upstream's answer, and its status still says whether to wait, and for how long."""
     body = bytearray()
-    for chunk in response.iter_content(65_536):
-        body += chunk
-        if len(body) > largest:
-            raise BodyTooLarge
+    try:
+        for chunk in response.iter_content(65_536):
+            body += chunk
+            if len(body) > largest:
+                raise BodyTooLarge
+    except requests.exceptions.ContentDecodingError:
+        return b""
     return bytes(body)
 
 

@@ -1,0 +1,123 @@
+"""Answers and pages of the real world that are read wrongly today, each with its public source.
+
+A test here fails until the file that it names is mended; then its mark goes, and it moves to that file's own tests.
+"""
+
+from __future__ import annotations
+
+import runpy
+import uuid
+from dataclasses import replace
+from datetime import date
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from flaskapp import clock
+from flaskapp.check_in.service import Identity
+from flaskapp.travel_claims.service import ClaimWork
+from flaskapp.upstreams import Upstreams
+from flaskapp.upstreams.btsss import BTSSSClient
+from flaskapp.upstreams.transport.http import HTTP
+from jobs.engine.spec import Call, EarlierWrites, Found
+from jobs.travel_claims import look_up_claim
+from sandbox.upstreams.cast import Appointment
+from tests.integration.test_notifications_callbacks import body, post, sent_notification
+from tests.product import ADA, APPOINTMENT_DATE, Product
+from tests.unit.loopback import serving, whole
+from tests.unit.travel_pay import ADA as TRAVELER
+from tests.unit.travel_pay import CLAIM_ID, Bench, Tokens
+from tests.unit.upstream_settings import settings
+
+SUMMARY = {"id": CLAIM_ID, "claimStatus": "InProcess", "appointmentDateTime": "2031-03-04T09:30:00Z"}
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/upstreams/travel_pay/filing.py: a 200 without `status` is Unanswered")
+def test_a_submitted_claim_need_not_name_its_status() -> None:
+    """vets-api spec/support/vcr_cassettes/travel_pay/submit/success.yml@062a7973: the recorded success is `claimId`."""
+    with serving(whole(200, {"data": {"claimId": CLAIM_ID}})) as server:
+        bench = Bench(server)
+        bench.filing.submit_begun_claim(TRAVELER, CLAIM_ID, bench.before_write)
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/upstreams/travel_pay/reads.py: without a total no list is readable")
+def test_a_search_need_not_say_how_many_there_are() -> None:
+    """vets-api spec/support/vcr_cassettes/travel_pay/200_search_claims_by_appt_date_range.yml@698e1493."""
+    answer = {"statusCode": 200, "message": "found", "success": True, "data": [SUMMARY]}
+    day = date(2031, 3, 4)
+    with serving(whole(200, answer)) as server:
+        page = Bench(server).reads.search_claims(TRAVELER, day, day, 1, 50, total_seconds=30)
+    assert [claim.id for claim in page.items] == [CLAIM_ID]
+
+
+@pytest.mark.xfail(strict=True, reason="gunicorn.conf.py: one header field over 8,190 bytes is a 431 for good")
+def test_the_cookies_of_a_whole_domain_fit_into_a_request() -> None:
+    """va.gov-team issue 89412: people met the limit of 8,192 bytes with the cookies of va.gov; a browser sends all of
+    a domain's cookies in one field."""
+    assert runpy.run_path("gunicorn.conf.py")["limit_request_field_size"] >= 16_384
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/notifications/routes.py: `status_reason` is not handed on")
+def test_a_case_tells_the_reason_that_a_callback_gave(product: Product) -> None:
+    """notification-api app/constants.py@742080a7: among the reasons is that the person has died."""
+    reference = sent_notification(product).id
+    reason = "Undeliverable - Individual is deceased"
+    content = body(reference, "permanent-failure") | {"status_reason": reason}
+    assert post(product, content).status_code == 200
+    assert product.value("SELECT details ->> 'why' FROM cases") == reason
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/travel_claims: the time of day that the page posts is dropped")
+def test_btsss_gets_the_time_that_tells_two_appointments_of_a_day_apart(product: Product) -> None:
+    """va.gov-team issues 61043 and 63318, vets-website pull request 25295: BTSSS needs it to process the claim; without
+    it a day with two appointments is refused (`CLM_001_MULTIPLE_APPTS`), and that is final."""
+    product.ask(product.sign_in(ADA), ADA, f"{APPOINTMENT_DATE}T09:30:00")
+    product.work()
+    sent = product.submits()[0]["body"]["Appointment"]["AppointmentDateTime"]
+    assert sent.startswith(f"{APPOINTMENT_DATE}T09:30")
+
+
+@pytest.mark.xfail(strict=True, reason="jobs/travel_claims.py: a station is compared letter by letter")
+def test_a_claim_of_the_same_facility_is_found_under_its_longer_number() -> None:
+    """va.gov-team issue 65628: BTSSS knows a facility by its Sta6a, such as 500GC; check-in's `stationNo` is the number
+    500 (vets-api spec/support/vcr_cassettes/check_in/lorota/data/data_200.yml@37cd1fbb). After a lost reply our own
+    claim is then never found, and the person hears after a day that nobody knows."""
+    now = clock.now()
+    filed = {
+        "claimNum": "TC202503000000042",
+        "claimStatus": "ClaimSubmitted",
+        "claimLastModDateTime": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "facilityStationNum": "500GC",
+    }
+    with serving(whole(200, [filed])) as server:
+        config = settings(btsss_base_url=server.url)
+        client: Any = SimpleNamespace(btsss=BTSSSClient(config, HTTP(10), Tokens()))
+        work = ClaimWork(uuid.uuid4(), "pending", Identity("1012345678V123456", None, "500", "vista"), now.date())
+        earlier = EarlierWrites(first_write_at=now, why="unanswered", ever_unknown=True, confirmable=True)
+        finding = look_up_claim(Call(cast(Upstreams, client), config, lambda: None), work, earlier)
+    assert isinstance(finding, Found)
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/check_in/service.py: only the first appointment's station is kept")
+def test_two_facilities_on_one_day_are_two_claims(product: Product) -> None:
+    """va.gov-team issues 60843 and 91489: one claim a day and facility. Today both requests answer with one claim, at
+    the first station, and the other facility's is never filed."""
+    afternoon = Appointment(ien="461", station="442", start="13:00")
+    traveller = replace(ADA, appointments=(ADA.appointments[0], afternoon))
+    product.fakes.fakes.cast.add(traveller)
+    client = product.sign_in(traveller)
+    answers = [product.ask(client, traveller, f"{APPOINTMENT_DATE}T{time}:00") for time in ("09:30", "13:00")]
+    assert len({answer.get_json()["data"]["id"] for answer in answers}) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="flaskapp/check_in/service.py: the name goes to LoROTA as a phone writes it")
+@pytest.mark.parametrize("typed", ["O\N{RIGHT SINGLE QUOTATION MARK}Brien", "O\N{MODIFIER LETTER APOSTROPHE}Brien"])
+def test_a_name_with_a_phones_apostrophe_is_the_persons(product: Product, typed: Any) -> None:
+    """va.gov-team issue 63321: people with an apostrophe could not check in. Phones type a curly one; VistA has the
+    plain one. Three mismatches lock the person out for days."""
+    person = replace(ADA, last_name="O'Brien")
+    product.fakes.fakes.cast.add(person)
+    session = {"uuid": person.uuid, "dob": person.dob, "last_name": typed}
+    answer = product.app.test_client().post("/check_in/v2/sessions", json={"session": session})
+    assert answer.status_code == 200
