@@ -31,8 +31,9 @@ forwarder_headers = ""
 secure_scheme_headers = {}
 
 limit_request_line = 4_094
-limit_request_fields = 64
-limit_request_field_size = 8_190
+limit_request_fields = 48
+# A browser sends all cookies of a whole domain in one field.
+limit_request_field_size = 16_384
 
 # The application logs each request. gunicorn logs only its own events, as JSON on stdout like everything else.
 accesslog = None

@@ -47,6 +47,7 @@ CALLBACK = {
             "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
             "sent_at": {"description": "The same, where `completed_at` is empty."},
             "created_at": {"description": "The same, where both are empty."},
+            "status_reason": {"description": "Why it did not arrive; the human who reaches the person reads it."},
         },
     },
     "example": {
@@ -90,7 +91,8 @@ def receive() -> Response:
                 str(body.get("status")),
                 read_timestamp(body),
                 actor="VANotify callback",
-                va_notify_id=read_id(body.get("id")),
+                va_notify_id=storable(body.get("id")),
+                why=storable(body.get("status_reason")),
             )
     return answer({"message": "success"})
 
@@ -109,8 +111,8 @@ def is_authentic() -> bool:
     return bool(given) and any(hmac.compare_digest(given.lower().encode(), each.encode()) for each in expected)
 
 
-def read_id(value: Any) -> str | None:
-    """VANotify's id; None for one that is no text that Postgres can store."""
+def storable(value: Any) -> str | None:
+    """The text; None for what is none, or one that Postgres cannot store."""
     return value if isinstance(value, str) and value and "\0" not in value and encodable(value) else None
 
 

@@ -109,7 +109,11 @@ def test_what_is_not_read_of_a_callback_may_be_anything(product: Product) -> Non
     payload: Any = "\0\ud800"
     for _ in range(100):
         payload = [payload]
-    content = body(sent_notification(product).id, DELIVERED) | {"id": "\0", "provider_payload": payload}
+    content = body(sent_notification(product).id, DELIVERED) | {
+        "id": "\0",
+        "status_reason": "\0",
+        "provider_payload": payload,
+    }
     assert post(product, content).status_code == 200
     assert notification(product).state == "delivered"
 

@@ -33,7 +33,6 @@ from tests.unit.upstream_settings import settings
 SUMMARY = {"id": CLAIM_ID, "claimStatus": "InProcess", "appointmentDateTime": "2031-03-04T09:30:00Z"}
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/upstreams/travel_pay/filing.py: a 200 without `status` is Unanswered")
 def test_a_submitted_claim_need_not_name_its_status() -> None:
     """vets-api spec/support/vcr_cassettes/travel_pay/submit/success.yml@062a7973: the recorded success is `claimId`."""
     with serving(whole(200, {"data": {"claimId": CLAIM_ID}})) as server:
@@ -41,7 +40,6 @@ def test_a_submitted_claim_need_not_name_its_status() -> None:
         bench.filing.submit_begun_claim(TRAVELER, CLAIM_ID, bench.before_write)
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/upstreams/travel_pay/reads.py: without a total no list is readable")
 def test_a_search_need_not_say_how_many_there_are() -> None:
     """vets-api spec/support/vcr_cassettes/travel_pay/200_search_claims_by_appt_date_range.yml@698e1493."""
     answer = {"statusCode": 200, "message": "found", "success": True, "data": [SUMMARY]}
@@ -51,14 +49,12 @@ def test_a_search_need_not_say_how_many_there_are() -> None:
     assert [claim.id for claim in page.items] == [CLAIM_ID]
 
 
-@pytest.mark.xfail(strict=True, reason="gunicorn.conf.py: one header field over 8,190 bytes is a 431 for good")
 def test_the_cookies_of_a_whole_domain_fit_into_a_request() -> None:
     """va.gov-team issue 89412: people met the limit of 8,192 bytes with the cookies of va.gov; a browser sends all of
     a domain's cookies in one field."""
     assert runpy.run_path("gunicorn.conf.py")["limit_request_field_size"] >= 16_384
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/notifications/routes.py: `status_reason` is not handed on")
 def test_a_case_tells_the_reason_that_a_callback_gave(product: Product) -> None:
     """notification-api app/constants.py@742080a7: among the reasons is that the person has died."""
     reference = sent_notification(product).id

@@ -99,13 +99,13 @@ class TravelPayFilingClient:
 
         return self._write(traveler, "add_mileage", "expenses/mileage", body, before_write, added, ADDED_BEFORE)
 
-    def submit_begun_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str:
-        """Submit that claim; returns its new status in upstream's spelling."""
+    def submit_begun_claim(self, traveler: Traveler, claim_id: str, before_write: Callable[[], None]) -> str | None:
+        """Submit that claim; returns its new status in upstream's spelling, None where the answer names none."""
 
-        def submitted(data: dict[str, Any]) -> str:
+        def submitted(data: dict[str, Any]) -> str | None:
             if text(data.get("claimId")).lower() != claim_id.lower():
                 raise ValueError("another claim than was submitted")
-            return text(data.get("status"))
+            return text(data["status"]) if data.get("status") else None
 
         path = f"claims/{quote(claim_id, safe='')}/submit"
         return self._write(

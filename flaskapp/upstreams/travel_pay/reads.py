@@ -84,8 +84,7 @@ class TravelPayClient:
         answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
 
         def listed(payload: dict[str, Any]) -> Page[ClaimSummary]:
-            here = len(payload["data"])
-            return _page({"totalRecordCount": here, **payload}, read_summary, 1, here)
+            return _page(payload, read_summary, 1, len(payload["data"]) + 1)
 
         return parse_answer(answer, listed)
 
@@ -177,9 +176,12 @@ def _quoted(part: str) -> str:
 
 def _page(payload: dict[str, Any], form: Callable[[object], T], page: int, size: int) -> Page[T]:
     items, unreadable = _readable(payload["data"], form)
+    here = len(items) + unreadable
+    # Some answers do not say how many there are. Then a full page may have another behind it.
+    at_least = (page - 1) * size + here + (here >= size)
     return Page(
         tuple(items),
-        total=count(payload["totalRecordCount"]),
+        total=count(payload.get("totalRecordCount", at_least)),
         page=count(payload.get("pageNumber", page)),
         size=count(payload.get("pageSize", size)),
         unreadable=unreadable,
