@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -144,6 +145,18 @@ def test_a_text_that_va_notify_refuses_opens_a_case_and_can_be_requeued(product:
     assert notification(product)["state"] == "pending"
     product.work()
     assert (texts(product), product.cases(), notification(product)["state"]) == (["cie.created"], [], "sent")
+
+
+def test_a_text_whose_template_is_broken_at_va_notify_waits_until_it_is_mended(product: Product) -> None:
+    """What was recorded, answered to every text: nobody is given up for it, and nobody requeues anything afterwards."""
+    broken = {"status_code": 400, "errors": [{"error": "BadRequestError", "message": "Missing personalisation: baz"}]}
+    product.control.set("va_notify", "answer", status=400, body=json.dumps(broken), operation="POST")
+    file_claim(product)
+    product.work(until=lambda: product.value("SELECT count(*) >= 2 FROM outbox_attempts WHERE upstream = 'va_notify'"))
+    assert (notification(product)["state"], product.cases()) == ("pending", [])
+    product.control.clear("va_notify")
+    product.work()
+    assert (texts(product), notification(product)["state"], product.cases()) == (["cie.created"], "sent", [])
 
 
 def test_a_notification_without_a_template_opens_a_case_before_anything_is_sent(product: Product) -> None:

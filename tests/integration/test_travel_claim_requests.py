@@ -94,8 +94,8 @@ BAD = {
     "a list": ("[]", 400, None),
     "not UTF-8": (b"\xff\xfe", 400, None),
     "a key twice": ('{"travelClaims": {}, "travel_claims": {}}', 400, None),
-    "a NUL": (body(appointmentDate="2031-03-04\0"), 400, None),
-    "half a character": ('{"travelClaims": {"uuid": "\\ud800"}}', 400, None),
+    "a NUL": (body(appointmentDate="2031-03-04\0"), 422, "/travelClaims/appointmentDate"),
+    "half a character": ('{"travelClaims": {"uuid": "\\ud800"}}', 422, "/travelClaims/uuid"),
     "too deep": ("[" * 5000, 400, None),
     "too large": (body(note="x" * 70_000), 413, None),
 }
