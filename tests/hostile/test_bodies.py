@@ -64,6 +64,15 @@ BOMBS = {
 }
 
 
+# VANotify repeats no refusal, so a callback is refused only where it is no JSON object. Nothing of these is kept.
+TAKEN_FROM_VA_NOTIFY = (
+    "nested deeper than any form",
+    "deeper inside what is ignored",
+    "half a pair in a key",
+    "NUL in a key",
+)
+
+
 class Endless:
     """A body without an end; it counts how much of it was read."""
 
@@ -129,7 +138,10 @@ def test_every_bomb_is_refused_at_every_address_that_reads_json(product: Product
         for name, bomb in BOMBS.items():
             began = time.process_time()
             response = send(product, method, path, headers, bomb)
-            assert (response.status_code, response.get_json()["errors"][0]["status"]) == (400, "400"), (path, name)
+            if path.startswith("/va_notify") and name in TAKEN_FROM_VA_NOTIFY:
+                assert response.status_code == 200, name
+            else:
+                assert (response.status_code, response.get_json()["errors"][0]["status"]) == (400, "400"), (path, name)
             assert time.process_time() - began < 1, (path, name)
     assert count(product, *WRITTEN) == before
 
