@@ -188,7 +188,9 @@ class Product:
 
     # -- posting -----------------------------------------------------------
 
-    def sign_in(self, veteran: Veteran = ADA) -> FlaskClient:
+    def sign_in(self, veteran: Veteran = ADA, *days: str) -> FlaskClient:
+        """Check in. Everybody has an appointment today, on `APPOINTMENT_DATE` and on these days."""
+        self.fakes.fakes.lorota.turn({"days": [APPOINTMENT_DATE, *days]})
         client = self.app.test_client()
         body = {"session": {"uuid": veteran.uuid, "dob": veteran.dob, "lastName": veteran.last_name}}
         response = client.post("/check_in/v2/sessions/", json=body)

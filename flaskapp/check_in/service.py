@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from flaskapp.check_in.appointments import Served, joined, served
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.crypto import vault
 from flaskapp.db import reading, transaction
@@ -38,24 +39,27 @@ class Identity:
 
 @dataclass(frozen=True)
 class CheckIn:
-    """A caller who proved who they are, and what we know about them."""
+    """A caller who proved who they are, and what we know about them. `appointments` is None where we never kept any."""
 
     token_digest: str
     uuid: str
     lorota_token: str
     identity: Identity | None
+    appointments: list[Served] | None
 
 
 def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, lifetime_seconds: int) -> str:
     """Verify somebody and start a session; returns the cookie's token. Raises LoROTA's upstream errors.
 
-    The identity is fetched here too, so that a claim posted later needs no upstream at all.
+    Identity and appointments are fetched here too, so that a claim posted later needs no upstream at all.
     """
     lorota_token = lorota.token(uuid, dob, last_name)
+    identity, appointments = None, None
     try:
-        identity = identity_of(lorota.data(uuid, lorota_token))
+        data = lorota.data(uuid, lorota_token)
+        identity, appointments = identity_of(data), served(data)
     except UpstreamError:
-        identity = None
+        pass
     token = secrets.token_urlsafe(32)
     with transaction() as session:
         session.add(
@@ -64,6 +68,7 @@ def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, li
                 uuid=uuid,
                 lorota_token=lorota_token,
                 identity=vars(identity) if identity else None,
+                appointments=written(appointments),
                 expires_at=NOW + timedelta(seconds=lifetime_seconds),
             )
         )
@@ -82,18 +87,25 @@ def find_session(token: str | None) -> CheckIn | None:
         if row is None:
             return None
         identity = Identity(**row.identity) if row.identity else None
-        return CheckIn(row.token_digest, row.uuid, row.lorota_token, identity)
+        appointments = None if row.appointments is None else [Served(**each) for each in row.appointments]
+        return CheckIn(row.token_digest, row.uuid, row.lorota_token, identity, appointments)
 
 
 def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:
-    """Today's check-in data from LoROTA; what identifies the person is kept with the session."""
+    """Today's check-in data from LoROTA; who the person is and which appointments they were shown is kept."""
     data = lorota.data(check_in.uuid, check_in.lorota_token)
     identity = identity_of(data)
-    if identity is not None:
-        with transaction() as session:
-            row = session.get_one(CheckInSession, check_in.token_digest)
+    with transaction() as session:
+        row = session.get_one(CheckInSession, check_in.token_digest)
+        row.appointments = written(joined(served(data), check_in.appointments))
+        if identity is not None:
             row.identity = vars(identity)
     return data
+
+
+def written(appointments: list[Served] | None) -> list[dict[str, Any]] | None:
+    """What the session's row keeps."""
+    return None if appointments is None else [vars(each) for each in appointments]
 
 
 def identity_of(data: dict[str, Any]) -> Identity | None:

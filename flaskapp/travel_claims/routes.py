@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import uuid as uuids
-from datetime import date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
+from flaskapp.check_in.appointments import Posted, day_of, is_among, posted_of
 from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn
 from flaskapp.db import DbSession, durably, transaction
@@ -27,21 +26,23 @@ from flaskapp.web.openapi import describe
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
 access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else gets a 401")
 
-WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+NO_SUCH_APPOINTMENT = (
+    "This check-in has no appointment on that day. Open the link in your text message again and request travel pay for"
+    " an appointment that it shows, or ask a staff member."
+)
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
 
 
 class AppointmentDate(fields.Field):
-    """A calendar date, or a date-time whose wall clock counts: an offset is dropped, as the front end means it."""
+    """A calendar date or a date-time, in any of the forms in which an appointment was served."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
-        found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Posted:
         try:
-            if found:
-                return believable(datetime.fromisoformat(found[0]).date())
+            posted = posted_of(value)
+            believable(posted.written)
         except ValueError:
-            pass
-        raise ValidationError("has to be a date like 2031-03-04.")
+            raise ValidationError("has to be a date like 2031-03-04.") from None
+        return posted
 
 
 class ClaimFields(Body):
@@ -50,7 +51,8 @@ class ClaimFields(Body):
         required=True,
         metadata={
             "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-            "description": "`YYYY-MM-DD`, or a date-time whose wall clock counts; an offset is dropped.",
+            "description": "The day of an appointment of this check-in: its `startTime` as it was served, `YYYY-MM-DD`,"
+            " or a date-time of which the wall clock counts.",
         },
     )
 
@@ -72,7 +74,8 @@ class ClaimBody(Body):
     },
     problems={
         409: "The check-in was never loaded, so we do not know who this is.",
-        422: "A field is missing or malformed, or the Idempotency-Key named another request.",
+        422: "A field is missing or malformed, the Idempotency-Key named another request, or the check-in has no"
+        " appointment on that day (`NO_SUCH_APPOINTMENT`).",
         503: "Our database is away; nothing was accepted.",
     },
     parameters=[KEY_PARAMETER],
@@ -90,11 +93,21 @@ def request_claim() -> Response:
 def accept_check_in_claim(
     session: DbSession, check_in: CheckIn, requested: dict[str, Any], key: str | None
 ) -> dict[str, Any]:
-    """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun."""
+    """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun.
+
+    Raises Problem 422 for a day without an appointment, unless the claim for it is here already.
+    """
     if check_in.identity is None:
         raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
-    remember(session, check_in.uuid, key, {**requested, "path": "travel_claims"})
-    return describe_claim(service.request_check_in_claim(session, check_in.identity, requested["appointment_date"]))
+    posted, appointments = requested["appointment_date"], check_in.appointments
+    # A session from before appointments were kept may name any day.
+    day = posted.written if appointments is None else day_of(posted, appointments)
+    remember(session, check_in.uuid, key, {**requested, "appointment_date": day, "path": "travel_claims"})
+    known = appointments is None or is_among(day, appointments)
+    if not known and service.find_of_day(session, check_in.identity, day) is None:
+        where = "/travel_claims/appointment_date"
+        raise Problem(422, "Unprocessable Entity", NO_SUCH_APPOINTMENT, "NO_SUCH_APPOINTMENT", where)
+    return describe_claim(service.request_check_in_claim(session, check_in.identity, day))
 
 
 def describe_claim(claim: TravelClaim) -> dict[str, Any]:

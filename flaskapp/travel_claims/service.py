@@ -89,13 +89,21 @@ def request_check_in_claim(session: DbSession, identity: Identity, appointment_d
         subjects.begin(session, CLAIM, created)
         enqueue_filing(session, created)
         return created
-    found = select(TravelClaim).filter_by(
-        person_digest=person, station_digest=station, appointment_date=appointment_date
-    )
-    claim = session.execute(found).scalar_one()
+    claim = find_of_day(session, identity, appointment_date)
+    assert claim is not None
     if claim.state == FAILED:
         subjects.note_requested_again(session, CLAIM, claim)
     return claim
+
+
+def find_of_day(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim | None:
+    """The claim of this person for this day at this station."""
+    statement = select(TravelClaim).filter_by(
+        person_digest=vault().digest(identity.icn),
+        station_digest=vault().digest(identity.station),
+        appointment_date=appointment_date,
+    )
+    return session.execute(statement).scalar_one_or_none()
 
 
 def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | None:

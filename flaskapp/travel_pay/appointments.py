@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from flaskapp.travel_pay import reads, shapes
+from flaskapp.db import db, transaction
+from flaskapp.travel_pay import places, reads, service, shapes
 from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS
 from flaskapp.travel_pay.schemas import bad
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
@@ -52,12 +54,13 @@ def list_appointments() -> Response:
     start, end = requested_timestamp("start"), requested_timestamp("end")
     if (start is None) != (end is None):
         raise bad("start and end go together.")
-    found, whole = reads.appointments(account_id)
+    limit = reads.Limit(account_id)
+    found, whole = reads.appointments(account_id, limit)
     if start is not None and end is not None:
         found = [each for each in found if is_within(each, start, end)]
-    status = 200 if whole else 206
-    metadata = {"status": status, "success": True, "message": reads.READ if whole else reads.PART}
-    return answer({"data": described(account_id, found), "metadata": metadata}, status)
+    items, sure = described(account_id, found, limit)
+    status = 200 if whole and sure else 206
+    return answer({"data": items, "metadata": reads.metadata(status)}, status)
 
 
 @blueprint.get("/<appointment_id>")
@@ -66,18 +69,24 @@ def list_appointments() -> Response:
     tag=TAG,
     security=CALLER,
     parameters=[INCLUDE],
-    answers={200: "`data.attributes` describes it.", **TOKEN_ANSWERS},
+    answers={
+        200: "`data.attributes` describes it.",
+        206: "The same; whether it has a claim, or which, could not be read.",
+        **TOKEN_ANSWERS,
+    },
     problems={404: "The caller has no such appointment.", **UPSTREAM_PROBLEMS},
 )
 def show_appointment(appointment_id: str) -> Response:
     account_id = uuid.UUID(caller().account_id)
-    found, whole = reads.appointments(account_id)
+    limit = reads.Limit(account_id)
+    found, whole = reads.appointments(account_id, limit)
     wanted = [each for each in found if appointment_id in (each.id, each.external_appointment_id)]
     if not wanted and not whole:
         raise Problem(502, detail=reads.PART)
     if not wanted:
         raise Problem(404, "Not found", "You have no such appointment.")
-    return answer({"data": described(account_id, wanted[:1])[0]})
+    items, sure = described(account_id, wanted[:1], limit)
+    return answer({"data": items[0]}, 200 if sure else 206)
 
 
 def requested_timestamp(name: str) -> datetime | None:
@@ -98,29 +107,82 @@ def is_within(appointment: UpstreamAppointment, start: datetime, end: datetime) 
     return shown is not None and start <= datetime.fromisoformat(shown).replace(tzinfo=UTC) <= end
 
 
-def described(account_id: uuid.UUID, found: list[UpstreamAppointment]) -> list[dict[str, Any]]:
+def described(
+    account_id: uuid.UUID, found: list[UpstreamAppointment], limit: reads.Limit
+) -> tuple[list[dict[str, Any]], bool]:
+    """The appointments as they are shown, and whether all is known that was requested about their claims."""
     items = [shapes.appointment_item(each) for each in found]
-    if CLAIMS in request.args.get("_include", "").split(","):
-        known = known_claims(account_id) if any(each.associated_claim_id for each in found) else {}
-        for item, each in zip(items, found, strict=True):
-            item["attributes"]["travel_pay_claim"] = claim_of(each, known)
-    return items
+    if CLAIMS not in request.args.get("_include", "").split(","):
+        return items, True
+    known, here = known_claims(account_id, found, limit), claims_here(account_id)
+    for item, each in zip(items, found, strict=True):
+        item["attributes"]["travel_pay_claim"] = claim_of(each, known, here)
+    return items, all(item["attributes"]["travel_pay_claim"]["metadata"]["success"] for item in items)
 
 
-def known_claims(account_id: uuid.UUID) -> dict[str, Any] | None:
-    """The person's claims by id; None when they could not be read: the appointments must be shown all the same."""
+def known_claims(account_id: uuid.UUID, found: list[UpstreamAppointment], limit: reads.Limit) -> dict[str, Any] | None:
+    """The claims of these appointments by id, read by their days, in the time that is left for this request.
+
+    None when they could not be read: the appointments must be shown all the same.
+    """
+    days = [at.date() for each in found if each.associated_claim_id and (at := shapes.starts_at(each))]
+    if not days:
+        return {}
     try:
-        return {item["id"]: item for item in reads.claims(account_id, None, None, None, reads.PAGE_SIZE).items}
+        listed = reads.claims(account_id, min(days), max(days), None, reads.PAGE_SIZE, limit)
     except Problem:
         return None
+    return {item["id"]: item for item in listed.items}
 
 
-def claim_of(appointment: UpstreamAppointment, known: dict[str, Any] | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClaimHere:
+    """A claim that BTSSS does not have yet, or not completely. `starts_at` is naive, `claim_id` the one at BTSSS;
+    `item` is what a list shows of it, `record` our words alone."""
+
+    starts_at: datetime
+    station: str
+    appointment_id: str | None
+    claim_id: str | None
+    item: dict[str, Any]
+    record: dict[str, Any]
+
+    def is_for(self, appointment: UpstreamAppointment) -> bool:
+        place, at = places.station_of(appointment.facility_id), shapes.starts_at(appointment)
+        return (self.starts_at, self.station) == (at, place) or self.appointment_id == appointment.id
+
+
+def claims_here(account_id: uuid.UUID) -> list[ClaimHere]:
+    """The person's claims that stand only with us. One that came to nothing is none: it may be filed another way."""
+    with transaction() as session:
+        found = [
+            ClaimHere(
+                row.starts_at,
+                row.requested["station"],
+                row.appointment_id,
+                row.claim_id,
+                shapes.waiting_here(row),
+                shapes.record_of(row),
+            )
+            for row in service.unfinished(session, account_id)
+            if not shapes.failed_without_claim(row)
+        ]
+    db.session.remove()
+    return found
+
+
+def claim_of(appointment: UpstreamAppointment, known: dict[str, Any] | None, here: list[ClaimHere]) -> dict[str, Any]:
     """What `travelPayClaim` holds: how reading it went and, where there is one, the claim."""
-    if known is None:
-        return {"metadata": {"status": 502, "success": False, "message": reads.PART}}
-    metadata = {"status": 200, "success": True, "message": reads.READ}
-    if appointment.associated_claim_id is None:
-        return {"metadata": metadata}
-    named = {"id": appointment.associated_claim_id, "claim_number": appointment.associated_claim_number}
-    return {"metadata": metadata, "claim": known.get(appointment.associated_claim_id) or named}
+    claim_id = appointment.associated_claim_id
+    ours = next((each for each in here if each.is_for(appointment)), None)
+    if ours is not None and claim_id not in (None, ours.claim_id):
+        ours = None
+    listed = (known or {}).get(claim_id or "")
+    if listed is not None:
+        return {"metadata": reads.metadata(200), "claim": listed | (ours.record if ours else {})}
+    if ours is not None:
+        return {"metadata": reads.metadata(200), "claim": ours.item}
+    if claim_id is None:
+        return {"metadata": reads.metadata(200)}
+    named = {"id": claim_id, "claim_number": appointment.associated_claim_number}
+    return {"metadata": reads.metadata(502 if known is None else 206), "claim": named}

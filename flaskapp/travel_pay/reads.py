@@ -30,6 +30,11 @@ PART = "Not all could be read from VA's travel pay system. What is shown is righ
 READ = "Data retrieved successfully."
 
 
+def metadata(status: int) -> dict[str, Any]:
+    """How reading went, as pages are told (contract: frontend 5.2): 200, 206 for a part, or a failure."""
+    return {"status": status, "success": status == 200, "message": READ if status == 200 else PART}
+
+
 @dataclass(frozen=True)
 class Partly:
     """A list and whether it is all there is to know; `total` is what upstream counts, None where it does not say."""
@@ -71,9 +76,18 @@ def traveler(account_id: uuid.UUID, limit: Limit) -> Traveler:
     return Traveler(str(account_id), identity.icn, identity.email)
 
 
-def claims(account_id: uuid.UUID, start: date | None, end: date | None, page: int | None, size: int) -> Partly:
-    """The person's claims, all or those with an appointment from `start` to `end`; one page if `page` is given."""
-    limit, client = Limit(account_id), upstreams().travel_pay
+def claims(
+    account_id: uuid.UUID,
+    start: date | None,
+    end: date | None,
+    page: int | None,
+    size: int,
+    limit: Limit | None = None,
+) -> Partly:
+    """The person's claims, all or those with an appointment from `start` to `end`; one page if `page` is given.
+
+    `limit` is the one of a request that has read something else before."""
+    limit, client = limit or Limit(account_id), upstreams().travel_pay
     who = traveler(account_id, limit)
     if start is None or end is None:
         found = limit.call(lambda seconds: client.list_claims(who, total_seconds=seconds))
@@ -122,10 +136,10 @@ def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:
     if found is None:
         raise Problem(404, "Not found", "You have no such claim.")
     try:
-        documents = limit.call(lambda seconds: client.documents(who, claim_id, total_seconds=seconds))
+        documents, unreadable = limit.call(lambda seconds: client.documents(who, claim_id, total_seconds=seconds))
     except Problem:
         return {**shapes.detailed(found, []), "documents_message": PART}
-    return shapes.detailed(found, documents)
+    return shapes.detailed(found, documents) | ({"documents_message": PART} if unreadable else {})
 
 
 def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[str, bytes]:
@@ -137,9 +151,9 @@ def document(account_id: uuid.UUID, claim_id: str, document_id: str) -> tuple[st
     return found.content_type, found.content
 
 
-def appointments(account_id: uuid.UUID) -> tuple[list[UpstreamAppointment], bool]:
+def appointments(account_id: uuid.UUID, limit: Limit) -> tuple[list[UpstreamAppointment], bool]:
     """Every appointment that Travel Pay knows, and whether none is missing."""
-    limit, client = Limit(account_id), upstreams().travel_pay
+    client = upstreams().travel_pay
     who = traveler(account_id, limit)
 
     def read_part(number: int, seconds: float) -> Page[UpstreamAppointment]:

@@ -89,9 +89,7 @@ def list_claims() -> Response:
         raise failure
     status = 200 if found.whole else 206
     metadata = {
-        "status": status,
-        "success": True,
-        "message": reads.READ if found.whole else reads.PART,
+        **reads.metadata(status),
         "total_record_count": None if found.total is None else found.total + len(items) - len(found.items),
         "page_number": page,
         **age_of(shown),
@@ -130,7 +128,11 @@ def with_known_here(
     tag=TAG,
     security=CALLER,
     parameters=[CLAIM_ID],
-    answers={200: "The claim, at the top level, with its expenses and documents.", **TOKEN_ANSWERS},
+    answers={
+        200: "The claim, at the top level, with its expenses and documents.",
+        206: "The same; `documentsMessage` says that documents are missing which could not be read.",
+        **TOKEN_ANSWERS,
+    },
     problems={400: "The id is no UUID.", 404: "The caller has no such claim.", **UPSTREAM_PROBLEMS},
 )
 def show_claim(claim_id: str) -> Response:
@@ -148,7 +150,8 @@ def show_claim(claim_id: str) -> Response:
         lambda: reads.claim(account_id, wanted),
         is_whole=lambda value: "documents_message" not in value,
     )
-    return answer({**shown.value, **age_of(shown)}, headers={"Age": str(shown.age_seconds)})
+    status = 206 if "documents_message" in shown.value else 200
+    return answer({**shown.value, **age_of(shown)}, status, {"Age": str(shown.age_seconds)})
 
 
 @blueprint.get("/claims/<claim_id>/documents/<document_id>")
@@ -184,13 +187,14 @@ def show_document(claim_id: str, document_id: str) -> Response:
         400: "A claim for this appointment was already on file (`ALREADY_FILED`).",
         422: "A field is missing or malformed, the Idempotency-Key named another request, or it cannot be filed"
         " (`NOT_FILED`): a person is working on it.",
-        503: "Our database is away; nothing was accepted.",
+        503: "Our database is away, or a UTC time was sent while Travel Pay cannot be asked whose it is; nothing was"
+        " accepted.",
     },
     parameters=[KEY_PARAMETER],
 )
 def file_claim() -> Response:
-    requested = read_request(json_body(MileageClaimBody()))
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
+    requested = read_request(account_id, json_body(MileageClaimBody()))
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
     claim_id = durably(lambda session: accept_travel_pay_claim(session, account_id, requested, key))
     db.session.remove()

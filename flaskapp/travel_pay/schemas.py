@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from flask import request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp.travel_pay import reads
+from flaskapp.travel_pay import places, reads, shapes
 from flaskapp.travel_pay.service import RequestedAppointment
 from flaskapp.web.errors import Problem
 from flaskapp.web.json_body import Body, Truth, believable
 
 WALL_CLOCK = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?)(\.\d+)?(Z|[+-]\d{2}:?\d{2})?")
+UTC_ENDINGS = ("Z", "+00:00", "+0000")
 DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(T.*)?")
 # An empty value counts as left out.
 A_DATE = {"type": "string", "anyOf": [{"format": "date"}, {"maxLength": 0}]}
@@ -34,6 +36,10 @@ PAGING = [
 ]
 
 
+WHOSE_TIME = (
+    "We could not read whether this is the time of one of your appointments. Send the local time that the appointment"
+    " shows, or try again in a minute."
+)
 CLAIM_ID, DOCUMENT_ID = (
     {"name": name, "in": "path", "schema": {"type": "string", "format": "uuid"}} for name in ("claim_id", "document_id")
 )
@@ -84,17 +90,41 @@ def checked_id(text: str) -> str:
         raise bad("The id has to be a UUID.") from None
 
 
+@dataclass(frozen=True)
+class PostedTime:
+    """The clock in the text, naive. `is_utc`: it may be the instant that an appointment's `start` is served as."""
+
+    written: datetime
+    is_utc: bool
+
+
 class AppointmentTime(fields.Field):
     """A date and time whose wall clock counts: an offset is dropped, as the front end means it."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> PostedTime:
         found = WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
         try:
             if found:
-                return believable(datetime.fromisoformat(found[1]))
+                return PostedTime(believable(datetime.fromisoformat(found[1])), found[4] in UTC_ENDINGS)
         except ValueError:
             pass
         raise ValidationError("has to be a date and time like 2031-03-04T09:30:00.")
+
+
+def wall_clock_of(account_id: uuid.UUID, posted: PostedTime, station: str) -> datetime:
+    """The wall clock of the person's appointment at this instant and station; else the clock in the text.
+
+    Our pages post local times. Only for what looks like a served `start` is upstream read, while the person waits.
+    """
+    zone = places.zone_of(station)
+    if zone is None:
+        return posted.written
+    there = posted.written.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+    found, whole = reads.appointments(account_id, reads.Limit(account_id))
+    clocks = {shapes.starts_at(each) for each in found if places.station_of(each.facility_id) == station}
+    if there not in clocks and not whole:
+        raise Problem(502, detail=WHOSE_TIME)
+    return there if there in clocks else posted.written
 
 
 def optional_text() -> fields.String:
@@ -107,7 +137,8 @@ class MileageClaimBody(Body):
         metadata={
             "type": "string",
             "format": "date-time",
-            "description": "Wall clock at the facility; an offset is dropped, or left out.",
+            "description": "An appointment's `localStartTime` or `start` as it was served. Of any other time the wall"
+            " clock counts, and an offset is dropped.",
         },
     )
     facility_station_number = fields.String(
@@ -119,10 +150,12 @@ class MileageClaimBody(Body):
     is_complete = Truth(load_default=None, allow_none=True)
 
 
-def read_request(loaded: dict[str, Any]) -> RequestedAppointment:
+def read_request(account_id: uuid.UUID, loaded: dict[str, Any]) -> RequestedAppointment:
+    """Raises Problem while Travel Pay cannot say whether a posted UTC time is an appointment's instant."""
+    station, posted = loaded["facility_station_number"].upper(), loaded["appointment_date_time"]
     return RequestedAppointment(
-        starts_at=loaded["appointment_date_time"],
-        station=loaded["facility_station_number"].upper(),
+        starts_at=wall_clock_of(account_id, posted, station) if posted.is_utc else posted.written,
+        station=station,
         facility_name=loaded["facility_name"],
         appointment_type=loaded["appointment_type"],
         appointment_name=loaded["appointment_name"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
+from flaskapp.travel_pay import places
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
@@ -12,6 +14,8 @@ from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Docu
 RECEIVED, NOT_FILED, NOT_CONFIRMED = "Received", "Not filed", "Not confirmed"
 # BTSSS's word for claims begun on VA.gov, which ours are (contract: travel 5.3).
 VA_GOV = "VaGov"
+# How VA's pages know an examination for a disability claim (contract: frontend 5.2).
+EXAMINATIONS = {"compensationandpensionexamination": [{"text": "COMPENSATION & PENSION"}]}
 _ZONE = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 
 
@@ -53,7 +57,8 @@ def detailed(claim: ClaimDetail, documents: list[Document]) -> dict[str, Any]:
         "facility_name": claim.facility_name,
         "total_cost_requested": claim.total_cost_requested,
         "reimbursement_amount": claim.reimbursement_amount,
-        "decision_letter_reason": claim.rejection_reason,
+        "decision_letter_reason": claim.rejection_reason.words if claim.rejection_reason else None,
+        "rejection_reason": vars(claim.rejection_reason) if claim.rejection_reason else None,
         "created_on": claim.created_on,
         "modified_on": claim.modified_on,
         "claim_source": claim.claim_source,
@@ -84,18 +89,33 @@ def attached(document: Document) -> dict[str, Any]:
 
 
 def appointment_item(appointment: UpstreamAppointment) -> dict[str, Any]:
-    """One appointment; its id is the one that the appointment pages know, if upstream gives it."""
+    """One appointment as the pages read it (contract: frontend 5.2); its id is the one that they know, if upstream has
+    it. Without a station there is nothing to file for, and without its zone no instant: then these are null.
+    """
     shown_id = appointment.external_appointment_id or appointment.id
+    station = places.station_of(appointment.facility_id)
+    zone = places.zone_of(station)
+    at = starts_at(appointment)
+    place = {"name": appointment.facility_name, "timezone": {"time_zone_id": str(zone) if zone else None}}
     attributes = {
         "id": shown_id,
         "kind": "clinic",
         "status": appointment.appointment_status,
-        "local_start_time": wall_clock(appointment.appointment_date_time),
+        "start": places.utc_text(at, zone) if at and zone else None,
+        "local_start_time": at.replace(tzinfo=zone).isoformat(timespec="milliseconds") if at else None,
         "appointment_name": appointment.appointment_name,
         "appointment_type": appointment.appointment_type,
-        "location": {"id": appointment.facility_id, "attributes": {"name": appointment.facility_name}},
+        "service_category": EXAMINATIONS.get((appointment.appointment_type or "").lower(), []),
+        "location_id": station,
+        "location": {"id": station, "type": "appointments", "attributes": place},
     }
     return {"id": shown_id, "type": "appointments", "attributes": attributes}
+
+
+def starts_at(appointment: UpstreamAppointment) -> datetime | None:
+    """The facility's wall clock, naive; None for an appointment without a time: a bare date has none."""
+    text = wall_clock(appointment.appointment_date_time)
+    return datetime.fromisoformat(text) if text and "T" in text else None
 
 
 # -- claims that are still with us --------------------------------------------

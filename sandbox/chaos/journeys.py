@@ -24,6 +24,7 @@ TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY = "travel_claim", "intent_to_file", "form526
 FLOWS = (TRAVEL_CLAIM, ITF, FORM, TRAVEL_PAY)
 FIRST_DAY = date(2031, 1, 1)
 DAYS = 15
+VISITS = tuple((FIRST_DAY + timedelta(days=number)).isoformat() for number in range(DAYS))
 # Of twelve journeys these are by signed-in people, who make three submissions each.
 JOURNEYS, SIGNED_IN = 12, (2, 7)
 # At the clinic one in forty filed at the kiosk before, is refused by BTSSS, or has a phone that nobody can reach.
@@ -54,6 +55,7 @@ class Person:
         self._control = control
         self._turn = turn
         self._kept = kept
+        control.turn("lorota", days=VISITS)
 
     def close(self) -> None:
         self._page.close()
@@ -86,7 +88,7 @@ class Person:
         habit = HABITS.get(number % HABIT_EVERY, "ok")
         veteran = self._newcomer(habit, oracle_health=number % ORACLE_HEALTH_EVERY == 1)
         with self._checked_in(veteran):
-            for day in (FIRST_DAY + timedelta(days=number) for number in range(days)):
+            for day in (date.fromisoformat(each) for each in VISITS[:days]):
                 self._ask_for_travel_pay(veteran, day)
 
     def _newcomer(self, habit: str = "ok", oracle_health: bool = False) -> Veteran:

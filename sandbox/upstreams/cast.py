@@ -17,10 +17,17 @@ from sandbox.upstreams.upload_plans import PLANS
 
 FACILITIES = {
     "983": "Bluff Creek VA Clinic",
-    "530": "Willow Bend VA Medical Center",
+    "537": "Willow Bend VA Medical Center",
     "442": "Stony Fork VA Clinic",
     "757": "Cedar Landing VA Clinic",
     "668": "Harbor Ridge VA Medical Center",
+}
+ZONES = {
+    "983": "America/Denver",
+    "537": "America/Chicago",
+    "442": "America/Denver",
+    "757": "America/New_York",
+    "668": "America/Los_Angeles",
 }
 _ACCOUNTS = uuid.UUID("3c9d5b2e-8a41-4f07-9b6a-5d2e7c1f8a90")
 
@@ -32,7 +39,7 @@ class Appointment:
     ien: str = "460"
     station: str = "983"
     start: str = "09:30"
-    time_zone: str = "America/Chicago"
+    time_zone: str = ZONES["983"]
     day: str | None = None
 
     def on(self, wanted: date) -> bool:
@@ -126,7 +133,9 @@ TRAVEL_PAY_HABITS = {
 def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit: str = "ok", **fields: Any) -> Veteran:
     """`stations` lists one appointment each; 757 and 668 are Oracle Health facilities."""
     listed = stations.split()
-    appointments = tuple(Appointment(str(460 + i), station, f"{9 + i:02d}:30") for i, station in enumerate(listed))
+    appointments = tuple(
+        Appointment(str(460 + i), station, f"{9 + i:02d}:30", ZONES[station]) for i, station in enumerate(listed)
+    )
     return Veteran(
         uuid=f"{number:08x}-5aee-4c1a-9f00-{number:012x}",
         last_name=last,
@@ -149,7 +158,7 @@ def _veteran(number: int, first: str, last: str, dob: str, stations: str, habit:
 
 DEFAULT_CAST = (
     _veteran(1, "Ada", "Marlow", "1951-04-12", "983"),
-    _veteran(2, "Ben", "Okafor", "1968-11-30", "530"),
+    _veteran(2, "Ben", "Okafor", "1968-11-30", "537"),
     _veteran(3, "Carla", "Nguyen", "1975-02-03", "442"),
     _veteran(4, "Dov", "Lindqvist", "1983-07-21", "983"),
     _veteran(5, "Elena", "Baptiste", "1990-09-09", "757"),
@@ -157,9 +166,9 @@ DEFAULT_CAST = (
     _veteran(7, "Grace", "O'Dell", "1959-06-17", "757"),
     _veteran(8, "Hector", "Ruiz", "1972-03-28", "983", "filed"),
     _veteran(9, "Imani", "Stone", "1988-01-15", "668", "filed"),
-    _veteran(10, "Jonas", "Vang", "1964-08-05", "530", "refused"),
+    _veteran(10, "Jonas", "Vang", "1964-08-05", "537", "refused"),
     _veteran(11, "Kay", "Whitehorse", "1970-10-19", "442", "not_found"),
-    _veteran(12, "Liam", "Petrov", "1955-05-05", "983 530"),
+    _veteran(12, "Liam", "Petrov", "1955-05-05", "983 537"),
     _veteran(13, "Mona", "Achebe", "1979-12-24", "983", "no_contact"),
     _veteran(14, "Nils", "Garcia", "1993-02-11", "442", "blocked"),
     _veteran(15, "Olive", "Hart", "1961-07-07", "757", "unreachable"),
@@ -168,23 +177,23 @@ DEFAULT_CAST = (
 # list.
 ITF_CAST = (
     _veteran(16, "Pia", "Sorensen", "1966-10-02", "983", itf="active"),
-    _veteran(17, "Quentin", "Abara", "1974-04-23", "530", itf="expired"),
+    _veteran(17, "Quentin", "Abara", "1974-04-23", "537", itf="expired"),
     _veteran(18, "Rosa", "Delgado", "1981-08-14", "442", itf="used"),
     _veteran(19, "Sam", "Yazzie", "1957-01-30", "983", itf="unknown"),
-    _veteran(20, "Tess", "Moreau", "1986-06-06", "530", identified=False),
+    _veteran(20, "Tess", "Moreau", "1986-06-06", "537", identified=False),
 )
 # A list of its own for the same reason: the benefit systems know these people by other ids, or treat them differently.
 DOCUMENT_CAST = (
     _veteran(21, "Uma", "Castellano", "1963-05-27", "983", participant_id=None),
     _veteran(22, "Viktor", "Amsel", "1977-12-09", "442", participant_id=None, file_number=None),
-    _veteran(23, "Wanda", "Kealoha", "1969-09-18", "530", documents="fails_at_bgs"),
+    _veteran(23, "Wanda", "Kealoha", "1969-09-18", "537", documents="fails_at_bgs"),
 )
 # A list of its own too: people with a past at Travel Pay, and one whose account has no e-mail address to vouch with.
 TRAVEL_PAY_CAST = (
     _veteran(24, "Xavier", "Boone", "1958-03-15", "983", travel_pay="contacts_differ"),
-    _veteran(25, "Yara", "Holm", "1971-11-02", "530", email=None),
+    _veteran(25, "Yara", "Holm", "1971-11-02", "537", email=None),
     _veteran(26, "Zeke", "Martinez", "1949-08-27", "442", travel_pay="many"),
-    _veteran(27, "Abel", "Thorne", "1965-05-19", "983 530", travel_pay="statuses"),
+    _veteran(27, "Abel", "Thorne", "1965-05-19", "983 537", travel_pay="statuses"),
 )
 EVERYBODY = (*DEFAULT_CAST, *ITF_CAST, *DOCUMENT_CAST, *TRAVEL_PAY_CAST)
 

@@ -6,7 +6,9 @@ How a check-in is named to it, and that a link takes three wrong answers, are as
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -21,9 +23,15 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class LoROTAKnobs:
-    """How long a token lives, in seconds."""
+    """`token_seconds` is how long a token lives. On each of `days` (`2031-03-04`) everybody has every appointment of
+    theirs as well."""
 
     token_seconds: float = 43_200
+    days: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for day in self.days:
+            date.fromisoformat(day)
 
 
 class LoROTA(Fake):
@@ -86,7 +94,7 @@ class LoROTA(Fake):
             return answer({"error": "Not found"}, 404)
         if holder != uuid:
             return answer({"error": "Unauthorized"}, 401)
-        return answer(check_in_data(veteran))
+        return answer(check_in_data(veteran, self.knobs.days))
 
     def list_veterans(self) -> Response:
         return answer([veteran.described() for veteran in self.cast.everybody()])
@@ -106,9 +114,10 @@ class LoROTA(Fake):
         return answer(described if isinstance(body, list) else described[0], 201)
 
 
-def check_in_data(veteran: Veteran) -> dict[str, Any]:
-    """All that check-in knows about a veteran and today's appointments."""
-    payload = {"appointments": [appointment_json(veteran, appointment) for appointment in veteran.appointments]}
+def check_in_data(veteran: Veteran, days: Sequence[str] = ()) -> dict[str, Any]:
+    """All that check-in knows about a veteran, today's appointments and those of other days."""
+    due = [*veteran.appointments, *(replace(each, day=day) for day in days for each in veteran.appointments)]
+    payload = {"appointments": [appointment_json(veteran, appointment) for appointment in due]}
     payload |= _oracle_health(veteran) if veteran.is_oracle_health else _vista(veteran)
     return {"id": veteran.uuid, "scope": "read.full", "payload": payload}
 

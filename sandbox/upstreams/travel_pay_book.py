@@ -16,7 +16,6 @@ from typing import Any
 
 from sandbox.upstreams.cast import FACILITIES, utc_text
 
-_FACILITY_IDS = uuid.UUID("0b7d6c55-52c9-4d0e-8d5e-3a2b1c0d9e8f")
 # What a mileage expense costs by its trip. For an unspecified one BTSSS waits until a person has looked at it.
 MILEAGE = {"RoundTrip": 20.75, "OneWay": 10.38, "Unspecified": 0.0}
 PAID = ("ApprovedForPayment", "SubmittedForPayment", "ClaimPaid")
@@ -179,10 +178,6 @@ class Book:
 def wall_text(at: datetime) -> str:
     """A wall clock in BTSSS's form, e.g. `2031-03-04T09:30:00.000Z`, which is not UTC."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
-def facility_id(station: str) -> str:
-    return str(uuid.uuid5(_FACILITY_IDS, station))
 
 
 def facility_name(station: str) -> str:

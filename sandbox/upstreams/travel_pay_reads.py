@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.upstreams.cast import Veteran, utc_text
-from sandbox.upstreams.travel_pay_book import Book, BookedAppointment, Claim, facility_id, facility_name, wall_text
+from sandbox.upstreams.travel_pay_book import Book, BookedAppointment, Claim, facility_name, wall_text
 
 DIRECTIONS = {"": False, "asc": False, "ascending": False, "desc": True, "descending": True}
 
@@ -23,7 +23,7 @@ def appointment_listed(book: Book, appointment: BookedAppointment) -> dict[str, 
         "appointmentDateTime": wall_text(appointment.at),
         "appointmentName": appointment.name,
         "appointmentType": appointment.type,
-        "facilityId": facility_id(appointment.station),
+        "facilityId": appointment.station,
         "facilityName": facility_name(appointment.station),
         "serviceConnectedDisability": 0,
         "currentStatus": "Completed" if appointment.completed else "Pending",
@@ -41,7 +41,7 @@ def claim_listed(claim: Claim) -> dict[str, Any]:
         "claimNumber": claim.number,
         "claimStatus": claim.status,
         "appointmentDateTime": wall_text(claim.appointment.at) if claim.appointment else None,
-        "facilityId": facility_id(claim.station),
+        "facilityId": claim.station,
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
         "reimbursementAmount": claim.reimbursed,
@@ -63,12 +63,24 @@ def claim_detail(book: Book, claim: Claim, veteran: Veteran | None) -> dict[str,
         "facilityName": facility_name(claim.station),
         "totalCostRequested": claim.requested,
         "reimbursementAmount": claim.reimbursed,
-        "rejectionReason": claim.rejection,
+        "rejectionReason": rejection(claim),
         "createdOn": utc_text(claim.created_at),
         "modifiedOn": utc_text(claim.modified_at),
         "claimSource": "VaGov" if claim.source == "created" else None,
         "appointment": appointment_listed(book, claim.appointment) if claim.appointment else None,
         "expenses": [expense.as_json() for expense in claim.expenses],
+    }
+
+
+def rejection(claim: Claim) -> dict[str, Any] | None:
+    """Why it was not paid, in the form of the API."""
+    if claim.rejection is None:
+        return None
+    return {
+        "rejectionReasonId": "7c1f0b52-0000-4000-8000-000000000001",
+        "rejectionReasonName": claim.status,
+        "rejectionReasonTitle": f"{claim.status} claim",
+        "rejectionReasonDescription": claim.rejection,
     }
 
 

@@ -35,6 +35,8 @@ class Person:
             who = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name}}
             browser.post(f"{system.url}/check_in/v2/sessions/", json=who, timeout=30).raise_for_status()
             self.cookie = f"cie_session={browser.cookies['cie_session']}"
+        # As in a session from before appointments were kept: any day may be claimed.
+        self.execute("UPDATE check_in_sessions SET appointments = NULL")
 
     def close(self) -> None:
         self.connection.close()

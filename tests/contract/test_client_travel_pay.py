@@ -150,7 +150,7 @@ def test_claims_in_every_status_and_their_documents_can_be_read(clients: Clients
     assert len({each.claim_status for each in listed}) > 10
     for each in listed:
         assert claim(clients, each.id, who) is not None
-        found = clients.travel_pay.documents(who, each.id, total_seconds=PATIENT_SECONDS)
+        found, _ = clients.travel_pay.documents(who, each.id, total_seconds=PATIENT_SECONDS)
         documents += [(each.id, document) for document in found]
     claim_id, letter = next(each for each in documents if each[1].filename == "Decision Letter.pdf")
     file = clients.travel_pay.document(who, claim_id, letter.document_id, total_seconds=PATIENT_SECONDS)

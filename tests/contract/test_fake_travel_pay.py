@@ -62,7 +62,7 @@ def test_an_appointment_is_added_once_and_found_from_then_on(ada: Traveler) -> N
 
 
 def test_another_time_station_or_person_is_another_appointment(ada: Traveler, chain: Chain) -> None:
-    found = [ada.find_or_add(), ada.find_or_add("2031-03-04T09:31:00Z"), ada.find_or_add(station="530")]
+    found = [ada.find_or_add(), ada.find_or_add("2031-03-04T09:31:00Z"), ada.find_or_add(station="537")]
     found.append(Traveler(chain, HECTOR).find_or_add())
     assert len({data(answer)[0]["id"] for answer in found}) == 4
 

@@ -49,6 +49,7 @@ class Web:
 
     def checked_in(self) -> requests.Session:
         """A browser whose person has checked in."""
+        self.fakes.fakes.lorota.turn({"days": ["2031-03-04"]})
         session = requests.Session()
         session.trust_env = False
         body = {"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name}}

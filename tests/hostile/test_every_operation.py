@@ -66,7 +66,7 @@ def signed_in(product: Product) -> dict[str, str]:
 
 
 def checked_in(product: Product) -> dict[str, str]:
-    cookie = product.sign_in().get_cookie("cie_session")
+    cookie = product.sign_in(ADA, *DATES).get_cookie("cie_session")
     assert cookie is not None
     return {"Cookie": f"cie_session={cookie.value}"}
 

@@ -56,7 +56,7 @@ class RequestedClaim:
 
 def file_claim(product: Product, veteran: Veteran = ADA, date: str = APPOINTMENT_DATE) -> RequestedClaim:
     """Sign in and request a claim; nothing has worked on it yet."""
-    client = product.sign_in(veteran)
+    client = product.sign_in(veteran, date)
     response = product.ask(client, veteran, date)
     assert response.status_code == 202, response.text
     return RequestedClaim(product, veteran, client, response.get_json()["data"]["id"])

@@ -45,7 +45,10 @@ def test_the_same_key_with_another_body_is_a_422_and_writes_nothing(product: Pro
 
 def test_each_caller_has_keys_of_its_own(product: Product) -> None:
     assert ask(product, product.sign_in(), "k").status_code == 202
-    assert product.ask(product.sign_in(BEN), BEN, "2031-03-05", **{"Idempotency-Key": "k"}).status_code == 202
+    assert (
+        product.ask(product.sign_in(BEN, "2031-03-05"), BEN, "2031-03-05", **{"Idempotency-Key": "k"}).status_code
+        == 202
+    )
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
@@ -59,7 +62,7 @@ def test_a_key_that_is_empty_or_too_long_is_a_400_and_writes_nothing(product: Pr
 
 def test_of_two_bodies_racing_for_one_key_one_is_filed_and_one_is_refused(product: Product) -> None:
     """Also, nothing readable of the key or the body is stored."""
-    clients = [product.sign_in() for _ in range(2)]
+    clients = [product.sign_in(ADA, "2031-03-05") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(ask, [product] * 2, clients, ["k-raced"] * 2, [APPOINTMENT_DATE, "2031-03-05"]))
     assert sorted(answer.status_code for answer in answers) == [202, 422]

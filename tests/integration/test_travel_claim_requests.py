@@ -169,7 +169,7 @@ def test_postgres_refuses_a_second_claim_for_the_same_person_date_and_station(pr
 def test_a_person_may_request_claims_for_a_second_station_and_a_second_day(product: Product) -> None:
     cast = product.fakes.fakes.cast
     elsewhere = product.control.call(
-        "POST", "lorota", "veterans", json={"icn": ADA.icn, "appointments": [{"station": "530"}]}
+        "POST", "lorota", "veterans", json={"icn": ADA.icn, "appointments": [{"station": "537"}]}
     )
     there = cast.by_uuid(elsewhere["uuid"])
     assert there is not None

@@ -66,7 +66,7 @@ def test_a_second_read_calls_no_upstream_and_says_how_old_it_is(caching: Product
 def test_an_incomplete_answer_is_not_cached(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     caching.control.set("travel_pay", "status", status=500, operation="/documents")
-    assert "documentsMessage" in person.read(f"{CLAIMS_URL}/{filed['id']}")
+    assert "documentsMessage" in person.get(f"{CLAIMS_URL}/{filed['id']}").get_json()
     assert kept(caching) == []
     mend(caching)
     assert "documentsMessage" not in person.read(f"{CLAIMS_URL}/{filed['id']}")

@@ -60,6 +60,7 @@ DETAIL = (ITEM - {"id", "appointmentDateTime", "facilityId"}) | {
     "claimSource",
     "decisionLetterReason",
     "documents",
+    "rejectionReason",
     "expenses",
 }
 
@@ -122,7 +123,7 @@ def test_a_claim_is_given_at_the_top_level_with_the_reason_of_its_denial(product
     shown = person.read(f"{CLAIMS_URL}/{denied.id.upper()}/")
     assert set(shown) == DETAIL
     assert (shown["claimId"], shown["claimNumber"], shown["claimStatus"]) == (denied.id, denied.number, "Denied")
-    assert shown["decisionLetterReason"] == denied.rejection != ""
+    assert shown["decisionLetterReason"] == shown["rejectionReason"]["rejectionReasonDescription"] == denied.rejection
     assert shown["appointmentDate"] == f"{denied.appointment.at:%Y-%m-%dT%H:%M:%S}.000"
     (expense,) = shown["expenses"]
     assert (expense["expenseType"], expense["description"], expense["costRequested"]) == ("Mileage", "mileage", 20.75)
@@ -228,7 +229,7 @@ def test_a_claim_not_yet_filed_is_shown_beside_the_list_and_by_our_id(product: P
     assert (pending["appointmentDateTime"], pending["facilityName"]) == ("2031-03-04T09:30:00", "Example VA")
     before = reads(product)
     shown = person.read(f"{CLAIMS_URL}/{claim_id}")
-    assert set(shown) >= DETAIL - {"claimName", "decisionLetterReason"}
+    assert set(shown) >= DETAIL - {"claimName", "decisionLetterReason", "rejectionReason"}
     assert (shown["claimId"], shown["claimStatus"], shown["claimNumber"]) == (claim_id, "Received", None)
     assert "e-mail you when it is filed" in shown["recordMessage"]
     assert reads(product) == before

@@ -65,8 +65,9 @@ class Running:
 
     # -- people ------------------------------------------------------------
 
-    def newcomer(self) -> Person:
-        """A new person, signed in."""
+    def newcomer(self, *days: str) -> Person:
+        """A new person, signed in, with an appointment on `DAY` and on these days."""
+        self.fakes.lorota.turn({"days": [DAY, *days]})
         veteran = veteran_from({"first_name": "Zebediah", "last_name": "Quillfeather"})
         self.fakes.cast.add(veteran)
         self.people.append(veteran)

@@ -38,11 +38,12 @@ class Load:
 def load(running):
     """One person's 64 claims for as many days, all with BTSSS at the same time, watched from the first to the last."""
     seen = Load(running, left_by_the_dead=running.started("travel_claims"))
-    person = running.newcomer()
+    days = [(date(2031, 1, 1) + timedelta(day)).isoformat() for day in range(CALLS)]
+    person = running.newcomer(*days)
     running.control.set("btsss", "hold", operation=SUBMIT)
     with running.held_up("worker"):
-        for day in range(CALLS):
-            running.ask(person, (date(2031, 1, 1) + timedelta(day)).isoformat())
+        for day in days:
+            running.ask(person, day)
     eventually(lambda: look(running, seen, person) == CALLS)
     look_at_registries(running, seen)
     running.control.clear("btsss")

@@ -98,7 +98,7 @@ def list_claims(bench: Bench) -> list[ClaimSummary]:
     return list(bench.reads.list_claims(ADA, total_seconds=30).items)
 
 
-def list_documents(bench: Bench) -> list[Document]:
+def list_documents(bench: Bench) -> tuple[list[Document], int]:
     return bench.reads.documents(ADA, CLAIM_ID, total_seconds=30)
 
 
@@ -143,7 +143,7 @@ def test_appointments_include_those_with_claims_by_default(bench: Bench) -> None
 def test_a_claim_is_read_with_its_appointment_and_expenses(bench: Bench) -> None:
     found = claim(bench.answering(whole(200, envelope(DETAIL))))
     assert found is not None and sent_line(bench) == f"GET /api/v3/claims/{CLAIM_ID}"
-    assert (found.claim_id, found.claim_status, found.rejection_reason) == (CLAIM_ID, "Denied", "No appointment")
+    assert (found.claim_id, found.claim_status) == (CLAIM_ID, "Denied")
     assert (found.claimant_first_name, found.claimant_last_name) == ("Ada", "Example")
     assert found.appointment is not None and found.appointment.id == "a1"
     assert found.expenses == (Expense("e1", "Mileage", "Mileage Expense", "2031-03-04", None, 1.5, None),)
@@ -154,6 +154,29 @@ def test_a_claim_is_read_with_its_appointment_and_expenses(bench: Bench) -> None
 def test_where_a_claim_was_begun_is_read_from_a_text_only(bench: Bench, given: object, read: str | None) -> None:
     found = claim(bench.answering(whole(200, envelope({**DETAIL, "claimSource": given}))))
     assert found is not None and found.claim_source == read
+
+
+LONG, SHORT = "It was filed more than 30 days after the visit.", "Late"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("No appointment", "No appointment"),
+        ({"rejectionReasonId": "r1", "rejectionReasonTitle": SHORT, "rejectionReasonDescription": LONG}, LONG),
+        ({"rejectionReasonName": "LATE", "rejectionReasonTitle": SHORT, "rejectionReasonDescription": None}, SHORT),
+        ({"rejectionReasonName": "LATE", "rejectionReasonTitle": 7}, "LATE"),
+    ],
+)
+def test_a_rejection_is_an_object_and_has_words_for_the_person(bench: Bench, given: object, words: str) -> None:
+    found = claim(bench.answering(whole(200, envelope({**DETAIL, "rejectionReason": given}))))
+    assert found is not None and found.rejection_reason is not None and found.rejection_reason.words == words
+
+
+@pytest.mark.parametrize("given", [None, "", {}, [], 7, {"rejectionReasonTitle": " "}])
+def test_a_claim_without_a_reason_has_none(bench: Bench, given: object) -> None:
+    found = claim(bench.answering(whole(200, envelope({**DETAIL, "rejectionReason": given}))))
+    assert found is not None and found.rejection_reason is None
 
 
 @pytest.mark.parametrize(

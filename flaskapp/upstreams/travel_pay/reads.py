@@ -112,10 +112,10 @@ class TravelPayClient:
         answer = self._get(traveler, "appointments", "v2/appointments", total_seconds, params)
         return parse_answer(answer, lambda payload: _page(payload, read_appointment, page, size))
 
-    def documents(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> list[Document]:
-        """The documents of a claim, without their bytes."""
+    def documents(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> tuple[list[Document], int]:
+        """The documents of a claim, without their bytes, and the number of those that cannot be read."""
         answer = self._get(traveler, "documents", f"v2/claims/{_quoted(claim_id)}/documents", total_seconds)
-        return parse_answer(answer, lambda payload: _readable(payload["data"], read_document)[0])
+        return parse_answer(answer, lambda payload: _readable(payload["data"], read_document))
 
     def document(
         self, traveler: Traveler, claim_id: str, document_id: str, *, total_seconds: float

@@ -67,9 +67,23 @@ class Expense:
 
 
 @dataclass(frozen=True)
+class RejectionReason:
+    """Why a claim was not paid, as far as upstream says it (contract: travel 5.3)."""
+
+    rejection_reason_id: str | None
+    rejection_reason_name: str | None
+    rejection_reason_title: str | None
+    rejection_reason_description: str | None
+
+    @property
+    def words(self) -> str | None:
+        """What a person may read; the name, a short code, only where there is nothing else."""
+        return self.rejection_reason_description or self.rejection_reason_title or self.rejection_reason_name
+
+
+@dataclass(frozen=True)
 class ClaimDetail:
-    """`rejection_reason` and `claim_source` only where they are plain texts; the latter is `VaGov` for a claim begun on
-    VA.gov (contract: travel 5.3)."""
+    """`claim_source` is `VaGov` for a claim begun on VA.gov (contract: travel 5.3), and only taken as a text."""
 
     claim_id: str
     claim_number: str | None
@@ -82,7 +96,7 @@ class ClaimDetail:
     facility_name: str | None
     total_cost_requested: float | None
     reimbursement_amount: float | None
-    rejection_reason: str | None
+    rejection_reason: RejectionReason | None
     created_on: str | None
     modified_on: str | None
     claim_source: str | None
@@ -142,8 +156,7 @@ def read_summary(value: object) -> ClaimSummary:
 
 def read_claim(value: object) -> ClaimDetail:
     given = an_object(value)
-    appointment, reason = given.get("appointment"), given.get("rejectionReason")
-    source = given.get("claimSource")
+    appointment, source = given.get("appointment"), given.get("claimSource")
     return ClaimDetail(
         claim_id=text(given.get("claimId")),
         claim_number=text_or_none(given.get("claimNumber")),
@@ -156,13 +169,23 @@ def read_claim(value: object) -> ClaimDetail:
         facility_name=text_or_none(given.get("facilityName")),
         total_cost_requested=number_or_none(given.get("totalCostRequested")),
         reimbursement_amount=number_or_none(given.get("reimbursementAmount")),
-        rejection_reason=text_or_none(reason if isinstance(reason, str) else None),
+        rejection_reason=_reason(given.get("rejectionReason")),
         created_on=time_or_none(given.get("createdOn")),
         modified_on=time_or_none(given.get("modifiedOn")),
         claim_source=text_or_none(source if isinstance(source, str) else None),
         appointment=None if appointment is None else read_appointment(appointment),
         expenses=tuple(_expense(item) for item in given.get("expenses") or ()),
     )
+
+
+def _reason(value: object) -> RejectionReason | None:
+    """The reason, an object or a plain text. It decides nothing, so one that cannot be read is left out."""
+    given = {"rejectionReasonDescription": value} if isinstance(value, str) else value
+    if not isinstance(given, dict):
+        return None
+    names = ("rejectionReasonId", "rejectionReasonName", "rejectionReasonTitle", "rejectionReasonDescription")
+    texts = [found.strip() or None if isinstance(found := given.get(name), str) else None for name in names]
+    return RejectionReason(*texts) if any(texts) else None
 
 
 def _expense(value: object) -> Expense:

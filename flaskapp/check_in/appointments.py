@@ -1,0 +1,108 @@
+"""Appointments of a check-in session as LoROTA named them, and the day that a posted date or time means among them.
+
+Two kinds of start are served (contract: travel 1.9; frontend 2.3): VistA's wall clock without an offset, and Oracle
+Health's UTC instant with the facility's zone beside it. A page may post either back, also as the facility's clock with
+its offset (contract: frontend 2.4).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+DATE_OR_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
+# Of those that LoROTA no longer names, so many are kept: a page may show an answer of an hour ago.
+MOST_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Served:
+    """Start and zone of one appointment, each as LoROTA wrote it; None where it wrote no text."""
+
+    start: str | None
+    zone: str | None
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """Aware for an instant, naive for a wall clock; None when it cannot be read."""
+        return time_of(self.start) if self.start else None
+
+    @property
+    def day(self) -> date | None:
+        """The facility's calendar day; None when that cannot be told: an instant without a zone has none."""
+        at = self.starts_at
+        if at is None or not is_utc(at):
+            return at.date() if at else None
+        zone = zone_of(self.zone)
+        return at.astimezone(zone).date() if zone else None
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What a page posted: the date in its text and, where the text is a UTC instant, that instant."""
+
+    written: date
+    instant: datetime | None = None
+
+
+def served(data: dict[str, Any]) -> list[Served]:
+    """The appointments in LoROTA's data, whose texts may be anything."""
+    return [
+        Served(text_or_none(each.get("startTime")), text_or_none(each.get("timezone"))) for each in data["appointments"]
+    ]
+
+
+def joined(new: list[Served], kept: list[Served] | None) -> list[Served]:
+    """The newest appointments first, and some that were served before."""
+    older = [each for each in kept or () if each not in new]
+    return [*new, *older[: max(0, MOST_KEPT - len(new))]]
+
+
+def day_of(posted: Posted, appointments: list[Served]) -> date:
+    """The facility's day: that of the appointment at the posted instant, else the date in the text."""
+    if posted.instant is not None:
+        for each in appointments:
+            at, day = each.starts_at, each.day
+            if day is not None and at is not None and at.tzinfo is not None and at == posted.instant:
+                return day
+    return posted.written
+
+
+def is_among(day: date, appointments: list[Served]) -> bool:
+    """Whether an appointment is on that day, or may be: one whose day cannot be told excludes none."""
+    return any(each.day in (None, day) for each in appointments)
+
+
+def posted_of(value: object) -> Posted:
+    """What a page means. Raises ValueError for what is neither a date nor a date-time."""
+    found = DATE_OR_TIME.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("neither a date nor a date-time")
+    at = datetime.fromisoformat(found[0])
+    return Posted(at.date(), at if is_utc(at) else None)
+
+
+def time_of(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def is_utc(at: datetime) -> bool:
+    return at.utcoffset() == timedelta(0)
+
+
+def zone_of(name: str | None) -> tzinfo | None:
+    """The zone; None for a name that is unknown (a KeyError), or that is a path or a folder (the others)."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (KeyError, OSError, ValueError):
+        return None
+
+
+def text_or_none(value: object) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None

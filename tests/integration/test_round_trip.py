@@ -1,0 +1,150 @@
+"""Whatever a GET of ours serves, the page may post back: each pair, for every person whom the sandbox knows.
+
+The pages' own arithmetic is done here as they do it (contract: frontend 2.4, 4.1, 5.2, 5.3).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sandbox.upstreams.cast import EVERYBODY, Veteran
+from tests.integration import travel_pay_steps as steps
+from tests.integration.form526_steps import filer
+from tests.integration.itf_steps import sign_in
+from tests.integration.travel_pay_reading import APPOINTMENTS_URL
+from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, traveling
+from tests.product import ADA, Product
+
+CAMEL = {"X-Key-Inflection": "camel"}
+# Travel pay needs somebody whom VA knows, with an e-mail address (docs/front-end.md).
+TRAVELERS = [each for each in EVERYBODY if each.identified and each.email]
+FAR = {
+    "last_name": "Farland",
+    "facility_type": "oh",
+    "appointments": [
+        {"station": "668", "start": "17:30", "time_zone": "America/Los_Angeles", "day": "2026-11-29"},
+        {"station": "668", "start": "08:00", "time_zone": "Pacific/Guam", "day": "2026-12-02"},
+        {"station": "668", "start": "19:00", "time_zone": "America/Los_Angeles", "day": "2026-12-04"},
+    ],
+}
+
+
+def everybody(product: Product) -> list[Veteran]:
+    """The cast, and somebody whose days are others in UTC."""
+    added = product.control.call("POST", "lorota", "veterans", json=FAR)
+    far = product.fakes.fakes.cast.by_uuid(added["uuid"])
+    assert far is not None
+    return [*EVERYBODY, far]
+
+
+def forms_of(appointment: dict[str, Any]) -> list[tuple[str, str]]:
+    """What today's and earlier pages post of an appointment, each with the facility's day."""
+    start = appointment["startTime"]
+    if "timezone" not in appointment:
+        return [(text, start[:10]) for text in (start, start[:10])]
+    local = datetime.fromisoformat(start).astimezone(ZoneInfo(appointment["timezone"]))
+    texts = (
+        start,
+        start.replace("+00:00", "Z"),
+        local.isoformat(timespec="milliseconds"),
+        f"{local:%Y-%m-%dT%H:%M:%S}",
+        f"{local:%Y-%m-%d}",
+    )
+    return [(text, f"{local:%Y-%m-%d}") for text in texts]
+
+
+def test_check_in_appointments_and_travel_claims(product: Product) -> None:
+    for veteran in everybody(product):
+        client = product.sign_in(veteran)
+        url = f"/check_in/v2/patient_check_ins/{veteran.uuid}"
+        payload = client.get(url, headers=CAMEL).get_json()["payload"]
+        kinds = {appointment["stationNo"] for appointment in payload["appointments"]}
+        assert kinds, veteran.name
+        for appointment in payload["appointments"]:
+            for text, day in forms_of(appointment):
+                response = product.ask(client, veteran, text)
+                assert (response.status_code, veteran.name, text) == (202, veteran.name, text), response.text
+                assert response.get_json()["data"]["appointment_date"] == day, (veteran.name, text)
+
+
+@pytest.mark.parametrize("date", ["1900-01-01", "2026-11-28T17:30:00", "2027-02-03T01:30:00Z", "2199-12-31"])
+def test_a_day_without_an_appointment_is_refused_with_what_to_do(product: Product, date: str) -> None:
+    client = product.sign_in()
+    response = product.ask(client, ADA, date)
+    (entry,) = response.get_json()["errors"]
+    assert (response.status_code, entry["status"], entry["code"]) == (422, "422", "NO_SUCH_APPOINTMENT")
+    assert "request travel pay for an appointment that it shows" in entry["detail"]
+    assert entry["source"]["pointer"] == "/travel_claims/appointment_date"
+    # The claim of that day is here already, or the session is from before appointments were kept.
+    product.rows("UPDATE check_in_sessions SET appointments = NULL RETURNING 1")
+    claim_id = product.ask(client, ADA, date).get_json()["data"]["id"]
+    assert product.ask(product.sign_in(), ADA, date).get_json()["data"]["id"] == claim_id
+
+
+def test_appointments_and_travel_pay_claims(product: Product) -> None:
+    """The wall clock that the page cuts out, the whole local time and the instant are one claim, for the appointment
+    that was served: Travel Pay adds none."""
+    for veteran in TRAVELERS:
+        person = traveling(product, veteran)
+        listed = person.read(APPOINTMENTS_URL, _include="facilities,travel_pay_claims")["data"]
+        free = [each for each in listed if "claim" not in each["attributes"]["travelPayClaim"]]
+        for each in free:
+            one = person.read(f"{APPOINTMENTS_URL}/{each['id']}", _include="facilities,travel_pay_claims")["data"]
+            assert one == each
+            found = one["attributes"]
+            place = {"facilityStationNumber": found["location"]["id"]}
+            place["facilityName"] = found["location"]["attributes"]["name"]
+            assert found["start"].endswith("Z") and found["locationId"] == found["location"]["id"], veteran.name
+            texts = (found["localStartTime"][:19], found["localStartTime"], found["start"])
+            answers = [person.post(text, **place) for text in texts]
+            assert [answer.status_code for answer in answers] == [202] * 3, veteran.name
+            (claim_id,) = {answer.get_json()["id"] for answer in answers}
+            shown = person.read(f"{CLAIMS_URL}/{claim_id}")
+            assert (shown["claimId"], shown["appointmentDate"]) == (claim_id, texts[0])
+            again = person.read(f"{APPOINTMENTS_URL}/{each['id']}", _include="travel_pay_claims")["data"]
+            assert again["attributes"]["travelPayClaim"]["claim"]["id"] == claim_id
+    before = product.control.call("GET", "travel_pay", "appointments")
+    product.work()
+    assert len(product.control.received("travel_pay", FIND)) >= len(TRAVELERS) - 1
+    assert len(product.control.call("GET", "travel_pay", "appointments")) == len(before)
+    asked = {row["appointment_id"] for row in steps.rows(product)}
+    assert asked <= {each["id"] for each in before}
+
+
+def test_claims_and_their_documents_are_found_by_the_ids_that_are_listed(product: Product) -> None:
+    for veteran in TRAVELERS:
+        person = traveling(product, veteran)
+        for item in person.read(CLAIMS_URL, start_date="2000-01-01", end_date="2099-12-31")["data"][:20]:
+            shown = person.read(f"{CLAIMS_URL}/{item['id']}")
+            assert (shown["claimId"], shown["claimNumber"]) == (item["id"], item["claimNumber"])
+            for document in shown["documents"]:
+                path = f"{CLAIMS_URL}/{item['id']}/documents/{document['documentId']}"
+                assert person.get(path).status_code == 200, (veteran.name, document)
+
+
+def test_an_intent_to_file_is_one_object_in_get_and_post(product: Product) -> None:
+    for veteran in EVERYBODY:
+        person = sign_in(product, veteran)
+        person.get()
+        posted = person.post()
+        if posted.status_code not in (200, 202):
+            assert not veteran.identified
+            continue
+        created = posted.get_json()["data"]["attributes"]["intentToFile"]
+        (listed,) = [each for each in person.shown() if each["type"] == created["type"]]
+        assert set(listed) == set(created), veteran.name
+        assert {name: listed[name] for name in ("id", "status", "type")} == {
+            name: created[name] for name in ("id", "status", "type")
+        }
+
+
+def test_an_uploads_guid_is_the_confirmation_code_of_an_attachment(product: Product) -> None:
+    person = filer(product)
+    attachment = person.attach()
+    filed = person.file(attachment)
+    product.work(until=lambda: person.documents(filed))
+    assert attachment["confirmationCode"] in {each["guid"] for each in person.documents(filed)}
