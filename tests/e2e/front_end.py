@@ -95,8 +95,13 @@ class FrontEnd:
         return [key for key, subject in self.promises.items() if key not in settled and subject() not in held]
 
     def until_kept(self) -> None:
-        eventually(lambda: self.running.outstanding() == 0)
-        eventually(lambda: not self.broken_promises())
+        """Wait until no work is left and every promise is kept; what is missing is named."""
+        left = "SELECT job, state, due_at, last_error FROM outbox_messages WHERE state <> 'parked'"
+        try:
+            eventually(lambda: not self.running.outstanding() and not self.broken_promises(), 40)
+        except AssertionError:
+            breakers = self.running.rows("SELECT * FROM outbox_breakers WHERE state <> 'closed'")
+            raise AssertionError((self.running.rows("SELECT * FROM outbox_messages WHERE state <> 'parked'"), breakers, self.broken_promises())) from None
 
     def mail(self, veteran: Veteran) -> list[Mapping[str, Any]]:
         """What reached this person, newest first."""

@@ -1,5 +1,5 @@
 """Stand-in for vets-api, which answers beside us on the same host: what a page needs before it comes to us, and its
-own CSRF tokens (contract: frontend 1.2 to 1.4, 4.2, 6)."""
+own CSRF tokens (contract: frontend 1.2, 1.3, 1.4, 4.2, 6)."""
 
 from __future__ import annotations
 

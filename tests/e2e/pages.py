@@ -1,4 +1,4 @@
-"""The pages as state machines: what each sends next, and which screen it shows (contract: frontend 2 to 5).
+"""The pages as state machines: what each sends next, and which screen it shows (contract: frontend 2, 3, 4, 5).
 
 Each method returns the name of the screen. A body in which a page would trip raises here too: KeyError, TypeError,
 ValueError and AssertionError are crashes of the page.
