@@ -52,9 +52,13 @@ def init_app(app: Flask, config: Config) -> None:
 
     @app.before_request
     def preflight() -> Response | None:
-        """Answer before any blueprint checks who is calling: a preflight carries no cookies."""
+        """Answer before any blueprint checks who is calling: a preflight carries no cookies.
+
+        An address that does not exist is answered too: only then is the page shown the 404 itself, and not a failure
+        of the network.
+        """
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not is_preflight or request.routing_exception is not None or not allowed_origin(app, origins):
+        if not is_preflight or not allowed_origin(app, origins):
             return None
         response = Response(status=204)
         response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS

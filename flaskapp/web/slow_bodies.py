@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
 from typing import Any
 
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.http.unreader import SocketUnreader
 from werkzeug.exceptions import BadRequest, RequestTimeout, ServiceUnavailable
 
 from flaskapp.web.errors import RETRY_AFTER_SECONDS
+
+# gunicorn throws no more of an unread body away than this, and closes the connection instead.
+MOST_DISCARDED_BYTES = 64 * 1024 - 1
 
 
 class BodyReader(SocketUnreader):
@@ -34,6 +39,11 @@ class BodyReader(SocketUnreader):
         if self.has_place:
             self.has_place = False
             self.slots.release()
+
+    @property
+    def discardable_bytes(self) -> int:
+        """How much of an unread body gunicorn throws away before the next request: only what has arrived."""
+        return min(len(self.buf.getvalue()), MOST_DISCARDED_BYTES)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Raises werkzeug's 408 and 503, which the application answers like any other error.
@@ -62,10 +72,19 @@ class Frames:
 
     def __init__(self, reader: Any) -> None:
         self.reader = reader
+        self.ended = False
+
+    @property
+    def unread_bytes(self) -> float:
+        """How much of the body nobody has read; infinite while the end of a chunked one is not known."""
+        if isinstance(self.reader, LengthReader):
+            return float(self.reader.length)
+        return 0.0 if self.ended else math.inf
 
     def read(self, size: int) -> bytes:
         try:
             data: bytes = self.reader.read(size)
         except ParseException:
             raise BadRequest from None
+        self.ended = not data
         return data

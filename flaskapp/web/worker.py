@@ -199,13 +199,18 @@ class PatientWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: Connection) -> bool:
         conn.sock.settimeout(self.SEND_SECONDS)
         conn.reader.open()
-        req.body.reader = Frames(req.body.reader)
+        body = req.body.reader = Frames(req.body.reader)
+        asked_to_close = req.should_close
+        # gunicorn asks this before it writes the head of the answer, and drops a `Connection` header of the
+        # application's. Refused without being read, a large body would end the connection behind a "keep-alive".
+        req.should_close = lambda: asked_to_close() or body.unread_bytes > conn.reader.discardable_bytes
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
             # The client does not read its answer.
             return False
         finally:
+            del req.should_close
             conn.reader.shut()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:

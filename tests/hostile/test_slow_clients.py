@@ -125,6 +125,44 @@ def test_a_caller_without_access_is_answered_before_the_file_is_read(web: Web) -
         assert wire.answer(AT_ONCE_SECONDS).status == 401
 
 
+@pytest.mark.parametrize(
+    ("request_head", "body", "status"),
+    [
+        (CLAIM, "Content-Length: 70000\r\n\r\n" + "x" * 70_000, 413),
+        (CLAIM, "Content-Length: 90000000\r\n\r\nx", 413),
+        (UPLOAD, "Content-Length: 900000000\r\n\r\n--b\r\n", 413),
+        (UPLOAD.replace("upload_supporting", "no_such"), "Content-Length: 90000000\r\n\r\nx", 404),
+        (UPLOAD.replace("POST", "PUT"), "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 405),
+        (CLAIM, "Transfer-Encoding: chunked\r\n\r\nZ\r\n", 400),
+    ],
+)
+def test_an_answer_before_the_whole_body_says_that_it_ends_the_connection(
+    web: Web, request_head: str, body: str, status: int
+) -> None:
+    cookie = web.checked_in().cookies["cie_session"]
+    with web.wire(f"{request_head}{web.bearer()}\r\nCookie: cie_session={cookie}\r\n{body}") as wire:
+        [answer] = wire.answers()
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert answer.json["errors"][0]["status"] == str(status)
+
+
+@pytest.mark.parametrize(
+    ("is_checked_in", "body"),
+    [
+        (True, "Content-Length: 2\r\n\r\n{}"),
+        (True, "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+        # Refused before it was read, and small enough to be thrown away.
+        (False, "Content-Length: 20000\r\n\r\n" + "x" * 20_000),
+    ],
+)
+def test_an_answer_after_the_whole_body_keeps_the_connection(web: Web, is_checked_in: bool, body: str) -> None:
+    cookie = web.checked_in().cookies["cie_session"] if is_checked_in else ""
+    with web.wire(f"{CLAIM}Cookie: cie_session={cookie}\r\n{body}") as wire:
+        assert wire.answer().headers["connection"] == "keep-alive"
+        wire.send(f"{LIVE}Connection: close\r\n\r\n".encode())
+        assert [answer.status for answer in wire.answers()] == [200]
+
+
 def test_with_silent_clients_everywhere_the_next_still_gets_in(web: Web) -> None:
     with many(web, 600) as wires:
         assert_claims_are_taken_at_once(web)

@@ -1,0 +1,325 @@
+"""The front end's pages against the running product: every flow to its success page, then with every fault there is.
+
+The pages are in `pages.py`, the browser in `browser.py`; both know the written contract and nothing of the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import pikepdf
+import pytest
+
+from sandbox.upstreams.switches import KINDS
+from tests.e2e import dates, pages
+from tests.e2e.browser import NetworkError, Rejected, SignedOut
+from tests.e2e.front_end import FOREIGN_ORIGIN, FrontEnd, running_front_end
+from tests.e2e.pages import READY, Form526Page, ITFPage, TravelPayPage
+from tests.product import eventually
+
+pytestmark = pytest.mark.processes
+
+
+def locked_pdf(password: str) -> bytes:
+    kept, document = BytesIO(), pikepdf.new()
+    document.add_blank_page()
+    document.save(kept, encryption=pikepdf.Encryption(owner="owner", user=password))
+    return kept.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
+    with running_front_end(tmp_path_factory.mktemp("front_end")) as front_end:
+        yield front_end
+
+
+# -- every flow to its success page ---------------------------------------------
+
+
+def test_day_of_check_in_ends_with_a_claim_and_the_text_that_the_page_promises(site: FrontEnd) -> None:
+    veteran = site.newcomer()
+    page = site.check_in(veteran)
+    page.last_name = "Somebody-Else"
+    assert page.walk() == "no-match"
+    page.last_name = f" {veteran.last_name} "
+    assert page.walk() == pages.PROCESSING
+    site.promised(page.accepted["data"]["id"])
+    # Another device, or the same after the browser's storage was cleared.
+    again = site.check_in(veteran)
+    assert again.walk() == pages.PROCESSING and again.accepted["data"]["id"] == page.accepted["data"]["id"]
+    site.until_kept()
+    assert [each["to"] for each in site.mail(veteran)] == [veteran.phone]
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "day", "sent"),
+    [
+        # The UTC day is the next one, and in Guam the one before.
+        ("America/Los_Angeles", "17:30", "2026-01-23", "2026-01-23T17:30:00.000-08:00"),
+        ("Pacific/Guam", "08:15", "2026-01-24", "2026-01-24T08:15:00.000+10:00"),
+    ],
+)
+def test_travel_only_files_the_day_of_the_facility(site: FrontEnd, zone: str, start: str, day: str, sent: str) -> None:
+    appointment = {"station": "757", "start": start, "time_zone": zone, "day": day}
+    veteran = site.newcomer(facility_type="oh", appointments=[appointment])
+    page = site.check_in(veteran)
+    assert page.walk() == pages.TRAVEL_ONLY_SENT
+    assert page.appointment_date() == sent and not page.appointment["startTime"].startswith(day)
+    site.promised(page.accepted["data"]["id"])
+    site.until_kept()
+    [filed] = site.control.call("GET", "btsss", "claims", params={"icn": veteran.icn})
+    assert day in json.dumps(filed)
+
+
+@pytest.mark.parametrize(
+    ("generation", "first", "reload"),
+    [
+        ("R1", "already have one", "already have one"),
+        ("R2", "itf-created", "itf-found"),
+        ("R3", "created", "found"),
+    ],
+)
+def test_each_generation_of_the_itf_page_records_one(site: FrontEnd, generation: str, first: str, reload: str) -> None:
+    veteran = site.newcomer()
+    browser = site.signed_in(veteran)
+    page = ITFPage(browser, generation)
+    assert page.load() == first
+    site.promised_itf(veteran)
+    site.until_kept()
+    assert page.load() == reload
+    screen, listed = pages.itf_list(browser)
+    assert (screen, [each["type"] for each in listed]) == ("list", ["compensation"])
+    assert dates.instant(listed[0]["expirationDate"]) == dates.instant(page.expires or "")
+    assert len(site.mail(veteran)) == 1
+
+
+@pytest.mark.parametrize(
+    ("type", "screens", "listed"),
+    [
+        ("pension", ["created", "found"], ["pension"]),
+        # Refused by Lighthouse: the one who asks is the veteran.
+        ("survivor", ["failed", "failed"], []),
+    ],
+)
+def test_pensions_and_survivors_benefits_use_the_shared_page(
+    site: FrontEnd, type: str, screens: list[str], listed: list[str]
+) -> None:
+    browser = site.signed_in(site.newcomer())
+    assert [ITFPage(browser, "R3", type).load() for _ in screens] == screens
+    assert [each["type"] for each in pages.itf_list(browser)[1]] == listed
+
+
+def test_the_526_form_goes_from_a_locked_file_to_a_claim_number_and_saves_itself_on_the_way(site: FrontEnd) -> None:
+    veteran = site.newcomer()
+    page = Form526Page(site.signed_in(veteran))
+    assert page.save() == "saved"
+    assert page.attach("letter.txt", b"What the doctor wrote.\n") == "uploaded"
+    for password in (None, "wrong"):
+        assert "password" in page.attach("locked.pdf", locked_pdf("right"), password=password)
+    assert page.attach("locked.pdf", locked_pdf("right"), password="right") == "uploaded"
+    assert page.save() == "saved"
+    assert page.submit(veteran={"remarks": "I am new."}) == "submitted"
+    site.promised(page.accepted["attributes"]["submissionId"])
+    assert page.poll(60) == "success" and page.claim_id
+    assert page.save() == "saved"
+    site.until_kept()
+    path = f"/v0/disability_compensation_form/{page.accepted['attributes']['submissionId']}/documents"
+    listed = [each["attributes"] for each in page.browser.api(path)["data"]]
+    assert [each["name"] for each in listed][:2] == ["letter.txt", "locked.pdf"]
+    assert {each["status"] for each in listed} == {"done"}
+
+
+def test_travel_pay_shows_claims_details_and_documents(site: FrontEnd) -> None:
+    veteran = site.newcomer(travel_pay="statuses")
+    page = TravelPayPage(site.signed_in(veteran))
+    screen, items = page.claims()
+    assert screen == "list" and items
+    found = [page.details(each["id"]) for each in items]
+    assert {screen for screen, _ in found} == {"details"}
+    documents = [(claim["claimId"], each) for _, claim in found for each in claim["documents"] if each["mimetype"]]
+    assert {page.document(claim_id, each["documentId"])[0] for claim_id, each in documents} == {"downloaded"}
+    assert page.details("0c4f6d1e-0000-4000-8000-0000000000aa")[0] == "error"
+    assert page.claims(datetime(1999, 1, 1, tzinfo=UTC)) == ("list", [])
+
+
+@pytest.mark.xfail(strict=True, reason="the appointment has no `start`, and a location that the POST refuses")
+def test_travel_pay_is_filed_from_an_appointment_that_is_over(site: FrontEnd) -> None:
+    veteran = site.newcomer()
+    page = TravelPayPage(site.signed_in(veteran))
+    screen = open_appointment(page)
+    assert (screen, page.file()) == (READY, "confirmation")
+    site.promised(veteran.account, lambda: page.accepted["id"])
+    site.until_kept()
+    assert open_appointment(page) == "already filed"
+
+
+def open_appointment(page: TravelPayPage) -> str:
+    [appointment_id] = page.list_appointments()
+    return page.open_appointment(appointment_id)
+
+
+# -- the rules of the platform ----------------------------------------------------
+
+
+def test_a_token_that_has_ended_is_refreshed_once_and_the_call_repeated(site: FrontEnd) -> None:
+    veteran = site.newcomer()
+    # The page believes it good for half an hour more, or is about to find out that it is not.
+    for session in ({"seconds": -1, "told": 1800}, {"seconds": -1, "told": 10}):
+        assert pages.itf_list(site.signed_in(veteran, **session)) == ("list", [])
+        form = Form526Page(site.signed_in(veteran, **session))
+        assert form.attach("letter.txt", b"What the doctor wrote.\n") == "uploaded"
+
+
+def test_somebody_who_is_not_signed_in_is_led_to_the_log_in(site: FrontEnd) -> None:
+    browser = site.browser()
+    browser.signed_in = True
+    with pytest.raises(SignedOut):
+        browser.api("/v0/intents_to_file")
+
+
+def test_a_page_of_another_host_can_neither_ask_nor_write(site: FrontEnd) -> None:
+    veteran = site.newcomer()
+    browser = site.signed_in(veteran, FOREIGN_ORIGIN)
+    for method, path in (("GET", "/v0/intents_to_file"), ("POST", "/v0/intent_to_file/compensation")):
+        with pytest.raises(Rejected) as rejected:
+            browser.api(path, method)
+        assert isinstance(rejected.value.value, NetworkError)
+    # Without a header that needs permission, the request itself is sent, and its answer not shown.
+    with pytest.raises(NetworkError):
+        browser.fetch("POST", "/v0/intent_to_file/compensation", {})
+    assert site.running.value("SELECT count(*) FROM intents_to_file WHERE account_id::text = %s", veteran.account) == 0
+
+
+def test_an_address_that_does_not_exist_is_an_error_that_pages_can_read(site: FrontEnd) -> None:
+    for path in ("/check_in/v2/nothing/", "/travel_pay/v0/nothing", "/v0/nothing"):
+        with pytest.raises(Rejected) as rejected:
+            site.browser().api(path)
+        assert rejected.value.status_read_without_a_guard() == "404"
+
+
+# -- with every fault of the sandbox ----------------------------------------------
+
+# What each page that waits for an upstream shows when it is well, and when it is not.
+SHOWN = {
+    "landing": (READY, "lorota-fail"),
+    "demographics": (READY, "check-in-demographics-patch-error"),
+    "check-in": (READY, "error-completing-check-in"),
+    "pension": ("created", "failed"),
+    "ITF list": ("list", "error"),
+    "claims": ("list", "general error"),
+}
+WELL, BROKEN = dict.fromkeys(SHOWN, 0), dict.fromkeys(SHOWN, 1)
+NO_ROUTE = {"headers": {"Content-Type": "application/json"}, "body": '{"message":"no Route matched with those values"}'}
+NOTHING = {"headers": {"Content-Type": "application/json"}, "body": "{}"}
+# Each fault, and which of the two screens those pages show. A page that only files is shown its success page always.
+FAULTS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "refuse": ({}, BROKEN),
+    "down": ({}, BROKEN),
+    "slow": ({"seconds": 0.3}, WELL),
+    "late": ({"seconds": 0.3}, WELL),
+    # Longer than any page waits.
+    "hold": ({}, BROKEN),
+    "status": ({"status": 503}, BROKEN),
+    "throttle": ({"retry_after": "1"}, BROKEN),
+    "drop": ({}, BROKEN),
+    "half": ({}, BROKEN),
+    "html": ({"status": 200}, BROKEN),
+    "empty": ({"status": 502}, BROKEN),
+    "answer": ({"status": 404, **NO_ROUTE}, BROKEN),
+    "answer, another": ({"status": 200, **NOTHING}, BROKEN),
+    "content_type": ({}, BROKEN),
+    "expire": ({"times": 1}, WELL),
+    "drip": ({"seconds": 0.001}, WELL),
+}
+WAITED_FOR = ("lorota", "chip", "lighthouse", "travel_pay")
+BEHIND = ("btsss", "va_notify", "lighthouse", "accounts", "form526", "documents", "sts", "veis", "travel_pay")
+STRIKES = 2
+
+
+def test_no_fault_is_forgotten() -> None:
+    assert {name.partition(",")[0] for name in FAULTS} == set(KINDS)
+
+
+def turned_on(site: FrontEnd, upstreams: tuple[str, ...], name: str, **more: Any) -> None:
+    for upstream in upstreams:
+        site.control.set(upstream, name.partition(",")[0], **{**FAULTS[name][0], **more})
+
+
+def turned_off(site: FrontEnd) -> None:
+    for upstream in {*WAITED_FOR, *BEHIND}:
+        site.control.clear(upstream)
+
+
+def all_at_once(acts: dict[str, Callable[[], str]]) -> dict[str, str]:
+    with ThreadPoolExecutor(len(acts)) as hands:
+        shown = {name: hands.submit(act) for name, act in acts.items()}
+        return {name: each.result() for name, each in shown.items()}
+
+
+GATEWAY_404 = pytest.mark.xfail(strict=True, reason="LoROTA's gateway's 404 is told as a link that has expired")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=GATEWAY_404 if name == "answer" else ()) for name in FAULTS])
+def test_pages_show_the_truth_under(site: FrontEnd, name: str) -> None:
+    people = [site.check_in(site.newcomer()) for _ in range(3)]
+    landing, demographics, check_in = people
+    assert [(page.open(), page.load()) for page in (demographics, check_in)] == [(READY, READY)] * 2
+    assert check_in.confirm() == READY
+    signed_in = [site.signed_in(site.newcomer()) for _ in range(3)]
+    for browser in signed_in:
+        assert TravelPayPage(browser).claims()[0] == "list"
+    waiting: dict[str, Callable[[], str]] = {
+        "landing": landing.open,
+        "demographics": demographics.confirm,
+        "check-in": check_in.check_in,
+        "pension": ITFPage(signed_in[0], "R3", "pension").load,
+        "ITF list": lambda: pages.itf_list(signed_in[1])[0],
+        "claims": lambda: TravelPayPage(signed_in[2]).claims()[0],
+    }
+    turned_on(site, WAITED_FOR, name)
+    try:
+        shown = all_at_once(waiting)
+    finally:
+        turned_off(site)
+    assert shown == {page: SHOWN[page][which] for page, which in FAULTS[name][1].items()}
+    for page, act in waiting.items():
+        eventually(lambda act=act, page=page: act() in (SHOWN[page][0], "found"))
+    assert [page.walk_to_claim() for page in people] == [READY] * 3
+
+    veteran = site.newcomer()
+    browser = site.signed_in(veteran)
+    form = Form526Page(browser)
+    filing: dict[str, Callable[[], str]] = {str(number): page.claim for number, page in enumerate(people)}
+    filing["ITF"] = ITFPage(browser, "R2").load
+    filing["526"] = lambda: f"{form.attach('letter.txt', b'What I have.')}, {form.submit(veteran={})}"
+    lasts = name in ("refuse", "hold")
+    turned_on(site, BEHIND, name, **({} if lasts else {"times": STRIKES}))
+    try:
+        shown = all_at_once(filing)
+        assert shown == {
+            **dict.fromkeys("012", pages.PROCESSING),
+            "ITF": "itf-created",
+            "526": "uploaded, submitted",
+        }
+        for page in people:
+            site.promised(page.accepted["data"]["id"])
+        site.promised_itf(veteran)
+        site.promised(form.accepted["attributes"]["submissionId"])
+        if lasts:
+            turned_off(site)
+        site.until_kept()
+    finally:
+        turned_off(site)
+    assert form.poll(60) == "success"
+    assert ITFPage(browser, "R2").load() == "itf-found"
+
+
+def test_nobody_is_unaccounted_for_at_the_end(site: FrontEnd) -> None:
+    """The last test of this file."""
+    audit = site.running.audit()
+    assert (audit.returncode, site.broken_promises()) == (0, []), audit.stdout
