@@ -35,7 +35,7 @@ ITFS = """
       FROM intents_to_file ORDER BY asked_at
 """
 CREATIONS_OF = {CREATED: 1, ADOPTED: 0, OVERTAKEN: 1, NOT_FILED: 0}
-CASES_OF = {NOT_FILED: ["notification_not_sent", "refused"]}
+CASES_OF = {NOT_FILED: ["refused"]}
 DATE = re.compile(r"[A-Z][a-z]+ \d{1,2}, \d{4}")
 DONE_AS = {CREATED: "created", ADOPTED: "already there", OVERTAKEN: "duplicate"}
 
