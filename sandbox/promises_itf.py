@@ -31,7 +31,8 @@ from sandbox.upstreams.itfs import ZONE
 
 FLOW = "intent_to_file"
 ITFS = """
-    SELECT id::text AS itf_id, account_id::text AS account_id, state, asked_at, effective_date, expires_at, upstream_id
+    SELECT id::text AS itf_id, account_id::text AS account_id, state, asked_at, effective_date, expires_at, upstream_id,
+           notification
       FROM intents_to_file ORDER BY asked_at
 """
 CREATIONS_OF = {CREATED: 1, ADOPTED: 0, OVERTAKEN: 1, NOT_FILED: 0}
@@ -135,7 +136,7 @@ def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
     ending, creations = ending_in(evidence), acted_on(evidence.creations)
     state = "failed" if ending == NOT_FILED else "confirmed"
     began_at, ended_at = promise.requested_between
-    others = {answer.itf_id for answer in promise.answers} - {itf["itf_id"], itf["upstream_id"]}
+    others = {answer.itf_id for answer in promise.answers} - {itf["itf_id"], itf["upstream_id"], ""}
     checks: tuple[tuple[bool, str], ...] = (
         (ending == promise.planned, f"planned as {promise.planned}, but by Lighthouse's book it is {ending}"),
         (itf["state"] == state, f"we call it {itf['state']}, by Lighthouse's book it is {ending}"),
@@ -168,6 +169,9 @@ def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
 def faults_of_mail(promise: ITFPromise, itf: Row, evidence: ITFEvidence) -> list[str]:
     if promise.planned == NOT_FILED:
         return ["an e-mail was sent that could not arrive"] if evidence.received or evidence.sends else []
+    if ending_in(evidence) == ADOPTED and itf.get("notification", "confirmed") is None:
+        # The page showed what was filed elsewhere before anything was requested.
+        return ["an e-mail about nothing that was requested"] if evidence.received or evidence.sends else []
     if (len(evidence.sends), len(evidence.received)) != (1, 1):
         return [f"VANotify took {len(evidence.sends)} e-mails, {len(evidence.received)} arrived"]
     (mail,) = evidence.received

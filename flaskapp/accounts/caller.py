@@ -52,7 +52,7 @@ def nobody_there(account_id: uuid.UUID) -> Problem:
 
 
 def unknown_person(noted: str = "") -> Problem:
-    """Nothing can be filed for this account (contract: frontend 3.3: a page that goes on says so and to call).
+    """Nothing can be filed for this account (contract: frontend 3.3): pages that go on say so.
 
     `noted` is a sentence about what was kept of the request.
     """
