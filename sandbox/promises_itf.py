@@ -98,7 +98,7 @@ def judge(promise: ITFPromise, evidence: ITFEvidence) -> Verdict:
         state=states_of(evidence),
         received=received(evidence),
         seconds=seconds_to_notified(evidence, requested_at),
-        kept_how=kept_how(evidence),
+        kept_how="shown by the page" if was_shown(evidence) else kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
     )
@@ -112,6 +112,12 @@ def received(evidence: Evidence) -> str:
     """The e-mail's subject and the first date that it names, or why there is none."""
     mails = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
     return " / ".join(mails) or untold(evidence)
+
+
+def was_shown(evidence: ITFEvidence) -> bool:
+    """Whether the page showed what was filed elsewhere before anything was requested: nobody is written to then."""
+    unwritten = [row for row in evidence.itfs if row["state"] == "confirmed" and row.get("notification", "") is None]
+    return bool(unwritten)
 
 
 def first_date(body: str) -> str:
@@ -169,8 +175,7 @@ def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
 def faults_of_mail(promise: ITFPromise, itf: Row, evidence: ITFEvidence) -> list[str]:
     if promise.planned == NOT_FILED:
         return ["an e-mail was sent that could not arrive"] if evidence.received or evidence.sends else []
-    if ending_in(evidence) == ADOPTED and itf.get("notification", "confirmed") is None:
-        # The page showed what was filed elsewhere before anything was requested.
+    if was_shown(evidence):
         return ["an e-mail about nothing that was requested"] if evidence.received or evidence.sends else []
     if (len(evidence.sends), len(evidence.received)) != (1, 1):
         return [f"VANotify took {len(evidence.sends)} e-mails, {len(evidence.received)} arrived"]
