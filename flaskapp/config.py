@@ -224,6 +224,12 @@ class Config:
         words, ("995-supplemental-claim",), text="`Source-App-Name`s that stay synchronous."
     )
     itf_sync_seconds: float = setting(float, 20.0, text="Total limit on one Lighthouse call a person waits for.")
+    itf_first_look_seconds: float = setting(
+        at_least_zero,
+        2.0,
+        text="How long the first page of a person never looked up waits until upstream was asked for an ITF from"
+        " elsewhere; 0: no such look is made.",
+    )
     itf_refresh_days: int = setting(at_least_one, 7, text="A confirmed ITF is compared with upstream this often.")
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
     travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")

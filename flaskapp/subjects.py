@@ -14,11 +14,13 @@ from sqlalchemy import select
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
-from flaskapp.notifications.service import enqueue_notification, supersede_notifications
+from flaskapp.notifications.service import enqueue_notification, is_addressed, supersede_notifications
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, write_history
 
 PENDING, FAILED = "pending", "failed"
+# What the case says of somebody to whom nothing can be sent.
+NOT_INFORMED = {"not_informed": "there is no ICN to write to: reach the person in another way"}
 
 
 def states_of(subject: Subject) -> States:
@@ -78,9 +80,20 @@ def end(
 
 
 def notify(session: DbSession, subject: Subject, row: Any, notification_id: UUID | None = None) -> None:
-    """Enqueue the notification that the row names, once a cycle. A given id is that of one whose row was lost."""
+    """Enqueue the notification that the row names, once a cycle. A given id is that of one whose row was lost.
+
+    Without anybody to send it to there is none, and a human has to reach the person: by the case that every failure
+    opens, else by one of its own.
+    """
     assert subject.compose is not None and row.notification is not None
     content = subject.compose(session, row)
+    if not is_addressed(content):
+        note(session, subject, row.id, "nobody_to_notify", "worker", notification=row.notification)
+        if getattr(row, states_of(subject).column) != FAILED:
+            details = {"notification": row.notification, **NOT_INFORMED}
+            open_case(session, "notification_undeliverable", subject.name, str(row.id), details)
+        row.notification = None
+        return
     enqueue_notification(
         session, subject.name, str(row.id), row.notification, row.cycle, content, notification_id=notification_id
     )
@@ -101,7 +114,13 @@ def fail(
     """
     end(session, subject, row, FAILED, notification, case=kind, **detail)
     newer = subject.newer(session, row)
-    open_case(session, kind, subject.name, str(row.id), {**details, **({"newer": str(newer)} if newer else {})})
+    named = {"newer": str(newer)} if newer else {}
+    open_case(session, kind, subject.name, str(row.id), {**details, **named, **not_informed(row)})
+
+
+def not_informed(row: Any) -> dict[str, str]:
+    """What the case of a failed row has to say, if its person could not be written to."""
+    return NOT_INFORMED if row.notification is None else {}
 
 
 def reopen_subject(

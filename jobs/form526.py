@@ -10,7 +10,7 @@ from flaskapp.db import DbSession
 from flaskapp.form526 import service
 from flaskapp.form526.service import SubmissionWork
 from flaskapp.form526.states import PENDING
-from flaskapp.upstreams.errors import Rejected
+from flaskapp.upstreams.errors import NO_ICN, Rejected
 from flaskapp.web.inflection import to_camel, with_keys
 from jobs.engine.retry import FORM526_SUBMIT
 from jobs.engine.runner import Job
@@ -26,7 +26,7 @@ def load_pending(session: DbSession, submission_id: str) -> SubmissionWork | Non
 def submit(call: Call, work: SubmissionWork) -> int:
     """The claim id (an assumption: docs/assumptions.md, 526 service). Raises the six upstream errors."""
     if work.identity is None:
-        raise Rejected("form526", "no ICN for this account", code="NO_ICN", from_upstream=False)
+        raise Rejected("form526", "no ICN for this account", code=NO_ICN, from_upstream=False)
     form: dict[str, Any] = with_keys(work.form, to_camel)
     return call.upstreams.form526.submit(str(work.id), work.identity.icn, form, call.before_write)
 

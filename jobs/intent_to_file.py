@@ -14,7 +14,7 @@ from flaskapp.db import DbSession
 from flaskapp.intent_to_file import service, upkeep
 from flaskapp.intent_to_file.service import Confirmation, ITFWork
 from flaskapp.intent_to_file.states import PENDING
-from flaskapp.upstreams.errors import Rejected, Unanswered, UpstreamError
+from flaskapp.upstreams.errors import NO_ICN, Rejected, Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import Job
@@ -28,7 +28,7 @@ def is_final(refusal: Exception | None) -> bool:
 
     An unsupported type never comes this far: the request is refused, and Postgres holds no such row.
     """
-    return isinstance(refusal, UpstreamError) and refusal.code == "NO_ICN"
+    return isinstance(refusal, UpstreamError) and refusal.code == NO_ICN
 
 
 def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
@@ -42,7 +42,7 @@ def load_pending(session: DbSession, itf_id: str) -> ITFWork | None:
 def create(call: Call, work: ITFWork) -> Confirmation:
     """Read, and create only what is not there (contract: benefits 2.1, 8). Raises the six upstream errors."""
     if work.icn is None:
-        raise Rejected("lighthouse_claims", "no ICN for this account", code="NO_ICN", from_upstream=False)
+        raise Rejected("lighthouse_claims", "no ICN for this account", code=NO_ICN, from_upstream=False)
     client = call.upstreams.lighthouse_claims
     there = client.active_itf(work.icn, work.type)
     if there is not None:

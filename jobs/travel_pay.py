@@ -19,7 +19,7 @@ from flaskapp.db import DbSession
 from flaskapp.travel_pay import service
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
-from flaskapp.upstreams.errors import Rejected, UpstreamError
+from flaskapp.upstreams.errors import NO_EMAIL, Rejected, UpstreamError
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
@@ -52,7 +52,7 @@ class Begun:
 
 def traveler_of(work: ClaimWork) -> Traveler:
     if work.identity is None or work.identity.email is None:
-        raise Rejected("travel_pay", "no e-mail to get a token for", code="NO_EMAIL", from_upstream=False)
+        raise Rejected("travel_pay", "no e-mail to get a token for", code=NO_EMAIL, from_upstream=False)
     return Traveler(str(work.account_id), work.identity.icn, work.identity.email)
 
 

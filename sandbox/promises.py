@@ -35,6 +35,9 @@ SETTLED = """
       FROM notifications n JOIN intents_to_file i ON i.id::text = n.subject_id AND i.cycle = n.cycle
      WHERE n.subject_type = 'intent_to_file' AND n.finished_at IS NOT NULL
     UNION
+    -- Nobody is written to: its end was shown by the page, or a human has it.
+    SELECT account_id::text FROM intents_to_file WHERE finished_at IS NOT NULL AND notification IS NULL
+    UNION
     SELECT s.id::text
       FROM notifications n JOIN form526_submissions s ON s.id::text = n.subject_id AND s.cycle = n.cycle
      WHERE n.subject_type = 'form526_submission' AND n.finished_at IS NOT NULL

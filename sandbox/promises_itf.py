@@ -31,11 +31,12 @@ from sandbox.upstreams.itfs import ZONE
 
 FLOW = "intent_to_file"
 ITFS = """
-    SELECT id::text AS itf_id, account_id::text AS account_id, state, asked_at, effective_date, expires_at, upstream_id
+    SELECT id::text AS itf_id, account_id::text AS account_id, state, asked_at, effective_date, expires_at, upstream_id,
+           notification
       FROM intents_to_file ORDER BY asked_at
 """
 CREATIONS_OF = {CREATED: 1, ADOPTED: 0, OVERTAKEN: 1, NOT_FILED: 0}
-CASES_OF = {NOT_FILED: ["notification_not_sent", "refused"]}
+CASES_OF = {NOT_FILED: ["refused"]}
 DATE = re.compile(r"[A-Z][a-z]+ \d{1,2}, \d{4}")
 DONE_AS = {CREATED: "created", ADOPTED: "already there", OVERTAKEN: "duplicate"}
 
@@ -97,7 +98,7 @@ def judge(promise: ITFPromise, evidence: ITFEvidence) -> Verdict:
         state=states_of(evidence),
         received=received(evidence),
         seconds=seconds_to_notified(evidence, requested_at),
-        kept_how=kept_how(evidence),
+        kept_how="shown by the page" if was_shown(evidence) else kept_how(evidence),
         faults=faults_in(promise, evidence),
         messages=messages_of(evidence),
     )
@@ -111,6 +112,12 @@ def received(evidence: Evidence) -> str:
     """The e-mail's subject and the first date that it names, or why there is none."""
     mails = (f"{mail['subject']} ({first_date(mail['body'])})" for mail in evidence.received)
     return " / ".join(mails) or untold(evidence)
+
+
+def was_shown(evidence: ITFEvidence) -> bool:
+    """Whether the page showed what was filed elsewhere before anything was requested: nobody is written to then."""
+    unwritten = [row for row in evidence.itfs if row["state"] == "confirmed" and row.get("notification", "") is None]
+    return bool(unwritten)
 
 
 def first_date(body: str) -> str:
@@ -135,7 +142,7 @@ def faults_in(promise: ITFPromise, evidence: ITFEvidence) -> list[str]:
     ending, creations = ending_in(evidence), acted_on(evidence.creations)
     state = "failed" if ending == NOT_FILED else "confirmed"
     began_at, ended_at = promise.requested_between
-    others = {answer.itf_id for answer in promise.answers} - {itf["itf_id"], itf["upstream_id"]}
+    others = {answer.itf_id for answer in promise.answers} - {itf["itf_id"], itf["upstream_id"], ""}
     checks: tuple[tuple[bool, str], ...] = (
         (ending == promise.planned, f"planned as {promise.planned}, but by Lighthouse's book it is {ending}"),
         (itf["state"] == state, f"we call it {itf['state']}, by Lighthouse's book it is {ending}"),
@@ -168,6 +175,8 @@ def faults_of_dates(itf: Row, evidence: ITFEvidence) -> list[str]:
 def faults_of_mail(promise: ITFPromise, itf: Row, evidence: ITFEvidence) -> list[str]:
     if promise.planned == NOT_FILED:
         return ["an e-mail was sent that could not arrive"] if evidence.received or evidence.sends else []
+    if was_shown(evidence):
+        return ["an e-mail about nothing that was requested"] if evidence.received or evidence.sends else []
     if (len(evidence.sends), len(evidence.received)) != (1, 1):
         return [f"VANotify took {len(evidence.sends)} e-mails, {len(evidence.received)} arrived"]
     (mail,) = evidence.received

@@ -59,8 +59,11 @@ def look(stage: Stage, browser: requests.Session) -> list[Item]:
 
 
 def create(stage: Stage, browser: requests.Session) -> list[Item]:
-    """Request one, as the page does after an empty list."""
-    return [expect(browser.post(f"{stage.url}{PATH}", timeout=30), 200, 202)["data"]["attributes"][KEY]]
+    """Request one, as the page does after an empty list. Somebody without an ICN is refused, and shown none."""
+    response = browser.post(f"{stage.url}{PATH}", timeout=30)
+    if response.status_code == 403:
+        return []
+    return [expect(response, 200, 202)["data"]["attributes"][KEY]]
 
 
 def ask(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session) -> None:
@@ -69,12 +72,14 @@ def ask(stage: Stage, scene: Scene, veteran: Veteran, browser: requests.Session)
 
 
 def answered(stage: Stage, scene: Scene, veteran: Veteran, page: Callable[[], list[Item]]) -> None:
-    """What the page was able to show is a promise."""
+    """What the page was able to show is a promise, and so is a refusal: a person of ours has it."""
     began_at, began = datetime.now(UTC), time.perf_counter()
     shown = page()
     took = (time.perf_counter() - began) * 1000
     promise = ITFPromise(veteran.account, veteran, scene.title, scene.planned, took)
-    answers = [Answer(itf["id"], began_at, datetime.now(UTC)) for itf in shown]
+    ended_at = datetime.now(UTC)
+    # A refusal names no ITF.
+    answers = [Answer(itf["id"], began_at, ended_at) for itf in shown] or [Answer("", began_at, ended_at)]
     stage.promised(promise).answers.extend(answers)
 
 

@@ -6,11 +6,11 @@ import uuid
 from http import HTTPStatus
 
 from flaskapp.accounts.identify import identity_in
-from flaskapp.accounts.service import Identity, identity_of, remember_person
+from flaskapp.accounts.service import Identity, identity_of, remember_nobody, remember_person
 from flaskapp.current import upstreams
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.accounts import Person
-from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, UpstreamError
+from flaskapp.upstreams.errors import NO_ICN, Rejected, Throttled, Unauthorized, UpstreamError
 from flaskapp.web.errors import RETRY_AFTER_SECONDS, Problem
 
 
@@ -26,7 +26,7 @@ def identity_of_caller(account_id: uuid.UUID, needs_email: bool = False) -> Iden
         return kept
     found = identity_in(find_person(account_id))
     if found is None:
-        raise unknown_person()
+        raise nobody_there(account_id)
     with transaction() as session:
         remember_person(session, account_id, found)
     db.session.remove()
@@ -39,12 +39,28 @@ def find_person(account_id: uuid.UUID) -> Person:
     except UpstreamError as error:
         raise problem_of_upstream(error) from error
     if person is None:
-        raise unknown_person()
+        raise nobody_there(account_id)
     return person
 
 
-def unknown_person() -> Problem:
-    return Problem(403, detail="We could not find out who you are in VA's records.", code="NO_ICN")
+def nobody_there(account_id: uuid.UUID) -> Problem:
+    """Keep that there is no ICN for the account, so that no flow promises it anything; the answer that says so."""
+    with transaction() as session:
+        remember_nobody(session, account_id)
+    db.session.remove()
+    return unknown_person()
+
+
+def unknown_person(noted: str = "") -> Problem:
+    """Nothing can be filed for this account (contract: frontend 3.3): pages that go on say so.
+
+    `noted` is a sentence about what was kept of the request.
+    """
+    detail = (
+        f"We could not find you in VA's records under this account, so we cannot file anything for you here. {noted}"
+        " Call VA at 800-698-2411 (TTY: 711) to have your records checked and to file in another way."
+    )
+    return Problem(403, detail=" ".join(detail.split()), code=NO_ICN)
 
 
 def problem_of_upstream(error: UpstreamError) -> Problem:

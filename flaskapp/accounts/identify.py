@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flaskapp.accounts.service import Identity
 from flaskapp.upstreams.accounts import AccountsClient, Person
-from flaskapp.upstreams.errors import Rejected
+from flaskapp.upstreams.errors import NO_EMAIL, NO_ICN, Rejected
 
 
 def identity_in(person: Person) -> Identity | None:
@@ -20,7 +20,7 @@ def identify(accounts: AccountsClient, account_id: str, *, needs_email: bool = F
     person = accounts.find(account_id)
     found = identity_in(person) if person is not None else None
     if found is None:
-        raise Rejected("accounts", "no ICN for this account", code="NO_ICN")
+        raise Rejected("accounts", "no ICN for this account", code=NO_ICN)
     if needs_email and found.email is None:
-        raise Rejected("accounts", "no e-mail for this account", code="NO_EMAIL")
+        raise Rejected("accounts", "no e-mail for this account", code=NO_EMAIL)
     return found

@@ -30,3 +30,6 @@ class Account(db.Model):  # type: ignore[name-defined]
     icn_digest: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     identified_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    # When the account service last said that it has no ICN: nothing can be filed, and nobody written to. It counts only
+    # while `identity` is null.
+    nobody_at: Mapped[datetime | None] = mapped_column(Timestamp)

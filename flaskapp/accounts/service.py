@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +13,9 @@ from flaskapp.accounts.models import Account
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from outbox import NOW, QueueSpec
+
+# That there is no ICN for an account is believed for so long; then it is looked up again.
+NOBODY_FOR = timedelta(days=1)
 
 ACCOUNTS = QueueSpec("accounts", upstream="accounts", threads=8, depth=100, concurrency=32)
 
@@ -61,3 +65,20 @@ def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identit
     if kept is not None and kept.icn == identity.icn and kept.email is None and identity.email is not None:
         values = asdict(replace(kept, email=identity.email))
         session.execute(update(Account).where(Account.id == account_id).values(identity=values))
+
+
+def remember_nobody(session: DbSession, account_id: uuid.UUID) -> None:
+    """Keep that the account service has no ICN for it just now. Whom we know already, we go on knowing."""
+    ensure_account(session, account_id)
+    session.execute(
+        update(Account)
+        .where(Account.id == account_id, Account.identity.is_(None))
+        .values(nobody_at=NOW)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def is_nobody(session: DbSession, account_id: uuid.UUID) -> bool:
+    """Whether nothing can be filed for it: there was no ICN when it was last looked up, less than a day ago."""
+    statement = select(Account.id).where(Account.id == account_id, Account.identity.is_(None))
+    return session.execute(statement.where(Account.nobody_at > NOW - NOBODY_FOR)).first() is not None

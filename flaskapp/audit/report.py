@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.audit.models import Audit
-from flaskapp.audit.rules import LIMIT, AllBroken, Broken, broken, in_use
+from flaskapp.audit.rules import AUDIT_KINDS, LIMIT, AllBroken, Broken, broken, in_use
 from flaskapp.current import breaker_settings, database_now, flows, settings
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import WITHIN, Subject
@@ -44,6 +44,10 @@ STANDING = """
              WHEN c.state <> 'pending' AND due.state = 'undeliverable' AND EXISTS (
                     SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL
                        AND k.subject_type = 'notification' AND k.subject_id = due.id::text) THEN 'notified'
+             -- There was nobody to write to, and a human closed its case: they reached the person another way.
+             WHEN c.state <> 'pending' AND c.notification IS NULL AND EXISTS (
+                    SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL AND k.kind NOT IN {audit_kinds}
+                       AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'notified'
              ELSE 'unaccounted'
            END AS standing,
            c.state
@@ -68,6 +72,7 @@ def standing_of(subject: Subject) -> str:
         work=sql.messages(subject_type=f"'{subject.name}'", subject_id="c.id::text"),
         sendings=sql.messages(subject_type="'notification'"),
         accounted=subject.accounted,
+        audit_kinds=AUDIT_KINDS,
         within=within,
     )
 

@@ -21,12 +21,14 @@ class Kind:
 KINDS = {
     "refused": Kind(
         "The upstream refused this submission, and would refuse it again as it is. The person was informed that it"
-        " failed.",
-        "Read the reason (`flask outbox show MESSAGE`). Correct the cause upstream and requeue, or help the person to"
-        " file in another way; then close the case.",
+        " failed, unless the details say *not informed*.",
+        "If the reason is NO_ICN, VA's records have no ICN for the account: reach the person, help to have the records"
+        " corrected, and close; what they request after that is filed. Else read it (`flask outbox show MESSAGE`)."
+        " Correct the cause upstream and requeue, or help the person to file in another way; then close the case.",
     ),
     "exhausted": Kind(
-        "We tried for as long as this flow allows, without success. The person was informed that it failed.",
+        "We tried for as long as this flow allows, without success. The person was informed that it failed, unless the"
+        " details say *not informed*.",
         "When the upstream works again, requeue the message. The person is informed if it then succeeds.",
     ),
     "may_exist_upstream": Kind(

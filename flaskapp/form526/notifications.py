@@ -24,7 +24,6 @@ def day_of(timestamp: datetime) -> str:
 
 
 def recipient_of(session: DbSession, submission: Submission) -> dict[str, str]:
-    """Without an ICN the send is refused, and a human has to reach the person."""
     return {"icn": icn_of(session, submission.account_id) or "", "phone": ""}
 
 

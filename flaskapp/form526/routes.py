@@ -15,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
+from flaskapp.accounts.caller import unknown_person
 from flaskapp.current import settings
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.form526 import service
@@ -147,6 +148,7 @@ def size_of(stream: BinaryIO) -> int:
         **TOKEN_ANSWERS,
     },
     problems={
+        403: "VA's records have no ICN for this account (`NO_ICN`): nothing was accepted; `detail` says whom to call.",
         422: "`form526` is missing or empty, or the Idempotency-Key named another request.",
         503: "Our database is away; nothing was accepted.",
     },
@@ -158,16 +160,22 @@ def submit_form() -> Response:
     if not form:
         raise ValidationError({"form526": ["holds no form."]})
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
-    submission_id, job_id = durably(lambda session: accept_form(session, account_id, form, key))
+    accepted = durably(lambda session: accept_form(session, account_id, form, key))
+    if accepted is None:
+        raise unknown_person()
+    submission_id, job_id = accepted
     attributes = {"job_id": job_id, "submission_id": submission_id}
     return answer({"data": {"id": "", "type": "submit_disability_form", "attributes": attributes}}, 202)
 
 
-def accept_form(session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key: str | None) -> tuple[str, str]:
-    """One transaction: the key, the submission, its files, and the message that files it. Idempotent."""
+def accept_form(
+    session: DbSession, account_id: uuid.UUID, form: dict[str, Any], key: str | None
+) -> tuple[str, str] | None:
+    """One transaction: the key, the submission, its files, and the message that files it. Idempotent. None for an
+    account without an ICN."""
     remember(session, str(account_id), key, {"path": "submit_all_claim", "form": form})
     submission = service.request_submission(session, account_id, form)
-    return str(submission.id), submission.job_id
+    return (str(submission.id), submission.job_id) if submission is not None else None
 
 
 @blueprint.get("/disability_compensation_form/submission_status/<job_id>")

@@ -11,7 +11,7 @@ from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, is_nobody, remember_person
 from flaskapp.cases.service import close_ended, note_cases
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.crypto import vault
@@ -46,13 +46,16 @@ class SubmissionWork:
     form: dict[str, Any]
 
 
-def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str, Any]) -> Submission:
-    """Find or create the submission of this form, with the message that files it, and claim its files.
+def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str, Any]) -> Submission | None:
+    """Find or create the submission of this form, with the message that files it, and claim its files. None instead of
+    a new one for somebody who is nobody in VA's records; the cases of their failed forms say that they asked again.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one submission.
     """
     ensure_account(session, account_id)
     digest = vault().digest(json.dumps(form, sort_keys=True, ensure_ascii=False))
+    if is_nobody(session, account_id):
+        return asked_in_vain(session, account_id, digest)
     itf = itf_service.find_valid(session, account_id, COMPENSATION)
     statement = (
         insert(Submission)
@@ -78,6 +81,17 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     elif found.state == FAILED:
         subjects.note_requested_again(session, FORM, found)
     return found
+
+
+def asked_in_vain(session: DbSession, account_id: uuid.UUID, digest: str) -> Submission | None:
+    """This form, if it was posted before; a failed form of theirs, this or the latest, is noted as requested again."""
+    forms = select(Submission).filter_by(account_id=account_id)
+    same = session.execute(forms.filter_by(form_digest=digest)).scalar_one_or_none()
+    latest = forms.filter_by(state=FAILED).order_by(Submission.requested_at.desc()).limit(1)
+    noted = same or session.execute(latest).scalar_one_or_none()
+    if noted is not None and noted.state == FAILED:
+        subjects.note_requested_again(session, FORM, noted)
+    return same
 
 
 def note_on_failed(session: DbSession, newer: Submission) -> None:

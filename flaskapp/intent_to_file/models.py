@@ -1,16 +1,16 @@
-"""Models of intents to file. Postgres itself forbids a person a second valid one of a type."""
+"""Models of intents to file and of first looks. Postgres itself forbids a person a second valid one of a type."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Uuid, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid, func, text
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import db
-from flaskapp.intent_to_file.states import INTENT_TO_FILE, PATHS, PENDING, TYPES
+from flaskapp.intent_to_file.states import FIRST_LOOK, INTENT_TO_FILE, PATHS, PENDING, TYPES
 from outbox import NOW, Timestamp, one_of
 
 
@@ -93,3 +93,28 @@ class RefreshTick(db.Model):  # type: ignore[name-defined]
 
     single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     ticked_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class FirstLook(db.Model):  # type: ignore[name-defined]
+    """Whether upstream holds an ITF of this account and type from elsewhere; `found` once `finished_at` says when we
+    looked. Looked again in a later visit, it is the same row in its next `cycle`."""
+
+    __tablename__ = "itf_first_looks"
+    __table_args__ = (
+        UniqueConstraint("account_id", "type"),
+        CheckConstraint(one_of("state", FIRST_LOOK.states), name="state"),
+        CheckConstraint(one_of("type", TYPES), name="type"),
+        CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
+        CheckConstraint("(state = 'done') = (found IS NOT NULL)", name="done_is_known"),
+        Index("ix_itf_first_looks_finished_at", "finished_at"),
+        Index("ix_itf_first_looks_pending", "asked_at", postgresql_where=text("state = 'pending'")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    type: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    found: Mapped[bool | None]
+    cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    asked_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)

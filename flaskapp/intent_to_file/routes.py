@@ -1,23 +1,28 @@
 """Routes of intents to file as the front end reads them (contract: frontend 3): an array on GET, an object on POST.
 
-In the background path both answer only from our database, whatever the upstream is doing. The list of all types is a
+In the background path both answer only from our database, whatever the upstream is doing: a first visit waits a moment
+for what is found out about it. The list of all types is a
 route of its own.
 """
 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from flaskapp.current import settings
-from flaskapp.db import DbSession, durably, transaction
+from flaskapp.accounts.caller import unknown_person
+from flaskapp.accounts.service import is_nobody
+from flaskapp.clock import next_midnight
+from flaskapp.current import database_now, settings
+from flaskapp.db import DbSession, db, durably, transaction
 from flaskapp.intent_to_file import service, synchronous
+from flaskapp.intent_to_file.first_look import look_first
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import Contended
-from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, PENDING, TYPES, WORDS
+from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, FAILED, PENDING, TYPES, UNCHECKED_WORDS, WORDS
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import within
 from flaskapp.web.errors import Problem
@@ -47,6 +52,8 @@ ITEM_EXAMPLE: Item = {
 }
 TYPE_PARAMETER = {"name": "itf_type", "in": "path", "schema": {"type": "string", "enum": list(TYPES)}}
 TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
+PART = "These are the intents to file that we have on record. Others could not be read just now; try again later."
+NOTED = "A person on our side has a note of your request and its date."
 UPSTREAM_PROBLEMS = {
     404: "Pension and survivor: upstream has no active one.",
     429: "Synchronous callers only: upstream asks to slow down.",
@@ -73,7 +80,11 @@ def list_itfs() -> Response:
     "The caller's intents to file of all types",
     tag=TAG,
     security=CALLER,
-    answers={200: "`data` is a plain list, empty when there is no valid one.", **TOKEN_ANSWERS},
+    answers={
+        200: "`data` is a plain list, empty when there is no valid one.",
+        206: "What we hold; `meta.missing_types` names the types that could not be looked up.",
+        **TOKEN_ANSWERS,
+    },
     problems={
         429: "Upstream asks to slow down.",
         502: "Upstream failed.",
@@ -84,12 +95,27 @@ def list_itfs() -> Response:
 def list_all_types() -> Response:
     """For the page "Your intents to file" (contract: frontend 3.4).
 
-    A type that is not on record here is looked up upstream. If that fails, so does the list: its page cannot say that
-    something may be missing.
+    A type that is not on record here is looked up upstream. What we hold is shown even if that fails, as a part; with
+    nothing to show, the list fails as well.
     """
     account_id = uuid.UUID(caller().account_id)
+    items: list[Item] = []
+    missing: dict[str, Problem] = {}
+    if answered_here(account_id, COMPENSATION):
+        look_first(account_id, COMPENSATION)
     with within(settings().itf_sync_seconds):
-        return answer({"data": [each for itf_type in TYPES for each in known_items(account_id, itf_type)]})
+        for itf_type in TYPES:
+            try:
+                items += known_items(account_id, itf_type)
+            except Problem as problem:
+                missing[itf_type] = problem
+    for failure in missing.values():
+        # A refusal of the person is no part of an answer.
+        if failure.status < 429 or not items:
+            raise failure
+    if not missing:
+        return answer({"data": items})
+    return answer({"data": items, "meta": {"missing_types": list(missing), "message": PART}}, 206)
 
 
 def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
@@ -125,6 +151,7 @@ def show_itf(itf_type: str) -> Response:
     },
     problems={
         **TYPE_PROBLEM,
+        403: "VA's records have no ICN for this account (`NO_ICN`): `detail` says whom to call.",
         422: "The Idempotency-Key named another request.",
         **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)},
         503: "Our database is away; nothing was recorded.",
@@ -140,17 +167,24 @@ def request_itf(itf_type: str) -> Response:
         made = synchronous.create_itf(account_id, itf_type)
         return answer(shaped(upstream_item(made)))
     try:
-        described, state = durably(lambda session: accept_itf(session, account_id, itf_type, key))
+        itf_id = durably(lambda session: accept_itf(session, account_id, itf_type, key))
     except Contended:
         raise Problem(503, headers={"Retry-After": "1"}) from None
+    db.session.remove()
+    look_first(account_id, itf_type)
+    with transaction() as session:
+        itf = session.get_one(IntentToFile, itf_id)
+        state = FAILED if itf.state == PENDING and is_nobody(session, account_id) else itf.state
+        described = item(session, itf)
+    if state == FAILED:
+        raise unknown_person(NOTED)
     return answer(shaped(described), 202 if state == PENDING else 200)
 
 
-def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> tuple[Item, str]:
+def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> uuid.UUID:
     """One transaction: the key, the ITF and the message that creates it. Idempotent, so it may be rerun."""
     remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
-    itf = service.request_itf(session, account_id, itf_type)
-    return item(itf), itf.state
+    return service.request_itf(session, account_id, itf_type).id
 
 
 def checked(itf_type: str) -> str:
@@ -163,6 +197,7 @@ def checked(itf_type: str) -> str:
 def show(itf_type: str) -> Response:
     account_id = uuid.UUID(caller().account_id)
     if answered_here(account_id, itf_type):
+        look_first(account_id, itf_type)
         return answer(shaped(valid_items(account_id, itf_type)))
     found = synchronous.read_itf(account_id, itf_type)
     if found is None and itf_type != COMPENSATION:
@@ -185,7 +220,7 @@ def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:
 def valid_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
     with transaction() as session:
         itf = service.find_valid(session, account_id, itf_type)
-        return [item(itf)] if itf is not None else []
+        return [item(session, itf)] if itf is not None else []
 
 
 def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
@@ -193,16 +228,27 @@ def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
     return {"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": intent_to_file}}}
 
 
-def item(itf: IntentToFile) -> Item:
-    """One valid ITF. Today's pages accept only `active`; the real state is given beside it, and in words."""
+def item(session: DbSession, itf: IntentToFile) -> Item:
+    """One ITF. Today's pages accept only `active`; the real state is given beside it, and in words.
+
+    While nobody knows whether an earlier one exists, whose end would count, the present legal day is the last that we
+    can vouch for. Pages need a readable end that is not over (contract: frontend 3.2).
+    """
     shown_active = itf.state == CONFIRMED or settings().itf_pending_as_active
+    known = service.is_end_known(session, itf)
+    expires_at = itf.expires_at if known else min(itf.expires_at, end_of_day(database_now(session)))
     return {
-        **dated(itf.upstream_id or str(itf.id), itf.effective_date, itf.expires_at),
+        **dated(itf.upstream_id or str(itf.id), itf.effective_date, expires_at),
         "status": "active" if shown_active else PENDING,
         "type": itf.type,
         "record_state": itf.state,
-        "record_message": WORDS[itf.state],
+        "record_message": WORDS.get(itf.state, "") if known else UNCHECKED_WORDS,
     }
+
+
+def end_of_day(now: datetime) -> datetime:
+    """The last millisecond of this legal day."""
+    return next_midnight(now, settings().legal_time_zone) - timedelta(milliseconds=1)
 
 
 def upstream_item(upstream: UpstreamITF) -> Item:

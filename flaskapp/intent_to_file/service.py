@@ -12,16 +12,17 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, is_nobody, remember_person
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS, a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
-from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, FAILED, INTENT_TO_FILE, PENDING, VALID
+from flaskapp.intent_to_file.models import FirstLook, IntentToFile
+from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, DONE, FAILED, INTENT_TO_FILE, PENDING, VALID
+from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox import NOW, QueueSpec
+from outbox import NOW, QueueSpec, write_history
 
 INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
@@ -43,6 +44,10 @@ REFRESH = Work(
 SENDER = "itf"
 
 
+# What the e-mails say instead of a day.
+END_UNKNOWN = "not known yet"
+# So long ago, a look says nothing about what the person has filed elsewhere since.
+SAME_VISIT = timedelta(hours=1)
 MOST_ROUNDS = 3
 
 
@@ -66,16 +71,34 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
 
     Insert and re-read are statements of their own: under any number of simultaneous log-ins one of them inserts and
     all answer with the same ITF. Raises Contended if it disappears again and again while we look.
+
+    For an account without an ICN it is a failed one: nothing can be filed, and a human has the date of the request.
     """
+    nobody = is_nobody(session, account_id)
     for _ in range(MOST_ROUNDS):
         itf = find_valid(session, account_id, itf_type)
         if itf is not None:
             return itf
+        before = last_failed_or_broken(session, account_id, itf_type) if nobody else None
+        if before is not None and before.state == FAILED:
+            note_asked_again(session, before)
+            return before
         ensure_account(session, account_id)
         created = insert_pending(session, account_id, itf_type)
         if created is not None:
-            return begin_itf(session, created)
+            begin_itf(session, created)
+            if nobody:
+                record_itf_failed(session, str(created.id), "refused", {"reason": NO_ICN})
+            else:
+                enqueue_creation(session, created)
+            return created
     raise Contended
+
+
+def note_asked_again(session: DbSession, failed: IntentToFile) -> None:
+    """Nothing has changed since it failed: its one case says that the person came back."""
+    note_cases(session, SUBJECT, str(failed.id), "the person requested it again: still nobody to file it for", "person")
+    subjects.note(session, ITF, failed.id, "asked_again", "person")
 
 
 def insert_pending(session: DbSession, account_id: uuid.UUID, itf_type: str) -> IntentToFile | None:
@@ -126,15 +149,13 @@ def find_newer(session: DbSession, itf: IntentToFile) -> uuid.UUID | None:
     return session.execute(later.order_by(IntentToFile.asked_at.desc()).limit(1)).scalar_one_or_none()
 
 
-def begin_itf(session: DbSession, itf: IntentToFile) -> IntentToFile:
-    """Begin the history of a new ITF, note an earlier date that has to be defended, and enqueue the work."""
+def begin_itf(session: DbSession, itf: IntentToFile) -> None:
+    """Begin the history of a new ITF, and note an earlier date that has to be defended."""
     subjects.begin(session, ITF, itf)
     if itf.follows_id is not None:
         note = f"the person requested it again: {itf.id} follows; the earlier date to defend is this one's"
         note_cases(session, SUBJECT, str(itf.follows_id), note, "person")
         subjects.note(session, ITF, itf.follows_id, "asked_again", "person", followed_by=str(itf.id))
-    enqueue_creation(session, itf)
-    return itf
 
 
 def enqueue_creation(session: DbSession, itf: IntentToFile) -> None:
@@ -186,8 +207,11 @@ def record_identified(session: DbSession, itf_id: str, identity: Identity) -> No
         enqueue_creation(session, itf)
 
 
-def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation) -> None:
-    """The upstream holds it: the state, its dates, the e-mail and, where its date is too late, the case, together."""
+def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation, actor: str = "worker") -> None:
+    """The upstream holds it: the state, its dates, the e-mail and, where its date is too late, the case, together.
+
+    `actor` is not the worker where it was not one of this ITF's own jobs that found it.
+    """
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     if itf.state != PENDING:
         return
@@ -195,11 +219,46 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     now = database_now(session)
     itf.how, itf.unconfirmed, itf.last_synced_at = confirmation.how, False, now
     late = is_dated_late(itf)
-    subjects.end(session, ITF, itf, CONFIRMED, "confirmed_late" if late else "confirmed", how=confirmation.how)
+    notification = "confirmed_late" if late else "confirmed"
+    subjects.end(session, ITF, itf, CONFIRMED, notification, actor, how=confirmation.how)
     itf.refresh_due_at = first_refresh(now)
     close_ended(session, SUBJECT, itf_id, f"confirmed ({confirmation.how})")
     if late:
         open_case(session, "dated_late", SUBJECT, itf_id, dates_of(itf))
+
+
+def store_confirmed(
+    session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF, path: str, actor: str
+) -> bool:
+    """Keep an ITF that upstream holds and we did not know; nobody is written to about it. False when somebody else has
+    just made one, or it has expired."""
+    now, zone = database_now(session), settings().legal_time_zone
+    if upstream.expires_at <= now:
+        return False
+    ensure_account(session, account_id)
+    created = insert_itf(
+        session,
+        account_id=account_id,
+        type=itf_type,
+        path=path,
+        state=CONFIRMED,
+        asked_at=now,
+        effective_date=min(now, upstream.created_at),
+        expires_at=upstream.expires_at,
+        legal_midnight_at=next_midnight(now, zone),
+        upstream_id=upstream.id,
+        upstream_status=upstream.status,
+        upstream_created_at=upstream.created_at,
+        upstream_expires_at=upstream.expires_at,
+        how="found",
+        last_synced_at=now,
+        refresh_due_at=first_refresh(now),
+        finished_at=now,
+    )
+    if created is None:
+        return False
+    write_history(session, SUBJECT, str(created.id), "intent_to_file.stored", moved_to=CONFIRMED, actor=actor)
+    return True
 
 
 def adopt_upstream(itf: IntentToFile, upstream: UpstreamITF) -> None:
@@ -239,13 +298,12 @@ def first_refresh(now: datetime) -> datetime:
 
 
 def compose_about_itf(session: DbSession, itf: IntentToFile) -> Content:
-    """The e-mail that says what became of the ITF. Without an ICN its send is refused, and a human has to reach the
-    person."""
-    return Content(SENDER, {"icn": icn_of(session, itf.account_id) or "", "phone": ""}, words_of(itf))
+    """The e-mail that says what became of the ITF."""
+    return Content(SENDER, {"icn": icn_of(session, itf.account_id) or "", "phone": ""}, words_of(session, itf))
 
 
-def words_of(itf: IntentToFile) -> dict[str, str]:
-    """The dates in the e-mails, as legal days."""
+def words_of(session: DbSession, itf: IntentToFile) -> dict[str, str]:
+    """The dates in the e-mails, as legal days. The end is left open until somebody has looked for an earlier one."""
     zone = settings().legal_time_zone
     recorded = itf.upstream_created_at or itf.asked_at
     timestamps = {
@@ -254,7 +312,19 @@ def words_of(itf: IntentToFile) -> dict[str, str]:
         "expiration_date": itf.expires_at,
         "recorded_date": recorded,
     }
-    return {name: f"{legal_date(timestamp, zone):%B %-d, %Y}" for name, timestamp in timestamps.items()}
+    days = {name: f"{legal_date(timestamp, zone):%B %-d, %Y}" for name, timestamp in timestamps.items()}
+    return days if is_end_known(session, itf) else {**days, "expiration_date": END_UNKNOWN}
+
+
+def is_end_known(session: DbSession, itf: IntentToFile) -> bool:
+    """Whether upstream was looked at: what it holds is adopted then, and if it held nothing, our own date is the end.
+
+    A look shortly before the request counts: it was in the same visit.
+    """
+    if itf.upstream_created_at is not None:
+        return True
+    look = select(FirstLook.id).filter_by(account_id=itf.account_id, type=itf.type, state=DONE)
+    return session.execute(look.where(FirstLook.finished_at >= itf.asked_at - SAME_VISIT)).first() is not None
 
 
 ITF = Subject(
@@ -265,13 +335,15 @@ ITF = Subject(
     enqueue=enqueue_creation,
     compose=compose_about_itf,
     newer=find_newer,
-    # A synchronous caller was informed by the answer. A broken one was confirmed to the person before it broke: since
-    # then only a human accounts for it, and a closed case says that one did.
+    # A synchronous caller was informed by the answer, and nobody requested what a first look found. A broken one was
+    # confirmed to the person before it broke: since then only a human accounts for it, and a closed case says that one
+    # did.
     accounted="""
              WHEN c.state = 'broken' THEN CASE WHEN EXISTS (
                     SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
                        AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'notified' ELSE 'unaccounted' END
-             WHEN c.path = 'synchronous' THEN 'notified'""",
+             WHEN c.path = 'synchronous' THEN 'notified'
+             WHEN c.state = 'confirmed' AND c.how = 'found' AND c.notification IS NULL THEN 'notified'""",
     # One that is late has a case of its own kind: past_midnight.
     overdue=False,
 )

@@ -20,6 +20,18 @@ INTENT_TO_FILE = StateMachine(
 # Only these make an ITF valid, and only while it is less than a year old.
 VALID = (PENDING, CONFIRMED)
 
+# A first look: whether a person we never looked up has an ITF from elsewhere. Dropped: it could not be made.
+DONE, DROPPED = "done", "dropped"
+FIRST_LOOK = StateMachine(
+    subject="itf_first_look",
+    moves={
+        PENDING: frozenset({DONE, DROPPED}),
+        DONE: frozenset({PENDING}),
+        DROPPED: frozenset({PENDING}),
+    },
+    final=frozenset({DONE, DROPPED}),
+)
+
 COMPENSATION, PENSION, SURVIVOR = "compensation", "pension", "survivor"
 TYPES = (COMPENSATION, PENSION, SURVIVOR)
 
@@ -33,3 +45,9 @@ WORDS = {
     " e-mail you when it is there. You can go on with your form.",
     CONFIRMED: "Your intent to file is on record.",
 }
+# The same of a pending one as long as nobody has looked whether there is an earlier one.
+UNCHECKED_WORDS = (
+    "We have your intent to file, dated the day of your request. We have not been able to check yet whether you have an"
+    " earlier one in VA's records. If you do, that one counts, and it may end soon. We will e-mail you when we know."
+    " You can go on with your form."
+)

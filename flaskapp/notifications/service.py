@@ -103,6 +103,12 @@ def enqueue_notification(
     return uuid.UUID(str(created))
 
 
+def is_addressed(content: Content) -> bool:
+    """Whether there is anybody to send it to: an ICN or, for texts where the setting says so, a phone number."""
+    by_phone = settings().sms_recipient == "phone" and content.channel == "sms" and content.recipient["phone"]
+    return bool(content.recipient["icn"] or by_phone)
+
+
 def enqueue_sending(session: DbSession, notification: Notification) -> None:
     """Enqueue the sending of a notification whose message was lost."""
     SEND.enqueue(session, str(notification.id))

@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from flaskapp.accounts.caller import unknown_person
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, durably, transaction
 from flaskapp.travel_pay import contacts, reads, service, shapes
@@ -185,6 +186,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
     },
     problems={
         400: "A claim for this appointment was already on file (`ALREADY_FILED`).",
+        403: "VA's records have no ICN for this account (`NO_ICN`): nothing was accepted; `detail` says whom to call.",
         422: "A field is missing or malformed, the Idempotency-Key named another request, or it cannot be filed"
         " (`NOT_FILED`): a person is working on it.",
         503: "Our database is away, or a UTC time was sent while Travel Pay cannot be asked whose it is; nothing was"
@@ -198,6 +200,8 @@ def file_claim() -> Response:
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
     claim_id = durably(lambda session: accept_travel_pay_claim(session, account_id, requested, key))
     db.session.remove()
+    if claim_id is None:
+        raise unknown_person()
     until_final(claim_id, ends_at)
     with transaction() as session:
         row = service.find_own(session, account_id, claim_id)
@@ -207,11 +211,13 @@ def file_claim() -> Response:
 
 def accept_travel_pay_claim(
     session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment, key: str | None
-) -> uuid.UUID:
-    """One transaction: the key, the claim and the message of its first step. Idempotent, so it may be rerun."""
+) -> uuid.UUID | None:
+    """One transaction: the key, the claim and the message of its first step. Idempotent, so it may be rerun. None for
+    an account without an ICN."""
     named = {"path": "travel_pay/claims", "at": requested.starts_at, **requested.kept()}
     remember(session, str(account_id), key, named)
-    return service.request_travel_pay_claim(session, account_id, requested).id
+    claim = service.request_travel_pay_claim(session, account_id, requested)
+    return claim.id if claim is not None else None
 
 
 def outcome(row: TravelPayClaim) -> Response:

@@ -11,7 +11,15 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, identity_of, remember_person
+from flaskapp.accounts.service import (
+    ACCOUNTS,
+    Identity,
+    ensure_account,
+    icn_of,
+    identity_of,
+    is_nobody,
+    remember_person,
+)
 from flaskapp.cases.service import close_ended, open_case
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
@@ -103,8 +111,9 @@ class Filed:
 
 def request_travel_pay_claim(
     session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment
-) -> TravelPayClaim:
-    """Find or create this account's claim for this appointment, with the message of its first step.
+) -> TravelPayClaim | None:
+    """Find or create this account's claim for this appointment, with the message of its first step. None instead of a
+    new one for somebody who is nobody in VA's records.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one claim.
     """
@@ -114,6 +123,11 @@ def request_travel_pay_claim(
         "starts_at": requested.starts_at,
         "station_digest": vault().digest(requested.station),
     }
+    if is_nobody(session, account_id):
+        claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one_or_none()
+        if claim is not None and claim.state == FAILED:
+            subjects.note_requested_again(session, TRAVEL_PAY_SUBJECT, claim)
+        return claim
     statement = (
         insert(TravelPayClaim)
         .values(id=uuid.uuid4(), requested=requested.kept(), state=PENDING, step=APPOINTMENT, **key)
@@ -283,7 +297,9 @@ def record_travel_pay_failed(session: DbSession, claim_id: str, kind: str, detai
     row.moved_at = NOW
     subjects.end(session, TRAVEL_PAY_SUBJECT, row, FAILED, notification, case=kind, step=row.step)
     held_as = "half_filed" if begun and not row.unconfirmed else kind
-    open_case(session, held_as, SUBJECT, claim_id, {**details, "step": row.step, "ended": kind})
+    open_case(
+        session, held_as, SUBJECT, claim_id, {**details, "step": row.step, "ended": kind, **subjects.not_informed(row)}
+    )
 
 
 def compose_about_claim(session: DbSession, row: TravelPayClaim) -> Content:

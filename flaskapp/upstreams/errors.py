@@ -18,6 +18,8 @@ from __future__ import annotations
 TOO_LARGE = "TOO_LARGE"
 PERSON_TOKEN_REFUSED = "BTSSS_TOKEN"
 NO_ANSWER = "NO_ANSWER"
+# What we do not know of a person, and cannot go on without. Cases name it.
+NO_ICN, NO_EMAIL = "NO_ICN", "NO_EMAIL"
 
 # What is reported to a breaker: the upstream answers; it left a call without an answer, which counts once several
 # calls report it; its answer cannot be used, which may be about this call alone; it cannot answer.

@@ -27,6 +27,8 @@ ITF_DELAYS = tuple(float(n**4 + 15) for n in range(16))
 ITF_CREATE = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 IDENTIFY = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 ITF_REFRESH = Schedule(delays=(60.0, 300.0, 900.0, 3600.0), budget_seconds=6 * HOUR)
+# Soon again, for the person who is still on the page; a day of tries at most.
+FIRST_LOOK = Schedule(delays=(1.0, 5.0, 30.0, 120.0, 600.0, 3600.0), budget_seconds=6 * HOUR)
 # The submission and its uploads have always been retried like an ITF: 16 times.
 FORM526_SUBMIT = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))
 DOCUMENT_UPLOAD = Schedule(delays=ITF_DELAYS, budget_seconds=sum(ITF_DELAYS))

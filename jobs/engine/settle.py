@@ -22,7 +22,17 @@ from flaskapp.config import Config
 from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
 from flaskapp.statemachine import Conflict
-from flaskapp.upstreams.errors import ALIVE, DOUBTFUL, FAILING, SILENT, Duplicate, UpstreamError, breaker_signal
+from flaskapp.upstreams.errors import (
+    ALIVE,
+    DOUBTFUL,
+    FAILING,
+    NO_EMAIL,
+    NO_ICN,
+    SILENT,
+    Duplicate,
+    UpstreamError,
+    breaker_signal,
+)
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
@@ -157,7 +167,9 @@ def settle_refused(session: DbSession, spec: JobSpec, grant: Grant, outcome: Out
         return keep_unresolved(session, spec, grant, outcome)
     if not spec.is_final(outcome.error):
         return retry(session, spec, grant, outcome)
-    return leave_to_human(session, spec, grant, outcome, "refused", status="error")
+    code = outcome.error.code if isinstance(outcome.error, UpstreamError) else None
+    reason = {"reason": code} if code in (NO_ICN, NO_EMAIL) else {}
+    return leave_to_human(session, spec, grant, outcome, "refused", status="error", **reason)
 
 
 def leave_to_human(

@@ -242,8 +242,14 @@ def test_without_an_icn_nothing_is_filed_and_a_human_contacts_the_person(product
     filed = person.file()
     product.work()
     assert person.word(filed) == "non_retryable_error"
-    assert sorted(product.cases()) == ["notification_not_sent", "refused"]
+    assert product.cases() == ["refused"]
     assert submissions(product) == []
+    assert person.file() == filed
+    refused = person.submit(another="form")
+    assert (refused.status_code, refused.get_json()["errors"][0]["code"]) == (403, "NO_ICN")
+    (case,) = product.rows("SELECT notes, details FROM cases")
+    assert (len(case.notes), "not_informed" in case.details) == (2, True)
+    assert product.rows("SELECT 1 FROM notifications") == []
 
 
 # -- what the person may send -------------------------------------------------

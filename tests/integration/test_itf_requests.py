@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from flaskapp.cases.service import close_cases
+from flaskapp.db import transaction
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import (
     WITH_ITF,
@@ -16,10 +19,11 @@ from tests.integration.itf_steps import (
     itfs,
     mails,
     on_file,
+    pass_time,
     reads,
     sign_in,
 )
-from tests.integration.steps import reconfigure
+from tests.integration.steps import command, reconfigure
 from tests.product import Product
 
 
@@ -135,14 +139,37 @@ def test_a_person_is_identified_once_in_the_background(product: Product) -> None
     assert len(product.control.received("accounts")) == 1
 
 
-def test_without_an_icn_it_fails_for_good_and_a_human_holds_it(product: Product) -> None:
+def test_without_an_icn_it_fails_once_and_from_then_on_nothing_is_promised(product: Product) -> None:
+    """One case, in which every further request is noted; no notification to nobody; and the way out in the answer."""
     person = sign_in(product, WITHOUT_ICN)
     person.ask()
     product.work()
+    for _ in range(2):
+        (entry,) = person.post().get_json()["errors"]
+        assert (entry["status"], entry["code"], "Call VA at" in entry["detail"]) == ("403", "NO_ICN", True)
     (row,) = itfs(product)
-    assert row["state"] == "failed"
-    assert product.cases() == ["refused", "notification_not_sent"]
-    assert (creates(product), person.shown()) == (0, [])
+    assert (row["state"], row["notification"], product.cases()) == ("failed", None, ["refused"])
+    (case,) = product.rows("SELECT details, notes FROM cases")
+    assert (case.details["reason"], "not_informed" in case.details, len(case.notes)) == ("NO_ICN", True, 2)
+    assert (creates(product), product.rows("SELECT 1 FROM notifications"), product.outstanding()) == (0, [], 0)
+    assert command(product, "audit").exit_code == 0
+    with transaction() as session:
+        close_cases(session, "intent_to_file", str(row["id"]), "reached by phone", actor="x")
+    assert command(product, "audit").exit_code == 0
+
+
+def test_the_door_opens_again_when_the_account_has_an_icn(product: Product) -> None:
+    person = sign_in(product, WITHOUT_ICN)
+    person.ask()
+    product.work()
+    product.fakes.fakes.cast.add(replace(WITHOUT_ICN, identified=True))
+    assert person.post().status_code == 403
+    pass_time(product, hours=25)
+    person = sign_in(product, WITHOUT_ICN)
+    person.ask()
+    product.work()
+    first, second = itfs(product)
+    assert (second["state"], second["follows_id"]) == ("confirmed", first["id"])
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

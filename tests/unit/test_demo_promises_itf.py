@@ -65,7 +65,7 @@ def evidence(**changes: Any) -> ITFEvidence:
     return ITFEvidence(**{**kept, **changes})
 
 
-HELD_BY = [{"kind": "notification_not_sent", "owner": "sam"}, {"kind": "refused", "owner": "tara"}]
+HELD_BY = [{"kind": "refused", "owner": "tara"}]
 UNFILED: dict[str, Any] = {"itfs": [row(state="failed")], "book": [], "creations": [], "sends": [], "received": []}
 THERE: dict[str, Any] = {
     "itfs": [row(effective_date=EARLIER, expires_at=EARLIER + timedelta(days=365))],
@@ -111,8 +111,8 @@ def test_a_promise_is_kept_when_book_inbox_and_cases_agree(planned: str, seen: I
         (CREATED, evidence(received=[]), "VANotify took 1 e-mails, 0 arrived"),
         (CREATED, evidence(received=[mail(effective="March 5, 2031")]), "the wrong e-mail"),
         (CREATED, evidence(received=[mail(until="March 4, 2032")]), "the wrong e-mail"),
-        (CREATED, evidence(cases=HELD_BY[1:]), "open cases refused where none belongs"),
-        (NOT_FILED, evidence(**UNFILED), "where notification_not_sent, refused belongs"),
+        (CREATED, evidence(cases=HELD_BY), "open cases refused where none belongs"),
+        (NOT_FILED, evidence(**UNFILED), "where refused belongs"),
         (NOT_FILED, evidence(**{**UNFILED, "received": [mail()]}, cases=HELD_BY), "that could not arrive"),
         (NOT_FILED, evidence(**{**UNFILED, "itfs": [row(state="failed", effective_date=EARLIER)]}), "is lost"),
     ],

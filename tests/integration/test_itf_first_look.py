@@ -1,0 +1,144 @@
+"""First looks: what the first visit shows of an ITF filed elsewhere, and never a date that is too good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from flaskapp.current import settings
+from flaskapp.intent_to_file.states import UNCHECKED_WORDS, WORDS
+from flaskapp.web.passthrough import bulkhead
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.integration.itf_steps import WITH_ITF, WITHOUT_ICN, creates, itfs, mails, on_file, reads, sign_in
+from tests.integration.steps import command, reconfigure
+from tests.product import ADA, Product
+
+BEN = DEFAULT_CAST[1]
+# Long enough for a busy machine: a wait ends with its result.
+PATIENT = 300.0
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def product(product: Product) -> Product:
+    reconfigure(product, itf_first_look_seconds=0.05)
+    return product
+
+
+def while_working(product: Product, request: Callable[[], T]) -> T:
+    """The answer to a request beside which a worker runs."""
+    with ThreadPoolExecutor(1) as browser:
+        answer = browser.submit(request)
+        product.work(until=answer.done)
+        return answer.result()
+
+
+def looks(product: Product) -> list[tuple[str, bool | None, int]]:
+    return [tuple(row) for row in product.rows("SELECT state, found, cycle FROM itf_first_looks ORDER BY asked_at")]
+
+
+def day(shown: dict[str, Any]) -> str:
+    return str(shown["expirationDate"])[:10]
+
+
+def test_the_first_visit_shows_what_was_filed_elsewhere(product: Product) -> None:
+    """Found by the time of the answer, with its own dates; nothing is requested, and nobody is written to."""
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    veteran = WITH_ITF["active"]
+    (filed,) = on_file(product, veteran)
+    person = sign_in(product, veteran)
+    (shown,) = while_working(product, person.shown)
+    assert (shown["id"], day(shown), shown["recordState"]) == (filed["id"], filed["expires_at"][:10], "confirmed")
+    assert person.ask()["id"] == filed["id"]
+    nobody = sign_in(product, WITHOUT_ICN)
+    assert (while_working(product, nobody.shown), nobody.post().status_code) == ([], 403)
+    newcomer = sign_in(product, BEN)
+    assert while_working(product, newcomer.shown) == []
+    assert newcomer.ask()["recordMessage"] == WORDS["pending"]
+    product.work()
+    found, refused, created = itfs(product)
+    assert (found["path"], found["how"], found["notification"]) == ("background", "found", None)
+    assert (refused["state"], created["how"]) == ("failed", "created")
+    assert looks(product) == [("done", True, 1), ("dropped", None, 1), ("done", False, 1)]
+    assert (product.cases(), creates(product), len(mails(product))) == (["refused"], 1, 1)
+    assert command(product, "audit").exit_code == 0
+
+
+def test_until_somebody_has_looked_no_end_is_promised(product: Product) -> None:
+    """Lighthouse is away: what is shown ends today. When it is back, the date is the one on file."""
+    veteran = WITH_ITF["active"]
+    (filed,) = on_file(product, veteran)
+    product.control.set("lighthouse", "refuse")
+    person = sign_in(product, veteran)
+    assert person.shown() == []
+    asked = person.ask()
+    row = itfs(product)[0]
+    assert asked["expirationDate"] == (row["legal_midnight_at"] - timedelta(milliseconds=1)).isoformat(
+        timespec="milliseconds"
+    )
+    assert (asked["status"], asked["recordMessage"]) == ("active", UNCHECKED_WORDS)
+    assert person.shown() == [asked]
+    assert looks(product) == [("pending", None, 1)]
+    product.control.clear("lighthouse")
+    product.work()
+    (shown,) = person.shown()
+    assert (shown["id"], day(shown), shown["recordMessage"]) == (
+        filed["id"],
+        filed["expires_at"][:10],
+        WORDS["confirmed"],
+    )
+    assert (looks(product), len(itfs(product)), creates(product)) == ([("done", True, 1)], 1, 0)
+    assert mails(product) == ["itf.confirmed"]
+
+
+def test_a_look_that_found_none_makes_our_own_date_the_end(product: Product) -> None:
+    person = sign_in(product)
+    assert person.shown() == []
+    product.work()
+    assert looks(product) == [("done", False, 1)]
+    asked = person.ask()
+    assert (asked["recordMessage"], asked["expirationDate"][:4]) == (
+        WORDS["pending"],
+        str(int(asked["creationDate"][:4]) + 1),
+    )
+
+
+def test_a_look_goes_first_and_a_lost_one_is_found_and_repaired(product: Product) -> None:
+    sign_in(product, BEN).post()
+    sign_in(product, ADA).get()
+    first = "SELECT subject_type FROM outbox_messages ORDER BY deadline_at LIMIT 2"
+    assert {row[0] for row in product.rows(first)} == {"itf_first_look"}
+    product.rows("DELETE FROM outbox_messages WHERE subject_type = 'itf_first_look' RETURNING 1")
+    assert "pending_without_work" in command(product, "audit").output
+    command(product, "audit", "--repair")
+    product.work()
+    assert [state for state, _, _ in looks(product)] == ["done", "done"]
+    assert command(product, "audit").exit_code == 0
+
+
+def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product) -> None:
+    """Whoever waits here waits in vain: no worker runs."""
+    reconfigure(product, itf_first_look_seconds=20.0)
+    person = sign_in(product)
+    for upstream in ("lighthouse_claims", "accounts"):
+        command(product, "breakers", "hold", upstream, "--for", "5m", "--reason", "x")
+        assert person.ask()["recordMessage"] == UNCHECKED_WORDS
+        assert person.shown()[0]["recordMessage"] == UNCHECKED_WORDS
+        command(product, "breakers", "lift", upstream)
+    with product.app.app_context(), ExitStack() as others:
+        for _ in range(settings().travel_pay_reads_at_once):
+            others.enter_context(bulkhead().take("itf_first_look"))
+        assert person.shown()[0]["recordMessage"] == UNCHECKED_WORDS
+
+
+def test_at_zero_no_look_is_made_and_the_words_stay_true(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=0.0)
+    person = sign_in(product)
+    assert (person.shown(), person.ask()["recordMessage"]) == ([], UNCHECKED_WORDS)
+    assert (looks(product), reads(product)) == ([], 0)
