@@ -80,11 +80,14 @@ def test_outside_the_background_share_compensation_is_read_upstream(product: Pro
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_type_that_cannot_be_read_fails_the_list(product: Product, status: int) -> None:
+def test_what_we_hold_is_shown_as_a_part_and_nothing_at_all_is_a_failure(product: Product, status: int) -> None:
     person = sign_in(product)
-    person.ask()
     product.control.set("lighthouse", "status", status=status, operation="/services/claims")
-    response = get(product, person)
+    asked = person.ask()
+    part = get(product, person)
+    assert (part.status_code, part.get_json()["data"]) == (206, [asked])
+    assert part.get_json()["meta"]["missingTypes"] == ["pension", "survivor"]
+    response = get(product, sign_in(product, BEN))
     (entry,) = response.get_json()["errors"]
     assert (response.status_code, entry["status"]) == (status, str(status))
 

@@ -42,7 +42,7 @@ def test_a_request_is_answered_at_once_with_a_pending_itf_dated_now(product: Pro
     assert shown == {
         "id": str(row["id"]),
         "creationDate": row["asked_at"].isoformat(timespec="milliseconds"),
-        "expirationDate": row["expires_at"].isoformat(timespec="milliseconds"),
+        "expirationDate": (row["legal_midnight_at"] - timedelta(milliseconds=1)).isoformat(timespec="milliseconds"),
         "participantId": 0,
         "source": "",
         "status": "active",
