@@ -17,6 +17,9 @@ from jobs.engine.retry import TRAVEL_CLAIM
 from jobs.engine.runner import Job
 from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
 
+# So many signs of a station number name the facility itself.
+MAIN = 3
+
 
 @dataclass(frozen=True)
 class Filing:
@@ -35,7 +38,7 @@ def load(session: DbSession, claim_id: str) -> ClaimWork | None:
 def act(call: Call, work: ClaimWork) -> Filing:
     """Submit the claim (contract: travel 4.1); its number may stay unknown. Raises the six upstream errors."""
     submitted = call.upstreams.btsss.submit_claim(
-        work.identity.icn, work.appointment_date, work.identity.facility_type, call.before_write
+        work.identity.icn, work.starts_at or work.appointment_date, work.identity.facility_type, call.before_write
     )
     return Filing(SUBMITTED, "created", Filed(submitted.claim_number, "answered"))
 
@@ -47,7 +50,7 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     presumed to be ours, and recorded as such.
     """
     on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
-    here = [item for item in on_date if item.station == work.identity.station]
+    here = at_station(on_date, work.identity.station)
     if not on_date:
         return Unclear("none on file after a duplicate answer") if earlier.why == "duplicate" else NotFound()
     if len(here) != 1:
@@ -57,6 +60,19 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     if first is None or not earlier.ever_unknown or here[0].last_modified_at < first - skew:
         return Found(Filing(DUPLICATE, "duplicate", Filed(here[0].claim_number, "found", here[0].claim_status)))
     return presumed_ours(here[0])
+
+
+def at_station(claims: list[FiledClaim], station: str) -> list[FiledClaim]:
+    """Those at the station; where there is none, those of the same facility, of which check-in names the main number
+    (500) where BTSSS names the place (500GC)."""
+    exactly = [claim for claim in claims if claim.station == station]
+    return exactly or [
+        claim for claim in claims if MAIN in (len(station), len(claim.station)) and same_main(claim, station)
+    ]
+
+
+def same_main(claim: FiledClaim, station: str) -> bool:
+    return claim.station[:MAIN] == station[:MAIN]
 
 
 def presumed_ours(claim: FiledClaim) -> Finding:

@@ -20,10 +20,11 @@ MOST_KEPT = 100
 
 @dataclass(frozen=True)
 class Served:
-    """Start and zone of one appointment, each as LoROTA wrote it; None where it wrote no text."""
+    """Start and zone of one appointment, each as LoROTA wrote it; None where it wrote no text. The station as text."""
 
     start: str | None
     zone: str | None
+    station: str | None = None
 
     @property
     def starts_at(self) -> datetime | None:
@@ -33,25 +34,34 @@ class Served:
     @property
     def day(self) -> date | None:
         """The facility's calendar day; None when that cannot be told: an instant without a zone has none."""
+        return self.clock.date() if self.clock else None
+
+    @property
+    def clock(self) -> datetime | None:
+        """What the facility's clock shows when it starts (naive); None when that cannot be told."""
         at = self.starts_at
         if at is None or not is_utc(at):
-            return at.date() if at else None
+            return at.replace(tzinfo=None) if at else None
         zone = zone_of(self.zone)
-        return at.astimezone(zone).date() if zone else None
+        return at.astimezone(zone).replace(tzinfo=None) if zone else None
 
 
 @dataclass(frozen=True)
 class Posted:
-    """What a page posted: the date in its text and, where the text is a UTC instant, that instant."""
+    """What a page posted: the date in its text and, where it has a time, its UTC instant or its wall clock (naive)."""
 
     written: date
     instant: datetime | None = None
+    clock: datetime | None = None
 
 
 def served(data: dict[str, Any]) -> list[Served]:
     """The appointments in LoROTA's data, whose texts may be anything."""
     return [
-        Served(text_or_none(each.get("startTime")), text_or_none(each.get("timezone"))) for each in data["appointments"]
+        Served(
+            text_or_none(each.get("startTime")), text_or_none(each.get("timezone")), station_of(each.get("stationNo"))
+        )
+        for each in data["appointments"]
     ]
 
 
@@ -61,14 +71,25 @@ def joined(new: list[Served], kept: list[Served] | None) -> list[Served]:
     return [*new, *older[: max(0, MOST_KEPT - len(new))]]
 
 
+def named(posted: Posted, appointments: list[Served]) -> Served | None:
+    """The appointment that the text names: by its instant, by its clock, or as the only one of the day."""
+    if posted.instant is not None:
+        at_once = (each for each in appointments if each.day is not None and is_at(each.starts_at, posted.instant))
+        return next(at_once, None)
+    if posted.clock is not None:
+        return next((each for each in appointments if each.clock == posted.clock), None)
+    that_day = [each for each in appointments if each.day == posted.written]
+    return that_day[0] if len(that_day) == 1 else None
+
+
+def is_at(starts_at: datetime | None, instant: datetime) -> bool:
+    return starts_at is not None and starts_at.tzinfo is not None and starts_at == instant
+
+
 def day_of(posted: Posted, appointments: list[Served]) -> date:
     """The facility's day: that of the appointment at the posted instant, else the date in the text."""
-    if posted.instant is not None:
-        for each in appointments:
-            at, day = each.starts_at, each.day
-            if day is not None and at is not None and at.tzinfo is not None and at == posted.instant:
-                return day
-    return posted.written
+    found = named(posted, appointments) if posted.instant is not None else None
+    return found.day if found is not None and found.day is not None else posted.written
 
 
 def is_among(day: date, appointments: list[Served]) -> bool:
@@ -82,7 +103,9 @@ def posted_of(value: object) -> Posted:
     if found is None:
         raise ValueError("neither a date nor a date-time")
     at = datetime.fromisoformat(found[0])
-    return Posted(at.date(), at if is_utc(at) else None)
+    if found[2] is None:
+        return Posted(at.date())
+    return Posted(at.date(), instant=at) if is_utc(at) else Posted(at.date(), clock=at.replace(tzinfo=None))
 
 
 def time_of(text: str) -> datetime | None:
@@ -102,6 +125,12 @@ def zone_of(name: str | None) -> tzinfo | None:
         return ZoneInfo(name) if name else None
     except (KeyError, OSError, ValueError):
         return None
+
+
+def station_of(value: object) -> str | None:
+    """LoROTA writes it as a text or as a number (contract: travel 1.9)."""
+    number = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return text_or_none(number)
 
 
 def text_or_none(value: object) -> str | None:

@@ -85,6 +85,9 @@ class DemographicsBody(Body):
     demographics = fields.Nested(DemographicsFields, load_default=None, allow_none=True)
 
 
+APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
+
+
 def permissions(level: str, uuid: str) -> dict[str, str]:
     return {"permissions": level, "status": "success", "uuid": uuid}
 
@@ -155,7 +158,7 @@ def create_session() -> Response:
             upstreams().lorota,
             requested["uuid"],
             requested["dob"],
-            requested["last_name"].strip(),
+            plain(requested["last_name"].strip()),
             config.check_in_session_seconds,
         )
     except UpstreamError as error:
@@ -170,6 +173,11 @@ def create_session() -> Response:
         samesite="Lax",
     )
     return response
+
+
+def plain(name: str) -> str:
+    """The name with the apostrophe of a typewriter, as records have it: phones type another one (O’Brien)."""
+    return name.translate(APOSTROPHES)
 
 
 def refuse_session(error: UpstreamError) -> Response:

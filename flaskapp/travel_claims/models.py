@@ -6,7 +6,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Date, Index, Integer, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import CheckConstraint, Date, DateTime, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
@@ -30,6 +30,8 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     person_digest: Mapped[str] = mapped_column(Text)
     station_digest: Mapped[str] = mapped_column(Text)
     appointment_date: Mapped[date] = mapped_column(Date)
+    # What the facility's clock shows when it starts, where that is known: by it BTSSS tells two of a day apart.
+    starts_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False))
     # ICN, phone, station and facility type as they were at the request: a job that runs a day later still has them.
     identity: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid as uuids
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp.check_in.appointments import Posted, day_of, is_among, posted_of
+from flaskapp.check_in.appointments import Posted, day_of, is_among, named, posted_of
 from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn
 from flaskapp.db import DbSession, durably, transaction
@@ -104,10 +105,15 @@ def accept_check_in_claim(
     day = posted.written if appointments is None else day_of(posted, appointments)
     remember(session, check_in.uuid, key, {**requested, "appointment_date": day, "path": "travel_claims"})
     known = appointments is None or is_among(day, appointments)
-    if not known and service.find_of_day(session, check_in.identity, day) is None:
+    appointment = named(posted, appointments or [])
+    identity, clock = check_in.identity, appointment.clock if appointment is not None else posted.clock
+    if appointment is not None and appointment.station is not None:
+        # A check-in may hold appointments at two facilities, and each is a claim of its own.
+        identity = replace(identity, station=appointment.station)
+    if not known and service.find_of_day(session, identity, day) is None:
         where = "/travel_claims/appointment_date"
         raise Problem(422, "Unprocessable Entity", NO_SUCH_APPOINTMENT, "NO_SUCH_APPOINTMENT", where)
-    return describe_claim(service.request_check_in_claim(session, check_in.identity, day))
+    return describe_claim(service.request_check_in_claim(session, identity, day, clock))
 
 
 def describe_claim(claim: TravelClaim) -> dict[str, Any]:

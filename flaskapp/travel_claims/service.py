@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -45,6 +45,7 @@ class ClaimWork:
     identity: Identity
     appointment_date: date
     only_one: bool = True
+    starts_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class Filed:
         return self.claim_number[-4:] if self.claim_number else UNKNOWN_NUMBER
 
 
-def request_check_in_claim(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim:
-    """Find or create the claim of this person, date and station, with the message that files it.
+def request_check_in_claim(
+    session: DbSession, identity: Identity, appointment_date: date, starts_at: datetime | None = None
+) -> TravelClaim:
+    """Find or create the claim of this person, date and station, with the message that files it. `starts_at` is naive:
+    the facility's clock; None where it is not known.
 
     The insert comes first and, where nothing was inserted, the re-read second, each its own statement: under any
     number of simultaneous requests one of them inserts and all of them answer with the same claim.
@@ -80,6 +84,7 @@ def request_check_in_claim(session: DbSession, identity: Identity, appointment_d
             # The facility's number is for CHIP only.
             identity=vars(replace(identity, patient_dfn=None)),
             state=PENDING,
+            starts_at=starts_at,
         )
         .on_conflict_do_nothing()
         .returning(TravelClaim)
@@ -121,7 +126,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     )
     statement = select(TravelClaim, others_that_day).where(TravelClaim.id == uuid.UUID(claim_id))
     row, others = session.execute(statement).one()
-    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, not others)
+    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, not others, row.starts_at)
 
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:

@@ -92,7 +92,9 @@ class BTSSSClient:
     def submit_claim(
         self, icn: str, appointment_date: date, facility_type: str, before_write: Callable[[], None]
     ) -> SubmittedClaim:
-        """File the claim. `before_write` runs right before every request is written; what it raises passes through.
+        """File the claim for that day or, where it is known, the facility's own time of that day (naive).
+
+        `before_write` runs right before every request is written; what it raises passes through.
 
         Raises any of the six. Unanswered means the claim may exist; Duplicate that one exists, perhaps ours.
         """

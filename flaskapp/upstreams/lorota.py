@@ -55,7 +55,7 @@ class LorotaClient:
         payload = _object(answer)
         if answer.status in (401, 403):
             raise failure(Unauthorized, UPSTREAM, answer)
-        if answer.status == 404 and payload is not None:
+        if answer.status == 404 and payload is not None and "error" in payload:
             raise failure(Rejected, UPSTREAM, answer, "not_found")
         found = None if payload is None or answer.status != 200 else _check_in(payload, uuid)
         if found is None:
@@ -83,9 +83,10 @@ def _object(answer: Answer) -> dict[str, Any] | None:
 
 
 def _refusal(status: int, payload: dict[str, Any]) -> str | None:
-    """The code for what LoROTA refuses; None where it refuses nothing, or not because of the person."""
+    """The code for what LoROTA itself refuses, with an `error`; None where it refuses nothing, or not because of the
+    person. A gateway's 404 has a `message`, and is about our address."""
     if status != 401:
-        return _REFUSED.get(status)
+        return _REFUSED.get(status) if "error" in payload else None
     said = str(payload.get("error", "")).lower()
     if _UNKNOWN in said:
         return "not_found"

@@ -147,7 +147,6 @@ def test_travel_pay_shows_claims_details_and_documents(site: FrontEnd) -> None:
     assert page.claims(datetime(1999, 1, 1, tzinfo=UTC)) == ("list", [])
 
 
-@pytest.mark.xfail(strict=True, reason="the appointment has no `start`, and a location that the POST refuses")
 def test_travel_pay_is_filed_from_an_appointment_that_is_over(site: FrontEnd) -> None:
     veteran = site.newcomer()
     page = TravelPayPage(site.signed_in(veteran))
@@ -261,11 +260,9 @@ def all_at_once(acts: dict[str, Callable[[], str]]) -> dict[str, str]:
         return {name: each.result() for name, each in shown.items()}
 
 
-GATEWAY_404 = pytest.mark.xfail(strict=True, reason="LoROTA's gateway's 404 is told as a link that has expired")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=GATEWAY_404 if name == "answer" else ()) for name in FAULTS])
-def test_pages_show_the_truth_under(site: FrontEnd, name: str) -> None:
+@pytest.mark.parametrize("name", FAULTS)
+def test_pages_that_wait_show_the_truth_under(site: FrontEnd, name: str) -> None:
+    """And, once the fault is over, what they are for."""
     people = [site.check_in(site.newcomer()) for _ in range(3)]
     landing, demographics, check_in = people
     assert [(page.open(), page.load()) for page in (demographics, check_in)] == [(READY, READY)] * 2
@@ -289,8 +286,12 @@ def test_pages_show_the_truth_under(site: FrontEnd, name: str) -> None:
     assert shown == {page: SHOWN[page][which] for page, which in FAULTS[name][1].items()}
     for page, act in waiting.items():
         eventually(lambda act=act, page=page: act() in (SHOWN[page][0], "found"))
-    assert [page.walk_to_claim() for page in people] == [READY] * 3
 
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_pages_that_file_are_promised_and_kept_it_under(site: FrontEnd, name: str) -> None:
+    people = [site.check_in(site.newcomer()) for _ in range(3)]
+    assert [page.walk_to_claim() for page in people] == [READY] * 3
     veteran = site.newcomer()
     browser = site.signed_in(veteran)
     form = Form526Page(browser)
@@ -301,11 +302,7 @@ def test_pages_show_the_truth_under(site: FrontEnd, name: str) -> None:
     turned_on(site, BEHIND, name, **({} if lasts else {"times": STRIKES}))
     try:
         shown = all_at_once(filing)
-        assert shown == {
-            **dict.fromkeys("012", pages.PROCESSING),
-            "ITF": "itf-created",
-            "526": "uploaded, submitted",
-        }
+        assert shown == {**dict.fromkeys("012", pages.PROCESSING), "ITF": "itf-created", "526": "uploaded, submitted"}
         for page in people:
             site.promised(page.accepted["data"]["id"])
         site.promised_itf(veteran)

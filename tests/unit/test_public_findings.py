@@ -1,7 +1,4 @@
-"""Answers and pages of the real world that are read wrongly today, each with its public source.
-
-A test here fails until the file that it names is mended; then its mark goes, and it moves to that file's own tests.
-"""
+"""Answers and pages of the real world, each with its public source."""
 
 from __future__ import annotations
 
@@ -64,7 +61,6 @@ def test_a_case_tells_the_reason_that_a_callback_gave(product: Product) -> None:
     assert product.value("SELECT details ->> 'why' FROM cases") == reason
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/travel_claims: the time of day that the page posts is dropped")
 def test_btsss_gets_the_time_that_tells_two_appointments_of_a_day_apart(product: Product) -> None:
     """va.gov-team issues 61043 and 63318, vets-website pull request 25295: BTSSS needs it to process the claim; without
     it a day with two appointments is refused (`CLM_001_MULTIPLE_APPTS`), and that is final."""
@@ -74,7 +70,6 @@ def test_btsss_gets_the_time_that_tells_two_appointments_of_a_day_apart(product:
     assert sent.startswith(f"{APPOINTMENT_DATE}T09:30")
 
 
-@pytest.mark.xfail(strict=True, reason="jobs/travel_claims.py: a station is compared letter by letter")
 def test_a_claim_of_the_same_facility_is_found_under_its_longer_number() -> None:
     """va.gov-team issue 65628: BTSSS knows a facility by its Sta6a, such as 500GC; check-in's `stationNo` is the number
     500 (vets-api spec/support/vcr_cassettes/check_in/lorota/data/data_200.yml@37cd1fbb). After a lost reply our own
@@ -95,7 +90,6 @@ def test_a_claim_of_the_same_facility_is_found_under_its_longer_number() -> None
     assert isinstance(finding, Found)
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/check_in/service.py: only the first appointment's station is kept")
 def test_two_facilities_on_one_day_are_two_claims(product: Product) -> None:
     """va.gov-team issues 60843 and 91489: one claim a day and facility. Today both requests answer with one claim, at
     the first station, and the other facility's is never filed."""
@@ -107,7 +101,6 @@ def test_two_facilities_on_one_day_are_two_claims(product: Product) -> None:
     assert len({answer.get_json()["data"]["id"] for answer in answers}) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="flaskapp/check_in/service.py: the name goes to LoROTA as a phone writes it")
 @pytest.mark.parametrize("typed", ["O\N{RIGHT SINGLE QUOTATION MARK}Brien", "O\N{MODIFIER LETTER APOSTROPHE}Brien"])
 def test_a_name_with_a_phones_apostrophe_is_the_persons(product: Product, typed: Any) -> None:
     """va.gov-team issue 63321: people with an apostrophe could not check in. Phones type a curly one; VistA has the
