@@ -221,14 +221,28 @@ def test_a_wrong_table_is_mended_before_it_is_passed_on(fault: str, temporary: P
 @pytest.mark.parametrize("padding", [bytes(5_000), b"\r\n" * 4_000, bytes(700_000), b" "])
 def test_blanks_after_the_end_are_passed_over(padding: bytes) -> None:
     padded = PLAIN + padding
-    assert opening.opened_pdf(io.BytesIO(padded), None).read() == padded
+    with opening.opened_pdf(io.BytesIO(padded), None) as opened:
+        # Most readers look for the end in the last kilobyte.
+        assert (opened.read() == padded) == (len(padding) < 1000)
+        assert is_sound(opened.getvalue() if isinstance(opened, io.BytesIO) else content_of(opened))
     with opening.opened_pdf(io.BytesIO(LOCKED_PDF + padding), WORD) as copy:
         assert drawn_in(copy) == b"0 0 m 9 9 l S"
 
 
 def test_what_stands_before_the_beginning_is_passed_over() -> None:
     with opening.opened_pdf(io.BytesIO(b"Received: by fax\r\n\r\n" + PLAIN), None) as opened:
+        assert content_of(opened).startswith(b"%PDF-")
         assert drawn_in(opened) == b"0 0 m 9 9 l S"
+
+
+def test_a_pdf_that_lost_a_page_is_damaged() -> None:
+    """A repair would go on without it, and nobody would know."""
+    two = document()
+    two.add_blank_page()
+    lost = re.sub(rb"\d 0 obj\n<< /Contents.*?endobj\n", b"", saved(two), count=1, flags=re.S)
+    with Pdf.open(io.BytesIO(lost)) as pdf:
+        assert len(pdf.pages) == 1
+    assert refusal(lost) == DAMAGED
 
 
 def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain() -> None:
@@ -238,27 +252,37 @@ def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain
 # -- those that show nothing to a clerk ---------------------------------------
 
 
-def with_form(*, fields: int = 0, pages: int = 1, **more: Any) -> bytes:
-    """A form made by a template, with so many fields and pages of its own."""
+def content_of(stream: BinaryIO) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def with_form(template: bytes = b"<xdp/>", *, fields: int = 0, shown: Name | None = None, **more: Any) -> bytes:
+    """A form made by a template, with so many fields; `shown` puts one of this type on its page."""
     pdf = document()
-    for _ in range(pages - 1):
-        pdf.add_blank_page()
     made = [pdf.make_indirect(Dictionary(T=String(f"field {number}"), FT=Name.Tx)) for number in range(fields)]
-    pdf.Root.AcroForm = Dictionary(XFA=Stream(pdf, b"<xdp/>"), Fields=Array(made))
+    pdf.Root.AcroForm = Dictionary(XFA=Array([String("config"), Stream(pdf, template)]), Fields=Array(made))
+    if shown is not None:
+        drawn = pdf.make_indirect(Dictionary(Subtype=Name.Widget, FT=shown, T=String("x"), Rect=Array([0, 0, 9, 9])))
+        pdf.pages[0].Annots = pdf.Root.AcroForm.Fields = Array([drawn])
     for name, value in more.items():
         pdf.Root[f"/{name}"] = value
     return saved(pdf)
 
 
+ON_SCREEN = b"<acrobat7><dynamicRender>required</dynamicRender></acrobat7>"
+
+
 def test_a_form_that_one_program_draws_and_a_folder_of_files_are_refused() -> None:
     assert refusal(with_form(NeedsRendering=True, fields=3)) == NOT_SHOWN
-    assert refusal(with_form()) == NOT_SHOWN
+    assert refusal(with_form(ON_SCREEN)) == NOT_SHOWN
+    assert refusal(with_form(ON_SCREEN, shown=Name.Sig)) == NOT_SHOWN
     folder = document()
     folder.Root.Collection = Dictionary(View=Name.D)
     assert refusal(saved(folder)) == FOLDER
 
 
-@pytest.mark.parametrize("form", [with_form(fields=3), with_form(pages=2)])
+@pytest.mark.parametrize("form", [with_form(fields=3), with_form(), with_form(ON_SCREEN, shown=Name.Tx)])
 def test_a_form_with_pages_of_its_own_is_taken(form: bytes) -> None:
     assert opening.opened_pdf(io.BytesIO(form), None).read() == form
 
@@ -273,6 +297,7 @@ def test_a_form_with_pages_of_its_own_is_taken(form: bytes) -> None:
         (101, 78, {}, True),
         (40, 51, {"UserUnit": 2}, True),
         (200, 200, {"CropBox": Array([0, 0, 612, 792])}, False),
+        (8, 11, {"CropBox": Array([9000, 9000, -9000, -9000])}, False),
     ],
 )
 def test_a_page_is_measured_as_it_is_shown_and_only_where_a_limit_is_set(

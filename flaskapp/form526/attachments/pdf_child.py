@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import resource
 import sys
 import unicodedata
@@ -38,6 +39,12 @@ MOST_FILTERS = 8
 PIECE = 256 * 1024
 TAIL = 4096
 BLANK = b"\0 \t\r\n\f\v"
+READERS_LOOK = 1000
+# The library's words for a page that is not there.
+PAGE_LOST = "Pages tree includes non-dictionary object"
+# How an XFA template says that its pages are made only while it is shown.
+MADE_WHEN_SHOWN = re.compile(rb"<dynamicRender>\s*required")
+SETTINGS_BYTES = 16 * MIB
 # Until 2008 a password was bytes in the encoding of whatever program asked for it; since then it is normalised UTF-8.
 OLD_ENCODINGS = ("pdfdoc", "cp1252", "mac_roman", "cp850")
 POINTS_PER_INCH = 72
@@ -143,7 +150,7 @@ def opened(source: BinaryIO, copy: BinaryIO, password: str, limit_pages: bool) -
             check_content(pdf, limit_pages)
             if pdf.is_encrypted:
                 return COPIED if write_unlocked(pdf, copy) else DAMAGED
-            if not pdf.get_warnings():
+            if not pdf.get_warnings() and is_found_where_readers_look(source, whole):
                 return AS_IS
     return mended(whole, copy, limit_pages)
 
@@ -156,6 +163,14 @@ def mended(whole: BinaryIO, copy: BinaryIO, limit_pages: bool) -> int:
             return DAMAGED
         check_content(pdf, limit_pages)
         return COPIED if write_unlocked(pdf, copy) else DAMAGED
+
+
+def is_found_where_readers_look(source: BinaryIO, whole: BinaryIO) -> bool:
+    """Whether it begins with its header, and few blanks follow its end: most readers look for that in so many bytes
+    only, and repair the file where they find nothing."""
+    source.seek(0)
+    begins = source.read(5) == b"%PDF-"
+    return begins and source.seek(0, os.SEEK_END) - whole.seek(0, os.SEEK_END) < READERS_LOOK
 
 
 def ends_as_pdf(whole: BinaryIO) -> bool:
@@ -219,31 +234,60 @@ def check_content(pdf: pikepdf.Pdf, limit_pages: bool = False) -> None:
 
 def is_drawn_by_one_program(pdf: pikepdf.Pdf) -> bool:
     """Whether its pages are made from an XFA template when it is shown. Most programs show the one page "Please wait"
-    in their place. One with fields on pages of its own is an ordinary form beside its template."""
+    in their place. One with fields on pages of its own is an ordinary form beside its template, and one whose template
+    was left behind when it was printed has nothing but pages."""
     form = pdf.Root.get("/AcroForm")
-    if not isinstance(form, pikepdf.Dictionary) or "/XFA" not in form:
+    template = form.get("/XFA") if isinstance(form, pikepdf.Dictionary) else None
+    if template is None or any(has_fields(page) for page in pdf.pages):
         return False
-    return bool(pdf.Root.get("/NeedsRendering", False)) or (len(pdf.pages) == 1 and not len(form.get("/Fields", [])))
+    return bool(pdf.Root.get("/NeedsRendering", False)) or any(map(MADE_WHEN_SHOWN.search, settings_in(template)))
+
+
+def has_fields(page: pikepdf.Page) -> bool:
+    """Whether something on it is to be filled in; a signature alone shows nothing of a form."""
+    notes = page.obj.get("/Annots")
+    listed = (
+        [each for each in notes if isinstance(each, pikepdf.Dictionary)] if isinstance(notes, pikepdf.Array) else []
+    )
+    return any(each.get("/Subtype") == "/Widget" and inherited(each, "/FT", None) != "/Sig" for each in listed)
+
+
+def settings_in(template: Any) -> Iterator[bytes]:
+    """The parts of an XFA template that are small enough to hold its settings."""
+    parts = [template] if isinstance(template, pikepdf.Stream) else template
+    for part in parts if isinstance(parts, list | pikepdf.Array) else ():
+        if isinstance(part, pikepdf.Stream):
+            try:
+                unpacked_bytes(part, SETTINGS_BYTES)
+            except TooMuch:
+                continue
+            yield part.read_bytes()
 
 
 def is_too_large(page: pikepdf.Page) -> bool:
     """Whether what is shown of it, as it is shown, is over 78 inches wide or 101 high."""
-    left, bottom, right, top = (float(each) for each in page.cropbox)
+    media, crop = corners(page.mediabox), corners(page.cropbox)
     per_inch = POINTS_PER_INCH / float(page.obj.get("/UserUnit", 1))
-    width, height = abs(right - left) / per_inch, abs(top - bottom) / per_inch
-    if int(inherited(page, "/Rotate", 0)) % 180:
+    width = (min(media[2], crop[2]) - max(media[0], crop[0])) / per_inch
+    height = (min(media[3], crop[3]) - max(media[1], crop[1])) / per_inch
+    if int(inherited(page.obj, "/Rotate", 0)) % 180:
         width, height = height, width
     return width > WIDEST_INCHES or height > TALLEST_INCHES
 
 
-def inherited(page: pikepdf.Page, name: str, default: Any) -> Any:
-    """What the page says, or the nearest of the nodes above it."""
-    node: Any = page.obj
+def corners(box: Any) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top; a box may name any two of its corners."""
+    one, two, three, four = (float(each) for each in box)
+    return min(one, three), min(two, four), max(one, three), max(two, four)
+
+
+def inherited(item: Any, name: str, default: Any) -> Any:
+    """What the page or field says, or the nearest of the nodes above it."""
     for _ in range(MOST_LEVELS):
-        if node is None or name in node:
+        if item is None or name in item:
             break
-        node = node.get("/Parent")
-    return default if node is None else node.get(name, default)
+        item = item.get("/Parent")
+    return default if item is None else item.get(name, default)
 
 
 def unpacked_bytes(stream: pikepdf.Stream, allowed: int) -> int:
@@ -280,10 +324,11 @@ def inflated(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
 
 
 def write_unlocked(pdf: pikepdf.Pdf, copy: BinaryIO) -> bool:
-    """Write it without its lock, every stream as it is. False when some stream could not be read: the library only
-    warns, and writes the rest."""
-    # Reading the warnings clears them: these were about faults that a viewer repairs, not about this writing.
-    pdf.get_warnings()
+    """Write it without its lock, every stream as it is. False when a page is lost or some stream could not be read:
+    the library only warns, and writes the rest."""
+    # Reading the warnings clears them: the others were about faults that a viewer repairs, not about this writing.
+    if any(PAGE_LOST in warning for warning in pdf.get_warnings()):
+        return False
     pikepdf.settings.set_flate_compression_level(1)
     pdf.save(
         copy,
