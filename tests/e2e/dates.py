@@ -1,7 +1,4 @@
-"""The pages' arithmetic with dates, as JavaScript does it in a browser of a given zone (contract: frontend 2.4, 3, 5).
-
-`test_front_end.py` compares it with a real JavaScript where there is one.
-"""
+"""The pages' arithmetic with dates, as JavaScript does it in a browser of a given zone (contract: frontend 2.4, 3, 5)."""
 
 from __future__ import annotations
 
