@@ -68,7 +68,7 @@ def test_a_status_element_has_every_field_of_the_contract(caller: Caller, vetera
     }
     assert (element["claimNum"], element["claimStatus"]) == (number, "ClaimSubmitted")
     assert element["facilityStationNum"] == veteran.station
-    assert element["aptDateTime"] == "2031-03-04T15:30:00.000Z"
+    assert element["aptDateTime"] == "2031-03-04T16:30:00.000Z"
 
 
 def modified(element: dict[str, Any]) -> datetime:

@@ -1,4 +1,5 @@
 """Dates as JavaScript reckons with them in a browser of a given zone (contract: frontend 2.4, 3, 5)."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta

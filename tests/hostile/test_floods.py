@@ -67,13 +67,13 @@ FLOODS: dict[str, tuple[dict[str, Any], int, str, Callable[[int], bool]]] = {
     "announced, and too much": (
         {"CONTENT_LENGTH": str(MOST_UPLOAD_BYTES + 1)},
         413,
-        "larger than is accepted",
+        "This file is too large.",
         lambda read: read == 0,
     ),
     "not announced": (
         {"wsgi.input_terminated": True},
         413,
-        "larger than is accepted",
+        "This file is too large.",
         lambda read: read <= MOST_UPLOAD_BYTES + MIB,
     ),
     "announced, and no text": (

@@ -20,6 +20,7 @@ from flaskapp.flows import Content
 from flaskapp.form526 import documents, polling
 from flaskapp.form526 import service as form526
 from flaskapp.form526.models import DocumentSubmission, Submission
+from flaskapp.intent_to_file import first_look
 from flaskapp.intent_to_file import service as intent_to_file
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import REFRESH
@@ -47,6 +48,8 @@ RULES = {
     "jobs.notifications.send_notification": 24 * HOUR,
     "jobs.notifications.check_delivery": 24 * HOUR,
     "jobs.alerts.send_alert": HOUR,
+    "jobs.first_look.identify_visitor": timedelta(minutes=1),
+    "jobs.first_look.look_for_itf": timedelta(minutes=1),
     "jobs.intent_to_file.refresh_itf": timedelta(),
 }
 BY_LEGAL_DAY = {"jobs.intent_to_file.identify_person", "jobs.intent_to_file.create_itf"}
@@ -123,6 +126,8 @@ def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
         enqueue_form(session)
         enqueue_notifying(session)
         REFRESH.enqueue(session, str(uuid.uuid4()), delay_seconds=30.0)
+        for work in (first_look.IDENTIFY, first_look.LOOK):
+            work.enqueue(session, str(uuid.uuid4()))
         enqueue_itf(session, now + 7 * HOUR)
     assert spans(product) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}
 
