@@ -25,12 +25,12 @@ KEPT = "promises: 86 made, 86 kept, 0 broken, 0 unaccounted"
 CLAIM_ROWS = {"filed at the kiosk before": "already there"}
 ITF_ROWS = {
     "Lighthouse works": "created",
-    "an ITF filed elsewhere before": "already there",
+    "an ITF filed elsewhere before": "confirmed",
     "20 first log-ins at once": "created",
-    "Lighthouse away 5 s, Redis flushed": "unreachable",
+    "Lighthouse away 5 s, Redis flushed": "created",
     "Lighthouse files, its reply is lost": "no reply → found",
     "an ITF filed elsewhere meanwhile": "duplicate",
-    "no ICN for the account": "held by sam.whitfield, tara.okonkwo",
+    "no ICN for the account": "held by tara.okonkwo",
     "Lighthouse refuses 2 times": "refused ×2 → created",
     "the same with Lighthouse away": "slowest",
 }
