@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.form526 import polling, uploads
@@ -23,7 +21,16 @@ from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lighthouse.documents import NoneKnown, Statuses, Upload
 from jobs.engine.retry import DOCUMENT_POLL, DOCUMENT_UPLOAD
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, JobSpec, NotFound, TooEarly
+from jobs.engine.spec import (
+    LEASE_MARGIN_SECONDS,
+    Call,
+    EarlierWrites,
+    Finding,
+    JobSpec,
+    NotFound,
+    TooEarly,
+    record_nothing,
+)
 
 # What an upload waits for when Lighthouse does not say how earlier ones ended.
 UNCLEAR = "what became of an earlier upload"
@@ -89,10 +96,6 @@ def poll_uploads(call: Call, batch: Batch) -> Reply:
         if len(batch.request_ids) > 1:
             return NoneOfThem(batch.request_ids)
     return Statuses(found={}, not_found=frozenset(batch.request_ids), unreadable=frozenset())
-
-
-def record_nothing(session: DbSession, batch_id: str, kind: str, details: dict[str, Any]) -> None:
-    """A poll that never got an answer changes nothing: the next cycle polls again."""
 
 
 def upload_lease(config: Config) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flaskapp.accounts.identify import identity_in
 from flaskapp.accounts.service import Identity, icn_of
 from flaskapp.db import DbSession
@@ -11,7 +9,7 @@ from flaskapp.intent_to_file import first_look
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import FIRST_LOOK
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, JobSpec
+from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, JobSpec, record_nothing
 
 
 def load_visitor(session: DbSession, look_id: str) -> str | None:
@@ -22,8 +20,7 @@ def load_visitor(session: DbSession, look_id: str) -> str | None:
 
 def identify_visitor_at(call: Call, account_id: str) -> Identity | None:
     """Who it is; None without an ICN. Raises the upstream errors."""
-    person = call.upstreams.accounts.find(account_id)
-    return identity_in(person) if person is not None else None
+    return identity_in(call.upstreams.accounts.find(account_id))
 
 
 def load_known(session: DbSession, look_id: str) -> tuple[str, str] | None:
@@ -38,10 +35,6 @@ def look_at_upstream(call: Call, wanted: tuple[str, str]) -> UpstreamITF | None:
     return call.upstreams.lighthouse_claims.active_itf(icn, itf_type)
 
 
-def drop(session: DbSession, look_id: str, kind: str, details: dict[str, Any]) -> None:
-    """Disposable work is let go instead."""
-
-
 IDENTIFY = JobSpec(
     work=first_look.IDENTIFY,
     writes=False,
@@ -51,7 +44,7 @@ IDENTIFY = JobSpec(
     load=load_visitor,
     act=identify_visitor_at,
     record=first_look.record_visitor,
-    give_up=drop,
+    give_up=record_nothing,
     let_go=first_look.let_look_go,
     disposable=True,
 )
@@ -66,7 +59,7 @@ LOOK = JobSpec(
     load=load_known,
     act=look_at_upstream,
     record=first_look.record_look,
-    give_up=drop,
+    give_up=record_nothing,
     let_go=first_look.let_look_go,
     disposable=True,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from flaskapp import clock
 from flaskapp.config import Config
@@ -18,7 +17,16 @@ from flaskapp.upstreams.errors import NO_ICN, Rejected, Unanswered, UpstreamErro
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound
+from jobs.engine.spec import (
+    LEASE_MARGIN_SECONDS,
+    Call,
+    EarlierWrites,
+    Finding,
+    Found,
+    JobSpec,
+    NotFound,
+    record_nothing,
+)
 from jobs.identify import identify_spec
 
 
@@ -103,10 +111,6 @@ def load_refreshed(session: DbSession, itf_id: str) -> ITFWork | None:
 def read_current_itf(call: Call, work: ITFWork) -> UpstreamITF | None:
     assert work.icn is not None
     return call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
-
-
-def record_nothing(session: DbSession, itf_id: str, kind: str, details: dict[str, Any]) -> None:
-    """A comparison that never got an answer changes nothing; the next cycle reads again."""
 
 
 def lease_seconds(config: Config) -> float:

@@ -65,14 +65,9 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
 def at_station(claims: list[FiledClaim], station: str) -> list[FiledClaim]:
     """Those at the station; where there is none, those of the same facility, of which check-in names the main number
     (500) where BTSSS names the place (500GC)."""
+    main = station[:MAIN]
     exactly = [claim for claim in claims if claim.station == station]
-    return exactly or [
-        claim for claim in claims if MAIN in (len(station), len(claim.station)) and same_main(claim, station)
-    ]
-
-
-def same_main(claim: FiledClaim, station: str) -> bool:
-    return claim.station[:MAIN] == station[:MAIN]
+    return exactly or [each for each in claims if each.station[:MAIN] == main and main in (station, each.station)]
 
 
 def presumed_ours(claim: FiledClaim) -> Finding:

@@ -171,6 +171,11 @@ class Writes:
     accepted: int
     taken: int
 
+    @property
+    def all_refused(self) -> bool:
+        """Whether none of them can have happened."""
+        return not (self.lost or self.at_hand or self.accepted)
+
 
 def read_grant(row: Any) -> Grant:
     """The Grant that a row of GRANT or SEIZE stands for."""

@@ -58,18 +58,11 @@ def find_message(db: Database, message_id: int) -> Row[Any] | None:
 
 
 def lock_by_id(db: Database, message_id: int) -> Row[Any] | None:
-    """The message's job, subject_type and subject_id, locked to the end of the transaction; None when it is gone."""
-    statement = text("SELECT job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
+    """The message's state, job, subject_type and subject_id, locked to the end of the transaction; None when it is
+    gone."""
+    statement = text("SELECT state, job, subject_type, subject_id FROM outbox_messages WHERE id = :id FOR UPDATE")
     row: Row[Any] | None = db.execute(statement, {"id": message_id}).one_or_none()
     return row
-
-
-def lock_state(db: Database, message_id: int) -> str | None:
-    """The message's state, locked until the caller's transaction ends; None when it is gone."""
-    state: str | None = db.execute(
-        text("SELECT state FROM outbox_messages WHERE id = :id FOR UPDATE"), {"id": message_id}
-    ).scalar_one_or_none()
-    return state
 
 
 def waiting_for(db: Database, subject_type: str, subject_id: str) -> list[int]:

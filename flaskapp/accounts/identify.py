@@ -7,9 +7,9 @@ from flaskapp.upstreams.accounts import AccountsClient, Person
 from flaskapp.upstreams.errors import NO_EMAIL, NO_ICN, Rejected
 
 
-def identity_in(person: Person) -> Identity | None:
-    """What we keep of the person; None without an ICN: then VA's records do not know them."""
-    if person.icn is None:
+def identity_in(person: Person | None) -> Identity | None:
+    """What we keep of the person; None without one, or without an ICN: then VA's records do not know them."""
+    if person is None or person.icn is None:
         return None
     return Identity(person.icn, person.participant_id, person.file_number, person.email)
 
@@ -17,8 +17,7 @@ def identity_in(person: Person) -> Identity | None:
 def identify(accounts: AccountsClient, account_id: str, *, needs_email: bool = False) -> Identity:
     """Who the account belongs to. Raises the upstream errors; Rejected with `NO_ICN` if there is nobody to file for,
     with `NO_EMAIL` if an e-mail address is needed and missing."""
-    person = accounts.find(account_id)
-    found = identity_in(person) if person is not None else None
+    found = identity_in(accounts.find(account_id))
     if found is None:
         raise Rejected("accounts", "no ICN for this account", code=NO_ICN)
     if needs_email and found.email is None:

@@ -59,7 +59,7 @@ def served(data: dict[str, Any]) -> list[Served]:
     """The appointments in LoROTA's data, whose texts may be anything."""
     return [
         Served(
-            text_or_none(each.get("startTime")), text_or_none(each.get("timezone")), station_of(each.get("stationNo"))
+            text_or_none(each.get("startTime")), text_or_none(each.get("timezone")), first_text(each.get("stationNo"))
         )
         for each in data["appointments"]
     ]
@@ -87,8 +87,8 @@ def is_at(starts_at: datetime | None, instant: datetime) -> bool:
 
 
 def day_of(posted: Posted, appointments: list[Served]) -> date:
-    """The facility's day: that of the appointment at the posted instant, else the date in the text."""
-    found = named(posted, appointments) if posted.instant is not None else None
+    """The facility's day: that of the appointment that the text names, else the date in the text."""
+    found = named(posted, appointments)
     return found.day if found is not None and found.day is not None else posted.written
 
 
@@ -127,10 +127,11 @@ def zone_of(name: str | None) -> tzinfo | None:
         return None
 
 
-def station_of(value: object) -> str | None:
-    """LoROTA writes it as a text or as a number (contract: travel 1.9)."""
-    number = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return text_or_none(number)
+def first_text(*values: object) -> str | None:
+    """The first of these that is a text with anything in it, or a number: LoROTA writes stations in either form
+    (contract: travel 1.9)."""
+    texts = (str(value).strip() for value in values if isinstance(value, str | int) and not isinstance(value, bool))
+    return next(filter(None, texts), None)
 
 
 def text_or_none(value: object) -> str | None:

@@ -22,7 +22,7 @@ class CheckInSession(db.Model):  # type: ignore[name-defined]
     uuid: Mapped[str] = mapped_column(Text)
     lorota_token: Mapped[str] = mapped_column(EncryptedJSON)
     identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
-    # A list of `{"start", "zone"}`; none while LoROTA has told nothing, and in sessions older than the column.
+    # A list of `{"start", "zone", "station"}`; none while LoROTA has told nothing, and in sessions older than this.
     appointments: Mapped[list[dict[str, Any]] | None] = mapped_column(EncryptedJSON)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     expires_at: Mapped[datetime] = mapped_column(Timestamp)

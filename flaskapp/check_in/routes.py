@@ -44,6 +44,8 @@ SESSION_PROBLEMS = {
     "not_found": (404, "CIE-VETS-API_404", "Not Found", "This link has expired. Please check in with a staff member."),
 }
 UNAVAILABLE = "Check-in is not available just now. Try again, or see a staff member."
+# What phones and keyboards type for it.
+APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
 # What identifies a person, and no page uses.
 IDENTIFIERS = ("icn", "edipi", "patientDFN")
 
@@ -83,9 +85,6 @@ class DemographicsFields(Body):
 
 class DemographicsBody(Body):
     demographics = fields.Nested(DemographicsFields, load_default=None, allow_none=True)
-
-
-APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
 
 
 def permissions(level: str, uuid: str) -> dict[str, str]:

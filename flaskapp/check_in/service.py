@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from flaskapp.check_in.appointments import Served, joined, served
+from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.crypto import vault
 from flaskapp.db import reading, transaction
@@ -130,9 +130,3 @@ def identity_of(data: dict[str, Any]) -> Identity | None:
         facility_type=facility_type or "",
         patient_dfn=first_text(data.get("patientDFN"), first.get("patientDFN")),
     )
-
-
-def first_text(*values: Any) -> str | None:
-    """The first of these that is a text with anything in it, or a number."""
-    texts = (str(value).strip() for value in values if isinstance(value, str | int) and not isinstance(value, bool))
-    return next(filter(None, texts), None)

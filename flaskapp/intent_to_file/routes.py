@@ -1,8 +1,7 @@
 """Routes of intents to file as the front end reads them (contract: frontend 3): an array on GET, an object on POST.
 
 In the background path both answer only from our database, whatever the upstream is doing: a first visit waits a moment
-for what is found out about it. The list of all types is a
-route of its own.
+for what is found out about it. The list of all types is a route of its own.
 """
 
 from __future__ import annotations

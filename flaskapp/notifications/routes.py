@@ -17,7 +17,7 @@ from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.va_notify import callback_signature
 from flaskapp.web import access, rate_limits
 from flaskapp.web.inflection import answer
-from flaskapp.web.json_body import encodable, read_object
+from flaskapp.web.json_body import read_object, storable
 from flaskapp.web.openapi import describe
 
 blueprint = Blueprint("va_notify", __name__, url_prefix="/va_notify")
@@ -91,8 +91,8 @@ def receive() -> Response:
                 str(body.get("status")),
                 read_timestamp(body),
                 actor="VANotify callback",
-                va_notify_id=storable(body.get("id")),
-                why=storable(body.get("status_reason")),
+                va_notify_id=text_or_none(body.get("id")),
+                why=text_or_none(body.get("status_reason")),
             )
     return answer({"message": "success"})
 
@@ -111,9 +111,9 @@ def is_authentic() -> bool:
     return bool(given) and any(hmac.compare_digest(given.lower().encode(), each.encode()) for each in expected)
 
 
-def storable(value: Any) -> str | None:
+def text_or_none(value: Any) -> str | None:
     """The text; None for what is none, or one that Postgres cannot store."""
-    return value if isinstance(value, str) and value and "\0" not in value and encodable(value) else None
+    return value if isinstance(value, str) and value and storable(value) == value else None
 
 
 def read_reference(value: Any) -> uuid.UUID | None:

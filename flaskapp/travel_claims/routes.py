@@ -100,12 +100,12 @@ def accept_check_in_claim(
     """
     if check_in.identity is None:
         raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
-    posted, appointments = requested["appointment_date"], check_in.appointments
-    # A session from before appointments were kept may name any day.
-    day = posted.written if appointments is None else day_of(posted, appointments)
+    posted, appointments = requested["appointment_date"], check_in.appointments or []
+    day = day_of(posted, appointments)
     remember(session, check_in.uuid, key, {**requested, "appointment_date": day, "path": "travel_claims"})
-    known = appointments is None or is_among(day, appointments)
-    appointment = named(posted, appointments or [])
+    # A session from before appointments were kept may name any day.
+    known = check_in.appointments is None or is_among(day, appointments)
+    appointment = named(posted, appointments)
     identity, clock = check_in.identity, appointment.clock if appointment is not None else posted.clock
     if appointment is not None and appointment.station is not None:
         # A check-in may hold appointments at two facilities, and each is a claim of its own.

@@ -179,14 +179,11 @@ def reconsider(session: DbSession, claim_id: str, accepted: Filed | None) -> Non
             subjects.correct(session, CLAIM, claim, SUBMITTED, "created", "our submit was accepted after all")
         else:
             subjects.note(session, CLAIM, claim_id, "reconsidered", "worker", how="late")
-    elif accepted is None and known.how == "presumed" and all_refused(session, claim_id):
+    elif accepted is None and known.how == "presumed":
+        if not attempts.count_writes(session, SUBJECT, claim_id, SUBMIT.path).all_refused:
+            return
         claim.filed = vars(replace(known, how="found"))
         subjects.correct(session, CLAIM, claim, DUPLICATE, DUPLICATE, "each of our submits was refused")
-
-
-def all_refused(session: DbSession, claim_id: str) -> bool:
-    found = attempts.count_writes(session, SUBJECT, claim_id, SUBMIT.path)
-    return not (found.lost or found.at_hand or found.accepted)
 
 
 def record_claim_failed(session: DbSession, claim_id: str, kind: str, details: dict[str, Any]) -> None:

@@ -246,20 +246,18 @@ def reconsider_begun(session: DbSession, claim_id: str, accepted: Filed | None) 
     """Beginning a claim was answered late. If the claim that we took for somebody else's is ours, and nobody went on
     with it, we do; if each try was refused, we went on with somebody else's, and a human has to know."""
     row = subjects.lock(session, TRAVEL_PAY_SUBJECT, claim_id)
-    if accepted is not None and row.state == DUPLICATE:
+    if accepted is None:
+        begins = attempts.count_writes(session, SUBJECT, claim_id, STEP_WORKS[CLAIM].path)
+        if row.claim_id is not None and begins.all_refused:
+            details = {"begun": "refused", "went_on_with": row.claim_id}
+            open_case(session, "conflicting_answers", SUBJECT, claim_id, details)
+    elif row.state == DUPLICATE:
         known = Filed(**row.filed)
         if (known.claim_id, known.how) == (accepted.claim_id, "found"):
             why = "the claim that was there is ours"
             subjects.resume(session, TRAVEL_PAY_SUBJECT, row, "worker", why)
             row.claim_id, row.filed, row.step, row.moved_at = accepted.claim_id, None, EXPENSE, NOW
             enqueue_step(session, row)
-    elif accepted is None and row.claim_id is not None and all_refused(session, claim_id):
-        open_case(session, "conflicting_answers", SUBJECT, claim_id, {"begun": "refused", "went_on_with": row.claim_id})
-
-
-def all_refused(session: DbSession, claim_id: str) -> bool:
-    found = attempts.count_writes(session, SUBJECT, claim_id, STEP_WORKS[CLAIM].path)
-    return not (found.lost or found.at_hand or found.accepted)
 
 
 def record_mileage(session: DbSession, claim_id: str, expense_id: str) -> None:

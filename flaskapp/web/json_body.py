@@ -134,10 +134,6 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\0" not in text else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def encodable(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 def init_app(app: Flask, config: Config) -> None:
     """The limit holds for every route; a route that takes files sets `request.max_content_length` itself."""
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes

@@ -308,8 +308,8 @@ def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> Non
 
 def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Our fence is gone: keep the answer on our own attempt, and open a case if the person was informed otherwise."""
-    state = messages.lock_state(session, grant.message_id)
-    if isinstance(outcome.error, Duplicate) and state is None:
+    message = messages.lock_by_id(session, grant.message_id)
+    if isinstance(outcome.error, Duplicate) and message is None:
         # It ends nothing any more, and only says that what is on file does not come from this write.
         outcome = Outcome("duplicate", error=outcome.error)
     if outcome.kind not in ("accepted", "refused", "duplicate") or grant.purpose != "write":
@@ -320,7 +320,7 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
     compare_answers(session, grant, finished)
     spec.reconsider(session, grant.subject_id, outcome.answer if outcome.kind == "accepted" else None)
-    if state == "parked" and outcome.kind == "accepted":
+    if message is not None and message.state == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
         open_case(session, "answered_late", grant.subject_type, grant.subject_id, details)
 

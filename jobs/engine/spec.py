@@ -73,6 +73,10 @@ class Unclear:
 Finding = Found | NotFound | Unclear
 
 
+def record_nothing(session: DbSession, subject_id: str, kind: str, details: dict[str, Any]) -> None:
+    """Give-up of disposable work: it is dropped, and whoever needs its answer asks again."""
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """One kind of job.
@@ -84,9 +88,8 @@ class JobSpec:
     when an answer cannot be true. `record` and `give_up` write the flow's rows inside the settle. `ids` and `from_ids`
     turn an answer into what its attempt keeps, encrypted, and back. `reconsider` draws again what the flow concluded
     from earlier attempts, after a late answer to one of its writes: what was accepted, or None for a refusal or a
-    *duplicate*. `is_final` says whether a refusal ends the work or is
-    retried like any failure. `let_go` records that nothing was left to do. `disposable` work that cannot be done is
-    dropped instead of parked: nobody was promised it.
+    *duplicate*. `is_final` says whether a refusal ends the work or is retried like any failure. `let_go` records that
+    nothing was left to do. `disposable` work that cannot be done is dropped instead of parked: nobody was promised it.
     """
 
     work: Work

@@ -13,13 +13,14 @@ TABLE, RULE = "form526_document_submissions", "ck_form526_document_submissions_o
 
 
 def upgrade() -> None:
-    """The old rule is the stricter one, so no row has to be read to know that it keeps the new one."""
+    """The rows are read after the lock that swaps the rules is gone. Whoever dies in between runs it again."""
     op.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT {RULE}")
     op.execute(
         f"""ALTER TABLE {TABLE} ADD CONSTRAINT {RULE} CHECK (
             poll_due_at IS NULL OR (lighthouse_status <> 'done' AND lighthouse_request_id IS NOT NULL)) NOT VALID"""
     )
-    op.execute(f"ALTER TABLE {TABLE} VALIDATE CONSTRAINT {RULE}")
+    with op.get_context().autocommit_block():
+        op.execute(f"ALTER TABLE {TABLE} VALIDATE CONSTRAINT {RULE}")
 
 
 def downgrade() -> None:

@@ -6,12 +6,10 @@ import fcntl
 import hashlib
 import io
 import os
-import re
 import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
@@ -19,46 +17,33 @@ from typing import Any, BinaryIO
 import pytest
 from fpdf import FPDF
 from fpdf.enums import EncryptionMethod
-from pikepdf import Array, Dictionary, Encryption, Name, Pdf, PdfError, Stream, StreamDecodeLevel, String
+from pikepdf import Encryption, Name, Pdf, Stream
 
 from flaskapp.form526.attachments import opening, pdf_child
 from flaskapp.form526.attachments.store import chunks_of
-from flaskapp.form526.attachments.types import MOST_PDF_BYTES, FileRefused, recognise
-
-WORD = "pässwörd 7"
-LOCKED = Encryption(owner="owner", user=WORD)
-FOR_READING = Encryption(owner="owner", user="")
-NEEDS = "This PDF needs a password. Please enter it, or add a copy without a password."
-WRONG = "That password does not open this PDF. Please enter it again, or add a copy without a password."
-DAMAGED = "This PDF is damaged or not complete. Please open it, print it to a new PDF, and add that."
-TOO_MUCH = "This PDF takes too much time or memory to open. Please print it to a new PDF, and add that."
-NOT_SHOWN = (
-    'This PDF is a form that only one program can show; others see "Please wait".'
-    " Please open it, print it to a new PDF, and add that."
+from flaskapp.form526.attachments.types import MOST_PDF_BYTES, recognise
+from tests.unit.pdfs import (
+    BUSY,
+    DAMAGED,
+    FOLDER,
+    FOR_READING,
+    LARGE_PAGE,
+    LOCKED,
+    LOCKED_PDF,
+    NEEDS,
+    NOT_SHOWN,
+    PLAIN,
+    TOO_MUCH,
+    WORD,
+    WRONG,
+    document,
+    drawn_in,
+    refusal,
+    saved,
 )
-FOLDER = "This PDF is a folder of other files. Please open it, print each of them to a PDF, and add those."
-LARGE_PAGE = "A page of this PDF is larger than 78 x 101 inches. Please print it to a smaller page, and add that."
-BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
+pytestmark = pytest.mark.usefixtures("patience")
 
-def document(content: bytes = b"0 0 m 9 9 l S", filters: object = None) -> Pdf:
-    pdf = Pdf.new()
-    pdf.add_blank_page()
-    drawn = Stream(pdf, b"")
-    drawn.write(content, filter=filters)
-    pdf.pages[0].Contents = drawn
-    return pdf
-
-
-def saved(pdf: Pdf, encryption: Encryption | bool = False) -> bytes:
-    kept = io.BytesIO()
-    # A locked PDF is never decoded, and asking for it is refused.
-    level = None if encryption else StreamDecodeLevel.none
-    pdf.save(kept, encryption=encryption, compress_streams=False, stream_decode_level=level)
-    return kept.getvalue()
-
-
-PLAIN = saved(document())
 SPELLINGS = [
     ("utf-8", "Zoë™".encode()),
     ("compatible", "ZoëTM".encode()),
@@ -66,43 +51,6 @@ SPELLINGS = [
     ("windows", b"Zo\xeb\x99"),
     ("macintosh", b"Zo\x91\xaa"),
 ]
-LOCKED_PDF = saved(document(), LOCKED)
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A longer limit: a machine that is busy with other tests is no reason to refuse a PDF."""
-    monkeypatch.setattr(opening, "TURN_SECONDS", 60)
-    monkeypatch.setattr(opening, "READING_SECONDS", 60)
-
-
-def refusal(content: bytes | BinaryIO, password: str | None = None) -> str:
-    with pytest.raises(FileRefused) as refused:
-        opening.opened_pdf(io.BytesIO(content) if isinstance(content, bytes) else content, password)
-    return refused.value.reason
-
-
-def drawn_in(stream: BinaryIO) -> bytes:
-    """What is drawn on the first page; raises when it needs a password."""
-    with Pdf.open(stream) as pdf:
-        assert not pdf.is_encrypted
-        contents = pdf.pages[0].Contents
-        assert isinstance(contents, Stream)
-        return contents.read_bytes()
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield tmp_path
-    assert open_in(tmp_path) == []
-
-
-def open_in(folder: Path) -> list[str]:
-    """The files that this process has open there, also those that have no name any more."""
-    return [name for name in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if name.startswith(str(folder))]
-
-
 # -- passwords ----------------------------------------------------------------
 
 
@@ -177,144 +125,6 @@ def test_the_password_goes_only_through_a_pipe(tmp_path: Path, monkeypatch: pyte
         read, *elsewhere = copy.read().decode().splitlines()
     assert read == "read: sesame-526"
     assert "sesame-526" not in "".join(elsewhere)
-
-
-# -- broken ones --------------------------------------------------------------
-
-
-def test_a_pdf_without_pages_or_without_its_end_is_damaged() -> None:
-    assert refusal(saved(Pdf.new())) == DAMAGED
-    assert refusal(PLAIN[:-40]) == DAMAGED
-    assert refusal(b"%PDF-1.7\n" + Random(526).randbytes(3000) + b"\nstartxref\n9\n%%EOF") == DAMAGED
-
-
-def with_wrong_tables(pdf: bytes) -> dict[str, bytes]:
-    """The same PDF with faults that every viewer repairs, and some reader further on does not."""
-    (table,) = re.findall(rb"startxref\n(\d+)", pdf)
-    at = int(table)
-    return {
-        "startxref elsewhere": pdf.replace(b"startxref\n", b"startxref\n1"),
-        "offsets off": pdf[:at] + re.sub(rb"0000000(\d{3}) 00000 n", rb"0000001\1 00000 n", pdf[at:]),
-        "a line added at the top": pdf.replace(b"\n", b"\n% scanned by a copier\n", 1),
-        "lines made longer": pdf.replace(b"\n", b"\r\n"),
-    }
-
-
-def is_sound(content: bytes) -> bool:
-    """Whether a reader that repairs nothing finds everything in it."""
-    try:
-        with Pdf.open(io.BytesIO(content), attempt_recovery=False) as pdf:
-            return bool(list(pdf.objects)) and not pdf.get_warnings()
-    except PdfError:
-        return False
-
-
-@pytest.mark.parametrize("fault", with_wrong_tables(PLAIN))
-def test_a_wrong_table_is_mended_before_it_is_passed_on(fault: str, temporary: Path) -> None:
-    wrong = with_wrong_tables(PLAIN)[fault]
-    assert not is_sound(wrong)
-    with opening.opened_pdf(io.BytesIO(wrong), None) as mended:
-        content = mended.read()
-    assert is_sound(content) and drawn_in(io.BytesIO(content)).strip() == b"0 0 m 9 9 l S"
-
-
-@pytest.mark.parametrize("padding", [bytes(5_000), b"\r\n" * 4_000, bytes(700_000), b" "])
-def test_blanks_after_the_end_are_passed_over(padding: bytes) -> None:
-    padded = PLAIN + padding
-    with opening.opened_pdf(io.BytesIO(padded), None) as opened:
-        # Most readers look for the end in the last kilobyte.
-        assert (opened.read() == padded) == (len(padding) < 1000)
-        assert is_sound(opened.getvalue() if isinstance(opened, io.BytesIO) else content_of(opened))
-    with opening.opened_pdf(io.BytesIO(LOCKED_PDF + padding), WORD) as copy:
-        assert drawn_in(copy) == b"0 0 m 9 9 l S"
-
-
-def test_what_stands_before_the_beginning_is_passed_over() -> None:
-    with opening.opened_pdf(io.BytesIO(b"Received: by fax\r\n\r\n" + PLAIN), None) as opened:
-        assert content_of(opened).startswith(b"%PDF-")
-        assert drawn_in(opened) == b"0 0 m 9 9 l S"
-
-
-def test_a_pdf_that_lost_a_page_is_damaged() -> None:
-    """A repair would go on without it, and nobody would know."""
-    two = document()
-    two.add_blank_page()
-    lost = re.sub(rb"\d 0 obj\n<< /Contents.*?endobj\n", b"", saved(two), count=1, flags=re.S)
-    with Pdf.open(io.BytesIO(lost)) as pdf:
-        assert len(pdf.pages) == 1
-    assert refusal(lost) == DAMAGED
-
-
-def test_a_locked_pdf_with_a_fault_is_refused_because_only_our_copy_would_remain() -> None:
-    assert refusal(LOCKED_PDF.replace(b"startxref\n", b"startxref\n1"), WORD) == DAMAGED
-
-
-# -- those that show nothing to a clerk ---------------------------------------
-
-
-def content_of(stream: BinaryIO) -> bytes:
-    stream.seek(0)
-    return stream.read()
-
-
-def with_form(template: bytes = b"<xdp/>", *, fields: int = 0, shown: Name | None = None, **more: Any) -> bytes:
-    """A form made by a template, with so many fields; `shown` puts one of this type on its page."""
-    pdf = document()
-    made = [pdf.make_indirect(Dictionary(T=String(f"field {number}"), FT=Name.Tx)) for number in range(fields)]
-    pdf.Root.AcroForm = Dictionary(XFA=Array([String("config"), Stream(pdf, template)]), Fields=Array(made))
-    if shown is not None:
-        drawn = pdf.make_indirect(Dictionary(Subtype=Name.Widget, FT=shown, T=String("x"), Rect=Array([0, 0, 9, 9])))
-        pdf.pages[0].Annots = pdf.Root.AcroForm.Fields = Array([drawn])
-    for name, value in more.items():
-        pdf.Root[f"/{name}"] = value
-    return saved(pdf)
-
-
-ON_SCREEN = b"<acrobat7><dynamicRender>required</dynamicRender></acrobat7>"
-
-
-def test_a_form_that_one_program_draws_and_a_folder_of_files_are_refused() -> None:
-    assert refusal(with_form(NeedsRendering=True, fields=3)) == NOT_SHOWN
-    assert refusal(with_form(ON_SCREEN)) == NOT_SHOWN
-    assert refusal(with_form(ON_SCREEN, shown=Name.Sig)) == NOT_SHOWN
-    folder = document()
-    folder.Root.Collection = Dictionary(View=Name.D)
-    assert refusal(saved(folder)) == FOLDER
-
-
-@pytest.mark.parametrize("form", [with_form(fields=3), with_form(), with_form(ON_SCREEN, shown=Name.Tx)])
-def test_a_form_with_pages_of_its_own_is_taken(form: bytes) -> None:
-    assert opening.opened_pdf(io.BytesIO(form), None).read() == form
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "more", "too_large"),
-    [
-        (78, 101, {}, False),
-        (78.1, 101, {}, True),
-        (78, 101.1, {}, True),
-        (101, 78, {"Rotate": 90}, False),
-        (101, 78, {}, True),
-        (40, 51, {"UserUnit": 2}, True),
-        (200, 200, {"CropBox": Array([0, 0, 612, 792])}, False),
-        (8, 11, {"CropBox": Array([9000, 9000, -9000, -9000])}, False),
-    ],
-)
-def test_a_page_is_measured_as_it_is_shown_and_only_where_a_limit_is_set(
-    width: float, height: float, more: dict[str, Any], too_large: bool
-) -> None:
-    pdf = document()
-    pdf.pages[0].MediaBox = Array([0, 0, Decimal(str(width * 72)), Decimal(str(height * 72))])
-    for name, value in more.items():
-        pdf.pages[0].obj[f"/{name}"] = value
-    content = saved(pdf)
-    assert opening.opened_pdf(io.BytesIO(content), None).read() == content
-    if too_large:
-        with pytest.raises(FileRefused) as refused:
-            opening.opened_pdf(io.BytesIO(content), None, limit_pages=True)
-        assert refused.value.reason == LARGE_PAGE
-    else:
-        assert opening.opened_pdf(io.BytesIO(content), None, limit_pages=True).read() == content
 
 
 # -- hostile ones -------------------------------------------------------------

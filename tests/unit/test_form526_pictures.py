@@ -21,11 +21,7 @@ TOO_MUCH = "This {} picture is too large to open. Please save it with fewer pixe
 BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine busy with other tests is no reason to refuse a picture."""
-    monkeypatch.setattr(opening, "TURN_SECONDS", 60)
-    monkeypatch.setattr(opening, "READING_SECONDS", 60)
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 def kind_of(name: str) -> str:
