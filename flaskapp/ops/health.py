@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.db import transaction
+from flaskapp.db import DbSession, transaction
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
@@ -48,12 +49,21 @@ def live() -> Response:
 def ready() -> Response:
     try:
         with transaction() as session:
-            current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-            if current != current_app.extensions["expected_migration"]:
-                return not_ready("the database is not migrated")
+            for reason in (check(session) for check in CHECKS):
+                if reason is not None:
+                    return not_ready(reason)
             return answer({"status": "ready", **state_of(session), "redis": redis_state()})
     except SQLAlchemyError:
         return not_ready("the database cannot be reached")
+
+
+def not_migrated(session: DbSession) -> str | None:
+    current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if current == current_app.extensions["expected_migration"] else "the database is not migrated"
+
+
+# Each gives the reason why no request can be accepted, or None.
+CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated]
 
 
 def not_ready(reason: str) -> Response:
