@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from flaskapp.config_readers import (
     Rate,
+    Told,
     above_zero,
     at_least_one,
     at_least_zero,
@@ -146,7 +147,10 @@ class Config:
     sms_recipient: str = setting(one_of("icn", "phone"), "icn", text="Address texts by `icn` or by `phone`.")
     redis_verify_tls: bool = setting(yes_or_no, True, text="Verify the certificate of `rediss://` (Heroku: no).")
     database_direct_url: str | None = setting(
-        read_database_url, None, secret=True, text="A direct connection for LISTEN when `DATABASE_URL` is a pooler."
+        read_database_url,
+        None,
+        secret=True,
+        text="A direct connection for LISTEN and migrations when `DATABASE_URL` is a pooler.",
     )
     database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections of one process (a relay: one more).")
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
@@ -274,7 +278,8 @@ def from_env(environ: Mapping[str, str]) -> Config:
         try:
             values[item.name] = item.metadata["read"](text)
         except Exception as error:
-            problems.append(f"{name} cannot be read: {error if not item.metadata['secret'] else 'malformed'}")
+            said = isinstance(error, Told) or not item.metadata["secret"]
+            problems.append(f"{name} cannot be read: {error if said else 'malformed'}")
     if not values.get("sis_jwks_url") and not values.get("sis_public_keys"):
         problems.append("SIS_JWKS_URL or SIS_PUBLIC_KEYS has to be set: nobody could sign in")
     if problems:

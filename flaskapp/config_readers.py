@@ -8,6 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psycopg2.extensions
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.engine import make_url
+
+from outbox import read_options
+
 SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
@@ -22,12 +28,50 @@ class Rate:
         return f"{self.amount} per {next(name for name, seconds in SECONDS.items() if seconds == self.seconds)}"
 
 
+class Told(ValueError):
+    """What is wrong with a secret setting, in words that hold nothing of it."""
+
+
 def read_database_url(text: str) -> str:
-    """The URL with its driver named. Heroku gives `postgres://`, which SQLAlchemy refuses."""
+    """The URL with its driver named, and its hosts as SQLAlchemy wants several.
+
+    Heroku gives `postgres://`, which SQLAlchemy refuses. libpq takes `host1:5432,host2:5432`, SQLAlchemy only one host
+    there and others as `?host=host1:5432&host=host2:5432`. Raises Told.
+    """
     scheme, _, rest = text.partition("://")
     if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
-        raise ValueError("expected postgres://user:password@host:port/name")
-    return f"postgresql+psycopg2://{rest}"
+        raise Told("expected postgres://user:password@host:port/name")
+    place, slash, path = rest.partition("/")
+    user, at, hosts = place.rpartition("@")
+    if "," in hosts:
+        name, _, query = path.partition("?")
+        several = "&".join(f"host={host}" for host in hosts.split(","))
+        rest = f"{user}{at}/{name}?{several}{'&' if query else ''}{query}"
+    url = f"postgresql+psycopg2://{rest}"
+    check_database_url(url)
+    return url
+
+
+def check_database_url(url: str) -> None:
+    """Raises Told unless SQLAlchemy and libpq read it and it says which database."""
+    try:
+        parsed = make_url(url)
+        args = PGDialect_psycopg2().create_connect_args(parsed)[1]
+        options = args.pop("options", "")
+        psycopg2.extensions.make_dsn(**args)
+    except psycopg2.ProgrammingError as error:
+        found = re.search(r'invalid connection option "(\w+)"', str(error))
+        raise Told(f"{found[1]} is no option of PostgreSQL's client" if found else "malformed") from None
+    except Exception:
+        raise Told(
+            "expected postgres://user:password@host:port/name; in the password, each of : / @ ? # % is percent-encoded"
+        ) from None
+    if not args.get("dbname"):
+        raise Told("it names no database")
+    try:
+        read_options(options)
+    except ValueError as error:
+        raise Told(str(error)) from None
 
 
 def read_redis_url(text: str) -> str:

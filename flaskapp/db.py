@@ -1,4 +1,5 @@
-"""Access to PostgreSQL: the SQLAlchemy object, the one way a transaction begins and ends, and advisory locks."""
+"""Access to PostgreSQL: the SQLAlchemy object, the limits on waiting for it, the one way a transaction begins and ends,
+and work that one process at a time does."""
 
 from __future__ import annotations
 
@@ -8,20 +9,20 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import psycopg2
-from flask import Flask
+from flask import Flask, g, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
-from sqlalchemy import MetaData, text
+from sqlalchemy import ExceptionContext, MetaData, event
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     DisconnectionError,
     IntegrityError,
     InvalidatePoolError,
-    OperationalError,
     PendingRollbackError,
     SQLAlchemyError,
 )
@@ -30,7 +31,7 @@ from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
-from outbox import NAMING, autocommit, connect_autocommit
+from outbox import NAMING, Target, autocommit, away, leases
 
 log = logging.getLogger("flaskapp.db")
 
@@ -38,14 +39,26 @@ T = TypeVar("T")
 DbSession = scoped_session[Session]
 # A connection that was idle for longer than this is tested before it is used again.
 PING_AFTER_SECONDS = 1.0
-# Connection lost, transaction rolled back for another, lock not obtained in time, too many connections, shutting down.
-PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
+# How long a request may wait for one answer of Postgres, and for all of them; a process, which must not be deaf for
+# longer than 20 s; and work that may take long, or a command. Postgres itself ends a statement after 25 s.
+REQUEST_SECONDS, REQUEST_ENDS_SECONDS, LEAST_SECONDS = 10.0, 25.0, 2.0
+PROCESS_SECONDS = 15.0
+LONG_SECONDS = 30.0
+# A transaction that failed later than this is not run again while a person waits.
+RERUN_WITHIN_SECONDS = 4.0
+# Waiting for a lock ends before a person's patience, and a client that hangs inside a transaction loses it before
+# others give up waiting for its locks.
+LIMITS = {
+    "statement_timeout": "25000",
+    "lock_timeout": "4000",
+    "idle_in_transaction_session_timeout": "3000",
+    "timezone": "UTC",
+}
 
-# Advisory lock of the sweep and of `flask audit --repair`: both rescue, park and show outstanding work.
-SWEEP = "surefile.sweep"
+# Leases. That of the sweep is also that of `flask audit --repair`: both rescue, park and show outstanding work.
+SWEEP, AUDIT, RETENTION = "sweep", "audit", "retention"
 # Longer than a sweep takes.
 PATIENCE_SECONDS = 60.0
-LOOK_SECONDS = 0.2
 
 db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
 
@@ -65,7 +78,10 @@ def test_if_idle(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxie
             return
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SELECT pg_is_in_recovery()")
+            if cursor.fetchone()[0]:
+                # It was the primary when we connected.
+                raise InvalidatePoolError
         connection.autocommit = False
     except psycopg2.Error as error:
         raise InvalidatePoolError from error
@@ -78,32 +94,85 @@ def has_unread_bytes(connection: Any) -> bool:
     return bool(line.poll(0))
 
 
-def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
+class Patience:
+    """How long this process waits for one answer of Postgres where nobody says otherwise."""
+
+    seconds = LONG_SECONDS
+
+
+LONG_WORK: ContextVar[bool] = ContextVar("long_work", default=False)
+
+
+def answer_seconds() -> float:
+    """How long the statement that is sent now may wait for its answer."""
+    if has_request_context():
+        left = REQUEST_ENDS_SECONDS - (time.perf_counter() - g.get("request_started", time.perf_counter()))
+        return max(LEAST_SECONDS, min(REQUEST_SECONDS, left))
+    return LONG_SECONDS if LONG_WORK.get() else Patience.seconds
+
+
+@contextmanager
+def long_work() -> Iterator[None]:
+    """Statements in this block may take as long as Postgres lets them: nobody waits for this thread."""
+    before = LONG_WORK.set(True)
+    try:
+        yield
+    finally:
+        LONG_WORK.reset(before)
+
+
+def note_pooler() -> None:
+    log.info("a pooler stands before PostgreSQL", extra={"event": "database.pooler"})
+
+
+def warn_of_pooler() -> None:
+    log.warning(
+        "a pooler stands before PostgreSQL and DATABASE_DIRECT_URL is not set: new work is found by looking once a"
+        " second, and migrations go through the pooler",
+        extra={"event": "database.pooler_without_direct_url"},
+    )
+
+
+def main_target(config: Config) -> Target:
+    """Connections for transactions, which may go through a pooler."""
+    on_pooler = note_pooler if config.database_direct_url else warn_of_pooler
+    return Target(config.database_url, "surefile", LIMITS, answer_seconds, on_pooler)
+
+
+def direct_target(config: Config, application_name: str) -> Target:
+    """Connections for what needs a session of its own: LISTEN, and migrations."""
+    url = config.database_direct_url or config.database_url
+    return Target(url, application_name, LIMITS, answer_seconds)
+
+
+def engine_options(target: Target, pool_size: int) -> dict[str, Any]:
     """At most `pool_size` connections in each process: small hosted plans allow twenty for all processes together."""
     return {
+        "creator": target.connect,
         "pool_size": pool_size,
         "max_overflow": 0,
-        "pool_timeout": 10,
+        "pool_timeout": 5,
         "pool_events": [(note_rest, "checkin"), (test_if_idle, "checkout")],
         # Parameters may be personal data, so they are kept out of the texts of errors.
         "hide_parameters": True,
-        "connect_args": {
-            "connect_timeout": 5,
-            "application_name": application_name,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            # A client that hangs inside a transaction loses it before others give up waiting for its locks.
-            "options": "-c statement_timeout=25000 -c lock_timeout=10000"
-            " -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
-        },
+        # Nothing of ours is an hstore, and looking for that type would be a statement on each new connection.
+        "use_native_hstore": False,
     }
 
 
+def renew_if_read_only(context: ExceptionContext) -> None:
+    """A primary that became a standby keeps its connections: drop them all, so that the next ones find the new one."""
+    if away.sqlstate_of(context.original_exception) == away.READ_ONLY:
+        context.is_disconnect = True
+
+
 def init_app(app: Flask, config: Config) -> None:
+    app.extensions["database_target"] = target = main_target(config)
     app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options("surefile", config.database_pool_size)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(target, config.database_pool_size)
     db.init_app(app)
+    with app.app_context():
+        event.listen(db.engine, "handle_error", renew_if_read_only)
 
 
 @contextmanager
@@ -144,13 +213,9 @@ def transaction() -> Iterator[DbSession]:
         session.info["open"] = False
 
 
-def is_passing(error: SQLAlchemyError) -> bool:
-    """Whether the same statements may well succeed next time: Postgres away or restarting, a deadlock, a lost race."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, PoolTimeoutError)
-    sqlstate = getattr(error.orig, "pgcode", None) or ""
-    away = isinstance(error, OperationalError) and not sqlstate
-    return away or error.connection_invalidated or sqlstate.startswith(PASSING_SQLSTATES)
+def is_passing(error: BaseException) -> bool:
+    """Whether the same statements may well succeed next time: Postgres away, a deadlock, a lost race."""
+    return away.is_away(error) or away.sqlstate_of(error).startswith("40")
 
 
 def is_outage(error: BaseException) -> bool:
@@ -167,13 +232,14 @@ def durably(work: Callable[[DbSession], T]) -> T:
     """Run idempotent work in one transaction, and once more if the connection broke or we lost a deadlock.
 
     A COMMIT whose answer was lost may have succeeded, so the work must find what it wrote. A second failure is raised:
-    the caller gets a 503, never a 202 that is not known to be durable.
+    the caller gets a 503, never a 202 that is not known to be durable. So is a first one that took long.
     """
+    began = time.monotonic()
     try:
         with transaction() as session:
             return work(session)
     except SQLAlchemyError as error:
-        if not is_passing(error):
+        if not is_passing(error) or time.monotonic() - began > RERUN_WITHIN_SECONDS:
             raise
         log.warning("transaction rerun", extra={"event": "db.rerun", "error": type(error).__name__})
         db.session.remove()
@@ -181,19 +247,11 @@ def durably(work: Callable[[DbSession], T]) -> T:
         return work(session)
 
 
-def with_advisory_lock(name: str, work: Callable[[], None], patient: bool = False) -> bool:
-    """Run the work under this advisory lock, so that one process at a time does it.
+def alone(name: str, work: Callable[[], None], patient: bool = False) -> bool:
+    """Run the work under the lease of this name, so that one process at a time does it.
 
-    False if another process has the lock; with `patient`, if it still has it after `PATIENCE_SECONDS`.
+    False if another process has the lease, which is counted; with `patient`, if it still has it after
+    `PATIENCE_SECONDS`.
     """
-    give_up_at = time.monotonic() + (PATIENCE_SECONDS if patient else 0.0)
-    with connect_autocommit(db.engine) as lock:
-        while not lock.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": name}).scalar_one():
-            if time.monotonic() >= give_up_at:
-                return False
-            time.sleep(LOOK_SECONDS)
-        try:
-            work()
-        finally:
-            lock.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
-    return True
+    with long_work():
+        return leases.run(db.engine, name, work, PATIENCE_SECONDS if patient else 0.0)

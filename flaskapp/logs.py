@@ -22,9 +22,9 @@ from typing import Any, TextIO
 
 from flask import Flask, Response, g, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
-from sqlalchemy.exc import OperationalError
 
 from flaskapp.config import Config
+from outbox import away
 
 log = logging.getLogger(__name__)
 
@@ -162,9 +162,9 @@ def log_uncaught(kind: type[BaseException], error: BaseException, frames: Traceb
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, frames)
         return
-    if isinstance(error, OperationalError) and not getattr(error.orig, "pgcode", None):
+    if away.is_away(error) and not away.sqlstate_of(error):
         # Never connected, or the connection is gone: a stack would only hide the one thing worth saying.
-        log.critical("PostgreSQL cannot be reached", extra={"event": "process.failed"})
+        log.critical(away.reason_of(error), extra={"event": "process.failed"})
         return
     log.critical("uncaught exception", exc_info=(kind, error, frames), extra={"event": "process.failed"})
 

@@ -16,7 +16,7 @@ from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import open_case
 from flaskapp.config import Config
 from flaskapp.current import flows
-from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
+from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, alone, db, long_work, transaction
 from flaskapp.form526.attachments.intake import purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
 from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
@@ -24,6 +24,7 @@ from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
 from flaskapp.requeue import REOPEN_PATH
+from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
 from outbox import registries, rescue, retention, sql
@@ -48,14 +49,14 @@ OLD_ROWS = {
 
 def sweep() -> None:
     """Rescue lost work, give up what is out of time, and make RQ's registries show what the ledger says."""
-    with_advisory_lock(SWEEP, sweep_locked)
+    alone(SWEEP, sweep_locked)
 
 
 def sweep_locked() -> None:
     redis: Redis = current_app.extensions["redis"]
     run_isolated(
         {
-            "rescue": partial(rescue.rescue_lost, db.engine),
+            "rescue": rescue_lost,
             "processes": partial(rescue.forget_silent, db.engine),
             "give_up": give_up_overdue,
             "delivery_questions": in_transaction(enqueue_delivery_checks),
@@ -66,6 +67,13 @@ def sweep_locked() -> None:
             "registries": partial(sweep_registries, redis),
         }
     )
+
+
+def rescue_lost() -> None:
+    """Beat first: right after an outage this process is the first to know that it is over."""
+    process: Process = current_app.extensions["process"]
+    rescue.beat(db.engine, process.worker_id, "worker")
+    rescue.rescue_lost(db.engine)
 
 
 def past_midnight(session: DbSession) -> Iterator[tuple[str, str]]:
@@ -94,14 +102,14 @@ def sweep_registries(redis: Redis) -> None:
 
 def refresh_itfs() -> None:
     """Enqueue this minute's share of the rolling refresh of ITFs."""
-    with transaction() as session:
+    with long_work(), transaction() as session:
         enqueue_refreshes(session)
 
 
 def poll_documents() -> None:
     """Put every document that is due into batches, and enqueue a poll for each. After a stop, the rest is still due."""
     for _ in range(MOST_BATCHES):
-        with transaction() as session:
+        with long_work(), transaction() as session:
             if enqueue_poll(session) < BATCH:
                 return
 
@@ -109,7 +117,7 @@ def poll_documents() -> None:
 def audit_all() -> None:
     """Count what is unaccounted for. A submission in that state, or whose records contradict each other, gets a case at
     once."""
-    with_advisory_lock("surefile.audit", audit_locked)
+    alone(AUDIT, audit_locked)
 
 
 def audit_locked() -> None:
@@ -136,7 +144,7 @@ def open_contradiction(session: DbSession, found: Broken, lost: set[tuple[str, s
 
 def retain() -> None:
     """Make history partitions for the coming months, and delete history, rows and files that are old enough."""
-    with_advisory_lock("surefile.retention", retain_locked)
+    alone(RETENTION, retain_locked)
 
 
 def retain_locked() -> None:

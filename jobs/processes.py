@@ -21,20 +21,24 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.config import Config
 from flaskapp.current import breaker_settings
-from flaskapp.db import db
+from flaskapp.db import PROCESS_SECONDS, Patience, db, direct_target
 from flaskapp.flows import Flows
-from flaskapp.redis_pool import open_redis
+from flaskapp.redis_pool import open_redis, refuse_redis_cluster
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
 from jobs.registry import spec_of
 from jobs.worker import Bulkhead, fetch_forever, wake_forever
-from outbox import WAKE_CHANNEL, Relay, rescue, rq_side
+from outbox import WAKE_CHANNEL, Relay, Target, away, rescue, rq_side
 
 log = logging.getLogger("jobs.processes")
 
 BEAT_SECONDS = 3.0
+# A relay or a scheduler whose rounds do not end does not beat either: it would only look alive.
+STUCK_SECONDS = 15.0
+# A connection that only listens would never notice that nobody is there any more.
+HEARTBEAT_SECONDS = 10.0
 WORKER_REDIS_CONNECTIONS = 7
 LAST_CALLS_SECONDS = 20.0
 AFTER_TROUBLE_SECONDS = 15.0
@@ -70,14 +74,21 @@ def set_at_signals(numbers: Sequence[signal.Signals], stopping: threading.Event)
 
 
 def beat_until(engine: Engine, process: Process, kind: str, stopping: threading.Event) -> None:
+    """Beat until the process stops. A worker beats whatever its calls do: what it holds must not be taken from it."""
     while True:
         try:
-            rescue.beat(engine, process.worker_id, kind)
+            if kind == "worker" or time.monotonic() - process.moved_at < STUCK_SECONDS:
+                rescue.beat(engine, process.worker_id, kind)
+            rescue.keep(engine, process.worker_id, process.kept_grants())
             rescue.hand_back(engine, process.worker_id, process.take_abandoned())
         except SQLAlchemyError as error:
-            log.warning("beat failed", extra={"event": "process.beat_failed", "error": type(error).__name__})
+            log.warning("beat failed", extra={"event": "process.beat_failed", **described(error)})
         if stopping.wait(BEAT_SECONDS):
             return
+
+
+def described(error: Exception) -> dict[str, str]:
+    return {"error": type(error).__name__, "why": away.reason_of(error)}
 
 
 def start_thread(target: Callable[..., None], *args: Any, name: str) -> threading.Thread:
@@ -88,10 +99,12 @@ def start_thread(target: Callable[..., None], *args: Any, name: str) -> threadin
 
 def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     """Name this process, start its heartbeat, and listen for signals. It beats until `stop_process`."""
+    refuse_redis_cluster(app.extensions["redis"])
     process = Process(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}")
     app.extensions["process"] = process
     beating = threading.Event()
     stop_on_signals(process.stopping)
+    Patience.seconds = PROCESS_SECONDS
     engine = db.engine
     start_thread(beat_until, engine, process, kind, beating, name="beat")
     log.info("started", extra={"event": f"{kind}.started", "process_id": process.worker_id})
@@ -150,28 +163,53 @@ def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) ->
 
 
 class Listener:
-    """A direct connection that LISTENs for new work. Without it, the relay still looks every second."""
+    """A direct connection that LISTENs for new work. Without it, the relay still looks every second.
 
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn.replace("postgresql+psycopg2://", "postgresql://", 1)
+    Through a pooler it does not listen: the server's session would belong to somebody else a moment later.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.connection: Any = None
+        self.heard_at = 0.0
 
     def wait(self, seconds: float) -> None:
         """Return shortly after the first NOTIFY, or after `seconds`. A lost connection is made again."""
         try:
+            if self.target.pooled:
+                time.sleep(seconds)
+                return
             if self.connection is None or self.connection.closed:
-                self.connection = psycopg2.connect(self.dsn, connect_timeout=5, application_name="surefile-listen")
-                self.connection.autocommit = True
-                with self.connection.cursor() as cursor:
-                    cursor.execute(f"LISTEN {WAKE_CHANNEL}")
+                self.listen()
                 return
             if select.select([self.connection], [], [], seconds)[0]:
                 time.sleep(GATHER_SECONDS)
+                self.heard_at = time.monotonic()
+            elif time.monotonic() - self.heard_at > HEARTBEAT_SECONDS:
+                self.ask("SELECT 1")
             self.connection.poll()
             self.connection.notifies.clear()
         except (psycopg2.Error, OSError):
-            self.connection = None
+            self.close()
             time.sleep(seconds)
+
+    def listen(self) -> None:
+        self.connection = self.target.connect()
+        if self.target.pooled:
+            self.close()
+            return
+        self.connection.autocommit = True
+        self.ask(f"LISTEN {WAKE_CHANNEL}")
+
+    def ask(self, statement: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+        self.heard_at = time.monotonic()
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
 
 
 def run_relay(app: Flask) -> None:
@@ -179,12 +217,13 @@ def run_relay(app: Flask) -> None:
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
     relay = Relay(db.engine, app.extensions["redis"], app.extensions["flows"].queues, breaker_settings(config))
-    listener = Listener(config.database_direct_url or config.database_url)
+    listener = Listener(direct_target(config, "surefile-listen"))
     while not process.stopping.is_set():
         try:
             pause = relay.run_once()
+            process.move()
         except SQLAlchemyError as error:
-            log.warning("round failed", extra={"event": "relay.round_failed", "error": type(error).__name__})
+            log.warning("round failed", extra={"event": "relay.round_failed", **described(error)})
             relay.next_rescue = time.monotonic() + AFTER_TROUBLE_SECONDS
             pause = 1.0
         if pause:
@@ -194,5 +233,5 @@ def run_relay(app: Flask) -> None:
 
 def run_scheduler(app: Flask) -> None:
     process, beating = start_process(app, "scheduler")
-    LedgerScheduler(app.extensions["redis"]).run_until(process.stopping)
+    LedgerScheduler(app.extensions["redis"]).run_until(process.stopping, process.move)
     stop_process(process, beating, "scheduler")

@@ -19,6 +19,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
 - **Operate:** `parked` parks by hand and requeues (`parked.reopen`); `registries` shows parked work in RQ; `holds` keep
   a breaker open; `sync_calls` are calls without a message behind the same breakers.
 - **Read:** `messages`, `timeline`, `forecast`; `sql` has fragments for the application's own queries.
+- **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. `away` says which
+  errors mean that Postgres is away, and why. `leases` let one process at a time do a piece of work.
 - **Keep:** `audit` finds what is wrong in the ledger, `repair` sets it right, `retention` removes what is old.
 
 Functions that are given a `Database` work in the caller's transaction and never commit; those that are given an engine
@@ -31,9 +33,11 @@ from __future__ import annotations
 from outbox import (
     attempts,
     audit,
+    away,
     breakers,
     forecast,
     holds,
+    leases,
     messages,
     parked,
     registries,
@@ -48,7 +52,7 @@ from outbox import (
 )
 from outbox.attempts import grant
 from outbox.columns import NAMING, NOW, Timestamp, one_of
-from outbox.connections import autocommit, connect_autocommit
+from outbox.connections import Target, autocommit, connect_autocommit, read_options
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
@@ -67,20 +71,24 @@ __all__ = [
     "QueueSpec",
     "Relay",
     "Sibling",
+    "Target",
     "Timestamp",
     "add",
     "attempts",
     "audit",
     "autocommit",
+    "away",
     "breakers",
     "connect_autocommit",
     "forecast",
     "grant",
     "holds",
+    "leases",
     "messages",
     "metadata",
     "one_of",
     "parked",
+    "read_options",
     "registries",
     "repair",
     "rescue",

@@ -59,14 +59,17 @@ class LedgerRule:
 
 @dataclass(frozen=True)
 class Fault:
-    """A broken rule, and the message or the upstream it was found on."""
+    """A broken rule, and the message, the upstream or the periodic work it was found on."""
 
     rule: str
     message_id: int | None
     upstream: str | None = None
+    work: str | None = None
 
     @property
     def about(self) -> str:
+        if self.work is not None:
+            return f"work {self.work}"
         return f"breaker {self.upstream}" if self.message_id is None else f"message {self.message_id}"
 
 
@@ -253,6 +256,19 @@ BREAKER_RULES = (
     ),
 )
 
+# Real time, also where the ledger's clock was moved. What never ran is not missed: a new database has no sweep yet.
+WORK_RULES = (
+    LedgerRule(
+        "sweep_stands_still",
+        "the sweep has not run for five minutes, or work that one process does at a time found its lease taken so long",
+        """
+        SELECT name FROM outbox_leases
+         WHERE passed_over_since < clock_timestamp() - interval '5 minutes'
+            OR (name = 'sweep' AND ran_at < clock_timestamp() - interval '5 minutes')""",
+        then="A human starts the scheduler and a worker, or ends the process that holds the lease.",
+    ),
+)
+
 # A pointer counts as lost when it has been missing for longer than the relay needs to find that out.
 POINTERS = text("""
     SELECT queue, id, fence, state,
@@ -266,9 +282,11 @@ NOTHING_KNOWN = Known()
 def find_faults(db: Database, limit: int = 100, known: Known = NOTHING_KNOWN) -> list[Fault]:
     """The broken rules of messages, at most `limit` of each, and of circuit breakers."""
     listed = [
-        f"(SELECT '{rule.name}', f.id, NULL FROM ({rule.query} LIMIT {int(limit)}) f (id))" for rule in MESSAGE_RULES
+        f"(SELECT '{rule.name}', f.id, NULL, NULL FROM ({rule.query} LIMIT {int(limit)}) f (id))"
+        for rule in MESSAGE_RULES
     ]
-    listed += [f"(SELECT '{rule.name}', NULL, f.upstream FROM ({rule.query}) f (upstream))" for rule in BREAKER_RULES]
+    listed += [f"(SELECT '{rule.name}', NULL, f.key, NULL FROM ({rule.query}) f (key))" for rule in BREAKER_RULES]
+    listed += [f"(SELECT '{rule.name}', NULL, NULL, f.key FROM ({rule.query}) f (key))" for rule in WORK_RULES]
     return [Fault(*row) for row in db.execute(text(" UNION ALL ".join(listed)), known.values).all()]
 
 

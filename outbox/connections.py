@@ -1,14 +1,258 @@
-"""Connections in autocommit, for single statements: without BEGIN and COMMIT they save two of three round trips.
+"""Connections to Postgres: proven writable, with a limit on every statement, and the same behind a pooler.
 
-SQLAlchemy's own AUTOCOMMIT resets the session afterwards with one more statement, which spends half of that.
+- **A limit on every statement.** A server that is hung, or whose host went silent, holds libpq for ever. A thread ends
+  the connections on which an answer is overdue; psycopg2's own way, a wait callback, would make every statement slower.
+- **Nothing that a pooler could mix up.** In transaction mode, each transaction may get another session of the server,
+  and what one sets there the next one finds. So settings travel with the first statement of each transaction, in the
+  same message: that costs no round trip. Without a pooler they are start-up parameters.
+- **Autocommit** for single statements: without BEGIN and COMMIT they save two of three round trips. SQLAlchemy's own
+  AUTOCOMMIT resets the session afterwards with one more statement, which spends half of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import psycopg2
+from psycopg2 import extensions
 from sqlalchemy import Connection, Engine
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.engine import make_url
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 5
+LOOK_SECONDS = 0.25
+# A host that went silent is noticed after 14 s where nothing was sent, else after 15.
+KEPT_ALIVE = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+# A pooler answers for a session of the server, and gives a process id of its own.
+PROBE = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')"
+OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)\s*")
+BLANK, ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
+
+
+class Overdue(psycopg2.OperationalError):
+    """No answer came in time, and the connection was ended. Whether the statement took effect is not known."""
+
+
+class Watch:
+    """Thread that ends the connections on which an answer is overdue. It starts with the first statement."""
+
+    def __init__(self) -> None:
+        self.calls: dict[LimitedConnection, float] = {}
+        self.started = False
+        self.starting = threading.Lock()
+
+    def start(self) -> None:
+        with self.starting:
+            if not self.started:
+                self.started = True
+                threading.Thread(target=self.look_forever, name="overdue", daemon=True).start()
+
+    def look_forever(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            for connection, due in self.calls.copy().items():
+                # Whoever takes the call out of the dictionary decides about it: the caller with its answer, or we.
+                if due <= now and self.calls.pop(connection, None) is not None:
+                    hang_up(connection)
+
+    def call(self, connection: LimitedConnection, work: Callable[..., T], *args: Any) -> T:
+        """Do the work, which waits for the server, and raise Overdue when the answer does not come in time."""
+        limit = connection.limit()
+        if not self.started:
+            self.start()
+        self.calls[connection] = time.monotonic() + limit
+        try:
+            found = work(*args)
+        except psycopg2.Error as error:
+            if self.calls.pop(connection, None) is None:
+                raise Overdue(f"no answer in {limit:.1f} s") from error
+            raise
+        except BaseException:
+            self.calls.pop(connection, None)
+            raise
+        if self.calls.pop(connection, None) is None:
+            connection.close()
+            raise Overdue(f"no answer in {limit:.1f} s")
+        return found
+
+
+def hang_up(connection: Any) -> None:
+    """End a connection from another thread than the one that waits on it."""
+    with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+WATCH = Watch()
+# The thread does not live on in a child.
+os.register_at_fork(after_in_child=lambda: WATCH.__init__())  # type: ignore[misc]
+
+
+class LimitedCursor(extensions.cursor):
+    connection: LimitedConnection
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        connection = self.connection
+        prefix = connection.prefix
+        if prefix and connection.status == extensions.STATUS_READY:
+            if self.name or not isinstance(query, str):
+                connection.execute_plainly(prefix)
+            else:
+                query = prefix + query
+        WATCH.call(connection, super().execute, query, vars)
+
+    def executemany(self, query: Any, vars_list: Any) -> None:
+        if self.connection.prefix and self.connection.status == extensions.STATUS_READY:
+            self.connection.execute_plainly(self.connection.prefix)
+        WATCH.call(self.connection, super().executemany, query, vars_list)
+
+    # Only a cursor at the server asks it for rows.
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        size = size or self.arraysize
+        return WATCH.call(self.connection, super().fetchmany, size) if self.name else super().fetchmany(size)
+
+    def fetchall(self) -> Any:
+        return WATCH.call(self.connection, super().fetchall) if self.name else super().fetchall()
+
+    def fetchone(self) -> Any:
+        return WATCH.call(self.connection, super().fetchone) if self.name else super().fetchone()
+
+
+class LimitedConnection(extensions.connection):
+    """A connection on which no statement waits longer than `limit` says, in seconds.
+
+    `prefix` is sent before the first statement of each transaction; it is empty where no pooler stands before Postgres.
+    """
+
+    limit: Callable[[], float] = staticmethod(lambda: math.inf)
+    prefix: str = ""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cursor_factory = LimitedCursor
+
+    def execute_plainly(self, statement: str) -> None:
+        with super().cursor(cursor_factory=extensions.cursor) as cursor:
+            WATCH.call(self, cursor.execute, statement)
+
+    def commit(self) -> None:
+        WATCH.call(self, super().commit)
+
+    def rollback(self) -> None:
+        WATCH.call(self, super().rollback)
+
+
+@dataclass
+class Target:
+    """Where and how to connect. `settings` are ours; those in the URL's own `options` come on top of them.
+
+    After the first connection, `pooled` says whether a pooler answered.
+    """
+
+    url: str
+    application_name: str
+    settings: Mapping[str, str]
+    limit: Callable[[], float]
+    on_pooler: Callable[[], None] = field(default=lambda: None)
+    pooled: bool | None = None
+    refuses_options: bool = False
+
+    def __post_init__(self) -> None:
+        args = PGDialect_psycopg2().create_connect_args(make_url(self.url))[1]
+        self.settings = {**self.settings, **read_options(args.pop("options", ""))}
+        self.args = {**KEPT_ALIVE, "application_name": self.application_name, **args}
+        if "," in str(args.get("host", "")):
+            # Of several hosts, the one that takes writes. Behind a pooler, what libpq is told of that may be old.
+            self.args.setdefault("target_session_attrs", "read-write")
+
+    def connect(self) -> LimitedConnection:
+        """A connection that is proven writable. Raises psycopg2.OperationalError, of which `away.reason_of` tells why.
+
+        Where a pooler answers, nothing is set for the session, because that would stay with the server's.
+        """
+        made = self.open()
+        try:
+            made.autocommit = True
+            with made.cursor() as cursor:
+                cursor.execute(PROBE)
+                pid, is_standby, read_only = cursor.fetchone() or (0, False, "off")
+            made.autocommit = False
+            if is_standby:
+                raise psycopg2.OperationalError("the server is in recovery")
+            if read_only == "on":
+                raise psycopg2.OperationalError("the session is read-only")
+        except BaseException:
+            made.close()
+            raise
+        pooled = pid != made.info.backend_pid
+        if pooled:
+            made.prefix = as_prefix(self.settings)
+            if not self.pooled:
+                self.on_pooler()
+        self.pooled = pooled
+        return made
+
+    def open(self) -> LimitedConnection:
+        if not self.refuses_options:
+            try:
+                return self.open_with(options=as_options(self.settings))
+            except psycopg2.OperationalError as error:
+                if "unsupported startup parameter" not in str(error):
+                    raise
+        made = self.open_with()
+        self.refuses_options = True
+        return made
+
+    def open_with(self, **options: str) -> LimitedConnection:
+        args: dict[str, Any] = {**self.args, **options}
+        made = psycopg2.connect(connection_factory=LimitedConnection, **args)
+        made.limit = self.limit
+        return made
+
+
+def read_options(text: str) -> dict[str, str]:
+    """Settings in libpq's `options`: `-c name=value` or `--name=value`, a backslash before a blank in a value.
+
+    Raises ValueError for anything else.
+    """
+    found, at = {}, 0
+    text = text.strip()
+    while at < len(text):
+        option = OPTION.match(text, at)
+        if option is None:
+            raise ValueError("options may hold only -c name=value")
+        found[option[1].replace("-", "_")] = re.sub(r"\\(.)", r"\1", option[2])
+        at = option.end()
+    return found
+
+
+def as_options(settings: Mapping[str, str]) -> str:
+    """Settings as a start-up parameter."""
+    return " ".join(f"-c {name}={BLANK.sub(ESCAPED, value)}" for name, value in settings.items())
+
+
+def as_prefix(settings: Mapping[str, str]) -> str:
+    """Settings for one transaction, as SQL before its first statement, without a per cent sign, which is psycopg2's."""
+    quoted = {name: value.replace("'", "''").replace("%", "'||chr(37)||'") for name, value in settings.items()}
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in quoted.items()) + ";\n"
 
 
 @contextmanager

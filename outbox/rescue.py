@@ -21,11 +21,30 @@ from outbox.write import WAKE_CHANNEL, Database
 log = logging.getLogger("outbox.rescue")
 
 SILENT_SECONDS = 10.0
+# How far the lease of an answer in hand reaches: some beats may fail.
+KEPT_SECONDS = 30.0
 BATCH = 500
 
+# Its first beat makes the row; where rows may not be inserted any more, the others still beat.
 BEAT = text("""
-    INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind)
-    ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
+    UPDATE outbox_processes
+       SET returned_at = CASE WHEN beat_at < outbox_now() - make_interval(secs => :silent) THEN outbox_now()
+                              ELSE returned_at END,
+           beat_at = outbox_now()
+     WHERE id = :id
+""")
+FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) ON CONFLICT (id) DO NOTHING")
+
+# Its answer is in hand and cannot be recorded yet: nobody may begin another attempt.
+KEEP = text("""
+    UPDATE outbox_messages SET lease_expires_at = outbox_now() + make_interval(secs => :lease)
+     WHERE state = 'running' AND worker_id = :worker_id AND id = ANY(:ids)
+       AND lease_expires_at < outbox_now() + make_interval(secs => :lease)
+""")
+
+# Every process, by the age of its last beat. Those that ended properly have no row.
+LAST_BEATS = text("""
+    SELECT kind, extract(epoch FROM min(outbox_now() - beat_at))::float FROM outbox_processes GROUP BY kind
 """)
 
 BEATING = text("""
@@ -58,12 +77,21 @@ GIVE_BACK = f"""
      WHERE m.id = lost.id
     RETURNING m.id
 """
+# While Postgres was away nobody could beat, and nobody could record an answer: after it the living get time for both.
+# Then one has just returned, and no other has been beating all the time.
+OUTAGE_IS_OVER = """
+    EXISTS (SELECT 1 FROM outbox_processes r WHERE r.returned_at > outbox_now() - make_interval(secs => :silent))
+    AND NOT EXISTS (
+        SELECT 1 FROM outbox_processes c
+         WHERE c.beat_at > outbox_now() - make_interval(secs => :silent)
+           AND COALESCE(c.returned_at, c.started_at) < outbox_now() - make_interval(secs => :silent))
+"""
 LOST = text(
     GIVE_BACK.format(
-        whose="m.lease_expires_at < outbox_now() OR ("
-        # While Postgres was down nobody could beat: after its restart the living get time to beat first.
+        whose="(m.lease_expires_at < outbox_now() OR ("
         "(p.id IS NULL OR p.beat_at < outbox_now() - make_interval(secs => :silent))"
-        " AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => :silent))"
+        " AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => :silent)))"
+        f" AND NOT ({OUTAGE_IS_OVER})"
     )
 )
 HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = ANY(:ids)"))
@@ -73,7 +101,17 @@ def beat(engine: Engine, process_id: str, kind: str) -> None:
     """Record that a process is alive. Its row appears with its first beat."""
     with engine.begin() as db:
         db.execute(text("SET LOCAL synchronous_commit = off"))
-        db.execute(BEAT, {"id": process_id, "kind": kind})
+        if not db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).rowcount:
+            db.execute(FIRST_BEAT, {"id": process_id, "kind": kind})
+
+
+def keep(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> None:
+    """Prolong the leases of attempts whose answers are in hand and cannot be recorded yet."""
+    if not grants:
+        return
+    values = {"worker_id": worker_id, "ids": [grant.message_id for grant in grants], "lease": KEPT_SECONDS}
+    with engine.begin() as db:
+        db.execute(KEEP, values)
 
 
 def end_process(engine: Engine, process_id: str) -> None:
@@ -86,6 +124,11 @@ def beating(db: Database) -> dict[str, int]:
     """How many processes of each kind are alive. Reads in the caller's transaction."""
     rows = db.execute(BEATING, {"silent": SILENT_SECONDS}).all()
     return {row[0]: row[1] for row in rows}
+
+
+def last_beats(db: Database) -> dict[str, float]:
+    """Seconds since the last beat of each kind of process of which there is, or lately was, one."""
+    return {row[0]: row[1] for row in db.execute(LAST_BEATS, {}).all()}
 
 
 def rescue_lost(engine: Engine) -> int:

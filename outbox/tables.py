@@ -214,4 +214,19 @@ processes = Table(
     Column("kind", Text, nullable=False),
     Column("started_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
     Column("beat_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    # When it beat again after a time in which it was alive and could not.
+    Column("returned_at", Timestamp),
+)
+
+# Work that one process at a time does, and when it was done last.
+leases = Table(
+    "outbox_leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text),
+    Column("held_until", Timestamp),
+    Column("ran_at", Timestamp),
+    Column("passed_over", BigInteger, nullable=False, server_default=text("0")),
+    Column("passed_over_since", Timestamp),
+    CheckConstraint("(holder IS NULL) = (held_until IS NULL)", name="held_has_end"),
 )

@@ -135,7 +135,9 @@ ACTIONS: dict[Repair, Callable[[DbSession, Broken, str], RepairAction]] = {
     Repair.STOP_WORK: stop_work,
 }
 DOUBTFUL = (Repair.LEAVE_TO_HUMAN, Repair.STOP_WORK)
-LEDGER_RULES = {rule.name: rule for rule in (*ledger_audit.MESSAGE_RULES, *ledger_audit.BREAKER_RULES)}
+LEDGER_RULES = {
+    rule.name: rule for rule in (*ledger_audit.MESSAGE_RULES, *ledger_audit.BREAKER_RULES, *ledger_audit.WORK_RULES)
+}
 
 
 def repair_of(found: Broken) -> Repair:

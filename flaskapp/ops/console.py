@@ -13,8 +13,9 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import transaction
+from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
-from outbox import breakers, forecast, holds, messages
+from outbox import breakers, forecast, holds, leases, messages, rescue
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
@@ -62,7 +63,14 @@ def cases() -> Mapping[str, Any]:
         return {"cases": [(case, KINDS[case.kind]) for case in found]}
 
 
+def standing() -> Mapping[str, Any]:
+    with transaction() as session:
+        beats, runs = rescue.last_beats(session), leases.last_runs(session)
+        return {"beats": beats, "runs": runs.values(), "standing": standing_still(session)}
+
+
 def init_app(app: Flask) -> None:
+    panel(app, "Processes and periodic work", "ops/standing.html", standing)
     panel(app, "Promises", "ops/promises.html", promises)
     panel(app, "Oldest outstanding work", "ops/outstanding.html", outstanding)
     panel(app, "Circuit breakers", "ops/breakers.html", breakers_and_holds)

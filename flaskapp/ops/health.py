@@ -1,4 +1,8 @@
-"""Health checks: liveness touches nothing, readiness needs Postgres at the right migration. Redis may be away."""
+"""Health checks: liveness touches nothing, readiness needs a Postgres that takes writes and is migrated.
+
+Without Redis, a relay, a worker or a scheduler, requests are accepted all the same: what stands still is said, and
+turns no web process away.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.db import DbSession, transaction
+from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, transaction
+from flaskapp.redis_pool import redis_state
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
-from outbox import Database, messages, rescue
+from outbox import Database, away, leases, messages, rescue
+
+# What stands still without each kind of process.
+KINDS = {
+    "relay": "work waits in Postgres",
+    "worker": "nothing is sent to an upstream",
+    "scheduler": "no sweep and no audit is started",
+}
+# Some beats may come late before it is said; a process is missed after this.
+SILENT_SECONDS = 15.0
+# How long work that is due every ten seconds, every minute and every hour may not have run.
+MOST_SECONDS = {SWEEP: 120.0, AUDIT: 300.0, RETENTION: 7_800.0}
+REDIS_STANDS = {
+    "away": "Redis is away: work waits in Postgres",
+    "read-only": "Redis takes no writes: work waits in Postgres",
+}
 
 blueprint = Blueprint("health", __name__, url_prefix="/healthz")
 access.declare(blueprint, "anybody: nothing here says more than that we run")
@@ -42,8 +60,9 @@ def live() -> Response:
 @describe(
     "Can requests be accepted?",
     answers={
-        200: "Yes; `processes` counts those beating, `redis` is `ok` or `away`.",
-        503: "Postgres is away or not migrated; `reason` says which.",
+        200: "Yes. `status` is `ready`, or `degraded` while something stands still: `standing_still` says what, in"
+        " words. `processes` counts those beating, `redis` is `ok`, `read-only` or `away`, `last_runs` are seconds.",
+        503: "Postgres is away, takes no writes or is not migrated; `reason` says which.",
     },
 )
 def ready() -> Response:
@@ -52,18 +71,25 @@ def ready() -> Response:
             for reason in (check(session) for check in CHECKS):
                 if reason is not None:
                     return not_ready(reason)
-            return answer({"status": "ready", **state_of(session), "redis": redis_state()})
-    except SQLAlchemyError:
-        return not_ready("the database cannot be reached")
+            state, standing = state_of(session), standing_still(session)
+    except SQLAlchemyError as error:
+        return not_ready(away.reason_of(error) if away.is_away(error) else "the database cannot be read")
+    # Asked without a connection of Postgres in hand: a hung Redis takes its time.
+    redis = redis_state(current_app.extensions["redis"])
+    standing += [REDIS_STANDS[redis]] if redis in REDIS_STANDS else []
+    status = {"status": "degraded", "standing_still": standing} if standing else {"status": "ready"}
+    return answer({**status, **state, "redis": redis})
 
 
 def not_migrated(session: DbSession) -> str | None:
+    """A later migration is right as well: migrations only add, and the release before runs beside the new one."""
     current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    return None if current == current_app.extensions["expected_migration"] else "the database is not migrated"
+    expected = current_app.extensions["expected_migration"]
+    return None if current is not None and current >= expected else "the database is not migrated"
 
 
 # Each gives the reason why no request can be accepted, or None.
-CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated]
+CHECKS: list[Callable[[DbSession], str | None]] = [away.why_not_writable, not_migrated]
 
 
 def not_ready(reason: str) -> Response:
@@ -71,13 +97,25 @@ def not_ready(reason: str) -> Response:
 
 
 def state_of(session: Database) -> dict[str, Any]:
-    return {"processes": rescue.beating(session), "oldest_due_seconds": messages.oldest_due_seconds(session)}
+    runs = {name: run.age for name, run in leases.last_runs(session).items()}
+    return {
+        "processes": rescue.beating(session),
+        "oldest_due_seconds": messages.oldest_due_seconds(session),
+        "last_runs": runs,
+    }
 
 
-def redis_state() -> str:
-    redis: Redis = current_app.extensions["redis"]
-    try:
-        redis.ping()
-        return "ok"
-    except (RedisError, OSError):
-        return "away"
+def standing_still(session: Database) -> list[str]:
+    """What does not do its work just now, in words."""
+    beats, runs = rescue.last_beats(session), leases.last_runs(session)
+    found = [f"no {kind} is running: {effect}" for kind, effect in KINDS.items() if kind not in beats]
+    for kind, effect in KINDS.items():
+        if beats.get(kind, 0.0) > SILENT_SECONDS:
+            found.append(f"no {kind} has beaten for {beats[kind]:.0f} s: {effect}")
+    for name, most in MOST_SECONDS.items():
+        run = runs.get(name)
+        if run is not None and run.age is not None and run.age > most:
+            found.append(f"the {name} has not run for {run.age:.0f} s")
+        if run is not None and run.passed_over_for is not None and run.passed_over_for > most:
+            found.append(f"the {name} finds its lease taken for {run.passed_over_for:.0f} s")
+    return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
@@ -15,7 +15,7 @@ from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.web import access
 from flaskapp.web.openapi import describe
-from outbox import breakers, forecast, messages
+from outbox import breakers, forecast, leases, messages
 
 blueprint = Blueprint("metrics", __name__)
 access.declare(blueprint, "anybody inside the network: counts only, no ids")
@@ -36,6 +36,7 @@ class LedgerCollector:
             outlook = forecast.by_queue(session)
             cases = session.execute(CASES).all()
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
+            runs = leases.last_runs(session)
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outlook)
@@ -44,6 +45,19 @@ class LedgerCollector:
             open_cases.add_metric([kind, owner], count)
         yield open_cases
         yield from breaker_gauges(breaker_rows)
+        yield from run_gauges(runs.values())
+
+
+def run_gauges(runs: Iterable[leases.LastRun]) -> Iterator[Any]:
+    """Work that one process does at a time: how long ago it ran, and how often it found its lease taken."""
+    age = GaugeMetricFamily("surefile_last_run_seconds", "Seconds since this work ran last.", labels=["work"])
+    passed = CounterMetricFamily("surefile_passed_over", "Runs that found the lease taken.", labels=["work"])
+    for run in runs:
+        if run.age is not None:
+            age.add_metric([run.name], run.age)
+        passed.add_metric([run.name], run.passed_over)
+    yield age
+    yield passed
 
 
 def audit_gauges(audits: Any) -> Iterator[Any]:

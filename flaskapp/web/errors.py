@@ -12,13 +12,14 @@ from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
 from marshmallow import ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from flaskapp.config import Config
+from flaskapp.db import is_passing
 from flaskapp.logs import request_id
 from flaskapp.web.inflection import answer, camel_wanted, to_camel
+from outbox import away
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +185,12 @@ def init_app(app: Flask, config: Config) -> None:
         kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
         return refuse(app, status, [entry(status)], kept)
 
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(InterfaceError)
-    @app.errorhandler(PoolTimeoutError)
+    @app.errorhandler(SQLAlchemyError)
     def database_away(error: Exception) -> Response:
-        """A commit that failed, or may have failed, is never acknowledged: the caller has to send it again."""
-        log.error("database unavailable", exc_info=error, extra={"event": "database.unavailable"})
+        """A commit that failed, or may have failed, is never acknowledged: the caller has to send it again. An error
+        that comes again with every try is a fault of ours: it is raised, and answered as one."""
+        if not is_passing(error):
+            raise error
+        extra = {"event": "database.unavailable", "why": away.reason_of(error)}
+        log.error("database unavailable", exc_info=error, extra=extra)
         return refuse(app, 503, [entry(503)], {"Retry-After": str(RETRY_AFTER_SECONDS)})

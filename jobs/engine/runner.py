@@ -56,7 +56,13 @@ class Process:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.grants: dict[int, Grant] = {}
+        self.kept: dict[int, Grant] = {}
         self.abandoned: list[Grant] = []
+        self.moved_at = time.monotonic()
+
+    def move(self) -> None:
+        """Note that this process does what it is for."""
+        self.moved_at = time.monotonic()
 
     def take(self, grant: Grant) -> None:
         with self.lock:
@@ -65,6 +71,16 @@ class Process:
     def release(self, grant: Grant) -> None:
         with self.lock:
             self.grants.pop(grant.attempt_id, None)
+            self.kept.pop(grant.attempt_id, None)
+
+    def keep(self, grant: Grant) -> None:
+        """Keep a grant whose answer is in hand and cannot be recorded yet. Each beat prolongs its lease."""
+        with self.lock:
+            self.kept[grant.attempt_id] = grant
+
+    def kept_grants(self) -> list[Grant]:
+        with self.lock:
+            return list(self.kept.values())
 
     def abandon(self, grant: Grant) -> None:
         """Keep a grant for which nothing could be recorded. The next beat that reaches Postgres gives it back, long

@@ -36,7 +36,7 @@ from flaskapp.upstreams.errors import (
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
-from outbox import Ending, Grant, attempts, breakers, messages, parked, write_history
+from outbox import Ending, Grant, attempts, away, breakers, messages, parked, write_history
 
 log = logging.getLogger("jobs.engine.settle")
 
@@ -45,6 +45,8 @@ KEPT_SECONDS = 30.0
 NOT_RECORDED = "attempt.not_recorded"
 
 SETTLE_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+# While Postgres is away, for as long as it takes. Shorter than what the living get after an outage, before a rescue.
+AWAY_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0)
 STATUS_OF_KIND = {
     "accepted": "success",
     "obsolete": "success",
@@ -53,22 +55,30 @@ STATUS_OF_KIND = {
 
 
 def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Record an outcome, through deadlocks and restarts of Postgres. Raises what keeps it from being recorded."""
-    for wait in (*SETTLE_RETRY_SECONDS, None):
+    """Record an outcome, through deadlocks, restarts and outages of Postgres. Raises what keeps it from being recorded.
+
+    While Postgres is away the answer stays in hand, and its lease is kept, until the process stops.
+    """
+    process = current_app.extensions["process"]
+    waits, tries = iter(SETTLE_RETRY_SECONDS), 0
+    while True:
         try:
             with transaction() as session:
                 # A second round may follow a COMMIT whose answer was lost. Then nothing is left to do.
-                if wait == SETTLE_RETRY_SECONDS[0] or attempts.status_of(session, grant.attempt_id) in (
-                    "try",
-                    "unknown",
-                ):
+                if not tries or attempts.status_of(session, grant.attempt_id) in ("try", "unknown"):
                     settle_once(session, spec, grant, outcome)
             return
         except SQLAlchemyError as error:
             db.session.remove()
+            is_away = away.is_away(error) and not away.is_slow(error) and not process.stopping.is_set()
+            wait = AWAY_RETRY_SECONDS[min(tries, len(AWAY_RETRY_SECONDS) - 1)] if is_away else next(waits, None)
             if wait is None or not is_passing(error):
                 raise
-            log.warning("settle retried", extra={"event": "job.settle_retried", "message_id": grant.message_id})
+            tries += 1
+            process.keep(grant)
+            why = away.reason_of(error)
+            extra = {"event": "job.settle_retried", "message_id": grant.message_id, "why": why}
+            log.warning("settle retried", extra=extra)
             time.sleep(wait)
 
 

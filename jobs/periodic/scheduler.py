@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from redis import Redis, WatchError
 from redis.exceptions import RedisError
@@ -81,11 +81,13 @@ class LedgerScheduler(Scheduler):
             timeout=300,
         )
 
-    def run_until(self, stopping: threading.Event) -> None:
-        """Tick every second until `stopping` is set. An outage of Redis only delays the next tick."""
+    def run_until(self, stopping: threading.Event, ticked: Callable[[], None] = lambda: None) -> None:
+        """Tick every second until `stopping` is set, and call `ticked` after each tick that succeeded. An outage of
+        Redis only delays the next tick."""
         while not stopping.is_set():
             try:
                 self.tick()
+                ticked()
             except (RedisError, OSError) as error:
                 log.warning("tick failed", extra={"event": "scheduler.tick_failed", "error": type(error).__name__})
             stopping.wait(self._interval)

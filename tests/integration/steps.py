@@ -62,6 +62,17 @@ def file_claim(product: Product, veteran: Veteran = ADA, date: str = APPOINTMENT
     return RequestedClaim(product, veteran, client, response.get_json()["data"]["id"])
 
 
+@contextmanager
+def sweeping(product: Product) -> Iterator[None]:
+    """The sweep is running elsewhere."""
+    product.rows(
+        "INSERT INTO outbox_leases (name, holder, held_until) VALUES ('sweep', 'another', 'infinity')"
+        " ON CONFLICT (name) DO UPDATE SET holder = 'another', held_until = 'infinity' RETURNING 1"
+    )
+    yield
+    product.rows("UPDATE outbox_leases SET holder = NULL, held_until = NULL WHERE name = 'sweep' RETURNING 1")
+
+
 def filed_and_not_notified_yet(product: Product) -> RequestedClaim:
     claim = file_claim(product)
     product.work(until=lambda: product.value("SELECT count(*) FROM notifications"))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from flaskapp import subjects
@@ -30,6 +27,7 @@ from tests.integration.steps import (
     filed_and_not_notified_yet,
     publish,
     sends,
+    sweeping,
     texts,
 )
 from tests.product import Product
@@ -140,20 +138,11 @@ def test_a_lost_notification_that_is_being_sent_is_left_to_its_worker(product: P
     assert (len(sends(product)), texts(product)) == (1, ["cie.created"]), "VANotify was queried first"
 
 
-@contextmanager
-def sweeping() -> Iterator[None]:
-    """The sweep is running elsewhere."""
-    with db.engine.connect() as other:
-        other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
-        yield
-        other.execute(text("SELECT pg_advisory_unlock(hashtext('surefile.sweep'))"))
-
-
 def test_repair_does_nothing_while_the_sweep_is_running(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flaskapp.db.PATIENCE_SECONDS", 0.1)
     file_claim(product)
     product.rows("DELETE FROM outbox_messages RETURNING 1")
-    with sweeping():
+    with sweeping(product):
         result = command(product, "audit", "--repair")
         assert (result.exit_code, product.messages()) == (1, [])
         assert "try again" in result.output

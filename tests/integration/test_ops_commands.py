@@ -7,15 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from flaskapp import REGISTERED
-from flaskapp.db import db
 from jobs import housekeeping
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.templates import TEMPLATE_IDS
 from tests.edge_app import log_in
-from tests.integration.steps import RequestedClaim, command, file_claim, reconfigure, sweep, texts
+from tests.integration.steps import RequestedClaim, command, file_claim, reconfigure, sweep, sweeping, texts
 from tests.product import Product
 
 
@@ -172,7 +170,7 @@ def test_readiness_reports_the_processes_and_what_is_missing(product: Product, m
     assert client.get("/healthz/live").get_json() == {"status": "alive"}
     product.beat()
     ready = client.get("/healthz/ready").get_json()
-    assert (ready["status"], ready["redis"], ready["processes"]) == ("ready", "ok", {"worker": 1})
+    assert (ready["status"], ready["redis"], ready["processes"]) == ("degraded", "ok", {"worker": 1})
     monkeypatch.setitem(product.app.extensions, "expected_migration", "9999_later")
     unready = client.get("/healthz/ready")
     assert (unready.status_code, unready.get_json()["reason"]) == (503, "the database is not migrated")
@@ -218,11 +216,9 @@ def test_the_consoles_first_page_says_what_to_do_and_is_for_operators(product: P
 def test_a_sweep_gives_way_to_one_that_is_running(product: Product) -> None:
     claim = refused(product)
     product.redis.flushall()
-    with db.engine.connect() as other:
-        other.execute(text("SELECT pg_advisory_lock(hashtext('surefile.sweep'))"))
+    with sweeping(product):
         sweep(product)
         assert product.redis.keys("rq:failed:*") == []
-        other.execute(text("SELECT pg_advisory_unlock_all()"))
     sweep(product)
     assert product.redis.zrange("rq:failed:travel_claims", 0, -1) == [
         f"{claim.message['id']}-{claim.message['fence']}".encode()

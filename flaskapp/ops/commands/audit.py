@@ -19,7 +19,7 @@ from flaskapp.audit.report import Report, audit_everything, some_of
 from flaskapp.audit.rules import LIMIT
 from flaskapp.audit.trace import Trace, trace
 from flaskapp.current import flows
-from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
+from flaskapp.db import SWEEP, DbSession, alone, db, transaction
 from flaskapp.ops.commands.ledger import as_json_option, operator
 from outbox import audit as ledger_audit
 
@@ -94,7 +94,7 @@ def repair_all(seen: Seen) -> tuple[list[Done], Seen]:
 def repair_once(report: Report, differences: list[ledger_audit.Difference]) -> list[Done]:
     """Repair while the sweep rests, which may be about to repair the same. Raises ClickException if it never rests."""
     done: list[Done] = []
-    if not with_advisory_lock(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
+    if not alone(SWEEP, lambda: done.extend(repair_locked(report, differences)), patient=True):
         raise click.ClickException("a sweep or another repair is at work: try again when it is done")
     return done
 

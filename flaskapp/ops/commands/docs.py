@@ -76,6 +76,7 @@ def audit_rules_page(flows: Flows) -> str:
         table("Submissions and notifications", subjects),
         table("Messages", [(rule.name, rule.words, rule.then) for rule in ledger_audit.MESSAGE_RULES]),
         table("Circuit breakers", [(rule.name, rule.words, rule.then) for rule in ledger_audit.BREAKER_RULES]),
+        table("Periodic work", [(rule.name, rule.words, rule.then) for rule in ledger_audit.WORK_RULES]),
         table("Redis", [(name, REDIS_WORDS[name], did) for name, (did, _) in OF_REDIS.items()]),
     ]
     return RULES + "\n".join(tables)

@@ -12,6 +12,7 @@ from flask.cli import with_appcontext
 
 from flaskapp.current import breaker_settings, flows
 from flaskapp.db import db
+from flaskapp.redis_pool import refuse_redis_cluster
 from outbox import breakers, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
@@ -48,6 +49,7 @@ def release() -> None:
     missing = flows().without_template(config)
     if missing:
         raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(missing)}")
+    refuse_redis_cluster(current_app.extensions["redis"])
     alembic("-q", "upgrade", "head")
     with db.engine.begin() as connection:
         breakers.ensure_breakers(connection, flows().queues, flows().sync_upstreams, breaker_settings(config))
