@@ -43,6 +43,7 @@ KEPT_ALIVE = {
 # A pooler answers for a session of the server, and gives a process id of its own.
 PROBE = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')"
 OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)\s*")
+LISTS = ("search_path", "temp_tablespaces", "datestyle")
 BLANK, ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 
 
@@ -250,9 +251,18 @@ def as_options(settings: Mapping[str, str]) -> str:
 
 
 def as_prefix(settings: Mapping[str, str]) -> str:
-    """Settings for one transaction, as SQL before its first statement, without a per cent sign, which is psycopg2's."""
-    quoted = {name: value.replace("'", "''").replace("%", "'||chr(37)||'") for name, value in settings.items()}
-    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in quoted.items()) + ";\n"
+    """Settings for one transaction, as SQL before its first statement.
+
+    Unlike a SELECT of set_config, this takes no snapshot: the statement after it may choose the isolation level.
+    """
+    return "".join(f"SET LOCAL {name} = {as_literals(name, value)};\n" for name, value in settings.items())
+
+
+def as_literals(name: str, value: str) -> str:
+    """The value as SQL, without a per cent sign, which is psycopg2's. A list is several literals, or it is one name."""
+    each = [item.strip().strip('"') for item in value.split(",")] if name in LISTS else [value]
+    doubled = (item.replace("\\", "\\\\").replace("'", "''").replace("%", "\\045") for item in each)
+    return ", ".join(f"E'{item}'" for item in doubled)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 PROCESSES = "tests/processes"
-# test_forks.py needs no product. test_itf_outage.py strikes it for so long that a second product beside the first pays
-# off.
+# test_forks.py needs no product, test_pooler.py starts its own. test_itf_outage.py strikes it for so long that a second
+# product beside the first pays off.
 ITF_OUTAGE = f"{PROCESSES}/test_itf_outage.py"
-ON_THEIR_OWN = ("test_forks.py", "test_itf_outage.py")
+ON_THEIR_OWN = ("test_forks.py", "test_itf_outage.py", "test_pooler.py")
 # What waits or works longest begins first, and many short tests fill the end. A worker is given its next file while it
 # runs the last two tests of one, so a file with one or two long tests is followed by a short one.
 FIRST = (
