@@ -14,6 +14,8 @@ from sqlalchemy.engine import make_url
 
 from outbox import read_options
 
+EXPECTED = "expected postgres://user:password@host:port/name"
+MISREAD = f"{EXPECTED}; in the password, each of : / @ ? # % is percent-encoded"
 SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
@@ -40,7 +42,7 @@ def read_database_url(text: str) -> str:
     """
     scheme, _, rest = text.partition("://")
     if scheme.split("+")[0] not in ("postgres", "postgresql") or not rest:
-        raise Told("expected postgres://user:password@host:port/name")
+        raise Told(EXPECTED)
     place, slash, path = rest.partition("/")
     user, at, hosts = place.rpartition("@")
     if "," in hosts:
@@ -55,19 +57,19 @@ def read_database_url(text: str) -> str:
 def check_database_url(url: str) -> None:
     """Raises Told unless SQLAlchemy and libpq read it and it says which database."""
     try:
-        parsed = make_url(url)
-        args = PGDialect_psycopg2().create_connect_args(parsed)[1]
+        args = PGDialect_psycopg2().create_connect_args(make_url(url))[1]
         options = args.pop("options", "")
         psycopg2.extensions.make_dsn(**args)
     except psycopg2.ProgrammingError as error:
         found = re.search(r'invalid connection option "(\w+)"', str(error))
-        raise Told(f"{found[1]} is no option of PostgreSQL's client" if found else "malformed") from None
+        raise Told(f"{found[1]} is no option of PostgreSQL's client" if found else MISREAD) from None
     except Exception:
-        raise Told(
-            "expected postgres://user:password@host:port/name; in the password, each of : / @ ? # % is percent-encoded"
-        ) from None
-    if not args.get("dbname"):
+        raise Told(MISREAD) from None
+    name = args.get("dbname", "")
+    if not name:
         raise Told("it names no database")
+    if "@" in name:
+        raise Told(MISREAD)
     try:
         read_options(options)
     except ValueError as error:

@@ -29,7 +29,8 @@ WRITABLE = text("""
            has_table_privilege('outbox_messages', 'INSERT') AS may_write
 """)
 
-# What libpq and the server say when there is no connection, which has no SQLSTATE. First one found counts.
+# What libpq and the server say when there is no connection, which has no SQLSTATE. The first one found counts: of
+# several hosts, each may say another.
 REASONS = (
     ("password authentication failed", "PostgreSQL refuses this user's password"),
     ("no password supplied", "PostgreSQL wants a password, and the URL has none"),
@@ -50,9 +51,9 @@ REASONS = (
     ("could not translate host name", "PostgreSQL's host name is not known"),
     ("could not match", "the URL's hosts and ports differ in number"),
     ("invalid port", "the URL's port is not a number that can be used"),
-    ("connection refused", "nobody listens at PostgreSQL's address"),
     ("timeout expired", "PostgreSQL does not answer"),
     ("no answer", "PostgreSQL does not answer"),
+    ("connection refused", "nobody listens at PostgreSQL's address"),
 )
 NO_SUCH = re.compile(r'(database|role|user) "[^"]*" does not exist')
 REASON_OF_SQLSTATE = {

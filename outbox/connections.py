@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -27,6 +28,10 @@ from psycopg2 import extensions
 from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import make_url
+
+from outbox import away
+
+log = logging.getLogger("outbox.connections")
 
 T = TypeVar("T")
 
@@ -175,6 +180,7 @@ class Target:
     on_pooler: Callable[[], None] = field(default=lambda: None)
     pooled: bool | None = None
     refuses_options: bool = False
+    trouble: str | None = None
 
     def __post_init__(self) -> None:
         args = PGDialect_psycopg2().create_connect_args(make_url(self.url))[1]
@@ -185,10 +191,19 @@ class Target:
             self.args.setdefault("target_session_attrs", "read-write")
 
     def connect(self) -> LimitedConnection:
-        """A connection that is proven writable. Raises psycopg2.OperationalError, of which `away.reason_of` tells why.
+        """A connection that is proven writable. Raises psycopg2.OperationalError; each new reason is logged once."""
+        try:
+            made = self.proven()
+        except psycopg2.Error as error:
+            reason = away.reason_of(error)
+            if reason != self.trouble:
+                self.trouble = reason
+                log.error(reason, extra={"event": "database.no_connection", "for": self.application_name})
+            raise
+        self.trouble = None
+        return made
 
-        Where a pooler answers, nothing is set for the session, because that would stay with the server's.
-        """
+    def proven(self) -> LimitedConnection:
         made = self.open()
         try:
             made.autocommit = True

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -73,16 +74,10 @@ class PgBouncer(Server):
 
     def _launch(self) -> subprocess.Popen[bytes]:
         argv = [find_pgbouncer() or self.program, str(unprivileged.home_for(self.folder) / f"{self.mark}.ini")]
-        surroundings = {"env": {"PATH": os.defpath, "LC_ALL": "C"}, "cwd": "/", "stdin": subprocess.DEVNULL}
+        options: dict[str, Any] = {"env": {"PATH": os.defpath, "LC_ALL": "C"}, "cwd": "/", "start_new_session": True}
+        options |= {"stdin": subprocess.DEVNULL, **unprivileged.user_and_group()}
         with self.log.open("wb") as log:
-            return subprocess.Popen(
-                tethered(argv, "INT"),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **surroundings,  # type: ignore[arg-type]
-                **unprivileged.user_and_group(),
-            )
+            return subprocess.Popen(tethered(argv, "INT"), stdout=log, stderr=log, **options)
 
     def _answers(self) -> bool:
         try:

@@ -16,16 +16,17 @@ from typing import Any
 
 import psycopg2
 import pytest
+from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from flaskapp import create_app
+from flaskapp import create_app, logs
 from flaskapp import db as database
-from flaskapp.config import from_env
+from flaskapp.config import from_env, read_database_url
 from flaskapp.db import db, is_passing, transaction
 from jobs import housekeeping, processes
 from jobs.engine import settle
-from outbox import away, rescue
+from outbox import Target, away, rescue
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
@@ -261,6 +262,40 @@ def test_options_in_the_url_are_honoured_beside_ours(
     assert shown == ["elsewhere,public", "25s", "4s", "UTC"]
 
 
+REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
+    "password": (lambda url: re.sub(r":[^:@]+@", ":wrong@", url), "PostgreSQL refuses this user's password"),
+    "user": (lambda url: re.sub(r"//\w+:", "//nobody:", url), "PostgreSQL refuses this user's password"),
+    "database": (lambda url: f"{url}_gone", "PostgreSQL has no such database"),
+    "TLS": (lambda url: f"{url}?sslmode=require", "TLS is wanted, and PostgreSQL does not offer it"),
+    "port": (lambda url: re.sub(r":\d+/", ":1/", url), "nobody listens at PostgreSQL's address"),
+    "value": (
+        lambda url: f"{url}?options=-c%20work_mem%3Dmuch",
+        "PostgreSQL refuses the value of a parameter in the URL's options",
+    ),
+    "parameter": (
+        lambda url: f"{url}?options=-c%20no_such%3D1",
+        "PostgreSQL does not know a parameter in the URL's options",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_each_reason_why_there_is_no_connection_has_a_line_of_its_own(
+    database_url: str, kind: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, reason = REFUSED[kind]
+    target = Target(read_database_url(change(database_url)), "test", {}, lambda: 30.0)
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        target.connect()
+    with pytest.raises(psycopg2.OperationalError):
+        target.connect()
+    assert [record.getMessage() for record in caplog.records] == [reason]
+    # A command that ends with it says no more than that.
+    logs.configure()
+    logs.log_uncaught(caught.type, caught.value, caught.tb)
+    assert f'"message": "{reason}"' in capsys.readouterr().out
+
+
 # -- readiness ------------------------------------------------------------------------
 
 
@@ -328,3 +363,16 @@ def test_redis_that_takes_no_writes_is_called_so(product: Product) -> None:
         product.redis.config_set("maxmemory", "0")
     assert (ready.status_code, ready.get_json()["redis"]) == (200, "read-only")
     assert product.app.test_client().get("/healthz/ready").get_json()["redis"] == "ok"
+
+
+def test_a_redis_cluster_is_refused_in_one_sentence(
+    product: Product, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedValkey(tmp_path_factory.mktemp("cluster"), settings={"cluster-enabled": "yes"}) as cluster:
+        monkeypatch.setitem(product.app.extensions, "redis", redis := Redis.from_url(cluster.url))
+        refused = command(product, "release")
+        with pytest.raises(SystemExit, match="REDIS_URL is a Redis Cluster"):
+            processes.start_process(product.app, "relay")
+        redis.close()
+    assert refused.exit_code == 1
+    assert "REDIS_URL is a Redis Cluster" in str(refused.exception)

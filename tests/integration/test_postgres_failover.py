@@ -42,7 +42,7 @@ def standby_of(primary: EmbeddedPostgres, folder: Path) -> EmbeddedPostgres:
 
 @dataclass
 class Pair:
-    """A primary and the standby that follows it. Each test's faults stay: the second test finds the standby promoted."""
+    """A primary and the standby that follows it. Faults stay: the second test finds the standby promoted."""
 
     product: Product
     primary: EmbeddedPostgres

@@ -52,10 +52,34 @@ def test_each_missing_required_setting_stops_the_start(settings: dict[str, str],
         ("postgres://u:p@h:5/d", "postgresql+psycopg2://u:p@h:5/d"),
         ("postgresql://u:p@h/d?sslmode=require", "postgresql+psycopg2://u:p@h/d?sslmode=require"),
         ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+        (
+            "postgres://u:p@one:5,two:6/d?sslmode=require",
+            "postgresql+psycopg2://u:p@/d?host=one:5&host=two:6&sslmode=require",
+        ),
     ],
 )
 def test_herokus_database_urls_are_understood(settings: dict[str, str], text: str, expected: str) -> None:
     assert from_env({**settings, "DATABASE_URL": text}).database_url == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mysql://u:s3cret@h/d", "expected postgres://user:password@host:port/name"),
+        ("postgres://u:s3cret@h", "it names no database"),
+        ("postgres://u:s3cret@h:five/d", "in the password, each of : / @ ? # % is percent-encoded"),
+        ("postgres://u:s3cret@h/d?sllmode=require", "sllmode is no option of PostgreSQL's client"),
+        ("postgres://u:s3cret@h/d?options=--verbose", "options may hold only -c name=value"),
+    ],
+)
+def test_what_is_wrong_with_a_database_url_is_said_without_the_password(
+    settings: dict[str, str], text: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_env({**settings, "DATABASE_URL": text})
+    assert str(caught.value).startswith("DATABASE_URL cannot be read: ")
+    assert said in str(caught.value)
+    assert "s3" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
