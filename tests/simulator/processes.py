@@ -164,6 +164,7 @@ class Processes:
 
         def work() -> None:
             rescue.beat(db.engine, process.worker_id, "worker")
+            rescue.keep(db.engine, process.worker_id, process.kept_grants())
             rescue.hand_back(db.engine, process.worker_id, process.take_abandoned())
 
         self.start(name, "beat", work, app=name)
