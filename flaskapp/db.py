@@ -39,10 +39,11 @@ T = TypeVar("T")
 DbSession = scoped_session[Session]
 # A connection that was idle for longer than this is tested before it is used again.
 PING_AFTER_SECONDS = 1.0
-# How long a request may wait for one answer of Postgres, and for all of them; a process, which must not be deaf for
-# longer than 20 s; and work that may take long, or a command. Postgres itself ends a statement after 25 s.
+# How long a request may wait for one answer of Postgres, and for all of them; a process, and its
+# heartbeat on the line where it listens, which together must not be deaf for longer than 20 s; and work that may take
+# long, or a command. Postgres itself ends a statement after 25 s.
 REQUEST_SECONDS, REQUEST_ENDS_SECONDS, LEAST_SECONDS = 10.0, 25.0, 2.0
-PROCESS_SECONDS = 15.0
+PROCESS_SECONDS, HEARTBEAT_ANSWER_SECONDS = 10.0, 5.0
 LONG_SECONDS = 30.0
 # A transaction that failed later than this is not run again while a person waits.
 RERUN_WITHIN_SECONDS = 4.0
@@ -139,10 +140,14 @@ def main_target(config: Config) -> Target:
     return Target(config.database_url, "surefile", LIMITS, answer_seconds, on_pooler)
 
 
-def direct_target(config: Config, application_name: str) -> Target:
+def direct_target(config: Config, application_name: str, limit: Callable[[], float] = lambda: LONG_SECONDS) -> Target:
     """Connections for what needs a session of its own: LISTEN, and migrations."""
     url = config.database_direct_url or config.database_url
-    return Target(url, application_name, LIMITS, answer_seconds)
+    return Target(url, application_name, LIMITS, limit)
+
+
+def listening_target(config: Config) -> Target:
+    return direct_target(config, "surefile-listen", lambda: HEARTBEAT_ANSWER_SECONDS)
 
 
 def engine_options(target: Target, pool_size: int) -> dict[str, Any]:

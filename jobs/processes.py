@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.config import Config
 from flaskapp.current import breaker_settings
-from flaskapp.db import PROCESS_SECONDS, Patience, db, direct_target
+from flaskapp.db import PROCESS_SECONDS, Patience, db, listening_target
 from flaskapp.flows import Flows
 from flaskapp.redis_pool import open_redis, refuse_redis_cluster
 from flaskapp.requeue import REOPEN_PATH
@@ -217,7 +217,7 @@ def run_relay(app: Flask) -> None:
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
     relay = Relay(db.engine, app.extensions["redis"], app.extensions["flows"].queues, breaker_settings(config))
-    listener = Listener(direct_target(config, "surefile-listen"))
+    listener = Listener(listening_target(config))
     while not process.stopping.is_set():
         try:
             pause = relay.run_once()

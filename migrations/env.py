@@ -8,7 +8,7 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import Connection, NullPool, create_engine, text
 
-from flaskapp.db import db, direct_target, long_work
+from flaskapp.db import db, direct_target
 from outbox import metadata as ledger
 
 LOCK = 7_350_551
@@ -21,7 +21,7 @@ def run() -> None:
     # A migration that cannot get its lock in time fails the release instead of stopping all traffic behind it.
     target.settings = {**target.settings, "lock_timeout": "10s"}
     engine = create_engine("postgresql+psycopg2://", creator=target.connect, poolclass=NullPool)
-    with long_work(), engine.connect() as alone, engine.connect() as connection:
+    with engine.connect() as alone, engine.connect() as connection:
         # In a transaction of its own, and for that transaction only: a lock of a session would stay in a pooler.
         alone.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         wait_for_lock(alone)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import shutil
 import signal
 import statistics
@@ -47,6 +48,8 @@ from sandbox.unprivileged import Unsafe
 FOLDER = Path(".run/demo")
 INTERRUPTED = 130
 PLAIN_WIDTH = 240
+# Servers to tell the story on, instead of our own.
+SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "REDIS_VERIFY_TLS")
 
 # Hours become seconds. The rules stay as they are; only the clocks that they wait for run faster.
 COMPRESSED = {
@@ -116,8 +119,9 @@ def fresh(folder: Path) -> Iterator[Path]:
 
 
 def system_in(folder: Path, console: Console) -> System:
-    """The product as `make run` starts it, on free ports and always with servers of its own: counts start at zero."""
-    return System(Path.cwd(), environ=COMPRESSED, folder=folder, say=console.print)
+    """The product as `make run` starts it, on free ports. Counts start at zero: servers that you name must be empty."""
+    named = {name: os.environ[name] for name in SERVERS if os.environ.get(name)}
+    return System(Path.cwd(), environ={**named, **COMPRESSED}, folder=folder, say=console.print)
 
 
 def tell(system: System, console: Console) -> tuple[str, int]:

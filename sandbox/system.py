@@ -120,6 +120,9 @@ class System:
     def _settings(self, upstreams: Mapping[str, str], *, database: str, redis: str) -> Config:
         """Raises ConfigError naming every setting that cannot be read."""
         self.environment = environment(database, redis, upstreams, self.secrets, self.environ)
+        if not self.environ.get("DATABASE_URL"):
+            # A direct way to another database than the one that we start.
+            self.environment["DATABASE_DIRECT_URL"] = ""
         return from_env(self.environment)
 
     def _upstreams(self) -> Upstreams:

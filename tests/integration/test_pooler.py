@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from flaskapp import create_app
 from flaskapp.config import from_env
-from flaskapp.db import alone, db, direct_target, transaction
+from flaskapp.db import alone, db, listening_target, transaction
 from jobs import housekeeping
 from jobs.processes import Listener
 from outbox import away
@@ -148,7 +148,7 @@ def test_without_a_direct_url_it_is_said_and_the_relay_does_not_listen_through_t
         pooled.value("SELECT 1")
     assert "database.pooler_without_direct_url" in [getattr(record, "event", "") for record in caplog.records]
     config = pooled.app.extensions["config"]
-    through = Listener(direct_target(config, "surefile-listen"))
+    through = Listener(listening_target(config))
     through.wait(0.01)
     through.wait(0.01)
     assert through.connection is None

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +29,9 @@ from jobs import housekeeping, processes
 from jobs.engine import settle
 from outbox import Target, away, rescue
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
-from sandbox.settings import environment, kept_secrets
+from sandbox.settings import OPERATOR, environment, kept_secrets
 from tests.conftest import NOWHERE
+from tests.edge_app import log_in
 from tests.integration.form526_steps import grant as grant_of
 from tests.integration.steps import command, file_claim, sweeping
 from tests.product import Product
@@ -312,7 +314,9 @@ def standing_still(product: Product) -> tuple[int, str, list[str]]:
     return ready.status_code, ready.get_json()["status"], ready.get_json().get("standing_still", [])
 
 
-def test_what_stands_still_is_said_in_words_and_turns_no_web_process_away(product: Product) -> None:
+def test_what_stands_still_is_said_in_words_and_turns_no_web_process_away(
+    product: Product, secrets_folder: Path
+) -> None:
     for kind in ("relay", "worker", "scheduler"):
         rescue.beat(db.engine, f"{kind}-1", kind)
     assert standing_still(product) == (200, "ready", [])
@@ -329,6 +333,10 @@ def test_what_stands_still_is_said_in_words_and_turns_no_web_process_away(produc
             "the sweep has not run for N s",
         ],
     )
+    operator = product.app.test_client()
+    log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR)
+    page = operator.get("/ops/").text
+    assert "No worker is running: nothing is sent to an upstream." in page
 
 
 def test_work_that_finds_its_lease_taken_is_counted_and_after_a_while_a_fault(product: Product) -> None:

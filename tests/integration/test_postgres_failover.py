@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaskapp import create_app
 from flaskapp import db as database
 from flaskapp.config import from_env
-from flaskapp.db import db, direct_target
+from flaskapp.db import db, listening_target
 from jobs.processes import Listener
 from outbox import rescue
 from sandbox import unprivileged
@@ -108,10 +108,10 @@ def test_after_a_failover_everything_goes_on_by_itself(pair: Pair) -> None:
 def test_a_server_that_hangs_holds_no_request_and_no_process(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     product = pair.product
     client = product.sign_in(ADA, "2031-06-03")
-    for name in ("REQUEST_SECONDS", "LEAST_SECONDS"):
+    for name in ("REQUEST_SECONDS", "LEAST_SECONDS", "HEARTBEAT_ANSWER_SECONDS"):
         monkeypatch.setattr(database, name, 0.3)
     monkeypatch.setattr(database.Patience, "seconds", 0.3)
-    listener = Listener(direct_target(product.app.extensions["config"], "surefile-listen"))
+    listener = Listener(listening_target(product.app.extensions["config"]))
     listener.wait(0.01)
     listener.heard_at = 0.0
     for target in (product.app.extensions["database_target"], listener.target):
