@@ -142,12 +142,12 @@ def endure(
     fleet = ground.fleet
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     console.print(f"seed {seed}: with `--seed {seed}` it strikes in the same order")
-    with closing(Witness(fleet.postgres.url)) as witness:
+    with closing(Witness(fleet.database_url)) as witness:
         crowd = Crowd(fleet.doors, fleet.upstreams["control"], pace_of(arguments))
         storm = Storm(ground, crowd, witness, random.Random(seed), aims)
         with Board(console, crowd, storm, witness):
             weather(ground, crowd, storm, witness, arguments, faults)
-        evidence = gather(fleet.postgres.url, ground.control, crowd.promises)
+        evidence = gather(fleet.database_url, ground.control, crowd.promises)
     # Beside the logs, for people who read them: who came, and what each was promised.
     (fleet.folder / "promises.json").write_text(json.dumps([asdict(promise) for promise in evidence.promises]))
     return tell(fleet, crowd, storm, evidence, bars, console)

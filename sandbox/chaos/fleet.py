@@ -63,6 +63,11 @@ class Fleet(System):
         self.ended: list[str] = []
 
     @property
+    def database_url(self) -> str:
+        """PostgreSQL itself, for those who look at what became of everything."""
+        return self.postgres.url
+
+    @property
     def doors(self) -> list[str]:
         """Where the web processes listen, as host:port."""
         return [f"127.0.0.1:{self.port}"]

@@ -58,6 +58,10 @@ class HostsFleet(Fleet):
         self._next = folder / "next-release"
 
     @property
+    def database_url(self) -> str:
+        return self.pair.url
+
+    @property
     def doors(self) -> list[str]:
         return [f"{self.hosts[name].address}:{self.port}" for name in self.of_kind("web")]
 

@@ -6,6 +6,7 @@ Needs root and Linux, with `ip` and `tc` of iproute2 and `nsenter` of util-linux
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ PREFIX = "surefile"
 NAMESPACES = Path("/run/netns")
 PROGRAMS = ("ip", "tc", "nsenter")
 HERE = 254
+NUMBERS = itertools.count()
 # Slow enough that a page of rows takes a second, and not so slow that nothing arrives.
 SLOW_RATE = "200kbit"
 
@@ -69,7 +71,7 @@ class Host:
     def slow_down(self) -> None:
         """Everything that it sends goes out at a crawl."""
         bucket = ("tbf", "rate", SLOW_RATE, "burst", "4kb", "latency", "2s")
-        run_program("tc", "-n", self._namespace, "qdisc", "add", "dev", "eth0", "root", *bucket)
+        run_program("tc", "-n", self._namespace, "qdisc", "replace", "dev", "eth0", "root", *bucket)
 
     def go_deaf_to(self, address: str) -> None:
         """A half-open line: what the other sends arrives here, and no answer or acknowledgement leaves."""
@@ -93,13 +95,13 @@ class Network:
     """The wire. `move` lets an address change its host, as a floating address or a DNS entry does."""
 
     def __init__(self) -> None:
-        pid = os.getpid()
-        self.mark = f"{PREFIX}-{pid}"
-        self.subnet = f"10.203.{pid % 250}"
+        pid, number = os.getpid(), next(NUMBERS)
+        self.mark = f"{PREFIX}-{pid}-{number}"
+        self.subnet = f"10.203.{(pid + number) % 250}"
         self.address = f"{self.subnet}.{HERE}"
         self.hosts: dict[str, Host] = {}
         self._bridge = f"{self.mark}-wire"
-        self._own = f"sf{pid % 10**6}"
+        self._own = f"sf{pid}-{number}"
 
     def __enter__(self) -> Self:
         check_allowed()
@@ -164,7 +166,7 @@ def sweep_leftovers() -> None:
     for each in NAMESPACES.glob(f"{PREFIX}-*-wire"):
         pid = each.name.split("-")[1]
         if not psutil.pid_exists(int(pid)):
-            remove_namespaces(f"{PREFIX}-{pid}")
+            remove_namespaces(each.name.removesuffix("-wire"))
 
 
 def remove_namespaces(mark: str) -> None:
