@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test faults bench simulate chaos audit-dependencies docs clean
+.PHONY: run demo test faults bench simulate chaos chaos-hosts audit-dependencies docs clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -41,6 +41,9 @@ simulate: $(READY) ## relay, workers and rescue in one thread, with SEEDS storie
 
 chaos: $(READY) ## everything under load and under faults of every kind, for SECONDS (300); exits 0 only if all was kept
 	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+chaos-hosts: $(READY) ## the same on many hosts in network namespaces, with a standby, a pooler and a replica; needs root and pgbouncer
+	@$(BIN)/python -m sandbox chaos-hosts $(if $(SEED),--seed $(SEED))
 
 audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))

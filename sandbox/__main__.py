@@ -7,6 +7,7 @@ import sys
 
 from sandbox import demo, dependencies, docs, faults, run
 from sandbox.chaos import command as chaos
+from sandbox.hosts import command as chaos_hosts
 from sandbox.upstreams import serve
 
 
@@ -17,6 +18,7 @@ def main() -> int:
         ("run", run, "the whole system: servers, upstreams and every process, until Ctrl-C"),
         ("demo", demo, "a scripted story through every outcome; exits 0 only if every promise was kept"),
         ("chaos", chaos, "the same under load and struck all the time; exits 0 only if nothing was lost or doubled"),
+        ("chaos-hosts", chaos_hosts, "the same on many hosts, which are cut off, frozen and failed over; needs root"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
         ("faults", faults, "make a running upstream fail, or stop failing"),
         ("docs", docs, "write the pages of docs/ that are generated from code"),

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +43,10 @@ def surroundings(environment: Mapping[str, str], port: int) -> dict[str, str]:
 
 
 class Process:
-    """One Procfile line as a process group. Everything that it writes goes to `log` and, line by line, to `hear`."""
+    """One Procfile line as a process group. Everything that it writes goes to `log` and, line by line, to `hear`.
+
+    `enter` are words before the command, which bring it to another host of the sandbox.
+    """
 
     def __init__(
         self,
@@ -54,9 +57,11 @@ class Process:
         *,
         root: Path,
         hear: Callable[[str, str], None] | None = None,
+        enter: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.command = command
+        self.enter = list(enter)
         self.environment = dict(environment)
         self.log = log
         self.root = root
@@ -85,7 +90,7 @@ class Process:
         self._recent.clear()
         self._over = False
         self._child = subprocess.Popen(
-            tethered(["/bin/sh", "-c", f"exec {self.command}"], "TERM"),
+            [*self.enter, *tethered(["/bin/sh", "-c", f"exec {self.command}"], "TERM")],
             cwd=self.root,
             env=self.environment,
             stdin=subprocess.DEVNULL,

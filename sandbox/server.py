@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -119,6 +119,9 @@ class Server:
     name = "server"
     program = "server"
     stop_signal = signal.SIGTERM
+    # Where it listens, and the words before its command that bring it there; another host of the sandbox changes both.
+    address = "127.0.0.1"
+    enter: Sequence[str] = ()
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.resolve()
@@ -145,7 +148,7 @@ class Server:
         self._take_folder()
         try:
             self._end_leftovers()
-            if not port_is_free(self.port):
+            if not self.enter and not port_is_free(self.port):
                 raise ServerError(f"{self.name} needs port {self.port}, which is taken")
             self._prepare()
             self._child = self._launch()

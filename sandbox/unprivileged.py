@@ -14,6 +14,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ACCOUNT = "nobody"
 HOMES = ("/var/lib/surefile-sandbox", "/var/tmp/surefile-sandbox", "/tmp/surefile-sandbox")
@@ -29,7 +30,7 @@ def account() -> str | None:
     return ACCOUNT if os.geteuid() == 0 else None
 
 
-def user_and_group() -> dict[str, object]:
+def user_and_group() -> dict[str, Any]:
     """The arguments for `subprocess` to start a program as that account, without root's other groups."""
     if account() is None:
         return {}

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -34,6 +34,7 @@ from sandbox.chaos.fleet import Fleet
 from sandbox.chaos.ground import Ground
 from sandbox.chaos.judge import held_promises, judge
 from sandbox.chaos.storm import Storm
+from sandbox.chaos.strikes import Aim, aims_for
 from sandbox.chaos.tally import Bars, Tally, table_of_faults, table_of_promises
 from sandbox.chaos.witness import Witness
 from sandbox.demo import INTERRUPTED, PLAIN_WIDTH, fresh
@@ -63,27 +64,42 @@ WATCHDOG_SECONDS = 240.0
 SHOWN = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, submissions: int = SUBMISSIONS, folder: Path = FOLDER) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it takes without start and tally")
     parser.add_argument("--seed", type=int, help="the order of the faults; drawn and printed when not given")
     parser.add_argument(
-        "--least-submissions", type=int, default=SUBMISSIONS, help="the bar, and what the pace is computed from"
+        "--least-submissions", type=int, default=submissions, help="the bar, and what the pace is computed from"
     )
-    parser.set_defaults(folder=FOLDER)
+    parser.set_defaults(folder=folder)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it in this folder's checkout: 0 when everything was kept and every bar reached, 130 after Ctrl-C, else 1."""
+    short = arguments.seconds < SHORT_SECONDS
+    least = arguments.least_submissions
+    bars = Bars(least, 12, 8, math.inf, SHORT_HELD_SHARE) if short else Bars(least, 50, 12)
+
+    def play(folder: Path, console: Console) -> tuple[str, int]:
+        with (
+            Fleet(Path.cwd(), folder, console.print) as fleet,
+            watched(fleet, arguments.seconds + WATCHDOG_SECONDS),
+            closing(Control(fleet.upstreams["control"])) as control,
+        ):
+            faults = faults_in(arguments.seconds)
+            return endure(Ground(fleet, control), aims_for(short), faults, bars, arguments, console)
+
+    return played(play, arguments.folder)
+
+
+def played(play: Callable[[Path, Console], tuple[str, int]], folder: Path) -> int:
+    """Play it in this folder, emptied before, and print its last line; the exit code, also after Ctrl-C or a failure
+    to start."""
     for number in STOPS:
         signal.signal(number, interrupt)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
-        with (
-            fresh(arguments.folder) as folder,
-            Fleet(Path.cwd(), folder, console.print) as fleet,
-            watched(fleet, arguments.seconds + WATCHDOG_SECONDS),
-        ):
-            line, code = endure(fleet, arguments, console)
+        with fresh(folder) as emptied:
+            line, code = play(emptied, console)
     except KeyboardInterrupt:
         console.print("Interrupted; everything is stopped.")
         return INTERRUPTED
@@ -114,39 +130,41 @@ def watched(fleet: Fleet, seconds: float) -> Iterator[None]:
         watchdog.cancel()
 
 
-def endure(fleet: Fleet, arguments: argparse.Namespace, console: Console) -> tuple[str, int]:
-    """Post and strike, finish the outstanding work, and judge: the last line, and the exit code."""
+def endure(
+    ground: Ground,
+    aims: Mapping[str, Aim],
+    faults: int,
+    bars: Bars,
+    arguments: argparse.Namespace,
+    console: Console,
+) -> tuple[str, int]:
+    """Post and strike so many times, finish the outstanding work, and judge: the last line, and the exit code."""
+    fleet = ground.fleet
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
-    console.print(f"seed {seed}: `python -m sandbox chaos --seed {seed}` strikes in the same order")
-    with closing(Control(fleet.upstreams["control"])) as control:
-        with closing(Witness(fleet.postgres.url)) as witness:
-            ground = Ground(fleet, control)
-            crowd = Crowd(fleet.port, fleet.upstreams["control"], pace_of(arguments))
-            short = arguments.seconds < SHORT_SECONDS
-            storm = Storm(ground, crowd, witness, random.Random(seed), short)
-            with Board(console, crowd, storm, witness):
-                weather(ground, crowd, storm, witness, arguments)
-            evidence = gather(fleet.postgres.url, control, crowd.promises)
-        # Beside the logs, for people who read them: who came, and what each was promised.
-        (fleet.folder / "promises.json").write_text(json.dumps([asdict(promise) for promise in evidence.promises]))
-        bars = (
-            Bars(arguments.least_submissions, 12, 8, math.inf, SHORT_HELD_SHARE)
-            if short
-            else Bars(arguments.least_submissions, 50, 12)
-        )
-        return tell(fleet, crowd, storm, evidence, bars, console)
+    console.print(f"seed {seed}: with `--seed {seed}` it strikes in the same order")
+    with closing(Witness(fleet.database_url)) as witness:
+        crowd = Crowd(fleet.doors, fleet.upstreams["control"], pace_of(arguments))
+        storm = Storm(ground, crowd, witness, random.Random(seed), aims)
+        with Board(console, crowd, storm, witness):
+            weather(ground, crowd, storm, witness, arguments, faults)
+        evidence = gather(fleet.database_url, ground.control, crowd.promises)
+    # Beside the logs, for people who read them: who came, and what each was promised.
+    (fleet.folder / "promises.json").write_text(json.dumps([asdict(promise) for promise in evidence.promises]))
+    return tell(fleet, crowd, storm, evidence, bars, console)
 
 
 def pace_of(arguments: argparse.Namespace) -> float:
     return float(MARGIN * arguments.least_submissions / (POSTING * arguments.seconds))
 
 
-def weather(ground: Ground, crowd: Crowd, storm: Storm, witness: Witness, arguments: argparse.Namespace) -> None:
+def weather(
+    ground: Ground, crowd: Crowd, storm: Storm, witness: Witness, arguments: argparse.Namespace, faults: int
+) -> None:
     """Posting and faults side by side, then quiet until nothing is outstanding."""
     ground.prepare()
     crowd.start()
     began, posting = time.monotonic(), POSTING * arguments.seconds
-    storm.rage(posting - LAST_QUIET_SECONDS, faults_in(arguments.seconds))
+    storm.rage(posting - LAST_QUIET_SECONDS, faults)
     ground.heal()
     while time.monotonic() < began + posting or (
         len(crowd.promises) < arguments.least_submissions and time.monotonic() < began + arguments.seconds

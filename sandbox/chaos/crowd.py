@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import requests
@@ -27,11 +27,14 @@ class Closed(Exception):
 
 
 class Crowd:
-    """Makes `per_second` submissions in all. `promises` is what was answered so far, `troubles` how often pages had to
-    repeat a request and why, `odd` every answer that no page expects."""
+    """Makes `per_second` submissions in all, at the web processes `doors` (host:port).
 
-    def __init__(self, port: int, control_url: str, per_second: float) -> None:
-        self.port = port
+    `promises` is what was answered so far, `troubles` how often pages had to repeat a request and why, `odd` every
+    answer that no page expects.
+    """
+
+    def __init__(self, doors: Sequence[str], control_url: str, per_second: float) -> None:
+        self.doors = doors
         self.control_url = control_url
         self.promises: list[Promise] = []
         self.troubles: Counter[str] = Counter()
@@ -79,7 +82,7 @@ class Crowd:
                 self._tried(lambda: person.journey(next(self._journeys)))
 
     def _person(self, turn: Callable[[], None], kept: Callable[[Promise], None]) -> Person:
-        return Person(Page(self.port, self.troubles, self._over), Control(self.control_url), turn, kept)
+        return Person(Page(self.doors, self.troubles, self._over), Control(self.control_url), turn, kept)
 
     def _keep(self, promise: Promise) -> None:
         self.promises.append(promise)

@@ -5,7 +5,7 @@ The dyno manager starts again every process that ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flaskapp.config import Config
@@ -53,12 +53,24 @@ class Fleet(System):
     Everything that starts a process must be called in the main thread: when that thread ends, the kernel ends them all.
     """
 
+    more: Mapping[str, str] = MORE
+
     def __init__(self, root: Path, folder: Path, say: Callable[[str], None]) -> None:
         super().__init__(root, environ=COMPRESSED, folder=folder, say=say)
-        self.commands |= {name: self.commands[kind] for name, kind in MORE.items()}
+        self.commands |= {name: self.commands[kind] for name, kind in self.more.items()}
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
         self.redis = EmbeddedValkey(folder / "valkey", settings=VALKEY)
         self.ended: list[str] = []
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL itself, for those who look at what became of everything."""
+        return self.postgres.url
+
+    @property
+    def doors(self) -> list[str]:
+        """Where the web processes listen, as host:port."""
+        return [f"127.0.0.1:{self.port}"]
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of the processes of a kind."""

@@ -6,10 +6,11 @@ A POST is repeated under its idempotency key.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -42,16 +43,23 @@ class Reply:
 
 
 class Page:
-    """`troubles` counts what made pages repeat a request, for all pages together. `over` ends every wait."""
+    """`doors` are the web processes, each as host:port; after trouble with one, the next is tried, as a router does.
 
-    def __init__(self, port: int, troubles: Counter[str], over: Event) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    `troubles` counts what made pages repeat a request, for all pages together. `over` ends every wait.
+    """
+
+    def __init__(self, doors: Sequence[str], troubles: Counter[str], over: Event) -> None:
+        self._doors = itertools.cycle(doors)
+        self._connection = self._connect()
         self._troubles = troubles
         self._over = over
         self.headers: dict[str, str] = {"X-Key-Inflection": "camel"}
 
     def close(self) -> None:
         self._connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(next(self._doors), timeout=PATIENCE_SECONDS)
 
     @contextmanager
     def carrying(self, name: str, value: str) -> Iterator[None]:
@@ -97,6 +105,7 @@ class Page:
             found = Reply(reply.status, reply.headers, reply.read())
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            self._connection = self._connect()
             self._troubles[f"no answer ({type(error).__name__})"] += 1
             return None
         if found.status in PASSING:

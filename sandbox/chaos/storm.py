@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -23,7 +23,7 @@ import requests
 
 from sandbox.chaos.crowd import Crowd
 from sandbox.chaos.ground import Ground
-from sandbox.chaos.strikes import AIMS, Strike, deck
+from sandbox.chaos.strikes import Aim, Strike, deck
 from sandbox.chaos.witness import Witness
 
 LOOK_SECONDS = 0.1
@@ -51,13 +51,14 @@ class Storm:
     """Strikes, in the main thread, because the thread that starts a process must live on. `now` says what is broken
     just now."""
 
-    def __init__(self, ground: Ground, crowd: Crowd, witness: Witness, random: Random, short: bool) -> None:
+    def __init__(self, ground: Ground, crowd: Crowd, witness: Witness, random: Random, aims: Mapping[str, Aim]) -> None:
         self.ground = ground
         self.crowd = crowd
         self.witness = witness
         self.random = random
+        self.aims = aims
         self.faults: list[Fault] = []
-        self._kinds = deque(itertools.chain.from_iterable(deck(random, short) for _ in range(20)))
+        self._kinds = deque(itertools.chain.from_iterable(deck(random, aims) for _ in range(20)))
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._under_way: dict[str, str] = {}
@@ -85,7 +86,7 @@ class Storm:
         """Play the next kind whose target is whole just now."""
         for _ in range(len(self._kinds)):
             kind = self._kinds.popleft()
-            strike = AIMS[kind](self.ground, self.random)
+            strike = self.aims[kind](self.ground, self.random)
             if strike.target not in self._under_way:
                 return self._begin(kind, strike)
             self._kinds.append(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -167,8 +167,13 @@ AIMS: dict[str, Aim] = {
 LONG = ("worker frozen past its leases",)
 
 
-def deck(random: Random, short: bool) -> list[str]:
+def aims_for(short: bool) -> dict[str, Aim]:
+    """Every kind, or those that end in time in a short run."""
+    return {name: aim for name, aim in AIMS.items() if not (short and name in LONG)}
+
+
+def deck(random: Random, aims: Iterable[str]) -> list[str]:
     """Every kind once, in an order of its own."""
-    names = [name for name in AIMS if not (short and name in LONG)]
+    names = list(aims)
     random.shuffle(names)
     return names

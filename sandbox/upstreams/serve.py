@@ -118,7 +118,9 @@ def build_apps(settings: FakeSettings | None = None) -> Fakes:
 
 
 @contextlib.contextmanager
-def serve(ports: Mapping[str, int], settings: FakeSettings | None = None) -> Iterator[Upstreams]:
+def serve(
+    ports: Mapping[str, int], settings: FakeSettings | None = None, address: str = "127.0.0.1"
+) -> Iterator[Upstreams]:
     """Listen on the given ports until the block ends; a missing port is chosen freely. OSError for a taken port.
 
     Lighthouse's APIs share a host, so its port answers for Benefits Documents too.
@@ -129,7 +131,7 @@ def serve(ports: Mapping[str, int], settings: FakeSettings | None = None) -> Ite
         urls = {}
         for fake in [*fakes.each(), fakes.control]:
             beside = {fakes.documents.base: fakes.documents} if fake is fakes.lighthouse else {}
-            server = UpstreamServer(fake, ports.get(fake.name, 0), beside)
+            server = UpstreamServer(fake, ports.get(fake.name, 0), beside, address)
             stack.callback(server.stop)
             server.start()
             urls[fake.name] = server.url

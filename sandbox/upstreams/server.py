@@ -44,7 +44,9 @@ class UpstreamServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, fake: Fake, port: int = 0, beside: Mapping[str, Fake] | None = None) -> None:
+    def __init__(
+        self, fake: Fake, port: int = 0, beside: Mapping[str, Fake] | None = None, address: str = "127.0.0.1"
+    ) -> None:
         self.fake = fake
         self.beside = beside or {}
         self.stopping = threading.Event()
@@ -53,20 +55,20 @@ class UpstreamServer(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         # Bound by its number: a port that Linux chose itself is taken back as soon as its socket stops listening.
         with held_port() as free:
-            super().__init__(("127.0.0.1", port or free.getsockname()[1]), Handler)
+            super().__init__((address, port or free.getsockname()[1]), Handler)
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         fake.faults.on_refuse = self.refuse
 
     def server_bind(self) -> None:
         """Bind without the name look-up of the standard server, which can hang where there is no DNS."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         # A caller may be gone, or this socket refuse, between the look and the accept; then the accept must not wait.
         self.socket.setblocking(False)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.server_name}:{self.server_port}"
 
     def fake_at(self, path: str) -> Fake:
         return next((fake for start, fake in self.beside.items() if path.startswith(start)), self.fake)

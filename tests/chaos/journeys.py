@@ -38,7 +38,7 @@ def served(app: Flask) -> Iterator[int]:
 def sync_only(product: Product) -> list[Promise]:
     promises: list[Promise] = []
     with served(product.app) as port:
-        page = Page(port, Counter(), threading.Event())
+        page = Page([f"127.0.0.1:{port}"], Counter(), threading.Event())
         with closing(Person(page, product.control, lambda: None, promises.append)) as person:
             for number in JOURNEYS:
                 person.journey(number, days=1)

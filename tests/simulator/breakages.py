@@ -15,10 +15,12 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import transaction
-from jobs import ledger, worker
+from flaskapp.form526 import polling, uploads
+from jobs import documents, form526, intent_to_file, ledger, worker
 from jobs.engine import runner, settle
+from jobs.engine.spec import NotFound
 from jobs.registry import spec_of
-from outbox import attempts, breakers, parked, registries, relay, rescue, rq_side
+from outbox import attempts, breakers, parked, registries, relay, repair, rescue, rq_side
 from tests.simulator.product import Product
 
 Patch = pytest.MonkeyPatch
@@ -210,3 +212,49 @@ def a_requeue_grants(patch: Patch, product: Product) -> None:
             runner.run(spec_of(row.job), message_id, fence)
 
     patch.setattr(ledger, "requeue_from_dashboard", requeue_and_run)
+
+
+# -- intents to file, forms and their documents -----------------------------------------------------
+
+
+def not_found(call: Any, work: Any, earlier: Any) -> NotFound:
+    return NotFound()
+
+
+@breakage
+def an_unanswered_creation_of_an_itf_counts_as_none(patch: Patch, product: Product) -> None:
+    patch.setitem(vars(intent_to_file.CREATE), "look_up", not_found)
+
+
+@breakage
+def an_unanswered_form_is_sent_again_unseen(patch: Patch, product: Product) -> None:
+    patch.setitem(vars(form526.SUBMIT), "look_up", not_found)
+
+
+@breakage
+def uploads_of_a_document_are_not_counted(patch: Patch, product: Product) -> None:
+    patch.setattr(uploads, "copies", lambda session, document_id, beside: 1)
+
+
+@breakage
+def an_upload_is_sent_again_while_one_is_under_way(patch: Patch, product: Product) -> None:
+    patch.setitem(vars(documents.UPLOAD), "confirm_after_seconds", lambda config: 0.0)
+
+
+@breakage
+def a_poll_whose_message_is_lost_is_never_made_again(patch: Patch, product: Product) -> None:
+    swap(patch, polling, "ASSIGN_BATCH", ("outbox_now() + make_interval(secs => 60 * :minutes)", "NULL"))
+
+
+@breakage
+def a_failed_document_is_not_asked_about_again(patch: Patch, product: Product) -> None:
+    again = "outbox_now() + make_interval(days => CAST(:first_day AS int))"
+    swap(patch, polling, "RECORD_STATUSES", (again, "NULL"))
+
+
+# -- repair -----------------------------------------------------------------------------------------
+
+
+@breakage
+def a_repaired_message_knows_nothing_of_the_lost_one(patch: Patch, product: Product) -> None:
+    patch.setattr(repair, "take_up_again", lambda session, subject_type, subject_id: None)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from psycopg2 import errors
+
 from outbox import rq_side
 from outbox.values import QueueSpec
 from tests.simulator.hub import Task
-from tests.simulator.processes import QUEUES, RELAYS, WORKERS
+from tests.simulator.processes import RELAYS, WORKERS
 from tests.simulator.stage import Stage
 
-PEOPLE = 2
 # Where a worker may die with a requeue: taken, noted as begun, reopening, reopened, ended.
 STEPS_OF_REQUEUE = ("after Redis eval", "after Redis lrem", "before COMMIT", "after COMMIT", "after Redis delete")
+# Nobody moves while this waits, so a lock on the row that is held now is never released.
+DELETE = "SET lock_timeout = '50ms'; DELETE FROM outbox_messages WHERE id = %s"
 STATUSES = ("delivered", "delivered", "permanent-failure", "temporary-failure", "sending")
 
 
@@ -32,7 +35,7 @@ class Events(Stage):
         self.processes.sweep()
 
     def ask(self) -> None:
-        self.processes.ask(f"ICN{self.rng.randrange(PEOPLE)}")
+        self.scene.ask(self.processes, self.rng)
 
     def stall(self) -> None:
         """SIGSTOP, and later SIGCONT: everything that the process was doing stops, and so do its heartbeats."""
@@ -48,12 +51,12 @@ class Events(Stage):
 
     def mistake_for_dead(self) -> None:
         """A worker stops in the middle of a job until the others have given it up, and then goes on."""
-        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        waiting = [queue for queue in self.queues if self.redis.waiting(queue.name)]
         if self.hub.stalled:
             return
         if waiting:
             self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
-            self.go_far(self.hub.tasks[-1], self.rng.choice(("before btsss write", "asleep")))
+            self.go_far(self.hub.tasks[-1], self.rng.choice((self.scene.place, "asleep")))
         jobs = self.jobs()
         if jobs:
             until = self.hub.now + self.rng.choice((15.0, 40.0, 200.0, 200.0))
@@ -109,11 +112,11 @@ class Events(Stage):
 
     def shown(self) -> list[tuple[QueueSpec, str]]:
         """What the dashboard shows as failed."""
-        return [(queue, name) for queue in QUEUES for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
+        return [(queue, name) for queue in self.queues for name in sorted(rq_side.failed_ids(self.redis, queue.name))]  # type: ignore[arg-type]
 
     def die_with_requeue(self) -> None:
         """A worker ends somewhere between the taking of a requeue and its last command to Redis."""
-        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        waiting = [queue for queue in self.queues if self.redis.waiting(queue.name)]
         if not waiting:
             return
         self.befall("a worker dies with a requeue")
@@ -134,18 +137,41 @@ class Events(Stage):
             self.processes.park(self.rng.choice(found))
 
     def callback(self) -> None:
-        taken = list(self.va_notify.holds)
+        taken = list(self.upstreams["va_notify"].holds)
         if taken:
             self.processes.call_back(self.rng.choice(taken), self.rng.choice(STATUSES), self.rng.choice((0.0, 30.0)))
 
-    def kiosk(self) -> None:
-        icn = f"ICN{self.rng.randrange(PEOPLE)}"
-        self.btsss.let_time_pass()
-        if icn not in self.btsss.holds:
-            self.btsss.file(icn)
+    def elsewhere(self) -> None:
+        self.scene.elsewhere(self.upstreams, self.rng)
 
     def outage(self) -> None:
-        self.script.outages ^= {self.rng.choice(("btsss", "va_notify"))}
+        self.script.outages ^= {self.rng.choice(list(self.upstreams))}
+
+    def poll(self) -> None:
+        self.processes.poll_documents()
+
+    def repair(self) -> None:
+        self.befall("a repair")
+        self.processes.repair()
+
+    def damage(self) -> None:
+        """A message is deleted by hand, and somebody has it repaired at once, before anybody else moves."""
+        found = self.messages("later ready published")
+        if not found or self.hub.tasks_of("product"):
+            return
+        self.befall("a message deleted, and repaired")
+        try:
+            self.product.server.look(DELETE, self.rng.choice(found))
+        except errors.LockNotAvailable:
+            return
+        self.script.calm = self.hub.calm = True
+        self.processes.repair()
+        self.finish(self.hub.tasks[-1])
+        self.script.calm = self.hub.calm = False
+
+    def finish(self, task: Task) -> None:
+        while task in self.hub.runnable():
+            self.go_on(task)
 
     # -- Redis and Postgres -------------------------------------------------------------------------
 
@@ -158,7 +184,7 @@ class Events(Stage):
         self.redis.flush()
 
     def lose_pointer(self) -> None:
-        queue = self.rng.choice(QUEUES)
+        queue = self.rng.choice(self.queues)
         if self.redis.waiting(queue.name):
             self.befall("a pointer lost")
             self.redis.data.lists[f"rq:queue:{queue.name}"].pop(0)
@@ -172,7 +198,9 @@ class Events(Stage):
         if found:
             self.befall("an old pointer back")
             queue = self.redis.bring_back(self.rng.choice(found))
-            self.processes.take_pointer(self.rng.choice(WORKERS), next(each for each in QUEUES if each.name == queue))
+            self.processes.take_pointer(
+                self.rng.choice(WORKERS), next(each for each in self.queues if each.name == queue)
+            )
 
     def snapshot(self) -> None:
         """Keep a snapshot, or go back to one that was kept."""

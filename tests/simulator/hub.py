@@ -39,7 +39,7 @@ class Task:
         self.dying = False
         self.troubled = False
         self.pointer: tuple[int, int] | None = None
-        self.answers: list[str] = []
+        self.answers: list[tuple[str, str]] = []
         self.granted = False
         self.connections: set[Any] = set()
 

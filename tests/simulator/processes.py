@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, timedelta
+from io import BytesIO
 from itertools import count
 from threading import Event
 from typing import Any
@@ -14,13 +15,20 @@ from psycopg2 import errors
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.registry import FailedJobRegistry
 
+from flaskapp.audit.repair import repair_broken
+from flaskapp.audit.report import audit
 from flaskapp.cases.service import open_case
 from flaskapp.check_in.service import Identity
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, durably, transaction
-from flaskapp.notifications.service import NOTIFICATIONS, record_delivery
+from flaskapp.form526.attachments.intake import keep_file
+from flaskapp.form526.attachments.types import FileType
+from flaskapp.form526.service import request_submission
+from flaskapp.intent_to_file.service import request_itf
+from flaskapp.intent_to_file.states import COMPENSATION
+from flaskapp.notifications.service import record_delivery
 from flaskapp.requeue import Refused, requeue_message
-from flaskapp.travel_claims.service import TRAVEL_CLAIMS, request_check_in_claim
+from flaskapp.travel_claims.service import request_check_in_claim
 from jobs import housekeeping
 from jobs.engine.runner import Process
 from jobs.processes import hand_back_rest, stop_process
@@ -31,10 +39,12 @@ from tests.simulator.fetching import TASKS_A_WORKER, Fetching
 from tests.simulator.hub import Hub, PromiseBroken, Task
 from tests.simulator.product import Product
 from tests.simulator.scripted_redis import ScriptedRedis
+from tests.simulator.signed_in import icn_of
 from tests.simulator.upstreams import BEGAN, STATION
 
 DAY = date(2031, 3, 4)
-QUEUES = (TRAVEL_CLAIMS, NOTIFICATIONS)
+LETTER_BYTES = b"What I have to show.\n"
+LETTER = FileType("txt", "text/plain")
 RELAYS = ("relay-1", "relay-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
 # Nobody moves while this waits, so a lock on the row that is held now is never released.
@@ -45,14 +55,24 @@ BEATS = """
 """
 
 
+def keep_letter(account_id: UUID, number: int) -> UUID:
+    """The guid of a new file, whose name no other has."""
+    return keep_file(account_id, f"letter {number}.txt", LETTER, BytesIO(LETTER_BYTES), len(LETTER_BYTES))
+
+
+def form_with(guid: UUID, remarks: str) -> dict[str, Any]:
+    return {"remarks": remarks, "attachments": [{"name": "letter", "confirmation_code": str(guid)}]}
+
+
 class Processes:
     """All processes of one seed. Each method starts one task, or does nothing where there is nothing to do."""
 
-    def __init__(self, product: Product, hub: Hub, redis: ScriptedRedis) -> None:
-        self.product, self.hub, self.redis = product, hub, redis
+    def __init__(self, product: Product, hub: Hub, redis: ScriptedRedis, queues: tuple[QueueSpec, ...]) -> None:
+        self.product, self.hub, self.redis, self.queues = product, hub, redis, queues
         self.lives = count(1)
         self.callers = count(1)
         self.accepted: dict[str, str] = {}
+        self.letters: dict[tuple[UUID, str], UUID] = {}
         self.granted: set[tuple[int, int]] = set()
         self.relays = {name: self.new_relay() for name in RELAYS}
         self.workers: dict[str, Fetching] = {}
@@ -69,7 +89,7 @@ class Processes:
             self.beats([name])
 
     def new_relay(self) -> Relay:
-        return Relay(self.product.engine, self.redis, QUEUES, breaker_settings(self.product.config))  # type: ignore[arg-type]
+        return Relay(self.product.engine, self.redis, self.queues, breaker_settings(self.product.config))  # type: ignore[arg-type]
 
     def process_of(self, name: str, new: Process | None = None) -> Process:
         extensions = self.product.apps[name].extensions
@@ -146,8 +166,8 @@ class Processes:
     def check_job(self, task: Task, message_id: int, fence: int) -> None:
         """The upstream's answer is on an attempt; a pointer that was not granted was not the current one."""
         look = self.product.server.look
-        for number in task.answers:
-            digest = self.product.apps["product"].extensions["vault"].digest("claim", number)
+        for answer in task.answers:
+            digest = self.product.apps["product"].extensions["vault"].digest(*answer)
             query = "SELECT 1 FROM outbox_attempts WHERE status = 'success' AND upstream_ids->>'digest' = %s"
             if not look(query, digest):
                 raise PromiseBroken("an answer was dropped")
@@ -191,6 +211,44 @@ class Processes:
             self.accepted[icn] = durably(lambda session: str(request_check_in_claim(session, identity, DAY).id))
 
         self.start(f"web-{next(self.callers)}", f"claim of {icn}", work)
+
+    def ask_for_itf(self, account_id: UUID) -> None:
+        """A signed-in person requests an intent to file."""
+
+        def work() -> None:
+            durably(lambda session: request_itf(session, account_id, COMPENSATION))
+            self.accepted[f"ITF of {account_id}"] = str(account_id)
+
+        self.start(f"web-{next(self.callers)}", f"ITF of {icn_of(account_id)}", work)
+
+    def send_form(self, account_id: UUID, remarks: str) -> None:
+        """A signed-in person adds a letter and sends a form that names it; the same remarks are the same form."""
+
+        def work() -> None:
+            guid = self.letters.get((account_id, remarks))
+            if guid is None:
+                guid = self.letters.setdefault((account_id, remarks), keep_letter(account_id, next(self.callers)))
+            form = form_with(guid, remarks)
+            found = durably(lambda session: request_submission(session, account_id, form))
+            assert found is not None
+            self.accepted[f"form {remarks} of {account_id}"] = str(found.id)
+
+        self.start(f"web-{next(self.callers)}", f"form {remarks} of {icn_of(account_id)}", work)
+
+    def poll_documents(self) -> None:
+        if not self.hub.tasks_of("product"):
+            self.start("product", "tick of polls", housekeeping.poll_documents)
+
+    def repair(self) -> None:
+        """`flask audit --repair`, without what Redis holds, which the sweep repairs too."""
+
+        def work() -> None:
+            with transaction() as session:
+                report = audit(session)
+            repair_broken(report, "shell")
+
+        if not self.hub.tasks_of("product"):
+            self.start("product", "repair", work)
 
     def call_back(self, reference: str, status: str, age: float) -> None:
         """VANotify reports what became of a text, now or as it was some seconds before."""

@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from flaskapp.cases.flow import FLOW as CASES
 from flaskapp.config import Config, from_env
 from flaskapp.db import db
 from flaskapp.flows import Flows
+from flaskapp.form526.flow import FLOW as FORM526
+from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from jobs.engine.runner import Process
@@ -43,12 +45,26 @@ SETTINGS = {
     "BTSSS_CLOCK_SKEW_SECONDS": "20",
     "VANOTIFY_TOTAL_SECONDS": "10",
     "VANOTIFY_CONFIRM_SECONDS": "30",
+    "ACCOUNTS_TOTAL_SECONDS": "5",
+    "LIGHTHOUSE_TOTAL_SECONDS": "10",
+    "LIGHTHOUSE_CONFIRM_SECONDS": "40",
+    "FORM526_TOTAL_SECONDS": "10",
+    "FORM526_CONFIRM_SECONDS": "40",
+    "DOCUMENT_UPLOAD_SECONDS": "20",
+    "DOCUMENT_STATUS_SECONDS": "10",
+    # A PDF of our own for each form would be most of a story's time.
+    "BDD_INSTRUCTIONS": "qualified",
     "RETRY_SCALE": "2",
 }
 NOWHERE = "http://127.0.0.1:9"
-USED = Flows(TRAVEL_CLAIMS, NOTIFICATIONS, CASES)
+# The sweep of unused queues and the audit of unused flows would be most of a story's time.
+AT_THE_CLINIC = Flows(TRAVEL_CLAIMS, NOTIFICATIONS, CASES)
+SIGNED_IN = Flows(INTENT_TO_FILE, FORM526, NOTIFICATIONS, CASES)
+OURS = ("outbox.", "jobs.", "flaskapp.intent_to_file.")
 APPS = ("worker-1", "worker-2", "worker-3", "product")
 EMPTY = """
+    DELETE FROM form526_attachment_chunks; DELETE FROM form526_document_submissions; DELETE FROM form526_attachments;
+    DELETE FROM form526_submissions; DELETE FROM intents_to_file; DELETE FROM accounts;
     DELETE FROM travel_claims; DELETE FROM notifications; DELETE FROM cases; DELETE FROM outbox_messages;
     DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
     DELETE FROM outbox_breaker_trips; DELETE FROM outbox_processes;
@@ -105,8 +121,8 @@ class Product:
             db.engines[None] = self.engine
         return app
 
-    def move_in(self, hub: Hub, redis: Any, btsss: Any, va_notify: Any) -> None:
-        """Empty everything, and connect every process to the hub's world."""
+    def move_in(self, hub: Hub, redis: Any, flows: Flows, clients: Mapping[str, Any]) -> None:
+        """Empty everything, and connect every process to the hub's world; `clients` by their names in `Upstreams`."""
         self.server.hub = None
         self.server.look(EMPTY)
         with self.engine.begin() as connection:
@@ -114,8 +130,8 @@ class Product:
         self.server.hub = hub
         for name, app in self.apps.items():
             app.extensions["redis"] = redis
-            clients = app.extensions["upstreams"]
-            app.extensions["upstreams"] = replace(clients, btsss=btsss, va_notify=va_notify)
+            app.extensions["flows"] = flows
+            app.extensions["upstreams"] = replace(app.extensions["upstreams"], **clients)
             app.extensions["process"] = Process(name)
 
     @contextmanager
@@ -126,15 +142,12 @@ class Product:
         stand_ins = {"time": (time, clock), "random": (random, self.rng), "secrets": (secrets, draws)}
         logging.disable(logging.CRITICAL)
         with pytest.MonkeyPatch.context() as patch, handing_over():
-            for module in [found for name, found in sys.modules.items() if name.startswith(("outbox.", "jobs."))]:
+            for module in [found for name, found in sys.modules.items() if name.startswith(OURS)]:
                 for name, (real, ours) in stand_ins.items():
                     if getattr(module, name, None) is real:
                         patch.setattr(module, name, ours)
             for names_it in ("uuid.uuid4", "rq.executions.uuid4"):
                 patch.setattr(names_it, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4))
-            # The sweep of unused queues and the audit of unused flows would be most of a seed's time.
-            for app in self.apps.values():
-                patch.setitem(app.extensions, "flows", USED)
             try:
                 yield
             finally:

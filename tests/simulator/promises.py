@@ -1,8 +1,9 @@
-"""What must hold at any time, and what must hold once everything has come to rest."""
+"""What must hold at any time, and what must hold once everything has come to rest; and what of it is the clinic's."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import text
@@ -10,11 +11,10 @@ from sqlalchemy import text
 from flaskapp.audit.report import audit
 from flaskapp.audit.trace import trace
 from flaskapp.db import transaction
-from flaskapp.notifications.service import NOTIFICATIONS
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.service import TRAVEL_CLAIMS, Filed
-from outbox import rq_side
+from flaskapp.travel_claims.service import Filed
+from outbox import QueueSpec, rq_side
 from outbox.registries import sweep_queue
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.product import Product
@@ -32,7 +32,7 @@ ORPHANS = """
      WHERE a.status = 'try' AND m.id IS NULL
 """
 # Written independently of the audit's own rules: pending and worked on, notified, about to be, or in a human's hands.
-LOST = """
+LOST_CLAIMS = """
     SELECT c.id, c.state FROM travel_claims c
      WHERE NOT EXISTS (SELECT FROM cases k WHERE k.subject_id = c.id::text AND k.closed_at IS NULL)
        AND NOT (c.state = 'pending' AND EXISTS (
@@ -43,15 +43,17 @@ LOST = """
                 OR EXISTS (SELECT FROM outbox_messages m WHERE m.subject_id = n.id::text AND m.state <> 'parked')
                 OR EXISTS (SELECT FROM cases k WHERE k.subject_id = n.id::text))))
 """
-# One statement for all, because it runs between any two steps.
-WRONG_NOW = f"""
+# Of every scene. One statement for all, because it runs between any two steps.
+WRONG_IN_LEDGER = f"""
     SELECT format('message %s is %s with %s live attempts, %s', id, state, tries,
                   CASE WHEN own THEN 'its own' ELSE 'none its own' END) FROM ({TRIES}) t
      UNION ALL
     SELECT format('an attempt at message %s goes on, and the message does not know of it', message_id)
       FROM ({ORPHANS}) o
-     UNION ALL
-    SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST}) l
+"""
+WRONG_AT_THE_CLINIC = f"""
+    {WRONG_IN_LEDGER} UNION ALL
+    SELECT format('nobody accounts for claim %s, %s', id, state) FROM ({LOST_CLAIMS}) l
 """
 PARKED = "SELECT queue, id, fence FROM outbox_messages WHERE state = 'parked'"
 NOTIFICATION_KINDS = """
@@ -62,37 +64,44 @@ NOTIFICATION_KINDS = """
 CYCLES = "SELECT id::text, cycle, state FROM notifications WHERE subject_id = %s"
 
 
-def check_now(product: Product) -> None:
+def check_now(product: Product, query: str) -> None:
     """Between any two steps: one live attempt for a running message and none for any other, and nobody is forgotten."""
-    for (wrong,) in product.server.look_again(WRONG_NOW):
+    for (wrong,) in product.server.look_again(query):
         raise PromiseBroken(wrong)
 
 
-def check_end(product: Product, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
-    """At rest: the audit is clean, every history is legal, and the notifications say what the upstream holds."""
+def check_audit(product: Product) -> None:
+    """At rest: the audit is clean, and every history is legal."""
     with product.apps["product"].app_context(), transaction() as session:
         # Sweeps come by chance here: the last one may be long ago.
         session.execute(text("DELETE FROM outbox_leases"))
         report = audit(session)
         if not report.clean:
-            raise PromiseBroken(f"the audit: {report.unaccounted} {report.faults}")
+            raise PromiseBroken(f"the audit: {report.unaccounted} {report.faults} {report.broken}")
         for step in trace(session).illegal:
             raise PromiseBroken(f"the trace, {step.subject_type}: {step.why}")
+
+
+def check_claims(product: Product, accepted: dict[str, str], btsss: BTSSS, va_notify: VANotify) -> None:
+    """At rest: the notifications say what the upstream holds."""
+    with product.apps["product"].app_context(), transaction() as session:
         for icn, claim_id in accepted.items():
             claim = session.get(TravelClaim, claim_id)
             if claim is None:
                 raise PromiseBroken("a claim that was accepted does not exist")
             check_claim(product, claim, icn, btsss)
-            check_notified(product, claim, va_notify)
+            if claim.state != "pending":
+                reference = check_notified(product, claim, va_notify)
+                check_number(claim, va_notify.holds.get(reference, {}))
             check_order(product, claim, va_notify)
 
 
-def check_redis(product: Product, redis: Any) -> None:
+def check_redis(product: Product, redis: Any, queues: Iterable[QueueSpec]) -> None:
     """Once it was swept, Redis shows what is parked as failed, nothing else as failed, and nothing as begun.
 
     A requeue that died while it ran is forgotten by one sweep, and shown again by the next.
     """
-    for queue in (TRAVEL_CLAIMS.name, NOTIFICATIONS.name):
+    for queue in [each.name for each in queues]:
         wrong = wrong_in_redis(product, redis, queue)
         for _ in range(2):
             if wrong is not None:
@@ -137,26 +146,31 @@ def check_claim(product: Product, claim: Any, icn: str, btsss: BTSSS) -> None:
         raise PromiseBroken(f"{icn} was notified {claim.state}, though we filed it")
 
 
-def check_notified(product: Product, claim: Any, va_notify: VANotify) -> None:
-    if claim.state == "pending":
-        return
-    notifications = product.server.look(NOTIFICATION_KINDS, str(claim.id), claim.notification, claim.cycle)
+def check_notified(product: Product, subject: Any, va_notify: VANotify) -> str:
+    """The reference of the one notification that says what became of it."""
+    notifications = product.server.look(NOTIFICATION_KINDS, str(subject.id), subject.notification, subject.cycle)
     if len(notifications) != 1:
-        raise PromiseBroken(f"{len(notifications)} notifications say that a claim is {claim.state}")
+        raise PromiseBroken(
+            f"{len(notifications)} notifications say {subject.notification} of {type(subject).__name__} {subject.id}"
+        )
     ((reference, state, held),) = notifications
     if state in ("sent", "delivered") and reference not in va_notify.holds:
         raise PromiseBroken(f"a notification is {state}, and VANotify never had it")
     if state in ("pending", "undeliverable") and not held:
         raise PromiseBroken(f"a notification is {state}, and nobody holds its case")
-    named = va_notify.holds.get(reference, {}).get("claim_number")
+    return str(reference)
+
+
+def check_number(claim: Any, text: dict[str, str]) -> None:
+    named = text.get("claim_number")
     if claim.filed and named is not None and named != Filed(**claim.filed).last_four:
         raise PromiseBroken("a text names another number than the claim has")
 
 
-def check_order(product: Product, claim: Any, va_notify: VANotify) -> None:
+def check_order(product: Product, subject: Any, va_notify: VANotify) -> None:
     """An older text never arrives after a newer one, and a withdrawn text never arrives."""
     order = {reference: place for place, reference in enumerate(va_notify.holds)}
-    taken = [row for row in product.server.look(CYCLES, str(claim.id)) if row[0] in order]
+    taken = [row for row in product.server.look(CYCLES, str(subject.id)) if row[0] in order]
     cycles = [cycle for _, cycle, _ in sorted(taken, key=lambda row: order[row[0]])]
     if cycles != sorted(cycles):
         raise PromiseBroken(f"texts of the cycles {cycles} came in this order")

@@ -12,7 +12,14 @@ from random import Random
 from tests.simulator.hub import Task
 from tests.simulator.upstreams import WITHIN_SECONDS, Fate
 
-SLOWEST = {"btsss": 20.0, "va_notify": 10.0}
+SLOWEST = {
+    "btsss": 20.0,
+    "va_notify": 10.0,
+    "accounts": 5.0,
+    "lighthouse_claims": 10.0,
+    "form526": 10.0,
+    "lighthouse_documents": 10.0,
+}
 # Upstream endings and how often, before a seed's profile changes it.
 WRITES = {
     "answered": 8.0,
@@ -40,13 +47,16 @@ EVENTS = {
     "requeue": 2.0,
     "park": 0.7,
     "callback": 0.7,
-    "kiosk": 0.5,
+    "elsewhere": 0.5,
     "outage": 0.4,
     "flush": 0.3,
     "bring back": 1.0,
     "lose pointer": 0.5,
     "snapshot": 0.5,
     "restart": 0.2,
+    "poll": 0.3,
+    "repair": 0.2,
+    "damage": 0.4,
 }
 TEMPER = (0.0, 0.5, 1.0, 1.0, 2.0, 5.0)
 # What every story needs, whatever its profile.

@@ -43,7 +43,7 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"simulator: {self.seeds} seeds, {self.steps} steps, {self.accepted} claims,"
+            f"simulator: {self.seeds} seeds, {self.steps} steps, {self.accepted} submissions,"
             f" {self.crashes.total()} crashes of {len(self.crashes)} kinds,"
             f" {self.faults.total()} faults and answers of {len(self.faults)} kinds,"
             f" {len(self.broken)} broken promises"

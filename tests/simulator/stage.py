@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 from tests.simulator.hub import Hub, PromiseBroken, Task
-from tests.simulator.processes import QUEUES, RELAYS, WORKERS, Processes
+from tests.simulator.processes import RELAYS, WORKERS, Processes
 from tests.simulator.product import Product
 from tests.simulator.promises import check_now
+from tests.simulator.scenes import built, scene_of
 from tests.simulator.script import Script
 from tests.simulator.scripted_redis import Data, ScriptedRedis
-from tests.simulator.upstreams import BTSSS, VANotify
 
 MOST_TASKS = 6
 LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
@@ -18,6 +18,7 @@ LOCK_SECONDS, IDLE_SECONDS = 10.0, 60.0
 NEXT_DUE = """
     SELECT extract(epoch FROM min(at) - outbox_now())::float FROM (
         SELECT due_at AS at FROM outbox_messages WHERE state = 'later'
+        UNION ALL SELECT poll_due_at FROM form526_document_submissions WHERE poll_due_at IS NOT NULL
         UNION ALL SELECT outbox_now() + interval '6 s' FROM outbox_messages WHERE state IN ('published', 'running')
         UNION ALL SELECT GREATEST(g.open_until, outbox_now() + interval '2 s') FROM outbox_messages m
             LEFT JOIN outbox_breakers g ON g.upstream = m.upstream WHERE m.state = 'ready'
@@ -33,12 +34,13 @@ class Stage:
         self.script = Script(self.rng)
         self.hub = hub = Hub(self.script.crashes_here, product.server.cancel)
         self.redis = ScriptedRedis(hub, self.script.fails)
-        check = self.check_upstream
-        self.btsss = BTSSS(hub, lambda what: self.script.fate("btsss", what), check)
-        self.va_notify = VANotify(hub, lambda what: self.script.fate("va_notify", what), check)
+        self.scene = scene_of(seed)
+        self.queues = self.scene.queues
+        self.upstreams = built(self.scene, seed, hub, self.script.fate, self.check_upstream)
         product.server.loses, product.server.restarts = self.script.loses, 0
-        product.move_in(hub, self.redis, self.btsss, self.va_notify)
-        self.processes = Processes(product, hub, self.redis)
+        product.move_in(hub, self.redis, self.scene.flows, self.upstreams)
+        self.scene.prepare(product, self.rng)
+        self.processes = Processes(product, hub, self.redis, self.queues)
         self.last: Task | None = None
         self.kept: list[Data] = []
 
@@ -76,7 +78,7 @@ class Stage:
 
     def go_about(self) -> None:
         """Ordinary work between the events: work is taken, or time passes."""
-        waiting = [queue for queue in QUEUES if self.redis.waiting(queue.name)]
+        waiting = [queue for queue in self.queues if self.redis.waiting(queue.name)]
         if len(self.hub.tasks) >= MOST_TASKS:
             return
         if waiting and self.rng.random() < 0.8:
@@ -101,7 +103,7 @@ class Stage:
 
     def advance(self, seconds: float) -> None:
         if not self.script.calm:
-            check_now(self.product)
+            check_now(self.product, self.scene.wrong_now)
         self.hub.now += seconds
         self.hub.steps.append(f"{self.hub.now:.3f} {seconds:.1f} s have passed")
         for task in self.hub.tasks:
@@ -110,8 +112,8 @@ class Stage:
         self.hub.stalled = {name: until for name, until in stalled.items() if until > self.hub.now}
         if not self.script.calm:
             self.processes.beats([name for name in WORKERS if name not in self.hub.stalled])
-        self.btsss.let_time_pass()
-        self.va_notify.let_time_pass()
+        for upstream in self.upstreams.values():
+            upstream.let_time_pass()
 
     def outlast(self, task: Task, seconds: float) -> None:
         """Postgres's own limits: on waiting for a lock, and on being idle inside a transaction."""

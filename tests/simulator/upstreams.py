@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from random import Random
 from typing import Any
 
 from flaskapp.upstreams.btsss import FiledClaim, SubmittedClaim
@@ -19,7 +20,13 @@ from tests.simulator.hub import Hub, PromiseBroken, Task
 BEGAN = datetime(2031, 3, 4, 12, tzinfo=UTC)
 STATION = "500"
 # How long after it was sent a write may take effect; the product waits longer before it trusts that none did.
-WITHIN_SECONDS = {"btsss": 45.0, "va_notify": 22.0}
+WITHIN_SECONDS = {
+    "btsss": 45.0,
+    "va_notify": 22.0,
+    "lighthouse_claims": 30.0,
+    "form526": 30.0,
+    "lighthouse_documents": 25.0,
+}
 NOTHING_DONE = {
     "refused": lambda name: Rejected(name),
     "unavailable": lambda name: Unavailable(name),
@@ -51,11 +58,13 @@ class Write:
 
 @dataclass
 class Upstream:
-    """What both have in common. `check` is called when a job reaches it; `fate` ends the call."""
+    """What all have in common. `check` is called when a job reaches it, `fate` ends the call, and `draws` decides on
+    everything else."""
 
     hub: Hub
     fate: Callable[[str], Fate]
     check: Callable[[Task], None]
+    draws: Random
     writes: list[Write] = field(default_factory=list)
     holds: dict[str, Any] = field(default_factory=dict)
 
@@ -77,13 +86,16 @@ class Upstream:
         due = [each for each in self.writes if each.effect_at is not None and each.effect_at <= self.hub.now]
         for write in sorted(due, key=lambda each: each.effect_at or 0.0):
             write.effect_at = None
-            if write.key not in self.holds:
+            if not self.is_held(write.key):
                 self.take_effect(write)
                 write.took_effect = True
 
     def may_take_effect(self, write: Write) -> bool:
         in_time = self.hub.now - write.at < WITHIN_SECONDS[self.name]
-        return in_time and not write.closed and not write.took_effect and write.key not in self.holds
+        return in_time and not write.closed and not write.took_effect and not self.is_held(write.key)
+
+    def is_held(self, key: str) -> bool:
+        return key in self.holds
 
     def receive(self, key: str, fate: Fate) -> Write:
         """Take in a write; raises PromiseBroken when it must not have been sent."""
@@ -132,6 +144,12 @@ class Upstream:
         if fate.kind in NOTHING_DONE:
             raise NOTHING_DONE[fate.kind](self.name)
 
+    def answer(self, kind: str, upstream_id: str) -> None:
+        """A good answer is on its way to the job, which must not drop it."""
+        task = self.hub.current()
+        assert task is not None
+        task.answers.append((kind, upstream_id))
+
     def deny(self, key: str) -> None:
         for write in self.writes:
             if write.key == key and not self.may_take_effect(write):
@@ -150,9 +168,7 @@ class BTSSS(Upstream):
             write.closed = True
             raise Duplicate(self.name)
         number: str = self.holds[icn].claim_number
-        task = self.hub.current()
-        assert task is not None
-        task.answers.append(number)
+        self.answer("claim", number)
         return SubmittedClaim(number)
 
     def claims_on(self, icn: str, day: date, facility: str) -> list[FiledClaim]:
@@ -179,6 +195,9 @@ class VANotify(Upstream):
     sent: dict[str, dict[str, str]] = field(default_factory=dict)
 
     name = "va_notify"
+
+    def send_email(self, **parts: Any) -> Sent:
+        return self.send_sms(**parts)
 
     def send_sms(
         self, *, reference: str, personalisation: dict[str, str], before_write: Callable[[], None], **_: Any

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from tests.simulator.events import Events
 from tests.simulator.hub import PromiseBroken
-from tests.simulator.processes import QUEUES, RELAYS, WORKERS
-from tests.simulator.promises import check_end, check_now, check_redis
+from tests.simulator.processes import RELAYS, WORKERS
+from tests.simulator.promises import check_audit, check_now, check_redis
 from tests.simulator.stage import LOCK_SECONDS, NEXT_DUE
 
-EVENTS = 9
 # A probe whose thread ended without a word blocks others until its lease ends, two seconds a round.
 MOST_ROUNDS = 100
 
@@ -36,7 +35,7 @@ class World(Events):
         broken: list[str] = []
         try:
             self.open()
-            for _ in range(EVENTS):
+            for _ in range(self.scene.events):
                 self.go_about()
                 self.let_some_go_on()
                 self.act(self.script.pick(self.script.events))
@@ -52,12 +51,27 @@ class World(Events):
 
     def open(self) -> None:
         """Somebody posts, and often the first worker that takes it is the first to go wrong."""
+        if self.scene.first is not None and self.rng.random() < 0.4:
+            self.begin_in_the_middle()
         self.ask()
         self.processes.relay_round(self.rng.choice(RELAYS))
         for task in list(self.hub.tasks):
             self.go_far(task, "nowhere")
         if self.rng.random() < 0.4:
             self.mistake_for_dead()
+
+    def begin_in_the_middle(self) -> None:
+        assert self.scene.first is not None
+        self.script.calm = self.hub.calm = True
+        self.scene.first(self.processes, self.rng)
+        self.finish_tasks()
+        for queue in self.scene.first_queues:
+            self.processes.relay_round("relay-1")
+            self.finish_tasks()
+            while self.redis.waiting(queue.name):
+                self.processes.take_pointer("worker-1", queue)
+                self.finish_tasks()
+        self.script.calm = self.hub.calm = False
 
     def end(self) -> None:
         for owner in {task.owner for task in self.hub.tasks}:
@@ -101,10 +115,12 @@ class World(Events):
 
     def work_off(self) -> None:
         for _ in range(MOST_ROUNDS):
+            self.processes.poll_documents()
+            self.finish_tasks()
             self.processes.relay_round("relay-1")
             self.finish_tasks()
             worked = False
-            for queue in QUEUES:
+            for queue in self.queues:
                 while self.redis.waiting(queue.name):
                     worked = True
                     self.processes.take_pointer("worker-1", queue)
@@ -121,6 +137,7 @@ class World(Events):
         raise PromiseBroken(f"the work does not come to its end: {left}")
 
     def check_rest(self) -> None:
-        check_now(self.product)
-        check_end(self.product, self.processes.accepted, self.btsss, self.va_notify)
-        check_redis(self.product, self.redis)
+        check_now(self.product, self.scene.wrong_now)
+        check_audit(self.product)
+        self.scene.check(self.product, self.processes.accepted, self.upstreams)
+        check_redis(self.product, self.redis, self.queues)
