@@ -306,13 +306,10 @@ class TravelPayPage:
 
     def claims(self, today: datetime | None = None) -> tuple[str, list[JSON]]:
         """The list of the past three months."""
-        end = (today or datetime.now(UTC)).replace(tzinfo=None)
-        period = {
-            "start_date": (end - timedelta(days=90)).strftime("%Y-%m-%dT00:00:00"),
-            "end_date": end.strftime("%Y-%m-%dT23:59:59"),
-        }
+        start, end = dates.past_three_months(today or datetime.now(UTC), self.zone)
+        query = urlencode({"start_date": start, "end_date": end})
         try:
-            items: list[JSON] = self.browser.api(f"/travel_pay/v0/claims?{urlencode(period)}")["data"]
+            items: list[JSON] = self.browser.api(f"/travel_pay/v0/claims?{query}")["data"]
         except Rejected as rejected:
             not_allowed = rejected.status_read_without_a_guard().startswith("4")
             return ("not allowed" if not_allowed else "general error"), []
