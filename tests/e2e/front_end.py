@@ -107,6 +107,14 @@ class FrontEnd:
             left = self.running.rows("SELECT job, state, unresolved_why FROM outbox_messages WHERE state <> 'parked'")
             raise AssertionError(f"left: {left}; not kept: {self.broken_promises()}") from None
 
+    def deliveries(self, subjects: list[str]) -> set[str]:
+        """How the newest notification of each of these subjects stands with VANotify."""
+        query = (
+            "SELECT DISTINCT ON (subject_id) state FROM notifications WHERE subject_id = ANY(%s)"
+            " ORDER BY subject_id, created_at DESC"
+        )
+        return {row["state"] for row in self.running.rows(query, subjects)}
+
     def mail(self, veteran: Veteran) -> list[Mapping[str, Any]]:
         """What reached this person, newest first."""
         return [each for each in self.control.phone() if each["to"] in (veteran.phone, veteran.email)]

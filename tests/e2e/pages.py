@@ -339,6 +339,16 @@ class TravelPayPage:
         assert isinstance(answer, Answer)
         return "downloaded", answer.body
 
+    def contact_details(self) -> str:
+        """Whether the person's details are the same everywhere, as our own service tells (docs/front-end.md)."""
+        try:
+            found = self.browser.api("/travel_pay/v0/contact_discrepancies")["data"]["attributes"]
+        except Rejected as rejected:
+            assert rejected.first_status()
+            return "details could not be compared"
+        assert found["message"]
+        return "details differ" if found["contactDiscrepancies"] else "details agree"
+
     def open_appointment(self, appointment_id: str) -> str:
         """Whether a claim can be started from this appointment."""
         path = f"/vaos/v2/appointments/{appointment_id}?_include=facilities,travel_pay_claims"

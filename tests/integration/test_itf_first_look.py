@@ -9,14 +9,16 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy.pool import QueuePool
 
 from flaskapp.current import settings
+from flaskapp.db import db
 from flaskapp.intent_to_file.states import UNCHECKED_WORDS, WORDS
 from flaskapp.web.passthrough import bulkhead
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import WITH_ITF, WITHOUT_ICN, creates, itfs, mails, on_file, reads, sign_in
 from tests.integration.steps import command, reconfigure
-from tests.product import ADA, Product
+from tests.product import ADA, Product, eventually
 
 BEN = DEFAULT_CAST[1]
 # Long enough for a busy machine: a wait ends with its result.
@@ -135,6 +137,21 @@ def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product)
         for _ in range(settings().travel_pay_reads_at_once):
             others.enter_context(bulkhead().take("itf_first_look"))
         assert person.shown()[0]["recordMessage"] == UNCHECKED_WORDS
+
+
+def test_whoever_waits_holds_no_connection(product: Product) -> None:
+    """As many connections are free while people wait as while nobody does."""
+    reconfigure(product, itf_first_look_seconds=60.0)
+    people = [sign_in(product, veteran) for veteran in DEFAULT_CAST[:3]]
+    with product.app.app_context():
+        pool = db.engine.pool
+    assert isinstance(pool, QueuePool)
+    with ThreadPoolExecutor(3) as browsers:
+        waiting = [browsers.submit(person.shown) for person in people]
+        eventually(lambda: len(looks(product)) == 3 and pool.checkedout() == 0, 30.0)
+        assert not any(answer.done() for answer in waiting)
+        product.work(until=lambda: all(answer.done() for answer in waiting))
+        assert [answer.result() for answer in waiting] == [[], [], []]
 
 
 def test_at_zero_no_look_is_made_and_the_words_stay_true(product: Product) -> None:
