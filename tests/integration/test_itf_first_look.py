@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -97,6 +98,7 @@ def test_until_somebody_has_looked_no_end_is_promised(product: Product) -> None:
     )
     assert (looks(product), len(itfs(product)), creates(product)) == ([("done", True, 1)], 1, 0)
     assert mails(product) == ["itf.confirmed"]
+    assert product.rows("SELECT actor FROM outbox_history WHERE moved_to = 'confirmed'") == [("first look",)]
 
 
 def test_a_look_that_found_none_makes_our_own_date_the_end(product: Product) -> None:
@@ -125,9 +127,9 @@ def test_a_look_goes_first_and_a_lost_one_is_found_and_repaired(product: Product
 
 
 def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product) -> None:
-    """Whoever waits here waits in vain: no worker runs."""
-    reconfigure(product, itf_first_look_seconds=20.0)
-    person = sign_in(product)
+    """Whoever waits here waits in vain, and to the end: no worker runs."""
+    reconfigure(product, itf_first_look_seconds=60.0)
+    person, began = sign_in(product), time.monotonic()
     for upstream in ("lighthouse_claims", "accounts"):
         command(product, "breakers", "hold", upstream, "--for", "5m", "--reason", "x")
         assert person.ask()["recordMessage"] == UNCHECKED_WORDS
@@ -137,6 +139,7 @@ def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product)
         for _ in range(settings().travel_pay_reads_at_once):
             others.enter_context(bulkhead().take("itf_first_look"))
         assert person.shown()[0]["recordMessage"] == UNCHECKED_WORDS
+    assert time.monotonic() - began < 60.0
 
 
 def test_whoever_waits_holds_no_connection(product: Product) -> None:
