@@ -86,6 +86,11 @@ class Config:
     )
     lorota_base_url: str = setting(read_base_url, text="LoROTA, the check-in identity service.")
     lorota_api_key: str = setting(secret=True, text="LoROTA API key.")
+    lorota_api_id: str = setting(text="LoROTA `x-apigw-api-id`.")
+    lorota_issuer: str = setting(default="vets-api", text="`iss` of the claims that name a check-in to LoROTA.")
+    lorota_private_key: str = setting(
+        lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs these claims."
+    )
     chip_base_url: str = setting(read_base_url, text="CHIP, the check-in service.")
     chip_username: str = setting(text="CHIP token user.")
     chip_password: str = setting(secret=True, text="CHIP token password.")
@@ -175,6 +180,9 @@ class Config:
     )
     max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
     check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
+    check_in_tries: int = setting(
+        at_least_one, 3, text="After so many wrong names or dates of birth within seven days a check-in link is closed."
+    )
     upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")
     veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
     btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")

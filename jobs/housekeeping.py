@@ -43,6 +43,7 @@ MOST_BATCHES = 500
 OLD_ROWS = {
     "idempotency_keys": text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
     "check_in_sessions": text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
+    "check_in_tries": text("DELETE FROM check_in_tries WHERE expires_at < outbox_now()"),
     "operator_log_outs": text("DELETE FROM operator_log_outs WHERE at < outbox_now() - interval '1 day'"),
 }
 

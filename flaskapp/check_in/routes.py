@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 
 from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
+from flaskapp.check_in.tries import OthersRunning
 from flaskapp.config import Config
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.chip import CONFIRMED
@@ -162,6 +163,8 @@ def create_session() -> Response:
         )
     except UpstreamError as error:
         return refuse_session(error)
+    except OthersRunning as error:
+        raise Problem(429, detail="This link is being opened already. Wait a moment, then try again.") from error
     response = answer(permissions("read.full", requested["uuid"]))
     response.set_cookie(
         COOKIE,

@@ -11,9 +11,10 @@ from sqlalchemy import select
 
 from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
+from flaskapp.check_in.tries import count_wrong, give_back, take_try
 from flaskapp.crypto import vault
 from flaskapp.db import reading, transaction
-from flaskapp.upstreams.errors import UpstreamError
+from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
 from outbox import NOW
 
@@ -49,11 +50,12 @@ class CheckIn:
 
 
 def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, lifetime_seconds: int) -> str:
-    """Verify somebody and start a session; returns the cookie's token. Raises LoROTA's upstream errors.
+    """Verify somebody and start a session; returns the cookie's token. Raises LoROTA's upstream errors, and like
+    `take_try`.
 
     Identity and appointments are fetched here too, so that a claim posted later needs no upstream at all.
     """
-    lorota_token = lorota.token(uuid, dob, last_name)
+    lorota_token = counted_token(lorota, uuid, dob, last_name)
     identity, appointments = None, None
     try:
         data = lorota.data(uuid, lorota_token)
@@ -73,6 +75,20 @@ def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, li
             )
         )
     return token
+
+
+def counted_token(lorota: LorotaClient, uuid: str, dob: date, last_name: str) -> str:
+    """LoROTA's token, for one of the tries that are left."""
+    take_try(uuid)
+    is_wrong = False
+    try:
+        return lorota.token(uuid, dob, last_name)
+    except Rejected as refusal:
+        is_wrong = refusal.code == "no_match"
+        raise
+    finally:
+        with transaction() as session:
+            (count_wrong if is_wrong else give_back)(session, uuid)
 
 
 def find_session(token: str | None) -> CheckIn | None:

@@ -47,7 +47,7 @@ EXAMPLE = {
     "is_complete": False,
 }
 UPSTREAM_PROBLEMS = {
-    429: "Upstream asks to slow down; `Retry-After` says for how long.",
+    429: "Upstream asks to slow down; `Retry-After` says for how long. Of the list of claims this is a 503.",
     502: "Upstream failed, or answered what cannot be read.",
     503: "Upstream's breaker is open or held, our credentials were refused, or too many people are reading;"
     " `Retry-After` says for how long.",
@@ -87,7 +87,7 @@ def list_claims() -> Response:
     items, here = with_known_here(account_id, found.items, start, end, page)
     # A claim that stands only with us is shown whatever the upstream does; a refusal of the person stays one.
     if failure is not None and (failure.status < 429 or not items):
-        raise failure
+        raise nobodys_fault(failure)
     status = 200 if found.whole else 206
     metadata = {
         **reads.metadata(status),
@@ -98,6 +98,14 @@ def list_claims() -> Response:
     }
     headers = {"Age": str(shown.age_seconds), **(failure.headers if failure is not None else {})}
     return answer({"data": items, "metadata": metadata}, status, headers)
+
+
+def nobodys_fault(failure: Problem) -> Problem:
+    """The failure as 503 if upstream has too many requests: of any 4xx of the list pages say that the person may not
+    file (contract: frontend 5.4)."""
+    if failure.status != 429:
+        return failure
+    return Problem(503, detail=failure.entry["detail"], headers=failure.headers)
 
 
 def age_of(shown: Shown) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Client of LoROTA, which knows who is checking in (contract: travel 1.9).
 
-Its recorded answers were made by hand, and how we prove a check-in to it is our assumption (docs/assumptions.md). So
-its answers are read in every form that we know, and checked before they are used.
+Its recorded answers were made by hand. So its answers are read in every form that we know, and checked before they are
+used. It compares what a person typed, and counts no tries: see `flaskapp/check_in/tries.py`.
 """
 
 from __future__ import annotations
@@ -10,31 +10,38 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
+from flaskapp.clock import DAY_SECONDS
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.tokens.assertions import signed_assertion, signing_key
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 
 UPSTREAM = "lorota"
 
-_REFUSED = {404: "not_found", 410: "too_many"}
+# Who the claims are for, and what they allow.
+_AUDIENCE, _SCOPES = "lorota", ["read.full"]
+# As the known client has it. How long LoROTA's own token lives may follow from it.
+_CLAIMS_SECONDS = int(DAY_SECONDS)
 # What a 401 says, in any case: the check-in is unknown, or something of what the person typed does not match.
 _UNKNOWN = "uuid not found"
 _MISMATCH = ("lastname", "last name", "dob", "ssn4", "match")
 
 
 class LorotaClient:
+    """Raises ValueError for a key that cannot sign, without repeating the key."""
+
     def __init__(self, config: Config, http: HTTP) -> None:
         self._config = config
         self._http = http
+        self._key = signing_key(config.lorota_private_key, "LOROTA_PRIVATE_KEY")
 
     def token(self, uuid: str, dob: date, last_name: str) -> str:
         """The token of a check-in whose person named the right date of birth and last name.
 
-        Raises Rejected with code `no_match`, `too_many` or `not_found`; Unauthorized when our own key is refused.
+        Raises Rejected with code `no_match` or `not_found`; Unauthorized when our own key or claims are refused.
         """
-        body = {"uuid": uuid, "dob": dob.isoformat(), "lastName": last_name}
-        headers = {"x-api-key": self._config.lorota_api_key}
-        answer = self._call("token", "POST", "/token", headers, json=body)
+        body = {"lastName": last_name, "dob": dob.isoformat()}
+        answer = self._call("token", "POST", "/token", {"x-lorota-claims": self._claims(uuid)}, json=body)
         payload = _object(answer)
         code = None if payload is None else _refusal(answer.status, payload)
         if code is not None:
@@ -62,16 +69,22 @@ class LorotaClient:
             raise failure(Unavailable, UPSTREAM, answer)
         return found
 
+    def _claims(self, uuid: str) -> str:
+        """Which check-in it is about. The body does not say it."""
+        claims = {"aud": _AUDIENCE, "iss": self._config.lorota_issuer, "sub": uuid, "scopes": _SCOPES}
+        return signed_assertion(self._key, claims, _CLAIMS_SECONDS)
+
     def _call(self, operation: str, method: str, path: str, headers: dict[str, str], json: Any = None) -> Answer:
+        config = self._config
         return self._http.call(
             Outgoing(
                 UPSTREAM,
                 operation,
                 method,
-                f"{self._config.lorota_base_url}{path}",
+                f"{config.lorota_base_url}{path}",
                 write=False,
-                total_seconds=self._config.check_in_total_seconds,
-                headers=headers,
+                total_seconds=config.check_in_total_seconds,
+                headers={"x-api-key": config.lorota_api_key, "x-apigw-api-id": config.lorota_api_id, **headers},
                 json=json,
             )
         )
@@ -86,7 +99,7 @@ def _refusal(status: int, payload: dict[str, Any]) -> str | None:
     """The code for what LoROTA itself refuses, with an `error`; None where it refuses nothing, or not because of the
     person. A gateway's 404 has a `message`, and is about our address."""
     if status != 401:
-        return _REFUSED.get(status) if "error" in payload else None
+        return "not_found" if status == 404 and "error" in payload else None
     said = str(payload.get("error", "")).lower()
     if _UNKNOWN in said:
         return "not_found"

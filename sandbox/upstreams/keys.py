@@ -1,7 +1,8 @@
 """The sandbox's RSA keys, fixed so that a token outlives a restart. They open nothing outside this machine.
 
-The Sign-in Service signed with the old key, signs with today's and rotates to the new one. The Lighthouse client's key
-and the one for the token exchange (STS) are the product's own; the Sign-in Service does not know them.
+The Sign-in Service signed with the old key, signs with today's and rotates to the new one. The Lighthouse client's key,
+the one for the token exchange (STS) and the one for LoROTA are the product's own; the Sign-in Service does not know
+them.
 """
 
 from __future__ import annotations
@@ -159,6 +160,37 @@ H8XgMB/dGt3beRmHauqO6rIsC39wrSrGMoIcI6npAoGAAZU2+/LyPd8mTwaK7IQT
 DScBZoY5ujxlE7zziext61rLGhmkoqlm8lP3w5C5QHnm7pe8MwOY7I2bYyIgKNze
 B5Q8gKfLy/MWh2tYygL3O9cney1vOUwWi5NplrOdqFjqOrp6/RcESdCjNmpHK5RX
 RJTVJbG12Xt97UXZKXQVWjo=
+-----END PRIVATE KEY-----
+"""
+
+LOROTA_CLIENT_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQDRE1yzY7CI3cRi
+88CWBcN8RgBWJgW8/Xod81JDl/XdRqYtPcQtaoBs0+IEK/7cZx3rUS2cWusvMn7o
+XRp81WF1OcBWPLMtmSK1JBkIRz0L2bF7JxuOXzocrar7xLIeCptDnnVc2wbpoHH1
+TGQF5U9sfiuUYDbnBcjSh10s9MMuH8o46AU7njBZSXBSCvx9VvhuJieVqocoZkwl
+Wq303qMxUdQStuuAxeXg9K4rNK9bLqFXkbnSNbPcLn+edOeYo0tfm1/b61+hhH/n
+wVVKhrRO0d8Y1S//Z2UgCHaINMbrNDTVlNAYVxohNg2Wa5TgMkRRt7b1lFsawA4C
++PuJDFfvAgMBAAECggEAY1H8XqfD7DDVo2BCI8KXLAkhDcvAPBh6E5JMiRm+TaDL
+PoCyGhUW7xv0qaCw0MkXmHsW3MkAIoqtaPsZoyXGx2Zo7U6mm8m8iCqezaTx5hhD
+TMq2N3sbYxZJPJMjPkwxl/zFqhfOf9udZzcj6P0XLuX9E95lFnhT/1cYt0uLEPRi
+hCfmOeLuO94AzGu31yLDeWGzsbE7oS4faMcfKZCKoMI74RHfPJ4wg35zUtY/+tX1
+FgxHCy2/9rXMM5R2BQyuuIDNRm3YI71wi1M+z2zj23mldsqBgK/uu01DBpUjTggL
+pf05zNJobyacp6xuwNvNkOTZJ+Gv/vlOVHvv/KfAYQKBgQD78Lv+30JM6ZW3zjB4
+xqpVxxH3gkYrYz+k4/CAkFtxc44eZ29cmdAckuZG6KZ2e4g8gAcXhT9l2ylguSA8
+bJviRsZ3wSMJVHV4AB++uWstDrW4x8/fckE/rrjMF1nPStlJQOd5xSsKqLQ8fT3e
+6dX8ZhIYwOZvfDheDoX/h+dl/wKBgQDUcc8J1z0s4kjcNOkbmQ0Ix0k7fFkoCYRr
+0Fa/UzKeHXh7e2zJ2Ol+ANQBsq9acDcdl2rRu/BEnBqMzGkF+NYZsj1pcF1FkjDu
+W8m7DdVNq+X4YWJk6M4JITA8UHkAf1ReixLsWWc82x1HRAKlASs6gN7jqFvbpSnQ
+QXYpqSVuEQKBgB3Wy01Kf/3ABJ16bD9BuFbkdvpLkaf930HWRVvUvR/YwdJUCdp7
+1SwtMdzgHScXRnFz8GMWwwV7SZFNG8ZMTsIkA8mXNGEcgbUuvpPGPi1d+qPh9nrO
+e2/hb72sXlSw1r9YUpIXiht/E6m+Y5+NLmzwYeBQqHo3yi1JpxE2tW9dAoGBAJux
+pMhThDQGytsHs+dT7aeHVfZQlY6wGupgz5J8SNZ0Rr5IoFv1qnl75eQwri6bmukG
+9XQsRlQiC5swm6+SxGYkqLlDbjf0ggPOJTP/WVoJJws3Y8MMkyNBvXYWi/d/WbfI
+OOAaTXzeIMD/6OhAyQuhMripxFhe3RwRPaYenp3hAoGBAJWK8MgdnjXbRT7gEtkO
+BQYSid149zpwhShlQudKJnUW3dIyZ7ufDHfYs0eUdCZfngXAqq9nLjnHOe7gB+Vz
+RvFXqW5L0z7HCsG9zS4qimZhjZ7izjqnfTWCIxADbY4CKiupDyLidanKOUlo4rzw
+7d4NLPtjaSL4rw/PWffQpExO
 -----END PRIVATE KEY-----
 """
 

@@ -1,24 +1,26 @@
 """The fake LoROTA, the check-in identity service (contract: travel 1.9).
 
-How a check-in is named to it, and that a link takes three wrong answers, are assumptions (docs/assumptions.md).
+It checks our key, the signature and all claims, and compares what a person typed. It counts no tries. What its gateway
+says to a caller that it does not know is an assumption (docs/assumptions.md).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+import jwt
 from flask import Blueprint, Response, request
 
 from sandbox.upstreams.cast import HABITS, Cast, Veteran, appointment_json, veteran_from
 from sandbox.upstreams.fake import BadRequest, Fake, answer, json_body
+from sandbox.upstreams.keys import public_key
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.tokens import Tokens
 
-ATTEMPTS = 3
+AUDIENCE, SCOPE = "lorota", "read.full"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,6 @@ class LoROTA(Fake):
 
     def __init__(self, settings: FakeSettings, cast: Cast) -> None:
         self.tokens = Tokens("lorota")
-        self._mismatches: Counter[str] = Counter()
         super().__init__(settings, cast)
 
     def first_knobs(self) -> LoROTAKnobs:
@@ -57,35 +58,56 @@ class LoROTA(Fake):
         super().reset()
         self.cast.reset()
         self.tokens.reset()
-        self._mismatches.clear()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
         return {"error": text}
 
     def token(self) -> Response:
-        if request.headers.get("x-api-key") != self.settings.lorota_api_key:
-            return answer({"error": "Forbidden"}, 403)
+        if not self._knows_caller():
+            return answer({"message": "Forbidden"}, 403)
+        uuid = self._claimed(request.headers.get("x-lorota-claims", ""))
+        if uuid is None:
+            return answer({"message": "Unauthorized"}, 401)
         body = json_body()
-        if not all(isinstance(body.get(name), str) for name in ("uuid", "dob", "lastName")):
-            return answer({"error": "uuid, dob and lastName are required"}, 400)
-        veteran = self.cast.by_uuid(body["uuid"])
+        if not all(isinstance(body.get(name), str) for name in ("dob", "lastName")):
+            return answer({"error": "lastName and dob are required"}, 400)
+        veteran = self.cast.by_uuid(uuid)
         if veteran is None:
             return answer({"error": "uuid not found"}, 401)
         return self._judged(veteran, body)
 
+    def _knows_caller(self) -> bool:
+        known = {"x-api-key": self.settings.lorota_api_key, "x-apigw-api-id": self.settings.lorota_api_id}
+        return all(request.headers.get(name) == value for name, value in known.items())
+
+    def _claimed(self, claims: str) -> str | None:
+        """The check-in that our signed claims name; None when they are not ours, have ended or do not allow it."""
+        required = ["aud", "iss", "sub", "scopes", "iat", "exp"]
+        try:
+            checked: dict[str, Any] = jwt.decode(
+                claims,
+                public_key(self.settings.lorota_client_key),
+                algorithms=["RS256"],
+                audience=AUDIENCE,
+                issuer=self.settings.lorota_issuer,
+                options={"require": required},
+            )
+        except jwt.InvalidTokenError:
+            return None
+        scopes = checked["scopes"]
+        return str(checked["sub"]) if isinstance(scopes, list) and SCOPE in scopes else None
+
     def _judged(self, veteran: Veteran, body: dict[str, Any]) -> Response:
-        with self.lock:
-            if self._mismatches[veteran.uuid] >= ATTEMPTS:
-                return answer({"error": "Too many attempts"}, 410)
-            same_name = body["lastName"].strip().casefold() == veteran.last_name.casefold()
-            checked = {"lastName": same_name, "dob": body["dob"] == veteran.dob}
-            wrong = [name for name, same in checked.items() if not same]
-            if wrong:
-                self._mismatches[veteran.uuid] += 1
-                return answer({"error": f"{' or '.join(wrong)} does not match with the current record"}, 401)
+        same_name = body["lastName"].strip().casefold() == veteran.last_name.casefold()
+        checked = {"lastName": same_name, "dob": body["dob"] == veteran.dob}
+        wrong = [name for name, same in checked.items() if not same]
+        if wrong:
+            return answer({"error": f"{' or '.join(wrong)} does not match with current record"}, 401)
         return answer({"token": self.tokens.issue(self.knobs.token_seconds, veteran.uuid)})
 
     def data(self, uuid: str) -> Response:
+        if not self._knows_caller():
+            return answer({"message": "Forbidden"}, 403)
         holder = self.bearer(self.tokens)
         if holder is None:
             return answer({"error": "Unauthorized"}, 401)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY, STS_CLIENT_KEY
+from sandbox.upstreams.keys import LIGHTHOUSE_CLIENT_KEY, LOROTA_CLIENT_KEY, STS_CLIENT_KEY
 from sandbox.upstreams.templates import TEMPLATE_IDS
 
 JWKS_PATH = "/sign_in/openid_connect/certs"
@@ -42,6 +42,9 @@ class FakeSettings:
     vanotify_delays: tuple[float, float, float] = (0.05, 0.05, 0.1)
     vanotify_retry_scale: float = 1.0
     lorota_api_key: str = "lorota-key-of-the-sandbox"
+    lorota_api_id: str = "lorota-api-id"
+    lorota_issuer: str = "vets-api"
+    lorota_client_key: str = LOROTA_CLIENT_KEY
     chip_username: str = "surefile"
     chip_password: str = "chip-password-of-the-sandbox"
     chip_api_id: str = "chip-api-id"
@@ -87,12 +90,7 @@ class FakeSettings:
             "VANOTIFY_SMS_SENDER_ID": self.vanotify_sms_sender_id,
             "VANOTIFY_SMS_SENDER_ID_OH": self.vanotify_sms_sender_id_oh,
             "VANOTIFY_CALLBACK_TOKENS": self.vanotify_callback_token,
-            "LOROTA_BASE_URL": urls["lorota"],
-            "LOROTA_API_KEY": self.lorota_api_key,
-            "CHIP_BASE_URL": urls["chip"],
-            "CHIP_USERNAME": self.chip_username,
-            "CHIP_PASSWORD": self.chip_password,
-            "CHIP_API_ID": self.chip_api_id,
+            **self._check_in(urls),
             "SIS_JWKS_URL": f"{urls['sign_in']}{JWKS_PATH}",
             "ACCOUNTS_BASE_URL": urls["accounts"],
             "ACCOUNTS_API_KEY": self.accounts_api_key,
@@ -116,4 +114,17 @@ class FakeSettings:
             "STS_PRIVATE_KEY": self.sts_client_key,
             "VA_PROFILE_BASE_URL": urls["va_profile"],
             "VA_PROFILE_API_KEY": self.va_profile_api_key,
+        }
+
+    def _check_in(self, urls: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "LOROTA_BASE_URL": urls["lorota"],
+            "LOROTA_API_KEY": self.lorota_api_key,
+            "LOROTA_API_ID": self.lorota_api_id,
+            "LOROTA_ISSUER": self.lorota_issuer,
+            "LOROTA_PRIVATE_KEY": self.lorota_client_key,
+            "CHIP_BASE_URL": urls["chip"],
+            "CHIP_USERNAME": self.chip_username,
+            "CHIP_PASSWORD": self.chip_password,
+            "CHIP_API_ID": self.chip_api_id,
         }

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 import requests
 
+from tests.e2e import dates
+
 # What a script may read of an answer from another origin, and may send to one, without anybody's permission.
 READABLE = {"cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"}
 SENDABLE = {"accept", "accept-language", "content-language"}
@@ -196,7 +198,7 @@ class Browser:
         if token := answer.headers.get("x-csrf-token"):
             self.storage["csrfToken"] = token
         if ends := answer.headers.get("x-session-expiration"):
-            parsed_date(ends)
+            dates.instant(ends)
             self.storage["sessionExpiration"] = ends
 
     # -- the session -----------------------------------------------------------
@@ -204,7 +206,7 @@ class Browser:
     def session_ends(self) -> datetime | None:
         """When the access token ends, by the cookie that scripts may read; a malformed one breaks every call."""
         text = self.session.cookies.get("vagov_info_token")
-        return parsed_date(json.loads(unquote(text))["access_token_expiration"]) if text else None
+        return dates.instant(json.loads(unquote(text))["access_token_expiration"]) if text else None
 
     def _ends_within(self, seconds: float) -> bool:
         ends = self.session_ends()
@@ -280,11 +282,3 @@ def needs_permission(name: str, value: str) -> bool:
 
 def listed(reply: requests.Response, name: str) -> list[str]:
     return [each.strip() for each in reply.headers.get(name, "").split(",")]
-
-
-def parsed_date(text: str) -> datetime:
-    """A time in the ISO form of `new Date()`; raises ValueError where that is an invalid date."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"{text} depends on the browser's zone")
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from calendar import monthrange
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,15 +15,31 @@ STATIONS = {
     "757": "America/New_York",
     "983": "America/Denver",
 }
+# A time as JavaScript is sure to read it.
+WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)")
 MOST_DAYS = 30
+MONTHS_LISTED = 3
 
 
 def instant(text: str) -> datetime:
-    """`new Date(text)` for a time with an offset or `Z`; raises ValueError otherwise."""
+    """`new Date(text)` for a time with an offset or `Z`, to the millisecond; raises ValueError otherwise.
+
+    Python reads more forms than JavaScript does. JavaScript takes a bare day for an instant, which is another day in
+    America, and the 30th of February for one in March: these are refused here.
+    """
+    if not WRITTEN.fullmatch(text):
+        raise ValueError(f"{text!r} is an invalid date, or the browser's zone would decide")
     found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset: the browser's zone would decide")
-    return found
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)
+
+
+def past_three_months(now: datetime, browser_zone: str) -> tuple[str, str]:
+    """The first and the last second of the list's first period, as it asks for them."""
+    today = now.astimezone(ZoneInfo(browser_zone)).date()
+    months = today.year * 12 + today.month - 1 - MONTHS_LISTED
+    year, month = months // 12, months % 12 + 1
+    first = today.replace(year=year, month=month, day=min(today.day, monthrange(year, month)[1]))
+    return f"{first}T00:00:00", f"{today}T23:59:59"
 
 
 def in_zone_of_facility(start: str, zone: str) -> str:

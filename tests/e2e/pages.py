@@ -306,13 +306,10 @@ class TravelPayPage:
 
     def claims(self, today: datetime | None = None) -> tuple[str, list[JSON]]:
         """The list of the past three months."""
-        end = (today or datetime.now(UTC)).replace(tzinfo=None)
-        period = {
-            "start_date": (end - timedelta(days=90)).strftime("%Y-%m-%dT00:00:00"),
-            "end_date": end.strftime("%Y-%m-%dT23:59:59"),
-        }
+        start, end = dates.past_three_months(today or datetime.now(UTC), self.zone)
+        query = urlencode({"start_date": start, "end_date": end})
         try:
-            items: list[JSON] = self.browser.api(f"/travel_pay/v0/claims?{urlencode(period)}")["data"]
+            items: list[JSON] = self.browser.api(f"/travel_pay/v0/claims?{query}")["data"]
         except Rejected as rejected:
             not_allowed = rejected.status_read_without_a_guard().startswith("4")
             return ("not allowed" if not_allowed else "general error"), []
@@ -341,6 +338,16 @@ class TravelPayPage:
             return "download failed", b""
         assert isinstance(answer, Answer)
         return "downloaded", answer.body
+
+    def contact_details(self) -> str:
+        """Whether the person's details are the same everywhere, as our own service tells (docs/front-end.md)."""
+        try:
+            found = self.browser.api("/travel_pay/v0/contact_discrepancies")["data"]["attributes"]
+        except Rejected as rejected:
+            assert rejected.first_status()
+            return "details could not be compared"
+        assert found["message"]
+        return "details differ" if found["contactDiscrepancies"] else "details agree"
 
     def open_appointment(self, appointment_id: str) -> str:
         """Whether a claim can be started from this appointment."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import dates, pages
 from tests.e2e.browser import NetworkError, Rejected, SignedOut
-from tests.e2e.front_end import FOREIGN_ORIGIN, FrontEnd
+from tests.e2e.front_end import FOREIGN_ORIGIN, PATIENCE_SECONDS, FrontEnd
 from tests.e2e.pages import READY, Form526Page, ITFPage, TravelPayPage
 
 pytestmark = pytest.mark.processes
@@ -114,7 +114,7 @@ def test_the_526_form_goes_from_a_locked_file_to_a_claim_number_and_saves_itself
     assert page.save() == "saved"
     assert page.submit(veteran={"remarks": "I am new."}) == "submitted"
     site.promised(page.accepted["attributes"]["submissionId"])
-    assert page.poll(60) == "success" and page.claim_id
+    assert page.poll(PATIENCE_SECONDS) == "success" and page.claim_id
     assert page.save() == "saved"
     site.until_kept()
     path = f"/v0/disability_compensation_form/{page.accepted['attributes']['submissionId']}/documents"

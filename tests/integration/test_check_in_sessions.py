@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from flaskapp.check_in.service import identity_of
-from tests.product import ADA, Product
+from jobs import housekeeping
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.product import ADA, Product, eventually
 
 CAMEL = {"X-Key-Inflection": "camel"}
 SESSIONS = "/check_in/v2/sessions"
@@ -74,6 +77,57 @@ def test_a_wrong_name_is_refused_until_no_attempts_are_left(product: Product) ->
     assert answers[0].headers["WWW-Authenticate"] == 'Token realm="Application"'
     assert (errors[3]["status"], errors[3]["code"]) == ("410", "CIE-VETS-API_410")
     assert set(errors[0]) >= {"title", "detail", "code", "status"}
+    asked = len(product.control.received("lorota"))
+    assert sign_in(product).get_json()["errors"][0]["status"] == "410", "the right name comes too late"
+    assert len(product.control.received("lorota")) == asked
+    ben = DEFAULT_CAST[1]
+    answers = [sign_in(product, uuid=ben.uuid, dob=ben.dob, lastName=name) for name in ("Nobody", ben.last_name)]
+    assert [answer.status_code for answer in answers] == [401, 200]
+    product.move_clock(timedelta(days=7, seconds=1))
+    assert sign_in(product).status_code == 200
+    assert tries(product) == [(1, 1)]
+    housekeeping.retain()
+    assert tries(product) == []
+
+
+def tries(product: Product) -> list[tuple[int, int]]:
+    return [tuple(row) for row in product.rows("SELECT wrong, taken FROM check_in_tries")]
+
+
+def test_only_wrong_answers_count(product: Product) -> None:
+    """A right one takes none of them back: else somebody else could guess three times after each visit."""
+    sign_in(product, lastName="Nobody")
+    for fault in ("refuse", "html"):
+        product.control.set("lorota", fault)
+        assert {sign_in(product).status_code for _ in range(4)} == {502}
+        product.control.clear("lorota")
+    assert sign_in(product).status_code == 200
+    assert {sign_in(product, uuid=ADA.uuid.replace("1", "2")).status_code for _ in range(4)} == {404}
+    assert tries(product) == [(1, 1)]
+    assert [sign_in(product, lastName="Nobody").status_code for _ in range(3)] == [401, 401, 410]
+
+
+def test_tries_at_once_are_no_more_than_tries_one_by_one(product: Product) -> None:
+    """While as many are on their way as are left, another is asked to wait, and not told that the link is closed."""
+    product.control.set("lorota", "hold")
+    with ThreadPoolExecutor(3) as browsers:
+        guesses = [browsers.submit(sign_in, product, lastName=f"Guess{number}") for number in range(3)]
+        eventually(lambda: len(product.control.received("lorota", "POST /token")) == 3)
+        waits = sign_in(product)
+        assert (waits.status_code, waits.get_json()["errors"][0]["status"]) == (429, "429")
+        product.control.clear("lorota")
+        assert {guess.result().status_code for guess in guesses} == {401}
+    assert sign_in(product).status_code == 410
+
+
+def test_a_try_whose_process_died_is_free_again(product: Product) -> None:
+    product.rows(
+        "INSERT INTO check_in_tries (uuid, wrong, taken, taken_at, expires_at) VALUES (:uuid, 2, 3,"
+        " outbox_now() - interval '3 minutes', outbox_now() + interval '1 day') RETURNING 1",
+        uuid=ADA.uuid,
+    )
+    assert sign_in(product).status_code == 200
+    assert tries(product) == [(2, 2)]
 
 
 def test_a_wrong_date_of_birth_is_no_match(product: Product) -> None:

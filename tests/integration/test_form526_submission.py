@@ -252,6 +252,20 @@ def test_without_an_icn_nothing_is_filed_and_a_human_contacts_the_person(product
     assert product.rows("SELECT 1 FROM notifications") == []
 
 
+def test_to_somebody_known_to_be_nobody_no_form_is_promised(product: Product) -> None:
+    """Another flow has shown that VA's records have no ICN for the account. The files wait for their sixty days."""
+    person = filer(product, WITHOUT_ICN)
+    attachment = person.attach()
+    assert person.signed.get("/pension").status_code == 403
+    for _ in range(2):
+        refused = person.submit(attachment)
+        (entry,) = refused.get_json()["errors"]
+        assert (refused.status_code, entry["status"], entry["code"]) == (403, "403", "NO_ICN")
+        assert "Call VA at" in entry["detail"]
+    assert product.value("SELECT count(*) FROM form526_submissions") == 0
+    assert (product.messages(), product.cases()) == ([], [])
+
+
 # -- what the person may send -------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,14 +10,16 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy.pool import QueuePool
 
 from flaskapp.current import settings
+from flaskapp.db import db
 from flaskapp.intent_to_file.states import UNCHECKED_WORDS, WORDS
 from flaskapp.web.passthrough import bulkhead
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import WITH_ITF, WITHOUT_ICN, creates, itfs, mails, on_file, reads, sign_in
 from tests.integration.steps import command, reconfigure
-from tests.product import ADA, Product
+from tests.product import ADA, Product, eventually
 
 BEN = DEFAULT_CAST[1]
 # Long enough for a busy machine: a wait ends with its result.
@@ -95,6 +98,7 @@ def test_until_somebody_has_looked_no_end_is_promised(product: Product) -> None:
     )
     assert (looks(product), len(itfs(product)), creates(product)) == ([("done", True, 1)], 1, 0)
     assert mails(product) == ["itf.confirmed"]
+    assert product.rows("SELECT actor FROM outbox_history WHERE moved_to = 'confirmed'") == [("first look",)]
 
 
 def test_a_look_that_found_none_makes_our_own_date_the_end(product: Product) -> None:
@@ -123,9 +127,9 @@ def test_a_look_goes_first_and_a_lost_one_is_found_and_repaired(product: Product
 
 
 def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product) -> None:
-    """Whoever waits here waits in vain: no worker runs."""
-    reconfigure(product, itf_first_look_seconds=20.0)
-    person = sign_in(product)
+    """Whoever waits here waits in vain, and to the end: no worker runs."""
+    reconfigure(product, itf_first_look_seconds=60.0)
+    person, began = sign_in(product), time.monotonic()
     for upstream in ("lighthouse_claims", "accounts"):
         command(product, "breakers", "hold", upstream, "--for", "5m", "--reason", "x")
         assert person.ask()["recordMessage"] == UNCHECKED_WORDS
@@ -135,6 +139,22 @@ def test_nobody_waits_while_a_breaker_is_open_or_too_many_wait(product: Product)
         for _ in range(settings().travel_pay_reads_at_once):
             others.enter_context(bulkhead().take("itf_first_look"))
         assert person.shown()[0]["recordMessage"] == UNCHECKED_WORDS
+    assert time.monotonic() - began < 60.0
+
+
+def test_whoever_waits_holds_no_connection(product: Product) -> None:
+    """As many connections are free while people wait as while nobody does."""
+    reconfigure(product, itf_first_look_seconds=60.0)
+    people = [sign_in(product, veteran) for veteran in DEFAULT_CAST[:3]]
+    with product.app.app_context():
+        pool = db.engine.pool
+    assert isinstance(pool, QueuePool)
+    with ThreadPoolExecutor(3) as browsers:
+        waiting = [browsers.submit(person.shown) for person in people]
+        eventually(lambda: len(looks(product)) == 3 and pool.checkedout() == 0, 30.0)
+        assert not any(answer.done() for answer in waiting)
+        product.work(until=lambda: all(answer.done() for answer in waiting))
+        assert [answer.result() for answer in waiting] == [[], [], []]
 
 
 def test_at_zero_no_look_is_made_and_the_words_stay_true(product: Product) -> None:

@@ -99,6 +99,8 @@ def test_appointments_and_travel_pay_claims(product: Product) -> None:
             place = {"facilityStationNumber": found["location"]["id"]}
             place["facilityName"] = found["location"]["attributes"]["name"]
             assert found["start"].endswith("Z") and found["locationId"] == found["location"]["id"], veteran.name
+            instants = [datetime.fromisoformat(found[name]) for name in ("start", "localStartTime")]
+            assert instants[0] == instants[1], veteran.name
             texts = (found["localStartTime"][:19], found["localStartTime"], found["start"])
             answers = [person.post(text, **place) for text in texts]
             assert [answer.status_code for answer in answers] == [202] * 3, veteran.name

@@ -14,6 +14,7 @@ from tests.integration import travel_pay_steps as steps
 from tests.integration.itf_steps import WITHOUT_ICN
 from tests.integration.steps import command
 from tests.integration.travel_pay_filing import BEN, assert_filed_once, file, tried
+from tests.integration.travel_pay_steps import CLAIMS_URL, traveling
 from tests.product import ADA, Product
 
 YARA = next(veteran for veteran in TRAVEL_PAY_CAST if veteran.email is None)
@@ -62,6 +63,23 @@ def test_without_an_icn_or_an_e_mail_travel_pay_is_not_called_and_a_human_holds_
     product.work()
     assert_filed_once(unreachable, "answered")
     assert unreachable.notifications[-1] == "submitted"
+
+
+def test_nobody_is_promised_nothing_for_another_appointment(product: Product) -> None:
+    """A read has shown that VA's records have no ICN for the account, or a claim has."""
+    nobody = traveling(product, WITHOUT_ICN)
+    assert nobody.get(CLAIMS_URL).status_code == 403
+    for _ in range(2):
+        refused = nobody.post()
+        (entry,) = refused.get_json()["errors"]
+        assert (refused.status_code, entry["status"], entry["code"]) == (403, "403", "NO_ICN")
+        assert "Call VA at" in entry["detail"]
+    assert (steps.rows(product), product.messages(), product.cases()) == ([], [], [])
+    other = replace(WITHOUT_ICN, uuid=str(uuid.uuid4()))
+    file(product, other)
+    product.work()
+    assert traveling(product, other).post("2031-03-05T09:30:00").status_code == 403
+    assert (len(steps.rows(product)), product.cases()) == (1, ["refused"])
 
 
 def test_an_account_stored_without_an_e_mail_is_read_again(product: Product) -> None:

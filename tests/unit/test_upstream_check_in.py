@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+import jwt
 import pytest
 
 from flaskapp.upstreams.chip import CHIPClient
@@ -17,7 +19,7 @@ from flaskapp.upstreams.tokens.oauth import lifetime_seconds
 from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.veis import VEISClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
-from tests.unit.upstream_settings import settings
+from tests.unit.upstream_settings import SIGNING_KEY, settings
 
 UUID = "0a1b2c3d-1111-4222-8333-444455556666"
 TOKEN = whole(200, {"token": "t-1"})
@@ -49,7 +51,20 @@ def test_a_lorota_token_is_requested_with_what_the_person_typed(server: Loopback
     assert lorota.token(UUID, date(1950, 1, 31), "O'Neill") == "t-1"
     (sent,) = server.received
     assert (sent.line, sent.headers["x-api-key"]) == ("POST /token HTTP/1.1", "lorota-key")
-    assert sent.json() == {"uuid": UUID, "dob": "1950-01-31", "lastName": "O'Neill"}
+    assert sent.headers["x-apigw-api-id"] == "lorota-api"
+    assert sent.json() == {"dob": "1950-01-31", "lastName": "O'Neill"}
+
+
+def test_signed_claims_name_the_check_in(server: Loopback, lorota: LorotaClient) -> None:
+    before = int(time.time())
+    lorota.token(UUID, date(1950, 1, 31), "O'Neill")
+    claims = jwt.decode(
+        server.received[0].headers["x-lorota-claims"], SIGNING_KEY.public_key(), ["RS256"], audience="lorota"
+    )
+    issued_at, ends_at = claims.pop("iat"), claims.pop("exp")
+    # Dated back, for a clock there that is behind ours.
+    assert before - 60 < issued_at < before and ends_at - issued_at == 24 * 60 * 60
+    assert claims == {"aud": "lorota", "iss": "vets-api", "sub": UUID, "scopes": ["read.full"]}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +80,7 @@ def test_a_lorota_token_is_requested_with_what_the_person_typed(server: Loopback
         (whole(401, {"message": "Unauthorized"}), Unauthorized, None),
         (whole(401, {"error": "Unauthorized"}), Unauthorized, None),
         (whole(401, {}), Unauthorized, None),
-        (whole(410, {"error": "Too many attempts"}), Rejected, "too_many"),
+        (whole(410, {"error": "Gone"}), Unavailable, None),
         (whole(404, {"error": "Not found"}), Rejected, "not_found"),
         (whole(404, "<html>"), Unavailable, None),
         (whole(401, "<html>"), Unavailable, None),
@@ -95,7 +110,12 @@ def test_lorota_data_is_fetched_with_the_token(server: Loopback, lorota: LorotaC
     server.replies[:] = [whole(200, check_in(stationNo="983"))]
     assert lorota.data(UUID, "t-1") == check_in(stationNo="983")
     assert server.received[0].line == f"GET /data/{UUID} HTTP/1.1"
-    assert server.received[0].headers["authorization"] == "Bearer t-1"
+    sent = server.received[0].headers
+    assert (sent["authorization"], sent["x-api-key"], sent["x-apigw-api-id"]) == (
+        "Bearer t-1",
+        "lorota-key",
+        "lorota-api",
+    )
 
 
 def test_recorded_lorota_data_stand_under_payload(server: Loopback, lorota: LorotaClient) -> None:

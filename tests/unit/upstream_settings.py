@@ -44,6 +44,8 @@ ENVIRON = {
     "VANOTIFY_CALLBACK_TOKENS": "callback-token",
     "LOROTA_BASE_URL": NOWHERE,
     "LOROTA_API_KEY": "lorota-key",
+    "LOROTA_API_ID": "lorota-api",
+    "LOROTA_PRIVATE_KEY": pem_of(SIGNING_KEY),
     "CHIP_BASE_URL": NOWHERE,
     "CHIP_USERNAME": "chip-user",
     "CHIP_PASSWORD": "chip-password",

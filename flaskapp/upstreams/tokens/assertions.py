@@ -22,10 +22,10 @@ BACKDATED_SECONDS = 30
 PROBE = b"Does this key sign?"
 
 
-def signed_assertion(key: RSAPrivateKey, claims: Mapping[str, Any]) -> str:
+def signed_assertion(key: RSAPrivateKey, claims: Mapping[str, Any], lifetime_seconds: int = LIFETIME_SECONDS) -> str:
     """These claims as a JWT with `iat` and `exp`, signed now."""
     issued_at = int(time.time()) - BACKDATED_SECONDS
-    times = {"iat": issued_at, "exp": issued_at + LIFETIME_SECONDS}
+    times = {"iat": issued_at, "exp": issued_at + lifetime_seconds}
     return jwt.encode({**claims, **times}, key, algorithm="RS256")
 
 
