@@ -21,30 +21,46 @@ from flaskapp.form526.models import Attachment, AttachmentChunk
 # Bytes are deleted when nobody needs them: no form ever named the file; or the last form that did (perhaps a changed
 # one) has failed and has no open case any more; or it was accepted, and all documents of the file have been final for
 # long enough.
-PURGE = text("""
+UNNEEDED = """
+    a.purged_at IS NULL
+    AND CASE WHEN a.submission_id IS NULL
+             THEN a.created_at < outbox_now() - make_interval(days => :unclaimed_days)
+             ELSE NOT EXISTS (
+                     SELECT 1 FROM form526_submissions s
+                      WHERE s.id = a.submission_id
+                        AND (s.finished_at IS NULL
+                             OR s.finished_at > outbox_now() - make_interval(days => :kept_days)
+                             OR EXISTS (SELECT 1 FROM cases c
+                                         WHERE c.subject_type = 'form526_submission'
+                                           AND c.subject_id = s.id::text AND c.closed_at IS NULL)))
+              AND NOT EXISTS (
+                     SELECT 1 FROM form526_document_submissions d
+                      WHERE d.attachment_guid = a.guid
+                        AND (d.finished_at IS NULL
+                             OR d.finished_at > outbox_now() - make_interval(days => :kept_days)
+                             OR EXISTS (SELECT 1 FROM cases c
+                                         WHERE c.subject_type = 'form526_document' AND c.subject_id = d.id::text
+                                           AND c.closed_at IS NULL)))
+        END"""
+# A file may be claimed, and its form or a document of it reopened, at any time. So a batch is chosen and locked, then
+# what decides about it, and only then is it judged by a statement that sees what was committed before the locks.
+# Whoever holds one of these rows needs the file; nothing here waits for them.
+CHOOSE = text(f"SELECT a.guid FROM form526_attachments a WHERE {UNNEEDED} LIMIT 100 FOR UPDATE OF a SKIP LOCKED")
+LOCK_FORMS = text("""
+    SELECT s.id FROM form526_submissions s
+     WHERE s.id IN (SELECT a.submission_id FROM form526_attachments a WHERE a.guid = ANY(:guids))
+       FOR UPDATE OF s SKIP LOCKED
+""")
+LOCK_DOCUMENTS = text("""
+    SELECT d.id FROM form526_document_submissions d WHERE d.attachment_guid = ANY(:guids) FOR UPDATE SKIP LOCKED
+""")
+PURGE = text(f"""
     WITH gone AS (
         SELECT a.guid FROM form526_attachments a
-         WHERE a.purged_at IS NULL
-           AND CASE WHEN a.submission_id IS NULL
-                    THEN a.created_at < outbox_now() - make_interval(days => :unclaimed_days)
-                    ELSE NOT EXISTS (
-                            SELECT 1 FROM form526_submissions s
-                             WHERE s.id = a.submission_id
-                               AND (s.finished_at IS NULL
-                                    OR s.finished_at > outbox_now() - make_interval(days => :kept_days)
-                                    OR EXISTS (SELECT 1 FROM cases c
-                                                WHERE c.subject_type = 'form526_submission'
-                                                  AND c.subject_id = s.id::text AND c.closed_at IS NULL)))
-                     AND NOT EXISTS (
-                            SELECT 1 FROM form526_document_submissions d
-                             WHERE d.attachment_guid = a.guid
-                               AND (d.finished_at IS NULL
-                                    OR d.finished_at > outbox_now() - make_interval(days => :kept_days)
-                                    OR EXISTS (SELECT 1 FROM cases c
-                                                WHERE c.subject_type = 'form526_document' AND c.subject_id = d.id::text
-                                                  AND c.closed_at IS NULL)))
-               END
-         LIMIT 100
+         WHERE a.guid = ANY(:guids) AND {UNNEEDED}
+           AND (a.submission_id IS NULL OR a.submission_id = ANY(:forms))
+           AND NOT EXISTS (SELECT 1 FROM form526_document_submissions d
+                            WHERE d.attachment_guid = a.guid AND d.id <> ALL(:documents))
     ), emptied AS (DELETE FROM form526_attachment_chunks c USING gone WHERE c.guid = gone.guid)
     UPDATE form526_attachments a SET purged_at = outbox_now() FROM gone WHERE a.guid = gone.guid RETURNING a.guid
 """)
@@ -79,4 +95,10 @@ def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
 
 def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> int:
     """Delete one batch of bytes that nobody needs any more; returns the number of files."""
-    return len(session.execute(PURGE, {"unclaimed_days": unclaimed_days, "kept_days": kept_days}).all())
+    days = {"unclaimed_days": unclaimed_days, "kept_days": kept_days}
+    guids = list(session.execute(CHOOSE, days).scalars())
+    locked = {
+        name: list(session.execute(statement, {"guids": guids}).scalars())
+        for name, statement in (("forms", LOCK_FORMS), ("documents", LOCK_DOCUMENTS))
+    }
+    return len(session.execute(PURGE, {**days, **locked, "guids": guids}).all())
