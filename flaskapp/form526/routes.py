@@ -5,11 +5,12 @@ All answers come only from our database.
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import closing
 from typing import Any, BinaryIO, cast
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from marshmallow import ValidationError, fields
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -21,6 +22,7 @@ from flaskapp.db import DbSession, durably, transaction
 from flaskapp.form526 import service
 from flaskapp.form526.attachments import opening, types
 from flaskapp.form526.attachments.intake import keep_file
+from flaskapp.form526.attachments.turns import Busy, Turns
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
@@ -35,6 +37,7 @@ from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
+blueprint.record(lambda state: state.app.extensions.setdefault("turns", Turns()))
 
 TAG = "Form 526"
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
@@ -80,7 +83,9 @@ class FormBody(Body):
     problems={
         413: "The file is larger than 99 MiB.",
         422: "The file is refused; `detail` is the sentence to show: type, size, damage, password.",
-        503: "Our database is away; nothing was kept.",
+        429: "Other files of the caller are being opened, or opening them took most of the last minute; `Retry-After`"
+        " and `X-RateLimit-Reset` say when to come again.",
+        503: "Our database is away, or too many files are being opened; nothing was kept.",
     },
 )
 def upload_evidence() -> Response:
@@ -94,6 +99,8 @@ def upload_evidence() -> Response:
         guid = take_in(sent, request.form.get(PASSWORD_FIELD))
     except FileRefused as refused:
         raise Problem(422, detail=str(refused)) from None
+    except Busy as busy:
+        raise busy_problem(busy) from None
     kind = {"id": str(guid), "type": "supporting_evidence_attachment"}
     return answer({"data": {**kind, "attributes": {"guid": str(guid)}}})
 
@@ -120,14 +127,26 @@ def sent_file() -> FileStorage | None:
 
 def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     """Check the file, open it if it is locked, keep it. Its bytes wait in an anonymous temporary file meanwhile."""
-    name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
+    name, stream, account = cast(str, sent.filename), cast(BinaryIO, sent.stream), caller().account_id
     kind = types.recognise(stream, name, size_of(stream))
-    if kind.extension == "pdf":
-        stream = opening.opened_pdf(stream, password or None, limit_pages=settings().upload_limits_pages)
-    elif kind.extension in opening.PICTURES:
-        opening.check_picture(stream, kind.extension)
-    with closing(stream):
-        return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
+    turns: Turns = current_app.extensions["turns"]
+    with turns.place(account):
+        if kind.extension == "pdf":
+            with turns.reading(account):
+                stream = opening.opened_pdf(stream, password or None, limit_pages=settings().upload_limits_pages)
+        elif kind.extension in opening.PICTURES:
+            with turns.reading(account):
+                opening.check_picture(stream, kind.extension)
+        with closing(stream), turns.keeping():
+            return keep_file(uuid.UUID(account), name, kind, stream, size_of(stream))
+
+
+def busy_problem(busy: Busy) -> Problem:
+    """429 where the caller's own files are the reason: the page then names the time, by the last header. Else 503."""
+    headers = {"Retry-After": str(busy.seconds)}
+    if busy.is_own:
+        headers["X-RateLimit-Reset"] = str(int(time.time()) + busy.seconds)
+    return Problem(429 if busy.is_own else 503, detail=str(busy), headers=headers)
 
 
 def size_of(stream: BinaryIO) -> int:

@@ -1,4 +1,4 @@
-"""The purge beside people who need the same files at the same moment: it takes nothing that somebody holds or claims."""
+"""The purge beside people who need the same files at the same moment: it takes nothing that somebody claims."""
 
 from __future__ import annotations
 
