@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 from sqlalchemy import insert, select, text
 
-from flaskapp.accounts.service import ensure_account
+from flaskapp.accounts.service import ensure_account, lock_account
 from flaskapp.crypto import vault
+from flaskapp.current import settings
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.form526.attachments.store import chunks_of
-from flaskapp.form526.attachments.types import FileType
+from flaskapp.form526.attachments.types import MIB, FileRefused, FileType
 from flaskapp.form526.models import Attachment, AttachmentChunk
 
 # Bytes are deleted when nobody needs them: no form ever named the file; or the last form that did (perhaps a changed
@@ -66,8 +67,34 @@ PURGE = text(f"""
 """)
 
 
+UNCLAIMED = text("""
+    SELECT count(*) AS files, coalesce(sum(size), 0) AS bytes FROM form526_attachments
+     WHERE account_id = :account AND submission_id IS NULL AND purged_at IS NULL
+""")
+SEND_THE_FORM = "Please send the form that they belong to, and then add this one."
+
+
+def check_room(session: DbSession, account_id: uuid.UUID, size: int = 0) -> None:
+    """Raises FileRefused when this account's files that no form has claimed, with a new one of so many bytes, are more
+    than one account may have here. Without a size, those that are here already are counted."""
+    held, limits = session.execute(UNCLAIMED, {"account": account_id}).one(), settings()
+    if held.files + bool(size) > limits.attachment_most_files_per_account:
+        raise FileRefused(
+            f"You have {limits.attachment_most_files_per_account} files here that no form names yet, and we cannot keep"
+            " more.",
+            SEND_THE_FORM,
+        )
+    if held.bytes + size > limits.attachment_most_bytes_per_account:
+        raise FileRefused(
+            f"Your files here that no form names yet, and this one, have more than the"
+            f" {limits.attachment_most_bytes_per_account // MIB} MB that we can keep.",
+            SEND_THE_FORM,
+        )
+
+
 def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO, size: int) -> uuid.UUID:
-    """Keep a file in one transaction and return its guid; half a file is never kept."""
+    """Keep a file in one transaction and return its guid; half a file is never kept. Raises FileRefused when others of
+    this account have meanwhile taken the room."""
     guid = uuid.uuid4()
     with transaction() as session:
         ensure_account(session, account_id)
@@ -80,6 +107,9 @@ def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO
             values = {"guid": guid, "place": place, "sealed": vault().seal(chunk)}
             session.execute(insert(AttachmentChunk).values(values))
             attachment.chunks = place + 1
+        session.flush()
+        lock_account(session, account_id, "form526_attachments")
+        check_room(session, account_id)
     return guid
 
 
