@@ -223,6 +223,18 @@ class Config:
     attachment_keep_days: int = setting(
         at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."
     )
+    attachment_most_bytes_per_account: int = setting(
+        at_least_one, 1024 * 1024 * 1024, text="Most bytes of files that no form has claimed, of one account."
+    )
+    attachment_most_files_per_account: int = setting(
+        at_least_one, 200, text="Most files that no form has claimed, of one account."
+    )
+    open_submissions_per_account: int = setting(
+        at_least_one,
+        40,
+        text="Most forms, and most travel pay claims, of one account that are still being filed. Intents to file and"
+        " claims of a check-in have no such limit: a date may depend on them.",
+    )
     bdd_instructions: str = setting(
         one_of("always", "qualified"), "always", text="Send BDD instructions `always`, or with `qualified` claims only."
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from flaskapp.accounts.service import lock_account
 from flaskapp.cases.service import note_cases, open_case
+from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
 from flaskapp.notifications.service import enqueue_notification, is_addressed, supersede_notifications
@@ -21,6 +23,10 @@ from outbox import NOW, write_history
 PENDING, FAILED = "pending", "failed"
 # What the case says of somebody to whom nothing can be sent.
 NOT_INFORMED = {"not_informed": "there is no ICN to write to: reach the person in another way"}
+
+
+class TooManyOpen(Exception):
+    """The account has as many of these being filed as one account may; nothing was accepted."""
 
 
 def states_of(subject: Subject) -> States:
@@ -33,6 +39,16 @@ def lock(session: DbSession, subject: Subject, subject_id: str) -> Any:
     model = states_of(subject).model
     statement = select(model).where(model.id == UUID(subject_id)).with_for_update()
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+
+
+def is_within_limit(session: DbSession, subject: Subject, row: Any) -> bool:
+    """Whether the account of this new pending row has no more of them than one account may. Its own transaction counts,
+    and every other that comes to this point waits for its end."""
+    lock_account(session, row.account_id, subject.name)
+    model = states_of(subject).model
+    of_account = select(func.count()).select_from(model).where(model.account_id == row.account_id)
+    pending = session.execute(of_account.where(getattr(model, states_of(subject).column) == PENDING)).scalar_one()
+    return bool(pending <= settings().open_submissions_per_account)
 
 
 def note(session: DbSession, subject: Subject, subject_id: Any, what: str, actor: str, **detail: Any) -> None:

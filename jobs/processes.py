@@ -57,12 +57,16 @@ def allow_our_jobs(flows: Flows) -> None:
 
 
 def stop_on_signals(stopping: threading.Event) -> None:
-    """Set the flag at SIGTERM or SIGINT. SIGTERM comes to every process of a dyno and may come twice.
+    """Set the flag at SIGTERM, SIGINT or SIGHUP. SIGTERM comes to every process of a dyno and may come twice; SIGHUP
+    comes when a terminal or an ssh session closes, and is no reason to drop calls in progress. Under `nohup` it is
+    ignored as before.
 
     A thread of its own takes the signals, and must be started before any other thread. A signal handler would interrupt
     the main thread anywhere, also inside `Event.set` or `Event.wait`: there, setting the flag would block for ever.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     start_thread(set_at_signals, numbers, stopping, name="signals")
 

@@ -54,8 +54,19 @@ class SlowFlag(threading.Event):
 
 
 def stop_while_stopping(test: Connection) -> None:
+    # The tests themselves may run under `nohup`.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     stopping = SlowFlag()
     stop_on_signals(stopping)
     test.send("ready")
     stopping.wait()
     test.send("stopped")
+
+
+def hang_up_under_nohup(test: Connection) -> None:
+    """Sends whether a SIGHUP stopped it although its parent had it ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    os.kill(os.getpid(), signal.SIGHUP)
+    test.send(stopping.wait(0.1))

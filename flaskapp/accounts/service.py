@@ -6,7 +6,7 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.models import Account
@@ -38,6 +38,14 @@ def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
         session.execute(insert(Account).values(id=account_id).on_conflict_do_nothing())
         account = session.get_one(Account, account_id)
     return account
+
+
+def lock_account(session: DbSession, account_id: uuid.UUID, what: str) -> None:
+    """Let one transaction at a time count what this account has of something; until it ends, others wait."""
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtext(:what), hashtext(:account))"),
+        {"what": what, "account": str(account_id)},
+    )
 
 
 def identity_of(session: DbSession, account_id: uuid.UUID) -> Identity | None:

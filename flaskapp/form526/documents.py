@@ -81,7 +81,9 @@ def kinds_to_make(form: dict[str, Any]) -> list[str]:
 
 def add_evidence(session: DbSession, submission: Submission, named: NamedFile, created_at: Any) -> None:
     """Add a file that the form names. One that we do not have fails at once: a human asks the person for it."""
-    attachment = session.get(Attachment, named.guid) if named.guid is not None else None
+    # The lock keeps the purge away until the document is committed that needs the file.
+    lock = {"read": True, "key_share": True}
+    attachment = session.get(Attachment, named.guid, with_for_update=lock) if named.guid is not None else None
     held = attachment is not None and attachment.account_id == submission.account_id and attachment.purged_at is None
     given = named.doc_type.strip().upper()
     doc_type = given if given in KNOWN_DOC_TYPES else OTHER_CORRESPONDENCE

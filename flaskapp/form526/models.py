@@ -34,6 +34,11 @@ class Attachment(db.Model):  # type: ignore[name-defined]
         CheckConstraint("size > 0 AND chunks > 0", name="holds_something"),
         Index("ix_form526_attachments_unclaimed", "created_at", postgresql_where=text("submission_id IS NULL")),
         Index("ix_form526_attachments_submission", "submission_id"),
+        Index(
+            "ix_form526_attachments_account",
+            "account_id",
+            postgresql_where=text("submission_id IS NULL AND purged_at IS NULL"),
+        ),
     )
 
     guid: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -74,6 +79,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("claim_id"),
         Index("ix_form526_submissions_itf", "itf_id", postgresql_where=text("itf_id IS NOT NULL")),
         Index("ix_form526_submissions_finished_at", "finished_at"),
+        Index("ix_form526_submissions_open", "account_id", postgresql_where=text("state = 'pending'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)

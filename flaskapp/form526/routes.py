@@ -5,11 +5,12 @@ All answers come only from our database.
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import closing
 from typing import Any, BinaryIO, cast
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from marshmallow import ValidationError, fields
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -18,14 +19,17 @@ from werkzeug.formparser import FormDataParser
 from flaskapp.accounts.caller import unknown_person
 from flaskapp.current import settings
 from flaskapp.db import DbSession, durably, transaction
+from flaskapp.db import reading as database_reading
 from flaskapp.form526 import service
 from flaskapp.form526.attachments import opening, types
-from flaskapp.form526.attachments.intake import keep_file
+from flaskapp.form526.attachments.intake import check_room, keep_file
+from flaskapp.form526.attachments.turns import Busy, Turns
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
 from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
 from flaskapp.form526.words import words_of
+from flaskapp.subjects import TooManyOpen
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
@@ -35,6 +39,7 @@ from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
+blueprint.record(lambda state: state.app.extensions.setdefault("turns", Turns()))
 
 TAG = "Form 526"
 FILE_FIELD = "supporting_evidence_attachment[file_data]"
@@ -56,6 +61,11 @@ SEND_AGAIN = "Please add it again."
 MOST_FORM_BYTES = 5 * 1024 * 1024
 # The client polls while it reads `try` (contract: frontend 4.3), so that word stays for as long as we work on it.
 WORD_OF_STATE = {PENDING: "try", ACCEPTED: "success"}
+TOO_MANY_FORMS = (
+    "Many of your forms are still being filed, and we cannot take another one until one of them is done. Please wait"
+    " for that and send this one again. To keep today's date for something new, file an intent to file: that is always"
+    " taken."
+)
 GIVEN_UP, REFUSED = "exhausted", "non_retryable_error"
 
 
@@ -79,8 +89,11 @@ class FormBody(Body):
     },
     problems={
         413: "The file is larger than 99 MiB.",
-        422: "The file is refused; `detail` is the sentence to show: type, size, damage, password.",
-        503: "Our database is away; nothing was kept.",
+        422: "The file is refused; `detail` is the sentence to show: type, size, damage, password, too many files that"
+        " no form has claimed.",
+        429: "Other files of the caller are being opened, or opening them took most of the last minute; `Retry-After`"
+        " and `X-RateLimit-Reset` say when to come again.",
+        503: "Our database is away, or too many files are being opened; nothing was kept.",
     },
 )
 def upload_evidence() -> Response:
@@ -94,6 +107,8 @@ def upload_evidence() -> Response:
         guid = take_in(sent, request.form.get(PASSWORD_FIELD))
     except FileRefused as refused:
         raise Problem(422, detail=str(refused)) from None
+    except Busy as busy:
+        raise busy_problem(busy) from None
     kind = {"id": str(guid), "type": "supporting_evidence_attachment"}
     return answer({"data": {**kind, "attributes": {"guid": str(guid)}}})
 
@@ -120,14 +135,29 @@ def sent_file() -> FileStorage | None:
 
 def take_in(sent: FileStorage, password: str | None) -> uuid.UUID:
     """Check the file, open it if it is locked, keep it. Its bytes wait in an anonymous temporary file meanwhile."""
-    name, stream = cast(str, sent.filename), cast(BinaryIO, sent.stream)
+    name, stream, account = cast(str, sent.filename), cast(BinaryIO, sent.stream), caller().account_id
     kind = types.recognise(stream, name, size_of(stream))
-    if kind.extension == "pdf":
-        stream = opening.opened_pdf(stream, password or None, limit_pages=settings().upload_limits_pages)
-    elif kind.extension in opening.PICTURES:
-        opening.check_picture(stream, kind.extension)
-    with closing(stream):
-        return keep_file(uuid.UUID(caller().account_id), name, kind, stream, size_of(stream))
+    turns: Turns = current_app.extensions["turns"]
+    # Before any work is done for it; keeping it checks once more, and counts those that are sent side by side.
+    with database_reading() as session:
+        check_room(session, uuid.UUID(account), size_of(stream))
+    with turns.place(account):
+        if kind.extension == "pdf":
+            with turns.reading(account):
+                stream = opening.opened_pdf(stream, password or None, limit_pages=settings().upload_limits_pages)
+        elif kind.extension in opening.PICTURES:
+            with turns.reading(account):
+                opening.check_picture(stream, kind.extension)
+        with closing(stream), turns.keeping():
+            return keep_file(uuid.UUID(account), name, kind, stream, size_of(stream))
+
+
+def busy_problem(busy: Busy) -> Problem:
+    """429 where the caller's own files are the reason: the page then names the time, by the last header. Else 503."""
+    headers = {"Retry-After": str(busy.seconds)}
+    if busy.is_own:
+        headers["X-RateLimit-Reset"] = str(int(time.time()) + busy.seconds)
+    return Problem(429 if busy.is_own else 503, detail=str(busy), headers=headers)
 
 
 def size_of(stream: BinaryIO) -> int:
@@ -149,7 +179,8 @@ def size_of(stream: BinaryIO) -> int:
     },
     problems={
         403: "VA's records have no ICN for this account (`NO_ICN`): nothing was accepted; `detail` says whom to call.",
-        422: "`form526` is missing or empty, or the Idempotency-Key named another request.",
+        422: "`form526` is missing or empty, the Idempotency-Key named another request, or too many forms of this"
+        " account are still being filed (`TOO_MANY_OPEN`).",
         503: "Our database is away; nothing was accepted.",
     },
     parameters=[KEY_PARAMETER],
@@ -160,7 +191,10 @@ def submit_form() -> Response:
     if not form:
         raise ValidationError({"form526": ["holds no form."]})
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
-    accepted = durably(lambda session: accept_form(session, account_id, form, key))
+    try:
+        accepted = durably(lambda session: accept_form(session, account_id, form, key))
+    except TooManyOpen:
+        raise Problem(422, detail=TOO_MANY_FORMS, code="TOO_MANY_OPEN") from None
     if accepted is None:
         raise unknown_person()
     submission_id, job_id = accepted

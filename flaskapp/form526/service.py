@@ -51,6 +51,7 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     a new one for somebody who is nobody in VA's records; the cases of their failed forms say that they asked again.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one submission.
+    Raises TooManyOpen for a new form of an account of which too many are being filed.
     """
     ensure_account(session, account_id)
     digest = vault().digest(json.dumps(form, sort_keys=True, ensure_ascii=False))
@@ -74,6 +75,8 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     created = session.execute(statement).scalar_one_or_none()
     found = session.execute(select(Submission).filter_by(account_id=account_id, form_digest=digest)).scalar_one()
     if created is not None:
+        if not subjects.is_within_limit(session, FORM, found):
+            raise subjects.TooManyOpen
         claim_files(session, found)
         subjects.begin(session, FORM, found)
         note_on_failed(session, found)

@@ -33,6 +33,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("account_id", "starts_at", "station_digest"),
         Index("ix_travel_pay_claims_state", "state", "requested_at"),
         Index("ix_travel_pay_claims_finished_at", "finished_at"),
+        Index("ix_travel_pay_claims_open", "account_id", postgresql_where=text("state = 'pending'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)

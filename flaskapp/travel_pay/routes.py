@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from flaskapp.accounts.caller import unknown_person
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, durably, transaction
+from flaskapp.subjects import TooManyOpen
 from flaskapp.travel_pay import contacts, reads, service, shapes
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
@@ -46,6 +47,10 @@ EXAMPLE = {
     "appointment_type": "Other",
     "is_complete": False,
 }
+TOO_MANY_CLAIMS = (
+    "Many of your travel claims are still being filed, and we cannot take another one until one of them is done. Please"
+    " wait for that, and file this one again within 30 days of its appointment."
+)
 UPSTREAM_PROBLEMS = {
     429: "Upstream asks to slow down; `Retry-After` says for how long. Of the list of claims this is a 503.",
     502: "Upstream failed, or answered what cannot be read.",
@@ -195,8 +200,9 @@ def show_document(claim_id: str, document_id: str) -> Response:
     problems={
         400: "A claim for this appointment was already on file (`ALREADY_FILED`).",
         403: "VA's records have no ICN for this account (`NO_ICN`): nothing was accepted; `detail` says whom to call.",
-        422: "A field is missing or malformed, the Idempotency-Key named another request, or it cannot be filed"
-        " (`NOT_FILED`): a person is working on it.",
+        422: "A field is missing or malformed, the Idempotency-Key named another request, it cannot be filed"
+        " (`NOT_FILED`): a person is working on it, or too many claims of this account are still being filed"
+        " (`TOO_MANY_OPEN`).",
         503: "Our database is away, or a UTC time was sent while Travel Pay cannot be asked whose it is; nothing was"
         " accepted.",
     },
@@ -206,7 +212,10 @@ def file_claim() -> Response:
     account_id, key = uuid.UUID(caller().account_id), request.headers.get("Idempotency-Key")
     requested = read_request(account_id, json_body(MileageClaimBody()))
     ends_at = time.monotonic() + settings().travel_pay_wait_seconds
-    claim_id = durably(lambda session: accept_travel_pay_claim(session, account_id, requested, key))
+    try:
+        claim_id = durably(lambda session: accept_travel_pay_claim(session, account_id, requested, key))
+    except TooManyOpen:
+        raise Problem(422, detail=TOO_MANY_CLAIMS, code="TOO_MANY_OPEN") from None
     db.session.remove()
     if claim_id is None:
         raise unknown_person()

@@ -116,6 +116,7 @@ def request_travel_pay_claim(
     new one for somebody who is nobody in VA's records.
 
     Insert and re-read are statements of their own, so however often and at once it is posted, it is one claim.
+    Raises TooManyOpen for a new claim of an account of which too many are being filed.
     """
     ensure_account(session, account_id)
     key = {
@@ -137,6 +138,8 @@ def request_travel_pay_claim(
     created = session.execute(statement).scalar_one_or_none()
     claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one()
     if created is not None:
+        if not subjects.is_within_limit(session, TRAVEL_PAY_SUBJECT, claim):
+            raise subjects.TooManyOpen
         subjects.begin(session, TRAVEL_PAY_SUBJECT, claim)
         enqueue_step(session, claim)
     elif claim.state == FAILED:

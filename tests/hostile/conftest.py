@@ -62,10 +62,10 @@ class Web:
         headers = {"Connection": "close"}
         return session.post(f"{self.url}/check_in/v0/travel_claims/", json=body, headers=headers, timeout=60)
 
-    def bearer(self) -> str:
+    def bearer(self, account: str = ADA.account) -> str:
         """The header of somebody who is signed in."""
         with closing(Control(self.fakes["control"])) as control:
-            issued = control.call("POST", "sign_in", "tokens", json={"account": ADA.account, "seconds": 1800})
+            issued = control.call("POST", "sign_in", "tokens", json={"account": account, "seconds": 1800})
         return f"Authorization: Bearer {issued['access_token']}"
 
     def wire(self, data: bytes | str = b"") -> Wire:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from flaskapp.form526.attachments import opening, turns
 from flaskapp.web.worker import PatientWorker
+
+# A busy machine takes long to read a file for somebody.
+turns.TURN_SECONDS = opening.READING_SECONDS = 60.0
 
 
 class HastyWorker(PatientWorker):

@@ -11,7 +11,7 @@ import pikepdf
 import pytest
 from werkzeug.datastructures import FileStorage
 
-from flaskapp.form526.attachments import opening
+from flaskapp.form526.attachments import opening, turns
 from flaskapp.form526.attachments.intake import stored_chunks
 from flaskapp.form526.routes import MOST_UPLOAD_BYTES
 from jobs import housekeeping
@@ -50,7 +50,8 @@ REFUSED = [
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests must not make a PDF be refused."""
-    monkeypatch.setattr(opening, "TURN_SECONDS", 60)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 60)
+    monkeypatch.setattr(turns, "SHARE_SECONDS", 600)
     monkeypatch.setattr(opening, "READING_SECONDS", 60)
 
 

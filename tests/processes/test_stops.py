@@ -1,12 +1,13 @@
 """Dynos are stopped every day: SIGTERM to every process, maybe twice, and the new ones start at once.
 
-What can end in 20 seconds ends, the rest is handed back, and a worker that is stopped anywhere in its loop loses
-nothing.
+A terminal that closes sends SIGHUP, which is obeyed in the same way. What can end in 20 seconds ends, the rest is
+handed back, and a worker that is stopped anywhere in its loop loses nothing.
 """
 
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ STOPS = 20
 AT_A_TIME = 4
 LOAD = 400
 DYNO_SECONDS = 30
+# Under `nohup`, which the tests may run under, nobody hears a SIGHUP.
+SIGNALS = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
 ADD = """
     INSERT INTO outbox_messages
         (job, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
@@ -102,7 +105,7 @@ def stop_at_random(running, seen):
         eventually(lambda: left(running) < LOAD)
         for worker in workers:
             time.sleep(random.uniform(0, 0.1))
-            twice(worker)
+            twice(worker, random.choice(SIGNALS))
         seen.codes += [worker.wait(DYNO_SECONDS) for worker in workers]
         running.lines += [("worker", line) for worker in workers for line in worker.lines()]
         seen.left_over.append(left(running))

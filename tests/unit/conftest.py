@@ -15,7 +15,6 @@ from flaskapp.form526.attachments import opening
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A longer limit: a machine that is busy with other tests is no reason to refuse a file."""
-    monkeypatch.setattr(opening, "TURN_SECONDS", 60)
     monkeypatch.setattr(opening, "READING_SECONDS", 60)
 
 

@@ -24,7 +24,6 @@ NOT_SHOWN = (
 )
 FOLDER = "This PDF is a folder of other files. Please open it, print each of them to a PDF, and add those."
 LARGE_PAGE = "A page of this PDF is larger than 78 x 101 inches. Please print it to a smaller page, and add that."
-BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
 def document(content: bytes = b"0 0 m 9 9 l S", filters: object = None) -> Pdf:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaskapp.form526.attachments import opening
+from flaskapp.form526.attachments import opening, turns
 from flaskapp.form526.attachments.store import chunks_of, obscured
 from flaskapp.form526.attachments.types import (
     MOST_BYTES,
@@ -54,7 +54,8 @@ def zipped(*names: str) -> bytes:
 def test_every_refusal_ends_in_what_to_do() -> None:
     """A refusal is made of what is wrong and of what to do, so neither can be left out."""
     refusals = [FileRefused(*each) for each in (*opening.PDF_REASONS.values(), *opening.PICTURE_REASONS.values())]
-    refusals += [FileRefused(*opening.BUSY), too_large(is_pdf=True)]
+    refusals += [FileRefused(*each) for each in (turns.FULL, turns.OTHERS_OPEN, turns.SHARE_USED)]
+    refusals += [too_large(is_pdf=True)]
     assert all(each.to_do.startswith("Please ") and each.reason.endswith(each.to_do) for each in refusals)
     with pytest.raises(TypeError):
         FileRefused("This file is empty.")  # type: ignore[call-arg]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
+import resource
 import tempfile
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
@@ -17,13 +18,12 @@ from typing import Any, BinaryIO
 import pytest
 from fpdf import FPDF
 from fpdf.enums import EncryptionMethod
-from pikepdf import Encryption, Name, Pdf, Stream
+from pikepdf import Array, Encryption, Name, ObjectStreamMode, Pdf, Stream
 
-from flaskapp.form526.attachments import opening, pdf_child
+from flaskapp.form526.attachments import confined_child, opening, pdf_child
 from flaskapp.form526.attachments.store import chunks_of
 from flaskapp.form526.attachments.types import MOST_PDF_BYTES, recognise
 from tests.unit.pdfs import (
-    BUSY,
     DAMAGED,
     FOLDER,
     FOR_READING,
@@ -156,11 +156,57 @@ def packed_objects_bomb() -> bytes:
     return made + table + rows + b"\nendstream endobj\nstartxref\n%d\n%%%%EOF" % len(made)
 
 
-def test_a_zip_bomb_is_refused_before_it_unpacks() -> None:
-    twice = document(zlib.compress(deflated_zeros(4096)), [Name.FlateDecode, Name.FlateDecode])
-    bomb = saved(twice)
-    assert len(bomb) < 20_000
-    assert refusal(bomb) == TOO_MUCH
+def zip_bomb() -> bytes:
+    """Of 6 kB: eight streams that each unpack to 240 MiB."""
+    pdf, packed = document(), zlib.compress(deflated_zeros(240), 9)
+    pdf.Root.More = Array([])
+    for _ in range(8):
+        more = Stream(pdf, b"")
+        more.write(packed, filter=Array([Name.FlateDecode, Name.FlateDecode]))
+        pdf.Root.More.append(pdf.make_indirect(more))
+    return saved(pdf)
+
+
+def one_page_200_000_times() -> bytes:
+    """Of 3 kB: the library makes a page of its own of each."""
+    pdf, kept = document(), io.BytesIO()
+    pdf.Root.Pages.Kids = Array([pdf.pages[0].obj] * 200_000)
+    pdf.Root.Pages.Count = 200_000
+    pdf.save(kept, object_stream_mode=ObjectStreamMode.generate)
+    return kept.getvalue()
+
+
+@pytest.mark.parametrize("bomb", [zip_bomb, one_page_200_000_times])
+def test_a_bomb_of_a_few_kilobytes_is_refused_within_two_seconds_of_cpu(bomb: Callable[[], bytes]) -> None:
+    content = bomb()
+    assert len(content) < 7_000
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert refusal(content) == TOO_MUCH
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The kernel looks at the clock a few times a second.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < confined_child.LEAST_CPU_SECONDS + 0.5
+
+
+def test_a_larger_file_may_take_longer_and_unpack_to_more() -> None:
+    seconds = [confined_child.cpu_seconds(size) for size in (5_000, 1 << 20, MOST_PDF_BYTES)]
+    assert seconds == [2, 6, 10]
+    clean_scans = document(deflated_zeros(240) + bytes(100_000), Name.FlateDecode)
+    assert opening.opened_pdf(io.BytesIO(saved(clean_scans)), None).read(5) == b"%PDF-"
+
+
+def test_every_layer_of_what_is_packed_several_times_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The innermost may unpack to nothing at all, after gigabytes."""
+    monkeypatch.setattr(pdf_child, "LEAST_BYTES", 1 << 20)
+    nothing = b"\x78\x01" + b"\0\0\0\xff\xff" * 300_000
+    for layers, refused in ((1, False), (2, True), (3, True)):
+        packed = nothing
+        for _ in range(layers - 1):
+            packed = zlib.compress(packed)
+        with document(packed, [Name.FlateDecode] * layers) as pdf, suppress(pdf_child.TooMuch):
+            pdf_child.check_content(pdf, 0)
+            assert not refused
+    with document(b"x", [Name.FlateDecode] * 9) as pdf, pytest.raises(pdf_child.TooMuch):
+        pdf_child.check_content(pdf, 0)
 
 
 def test_a_bomb_among_the_packed_objects_is_refused() -> None:
@@ -171,13 +217,13 @@ def test_many_streams_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf_child, "ALL_BYTES", 2500)
     with document(zlib.compress(bytes(1000)), Name.FlateDecode) as pdf:
         pdf.Root.More = pdf.make_indirect(Stream(pdf, bytes(5000)))
-        pdf_child.check_content(pdf)
+        pdf_child.check_content(pdf, 0)
         for name in ("/Second", "/Third"):
             more = Stream(pdf, b"")
             more.write(zlib.compress(bytes(1000)), filter=Name.FlateDecode)
             pdf.Root[name] = pdf.make_indirect(more)
         with pytest.raises(pdf_child.TooMuch):
-            pdf_child.check_content(pdf)
+            pdf_child.check_content(pdf, 0)
 
 
 def test_a_pdf_nested_deeper_than_any_stack_is_refused() -> None:
@@ -207,14 +253,6 @@ def test_the_child_and_its_reader_use_the_same_codes() -> None:
     sentences = (NEEDS, WRONG, DAMAGED, TOO_MUCH, NOT_SHOWN, FOLDER, LARGE_PAGE)
     told = {code: " ".join(reason) for code, reason in opening.PDF_REASONS.items()}
     assert dict(zip((getattr(pdf_child, name) for name in names), sentences, strict=True)) == told
-
-
-def test_only_one_pdf_is_opened_at_a_time_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "TURN_SECONDS", 0)
-    with opening.KEY.open("rb") as key:
-        fcntl.flock(key, fcntl.LOCK_EX)
-        assert refusal(PLAIN) == BUSY
-    assert opening.opened_pdf(io.BytesIO(PLAIN), None).read() == PLAIN
 
 
 # -- the largest --------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import struct
 from pathlib import Path
@@ -18,7 +17,6 @@ from tests.unit.pictures import PICTURES
 
 DAMAGED = "This {} picture is damaged or not complete. Please save it again and add the new file."
 TOO_MUCH = "This {} picture is too large to open. Please save it with fewer pixels or pages, and add that."
-BUSY = "We are opening too many files right now. Please add this one again in a minute."
 
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -169,6 +167,16 @@ def test_a_picture_made_to_keep_us_busy_is_refused(content: bytes, kind: str) ->
     assert refusal(content, kind) in (DAMAGED, TOO_MUCH)
 
 
+def test_a_library_that_opens_a_file_too_late_is_our_fault_and_not_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "late_child.py"
+    child.write_text(opening.PICTURE_CHILD.read_text() + "decode_pages = lambda *_: open('/etc/hostname')\n")
+    monkeypatch.setattr(opening, "PICTURE_CHILD", child)
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        check(PNG, "PNG")
+
+
 # -- the child ----------------------------------------------------------------
 
 
@@ -192,16 +200,6 @@ def test_the_child_and_its_reader_mean_the_same_by_a_code() -> None:
     assert opening.AS_IS == picture_child.WHOLE
     assert set(opening.PICTURE_REASONS) == {picture_child.DAMAGED, picture_child.TOO_MUCH}
     assert (opening.DAMAGED, opening.TOO_MUCH) == (picture_child.DAMAGED, picture_child.TOO_MUCH)
-
-
-def test_pictures_and_pdfs_wait_for_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "TURN_SECONDS", 0)
-    with opening.KEY.open("rb") as key:
-        fcntl.flock(key, fcntl.LOCK_EX)
-        assert refusal(PNG, "PNG") == BUSY
-        with pytest.raises(FileRefused, match="too many files"):
-            opening.opened_pdf(io.BytesIO(b"%PDF-1.7"), None)
-    check(PNG, "PNG")
 
 
 def test_a_file_is_read_on_where_this_process_left_it(tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
 """Opener of PDFs and pictures: refuses what is broken or built to do harm, without reading any in this process.
 
-A child with limits on memory and time does the reading (`pdf_child.py`, `picture_child.py`). The file reaches it as a
-descriptor and a password through a pipe, so neither has a name that another process could see.
+A child without network, user and most of its time and memory (`confined_child.py`) does the reading (`pdf_child.py`,
+`picture_child.py`). The file reaches it as a descriptor and a password through a pipe, so neither has a name that
+another process could see. Whoever calls this holds a turn (`turns.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,13 +20,11 @@ from typing import BinaryIO
 
 from flaskapp.form526.attachments.types import FileRefused
 
+ENTRY = Path(__file__).with_name("confined_child.py")
 PDF_CHILD = Path(__file__).with_name("pdf_child.py")
 PICTURE_CHILD = Path(__file__).with_name("picture_child.py")
-# The lock on this file is the turn to start a child of either kind: the memory that they take adds up.
-KEY = Path(__file__)
-# Together less than the 30 s after which a router gives up on a request.
-TURN_SECONDS = 10.0
-READING_SECONDS = 15.0
+# The child has a limit on its own time; this one is for a machine that gives it none.
+READING_SECONDS = 13.0
 
 # Exit codes of the children. TOO_MUCH is also for a child that was stopped.
 AS_IS, COPIED = 40, 41
@@ -48,7 +45,6 @@ PICTURE_REASONS = {
 }
 # Pillow's names of the pictures that we take, by their usual extension.
 PICTURES = {"bmp": "BMP", "gif": "GIF", "jpg": "JPEG", "png": "PNG", "tif": "TIFF"}
-BUSY = ("We are opening too many files right now.", "Please add this one again in a minute.")
 
 
 def opened_pdf(stream: BinaryIO, password: str | None, *, limit_pages: bool = False) -> BinaryIO:
@@ -60,7 +56,7 @@ def opened_pdf(stream: BinaryIO, password: str | None, *, limit_pages: bool = Fa
     """
     with ExitStack() as held:
         copy = held.enter_context(tempfile.TemporaryFile())
-        with descriptor_of(stream) as source, turn():
+        with descriptor_of(stream) as source:
             words = ("limit-pages",) if limit_pages else ()
             code = read_in_child(PDF_CHILD, (source, copy.fileno()), *words, password=password or "")
         check_answer(code, PDF_REASONS)
@@ -75,7 +71,7 @@ def opened_pdf(stream: BinaryIO, password: str | None, *, limit_pages: bool = Fa
 def check_picture(stream: BinaryIO, extension: str) -> None:
     """Decode the whole picture and forget it; leaves the stream at its beginning. Raises FileRefused."""
     name = PICTURES[extension]
-    with descriptor_of(stream) as source, turn():
+    with descriptor_of(stream) as source:
         code = read_in_child(PICTURE_CHILD, (source,), name)
     check_answer(code, {each: (wrong.format(name), to_do) for each, (wrong, to_do) in PICTURE_REASONS.items()})
     stream.seek(0)
@@ -110,34 +106,10 @@ def descriptor_of(stream: BinaryIO) -> Iterator[int]:
     os.lseek(descriptor, position, os.SEEK_SET)
 
 
-@contextmanager
-def turn() -> Iterator[None]:
-    """Let one child at a time run on this machine, whichever process wants it: each may take hundreds of MiB.
-
-    Raises FileRefused after ten seconds of waiting.
-    """
-    deadline = time.monotonic() + TURN_SECONDS
-    with KEY.open("rb") as key:
-        while not locked(key):
-            if time.monotonic() > deadline:
-                raise FileRefused(*BUSY)
-            time.sleep(0.05)
-        yield
-
-
-def locked(key: BinaryIO) -> bool:
-    """Try to take the lock. It ends with the open file, and so with the process too, however that ends."""
-    try:
-        fcntl.flock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def read_in_child(program: Path, descriptors: tuple[int, ...], *words: str, password: str = "") -> int:
     """The child's exit code, negative when a signal ended it; it is gone when this returns."""
     with subprocess.Popen(
-        [sys.executable, "-I", str(program), *map(str, descriptors), *words],
+        [sys.executable, "-I", str(ENTRY), str(program), *map(str, descriptors), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

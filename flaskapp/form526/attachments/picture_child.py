@@ -1,26 +1,31 @@
-"""Child process that reads one picture from a stranger and ends. It has limits, so that only it can come to harm.
+"""Program that reads one picture from a stranger. It runs in a child with limits, so that only that can come to harm.
 
-`opening` starts this file by its path and reads the exit code; nothing imports it. The picture's descriptor and
-Pillow's name of its format come as arguments.
+`opening` has it started by `confined_child.py` and reads the exit code; nothing imports it. The picture's descriptor
+and Pillow's name of its format come as arguments.
 """
 
 from __future__ import annotations
 
+import copy
+import errno
 import itertools
 import os
-import resource
 import sys
 import warnings
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageColor, MpoImagePlugin, TiffImagePlugin
 
 WHOLE, DAMAGED, TOO_MUCH = 40, 44, 45
+
+# Pillow reads these from files when a picture needs them, and then none can be opened any more.
+Image.preinit()
+LOADED = (copy, ImageColor, MpoImagePlugin, TiffImagePlugin)
 
 MIB = 1024 * 1024
 # Four bytes a pixel: a photo of 64 megapixels takes 256 MiB. A JPEG of 200 takes less, see `decode_pages`.
 MEMORY_BYTES = 400 * MIB
-CPU_SECONDS = 12
+WRITTEN_BYTES = 0
 MOST_PIXELS = 256_000_000
 # The library keeps all of a progressive JPEG, with up to six bytes a pixel, and calls it broken when memory runs out.
 MOST_PROGRESSIVE_PIXELS = 50_000_000
@@ -34,19 +39,6 @@ class TooMuch(Exception):
     """The picture takes more memory than this process may have."""
 
 
-def limit_this_process() -> None:
-    for what, most in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
-        # A core file would leave a person's picture on the disk.
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
-    # Pillow refuses a picture with more than twice as many.
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
-
-
 def judge(source: BinaryIO, kind: str) -> int:
     """The exit code: whether all of the picture can be read, down to its end mark."""
     try:
@@ -58,6 +50,9 @@ def judge(source: BinaryIO, kind: str) -> int:
     except (MemoryError, TooMuch, Image.DecompressionBombError):
         return TOO_MUCH
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            # Something was not loaded in time, which is our fault and not the picture's.
+            raise
         # A hostile file causes errors that no library documents. Only its text says that a codec ran out of memory.
         return TOO_MUCH if "out of memory" in str(error) else DAMAGED
 
@@ -96,11 +91,8 @@ def decode_pages(source: BinaryIO, kind: str) -> None:
 
 
 def main() -> int:
-    limit_this_process()
+    # Pillow refuses a picture with more than twice as many.
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
     descriptor, kind = int(sys.argv[1]), sys.argv[2]
     with open(descriptor, "rb", closefd=False) as source:
         return judge(source, kind)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
