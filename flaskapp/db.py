@@ -39,7 +39,8 @@ DbSession = scoped_session[Session]
 # A connection that was idle for longer than this is tested before it is used again.
 PING_AFTER_SECONDS = 1.0
 # Connection lost, transaction rolled back for another, lock not obtained in time, too many connections, shutting down.
-PASSING_SQLSTATES = ("08", "40", "55P03", "53300", "57P")
+LOCK_TIMEOUT = "55P03"
+PASSING_SQLSTATES = ("08", "40", LOCK_TIMEOUT, "53300", "57P")
 
 # Advisory lock of the sweep and of `flask audit --repair`: both rescue, park and show outstanding work.
 SWEEP = "surefile.sweep"
@@ -93,9 +94,10 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            # A client that hangs inside a transaction loses it before others give up waiting for its locks.
-            "options": "-c statement_timeout=25000 -c lock_timeout=10000"
-            " -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
+            # A client that hangs inside a transaction loses it before others give up waiting for its locks. A request
+            # behind a lock is answered within five seconds.
+            "options": "-c statement_timeout=25000 -c lock_timeout=4000"
+            " -c idle_in_transaction_session_timeout=3000 -c timezone=UTC",
         },
     }
 
@@ -167,13 +169,14 @@ def durably(work: Callable[[DbSession], T]) -> T:
     """Run idempotent work in one transaction, and once more if the connection broke or we lost a deadlock.
 
     A COMMIT whose answer was lost may have succeeded, so the work must find what it wrote. A second failure is raised:
-    the caller gets a 503, never a 202 that is not known to be durable.
+    the caller gets a 503, never a 202 that is not known to be durable. Nobody waits for the same lock twice.
     """
     try:
         with transaction() as session:
             return work(session)
     except SQLAlchemyError as error:
-        if not is_passing(error):
+        waited = isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == LOCK_TIMEOUT
+        if waited or not is_passing(error):
             raise
         log.warning("transaction rerun", extra={"event": "db.rerun", "error": type(error).__name__})
         db.session.remove()

@@ -29,6 +29,7 @@ from outbox.rq_side import LedgerJob
 from outbox.scan_marks import ScanMarks
 from sandbox.faults import Control
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.keys import TODAYS_KEY, public_pem
 from sandbox.upstreams.serve import Upstreams
 
 # Delays are short, so that a test waits for conditions and not for schedules. Limits on a call are long: a test that
@@ -40,6 +41,10 @@ SETTINGS = {
     "TRAVEL_PAY_READ_SECONDS": "60",
     "STS_TOTAL_SECONDS": "60",
     "VA_PROFILE_TOTAL_SECONDS": "60",
+    # Published keys are fetched in the background; no test is to wait for that.
+    "SIS_PUBLIC_KEYS": public_pem(TODAYS_KEY),
+    "REQUEST_SECONDS": "60",
+    "METRICS_KEEP_SECONDS": "0",
     "RETRY_SCALE": "0.001",
     "BTSSS_CONFIRM_SECONDS": "0.05",
     "VANOTIFY_CONFIRM_SECONDS": "0.05",
