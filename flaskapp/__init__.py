@@ -40,8 +40,9 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     errors.init_app(app, config)
     json_body.init_app(app, config)
     db.init_app(app, config)
-    for blueprint in (*flows.blueprints, metrics.blueprint):
+    for blueprint in flows.blueprints:
         app.register_blueprint(blueprint)
+    metrics.init_app(app)
     health.init_app(app, MIGRATIONS)
     rate_limits.init_app(app, config)
     passthrough.init_app(app, config)

@@ -178,6 +178,12 @@ class Product:
     def cases(self) -> list[str]:
         return [row[0] for row in self.rows("SELECT kind FROM cases WHERE closed_at IS NULL ORDER BY opened_at")]
 
+    def metrics(self) -> str:
+        headers = {"Authorization": f"Bearer {self.app.extensions['config'].metrics_token}"}
+        response = self.app.test_client().get("/metrics", headers=headers)
+        assert response.status_code == 200, response.text
+        return response.text
+
     def phone(self, texts: int = 1) -> list[dict[str, Any]]:
         """Every text that reached somebody, newest first, once there are so many. VANotify needs a little time."""
         return list(eventually(lambda: (found := self.control.phone()) and len(found) >= texts and found))
