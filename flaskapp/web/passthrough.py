@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import threading
 import time
 import uuid
@@ -41,7 +42,8 @@ from outbox import sync_calls
 log = logging.getLogger("flaskapp.web.passthrough")
 
 T = TypeVar("T")
-FULL_RETRY_SECONDS = 2
+# Drawn for each refusal: who is refused together must not come again together.
+FULL_RETRY_SECONDS = (2, 6)
 # With less time left than this, a second try is not worth making.
 LEAST_SECONDS = 1.0
 # With less time than this, a call could only time out, which says nothing about the upstream.
@@ -105,7 +107,7 @@ def waiting_for(upstream: str, seconds: float = math.inf, busy: str = CROWDED) -
     """
     with bulkhead().take(upstream) as free:
         if not free:
-            raise Problem(503, detail=busy, headers={"Retry-After": str(FULL_RETRY_SECONDS)})
+            raise Problem(503, detail=busy, headers={"Retry-After": str(random.randint(*FULL_RETRY_SECONDS))})
         if seconds_left(math.inf) < SHORTEST_SECONDS:
             raise Problem(504, detail=LATE)
         with within(seconds):
@@ -175,7 +177,7 @@ def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | Non
 def problem_of(upstream: str, error: UpstreamError) -> Problem:
     """The person's answer to an upstream's failure: its own status, but a 503 when it refused us, not the person."""
     if isinstance(error, Throttled):
-        return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
+        return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS[0]))
     if error.code == TOO_LARGE:
         return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):

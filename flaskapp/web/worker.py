@@ -109,7 +109,7 @@ class PatientWorker(ThreadWorker):
     def load_wsgi(self) -> None:
         """gunicorn calls this in the new process, before it accepts anybody."""
         super().load_wsgi()
-        begin: Callable[[], None] = self.wsgi.extensions.get("at_web_start", lambda: None)
+        begin: Callable[[], None] = getattr(self.wsgi, "extensions", {}).get("at_web_start", lambda: None)
         begin()
 
     def body_reader(self, sock: socket.socket) -> BodyReader:

@@ -28,7 +28,7 @@ from tests.benchmarks.figures import figure, percentile, spread, title
 from tests.benchmarks.people import ADA, DAYS, Person, headers_of, until
 
 CROWD = 60
-ROUNDS, SAMPLES, WARM_UP = 3, 15, 3
+ROUNDS, SAMPLES, WARM_UP = 2, 20, 2
 # After this the crowd has taken every place that it gets.
 GATHERING_SECONDS = 2.0
 PAUSE_SECONDS = 1.0

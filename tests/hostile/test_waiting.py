@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
+import psutil
 import psycopg2
 import requests
 
@@ -52,6 +53,11 @@ def test_liveness_is_answered_while_every_thread_is_taken(web: Web) -> None:
     assert web.claim(web.checked_in()).status_code == 202
 
 
+def test_in_the_sandbox_it_listens_on_this_machine_only(web: Web) -> None:
+    listening = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    assert {each.laddr.ip for each in listening if each.laddr.port == web.port} == {"127.0.0.1"}
+
+
 def test_one_hanging_upstream_takes_few_threads_and_refuses_the_rest_at_once(web: Web) -> None:
     person = web.checked_in()
     with closing(Control(web.fakes["control"])) as control:
@@ -65,7 +71,7 @@ def test_one_hanging_upstream_takes_few_threads_and_refuses_the_rest_at_once(web
                 for wire in wires:
                     if wire not in waiting:
                         refused = wire.answer()
-                        assert (refused.status, refused.headers["retry-after"]) == (503, "2")
+                        assert refused.status == 503 and int(refused.headers["retry-after"]) >= 2
                 control.clear("lorota")
                 assert {wire.answer().status for wire in waiting} == {200}
         finally:

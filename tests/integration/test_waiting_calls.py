@@ -67,7 +67,8 @@ def assert_refused(response: Any) -> None:
     (entry,) = response.get_json()["errors"]
     assert (response.status_code, entry["status"]) == (503, "503")
     assert entry["title"] and "again" in entry["detail"]
-    assert response.headers["Retry-After"] == str(FULL_RETRY_SECONDS)
+    least, most = FULL_RETRY_SECONDS
+    assert least <= int(response.headers["Retry-After"]) <= most
 
 
 def test_without_a_free_place_every_route_refuses_at_once_and_calls_nobody(product: Product) -> None:
