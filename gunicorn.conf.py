@@ -1,17 +1,19 @@
 """Settings of the web server. gunicorn finds this file by its name, so the Procfile line stays short."""
 
 import os
-from pathlib import Path
+import tempfile
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+# A platform's router calls from elsewhere. On one machine `make run` sets this to the loopback address.
+bind = f"{os.environ.get('WEB_ADDRESS') or '0.0.0.0'}:{os.environ.get('PORT', '8000')}"
 
-# Most requests wait only for the database. A few wait for an upstream, in threads that hold no database connection
-# meanwhile and are few for each upstream (`TRAVEL_PAY_READS_AT_ONCE`). The other threads go on serving everybody else.
+# Most requests wait only for the database. Some wait for an upstream, in threads that hold no database connection
+# meanwhile: at most half of all threads, and at most a quarter for one upstream (`flaskapp/web/passthrough.py`).
 # All share the process's `DATABASE_POOL_SIZE` connections, because each request takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # gthread, with limits on how long, and in how many threads, a client may keep us waiting.
 worker_class = "flaskapp.web.worker.PatientWorker"
-threads = 16
+# The application reads the same setting.
+threads = int(os.environ.get("WEB_THREADS") or "24")
 worker_connections = 400
 preload_app = False
 
@@ -52,6 +54,16 @@ logconfig_dict = {
     },
 }
 
+
+def usable(folder: str) -> str | None:
+    """The folder if a file can be made there, else None: gunicorn then takes the one for temporary files."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return None
+
+
 # Heartbeats belong in memory: on a slow disk they would make a healthy worker look dead.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = usable("/dev/shm")
 control_socket_disable = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Flask
 
 from flaskapp import db, logs, ops
@@ -19,7 +21,7 @@ from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
-from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits
+from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits, sign_in
 from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
@@ -38,11 +40,13 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     errors.init_app(app, config)
     json_body.init_app(app, config)
     db.init_app(app, config)
-    for blueprint in (*flows.blueprints, metrics.blueprint):
+    for blueprint in flows.blueprints:
         app.register_blueprint(blueprint)
+    metrics.init_app(app)
     health.init_app(app, MIGRATIONS)
     rate_limits.init_app(app, config)
     passthrough.init_app(app, config)
+    app.extensions["at_web_start"] = partial(sign_in.fetch_keys, app)
     openapi.init_app(app, config)
     ops.init_app(app, config)
     LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"

@@ -178,6 +178,24 @@ class Config:
     rate_limit_per_webhook: Rate = setting(
         rate, Rate(6_000, 60), text="Most callbacks with one token to one web process."
     )
+    web_threads: int = setting(
+        at_least_one,
+        24,
+        text="Threads of one web process. At most half of them wait for upstreams, at most a quarter for any one.",
+    )
+    request_seconds: float = setting(
+        above_zero,
+        25.0,
+        text="Limit on all that one request waits for, from its arrival. Heroku's router gives up after 30 s.",
+    )
+    metrics_token: str | None = setting(
+        default=None,
+        secret=True,
+        text="Token that reads `/metrics`, as bearer or as the password of basic access; without one nobody reads it.",
+    )
+    metrics_keep_seconds: float = setting(
+        at_least_zero, 5.0, text="How long a web process shows the metrics that it read last."
+    )
     max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
     check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
     check_in_tries: int = setting(
@@ -264,9 +282,6 @@ class Config:
         at_least_zero, 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
     )
     travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
-    travel_pay_reads_at_once: int = setting(
-        at_least_one, 5, text="Most calls to one upstream that people wait for at once, in one web process."
-    )
     travel_pay_cache_seconds: float = setting(
         at_least_zero, 0.0, text="How long Travel Pay's answer to a person is shown again; 0: every time a new call."
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from outbox.holds import STANDS
 from outbox.write import Database
@@ -14,19 +16,33 @@ RATE_MINUTES = 15
 # All that waits for an upstream waits in one line, whatever its queue: the rate is the upstream's. While it is held,
 # that is the rate before the hold, and nothing goes before the hold ends. Nobody knows when an outage ends, only when
 # the next probe goes. Work that was enqueued with its deadline already passed has none to miss: it goes behind all
-# other. The time and the rates are computed once, not for each of what may be a million waiting messages.
-FORECAST = text(f"""
+# other.
+#
+# There may be a million messages, so they are read once, and not sorted: those whose time to the deadline differs by
+# less than a hundredth are forecast as one group with the earliest deadline among them. `OFFSET 0` keeps the planner
+# from expecting as many groups as there are deadlines, for which it would sort.
+OUTLOOK = text(f"""
     WITH clock AS MATERIALIZED (
         SELECT outbox_now() AS now
+    ), grouped AS MATERIALIZED (
+        SELECT queue, upstream, state, is_late, is_dated, distance,
+               count(*) AS messages, min(created_at) AS created_at, min(deadline_at) AS deadline_at, min(id) AS id,
+               count(*) FILTER (WHERE deadline_at < due_at) AS due_too_late
+          FROM (SELECT queue, upstream, state, created_at, deadline_at, due_at, id,
+                       deadline_at <= now AS is_late, deadline_at <> budget_from AS is_dated,
+                       CASE WHEN deadline_at > now
+                            THEN floor(100 * ln(GREATEST(1, date_part('epoch', deadline_at - now)))) END AS distance
+                  FROM outbox_messages, clock OFFSET 0) AS measured
+         GROUP BY queue, upstream, state, is_late, is_dated, distance
     ), waiting AS (
-        SELECT queue, upstream, due_at, deadline_at,
-               deadline_at <= now AS is_late, deadline_at <> budget_from AS is_dated,
-               row_number() OVER (PARTITION BY upstream ORDER BY (deadline_at <= now), deadline_at, id) AS place
-          FROM outbox_messages, clock WHERE state <> 'parked'
+        SELECT *, sum(messages) OVER (
+                   PARTITION BY upstream ORDER BY is_late, distance, deadline_at, id ROWS UNBOUNDED PRECEDING
+               )::float AS place
+          FROM grouped WHERE state <> 'parked'
     ), breakers AS (
         SELECT w.upstream, GREATEST(now, b.open_until, max(h.ends_at)) AS goes_at,
                COALESCE(min(h.starts_at), now) AS went_until
-          FROM clock, (SELECT DISTINCT upstream FROM outbox_messages WHERE state <> 'parked') w
+          FROM clock, (SELECT DISTINCT upstream FROM waiting) w
           LEFT JOIN outbox_breakers b ON b.upstream = w.upstream
           LEFT JOIN outbox_breaker_holds h ON h.upstream = w.upstream AND {STANDS}
          GROUP BY w.upstream, b.open_until, now
@@ -39,16 +55,28 @@ FORECAST = text(f"""
                ) / (60.0 * :minutes), 0)::float AS per_second
           FROM breakers
     ), outlook AS (
-        SELECT w.*, r.per_second, r.goes_at + make_interval(secs => w.place / r.per_second) AS done_at
+        SELECT w.*, r.per_second, r.goes_at + make_interval(secs => w.place / r.per_second) AS done_at,
+               -- So many of the group are done by its deadline.
+               LEAST(w.messages, GREATEST(0, COALESCE(floor(
+                   extract(epoch FROM w.deadline_at - r.goes_at)::float * r.per_second
+               ) - (w.place - w.messages), 0))) AS in_time
           FROM waiting w JOIN rates r ON r.upstream = w.upstream OR r.upstream IS NULL AND w.upstream IS NULL
+    ), lines AS (
+        SELECT queue, sum(messages)::int AS waiting,
+               round((COALESCE(max(per_second), 0) * 60)::numeric, 1)::float AS per_minute,
+               COALESCE(sum(messages) FILTER (WHERE is_dated AND is_late), 0)::int AS missed,
+               COALESCE(sum(GREATEST(messages - in_time, due_too_late)) FILTER (WHERE NOT is_late), 0)::int
+                   AS will_miss,
+               round(extract(epoch FROM max(done_at) - now) / 60, 1)::float AS minutes_to_empty
+          FROM outlook, clock GROUP BY queue, now
     )
-    SELECT queue, count(*) AS waiting, round((COALESCE(max(per_second), 0) * 60)::numeric, 1)::float AS per_minute,
-           count(*) FILTER (WHERE is_dated AND is_late) AS missed,
-           count(*) FILTER (WHERE NOT is_late AND (
-               done_at IS NULL OR deadline_at < GREATEST(done_at, due_at))) AS will_miss,
-           round(extract(epoch FROM max(done_at) - now) / 60, 1)::float AS minutes_to_empty
-      FROM outlook, clock GROUP BY queue, now ORDER BY queue
+    SELECT queue, g.state, sum(g.messages)::int AS messages,
+           extract(epoch FROM now - min(g.created_at))::float AS oldest,
+           waiting, per_minute, missed, will_miss, minutes_to_empty
+      FROM clock, grouped g LEFT JOIN lines USING (queue)
+     GROUP BY queue, g.state, now, waiting, per_minute, missed, will_miss, minutes_to_empty ORDER BY queue, g.state
 """)
+LINE = ("queue", "waiting", "per_minute", "missed", "will_miss", "minutes_to_empty")
 
 
 @dataclass(frozen=True)
@@ -67,10 +95,22 @@ class Line:
     minutes_to_empty: float | None
 
 
+def by_state(db: Database) -> list[Row[Any]]:
+    """For each queue and state: `queue`, `state`, `messages`, the age of the `oldest` in seconds, and beside it the
+    queue's outlook, null where only parked messages are left. Only reads, and reads everything in one pass."""
+    return list(db.execute(OUTLOOK, {"minutes": RATE_MINUTES}).all())
+
+
+def lines_in(rows: Sequence[Row[Any]]) -> list[Line]:
+    """The outlooks in what `by_state` found, one for each queue in which something waits."""
+    found = {row.queue: {name: getattr(row, name) for name in LINE} for row in rows if row.waiting is not None}
+    return [Line(**line) for line in found.values()]
+
+
 def by_queue(db: Database) -> list[Line]:
     """The outlook of every queue in which something waits. Only reads.
 
     At a standstill all that waits will miss its deadline. Holds that begin later are not foreseen, nor the slow start
     after an outage.
     """
-    return [Line(**row._mapping) for row in db.execute(FORECAST, {"minutes": RATE_MINUTES}).all()]
+    return lines_in(by_state(db))

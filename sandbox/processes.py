@@ -36,10 +36,15 @@ def procfile(path: Path) -> dict[str, str]:
 
 
 def surroundings(environment: Mapping[str, str], port: int) -> dict[str, str]:
-    """The environment of a process: the caller's, then the settings, with this Python's programs found first."""
+    """The environment of a process: the caller's, then the settings, with this Python's programs found first.
+
+    The web process listens on this machine only, unless the caller's `WEB_ADDRESS` says otherwise: cookies need no TLS.
+    """
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **environment, "PATH": path, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    address = os.environ.get("WEB_ADDRESS") or "127.0.0.1"
+    own = {"PATH": path, "PORT": str(port), "WEB_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **environment, **own}
 
 
 class Process:

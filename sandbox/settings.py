@@ -85,6 +85,7 @@ def environment(
         "CASE_OWNER_FORM526": OPERATOR,
         "CASE_OWNER_TRAVEL_PAY": OPERATOR,
         "CASE_OWNER_NOTIFICATION": OPERATOR,
+        "METRICS_TOKEN": kept.operator_password,
         "INSECURE_COOKIES": "yes",
         "TRUSTED_PROXIES": "0",
         # One machine posts for everybody here: stories, faults, benchmarks and tests.

@@ -74,6 +74,7 @@ class Stage:
     ) -> None:
         self.url = system.url
         self.redis_url = system.environment["REDIS_URL"]
+        self.metrics_token = system.environment["METRICS_TOKEN"]
         self.crew = system.crew
         self.control = control
         self.settled = settled
@@ -131,6 +132,7 @@ class Stage:
         """Wait for a time of the monotonic clock, and until the product has met the outage: its breaker is open."""
         is_open = f'surefile_breaker_open{{upstream="{breaker}"}} 1.0'
         with new_browser() as browser:
+            browser.headers["Authorization"] = f"Bearer {self.metrics_token}"
             self.until(lambda: is_open in browser.get(f"{self.url}/metrics", timeout=30).text, f"{breaker} being down")
         self.until(lambda: time.monotonic() > timestamp, "the end of the outage")
 

@@ -29,6 +29,7 @@ from outbox.rq_side import LedgerJob
 from outbox.scan_marks import ScanMarks
 from sandbox.faults import Control
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
+from sandbox.upstreams.keys import TODAYS_KEY, public_pem
 from sandbox.upstreams.serve import Upstreams
 
 # Delays are short, so that a test waits for conditions and not for schedules. Limits on a call are long: a test that
@@ -40,6 +41,10 @@ SETTINGS = {
     "TRAVEL_PAY_READ_SECONDS": "60",
     "STS_TOTAL_SECONDS": "60",
     "VA_PROFILE_TOTAL_SECONDS": "60",
+    # Published keys are fetched in the background; no test is to wait for that.
+    "SIS_PUBLIC_KEYS": public_pem(TODAYS_KEY),
+    "REQUEST_SECONDS": "60",
+    "METRICS_KEEP_SECONDS": "0",
     "RETRY_SCALE": "0.001",
     "BTSSS_CONFIRM_SECONDS": "0.05",
     "VANOTIFY_CONFIRM_SECONDS": "0.05",
@@ -172,6 +177,12 @@ class Product:
 
     def cases(self) -> list[str]:
         return [row[0] for row in self.rows("SELECT kind FROM cases WHERE closed_at IS NULL ORDER BY opened_at")]
+
+    def metrics(self) -> str:
+        headers = {"Authorization": f"Bearer {self.app.extensions['config'].metrics_token}"}
+        response = self.app.test_client().get("/metrics", headers=headers)
+        assert response.status_code == 200, response.text
+        return response.text
 
     def phone(self, texts: int = 1) -> list[dict[str, Any]]:
         """Every text that reached somebody, newest first, once there are so many. VANotify needs a little time."""

@@ -62,12 +62,12 @@ def token(key="today", algorithm="RS256", headers=None, **changes):
 
 
 class Keys:
-    """Keys that a test sets: `known` now, `published` after a refetch, of which `refetches` are allowed."""
+    """Keys that a test sets: `known` now, `published` after a fetch, of which `fetches` are allowed."""
 
-    def __init__(self, known=("today",), published=None, refetches=1):
+    def __init__(self, known=("today",), published=None, fetches=1):
         self.known = list(known)
         self.published = list(published if published is not None else known)
-        self.refetches = refetches
+        self.fetches = fetches
         self.error = None
 
     def current(self):
@@ -75,11 +75,10 @@ class Keys:
             raise self.error
         return [public_key(name) for name in self.known]
 
-    def refetched(self):
-        if self.refetches > 0:
-            self.refetches -= 1
+    def fetch_soon(self):
+        if self.fetches > 0:
+            self.fetches -= 1
             self.known = self.published
-        return self.current()
 
 
 def things():

@@ -37,8 +37,16 @@ OURS = [path for path in DOCS if "contracts" not in path.parts]
 CODE = re.compile(r"`([^`]+)`")
 FENCED = re.compile(r"^(?:```|    ).*$", re.MULTILINE)
 # Not settings of the application: gunicorn's and make's own, and words that only look like one.
-OTHER_NAMES = {"WEB_CONCURRENCY", "OSV_URL", "ALREADY_FILED", "NOT_FILED", "CHECK_IN_NOT_LOADED", "NO_SUCH_APPOINTMENT"}
-OTHER_NAMES |= {"TOO_MANY_OPEN"}
+OTHER_NAMES = {
+    "WEB_CONCURRENCY",
+    "WEB_ADDRESS",
+    "OSV_URL",
+    "ALREADY_FILED",
+    "NOT_FILED",
+    "CHECK_IN_NOT_LOADED",
+    "NO_SUCH_APPOINTMENT",
+    "TOO_MANY_OPEN",
+}
 Table = dict[str, list[str]]
 
 

@@ -12,6 +12,7 @@ from flaskapp.db import db, transaction
 from flaskapp.upstreams.accounts import Person
 from flaskapp.upstreams.errors import NO_ICN, Rejected, Throttled, Unauthorized, UpstreamError
 from flaskapp.web.errors import RETRY_AFTER_SECONDS, Problem
+from flaskapp.web.passthrough import waiting_for
 
 
 def identity_of_caller(account_id: uuid.UUID, needs_email: bool = False) -> Identity:
@@ -34,10 +35,12 @@ def identity_of_caller(account_id: uuid.UUID, needs_email: bool = False) -> Iden
 
 
 def find_person(account_id: uuid.UUID) -> Person:
-    try:
-        person = upstreams().accounts.find(str(account_id))
-    except UpstreamError as error:
-        raise problem_of_upstream(error) from error
+    """Who the account service says it is. Raises Problem: 403 for nobody, else as `waiting_for` and for its failure."""
+    with waiting_for("accounts"):
+        try:
+            person = upstreams().accounts.find(str(account_id))
+        except UpstreamError as error:
+            raise problem_of_upstream(error) from error
     if person is None:
         raise nobody_there(account_id)
     return person

@@ -22,6 +22,7 @@ from flaskapp.web.errors import CHALLENGE, Problem
 from flaskapp.web.inflection import answer, to_snake, with_keys
 from flaskapp.web.json_body import Body, Truth, json_body
 from flaskapp.web.openapi import describe
+from flaskapp.web.passthrough import waiting_for
 
 blueprint = Blueprint("check_in", __name__, url_prefix="/check_in/v2")
 access.declare(blueprint, "anybody; a person proves who they are through LoROTA, then carries the cookie `cie_session`")
@@ -45,6 +46,8 @@ SESSION_PROBLEMS = {
     "not_found": (404, "CIE-VETS-API_404", "Not Found", "This link has expired. Please check in with a staff member."),
 }
 UNAVAILABLE = "Check-in is not available just now. Try again, or see a staff member."
+UNREADABLE = "Your appointments cannot be read just now. Try again."
+CROWDED = "Too many people are checking in just now; `Retry-After` says when to try again."
 # What phones and keyboards type for it.
 APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
 # What identifies a person, and no page uses.
@@ -148,19 +151,16 @@ def show_session(uuid: str) -> Response:
         410: "Too many tries.",
         422: "A field is missing or malformed.",
         502: "LoROTA does not answer.",
+        503: CROWDED,
     },
 )
 def create_session() -> Response:
     config: Config = current_app.extensions["config"]
     requested = json_body(SessionBody())["session"]
+    last_name, seconds = plain(requested["last_name"].strip()), config.check_in_session_seconds
     try:
-        token = service.start_session(
-            upstreams().lorota,
-            requested["uuid"],
-            requested["dob"],
-            plain(requested["last_name"].strip()),
-            config.check_in_session_seconds,
-        )
+        with waiting_for("lorota", busy=UNAVAILABLE):
+            token = service.start_session(upstreams().lorota, requested["uuid"], requested["dob"], last_name, seconds)
     except UpstreamError as error:
         return refuse_session(error)
     except OthersRunning as error:
@@ -198,20 +198,21 @@ def refuse_session(error: UpstreamError) -> Response:
     tag="Check-in",
     security=ANYBODY,
     answers={200: "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object."},
-    problems={404: "No such check-in.", 502: "LoROTA does not answer."},
+    problems={404: "No such check-in.", 502: "LoROTA does not answer.", 503: CROWDED},
 )
 def show_check_in(uuid: str) -> Response:
     check_in = current_for(uuid)
     if check_in is None:
         return answer(permissions("read.none", uuid))
     try:
-        data = service.load_check_in(upstreams().lorota, check_in)
+        with waiting_for("lorota", busy=UNREADABLE):
+            data = service.load_check_in(upstreams().lorota, check_in)
     except UpstreamError as error:
         if isinstance(error, Rejected):
             raise Problem(404, detail="This link has expired.") from error
         if isinstance(error, Unauthorized):
             return answer(permissions("read.none", uuid))
-        raise Problem(502, detail="Your appointments cannot be read just now. Try again.") from error
+        raise Problem(502, detail=UNREADABLE) from error
     return answer({"id": uuid, "payload": shown(data)})
 
 
@@ -262,6 +263,7 @@ def without_identifiers(holder: Any) -> dict[str, Any]:
         409: "The check-in was never loaded, so we do not know whose details these are.",
         422: "An answer is neither true nor false.",
         502: "CHIP does not answer.",
+        503: CROWDED,
     },
 )
 def confirm_demographics(uuid: str) -> Response:
@@ -274,7 +276,10 @@ def confirm_demographics(uuid: str) -> Response:
     if identity is None or identity.patient_dfn is None:
         raise Problem(409, "Conflict", "Load the check-in before you confirm your details.", "CHECK_IN_NOT_LOADED")
     try:
-        status, data = upstreams().chip.confirm_demographics(uuid, identity.patient_dfn, identity.station, up_to_date)
+        with waiting_for("chip", busy=UNAVAILABLE):
+            status, data = upstreams().chip.confirm_demographics(
+                uuid, identity.patient_dfn, identity.station, up_to_date
+            )
     except UpstreamError as error:
         raise Problem(502, detail=UNAVAILABLE) from error
     if status != 200:
@@ -310,6 +315,7 @@ def requested_confirmations() -> dict[str, bool]:
         404: "CHIP knows no such check-in.",
         422: "A field is missing or malformed.",
         502: "CHIP does not answer, or failed.",
+        503: CROWDED,
     },
 )
 def check_in() -> Response:
@@ -317,12 +323,13 @@ def check_in() -> Response:
     if current_for(requested["uuid"]) is None:
         return answer(permissions("read.none", requested["uuid"]))
     try:
-        status, data = upstreams().chip.check_in(
-            requested["uuid"],
-            requested["appointment_ien"],
-            requested["is_travel_enabled"],
-            requested["travel_submitted"],
-        )
+        with waiting_for("chip", busy=UNAVAILABLE):
+            status, data = upstreams().chip.check_in(
+                requested["uuid"],
+                requested["appointment_ien"],
+                requested["is_travel_enabled"],
+                requested["travel_submitted"],
+            )
     except UpstreamError as error:
         raise Problem(502, detail=UNAVAILABLE) from error
     if data is None:

@@ -6,6 +6,7 @@ is shown claims no more than we know: see `routes.item`.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from datetime import timedelta
@@ -38,6 +39,7 @@ from flaskapp.intent_to_file.service import (
 )
 from flaskapp.intent_to_file.states import BACKGROUND, CONFIRMED, DONE, DROPPED, FIRST_LOOK, PENDING
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web.passthrough import bulkhead
 from outbox import NOW, sql
 
@@ -111,10 +113,11 @@ def enqueue_look(session: DbSession, look: FirstLook) -> None:
 
 def wait_for_look(account_id: uuid.UUID, itf_type: str, ends_at: float) -> None:
     """Return when the result is there, or at `ends_at` (monotonic seconds), or as soon as waiting is useless: while a
-    breaker on the way is open, or the look waits for a retry.
+    breaker on the way is open, or the look waits for a retry, or the request's own time is used up.
 
     Only a few callers wait at once in a process. No connection is held between two looks at our database.
     """
+    ends_at = min(ends_at, time.monotonic() + seconds_left(math.inf))
     with bulkhead().take(SUBJECT) as free:
         pause = FIRST_PAUSE_SECONDS
         while free and not is_over(account_id, itf_type):

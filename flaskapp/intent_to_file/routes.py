@@ -57,6 +57,7 @@ UPSTREAM_PROBLEMS = {
     404: "Pension and survivor: upstream has no active one.",
     429: "Synchronous callers only: upstream asks to slow down.",
     502: "Synchronous callers only: upstream failed.",
+    503: "Our database is away, or too many synchronous callers wait for upstream; `Retry-After` says for how long.",
     504: "Synchronous callers only: upstream did not answer in time.",
 }
 
@@ -68,7 +69,7 @@ UPSTREAM_PROBLEMS = {
     security=CALLER,
     answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
     answer_example={"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": [ITEM_EXAMPLE]}}},
-    problems={503: "Our database is away.", **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)}},
+    problems={code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 503, 504)},
 )
 def list_itfs() -> Response:
     return show(COMPENSATION)
@@ -87,7 +88,7 @@ def list_itfs() -> Response:
     problems={
         429: "Upstream asks to slow down.",
         502: "Upstream failed.",
-        503: "Our database is away, or upstream is.",
+        503: "Our database is away, or upstream is, or too many people wait for it.",
         504: "Upstream did not answer in time.",
     },
 )
@@ -132,7 +133,7 @@ def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
     security=CALLER,
     parameters=[TYPE_PARAMETER],
     answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
-    problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS, 503: "Our database is away."},
+    problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS},
 )
 def show_itf(itf_type: str) -> Response:
     return show(checked(itf_type))
@@ -152,8 +153,7 @@ def show_itf(itf_type: str) -> Response:
         **TYPE_PROBLEM,
         403: "VA's records have no ICN for this account (`NO_ICN`): `detail` says whom to call.",
         422: "The Idempotency-Key named another request.",
-        **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 504)},
-        503: "Our database is away; nothing was recorded.",
+        **{code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 503, 504)},
     },
     parameters=[TYPE_PARAMETER, KEY_PARAMETER],
 )

@@ -14,15 +14,19 @@ from flaskapp.intent_to_file.service import find_valid, store_confirmed
 from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, SYNCHRONOUS
 from flaskapp.upstreams.errors import UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
+from flaskapp.web.passthrough import waiting_for
+
+UPSTREAM = "lighthouse_claims"
 
 
 def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
     """The active ITF upstream, kept here too. Raises Problem with upstream's status for whatever went wrong."""
     icn = identity_of_caller(account_id).icn
-    try:
-        found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
-    except UpstreamError as error:
-        raise problem_of_upstream(error) from error
+    with waiting_for(UPSTREAM):
+        try:
+            found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
+        except UpstreamError as error:
+            raise problem_of_upstream(error) from error
     if found is not None:
         keep(account_id, itf_type, found)
     return found
@@ -32,10 +36,12 @@ def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
     """Create it upstream now. A survivor's needs the caller's SSN, which we do not keep (contract: benefits 2.1)."""
     ssn = (find_person(account_id).ssn or "") if itf_type == SURVIVOR else ""
     icn = identity_of_caller(account_id).icn
-    try:
-        made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, settings().itf_sync_seconds)
-    except UpstreamError as error:
-        raise problem_of_upstream(error) from error
+    seconds = settings().itf_sync_seconds
+    with waiting_for(UPSTREAM):
+        try:
+            made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, seconds)
+        except UpstreamError as error:
+            raise problem_of_upstream(error) from error
     keep(account_id, itf_type, made)
     return made
 

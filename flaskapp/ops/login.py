@@ -13,13 +13,17 @@ from wtforms import PasswordField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
 from flaskapp.config_readers import Rate
-from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, knows, log_outs
+from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, known_name, log_outs
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem, page_wanted
+from flaskapp.web.passthrough import in_words
 
-# Limits of failures; a log-in that succeeds is not counted.
-ADDRESS_LIMIT = Rate(10, 900)
+# Limits of failures; a log-in that succeeds is not counted. Many people may share an address, so what somebody there
+# guesses counts against the name that they guess. The limit of the address itself only ends floods.
+HERE_LIMIT = Rate(10, 900)
+ADDRESS_LIMIT = Rate(50, 900)
 NAME_LIMIT = Rate(30, 3_600)
+TOO_MANY = "Too many wrong passwords {where}. Try again in {wait}: until then even the right one is refused."
 # Says only that an operator has logged in from this browser before: strangers who guess must not lock them out.
 KNOWN_COOKIE = "surefile_known"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -61,12 +65,14 @@ def login_page() -> str | WerkzeugResponse:
 
 @blueprint.post("/login")
 def log_in() -> tuple[str, int] | WerkzeugResponse:
+    known = known_name(request.cookies.get(KNOWN_COOKIE, ""))
     # Before the form is even read: this line stops most floods of requests.
-    rate_limits.count(*by_address())
+    if known is None:
+        count(*by_address())
     # Only the posted form: without this argument it would read JSON too, however deeply nested.
     form = LoginForm(request.form)
     target = safe_next(request.args.get("next"))
-    operator = admitted(form)
+    operator = admitted(form, known)
     if operator is None:
         return render_template("ops/login.html", form=form, target=target, refused=True), 401
     # A session prepared by somebody else must not survive into the logged-in one.
@@ -88,25 +94,39 @@ def remember_browser(response: WerkzeugResponse, operator: Operator) -> Werkzeug
     return response
 
 
-def admitted(form: LoginForm) -> Operator | None:
-    """The operator who typed this, or None.
+def admitted(form: LoginForm, known: str | None) -> Operator | None:
+    """The operator who typed this, or None. `known` has logged in from this browser before.
 
     Each try is counted before it is checked, and the count is taken back when it was right. So, however many come at
     once, no more passwords are hashed than may fail.
     """
-    name = form.name.data or ""
-    by = "login_known" if knows(request.cookies.get(KNOWN_COOKIE, ""), name) else "login_name"
-    tries = ((by, name[:100], NAME_LIMIT), by_address())
-    rate_limits.count(*tries[0])
-    operator = authenticate(name, form.password.data or "") if form.validate_on_submit() else None
+    name = (form.name.data or "")[:100]
+    if name == known:
+        tries = [("login_known", name, HERE_LIMIT, "for this name in browsers that it has used")]
+    else:
+        here = ("login_here", f"{rate_limits.address()} {name}", HERE_LIMIT, "for this name from here")
+        tries = [here, ("login_name", name, NAME_LIMIT, "for this name")]
+        tries += [by_address()] if known is not None else []
+    for attempt in tries:
+        count(*attempt)
+    operator = authenticate(form.name.data or "", form.password.data or "") if form.validate_on_submit() else None
     if operator is not None:
-        for attempt in tries:
-            rate_limits.take_back(*attempt)
+        for kind, counted, limit, _ in tries if known is not None else [*tries, by_address()]:
+            rate_limits.take_back(kind, counted, limit)
     return operator
 
 
-def by_address() -> tuple[str, str, Rate]:
-    return ("login_address", rate_limits.address(), ADDRESS_LIMIT)
+def by_address() -> tuple[str, str, Rate, str]:
+    return ("login_address", rate_limits.address(), ADDRESS_LIMIT, "from here")
+
+
+def count(kind: str, name: str, limit: Rate, where: str) -> None:
+    """Count one try; raises Problem 429, saying how long to wait, when it is one too many."""
+    try:
+        rate_limits.count(kind, name, limit)
+    except Problem as problem:
+        wait = in_words(float(problem.headers["Retry-After"]))
+        raise Problem(429, detail=TOO_MANY.format(where=where, wait=wait), headers=problem.headers) from None
 
 
 @blueprint.post("/logout")

@@ -1,26 +1,42 @@
-"""Metrics: gauges computed from Postgres at every scrape, so that any web process gives the same answer."""
+"""Metrics: gauges computed from Postgres, so that any web process gives the same answer. Only who has the token reads
+them, and one reading serves everybody for some seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hmac
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
-from flaskapp.current import flows
-from flaskapp.db import transaction
-from flaskapp.web import access
+from flaskapp.current import flows, settings
+from flaskapp.db import db, transaction
+from flaskapp.upstreams.transport.http import seconds_left
+from flaskapp.web import access, rate_limits
+from flaskapp.web.errors import Problem
 from flaskapp.web.openapi import describe
-from outbox import breakers, forecast, leases, messages
+from flaskapp.web.passthrough import waiting_for
+from outbox import breakers, forecast, leases
 
 blueprint = Blueprint("metrics", __name__)
-access.declare(blueprint, "anybody inside the network: counts only, no ids")
+READER = access.Access(
+    "`METRICS_TOKEN`, as bearer or as the password of basic access",
+    {"metricsToken": {"type": "http", "scheme": "bearer"}, "metricsPassword": {"type": "http", "scheme": "basic"}},
+)
+access.declare(blueprint, "whoever has `METRICS_TOKEN`, as bearer or basic: counts only, no ids and no names")
 
-CASES = text("SELECT kind, owner, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind, owner")
+# A reading that took long is kept for so many times as long: reading takes a twentieth of one connection at most.
+REST = 20.0
+LONGEST_WAIT_SECONDS = 10.0
+
+CASES = text("SELECT kind, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind")
 AUDITS = text("""
     SELECT scope, seconds, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits ORDER BY scope
 """)
@@ -32,17 +48,16 @@ class LedgerCollector:
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
-            outstanding = messages.count_by_state(session)
-            outlook = forecast.by_queue(session)
+            outstanding = forecast.by_state(session)
             cases = session.execute(CASES).all()
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
-        yield from deadline_gauges(outlook)
-        open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind", "owner"])
-        for kind, owner, count in cases:
-            open_cases.add_metric([kind, owner], count)
+        yield from deadline_gauges(forecast.lines_in(outstanding))
+        open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind"])
+        for kind, count in cases:
+            open_cases.add_metric([kind], count)
         yield open_cases
         yield from breaker_gauges(breaker_rows)
         yield from run_gauges(runs.values())
@@ -116,9 +131,73 @@ def outstanding_gauges(outstanding: Any) -> Iterator[Any]:
     yield oldest
 
 
-@blueprint.get("/metrics")
-@describe("Gauges for Prometheus", answers={200: "Text in Prometheus's format."})
-def metrics() -> Response:
+class Reading:
+    """The last reading of this process. One thread reads at a time; whoever comes meanwhile gets what it reads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text = b""
+        self._good_until = 0.0
+
+    def get(self, read: Callable[[], bytes], keep_seconds: float) -> bytes:
+        """The last reading if it is not older than `keep_seconds`, else a new one. Raises Problem 503 when that takes
+        too long or too many wait for it."""
+        asked_at = time.monotonic()
+        if asked_at < self._good_until:
+            return self._text
+        with waiting_for("metrics"):
+            if not self._lock.acquire(timeout=seconds_left(LONGEST_WAIT_SECONDS)):
+                raise Problem(503, headers={"Retry-After": "5"})
+            try:
+                if self._good_until <= asked_at:
+                    began = time.monotonic()
+                    self._text = read()
+                    ended = time.monotonic()
+                    self._good_until = ended + (max(keep_seconds, REST * (ended - began)) if keep_seconds else 0.0)
+                return self._text
+            finally:
+                self._lock.release()
+
+
+def read_metrics() -> bytes:
     registry = CollectorRegistry()
     registry.register(LedgerCollector())
-    return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+    found: bytes = generate_latest(registry)
+    db.session.remove()
+    return found
+
+
+@blueprint.get("/metrics")
+@describe(
+    "Gauges for Prometheus",
+    security=READER,
+    answers={200: "Text in Prometheus's format, some seconds old."},
+    problems={
+        401: "Not the token.",
+        404: "`METRICS_TOKEN` is not set: nobody may read them.",
+        503: "Too many read at once, or our database is away.",
+    },
+)
+def metrics() -> Response:
+    check_token()
+    reading: Reading = current_app.extensions["metrics"]
+    found = reading.get(read_metrics, settings().metrics_keep_seconds)
+    return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def check_token() -> None:
+    """Raises Problem: 404 where no token is set, 401 without the right one. Guesses count like any other request."""
+    token = settings().metrics_token
+    if not token:
+        raise Problem(404)
+    sent = request.authorization
+    proofs = {"bearer": sent.token, "basic": sent.password} if sent is not None else {}
+    given = proofs.get(sent.type if sent is not None else "") or ""
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        rate_limits.count_address()
+        raise Problem(401, headers={"WWW-Authenticate": 'Bearer realm="metrics", Basic realm="metrics"'})
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["metrics"] = Reading()
+    app.register_blueprint(blueprint)

@@ -56,11 +56,12 @@ def known_browser(operator: Operator) -> str:
     return str(signer("known-browser").dumps(operator.id))
 
 
-def knows(token: str, name: str) -> bool:
+def known_name(token: str) -> str | None:
+    """The operator who has logged in from the browser that kept this; None for anything else."""
     try:
-        return bool(signer("known-browser").loads(token, max_age=KNOWN_SECONDS) == name)
+        return str(signer("known-browser").loads(token, max_age=KNOWN_SECONDS))
     except BadData:
-        return False
+        return None
 
 
 def fingerprint(password_hash: str) -> str:

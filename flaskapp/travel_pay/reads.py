@@ -13,18 +13,16 @@ from flaskapp.accounts.caller import identity_of_caller
 from flaskapp.current import settings, upstreams
 from flaskapp.travel_pay import shapes
 from flaskapp.upstreams.tokens.person import Traveler
-from flaskapp.upstreams.transport.http import within
+from flaskapp.upstreams.transport.http import seconds_left, within
 from flaskapp.upstreams.travel_pay.reads import Page
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from flaskapp.web.errors import Problem
-from flaskapp.web.passthrough import SLOW, call_while_waiting, refusal
+from flaskapp.web.passthrough import SHORTEST_SECONDS, SLOW, call_while_waiting, refusal
 
 T = TypeVar("T")
 Asking = Callable[[Callable[[float], T]], T]
 PAGE_SIZE = 100
 MOST_PAGES = 20
-# With less time than this, a call could only time out, which says nothing about the upstream.
-LEAST_SECONDS = 0.25
 
 PART = "Not all could be read from VA's travel pay system. What is shown is right; there may be more."
 READ = "Data retrieved successfully."
@@ -49,11 +47,11 @@ class Paged(Protocol[T]):
 
 
 class Limit:
-    """The seconds that all the calls of one person's request share."""
+    """The seconds that all the calls of one person's request share: at most what is left to the request itself."""
 
     def __init__(self, account_id: uuid.UUID) -> None:
         self._account_id = account_id
-        self._ends_at = time.monotonic() + settings().travel_pay_read_seconds
+        self._ends_at = time.monotonic() + seconds_left(settings().travel_pay_read_seconds)
 
     @property
     def left(self) -> float:
@@ -61,7 +59,7 @@ class Limit:
 
     def call(self, call: Callable[[float], T]) -> T:
         """Raises Problem like `call_while_waiting`. Without time left no call is made, nor counted as unanswered."""
-        if self.left < LEAST_SECONDS:
+        if self.left < SHORTEST_SECONDS:
             raise refusal(504, SLOW, "travel_pay")
         return call_while_waiting("travel_pay", self._account_id, call, self.left)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 
@@ -9,6 +10,7 @@ from sqlalchemy import text
 
 from flaskapp.db import db, transaction
 from flaskapp.travel_pay.states import PENDING
+from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web.passthrough import bulkhead
 from outbox import sql
 
@@ -21,11 +23,13 @@ LOOK = text(f"""
 
 
 def until_final(claim_id: uuid.UUID, ends_at: float) -> None:
-    """Return when the claim has ended, or at `ends_at` (monotonic seconds), or as soon as waiting is useless.
+    """Return when the claim has ended, or at `ends_at` (monotonic seconds), or as soon as waiting is useless, or the
+    request's own time is used up.
 
     Only a few callers wait at once in a process; without a free slot the answer says how the claim stands now. No
     connection is held between two looks.
     """
+    ends_at = min(ends_at, time.monotonic() + seconds_left(math.inf))
     with bulkhead().take("travel_pay_claims") as free:
         pause = FIRST_LOOK_SECONDS
         while free and not is_over(claim_id):

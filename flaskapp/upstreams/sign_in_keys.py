@@ -2,7 +2,7 @@
 
 They may change at any time without warning, and the service may be away just then. So known keys are kept for as long
 as it does not answer. A token that no key fits makes us fetch them again, but only once a minute: strangers can send
-such tokens.
+such tokens. A thread of their own fetches them: nobody's request waits for it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 UPSTREAM = "sign_in"
 LIFETIME_SECONDS = 600.0
 AGAIN_SECONDS = 60.0
+# Without any key nobody can sign in, so there is nothing to gain by waiting longer.
+AGAIN_WITHOUT_ANY_SECONDS = 1.0
 # NIST SP 800-131A.
 _FEWEST_BITS = 2048
 _NEVER = float("-inf")
@@ -42,43 +44,35 @@ class SignInKeys:
         self._published: list[RSAPublicKey] = []
         self._read_at = _NEVER
         self._requested_at = _NEVER
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
+        self._fetcher: threading.Thread | None = None
 
     def current(self) -> list[RSAPublicKey]:
-        """All known keys, read again every ten minutes. Raises Unavailable when not a single one is known."""
-        now = time.monotonic()
-        if now - self._read_at >= LIFETIME_SECONDS and self._may_ask(now):
-            self._ask(now)
-        return self._known()
-
-    def refetched(self) -> list[RSAPublicKey]:
-        """The keys, after a signature fitted none: fetched again, unless this process did so within the last minute."""
-        now = time.monotonic()
-        if self._may_ask(now):
-            self._ask(now)
-        return self._known()
-
-    def _may_ask(self, now: float) -> bool:
-        """Whether to fetch now. Without any key nobody can sign in, so then there is nothing to gain by waiting."""
-        return not (self._own or self._published) or now - self._requested_at >= AGAIN_SECONDS
-
-    def _known(self) -> list[RSAPublicKey]:
+        """All known keys, at once; they are fetched again every ten minutes. Raises Unavailable when none is known."""
+        if time.monotonic() - self._read_at >= LIFETIME_SECONDS:
+            self.fetch_soon()
         known = [*self._own, *self._published]
         if not known:
             raise Unavailable(UPSTREAM, "no public key is known")
         return known
 
-    def _ask(self, now: float) -> None:
-        """Fetch in one thread; the others go on with the known keys, or wait for it when no key is known."""
-        url = self._config.sis_jwks_url
-        if url is None or not self._asking.acquire(blocking=not (self._own or self._published)):
-            return
-        try:
-            # A thread that had to wait takes what the one before it fetched, even if that is nothing.
-            if self._requested_at < now:
-                self._read(url)
-        finally:
-            self._asking.release()
+    def fetch_soon(self) -> threading.Thread | None:
+        """Have the keys fetched, unless this process did so a short time ago; the thread that does it, if one does."""
+        url, now = self._config.sis_jwks_url, time.monotonic()
+        pause = AGAIN_SECONDS if self._own or self._published else AGAIN_WITHOUT_ANY_SECONDS
+        with self._lock:
+            running = self._fetcher is not None and self._fetcher.is_alive()
+            if url is not None and not running and now - self._requested_at >= pause:
+                self._requested_at = now
+                self._fetcher = threading.Thread(target=self._read, args=(url,), name="sign-in-keys", daemon=True)
+                self._fetcher.start()
+            return self._fetcher
+
+    def fetch_within(self, seconds: float) -> None:
+        """Fetch them, and wait at most so long: at the start of a process, before it has accepted anybody."""
+        fetcher = self.fetch_soon()
+        if fetcher is not None:
+            fetcher.join(seconds)
 
     def _read(self, url: str) -> None:
         try:
@@ -87,8 +81,6 @@ class SignInKeys:
         except UpstreamError as error:
             extra = {"event": "sign_in.keys_not_read", "error": type(error).__name__, "detail": error.detail}
             logger.warning("sign_in.keys_not_read", extra=extra)
-        finally:
-            self._requested_at = time.monotonic()
 
     def _fetch(self, url: str) -> list[RSAPublicKey]:
         """The published keys; raises Unavailable for a set without a single key that could sign a token."""

@@ -1,18 +1,21 @@
-"""Calls to an upstream while a person waits: few at once, refused fast while its breaker is open, never held open long.
+"""Passage of every call that a request waits for: few at once, within one limit for the whole request.
 
-A slow upstream can only fill its own slots: the other threads of the web process go on serving everybody else.
+A slow upstream can only fill its own places, and all upstreams together only half of the threads: the others of the web
+process go on serving everybody else. Where no place is free, the request is refused at once.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import random
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 
@@ -32,17 +35,22 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
     breaker_signal,
 )
-from flaskapp.upstreams.transport.http import within
+from flaskapp.upstreams.transport.http import seconds_left, within
 from flaskapp.web.errors import Problem
 from outbox import sync_calls
 
 log = logging.getLogger("flaskapp.web.passthrough")
 
 T = TypeVar("T")
-FULL_RETRY_SECONDS = 2
+# Drawn for each refusal: who is refused together must not come again together.
+FULL_RETRY_SECONDS = (2, 6)
 # With less time left than this, a second try is not worth making.
 LEAST_SECONDS = 1.0
+# With less time than this, a call could only time out, which says nothing about the upstream.
+SHORTEST_SECONDS = 0.25
 
+CROWDED = "Too many people are waiting for the same answer just now. Try again in a few seconds."
+LATE = "This took too long. Try again in a minute."
 UNAVAILABLE = "VA's {name} is not answering just now. What you filed is safe; try again in {wait}."
 BUSY = "VA's {name} has many requests just now. Try again in a minute."
 SLOW = "VA's {name} took too long to answer. Try again in a minute."
@@ -50,20 +58,27 @@ LARGE = "This is larger than can be shown here. Call the number on your claim to
 FAILED = "VA's {name} could not answer. Try again later."
 
 
-class Bulkhead:
-    """Limit on how many calls to each upstream the people of this process may wait for at once."""
+# When the request that this thread serves had arrived (monotonic). The web worker says so: it may have waited for the
+# thread.
+arrived_at: ContextVar[float] = ContextVar("surefile_request_arrived_at")
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
+
+class Bulkhead:
+    """Limit on how many requests of this process may wait at once: `total`, and `each` for one upstream by name."""
+
+    def __init__(self, each: int, total: float = math.inf) -> None:
+        self._each = each
+        self._total = total
         self._lock = threading.Lock()
         self._taken: dict[str, int] = {}
 
     @contextmanager
     def take(self, name: str) -> Iterator[bool]:
-        """Whether there was a free slot; it is given back at the end. Nobody queues: a queue would hold threads."""
+        """Whether there was a free place; it is given back at the end. Nobody queues: a queue would hold threads."""
         with self._lock:
-            free = self._taken.get(name, 0) < self._at_once
-            self._taken[name] = self._taken.get(name, 0) + free
+            taken = self._taken.get(name, 0)
+            free = taken < self._each and sum(self._taken.values()) < self._total
+            self._taken[name] = taken + free
         try:
             yield free
         finally:
@@ -71,9 +86,32 @@ class Bulkhead:
                 self._taken[name] -= free
 
 
+def bulkhead_of(threads: int) -> Bulkhead:
+    """Of a process with so many threads, half may wait. Of the rest, half may read slow bodies (`web/worker.py`), and
+    as many are left for requests that wait for nobody."""
+    total = max(1, threads // 2)
+    return Bulkhead(max(1, total // 2), total)
+
+
 def bulkhead() -> Bulkhead:
     found: Bulkhead = current_app.extensions["bulkhead"]
     return found
+
+
+@contextmanager
+def waiting_for(upstream: str, seconds: float = math.inf, busy: str = CROWDED) -> Iterator[None]:
+    """One of the few places for calls to this upstream, which may take so many seconds together.
+
+    Raises Problem at once: 503 with `Retry-After` and the text `busy` while no place is free, 504 when the request has
+    used up its time. Hold no connection to our database meanwhile.
+    """
+    with bulkhead().take(upstream) as free:
+        if not free:
+            raise Problem(503, detail=busy, headers={"Retry-After": str(random.randint(*FULL_RETRY_SECONDS))})
+        if seconds_left(math.inf) < SHORTEST_SECONDS:
+            raise Problem(504, detail=LATE)
+        with within(seconds):
+            yield
 
 
 def call_while_waiting(upstream: str, account_id: uuid.UUID, call: Callable[[float], T], seconds: float) -> T:
@@ -83,14 +121,11 @@ def call_while_waiting(upstream: str, account_id: uuid.UUID, call: Callable[[flo
     refused; else upstream's own status.
     No connection to our database is held while the upstream works.
     """
-    with bulkhead().take(upstream) as free:
-        if not free:
-            raise refusal(503, BUSY, upstream, FULL_RETRY_SECONDS)
+    with waiting_for(upstream, seconds, in_words_of(upstream, BUSY)):
+        seconds = seconds_left(seconds)
         sync_call = enter(upstream, seconds, str(account_id))
-        started = time.monotonic()
         try:
-            with within(seconds):
-                found = twice(call, started + seconds)
+            found = twice(call, time.monotonic() + seconds_left(seconds))
         except UpstreamError as error:
             report_to_breaker(sync_call, error)
             raise problem_of(upstream, error) from error
@@ -142,7 +177,7 @@ def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | Non
 def problem_of(upstream: str, error: UpstreamError) -> Problem:
     """The person's answer to an upstream's failure: its own status, but a 503 when it refused us, not the person."""
     if isinstance(error, Throttled):
-        return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS))
+        return refusal(429, BUSY, upstream, math.ceil(error.retry_after or FULL_RETRY_SECONDS[0]))
     if error.code == TOO_LARGE:
         return refusal(502, LARGE, upstream)
     if isinstance(error, Unauthorized):
@@ -159,9 +194,11 @@ def problem_of(upstream: str, error: UpstreamError) -> Problem:
 
 def refusal(status: int, words: str, upstream: str, retry_after: float | None = None) -> Problem:
     headers = {"Retry-After": str(int(retry_after))} if retry_after is not None else {}
-    return Problem(
-        status, detail=words.format(name=flows().sync_upstreams[upstream], wait=in_words(retry_after)), headers=headers
-    )
+    return Problem(status, detail=in_words_of(upstream, words, in_words(retry_after)), headers=headers)
+
+
+def in_words_of(upstream: str, words: str, wait: str = "") -> str:
+    return words.format(name=flows().sync_upstreams[upstream], wait=wait)
 
 
 def in_words(seconds: float | None) -> str:
@@ -171,4 +208,14 @@ def in_words(seconds: float | None) -> str:
 
 
 def init_app(app: Flask, config: Config) -> None:
-    app.extensions["bulkhead"] = Bulkhead(config.travel_pay_reads_at_once)
+    app.extensions["bulkhead"] = bulkhead_of(config.web_threads)
+    inner = app.wsgi_app
+
+    def limited(environ: dict[str, Any], start_response: Any) -> Any:
+        """One limit for all that the request waits for: each call has its own, but several must not add up."""
+        limit: float = app.extensions["config"].request_seconds
+        waited = max(0.0, time.monotonic() - arrived_at.get(math.inf))
+        with within(limit - waited):
+            return inner(environ, start_response)
+
+    app.wsgi_app = limited  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from jwt import InvalidSignatureError, PyJWS, PyJWTError
 from wtforms import ValidationError
@@ -41,6 +41,8 @@ LONGEST_TOKEN = 8_192
 CSRF_KEY = "sign_in_csrf"
 # Flask-WTF would read None as its setting, which is the consoles' eight hours. A form may stay open for days.
 CSRF_SECONDS = math.inf
+# A web process waits so long for the keys before it accepts anybody. Without them it would refuse whoever comes first.
+KEYS_AT_START_SECONDS = 2.0
 
 EXPIRED = "Access token has expired"
 MALFORMED = "Access token JWT is malformed"
@@ -103,6 +105,12 @@ def require_sign_in(blueprint: Blueprint) -> None:
     access.declare(blueprint, "signed-in people: Sign-in Service access token, by bearer header or cookie")
     blueprint.before_request(guard)
     blueprint.after_request(add_session_headers)
+
+
+def fetch_keys(app: Flask) -> None:
+    """Call when a web process starts."""
+    upstreams: Upstreams = app.extensions["upstreams"]
+    upstreams.sign_in_keys.fetch_within(KEYS_AT_START_SECONDS)
 
 
 def guard() -> Response | None:
@@ -189,15 +197,17 @@ def signed_claims(token: str) -> dict[str, Any]:
 
 
 def signed_bytes(token: str) -> bytes:
-    """The token's content, if one of the keys fits. If none does, the keys are fetched again: one may be new."""
+    """The token's content, if one of the keys fits. If none does, the keys are fetched again for the next one: there
+    may be a new one. Nobody waits for that."""
     upstreams: Upstreams = current_app.extensions["upstreams"]
     try:
-        for read_keys in (upstreams.sign_in_keys.current, upstreams.sign_in_keys.refetched):
-            for key in read_keys():
-                with suppress(InvalidSignatureError):
-                    return bytes(jws.decode(token, key, ALGORITHMS))
+        keys = upstreams.sign_in_keys.current()
     except Unavailable as error:
         raise Problem(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+    for key in keys:
+        with suppress(InvalidSignatureError):
+            return bytes(jws.decode(token, key, ALGORITHMS))
+    upstreams.sign_in_keys.fetch_soon()
     raise TokenFault(NOT_SIGNED)
 
 

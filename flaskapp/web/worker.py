@@ -3,7 +3,7 @@
 gunicorn's own threaded worker gives each connection a thread for five seconds before a byte has come, reads heads and
 bodies without a time limit, and closes connections from its main loop with up to two seconds for each. A few dozen
 silent clients keep everybody out. Here the main loop collects each request, and the few threads that read large
-bodies have a time limit.
+bodies have a time limit. The main loop also answers whether the process lives: every thread may be taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -27,6 +29,8 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from flaskapp.logs import REQUEST_ID
+from flaskapp.web import liveness, passthrough
 from flaskapp.web.cross_origin import API_POLICY, HEADERS
 from flaskapp.web.errors import entry, title_of
 from flaskapp.web.slow_bodies import BodyReader, Frames
@@ -57,7 +61,7 @@ class Connection(TConn):
         self.worker = worker
         self.reader = worker.body_reader(client)
         self.received = bytearray()
-        self.since = self.ends_at = 0.0
+        self.since = self.ends_at = self.arrived_at = 0.0
 
     def init(self) -> None:
         super().init()
@@ -99,7 +103,14 @@ class PatientWorker(ThreadWorker):
         super().__init__(*args, **options)
         # The connections on which the main loop waits for a request or for the client to close, the oldest first.
         self.waiting: dict[Connection, None] = {}
-        self.slots = threading.Semaphore(max(1, self.cfg.threads // 2))
+        # A quarter of the threads: half of them may wait for upstreams (`passthrough.bulkhead_of`).
+        self.slots = threading.Semaphore(max(1, self.cfg.threads // 4))
+
+    def load_wsgi(self) -> None:
+        """gunicorn calls this in the new process, before it accepts anybody."""
+        super().load_wsgi()
+        begin: Callable[[], None] = getattr(self.wsgi, "extensions", {}).get("at_web_start", lambda: None)
+        begin()
 
     def body_reader(self, sock: socket.socket) -> BodyReader:
         return BodyReader(sock, self.slots, self.BODY_PATIENCE_SECONDS, self.BODY_BYTES_A_SECOND)
@@ -124,9 +135,12 @@ class PatientWorker(ThreadWorker):
     def on_bytes(self, conn: Connection, _sock: socket.socket | None = None) -> None:
         data = conn.read()
         conn.received += data or b""
-        if is_whole(conn.received) or data == b"" and conn.received:
+        if question := liveness.read_question(conn.received):
+            self.say_alive(conn, question)
+        elif is_whole(conn.received) or data == b"" and conn.received:
             self.forget(conn)
             conn.data_ready = True
+            conn.arrived_at = time.monotonic()
             conn.reader.unread(bytes(conn.received))
             conn.received.clear()
             super().enqueue_req(conn)
@@ -134,6 +148,19 @@ class PatientWorker(ThreadWorker):
             self.drop(conn)
         elif len(conn.received) > MOST_BYTES:
             self.refuse(conn, 431)
+
+    def say_alive(self, conn: Connection, headers: Mapping[str, str]) -> None:
+        self.forget(conn)
+        conn.received.clear()
+        conn.init()
+        stays = headers.get("connection", "keep-alive").lower() == "keep-alive"
+        stays = stays and self.alive and len(self.keepalived_conns) < self.max_keepalived
+        offered = headers.get("x-request-id", "")
+        request_id = offered if REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        kept = {"Connection": "keep-alive" if stays else "close", "X-Request-Id": request_id}
+        answered: Future[bool] = Future()
+        answered.set_result(send_json(conn.sock, 200, liveness.ALIVE, kept) and stays)
+        self.finish_request(conn, answered)
 
     def wait_for(self, conn: Connection, seconds: float, act: Callable[[Connection, socket.socket], None]) -> None:
         conn.sock.setblocking(False)
@@ -201,6 +228,7 @@ class PatientWorker(ThreadWorker):
         conn.reader.open()
         body = req.body.reader = Frames(req.body.reader)
         asked_to_close = req.should_close
+        passthrough.arrived_at.set(conn.arrived_at)
         # gunicorn asks this before it writes the head of the answer, and drops a `Connection` header of the
         # application's. Refused without being read, a large body would end the connection behind a "keep-alive".
         req.should_close = lambda: asked_to_close() or body.unread_bytes > conn.reader.discardable_bytes
@@ -238,12 +266,18 @@ def is_whole(received: bytearray) -> bool:
 
 def send_refusal(client: socket.socket, status: int) -> None:
     """Answer in the shape of all our errors, but without Flask: there is no request that it could answer."""
-    body = json.dumps({"errors": [entry(status)]}, separators=(",", ":")).encode()
-    framing = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+    send_json(client, status, {"errors": [entry(status)]}, {"Connection": "close"})
+
+
+def send_json(client: socket.socket, status: int, content: Any, more_headers: Mapping[str, str]) -> bool:
+    """Whether the kernel took the whole answer; nobody waits until it does."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    framing = {"Content-Type": "application/json", "Content-Length": len(body), **more_headers}
     headers = {**framing, **HEADERS, "Content-Security-Policy": API_POLICY}
     lines = [f"HTTP/1.1 {status} {title_of(status)}", *(f"{name}: {value}" for name, value in headers.items())]
+    answer = "\r\n".join([*lines, "", ""]).encode() + body
     try:
         client.setblocking(False)
-        client.send("\r\n".join([*lines, "", ""]).encode() + body)
+        return client.send(answer) == len(answer)
     except OSError:
-        return
+        return False

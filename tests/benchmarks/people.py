@@ -27,6 +27,7 @@ class Person:
     """`file` is one POST and the seconds it took; `rows` and `value` query the database."""
 
     def __init__(self, system: System) -> None:
+        self.port = system.port
         self.control = Control(system.upstreams["control"])
         self.database = psycopg2.connect(system.environment["DATABASE_URL"])
         self.database.autocommit = True

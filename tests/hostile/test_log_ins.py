@@ -118,6 +118,29 @@ def test_a_right_password_from_elsewhere_gets_in_while_one_address_guesses(door:
     assert door.browser("198.51.100.2").type_in("ana", PASSWORD).status_code == 303
 
 
+def test_guesses_lock_only_the_guessed_name_at_that_address_and_say_for_how_long(door: Door) -> None:
+    known, office = door.browser("192.0.2.200"), door.browser("198.51.100.1")
+    assert known.type_in("ana", PASSWORD).status_code == 303
+    known.client.environ_base["REMOTE_ADDR"] = "198.51.100.1"
+    assert [office.type_in("ana", "guess").status_code for _ in range(10)] == [401] * 10
+    locked = office.type_in("ana", PASSWORD)
+    assert (locked.status_code, locked.headers["Retry-After"]) == (429, "900")
+    assert "Too many wrong passwords for this name from here. Try again in 15 minutes" in locked.text
+    assert office.type_in("ben", PASSWORD).status_code == 303
+    assert known.type_in("ana", PASSWORD).status_code == 303
+
+
+def test_a_flood_from_one_address_ends_and_says_for_how_long(door: Door) -> None:
+    known, robot = door.browser("192.0.2.200"), door.robot("198.51.100.1")
+    assert known.type_in("ana", PASSWORD).status_code == 303
+    known.client.environ_base["REMOTE_ADDR"] = "198.51.100.1"
+    statuses = [robot(f"nobody {number}", "guess") for number in range(ADDRESS_LIMIT.amount + 10)]
+    assert statuses == [401] * ADDRESS_LIMIT.amount + [429] * 10
+    refused = door.browser("198.51.100.1").type_in("ben", PASSWORD)
+    assert refused.status_code == 429 and "from here. Try again in 15 minutes" in refused.text
+    assert known.type_in("ana", PASSWORD).status_code == 303
+
+
 def test_the_cookie_of_a_known_browser_logs_nobody_in_and_fits_one_name(door: Door) -> None:
     known, stranger = door.browser("192.0.2.1"), door.browser("192.0.2.2")
     assert known.type_in("ana", PASSWORD).status_code == 303

@@ -19,7 +19,7 @@ LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # Less than a client may keep us waiting here. Waiting for several of them in turn would wait far longer.
 AT_ONCE_SECONDS = 12.0
-THREADS = 16
+THREADS = 24
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from tests.product import eventually
 HOST = "Host: surefile.example\r\n"
 JSON = "Content-Type: application/json\r\n"
 POST = f"POST /check_in/v2/sessions HTTP/1.1\r\n{HOST}{JSON}"
-GET = f"GET /healthz/live HTTP/1.1\r\n{HOST}"
+# Answered by the application without a look into the database, and logged.
+GET = f"GET /check_in/v2/sessions/none HTTP/1.1\r\n{HOST}"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 # What an attacker hides behind a request, so that it is taken for the next person's.
-HIDDEN = f"GET /healthz/live HTTP/1.1\r\n{HOST}X-Request-Id: hidden\r\n\r\n"
+HIDDEN = f"{GET}X-Request-Id: hidden\r\n\r\n"
 LENGTH = f"Content-Length: {len(HIDDEN) + 5}\r\n"
 CHUNKED_HIDING = f"0\r\n\r\n{HIDDEN}"
 

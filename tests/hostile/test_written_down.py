@@ -153,7 +153,7 @@ def test_nothing_said_in_confidence_is_written_down(
         "the log": [logged.out, logged.err],
         "Redis": redis_texts(product.redis),
         "Postgres": postgres_texts(product),
-        "the metrics": [operator.get("/metrics").text],
+        "the metrics": [product.metrics()],
         "the consoles": [operator.get(path).text for path in ("/ops/", "/rq/", "/rq/0/data/queues.json")],
     }
     assert len(shown) == 5 and all(len(each) > 20 for each in shown)

@@ -48,7 +48,7 @@ def test_all_broken_claims_are_counted_and_repaired_however_many(
     faulty = json.loads(command(product, "audit", "--json").stdout)
     assert (faulty["fault_count"], len(faulty["faults"])) == (MANY + 1, 100)
     housekeeping.audit_all()
-    assert f"surefile_ledger_faults {MANY + 1}.0" in product.app.test_client().get("/metrics").get_data(as_text=True)
+    assert f"surefile_ledger_faults {MANY + 1}.0" in product.metrics()
     assert command(product, "audit", "--repair").exit_code == 1, "what cannot be repaired is not tried again and again"
 
 

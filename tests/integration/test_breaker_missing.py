@@ -195,7 +195,7 @@ def test_a_missing_breaker_is_listed_as_missing_measured_as_open_and_cannot_be_h
         for breaker in json.loads(command(product, "breakers", "list", "--json").stdout)
     }
     assert found == dict.fromkeys(REGISTERED.breaker_limits, False) | {"btsss": True}
-    assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.app.test_client().get("/metrics").text
+    assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.metrics()
     refused = command(product, "breakers", "hold", "btsss", "--for", "1h", "--reason", "their data center moves")
     assert refused.exit_code == 1 and "`flask audit --repair` makes it again" in refused.output
 

@@ -87,7 +87,7 @@ def test_an_open_breaker_is_shown_with_its_reason(product: Product) -> None:
     product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL"))
     breakers = {row["upstream"]: row for row in json.loads(command(product, "breakers", "list", "--json").output)}
     assert breakers["btsss"]["reason"] == "unavailable" and breakers["va_notify"]["opened_at"] is None
-    assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.app.test_client().get("/metrics").text
+    assert 'surefile_breaker_open{upstream="btsss"} 1.0' in product.metrics()
 
 
 # -- release and retention ----------------------------------------------------
@@ -178,9 +178,9 @@ def test_readiness_reports_the_processes_and_what_is_missing(product: Product, m
 
 def test_the_gauges_count_outstanding_held_and_unaccounted_work(product: Product) -> None:
     refused(product)
-    assert "surefile_unaccounted " not in product.app.test_client().get("/metrics").text, "no audit, no number"
+    assert "surefile_unaccounted " not in product.metrics(), "no audit, no number"
     housekeeping.audit_all()
-    lines = product.app.test_client().get("/metrics").text.splitlines()
+    lines = product.metrics().splitlines()
     for line in (
         "surefile_unaccounted 0.0",
         "surefile_broken_rules 0.0",
@@ -193,7 +193,7 @@ def test_the_gauges_count_outstanding_held_and_unaccounted_work(product: Product
     product.rows("UPDATE cases SET closed_at = outbox_now(), closed_by = 'x' RETURNING 1")
     product.rows("DELETE FROM notifications RETURNING 1")
     housekeeping.audit_all()
-    assert "surefile_unaccounted 1.0" in product.app.test_client().get("/metrics").text.splitlines()
+    assert "surefile_unaccounted 1.0" in product.metrics().splitlines()
 
 
 def test_the_consoles_first_page_says_what_to_do_and_is_for_operators(product: Product, secrets_folder: Any) -> None:

@@ -40,7 +40,7 @@ def operator(product: Product, secrets_folder: Path) -> FlaskClient:
 
 
 def gauges(product: Product) -> dict[str, float]:
-    lines = product.app.test_client().get("/metrics").text.splitlines()
+    lines = product.metrics().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 

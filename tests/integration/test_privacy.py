@@ -31,11 +31,12 @@ PROBE = {
 }
 SPELLED = ["1087654321", "5559871234", "555-987-1234", "Quillon", "Zzyzxfield", "1937-11-13", "19371113"]
 SPELLED += ["987006543", "987-00-6543"]
-WRITTEN_TO_PAGES = ("/metrics", "/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.json", "/rq/0/data/workers.json")
+WRITTEN_TO_PAGES = ("/ops/", "/rq/0/view/jobs", "/rq/0/data/queues.json", "/rq/0/data/workers.json")
 REGISTRIES = ("queued", "started", "finished", "failed", "scheduled", "deferred", "canceled")
 
 
 def console_texts(operator: FlaskClient, product: Product) -> Iterator[str]:
+    yield product.metrics()
     for path in WRITTEN_TO_PAGES:
         yield operator.get(path).text
     for queue in ("travel_claims", "accounts", "intents_to_file", "form526", "documents", "notifications"):

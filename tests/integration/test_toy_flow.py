@@ -165,12 +165,12 @@ def test_it_is_shown_to_operators_and_counted_in_metrics(toy: Product, secrets_f
     client = toy.app.test_client()
     assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     request_card(toy)
-    assert 'surefile_messages{queue="library",state="ready"} 1.0' in client.get("/metrics").text
+    assert 'surefile_messages{queue="library",state="ready"} 1.0' in toy.metrics()
     page = client.get("/ops/").text
     assert page.count("<td>library</td>") >= 2, "its queue and its circuit breaker"
     refuse(toy)
     assert "library card" in client.get("/ops/").text
-    assert 'surefile_breaker_open{upstream="library"} 0.0' in client.get("/metrics").text
+    assert 'surefile_breaker_open{upstream="library"} 0.0' in toy.metrics()
 
 
 def test_a_release_stops_while_its_notifications_have_no_template(toy: Product) -> None:

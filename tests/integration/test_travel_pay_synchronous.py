@@ -246,7 +246,7 @@ def test_a_call_without_capacity_is_refused_at_once(product: Product) -> None:
         eventually(lambda: reads(product, LIST))
         response = other.get(APPOINTMENTS_URL)
         assert refusal(response) == (503, "503")
-        assert response.headers["Retry-After"] == "2"
+        assert 2 <= int(response.headers["Retry-After"]) <= 6
         assert "many requests just now" in response.get_json()["errors"][0]["detail"]
         assert other.get(f"{CLAIMS_URL}/{filed_id}").status_code == 200
         assert other.get(CLAIMS_URL).status_code == 206

@@ -253,7 +253,8 @@ class Running:
             return False
 
     def metrics(self) -> str:
-        return requests.get(f"{self.system.url}/metrics", timeout=30).text
+        headers = {"Authorization": f"Bearer {self.system.environment['METRICS_TOKEN']}"}
+        return requests.get(f"{self.system.url}/metrics", headers=headers, timeout=30).text
 
     def log_lines(self, *names: str) -> list[str]:
         return [line for name, line in list(self.lines) if not names or name in names]
