@@ -52,6 +52,12 @@ logconfig_dict = {
     },
 }
 
+
+def post_worker_init(worker):
+    """Refuse to serve with keys that are not those of what is stored; Postgres may be away."""
+    worker.wsgi.extensions["keys"].refuse_start(worker.wsgi)
+
+
 # Heartbeats belong in memory: on a slow disk they would make a healthy worker look dead.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 control_socket_disable = True

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import DbSession, transaction
+from flaskapp.keys.checks import unready_for_keys
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
@@ -63,7 +64,7 @@ def not_migrated(session: DbSession) -> str | None:
 
 
 # Each gives the reason why no request can be accepted, or None.
-CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated]
+CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated, unready_for_keys]
 
 
 def not_ready(reason: str) -> Response:
