@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import click
+from cryptography.fernet import Fernet
 from flask import Flask
 from flask.cli import AppGroup
 
@@ -51,6 +52,12 @@ def bar(place: Place) -> Iterator[Advance]:
         length = place.count(session)
     with click.progressbar(length=length, label=place.name, show_pos=True, file=sys.stderr) as shown:
         yield shown.update
+
+
+@keys_cli.command("new")
+def new() -> None:
+    """Print a new key for ENCRYPTION_KEYS."""
+    click.echo(Fernet.generate_key().decode())
 
 
 @keys_cli.command("check")
