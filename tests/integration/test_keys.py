@@ -171,6 +171,16 @@ def test_a_damaged_row_is_no_500_and_costs_one_attempt(product: Product) -> None
     assert command(product, "keys", "check").exit_code == 1
 
 
+def test_a_damaged_file_costs_one_attempt_before_anything_of_it_is_sent(product: Product) -> None:
+    person = filer(product)
+    person.file(person.attach())
+    product.rows("UPDATE form526_attachment_chunks SET sealed = 'damaged' RETURNING 1")
+    product.work()
+    evidence = product.value("SELECT id::text FROM form526_document_submissions WHERE attachment_guid IS NOT NULL")
+    attempts = product.rows("SELECT status FROM outbox_attempts WHERE subject_id = :id", id=evidence)
+    assert ([row.status for row in attempts], product.cases()) == (["error"], ["unsettled"])
+
+
 def test_work_sealed_with_a_newer_key_waits_for_a_worker_that_has_it(product: Product) -> None:
     """While a release rolls out, a worker of before meets what a web process of after has accepted."""
     with deployed(product, **with_newer_encryption_key(product)) as newer:
