@@ -79,6 +79,12 @@ def finish(kind: str, fingerprints: Sequence[str]) -> None:
     """Nothing is stored under these any more: they may be dropped from the settings."""
     with transaction() as session:
         move(session, kind, fingerprints, GONE)
+
+
+def end_pass(kind: str) -> None:
+    """The pass went through everything. The next one begins at the beginning: it may find what this one could not
+    write."""
+    with transaction() as session:
         forget_marks(session, newest_of(our_vault(), kind))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from tests.integration.key_steps import (
 )
 from tests.integration.steps import command, file_claim, filed_and_notified
 from tests.integration.travel_pay_steps import traveling
-from tests.product import Product, eventually
+from tests.product import Product
 
 OPENS_NOTHING = "the encryption keys do not open what is stored"
 FINDS_NOTHING = "the digest keys do not find what is stored"
@@ -278,55 +279,70 @@ def test_a_pass_that_was_killed_goes_on_where_it_was(product: Product, monkeypat
     for day in days:
         file_claim(product, date=day)
     monkeypatch.setattr(places, "ROWS", 2)
-    written: list[str] = []
-    write, keep = places.Columns.write, passes.keep_mark
+    begun: list[Any] = []
+    read, keep = places.Columns.read, passes.keep_mark
 
-    def noted(self: places.Columns, session: Any, key: Any, values: dict[str, Any]) -> None:
+    def noted(self: places.Columns, session: Any, after: Any) -> list[places.Stored]:
         if self.name == "travel_claims":
-            written.append(str(key[0]))
-        write(self, session, key, values)
+            begun.append(after)
+        return read(self, session, after)
 
     def killed(place: Any, *rest: Any) -> None:
         keep(place, *rest)
         if place.name == "travel_claims":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(places.Columns, "write", noted)
+    monkeypatch.setattr(places.Columns, "read", noted)
     monkeypatch.setattr(passes, "keep_mark", killed)
     with deployed(product, **with_newer_encryption_key(product)) as newer:
         released(newer)
         assert reseal(newer).exit_code == 1
-        assert (len(written), under(checked(newer)["encrypted"], "key_2") > 0) == (2, True)
+        assert begun == [None]
+        after_kill = under(checked(newer)["encrypted"], "key_2")
+        begun.clear()
         monkeypatch.setattr(passes, "keep_mark", keep)
-        assert reseal(newer, "--rows-per-second", "100000").exit_code == 0
-        assert (len(written), len(set(written))) == (6, 6)
+        done = reseal(newer, "--rows-per-second", "100000")
+        assert (done.exit_code, after_kill > 0, begun[0] is not None) == (0, True, True), done.output
         assert newer.rows("SELECT 1 FROM key_passes") == []
         newer.work()
         assert newer.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'") == 6
 
 
-def test_what_is_written_at_the_same_time_is_not_lost(product: Product) -> None:
+def test_what_is_written_at_the_same_time_is_not_lost(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has a row locked, writes it and commits: the pass waits for nobody, comes back, and seals what they
     wrote."""
     claim = file_claim(product)
+    met = threading.Event()
+    find = places.Columns.find
+
+    def noted(self: places.Columns, *args: Any, **options: Any) -> list[places.Stored]:
+        found = find(self, *args, **options)
+        if self.name == "travel_claims":
+            met.set()
+        return found
+
+    monkeypatch.setattr(places.Columns, "find", noted)
     with deployed(product, **with_newer_encryption_key(product)) as newer:
         released(newer)
         vault = product.app.extensions["vault"]
-        sealed = vault.encrypt('{"claim_number": "TC1", "how": "answered", "claim_status": null}')
+        written = {"who": vault.encrypt('{"icn": "written meanwhile"}'), "id": claim.id}
+        results: list[Any] = []
+        running = threading.Thread(target=lambda: results.append(apart(newer, reseal)))
         with db.engine.connect() as writer:
-            writer.execute(
-                text("UPDATE travel_claims SET filed = :filed WHERE id = :id"), {"filed": sealed, "id": claim.id}
-            )
-            results: list[Any] = []
-            running = threading.Thread(target=lambda: results.append(reseal(newer)))
+            writer.execute(text("UPDATE travel_claims SET identity = :who WHERE id = :id"), written)
             running.start()
-            eventually(lambda: newer.value("SELECT count(*) FROM key_passes WHERE place = 'check_in_sessions'"))
+            assert met.wait(30)
             writer.commit()
-            running.join(60)
+        running.join(60)
         assert results[0].exit_code == 0, results[0].output
-        stored = newer.rows("SELECT identity, filed FROM travel_claims")[0]
-        assert [newer.app.extensions["vault"].position_of(bytes(value)) for value in stored] == [0, 0]
-        assert "TC1" in newer.app.extensions["vault"].decrypt(bytes(stored.filed))
+        sealed = bytes(newer.value("SELECT identity FROM travel_claims"))
+        assert newer.app.extensions["vault"].position_of(sealed) == 0
+        assert "written meanwhile" in newer.app.extensions["vault"].decrypt(sealed)
+
+
+def apart(product: Product, act: Callable[[Product], Any]) -> Any:
+    with product.app.app_context():
+        return act(product)
 
 
 def test_a_row_that_stays_locked_is_left_and_named_and_done_by_the_next_run(

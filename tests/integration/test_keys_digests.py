@@ -206,6 +206,10 @@ def test_a_claim_that_stands_under_both_keys_is_named_and_left_to_a_human(produc
         left = command(newer, "keys", "redigest")
         assert (left.exit_code, "Stored twice" in left.output, claim.id in left.output) == (1, True, True), left.output
         assert newer.ask(newer.sign_in()).get_json()["data"]["id"] == claim.id
+        newer.rows("DELETE FROM travel_claims WHERE id <> :id RETURNING 1", id=claim.id)
+        command(newer, "keys", "redigest")
+        assert under(checked(newer)["digests"], "key_2") == 0
+        assert newer.ask(newer.sign_in()).get_json()["data"]["id"] == claim.id
 
 
 def test_two_answers_under_two_keys_are_compared_by_what_they_say(product: Product) -> None:

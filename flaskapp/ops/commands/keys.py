@@ -16,6 +16,7 @@ import click
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.cli import AppGroup
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.crypto import Vault
 from flaskapp.db import reading, transaction
@@ -133,6 +134,7 @@ def reseal(rows_per_second: float | None, notice_seconds: float) -> None:
     tally, pace = Tally(), Pace(rows_per_second)
     for place in sealed_places():
         run(place, partial(resealed, vault), vault.encryption_fingerprints[0], pace, tally)
+    retire.end_pass(ENCRYPTION)
     positions: Positions = Counter()
     click.echo("Checking", err=True)
     for place in sealed_places():
@@ -153,6 +155,7 @@ def redigest(rows_per_second: float | None) -> None:
     tally, pace = Tally(), Pace(rows_per_second)
     for each in digested_places():
         run(each.place, partial(redigested, vault, each), next(iter(vault.digest_keys)), pace, tally)
+    retire.end_pass(DIGEST)
     positions: Positions = Counter()
     click.echo("Checking", err=True)
     for each in digested_places():
@@ -177,8 +180,11 @@ def begin(kind: str) -> list[str]:
 
 
 def run(place: Place, convert: Convert, fingerprint: str, pace: Pace, total: Tally) -> None:
-    with bar(place) as advance:
-        tally = write_anew(place, convert, fingerprint, pace, advance)
+    try:
+        with bar(place) as advance:
+            tally = write_anew(place, convert, fingerprint, pace, advance)
+    except OperationalError as error:
+        raise click.ClickException(f"Postgres failed in {place.name}. Run it again: it goes on where it was") from error
     total.written += tally.written
     total.locked += tally.locked
     total.twice += tally.twice
