@@ -55,6 +55,11 @@ logconfig_dict = {
 }
 
 
+def post_worker_init(worker):
+    """Refuse to serve with keys that are not those of what is stored; Postgres may be away."""
+    worker.wsgi.extensions["keys"].refuse_start(worker.wsgi)
+
+
 def usable(folder: str) -> str | None:
     """The folder if a file can be made there, else None: gunicorn then takes the one for temporary files."""
     try:

@@ -21,7 +21,7 @@ from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
-from flaskapp.web import cross_origin, errors, json_body, openapi, passthrough, rate_limits, sign_in
+from flaskapp.web import cross_origin, errors, json_body, key_guard, openapi, passthrough, rate_limits, sign_in
 from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
@@ -40,6 +40,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     errors.init_app(app, config)
     json_body.init_app(app, config)
     db.init_app(app, config)
+    key_guard.init_app(app)
     for blueprint in flows.blueprints:
         app.register_blueprint(blueprint)
     metrics.init_app(app)

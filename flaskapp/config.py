@@ -17,6 +17,7 @@ from flaskapp.config_readers import (
     at_least_one,
     at_least_zero,
     days,
+    fernet_keys,
     key_blocks,
     not_negative,
     one_of,
@@ -46,10 +47,19 @@ class Config:
     database_url: str = setting(read_database_url, secret=True, text="PostgreSQL, the system of record.")
     redis_url: str = setting(read_redis_url, secret=True, text="Redis; carries pointers only, may be lost at any time.")
     secret_key: str = setting(secret=True, text="Signs cookies and CSRF tokens.")
+    earlier_secret_keys: tuple[str, ...] = setting(
+        words, (), secret=True, text="Keys used before as `SECRET_KEY`, newest first: what they signed stays valid."
+    )
     encryption_keys: tuple[str, ...] = setting(
-        words, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
+        fernet_keys, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
     )
     digest_key: str = setting(secret=True, text="Key of the digests by which personal data is looked up.")
+    earlier_digest_keys: tuple[str, ...] = setting(
+        words,
+        (),
+        secret=True,
+        text="Keys used before as `DIGEST_KEY`, newest first: what was stored under them is still found.",
+    )
 
     veis_base_url: str = setting(read_base_url, text="VEIS (Azure AD) token service.")
     veis_tenant: str = setting(text="Tenant in the VEIS token path.")

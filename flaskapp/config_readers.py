@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from outbox import read_options
 
 EXPECTED = "expected postgres://user:password@host:port/name"
 MISREAD = f"{EXPECTED}; in the password, each of : / @ ? # % is percent-encoded"
+FERNET_BYTES = 32
 SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
@@ -90,6 +92,14 @@ def read_base_url(text: str) -> str:
 
 def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def fernet_keys(text: str) -> tuple[str, ...]:
+    """Keys as `Fernet.generate_key` makes them: 32 bytes each, in URL-safe base64. At least one."""
+    keys = words(text)
+    if not keys or any(len(base64.urlsafe_b64decode(key)) != FERNET_BYTES for key in keys):
+        raise ValueError("expected Fernet keys: 32 bytes each, in URL-safe base64")
+    return keys
 
 
 def yes_or_no(text: str) -> bool:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from flask import current_app
 from sqlalchemy import LargeBinary
 from sqlalchemy.types import TypeDecorator
 
 from flaskapp.config import Config
 
+# No digest is of this text: what is digested begins with a length.
+FINGERPRINTED = b"surefile: fingerprint of a key"
+
 
 class Vault:
-    """Encrypts with the first key, decrypts with any; digests are HMAC-SHA256 under a key of their own."""
+    """Encrypts with the first key, decrypts with any; digests are HMAC-SHA256 under keys of their own.
+
+    Keys are known by their fingerprints, which give nothing of them away. Both lists have the newest key first.
+    """
 
     def __init__(self, config: Config) -> None:
-        self.fernet = MultiFernet([Fernet(key) for key in config.encryption_keys])
-        self.digest_key = config.digest_key.encode()
+        self.fernets = [Fernet(key) for key in config.encryption_keys]
+        self.fernet = MultiFernet(self.fernets)
+        self.encryption_fingerprints = [fingerprint(base64.urlsafe_b64decode(key)) for key in config.encryption_keys]
+        keys = [key.encode() for key in dict.fromkeys((config.digest_key, *config.earlier_digest_keys))]
+        self.digest_keys = {fingerprint(key): key for key in keys}
+        self.digest_key = keys[0]
 
     def encrypt(self, text: str) -> bytes:
         return self.fernet.encrypt(text.encode())
@@ -36,10 +48,33 @@ class Vault:
         """Raises cryptography.fernet.InvalidToken when no key fits."""
         return self.fernet.decrypt(sealed)
 
+    def position_of(self, sealed: bytes) -> int | None:
+        """Which of our keys it is sealed with, counted from 0; None when no key fits."""
+        for position, fernet in enumerate(self.fernets):
+            try:
+                fernet.decrypt(sealed)
+            except InvalidToken:
+                continue
+            return position
+        return None
+
     def digest(self, *parts: str) -> str:
-        """A look-up key for personal data. Parts are length-prefixed, so no two lists of parts collide."""
-        message = b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)
-        return hmac.new(self.digest_key, message, hashlib.sha256).hexdigest()
+        """A look-up key for personal data, under the newest key. Parts are length-prefixed, so no two lists of parts
+        collide. What is stored and found again has its digests from `flaskapp.keys.digests`."""
+        return keyed_digest(self.digest_key, parts)
+
+    def digests(self, *parts: str) -> list[str]:
+        """Under each of our digest keys, the newest first: wherever it was stored, one of them finds it."""
+        return [keyed_digest(key, parts) for key in self.digest_keys.values()]
+
+
+def keyed_digest(key: bytes, parts: tuple[str, ...]) -> str:
+    message = b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def fingerprint(key: bytes) -> str:
+    return hmac.new(key, FINGERPRINTED, hashlib.sha256).hexdigest()[:16]
 
 
 def vault() -> Vault:
@@ -58,3 +93,21 @@ class EncryptedJSON(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         return None if value is None else json.loads(vault().decrypt(bytes(value)))
+
+
+class SealedBytes(TypeDecorator[bytes]):
+    """Bytes that were sealed before they were stored. Postgres gives them back as they are."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+
+def digest_of(column: str, parts: Callable[[Any], tuple[str, ...]]) -> dict[str, Any]:
+    """`info` of a digest's column: the encrypted column of the same row that it is made from, and how."""
+    return {"digest_of": (column, parts)}
+
+
+def digest_from(created: str, needed: bool = True) -> dict[str, Any]:
+    """`info` of a digest's column whose source is kept nowhere: the column that says when it was made, and whether it
+    is `needed` under an earlier key as long as it is there."""
+    return {"digest_from": (created, needed)}

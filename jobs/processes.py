@@ -7,6 +7,7 @@ import os
 import secrets
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +21,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.config import Config
+from flaskapp.crypto import Vault
 from flaskapp.current import breaker_settings
 from flaskapp.db import PROCESS_SECONDS, Patience, db, listening_target
 from flaskapp.flows import Flows
+from flaskapp.keys.checks import NOT_RECORDED, find_fault, recorded
 from flaskapp.redis_pool import open_redis, refuse_redis_cluster
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
@@ -30,7 +33,7 @@ from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
 from jobs.registry import spec_of
 from jobs.worker import Bulkhead, fetch_forever, wake_forever
-from outbox import WAKE_CHANNEL, Relay, Target, away, rescue, rq_side
+from outbox import WAKE_CHANNEL, Relay, Target, away, connect_autocommit, rescue, rq_side
 
 log = logging.getLogger("jobs.processes")
 
@@ -77,7 +80,7 @@ def set_at_signals(numbers: Sequence[signal.Signals], stopping: threading.Event)
         stopping.set()
 
 
-def beat_until(engine: Engine, process: Process, kind: str, stopping: threading.Event) -> None:
+def beat_until(engine: Engine, vault: Vault, process: Process, kind: str, stopping: threading.Event) -> None:
     """Beat until the process stops. A worker beats whatever its calls do: what it holds must not be taken from it."""
     while True:
         try:
@@ -85,6 +88,7 @@ def beat_until(engine: Engine, process: Process, kind: str, stopping: threading.
                 rescue.beat(engine, process.worker_id, kind)
             rescue.keep(engine, process.worker_id, process.kept_grants())
             rescue.hand_back(engine, process.worker_id, process.take_abandoned())
+            stop_with_wrong_keys(engine, vault, process)
         except SQLAlchemyError as error:
             log.warning("beat failed", extra={"event": "process.beat_failed", **described(error)})
         if stopping.wait(BEAT_SECONDS):
@@ -93,6 +97,35 @@ def beat_until(engine: Engine, process: Process, kind: str, stopping: threading.
 
 def described(error: Exception) -> dict[str, str]:
     return {"error": type(error).__name__, "why": away.reason_of(error)}
+def stop_with_wrong_keys(engine: Engine, vault: Vault, process: Process) -> None:
+    """Stop as at SIGTERM when the key that this process writes with is being retired. Raises what Postgres raises."""
+    with connect_autocommit(engine) as connection:
+        fault = find_fault(recorded(connection), vault)
+    if fault is not None:
+        process.stop_for(fault.sentence)
+
+
+def await_keys(app: Flask, process: Process) -> bool:
+    """Whether this process may begin. It may not before its keys were compared with those of what is stored: work that
+    is begun with others ends in vain. Waits for Postgres, and for a release that records the keys.
+
+    A start needs every key that was recorded; what runs already need not know those of a newer release.
+    """
+    while not process.stopping.is_set():
+        try:
+            with connect_autocommit(db.engine) as connection:
+                fault = find_fault(recorded(connection), app.extensions["vault"], newer_too=True)
+            why = "no release yet"
+        except SQLAlchemyError as error:
+            fault, why = NOT_RECORDED, type(error).__name__
+        if fault is None:
+            return True
+        if fault == NOT_RECORDED:
+            log.warning("keys unknown", extra={"event": "process.keys_unknown", "error": why})
+            process.stopping.wait(BEAT_SECONDS)
+        else:
+            process.stop_for(fault.sentence)
+    return False
 
 
 def start_thread(target: Callable[..., None], *args: Any, name: str) -> threading.Thread:
@@ -102,7 +135,8 @@ def start_thread(target: Callable[..., None], *args: Any, name: str) -> threadin
 
 
 def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
-    """Name this process, start its heartbeat, and listen for signals. It beats until `stop_process`."""
+    """Name this process, start its heartbeat, listen for signals, and wait until its keys are found to be the right
+    ones. It beats until `stop_process`; raises SystemExit, with what to do, when it must not run with these keys."""
     refuse_redis_cluster(app.extensions["redis"])
     process = Process(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}")
     app.extensions["process"] = process
@@ -110,18 +144,23 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     stop_on_signals(process.stopping)
     Patience.seconds = PROCESS_SECONDS
     engine = db.engine
-    start_thread(beat_until, engine, process, kind, beating, name="beat")
+    start_thread(beat_until, engine, app.extensions["vault"], process, kind, beating, name="beat")
+    if not await_keys(app, process):
+        stop_process(process, beating, kind)
     log.info("started", extra={"event": f"{kind}.started", "process_id": process.worker_id})
     return process, beating
 
 
 def stop_process(process: Process, beating: threading.Event, kind: str) -> None:
+    """Say goodbye. Raises SystemExit with the reason, if it stops because of something that an operator has to mend."""
     beating.set()
     try:
         rescue.end_process(db.engine, process.worker_id)
     except SQLAlchemyError as error:
         log.warning("could not say goodbye", extra={"event": "process.leave_failed", "error": type(error).__name__})
     log.info("stopped", extra={"event": f"{kind}.stopped", "process_id": process.worker_id})
+    if process.fault is not None:
+        sys.exit(f"surefile: {process.fault}")
 
 
 def run_worker(app: Flask) -> None:
@@ -146,10 +185,13 @@ def run_worker(app: Flask) -> None:
     ):
         time.sleep(0.05)
     hand_back_rest(process, redis, bulkheads)
-    stop_process(process, beating, "worker")
+    try:
+        stop_process(process, beating, "worker")
+    except SystemExit as refused:
+        sys.stderr.write(f"{refused.code}\n")
     # Threads may still wait for an upstream. Nobody could record their answers: this process has left.
     logging.shutdown()
-    os._exit(0)
+    os._exit(0 if process.fault is None else 1)
 
 
 def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) -> None:

@@ -148,6 +148,21 @@ ANSWERS = text("""
      ORDER BY id
 """)
 
+# What attempts keep under one name, for an application that encrypts it and changes its key.
+COUNT_KEPT = text("SELECT count(*) FROM outbox_attempts WHERE upstream_ids ->> :name IS NOT NULL")
+KEPT_AFTER = text("""
+    SELECT id, upstream_ids ->> :name FROM outbox_attempts
+     WHERE id > :after AND upstream_ids ->> :name IS NOT NULL ORDER BY id LIMIT :limit
+""")
+KEPT_OF = """
+    SELECT id, upstream_ids ->> :name FROM outbox_attempts
+     WHERE id = ANY(:ids) AND upstream_ids ->> :name IS NOT NULL
+"""
+REWRITE_KEPT = text("""
+    UPDATE outbox_attempts SET upstream_ids = jsonb_set(upstream_ids, ARRAY[:name], to_jsonb(CAST(:value AS text)))
+     WHERE id = :id
+""")
+
 # Whether history has such a row about the attempt right before this one.
 NOTED_BEFORE = text("""
     SELECT EXISTS (
@@ -343,6 +358,27 @@ def answers(db: Database, subject_type: str, subject_id: str, job: str) -> list[
     """What upstream answered to this job for this subject, in all its messages, oldest first: what `ids` kept of it."""
     values = {"type": subject_type, "id": subject_id, "job": job}
     return list(db.execute(ANSWERS, values).scalars())
+
+
+def count_kept(db: Database, name: str) -> int:
+    """How many attempts keep something under this name."""
+    return int(db.execute(COUNT_KEPT, {"name": name}).scalar_one())
+
+
+def kept_after(db: Database, name: str, after: int, limit: int) -> list[tuple[int, str]]:
+    """The next attempts after this id that keep something under this name, and what."""
+    return [tuple(row) for row in db.execute(KEPT_AFTER, {"name": name, "after": after, "limit": limit})]
+
+
+def kept_of(db: Database, name: str, ids: Sequence[int], lock: bool = False) -> list[tuple[int, str]]:
+    """What these attempts keep under this name. With `lock`, those that nobody else has locked, locked."""
+    query = text(KEPT_OF + (" FOR NO KEY UPDATE SKIP LOCKED" if lock else ""))
+    return [tuple(row) for row in db.execute(query, {"name": name, "ids": list(ids)})]
+
+
+def rewrite_kept(db: Database, attempt_id: int, name: str, value: str) -> None:
+    """Keep this instead of what the attempt kept under this name. It must mean the same."""
+    db.execute(REWRITE_KEPT, {"id": attempt_id, "name": name, "value": value})
 
 
 def was_noted_before(db: Database, grant: Grant, what: str) -> bool:

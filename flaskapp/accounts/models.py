@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Text, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.crypto import EncryptedJSON
+from flaskapp.crypto import EncryptedJSON, digest_of
 from flaskapp.db import db
 from outbox import NOW, Timestamp
 
@@ -27,7 +27,7 @@ class Account(db.Model):  # type: ignore[name-defined]
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
-    icn_digest: Mapped[str | None] = mapped_column(Text)
+    icn_digest: Mapped[str | None] = mapped_column(Text, info=digest_of("identity", lambda who: (who["icn"],)))
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     identified_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # When the account service last said that it has no ICN: nothing can be filed, and nobody written to. It counts only

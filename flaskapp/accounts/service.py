@@ -10,8 +10,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp.accounts.models import Account
-from flaskapp.crypto import vault
 from flaskapp.db import DbSession
+from flaskapp.keys.digests import stored_digests
 from outbox import NOW, QueueSpec
 
 # That there is no ICN for an account is believed for so long; then it is looked up again.
@@ -63,10 +63,11 @@ def icn_of(session: DbSession, account_id: uuid.UUID) -> str | None:
 def remember_person(session: DbSession, account_id: uuid.UUID, identity: Identity) -> None:
     """Keep who the account belongs to. The first answer stays: accounts never change hands. An e-mail may follow."""
     ensure_account(session, account_id)
+    digest = stored_digests(session).of(identity.icn)
     session.execute(
         update(Account)
         .where(Account.id == account_id, Account.identity.is_(None))
-        .values(identity=asdict(identity), icn_digest=vault().digest(identity.icn), identified_at=NOW)
+        .values(identity=asdict(identity), icn_digest=digest, identified_at=NOW)
         .execution_options(synchronize_session="fetch")
     )
     kept = identity_of(session, account_id)

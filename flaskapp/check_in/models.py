@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.crypto import EncryptedJSON
+from flaskapp.crypto import EncryptedJSON, digest_from
 from flaskapp.db import db
 from outbox import NOW, Timestamp
 
@@ -18,7 +18,7 @@ class CheckInSession(db.Model):  # type: ignore[name-defined]
     __table_args__ = (Index("ix_check_in_sessions_expires_at", "expires_at"),)
 
     # Only the digest of the cookie is kept: somebody who reads this table cannot sign in with it.
-    token_digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    token_digest: Mapped[str] = mapped_column(Text, primary_key=True, info=digest_from("created_at"))
     uuid: Mapped[str] = mapped_column(Text)
     lorota_token: Mapped[str] = mapped_column(EncryptedJSON)
     identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)

@@ -14,6 +14,7 @@ from flaskapp.check_in.models import CheckInSession
 from flaskapp.check_in.tries import count_wrong, give_back, take_try
 from flaskapp.crypto import vault
 from flaskapp.db import reading, transaction
+from flaskapp.keys.digests import stored_digests
 from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
 from outbox import NOW
@@ -66,7 +67,7 @@ def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, li
     with transaction() as session:
         session.add(
             CheckInSession(
-                token_digest=vault().digest(token),
+                token_digest=stored_digests(session).of(token),
                 uuid=uuid,
                 lorota_token=lorota_token,
                 identity=vars(identity) if identity else None,
@@ -96,7 +97,7 @@ def find_session(token: str | None) -> CheckIn | None:
     if not token:
         return None
     statement = select(CheckInSession).where(
-        CheckInSession.token_digest == vault().digest(token), CheckInSession.expires_at > NOW
+        CheckInSession.token_digest.in_(vault().digests(token)), CheckInSession.expires_at > NOW
     )
     with reading() as session:
         row = session.execute(statement).scalar_one_or_none()

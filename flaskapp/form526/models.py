@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     Text,
     UniqueConstraint,
     Uuid,
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.crypto import EncryptedJSON
+from flaskapp.crypto import EncryptedJSON, SealedBytes, digest_of
 from flaskapp.db import db
 from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
 from outbox import NOW, Timestamp, one_of
@@ -63,7 +63,12 @@ class AttachmentChunk(db.Model):  # type: ignore[name-defined]
         ForeignKey("form526_attachments.guid", ondelete="CASCADE"), primary_key=True
     )
     place: Mapped[int] = mapped_column(Integer, primary_key=True)
-    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[bytes] = mapped_column(SealedBytes)
+
+
+def form_parts(form: dict[str, Any]) -> tuple[str, ...]:
+    """What a form's digest is of: two texts of the same form are the same."""
+    return (json.dumps(form, sort_keys=True, ensure_ascii=False),)
 
 
 class Submission(db.Model):  # type: ignore[name-defined]
@@ -87,7 +92,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
     # What the client polls with.
     job_id: Mapped[str] = mapped_column(Text)
     form: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
-    form_digest: Mapped[str] = mapped_column(Text)
+    form_digest: Mapped[str] = mapped_column(Text, info=digest_of("form", form_parts))
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     # Failed because it was refused; its client shows that differently from given up.
     refused: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,14 @@ from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526 import documents
 from flaskapp.form526.attachments.named import named_files
-from flaskapp.form526.models import Attachment, Submission
+from flaskapp.form526.models import Attachment, Submission, form_parts
 from flaskapp.form526.notifications import compose_about_form
 from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
+from flaskapp.keys.digests import StoredDigests, stored_digests
 from flaskapp.statemachine import Conflict
 from outbox import QueueSpec
 
@@ -54,9 +54,23 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     Raises TooManyOpen for a new form of an account of which too many are being filed.
     """
     ensure_account(session, account_id)
-    digest = vault().digest(json.dumps(form, sort_keys=True, ensure_ascii=False))
+    digests = stored_digests(session)
     if is_nobody(session, account_id):
-        return asked_in_vain(session, account_id, digest)
+        return asked_in_vain(session, account_id, form)
+    found = find_same(session, account_id, form) if digests.look_first else None
+    if found is None:
+        found, created = insert_submission(session, account_id, form, digests)
+        if created:
+            return found
+    if found.state == FAILED:
+        subjects.note_requested_again(session, FORM, found)
+    return found
+
+
+def insert_submission(
+    session: DbSession, account_id: uuid.UUID, form: dict[str, Any], digests: StoredDigests
+) -> tuple[Submission, bool]:
+    """The submission of this form, and whether it was created here, with its message and its files."""
     itf = itf_service.find_valid(session, account_id, COMPENSATION)
     statement = (
         insert(Submission)
@@ -65,7 +79,7 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
             account_id=account_id,
             job_id=uuid.uuid4().hex,
             form=form,
-            form_digest=digest,
+            form_digest=digests.of(*form_parts(form)),
             state=PENDING,
             itf_id=itf.id if itf is not None else None,
         )
@@ -73,7 +87,8 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
         .returning(Submission.id)
     )
     created = session.execute(statement).scalar_one_or_none()
-    found = session.execute(select(Submission).filter_by(account_id=account_id, form_digest=digest)).scalar_one()
+    found = find_same(session, account_id, form)
+    assert found is not None
     if created is not None:
         if not subjects.is_within_limit(session, FORM, found):
             raise subjects.TooManyOpen
@@ -81,15 +96,21 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
         subjects.begin(session, FORM, found)
         note_on_failed(session, found)
         enqueue_submission(session, found)
-    elif found.state == FAILED:
-        subjects.note_requested_again(session, FORM, found)
-    return found
+    return found, created is not None
 
 
-def asked_in_vain(session: DbSession, account_id: uuid.UUID, digest: str) -> Submission | None:
+def find_same(session: DbSession, account_id: uuid.UUID, form: dict[str, Any]) -> Submission | None:
+    """This account's submission of this very form."""
+    statement = select(Submission).where(
+        Submission.account_id == account_id, Submission.form_digest.in_(vault().digests(*form_parts(form)))
+    )
+    return session.execute(statement.order_by(Submission.requested_at).limit(1)).scalar_one_or_none()
+
+
+def asked_in_vain(session: DbSession, account_id: uuid.UUID, form: dict[str, Any]) -> Submission | None:
     """This form, if it was posted before; a failed form of theirs, this or the latest, is noted as requested again."""
     forms = select(Submission).filter_by(account_id=account_id)
-    same = session.execute(forms.filter_by(form_digest=digest)).scalar_one_or_none()
+    same = find_same(session, account_id, form)
     latest = forms.filter_by(state=FAILED).order_by(Submission.requested_at.desc()).limit(1)
     noted = same or session.execute(latest).scalar_one_or_none()
     if noted is not None and noted.state == FAILED:

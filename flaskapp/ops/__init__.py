@@ -20,7 +20,11 @@ __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
 def init_app(app: Flask, config: Config) -> None:
     """Call after `db` and `rate_limits`. Sets up the session cookie for the whole app."""
     app.secret_key = config.secret_key
+    # The last one signs, all are valid.
+    keys = [*reversed(config.earlier_secret_keys), config.secret_key]
     app.config.update(
+        SECRET_KEY_FALLBACKS=list(config.earlier_secret_keys),
+        WTF_CSRF_SECRET_KEY=keys,
         SESSION_COOKIE_NAME="surefile_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

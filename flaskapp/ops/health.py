@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, transaction
+from flaskapp.keys.checks import unready_for_keys
 from flaskapp.redis_pool import redis_state
 from flaskapp.web import access, liveness
 from flaskapp.web.inflection import answer
@@ -90,7 +91,7 @@ def not_migrated(session: DbSession) -> str | None:
 
 
 # Each gives the reason why no request can be accepted, or None.
-CHECKS: list[Callable[[DbSession], str | None]] = [away.why_not_writable, not_migrated]
+CHECKS: list[Callable[[DbSession], str | None]] = [away.why_not_writable, not_migrated, unready_for_keys]
 
 
 def not_ready(reason: str) -> Response:

@@ -48,7 +48,9 @@ class Operator(UserMixin):
 
 
 def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(str(current_app.secret_key), salt=salt)
+    """Signs with `SECRET_KEY`; what was signed with an earlier one stays valid."""
+    config: Config = current_app.extensions["operators_config"]
+    return URLSafeTimedSerializer([*reversed(config.earlier_secret_keys), config.secret_key], salt=salt)
 
 
 def known_browser(operator: Operator) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Date, DateTime, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.crypto import EncryptedJSON
+from flaskapp.crypto import EncryptedJSON, digest_of
 from flaskapp.db import db
 from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
 from outbox import NOW, Timestamp, one_of
@@ -27,8 +27,8 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
-    person_digest: Mapped[str] = mapped_column(Text)
-    station_digest: Mapped[str] = mapped_column(Text)
+    person_digest: Mapped[str] = mapped_column(Text, info=digest_of("identity", lambda who: (who["icn"],)))
+    station_digest: Mapped[str] = mapped_column(Text, info=digest_of("identity", lambda who: (who["station"],)))
     appointment_date: Mapped[date] = mapped_column(Date)
     # What the facility's clock shows when it starts, where that is known: by it BTSSS tells two of a day apart.
     starts_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False))

@@ -18,6 +18,7 @@ from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
+from flaskapp.keys.digests import StoredDigests, stored_digests
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
 from outbox import QueueSpec, attempts
@@ -71,15 +72,34 @@ def request_check_in_claim(
     the facility's clock; None where it is not known.
 
     The insert comes first and, where nothing was inserted, the re-read second, each its own statement: under any
-    number of simultaneous requests one of them inserts and all of them answer with the same claim.
+    number of simultaneous requests one of them inserts and all of them answer with the same claim. Only while the
+    digest key changes, what was stored under the earlier one is looked for before.
     """
-    person, station = vault().digest(identity.icn), vault().digest(identity.station)
+    digests = stored_digests(session)
+    claim = find_of_day(session, identity, appointment_date) if digests.look_first else None
+    if claim is None:
+        claim, created = insert_claim(session, digests, identity, appointment_date, starts_at)
+        if created:
+            return claim
+    if claim.state == FAILED:
+        subjects.note_requested_again(session, CLAIM, claim)
+    return claim
+
+
+def insert_claim(
+    session: DbSession,
+    digests: StoredDigests,
+    identity: Identity,
+    appointment_date: date,
+    starts_at: datetime | None,
+) -> tuple[TravelClaim, bool]:
+    """The claim, and whether it was created here, with the message that files it."""
     statement = (
         insert(TravelClaim)
         .values(
             id=uuid.uuid4(),
-            person_digest=person,
-            station_digest=station,
+            person_digest=digests.of(identity.icn),
+            station_digest=digests.of(identity.station),
             appointment_date=appointment_date,
             # The facility's number is for CHIP only.
             identity=vars(replace(identity, patient_dfn=None)),
@@ -93,28 +113,26 @@ def request_check_in_claim(
     if created is not None:
         subjects.begin(session, CLAIM, created)
         enqueue_filing(session, created)
-        return created
+        return created, True
     claim = find_of_day(session, identity, appointment_date)
     assert claim is not None
-    if claim.state == FAILED:
-        subjects.note_requested_again(session, CLAIM, claim)
-    return claim
+    return claim, False
 
 
 def find_of_day(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim | None:
     """The claim of this person for this day at this station."""
-    statement = select(TravelClaim).filter_by(
-        person_digest=vault().digest(identity.icn),
-        station_digest=vault().digest(identity.station),
-        appointment_date=appointment_date,
+    statement = select(TravelClaim).where(
+        TravelClaim.person_digest.in_(vault().digests(identity.icn)),
+        TravelClaim.station_digest.in_(vault().digests(identity.station)),
+        TravelClaim.appointment_date == appointment_date,
     )
-    return session.execute(statement).scalar_one_or_none()
+    return session.execute(statement.order_by(TravelClaim.requested_at).limit(1)).scalar_one_or_none()
 
 
 def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | None:
     """A person's own claim by its id; somebody else's claim does not exist for them."""
-    statement = select(TravelClaim).filter_by(id=uuid.UUID(claim_id), person_digest=vault().digest(icn))
-    return session.execute(statement).scalar_one_or_none()
+    own = TravelClaim.person_digest.in_(vault().digests(icn))
+    return session.execute(select(TravelClaim).where(TravelClaim.id == uuid.UUID(claim_id), own)).scalar_one_or_none()
 
 
 def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
@@ -126,7 +144,20 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     )
     statement = select(TravelClaim, others_that_day).where(TravelClaim.id == uuid.UUID(claim_id))
     row, others = session.execute(statement).one()
-    return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, not others, row.starts_at)
+    identity = Identity(**row.identity)
+    only_one = not others and not others_under_another_key(session, row, identity)
+    return ClaimWork(row.id, row.state, identity, row.appointment_date, only_one, row.starts_at)
+
+
+def others_under_another_key(session: DbSession, claim: TravelClaim, identity: Identity) -> bool:
+    """Whether the person has another claim for this day whose digest was made with another key than this one's."""
+    under_other_keys = set(vault().digests(identity.icn)) - {claim.person_digest}
+    if not under_other_keys:
+        return False
+    others = exists().where(
+        TravelClaim.person_digest.in_(under_other_keys), TravelClaim.appointment_date == claim.appointment_date
+    )
+    return bool(session.execute(select(others)).scalar_one())
 
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:

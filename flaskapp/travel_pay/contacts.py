@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from flaskapp.crypto import vault
 from flaskapp.current import database_now, settings, upstreams
 from flaskapp.db import DbSession, db, transaction
+from flaskapp.keys.digests import stored_digests
 from flaskapp.travel_pay.models import CONTACT_FIELDS, ContactDiscrepancy
 from flaskapp.travel_pay.reads import Limit, traveler
 from flaskapp.upstreams.contact import Contact
@@ -51,11 +51,11 @@ COUNTRIES = {"USA": "US", "UNITED STATES": "US", "UNITED STATES OF AMERICA": "US
 
 @dataclass(frozen=True)
 class Difference:
-    """One field in which the two differ. `masked` may be shown; `digest` is of both values."""
+    """One field in which the two differ. `masked` may be shown; `plain` are both values, of which a digest is kept."""
 
     field: str
     masked: dict[str, str | None]
-    digest: str
+    plain: tuple[str, str]
 
 
 def compare(account_id: uuid.UUID) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def differences(ours: Contact, theirs: Contact) -> list[Difference]:
         Difference(
             field,
             {"va_profile": MASKS[field](ours), "btsss": MASKS[field](theirs)},
-            vault().digest(field, PLAIN[field](ours), PLAIN[field](theirs)),
+            (PLAIN[field](ours), PLAIN[field](theirs)),
         )
         for field in CONTACT_FIELDS
         if PLAIN[field](ours) != PLAIN[field](theirs)
@@ -91,16 +91,23 @@ def differences(ours: Contact, theirs: Contact) -> list[Difference]:
 
 def record_differences(session: DbSession, account_id: uuid.UUID, found: list[Difference]) -> None:
     """Record each difference once, until it is gone or another one has replaced it."""
-    now = database_now(session)
-    digests = {difference.field: difference.digest for difference in found}
+    now, digests = database_now(session), stored_digests(session)
+    stood = {difference.field: digests.all(difference.field, *difference.plain) for difference in found}
+    made = {difference.field: digests.of(difference.field, *difference.plain) for difference in found}
     for row in unresolved(session, account_id):
-        if digests.get(row.field) == row.digest:
-            row.seen_at = now
+        if row.digest in stood.get(row.field, ()):
+            row.seen_at, row.digest = now, made[row.field]
         else:
             row.resolved_at = now
     session.flush()
     for difference in found:
-        values = {"id": uuid.uuid4(), "account_id": account_id, **vars(difference)}
+        values = {
+            "id": uuid.uuid4(),
+            "account_id": account_id,
+            "field": difference.field,
+            "masked": difference.masked,
+            "digest": made[difference.field],
+        }
         session.execute(insert(ContactDiscrepancy).values(**values).on_conflict_do_nothing())
 
 

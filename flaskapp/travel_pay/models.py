@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.crypto import EncryptedJSON
+from flaskapp.crypto import EncryptedJSON, digest_from, digest_of
 from flaskapp.db import db
 from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
 from outbox import NOW, Timestamp, one_of
@@ -39,7 +39,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
     starts_at: Mapped[datetime] = mapped_column(DateTime(timezone=False))
-    station_digest: Mapped[str] = mapped_column(Text)
+    station_digest: Mapped[str] = mapped_column(Text, info=digest_of("requested", lambda asked: (asked["station"],)))
     # Station, facility name, appointment type and name, and whether it is over, as the person's form gave them.
     requested: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
@@ -81,7 +81,7 @@ class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
     # `{"va_profile", "btsss"}`, each masked, or null where the source has none.
     masked: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
     # Of both values, so that another difference in the same field is not taken for the same one seen again.
-    digest: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Text, info=digest_from("found_at", needed=False))
     found_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     resolved_at: Mapped[datetime | None] = mapped_column(Timestamp)

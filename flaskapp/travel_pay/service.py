@@ -26,6 +26,7 @@ from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, Repair, Rule, States, Subject, Work
+from flaskapp.keys.digests import stored_digests
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
@@ -119,24 +120,30 @@ def request_travel_pay_claim(
     Raises TooManyOpen for a new claim of an account of which too many are being filed.
     """
     ensure_account(session, account_id)
-    key = {
-        "account_id": account_id,
-        "starts_at": requested.starts_at,
-        "station_digest": vault().digest(requested.station),
-    }
-    if is_nobody(session, account_id):
-        claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one_or_none()
-        if claim is not None and claim.state == FAILED:
-            subjects.note_requested_again(session, TRAVEL_PAY_SUBJECT, claim)
-        return claim
-    statement = (
-        insert(TravelPayClaim)
-        .values(id=uuid.uuid4(), requested=requested.kept(), state=PENDING, step=APPOINTMENT, **key)
-        .on_conflict_do_nothing()
-        .returning(TravelPayClaim.id)
-    )
-    created = session.execute(statement).scalar_one_or_none()
-    claim = session.execute(select(TravelPayClaim).filter_by(**key)).scalar_one()
+    digests = stored_digests(session)
+    nobody = is_nobody(session, account_id)
+    claim = find_for(session, account_id, requested) if nobody or digests.look_first else None
+    if claim is None and nobody:
+        return None
+    created = None
+    if claim is None:
+        statement = (
+            insert(TravelPayClaim)
+            .values(
+                id=uuid.uuid4(),
+                account_id=account_id,
+                starts_at=requested.starts_at,
+                station_digest=digests.of(requested.station),
+                requested=requested.kept(),
+                state=PENDING,
+                step=APPOINTMENT,
+            )
+            .on_conflict_do_nothing()
+            .returning(TravelPayClaim.id)
+        )
+        created = session.execute(statement).scalar_one_or_none()
+        claim = find_for(session, account_id, requested)
+        assert claim is not None
     if created is not None:
         if not subjects.is_within_limit(session, TRAVEL_PAY_SUBJECT, claim):
             raise subjects.TooManyOpen
@@ -145,6 +152,16 @@ def request_travel_pay_claim(
     elif claim.state == FAILED:
         subjects.note_requested_again(session, TRAVEL_PAY_SUBJECT, claim)
     return claim
+
+
+def find_for(session: DbSession, account_id: uuid.UUID, requested: RequestedAppointment) -> TravelPayClaim | None:
+    """This account's claim for this appointment."""
+    statement = select(TravelPayClaim).where(
+        TravelPayClaim.account_id == account_id,
+        TravelPayClaim.starts_at == requested.starts_at,
+        TravelPayClaim.station_digest.in_(vault().digests(requested.station)),
+    )
+    return session.execute(statement.order_by(TravelPayClaim.requested_at).limit(1)).scalar_one_or_none()
 
 
 def enqueue_step(session: DbSession, claim: TravelPayClaim) -> None:

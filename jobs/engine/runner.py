@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.fernet import InvalidToken
 from flask import current_app
 from redis.exceptions import RedisError
 
@@ -54,6 +55,8 @@ class Process:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.stopping = threading.Event()
+        # Why it stops, if an operator has to mend something.
+        self.fault: str | None = None
         self.lock = threading.Lock()
         self.grants: dict[int, Grant] = {}
         self.kept: dict[int, Grant] = {}
@@ -63,6 +66,13 @@ class Process:
     def move(self) -> None:
         """Note that this process does what it is for."""
         self.moved_at = time.monotonic()
+
+    def stop_for(self, fault: str) -> None:
+        """Stop as at SIGTERM, and say why: a sentence with what to do."""
+        if self.fault is None:
+            self.fault = fault
+            log.error(fault, extra={"event": "process.refused", "process_id": self.worker_id})
+        self.stopping.set()
 
     def take(self, grant: Grant) -> None:
         with self.lock:
@@ -198,7 +208,11 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
         return Outcome("later", reason=str(early))
     except UpstreamError as error:
         return Outcome(kind_of(error, grant), error=error)
+    except InvalidToken as error:
+        return unreadable(spec, grant, write_guard, error)
     except BodyBroken as error:
+        if isinstance(error.__cause__, InvalidToken):
+            return unreadable(spec, grant, WriteGuard(write_guard.process, 0, 0), error.__cause__)
         # It had begun, but no whole request went out: nothing was done upstream.
         log.exception(
             "body broken", extra={"event": "job.body_broken", "job": spec.work.path, "message_id": grant.message_id}
@@ -210,6 +224,16 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
             "job failed", extra={"event": "job.failed", "job": spec.work.path, "message_id": grant.message_id}
         )
         return Outcome("unknown" if write_guard.used else "broken", error=error)
+
+
+def unreadable(spec: JobSpec, grant: Grant, write_guard: WriteGuard, error: InvalidToken) -> Outcome:
+    """Something stored that no key of ours opens. Trying again with the same keys never helps."""
+    log.error(
+        "what is stored cannot be opened",
+        extra={"event": "keys.cannot_open", "job": spec.work.path, "message_id": grant.message_id},
+        exc_info=error,
+    )
+    return Outcome("unknown" if write_guard.used else "unreadable", error=error)
 
 
 def kind_of(error: UpstreamError, grant: Grant) -> str:

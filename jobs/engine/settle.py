@@ -19,8 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.config import Config
+from flaskapp.crypto import vault
 from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
+from flaskapp.keys.checks import find_missing, recorded
 from flaskapp.statemachine import Conflict
 from flaskapp.upstreams.errors import (
     ALIVE,
@@ -87,7 +89,8 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         settle_late(session, spec, grant, outcome)
         return
     original = outcome
-    if spec.writes and not grant.first and outcome.kind != "obsolete" and not is_own_acceptance(grant, outcome):
+    knows_no_better = outcome.kind not in ("obsolete", "unreadable") and not is_own_acceptance(grant, outcome)
+    if spec.writes and not grant.first and knows_no_better:
         outcome = answered_meanwhile(session, spec, grant, original) or outcome
     SETTLERS[outcome.kind](session, spec, grant, outcome)
     report_to_breaker(session, grant, original)
@@ -136,7 +139,7 @@ def settle_accepted(session: DbSession, spec: JobSpec, grant: Grant, outcome: Ou
     spec.record(session, grant.subject_id, outcome.answer)
     end_case_of(session, grant)
     if not grant.first:
-        compare_answers(session, grant, finished)
+        compare_answers(session, spec, grant, finished)
     return None
 
 
@@ -148,12 +151,16 @@ def reject_conflict(session: DbSession, spec: JobSpec, grant: Grant, outcome: Ou
     leave_to_human(session, spec, grant, doubted, "conflicting_answers", status, why, **conflict.details)
 
 
-def compare_answers(session: DbSession, grant: Grant, finished: Ending) -> None:
-    """Open a case when two attempts were answered with different upstream ids: it may be on file twice."""
+def compare_answers(session: DbSession, spec: JobSpec, grant: Grant, finished: Ending) -> None:
+    """Open a case when two attempts were answered with different upstream ids: it may be on file twice.
+
+    Where two digests differ, they may have been made with different keys: then the other one is made again.
+    """
     key = finished.upstream_ids.get("digest")
     for sibling in attempts.siblings(session, grant.message_id):
         other = sibling.upstream_ids.get("digest")
-        if sibling.id != grant.attempt_id and key and other and other != key:
+        differ = sibling.id != grant.attempt_id and key and other and other != key
+        if differ and spec.ids(spec.from_ids(sibling.upstream_ids)).get("digest") != key:
             details = {"message": grant.message_id, "attempts": [sibling.id, grant.attempt_id]}
             open_case(session, "conflicting_answers", grant.subject_type, grant.subject_id, details)
 
@@ -226,6 +233,19 @@ def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome)
     attempts.postpone(session, grant, 0.0, look_ups=grant.look_up_count, not_found=grant.not_found_count)
 
 
+def settle_unreadable(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Nobody tries again with keys that do not fit. If a key is missing here that was recorded, this process stops, and
+    the work waits for one that has it. Otherwise the row itself is damaged, and a human gets it."""
+    assert outcome.error is not None
+    fault = find_missing(recorded(session), vault())
+    if fault is None:
+        return leave_unsettled(session, spec, grant, outcome, outcome.error, None, late=False)
+    current_app.extensions["process"].stop_for(fault.sentence)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome))
+    kept = grant.look_up_count, grant.not_found_count
+    return attempts.postpone(session, grant, KEPT_SECONDS, look_ups=kept[0], not_found=kept[1])
+
+
 def settle_duplicate(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Upstream has it already: a look-up finds out whose it is, or a human where no look-up can."""
     if spec.searchable:
@@ -276,6 +296,7 @@ SETTLERS: dict[str, Settler] = {
     "later": retry,
     "broken": retry,
     "handed_back": hand_back,
+    "unreadable": settle_unreadable,
     "unknown": look_up_first,
     "duplicate": settle_duplicate,
     "unclear": keep_unresolved,
@@ -328,7 +349,7 @@ def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     if not attempts.record_late(session, grant, finished):
         return
     log.warning("answered late", extra={"event": "job.answered_late", "message_id": grant.message_id})
-    compare_answers(session, grant, finished)
+    compare_answers(session, spec, grant, finished)
     spec.reconsider(session, grant.subject_id, outcome.answer if outcome.kind == "accepted" else None)
     if message is not None and message.state == "parked" and outcome.kind == "accepted":
         details = {"message": grant.message_id, "attempt": grant.attempt_id}
@@ -373,16 +394,22 @@ def was_kept_before(session: DbSession, grant: Grant) -> bool:
 
 
 def leave_unsettled(
-    session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception, why: str | None
+    session: DbSession,
+    spec: JobSpec,
+    grant: Grant,
+    outcome: Outcome,
+    error: Exception,
+    why: str | None,
+    late: bool = True,
 ) -> None:
-    """Park the message under a new fence with its answer kept, and open a case.
+    """Park the message under a new fence with its answer kept, `late` as it is, and open a case.
 
     Disposable work is deleted instead, and comes again when it is due; history says what went wrong.
     """
     if spec.disposable:
         attempts.complete(session, grant, ending(spec, outcome))
         return note_not_recorded(session, grant, error)
-    attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=True)
+    attempts.finish(session, grant.attempt_id, ending(spec, outcome), late=late)
     attempts.park(session, grant, unsettled_reason(error), new_fence=parked.draw_fence(), unresolved_why=why)
     open_unsettled(session, grant.subject_type, grant.subject_id, grant.message_id, error)
     return None

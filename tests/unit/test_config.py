@@ -87,7 +87,7 @@ def test_what_is_wrong_with_a_database_url_is_said_without_the_password(
     [
         ("REDIS_URL", "rediss://:p@h:6380", "rediss://:p@h:6380"),
         ("BTSSS_BASE_URL", "https://h/EC/ClaimIngestSvc/", "https://h/EC/ClaimIngestSvc"),
-        ("ENCRYPTION_KEYS", "a, b,", ("a", "b")),
+        ("EARLIER_DIGEST_KEYS", "a, b,", ("a", "b")),
         ("OPERATORS", '{"ana": "hash"}', {"ana": "hash"}),
         ("INSECURE_COOKIES", "Yes", True),
         ("REDIS_VERIFY_TLS", "off", False),
@@ -124,6 +124,8 @@ def test_texts_become_typed_values(settings: dict[str, str], name: str, text: st
         ("DOCUMENT_POLL_MINUTES", "0"),
         ("DOCUMENT_POLL_MINUTES", "inf"),
         ("LIGHTHOUSE_PRIVATE_KEY", "hunter2"),
+        ("ENCRYPTION_KEYS", "hunter2"),
+        ("ENCRYPTION_KEYS", " , "),
     ],
 )
 def test_a_malformed_setting_is_named_and_no_secret_is_repeated(settings: dict[str, str], name: str, text: str) -> None:

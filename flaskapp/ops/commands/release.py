@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from flaskapp.crypto import Vault
 from flaskapp.current import breaker_settings, flows
-from flaskapp.db import db
+from flaskapp.db import DbSession, db, transaction
+from flaskapp.keys.checks import WrongKeys
+from flaskapp.keys.record import check_before_release, record_keys
 from flaskapp.redis_pool import refuse_redis_cluster
 from outbox import breakers, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
 
+T = TypeVar("T")
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
 
@@ -43,18 +49,33 @@ def release() -> None:
     """Prepare the database for this version: migrations, circuit breakers, history partitions. Safe to repeat.
 
     Changes nothing while a notification has no template, because it could not be sent. While no ITF is taken in the
-    background, the templates of ITFs may be missing.
+    background, the templates of ITFs may be missing. Changes nothing either while a key is missing that something
+    stored needs; new keys are recorded.
     """
     config = current_app.extensions["config"]
     missing = flows().without_template(config)
     if missing:
         raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(missing)}")
     refuse_redis_cluster(current_app.extensions["redis"])
+    with_right_keys(check_before_release)
     alembic("-q", "upgrade", "head")
+    for print_ in with_right_keys(record_keys):
+        log.info("key recorded", extra={"event": "keys.recorded", "key": print_})
     with db.engine.begin() as connection:
         breakers.ensure_breakers(connection, flows().queues, flows().sync_upstreams, breaker_settings(config))
     retention.keep(db.engine, config.keep_history_months)
     log.info("released", extra={"event": "release.done"})
+
+
+def with_right_keys(work: Callable[[DbSession, Vault], T]) -> T:
+    """Do something about the keys in a transaction; raises ClickException with what is wrong with them."""
+    try:
+        with transaction() as session:
+            return work(session, current_app.extensions["vault"])
+    except WrongKeys as wrong:
+        raise click.ClickException(str(wrong)) from wrong
+    finally:
+        db.session.remove()
 
 
 def init_app(app: Flask) -> None:
