@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import DbSession, transaction
+from flaskapp.ops import ground
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
@@ -43,7 +44,7 @@ def live() -> Response:
     "Can requests be accepted?",
     answers={
         200: "Yes; `processes` counts those beating, `redis` is `ok` or `away`.",
-        503: "Postgres is away or not migrated; `reason` says which.",
+        503: "Postgres is away, not migrated, restored from a backup or not durable; `reason` says which.",
     },
 )
 def ready() -> Response:
@@ -63,7 +64,7 @@ def not_migrated(session: DbSession) -> str | None:
 
 
 # Each gives the reason why no request can be accepted, or None.
-CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated]
+CHECKS: list[Callable[[DbSession], str | None]] = [not_migrated, ground.gives_way]
 
 
 def not_ready(reason: str) -> Response:

@@ -12,7 +12,8 @@ from flask.cli import with_appcontext
 
 from flaskapp.current import breaker_settings, flows
 from flaskapp.db import db
-from outbox import breakers, retention
+from flaskapp.ops import ground
+from outbox import breakers, eras, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
 
@@ -41,17 +42,29 @@ def migrate(arguments: tuple[str, ...]) -> None:
 def release() -> None:
     """Prepare the database for this version: migrations, circuit breakers, history partitions. Safe to repeat.
 
-    Changes nothing while a notification has no template, because it could not be sent. While no ITF is taken in the
-    background, the templates of ITFs may be missing.
+    Changes nothing while a notification has no template, because it could not be sent, nor on a server that may lose
+    what it has confirmed. While no ITF is taken in the background, the templates of ITFs may be missing. In a database
+    restored from a backup it ends with an error until `flask after-restore` was run: nothing may be sent before.
     """
     config = current_app.extensions["config"]
     missing = flows().without_template(config)
     if missing:
         raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(missing)}")
+    with db.engine.connect() as connection:
+        lossy = ground.loses_commits(connection, config)
+    if lossy is not None:
+        raise click.ClickException(lossy)
     alembic("-q", "upgrade", "head")
+    eras.look(db.engine, current_app.extensions["redis"])
     with db.engine.begin() as connection:
+        ground.mend_role(connection)
+        ground.note_standby(connection)
         breakers.ensure_breakers(connection, flows().queues, flows().sync_upstreams, breaker_settings(config))
     retention.keep(db.engine, config.keep_history_months)
+    with db.engine.connect() as connection:
+        restored = ground.was_restored(connection)
+    if restored is not None:
+        raise click.ClickException(restored)
     log.info("released", extra={"event": "release.done"})
 
 
