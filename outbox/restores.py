@@ -15,16 +15,15 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from outbox.attempts import ENDED
+from outbox.eras import DOUBTED
 from outbox.write import DURABLY, IN_DOUBT, RESTORED, WAKE_CHANNEL, Database, write_history
 
 BATCH = 5000
 SUBJECT = "restore"
 
-# Every row that the old processes wrote says how far the database goes.
-ENDS_AT = text("""
-    SELECT GREATEST((SELECT max(at) FROM outbox_history), (SELECT max(beat_at) FROM outbox_era),
-                    (SELECT max(beat_at) FROM outbox_processes), (SELECT max(started_at) FROM outbox_attempts))
-""")
+# Relays beat every few seconds, and no longer once the era is doubted. Other rows may be younger than the restore:
+# processes may have been started since.
+ENDS_AT = text(f"SELECT beat_at FROM outbox_era WHERE {DOUBTED}")
 UNFINISHED = text("SELECT * FROM outbox_restores WHERE ended_at IS NULL")
 LAST = text("SELECT * FROM outbox_restores ORDER BY id DESC LIMIT 1")
 BEGIN = text(f"""
@@ -65,20 +64,22 @@ HAND_OVER = text(f"""
     UPDATE outbox_messages SET unresolved_why = 'unanswered' WHERE id = :id AND unresolved_why = '{RESTORED}'
 """)
 
-# What became of each message that was marked, by its own attempts since; `found` is what had happened meanwhile.
-OUTCOMES = text("""
-    SELECT h.subject_type, h.subject_id, h.message_id,
-           CASE WHEN a.found THEN 'had happened' WHEN a.sent THEN 'had not happened, sent now'
-                WHEN m.state = 'parked' THEN 'parked' WHEN m.id IS NULL THEN 'ended' WHEN m.unresolved_why IS NULL
-                THEN 'had not happened, to be sent' ELSE 'not looked up yet' END AS outcome
-      FROM outbox_history h
-      LEFT JOIN outbox_messages m ON m.id = h.message_id
+# What became of each subject whose messages were marked, by the attempts for it since.
+OUTCOMES = text(f"""
+    SELECT s.subject_type, s.subject_id,
+           CASE WHEN a.found THEN 'had happened' WHEN a.sent THEN 'had not happened, done now'
+                WHEN m.parked THEN 'parked' WHEN m.in_doubt THEN 'not looked up yet'
+                WHEN m.parked IS NOT NULL THEN 'had not happened, to be done' ELSE 'ended' END AS outcome
+      FROM (SELECT DISTINCT subject_type, subject_id FROM outbox_history
+             WHERE what = 'message.in_doubt' AND at >= :since AND CAST(detail ->> 'restore' AS bigint) = :id) s
+      LEFT JOIN LATERAL (
+           SELECT bool_or(state = 'parked') AS parked, bool_or(unresolved_why = '{RESTORED}') AS in_doubt
+             FROM outbox_messages t WHERE t.subject_type = s.subject_type AND t.subject_id = s.subject_id) m ON true
       LEFT JOIN LATERAL (
            SELECT bool_or(purpose = 'look_up' AND status = 'success') AS found,
-                  bool_or(purpose = 'write' AND status = 'success') AS sent
-             FROM outbox_attempts t WHERE t.message_id = h.message_id AND t.started_at >= :since) a ON true
-     WHERE h.what = 'message.in_doubt' AND h.at >= :since AND CAST(h.detail ->> 'restore' AS bigint) = :id
-     ORDER BY h.subject_type, h.message_id
+                  bool_or(purpose = 'write' AND status = 'success') AS sent FROM outbox_attempts t
+            WHERE t.subject_type = s.subject_type AND t.subject_id = s.subject_id AND t.started_at >= :since) a ON true
+     ORDER BY s.subject_type, s.subject_id
 """)
 # Found upstream, though we never knew it: filed in the time that was lost, and filed again by its person.
 FILED_AGAIN = text("""
@@ -93,8 +94,8 @@ FILED_AGAIN = text("""
 
 
 def ends_at(db: Database) -> datetime | None:
-    """The time of the last thing that this database knows; None when it knows nothing."""
-    found: datetime | None = db.execute(ENDS_AT, {}).scalar_one()
+    """How far a database goes that seems to be restored, within a few seconds; None where nothing shows that it is."""
+    found: datetime | None = db.execute(ENDS_AT, {}).scalar_one_or_none()
     return found
 
 
@@ -152,7 +153,7 @@ def hand_over(db: Database, message_id: int) -> None:
 
 
 def outcomes(db: Database, restore: Row[Any]) -> list[Row[Any]]:
-    """What became of each marked message: `subject_type`, `subject_id`, `message_id` and `outcome`, in words."""
+    """What became of each subject with a marked message: `subject_type`, `subject_id`, and `outcome` in words."""
     return list(db.execute(OUTCOMES, {"id": restore.id, "since": restore.recorded_at}).all())
 
 

@@ -31,7 +31,7 @@ Everything outstanding is looked up before it is sent, and every upstream is hel
 
 @click.command("after-restore")
 @with_appcontext
-@click.option("--from", "restored_to", type=TIMESTAMP, help="The time restored to; without it, the last thing known.")
+@click.option("--from", "restored_to", type=TIMESTAMP, help="The time restored to; without it, the last beat.")
 @click.option("--until", "lost_at", type=TIMESTAMP, help="When the old database was lost; without it, now.")
 @click.option(
     "--look-first-for",
@@ -70,7 +70,6 @@ def after_restore(
         raise click.UsageError("give a reason: it is kept with the record")
     with transaction() as session:
         doubted, unfinished, last = eras.doubt(session), restores.unfinished(session), restores.last(session)
-        since, until = lost_time(session, restored_to, lost_at)
         now = database_now(session)
     if nothing_lost:
         record_move(doubted, reason, yes)
@@ -79,6 +78,8 @@ def after_restore(
         raise click.ClickException(
             f"restore {last.id}, to {shown(last.restored_to)}, is recorded and done. If there was another, add --again"
         )
+    with transaction() as session:
+        since, until = lost_time(session, restored_to, lost_at)
     if not yes:
         preview(doubted, since, until, as_json)
         return
@@ -92,11 +93,15 @@ def after_restore(
 
 
 def lost_time(session: DbSession, restored_to: datetime | None, lost_at: datetime | None) -> tuple[datetime, datetime]:
-    """From when to when this database knows nothing. What it knows shows how far it goes; an operator may know that it
+    """From when to when this database knows nothing. Its last beat shows how far it goes; an operator may know that it
     ends earlier, but not later."""
-    now = database_now(session)
-    known = restores.ends_at(session) or now
-    since, until = min(known, restored_to or known), min(now, lost_at or now)
+    now, last_beat = database_now(session), restores.ends_at(session)
+    known = [timestamp for timestamp in (last_beat, restored_to) if timestamp is not None]
+    if not known:
+        raise click.UsageError(
+            "nothing shows how far this database goes: say which time it was restored to, with --from"
+        )
+    since, until = min(known), min(now, lost_at or now)
     if until < since:
         raise click.UsageError(f"the loss cannot be before {shown(since)}, which this database still knows of")
     return since, until
@@ -169,7 +174,7 @@ def tell(as_json: bool) -> None:
         again = rows(restores.filed_again(session, restore, list(flows().submissions)))
     counted = Counter((row["subject_type"], row["outcome"]) for row in marked)
     counts: list[dict[str, Any]] = [
-        {"subject": subject, "outcome": outcome, "messages": count} for (subject, outcome), count in counted.items()
+        {"subject": subject, "outcome": outcome, "count": count} for (subject, outcome), count in counted.items()
     ]
     if as_json:
         record = dict(restore._mapping)
