@@ -262,6 +262,12 @@ def supersede_notifications(session: DbSession, subject_type: str, subject_id: s
             write_history(session, SUBJECT, str(row.id), "notification.superseded", actor=actor, detail={"why": why})
 
 
+def unknown_of(session: DbSession, references: list[str]) -> set[str]:
+    """Those of these references at VANotify that no notification here has."""
+    known = select(Notification.id).where(Notification.id.in_([uuid.UUID(each) for each in references]))
+    return set(references) - {str(found) for found in session.execute(known).scalars()}
+
+
 def may_have_been_read(session: DbSession, subject_type: str, subject_id: str) -> bool:
     """Whether a notification about this submission reached its person, or may reach them yet."""
     kept = select(Notification.id).filter_by(subject_type=subject_type, subject_id=subject_id)

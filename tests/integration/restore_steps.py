@@ -74,7 +74,7 @@ def lift_all(product: Product) -> None:
 
 
 def report(product: Product) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(after_restore(product, "--report", "--json").output)
+    found: dict[str, Any] = json.loads(after_restore(product, "--report", "--json").stdout)
     return found
 
 

@@ -140,7 +140,9 @@ def states(product: Product) -> dict[str, list[str]]:
     return {table: [row.state for row in product.rows(f"SELECT state FROM {table} ORDER BY state")] for table in tables}
 
 
-def test_what_was_lost_and_is_filed_again_is_found_and_is_theirs(restored: tuple[Product, Yesterday]) -> None:
+def test_what_was_lost_and_is_filed_again_is_found_and_is_theirs(
+    restored: tuple[Product, Yesterday], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Carla's two claims came after the backup: nothing of them is left here, and she files them again."""
     product, yesterday = restored
     recorded(product)
@@ -155,5 +157,38 @@ def test_what_was_lost_and_is_filed_again_is_found_and_is_theirs(restored: tuple
     told = received(product)
     assert told.count((CARLA.phone, "cie.created")) == 2
     assert not [each for each in told if "duplicate" in each[1]]
+    monkeypatch.setattr("sandbox.upstreams.va_notify.PAGE", 2)
+    lost = {row["kind"] for row in report(product)["told_of_lost"]}
+    assert lost == {"cie.created", "travel_pay.submitted"}
     again = {(row["subject_type"], row["subject_id"]) for row in report(product)["filed_again"]}
     assert ("travel_claim", claim.id) in again
+
+
+def test_a_restore_that_nothing_shows_needs_its_time_and_a_recorded_one_is_not_recorded_again(product: Product) -> None:
+    def said(*options: str) -> str:
+        return after_restore(product, *options, "--reason", "the disk broke").output
+
+    file_claim(product)
+    assert "--from" in said("--yes"), "Redis may be flushed, and nothing shows it"
+    assert "nothing to do" in said("--nothing-lost", "--yes")
+    assert "cannot be before" in said("--from", "2001-02-03T00:00Z", "--until", "2001-02-02T00:00Z")
+    assert "Nothing was changed" in said("--from", "2001-02-03T00:00Z")
+    assert "1 messages are in doubt since 2001-02-03" in said("--from", "2001-02-03T00:00Z", "--yes")
+    assert "is recorded and done" in said("--yes")
+    assert "is recorded and done" not in said("--from", "2001-02-03T00:00Z", "--yes", "--again")
+    assert restores_recorded(product) == 2
+    held = command(product, "breakers", "holds").output
+    assert "the database was restored from a backup" in held and "shell:" in held
+
+
+def test_a_database_that_was_only_moved_goes_on_as_it_was(product: Product) -> None:
+    product.relay.run_once()
+    product.rows("UPDATE outbox_era SET messages_oid = 1 RETURNING 1")
+    claim = file_claim(product)
+    assert "Nothing was changed" in after_restore(product, "--nothing-lost").output
+    assert product.app.test_client().get("/healthz/ready").status_code == 503
+    assert after_restore(product, "--nothing-lost", "--yes", "--reason", "a new server").exit_code == 0
+    product.work()
+    assert (claim.state["state"], product.app.test_client().get("/healthz/ready").status_code) == ("submitted", 200)
+    (noted,) = product.rows("SELECT actor, detail FROM outbox_history WHERE what = 'restore.nothing_lost'")
+    assert noted.actor.startswith("shell:") and noted.detail["reason"] == "a new server"

@@ -12,10 +12,13 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
-from flaskapp.current import database_now, flows
+from flaskapp import logs
+from flaskapp.current import database_now, flows, settings, upstreams
 from flaskapp.db import DbSession, transaction
+from flaskapp.notifications.service import unknown_of
 from flaskapp.ops.commands.breakers import DURATION, TIMESTAMP, shown
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
+from flaskapp.upstreams.errors import UpstreamError
 from outbox import breakers, eras, holds, messages, restores, write_history
 
 # Until they are lifted; a hold needs an end.
@@ -164,21 +167,45 @@ def record_move(doubted: str | None, reason: str, yes: bool) -> None:
     click.echo("recorded: the work goes on as it was")
 
 
+def told_unknown(since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """What VANotify sent in the lost time about submissions of which nothing is left here, newest first."""
+    kinds = {template: kind for kind, template in settings().vanotify_templates.items()}
+    listed = [each for each in upstreams().va_notify.list_since(since) if each.created_at <= until and each.reference]
+    with transaction() as session:
+        unknown = unknown_of(session, [str(each.reference) for each in listed])
+    return [
+        {"kind": kinds.get(each.template_id), "sent_at": each.created_at, "va_notify_id": each.id}
+        for each in listed
+        if each.reference in unknown
+    ]
+
+
 def tell(as_json: bool) -> None:
-    """What became of everything in doubt, and what was filed in the lost time and filed again by its person."""
+    """What became of everything in doubt, and what shows of submissions that are lost."""
     with transaction() as session:
         restore = restores.last(session)
         if restore is None:
             raise click.ClickException("no restore was recorded")
         marked = rows(restores.outcomes(session, restore))
         again = rows(restores.filed_again(session, restore, list(flows().submissions)))
+    try:
+        with logs.on_stderr():
+            told: list[dict[str, Any]] | str = told_unknown(restore.restored_to, restore.lost_at)
+    except UpstreamError as error:
+        told = f"VANotify could not be asked: {type(error).__name__}"
     counted = Counter((row["subject_type"], row["outcome"]) for row in marked)
     counts: list[dict[str, Any]] = [
         {"subject": subject, "outcome": outcome, "count": count} for (subject, outcome), count in counted.items()
     ]
     if as_json:
         record = dict(restore._mapping)
-        found = {"restore": record, "counts": counts, "in_doubt": marked, "filed_again": again}
+        found = {
+            "restore": record,
+            "counts": counts,
+            "in_doubt": marked,
+            "filed_again": again,
+            "told_of_lost": told,
+        }
         click.echo(json.dumps(found, indent=2, default=str))
         return
     click.echo(
@@ -189,6 +216,8 @@ def tell(as_json: bool) -> None:
     show(marked, False)
     click.echo("\nFiled in the time that was lost, and filed again by its person")
     show(again, False)
+    click.echo("\nSent in that time about submissions of which nothing is left here; VANotify knows to whom")
+    click.echo(told) if isinstance(told, str) else show(told, False)
 
 
 def init_app(app: Flask) -> None:
