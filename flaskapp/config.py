@@ -168,6 +168,12 @@ class Config:
         text="A direct connection for LISTEN and migrations when `DATABASE_URL` is a pooler.",
     )
     database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections of one process (a relay: one more).")
+    allow_lossy_postgres: bool = setting(
+        yes_or_no,
+        False,
+        text="Run on a PostgreSQL that loses commits in a crash (`fsync` or `full_page_writes` off): for tests, and for"
+        " file systems that never write half a page.",
+    )
     frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
     hand_out_csrf_tokens: bool = setting(
         yes_or_no,

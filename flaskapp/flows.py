@@ -34,6 +34,8 @@ class Work:
 
     `path` is the dotted path of the job, `subject` the type of subject it works on. Seconds count from the time it is
     enqueued. A missed deadline opens a case, past `give_up_seconds` of wall-clock time a human gets the work.
+    `look_first` is for what a person may file again after a restore from a backup lost it, and what its upstream finds
+    by the person: for some time after a restore it is looked up before it is sent.
     `keeps_promise` is False for work that nobody was promised, such as a comparison.
     """
 
@@ -43,6 +45,7 @@ class Work:
     deadline_seconds: float
     give_up_seconds: float
     keeps_promise: bool = True
+    look_first: bool = False
 
     def enqueue(
         self,
@@ -52,10 +55,12 @@ class Work:
         deadline_seconds: float | None = None,
         give_up_seconds: float | None = None,
         delay_seconds: float = 0.0,
+        about: tuple[str, str] | None = None,
     ) -> int | None:
         """Add the message in the caller's transaction; its id, or None where this work waits for the subject already.
 
-        Limits that are given replace those of the work.
+        Limits that are given replace those of the work. `about` is the submission that it follows from, where that is
+        another subject: one from before a restore may have been followed up already.
         """
         return add(
             session,
@@ -67,6 +72,8 @@ class Work:
             deadline_seconds=self.deadline_seconds if deadline_seconds is None else deadline_seconds,
             give_up_seconds=self.give_up_seconds if give_up_seconds is None else give_up_seconds,
             delay_seconds=delay_seconds,
+            look_first=self.look_first,
+            about=about,
         )
 
 

@@ -97,6 +97,8 @@ def beat_until(engine: Engine, vault: Vault, process: Process, kind: str, stoppi
 
 def described(error: Exception) -> dict[str, str]:
     return {"error": type(error).__name__, "why": away.reason_of(error)}
+
+
 def stop_with_wrong_keys(engine: Engine, vault: Vault, process: Process) -> None:
     """Stop as at SIGTERM when the key that this process writes with is being retired. Raises what Postgres raises."""
     with connect_autocommit(engine) as connection:

@@ -25,8 +25,18 @@ from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import TRAVEL_PAY_STEP
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.engine.spec import (
+    LEASE_MARGIN_SECONDS,
+    Call,
+    EarlierWrites,
+    Finding,
+    Found,
+    JobSpec,
+    NotFound,
+    Unclear,
+)
 from jobs.identify import identify_spec
+from outbox import restores
 
 # The status words of a claim that was begun and not submitted (contract: travel 5.4).
 UNSUBMITTED = frozenset({"Saved", "Incomplete"})
@@ -104,8 +114,9 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
         return Unclear("the appointment's claim cannot be read")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
     was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
-    # Ours has no expense until its next step: if this one has, or is submitted, somebody else has continued it.
-    continued = bool(detail.expenses) or detail.claim_status not in UNSUBMITTED
+    # Ours has no expense until its next step: if this one has, or is submitted, somebody else has continued it. Where a
+    # restore from a backup lost what we did, that was we.
+    continued = earlier.why != restores.RESTORED and (bool(detail.expenses) or detail.claim_status not in UNSUBMITTED)
     how = "continued" if continued else "found" if was_there else "presumed"
     found = Filed(already.claim_id, how, detail.claim_number, detail.claim_status)
     return Found(Begun(found, ours=how == "presumed"))

@@ -10,7 +10,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
 
 - **Describe:** `QueueSpec`, `BreakerSettings`. `metadata` and `schema` make the tables, `breakers.ensure_breakers` the
   circuit breakers. `NOW`, `Timestamp`, `one_of` and `NAMING` are for the application's tables beside them.
-- **Enqueue:** `add` in the caller's transaction; `take_back` deletes what had no effect; `write_history`.
+- **Enqueue:** `add` in the caller's transaction; `take_back` deletes what had no effect; `write_history`. Each has that
+  transaction's commit wait for the disk; `commit_durably` does so for one that calls none of them.
 - **Deliver:** `Relay` moves work to Redis, `rq_side` takes its pointer from there, `LedgerJob` runs listed functions
   only. `rescue` keeps the heartbeats of workers (`beat`), and makes due again what a dead one left.
 - **Do:** `grant` gives one attempt. One transaction settles it: `attempts.lock_message`, then `attempts.complete`, or
@@ -21,6 +22,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
 - **Read:** `messages`, `timeline`, `forecast`; `sql` has fragments for the application's own queries.
 - **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. `away` says which
   errors mean that Postgres is away, and why. `leases` let one process at a time do a piece of work.
+- **Restore:** `eras` notice that the database was restored from a backup; `restores` have everything outstanding looked
+  up before it is sent.
 - **Keep:** `audit` finds what is wrong in the ledger, `repair` sets it right, `retention` removes what is old.
 
 Functions that are given a `Database` work in the caller's transaction and never commit; those that are given an engine
@@ -35,6 +38,7 @@ from outbox import (
     audit,
     away,
     breakers,
+    eras,
     forecast,
     holds,
     leases,
@@ -43,6 +47,7 @@ from outbox import (
     registries,
     repair,
     rescue,
+    restores,
     retention,
     rq_side,
     schema,
@@ -57,7 +62,7 @@ from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec, Sibling
-from outbox.write import WAKE_CHANNEL, Database, add, take_back, write_history
+from outbox.write import WAKE_CHANNEL, Database, add, commit_durably, take_back, write_history
 
 __all__ = [
     "NAMING",
@@ -79,7 +84,9 @@ __all__ = [
     "autocommit",
     "away",
     "breakers",
+    "commit_durably",
     "connect_autocommit",
+    "eras",
     "forecast",
     "grant",
     "holds",
@@ -92,6 +99,7 @@ __all__ = [
     "registries",
     "repair",
     "rescue",
+    "restores",
     "retention",
     "rq_side",
     "schema",

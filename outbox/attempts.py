@@ -17,12 +17,21 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from outbox.connections import connect_autocommit
+from outbox.eras import DOUBTED
 from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
-from outbox.write import WAKE_CHANNEL, Database, write_history
+from outbox.write import DURABLY, RESTORED, WAKE_CHANNEL, Database, write_history
 
 # A statement does not see the row that it inserts itself, so an attempt never counts as its own predecessor.
 FIRST = "NOT EXISTS (SELECT 1 FROM outbox_attempts earlier WHERE earlier.message_id = {message}) AS first"
+
+# The time that was lost by restores from a backup which this message may have been sent in.
+LOST_TIME = f"""
+    LEFT JOIN LATERAL (
+        SELECT min(r.restored_to) AS restored_to, max(r.lost_at) AS lost_at FROM outbox_restores r
+         WHERE r.look_first_until > outbox_now()
+            OR {{message}}.unresolved_why = '{RESTORED}' AND r.lost_at >= {{message}}.unresolved_since) lost ON true
+"""
 
 GRANT = text(f"""
     WITH granted AS (
@@ -35,6 +44,7 @@ GRANT = text(f"""
                  WHERE b.upstream = m.upstream AND (b.open_until IS NULL
                     OR b.open_until <= outbox_now() AND (b.probe_message_id, b.probe_fence) = (m.id, m.fence))))
            AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
+           AND NOT {DOUBTED}
         RETURNING m.*
     ), tried AS (
         INSERT INTO outbox_attempts
@@ -46,9 +56,9 @@ GRANT = text(f"""
         RETURNING id, message_id, purpose, started_at
     )
     SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="granted.id")},
-           set_config('synchronous_commit',
-                      CASE WHEN :writes THEN current_setting('synchronous_commit') ELSE 'off' END, true)
-      FROM granted JOIN tried ON tried.message_id = granted.id
+           lost.restored_to, lost.lost_at,
+           CASE WHEN :writes THEN {DURABLY} ELSE set_config('synchronous_commit', 'off', true) END
+      FROM granted JOIN tried ON tried.message_id = granted.id {LOST_TIME.format(message="granted")}
 """)
 
 # A pointer that met an open breaker: its message waits in Postgres again, where waiting costs nothing.
@@ -70,7 +80,7 @@ FINISH = f"""
        SET status = :status, {ENDED}, answered = :answered, charged = :charged,
            http_status = :http_status, error_class = :error_class, error_detail = :error_detail,
            upstream_ids = CAST(:upstream_ids AS jsonb), late = :late
-     WHERE id = :attempt_id
+     WHERE id = :attempt_id RETURNING {DURABLY}
 """
 # The work is done: its message is deleted in the transaction that records its effect.
 COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
@@ -120,6 +130,7 @@ SEIZE = text(f"""
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
          WHERE m.id = (SELECT id FROM outbox_messages
                         WHERE state IN ('later', 'ready') AND give_up_at <= outbox_now() AND id <> ALL(:but)
+                          AND NOT {DOUBTED}
                         ORDER BY give_up_at LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING m.*
     ), tried AS (
@@ -128,8 +139,9 @@ SEIZE = text(f"""
         SELECT id, fence, subject_type, subject_id, job, upstream, 'give_up', :worker_id FROM seized
         RETURNING id, message_id, purpose, started_at
     )
-    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="seized.id")}
-      FROM seized JOIN tried ON tried.message_id = seized.id
+    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="seized.id")},
+           lost.restored_to, lost.lost_at
+      FROM seized JOIN tried ON tried.message_id = seized.id {LOST_TIME.format(message="seized")}
 """)
 
 # Writes of one job, by how they ended.
@@ -204,7 +216,7 @@ def grant(
     """Grant one attempt at a message for `lease_seconds`, committed before this returns, on a connection of its own.
 
     None for a pointer that is stale or doubled, and for one whose upstream is held or has its breaker open: that
-    message waits in Postgres again.
+    message waits in Postgres again. So does every message while the database seems to be restored from a backup.
 
     One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream (`writes`) its commit
     waits for the disk: with its `try` row we would lose the duty to look up first.

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from outbox import breakers, rescue, rq_side
+from outbox import breakers, eras, rescue, rq_side
 from outbox.connections import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.scan_marks import ScanMarks
@@ -29,6 +29,7 @@ BATCH = 500
 POLL_SECONDS = 1.0
 MISSING_CHECK_SECONDS = 5.0
 RESCUE_SECONDS = 2.0
+ERA_SECONDS = 5.0
 POINTER_TIMEOUT_SECONDS = 600
 # A started entry without a grant means that a worker died in the milliseconds between the two.
 STARTED_GRACE_LOOKS = 6
@@ -99,6 +100,8 @@ class Relay:
         self.next_missing_check = 0.0
         self.next_rescue = 0.0
         self.next_push = 0.0
+        self.next_era_look = 0.0
+        self.doubt: str | None = None
         self.low = ScanMarks()
         self.troubled: str | None = None
 
@@ -106,8 +109,11 @@ class Relay:
         """Promote, claim and push; every few seconds also look for lost pointers and dead workers.
 
         Returns how many seconds to wait before the next round. Commits as it goes: a relay may be killed at any
-        statement. While Redis is away, messages wait in Postgres. Raises SQLAlchemyError when Postgres is.
+        statement. While Redis is away, messages wait in Postgres. Raises SQLAlchemyError when Postgres is. It does
+        nothing in a database that seems to be restored from a backup, until an operator has recorded that.
         """
+        if self.stands_still():
+            return POLL_SECONDS
         full = self.promote() >= BATCH
         # The queue that had trouble last goes last: what only one queue has must not keep the others waiting.
         for queue in sorted(self.waiting_in(), key=lambda queue: queue.name == self.troubled):
@@ -123,6 +129,16 @@ class Relay:
             self.next_missing_check = now + MISSING_CHECK_SECONDS
             self.find_missing()
         return 0.0 if full else POLL_SECONDS
+
+    def stands_still(self) -> bool:
+        now = time.monotonic()
+        if now >= self.next_era_look:
+            self.doubt = eras.look(self.engine, self.redis)
+            self.next_era_look = now + ERA_SECONDS
+            if self.doubt is not None:
+                extra = {"event": "relay.stands_still", "why": self.doubt}
+                log.error("nothing is sent: the database seems to be restored from a backup", extra=extra)
+        return self.doubt is not None
 
     def promote(self) -> int:
         """Make messages ready whose delay is over, at most BATCH of them; returns how many."""

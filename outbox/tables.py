@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -229,4 +230,37 @@ leases = Table(
     Column("passed_over", BigInteger, nullable=False, server_default=text("0")),
     Column("passed_over_since", Timestamp),
     CheckConstraint("(holder IS NULL) = (held_until IS NULL)", name="held_has_end"),
+)
+
+# One row. An era is the time between two restores from a backup; its beats, kept in Redis too, and the oid of a table
+# show that the database is not the one that it was (outbox/eras.py).
+era = Table(
+    "outbox_era",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("messages_oid", BigInteger, nullable=False),
+    Column("beat_at", Timestamp, nullable=False),
+    Column("doubted_why", Text),
+    CheckConstraint("single", name="single_row"),
+)
+
+# What an operator recorded of a restore: what may have happened between `restored_to` and `lost_at` is looked up before
+# it is sent. Until `look_first_until` that also holds for what people file again.
+restores = Table(
+    "outbox_restores",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("recorded_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    Column("recorded_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("restored_to", Timestamp, nullable=False),
+    Column("lost_at", Timestamp, nullable=False),
+    Column("look_first_until", Timestamp, nullable=False),
+    Column("last_message_id", BigInteger, nullable=False),
+    Column("marked_to_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("ended_at", Timestamp),
+    CheckConstraint("lost_at >= restored_to", name="lost_later"),
+    # One at a time: whoever repeats the command goes on with it.
+    Index("uq_outbox_restores_open", text("(true)"), unique=True, postgresql_where=text("ended_at IS NULL")),
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from outbox.write import RESTORED
+
 
 @dataclass(frozen=True)
 class QueueSpec:
@@ -75,6 +77,14 @@ class Grant:
     worker_id: str
     # No attempt was made at this message before, so there is none to read while this one is under way.
     first: bool
+    # From when to when the database knows nothing of what happened, by a restore from a backup; None without one.
+    restored_to: datetime | None = None
+    lost_at: datetime | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may have been sent in a time that was lost, and is looked up for that reason."""
+        return self.unresolved_why == RESTORED
 
     @property
     def reopened(self) -> bool:

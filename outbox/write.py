@@ -12,6 +12,12 @@ from sqlalchemy import text
 
 WAKE_CHANNEL = "outbox_ready"
 
+# Part of a statement: the commit of this transaction waits for the disk and, where there is one, for the synchronous
+# standby, whatever the role or the database says; `remote_apply` waits for more than that, and stays. Settings of one
+# transaction also hold behind a pooler. As a part of a statement it costs no round trip.
+DURABLY = """CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+                THEN set_config('synchronous_commit', 'on', true) END"""
+
 
 class Database(Protocol):
     """A SQLAlchemy Session or Connection with the caller's transaction open in it."""
@@ -19,16 +25,37 @@ class Database(Protocol):
     def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
 
 
-ADD = text("""
+# Why a question is open after a restore from a backup, and the setting of a transaction that passes it on.
+RESTORED, IN_DOUBT = "restored", "outbox.in_doubt"
+# Whether what is added may have happened in a time that the database lost, and since when that is over.
+DOUBT = f"""
+    CASE WHEN COALESCE(current_setting('{IN_DOUBT}', true), '') = 'yes'
+              OR r.lost_at IS NOT NULL AND (:look_first OR EXISTS (
+                    SELECT 1 FROM outbox_history h
+                     WHERE h.subject_type = :about_type AND h.subject_id = :about_id AND h.at < r.recorded_at))
+         THEN r.lost_at END
+"""
+# Restores after which people may still file again what was lost. An aggregate: always one row.
+IN_FORCE = """
+    SELECT max(lost_at) AS lost_at, max(recorded_at) AS recorded_at FROM outbox_restores
+     WHERE look_first_until > outbox_now()
+"""
+
+COMMIT_DURABLY = text(f"SELECT {DURABLY}")
+
+ADD = text(f"""
     INSERT INTO outbox_messages
-        (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at)
-    VALUES (:job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, :subject_id,
-            CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
-            outbox_now() + make_interval(secs => :delay),
-            outbox_now() + make_interval(secs => :deadline),
-            outbox_now() + make_interval(secs => :give_up))
+        (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at,
+         unresolved_since, unresolved_why)
+    SELECT :job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, :subject_id,
+           CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
+           outbox_now() + make_interval(secs => :delay),
+           outbox_now() + make_interval(secs => :deadline),
+           outbox_now() + make_interval(secs => :give_up),
+           doubt.since, CASE WHEN doubt.since IS NOT NULL THEN '{RESTORED}' END
+      FROM ({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
-    RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END
+    RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END, {DURABLY}
 """)
 
 TAKE_BACK = text("""
@@ -38,10 +65,17 @@ TAKE_BACK = text("""
     RETURNING id
 """)
 
-WRITE_HISTORY = text("""
+WRITE_HISTORY = text(f"""
     INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, message_id, detail)
     VALUES (:subject_type, :subject_id, :what, :moved_from, :moved_to, :actor, :message_id, CAST(:detail AS jsonb))
+    RETURNING {DURABLY}
 """)
+
+
+def commit_durably(db: Database) -> None:
+    """Have the commit of the caller's transaction wait for the disk and for a synchronous standby, even where the role
+    or the database says otherwise. Whatever writes to the ledger does that by itself."""
+    db.execute(COMMIT_DURABLY, {})
 
 
 def add(
@@ -56,6 +90,8 @@ def add(
     upstream: str | None = None,
     args: tuple[str | int, ...] = (),
     delay_seconds: float = 0.0,
+    look_first: bool = False,
+    about: tuple[str, str] | None = None,
 ) -> int | None:
     """Enqueue a piece of work and return its message id; relays are woken when the caller commits.
 
@@ -64,7 +100,12 @@ def add(
 
     `job` is the dotted path of the job; `args` hold ids only. It is due after `delay_seconds`. Its deadline orders the
     work of a queue. After `give_up_seconds` of wall-clock time it is given up, even while its breaker is open.
+
+    In the time after a restore from a backup it is looked up before it is sent if it may have been sent before: where
+    `look_first` says that it may be the same work once more, or where `about`, type and id of a subject, is older than
+    the restore.
     """
+    about_type, about_id = about or (None, None)
     message_id: int | None = db.execute(
         ADD,
         {
@@ -78,6 +119,9 @@ def add(
             "delay": delay_seconds,
             "deadline": deadline_seconds,
             "give_up": give_up_seconds,
+            "look_first": look_first,
+            "about_type": about_type,
+            "about_id": about_id,
         },
     ).scalar_one_or_none()
     return message_id

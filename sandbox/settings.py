@@ -88,6 +88,8 @@ def environment(
         "METRICS_TOKEN": kept.operator_password,
         "INSECURE_COOKIES": "yes",
         "TRUSTED_PROXIES": "0",
+        # Servers of tests do not wait for the disk.
+        "ALLOW_LOSSY_POSTGRES": "yes",
         # One machine posts for everybody here: stories, faults, benchmarks and tests.
         "RATE_LIMIT_PER_CALLER": "1000000 per minute",
         "RATE_LIMIT_PER_ADDRESS": "1000000 per minute",

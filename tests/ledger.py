@@ -28,6 +28,7 @@ SETTINGS = BreakerSettings(open_seconds=10.0, cap_seconds=100.0, slow_start_seco
 EMPTY = """
     DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
     DELETE FROM outbox_breaker_trips; DELETE FROM outbox_breaker_holds; DELETE FROM outbox_processes;
+    DELETE FROM outbox_era; DELETE FROM outbox_restores;
     UPDATE outbox_clock SET clock_offset = '0'
 """
 

@@ -61,12 +61,13 @@ def add_documents(session: DbSession, submission: Submission, files: Iterable[Na
     """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
     named_or_made: list[NamedFile | str] = [*files, *kinds_to_make(submission.form)]
     for older_by, each in zip(range(len(named_or_made), 0, -1), named_or_made, strict=True):
-        # One transaction has one time: a microsecond between them keeps their order.
-        created_at = NOW - timedelta(microseconds=older_by)
+        # One transaction has one time: a microsecond between them keeps their order. Should a restore from a backup
+        # lose the row, it is made again with the same id, and so are the references of its notifications.
+        placed = {"id": uuid.uuid5(submission.id, str(older_by)), "created_at": NOW - timedelta(microseconds=older_by)}
         if isinstance(each, NamedFile):
-            add_evidence(session, submission, each, created_at)
+            add_evidence(session, submission, each, placed)
         else:
-            add_made(session, submission, each, created_at)
+            add_made(session, submission, each, placed)
 
 
 def kinds_to_make(form: dict[str, Any]) -> list[str]:
@@ -79,7 +80,7 @@ def kinds_to_make(form: dict[str, Any]) -> list[str]:
     return [kind for kind, is_wanted in wanted.items() if is_wanted]
 
 
-def add_evidence(session: DbSession, submission: Submission, named: NamedFile, created_at: Any) -> None:
+def add_evidence(session: DbSession, submission: Submission, named: NamedFile, placed: dict[str, Any]) -> None:
     """Add a file that the form names. One that we do not have fails at once: a human asks the person for it."""
     # The lock keeps the purge away until the document is committed that needs the file.
     lock = {"read": True, "key_share": True}
@@ -96,7 +97,7 @@ def add_evidence(session: DbSession, submission: Submission, named: NamedFile, c
         doc_type=doc_type,
         name=attachment.name if held and attachment is not None else named.name,
         attachment_guid=named.guid if held else None,
-        created_at=created_at,
+        **placed,
     )
     if held:
         enqueue_upload(session, document)
@@ -112,8 +113,8 @@ def recordable(given_doc_type: str) -> str:
     return given_doc_type if DOC_TYPE.fullmatch(given_doc_type) else "[withheld]"
 
 
-def add_made(session: DbSession, submission: Submission, kind: str, created_at: Any) -> None:
-    values = {"doc_type": DOC_TYPES[kind], "name": MADE_NAMES[kind], "created_at": created_at}
+def add_made(session: DbSession, submission: Submission, kind: str, placed: dict[str, Any]) -> None:
+    values = {"doc_type": DOC_TYPES[kind], "name": MADE_NAMES[kind], **placed}
     enqueue_upload(session, insert_document(session, submission, kind, **values))
 
 
@@ -121,7 +122,7 @@ def insert_document(
     session: DbSession, submission: Submission, kind: str, on_record: dict[str, str] | None = None, **values: Any
 ) -> DocumentSubmission:
     """Add the row of a document, and its history with what else is to be known of it."""
-    document = DocumentSubmission(id=uuid.uuid4(), submission_id=submission.id, kind=kind, **values)
+    document = DocumentSubmission(submission_id=submission.id, kind=kind, **values)
     session.add(document)
     session.flush()
     detail = {"kind": kind, "submission": str(submission.id), **(on_record or {})}

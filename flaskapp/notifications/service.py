@@ -34,6 +34,8 @@ SUBJECT = "notification"
 SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 TAKEN = (SENT, DELIVERED)
+# Namespace of the ids of notifications, which are their references at VANotify.
+REFERENCES = uuid.UUID("6f0d5c1e-2f0e-4c37-9a53-5f0f3f7f2f61")
 CHECK_AFTER = timedelta(days=3)
 # Notifications that nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
@@ -77,10 +79,11 @@ def enqueue_notification(
 ) -> uuid.UUID | None:
     """Add one notification of this kind in this cycle, with the message that sends it; None if there is one already.
 
+    Its id follows from these: after a restore from a backup that lost the row, VANotify knows it by the same reference.
     A given `notification_id` is that of a notification whose row was lost: VANotify may know it.
     """
     values = {
-        "id": notification_id or uuid.uuid4(),
+        "id": notification_id or uuid.uuid5(REFERENCES, f"{subject_type} {subject_id} {kind} {cycle}"),
         "subject_type": subject_type,
         "subject_id": subject_id,
         "kind": kind,
@@ -99,7 +102,7 @@ def enqueue_notification(
         "notification.enqueued",
         detail={"notification": str(created), "kind": kind},
     )
-    SEND.enqueue(session, str(created))
+    SEND.enqueue(session, str(created), about=(subject_type, subject_id))
     return uuid.UUID(str(created))
 
 
@@ -257,6 +260,12 @@ def supersede_notifications(session: DbSession, subject_type: str, subject_id: s
             withdraw(session, row, actor)
         else:
             write_history(session, SUBJECT, str(row.id), "notification.superseded", actor=actor, detail={"why": why})
+
+
+def unknown_of(session: DbSession, references: list[str]) -> set[str]:
+    """Those of these references at VANotify that no notification here has."""
+    known = select(Notification.id).where(Notification.id.in_([uuid.UUID(each) for each in references]))
+    return set(references) - {str(found) for found in session.execute(known).scalars()}
 
 
 def may_have_been_read(session: DbSession, subject_type: str, subject_id: str) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, transaction
 from flaskapp.keys.checks import unready_for_keys
+from flaskapp.ops import ground
 from flaskapp.redis_pool import redis_state
 from flaskapp.web import access, liveness
 from flaskapp.web.inflection import answer
@@ -64,7 +65,8 @@ def live() -> Response:
     answers={
         200: "Yes. `status` is `ready`, or `degraded` while something stands still: `standing_still` says what, in"
         " words. `processes` counts those beating, `redis` is `ok`, `read-only` or `away`, `last_runs` are seconds.",
-        503: "Postgres is away, takes no writes or is not migrated; `reason` says which.",
+        503: "Postgres is away, takes no writes, is not migrated, was restored from a backup or is not durable, or the"
+        " keys do not fit; `reason` says which.",
     },
 )
 def ready() -> Response:
@@ -91,7 +93,12 @@ def not_migrated(session: DbSession) -> str | None:
 
 
 # Each gives the reason why no request can be accepted, or None.
-CHECKS: list[Callable[[DbSession], str | None]] = [away.why_not_writable, not_migrated, unready_for_keys]
+CHECKS: list[Callable[[DbSession], str | None]] = [
+    away.why_not_writable,
+    not_migrated,
+    ground.gives_way,
+    unready_for_keys,
+]
 
 
 def not_ready(reason: str) -> Response:

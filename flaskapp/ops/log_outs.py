@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.db import DbSession, db, durably, reading
-from outbox import NOW, Timestamp
+from outbox import NOW, Timestamp, commit_durably
 
 
 class LogOut(db.Model):  # type: ignore[name-defined]
@@ -32,6 +32,7 @@ class LogOuts:
 
         def end(session: DbSession) -> None:
             session.execute(statement)
+            commit_durably(session)
 
         durably(end)
 

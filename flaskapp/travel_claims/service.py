@@ -31,6 +31,7 @@ SUBMIT = Work(
     SUBJECT,
     deadline_seconds=25 * HOUR_SECONDS,
     give_up_seconds=5 * DAY_SECONDS,
+    look_first=True,
 )
 
 UNKNOWN_NUMBER = "unknown"

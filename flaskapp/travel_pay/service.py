@@ -41,18 +41,22 @@ from flaskapp.travel_pay.states import (
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
 )
-from outbox import NOW, QueueSpec, attempts, sql
+from outbox import NOW, QueueSpec, attempts, restores, sql
 
 # Short calls, four to a claim; people read from the same upstream.
 TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
 SUBJECT = "travel_pay_claim"
 DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * HOUR_SECONDS, 5 * DAY_SECONDS
 IDENTIFY = Work("jobs.travel_pay.identify_traveler", ACCOUNTS, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)
+STEP_JOBS = {
+    APPOINTMENT: "jobs.travel_pay.find_appointment",
+    CLAIM: "jobs.travel_pay.begin_claim",
+    EXPENSE: "jobs.travel_pay.add_mileage",
+    SUBMIT: "jobs.travel_pay.submit_travel_pay_claim",
+}
 STEP_WORKS = {
-    APPOINTMENT: Work("jobs.travel_pay.find_appointment", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
-    CLAIM: Work("jobs.travel_pay.begin_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
-    EXPENSE: Work("jobs.travel_pay.add_mileage", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
-    SUBMIT: Work("jobs.travel_pay.submit_travel_pay_claim", TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS),
+    step: Work(path, TRAVEL_PAY, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS, look_first=True)
+    for step, path in STEP_JOBS.items()
 }
 # However late a step begins, it is tried for this long at least.
 LEAST_SECONDS = HOUR_SECONDS
@@ -240,12 +244,13 @@ def advance(session: DbSession, row: TravelPayClaim, step: str) -> None:
 
 
 def record_appointment(session: DbSession, claim_id: str, appointment_id: str, already: Filed | None) -> None:
-    """The appointment is found. A claim that is there before we began one is somebody else's."""
+    """The appointment is found. A claim that is there before we began one is somebody else's; after a restore from a
+    backup the next step finds out whose."""
     row = lock_at(session, claim_id, APPOINTMENT)
     if row is None:
         return
     row.appointment_id = appointment_id
-    if already is not None:
+    if already is not None and not restores.is_passed_on(session):
         record_filed(session, row, DUPLICATE, already)
     else:
         advance(session, row, CLAIM)

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,16 @@ class Delivery:
     status: str
     status_reason: str | None
     completed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A notification as VANotify's list has it; `created_at` is aware UTC."""
+
+    id: str
+    reference: str | None
+    template_id: str
+    created_at: datetime
 
 
 class VANotifyClient:
@@ -120,6 +130,23 @@ class VANotifyClient:
         if any(delivery.reference != reference for delivery in deliveries):
             raise failure(Unavailable, UPSTREAM, answer, detail="the list was not filtered by our reference")
         return deliveries
+
+    def list_since(self, since: datetime) -> Iterator[Listed]:
+        """Every notification of our service from then on, newest first, as far back as VANotify keeps them.
+
+        Raises Unavailable for an answer that cannot be read, Throttled, and Unauthorized.
+        """
+        params: dict[str, str] = {}
+        while True:
+            answer = self._read("list_since", "", params)
+            page, has_more = _page(answer)
+            for listed in page:
+                if listed.created_at < since:
+                    return
+                yield listed
+            if not page or not has_more:
+                return
+            params = {"older_than": page[-1].id}
 
     def get(self, notification_id: str) -> Delivery | None:
         """One notification; None only when VANotify itself says that it knows no such id."""
@@ -213,6 +240,24 @@ def _error_class(payload: Any) -> str | None:
     """`errors[0].error`; None in the app-wide shape, which has none."""
     name = (first_error(payload) or {}).get("error")
     return name if isinstance(name, str) else None
+
+
+def _page(answer: Answer) -> tuple[list[Listed], bool]:
+    """One page of the list, and whether another follows (contract: travel 6.4)."""
+    payload = answer.json()
+    try:
+        if answer.status == 200:
+            return [_read_listed(entry) for entry in payload["notifications"]], bool(payload["links"].get("next"))
+        detail = None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        detail = f"the list cannot be read: {type(error).__name__}"
+    raise failure(Unavailable, UPSTREAM, answer, detail=detail)
+
+
+def _read_listed(entry: Any) -> Listed:
+    return Listed(
+        str(entry["id"]), entry["reference"], str(entry["template"]["id"]), parse_timestamp(entry["created_at"])
+    )
 
 
 def _delivery(entry: Any, answer: Answer) -> Delivery:

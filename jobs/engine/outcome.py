@@ -14,7 +14,7 @@ ANSWERED_KINDS = frozenset({"accepted", "refused", "duplicate", "not_found", "un
 class Outcome:
     """How a call ended. `kind` is one of accepted, refused, duplicate, later, unknown, not_found, unclear,
     handed_back (nothing sent), broken (our own fault, nothing sent), unreadable (our keys do not open what is stored,
-    nothing sent), obsolete (nothing left to do).
+    nothing sent), obsolete (nothing left to do), unsearchable (it may have happened, and nothing could tell).
 
     `found` is what a look-up found, where the own `answer` of an earlier write arrived meanwhile and counts instead.
     `from_upstream` is False for an answer out of our own records: the upstream itself did not answer just now.

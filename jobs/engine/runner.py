@@ -198,7 +198,7 @@ def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard
             return Outcome("obsolete")
         call = Call(current_app.extensions["upstreams"], config, write_guard.before_write)
         if grant.purpose == "look_up":
-            return run_look_up(spec, call, work, earlier)
+            return run_look_up(spec, grant, call, work, earlier)
         return run_act(spec, call, work, earlier)
     except HandBack:
         return Outcome("handed_back")
@@ -255,11 +255,15 @@ def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, EarlierWr
 def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> EarlierWrites:
     """Our earlier writes; `confirmable` once the upstream must have finished with the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
-    age = (grant.started_at - writes[-1].started_at).total_seconds() if writes else 0.0
+    made_at = [item.started_at for item in writes]
+    lost = grant.in_doubt or spec.work.look_first
+    if lost and grant.restored_to is not None and grant.lost_at is not None:
+        made_at += [grant.restored_to, grant.lost_at]
+    age = (grant.started_at - max(made_at)).total_seconds() if made_at else 0.0
     return EarlierWrites(
-        first_write_at=writes[0].started_at if writes else None,
+        first_write_at=min(made_at, default=None),
         why=grant.unresolved_why,
-        ever_unknown=any(item.status == "unknown" for item in writes),
+        ever_unknown=len(made_at) > len(writes) or any(item.status == "unknown" for item in writes),
         confirmable=age > spec.confirm_after_seconds(config),
     )
 
@@ -275,10 +279,12 @@ def run_act(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Out
         return Outcome("accepted", answer=answer, error=error)
 
 
-def run_look_up(spec: JobSpec, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
+def run_look_up(spec: JobSpec, grant: Grant, call: Call, work: Any, earlier: EarlierWrites) -> Outcome:
     """Look up whether an unanswered write happened. *Not found* counts only late enough, and only twice in a row."""
     if spec.look_up is None:
         return Outcome("unclear", reason="no look-up exists")
+    if grant.in_doubt and not spec.searchable:
+        return Outcome("unsearchable", reason="restored from a backup, and no look-up could find it")
     finding = spec.look_up(call, work, earlier)
     if isinstance(finding, Found):
         return Outcome("accepted", answer=finding.answer)

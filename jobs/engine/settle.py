@@ -38,7 +38,7 @@ from flaskapp.upstreams.errors import (
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec
-from outbox import Ending, Grant, attempts, away, breakers, messages, parked, write_history
+from outbox import Ending, Grant, attempts, away, breakers, messages, parked, restores, write_history
 
 log = logging.getLogger("jobs.engine.settle")
 
@@ -88,6 +88,8 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
     if not attempts.lock_message(session, grant):
         settle_late(session, spec, grant, outcome)
         return
+    if grant.in_doubt:
+        restores.pass_on(session)
     original = outcome
     knows_no_better = outcome.kind not in ("obsolete", "unreadable") and not is_own_acceptance(grant, outcome)
     if spec.writes and not grant.first and knows_no_better:
@@ -216,6 +218,12 @@ def reason_of(kind: str, outcome: Outcome) -> str:
     return f"{kind}: {name}" if name else kind
 
 
+def leave_doubted(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """It may have been sent in the time that a restore lost. Only a human can find out, and decides about it."""
+    leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status="expired")
+    restores.hand_over(session, grant.message_id)
+
+
 def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Nothing was done upstream: try again later, on the schedule, unless the budget is spent."""
     if grant.unresolved_since is not None:
@@ -301,6 +309,7 @@ SETTLERS: dict[str, Settler] = {
     "duplicate": settle_duplicate,
     "unclear": keep_unresolved,
     "not_found": confirm_absent,
+    "unsearchable": leave_doubted,
 }
 
 

@@ -42,6 +42,10 @@ class Call:
 class EarlierWrites:
     """Our earlier writes of this message. Times are UTC, from Postgres's clock.
 
+    After a restore from a backup there may have been others, in the time that was lost: then `why` is
+    `restores.RESTORED`, or the person may have filed the same before. They count as unknown, made from the beginning of
+    that time to its end.
+
     `confirmable`: the upstream must have finished with the last one, so *not found* says that it did not happen.
     """
 

@@ -61,7 +61,7 @@ HOT: list[tuple[TextClause, str]] = [
 def follow(product: Product, meter: Meter, day: str) -> dict[str, Spent]:
     """One claim from its POST to the delivered text, with each step metered separately."""
     client = product.sign_in(ADA, day)
-    product.relay.next_rescue = product.relay.next_missing_check = float("inf")
+    product.relay.next_rescue = product.relay.next_missing_check = product.relay.next_era_look = float("inf")
     with meter.step("POST"):
         assert product.ask(client, ADA, day).status_code == 202
     with meter.step("relay, the claim"):

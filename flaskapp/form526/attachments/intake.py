@@ -18,6 +18,7 @@ from flaskapp.db import DbSession, db, transaction
 from flaskapp.form526.attachments.store import chunks_of
 from flaskapp.form526.attachments.types import MIB, FileRefused, FileType
 from flaskapp.form526.models import Attachment, AttachmentChunk
+from outbox import commit_durably
 
 # Bytes are deleted when nobody needs them: no form ever named the file; or the last form that did (perhaps a changed
 # one) has failed and has no open case any more; or it was accepted, and all documents of the file have been final for
@@ -110,6 +111,7 @@ def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO
         session.flush()
         lock_account(session, account_id, "form526_attachments")
         check_room(session, account_id)
+        commit_durably(session)
     return guid
 
 

@@ -17,8 +17,9 @@ from flaskapp.current import breaker_settings, flows
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.keys.checks import WrongKeys
 from flaskapp.keys.record import check_before_release, record_keys
+from flaskapp.ops import ground
 from flaskapp.redis_pool import refuse_redis_cluster
-from outbox import breakers, retention
+from outbox import breakers, eras, retention
 
 log = logging.getLogger("flaskapp.ops.commands.release")
 
@@ -48,22 +49,34 @@ def migrate(arguments: tuple[str, ...]) -> None:
 def release() -> None:
     """Prepare the database for this version: migrations, circuit breakers, history partitions. Safe to repeat.
 
-    Changes nothing while a notification has no template, because it could not be sent. While no ITF is taken in the
-    background, the templates of ITFs may be missing. Changes nothing either while a key is missing that something
-    stored needs; new keys are recorded.
+    Changes nothing while a notification has no template, because it could not be sent, while a key is missing that
+    something stored needs, nor on a server that may lose what it has confirmed. New keys are recorded. While no ITF is
+    taken in the background, the templates of ITFs may be missing. In a database restored from a backup it ends with an
+    error until `flask after-restore` was run: nothing may be sent before.
     """
     config = current_app.extensions["config"]
     missing = flows().without_template(config)
     if missing:
         raise click.ClickException(f"VANOTIFY_TEMPLATES names no template for {', '.join(missing)}")
     refuse_redis_cluster(current_app.extensions["redis"])
+    with db.engine.connect() as connection:
+        lossy = ground.loses_commits(connection, config)
+    if lossy is not None:
+        raise click.ClickException(lossy)
     with_right_keys(check_before_release)
     alembic("-q", "upgrade", "head")
     for print_ in with_right_keys(record_keys):
         log.info("key recorded", extra={"event": "keys.recorded", "key": print_})
+    eras.look(db.engine, current_app.extensions["redis"])
     with db.engine.begin() as connection:
+        ground.mend_role(connection)
+        ground.note_standby(connection)
         breakers.ensure_breakers(connection, flows().queues, flows().sync_upstreams, breaker_settings(config))
     retention.keep(db.engine, config.keep_history_months)
+    with db.engine.connect() as connection:
+        restored = ground.was_restored(connection)
+    if restored is not None:
+        raise click.ClickException(restored)
     log.info("released", extra={"event": "release.done"})
 
 
