@@ -48,12 +48,12 @@ class PgBouncer(Server):
 
     def url_of(self, url: str) -> str:
         parts = urlsplit(url)
-        return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@{self.address}:{self.port}"))
 
     def _prepare(self) -> None:
         users = self._write("users", f'"{self.behind.username}" "{self.behind.password}"\n')
         settings = {
-            "listen_addr": "127.0.0.1",
+            "listen_addr": self.address,
             "listen_port": str(self.port),
             "unix_socket_dir": "",
             "auth_type": "plain",
@@ -61,7 +61,7 @@ class PgBouncer(Server):
             "pool_mode": "transaction",
             **self.settings,
         }
-        lines = [f"* = host=127.0.0.1 port={self.behind.port}", "", "[pgbouncer]"]
+        lines = [f"* = host={self.behind.hostname} port={self.behind.port}", "", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in settings.items()]
         self._write(f"{self.mark}.ini", "\n".join(["[databases]", *lines, ""]))
 
@@ -75,9 +75,10 @@ class PgBouncer(Server):
     def _launch(self) -> subprocess.Popen[bytes]:
         argv = [find_pgbouncer() or self.program, str(unprivileged.home_for(self.folder) / f"{self.mark}.ini")]
         options: dict[str, Any] = {"env": {"PATH": os.defpath, "LC_ALL": "C"}, "cwd": "/", "start_new_session": True}
-        options |= {"stdin": subprocess.DEVNULL, **unprivileged.user_and_group()}
+        # The words that enter another host change the user too.
+        options |= {"stdin": subprocess.DEVNULL, **({} if self.enter else unprivileged.user_and_group())}
         with self.log.open("wb") as log:
-            return subprocess.Popen(tethered(argv, "INT"), stdout=log, stderr=log, **options)
+            return subprocess.Popen([*self.enter, *tethered(argv, "INT")], stdout=log, stderr=log, **options)
 
     def _answers(self) -> bool:
         try:

@@ -120,4 +120,6 @@ class HostsFleet(Fleet):
         process = super()._process(name)
         if name in self.hosts:
             process.enter = [*self.hosts[name].enter, "--"]
+            # Its own address, and nobody but the other hosts is on that wire.
+            process.environment["WEB_ADDRESS"] = self.hosts[name].address
         return process

@@ -6,30 +6,27 @@ manager of such a pair does (Patroni, a hosted plan) is done here by hand: fence
 
 from __future__ import annotations
 
-import json
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg2
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox import unprivileged
-from sandbox.hosts.network import Host, Network, NotAllowed
-from sandbox.server import Server, ServerError, keep_private, tethered
+from sandbox.hosts.network import Host, Network
+from sandbox.pgbouncer import PgBouncer
+from sandbox.server import ServerError, keep_private
 from sandbox.servers import ADMIN, OWNER, EmbeddedPostgres, EmbeddedValkey, package_folder
 
 POSTGRES_PORT, POOLER_PORT, VALKEY_PORT = 5432, 6432, 6379
 # A kill is no power cut: the kernel still writes what it was given.
 SETTINGS = {"fsync": "off", "log_min_messages": "fatal", "listen_addresses": "*", "wal_level": "replica"}
 FROM_THE_WIRE = "host all all samenet scram-sha-256\nhost replication all samenet scram-sha-256\n"
-PGBOUNCER_FOLDERS = "/usr/sbin:/usr/local/sbin"
 
 
 def as_account(host: Host) -> list[str]:
@@ -180,73 +177,16 @@ class ValkeyPair:
         self.network.move(self.floating, self.primary.host)
 
 
-class Pooler(Server):
-    """PgBouncer in transaction mode, with its own defaults, before the floating address of a pair."""
-
-    name = "PgBouncer"
-    program = "pgbouncer"
+class Pooler(PgBouncer):
+    """PgBouncer in transaction mode on a host of its own, before the floating address of a pair."""
 
     def __init__(self, folder: Path, host: Host, pair: PostgresPair) -> None:
-        super().__init__(folder, POOLER_PORT)
+        super().__init__(folder, "", POOLER_PORT)
         self.host = host
         self.address = host.address
         self.enter = as_account(host)
         self._pair = pair
 
-    @property
-    def url(self) -> str:
-        return self._pair.url.replace(f"{self._pair.floating}:{POSTGRES_PORT}", f"{self.address}:{self.port}")
-
     def _prepare(self) -> None:
-        # The account that it runs under may read these, and nobody else.
-        place = unprivileged.home_for(self.folder)
-        users = place / "users"
-        settings = place / f"{self.mark}.ini"
-        keep_private(users, f"{json.dumps(OWNER)} {json.dumps(urlsplit(self._pair.url).password)}\n")
-        keep_private(settings, self._settings(users))
-        for path in (users, settings):
-            unprivileged.own(path)
-        self._file = settings
-
-    def _settings(self, users: Path) -> str:
-        return "\n".join(
-            (
-                "[databases]",
-                f"* = host={self._pair.floating} port={POSTGRES_PORT}",
-                "[pgbouncer]",
-                "listen_addr = *",
-                f"listen_port = {self.port}",
-                "unix_socket_dir =",
-                "auth_type = scram-sha-256",
-                f"auth_file = {users}",
-                "pool_mode = transaction",
-                "",
-            )
-        )
-
-    def _launch(self) -> subprocess.Popen[bytes]:
-        with self.log.open("wb") as log:
-            return subprocess.Popen(
-                [*self.enter, *tethered([pgbouncer(), str(self._file)], "KILL")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-            )
-
-    def _answers(self) -> bool:
-        try:
-            psycopg2.connect(self.url, connect_timeout=5).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
-
-
-def pgbouncer(places: Sequence[str] = ("", PGBOUNCER_FOLDERS)) -> str:
-    """The program; raises NotAllowed where it is not installed."""
-    for place in places:
-        found = shutil.which("pgbouncer", path=place or None)
-        if found:
-            return found
-    raise NotAllowed("pgbouncer is not installed; the distribution's package of that name has it")
+        self.behind = urlsplit(self._pair.url)
+        super()._prepare()
