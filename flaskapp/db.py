@@ -47,14 +47,15 @@ PROCESS_SECONDS, HEARTBEAT_ANSWER_SECONDS = 10.0, 5.0
 LONG_SECONDS = 30.0
 # A transaction that failed later than this is not run again while a person waits.
 RERUN_WITHIN_SECONDS = 4.0
-# Waiting for a lock ends before a person's patience, and a client that hangs inside a transaction loses it before
-# others give up waiting for its locks.
+# A person waits for a lock for less than five seconds. A process waits until a client that hangs inside a transaction
+# has lost it.
 LIMITS = {
     "statement_timeout": "25000",
     "lock_timeout": "4000",
-    "idle_in_transaction_session_timeout": "3000",
+    "idle_in_transaction_session_timeout": "5000",
     "timezone": "UTC",
 }
+PROCESS_LOCK_TIMEOUT = "8000"
 
 # Leases. That of the sweep is also that of `flask audit --repair`: both rescue, park and show outstanding work.
 SWEEP, AUDIT, RETENTION = "sweep", "audit", "retention"
@@ -102,6 +103,13 @@ class Patience:
 
 
 LONG_WORK: ContextVar[bool] = ContextVar("long_work", default=False)
+
+
+def wait_as_a_process(app: Flask) -> None:
+    """From here on, nobody waits for this process. Call it before anything is asked of Postgres."""
+    Patience.seconds = PROCESS_SECONDS
+    target: Target = app.extensions["database_target"]
+    target.settings = {**target.settings, "lock_timeout": PROCESS_LOCK_TIMEOUT}
 
 
 def answer_seconds() -> float:

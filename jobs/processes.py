@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaskapp.config import Config
 from flaskapp.crypto import Vault
 from flaskapp.current import breaker_settings
-from flaskapp.db import PROCESS_SECONDS, Patience, db, listening_target
+from flaskapp.db import db, listening_target, wait_as_a_process
 from flaskapp.flows import Flows
 from flaskapp.keys.checks import NOT_RECORDED, find_fault, recorded
 from flaskapp.redis_pool import open_redis, refuse_redis_cluster
@@ -144,7 +144,7 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     app.extensions["process"] = process
     beating = threading.Event()
     stop_on_signals(process.stopping)
-    Patience.seconds = PROCESS_SECONDS
+    wait_as_a_process(app)
     engine = db.engine
     start_thread(beat_until, engine, app.extensions["vault"], process, kind, beating, name="beat")
     if not await_keys(app, process):

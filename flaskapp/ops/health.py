@@ -39,7 +39,7 @@ REDIS_STANDS = {
 }
 
 blueprint = Blueprint("health", __name__, url_prefix="/healthz")
-access.declare(blueprint, "anybody: nothing here says more than that we run")
+access.declare(blueprint, "anybody: whether we run and what stands still, in words of ours")
 
 
 def init_app(app: Flask, migrations: Path) -> None:

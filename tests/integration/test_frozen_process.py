@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from flaskapp import db as database
 from flaskapp.db import db
 from flaskapp.travel_claims.service import TRAVEL_CLAIMS
 from jobs.engine import runner
@@ -20,8 +21,12 @@ from outbox import breakers
 from tests.integration.steps import SUBMIT, file_claim
 
 
-def test_a_relay_that_froze_with_a_breaker_locked_delays_the_other_one_by_seconds_only(product):
+def test_a_relay_that_froze_with_a_breaker_locked_delays_the_other_one_by_seconds_only(product, monkeypatch):
     """Otherwise every round of the living relay would end at that lock, before any other queue and any rescue."""
+    monkeypatch.setattr(database.Patience, "seconds", 0.0)
+    database.wait_as_a_process(product.app)
+    db.session.remove()
+    db.engine.dispose()
     product.ask(product.sign_in())
     with db.engine.connect() as frozen:
         frozen.execute(breakers.LOCK, {"upstream": TRAVEL_CLAIMS.upstream})
