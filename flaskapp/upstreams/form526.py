@@ -60,7 +60,7 @@ def _submitted(answer: Answer) -> int:
     if answer.status != 201:
         known = answer.status == 409 and has_errors(payload)
         named = Duplicate if known else listed(answer.status, payload)
-        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer))
+        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer.status, payload))
     claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
     if claim_id is None:
         raise Unanswered(UPSTREAM, "the answer names no claim", http_status=answer.status)
@@ -72,7 +72,8 @@ def _found(answer: Answer, reference: str) -> int | None:
     if answer.status == 404 and has_errors(payload):
         return None
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, listed(answer.status, payload), write=False, code=code_in(answer))
+        named, code = listed(answer.status, payload), code_in(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=False, code=code)
     payload = payload if isinstance(payload, dict) else {}
     claim_id = read_id(payload.get("claimId"))
     if claim_id is None or str(payload.get("reference")).lower() != reference.lower():

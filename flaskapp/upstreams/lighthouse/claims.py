@@ -113,7 +113,8 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
     if answer.status == 404 and _is_of_the_api(payload):
         return None
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, listed_by_lighthouse(answer.status, payload), write=False, code=code_in(answer))
+        named, code = listed_by_lighthouse(answer.status, payload), code_in(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=False, code=code)
     try:
         itf = _itf(payload, itf_type, frozenset({ACTIVE}))
     except _SENSELESS as error:
@@ -129,7 +130,7 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
         # The veteran is not known there (contract: benefits 2.2).
         unknown = answer.status == 404 and _is_of_the_api(payload)
         named = Rejected if unknown else listed_by_lighthouse(answer.status, payload)
-        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer))
+        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer.status, payload))
     try:
         itf = _itf(payload, itf_type, CONFIRMING)
     except _SENSELESS:

@@ -153,7 +153,8 @@ def _headers(token: str) -> dict[str, str]:
 def _uploaded(answer: Answer) -> int:
     payload = answer.json()
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=True, code=code_in(answer))
+        named, code = _named(answer.status, payload), code_in(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=True, code=code)
     data = payload.get("data") if isinstance(payload, dict) else None
     data = data if isinstance(data, dict) else {}
     # An id counts even if `success` is missing, since its status will show; but not if `success` says no.
@@ -179,7 +180,8 @@ def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
     if answer.status == 404 and has_errors(payload):
         raise failure(NoneKnown, UPSTREAM, answer, "404")
     if answer.status != 200:
-        raise refused(UPSTREAM, answer, _named(answer.status, payload), write=False, code=code_in(answer))
+        named, code = _named(answer.status, payload), code_in(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=False, code=code)
     if payload is None:
         raise failure(Unavailable, UPSTREAM, answer, detail="the answer is no JSON")
     return read_statuses(payload, request_ids)

@@ -60,10 +60,10 @@ def refuses_the_token(payload: Any) -> bool:
     return isinstance(payload, dict) and payload.get("status") in (401, 403) and "error" in payload
 
 
-def code_in(answer: Answer) -> str:
+def code_in(status: int, payload: Any) -> str:
     """The code of the first error, else the status."""
-    code = (first_error(answer.json()) or {}).get("code")
-    return redact(code) if isinstance(code, str) and code else str(answer.status)
+    code = (first_error(payload) or {}).get("code")
+    return redact(code) if isinstance(code, str) and code else str(status)
 
 
 def first_error(payload: Any) -> dict[str, Any] | None:
