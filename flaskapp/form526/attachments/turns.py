@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 # The lock on this file is the turn, whichever process wants it: the memory that readers take adds up.
 KEY = Path(__file__)
-# With the reading itself less than the 30 s after which a router gives up on a request.
-TURN_SECONDS = 10.0
+# With the reading itself well under the 30 s after which a router gives up on a request.
+TURN_SECONDS = 8.0
 # Less than half of a web process's threads, and of those two for one account: a browser sends files side by side.
 PLACES, PLACES_OF_ONE = 7, 2
 # A file is kept in one transaction, and those of all must leave connections to the database.
@@ -107,7 +107,7 @@ class Turns:
 
     @contextmanager
     def reading(self, account: str) -> Iterator[None]:
-        """The turn to read one file, and nobody else's meanwhile. Raises Busy after ten seconds of waiting."""
+        """The turn to read one file, and nobody else's meanwhile. Raises Busy after eight seconds of waiting."""
         with self._lock:
             used = self._used(account)
         with KEY.open("rb") as key:
