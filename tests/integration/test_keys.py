@@ -13,6 +13,7 @@ from werkzeug.security import generate_password_hash
 from flaskapp.db import db
 from flaskapp.keys import passes, places
 from flaskapp.keys.checks import KeyWatch
+from flaskapp.ops.commands import NEED_RIGHT_KEYS
 from jobs import processes
 from jobs.engine.runner import Process
 from tests.edge_app import csrf_of, log_in
@@ -35,6 +36,7 @@ from tests.product import Product
 
 OPENS_NOTHING = "the encryption keys do not open what is stored"
 FINDS_NOTHING = "the digest keys do not find what is stored"
+WRITERS = ("audit --repair", "outbox requeue 1", "breakers lift btsss", "cases list")
 DAMAGE = "UPDATE travel_claims SET identity = 'damaged' WHERE id = '{id}' RETURNING 1"
 
 
@@ -71,6 +73,9 @@ def test_other_keys_than_those_of_what_is_stored_are_refused_everywhere(
     with deployed(product, **changes) as wrong:
         refused = command(wrong, "release")
         assert (refused.exit_code, reason in refused.output, advice in refused.output) == (1, True, True)
+        for name in WRITERS:
+            act = command(wrong, *name.split())
+            assert (act.exit_code, reason in act.output) == (1, True), name
         ready = wrong.app.test_client().get("/healthz/ready")
         assert (ready.status_code, ready.get_json()["reason"]) == (503, reason)
         answer = sign_in(wrong).post()
@@ -371,6 +376,11 @@ def test_every_place_with_a_key_is_known_to_the_passes() -> None:
         if {"digest_of", "digest_from"} & column.info.keys()
     }
     assert names == known
+
+
+def test_every_command_needs_the_right_keys_but_those_that_say_what_is_wrong(product: Product) -> None:
+    free = {"db", "release", "keys", "docs", "operators"}
+    assert {each.name for each in NEED_RIGHT_KEYS} == product.app.cli.commands.keys() - free
 
 
 # -- SECRET_KEY ---------------------------------------------------------------

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 import requests
+from cryptography.fernet import Fernet
 
-from sandbox.processes import surroundings
+from sandbox.processes import Process, surroundings
+from sandbox.server import free_port
 from tests.forks import Fork
 from tests.processes.running import Person, Running
 from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
+OPENS_NOTHING = "the encryption keys do not open what is stored"
 PAGE = Path(__file__).parents[2] / "docs" / "keys.md"
 DAYS = [f"2031-04-{day:02}" for day in range(1, 16)]
 # What retention would have removed if as many days had passed.
@@ -148,9 +151,26 @@ def test_keys_are_changed_while_people_post_and_nothing_is_lost_or_filed_twice(r
         crowd.stopping.set()
         posting.join(120)
         operator.end(operator.forks)
+    refuse_to_start(running)
     assert (crowd.wrong, len(crowd.claims)) == ([], 2 * len(DAYS))
     assert running.value("SELECT count(*) FROM travel_claims WHERE appointment_date = ANY(%s::date[])", DAYS) == 30
     assert [len(running.filed(person)) for person in crowd.people] == [len(DAYS)] * 2
     assert running.rows("SELECT 1 FROM outbox_attempts WHERE error_class = 'InvalidToken' AND charged") == []
     assert running.rows("SELECT 1 FROM cases WHERE kind IN ('unsettled', 'exhausted')") == []
     assert running.audit().returncode == 0
+
+
+def refuse_to_start(running: Running) -> None:
+    """Every process, with the keys of another environment."""
+    environment = running.system.environment
+    kept, environment["ENCRYPTION_KEYS"] = environment["ENCRYPTION_KEYS"], Fernet.generate_key().decode()
+    try:
+        web = running.process("web")
+        other = Process("other", web.command, surroundings(environment, free_port()), web.log, root=web.root)
+        other.start()
+        for name in ("release", "worker", "relay", "scheduler"):
+            fork = running.fork(name)
+            assert (fork.wait(60), any(OPENS_NOTHING in line for line in fork.lines())) == (1, True), name
+        assert other.wait(60) == 3
+    finally:
+        environment["ENCRYPTION_KEYS"] = kept
