@@ -26,12 +26,13 @@ from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
+from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import Conflict
 from outbox import QueueSpec
 
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"
-SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
+SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS, look_first=True)
 IDENTIFY = Work("jobs.form526.identify_person", ACCOUNTS, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 
 
@@ -60,7 +61,7 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     statement = (
         insert(Submission)
         .values(
-            id=uuid.uuid4(),
+            id=id_from(SUBJECT, account_id, digest),
             account_id=account_id,
             job_id=uuid.uuid4().hex,
             form=form,

@@ -18,6 +18,7 @@ from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
+from flaskapp.stable_ids import id_from
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
 from outbox import QueueSpec, attempts
@@ -78,7 +79,7 @@ def request_check_in_claim(
     statement = (
         insert(TravelClaim)
         .values(
-            id=uuid.uuid4(),
+            id=id_from(SUBJECT, person, appointment_date, station),
             person_digest=person,
             station_digest=station,
             appointment_date=appointment_date,

@@ -26,6 +26,7 @@ from flaskapp.crypto import vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, Repair, Rule, States, Subject, Work
+from flaskapp.stable_ids import id_from
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
@@ -134,7 +135,7 @@ def request_travel_pay_claim(
         return claim
     statement = (
         insert(TravelPayClaim)
-        .values(id=uuid.uuid4(), requested=requested.kept(), state=PENDING, step=APPOINTMENT, **key)
+        .values(id=id_from(SUBJECT, *key.values()), requested=requested.kept(), state=PENDING, step=APPOINTMENT, **key)
         .on_conflict_do_nothing()
         .returning(TravelPayClaim.id)
     )
