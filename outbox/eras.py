@@ -66,19 +66,21 @@ def look(engine: Engine, redis: Redis) -> str | None:
     """
     with connect_autocommit(engine) as db:
         row = db.execute(READ).one_or_none()
-        if row is not None and row.doubted_why is not None:
-            return str(row.doubted_why)
-        try:
-            known = last_beat(redis, row)
-            if row is not None and known is not None and known > row.beat_at.timestamp() + LOST_SECONDS:
-                why = f"Redis knows of {shown(known)}, and this database ends at {shown(row.beat_at.timestamp())}"
+    if row is not None and row.doubted_why is not None:
+        return str(row.doubted_why)
+    try:
+        known = last_beat(redis, row)
+        if row is not None and known is not None and known > row.beat_at.timestamp() + LOST_SECONDS:
+            why = f"Redis knows of {shown(known)}, and this database ends at {shown(row.beat_at.timestamp())}"
+            with connect_autocommit(engine) as db:
                 db.execute(DOUBT, {"id": row.id, "why": why})
-                return why
+            return why
+        with connect_autocommit(engine) as db:
             beat = db.execute(BEAT).one_or_none()
-            if beat is not None:
-                redis.set(KEY.format(beat.id), beat.beat_at.timestamp())
-        except (RedisError, OSError) as error:
-            log.info("not compared with Redis", extra={"event": "era.not_compared", "error": type(error).__name__})
+        if beat is not None:
+            redis.set(KEY.format(beat.id), beat.beat_at.timestamp())
+    except (RedisError, OSError) as error:
+        log.info("not compared with Redis", extra={"event": "era.not_compared", "error": type(error).__name__})
     return None
 
 

@@ -24,6 +24,8 @@ from outbox.write import Database
 LARGEST_ID = 2**62
 # For how long a caller is sent away when the breaker is missing: the audit reports that every minute.
 MISSING_SECONDS = 60
+# A hold of more than a day is one that somebody lifts: its end says nothing about when to come again.
+LONG_SECONDS, COME_AGAIN_SECONDS = 86_400.0, 3600.0
 
 LOOK = text(f"""
     SELECT outbox_now() AS at, b.opened_at IS NOT NULL AS open, cardinality(b.unanswered) > 0 AS doubted,
@@ -75,7 +77,7 @@ def enter(db: Database, upstream: str, call_seconds: float, caller: str) -> Sync
     if row is None:
         raise BreakerOpen(MISSING_SECONDS)
     if row.held_for is not None:
-        raise BreakerOpen(row.held_for)
+        raise BreakerOpen(row.held_for if row.held_for <= LONG_SECONDS else COME_AGAIN_SECONDS)
     if not row.open:
         return SyncCall(upstream, caller_id, fence, row.at, troubled=row.doubted)
     if row.seconds > 0:

@@ -36,6 +36,7 @@ from flaskapp.form526.states import (
     PENDING,
 )
 from flaskapp.notifications.service import may_have_been_read, supersede_notifications
+from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, QueueSpec, write_history
 
@@ -63,7 +64,7 @@ def add_documents(session: DbSession, submission: Submission, files: Iterable[Na
     for older_by, each in zip(range(len(named_or_made), 0, -1), named_or_made, strict=True):
         # One transaction has one time: a microsecond between them keeps their order. Should a restore from a backup
         # lose the row, it is made again with the same id, and so are the references of its notifications.
-        placed = {"id": uuid.uuid5(submission.id, str(older_by)), "created_at": NOW - timedelta(microseconds=older_by)}
+        placed = {"id": id_from(SUBJECT, submission.id, older_by), "created_at": NOW - timedelta(microseconds=older_by)}
         if isinstance(each, NamedFile):
             add_evidence(session, submission, each, placed)
         else:

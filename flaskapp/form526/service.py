@@ -26,12 +26,13 @@ from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
 from flaskapp.keys.digests import StoredDigests, stored_digests
+from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import Conflict
 from outbox import QueueSpec
 
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"
-SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
+SUBMIT = Work("jobs.form526.submit_form", FORM526, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS, look_first=True)
 IDENTIFY = Work("jobs.form526.identify_person", ACCOUNTS, SUBJECT, DAY_SECONDS, 30 * DAY_SECONDS)
 
 
@@ -72,14 +73,15 @@ def insert_submission(
 ) -> tuple[Submission, bool]:
     """The submission of this form, and whether it was created here, with its message and its files."""
     itf = itf_service.find_valid(session, account_id, COMPENSATION)
+    digest = digests.of(*form_parts(form))
     statement = (
         insert(Submission)
         .values(
-            id=uuid.uuid4(),
+            id=id_from(SUBJECT, account_id, digest),
             account_id=account_id,
             job_id=uuid.uuid4().hex,
             form=form,
-            form_digest=digests.of(*form_parts(form)),
+            form_digest=digest,
             state=PENDING,
             itf_id=itf.id if itf is not None else None,
         )

@@ -26,6 +26,7 @@ from flaskapp.notifications.states import (
     UNDELIVERABLE,
     WITHDRAWN,
 )
+from flaskapp.stable_ids import id_from
 from flaskapp.upstreams.transport.redaction import redact
 from outbox import NOW, QueueSpec, sql, take_back, write_history
 
@@ -34,8 +35,6 @@ SUBJECT = "notification"
 SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 TAKEN = (SENT, DELIVERED)
-# Namespace of the ids of notifications, which are their references at VANotify.
-REFERENCES = uuid.UUID("6f0d5c1e-2f0e-4c37-9a53-5f0f3f7f2f61")
 CHECK_AFTER = timedelta(days=3)
 # Notifications that nobody got, as far as we know.
 UNSENT = (PENDING, UNDELIVERABLE)
@@ -83,7 +82,7 @@ def enqueue_notification(
     A given `notification_id` is that of a notification whose row was lost: VANotify may know it.
     """
     values = {
-        "id": notification_id or uuid.uuid5(REFERENCES, f"{subject_type} {subject_id} {kind} {cycle}"),
+        "id": notification_id or id_from(SUBJECT, subject_type, subject_id, kind, cycle),
         "subject_type": subject_type,
         "subject_id": subject_id,
         "kind": kind,

@@ -19,6 +19,7 @@ from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.keys.digests import StoredDigests, stored_digests
+from flaskapp.stable_ids import id_from
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
 from outbox import QueueSpec, attempts
@@ -95,12 +96,13 @@ def insert_claim(
     starts_at: datetime | None,
 ) -> tuple[TravelClaim, bool]:
     """The claim, and whether it was created here, with the message that files it."""
+    person, station = digests.of(identity.icn), digests.of(identity.station)
     statement = (
         insert(TravelClaim)
         .values(
-            id=uuid.uuid4(),
-            person_digest=digests.of(identity.icn),
-            station_digest=digests.of(identity.station),
+            id=id_from(SUBJECT, person, appointment_date, station),
+            person_digest=person,
+            station_digest=station,
             appointment_date=appointment_date,
             # The facility's number is for CHIP only.
             identity=vars(replace(identity, patient_dfn=None)),

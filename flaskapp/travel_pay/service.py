@@ -27,6 +27,7 @@ from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, Repair, Rule, States, Subject, Work
 from flaskapp.keys.digests import stored_digests
+from flaskapp.stable_ids import id_from
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,
@@ -131,13 +132,14 @@ def request_travel_pay_claim(
         return None
     created = None
     if claim is None:
+        station = digests.of(requested.station)
         statement = (
             insert(TravelPayClaim)
             .values(
-                id=uuid.uuid4(),
+                id=id_from(SUBJECT, account_id, requested.starts_at, station),
                 account_id=account_id,
                 starts_at=requested.starts_at,
-                station_digest=digests.of(requested.station),
+                station_digest=station,
                 requested=requested.kept(),
                 state=PENDING,
                 step=APPOINTMENT,

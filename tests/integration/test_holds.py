@@ -59,6 +59,11 @@ def test_a_synchronous_caller_is_informed_how_long_the_hold_lasts(ledger: Ledger
     assert refused_for(ledger) is None
 
 
+def test_a_hold_of_many_days_sends_nobody_away_for_so_long(ledger: Ledger) -> None:
+    hold(ledger, 30 * 24 * HOUR)
+    assert refused_for(ledger) == HOUR
+
+
 def test_another_upstream_is_not_held(ledger: Ledger) -> None:
     ledger.run("INSERT INTO outbox_breakers (upstream, concurrency_limit) VALUES ('neighbour', 1)")
     hold(ledger, HOUR, upstream="neighbour")

@@ -27,6 +27,14 @@ class Data:
         self.lists: dict[str, list[bytes]] = {}
         self.hashes: dict[str, dict[bytes, bytes]] = {}
         self.sorted_sets: dict[str, dict[bytes, float]] = {}
+        self.strings: dict[str, bytes] = {}
+
+    def set(self, key: str, value: Any) -> bool:
+        self.strings[key] = encoded(value)
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        return self.strings.get(key)
 
     def rpush(self, key: str, *values: Any) -> int:
         self.lists.setdefault(key, []).extend(map(encoded, values))
