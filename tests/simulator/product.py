@@ -39,10 +39,10 @@ from tests.simulator.waiting import handing_over
 SETTINGS = {
     "VEIS_TOTAL_SECONDS": "5",
     "BTSSS_TOTAL_SECONDS": "20",
-    "BTSSS_CONFIRM_SECONDS": "60",
+    "BTSSS_CONFIRM_SECONDS": "90",
     "BTSSS_CLOCK_SKEW_SECONDS": "20",
     "VANOTIFY_TOTAL_SECONDS": "10",
-    "VANOTIFY_CONFIRM_SECONDS": "30",
+    "VANOTIFY_CONFIRM_SECONDS": "45",
     "RETRY_SCALE": "2",
 }
 NOWHERE = "http://127.0.0.1:9"
