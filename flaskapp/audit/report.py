@@ -245,7 +245,9 @@ def audit_and_keep() -> Report:
     with transaction() as session:
         at = database_now(session)
         full = session.get(Audit, FULL_SCOPE)
-        scope = FULL_SCOPE if full is None or full.at < at - timedelta(days=1) else RECENT_SCOPE
+        # One in the future is of a clock that was put back since.
+        read_today = full is not None and at - timedelta(days=1) <= full.at <= at
+        scope = RECENT_SCOPE if read_today else FULL_SCOPE
     report = audit_everything() if scope == FULL_SCOPE else audit_recent()
     seconds = time.monotonic() - began
     values = {"at": at, "seconds": seconds, "report": {**report.counts(), **report.findings()}}
