@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 
 from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
-from flaskapp.cases.service import open_case
+from flaskapp.cases.service import late_anew, open_case
 from flaskapp.config import Config
 from flaskapp.current import flows
 from flaskapp.db import SWEEP, DbSession, db, transaction, with_advisory_lock
@@ -30,11 +30,11 @@ from outbox import registries, rescue, retention, sql
 
 log = logging.getLogger("jobs.housekeeping")
 
+LATE_MESSAGE = late_anew("overdue", subject_type="m.subject_type", subject_id="m.subject_id", since="m.deadline_at")
 OVERDUE = text(f"""
     SELECT m.id, m.subject_type, m.subject_id {sql.messages()}
        AND m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type = ANY(:overdue)
-       AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = m.subject_type AND c.subject_id = m.subject_id
-                          AND c.kind = 'overdue')
+       AND {LATE_MESSAGE}
      ORDER BY m.deadline_at LIMIT 200
 """)
 # The most in one tick: what is left stays due for the next.
