@@ -285,6 +285,24 @@ class Config:
         number(0, 100, above=True), 1.0, text="Multiplies every retry delay; below 1 for demonstrations only."
     )
     keep_history_months: int = setting(whole(1, 1_200), 24, text="Months of history and attempts kept.")
+    keep_ended_days: int = setting(
+        whole(1, MOST_DAYS),
+        90,
+        text="Days after its end for which a submission or notification keeps what it holds of its person: ICN, phone,"
+        " appointment, names of files, the words that were sent; and a closed case its notes.",
+    )
+    keep_form_days: int = setting(
+        whole(1, MOST_DAYS), 30, text="Days after the end of a 526 and all its documents for which the form is kept."
+    )
+    keep_identity_days: int = setting(
+        whole(1, MOST_DAYS),
+        90,
+        text="Days after it was looked up for which we keep whose account it is, unless something of theirs needs it:"
+        " an intent to file does for its whole year. It is looked up again when it is needed again.",
+    )
+    keep_contact_days: int = setting(
+        whole(1, MOST_DAYS), 90, text="Days after they were last seen for which differing contact details are kept."
+    )
     log_level: str = setting(read_log_level, "INFO", text="Level of our own loggers.")
 
 
@@ -305,7 +323,7 @@ WRITING_SECONDS: dict[str, Callable[[Config], float]] = {
 
 def contradictions(config: Config) -> dict[tuple[str, ...], str]:
     """What is wrong with settings that are each right by themselves, by the fields that contradict each other."""
-    found = {}
+    found: dict[tuple[str, ...], str] = {}
     if config.breaker_cap_seconds < config.breaker_open_seconds:
         why = "a breaker cannot stay open for less time at most than at first"
         found["breaker_cap_seconds", "breaker_open_seconds"] = (

@@ -138,6 +138,7 @@ def reopen_subject(
     row = lock(session, subject, subject_id)
     if getattr(row, subject.states.column) != FAILED:
         return None
+    check_whole(row)
     newer = subject.newer(session, row)
     if newer is not None and not although_superseded:
         raise IllegalMove(
@@ -148,6 +149,12 @@ def reopen_subject(
     subject.reset(session, row)
     note_cases(session, subject.name, subject_id, "requeued", actor)
     return None
+
+
+def check_whole(row: Any) -> None:
+    """Raises IllegalMove for a row whose content was removed: nothing can be filed or sent from it any more."""
+    if getattr(row, "emptied_at", None) is not None:
+        raise IllegalMove("what it held was removed long after its end: the person has to request it anew")
 
 
 def resume(session: DbSession, subject: Subject, row: Any, actor: str, why: str, **detail: Any) -> None:

@@ -28,7 +28,8 @@ SETTINGS = BreakerSettings(open_seconds=10.0, cap_seconds=100.0, slow_start_seco
 EMPTY = """
     DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
     DELETE FROM outbox_breaker_trips; DELETE FROM outbox_breaker_holds; DELETE FROM outbox_processes;
-    UPDATE outbox_clock SET clock_offset = '0'
+    UPDATE outbox_clock SET clock_offset = '0';
+    UPDATE outbox_retention SET kept_since = '-infinity'
 """
 
 ACCEPTED = Ending("success", answered=True)

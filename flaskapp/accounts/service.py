@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
@@ -32,8 +33,11 @@ class Identity:
 
 
 def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
-    """The account with this id, made if it is new; who it belongs to may still be unknown."""
-    account = session.get(Account, account_id)
+    """The account with this id, made if it is new; who it belongs to may still be unknown.
+
+    It is locked against being removed, and against its person being forgotten, until the caller's transaction ends.
+    """
+    account = session.get(Account, account_id, with_for_update={"read": True, "key_share": True})
     if account is None:
         session.execute(insert(Account).values(id=account_id).on_conflict_do_nothing())
         account = session.get_one(Account, account_id)
@@ -82,3 +86,15 @@ def is_nobody(session: DbSession, account_id: uuid.UUID) -> bool:
     """Whether nothing can be filed for it: there was no ICN when it was last looked up, less than a day ago."""
     statement = select(Account.id).where(Account.id == account_id, Account.identity.is_(None))
     return session.execute(statement.where(Account.nobody_at > NOW - NOBODY_FOR)).first() is not None
+
+
+def forget_person(session: DbSession, account_ids: Sequence[uuid.UUID]) -> int:
+    """Remove who these accounts belong to; returns how many they are. It is looked up again when it is needed."""
+    forgotten = {"identity": None, "icn_digest": None, "identified_at": None}
+    session.execute(
+        update(Account)
+        .where(Account.id.in_(account_ids))
+        .values(forgotten)
+        .execution_options(synchronize_session=False)
+    )
+    return len(account_ids)

@@ -48,6 +48,8 @@ STANDING = """
              WHEN c.state <> 'pending' AND c.notification IS NULL AND EXISTS (
                     SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL AND k.kind NOT IN {audit_kinds}
                        AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'notified'
+             -- Its records may have been removed since: nothing follows from their absence.
+             WHEN c.state <> 'pending' AND c.finished_at < {kept_since} THEN 'past'
              ELSE 'unaccounted'
            END AS standing,
            c.state
@@ -73,6 +75,7 @@ def standing_of(subject: Subject) -> str:
         sendings=sql.messages(subject_type="'notification'"),
         accounted=subject.accounted,
         audit_kinds=AUDIT_KINDS,
+        kept_since=sql.kept_since(),
         within=within,
     )
 

@@ -24,7 +24,7 @@ from flaskapp.form526.attachments.intake import keep_file
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
-from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
+from flaskapp.form526.states import ACCEPTED, PENDING, REMOVED, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
 from flaskapp.form526.words import words_of
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
@@ -258,7 +258,7 @@ def described_document(document: DocumentSubmission) -> dict[str, Any]:
     attributes = {
         "kind": document.kind,
         # Whole: obscured names are for e-mails only (contract: frontend 4.2).
-        "name": document.name,
+        "name": document.name if document.name is not None else REMOVED,
         "guid": str(document.attachment_guid) if document.attachment_guid is not None else None,
         "doc_type": document.doc_type,
         "status": document.lighthouse_status,

@@ -33,6 +33,8 @@ SUBMIT = Work(
 )
 
 UNKNOWN_NUMBER = "unknown"
+# Whom to write to when the identity was removed.
+NOBODY = Identity(icn="", phone=None, station="", facility_type="")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | Non
     return session.execute(statement).scalar_one_or_none()
 
 
-def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
+def load_claim(session: DbSession, claim_id: str) -> ClaimWork | None:
+    """What filing it needs; None once its identity was removed."""
     other = aliased(TravelClaim)
     others_that_day = exists().where(
         other.person_digest == TravelClaim.person_digest,
@@ -126,12 +129,14 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     )
     statement = select(TravelClaim, others_that_day).where(TravelClaim.id == uuid.UUID(claim_id))
     row, others = session.execute(statement).one()
+    if row.identity is None:
+        return None
     return ClaimWork(row.id, row.state, Identity(**row.identity), row.appointment_date, not others, row.starts_at)
 
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:
     """The text that says what became of the claim."""
-    identity = Identity(**claim.identity)
+    identity = Identity(**claim.identity) if claim.identity is not None else NOBODY
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
     return Content(
         identity.facility,
@@ -152,6 +157,7 @@ CLAIM = Subject(
     event="travel_claim",
     enqueue=enqueue_filing,
     compose=compose_about_claim,
+    content=("identity",),
 )
 
 

@@ -180,6 +180,11 @@ def last_change(session: DbSession, account_id: uuid.UUID) -> datetime | None:
 # -- working ------------------------------------------------------------------
 
 
+def requested_of(row: TravelPayClaim) -> RequestedAppointment:
+    """What the person's form said; of a claim that ended long ago only the time is left."""
+    return RequestedAppointment(starts_at=row.starts_at, **(row.requested or {"station": ""}))
+
+
 def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     row = session.get_one(TravelPayClaim, uuid.UUID(claim_id))
     return ClaimWork(
@@ -188,7 +193,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
         row.state,
         row.step,
         identity_of(session, row.account_id),
-        RequestedAppointment(starts_at=row.starts_at, **row.requested),
+        requested_of(row),
         row.appointment_id,
         row.claim_id,
     )
@@ -334,10 +339,11 @@ def note_move(session: DbSession, row: TravelPayClaim) -> None:
 TRAVEL_PAY_SUBJECT = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_travel_pay,
-    states=States(TRAVEL_PAY_CLAIM, TravelPayClaim),
+    states=States(TRAVEL_PAY_CLAIM, TravelPayClaim, account="account_id"),
     event="travel_pay",
     enqueue=enqueue_step,
     compose=compose_about_claim,
     reset=note_move,
+    content=("requested",),
     rules=(STEP_RULE,),
 )

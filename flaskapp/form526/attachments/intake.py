@@ -50,6 +50,21 @@ PURGE = text("""
 """)
 
 
+# The record of a file that is gone: first its name goes, and then the row, unless a document was made of it.
+FORGET = text("""
+    WITH gone AS (
+        SELECT a.guid, EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid) AS named
+          FROM form526_attachments a
+         WHERE a.purged_at < outbox_now() - make_interval(days => :days)
+           AND (a.name IS NOT NULL
+                OR NOT EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid))
+         ORDER BY a.purged_at LIMIT :batch FOR UPDATE SKIP LOCKED
+    ), removed AS (DELETE FROM form526_attachments a USING gone WHERE a.guid = gone.guid AND NOT gone.named)
+    , emptied AS (UPDATE form526_attachments a SET name = NULL FROM gone WHERE a.guid = gone.guid AND gone.named)
+    SELECT count(*) FROM gone
+""")
+
+
 def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO, size: int) -> uuid.UUID:
     """Keep a file in one transaction and return its guid; half a file is never kept."""
     guid = uuid.uuid4()
@@ -80,3 +95,8 @@ def stored_chunks(guid: uuid.UUID, count: int) -> Iterator[bytes]:
 def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> int:
     """Delete one batch of bytes that nobody needs any more; returns the number of files."""
     return len(session.execute(PURGE, {"unclaimed_days": unclaimed_days, "kept_days": kept_days}).all())
+
+
+def forget_files(session: DbSession, *, days: int, batch: int) -> int:
+    """Remove one batch of the records of files whose bytes were deleted so many days ago; returns their number."""
+    return int(session.execute(FORGET, {"days": days, "batch": batch}).scalar_one())

@@ -1,0 +1,91 @@
+"""Thirty months of a constant load: nobody is accused of what was dropped in time, and nothing grows without bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import cycle
+
+import pytest
+
+from flaskapp import clock
+from flaskapp.audit.report import audit_everything
+from flaskapp.audit.trace import trace
+from flaskapp.db import transaction
+from jobs import housekeeping
+from sandbox.upstreams.cast import DEFAULT_CAST, ITF_CAST, Veteran
+from tests.integration import travel_pay_steps
+from tests.integration.form526_steps import filer, poll
+from tests.integration.itf_steps import pass_time, sign_in
+from tests.integration.steps import command, reconfigure, sweep
+from tests.product import ADA, Product
+
+MONTHS, KEPT_MONTHS = 30, 24
+# By then the first months are dropped; and the load repeats itself, as its people do.
+COUNTED = (26, 30)
+TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition"
+
+
+def counts(product: Product) -> dict[str, int]:
+    """Rows by table, history as one."""
+    tables = [row[0] for row in product.rows(TABLES)]
+    found = {table: product.value(f"SELECT count(*) FROM {table}") for table in (*tables, "outbox_history")}
+    partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'outbox_history'::regclass"
+    return {**found, "partitions of history": product.value(partitions)}
+
+
+def people() -> Iterator[Veteran]:
+    """Everybody whom Lighthouse treats as most: they come back after some months."""
+    return cycle([each for each in ITF_CAST if each.identified and each.itf == ADA.itf] or [ADA])
+
+
+def live_through_a_month(product: Product, number: int, veteran: Veteran) -> None:
+    """A filed claim, a refused one, an ITF, a form with a document, and travel pay; a human closes what opened."""
+    day = f"{clock.now():%Y-%m-%d}"
+    product.ask(product.sign_in(ADA, day), ADA, day)
+    unlucky = REFUSED[number % len(REFUSED)]
+    product.ask(product.sign_in(unlucky, day), unlucky, day)
+    sign_in(product, veteran).post()
+    person = filer(product)
+    person.file(person.attach(), veteran={"note": f"month {number}"})
+    travel_pay_steps.traveling(product).file(f"{day}T09:30:00")
+    product.work()
+    poll(product)
+    close_cases(product)
+    for days in (10, 21):
+        pass_time(product, days=days, hours=-0.5)
+        sweep(product)
+        housekeeping.refresh_itfs()
+        product.work()
+        close_cases(product)
+        housekeeping.retain()
+        housekeeping.audit_all()
+
+
+def close_cases(product: Product) -> None:
+    for case, kind in product.rows("SELECT id, kind FROM cases WHERE closed_at IS NULL"):
+        assert kind not in ("unaccounted", "contradiction", "overdue", "unsettled"), kind
+        assert command(product, "cases", "close", str(case), "--resolution", "reached by phone").exit_code == 0
+
+
+REFUSED = [each for each in DEFAULT_CAST if each.habit == "refused"][:2]
+
+
+def test_thirty_months_leave_nothing_false_and_nothing_that_only_grows(product: Product) -> None:
+    assert REFUSED
+    reconfigure(product, keep_history_months=KEPT_MONTHS)
+    seen = {}
+    for number, veteran in zip(range(1, MONTHS + 1), people(), strict=False):
+        live_through_a_month(product, number, veteran)
+        if number in COUNTED:
+            seen[number] = counts(product)
+            report = audit_everything()
+            assert (report.clean, report.unaccounted_count, report.broken) == (True, 0, []), number
+            with transaction() as session:
+                assert trace(session).illegal == [], number
+    assert product.value("SELECT count(*) FROM cases WHERE kind IN ('unaccounted', 'contradiction')") == 0
+    print("ZZZ", seen)
+    assert seen[COUNTED[0]] == seen[COUNTED[1]]
+
+
+_ = (pytest, timedelta)
