@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -86,6 +87,21 @@ def is_nobody(session: DbSession, account_id: uuid.UUID) -> bool:
     """Whether nothing can be filed for it: there was no ICN when it was last looked up, less than a day ago."""
     statement = select(Account.id).where(Account.id == account_id, Account.identity.is_(None))
     return session.execute(statement.where(Account.nobody_at > NOW - NOBODY_FOR)).first() is not None
+
+
+def lock_account(session: DbSession, account_id: uuid.UUID) -> None:
+    """Lock the account, made if it is new, until the caller's transaction ends: nobody begins anything for it."""
+    ensure_account(session, account_id)
+    session.execute(select(Account.id).filter_by(id=account_id).with_for_update())
+
+
+def correct_person(session: DbSession, account_id: uuid.UUID, identity: Identity | None) -> None:
+    """Keep another person for a locked account, or None for nobody: the first answer was wrong."""
+    kept: dict[str, Any] = {"identity": None, "icn_digest": None, "identified_at": None, "nobody_at": NOW}
+    if identity is not None:
+        kept = {"identity": asdict(identity), "icn_digest": vault().digest(identity.icn), "identified_at": NOW}
+    changed = update(Account).where(Account.id == account_id).values(kept)
+    session.execute(changed.execution_options(synchronize_session="fetch"))
 
 
 def forget_person(session: DbSession, account_ids: Sequence[uuid.UUID]) -> int:

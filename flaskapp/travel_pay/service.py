@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
+from flaskapp.accounts.models import Account
 from flaskapp.accounts.service import (
     ACCOUNTS,
     Identity,
@@ -172,9 +173,11 @@ def unfinished(session: DbSession, account_id: uuid.UUID) -> list[TravelPayClaim
 
 
 def last_change(session: DbSession, account_id: uuid.UUID) -> datetime | None:
-    """When any of the person's claims last moved here: what was read from BTSSS before that is out of date."""
-    statement = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id)
-    return session.execute(statement).scalar_one()
+    """When any of the person's claims last moved here, or we were told who they are: what was read from BTSSS before
+    that is out of date, or somebody else's."""
+    moved = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id).scalar_subquery()
+    identified = select(Account.identified_at).filter_by(id=account_id).scalar_subquery()
+    return session.execute(select(func.greatest(moved, identified))).scalar_one()
 
 
 # -- working ------------------------------------------------------------------
