@@ -198,6 +198,26 @@ def test_rows_are_removed_with_their_history_and_nobody_is_accused(product: Prod
     assert left == dict.fromkeys(TABLES, 0)
 
 
+RECORDS = ("outbox_history", "outbox_attempts", "outbox_messages", "notifications", "cases")
+
+
+def test_nobody_is_accused_whose_records_may_be_gone(product: Product) -> None:
+    """Whatever is missing of what ended before that time: history, attempts, notifications and cases."""
+    for flow in (failed_claim, form, travel_pay, itf):
+        flow(product)
+    product.rows("UPDATE travel_pay_claims SET state = 'failed', step = 'appointment' RETURNING 1")
+    pass_time(product, days=1)
+    for table in RECORDS:
+        product.rows(f"DELETE FROM {table} RETURNING 1")
+    report = found(product, "--trace")
+    accused = {each["subject_type"] for each in report["broken"]}
+    assert {"travel_claim", "form526_submission", "form526_document", "travel_pay_claim", "intent_to_file"} <= accused
+    assert (report["unaccounted"] > 3, len(report["trace"]["illegal"]) > 3) == (True, True)
+    product.rows("UPDATE outbox_retention SET kept_since = outbox_now() RETURNING 1")
+    clean(product)
+    assert found(product)["standings"]["travel_claim"] == {"past": 1}
+
+
 TABLES = (
     *("travel_claims", "travel_pay_claims", "intents_to_file", "itf_first_looks", "form526_submissions"),
     *("form526_document_submissions", "form526_attachments", "form526_attachment_chunks", "notifications", "cases"),
