@@ -11,32 +11,42 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from flaskapp.config_readers import (
+    MOST_DAYS,
+    Expected,
     Rate,
-    Told,
-    above_zero,
     at_least_one,
-    at_least_zero,
     days,
     fernet_keys,
     key_blocks,
-    not_negative,
+    key_text,
+    line,
+    number,
     one_of,
+    one_or_two,
+    origins,
+    password_hashes,
     percent,
     rate,
     read_base_url,
     read_database_url,
+    read_log_level,
     read_redis_url,
+    some_words,
     string_map,
+    whole,
     words,
     yes_or_no,
 )
+
+# Limits of one call, and how long something may take at all: in seconds.
+call_limit, within_a_day = number(0, 3_600, above=True), number(0, 86_400, above=True)
 
 
 class ConfigError(Exception):
     """Settings that are missing or cannot be read, all of them named in one message."""
 
 
-def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool = False, text: str = "") -> Any:
+def setting(read: Callable[[str], Any] = line, default: Any = ..., secret: bool = False, text: str = "") -> Any:
     """One setting: how its text is read, its default (a setting without one is required) and what it means."""
     metadata = {"read": read, "required": default is ..., "secret": secret, "text": text}
     return field(default=None if default is ... else default, metadata=metadata)
@@ -46,14 +56,16 @@ def setting(read: Callable[[str], Any] = str, default: Any = ..., secret: bool =
 class Config:
     database_url: str = setting(read_database_url, secret=True, text="PostgreSQL, the system of record.")
     redis_url: str = setting(read_redis_url, secret=True, text="Redis; carries pointers only, may be lost at any time.")
-    secret_key: str = setting(secret=True, text="Signs cookies and CSRF tokens.")
+    secret_key: str = setting(key_text, secret=True, text="Signs cookies and CSRF tokens; 32 characters or more.")
     earlier_secret_keys: tuple[str, ...] = setting(
         words, (), secret=True, text="Keys used before as `SECRET_KEY`, newest first: what they signed stays valid."
     )
     encryption_keys: tuple[str, ...] = setting(
         fernet_keys, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
     )
-    digest_key: str = setting(secret=True, text="Key of the digests by which personal data is looked up.")
+    digest_key: str = setting(
+        key_text, secret=True, text="Key of the digests by which personal data is looked up; 32 characters or more."
+    )
     earlier_digest_keys: tuple[str, ...] = setting(
         words,
         (),
@@ -70,7 +82,7 @@ class Config:
     btsss_client_number: str = setting(text="Our client number at BTSSS.")
     btsss_client_number_oh: str = setting(text="Our client number at BTSSS for Oracle Health facilities.")
     btsss_subscription_keys: tuple[str, ...] = setting(
-        words, secret=True, text="APIM subscription keys: one (all but production), or E and S (production)."
+        one_or_two, secret=True, text="APIM subscription keys: one (all but production), or E and S (production)."
     )
     vanotify_base_url: str = setting(read_base_url, text="VANotify.")
     vanotify_api_key: str = setting(secret=True, text="VANotify API key, `<name>-<service uuid>-<secret>`.")
@@ -89,7 +101,7 @@ class Config:
     vanotify_sms_sender_id: str = setting(text="SMS sender id for check-in texts.")
     vanotify_sms_sender_id_oh: str = setting(text="SMS sender id for Oracle Health texts.")
     vanotify_callback_tokens: tuple[str, ...] = setting(
-        words, secret=True, text="Bearer tokens accepted on delivery callbacks."
+        some_words, secret=True, text="Bearer tokens accepted on delivery callbacks."
     )
     vanotify_callback_url: str | None = setting(
         read_base_url, None, text="Our public https callback URL. If set, every send requests signed callbacks to it."
@@ -113,7 +125,7 @@ class Config:
         key_blocks, (), text="PEM public keys of the Sign-in Service: today's and, during a rotation, the old one."
     )
     sis_audiences: tuple[str, ...] = setting(
-        words, ("va.gov",), text="Audiences that an access token may be for; one match is enough."
+        some_words, ("va.gov",), text="Audiences that an access token may be for; one match is enough."
     )
     accounts_base_url: str = setting(read_base_url, text="Account service: which person an account belongs to.")
     accounts_api_key: str = setting(secret=True, text="Account service API key.")
@@ -136,13 +148,13 @@ class Config:
     travel_pay_base_url: str = setting(read_base_url, text="Travel Pay API, only the host.")
     travel_pay_client_number: str = setting(text="Our client number at the Travel Pay API.")
     travel_pay_subscription_keys: tuple[str, ...] = setting(
-        words, secret=True, text="Its APIM subscription keys: one (all but production), or E and S (production)."
+        one_or_two, secret=True, text="Its APIM subscription keys: one (all but production), or E and S (production)."
     )
     travel_pay_veis_resource: str = setting(text="VEIS `resource` its tokens are for.")
     sts_base_url: str = setting(read_base_url, text="Sign-in Service host whose token endpoint vouches for a person.")
     sts_issuer: str = setting(text="`iss` of the assertion shown there: our own host.")
     sts_service_account_id: str = setting(text="Our service account there.")
-    sts_scopes: tuple[str, ...] = setting(words, text="Scopes to request there.")
+    sts_scopes: tuple[str, ...] = setting(some_words, text="Scopes to request there.")
     sts_private_key: str = setting(
         lambda text: key_blocks(text)[0], secret=True, text="PEM private key that signs the assertion."
     )
@@ -150,7 +162,7 @@ class Config:
     va_profile_api_key: str = setting(secret=True, text="Its API key.")
 
     operators: dict[str, str] = setting(
-        string_map, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
+        password_hashes, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
     )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
@@ -167,14 +179,16 @@ class Config:
         secret=True,
         text="A direct connection for LISTEN and migrations when `DATABASE_URL` is a pooler.",
     )
-    database_pool_size: int = setting(int, 5, text="Most PostgreSQL connections of one process (a relay: one more).")
+    database_pool_size: int = setting(
+        whole(2, 200), 5, text="Most PostgreSQL connections of one process (a relay: one more); 2 at least."
+    )
     allow_lossy_postgres: bool = setting(
         yes_or_no,
         False,
         text="Run on a PostgreSQL that loses commits in a crash (`fsync` or `full_page_writes` off): for tests, and for"
         " file systems that never write half a page.",
     )
-    frontend_origins: tuple[str, ...] = setting(words, (), text="Browser origins allowed to call with cookies.")
+    frontend_origins: tuple[str, ...] = setting(origins, (), text="Browser origins allowed to call with cookies.")
     hand_out_csrf_tokens: bool = setting(
         yes_or_no,
         True,
@@ -183,7 +197,7 @@ class Config:
     legal_time_zone: ZoneInfo = setting(ZoneInfo, ZoneInfo("America/Chicago"), text="Zone of legal dates.")
     insecure_cookies: bool = setting(yes_or_no, False, text="Allow cookies over plain http (one machine only).")
     trusted_proxies: int = setting(
-        not_negative, text="How many proxies of yours stand before the web process (Heroku: 1; none: 0)."
+        whole(0, 10), text="How many proxies of yours stand before the web process (Heroku: 1; none: 0)."
     )
     rate_limit_per_caller: Rate = setting(
         rate, Rate(120, 60), text="Most requests of one signed-in account or check-in to one web process."
@@ -195,55 +209,64 @@ class Config:
         rate, Rate(6_000, 60), text="Most callbacks with one token to one web process."
     )
     web_threads: int = setting(
-        at_least_one,
+        whole(4, 200),
         24,
         text="Threads of one web process. At most half of them wait for upstreams, at most a quarter for any one.",
     )
     request_seconds: float = setting(
-        above_zero,
+        number(1, 300),
         25.0,
         text="Limit on all that one request waits for, from its arrival. Heroku's router gives up after 30 s.",
     )
     metrics_token: str | None = setting(
-        default=None,
+        line,
+        None,
         secret=True,
         text="Token that reads `/metrics`, as bearer or as the password of basic access; without one nobody reads it.",
     )
     metrics_keep_seconds: float = setting(
-        at_least_zero, 5.0, text="How long a web process shows the metrics that it read last."
+        number(0, 3_600), 5.0, text="How long a web process shows the metrics that it read last."
     )
-    max_body_bytes: int = setting(int, 65_536, text="Largest JSON body accepted.")
-    check_in_session_seconds: int = setting(int, 43_200, text="How long a check-in session lasts.")
+    max_body_bytes: int = setting(whole(1_024, 16_777_216), 65_536, text="Largest JSON body accepted.")
+    check_in_session_seconds: int = setting(whole(60, 604_800), 43_200, text="How long a check-in session lasts.")
     check_in_tries: int = setting(
-        at_least_one, 3, text="After so many wrong names or dates of birth within seven days a check-in link is closed."
+        whole(1, 1_000),
+        3,
+        text="After so many wrong names or dates of birth within seven days a check-in link is closed.",
     )
-    upstream_connect_seconds: float = setting(float, 5.0, text="Limit on connecting to any upstream.")
-    veis_total_seconds: float = setting(float, 20.0, text="Total limit on one VEIS call.")
-    btsss_total_seconds: float = setting(float, 120.0, text="Total limit on one BTSSS call.")
+    upstream_connect_seconds: float = setting(call_limit, 5.0, text="Limit on connecting to any upstream.")
+    veis_total_seconds: float = setting(call_limit, 20.0, text="Total limit on one VEIS call.")
+    btsss_total_seconds: float = setting(call_limit, 120.0, text="Total limit on one BTSSS call.")
     btsss_confirm_seconds: float = setting(
-        float, 450.0, text="Until this long after its start, a BTSSS submit that is not found may still happen."
+        within_a_day, 450.0, text="Until this long after its start, a BTSSS submit that is not found may still happen."
     )
-    btsss_clock_skew_seconds: float = setting(float, 120.0, text="Most BTSSS's clock may differ from ours.")
-    vanotify_total_seconds: float = setting(float, 30.0, text="Total limit on one VANotify call.")
+    btsss_clock_skew_seconds: float = setting(number(0, 3_600), 120.0, text="Most BTSSS's clock may differ from ours.")
+    vanotify_total_seconds: float = setting(call_limit, 30.0, text="Total limit on one VANotify call.")
     vanotify_confirm_seconds: float = setting(
-        float, 150.0, text="Until this long after its start, a VANotify send that is not found may still happen."
+        within_a_day, 150.0, text="Until this long after its start, a VANotify send that is not found may still happen."
     )
     vanotify_kept_days: int = setting(
-        int, 7, text="How long VANotify still finds what it took: the data retention of our service there, in days."
+        whole(1, MOST_DAYS),
+        7,
+        text="How long VANotify still finds what it took: the data retention of our service there, in days.",
     )
-    accounts_total_seconds: float = setting(float, 15.0, text="Total limit on one account service call.")
-    sis_total_seconds: float = setting(float, 5.0, text="Total limit on reading the Sign-in Service's keys.")
-    lighthouse_total_seconds: float = setting(float, 60.0, text="Total limit on one Lighthouse call of a job.")
+    accounts_total_seconds: float = setting(call_limit, 15.0, text="Total limit on one account service call.")
+    sis_total_seconds: float = setting(call_limit, 5.0, text="Total limit on reading the Sign-in Service's keys.")
+    lighthouse_total_seconds: float = setting(call_limit, 60.0, text="Total limit on one Lighthouse call of a job.")
     lighthouse_confirm_seconds: float = setting(
-        float, 240.0, text="Until this long after its start, an ITF creation that is not found may still happen."
+        within_a_day, 540.0, text="Until this long after its start, an ITF creation that is not found may still happen."
     )
-    form526_total_seconds: float = setting(float, 60.0, text="Total limit on one call of the 526 service.")
+    form526_total_seconds: float = setting(call_limit, 60.0, text="Total limit on one call of the 526 service.")
     form526_confirm_seconds: float = setting(
-        float, 300.0, text="Until this long after its start, a 526 submission that is not found may still happen."
+        within_a_day,
+        300.0,
+        text="Until this long after its start, a 526 submission that is not found may still happen.",
     )
-    document_upload_seconds: float = setting(float, 300.0, text="Total limit on one document upload.")
-    document_status_seconds: float = setting(float, 65.0, text="Total limit on one poll of upload statuses.")
-    document_poll_minutes: float = setting(above_zero, 60.0, text="How often a pending document is polled.")
+    document_upload_seconds: float = setting(call_limit, 300.0, text="Total limit on one document upload.")
+    document_status_seconds: float = setting(call_limit, 65.0, text="Total limit on one poll of upload statuses.")
+    document_poll_minutes: float = setting(
+        number(0, 1_440, above=True), 60.0, text="How often a pending document is polled."
+    )
     upload_limits_pages: bool = setting(
         yes_or_no,
         False,
@@ -253,9 +276,11 @@ class Config:
     document_ask_again_days: tuple[int, ...] = setting(
         days, (1, 3, 7, 14), text="Days after its failure on which a document is asked about again; empty: never."
     )
-    document_keep_days: int = setting(int, 7, text="Days a document's bytes stay after it is done or failed for good.")
+    document_keep_days: int = setting(
+        whole(1, MOST_DAYS), 7, text="Days a document's bytes stay after it is done or failed for good."
+    )
     attachment_keep_days: int = setting(
-        at_least_one, 60, text="Days an uploaded file that no form has claimed is kept."
+        whole(1, MOST_DAYS), 60, text="Days an uploaded file that no form has claimed is kept."
     )
     attachment_most_bytes_per_account: int = setting(
         at_least_one, 1024 * 1024 * 1024, text="Most bytes of files that no form has claimed, of one account."
@@ -281,34 +306,95 @@ class Config:
     itf_sync_apps: tuple[str, ...] = setting(
         words, ("995-supplemental-claim",), text="`Source-App-Name`s that stay synchronous."
     )
-    itf_sync_seconds: float = setting(float, 20.0, text="Total limit on one Lighthouse call a person waits for.")
+    itf_sync_seconds: float = setting(call_limit, 20.0, text="Total limit on one Lighthouse call a person waits for.")
     itf_first_look_seconds: float = setting(
-        at_least_zero,
+        number(0, 20),
         2.0,
         text="How long the first page of a person never looked up waits until upstream was asked for an ITF from"
         " elsewhere; 0: no such look is made.",
     )
-    itf_refresh_days: int = setting(at_least_one, 7, text="A confirmed ITF is compared with upstream this often.")
+    itf_refresh_days: int = setting(whole(1, 364), 7, text="A confirmed ITF is compared with upstream this often.")
     itf_refresh_per_minute: int = setting(at_least_one, 30, text="Most ITFs compared with upstream in a minute.")
-    travel_pay_total_seconds: float = setting(above_zero, 60.0, text="Total limit on one Travel Pay call of a job.")
+    travel_pay_total_seconds: float = setting(call_limit, 60.0, text="Total limit on one Travel Pay call of a job.")
     travel_pay_confirm_seconds: float = setting(
-        above_zero, 540.0, text="Until this long after its start, a Travel Pay write not found may still happen."
+        within_a_day, 540.0, text="Until this long after its start, a Travel Pay write not found may still happen."
     )
     travel_pay_wait_seconds: float = setting(
-        at_least_zero, 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
+        number(0, 20), 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
     )
-    travel_pay_read_seconds: float = setting(above_zero, 20.0, text="Total limit on one call a person waits for.")
+    travel_pay_read_seconds: float = setting(call_limit, 20.0, text="Total limit on one call a person waits for.")
     travel_pay_cache_seconds: float = setting(
-        at_least_zero, 0.0, text="How long Travel Pay's answer to a person is shown again; 0: every time a new call."
+        number(0, 86_400),
+        0.0,
+        text="How long Travel Pay's answer to a person is shown again; 0: every time a new call.",
     )
-    sts_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one token exchange for a person.")
-    va_profile_total_seconds: float = setting(above_zero, 10.0, text="Total limit on one VA Profile call.")
-    check_in_total_seconds: float = setting(float, 12.0, text="Total limit on one LoROTA or CHIP call.")
-    breaker_open_seconds: float = setting(float, 15.0, text="How long a breaker stays open; doubled by a failed probe.")
-    breaker_cap_seconds: float = setting(float, 900.0, text="Longest time that it stays open, Retry-After included.")
-    retry_scale: float = setting(float, 1.0, text="Multiplies every retry delay; below 1 for demonstrations only.")
-    keep_history_months: int = setting(int, 24, text="Months of history and attempts kept.")
-    log_level: str = setting(default="INFO", text="Level of our own loggers.")
+    sts_total_seconds: float = setting(call_limit, 10.0, text="Total limit on one token exchange for a person.")
+    va_profile_total_seconds: float = setting(call_limit, 10.0, text="Total limit on one VA Profile call.")
+    check_in_total_seconds: float = setting(call_limit, 12.0, text="Total limit on one LoROTA or CHIP call.")
+    breaker_open_seconds: float = setting(
+        call_limit, 15.0, text="How long a breaker stays open; doubled by a failed probe."
+    )
+    breaker_cap_seconds: float = setting(
+        within_a_day, 900.0, text="Longest time that it stays open, Retry-After included."
+    )
+    retry_scale: float = setting(
+        number(0, 100, above=True), 1.0, text="Multiplies every retry delay; below 1 for demonstrations only."
+    )
+    keep_history_months: int = setting(whole(1, 1_200), 24, text="Months of history and attempts kept.")
+    keep_ended_days: int = setting(
+        whole(1, MOST_DAYS),
+        90,
+        text="Days after its end for which a submission or notification keeps what it holds of its person: ICN, phone,"
+        " appointment, names of files, the words that were sent; and a closed case its notes.",
+    )
+    keep_form_days: int = setting(
+        whole(1, MOST_DAYS), 30, text="Days after the end of a 526 and all its documents for which the form is kept."
+    )
+    keep_identity_days: int = setting(
+        whole(1, MOST_DAYS),
+        90,
+        text="Days after it was looked up for which we keep whose account it is, unless something of theirs needs it:"
+        " an intent to file does for its whole year. It is looked up again when it is needed again.",
+    )
+    keep_contact_days: int = setting(
+        whole(1, MOST_DAYS), 90, text="Days after they were last seen for which differing contact details are kept."
+    )
+    log_level: str = setting(read_log_level, "INFO", text="Level of our own loggers.")
+
+
+# What a lease lasts longer than the calls of its job may take.
+LEASE_MARGIN_SECONDS = 30.0
+# How long a worker may still be at a write that nobody hears of any more: its calls, each of them once more after a
+# refused token. Before that is over, a write that is not found may still happen, and must not be made again.
+WRITING_SECONDS: dict[str, Callable[[Config], float]] = {
+    "btsss_confirm_seconds": lambda config: 2 * (config.veis_total_seconds + config.btsss_total_seconds),
+    "vanotify_confirm_seconds": lambda config: config.vanotify_total_seconds,
+    "lighthouse_confirm_seconds": lambda config: 8 * config.lighthouse_total_seconds,
+    "form526_confirm_seconds": lambda config: config.form526_total_seconds,
+    "travel_pay_confirm_seconds": lambda config: (
+        2 * (config.veis_total_seconds + config.sts_total_seconds + 3 * config.travel_pay_total_seconds)
+    ),
+}
+
+
+def contradictions(config: Config) -> dict[tuple[str, ...], str]:
+    """What is wrong with settings that are each right by themselves, by the fields that contradict each other."""
+    found: dict[tuple[str, ...], str] = {}
+    if config.breaker_cap_seconds < config.breaker_open_seconds:
+        why = "a breaker cannot stay open for less time at most than at first"
+        found["breaker_cap_seconds", "breaker_open_seconds"] = (
+            f"BREAKER_CAP_SECONDS is less than BREAKER_OPEN_SECONDS ({config.breaker_open_seconds:g}): {why}"
+        )
+    # In a demonstration nothing is sent again to anybody, and hours become seconds.
+    if config.retry_scale >= 1:
+        for name, writing_seconds in WRITING_SECONDS.items():
+            least = writing_seconds(config) + LEASE_MARGIN_SECONDS
+            if getattr(config, name) < least:
+                found[(name,)] = (
+                    f"{name.upper()} has to be {least:g} or more: for so long a worker may still be at a write, by the"
+                    " limits on its calls, and it would be made twice"
+                )
+    return found
 
 
 def setting_names() -> dict[str, Any]:
@@ -320,6 +406,7 @@ def from_env(environ: Mapping[str, str]) -> Config:
     """Read every setting; raises ConfigError naming all that are missing or malformed."""
     values: dict[str, Any] = {}
     problems: list[str] = []
+    malformed: set[str] = set()
     for name, item in setting_names().items():
         text = environ.get(name, "")
         if not text:
@@ -329,10 +416,13 @@ def from_env(environ: Mapping[str, str]) -> Config:
         try:
             values[item.name] = item.metadata["read"](text)
         except Exception as error:
-            said = isinstance(error, Told) or not item.metadata["secret"]
-            problems.append(f"{name} cannot be read: {error if said else 'malformed'}")
+            why = "malformed" if item.metadata["secret"] and not isinstance(error, Expected) else error
+            problems.append(f"{name} cannot be read: {why}")
+            malformed.add(item.name)
     if not values.get("sis_jwks_url") and not values.get("sis_public_keys"):
         problems.append("SIS_JWKS_URL or SIS_PUBLIC_KEYS has to be set: nobody could sign in")
+    config = Config(**values)
+    problems += [words for names, words in contradictions(config).items() if not malformed & set(names)]
     if problems:
         raise ConfigError("; ".join(problems))
-    return Config(**values)
+    return config

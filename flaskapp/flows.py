@@ -16,7 +16,7 @@ from flask import Blueprint
 from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.statemachine import StateMachine
-from outbox import QueueSpec, add, breakers
+from outbox import QueueSpec, add, breakers, sql
 
 # For periodic jobs, which call no upstream and have no messages.
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
@@ -92,8 +92,10 @@ class Repair(Enum):
 class Rule:
     """What must hold for each subject of a type, in SQL.
 
-    `where` selects the subjects that break it: `s` has id, state, notification, cycle and watched, `:subject` is the
-    type. `words` say what that means to a human. An `of_now` rule is not checked again for each slice of the past.
+    `where` selects the subjects that break it: `s` has id, state, notification, cycle, watched and kept, `:subject` is
+    the type. A rule about what is missing asks for `s.kept`: if the last change of a subject lies before that, its
+    records may have been removed. `words` say what that means to a human. An `of_now` rule is not checked again for
+    each slice of the past.
     """
 
     name: str
@@ -107,16 +109,19 @@ class Rule:
 class States:
     """Where a type of subject keeps its state: a machine, a mapped class and its columns.
 
-    `column` holds the state, `notification` the SQL of the kind of notification that the row says was due, `ended` the
-    SQL of when it ended, `watched` whether an upstream is due to be polled for it.
+    `column` holds the state, `notification` the SQL of the kind of notification that the row says was due, `began` and
+    `ended` the SQL of when it did, `watched` whether an upstream is due to be polled for it, and `account` the SQL of
+    the sign-in account that it is of, if it is of any.
     """
 
     machine: StateMachine
     model: type[Any]
     column: str = "state"
     notification: str = "notification"
+    began: str = "requested_at"
     ended: str = "finished_at"
     watched: str = "false"
+    account: str | None = None
 
     @property
     def table(self) -> str:
@@ -125,9 +130,12 @@ class States:
 
     @property
     def query(self) -> str:
-        """The SQL of id, state, notification, cycle and watched: of one subject where `:only` is set, and of those that
-        ended between `:since` and `:until`."""
+        """The SQL of id, state, notification, cycle, watched, `whole` (its history is kept from its beginning) and
+        `kept` (from its last change at least): of one subject where `:only` is set, and of those that ended between
+        `:since` and `:until`."""
         shown = f"{self.column} AS state, {self.notification} AS notification, cycle, {self.watched} AS watched"
+        shown += f", {self.began} >= {sql.kept_since()} AS whole"
+        shown += f", COALESCE({self.ended}, {self.began}) >= {sql.kept_since()} AS kept"
         only = "(CAST(:only AS text) IS NULL OR id::text = :only)"
         return f"SELECT id::text AS id, {shown} FROM {self.table} WHERE {only} AND {WITHIN.format(ended=self.ended)}"
 
@@ -157,6 +165,10 @@ class Subject:
     `newer(session, row)` finds the id of a later submission of the same person that takes the row's place: with the
     row reopened, both would be filed. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness
     has another case.
+
+    `content` names the columns that hold personal data: they are removed `keep_days` after its end, when nobody has a
+    case for it and no condition of `needed` (SQL about the row `s`) holds. `before_removal(session, ids)` prepares that
+    rows are removed, whose history is over as well.
     """
 
     name: str
@@ -173,6 +185,10 @@ class Subject:
     overdue: bool = True
     is_submission: bool = True
     first_state: str | None = None
+    content: tuple[str, ...] = ()
+    keep_days: Callable[[Config], int] = lambda config: config.keep_ended_days
+    needed: str = "false"
+    before_removal: Callable[[DbSession, list[str]], None] = lambda session, ids: None
 
 
 @dataclass(frozen=True)

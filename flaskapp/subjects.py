@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from flaskapp.accounts.service import lock_account
+from flaskapp.accounts.service import count_alone
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession
@@ -44,7 +44,7 @@ def lock(session: DbSession, subject: Subject, subject_id: str) -> Any:
 def is_within_limit(session: DbSession, subject: Subject, row: Any) -> bool:
     """Whether the account of this new pending row has no more of them than one account may. Its own transaction counts,
     and every other that comes to this point waits for its end."""
-    lock_account(session, row.account_id, subject.name)
+    count_alone(session, row.account_id, subject.name)
     model = states_of(subject).model
     of_account = select(func.count()).select_from(model).where(model.account_id == row.account_id)
     pending = session.execute(of_account.where(getattr(model, states_of(subject).column) == PENDING)).scalar_one()
@@ -154,6 +154,7 @@ def reopen_subject(
     row = lock(session, subject, subject_id)
     if getattr(row, subject.states.column) != FAILED:
         return None
+    check_whole(row)
     newer = subject.newer(session, row)
     if newer is not None and not although_superseded:
         raise IllegalMove(
@@ -164,6 +165,12 @@ def reopen_subject(
     subject.reset(session, row)
     note_cases(session, subject.name, subject_id, "requeued", actor)
     return None
+
+
+def check_whole(row: Any) -> None:
+    """Raises IllegalMove for a row whose content was removed: nothing can be filed or sent from it any more."""
+    if getattr(row, "emptied_at", None) is not None:
+        raise IllegalMove("what it held was removed long after its end: the person has to request it anew")
 
 
 def resume(session: DbSession, subject: Subject, row: Any, actor: str, why: str, **detail: Any) -> None:

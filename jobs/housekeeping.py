@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from flask import current_app
 from redis import Redis
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
+from flaskapp import retention
 from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
-from flaskapp.cases.service import open_case
+from flaskapp.cases.service import late_anew, open_case
 from flaskapp.config import Config
 from flaskapp.current import flows
 from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, alone, db, long_work, transaction
-from flaskapp.form526.attachments.intake import purge_files
+from flaskapp.form526.attachments.intake import forget_files, purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
 from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
@@ -27,25 +28,35 @@ from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
-from outbox import registries, rescue, retention, sql
+from outbox import registries, rescue, sql
+from outbox import retention as ledger_retention
 
 log = logging.getLogger("jobs.housekeeping")
 
+LATE_MESSAGE = late_anew("overdue", subject_type="m.subject_type", subject_id="m.subject_id", since="m.deadline_at")
 OVERDUE = text(f"""
     SELECT m.id, m.subject_type, m.subject_id {sql.messages()}
        AND m.state <> 'parked' AND m.deadline_at < outbox_now() AND m.subject_type = ANY(:overdue)
-       AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = m.subject_type AND c.subject_id = m.subject_id
-                          AND c.kind = 'overdue')
+       AND {LATE_MESSAGE}
      ORDER BY m.deadline_at LIMIT 200
 """)
 # The most in one tick: what is left stays due for the next.
 MOST_BATCHES = 500
+# By table: which of its rows are old. Values are settings.
 OLD_ROWS = {
-    "idempotency_keys": text("DELETE FROM idempotency_keys WHERE created_at < outbox_now() - interval '30 days'"),
-    "check_in_sessions": text("DELETE FROM check_in_sessions WHERE expires_at < outbox_now() - interval '1 day'"),
-    "check_in_tries": text("DELETE FROM check_in_tries WHERE expires_at < outbox_now()"),
-    "operator_log_outs": text("DELETE FROM operator_log_outs WHERE at < outbox_now() - interval '1 day'"),
+    "idempotency_keys": "created_at < outbox_now() - interval '30 days'",
+    "check_in_sessions": "expires_at < outbox_now() - interval '1 day'",
+    "check_in_tries": "expires_at < outbox_now()",
+    "operator_log_outs": "at < outbox_now() - interval '1 day'",
+    "contact_discrepancies": """
+        COALESCE(resolved_at, seen_at) < outbox_now() - make_interval(days => :keep_contact_days)""",
 }
+DELETE_OLD = """
+    DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM {table} WHERE {old} LIMIT :batch FOR UPDATE SKIP LOCKED))
+"""
+# Within one run, so that it ends before RQ ends it: what is left of an avalanche is still due for the next.
+MOST_REMOVALS = 100
 
 
 def sweep() -> None:
@@ -144,19 +155,42 @@ def open_contradiction(session: DbSession, found: Broken, lost: set[tuple[str, s
 
 
 def retain() -> None:
-    """Make history partitions for the coming months, and delete history, rows and files that are old enough."""
+    """Make history partitions for the coming months, and remove history, files, personal data and rows whose use has
+    ended."""
     alone(RETENTION, retain_locked)
 
 
 def retain_locked() -> None:
     config: Config = current_app.extensions["config"]
-    rows = {name: in_transaction(delete_old, statement) for name, statement in OLD_ROWS.items()}
-    history = partial(retention.keep, db.engine, config.keep_history_months)
-    run_isolated({"history": history, **rows, "files": purge_old_files})
+    history = partial(ledger_retention.keep, db.engine, config.keep_history_months)
+    rows = {table: partial(delete_old, table=table) for table in OLD_ROWS}
+    removals: dict[str, Callable[[DbSession], int]] = {
+        **rows,
+        "records of files": forget_old_files,
+        **retention.parts(),
+    }
+    parts = {name: partial(in_batches, remove) for name, remove in removals.items()}
+    run_isolated({"history": history, "files": purge_old_files, **parts})
 
 
-def delete_old(session: DbSession, statement: TextClause) -> None:
-    session.execute(statement)
+def in_batches(remove: Callable[[DbSession], int]) -> None:
+    """Remove batch by batch, each in a transaction of its own, until nothing is left or enough was done for once."""
+    for _ in range(MOST_REMOVALS):
+        with transaction() as session:
+            if not remove(session):
+                return
+
+
+def delete_old(session: DbSession, table: str) -> int:
+    config: Config = current_app.extensions["config"]
+    values = {"batch": retention.BATCH, "keep_contact_days": config.keep_contact_days}
+    result: Any = session.execute(text(DELETE_OLD.format(table=table, old=OLD_ROWS[table])), values)
+    return int(result.rowcount)
+
+
+def forget_old_files(session: DbSession) -> int:
+    config: Config = current_app.extensions["config"]
+    return forget_files(session, days=config.keep_ended_days, batch=retention.BATCH)
 
 
 def purge_old_files() -> None:

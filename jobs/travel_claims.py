@@ -32,7 +32,7 @@ class Filing:
 
 def load(session: DbSession, claim_id: str) -> ClaimWork | None:
     work = service.load_claim(session, claim_id)
-    return work if work.state == PENDING else None
+    return work if work is not None and work.state == PENDING else None
 
 
 def act(call: Call, work: ClaimWork) -> Filing:

@@ -7,6 +7,7 @@ second loses a compare-and-set. Every function works in the caller's transaction
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -28,6 +29,15 @@ PARK_WAITING = text("""
     UPDATE outbox_messages SET state = 'parked', fence = :fence, parked_reason = :reason
      WHERE id = :message_id AND state IN ('later', 'ready', 'published')
     RETURNING id, job, subject_type, subject_id, queue, fence
+""")
+
+
+DISCARD = text("""
+    DELETE FROM outbox_messages WHERE id IN (
+        SELECT id FROM outbox_messages
+         WHERE subject_type = :subject_type AND subject_id = ANY(:ids) AND state = 'parked'
+           FOR UPDATE SKIP LOCKED)
+    RETURNING id, job, subject_id
 """)
 
 
@@ -77,3 +87,15 @@ def keep_parked(db: Database, message_id: int, reason: str) -> None:
         text("UPDATE outbox_messages SET parked_reason = :reason WHERE id = :id AND state = 'parked'"),
         {"id": message_id, "reason": reason},
     )
+
+
+def discard(db: Database, subject_type: str, subject_ids: Sequence[str]) -> int:
+    """Delete the parked messages of these subjects that nobody has locked; returns how many. Written in history.
+
+    Only for work that nobody will requeue any more: what it may have done upstream is not looked up after this.
+    """
+    rows = db.execute(DISCARD, {"subject_type": subject_type, "ids": list(subject_ids)}).all() if subject_ids else []
+    for row in rows:
+        detail = {"job": row.job}
+        write_history(db, subject_type, row.subject_id, "message.discarded", message_id=row.id, detail=detail)
+    return len(rows)

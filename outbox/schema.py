@@ -33,6 +33,7 @@ SET_CLOCK = """
     CREATE TRIGGER outbox_clock_set AFTER UPDATE OF clock_offset ON outbox_clock
         FOR EACH ROW WHEN (OLD.clock_offset IS DISTINCT FROM NEW.clock_offset) EXECUTE FUNCTION outbox_set_clock();
 """
+KEPT = "INSERT INTO outbox_retention (single) VALUES (true)"
 REST = "CREATE TABLE outbox_history_rest PARTITION OF outbox_history DEFAULT"
 
 
@@ -44,6 +45,7 @@ def create(db: Connection) -> None:
     db.execute(text(NOW))
     metadata.create_all(db, checkfirst=False)
     db.execute(text(SET_CLOCK))
+    db.execute(text(KEPT))
     db.execute(text(REST))
     make_partitions(db, db.execute(text("SELECT (outbox_now() AT TIME ZONE 'UTC')::date")).scalar_one())
 

@@ -64,6 +64,12 @@ def history(*, subject_type: str, subject_id: str | None = None, alias: str = "h
     return rows_of("outbox_history", alias, subject_type=subject_type, subject_id=subject_id)
 
 
+def kept_since() -> str:
+    """Since when history and attempts are kept: from before, they may have been dropped. `-infinity` while none were. A
+    value in parentheses."""
+    return "(SELECT kept_since FROM outbox_retention)"
+
+
 def held_until(upstream: str) -> str:
     """When the holds in force on an upstream end; null when there is none. A value in parentheses."""
     return f"({IN_FORCE.format(upstream=upstream)})"

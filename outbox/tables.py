@@ -42,6 +42,16 @@ clock = Table(
     CheckConstraint("single", name="single_row"),
 )
 
+# One row: before `kept_since` history and attempts may have been dropped. It only ever moves forward, whatever the
+# setting says later: what is gone is gone.
+retention = Table(
+    "outbox_retention",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("kept_since", Timestamp, nullable=False, server_default=text("'-infinity'")),
+    CheckConstraint("single", name="single_row"),
+)
+
 messages = Table(
     "outbox_messages",
     metadata,

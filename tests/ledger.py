@@ -29,7 +29,8 @@ EMPTY = """
     DELETE FROM outbox_messages; DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
     DELETE FROM outbox_breaker_trips; DELETE FROM outbox_breaker_holds; DELETE FROM outbox_processes;
     DELETE FROM outbox_era; DELETE FROM outbox_restores;
-    UPDATE outbox_clock SET clock_offset = '0'
+    UPDATE outbox_clock SET clock_offset = '0';
+    UPDATE outbox_retention SET kept_since = '-infinity'
 """
 
 ACCEPTED = Ending("success", answered=True)

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, Text, Uuid
+from sqlalchemy import CheckConstraint, Index, Text, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, digest_of
@@ -23,6 +23,8 @@ class Account(db.Model):  # type: ignore[name-defined]
         ),
         # Not unique: one person may hold two accounts.
         Index("ix_accounts_icn_digest", "icn_digest"),
+        Index("ix_accounts_identified_at", "identified_at", postgresql_where=text("identified_at IS NOT NULL")),
+        Index("ix_accounts_created_at", "created_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -32,15 +34,18 @@ class Identity:
 
 
 def ensure_account(session: DbSession, account_id: uuid.UUID) -> Account:
-    """The account with this id, made if it is new; who it belongs to may still be unknown."""
-    account = session.get(Account, account_id)
+    """The account with this id, made if it is new; who it belongs to may still be unknown.
+
+    It is locked against being removed, and against its person being forgotten, until the caller's transaction ends.
+    """
+    account = session.get(Account, account_id, with_for_update={"read": True, "key_share": True})
     if account is None:
         session.execute(insert(Account).values(id=account_id).on_conflict_do_nothing())
         account = session.get_one(Account, account_id)
     return account
 
 
-def lock_account(session: DbSession, account_id: uuid.UUID, what: str) -> None:
+def count_alone(session: DbSession, account_id: uuid.UUID, what: str) -> None:
     """Let one transaction at a time count what this account has of something; until it ends, others wait."""
     session.execute(
         text("SELECT pg_advisory_xact_lock(hashtext(:what), hashtext(:account))"),
@@ -91,3 +96,31 @@ def is_nobody(session: DbSession, account_id: uuid.UUID) -> bool:
     """Whether nothing can be filed for it: there was no ICN when it was last looked up, less than a day ago."""
     statement = select(Account.id).where(Account.id == account_id, Account.identity.is_(None))
     return session.execute(statement.where(Account.nobody_at > NOW - NOBODY_FOR)).first() is not None
+
+
+def lock_account(session: DbSession, account_id: uuid.UUID) -> None:
+    """Lock the account, made if it is new, until the caller's transaction ends: nobody begins anything for it."""
+    ensure_account(session, account_id)
+    session.execute(select(Account.id).filter_by(id=account_id).with_for_update())
+
+
+def correct_person(session: DbSession, account_id: uuid.UUID, identity: Identity | None) -> None:
+    """Keep another person for a locked account, or None for nobody: the first answer was wrong."""
+    kept: dict[str, Any] = {"identity": None, "icn_digest": None, "identified_at": None, "nobody_at": NOW}
+    if identity is not None:
+        digest = stored_digests(session).of(identity.icn)
+        kept = {"identity": asdict(identity), "icn_digest": digest, "identified_at": NOW}
+    changed = update(Account).where(Account.id == account_id).values(kept)
+    session.execute(changed.execution_options(synchronize_session="fetch"))
+
+
+def forget_person(session: DbSession, account_ids: Sequence[uuid.UUID]) -> int:
+    """Remove who these accounts belong to; returns how many they are. It is looked up again when it is needed."""
+    forgotten = {"identity": None, "icn_digest": None, "identified_at": None}
+    session.execute(
+        update(Account)
+        .where(Account.id.in_(account_ids))
+        .values(forgotten)
+        .execution_options(synchronize_session=False)
+    )
+    return len(account_ids)

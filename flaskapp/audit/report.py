@@ -48,6 +48,8 @@ STANDING = """
              WHEN c.state <> 'pending' AND c.notification IS NULL AND EXISTS (
                     SELECT 1 FROM cases k WHERE k.closed_at IS NOT NULL AND k.kind NOT IN {audit_kinds}
                        AND k.subject_type = '{subject}' AND k.subject_id = c.id::text) THEN 'notified'
+             -- Its records may have been removed since: nothing follows from their absence.
+             WHEN c.state <> 'pending' AND c.finished_at < {kept_since} THEN 'past'
              ELSE 'unaccounted'
            END AS standing,
            c.state
@@ -73,6 +75,7 @@ def standing_of(subject: Subject) -> str:
         sendings=sql.messages(subject_type="'notification'"),
         accounted=subject.accounted,
         audit_kinds=AUDIT_KINDS,
+        kept_since=sql.kept_since(),
         within=within,
     )
 
@@ -245,7 +248,9 @@ def audit_and_keep() -> Report:
     with transaction() as session:
         at = database_now(session)
         full = session.get(Audit, FULL_SCOPE)
-        scope = FULL_SCOPE if full is None or full.at < at - timedelta(days=1) else RECENT_SCOPE
+        # One in the future is of a clock that was put back since.
+        read_today = full is not None and at - timedelta(days=1) <= full.at <= at
+        scope = RECENT_SCOPE if read_today else FULL_SCOPE
     report = audit_everything() if scope == FULL_SCOPE else audit_recent()
     seconds = time.monotonic() - began
     values = {"at": at, "seconds": seconds, "report": {**report.counts(), **report.findings()}}

@@ -66,7 +66,8 @@ class AllBroken:
     without_case: int
 
 
-# Rules for what exists: `s` has id, state, notification, cycle, watched; its history need not mention state `:first`.
+# Rules for what exists: `s` has id, state, notification, cycle, watched and, if its records are there since its last
+# change, `kept`. Its history need not mention state `:first`. There is no verdict beyond what is kept.
 OF_SUBJECTS = (
     Rule(
         "pending_without_work",
@@ -77,7 +78,7 @@ OF_SUBJECTS = (
     Rule(
         "failed_without_case",
         "it failed, and there never was a case for it",
-        f"s.state IN ('failed', 'undeliverable') AND NOT EXISTS ({EVER_HELD})",
+        f"s.kept AND s.state IN ('failed', 'undeliverable') AND NOT EXISTS ({EVER_HELD})",
         Repair.GIVE_CASE,
     ),
     Rule(
@@ -106,16 +107,18 @@ OF_SUBJECTS = (
     Rule(
         "notification_missing",
         "it has ended, but the notification that says so is missing",
-        "s.notification IS NOT NULL AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
+        "s.kept AND s.notification IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.subject_type = :subject"
         " AND n.subject_id = s.id AND n.kind = s.notification AND n.cycle = s.cycle)",
         Repair.NOTIFY,
     ),
     Rule(
         "unexplained",
         "its state is not the one that its history ends with",
+        # Retention drops the oldest first: if any move is left, the last one is.
         f"""s.state IS DISTINCT FROM COALESCE((
                 SELECT h.moved_to {HISTORY} AND h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late'
-                 ORDER BY h.id DESC LIMIT 1), CAST(:first AS text))
+                 ORDER BY h.id DESC LIMIT 1), CASE WHEN s.kept THEN CAST(:first AS text) ELSE s.state END)
             AND NOT EXISTS ({EXPLAINED})""",
         Repair.LEAVE_TO_HUMAN,
     ),

@@ -34,7 +34,7 @@ RESTORED = "notification.restored"
 NO_ANSWER_CLASSES = (None, "WorkerLost", "HandedBack")
 
 # In the order of the ledger's streams, so that all of them can be read side by side.
-PRESENT = 'SELECT id AS subject_id, state, watched FROM ({states}) s ORDER BY id COLLATE "C"'
+PRESENT = 'SELECT id AS subject_id, state, watched, whole, kept FROM ({states}) s ORDER BY id COLLATE "C"'
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,10 @@ def first_illegal(reading: Reading, found: History) -> Illegal | None:
 
 def illegal_moves(reading: Reading, found: History) -> Iterator[Illegal]:
     current = reading.first
+    if found.present and not found.present[0].whole:
+        # Its first moves may have been dropped; what is left is judged from there.
+        present = found.present[0]
+        current = found.moves[0].moved_from if found.moves else reading.first if present.kept else present.state
     for move in found.moves:
         why = wrong_with(reading.states.machine, current, move) if move.what != RESTORED else None
         if why is not None:

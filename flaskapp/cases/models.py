@@ -32,6 +32,11 @@ class Case(db.Model):  # type: ignore[name-defined]
         ),
         # The closed ones too: a case that was once opened for a subject is found, and not opened again.
         Index("ix_cases_subject", "subject_type", "subject_id", "kind"),
+        Index(
+            "ix_cases_not_emptied",
+            "closed_at",
+            postgresql_where=text("closed_at IS NOT NULL AND emptied_at IS NULL"),
+        ),
         Index("ix_cases_open_owner", "owner", "opened_at", postgresql_where=text("closed_at IS NULL")),
     )
 
@@ -47,3 +52,5 @@ class Case(db.Model):  # type: ignore[name-defined]
     closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     closed_by: Mapped[str | None] = mapped_column(Text)
     resolution: Mapped[str | None] = mapped_column(Text)
+    # When notes, resolution and all details but ids were removed.
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -26,6 +26,15 @@ SEND_ALERT = Work(
 CASE_SUBJECT = Subject(SUBJECT, case_owner=lambda config: config.case_owner_notification, overdue=False)
 ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 
+# What has been late since `{since}` and has no such case, or is late anew: beyond a date that was not reached when its
+# case was closed, or for twice as long as then, and a day at least. Who closed it knew of the rest.
+LATE_ANEW = """NOT EXISTS (
+        SELECT 1 FROM cases c
+         WHERE c.subject_type = {subject_type} AND c.subject_id = {subject_id} AND c.kind = '{kind}'
+           AND (c.closed_at IS NULL
+                OR ({since} <= c.closed_at
+                    AND outbox_now() < c.closed_at + GREATEST(c.closed_at - {since}, interval '1 day'))))"""
+
 OPEN = text("""
     INSERT INTO cases (id, kind, subject_type, subject_id, owner, priority, details, notes)
     VALUES (:id, :kind, :subject_type, :subject_id, :owner, :priority, CAST(:details AS jsonb), '[]')
@@ -45,6 +54,12 @@ CLOSE_OF_SUBJECT = text("""
        AND (CAST(:message AS text) IS NULL OR details ->> 'message' = :message)
     RETURNING id, kind
 """)
+
+
+def late_anew(kind: str, *, subject_type: str, subject_id: str, since: str) -> str:
+    """The SQL condition for opening a case of this kind about what has been late `since` then. All but the kind are
+    SQL expressions."""
+    return LATE_ANEW.format(kind=kind, subject_type=subject_type, subject_id=subject_id, since=f"({since})")
 
 
 def owner_of(subject_type: str) -> str:

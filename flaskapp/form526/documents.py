@@ -60,7 +60,7 @@ DOC_TYPE = re.compile("[A-Z]{0,2}[0-9]{1,5}")
 
 def add_documents(session: DbSession, submission: Submission, files: Iterable[NamedFile]) -> None:
     """Add a document and a message for each: attached files, the forms made from the answers, the instructions."""
-    named_or_made: list[NamedFile | str] = [*files, *kinds_to_make(submission.form)]
+    named_or_made: list[NamedFile | str] = [*files, *kinds_to_make(submission.form or {})]
     for older_by, each in zip(range(len(named_or_made), 0, -1), named_or_made, strict=True):
         # One transaction has one time: a microsecond between them keeps their order. Should a restore from a backup
         # lose the row, it is made again with the same id, and so are the references of its notifications.
@@ -232,6 +232,7 @@ def reopen_document(session: DbSession, document_id: str, actor: str) -> None:
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
     if document.lighthouse_status != FAILED:
         return
+    subjects.check_whole(document)
     attachment = session.get(Attachment, document.attachment_guid) if document.attachment_guid else None
     gone = attachment is None if document.kind == EVIDENCE else False
     if gone or (attachment is not None and attachment.purged_at is not None):
@@ -264,11 +265,20 @@ def deliver_by_hand(session: DbSession, document_id: str, actor: str, note: str)
 DOCUMENT_SUBJECT = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_form526,
-    states=States(DOCUMENT, DocumentSubmission, "lighthouse_status", watched="poll_due_at IS NOT NULL"),
+    states=States(
+        DOCUMENT,
+        DocumentSubmission,
+        "lighthouse_status",
+        began="created_at",
+        watched="poll_due_at IS NOT NULL",
+        account="(SELECT f.account_id FROM form526_submissions f WHERE f.id = submission_id)",
+    ),
     event="document",
     enqueue=enqueue_next,
     compose=compose_about_document,
     reopen=reopen_document,
+    content=("name", "upstream_error"),
+    needed="s.poll_due_at IS NOT NULL",
     # Watched: Lighthouse has it, and it is due to be polled. For one that arrived no notification was promised.
     accounted="""
              WHEN c.state = 'pending' AND c.poll_due_at IS NOT NULL THEN 'watched'

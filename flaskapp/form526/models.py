@@ -32,6 +32,7 @@ class Attachment(db.Model):  # type: ignore[name-defined]
     __tablename__ = "form526_attachments"
     __table_args__ = (
         CheckConstraint("size > 0 AND chunks > 0", name="holds_something"),
+        CheckConstraint("name IS NOT NULL OR purged_at IS NOT NULL", name="named_or_purged"),
         Index("ix_form526_attachments_unclaimed", "created_at", postgresql_where=text("submission_id IS NULL")),
         Index("ix_form526_attachments_submission", "submission_id"),
         Index(
@@ -39,12 +40,14 @@ class Attachment(db.Model):  # type: ignore[name-defined]
             "account_id",
             postgresql_where=text("submission_id IS NULL AND purged_at IS NULL"),
         ),
+        Index("ix_form526_attachments_owner", "account_id"),
+        Index("ix_form526_attachments_purged_at", "purged_at", postgresql_where=text("purged_at IS NOT NULL")),
     )
 
     guid: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
     # File names may contain names of people.
-    name: Mapped[str] = mapped_column(EncryptedJSON)
+    name: Mapped[str | None] = mapped_column(EncryptedJSON)
     content_type: Mapped[str] = mapped_column(Text)
     size: Mapped[int] = mapped_column(BigInteger)
     chunks: Mapped[int] = mapped_column(Integer)
@@ -79,19 +82,21 @@ class Submission(db.Model):  # type: ignore[name-defined]
         CheckConstraint(one_of("state", SUBMISSION.states), name="state"),
         CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
         CheckConstraint("state <> 'accepted' OR claim_id IS NOT NULL", name="accepted_has_claim"),
+        CheckConstraint("form IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("account_id", "form_digest"),
         UniqueConstraint("job_id"),
         UniqueConstraint("claim_id"),
         Index("ix_form526_submissions_itf", "itf_id", postgresql_where=text("itf_id IS NOT NULL")),
         Index("ix_form526_submissions_finished_at", "finished_at"),
         Index("ix_form526_submissions_open", "account_id", postgresql_where=text("state = 'pending'")),
+        Index("ix_form526_submissions_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
     # What the client polls with.
     job_id: Mapped[str] = mapped_column(Text)
-    form: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    form: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     form_digest: Mapped[str] = mapped_column(Text, info=digest_of("form", form_parts))
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     # Failed because it was refused; its client shows that differently from given up.
@@ -105,6 +110,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
     notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class DocumentSubmission(db.Model):  # type: ignore[name-defined]
@@ -125,10 +131,16 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
             "poll_due_at IS NULL OR (lighthouse_status <> 'done' AND lighthouse_request_id IS NOT NULL)",
             name="only_uploaded_is_polled",
         ),
+        CheckConstraint("name IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("lighthouse_request_id"),
         UniqueConstraint("submission_id", "attachment_guid"),
         Index("ix_form526_documents_submission", "submission_id"),
         Index("ix_form526_document_submissions_finished_at", "finished_at"),
+        Index(
+            "ix_form526_document_submissions_not_emptied",
+            "finished_at",
+            postgresql_where=text("emptied_at IS NULL"),
+        ),
         Index("ix_form526_documents_attachment", "attachment_guid"),
         Index("ix_form526_documents_due", "poll_due_at", postgresql_where=text("poll_due_at IS NOT NULL")),
         Index("ix_form526_documents_batch", "poll_batch", postgresql_where=text("poll_batch IS NOT NULL")),
@@ -140,7 +152,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
     attachment_guid: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("form526_attachments.guid"))
     kind: Mapped[str] = mapped_column(Text)
     doc_type: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(EncryptedJSON)
+    name: Mapped[str | None] = mapped_column(EncryptedJSON)
     lighthouse_request_id: Mapped[int | None] = mapped_column(BigInteger)
     lighthouse_status: Mapped[str] = mapped_column(Text, default=PENDING)
     # An earlier upload of it may have arrived as well: its reply was lost, and Lighthouse cannot be queried for it.
@@ -159,6 +171,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
     delivered_by: Mapped[str | None] = mapped_column(Text)
     notification: Mapped[str | None] = mapped_column(Text)
     cycle: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
     @property
     def unconfirmed(self) -> bool:

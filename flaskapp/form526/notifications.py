@@ -11,7 +11,7 @@ from flaskapp.db import DbSession
 from flaskapp.flows import Content
 from flaskapp.form526.attachments.store import obscured
 from flaskapp.form526.models import DocumentSubmission, Submission
-from flaskapp.form526.states import MADE_WORDS
+from flaskapp.form526.states import MADE_WORDS, REMOVED
 
 # The sender under which VANotify's templates for forms and documents are configured.
 SENDER = "form526"
@@ -40,7 +40,7 @@ def compose_about_document(session: DbSession, document: DocumentSubmission) -> 
     """The e-mail about the document: a file of the person by its name, obscured because file names may contain names of
     people, and what we made by what it is."""
     submission = session.get_one(Submission, document.submission_id)
-    named = MADE_WORDS.get(document.kind) or obscured(document.name)
+    named = MADE_WORDS.get(document.kind) or (obscured(document.name) if document.name is not None else REMOVED)
     return Content(
         SENDER,
         recipient_of(session, submission),

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from flaskapp.cases.service import close_cases, open_case
+from flaskapp.cases.service import close_cases, late_anew, open_case
 from flaskapp.clock import HOUR_SECONDS
 from flaskapp.current import settings
 from flaskapp.db import DbSession, is_outage
@@ -91,12 +91,14 @@ RECORD_CORRECTIONS = text("""
      WHERE d.lighthouse_request_id = v.request_id AND d.poll_batch = :batch AND d.lighthouse_status = 'failed'
     RETURNING d.id, v.word
 """)
-# Older than ten days and still on its way: somebody should ask Lighthouse.
-STUCK = text("""
+# Older than ten days and still on its way: somebody should ask Lighthouse. One that is uploaded again begins anew.
+STUCK_SINCE = "COALESCE(d.uploaded_at, d.created_at) + interval '10 days'"
+STILL_STUCK = late_anew("document_stuck", subject_type="'form526_document'", subject_id="d.id::text", since=STUCK_SINCE)
+STUCK = text(f"""
     SELECT d.id::text, d.submission_id::text AS submission FROM form526_document_submissions d
      WHERE d.lighthouse_status = 'pending' AND d.created_at < outbox_now() - interval '10 days'
-       AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = 'form526_document' AND c.subject_id = d.id::text
-                          AND c.kind = 'document_stuck')
+       AND {STUCK_SINCE} < outbox_now() AND (d.uploaded_at IS NOT NULL OR d.cycle = 1)
+       AND {STILL_STUCK}
      ORDER BY d.created_at LIMIT 200
 """)
 OF_BATCH = text("SELECT id::text FROM form526_document_submissions WHERE poll_batch = :batch")

@@ -27,7 +27,7 @@ from flaskapp.form526.attachments.turns import Busy, Turns
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
-from flaskapp.form526.states import ACCEPTED, PENDING, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
+from flaskapp.form526.states import ACCEPTED, PENDING, REMOVED, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
 from flaskapp.form526.words import words_of
 from flaskapp.subjects import TooManyOpen
 from flaskapp.web.errors import Problem
@@ -292,7 +292,7 @@ def described_document(document: DocumentSubmission) -> dict[str, Any]:
     attributes = {
         "kind": document.kind,
         # Whole: obscured names are for e-mails only (contract: frontend 4.2).
-        "name": document.name,
+        "name": document.name if document.name is not None else REMOVED,
         "guid": str(document.attachment_guid) if document.attachment_guid is not None else None,
         "doc_type": document.doc_type,
         "status": document.lighthouse_status,

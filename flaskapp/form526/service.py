@@ -28,7 +28,7 @@ from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
 from flaskapp.keys.digests import StoredDigests, stored_digests
 from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import Conflict
-from outbox import QueueSpec
+from outbox import QueueSpec, sql
 
 FORM526 = QueueSpec("form526", upstream="form526", threads=16, depth=100, concurrency=50)
 SUBJECT = "form526_submission"
@@ -139,7 +139,7 @@ def find_newer(session: DbSession, row: Submission) -> uuid.UUID | None:
 
 def claim_files(session: DbSession, submission: Submission) -> None:
     """The person's own files that this form names stay until their documents are done."""
-    guids = [named.guid for named in named_files(submission.form) if named.guid is not None]
+    guids = [named.guid for named in named_files(submission.form or {}) if named.guid is not None]
     session.execute(
         update(Attachment)
         .where(Attachment.guid.in_(guids), Attachment.account_id == submission.account_id)
@@ -164,14 +164,26 @@ def find_own(session: DbSession, account_id: uuid.UUID, submission_id: uuid.UUID
     return session.execute(statement).scalar_one_or_none()
 
 
+# Two of its documents may have to be made from it again, as long as somebody may want them uploaded again.
+DOCUMENTS_NEED_IT = f"""EXISTS (
+        SELECT 1 FROM form526_document_submissions d
+         WHERE d.submission_id = s.id
+           AND (d.finished_at IS NULL OR d.finished_at > outbox_now() - make_interval(days => :days)
+                OR d.poll_due_at IS NOT NULL
+                OR EXISTS (SELECT 1 {sql.messages(subject_type=f"'{documents.SUBJECT}'", subject_id="d.id::text")})
+                OR EXISTS (SELECT 1 FROM cases c WHERE c.subject_type = '{documents.SUBJECT}'
+                              AND c.subject_id = d.id::text AND c.closed_at IS NULL)))"""
 FORM = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_form526,
-    states=States(SUBMISSION, Submission),
+    states=States(SUBMISSION, Submission, account="account_id"),
     event="form526",
     enqueue=enqueue_submission,
     compose=compose_about_form,
     newer=find_newer,
+    content=("form",),
+    keep_days=lambda config: config.keep_form_days,
+    needed=DOCUMENTS_NEED_IT,
     rules=(
         Rule(
             "form_bytes_missing",
@@ -190,7 +202,7 @@ FORM = Subject(
 
 def load_submission(session: DbSession, submission_id: str) -> SubmissionWork:
     row = session.get_one(Submission, uuid.UUID(submission_id))
-    return SubmissionWork(row.id, row.state, row.account_id, identity_of(session, row.account_id), row.form)
+    return SubmissionWork(row.id, row.state, row.account_id, identity_of(session, row.account_id), row.form or {})
 
 
 def record_identified(session: DbSession, submission_id: str, identity: Identity) -> None:
@@ -214,7 +226,7 @@ def record_accepted(session: DbSession, submission_id: str, claim_id: int) -> No
         return
     row.claim_id, row.unconfirmed = claim_id, False
     subjects.end(session, FORM, row, ACCEPTED, "accepted")
-    documents.add_documents(session, row, named_files(row.form))
+    documents.add_documents(session, row, named_files(row.form or {}))
     use_itf(session, row)
     close_ended(session, SUBJECT, submission_id, "accepted after all")
 

@@ -40,6 +40,9 @@ MADE_WORDS = {
     BDD: "the instructions for a claim before discharge (BDD), a page that we add and not one of your files",
 }
 
+# What is shown instead of the name of a document that we no longer keep.
+REMOVED = "a document whose name we no longer keep"
+
 # A submission given up for one of these may be upstream all the same: nobody is informed that it is not.
 UNCONFIRMED = ("may_exist_upstream", "conflicting_answers")
 

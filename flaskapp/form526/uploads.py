@@ -21,7 +21,7 @@ from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, f
 from flaskapp.form526.earlier import ARRIVED, Received, earlier_ids, received_from
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
-from flaskapp.form526.states import DONE, FORM_0781, FORM_0781A, NO_WORD, PENDING, UNCONFIRMED, UPLOAD
+from flaskapp.form526.states import DONE, FORM_0781, FORM_0781A, NO_WORD, PENDING, REMOVED, UNCONFIRMED, UPLOAD
 from flaskapp.statemachine import Conflict
 from outbox import NOW, attempts
 
@@ -62,13 +62,15 @@ def load_upload(session: DbSession, document_id: str) -> UploadWork:
     submission = session.get_one(Submission, document.submission_id)
     assert submission.claim_id is not None
     attachment = session.get(Attachment, document.attachment_guid) if document.attachment_guid else None
-    made = made_bytes(document.kind, submission.form) if attachment is None else b""
+    # Nothing is made of what was removed: it is not pending, and will not be uploaded.
+    made = made_bytes(document.kind, submission.form) if attachment is None and submission.form is not None else b""
+    name = document.name or REMOVED
     return UploadWork(
         id=document.id,
         status=document.lighthouse_status,
         kind=document.kind,
         doc_type=document.doc_type,
-        name=document.name if attachment is None else with_ending(document.name, attachment.content_type),
+        name=name if attachment is None else with_ending(name, attachment.content_type),
         request_id=document.lighthouse_request_id,
         earlier_ids=earlier_ids(session, document_id),
         claim_id=submission.claim_id,

@@ -201,7 +201,7 @@ def let_look_go(session: DbSession, look_id: str) -> None:
 FIRST_LOOK_SUBJECT = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_intent_to_file,
-    states=States(FIRST_LOOK, FirstLook, notification="CAST(NULL AS text)"),
+    states=States(FIRST_LOOK, FirstLook, notification="CAST(NULL AS text)", began="asked_at", account="account_id"),
     event="itf_first_look",
     enqueue=enqueue_look,
     # Nobody was promised it: a late one harms nobody.

@@ -45,6 +45,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
         ),
         Index("ix_intents_to_file_account", "account_id", "type", "asked_at"),
         Index("ix_intents_to_file_finished_at", "finished_at"),
+        Index("ix_intents_to_file_follows", "follows_id", postgresql_where=text("follows_id IS NOT NULL")),
         Index(
             "ix_intents_to_file_midnight",
             "legal_midnight_at",

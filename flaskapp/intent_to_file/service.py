@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
@@ -327,10 +327,16 @@ def is_end_known(session: DbSession, itf: IntentToFile) -> bool:
     return session.execute(look.where(FirstLook.finished_at >= itf.asked_at - SAME_VISIT)).first() is not None
 
 
+def let_followers_go(session: DbSession, itf_ids: list[str]) -> None:
+    """Those that followed them have no earlier date to defend any more."""
+    followers = update(IntentToFile).where(IntentToFile.follows_id.in_([uuid.UUID(each) for each in itf_ids]))
+    session.execute(followers.values(follows_id=None).execution_options(synchronize_session=False))
+
+
 ITF = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_intent_to_file,
-    states=States(INTENT_TO_FILE, IntentToFile),
+    states=States(INTENT_TO_FILE, IntentToFile, began="asked_at", account="account_id"),
     event="intent_to_file",
     enqueue=enqueue_creation,
     compose=compose_about_itf,
@@ -346,6 +352,8 @@ ITF = Subject(
              WHEN c.state = 'confirmed' AND c.how = 'found' AND c.notification IS NULL THEN 'notified'""",
     # One that is late has a case of its own kind: past_midnight.
     overdue=False,
+    needed="s.expires_at > outbox_now()",
+    before_removal=let_followers_go,
 )
 
 

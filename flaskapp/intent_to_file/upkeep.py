@@ -27,10 +27,10 @@ SECOND_LOOK = timedelta(hours=1)
 # A little faster than the cycle needs, so that a stopped refresh catches up in days rather than never.
 HEADROOM = 1.25
 
-# One tick a minute, however many processes call it and however often.
+# One tick a minute, however many processes call it and however often. One in the future is of a clock put back since.
 TICK = text("""
     UPDATE itf_refresh_ticks SET ticked_at = outbox_now()
-     WHERE ticked_at <= outbox_now() - interval '55 seconds' RETURNING single
+     WHERE ticked_at NOT BETWEEN outbox_now() - interval '55 seconds' AND outbox_now() RETURNING single
 """)
 # While vacuum is behind, the planner would rather count by reading the whole table than by its partial index.
 BY_INDEX = text("SET LOCAL enable_seqscan = off")

@@ -24,9 +24,17 @@ class Notification(db.Model):  # type: ignore[name-defined]
             "state NOT IN ('delivered', 'undeliverable', 'withdrawn') OR finished_at IS NOT NULL", name="finished"
         ),
         CheckConstraint("state <> 'withdrawn' OR superseded_why IS NOT NULL", name="withdrawn_has_why"),
+        CheckConstraint(
+            "recipient IS NOT NULL AND personalisation IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"
+        ),
         UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
         # When it came to rest; null while VANotify has not taken it.
         Index("ix_notifications_rest", text("COALESCE(finished_at, sent_at)")),
+        Index(
+            "ix_notifications_not_emptied",
+            text("COALESCE(finished_at, sent_at)"),
+            postgresql_where=text("emptied_at IS NULL"),
+        ),
         Index("ix_notifications_followed", "sent_at", postgresql_where=text("state = 'sent' AND asked_at IS NULL")),
     )
 
@@ -37,8 +45,8 @@ class Notification(db.Model):  # type: ignore[name-defined]
     cycle: Mapped[int] = mapped_column(Integer)
     channel: Mapped[str] = mapped_column(Text)
     sender: Mapped[str] = mapped_column(Text)
-    recipient: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
-    personalisation: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    recipient: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
+    personalisation: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     va_notify_id: Mapped[str | None] = mapped_column(Text)
     upstream_status: Mapped[str | None] = mapped_column(Text)
@@ -49,3 +57,4 @@ class Notification(db.Model):  # type: ignore[name-defined]
     asked_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # Why what it says is no longer true. If it was not sent by then, it must not be sent.
     superseded_why: Mapped[str | None] = mapped_column(Text)
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)

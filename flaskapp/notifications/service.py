@@ -27,6 +27,7 @@ from flaskapp.notifications.states import (
     WITHDRAWN,
 )
 from flaskapp.stable_ids import id_from
+from flaskapp.statemachine import IllegalMove
 from flaskapp.upstreams.transport.redaction import redact
 from outbox import NOW, QueueSpec, sql, take_back, write_history
 
@@ -119,6 +120,8 @@ def enqueue_sending(session: DbSession, notification: Notification) -> None:
 def load_notification(session: DbSession, notification_id: str) -> OutgoingNotification:
     row = session.get_one(Notification, uuid.UUID(notification_id))
     fields = {name: getattr(row, name) for name in OutgoingNotification.__dataclass_fields__}
+    if row.emptied_at is not None:
+        fields |= {"recipient": {"icn": "", "phone": ""}, "personalisation": {}}
     return OutgoingNotification(**fields)
 
 
@@ -233,6 +236,8 @@ def reopen_notification(session: DbSession, notification_id: str, actor: str) ->
     row = lock_notification(session, uuid.UUID(notification_id))
     if row is None:
         raise NoResultFound
+    if row.emptied_at is not None:
+        raise IllegalMove("whom it was for and what it said was removed long after its end")
     if row.state == UNDELIVERABLE and row.va_notify_id is None:
         move_notification(session, row, PENDING, actor)
         note_cases(session, SUBJECT, notification_id, "requeued", actor)
@@ -311,11 +316,16 @@ NOTIFICATION_SUBJECT = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_notification,
     states=States(
-        NOTIFICATION, Notification, notification="CAST(NULL AS text)", ended="COALESCE(finished_at, sent_at)"
+        NOTIFICATION,
+        Notification,
+        notification="CAST(NULL AS text)",
+        began="created_at",
+        ended="COALESCE(finished_at, sent_at)",
     ),
     event="notification",
     enqueue=enqueue_sending,
     reopen=reopen_notification,
+    content=("recipient", "personalisation"),
     is_submission=False,
     first_state=PENDING,
 )

@@ -21,9 +21,11 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint(one_of("state", TRAVEL_CLAIM.states), name="state"),
         CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
         CheckConstraint("state NOT IN ('submitted', 'duplicate') OR filed IS NOT NULL", name="filed_known"),
+        CheckConstraint("identity IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("person_digest", "appointment_date", "station_digest"),
         Index("ix_travel_claims_state", "state", "requested_at"),
         Index("ix_travel_claims_finished_at", "finished_at"),
+        Index("ix_travel_claims_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -33,7 +35,7 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     # What the facility's clock shows when it starts, where that is known: by it BTSSS tells two of a day apart.
     starts_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False))
     # ICN, phone, station and facility type as they were at the request: a job that runs a day later still has them.
-    identity: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    identity: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     unconfirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     # What BTSSS holds: `{"claim_number", "claim_status", "how"}`; how = answered, found, presumed or late.
@@ -43,3 +45,5 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
     asked_again: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    # When it had ended for so long that nobody needs its identity any more.
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -36,6 +36,8 @@ SUBMIT = Work(
 )
 
 UNKNOWN_NUMBER = "unknown"
+# Whom to write to when the identity was removed.
+NOBODY = Identity(icn="", phone=None, station="", facility_type="")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def find_claim(session: DbSession, claim_id: str, icn: str) -> TravelClaim | Non
     return session.execute(select(TravelClaim).where(TravelClaim.id == uuid.UUID(claim_id), own)).scalar_one_or_none()
 
 
-def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
+def load_claim(session: DbSession, claim_id: str) -> ClaimWork | None:
+    """What filing it needs; None once its identity was removed."""
     other = aliased(TravelClaim)
     others_that_day = exists().where(
         other.person_digest == TravelClaim.person_digest,
@@ -147,6 +150,8 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
     )
     statement = select(TravelClaim, others_that_day).where(TravelClaim.id == uuid.UUID(claim_id))
     row, others = session.execute(statement).one()
+    if row.identity is None:
+        return None
     identity = Identity(**row.identity)
     only_one = not others and not others_under_another_key(session, row, identity)
     return ClaimWork(row.id, row.state, identity, row.appointment_date, only_one, row.starts_at)
@@ -165,7 +170,7 @@ def others_under_another_key(session: DbSession, claim: TravelClaim, identity: I
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:
     """The text that says what became of the claim."""
-    identity = Identity(**claim.identity)
+    identity = Identity(**claim.identity) if claim.identity is not None else NOBODY
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
     return Content(
         identity.facility,
@@ -186,6 +191,7 @@ CLAIM = Subject(
     event="travel_claim",
     enqueue=enqueue_filing,
     compose=compose_about_claim,
+    content=("identity",),
 )
 
 

@@ -158,7 +158,7 @@ def claims_here(account_id: uuid.UUID) -> list[ClaimHere]:
         found = [
             ClaimHere(
                 row.starts_at,
-                row.requested["station"],
+                service.requested_of(row).station,
                 row.appointment_id,
                 row.claim_id,
                 shapes.waiting_here(row),

@@ -30,10 +30,12 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint("step = 'appointment' OR appointment_id IS NOT NULL", name="appointment_known"),
         CheckConstraint("step NOT IN ('expense', 'submit') OR claim_id IS NOT NULL", name="claim_known"),
         CheckConstraint("step <> 'submit' OR expense_id IS NOT NULL", name="expense_known"),
+        CheckConstraint("requested IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("account_id", "starts_at", "station_digest"),
         Index("ix_travel_pay_claims_state", "state", "requested_at"),
         Index("ix_travel_pay_claims_finished_at", "finished_at"),
         Index("ix_travel_pay_claims_open", "account_id", postgresql_where=text("state = 'pending'")),
+        Index("ix_travel_pay_claims_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -41,7 +43,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     starts_at: Mapped[datetime] = mapped_column(DateTime(timezone=False))
     station_digest: Mapped[str] = mapped_column(Text, info=digest_of("requested", lambda asked: (asked["station"],)))
     # Station, facility name, appointment type and name, and whether it is over, as the person's form gave them.
-    requested: Mapped[dict[str, Any]] = mapped_column(EncryptedJSON)
+    requested: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     step: Mapped[str] = mapped_column(Text, default=APPOINTMENT)
     # BTSSS's ids of what is done so far.
@@ -58,6 +60,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
     requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     moved_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
@@ -73,6 +76,7 @@ class ContactDiscrepancy(db.Model):  # type: ignore[name-defined]
             unique=True,
             postgresql_where=text("resolved_at IS NULL"),
         ),
+        Index("ix_contact_discrepancies_account", "account_id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
+from flaskapp.accounts.models import Account
 from flaskapp.accounts.service import (
     ACCOUNTS,
     Identity,
@@ -198,12 +199,19 @@ def unfinished(session: DbSession, account_id: uuid.UUID) -> list[TravelPayClaim
 
 
 def last_change(session: DbSession, account_id: uuid.UUID) -> datetime | None:
-    """When any of the person's claims last moved here: what was read from BTSSS before that is out of date."""
-    statement = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id)
-    return session.execute(statement).scalar_one()
+    """When any of the person's claims last moved here, or we were told who they are: what was read from BTSSS before
+    that is out of date, or somebody else's."""
+    moved = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id).scalar_subquery()
+    identified = select(Account.identified_at).filter_by(id=account_id).scalar_subquery()
+    return session.execute(select(func.greatest(moved, identified))).scalar_one()
 
 
 # -- working ------------------------------------------------------------------
+
+
+def requested_of(row: TravelPayClaim) -> RequestedAppointment:
+    """What the person's form said; of a claim that ended long ago only the time is left."""
+    return RequestedAppointment(starts_at=row.starts_at, **(row.requested or {"station": ""}))
 
 
 def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
@@ -214,7 +222,7 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork:
         row.state,
         row.step,
         identity_of(session, row.account_id),
-        RequestedAppointment(starts_at=row.starts_at, **row.requested),
+        requested_of(row),
         row.appointment_id,
         row.claim_id,
     )
@@ -361,10 +369,11 @@ def note_move(session: DbSession, row: TravelPayClaim) -> None:
 TRAVEL_PAY_SUBJECT = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_travel_pay,
-    states=States(TRAVEL_PAY_CLAIM, TravelPayClaim),
+    states=States(TRAVEL_PAY_CLAIM, TravelPayClaim, account="account_id"),
     event="travel_pay",
     enqueue=enqueue_step,
     compose=compose_about_claim,
     reset=note_move,
+    content=("requested",),
     rules=(STEP_RULE,),
 )

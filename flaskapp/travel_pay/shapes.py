@@ -137,7 +137,7 @@ def ours(row: TravelPayClaim) -> dict[str, Any]:
         "claim_number": None,
         "claim_status": status_of(row),
         "appointment_date": row.starts_at.isoformat(timespec="seconds"),
-        "facility_name": row.requested.get("facility_name"),
+        "facility_name": (row.requested or {}).get("facility_name"),
         "total_cost_requested": None,
         "reimbursement_amount": None,
         "created_on": row.requested_at.isoformat(timespec="seconds"),

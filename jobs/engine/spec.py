@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flaskapp.config import LEASE_MARGIN_SECONDS as LEASE_MARGIN_SECONDS
 from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.flows import Work
 from flaskapp.upstreams import Upstreams
 from jobs.engine.retry import Schedule
-
-# What a lease lasts longer than the calls of its job may take.
-LEASE_MARGIN_SECONDS = 30.0
 
 
 class HandBack(Exception):

@@ -2,13 +2,15 @@
 
 The original scheduler pushes, removes and adds again in three steps; stopped between them it loses the periodic job for
 good or runs it twice. Here each tick repairs the table first, then writes the next run and pushes this one together.
+
+The time is Redis's, the one clock that all schedulers share. One whose own clock was a day ahead would have put
+everything off by a day; and if Redis's clock was, no run may be further away than its period.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from redis import Redis, WatchError
@@ -37,18 +39,32 @@ class LedgerScheduler(Scheduler):
 
     def tick(self) -> int:
         """Repair the table, then push what is due; returns how many jobs. May be stopped after any command."""
-        self.heal()
-        now = time.time()
+        now = self.time_of_redis()
+        self.heal(now)
         due = self.connection.zrangebyscore(self.scheduled_jobs_key, 0, now)
         return sum(self.fire(self.table[name.decode()], now) for name in due if name.decode() in self.table)
 
-    def heal(self) -> None:
-        """Remove unknown entries and add missing ones, due at once. This also repairs what FLUSHALL removed."""
-        present = {name.decode() for name in self.connection.zrange(self.scheduled_jobs_key, 0, -1)}
-        for stranger in present - self.table.keys():
+    def time_of_redis(self) -> float:
+        seconds, microseconds = self.connection.time()
+        return float(seconds) + microseconds / 1e6
+
+    def heal(self, now: float) -> None:
+        """Remove unknown entries, add missing ones, due at once, and let none wait for longer than its period.
+
+        This also repairs what FLUSHALL removed.
+        """
+        present = {
+            name.decode(): at for name, at in self.connection.zrange(self.scheduled_jobs_key, 0, -1, withscores=True)
+        }
+        for stranger in present.keys() - self.table.keys():
             self.connection.zrem(self.scheduled_jobs_key, stranger)
-        for missing in self.table.keys() - present:
-            self.connection.zadd(self.scheduled_jobs_key, {missing: time.time()}, nx=True)
+        for missing in self.table.keys() - present.keys():
+            self.connection.zadd(self.scheduled_jobs_key, {missing: now}, nx=True)
+        for name, entry in self.table.items():
+            if present.get(name, now) > now + entry.every_seconds:
+                log.warning("run put off too far", extra={"event": "scheduler.put_off_too_far", "job": name})
+                latest = {name: now + entry.every_seconds}
+                self.connection.zadd(self.scheduled_jobs_key, latest, xx=True, lt=True)
 
     def fire(self, entry: Periodic, now: float) -> bool:
         """Write the next run and push this one in one transaction, unless another scheduler was faster."""

@@ -107,6 +107,47 @@ def test_late_work_gets_a_case_while_it_is_still_tried(product: Product) -> None
     assert (product.cases(), claim.state["state"]) == ([], "submitted")
 
 
+def test_a_closed_case_of_late_work_opens_again_when_it_is_late_for_twice_as_long(product: Product) -> None:
+    """Late since hour 25. Whoever closes it is left alone for a day, and after that for as long as it was late then."""
+    file_claim(product)
+
+    def at_hour(hour: float) -> list[str]:
+        product.move_clock(timedelta(hours=hour))
+        sweep(product)
+        return product.cases()
+
+    assert at_hour(26) == ["overdue"]
+    close_all(product)
+    assert (at_hour(26.1), at_hour(49.9), at_hour(50.1)) == ([], [], ["overdue"])
+    close_all(product)
+    assert (at_hour(75), at_hour(75.3)) == ([], ["overdue"])
+    assert at_hour(76) == ["overdue"]
+    assert product.value("SELECT count(*) FROM cases") == 3
+    assert at_hour(119) == ["overdue"], "the claim's five days are not over"
+
+
+def test_work_that_was_requeued_is_overdue_anew_when_its_new_deadline_has_passed(product: Product) -> None:
+    claim = file_claim(product)
+    product.move_clock(timedelta(hours=26))
+    sweep(product)
+    message = str(claim.message["id"])
+    assert command(product, "outbox", "park", message, "--reason", "waiting for the clinic").exit_code == 0
+    assert command(product, "outbox", "requeue", message).exit_code == 0
+    close_all(product)
+    product.move_clock(timedelta(hours=50))
+    sweep(product)
+    assert product.cases() == []
+    product.move_clock(timedelta(hours=51.1))
+    sweep(product)
+    assert product.cases() == ["overdue"]
+
+
+def close_all(product: Product) -> None:
+    product.rows(
+        "UPDATE cases SET closed_at = outbox_now(), closed_by = 'somebody' WHERE closed_at IS NULL RETURNING 1"
+    )
+
+
 # -- from the shell -----------------------------------------------------------
 
 

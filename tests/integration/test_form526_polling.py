@@ -196,6 +196,9 @@ def test_every_poll_stamps_every_document_and_ten_days_open_one_case_each(produc
     sweep(product)
     assert product.cases() == []
     assert status_requests(product) == 6
+    poll(product, 48)
+    sweep(product)
+    assert product.cases() == ["document_stuck"] * 3, "stuck for twice as long"
 
 
 # -- failures that Lighthouse corrects ------------------------------------------

@@ -165,3 +165,11 @@ def test_a_tick_reads_only_the_index_of_the_cycle_however_many_itfs_there_are(pr
         assert ("Index Scan", "ix_intents_to_file_refresh") in taking
         assert {index for _, index in counting if index} == {"ix_intents_to_file_refresh"}
         assert "Seq Scan" not in {kind for kind, _ in (*taking, *counting)}
+
+
+def test_a_tick_of_a_clock_that_was_a_day_ahead_stops_nothing(product: Product) -> None:
+    plant_here(3, due_from=timedelta(), due_within=timedelta())
+    product.rows("UPDATE intents_to_file SET refresh_due_at = outbox_now() RETURNING 1")
+    product.rows("UPDATE itf_refresh_ticks SET ticked_at = outbox_now() + interval '1 day' RETURNING 1")
+    housekeeping.refresh_itfs()
+    assert product.outstanding() > 0

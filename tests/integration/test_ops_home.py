@@ -136,6 +136,10 @@ def test_an_audit_reads_recent_work_every_minute_and_everything_once_a_day(produ
     housekeeping.audit_all()
     assert gauges(product)["surefile_unaccounted"] == 0
     assert [row.scope for row in product.rows("SELECT scope FROM audits ORDER BY scope")] == ["full", "recent"]
+    # The clock is put back by as much as it was ahead: the next audit reads everything.
+    product.move_clock(timedelta(hours=-25))
+    housekeeping.audit_all()
+    assert product.value("SELECT count(*) FROM audits WHERE scope = 'full' AND at <= outbox_now()") == 1
 
 
 def test_unfinished_work_is_always_read(product: Product) -> None:

@@ -151,6 +151,37 @@ def test_a_changed_table_drops_unknown_entries_and_leaves_the_others_unchanged(
     assert redis.zscore(scheduler.scheduled_jobs_key, "periodic-often") == before
 
 
+def test_a_scheduler_whose_clock_was_a_day_ahead_puts_nothing_off(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while its clock is wrong, nor what it, or Redis with a wrong clock, had put off before."""
+    set_due(redis, *NAMES)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 86_400)
+    assert LedgerScheduler(redis, TABLE).tick() == 2
+    monkeypatch.undo()
+    assert max(table(redis).values()) <= 3600
+    redis.zadd(LedgerScheduler.scheduled_jobs_key, {name: time.time() + 86_400 for name in NAMES})
+    assert LedgerScheduler(redis, TABLE).tick() == 0
+    left = table(redis)
+    assert (left["periodic-often"] <= 10, left["periodic-seldom"] <= 3600) == (True, True)
+
+
+def test_two_schedulers_of_which_one_is_a_day_ahead_fire_each_run_once(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(redis, "due")
+    right = time.time
+    fired = 0
+    for _ in range(3):
+        monkeypatch.setattr(time, "time", lambda: right() + 86_400)
+        fired += LedgerScheduler(redis, TABLE).tick()
+        monkeypatch.undo()
+        fired += LedgerScheduler(redis, TABLE).tick()
+        take_all(redis)
+    assert fired == 1
+
+
 def prepare(redis: Redis, state: str) -> set[str]:
     """Put Redis into a state; returns which entries the next tick has to push."""
     redis.flushall()

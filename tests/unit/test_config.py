@@ -9,10 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from flaskapp import REGISTERED
 from flaskapp.config import ConfigError, from_env, setting_names
+from flaskapp.config_readers import key_text, line
+from jobs.registry import spec_of
 from sandbox.settings import environment, kept_secrets
 from tests.conftest import NOWHERE
 
+KEYS = ("A" * 43 + "=", "B" * 42 + "A=")
 PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 
@@ -89,10 +93,14 @@ def test_what_is_wrong_with_a_database_url_is_said_without_the_password(
         ("BTSSS_BASE_URL", "https://h/EC/ClaimIngestSvc/", "https://h/EC/ClaimIngestSvc"),
         ("EARLIER_DIGEST_KEYS", "a, b,", ("a", "b")),
         ("OPERATORS", '{"ana": "hash"}', {"ana": "hash"}),
+        ("ENCRYPTION_KEYS", f"{KEYS[0]}, {KEYS[1]},", KEYS),
+        ("OPERATORS", '{"ana": "scrypt:1$salt$hash"}', {"ana": "scrypt:1$salt$hash"}),
+        ("FRONTEND_ORIGINS", "https://a.gov, http://b:3001", ("https://a.gov", "http://b:3001")),
+        ("LOG_LEVEL", "debug", "DEBUG"),
         ("INSECURE_COOKIES", "Yes", True),
         ("REDIS_VERIFY_TLS", "off", False),
         ("SMS_RECIPIENT", "phone", "phone"),
-        ("MAX_BODY_BYTES", "10", 10),
+        ("MAX_BODY_BYTES", "2048", 2048),
         ("BREAKER_OPEN_SECONDS", "0.5", 0.5),
         ("LEGAL_TIME_ZONE", "UTC", ZoneInfo("UTC")),
         ("ITF_ASYNC_PERCENT", "0", 0),
@@ -126,12 +134,97 @@ def test_texts_become_typed_values(settings: dict[str, str], name: str, text: st
         ("LIGHTHOUSE_PRIVATE_KEY", "hunter2"),
         ("ENCRYPTION_KEYS", "hunter2"),
         ("ENCRYPTION_KEYS", " , "),
+        ("SECRET_KEY", "hunter2"),
+        ("DIGEST_KEY", "hunter2"),
+        ("DIGEST_KEY", f" {'hunter2' * 5}"),
+        ("ENCRYPTION_KEYS", f"{KEYS[0]},hunter2"),
+        ("ENCRYPTION_KEYS", ","),
+        ("OPERATORS", '{"ana": "hunter2"}'),
+        ("OPERATORS", '{" ": "scrypt:1$hunter2$x"}'),
+        ("BTSSS_SUBSCRIPTION_KEYS", "hunter2,b,c"),
+        ("VANOTIFY_CALLBACK_TOKENS", ", ,"),
+        ("STS_SCOPES", ","),
+        ("LOROTA_BASE_URL", "http://"),
+        ("LOROTA_BASE_URL", "http://h:0"),
+        ("LOROTA_BASE_URL", "http://h/?a=b"),
+        ("FRONTEND_ORIGINS", "https://a.gov/path"),
+        ("FRONTEND_ORIGINS", "*"),
+        ("LOG_LEVEL", "loud"),
+        ("KEEP_HISTORY_MONTHS", "-1"),
+        ("KEEP_HISTORY_MONTHS", "0"),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_POOL_SIZE", "1"),
+        ("MAX_BODY_BYTES", "0"),
+        ("DOCUMENT_ASK_AGAIN_DAYS", "1,99999"),
     ],
 )
 def test_a_malformed_setting_is_named_and_no_secret_is_repeated(settings: dict[str, str], name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name} cannot be read") as caught:
         from_env({**settings, name: text})
     assert "hunter2" not in str(caught.value)
+
+
+def numeric() -> list[str]:
+    return [name for name, item in setting_names().items() if type(item.default) in (int, float) or item.type == "int"]
+
+
+def reading(name: str, text: str) -> Any:
+    return setting_names()[name].metadata["read"](text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e300", "1" + "0" * 30])
+def test_no_number_is_read_that_means_nothing(text: str) -> None:
+    """Of no setting, however it is used: most of them would break far from the start, and without a word."""
+    assert len(numeric()) > 40
+    for name in numeric():
+        with pytest.raises(ValueError):
+            reading(name, text)
+
+
+def test_no_text_of_one_line_may_have_a_second_one_or_blanks_around_it(settings: dict[str, str]) -> None:
+    """They come with copying, and would be sent in headers or be a part of a key."""
+    lines = [name for name, item in setting_names().items() if item.metadata["read"] in (line, key_text)]
+    assert {"VEIS_CLIENT_SECRET", "LOROTA_API_KEY", "CASE_OWNER_FORM526", "SECRET_KEY"} <= set(lines)
+    for name in lines:
+        for text in (f"{settings[name]}\n", f" {settings[name]}", f"{settings[name]}\r\nX: y", " "):
+            with pytest.raises(ValueError):
+                reading(name, text)
+
+
+def test_each_default_is_one_that_its_own_reader_takes() -> None:
+    for name in numeric():
+        default = setting_names()[name].default
+        assert default is None or reading(name, str(default)) == default
+
+
+SHORTEST = {
+    "BTSSS_CONFIRM_SECONDS": 310,
+    "VANOTIFY_CONFIRM_SECONDS": 60,
+    "LIGHTHOUSE_CONFIRM_SECONDS": 510,
+    "FORM526_CONFIRM_SECONDS": 90,
+    "TRAVEL_PAY_CONFIRM_SECONDS": 450,
+}
+
+
+def test_a_write_may_not_be_made_again_while_its_worker_may_still_make_it(settings: dict[str, str]) -> None:
+    """All that contradict others are named in one message, beside what cannot be read."""
+    too_short = {name: str(seconds - 1) for name, seconds in SHORTEST.items()}
+    with pytest.raises(ConfigError) as caught:
+        from_env({**settings, **too_short, "SECRET_KEY": "x", "BREAKER_CAP_SECONDS": "14"})
+    for name, seconds in SHORTEST.items():
+        assert f"{name} has to be {seconds} or more" in str(caught.value)
+    assert "SECRET_KEY cannot be read: expected 32 characters or more" in str(caught.value)
+    assert "BREAKER_CAP_SECONDS is less than BREAKER_OPEN_SECONDS" in str(caught.value)
+    assert from_env({**settings, **too_short, "RETRY_SCALE": "0.5"}), "a demonstration, where hours are seconds"
+
+
+def test_the_shortest_confirm_times_are_as_long_as_the_leases_of_their_jobs(settings: dict[str, str]) -> None:
+    config = from_env({**settings, **{name: str(seconds) for name, seconds in SHORTEST.items()}})
+    specs = [spec_of(path) for path in REGISTERED.works]
+    writing = [spec for spec in specs if spec.writes and spec.searchable and spec.look_up is not None]
+    assert len(writing) >= 7
+    for spec in writing:
+        assert spec.confirm_after_seconds(config) >= spec.lease_seconds(config), spec.work.path
 
 
 def test_without_any_key_nobody_could_sign_in_and_nothing_starts(settings: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from sqlalchemy import insert, select, text
 
-from flaskapp.accounts.service import ensure_account, lock_account
+from flaskapp.accounts.service import count_alone, ensure_account
 from flaskapp.crypto import vault
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, transaction
@@ -93,6 +93,21 @@ def check_room(session: DbSession, account_id: uuid.UUID, size: int = 0) -> None
         )
 
 
+# The record of a file that is gone: first its name goes, and then the row, unless a document was made of it.
+FORGET = text("""
+    WITH gone AS (
+        SELECT a.guid, EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid) AS named
+          FROM form526_attachments a
+         WHERE a.purged_at < outbox_now() - make_interval(days => :days)
+           AND (a.name IS NOT NULL
+                OR NOT EXISTS (SELECT 1 FROM form526_document_submissions d WHERE d.attachment_guid = a.guid))
+         ORDER BY a.purged_at LIMIT :batch FOR UPDATE SKIP LOCKED
+    ), removed AS (DELETE FROM form526_attachments a USING gone WHERE a.guid = gone.guid AND NOT gone.named)
+    , emptied AS (UPDATE form526_attachments a SET name = NULL FROM gone WHERE a.guid = gone.guid AND gone.named)
+    SELECT count(*) FROM gone
+""")
+
+
 def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO, size: int) -> uuid.UUID:
     """Keep a file in one transaction and return its guid; half a file is never kept. Raises FileRefused when others of
     this account have meanwhile taken the room."""
@@ -109,7 +124,7 @@ def keep_file(account_id: uuid.UUID, name: str, kind: FileType, stream: BinaryIO
             session.execute(insert(AttachmentChunk).values(values))
             attachment.chunks = place + 1
         session.flush()
-        lock_account(session, account_id, "form526_attachments")
+        count_alone(session, account_id, "form526_attachments")
         check_room(session, account_id)
         commit_durably(session)
     return guid
@@ -134,3 +149,8 @@ def purge_files(session: DbSession, *, unclaimed_days: int, kept_days: int) -> i
         for name, statement in (("forms", LOCK_FORMS), ("documents", LOCK_DOCUMENTS))
     }
     return len(session.execute(PURGE, {**days, **locked, "guids": guids}).all())
+
+
+def forget_files(session: DbSession, *, days: int, batch: int) -> int:
+    """Remove one batch of the records of files whose bytes were deleted so many days ago; returns their number."""
+    return int(session.execute(FORGET, {"days": days, "batch": batch}).scalar_one())

@@ -12,6 +12,7 @@ from flask.cli import with_appcontext
 
 from flaskapp.keys.checks import key_watch
 from flaskapp.ops.commands import (
+    accounts,
     after_restore,
     audit,
     breakers,
@@ -38,7 +39,7 @@ NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
 
 
 def init_app(app: Flask) -> None:
-    for module in (release, after_restore, ledger, audit, breakers, itf, documents, travel_pay, keys, docs):
+    for module in (release, after_restore, ledger, audit, breakers, itf, documents, travel_pay, accounts, keys, docs):
         module.init_app(app)
 
 

@@ -1,0 +1,87 @@
+"""Thirty months of a constant load: nobody is accused of what was dropped in time, and nothing grows without bound."""
+
+from __future__ import annotations
+
+from flaskapp import clock
+from flaskapp.audit.report import audit_everything
+from flaskapp.audit.trace import trace
+from flaskapp.db import transaction
+from jobs import housekeeping
+from sandbox.upstreams.cast import DEFAULT_CAST
+from tests.integration import travel_pay_steps
+from tests.integration.form526_steps import filer, poll
+from tests.integration.itf_steps import pass_time, sign_in
+from tests.integration.steps import command, reconfigure, sweep
+from tests.product import ADA, Product
+
+# A round is two months.
+ROUNDS, KEPT_MONTHS = 15, 24
+# By then the first months are dropped; and the load repeats itself, as its people do.
+COUNTED = (13, 15)
+TABLES = """
+    SELECT relname FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition
+"""
+
+
+def counts(product: Product) -> dict[str, int]:
+    """Rows by table, history as one."""
+    tables = [row[0] for row in product.rows(TABLES)]
+    found = {table: product.value(f"SELECT count(*) FROM {table}") for table in (*tables, "outbox_history")}
+    partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'outbox_history'::regclass"
+    return {**found, "partitions of history": product.value(partitions)}
+
+
+def live_through_two_months(product: Product, number: int) -> None:
+    """By turns a form with a document and a refused claim, or an ITF, a claim and travel pay; a human closes what
+    opened."""
+    day = f"{clock.now():%Y-%m-%d}"
+    if number % 2:
+        sign_in(product).post()
+        product.ask(product.sign_in(ADA, day), ADA, day)
+        travel_pay_steps.traveling(product).file(f"{day}T09:30:00")
+    else:
+        product.ask(product.sign_in(UNLUCKY, day), UNLUCKY, day)
+        person = filer(product)
+        person.file(person.attach(), veteran={"note": f"round {number}"})
+    work_due(product)
+    if number % 2 == 0:
+        poll(product)
+    pass_time(product, days=60.9)
+    sweep(product)
+    housekeeping.refresh_itfs()
+    work_due(product)
+    close_cases(product)
+    housekeeping.retain()
+    housekeeping.audit_all()
+
+
+def work_due(product: Product) -> None:
+    """Do what is due by now; a comparison of an ITF may be due in an hour."""
+    due = "SELECT count(*) FROM outbox_messages WHERE state <> 'parked' AND due_at <= outbox_now()"
+    product.work(until=lambda: product.value(due) == 0)
+
+
+def close_cases(product: Product) -> None:
+    for case, kind in product.rows("SELECT id, kind FROM cases WHERE closed_at IS NULL"):
+        assert kind not in ("unaccounted", "contradiction", "overdue", "unsettled"), kind
+        assert command(product, "cases", "close", str(case), "--resolution", "reached by phone").exit_code == 0
+
+
+UNLUCKY = next(each for each in DEFAULT_CAST if each.habit == "refused")
+
+
+def test_thirty_months_leave_nothing_false_and_nothing_that_only_grows(product: Product) -> None:
+    reconfigure(product, keep_history_months=KEPT_MONTHS)
+    seen = {}
+    for number in range(1, ROUNDS + 1):
+        live_through_two_months(product, number)
+        if number in COUNTED:
+            seen[number] = counts(product)
+            report = audit_everything()
+            assert (report.clean, report.unaccounted_count, report.broken) == (True, 0, []), number
+            with transaction() as session:
+                assert trace(session).illegal == [], number
+    print("ZZZ", seen, product.messages(), product.rows("SELECT kind, count(*) FROM cases GROUP BY 1"))
+    assert product.value("SELECT count(*) FROM cases WHERE kind IN ('unaccounted', 'contradiction')") == 0
+    assert seen[COUNTED[0]] == seen[COUNTED[1]]
