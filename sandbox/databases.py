@@ -12,18 +12,16 @@ from psycopg2.extensions import connection, cursor
 
 from sandbox.servers import ADMIN, EmbeddedPostgres
 
-# Whatever changes a table, its columns or rules writes new rows here; VACUUM and ANALYZE do not. Functions are put
-# back.
+# Whatever changes a table, its columns or rules writes rows here, of which the newest has a higher number than all
+# before, or deletes some; VACUUM and ANALYZE do not. Functions are put back.
 SHAPE = """
-    SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM (
-        SELECT format('class %s %s', oid, xmin) FROM pg_class WHERE relnamespace = 'public'::regnamespace
-        UNION ALL SELECT format('column %s %s %s', attrelid, attnum, a.xmin) FROM pg_attribute a
-            JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace
-        UNION ALL SELECT format('rule %s %s', oid, xmin) FROM pg_constraint
-            WHERE connamespace = 'public'::regnamespace
-        UNION ALL SELECT format('function %s', oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-        UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
-    ) AS parts (part)
+    SELECT concat_ws(' ',
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(a.xmin::text::int8)) FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+          WHERE relnamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_constraint WHERE connamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(oid)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_trigger))
 """
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
 # Those of extensions are nobody's to change.
