@@ -84,8 +84,6 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 10,
-        # We have no such columns, and looking for the type costs every new connection three round trips.
-        "use_native_hstore": False,
         "pool_events": [(note_rest, "checkin"), (test_if_idle, "checkout")],
         # Parameters may be personal data, so they are kept out of the texts of errors.
         "hide_parameters": True,

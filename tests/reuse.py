@@ -54,7 +54,6 @@ class SharedDialect(PGDialect_psycopg2):
     supports_statement_cache = True
     made: ClassVar[dict[str, SharedDialect]] = {}
     statements: ClassVar[LRUCache[Any, Any]] = LRUCache(2_000)
-    sessions: ClassVar[Sessions | None] = None
 
     def __new__(cls, **options: Any) -> SharedDialect:
         return cls.made.get(repr(sorted(options.items()))) or super().__new__(cls)
@@ -71,19 +70,18 @@ class SharedDialect(PGDialect_psycopg2):
             super().initialize(connection)
             self.initialized = True
 
-    def connect(self, *given: Any, **named: Any) -> Any:
-        return (self.sessions and self.sessions.take(named)) or super().connect(*given, **named)
-
     @classmethod
     def engine_created(cls, engine: Engine) -> None:
         engine._compiled_cache = cls.statements
 
 
 class Sessions:
-    """Sessions that one test's engine leaves to the next one's. A new one would read the system's tables anew for
-    every statement. Only what `warm` opens is handed on: a connection that a test opens itself is new.
+    """Sessions that one test's engine leaves to the next one's, which must be of the same kind. A new one would read
+    the system's tables anew for every statement. Only what `warm` opens is handed on: a connection that a test opens
+    itself is new.
 
-    `limit` is how many are left, because each is a process of PostgreSQL.
+    `limit` is how many are left, because each is a process of PostgreSQL. A session follows its database where that is
+    renamed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -96,13 +94,15 @@ class Sessions:
     @contextmanager
     def warm(self, engine: Engine) -> Iterator[None]:
         """Give the engine the sessions that the last one left, and dispose of it at the end."""
-        SharedDialect.sessions = self
+        pool: Any = engine.pool
+        create = pool._creator
+        pool._creator = lambda: self.take() or create()
         try:
             with ExitStack() as opened:
                 for _ in self.free[:]:
                     opened.enter_context(engine.connect())
         finally:
-            SharedDialect.sessions = None
+            pool._creator = create
             while self.free:
                 self.free.pop().close()
         try:
@@ -111,16 +111,10 @@ class Sessions:
             self.keep(engine)
             engine.dispose()
 
-    def take(self, wanted: dict[str, Any]) -> connection | None:
-        """A session like that, which may have begun in a database of another name: it follows where it is renamed."""
-        same = {name: str(value) for name, value in wanted.items() if name not in ("dbname", "password")}
+    def take(self) -> connection | None:
         while self.free:
             session = self.free.pop()
-            if (
-                not session.closed
-                and not has_unread_bytes(session)
-                and same.items() <= session.info.dsn_parameters.items()
-            ):
+            if not session.closed and not has_unread_bytes(session):
                 return session
             session.close()
         return None
