@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
-from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
+from tests.integration.outage_steps import DOUBLING, MAINTENANCE, OUTAGE, STEP, Day, scripted
 from tests.integration.steps import command
 from tests.product import SETTINGS, Product
 
@@ -89,8 +90,12 @@ def test_btsss_comes_back_to_a_ramp_and_never_above_its_limit(day: Day) -> None:
     taken = [tick.taken for tick in day.ticks]
     assert taken[:2] == [1, 2]
     assert taken[-1] == TRAVEL_CLAIMS.concurrency == max(taken)
-    growth = [after / before for before, after in zip(taken[1:-1], taken[2:], strict=True)]
-    assert all(1.2 < each < 2.5 for each in growth), taken
+    for before, after in pairwise(day.ticks[1:]):
+        # A busy machine takes some seconds for a tick, and the ramp goes on meanwhile.
+        doubled = 2 ** ((after.at - before.at) / DOUBLING)
+        growth = after.taken / before.taken
+        assert growth < 1.25 * doubled, taken
+        assert growth > 1.2 or after.taken == TRAVEL_CLAIMS.concurrency, taken
 
 
 def test_the_earliest_deadlines_go_first_and_missed_ones_get_their_tenth(day: Day) -> None:
