@@ -24,10 +24,12 @@ demo: $(READY)  ## one scripted story through every outcome; exits 0 only if eve
 test: $(READY)  ## format, lint, types and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@# In a fresh clone four processes would each compile every test. So one compiles them first, while mypy runs.
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest --collect-only -qq > $(VENV)/collected || cat $(VENV)/collected; \
-	wait $$types
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@# Types are checked beside the tests. In a fresh clone four processes would each compile every test, so one does
+	@# that first.
+	$(BIN)/mypy & types=$$!; \
+	test -e $(VENV)/collected || $(BIN)/python -m pytest --collect-only -qq > $(VENV)/collected || cat $(VENV)/collected; \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$types && exit $$tests
 
 faults: $(READY) ## the front end's pages with every fault of the sandbox; takes about ten minutes
 	$(BIN)/python -m pytest tests/e2e/faults_on_pages.py

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import cursor
+from psycopg2.extensions import connection, cursor
 
 from sandbox.servers import ADMIN, EmbeddedPostgres
 
-# Whatever changes a table, its columns or rules writes new rows here; VACUUM and ANALYZE do not. Functions are put
-# back.
+# Whatever changes a table, its columns or rules writes rows here, of which the newest has a higher number than all
+# before, or deletes some; VACUUM and ANALYZE do not. Functions are put back.
 SHAPE = """
-    SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM (
-        SELECT format('class %s %s', oid, xmin) FROM pg_class WHERE relnamespace = 'public'::regnamespace
-        UNION ALL SELECT format('column %s %s %s', attrelid, attnum, a.xmin) FROM pg_attribute a
-            JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace
-        UNION ALL SELECT format('rule %s %s', oid, xmin) FROM pg_constraint
-            WHERE connamespace = 'public'::regnamespace
-        UNION ALL SELECT format('function %s', oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-        UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
-    ) AS parts (part)
+    SELECT concat_ws(' ',
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(a.xmin::text::int8)) FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+          WHERE relnamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_constraint WHERE connamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(oid)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace),
+        (SELECT (count(*), max(xmin::text::int8)) FROM pg_trigger))
 """
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
 # Those of extensions are nobody's to change.
 FUNCTIONS = """
-    SELECT pg_get_functiondef(p.oid) FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
+    SELECT p.oid::int8, pg_get_functiondef(p.oid) FROM pg_proc p
+     WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
         SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+"""
+# ALTER DATABASE would refuse while anybody is connected.
+RENAME = "UPDATE pg_database SET datname = %s WHERE datname = current_database()"
+# PostgreSQL itself would look again every 100 ms whether they are gone.
+END_OTHERS = """
+    CREATE FUNCTION pg_temp.end_others(kept int[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        FOR look IN 1..2000 LOOP
+            PERFORM pg_stat_clear_snapshot();
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL(kept);
+            EXIT WHEN NOT FOUND;
+            PERFORM pg_sleep(0.001);
+        END LOOP;
+    END $$
 """
 SEQUENCES = """
     SELECT format('%I.%I', schemaname, sequencename), coalesce(last_value, start_value), last_value IS NOT NULL
@@ -69,81 +82,96 @@ class TemplateDatabase:
 class LentDatabase:
     """One copy, lent to one user after another: rows, counters and functions are put back, its name is a new one.
 
-    That costs PostgreSQL a fifth of copying some 300 files and dropping them. Whoever still works for the last user
-    loses the connection and finds no database of that name. A copy whose tables themselves were changed is dropped,
-    and the next user has a new one.
+    Whoever still works for the last user loses the session and finds no database of that name. Only tables that hold
+    something else than they should are written, by a session that stays open and knows its plans; that costs PostgreSQL
+    a twentieth of copying some 300 files and dropping them. A copy whose tables themselves were changed is dropped, and
+    the next user has a new one.
     """
 
     def __init__(self, template: TemplateDatabase) -> None:
         self.template = template
         self.server = template.server
-        self._ready = ""
+        self._name = ""
         self._shape = ""
-        self._undo: sql.Composable = sql.SQL("")
+        self._inside: connection | None = None
 
     @contextmanager
-    def lent(self) -> Iterator[str]:
-        """Its URL for the length of a `with` block; one block at a time."""
-        name = self._ready or self._make()
-        self._ready = ""
+    def lent(self, kept: Callable[[], Collection[int]] = tuple) -> Iterator[str]:
+        """Its URL for the length of a `with` block; one block at a time. The sessions of the processes of PostgreSQL
+        that `kept` names afterwards stay open for the next user."""
+        if not self._name:
+            self._make()
         try:
-            yield self.server.url_of(name)
+            yield self.server.url_of(self._name)
         finally:
-            self._take_back(name)
+            self._take_back(list(kept()))
 
-    def _make(self) -> str:
-        name = self.template.copy().rpartition("/")[2]
-        with self._inside(name) as inside:
+    def _make(self) -> None:
+        self._name = self.template.copy().rpartition("/")[2]
+        # As the superuser, whose session may ignore foreign keys, which no other may.
+        self._inside = psycopg2.connect(self.server.url_of(self._name, ADMIN), connect_timeout=10)
+        self._inside.autocommit = True
+        with self._inside.cursor() as inside:
+            inside.execute("SET session_replication_role = replica")
+            inside.execute(END_OTHERS)
+            inside.execute(sql.SQL("PREPARE shape AS {}").format(sql.SQL(SHAPE)))
             self._shape = shape(inside)
-            self._undo = undo(inside)
-        return name
+            inside.execute(put_back(inside))
 
-    def _take_back(self, name: str) -> None:
-        free = self.template.new_name()
-        self.server.rename_database(name, free)
-        with self._inside(free) as inside:
-            same = shape(inside) == self._shape
-            if same:
-                inside.execute(self._undo)
-        if same:
-            self._ready = free
-        else:
-            self.server.drop_database(free)
-
-    @contextmanager
-    def _inside(self, name: str) -> Iterator[cursor]:
-        """As the superuser, whose session may ignore foreign keys, which no other may; one transaction."""
-        url = self.server.url_of(name, ADMIN)
-        with (
-            closing(psycopg2.connect(url, connect_timeout=10)) as connection,
-            connection,
-            connection.cursor() as inside,
-        ):
-            yield inside
+    def _take_back(self, kept: list[int]) -> None:
+        assert self._inside is not None
+        try:
+            with self._inside.cursor() as inside:
+                free = self.template.new_name()
+                inside.execute(RENAME, [free])
+                self._name = free
+                inside.execute("SELECT pg_temp.end_others(%s::int[])", [kept])
+                if shape(inside, "EXECUTE shape") == self._shape:
+                    inside.execute("SELECT pg_temp.put_back()")
+                    return
+        except psycopg2.OperationalError:
+            pass  # The server was stopped, or a superuser ended this session: a new copy is as good.
+        self._inside.close()
+        self.server.drop_database(self._name)
+        self._name = ""
 
 
-def shape(inside: cursor) -> str:
+def shape(inside: cursor, query: str = SHAPE) -> str:
     """Another text after every change to anything but rows and what functions do."""
-    inside.execute(SHAPE)
+    inside.execute(query)
     return str(inside.fetchall()[0][0])
 
 
-def undo(inside: cursor) -> sql.Composable:
-    """Statements that bring back the rows, counters and functions of now, which are in their text."""
+def put_back(inside: cursor) -> sql.Composable:
+    """Definition of a function of this session that brings back the rows, counters and functions of now, which are in
+    its text. It writes nothing that is as it was."""
     inside.execute(TABLES)
-    tables = [sql.Identifier("public", name) for (name,) in inside.fetchall()]
-    steps: list[sql.Composable] = [sql.SQL("SET LOCAL session_replication_role = replica")]
-    steps += [sql.SQL("DELETE FROM {}").format(table) for table in tables]
-    for table in tables:
-        inside.execute(sql.SQL("SELECT to_jsonb(kept)::text FROM {} AS kept").format(table))
-        steps += [
+    steps: list[sql.Composable] = []
+    for table in [sql.Identifier("public", name) for (name,) in inside.fetchall()]:
+        inside.execute(sql.SQL("SELECT kept::text, to_jsonb(kept)::text FROM {} AS kept ORDER BY 1").format(table))
+        rows = inside.fetchall()
+        changed = (
+            sql.SQL("(SELECT array_agg(r::text ORDER BY r::text) FROM {} AS r) IS DISTINCT FROM {}::text[]").format(
+                table, sql.Literal([text for text, _ in rows])
+            )
+            if rows
+            else sql.SQL("EXISTS (SELECT 1 FROM {})").format(table)
+        )
+        again = [
             sql.SQL(
                 "INSERT INTO {0} OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_record(NULL::{0}, {1})"
             ).format(table, sql.Literal(row))
-            for (row,) in inside.fetchall()
+            for _, row in rows
         ]
+        steps += [sql.SQL("IF {} THEN DELETE FROM {}").format(changed, table), *again, sql.SQL("END IF")]
     inside.execute(FUNCTIONS)
-    steps += [sql.SQL(definition) for (definition,) in inside.fetchall()]
+    steps += [
+        sql.SQL("IF pg_get_functiondef({}::oid) <> {definition} THEN EXECUTE {definition}; END IF").format(
+            sql.Literal(oid), definition=sql.Literal(definition)
+        )
+        for oid, definition in inside.fetchall()
+    ]
     inside.execute(SEQUENCES)
-    steps += [sql.SQL("SELECT setval({}, {}, {})").format(*map(sql.Literal, counter)) for counter in inside.fetchall()]
-    return sql.SQL("; ").join(steps)
+    steps += [sql.SQL("PERFORM setval({}, {}, {})").format(*map(sql.Literal, counter)) for counter in inside.fetchall()]
+    body = sql.SQL("BEGIN {}; END").format(sql.SQL("; ").join(steps)).as_string(inside)
+    return sql.SQL("CREATE FUNCTION pg_temp.put_back() RETURNS void LANGUAGE plpgsql AS {}").format(sql.Literal(body))

@@ -94,7 +94,12 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._recent.clear()
         self._over = False
-        self._child = subprocess.Popen(
+        self._child = self._spawn()
+        self._reader = threading.Thread(target=self._read, args=(self._child,), name=f"{self.name}-output", daemon=True)
+        self._reader.start()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [*self.enter, *tethered(["/bin/sh", "-c", f"exec {self.command}"], "TERM")],
             cwd=self.root,
             env=self.environment,
@@ -105,8 +110,6 @@ class Process:
             errors="replace",
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._child,), name=f"{self.name}-output", daemon=True)
-        self._reader.start()
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group; quiet when nobody is left."""

@@ -38,18 +38,6 @@ INITDB = "--no-instructions --encoding=UTF8 --no-locale --locale-provider=builti
 # Hashing 4096 times makes guesses at a short password slow, and every connection by 4 ms; ours are 192 random bits.
 HASHED_ONCE = ("scram_iterations", "1")
 
-# PostgreSQL itself would look again every 100 ms whether they are gone.
-END_SESSIONS = """
-    DO $$ BEGIN
-        FOR look IN 1..2000 LOOP
-            PERFORM pg_stat_clear_snapshot();
-            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {};
-            EXIT WHEN NOT FOUND;
-            PERFORM pg_sleep(0.001);
-        END LOOP;
-    END $$
-"""
-
 
 def package_folder(name: str) -> Path:
     """Where an installed package is. It is not imported: one of ours then makes a folder in the user's runtime folder,
@@ -114,11 +102,6 @@ class EmbeddedPostgres(Server):
     def drop_database(self, name: str) -> None:
         """Drop it, ending whoever is still connected; quiet when it is gone already."""
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def rename_database(self, name: str, new: str) -> None:
-        """Rename it, ending whoever is still connected; PostgreSQL refuses when somebody keeps coming back."""
-        renamed = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new))
-        self._administer(sql.SQL("{}; {}").format(sql.SQL(END_SESSIONS).format(sql.Literal(name)), renamed))
 
     def remove(self) -> None:
         home = unprivileged.home_for(self.folder)

@@ -57,6 +57,7 @@ class System:
     `environ` may hold any setting of the product: DATABASE_URL and REDIS_URL replace the embedded servers. Data, logs
     and secrets are kept in `folder`, which only one system at a time may use. It listens on the first of `ports` that
     are all free; without any, on ports that nobody uses. `say` gets each step, `hear` each line the processes write.
+    `process` begins each line of the Procfile.
     """
 
     port: int
@@ -74,8 +75,10 @@ class System:
         folder: Path | None = None,
         say: Callable[[str], None] = print,
         hear: Callable[[str, str], None] | None = None,
+        process: type[Process] = Process,
     ) -> None:
         self.root = root
+        self.process = process
         self.ports = list(ports) or [Ports(free_port())]
         self.environ = environ
         self.folder = folder or root / ".run"
@@ -180,7 +183,7 @@ class System:
     def _process(self, name: str) -> Process:
         environment = surroundings(self.environment, self.port)
         log = self.folder / "logs" / f"{name}.log"
-        return Process(name, self.commands[name], environment, log, root=self.root, hear=self.hear)
+        return self.process(name, self.commands[name], environment, log, root=self.root, hear=self.hear)
 
     def _release(self) -> None:
         """The Procfile's release line, to its end; raises ProcessEnded with its last lines when it fails."""

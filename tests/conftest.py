@@ -7,11 +7,9 @@ import logging
 from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from flask import Flask
-from werkzeug.routing import Rule
 from xdist.remote import Producer
 
 from flaskapp import create_app
@@ -25,6 +23,7 @@ from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.ledger import Ledger, opened
 from tests.product import SETTINGS, Product
+from tests.reuse import Sessions, reuse
 from tests.scheduling import SharedProduct, rank
 
 NOWHERE = dict.fromkeys(
@@ -33,19 +32,9 @@ NOWHERE = dict.fromkeys(
 )
 
 
-class CompiledRule(Rule):
-    """URL rule that is compiled once in a run, and not again in every application: that was most of building one."""
-
-    compiled: ClassVar[dict[tuple[Any, ...], Any]] = {}
-
-    def _compile_builder(self, append_unknown: bool = True) -> Any:
-        key = (self.rule, self.subdomain, self.host, repr(self.defaults), append_unknown)
-        if key not in self.compiled:
-            self.compiled[key] = super()._compile_builder(append_unknown)
-        return self.compiled[key]
-
-
-Flask.url_rule_class = CompiledRule
+reuse()
+# Most tests need no more at a time. Each is a process of PostgreSQL.
+product_sessions, ledger_sessions = Sessions(1), Sessions(1)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -134,7 +123,7 @@ def spare(migrated: TemplateDatabase) -> LentDatabase:
 
 @pytest.fixture
 def database_url(spare: LentDatabase) -> Iterator[str]:
-    with spare.lent() as url:
+    with spare.lent(product_sessions.pids) as url:
         yield url
 
 
@@ -147,7 +136,7 @@ def ledger_database_url(migrated: TemplateDatabase) -> Iterator[str]:
 @pytest.fixture
 def ledger(ledger_database_url: str, redis_server: EmbeddedValkey) -> Iterator[Ledger]:
     """The ledger by itself, for tests of its own rules. It is emptied and not copied, because these tests are many."""
-    with opened(ledger_database_url, redis_server.url) as built:
+    with opened(ledger_database_url, redis_server.url, ledger_sessions) as built:
         yield built
 
 
@@ -161,8 +150,7 @@ def product(
     app = create_app(from_env(environment(database_url, redis_server.url, fakes, kept, SETTINGS)))
     built = Product(app, fakes)
     built.redis.flushall()
-    with app.app_context():
+    with app.app_context(), product_sessions.warm(db.engine):
         yield built
         db.session.remove()
-        db.engine.dispose()
     built.redis.close()

@@ -27,5 +27,14 @@ def tether(parent: int) -> None:
             os._exit(1)
 
 
+def tether_fork() -> None:
+    """The forks of a fork are tethered to nobody: they watch it themselves."""
+    global generation
+    generation += 1
+    if generation == 1:
+        tether(SERVER)
+
+
+generation = 0
 tether(TESTS)
-os.register_at_fork(after_in_child=lambda: tether(SERVER))
+os.register_at_fork(after_in_child=tether_fork)

@@ -17,6 +17,7 @@ from outbox import attempts, breakers, rq_side
 from outbox.relay import Relay
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec
 from outbox.write import add
+from tests.reuse import Sessions
 
 CALLS = QueueSpec("calls", upstream="clerk", threads=4, depth=20, concurrency=15)
 CHORES = QueueSpec("chores", upstream=None, threads=1, depth=20)
@@ -190,15 +191,13 @@ class Ledger:
 
 
 @contextmanager
-def opened(database_url: str, redis_url: str) -> Iterator[Ledger]:
+def opened(database_url: str, redis_url: str, sessions: Sessions | None = None) -> Iterator[Ledger]:
     """An empty ledger on a migrated database, and an empty Redis."""
     engine = create_engine(read_database_url(database_url))
     redis = Redis.from_url(redis_url)
     redis.flushall()
-    with engine.begin() as db:
-        db.execute(text(EMPTY))
-    try:
+    with (sessions or Sessions(0)).warm(engine):
+        with engine.begin() as db:
+            db.execute(text(EMPTY))
         yield Ledger(engine, redis)
-    finally:
-        engine.dispose()
-        redis.close()
+    redis.close()

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import compress
+from threading import Event
 from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
-from rq import Queue, SimpleWorker
-from rq.serializers import JSONSerializer
+from rq import Queue
 from sqlalchemy import text
 
 from flaskapp import clock
@@ -23,10 +24,11 @@ from flaskapp.db import db, transaction
 from flaskapp.flows import Flows
 from jobs.engine.runner import Process
 from jobs.processes import allow_our_jobs
+from jobs.worker import Bulkhead, Fetcher
 from outbox import rescue
 from outbox.relay import Relay
-from outbox.rq_side import LedgerJob
 from outbox.scan_marks import ScanMarks
+from outbox.values import QueueSpec
 from sandbox.faults import Control
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.keys import TODAYS_KEY, public_pem
@@ -83,18 +85,11 @@ def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     raise AssertionError(f"still not so after {seconds} s: {condition()!r}")
 
 
-class BurstWorker(SimpleWorker):
-    """RQ's own loop in this thread, until the queue is empty."""
+class AtOnce:
+    """The threads of a bulkhead, replaced by the test's own."""
 
-    def subscribe(self) -> None:
-        """No second connection."""
-
-    def clean_registries(self) -> None:
-        """The ledger's sweep cleans them, as in the real worker. Cleaning every queue each time would be a tenth of a
-        test."""
-
-    def _install_signal_handlers(self) -> None:
-        """The test runner owns them."""
+    def submit(self, work: Callable[..., None], *args: Any) -> None:
+        work(*args)
 
 
 class Browser(FlaskClient):
@@ -127,6 +122,7 @@ class Product:
         with app.app_context():
             self.relay = Relay(db.engine, self.redis, self.flows.queues, breaker_settings(app.extensions["config"]))
         self.relay.low = NoMarks()
+        self.fetchers: dict[str, Fetcher] = {}
 
     # -- moving work -------------------------------------------------------
 
@@ -134,14 +130,22 @@ class Product:
         rescue.beat(db.engine, self.app.extensions["process"].worker_id, "worker")
 
     def run_queued(self) -> None:
-        """Run every pointer that Redis holds. A worker, even one without work, writes its start and its end to
-        Redis."""
-        names = [queue.name for queue in self.flows.queues]
-        if not self.redis.exists(*(Queue.redis_queue_namespace_prefix + name for name in names)):
-            return
-        worker = BurstWorker(names, connection=self.redis, job_class=LedgerJob, serializer=JSONSerializer)
-        worker.log_job_description = False
-        worker.work(burst=True, logging_level=None)
+        """Run every pointer that Redis holds, as the worker's fetchers do, but in this thread."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for queue in self.flows.queues:
+                pipe.exists(Queue.redis_queue_namespace_prefix + queue.name)
+            held = pipe.execute()
+        for queue in compress(self.flows.queues, held):
+            fetcher = self.fetcher_of(queue)
+            while found := fetcher.look():
+                fetcher.execute_job(*found)
+
+    def fetcher_of(self, queue: QueueSpec) -> Fetcher:
+        if queue.name not in self.fetchers:
+            bulkhead = Bulkhead(queue)
+            bulkhead.pool = AtOnce()  # type: ignore[assignment]
+            self.fetchers[queue.name] = Fetcher(self.app, self.redis, bulkhead, f"fetcher-{queue.name}", Event())
+        return self.fetchers[queue.name]
 
     def work(self, until: Callable[[], Any] | None = None, seconds: float = 60.0) -> Any:
         """Relay and run until the condition holds (by default: no work is left but parked work)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from rq import Queue
+from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
@@ -17,7 +17,7 @@ from outbox.relay import BATCH, Relay
 from tests.benchmarks.enqueuing import CLAIMED, CLAIMS, claims, enqueue, vacuum
 from tests.benchmarks.figures import figure, percentile, timed, title
 from tests.benchmarks.noop import BENCH, through_plain_rq
-from tests.product import BurstWorker, Product
+from tests.product import Product
 
 MOVED = 10_000
 JOBS = 1_000
@@ -84,6 +84,19 @@ def run_in_threads(product: Product) -> None:
     stopping.set()
     fetcher.join()
     bulkhead.pool.shutdown()
+
+
+class BurstWorker(SimpleWorker):
+    """RQ's own loop in this thread, until the queue is empty."""
+
+    def subscribe(self) -> None:
+        """No second connection."""
+
+    def clean_registries(self) -> None:
+        """The ledger's sweep cleans them, as in the real worker."""
+
+    def _install_signal_handlers(self) -> None:
+        """The test runner owns them."""
 
 
 def run_in_burst(product: Product, queue: str) -> None:

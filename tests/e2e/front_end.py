@@ -16,6 +16,7 @@ from sandbox.upstreams.cast import Veteran, veteran_from
 from tests.e2e.browser import Browser
 from tests.e2e.neighbour import PATHS, Neighbour, running_neighbour
 from tests.e2e.pages import CheckInPage
+from tests.forks import ForkedProcess
 from tests.processes.running import Running
 from tests.product import SETTINGS, eventually
 
@@ -126,7 +127,8 @@ def running_front_end(folder: Path) -> Iterator[FrontEnd]:
         postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres", settings={"fsync": "off"}))
         redis_server = stack.enter_context(EmbeddedValkey(folder / "valkey"))
         servers = {"DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url}
-        system = System(ROOT, environ={**SETTINGS, **HERE, **servers}, folder=folder / "product", say=lambda step: None)
+        environ = {**SETTINGS, **HERE, **servers}
+        system = System(ROOT, environ=environ, folder=folder / "product", say=lambda step: None, process=ForkedProcess)
         running = Running(stack.enter_context(system), postgres, redis_server)
         for each in (running.redis, running.control, running.database):
             stack.callback(each.close)

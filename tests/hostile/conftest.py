@@ -20,6 +20,7 @@ from sandbox.server import free_port
 from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
+from tests.forks import ForkedProcess
 from tests.hostile.wire import Wire
 from tests.product import ADA, SETTINGS, eventually
 
@@ -88,7 +89,7 @@ def web(
     fakes.fakes.reset()
     with migrated.copied() as database:
         settings = environment(database, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)
-        process = Process(
+        process = ForkedProcess(
             "web", COMMAND, surroundings(settings, port), log, root=ROOT, hear=lambda _, line: lines.append(line)
         )
         process.start()

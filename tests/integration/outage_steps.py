@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, repeat
 
 import pytest
@@ -60,7 +60,7 @@ WAITING = "SELECT count(*) FROM outbox_messages WHERE queue = :queue AND state I
 # What one round of the relay let through, read before any of it runs.
 TAKEN = """
     SELECT count(*) AS taken, count(*) FILTER (WHERE deadline_at <= outbox_now()) AS missed,
-           max(deadline_at) FILTER (WHERE deadline_at > outbox_now()) AS latest,
+           max(deadline_at) FILTER (WHERE deadline_at > outbox_now()) AS latest, outbox_now() AS looked_at,
            (SELECT min(deadline_at) FROM outbox_messages
              WHERE queue = :queue AND state = 'ready' AND deadline_at > outbox_now()) AS earliest_left,
            (SELECT count(*) FROM outbox_messages
@@ -85,6 +85,7 @@ class Sample:
 class Tick:
     """What passed in one tick of the recovery, compared with what was left behind."""
 
+    at: datetime
     taken: int
     missed: int
     missed_left: int
@@ -181,13 +182,13 @@ class Day:
                 return
 
     def look(self) -> Tick:
-        ((taken, missed, latest, earliest_left, missed_left),) = self.product.rows(TAKEN, queue=QUEUE)
+        ((taken, missed, latest, looked_at, earliest_left, missed_left),) = self.product.rows(TAKEN, queue=QUEUE)
         due = [row.id for row in self.product.rows(BY_DEADLINE, queue=QUEUE)]
         listed = [rq_side.read_job_id(each) for each in rq_side.open_queue(self.product.redis, QUEUE).get_job_ids()]
         in_order = [found[0] for found in listed if found is not None] == due
         if latest is not None and earliest_left is not None:
             in_order = in_order and latest <= earliest_left
-        return Tick(taken, missed, missed_left, in_order)
+        return Tick(looked_at, taken, missed, missed_left, in_order)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from flaskapp.db import db
+from flaskapp.db import db, transaction
 from flaskapp.upstreams import build
 from jobs import housekeeping
 from jobs.engine import runner
@@ -100,6 +100,15 @@ def reconfigure(product: Product, **changes: Any) -> None:
 def counts(product: Product) -> dict[str, int]:
     """The number of rows in every table that a request may write to."""
     return {table: product.value(f"SELECT count(*) FROM {table}") for table in WRITTEN}
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """One transaction, which is rolled back: a story is lived through once, and damaged in many ways. Only this
+    session sees the damage."""
+    with transaction() as session:
+        yield
+        session.rollback()
 
 
 def sweep(product: Product) -> None:

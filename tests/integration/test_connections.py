@@ -9,18 +9,18 @@ import pytest
 
 from flaskapp import db as database
 from flaskapp.db import db
-from sandbox.servers import EmbeddedPostgres
+from sandbox.servers import OWNER, EmbeddedPostgres
 from tests.integration.steps import file_claim
 from tests.product import Product
 
-END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = %s"
+END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
 BACKEND = "SELECT pg_backend_pid()"
 
 
 def end_all(postgres: EmbeddedPostgres) -> int:
-    """End every session of this test's database, as a restart does; returns how many there were."""
+    """End every session of the product in this test's database, as a restart does; returns how many there were."""
     with closing(psycopg2.connect(postgres.admin_url)) as admin, admin, admin.cursor() as cursor:
-        cursor.execute(END, (db.engine.url.database,))
+        cursor.execute(END, (db.engine.url.database, OWNER))
         (ended,) = cursor.fetchone() or (0,)
     return int(ended)
 

@@ -135,7 +135,7 @@ def test_ten_thousand_are_each_compared_once_within_the_bound_and_lost_ones_are_
     """In this half hour 300 of the ten thousand fall due, more than its minutes take, and are really read."""
     reconfigure(product, itf_refresh_days=1)
     plant_here(9_700, timedelta(hours=3), timedelta(hours=20))
-    plant_expired(10_000)
+    plant_expired(1_000)
     planted = plant_everywhere(product, 300, due_within=timedelta(minutes=30))
     lost = {itf["id"] for itf in planted[::60]}
     for identifier in lost:

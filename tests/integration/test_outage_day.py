@@ -1,13 +1,14 @@
-"""A day without BTSSS: ten thousand claims wait, no attempt is charged, Redis stays small, and recovery is gradual.
+"""A day without BTSSS: thousands of claims wait, no attempt is charged, Redis stays small, and recovery is gradual.
 
-All 10,000 wait through it. Afterwards the ramp runs for real until it is at full width, with hundreds of claims filed;
-the complete drain is a benchmark.
+They are twenty times what Redis may hold. Afterwards the ramp runs for real until it is at full width, with hundreds of
+claims filed; ten thousand and the complete drain are a benchmark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,14 @@ from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
-from tests.integration.outage_steps import MAINTENANCE, OUTAGE, STEP, Day, scripted
+from tests.integration.outage_steps import DOUBLING, MAINTENANCE, OUTAGE, STEP, Day, scripted
 from tests.integration.steps import command
 from tests.product import SETTINGS, Product
 
 # Enough time for a busy machine; an idle one needs ten seconds.
 pytestmark = pytest.mark.timeout(300)
 
-SUBMISSIONS = 10_000
+SUBMISSIONS = 4_000
 DRAINED = 400
 # The size of all pointers that Redis may hold at once, with the traces of those that ran in the last two minutes.
 MOST_BYTES = 4 * 1024 * 1024
@@ -89,8 +90,12 @@ def test_btsss_comes_back_to_a_ramp_and_never_above_its_limit(day: Day) -> None:
     taken = [tick.taken for tick in day.ticks]
     assert taken[:2] == [1, 2]
     assert taken[-1] == TRAVEL_CLAIMS.concurrency == max(taken)
-    growth = [after / before for before, after in zip(taken[1:-1], taken[2:], strict=True)]
-    assert all(1.2 < each < 2.5 for each in growth), taken
+    for before, after in pairwise(day.ticks[1:]):
+        # A busy machine takes some seconds for a tick, and the ramp goes on meanwhile.
+        doubled = 2 ** ((after.at - before.at) / DOUBLING)
+        growth = after.taken / before.taken
+        assert growth < 1.25 * doubled, taken
+        assert growth > 1.2 or after.taken == TRAVEL_CLAIMS.concurrency, taken
 
 
 def test_the_earliest_deadlines_go_first_and_missed_ones_get_their_tenth(day: Day) -> None:

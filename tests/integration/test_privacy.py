@@ -121,6 +121,7 @@ def test_a_persons_data_is_stored_only_encrypted(
     probe = product.fakes.fakes.cast.by_uuid(added["uuid"])
     assert probe is not None
     live_through_everything(product, probe, monkeypatch)
+    leave_a_pointer(product, probe)
     operator = product.app.test_client()
     assert log_in(operator, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     stores = searched(product, operator, capsys)
@@ -128,6 +129,12 @@ def test_a_persons_data_is_stored_only_encrypted(
     assert len(numbers) >= 5
     assert found_in(stores, [*SPELLED, *numbers]) == []
     assert_the_search_would_find_something(product, stores)
+
+
+def leave_a_pointer(product: Product, probe: Veteran) -> None:
+    """A pointer that waits in Redis: those that were followed are gone."""
+    file_claim(product, probe, "2031-03-07")
+    product.relay.run_once()
 
 
 def searched(product: Product, operator: FlaskClient, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
@@ -142,11 +149,11 @@ def searched(product: Product, operator: FlaskClient, capsys: pytest.CaptureFixt
 def assert_the_search_would_find_something(product: Product, stores: dict[str, list[str]]) -> None:
     """What may be there is there: the stores were not simply empty, and RQ's packed values were read."""
     states = {row[0] for row in product.rows("SELECT state FROM travel_claims")}
-    assert states == {"submitted", "duplicate", "failed"}
+    assert states == {"pending", "submitted", "duplicate", "failed"}
     claim = str(product.value("SELECT id FROM travel_claims LIMIT 1"))
     assert any(claim in text for text in stores["Postgres"])
     assert "job failed" in stores["the log"][0] and "answered late" in stores["the log"][0]
-    assert any('"jobs.notifications.send_notification"' in text for text in stores["Redis"])
+    assert any('"jobs.travel_claims.file_check_in_claim"' in text for text in stores["Redis"])
     assert any("[icn]" in text for text in stores["the consoles"])
     assert any("surefile_messages" in text for text in stores["the consoles"])
 

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
+from tests.forks import ForkedProcess
 from tests.processes.running import Running
 from tests.product import SETTINGS
 
@@ -30,6 +31,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             folder=folder,
             say=lambda step: None,
             hear=lambda name, line: lines.append((name, line)),
+            process=ForkedProcess,
         )
         with system:
             running = Running(system, postgres, redis_server, lines)

@@ -218,7 +218,7 @@ class Running:
     def replace(self, name: str) -> Process:
         """Start a new process in place of one that is stopping or gone, as a dyno manager does. Returns the old one."""
         old = self.process(name)
-        fresh = Process(name, old.command, old.environment, old.log, root=old.root, hear=old.hear)
+        fresh = type(old)(name, old.command, old.environment, old.log, root=old.root, hear=old.hear)
         fresh.start()
         self.system.crew.processes[name] = fresh
         return old

@@ -1,4 +1,4 @@
-"""A hundred and fifty people request ITFs in two days without Lighthouse; Redis is flushed and workers are killed.
+"""A hundred people request ITFs in two days without Lighthouse; Redis is flushed and workers are killed.
 
 Every answer to them is kept: one ITF upstream, one e-mail, and the date of the request. Two days pass on the clocks of
 the ledger and of Lighthouse; they begin two days ago, so that nothing is left in the future afterwards.
@@ -31,7 +31,7 @@ from tests.product import eventually
 # As long as it takes on a machine with other work; by itself it takes half a minute.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
-PEOPLE, NEWCOMERS = 150, 20
+PEOPLE, NEWCOMERS = 100, 15
 HANDS = 8
 # For what hundreds of people wait for, on a machine with other work.
 LONG_SECONDS = 240.0

@@ -22,7 +22,7 @@ from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
-STOPS = 20
+STOPS = 12
 AT_A_TIME = 4
 LOAD = 400
 DYNO_SECONDS = 30
