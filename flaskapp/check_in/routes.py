@@ -14,6 +14,7 @@ from flaskapp.check_in import service
 from flaskapp.check_in.service import CheckIn
 from flaskapp.check_in.tries import OthersRunning
 from flaskapp.config import Config
+from flaskapp.config_readers import Rate
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.chip import CONFIRMED
 from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
@@ -48,6 +49,9 @@ SESSION_PROBLEMS = {
 UNAVAILABLE = "Check-in is not available just now. Try again, or see a staff member."
 UNREADABLE = "Your appointments cannot be read just now. Try again."
 CROWDED = "Too many people are checking in just now; `Retry-After` says when to try again."
+OPENING = "This link is being opened already. Wait a moment, then try again."
+# By then LoROTA has mostly answered the others.
+OTHERS_SECONDS = 5
 # What phones and keyboards type for it.
 APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
 # What identifies a person, and no page uses.
@@ -164,7 +168,8 @@ def create_session() -> Response:
     except UpstreamError as error:
         return refuse_session(error)
     except OthersRunning as error:
-        raise Problem(429, detail="This link is being opened already. Wait a moment, then try again.") from error
+        headers = rate_limits.waiting(Rate(config.check_in_tries, OTHERS_SECONDS), OTHERS_SECONDS)
+        raise Problem(429, detail=OPENING, headers=headers) from error
     response = answer(permissions("read.full", requested["uuid"]))
     response.set_cookie(
         COOKIE,

@@ -121,7 +121,6 @@ class FakeSettings:
             "LOROTA_BASE_URL": urls["lorota"],
             "LOROTA_API_KEY": self.lorota_api_key,
             "LOROTA_API_ID": self.lorota_api_id,
-            "LOROTA_ISSUER": self.lorota_issuer,
             "LOROTA_PRIVATE_KEY": self.lorota_client_key,
             "CHIP_BASE_URL": urls["chip"],
             "CHIP_USERNAME": self.chip_username,

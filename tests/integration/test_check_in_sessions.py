@@ -115,6 +115,7 @@ def test_tries_at_once_are_no_more_than_tries_one_by_one(product: Product) -> No
         eventually(lambda: len(product.control.received("lorota", "POST /token")) == 3)
         waits = sign_in(product)
         assert (waits.status_code, waits.get_json()["errors"][0]["status"]) == (429, "429")
+        assert waits.headers["Retry-After"] == "5" and "X-RateLimit-Reset" in waits.headers
         product.control.clear("lorota")
         assert {guess.result().status_code for guess in guesses} == {401}
     assert sign_in(product).status_code == 410

@@ -57,7 +57,7 @@ def test_many_claims_are_read_page_by_page_and_a_lost_page_is_reported(product: 
     mend(product)
     response = person.get(CLAIMS_URL, **ALWAYS)
     # Of a 4xx the page says that the person may not file.
-    assert (refusal(response), response.headers["Retry-After"]) == ((503, "503"), "60")
+    assert refusal(response) == (503, "503") and 1 <= int(response.headers["Retry-After"]) <= 60
 
 
 def test_all_pages_together_take_no_longer_than_the_limit(product: Product) -> None:
