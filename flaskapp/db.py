@@ -96,8 +96,8 @@ def engine_options(application_name: str, pool_size: int) -> dict[str, Any]:
             "keepalives_count": 3,
             # A client that hangs inside a transaction loses it before others give up waiting for its locks. A request
             # behind a lock is answered within five seconds.
-            "options": "-c statement_timeout=25000 -c lock_timeout=4000"
-            " -c idle_in_transaction_session_timeout=3000 -c timezone=UTC",
+            "options": "-c statement_timeout=25000 -c lock_timeout=4500"
+            " -c idle_in_transaction_session_timeout=4000 -c timezone=UTC",
         },
     }
 
