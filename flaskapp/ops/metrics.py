@@ -22,7 +22,7 @@ from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
 from flaskapp.web.openapi import describe
-from flaskapp.web.passthrough import waiting_for
+from flaskapp.web.passthrough import Bulkhead
 from outbox import breakers, forecast, leases
 
 blueprint = Blueprint("metrics", __name__)
@@ -35,6 +35,9 @@ access.declare(blueprint, "whoever has `METRICS_TOKEN`, as bearer or basic: coun
 # A reading that took long is kept for so many times as long: reading takes a twentieth of one connection at most.
 REST = 20.0
 LONGEST_WAIT_SECONDS = 10.0
+# Threads that may read or wait for a reading. They are not those of people who wait: while these are all taken, an
+# operator needs the metrics most.
+READERS = 2
 
 CASES = text("SELECT kind, count(*) FROM cases WHERE closed_at IS NULL GROUP BY kind")
 AUDITS = text("""
@@ -134,7 +137,8 @@ def outstanding_gauges(outstanding: Any) -> Iterator[Any]:
 class Reading:
     """The last reading of this process. One thread reads at a time; whoever comes meanwhile gets what it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, readers: int = READERS) -> None:
+        self._places = Bulkhead(readers)
         self._lock = threading.Lock()
         self._text = b""
         self._good_until = 0.0
@@ -145,8 +149,8 @@ class Reading:
         asked_at = time.monotonic()
         if asked_at < self._good_until:
             return self._text
-        with waiting_for("metrics"):
-            if not self._lock.acquire(timeout=seconds_left(LONGEST_WAIT_SECONDS)):
+        with self._places.take("metrics") as free:
+            if not free or not self._lock.acquire(timeout=seconds_left(LONGEST_WAIT_SECONDS)):
                 raise Problem(503, headers={"Retry-After": "5"})
             try:
                 if self._good_until <= asked_at:

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from flaskapp.cases.service import open_case
 from flaskapp.db import transaction
 from flaskapp.ops.metrics import Reading
-from flaskapp.web.passthrough import Bulkhead, bulkhead
 from tests.integration.steps import reconfigure
-from tests.product import Product
+from tests.product import Product, eventually
 
 TOKEN = "a token that only Prometheus knows"
 
@@ -61,9 +60,8 @@ def test_one_reading_serves_everybody_for_some_seconds(product: Product) -> None
 
 def test_who_comes_while_they_are_read_shares_that_reading(product: Product) -> None:
     """Nothing is kept here, so without sharing each would read again."""
-    reading, begun, go = Reading(), threading.Event(), threading.Event()
+    reading, begun, go = Reading(readers=4), threading.Event(), threading.Event()
     readings: list[int] = []
-    product.app.extensions["bulkhead"] = Bulkhead(4)
 
     def slow() -> bytes:
         readings.append(1)
@@ -79,8 +77,7 @@ def test_who_comes_while_they_are_read_shares_that_reading(product: Product) -> 
         first = pool.submit(get)
         assert begun.wait(60)
         others = [pool.submit(get) for _ in range(3)]
-        while bulkhead()._taken["metrics"] < 4:
-            pass
+        eventually(lambda: reading._places._taken["metrics"] == 4)
         assert not any(each.done() for each in others)
         product.app.extensions["metrics"] = reading
         assert product.app.test_client().get("/metrics", headers=bearer(product)).status_code == 503

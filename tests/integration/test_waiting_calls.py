@@ -151,8 +151,14 @@ def test_a_cold_start_without_keys_costs_nobody_time(product: Product) -> None:
 def test_a_request_behind_a_lock_is_refused_after_one_wait(
     product: Product, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A rerun would wait for the same lock again."""
+    """A rerun would wait for the same lock again. The wait is shorter than five seconds, and longer than a client that
+    hangs may keep a lock."""
     browser = product.sign_in()
+    wait, idle = (
+        product.value("SELECT setting::int FROM pg_settings WHERE name = :name", name=name)
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout")
+    )
+    assert 0 < idle < wait < 5_000
     with transaction() as session:
         session.execute(text("SET lock_timeout = 200"))
     with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as other, other.cursor() as cursor:
