@@ -37,8 +37,7 @@ RECORDED = text("""
     SELECT id, kind, fingerprint, sealed, state, recorded_at, left_at FROM key_checks ORDER BY id
 """)
 # Whoever changes which digest key is written with waits for everybody who is writing, and they for it.
-LOCK = "hashtextextended('surefile.keys', 0)"
-LOCK_ALL = text(f"SELECT pg_advisory_xact_lock({LOCK})")
+LOCK_ALL = text("SELECT pg_advisory_xact_lock(hashtextextended('surefile.keys', 0))")
 
 
 @dataclass(frozen=True)

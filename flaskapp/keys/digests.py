@@ -14,14 +14,10 @@ from sqlalchemy import text
 
 from flaskapp.crypto import Vault, keyed_digest, vault
 from flaskapp.db import DbSession
-from flaskapp.keys.checks import LOCK, NOT_RECORDED, WrongKeys, find_fault, recorded
-from flaskapp.keys.models import DIGEST, USED
+from flaskapp.keys.checks import NOT_RECORDED, WrongKeys, find_fault, recorded
 
-# Two statements in one round trip, so that the second sees what was committed before the lock was granted.
-WRITTEN_WITH = text(f"""
-    SELECT pg_advisory_xact_lock_shared({LOCK});
-    SELECT fingerprint FROM key_checks WHERE kind = '{DIGEST}' AND state = '{USED}' ORDER BY id LIMIT 1
-""")
+# Takes the lock that `flask keys redigest` waits for, and then reads; its migration says why in this order.
+WRITTEN_WITH = text("SELECT key_to_digest_with()")
 
 
 @dataclass(frozen=True)

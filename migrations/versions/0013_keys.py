@@ -32,6 +32,15 @@ def upgrade() -> None:
         );
         COMMENT ON TABLE key_checks IS 'Fingerprints of the keys that were used here. No key is in it.';
 
+        -- The digest key to write with. It stays so until the caller's transaction ends: who changes it takes the lock
+        -- alone. The key is read after the lock was granted, because each statement of a volatile function sees what
+        -- was committed before it.
+        CREATE FUNCTION key_to_digest_with() RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(hashtextextended('surefile.keys', 0));
+            RETURN (SELECT fingerprint FROM key_checks WHERE kind = 'digest' AND state = 'used' ORDER BY id LIMIT 1);
+        END $$;
+
         CREATE TABLE key_passes (
             fingerprint text NOT NULL,
             place text NOT NULL,
@@ -43,4 +52,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE key_passes; DROP TABLE key_checks")
+    op.execute("DROP FUNCTION key_to_digest_with(); DROP TABLE key_passes; DROP TABLE key_checks")

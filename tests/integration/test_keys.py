@@ -37,6 +37,8 @@ from tests.product import Product
 OPENS_NOTHING = "the encryption keys do not open what is stored"
 FINDS_NOTHING = "the digest keys do not find what is stored"
 WRITERS = ("audit --repair", "outbox requeue 1", "breakers lift btsss", "cases list")
+# On a busy machine too, a transaction of a test may take its time.
+PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 DAMAGE = "UPDATE travel_claims SET identity = 'damaged' WHERE id = '{id}' RETURNING 1"
 
 
@@ -114,7 +116,7 @@ def test_a_database_without_the_table_is_released_and_a_process_waits_for_that(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with db.engine.begin() as connection:
-        connection.execute(text("DROP TABLE key_checks; DROP TABLE key_passes"))
+        connection.execute(text("DROP FUNCTION key_to_digest_with(); DROP TABLE key_checks; DROP TABLE key_passes"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
     monkeypatch.setattr(processes, "BEAT_SECONDS", 0.05)
     process, began = Process("worker-1"), []
@@ -334,6 +336,7 @@ def test_what_is_written_at_the_same_time_is_not_lost(product: Product, monkeypa
         results: list[Any] = []
         running = threading.Thread(target=lambda: results.append(apart(newer, reseal)))
         with db.engine.connect() as writer:
+            writer.execute(text(PATIENT))
             writer.execute(text("UPDATE travel_claims SET identity = :who WHERE id = :id"), written)
             running.start()
             assert met.wait(30)
@@ -358,6 +361,7 @@ def test_a_row_that_stays_locked_is_left_and_named_and_done_by_the_next_run(
     with deployed(product, **with_newer_encryption_key(product)) as newer:
         released(newer)
         with db.engine.connect() as holder:
+            holder.execute(text(PATIENT))
             holder.execute(text("SELECT 1 FROM travel_claims WHERE id = :id FOR UPDATE"), {"id": claim.id})
             left = reseal(newer)
             holder.rollback()
