@@ -20,7 +20,7 @@ from outbox.connections import connect_autocommit
 from outbox.eras import DOUBTED
 from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
-from outbox.write import DURABLY, RESTORED, WAKE_CHANNEL, Database, write_history
+from outbox.write import DECIDED, DURABLY, RESTORED, WAKE_CHANNEL, Database, write_history
 
 # A statement does not see the row that it inserts itself, so an attempt never counts as its own predecessor.
 FIRST = "NOT EXISTS (SELECT 1 FROM outbox_attempts earlier WHERE earlier.message_id = {message}) AS first"
@@ -30,7 +30,8 @@ LOST_TIME = f"""
     LEFT JOIN LATERAL (
         SELECT min(r.restored_to) AS restored_to, max(r.lost_at) AS lost_at FROM outbox_restores r
          WHERE r.look_first_until > outbox_now()
-            OR {{message}}.unresolved_why = '{RESTORED}' AND r.lost_at >= {{message}}.unresolved_since) lost ON true
+            OR {{message}}.unresolved_why IN ('{RESTORED}', '{DECIDED}')
+               AND r.lost_at >= {{message}}.unresolved_since) lost ON true
 """
 
 GRANT = text(f"""

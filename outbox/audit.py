@@ -157,7 +157,8 @@ MESSAGE_RULES = (
         "question_without_attempt",
         "it looks up something that was never tried",
         """
-        SELECT id FROM outbox_messages m WHERE unresolved_since IS NOT NULL AND unresolved_why <> 'restored'
+        SELECT id FROM outbox_messages m
+         WHERE unresolved_since IS NOT NULL AND unresolved_why NOT IN ('restored', 'decided')
            AND NOT EXISTS (SELECT 1 FROM outbox_attempts a WHERE a.message_id = m.id)""",
         then="It is looked up until its budget ends, and then a human gets it.",
     ),

@@ -16,7 +16,7 @@ from sqlalchemy import Row, text
 
 from outbox.attempts import ENDED
 from outbox.eras import DOUBTED
-from outbox.write import DURABLY, IN_DOUBT, RESTORED, WAKE_CHANNEL, Database, write_history
+from outbox.write import DECIDED, DURABLY, IN_DOUBT, RESTORED, WAKE_CHANNEL, Database, write_history
 
 BATCH = 5000
 SUBJECT = "restore"
@@ -61,7 +61,7 @@ MARK = text(f"""
 PROGRESS = text("UPDATE outbox_restores SET marked_to_id = :marked WHERE id = :id")
 END = text("UPDATE outbox_restores SET ended_at = outbox_now() WHERE id = :id")
 HAND_OVER = text(f"""
-    UPDATE outbox_messages SET unresolved_why = 'unanswered' WHERE id = :id AND unresolved_why = '{RESTORED}'
+    UPDATE outbox_messages SET unresolved_why = '{DECIDED}' WHERE id = :id AND unresolved_why = '{RESTORED}'
 """)
 
 # What became of each subject whose messages were marked, by the attempts for it since.
@@ -148,7 +148,7 @@ def is_passed_on(db: Database) -> bool:
 
 
 def hand_over(db: Database, message_id: int) -> None:
-    """A human decides about it from here on: when they requeue it, it is like any message without an answer."""
+    """A human decides about it from here on: when they requeue it, what no look-up finds is sent."""
     db.execute(HAND_OVER, {"id": message_id})
 
 

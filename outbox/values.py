@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from outbox.write import RESTORED
+from outbox.write import DECIDED, RESTORED
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ class Grant:
     def in_doubt(self) -> bool:
         """Whether it may have been sent in a time that was lost, and is looked up for that reason."""
         return self.unresolved_why == RESTORED
+
+    @property
+    def from_lost_time(self) -> bool:
+        """The same, or a human had it since and wants it sent unless it is found."""
+        return self.unresolved_why in (RESTORED, DECIDED)
 
     @property
     def reopened(self) -> bool:

@@ -25,8 +25,9 @@ class Database(Protocol):
     def execute(self, statement: Any, parameters: Any = ..., /) -> Any: ...
 
 
-# Why a question is open after a restore from a backup, and the setting of a transaction that passes it on.
-RESTORED, IN_DOUBT = "restored", "outbox.in_doubt"
+# Why a question is open after a restore from a backup, before and after a human had it; and the setting of a
+# transaction that passes it on.
+RESTORED, DECIDED, IN_DOUBT = "restored", "decided", "outbox.in_doubt"
 # Whether what is added may have happened in a time that the database lost, and since when that is over.
 DOUBT = f"""
     CASE WHEN COALESCE(current_setting('{IN_DOUBT}', true), '') = 'yes'

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from flaskapp import subjects
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS
+from flaskapp.crypto import id_from
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
@@ -36,7 +37,6 @@ from flaskapp.form526.states import (
     PENDING,
 )
 from flaskapp.notifications.service import may_have_been_read, supersede_notifications
-from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, QueueSpec, write_history
 

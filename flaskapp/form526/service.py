@@ -13,7 +13,7 @@ from flaskapp import subjects
 from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, is_nobody, remember_person
 from flaskapp.cases.service import close_ended, note_cases
 from flaskapp.clock import DAY_SECONDS
-from flaskapp.crypto import vault
+from flaskapp.crypto import id_from, vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Repair, Rule, States, Subject, Work
 from flaskapp.form526 import documents
@@ -26,7 +26,6 @@ from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED
 from flaskapp.keys.digests import StoredDigests, stored_digests
-from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import Conflict
 from outbox import QueueSpec, sql
 

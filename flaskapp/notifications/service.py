@@ -13,6 +13,7 @@ from sqlalchemy.exc import NoResultFound
 
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS
+from flaskapp.crypto import id_from
 from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
@@ -26,7 +27,6 @@ from flaskapp.notifications.states import (
     UNDELIVERABLE,
     WITHDRAWN,
 )
-from flaskapp.stable_ids import id_from
 from flaskapp.statemachine import IllegalMove
 from flaskapp.upstreams.transport.redaction import redact
 from outbox import NOW, QueueSpec, sql, take_back, write_history

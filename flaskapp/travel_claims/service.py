@@ -15,11 +15,10 @@ from flaskapp import subjects
 from flaskapp.cases.service import close_ended
 from flaskapp.check_in.service import Identity
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
-from flaskapp.crypto import vault
+from flaskapp.crypto import id_from, vault
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.keys.digests import StoredDigests, stored_digests
-from flaskapp.stable_ids import id_from
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
 from outbox import QueueSpec, attempts

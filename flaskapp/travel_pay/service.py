@@ -23,12 +23,11 @@ from flaskapp.accounts.service import (
 )
 from flaskapp.cases.service import close_ended, open_case
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
-from flaskapp.crypto import vault
+from flaskapp.crypto import id_from, vault
 from flaskapp.current import database_now
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, Repair, Rule, States, Subject, Work
 from flaskapp.keys.digests import stored_digests
-from flaskapp.stable_ids import id_from
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import (
     APPOINTMENT,

@@ -256,7 +256,7 @@ def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config:
     """Our earlier writes; `confirmable` once the upstream must have finished with the last of them."""
     writes = [item for item in siblings if item.purpose == "write"]
     made_at = [item.started_at for item in writes]
-    lost = grant.in_doubt or spec.work.look_first
+    lost = grant.from_lost_time or spec.work.look_first
     if lost and grant.restored_to is not None and grant.lost_at is not None:
         made_at += [grant.restored_to, grant.lost_at]
     age = (grant.started_at - max(made_at)).total_seconds() if made_at else 0.0

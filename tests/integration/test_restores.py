@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,12 @@ def test_what_happened_after_the_backup_is_found_and_neither_done_nor_told_again
     counted = {(row["subject"], row["outcome"]): row["count"] for row in report(product)["counts"]}
     flows = ("form526_submission", "intent_to_file", "notification", "travel_claim", "travel_pay_claim")
     assert counted == {**{(flow, "had happened"): 1 for flow in flows}, ("travel_claim", "parked"): 1}
+    # Somebody looked by hand, and the document is not there; an upload of before cannot be on its way any more.
+    product.move_clock(timedelta(minutes=5))
+    (document,) = documents(product)
+    assert command(product, "documents", "upload-again", str(document["id"])).exit_code == 0
+    db.session.remove()
+    product.work(until=lambda: len(uploaded(product)) == yesterday.uploads + 1)
 
 
 def states(product: Product) -> dict[str, list[str]]:
