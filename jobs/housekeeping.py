@@ -11,7 +11,7 @@ from flask import current_app
 from redis import Redis
 from sqlalchemy import text
 
-from flaskapp import retention
+from flaskapp.audit import retention
 from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import late_anew, open_case

@@ -90,12 +90,13 @@ def keep_parked(db: Database, message_id: int, reason: str) -> None:
 
 
 def discard(db: Database, subject_type: str, subject_ids: Sequence[str]) -> int:
-    """Delete the parked messages of these subjects that nobody has locked; returns how many. Written in history.
+    """Delete the parked messages of these subjects that nobody has locked; returns how many. Written in the history of
+    the message, not of its subject, whose own has ended.
 
     Only for work that nobody will requeue any more: what it may have done upstream is not looked up after this.
     """
     rows = db.execute(DISCARD, {"subject_type": subject_type, "ids": list(subject_ids)}).all() if subject_ids else []
     for row in rows:
-        detail = {"job": row.job}
-        write_history(db, subject_type, row.subject_id, "message.discarded", message_id=row.id, detail=detail)
+        detail = {"job": row.job, "subject_type": subject_type, "subject": row.subject_id}
+        write_history(db, "message", str(row.id), "message.discarded", message_id=row.id, detail=detail)
     return len(rows)

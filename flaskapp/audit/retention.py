@@ -50,10 +50,10 @@ PARKED = """
      WHERE {long_over} AND {nobody} ORDER BY m.id LIMIT :batch
 """
 # Parked work about nothing that a person was promised: alerts of cases, say.
-PARKED_OTHERS = text("""
-    SELECT m.subject_type, m.subject_id FROM outbox_messages m
-     WHERE m.state = 'parked' AND m.subject_type <> ALL(:promised)
-       AND m.give_up_at < outbox_now() - make_interval(days => :days) ORDER BY m.id LIMIT :batch
+PARKED_OTHERS = text(f"""
+    SELECT m.subject_type, m.subject_id {sql.messages()}
+       AND m.state = 'parked' AND m.subject_type <> ALL(:promised)
+       AND m.created_at < outbox_now() - make_interval(days => :days) ORDER BY m.id LIMIT :batch
 """)
 EMPTY_CASES = text("""
     UPDATE cases SET emptied_at = outbox_now(), notes = '[]', resolution = NULL, details = COALESCE((
