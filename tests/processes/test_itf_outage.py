@@ -203,7 +203,7 @@ def test_no_itf_is_upstream_twice(aftermath):
 
 def test_each_got_one_e_mail(aftermath):
     wanted = {(veteran["email"], "itf.confirmed_late"): 1 for veteran in aftermath.veterans}
-    eventually(lambda: e_mails_sent(aftermath.running) == wanted)
+    eventually(lambda: e_mails_sent(aftermath.running) == wanted, LONG_SECONDS)
 
 
 def e_mails_sent(running: Running) -> Counter[tuple[str, str]]:
