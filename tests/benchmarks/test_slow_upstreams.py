@@ -28,7 +28,7 @@ from tests.benchmarks.figures import figure, percentile, spread, title
 from tests.benchmarks.people import ADA, DAYS, Person, headers_of, until
 
 CROWD = 60
-ROUNDS, SAMPLES, WARM_UP = 3, 40, 3
+ROUNDS, SAMPLES, WARM_UP = 6, 20, 2
 # After this the crowd has taken every place that it gets, and those who were refused come again at times of their own.
 GATHERING_SECONDS = 4.0
 PAUSE_SECONDS = 1.0

@@ -177,7 +177,9 @@ def test_every_route_has_a_limit_by_address_but_those_that_machines_watch(produc
         if method != "OPTIONS":
             answers.setdefault(endpoint, set()).add(client.open(path, method=method).status_code)
     assert len(answers) > 30
-    assert {endpoint for endpoint, statuses in answers.items() if statuses != {429}} == NOT_BY_ADDRESS
+    # Nobody here has the token of the metrics, so here they count.
+    uncounted = {endpoint for endpoint, statuses in answers.items() if statuses != {429}}
+    assert uncounted == NOT_BY_ADDRESS - {"metrics.metrics"}
 
 
 def test_a_preflight_is_not_counted() -> None:
