@@ -33,5 +33,5 @@ class Account(db.Model):  # type: ignore[name-defined]
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     identified_at: Mapped[datetime | None] = mapped_column(Timestamp)
     # When the account service last said that it has no ICN: nothing can be filed, and nobody written to. It counts only
-    # while `identity` is null.
+    # while `identity` is null; beside one, it is when another person's was corrected to it.
     nobody_at: Mapped[datetime | None] = mapped_column(Timestamp)

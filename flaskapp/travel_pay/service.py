@@ -198,11 +198,11 @@ def unfinished(session: DbSession, account_id: uuid.UUID) -> list[TravelPayClaim
 
 
 def last_change(session: DbSession, account_id: uuid.UUID) -> datetime | None:
-    """When any of the person's claims last moved here, or we were told who they are: what was read from BTSSS before
-    that is out of date, or somebody else's."""
+    """When any of the person's claims last moved here, or whom we took them for turned out to be wrong: what was read
+    from BTSSS before that is out of date, or somebody else's."""
     moved = select(func.max(TravelPayClaim.moved_at)).filter_by(account_id=account_id).scalar_subquery()
-    identified = select(Account.identified_at).filter_by(id=account_id).scalar_subquery()
-    return session.execute(select(func.greatest(moved, identified))).scalar_one()
+    corrected = select(Account.nobody_at).filter_by(id=account_id).scalar_subquery()
+    return session.execute(select(func.greatest(moved, corrected))).scalar_one()
 
 
 # -- working ------------------------------------------------------------------
