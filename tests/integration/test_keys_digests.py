@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from flaskapp.db import db
+from flaskapp.db import db, transaction
 from flaskapp.keys import retire
+from flaskapp.keys.digests import stored_digests
 from flaskapp.keys.models import DIGEST
 from flaskapp.travel_claims.service import load_claim
 from jobs.engine import runner
@@ -27,7 +29,7 @@ from tests.integration.key_steps import (
 )
 from tests.integration.steps import SUBMIT, call, command, file_claim, lose, take
 from tests.integration.travel_pay_steps import traveling
-from tests.product import ADA, Product
+from tests.product import ADA, Product, eventually
 
 COUNTS = ("travel_claims", "travel_pay_claims", "form526_submissions")
 OLD_SESSIONS = "DELETE FROM check_in_sessions RETURNING 1"
@@ -143,6 +145,21 @@ def test_the_same_claims_are_filed_once_however_processes_of_both_settings_race(
 def command_apart(product: Product, *args: str) -> Any:
     with product.app.app_context():
         return command(product, *args)
+
+
+def test_the_key_changes_only_when_nobody_is_writing_under_the_earlier_one(product: Product) -> None:
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with deployed(product, **with_newer_digest_key(product)) as newer:
+        released(newer)
+        changing = threading.Thread(target=lambda: command_apart(newer, "keys", "redigest"))
+        with transaction() as session:
+            earlier = stored_digests(session).of("x")
+            changing.start()
+            eventually(lambda: session.execute(text(waits)).scalar_one() or not changing.is_alive())
+            assert changing.is_alive()
+        changing.join(60)
+        with transaction() as session:
+            assert stored_digests(session).of("x") != earlier
 
 
 def test_an_idempotency_key_keeps_its_meaning(product: Product) -> None:
