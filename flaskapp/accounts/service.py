@@ -109,13 +109,9 @@ def correct_person(session: DbSession, account_id: uuid.UUID, identity: Identity
     since when what was read for the person before is nobody's."""
     kept: dict[str, Any] = {"identity": None, "icn_digest": None, "identified_at": None}
     if identity is not None:
-<<<<<<< ours
         digest = stored_digests(session).of(identity.icn)
         kept = {"identity": asdict(identity), "icn_digest": digest, "identified_at": NOW}
-=======
-        kept = {"identity": asdict(identity), "icn_digest": vault().digest(identity.icn), "identified_at": NOW}
     kept["nobody_at"] = NOW
->>>>>>> theirs
     changed = update(Account).where(Account.id == account_id).values(kept)
     session.execute(changed.execution_options(synchronize_session="fetch"))
 
