@@ -35,6 +35,8 @@ NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
     itf.itf_cli,
     documents.documents_cli,
     travel_pay.travel_pay_cli,
+    accounts.accounts_cli,
+    after_restore.after_restore,
 )
 
 
