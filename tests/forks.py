@@ -113,8 +113,7 @@ def become_piped(argv: list[str], cwd: Path, env: Mapping[str, str], output: Con
 
 def become_logged(argv: list[str], cwd: Path, env: Mapping[str, str], output: Path) -> None:
     os.setsid()
-    with output.open("ab") as file:
-        become(argv, cwd, env, file.fileno())
+    become(argv, cwd, env, os.open(output, os.O_WRONLY | os.O_APPEND))
 
 
 def become(argv: list[str], cwd: Path, env: Mapping[str, str], output: int) -> None:
