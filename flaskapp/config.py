@@ -283,7 +283,9 @@ class Config:
         whole(1, MOST_DAYS), 60, text="Days an uploaded file that no form has claimed is kept."
     )
     attachment_most_bytes_per_account: int = setting(
-        at_least_one, 1024 * 1024 * 1024, text="Most bytes of files that no form has claimed, of one account."
+        whole(1024 * 1024, 1024**4),
+        1024 * 1024 * 1024,
+        text="Most bytes of files that no form has claimed, of one account.",
     )
     attachment_most_files_per_account: int = setting(
         at_least_one, 200, text="Most files that no form has claimed, of one account."

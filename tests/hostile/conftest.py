@@ -77,6 +77,10 @@ class Web:
         return [json.loads(line) for line in list(self.lines)]
 
 
+# Crowds here are many requests of one person.
+OVERRIDES = {**SETTINGS, "CHECK_IN_TRIES": "1000"}
+
+
 @pytest.fixture(scope="module")
 def web(
     migrated: TemplateDatabase,
@@ -88,7 +92,7 @@ def web(
     port, lines, log = free_port(), [], tmp_path_factory.mktemp("hostile") / "web.log"
     fakes.fakes.reset()
     with migrated.copied() as database:
-        settings = environment(database, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)
+        settings = environment(database, redis_server.url, fakes, kept_secrets(secrets_folder), OVERRIDES)
         process = ForkedProcess(
             "web", COMMAND, surroundings(settings, port), log, root=ROOT, hear=lambda _, line: lines.append(line)
         )

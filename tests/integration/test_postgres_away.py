@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from flaskapp import create_app, logs
 from flaskapp import db as database
 from flaskapp.config import from_env, read_database_url
+from flaskapp.crypto import vault
 from flaskapp.db import db, is_passing, transaction
 from jobs import housekeeping, processes
 from jobs.engine import settle
@@ -145,7 +146,7 @@ def test_each_beat_prolongs_the_lease_of_an_answer_in_hand(product: Product, adm
     process.keep(granted)
     over.set()
     with revoked(administer):
-        processes.beat_until(db.engine, process, "worker", over)
+        processes.beat_until(db.engine, vault(), process, "worker", over)
     assert product.value("SELECT lease_expires_at > outbox_now() + interval '20 s' FROM outbox_messages")
     process.release(granted)
     assert process.kept_grants() == []
@@ -347,7 +348,7 @@ def test_work_that_finds_its_lease_taken_is_counted_and_after_a_while_a_fault(pr
         housekeeping.sweep()
         passed = "SELECT passed_over FROM outbox_leases WHERE name = 'sweep'"
         assert product.value(passed) == 2
-        assert 'surefile_passed_over_total{work="sweep"} 2.0' in product.app.test_client().get("/metrics").text
+        assert 'surefile_passed_over_total{work="sweep"} 2.0' in product.metrics()
         product.rows("UPDATE outbox_leases SET passed_over_since = now() - interval '6 minutes' RETURNING 1")
         audit = command(product, "audit")
         assert (audit.exit_code, "work sweep: sweep_stands_still" in audit.stdout) == (1, True)

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from flaskapp.db import transaction
 from flaskapp.form526 import polling, uploads
-from jobs import documents, form526, intent_to_file, ledger, worker
+from jobs import form526, intent_to_file, ledger, worker
 from jobs.engine import runner, settle
 from jobs.engine.spec import NotFound
 from jobs.registry import spec_of
@@ -221,9 +221,16 @@ def not_found(call: Any, work: Any, earlier: Any) -> NotFound:
     return NotFound()
 
 
+def create_unseen(call: Any, work: Any) -> Any:
+    made = call.upstreams.lighthouse_claims.create_itf(work.icn, work.type, call.before_write)
+    return intent_to_file.Confirmation(made, "created")
+
+
 @breakage
-def an_unanswered_creation_of_an_itf_counts_as_none(patch: Patch, product: Product) -> None:
+def an_itf_is_created_without_a_look(patch: Patch, product: Product) -> None:
+    """Neither after an unanswered creation nor before the next: each of the two looks would do by itself."""
     patch.setitem(vars(intent_to_file.CREATE), "look_up", not_found)
+    patch.setitem(vars(intent_to_file.CREATE), "act", create_unseen)
 
 
 @breakage
@@ -234,11 +241,6 @@ def an_unanswered_form_is_sent_again_unseen(patch: Patch, product: Product) -> N
 @breakage
 def uploads_of_a_document_are_not_counted(patch: Patch, product: Product) -> None:
     patch.setattr(uploads, "copies", lambda session, document_id, beside: 1)
-
-
-@breakage
-def an_upload_is_sent_again_while_one_is_under_way(patch: Patch, product: Product) -> None:
-    patch.setitem(vars(documents.UPLOAD), "confirm_after_seconds", lambda config: 0.0)
 
 
 @breakage

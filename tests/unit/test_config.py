@@ -92,7 +92,6 @@ def test_what_is_wrong_with_a_database_url_is_said_without_the_password(
         ("REDIS_URL", "rediss://:p@h:6380", "rediss://:p@h:6380"),
         ("BTSSS_BASE_URL", "https://h/EC/ClaimIngestSvc/", "https://h/EC/ClaimIngestSvc"),
         ("EARLIER_DIGEST_KEYS", "a, b,", ("a", "b")),
-        ("OPERATORS", '{"ana": "hash"}', {"ana": "hash"}),
         ("ENCRYPTION_KEYS", f"{KEYS[0]}, {KEYS[1]},", KEYS),
         ("OPERATORS", '{"ana": "scrypt:1$salt$hash"}', {"ana": "scrypt:1$salt$hash"}),
         ("FRONTEND_ORIGINS", "https://a.gov, http://b:3001", ("https://a.gov", "http://b:3001")),
@@ -186,7 +185,8 @@ def test_no_text_of_one_line_may_have_a_second_one_or_blanks_around_it(settings:
     lines = [name for name, item in setting_names().items() if item.metadata["read"] in (line, key_text)]
     assert {"VEIS_CLIENT_SECRET", "LOROTA_API_KEY", "CASE_OWNER_FORM526", "SECRET_KEY"} <= set(lines)
     for name in lines:
-        for text in (f"{settings[name]}\n", f" {settings[name]}", f"{settings[name]}\r\nX: y", " "):
+        right = settings.get(name) or "x" * 40
+        for text in (f"{right}\n", f" {right}", f"{right}\r\nX: y", " "):
             with pytest.raises(ValueError):
                 reading(name, text)
 
