@@ -87,7 +87,7 @@ class BTSSSClient:
         self._config = config
         self._http = http
         self._tokens = tokens
-        self._keys = subscription_headers(config.btsss_subscription_keys, "BTSSS_SUBSCRIPTION_KEYS")
+        self._keys = subscription_headers(config.btsss_subscription_keys)
 
     def submit_claim(
         self, icn: str, appointment_date: date, facility_type: str, before_write: Callable[[], None]
@@ -149,13 +149,12 @@ class BTSSSClient:
         )
 
 
-def subscription_headers(keys: tuple[str, ...], setting: str) -> dict[str, str]:
-    """One key outside production; E and S, in this order, in production."""
+def subscription_headers(keys: tuple[str, ...]) -> dict[str, str]:
+    """One key outside production; E and S, in this order, in production. The settings hold no other number of them."""
     if len(keys) == 1:
         return {"Ocp-Apim-Subscription-Key": keys[0]}
-    if len(keys) == 2:
-        return {"Ocp-Apim-Subscription-Key-E": keys[0], "Ocp-Apim-Subscription-Key-S": keys[1]}
-    raise ValueError(f"{setting} must hold one key, or two (E and S)")
+    e, s = keys
+    return {"Ocp-Apim-Subscription-Key-E": e, "Ocp-Apim-Subscription-Key-S": s}
 
 
 def _submitted(answer: Answer) -> SubmittedClaim:

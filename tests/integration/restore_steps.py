@@ -15,6 +15,7 @@ from click.testing import Result
 from flaskapp import create_app
 from flaskapp.config import from_env
 from flaskapp.db import db
+from sandbox import unprivileged
 from sandbox.servers import EmbeddedPostgres
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
@@ -24,7 +25,9 @@ from tests.product import SETTINGS, Product
 
 def run_program(server: EmbeddedPostgres, program: str, *arguments: str, home: bool = False) -> None:
     """Run one of PostgreSQL's own programs; with `home`, as the account that owns the server's data."""
-    surroundings: dict[str, Any] = server._surroundings() if home else {"env": {"PATH": os.defpath}}
+    surroundings: dict[str, Any] = {"env": {"PATH": os.defpath}}
+    if home:
+        surroundings = {**server._surroundings(), **unprivileged.user_and_group()}
     done = subprocess.run([server._binary(program), *arguments], capture_output=True, text=True, **surroundings)
     assert done.returncode == 0, done.stderr
 

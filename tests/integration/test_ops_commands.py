@@ -139,7 +139,8 @@ def test_retention_creates_partitions_ahead_and_drops_expired_ones(product: Prod
     assert len([name for name in kept if name > old[-1]]) == 4
     assert product.value("SELECT count(*) FROM outbox_attempts") == 0
     assert product.value("SELECT count(*) FROM outbox_history") == 0
-    assert product.value("SELECT count(*) FROM travel_claims") == 1
+    # Without any history left, nothing could be said of it any more.
+    assert product.value("SELECT count(*) FROM travel_claims") == 0
     file_claim(product, date="2034-01-01")
     now = product.value("SELECT to_char(outbox_now(), 'YYYYMM')")
     assert product.value(f"SELECT count(*) FROM outbox_history_{now}") == 1

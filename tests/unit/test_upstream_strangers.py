@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, get_type_hints
 
 import pytest
@@ -136,6 +136,7 @@ def travel_calls(http: HTTP) -> Calls:
             "send_email": lambda: notify.send_email(icn=ICN, **SMS),
             "find_by_reference": lambda: notify.find_by_reference("r"),
             "get": lambda: notify.get("n"),
+            "list_since": lambda: list(notify.list_since(datetime(2031, 3, 4, tzinfo=UTC))),
         },
     }
 

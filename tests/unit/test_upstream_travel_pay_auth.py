@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from flaskapp.config import ConfigError
 from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.tokens.cache import FetchedToken
 from flaskapp.upstreams.transport.http import HTTP
-from flaskapp.upstreams.travel_pay.auth import Traveler, TravelerTokenClient, TravelPayAuth
+from flaskapp.upstreams.travel_pay.auth import Traveler, TravelerTokenClient
 from flaskapp.upstreams.veis import VEISClient
 from tests.unit.loopback import Body, Loopback, Reply, reset, serving, whole
-from tests.unit.travel_pay import ADA, BY_BTSSS, BY_GATEWAY, Bench, PersonalTokens, envelope
+from tests.unit.travel_pay import ADA, BY_BTSSS, BY_GATEWAY, Bench, envelope
 from tests.unit.upstream_settings import Tokens, settings
 
 LISTED = whole(200, envelope([]))
@@ -52,9 +53,8 @@ def test_production_has_two_subscription_keys() -> None:
 
 
 def test_a_wrong_number_of_subscription_keys_stops_the_start_by_its_settings_name() -> None:
-    config = settings(travel_pay_subscription_keys="1,2,3")
-    with pytest.raises(ValueError, match="^TRAVEL_PAY_SUBSCRIPTION_KEYS must hold"):
-        TravelPayAuth(config, Tokens(), PersonalTokens())
+    with pytest.raises(ConfigError, match="^TRAVEL_PAY_SUBSCRIPTION_KEYS cannot be read: expected one or two"):
+        settings(travel_pay_subscription_keys="1,2,3")
 
 
 @pytest.mark.parametrize(

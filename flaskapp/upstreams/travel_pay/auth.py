@@ -47,7 +47,7 @@ class TravelerTokenClient:
         self._http = http
         self._sts = sts
         self._veis_tokens = veis_tokens
-        self._keys = subscription_headers(config.travel_pay_subscription_keys, "TRAVEL_PAY_SUBSCRIPTION_KEYS")
+        self._keys = subscription_headers(config.travel_pay_subscription_keys)
 
     @property
     def fetch_seconds(self) -> float:
@@ -96,7 +96,7 @@ class TravelPayAuth:
     def __init__(self, config: Config, veis_tokens: Tokens, person_tokens: TravelerTokens) -> None:
         self._veis_tokens = veis_tokens
         self._person_tokens = person_tokens
-        self._keys = subscription_headers(config.travel_pay_subscription_keys, "TRAVEL_PAY_SUBSCRIPTION_KEYS")
+        self._keys = subscription_headers(config.travel_pay_subscription_keys)
 
     def with_headers(self, traveler: Traveler, call: Callable[[dict[str, str]], T]) -> T:
         """`call` with the headers of a request for that person; when a token is refused, once more with another.
