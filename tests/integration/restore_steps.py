@@ -20,7 +20,7 @@ from sandbox.servers import EmbeddedPostgres
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.integration.steps import command
-from tests.product import SETTINGS, Product
+from tests.product import SETTINGS, Product, eventually
 
 
 def run_program(server: EmbeddedPostgres, program: str, *arguments: str, home: bool = False) -> None:
@@ -82,5 +82,11 @@ def report(product: Product) -> dict[str, Any]:
 
 
 def received(product: Product) -> list[tuple[str, str]]:
-    """Every text and e-mail that reached somebody: to whom, and which template, oldest first."""
-    return [(message["to"], message["template"]) for message in reversed(product.control.phone())]
+    """Every text and e-mail, once whatever VANotify took has reached somebody: to whom, and which template, oldest
+    first."""
+
+    def delivered() -> list[dict[str, Any]]:
+        taken, found = product.control.call("GET", "va_notify", "notifications"), product.control.phone()
+        return found if len(found) == len(taken) else []
+
+    return [(message["to"], message["template"]) for message in reversed(eventually(delivered))]

@@ -227,7 +227,7 @@ def test_a_transaction_that_failed_late_is_not_run_again(product: Product, monke
 
     def work(session: Any) -> None:
         tries.append(1)
-        raise OperationalError("INSERT INTO x", {}, Told("55P03"))
+        raise OperationalError("INSERT INTO x", {}, Told("40P01"))
 
     with pytest.raises(OperationalError):
         database.durably(work)
