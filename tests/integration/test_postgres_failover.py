@@ -81,6 +81,7 @@ def pair(
         with app.app_context():
             built = Product(app, fakes)
             built.redis.flushall()
+            built.control.reset()
             assert command(built, "release").exit_code == 0
             yield Pair(built, primary, standby)
             db.session.remove()
