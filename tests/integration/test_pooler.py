@@ -101,7 +101,7 @@ def test_everything_works_through_it_and_leaves_nothing_in_the_servers_sessions(
 def test_its_time_outs_hold_in_transactions_and_in_single_statements(pooled: Product) -> None:
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
     shown = text("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
-    expected = ("25s", "4s", "5s", "UTC")
+    expected = ("25s", "4s", "3500ms", "UTC")
     with transaction() as session:
         assert tuple(session.execute(shown).one()) == expected
         session.execute(text("SELECT 1"))
