@@ -113,7 +113,8 @@ class HostsFleet(Fleet):
             self.say(f"Starting {name} ...")
             self._running.callback(self._stop, name, server.stop)
             server.start()
-        self.environ = {**self.environ, "DATABASE_DIRECT_URL": self.pair.url}
+        direct, pooled = self.pair.url, self.pooler.url
+        self.environ = {**self.environ, "DATABASE_URL": pooled, "DATABASE_DIRECT_URL": direct}
         return self.pooler.url, self.valkeys.url
 
     def _process(self, name: str) -> Process:
