@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 
 from flaskapp.config import Config
 from sandbox.chaos.fleet import Fleet
@@ -67,12 +66,6 @@ class HostsFleet(Fleet):
 
     def host_of(self, name: str) -> Host:
         return self.hosts[name]
-
-    def freeze(self, name: str) -> None:
-        self.signal(name, SIGSTOP)
-
-    def thaw(self, name: str) -> None:
-        self.signal(name, SIGCONT)
 
     def release_next(self) -> None:
         """Migrate the database to the next release, while every process is still of this one."""

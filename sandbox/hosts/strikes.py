@@ -8,7 +8,7 @@ from random import Random
 from typing import cast
 
 from sandbox.chaos.ground import Ground
-from sandbox.chaos.strikes import SILENT_SECONDS, Aim, Step, Strike, server, upstream
+from sandbox.chaos.strikes import SILENT_SECONDS, Aim, Step, Strike, frozen, server, upstream
 from sandbox.hosts.ground import HostsGround
 
 HostStep = tuple[float, Callable[[HostsGround], None]]
@@ -25,15 +25,6 @@ def host(kind: str, blow: Callable[[HostsGround, str], None], seconds: float) ->
         name = random.choice(known.fleet.of_kind(kind))
         steps: list[Step] = [(0.0, partial(blow, known, name)), (seconds, partial(known.join, name))]
         return Strike(name, steps)
-
-    return aim
-
-
-def frozen(kind: str, seconds: float) -> Aim:
-    def aim(ground: Ground, random: Random) -> Strike:
-        known = cast(HostsGround, ground)
-        name = random.choice(known.fleet.of_kind(kind))
-        return Strike(name, [(0.0, partial(known.hosts.freeze, name)), (seconds, partial(known.hosts.thaw, name))])
 
     return aim
 
