@@ -57,18 +57,23 @@ class Overdue(psycopg2.OperationalError):
 
 
 class Watch:
-    """Thread that ends the connections on which an answer is overdue. It starts with the first statement."""
+    """Thread that ends the connections on which an answer is overdue. It starts with the first statement, and again
+    with the next one if anything ended it: without it a statement would wait for ever."""
 
     def __init__(self) -> None:
         self.calls: dict[LimitedConnection, float] = {}
-        self.started = False
+        self.thread: threading.Thread | None = None
         self.starting = threading.Lock()
+
+    @property
+    def is_looking(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
 
     def start(self) -> None:
         with self.starting:
-            if not self.started:
-                self.started = True
-                threading.Thread(target=self.look_forever, name="overdue", daemon=True).start()
+            if not self.is_looking:
+                self.thread = threading.Thread(target=self.look_forever, name="overdue", daemon=True)
+                self.thread.start()
 
     def look_forever(self) -> None:
         while True:
@@ -82,7 +87,7 @@ class Watch:
     def call(self, connection: LimitedConnection, work: Callable[..., T], *args: Any) -> T:
         """Do the work, which waits for the server, and raise Overdue when the answer does not come in time."""
         limit = connection.limit()
-        if not self.started:
+        if not self.is_looking:
             self.start()
         self.calls[connection] = time.monotonic() + limit
         try:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 PROCESSES = "tests/processes"
 # test_forks.py needs no product, test_pooler.py starts its own. test_itf_outage.py strikes it for so long that a second
@@ -46,6 +47,17 @@ class SharedProduct(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
         return PROCESSES if file.startswith(PROCESSES) and not file.endswith(ON_THEIR_OWN) else file
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """A worker runs the last test that it has only when it has another or knows that there is none.
+
+        xdist does not see to that for the worker that takes the place of one that crashed. It may hand it a file of
+        which nothing is left to run, or one single test, and then waits for it without end.
+        """
+        while node in self.registered_collections and not node.shutting_down:
+            super()._reschedule(node)
+            if self._pending_of(self.assigned_work[node]) > 1:
+                return
 
 
 def rank(item: pytest.Item) -> tuple[int, int]:

@@ -61,6 +61,8 @@ NOWHERE = "http://127.0.0.1:9"
 AT_THE_CLINIC = Flows(TRAVEL_CLAIMS, NOTIFICATIONS, CASES)
 SIGNED_IN = Flows(INTENT_TO_FILE, FORM526, NOTIFICATIONS, CASES)
 OURS = ("outbox.", "jobs.", "flaskapp.intent_to_file.")
+# Its thread watches the real server, by the real clock, also after the simulation.
+NOT_IN_HAND = "outbox.connections"
 APPS = ("worker-1", "worker-2", "worker-3", "product")
 EMPTY = """
     DELETE FROM form526_attachment_chunks; DELETE FROM form526_document_submissions; DELETE FROM form526_attachments;
@@ -142,7 +144,9 @@ class Product:
         stand_ins = {"time": (time, clock), "random": (random, self.rng), "secrets": (secrets, draws)}
         logging.disable(logging.CRITICAL)
         with pytest.MonkeyPatch.context() as patch, handing_over():
-            for module in [found for name, found in sys.modules.items() if name.startswith(OURS)]:
+            modules = {name: module for name, module in sys.modules.items() if name.startswith(OURS)}
+            modules.pop(NOT_IN_HAND, None)
+            for module in modules.values():
                 for name, (real, ours) in stand_ins.items():
                     if getattr(module, name, None) is real:
                         patch.setattr(module, name, ours)
