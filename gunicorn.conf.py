@@ -7,13 +7,13 @@ import tempfile
 bind = f"{os.environ.get('WEB_ADDRESS') or '0.0.0.0'}:{os.environ.get('PORT', '8000')}"
 
 # Most requests wait only for the database. Some wait for an upstream, in threads that hold no database connection
-# meanwhile: at most half of all threads, and at most a quarter for one upstream (`flaskapp/web/passthrough.py`).
+# meanwhile: at most half of all threads, and at most a quarter for one upstream (`flaskapp/web/threads.py`).
 # All share the process's `DATABASE_POOL_SIZE` connections, because each request takes one for milliseconds.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # gthread, with limits on how long, and in how many threads, a client may keep us waiting.
 worker_class = "flaskapp.web.worker.PatientWorker"
 # The application reads the same setting.
-threads = int(os.environ.get("WEB_THREADS") or "24")
+threads = int(os.environ.get("WEB_THREADS") or "30")
 worker_connections = 400
 preload_app = False
 

@@ -209,8 +209,8 @@ class Config:
         rate, Rate(6_000, 60), text="Most callbacks with one token to one web process."
     )
     web_threads: int = setting(
-        whole(4, 200),
-        24,
+        whole(6, 200),
+        30,
         text="Threads of one web process. At most half of them wait for upstreams, at most a quarter for any one.",
     )
     request_seconds: float = setting(

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import psycopg2
-from flask import Flask, g, has_request_context
+from flask import Flask, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import ExceptionContext, MetaData, event
@@ -31,6 +31,7 @@ from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
+from flaskapp.upstreams.transport.http import seconds_left
 from outbox import NAMING, Target, autocommit, away, leases
 
 log = logging.getLogger("flaskapp.db")
@@ -39,10 +40,10 @@ T = TypeVar("T")
 DbSession = scoped_session[Session]
 # A connection that was idle for longer than this is tested before it is used again.
 PING_AFTER_SECONDS = 1.0
-# How long a request may wait for one answer of Postgres, and for all of them; a process, and its
-# heartbeat on the line where it listens, which together must not be deaf for longer than 20 s; and work that may take
-# long, or a command. Postgres itself ends a statement after 25 s.
-REQUEST_SECONDS, REQUEST_ENDS_SECONDS, LEAST_SECONDS = 10.0, 25.0, 2.0
+# How long a request may wait for one answer of Postgres, and at least, however little of its time is left; a process,
+# and its heartbeat on the line where it listens, which together must not be deaf for longer than 20 s; and work that
+# may take long, or a command. Postgres itself ends a statement after 25 s.
+ANSWER_SECONDS, LEAST_SECONDS = 10.0, 2.0
 PROCESS_SECONDS, HEARTBEAT_ANSWER_SECONDS = 10.0, 5.0
 LONG_SECONDS = 30.0
 # A transaction that failed later than this is not run again while a person waits.
@@ -115,8 +116,7 @@ def wait_as_a_process(app: Flask) -> None:
 def answer_seconds() -> float:
     """How long the statement that is sent now may wait for its answer."""
     if has_request_context():
-        left = REQUEST_ENDS_SECONDS - (time.perf_counter() - g.get("request_started", time.perf_counter()))
-        return max(LEAST_SECONDS, min(REQUEST_SECONDS, left))
+        return max(LEAST_SECONDS, seconds_left(ANSWER_SECONDS))
     return LONG_SECONDS if LONG_WORK.get() else Patience.seconds
 
 
@@ -137,7 +137,7 @@ def note_pooler() -> None:
 def warn_of_pooler() -> None:
     log.warning(
         "a pooler stands before PostgreSQL and DATABASE_DIRECT_URL is not set: new work is found by looking once a"
-        " second, and migrations go through the pooler",
+        " second, and no release can be made",
         extra={"event": "database.pooler_without_direct_url"},
     )
 

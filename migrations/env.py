@@ -14,6 +14,10 @@ from outbox import metadata as ledger
 LOCK = 7_350_551
 PATIENCE_SECONDS = 10.0
 LOOK_SECONDS = 0.2
+# An index is built beside the traffic outside any transaction, where the settings that a pooler needs cannot be sent.
+THROUGH_A_POOLER = (
+    "surefile: a pooler stands before PostgreSQL: set DATABASE_DIRECT_URL to the server itself and release again"
+)
 
 
 def run() -> None:
@@ -22,6 +26,8 @@ def run() -> None:
     target.settings = {**target.settings, "lock_timeout": "10s"}
     engine = create_engine("postgresql+psycopg2://", creator=target.connect, poolclass=NullPool)
     with engine.connect() as alone, engine.connect() as connection:
+        if target.pooled:
+            raise SystemExit(THROUGH_A_POOLER)
         # In a transaction of its own, and for that transaction only: a lock of a session would stay in a pooler.
         alone.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         wait_for_lock(alone)

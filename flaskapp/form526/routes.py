@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any, BinaryIO, cast
 
 from flask import Blueprint, Response, current_app, request
+from flask.sansio.blueprints import BlueprintSetupState
 from marshmallow import ValidationError, fields
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -36,10 +37,17 @@ from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import Body, json_body
 from flaskapp.web.openapi import describe
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
+from flaskapp.web.threads import shares_of
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
-blueprint.record(lambda state: state.app.extensions.setdefault("turns", Turns()))
+
+
+@blueprint.record
+def share_threads(state: BlueprintSetupState) -> None:
+    places = shares_of(state.app.extensions["config"].web_threads).files
+    state.app.extensions.setdefault("turns", Turns(places))
+
 
 TAG = "Form 526"
 FILE_FIELD = "supporting_evidence_attachment[file_data]"

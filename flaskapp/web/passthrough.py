@@ -37,6 +37,7 @@ from flaskapp.upstreams.errors import (
 )
 from flaskapp.upstreams.transport.http import seconds_left, within
 from flaskapp.web.errors import Problem
+from flaskapp.web.threads import shares_of
 from outbox import sync_calls
 
 log = logging.getLogger("flaskapp.web.passthrough")
@@ -84,13 +85,6 @@ class Bulkhead:
         finally:
             with self._lock:
                 self._taken[name] -= free
-
-
-def bulkhead_of(threads: int) -> Bulkhead:
-    """Of a process with so many threads, half may wait. Of the rest, half may read slow bodies (`web/worker.py`), and
-    as many are left for requests that wait for nobody."""
-    total = max(1, threads // 2)
-    return Bulkhead(max(1, total // 2), total)
 
 
 def bulkhead() -> Bulkhead:
@@ -208,7 +202,8 @@ def in_words(seconds: float | None) -> str:
 
 
 def init_app(app: Flask, config: Config) -> None:
-    app.extensions["bulkhead"] = bulkhead_of(config.web_threads)
+    shares = shares_of(config.web_threads)
+    app.extensions["bulkhead"] = Bulkhead(shares.each, shares.waiting)
     inner = app.wsgi_app
 
     def limited(environ: dict[str, Any], start_response: Any) -> Any:

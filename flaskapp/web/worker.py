@@ -34,6 +34,7 @@ from flaskapp.web import liveness, passthrough
 from flaskapp.web.cross_origin import API_POLICY, HEADERS
 from flaskapp.web.errors import entry, title_of
 from flaskapp.web.slow_bodies import BodyReader, Frames
+from flaskapp.web.threads import shares_of
 
 READ_BYTES = 64 * 1024
 # The largest request that the main loop collects. This limit, times `worker_connections`, is the memory that strangers
@@ -103,8 +104,7 @@ class PatientWorker(ThreadWorker):
         super().__init__(*args, **options)
         # The connections on which the main loop waits for a request or for the client to close, the oldest first.
         self.waiting: dict[Connection, None] = {}
-        # A quarter of the threads: half of them may wait for upstreams (`passthrough.bulkhead_of`).
-        self.slots = threading.Semaphore(max(1, self.cfg.threads // 4))
+        self.slots = threading.Semaphore(shares_of(self.cfg.threads).bodies)
 
     def load_wsgi(self) -> None:
         """gunicorn calls this in the new process, before it accepts anybody."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from flaskapp.config import Config
 from tests.hostile.conftest import Web
 from tests.hostile.wire import Wire
 from tests.product import eventually
@@ -19,7 +20,7 @@ LIVE = "GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 DOCUMENT = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # Less than a client may keep us waiting here. Waiting for several of them in turn would wait far longer.
 AT_ONCE_SECONDS = 12.0
-THREADS = 24
+THREADS = Config().web_threads
 
 
 @contextmanager

@@ -10,12 +10,13 @@ import psutil
 import psycopg2
 import requests
 
+from flaskapp.config import Config
 from sandbox.faults import Control
 from tests.hostile.conftest import Web
 from tests.hostile.wire import Wire
 from tests.product import ADA, eventually
 
-THREADS = 24
+THREADS = Config().web_threads
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n"
 SESSION = json.dumps({"session": {"uuid": ADA.uuid, "dob": ADA.dob, "lastName": ADA.last_name}})
 CLAIM = json.dumps({"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}})

@@ -27,7 +27,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.integration.footprint_steps import metering
-from tests.integration.steps import command, file_claim
+from tests.integration.steps import command, file_claim, reconfigure
 from tests.product import ADA, SETTINGS, Product
 
 pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason="PgBouncer is not installed")
@@ -76,8 +76,11 @@ def plainly(pooled: Product, query: str) -> list[tuple[object, ...]]:
     return found
 
 
-def test_everything_works_through_it_and_leaves_nothing_in_the_servers_sessions(pooled: Product) -> None:
+def test_everything_works_through_it_and_leaves_nothing_in_the_servers_sessions(
+    pooled: Product, database_url: str
+) -> None:
     """Release, web, relay, worker, and the three that one process does at a time; each of them twice."""
+    reconfigure(pooled, database_direct_url=database_url)
     for date in ("2031-06-01", "2031-06-02"):
         db.session.remove()
         assert command(pooled, "release").exit_code == 0
@@ -152,6 +155,15 @@ def test_without_a_direct_url_it_is_said_and_the_relay_does_not_listen_through_t
     through.wait(0.01)
     through.wait(0.01)
     assert through.connection is None
+
+
+def test_a_release_through_it_is_refused_before_anything_changes(pooled: Product) -> None:
+    """An index that is built beside the traffic cannot share a message with the settings of its transaction."""
+    pooled.rows("UPDATE alembic_version SET version_num = '0010' RETURNING 1")
+    refused = command(pooled, "release")
+    assert refused.exit_code == 1
+    assert "set DATABASE_DIRECT_URL" in refused.output
+    assert pooled.value("SELECT version_num FROM alembic_version") == "0010"
 
 
 def test_two_processes_share_a_lease_through_it(pooled: Product) -> None:

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from flaskapp.db import db, transaction
-from flaskapp.web.passthrough import FULL_RETRY_SECONDS, Bulkhead, bulkhead, bulkhead_of
+from flaskapp.web.passthrough import FULL_RETRY_SECONDS, Bulkhead, bulkhead
+from flaskapp.web.threads import shares_of
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import reconfigure
@@ -120,12 +121,19 @@ def test_no_database_connection_is_held_while_an_upstream_works(product: Product
 
 @pytest.mark.parametrize("threads", [1, 2, 4, 16, 24, 100])
 def test_waiting_calls_leave_threads_free(threads: int) -> None:
-    places = bulkhead_of(threads)
+    shares = shares_of(threads)
+    places = Bulkhead(shares.each, shares.waiting)
     with ExitStack() as held:
         one = sum(held.enter_context(places.take("one")) for _ in range(threads))
         rest = sum(held.enter_context(places.take(str(number))) for number in range(threads))
     assert 1 <= one <= max(1, threads // 4)
     assert one + rest == max(1, threads // 2)
+
+
+@pytest.mark.parametrize("threads", range(6, 201))
+def test_crowds_of_every_kind_together_leave_a_thread_free(threads: int) -> None:
+    shares = shares_of(threads)
+    assert shares.waiting + shares.bodies + shares.files == threads - 1
 
 
 # -- keys ------------------------------------------------------------------------

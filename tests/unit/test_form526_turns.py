@@ -11,6 +11,8 @@ import pytest
 from flaskapp.form526.attachments import turns
 from flaskapp.form526.attachments.turns import FULL, OTHERS_OPEN, SHARE_USED, Busy, Turns
 
+PLACES = 7
+
 
 @contextmanager
 def refused(words: tuple[str, str], *, is_own: bool) -> Iterator[list[int]]:
@@ -35,13 +37,13 @@ def read(taken: Turns, account: str, clock: Clock, seconds: float) -> None:
 
 
 def test_one_account_has_two_places_and_leaves_the_others_free() -> None:
-    taken = Turns()
+    taken = Turns(PLACES)
     with ExitStack() as held:
         held.enter_context(taken.place("ada"))
         held.enter_context(taken.place("ada"))
         with refused(OTHERS_OPEN, is_own=True), taken.place("ada"):
             pass
-        for each in range(turns.PLACES - 2):
+        for each in range(PLACES - 2):
             held.enter_context(taken.place(f"other {each}"))
         with refused(FULL, is_own=False), taken.place("one more"):
             pass
@@ -50,14 +52,14 @@ def test_one_account_has_two_places_and_leaves_the_others_free() -> None:
 
 
 def test_a_place_is_given_back_after_a_failure() -> None:
-    taken = Turns()
-    for _ in range(turns.PLACES + 1):
+    taken = Turns(PLACES)
+    for _ in range(PLACES + 1):
         with pytest.raises(ValueError, match="unreadable"), taken.place("ada"), taken.reading("ada"):
             raise ValueError("unreadable")
 
 
 def test_an_account_that_has_read_for_its_share_of_a_minute_waits_for_the_rest_of_it() -> None:
-    taken = Turns(clock := Clock())
+    taken = Turns(PLACES, clock := Clock())
     for _ in range(3):
         read(taken, "ada", clock, 6.0)
     with refused(SHARE_USED, is_own=True) as seconds, taken.place("ada"):
@@ -73,15 +75,15 @@ def test_only_one_file_is_read_at_a_time_on_a_machine(monkeypatch: pytest.Monkey
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
     with turns.KEY.open("rb") as of_another_process:
         fcntl.flock(of_another_process, fcntl.LOCK_EX)
-        with refused(FULL, is_own=False), Turns().reading("ada"):
+        with refused(FULL, is_own=False), Turns(PLACES).reading("ada"):
             pass
-    with Turns().reading("ada"):
+    with Turns(PLACES).reading("ada"):
         pass
 
 
 def test_whoever_has_read_most_looks_for_a_turn_least_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the others come first, whichever web process has them."""
-    taken, looks = Turns(clock := Clock()), []
+    taken, looks = Turns(PLACES, clock := Clock()), []
     read(taken, "ada", clock, 8.0)
     read(taken, "ada", clock, 80.0)
     monkeypatch.setattr(turns, "wait_for", lambda _, look_seconds: looks.append(look_seconds))

@@ -21,8 +21,8 @@ from typing import BinaryIO
 KEY = Path(__file__)
 # With the reading itself well under the 30 s after which a router gives up on a request.
 TURN_SECONDS = 8.0
-# Less than half of a web process's threads, and of those two for one account: a browser sends files side by side.
-PLACES, PLACES_OF_ONE = 7, 2
+# A browser sends files side by side.
+PLACES_OF_ONE = 2
 # A file is kept in one transaction, and those of all must leave connections to the database.
 KEPT_AT_ONCE = 2
 # The share of one account: so many seconds of reading within the period, in one web process.
@@ -57,9 +57,13 @@ class Reading:
 
 
 class Turns:
-    """The turns of one web process. An account is named by any text; `now` is a clock that never goes back."""
+    """The turns of one web process, in which so many requests may wait (`web/threads.py`).
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    An account is named by any text; `now` is a clock that never goes back.
+    """
+
+    def __init__(self, places: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._places = places
         self._now = now
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
@@ -86,7 +90,7 @@ class Turns:
         used = self._used(account)
         if used >= SHARE_SECONDS:
             raise Busy(SHARE_USED, self._until_below_share(account, used), is_own=True)
-        if self._taken.total() >= PLACES:
+        if self._taken.total() >= self._places:
             raise Busy(FULL, SOON_SECONDS, is_own=False)
 
     def _used(self, account: str) -> float:
