@@ -50,7 +50,7 @@ WORKERS = ("worker-1", "worker-2", "worker-3")
 # Nobody moves while this waits, so a lock on the row that is held now is never released.
 BEATS = """
     SET lock_timeout = '50ms';
-    INSERT INTO outbox_processes (id, kind) SELECT unnest(%s), 'worker'
+    INSERT INTO outbox_processes (id, kind) SELECT unnest(%s::text[]), 'worker'
     ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
 """
 
