@@ -22,6 +22,7 @@ from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
 from flaskapp.web import cross_origin, errors, json_body, key_guard, openapi, passthrough, rate_limits, sign_in
+from flaskapp.web.application import Application
 from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
@@ -29,7 +30,7 @@ REGISTERED = Flows(CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY,
 
 
 def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
-    app = Flask(__name__)
+    app = Application(__name__)
     app.extensions["config"] = config
     app.extensions["flows"] = flows
     app.extensions["vault"] = Vault(config)

@@ -36,6 +36,8 @@ HEADERS = {
     "X-Permitted-Cross-Domain-Policies": "none",
     "Cache-Control": "no-store",
 }
+API_DEFAULTS = [*HEADERS.items(), ("Content-Security-Policy", API_POLICY)]
+PAGE_DEFAULTS = [*HEADERS.items(), ("Content-Security-Policy", PAGE_POLICY)]
 
 
 def init_app(app: Flask, config: Config) -> None:
@@ -81,11 +83,11 @@ def init_app(app: Flask, config: Config) -> None:
     @app.after_request
     def secure(response: Response) -> Response:
         """Only defaults: a header that a view has set stays."""
-        policy = PAGE_POLICY if under_pages(app, request.path) else API_POLICY
-        for name, value in {**HEADERS, "Content-Security-Policy": policy}.items():
-            response.headers.setdefault(name, value)
+        defaults = PAGE_DEFAULTS if under_pages(app, request.path) else API_DEFAULTS
         if request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", HSTS)
+            defaults = [*defaults, ("Strict-Transport-Security", HSTS)]
+        present = {name.lower() for name, _ in response.headers}
+        response.headers.extend([each for each in defaults if each[0].lower() not in present])
         return response
 
 

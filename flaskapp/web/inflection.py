@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from flask import Response, has_request_context, request
 
 # Upstream data has these two in mixed case already, and the front end reads them by exactly these names.
 KEPT_AS_IS = frozenset({"patientDFN", "appointmentIEN"})
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
+@lru_cache(1_000)
 def to_camel(key: str) -> str:
     """`next_of_kin1` → `nextOfKin1`. An underscore before a digit stays: dropping it could not be undone."""
     return re.sub(r"(?<=[A-Za-z0-9])_([a-z])", lambda match: match[1].upper(), key)
@@ -49,5 +52,5 @@ def answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = 
     The type is `application/json`, the only one that the front end parses (not `application/vnd.api+json`).
     """
     spelled = with_keys(payload, to_camel) if camel_wanted() else payload
-    body = json.dumps(spelled, separators=(",", ":"), allow_nan=False)
+    body = ENCODER.encode(spelled)
     return Response(body, status=status, headers=dict(headers or {}), content_type="application/json")

@@ -12,6 +12,7 @@ import ipaddress
 import math
 import re
 import time
+from functools import lru_cache
 
 from flask import Flask, current_app, request
 
@@ -80,12 +81,16 @@ def waiting(rate: Rate, seconds: float) -> dict[str, str]:
 
 def address() -> str:
     """Where the request comes from, as far as that can be trusted (`TRUSTED_PROXIES`); IPv6 by its network."""
-    written = WITH_PORT.fullmatch(request.remote_addr or "")
-    host = (written["six"] or written["four"]) if written else request.remote_addr
+    return counted_as(request.remote_addr or "")
+
+
+@lru_cache(1_000)
+def counted_as(remote: str) -> str:
+    written = WITH_PORT.fullmatch(remote)
     try:
-        found = ipaddress.ip_address(host or "")
+        found = ipaddress.ip_address((written["six"] or written["four"]) if written else remote)
     except ValueError:
-        return request.remote_addr or "nowhere"
+        return remote or "nowhere"
     if isinstance(found, ipaddress.IPv6Address):
         return str(found.ipv4_mapped or ipaddress.ip_network((int(found), IPV6_NETWORK), strict=False))
     return str(found)
