@@ -31,6 +31,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from flaskapp.logs import REQUEST_ID
 from flaskapp.web import liveness, passthrough
+from flaskapp.web.balance import Balance
 from flaskapp.web.cross_origin import API_POLICY, HEADERS
 from flaskapp.web.errors import entry, title_of
 from flaskapp.web.slow_bodies import BodyReader, Frames
@@ -88,7 +89,8 @@ class Connection(TConn):
 class PatientWorker(ThreadWorker):
     """The `worker_class` in gunicorn.conf.py.
 
-    `accept`, `enqueue_req`, `murder_pending`, `handle_request` and `handle_error` override gunicorn's methods.
+    `wait_for_and_dispatch_events`, `set_accept_enabled`, `accept`, `enqueue_req`, `murder_pending`, `handle_request` and
+    `handle_error` override gunicorn's methods.
     """
 
     ARRIVAL_SECONDS = 15.0
@@ -105,6 +107,7 @@ class PatientWorker(ThreadWorker):
         # The connections on which the main loop waits for a request or for the client to close, the oldest first.
         self.waiting: dict[Connection, None] = {}
         self.slots = threading.Semaphore(shares_of(self.cfg.threads).bodies)
+        self.balance = Balance(self.ppid, self.age)
 
     def load_wsgi(self) -> None:
         """gunicorn calls this in the new process, before it accepts anybody."""
@@ -117,8 +120,23 @@ class PatientWorker(ThreadWorker):
 
     # -- in the main loop --------------------------------------------------
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        if self.alive:
+            self.balance.tell(self.nr_conns)
+        yields_for = self.balance.yields_for
+        super().wait_for_and_dispatch_events(min(timeout, yields_for) if yields_for > 0 else timeout)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        if not self.alive:
+            self.balance.leave()
+        super().set_accept_enabled(enabled and self.balance.yields_for <= 0)
+
     def accept(self, listener: socket.socket) -> None:
-        """Accept one client. A client that left before it was accepted is not an error."""
+        """Accept one client, unless another process should. A client that left before it was accepted is not an
+        error."""
+        if self.balance.lets_go_first(self.nr_conns):
+            self.set_accept_enabled(False)
+            return
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -129,10 +147,12 @@ class PatientWorker(ThreadWorker):
     def enqueue_req(self, conn: Connection) -> None:
         """gunicorn calls this when a part of a request may have arrived. Threads get only whole requests."""
         conn.received += conn.reader.take_buffered()
-        self.wait_for(conn, self.ARRIVAL_SECONDS, self.on_bytes)
-        self.on_bytes(conn)
+        conn.sock.setblocking(False)
+        if not self.on_bytes(conn):
+            self.wait_for(conn, self.ARRIVAL_SECONDS, self.on_bytes)
 
-    def on_bytes(self, conn: Connection, _sock: socket.socket | None = None) -> None:
+    def on_bytes(self, conn: Connection, _sock: socket.socket | None = None) -> bool:
+        """Read what has arrived; whether the main loop need not wait for more."""
         data = conn.read()
         conn.received += data or b""
         if question := liveness.read_question(conn.received):
@@ -148,6 +168,9 @@ class PatientWorker(ThreadWorker):
             self.drop(conn)
         elif len(conn.received) > MOST_BYTES:
             self.refuse(conn, 431)
+        else:
+            return False
+        return True
 
     def say_alive(self, conn: Connection, headers: Mapping[str, str]) -> None:
         self.forget(conn)
@@ -170,8 +193,9 @@ class PatientWorker(ThreadWorker):
         self.waiting[conn] = None
 
     def forget(self, conn: Connection) -> None:
-        del self.waiting[conn]
-        self.poller.unregister(conn.sock)
+        if conn in self.waiting:
+            del self.waiting[conn]
+            self.poller.unregister(conn.sock)
 
     def drop(self, conn: Connection) -> None:
         self.forget(conn)
@@ -231,7 +255,8 @@ class PatientWorker(ThreadWorker):
         passthrough.arrived_at.set(conn.arrived_at)
         # gunicorn asks this before it writes the head of the answer, and drops a `Connection` header of the
         # application's. Refused without being read, a large body would end the connection behind a "keep-alive".
-        req.should_close = lambda: asked_to_close() or body.unread_bytes > conn.reader.discardable_bytes
+        sheds = self.balance.sheds()
+        req.should_close = lambda: sheds or asked_to_close() or body.unread_bytes > conn.reader.discardable_bytes
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
