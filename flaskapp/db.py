@@ -241,14 +241,19 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, DisconnectionError | PendingRollbackError | PoolTimeoutError)
 
 
-def durably(work: Callable[[DbSession], T]) -> T:
+def durably(work: Callable[[DbSession], T], at_once: Callable[[], T | None] = lambda: None) -> T:
     """Run idempotent work in one transaction, and once more if the connection broke or we lost a deadlock.
+
+    `at_once` may do the same before, in one statement that commits by itself; None says that this takes more.
 
     A COMMIT whose answer was lost may have succeeded, so the work must find what it wrote. A second failure is raised:
     the caller gets a 503, never a 202 that is not known to be durable. So is a first one that took long.
     """
     began = time.monotonic()
     try:
+        done = at_once()
+        if done is not None:
+            return done
         with transaction() as session:
             return work(session)
     except SQLAlchemyError as error:

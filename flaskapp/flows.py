@@ -16,7 +16,7 @@ from flask import Blueprint
 from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.statemachine import StateMachine
-from outbox import QueueSpec, add, breakers, sql
+from outbox import Database, QueueSpec, add, begin, breakers, sql
 
 # For periodic jobs, which call no upstream and have no messages.
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
@@ -74,6 +74,34 @@ class Work:
             delay_seconds=delay_seconds,
             look_first=self.look_first,
             about=about,
+        )
+
+    def begin(
+        self,
+        db: Database,
+        subject: Subject,
+        rows: str,
+        values: Mapping[str, Any],
+        state: str,
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Any:
+        """Insert a person's new row of the subject, in this state, with its history and the message: one statement, as
+        `outbox.begin` says. None where `rows` inserts none."""
+        return begin(
+            db,
+            rows,
+            values,
+            what=f"{subject.event}.requested",
+            moved_to=state,
+            actor="person",
+            job=self.path,
+            queue=self.queue.name,
+            upstream=self.queue.upstream,
+            subject_type=self.subject,
+            deadline_seconds=self.deadline_seconds if deadline_seconds is None else deadline_seconds,
+            give_up_seconds=self.give_up_seconds,
+            look_first=self.look_first,
         )
 
 

@@ -10,8 +10,9 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
 
 - **Describe:** `QueueSpec`, `BreakerSettings`. `metadata` and `schema` make the tables, `breakers.ensure_breakers` the
   circuit breakers. `NOW`, `Timestamp`, `one_of` and `NAMING` are for the application's tables beside them.
-- **Enqueue:** `add` in the caller's transaction; `take_back` deletes what had no effect; `write_history`. Each has that
-  transaction's commit wait for the disk; `commit_durably` does so for one that calls none of them.
+- **Enqueue:** `add` in the caller's transaction; `begin` inserts the caller's row too, in one statement; `take_back`
+  deletes what had no effect; `write_history`. Each has that transaction's commit wait for the disk; `commit_durably`
+  does so for one that calls none of them.
 - **Deliver:** `Relay` moves work to Redis, `rq_side` takes its pointer from there, `LedgerJob` runs listed functions
   only. `rescue` keeps the heartbeats of workers (`beat`), and makes due again what a dead one left.
 - **Do:** `grant` gives one attempt. One transaction settles it: `attempts.lock_message`, then `attempts.complete`, or
@@ -62,7 +63,7 @@ from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec, Sibling
-from outbox.write import WAKE_CHANNEL, Database, add, commit_durably, take_back, write_history
+from outbox.write import WAKE_CHANNEL, Database, add, begin, commit_durably, take_back, write_history
 
 __all__ = [
     "NAMING",
@@ -83,6 +84,7 @@ __all__ = [
     "audit",
     "autocommit",
     "away",
+    "begin",
     "breakers",
     "commit_durably",
     "connect_autocommit",

@@ -6,9 +6,11 @@ Every function works in the caller's transaction and never commits.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 WAKE_CHANNEL = "outbox_ready"
 
@@ -44,18 +46,21 @@ IN_FORCE = """
 
 COMMIT_DURABLY = text(f"SELECT {DURABLY}")
 
-ADD = text(f"""
+MESSAGE = f"""
     INSERT INTO outbox_messages
         (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at,
          unresolved_since, unresolved_why)
-    SELECT :job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, :subject_id,
+    SELECT :job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, {{subject_id}},
            CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
            outbox_now() + make_interval(secs => :delay),
            outbox_now() + make_interval(secs => :deadline),
            outbox_now() + make_interval(secs => :give_up),
            doubt.since, CASE WHEN doubt.since IS NOT NULL THEN '{RESTORED}' END
-      FROM ({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
+      FROM {{rows}}({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
+"""
+ADD = text(f"""
+    {MESSAGE.format(subject_id=":subject_id", rows="")}
     RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END, {DURABLY}
 """)
 
@@ -126,6 +131,61 @@ def add(
         },
     ).scalar_one_or_none()
     return message_id
+
+
+@cache
+def beginning_with(rows: str) -> TextClause:
+    return text(f"""
+        WITH {rows},
+             begun AS (
+                INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
+                SELECT :subject_type, id::text, :what, :moved_to, :actor FROM subject),
+             added AS ({MESSAGE.format(subject_id="subject.id::text", rows="subject, ")} RETURNING 1)
+        SELECT subject.*, pg_notify(:channel, '')::text, {DURABLY} FROM subject
+    """)
+
+
+def begin(
+    db: Database,
+    rows: str,
+    values: Mapping[str, Any],
+    *,
+    what: str,
+    moved_to: str,
+    actor: str,
+    job: str,
+    queue: str,
+    subject_type: str,
+    deadline_seconds: float,
+    give_up_seconds: float,
+    upstream: str | None = None,
+    look_first: bool = False,
+) -> Any:
+    """Insert a row of the caller's with the first row of its history and its message, in one statement: on a connection
+    that commits by itself, that is the whole transaction, in one round trip.
+
+    `rows` is what stands after WITH: `subject AS (INSERT ...)` with `values`, which returns the row's `id` and whatever
+    else the caller wants back, and before it what that row needs. Where it inserts none, there is no history and no
+    message, and the result is None. The message is as `add` makes it, due at once.
+    """
+    more = {
+        "channel": WAKE_CHANNEL,
+        "what": what,
+        "moved_to": moved_to,
+        "actor": actor,
+        "job": job,
+        "args": "[]",
+        "queue": queue,
+        "upstream": upstream,
+        "subject_type": subject_type,
+        "delay": 0.0,
+        "deadline": deadline_seconds,
+        "give_up": give_up_seconds,
+        "look_first": look_first,
+        "about_type": None,
+        "about_id": None,
+    }
+    return db.execute(beginning_with(rows), {**values, **more}).one_or_none()
 
 
 def take_back(db: Database, subject_type: str, subject_id: str) -> bool:

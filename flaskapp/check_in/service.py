@@ -7,17 +7,24 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import text
 
 from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.check_in.tries import count_wrong, give_back, take_try
-from flaskapp.crypto import vault
+from flaskapp.crypto import EncryptedJSON, vault
 from flaskapp.db import reading, transaction
 from flaskapp.keys.digests import stored_digests
 from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
 from outbox import NOW
+
+
+# Written out: as an ORM query it took four times as long, in the request that has to be fast.
+FIND = text("""
+    SELECT token_digest, uuid, lorota_token, identity, appointments FROM check_in_sessions
+     WHERE token_digest = ANY(:digests) AND expires_at > outbox_now()
+""").columns(lorota_token=EncryptedJSON, identity=EncryptedJSON, appointments=EncryptedJSON)
 
 
 @dataclass(frozen=True)
@@ -96,16 +103,13 @@ def find_session(token: str | None) -> CheckIn | None:
     """The session behind a cookie, copied out so that no connection stays with the request."""
     if not token:
         return None
-    statement = select(CheckInSession).where(
-        CheckInSession.token_digest.in_(vault().digests(token)), CheckInSession.expires_at > NOW
-    )
     with reading() as session:
-        row = session.execute(statement).scalar_one_or_none()
-        if row is None:
-            return None
-        identity = Identity(**row.identity) if row.identity else None
-        appointments = None if row.appointments is None else [Served(**each) for each in row.appointments]
-        return CheckIn(row.token_digest, row.uuid, row.lorota_token, identity, appointments)
+        row = session.execute(FIND, {"digests": vault().digests(token)}).one_or_none()
+    if row is None:
+        return None
+    identity = Identity(**row.identity) if row.identity else None
+    appointments = None if row.appointments is None else [Served(**each) for each in row.appointments]
+    return CheckIn(row.token_digest, row.uuid, row.lorota_token, identity, appointments)
 
 
 def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flaskapp.db import DbSession, db, durably, transaction
 from flaskapp.intent_to_file import service, synchronous
 from flaskapp.intent_to_file.first_look import look_first
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import Contended
+from flaskapp.intent_to_file.service import Contended, Requested
 from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, FAILED, PENDING, TYPES, UNCHECKED_WORDS, WORDS
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import within
@@ -166,9 +166,15 @@ def request_itf(itf_type: str) -> Response:
         made = synchronous.create_itf(account_id, itf_type)
         return answer(shaped(upstream_item(made)))
     try:
-        itf_id = durably(lambda session: accept_itf(session, account_id, itf_type, key))
+        requested = durably(
+            lambda session: accept_itf(session, account_id, itf_type, key),
+            at_once=lambda: service.request_at_once(account_id, itf_type) if key is None else None,
+        )
     except Contended:
         raise Problem(503, headers={"Retry-After": "1"}) from None
+    if isinstance(requested, Requested) and (requested.end_known or settings().itf_first_look_seconds == 0):
+        return answer(shaped(item_of(requested.itf, requested.now, requested.end_known)), 202)
+    itf_id = requested.itf.id if isinstance(requested, Requested) else requested
     db.session.remove()
     look_first(account_id, itf_type)
     with transaction() as session:
@@ -228,20 +234,24 @@ def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
 
 
 def item(session: DbSession, itf: IntentToFile) -> Item:
-    """One ITF. Today's pages accept only `active`; the real state is given beside it, and in words.
+    """One ITF as it is shown."""
+    return item_of(itf, database_now(session), service.is_end_known(session, itf))
+
+
+def item_of(itf: IntentToFile, now: datetime, end_known: bool) -> Item:
+    """Today's pages accept only `active`; the real state is given beside it, and in words.
 
     While nobody knows whether an earlier one exists, whose end would count, the present legal day is the last that we
     can vouch for. Pages need a readable end that is not over (contract: frontend 3.2).
     """
     shown_active = itf.state == CONFIRMED or settings().itf_pending_as_active
-    known = service.is_end_known(session, itf)
-    expires_at = itf.expires_at if known else min(itf.expires_at, end_of_day(database_now(session)))
+    expires_at = itf.expires_at if end_known else min(itf.expires_at, end_of_day(now))
     return {
         **dated(itf.upstream_id or str(itf.id), itf.effective_date, expires_at),
         "status": "active" if shown_active else PENDING,
         "type": itf.type,
         "record_state": itf.state,
-        "record_message": WORDS.get(itf.state, "") if known else UNCHECKED_WORDS,
+        "record_message": WORDS.get(itf.state, "") if end_known else UNCHECKED_WORDS,
     }
 
 

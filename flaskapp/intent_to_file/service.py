@@ -5,24 +5,32 @@ from __future__ import annotations
 import random
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, icn_of, is_nobody, remember_person
+from flaskapp.accounts.service import (
+    ACCOUNTS,
+    NOBODY_FOR,
+    Identity,
+    ensure_account,
+    icn_of,
+    is_nobody,
+    remember_person,
+)
 from flaskapp.cases.service import close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS, a_year_after, legal_date, next_midnight
 from flaskapp.current import database_now, settings
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, db
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.intent_to_file.models import FirstLook, IntentToFile
 from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, DONE, FAILED, INTENT_TO_FILE, PENDING, VALID
 from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox import NOW, QueueSpec, write_history
+from outbox import NOW, QueueSpec, connect_autocommit, write_history
 
 INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
@@ -49,6 +57,28 @@ END_UNKNOWN = "not known yet"
 # So long ago, a look says nothing about what the person has filed elsewhere since.
 SAME_VISIT = timedelta(hours=1)
 MOST_ROUNDS = 3
+
+
+# All that a request needs to know, in one look: the account, whether the person has or had an ITF whose date may count,
+# and when upstream was looked at.
+STANDING = text("""
+    SELECT outbox_now() AS now, a.identity IS NOT NULL AS identified, a.nobody_at, l.finished_at AS looked_at,
+           EXISTS (SELECT 1 FROM intents_to_file f
+                    WHERE f.account_id = :account_id AND f.type = :type AND f.expires_at > outbox_now()) AS has_one
+      FROM (SELECT) AS always LEFT JOIN accounts a ON a.id = :account_id
+           LEFT JOIN itf_first_looks l ON l.account_id = :account_id AND l.type = :type AND l.state = 'done'
+""")
+# The account is locked as `ensure_account` does it. What is sent depends on whether it is identified.
+INSERT = f"""
+    held AS (SELECT identity IS NOT NULL AS identified FROM accounts WHERE id = :account_id FOR KEY SHARE),
+    account AS (INSERT INTO accounts (id) VALUES (:account_id) ON CONFLICT DO NOTHING),
+    subject AS (
+        INSERT INTO intents_to_file
+            (id, account_id, type, path, state, asked_at, effective_date, expires_at, legal_midnight_at)
+        SELECT :id, :account_id, :type, '{BACKGROUND}', '{PENDING}', :now, :now, :expires_at, :legal_midnight_at
+         WHERE COALESCE((SELECT identified FROM held), false) = :identified
+        ON CONFLICT DO NOTHING RETURNING id)
+"""
 
 
 class Contended(Exception):
@@ -93,6 +123,39 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
                 enqueue_creation(session, created)
             return created
     raise Contended
+
+
+@dataclass(frozen=True)
+class Requested:
+    """An ITF as it was just made, `now` by Postgres's clock. `end_known` as `is_end_known` says."""
+
+    itf: IntentToFile
+    now: datetime
+    end_known: bool
+
+
+def request_at_once(account_id: uuid.UUID, itf_type: str) -> Requested | None:
+    """A new pending ITF with the message that creates it: one statement that looks, and one that is the transaction.
+    None, with no ITF made, where it takes more: the person has or had one, or nothing can be filed for the account."""
+    about = {"account_id": str(account_id), "type": itf_type}
+    with connect_autocommit(db.engine) as connection:
+        standing = connection.execute(STANDING, about).one()
+        now = standing.now.astimezone(UTC)
+        nobody = not standing.identified and standing.nobody_at is not None and standing.nobody_at > now - NOBODY_FOR
+        if standing.has_one or nobody:
+            return None
+        zone = settings().legal_time_zone
+        dates = {"now": now, "expires_at": a_year_after(now, zone), "legal_midnight_at": next_midnight(now, zone)}
+        values = {"id": str(uuid.uuid4()), "identified": bool(standing.identified), **about, **dates}
+        work = CREATE if standing.identified else IDENTIFY
+        until_midnight = (dates["legal_midnight_at"] - now).total_seconds()
+        if work.begin(connection, ITF, INSERT, values, PENDING, deadline_seconds=until_midnight) is None:
+            return None
+    made = IntentToFile(
+        id=values["id"], type=itf_type, state=PENDING, effective_date=now, expires_at=dates["expires_at"]
+    )
+    looked = standing.looked_at is not None and standing.looked_at >= now - SAME_VISIT
+    return Requested(made, now, looked)
 
 
 def note_asked_again(session: DbSession, failed: IntentToFile) -> None:

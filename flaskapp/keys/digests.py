@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from flaskapp.crypto import Vault, keyed_digest, vault
+from flaskapp.crypto import Vault, fingerprint, keyed_digest, vault
 from flaskapp.db import DbSession
 from flaskapp.keys.checks import NOT_RECORDED, WrongKeys, find_fault, recorded
 
 # Takes the lock that `flask keys redigest` waits for, and then reads; its migration says why in this order.
 WRITTEN_WITH = text("SELECT key_to_digest_with()")
+# The same, as a condition of the statement that writes.
+WITH_THIS_KEY = "key_to_digest_with() = :digest_key"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class StoredDigests:
 
     vault: Vault
     key: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """The `:digest_key` of `WITH_THIS_KEY`."""
+        return fingerprint(self.key)
 
     def of(self, *parts: str) -> str:
         """What to store."""
@@ -40,6 +47,13 @@ class StoredDigests:
         """Whether something may be stored under another key than the one to write with: there, no constraint would see
         that it is the same."""
         return len(self.vault.digest_keys) > 1
+
+
+def only_digests() -> StoredDigests | None:
+    """The digests of a statement that writes only `WHERE {WITH_THIS_KEY}`, and so needs no look at the key before it;
+    None while the key changes, when more than the statement itself has to be looked for."""
+    ours = vault()
+    return StoredDigests(ours, ours.digest_key) if len(ours.digest_keys) == 1 else None
 
 
 def stored_digests(session: DbSession) -> StoredDigests:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid as uuids
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,7 +12,7 @@ from marshmallow import ValidationError, fields, validate
 
 from flaskapp.check_in.appointments import Posted, day_of, is_among, named, posted_of
 from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
-from flaskapp.check_in.service import CheckIn
+from flaskapp.check_in.service import CheckIn, Identity
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
@@ -62,6 +63,9 @@ class ClaimBody(Body):
     travel_claims = fields.Nested(ClaimFields, required=True)
 
 
+CLAIM_BODY = ClaimBody()
+
+
 @blueprint.post("")
 @describe(
     "Request travel pay",
@@ -82,38 +86,63 @@ class ClaimBody(Body):
     parameters=[KEY_PARAMETER],
 )
 def request_claim() -> Response:
-    requested = json_body(ClaimBody())["travel_claims"]
+    requested = json_body(CLAIM_BODY)["travel_claims"]
     check_in = current_for(requested["uuid"])
     if check_in is None:
         return unauthorized(requested["uuid"])
     key = request.headers.get("Idempotency-Key")
-    described = durably(lambda session: accept_check_in_claim(session, check_in, requested, key))
+    wanted = wanted_by(check_in, requested)
+    described = durably(
+        lambda session: accept_check_in_claim(session, check_in, requested, wanted, key),
+        at_once=lambda: accept_at_once(wanted) if key is None else None,
+    )
     return answer({"data": {**described, "status_code": 202}, "status": 202}, 202)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The claim that a check-in wants: whose, for which day and, where it is known, at what time of the facility's
+    clock. `known`: the check-in may have an appointment on that day."""
+
+    identity: Identity
+    day: date
+    clock: datetime | None
+    known: bool
+
+
+def wanted_by(check_in: CheckIn, requested: dict[str, Any]) -> Wanted:
+    """Raises Problem 409 while we do not know who it is."""
+    if check_in.identity is None:
+        raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
+    posted, appointments = requested["appointment_date"], check_in.appointments or []
+    day, appointment = day_of(posted, appointments), named(posted, appointments)
+    identity, clock = check_in.identity, appointment.clock if appointment is not None else posted.clock
+    if appointment is not None and appointment.station is not None:
+        # A check-in may hold appointments at two facilities, and each is a claim of its own.
+        identity = replace(identity, station=appointment.station)
+    # A session from before appointments were kept may name any day.
+    return Wanted(identity, day, clock, check_in.appointments is None or is_among(day, appointments))
+
+
+def accept_at_once(wanted: Wanted) -> dict[str, Any] | None:
+    """The claim and the message that files it, where they are new: one statement. None where it takes more."""
+    claim = service.request_at_once(wanted.identity, wanted.day, wanted.clock) if wanted.known else None
+    return describe_claim(claim) if claim is not None else None
+
+
 def accept_check_in_claim(
-    session: DbSession, check_in: CheckIn, requested: dict[str, Any], key: str | None
+    session: DbSession, check_in: CheckIn, requested: dict[str, Any], wanted: Wanted, key: str | None
 ) -> dict[str, Any]:
     """One transaction: the key, the claim, and the message that files it. Idempotent, so it may be rerun.
 
     Raises Problem 422 for a day without an appointment, unless the claim for it is here already.
     """
-    if check_in.identity is None:
-        raise Problem(409, "Conflict", "Load the check-in before you request travel pay.", "CHECK_IN_NOT_LOADED")
-    posted, appointments = requested["appointment_date"], check_in.appointments or []
-    day = day_of(posted, appointments)
+    identity, day = wanted.identity, wanted.day
     remember(session, check_in.uuid, key, {**requested, "appointment_date": day, "path": "travel_claims"})
-    # A session from before appointments were kept may name any day.
-    known = check_in.appointments is None or is_among(day, appointments)
-    appointment = named(posted, appointments)
-    identity, clock = check_in.identity, appointment.clock if appointment is not None else posted.clock
-    if appointment is not None and appointment.station is not None:
-        # A check-in may hold appointments at two facilities, and each is a claim of its own.
-        identity = replace(identity, station=appointment.station)
-    if not known and service.find_of_day(session, identity, day) is None:
+    if not wanted.known and service.find_of_day(session, identity, day) is None:
         where = "/travel_claims/appointment_date"
         raise Problem(422, "Unprocessable Entity", NO_SUCH_APPOINTMENT, "NO_SUCH_APPOINTMENT", where)
-    return describe_claim(service.request_check_in_claim(session, identity, day, clock))
+    return describe_claim(service.request_check_in_claim(session, identity, day, wanted.clock))
 
 
 def describe_claim(claim: TravelClaim) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import exists, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from flaskapp import subjects
@@ -16,12 +16,12 @@ from flaskapp.cases.service import close_ended
 from flaskapp.check_in.service import Identity
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.crypto import id_from, vault
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, db
 from flaskapp.flows import Content, States, Subject, Work
-from flaskapp.keys.digests import StoredDigests, stored_digests
+from flaskapp.keys.digests import WITH_THIS_KEY, StoredDigests, only_digests, stored_digests
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
-from outbox import QueueSpec, attempts
+from outbox import Database, QueueSpec, attempts, connect_autocommit
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
@@ -33,6 +33,13 @@ SUBMIT = Work(
     give_up_seconds=5 * DAY_SECONDS,
     look_first=True,
 )
+
+INSERT = f"""
+    subject AS (
+        INSERT INTO travel_claims (id, person_digest, station_digest, appointment_date, identity, state, starts_at)
+        SELECT :id, :person, :station, :day, :identity, '{PENDING}', :starts_at WHERE {WITH_THIS_KEY}
+        ON CONFLICT DO NOTHING RETURNING id, requested_at)
+"""
 
 UNKNOWN_NUMBER = "unknown"
 # Whom to write to when the identity was removed.
@@ -81,46 +88,50 @@ def request_check_in_claim(
     digests = stored_digests(session)
     claim = find_of_day(session, identity, appointment_date) if digests.look_first else None
     if claim is None:
-        claim, created = insert_claim(session, digests, identity, appointment_date, starts_at)
-        if created:
-            return claim
+        created = insert_claim(session, digests, identity, appointment_date, starts_at)
+        if created is not None:
+            return created
+        claim = find_of_day(session, identity, appointment_date)
+        assert claim is not None
     if claim.state == FAILED:
         subjects.note_requested_again(session, CLAIM, claim)
     return claim
 
 
+def request_at_once(
+    identity: Identity, appointment_date: date, starts_at: datetime | None = None
+) -> TravelClaim | None:
+    """Create the claim with the message that files it, in a transaction of one statement. None, with nothing written,
+    where that is not enough: there is one already, or the digest key changes."""
+    digests = only_digests()
+    if digests is None:
+        return None
+    with connect_autocommit(db.engine) as connection:
+        return insert_claim(connection, digests, identity, appointment_date, starts_at)
+
+
 def insert_claim(
-    session: DbSession,
-    digests: StoredDigests,
-    identity: Identity,
-    appointment_date: date,
-    starts_at: datetime | None,
-) -> tuple[TravelClaim, bool]:
-    """The claim, and whether it was created here, with the message that files it."""
+    db: Database, digests: StoredDigests, identity: Identity, appointment_date: date, starts_at: datetime | None
+) -> TravelClaim | None:
+    """The new claim, which is not attached to a session; None if there is one already."""
     person, station = digests.of(identity.icn), digests.of(identity.station)
-    statement = (
-        insert(TravelClaim)
-        .values(
-            id=id_from(SUBJECT, person, appointment_date, station),
-            person_digest=person,
-            station_digest=station,
-            appointment_date=appointment_date,
-            # The facility's number is for CHIP only.
-            identity=vars(replace(identity, patient_dfn=None)),
-            state=PENDING,
-            starts_at=starts_at,
-        )
-        .on_conflict_do_nothing()
-        .returning(TravelClaim)
+    # The facility's number is for CHIP only.
+    sealed = vault().encrypt(json.dumps(vars(replace(identity, patient_dfn=None))))
+    values = {
+        "id": id_from(SUBJECT, person, appointment_date, station),
+        "person": person,
+        "station": station,
+        "day": appointment_date,
+        "identity": sealed,
+        "starts_at": starts_at,
+        "digest_key": digests.fingerprint,
+    }
+    row = SUBMIT.begin(db, CLAIM, INSERT, values, PENDING)
+    if row is None:
+        return None
+    return TravelClaim(
+        id=row.id, state=PENDING, unconfirmed=False, appointment_date=appointment_date, requested_at=row.requested_at
     )
-    created: TravelClaim | None = session.execute(statement).scalar_one_or_none()
-    if created is not None:
-        subjects.begin(session, CLAIM, created)
-        enqueue_filing(session, created)
-        return created, True
-    claim = find_of_day(session, identity, appointment_date)
-    assert claim is not None
-    return claim, False
 
 
 def find_of_day(session: DbSession, identity: Identity, appointment_date: date) -> TravelClaim | None:
