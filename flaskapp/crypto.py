@@ -90,10 +90,20 @@ class EncryptedJSON(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> bytes | None:
-        return None if value is None else vault().encrypt(json.dumps(value))
+        return None if value is None else closed(value)
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
-        return None if value is None else json.loads(vault().decrypt(bytes(value)))
+        return opened(value)
+
+
+def closed(value: Any) -> bytes:
+    """A JSON value as `EncryptedJSON` stores it, for statements that are written out."""
+    return vault().encrypt(json.dumps(value))
+
+
+def opened(stored: Any) -> Any:
+    """The JSON value that was stored so; None for NULL."""
+    return None if stored is None else json.loads(vault().decrypt(bytes(stored)))
 
 
 class SealedBytes(TypeDecorator[bytes]):

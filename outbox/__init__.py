@@ -58,7 +58,7 @@ from outbox import (
 )
 from outbox.attempts import grant
 from outbox.columns import NAMING, NOW, Timestamp, one_of
-from outbox.connections import Target, autocommit, connect_autocommit, read_options
+from outbox.connections import Target, autocommit, connect_autocommit, connect_plainly, read_options
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
@@ -88,6 +88,7 @@ __all__ = [
     "breakers",
     "commit_durably",
     "connect_autocommit",
+    "connect_plainly",
     "eras",
     "forecast",
     "grant",

@@ -30,7 +30,7 @@ from flaskapp.intent_to_file.models import FirstLook, IntentToFile
 from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, DONE, FAILED, INTENT_TO_FILE, PENDING, VALID
 from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
-from outbox import NOW, QueueSpec, connect_autocommit, write_history
+from outbox import NOW, QueueSpec, connect_plainly, write_history
 
 INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
@@ -138,7 +138,7 @@ def request_at_once(account_id: uuid.UUID, itf_type: str) -> Requested | None:
     """A new pending ITF with the message that creates it: one statement that looks, and one that is the transaction.
     None, with no ITF made, where it takes more: the person has or had one, or nothing can be filed for the account."""
     about = {"account_id": str(account_id), "type": itf_type}
-    with connect_autocommit(db.engine) as connection:
+    with connect_plainly(db.engine) as connection:
         standing = connection.execute(STANDING, about).one()
         now = standing.now.astimezone(UTC)
         nobody = not standing.identified and standing.nobody_at is not None and standing.nobody_at > now - NOBODY_FOR

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -15,13 +14,13 @@ from flaskapp import subjects
 from flaskapp.cases.service import close_ended
 from flaskapp.check_in.service import Identity
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
-from flaskapp.crypto import id_from, vault
+from flaskapp.crypto import closed, id_from, vault
 from flaskapp.db import DbSession, db
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.keys.digests import WITH_THIS_KEY, StoredDigests, only_digests, stored_digests
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
-from outbox import Database, QueueSpec, attempts, connect_autocommit
+from outbox import Database, QueueSpec, attempts, connect_plainly
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
@@ -106,7 +105,7 @@ def request_at_once(
     digests = only_digests()
     if digests is None:
         return None
-    with connect_autocommit(db.engine) as connection:
+    with connect_plainly(db.engine) as connection:
         return insert_claim(connection, digests, identity, appointment_date, starts_at)
 
 
@@ -115,14 +114,13 @@ def insert_claim(
 ) -> TravelClaim | None:
     """The new claim, which is not attached to a session; None if there is one already."""
     person, station = digests.of(identity.icn), digests.of(identity.station)
-    # The facility's number is for CHIP only.
-    sealed = vault().encrypt(json.dumps(vars(replace(identity, patient_dfn=None))))
     values = {
         "id": id_from(SUBJECT, person, appointment_date, station),
         "person": person,
         "station": station,
         "day": appointment_date,
-        "identity": sealed,
+        # The facility's number is for CHIP only.
+        "identity": closed(vars(replace(identity, patient_dfn=None))),
         "starts_at": starts_at,
         "digest_key": digests.fingerprint,
     }

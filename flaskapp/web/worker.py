@@ -89,8 +89,8 @@ class Connection(TConn):
 class PatientWorker(ThreadWorker):
     """The `worker_class` in gunicorn.conf.py.
 
-    `wait_for_and_dispatch_events`, `set_accept_enabled`, `accept`, `enqueue_req`, `murder_pending`, `handle_request` and
-    `handle_error` override gunicorn's methods.
+    `wait_for_and_dispatch_events`, `set_accept_enabled`, `accept`, `enqueue_req`, `murder_pending`, `handle_request`
+    and `handle_error` override gunicorn's methods.
     """
 
     ARRIVAL_SECONDS = 15.0
@@ -185,7 +185,7 @@ class PatientWorker(ThreadWorker):
         answered.set_result(send_json(conn.sock, 200, liveness.ALIVE, kept) and stays)
         self.finish_request(conn, answered)
 
-    def wait_for(self, conn: Connection, seconds: float, act: Callable[[Connection, socket.socket], None]) -> None:
+    def wait_for(self, conn: Connection, seconds: float, act: Callable[[Connection, socket.socket], Any]) -> None:
         conn.sock.setblocking(False)
         conn.since = time.monotonic()
         conn.ends_at = conn.since + seconds

@@ -6,15 +6,19 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flaskapp import db as database
-from flaskapp.db import db
+from flaskapp.db import db, is_passing
+from outbox import connect_plainly
 from sandbox.servers import OWNER, EmbeddedPostgres
 from tests.integration.steps import file_claim
 from tests.product import Product
 
 END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
 BACKEND = "SELECT pg_backend_pid()"
+NAMED = text("SELECT CAST(:name AS text) AS name")
 
 
 def end_all(postgres: EmbeddedPostgres) -> int:
@@ -57,3 +61,31 @@ def test_a_read_only_use_returns_its_connection_unchanged(product: Product) -> N
     with pytest.raises(RuntimeError), database.reading(), database.transaction():
         pass
     assert product.value("SELECT 1") == 1
+
+
+def test_a_plain_connection_that_died_raises_as_sqlalchemy_does_and_the_next_one_works(
+    product: Product, postgres: EmbeddedPostgres
+) -> None:
+    with connect_plainly(db.engine) as connection:
+        assert connection.execute(NAMED, {"name": "Zebediah"}).one().name == "Zebediah"
+        end_all(postgres)
+        with pytest.raises(DBAPIError) as caught:
+            connection.execute(NAMED, {"name": "Zebediah"})
+    assert caught.value.connection_invalidated and is_passing(caught.value)
+    assert "Zebediah" not in str(caught.value)
+    with connect_plainly(db.engine) as connection:
+        assert connection.execute(NAMED, {"name": "100 %"}).one().name == "100 %"
+    with db.engine.connect() as usual:
+        raw = usual.connection.dbapi_connection
+        assert raw is not None and raw.autocommit is False
+
+
+def test_a_database_that_cannot_be_reached_is_the_same_error_on_a_plain_connection(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = product.app.extensions["database_target"]
+    db.engine.dispose()
+    monkeypatch.setitem(target.args, "port", 1)
+    with pytest.raises(OperationalError) as caught, connect_plainly(db.engine):
+        pass
+    assert is_passing(caught.value)

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Engine, text
 
 from flaskapp.db import db
 from outbox import attempts, parked
-from outbox.write import add, commit_durably, write_history
+from outbox.write import add, begin, commit_durably, write_history
 from sandbox.servers import OWNER, EmbeddedPostgres
 from tests.integration.steps import command, reconfigure
 from tests.ledger import ACCEPTED, CALLS, JOB, Ledger
 from tests.product import Product
 
+TOY = "subject AS (SELECT gen_random_uuid() AS id)"
 WEAK, STRONG = ("off", "local", "remote_write"), ("on", "remote_apply")
 
 
@@ -43,6 +44,10 @@ def setting_of(connection: Connection) -> str:
     return str(connection.execute(text("SELECT current_setting('synchronous_commit')")).scalar_one())
 
 
+def work_of(subject: str) -> dict[str, str]:
+    return {"job": JOB, "queue": CALLS.name, "subject_type": subject}
+
+
 def commits_with(ledger: Ledger) -> set[str]:
     """The settings with which every kind of transaction that a promise hangs on would commit."""
     found = set()
@@ -56,7 +61,8 @@ def commits_with(ledger: Ledger) -> set[str]:
     in_transaction(lambda connection: connection.execute(text("SELECT 1")) and commit_durably(connection))
     in_transaction(write_history, "toy", "1", "toy.requested")
     limits = {"deadline_seconds": 60.0, "give_up_seconds": 60.0}
-    in_transaction(add, job=JOB, queue=CALLS.name, subject_type="toy", subject_id=secrets.token_hex(4), **limits)
+    in_transaction(add, **work_of("toy"), subject_id=secrets.token_hex(4), **limits)
+    in_transaction(begin, TOY, {}, what="toy.requested", moved_to="pending", actor="person", **work_of("toy"), **limits)
     done, later, put_aside = ledger.start(), ledger.start(), ledger.start()
     in_transaction(attempts.complete, done, ACCEPTED)
     in_transaction(lambda connection: attempts.finish(connection, later.attempt_id, ACCEPTED))

@@ -13,8 +13,10 @@ from jobs import housekeeping
 from outbox import attempts, breakers, relay, rescue
 from outbox.scan_marks import ScanMarks
 from sandbox.servers import EmbeddedPostgres
+from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.footprint_steps import Meter, Plans, Spent, explaining, fill, metering
 from tests.integration.form526_polling_steps import accepted
+from tests.integration.itf_steps import sign_in
 from tests.integration.steps import file_claim, sweep
 from tests.integration.test_notifications_callbacks import DELIVERED, body, post
 from tests.product import ADA, Product
@@ -97,6 +99,18 @@ def test_a_claim_costs_no_more_round_trips_and_log_than_its_limit(
         assert {name: (each.round_trips, each.frames) for name, each in spent.items()} == COSTS
     # After a checkpoint, the first change to a page logs the whole page.
     assert min(sum(each.wal_bytes for each in spent.values()) for spent in followed) < 2 * MOST_WAL_BYTES
+
+
+def test_a_new_intent_to_file_is_one_look_and_one_statement_that_commits_by_itself(
+    product: Product, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PING_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr(checks, "LOOK_AGAIN_SECONDS", 600.0)
+    sign_in(product, DEFAULT_CAST[1]).ask()
+    ada = sign_in(product)
+    with metering(postgres.admin_url) as meter, meter.step("POST"):
+        ada.ask()
+    assert (meter.spent["POST"].round_trips, meter.spent["POST"].frames) == (2, 0)
 
 
 def put_through_everything(product: Product, plans: Plans) -> None:

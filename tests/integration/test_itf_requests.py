@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 
+from flaskapp.accounts.service import Identity, remember_person
 from flaskapp.cases.service import close_cases
 from flaskapp.db import transaction
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -25,6 +27,15 @@ from tests.integration.itf_steps import (
 )
 from tests.integration.steps import command, reconfigure
 from tests.product import Product
+
+# What a request leaves behind, without ids and times.
+LEFT = (
+    "SELECT to_jsonb(m) - ARRAY['id', 'subject_id', 'due_at', 'deadline_at', 'give_up_at', 'budget_from', 'created_at']"
+    " FROM outbox_messages m WHERE subject_id = :id",
+    "SELECT to_jsonb(f) - ARRAY['id', 'account_id', 'asked_at', 'effective_date', 'expires_at', 'created_at']"
+    " FROM intents_to_file f WHERE id::text = :id",
+    "SELECT to_jsonb(h) - ARRAY['id', 'at', 'subject_id'] FROM outbox_history h WHERE subject_id = :id",
+)
 
 
 def test_before_any_request_the_list_is_empty(product: Product) -> None:
@@ -54,6 +65,22 @@ def test_a_request_is_answered_at_once_with_a_pending_itf_dated_now(product: Pro
     assert timedelta(days=365) <= row["expires_at"] - row["asked_at"] <= timedelta(days=366)
     assert person.shown("") == person.shown() == [shown]
     assert (reads(product), creates(product)) == (0, 0)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_itf_made_in_one_statement_leaves_what_one_made_in_a_transaction_does(product: Product, known: bool) -> None:
+    people = [sign_in(product, DEFAULT_CAST[0]), sign_in(product, DEFAULT_CAST[1])]
+    if known:
+        with transaction() as session:
+            for person in people:
+                remember_person(session, UUID(person.veteran.account), Identity(person.veteran.icn))
+    left = []
+    for person, headers in zip(people, ({}, {"Idempotency-Key": "k"}), strict=True):
+        shown = person.post(**headers).get_json()["data"]["attributes"]["intentToFile"]
+        message, row, written = (product.value(query, id=shown["id"]) for query in LEFT)
+        shared = {**shown, **dict.fromkeys(("id", "creationDate", "expirationDate"))}
+        left.append((message, row, written, shared))
+    assert left[0] == left[1]
 
 
 def test_a_repeated_request_for_a_pending_itf_is_the_same_itf(product: Product) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import Any
 
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from flaskapp import create_app
+from flaskapp.check_in.service import Identity
 from flaskapp.config import from_env
 from flaskapp.db import db
+from flaskapp.keys import digests
+from flaskapp.travel_claims import service
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.steps import counts, file_claim, look_ups, sends
@@ -151,6 +156,52 @@ def test_twenty_identical_requests_at_once_are_one_claim_one_submit_and_one_text
     assert len(ids) == product.value("SELECT count(*) FROM travel_claims") == product.outstanding() == 1
     product.work()
     assert (len(product.submits()), len(sends(product)), len(product.phone())) == (1, 1, 1)
+
+
+# What a request leaves behind, without ids and times.
+LEFT = (
+    "SELECT to_jsonb(t) - ARRAY['id', 'appointment_date', 'requested_at', 'identity', 'starts_at'] FROM travel_claims t"
+    " WHERE id::text = :id",
+    "SELECT to_jsonb(m) - ARRAY['id', 'subject_id', 'due_at', 'deadline_at', 'give_up_at', 'budget_from', 'created_at']"
+    " FROM outbox_messages m WHERE subject_id = :id",
+    "SELECT to_jsonb(h) - ARRAY['id', 'at', 'subject_id'] FROM outbox_history h WHERE subject_id = :id",
+)
+
+
+def left_by(product: Product, claim_id: str) -> list[Any]:
+    return [product.value(query, id=claim_id) for query in LEFT]
+
+
+def test_a_claim_made_in_one_statement_leaves_what_one_made_in_a_transaction_does(product: Product) -> None:
+    client = product.sign_in(ADA, "2031-03-05")
+    at_once = product.ask(client).get_json()["data"]
+    in_steps = product.ask(client, date="2031-03-05", **{"Idempotency-Key": "k"}).get_json()["data"]
+    assert left_by(product, at_once["id"]) == left_by(product, in_steps["id"])
+    same = ("id", "appointment_date", "requested_at")
+    assert {**at_once, **dict.fromkeys(same)} == {**in_steps, **dict.fromkeys(same)}
+
+
+def test_one_statement_writes_nothing_under_a_digest_key_that_is_not_the_one_to_write_with(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, before = product.sign_in(), counts(product)
+    monkeypatch.setattr(digests.StoredDigests, "fingerprint", "another")
+    assert service.request_at_once(Identity(ADA.icn, None, "983", ""), date(2031, 3, 4)) is None
+    assert counts(product) == before
+    monkeypatch.undo()
+    assert product.ask(client).status_code == 202
+
+
+def test_a_commit_whose_answer_was_lost_is_found_again(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = service.request_at_once
+
+    def lose(*args: Any) -> Any:
+        assert lost(*args) is not None
+        raise OperationalError("", None, psycopg2.OperationalError("server closed the connection"))
+
+    monkeypatch.setattr(service, "request_at_once", lose)
+    assert product.ask(product.sign_in()).status_code == 202
+    assert product.value("SELECT count(*) FROM travel_claims") == product.outstanding() == 1
 
 
 COPY = """

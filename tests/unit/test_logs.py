@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rq.logutils import setup_loghandlers
 
 from flaskapp import logs
@@ -66,6 +68,15 @@ def test_ids_and_times_stay_readable(text):
 def test_most_random_uuids_stay_readable():
     texts = [str(uuid.uuid4()) for _ in range(500)]
     assert sum(mask(text) != text for text in texts) <= 5
+
+
+@given(
+    st.lists(st.sampled_from([*"0123456789", "303", "-", ".", " ", "(", ")", "+1", "V", "tc", "@", "a.b", "Bearer "]))
+)
+@example(["+1", "(", "303", ")", *"5550143"])
+def test_what_is_passed_on_unmasked_holds_nothing_to_mask(parts):
+    text = "".join(parts)
+    assert logs.SUSPICIOUS.search(text) or not any(pattern.search(text) for pattern, _ in logs.MASKS)
 
 
 def test_passwords_in_addresses_and_tokens_are_masked():
