@@ -18,6 +18,7 @@ from tests.product import Product
 
 END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
 BACKEND = "SELECT pg_backend_pid()"
+READ_ONLY = text("DO $$ BEGIN RAISE EXCEPTION 'as a standby says it' USING ERRCODE = '25006'; END $$")
 NAMED = text("SELECT CAST(:name AS text) AS name")
 
 
@@ -89,3 +90,10 @@ def test_a_database_that_cannot_be_reached_is_the_same_error_on_a_plain_connecti
     with pytest.raises(OperationalError) as caught, connect_plainly(db.engine):
         pass
     assert is_passing(caught.value)
+
+
+def test_all_connections_are_made_anew_when_a_plain_one_leads_to_a_standby(product: Product) -> None:
+    before = product.value(BACKEND)
+    with pytest.raises(DBAPIError), connect_plainly(db.engine) as connection:
+        connection.execute(READ_ONLY)
+    assert product.value(BACKEND) != before
