@@ -90,6 +90,7 @@ def postgres_away(monkeypatch: pytest.MonkeyPatch, product: Product) -> Iterator
 
     with monkeypatch.context() as patch:
         patch.setattr(flaskapp_db.db.session, "execute", refuse)
+        patch.setattr("outbox.connections.PlainConnection.execute", refuse)
         yield
 
 
