@@ -96,8 +96,8 @@ def caller() -> Caller:
 
 
 def require_sign_in(blueprint: Blueprint) -> None:
-    """Let only signed-in people reach this blueprint. Its answers to browsers carry the CSRF token for the next change,
-    unless HAND_OUT_CSRF_TOKENS is off.
+    """Let only signed-in people reach this blueprint. Its answers carry the CSRF token for the next change, unless
+    HAND_OUT_CSRF_TOKENS is off.
 
     Token faults are answered in the Sign-in Service's own shape, with `errors` as a text (contract: travel 7).
     Everything else is answered in ours: 403 `CSRF`, and 503 when no key to check a signature with is known.
@@ -130,11 +130,9 @@ def guard() -> Response | None:
 
 
 def add_session_headers(response: Response) -> Response:
-    """Add both headers to errors too: the front end takes them from any answer. A preflight has no session, and who
-    comes with a bearer header needs no CSRF token: no other page can send that header."""
+    """Add both headers to errors too: the front end takes them from any answer. A preflight has no session."""
     config: Config = current_app.extensions["config"]
-    needs_token = request.method != "OPTIONS" and ("caller" not in g or g.caller.by_cookie)
-    if needs_token and config.hand_out_csrf_tokens:
+    if request.method != "OPTIONS" and config.hand_out_csrf_tokens:
         response.headers["X-CSRF-Token"] = generate_csrf(token_key=CSRF_KEY)
     if "token_expires_at" in g:
         response.headers["X-Session-Expiration"] = g.token_expires_at.isoformat(timespec="seconds")
