@@ -1,0 +1,79 @@
+"""Constants of docs/capacity.md: what a submission of each flow writes and keeps, and what each process holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psutil
+
+from sandbox.chaos.crowd import Crowd
+from sandbox.chaos.journeys import FLOWS
+from sandbox.faults import Control
+from sandbox.story_form526 import KNOBS
+from tests.benchmarks.ground import Ground, Quiet, Site
+from tests.benchmarks.people import until
+from tests.benchmarks.rows import Row, Run, measurement, shown
+
+TIMES, MILLION, GIB, MIB = 60, 1_000_000, 2**30, 2**20
+STORED = """
+    SELECT sum(pg_relation_size(oid, 'main'))::float FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 't', 'm')
+"""
+WRITTEN = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float"
+PENDING = "SELECT count(*) FROM form526_document_submissions WHERE lighthouse_status = 'pending'"
+# Everything outstanding but what is due in days.
+SETTINGS = {"TRAVEL_PAY_WAIT_SECONDS": "0", "DOCUMENT_POLL_MINUTES": "0.1", "RETRY_SCALE": "0.05"}
+
+
+@measurement("capacity", usual=False)
+def capacity(ground: Ground, run: Run) -> Iterator[Row]:
+    """WAL and storage a million submissions of each flow, memory and connections of each process."""
+    fakes = {f"{name.upper()}_BASE_URL": ground.fakes[name] for name in ("veis", "btsss")}
+    fakes["VANOTIFY_BASE_URL"] = ground.fakes["va_notify"]
+    names = ("relay", "worker", "scheduler")
+    times = run.whole(TIMES, 5)
+    with (
+        ground.site("capacity", **fakes, **SETTINGS) as site,
+        site.web() as web,
+        site.beating(*names) as processes,
+        closing(Control(ground.fakes["control"])) as control,
+    ):
+        control.turn("va_notify", minute_limit=None, callback_url=None)
+        control.turn("documents", **KNOBS)
+        crowd = Crowd([f"127.0.0.1:{web.port}"], ground.fakes["control"], per_second=MILLION)
+        for flow in FLOWS:
+            made(site, crowd, flow, 2)
+            ground.administer("CHECKPOINT")
+            before = site.value(WRITTEN), site.value(STORED)
+            made(site, crowd, flow, times)
+            written, stored = site.value(WRITTEN) - before[0], site.value(STORED) - before[1]
+            run.say(f"{times} of {flow}: {written / times:,.0f} bytes of WAL, {stored / times:,.0f} bytes stored each")
+            each = f"{written / times:,.0f} bytes each, from {times}"
+            yield shown(f"WAL a million: {flow}", written / times * MILLION / GIB, None, "GiB", each)
+            each = f"{stored / times:,.0f} bytes each, tables and indexes"
+            yield shown(f"storage a million: {flow}", stored / times * MILLION / GIB, None, "GiB", each)
+        for name, process in zip(("web", *names), (web.process, *processes), strict=True):
+            postgres, redis = (connections(process, site.environ[url]) for url in ("DATABASE_URL", "REDIS_URL"))
+            with_those = f"{postgres} connections to Postgres, {redis} to Redis, {len(process.family())} processes"
+            yield shown(f"memory: {name}", process.pss() / MIB, None, "MiB", with_those)
+
+
+def made(site: Site, crowd: Crowd, flow: str, times: int) -> None:
+    """So many submissions of one flow, to their end."""
+    for _ in range(times):
+        assert crowd.submit(flow) is not None, crowd.odd
+    until(lambda: site.work_left() == 0 and site.value(PENDING) == 0, 180)
+
+
+def connections(process: Quiet, url: str) -> int:
+    port = urlsplit(url).port
+    found = 0
+    for each in process.family():
+        try:
+            opened = each.net_connections("tcp")
+        except psutil.Error:
+            continue
+        found += sum(1 for line in opened if line.raddr and line.raddr.port == port and line.status == "ESTABLISHED")
+    return found

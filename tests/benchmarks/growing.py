@@ -1,0 +1,251 @@
+"""What things cost with a million messages waiting and five million attempts on record, and beside an open transaction.
+
+Two databases on one server, an empty one and a full one, take turns. What a job or a claim of the relay costs is
+Postgres's own time for it, which a busy machine changes little.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import psycopg2
+import requests
+
+from sandbox.processes import surroundings
+from sandbox.settings import OPERATOR
+from tests.benchmarks.enqueuing import READY, copy_claims, enqueue
+from tests.benchmarks.ground import ROOT, Ground, Site, frozen
+from tests.benchmarks.load import drive
+from tests.benchmarks.noop import BENCH, WORK
+from tests.benchmarks.people import until
+from tests.benchmarks.posting import CLAIMS, ITFS, Claimants, itfs_of, tokens
+from tests.benchmarks.rows import Row, Run, at_least, at_most, measurement, rate_until
+
+WAITING, ATTEMPTS = 1_000_000, 5_000_000
+# Of those who wait, so many are claims that the consoles count; the others wait for a job that does nothing.
+CLAIMS_WAITING = 400_000
+CHUNK, STEADY, SLOW = 1_000_000, 1.2, 2.0
+MOVED, REQUESTS, SLOW_REQUESTS = 2_000, 60, 3
+STEADY_CALLS = ("POST claim", "GET claim", "GET ITF")
+PAST = """
+    INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
+                                 started_at, finished_at, answered, worker_id)
+    SELECT -(number / 4) - 1, number, 'bench', (number / 4)::text, '{job}', '{upstream}', 'write', 'success',
+           at - number * interval '1 second', at - number * interval '1 second', true, 'bench'
+      FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series({first}, {last}) AS number
+"""
+# Indexes are made after the rows, which is several times as fast; those of constraints stay.
+INDEXES = """
+    SELECT i.indexname, i.indexdef FROM pg_indexes i
+     WHERE i.tablename = %s AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conname = i.indexname)
+"""
+MODULE = "tests.benchmarks.noop"
+
+
+@dataclass
+class Side:
+    """One of the two databases, with what asks it."""
+
+    site: Site
+    port: int
+    claimants: Claimants
+    claim: str
+    token: str
+    cookie: str
+
+
+def remember(site: Site, count: int) -> None:
+    """So many attempts of the past: four for each message that is done, all answered, the last just now."""
+    for first in range(0, count, CHUNK):
+        last = min(first + CHUNK, count) - 1
+        site.patiently(PAST.format(job=WORK.path, upstream=BENCH.upstream, first=first, last=last))
+
+
+def fill(site: Site, run: Run) -> None:
+    """A million messages that wait, and five million attempts."""
+    site.execute("SET synchronous_commit = off")
+    site.execute("SET maintenance_work_mem = '512MB'")
+    with ExitStack() as stack:
+        for table in ("outbox_attempts", "outbox_messages", "travel_claims"):
+            for name, definition in site.rows(INDEXES, table):
+                site.execute(f"DROP INDEX {name}")
+                stack.callback(site.patiently, definition)
+        run.say("attempts of the past")
+        remember(site, run.whole(ATTEMPTS, 1_000))
+        run.say("messages that wait")
+        copy_claims(site, run.whole(CLAIMS_WAITING, 1_000))
+        enqueue(site, run.whole(WAITING - CLAIMS_WAITING, 1_000))
+        run.say("indexes")
+    site.patiently("VACUUM ANALYZE")
+
+
+def prepared(stack: ExitStack, ground: Ground, name: str, redis_database: int) -> Side:
+    """A database with one claim and one ITF that were posted, and a web process."""
+    site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0"))
+    web = stack.enter_context(site.web())
+    claimants = Claimants(site, web.port)
+    (token,) = tokens(ground, 1)
+    drive(web.port, itfs_of(iter([token]), ITFS), clients=1, seconds=30).expect(202)
+    drive(web.port, itertools.islice(claimants.next_claims(), 1), clients=1, seconds=30).expect(202)
+    claim = str(site.value("SELECT id FROM travel_claims"))
+    return Side(site, web.port, claimants, claim, token, f"cie_session={claimants.tokens[0]}")
+
+
+def requests_of(side: Side, password: str) -> dict[str, Callable[[], float]]:
+    """Seconds of one request each, by name; what is steady first."""
+    operator = http.client.HTTPConnection("127.0.0.1", side.port, timeout=120)
+
+    def get(path: str, **headers: str) -> Callable[[], float]:
+        def once() -> float:
+            began = time.perf_counter()
+            operator.request("GET", path, headers=headers)
+            reply = operator.getresponse()
+            body = reply.read()
+            assert reply.status == 200, (path, reply.status, body[:300])
+            return time.perf_counter() - began
+
+        return once
+
+    def post() -> float:
+        some = itertools.islice(side.claimants.next_claims(), 1)
+        return drive(side.port, some, clients=1, seconds=30).expect(202).times[0]
+
+    def audit() -> float:
+        began = time.perf_counter()
+        done = subprocess.run(
+            ["flask", "audit"],
+            cwd=ROOT,
+            env=surroundings(side.site.environ, 0),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "unaccounted" in done.stdout, done.stdout + done.stderr
+        return time.perf_counter() - began
+
+    signed_in = {"Authorization": f"Bearer {side.token}"}
+    return {
+        "POST claim": post,
+        "GET claim": get(f"{CLAIMS}{side.claim}", Cookie=side.cookie),
+        "GET ITF": get(ITFS, **signed_in),
+        "/metrics": get("/metrics", Authorization=f"Bearer {password}"),
+        "/ops": get("/ops/", Cookie=operators_cookie(side.port, OPERATOR, password)),
+        "/healthz/ready": get("/healthz/ready"),
+        "flask audit": audit,
+    }
+
+
+def operators_cookie(port: int, name: str, password: str) -> str:
+    """Log in to the console as a browser does."""
+    with closing(requests.Session()) as browser:
+        page = browser.get(f"http://127.0.0.1:{port}/ops/login", timeout=30)
+        token = page.text.split('name="csrf_token"', 1)[1].split('value="', 1)[1].split('"', 1)[0]
+        form = {"name": name, "password": password, "csrf_token": token}
+        browser.post(f"http://127.0.0.1:{port}/ops/login", data=form, timeout=30).raise_for_status()
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
+
+
+RELAYS = "query LIKE '%SKIP LOCKED%'"
+POSTGRES_TIME = """
+    SELECT COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE {relays}), 0)::float,
+           COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE NOT {relays}), 0)::float
+      FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}'
+"""
+ATTEMPTED = "SELECT count(*) FROM outbox_attempts WHERE started_at > to_timestamp(%s)"
+
+
+def steps(side: Side, seconds: float) -> tuple[float, float]:
+    """Milliseconds of Postgres that the relay's claim and the rest of a job take for each message, while both work."""
+    if side.site.value(READY, BENCH.name) < MOVED:
+        enqueue(side.site, 5 * MOVED)
+    with side.site.beating("relay", "worker", module=MODULE, BENCH_DEPTH=str(MOVED)):
+        time.sleep(1)
+        since = side.site.value("SELECT extract(epoch FROM outbox_now())::float")
+        side.site.reset_statements()
+        time.sleep(seconds)
+        query = POSTGRES_TIME.format(relays=RELAYS, database=side.site.database)
+        ((claims, rest),) = side.site.ground.administer(query)
+        done = side.site.value(ATTEMPTED, since)
+    assert done > 0
+    return claims / done, rest / done
+
+
+@measurement("growth")
+def growth(ground: Ground, run: Run) -> Iterator[Row]:
+    """A million messages waiting and five million attempts on record, against an empty system."""
+    password = ground.secrets.operator_password
+    with ExitStack() as stack:
+        empty, full = prepared(stack, ground, "empty", 1), prepared(stack, ground, "full", 2)
+        fill(full.site, run)
+        loaded = f"{run.whole(WAITING):,} waiting and {run.whole(ATTEMPTS):,} attempts, against an empty system"
+        sides = {"empty": empty, "full": full}
+        calls = {name: requests_of(side, password) for name, side in sides.items()}
+        for name in calls["empty"]:
+            times = REQUESTS if name in STEADY_CALLS else SLOW_REQUESTS
+            found: dict[str, list[float]] = {side: [] for side in sides}
+            for number in range(times + 1):
+                for side in sides:
+                    seconds = calls[side][name]()
+                    found[side] += [seconds] if number else []
+            ours, baseline = (1000 * statistics.median(found[side]) for side in ("full", "empty"))
+            bar = STEADY if name in STEADY_CALLS else SLOW
+            yield at_most(f"growth: {name}", ours, baseline, bar, "ms", loaded)
+        spent: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+        for number in range(2):
+            for name, side in sides.items():
+                spent[name].append(steps(side, run.seconds(3, 2)))
+                run.say(f"{name}, turn {number + 1}: claim {spent[name][-1][0]:.3f}, job {spent[name][-1][1]:.3f} ms")
+        for place, name in enumerate(("claim of the relay", "grant and settle")):
+            ours, baseline = (min(turn[place] for turn in spent[side]) for side in ("full", "empty"))
+            yield at_most(f"growth: {name}", ours, baseline, STEADY, "ms", "Postgres's time for one message")
+
+
+@measurement("open_transaction")
+def open_transaction(ground: Ground, run: Run) -> Iterator[Row]:
+    """A transaction that somebody leaves open: the relay, and grant and settle after 12,000 messages."""
+    count = run.whole(4_000, 300)
+    with (
+        ground.site("open") as site,
+        site.beating("relay", "worker", module=MODULE) as (relay, worker),
+        closing(psycopg2.connect(site.url)) as other,
+    ):
+
+        def batch() -> tuple[float, float]:
+            """Messages a second of the relay, and milliseconds of Postgres for a job."""
+            with frozen(worker):
+                with frozen(relay):
+                    enqueue(site, count)
+                rate = rate_until(lambda: site.value(READY, BENCH.name) == 0, count)
+                site.reset_statements()
+            until(lambda: site.work_left() == 0, 120)
+            return rate, site.statements()[1] / count
+
+        def three(what: str) -> tuple[float, float]:
+            found = [batch() for _ in range(3)]
+            for rate, spent in found:
+                run.say(f"{what}: relay {rate:,.0f}/s, a job {spent:.2f} ms of Postgres")
+            return found[-1]
+
+        site.patiently("VACUUM ANALYZE")
+        alone = [three("none open")]
+        # Statistics of a quiet hour: nothing is in flight.
+        site.patiently("VACUUM ANALYZE")
+        other.set_session(isolation_level="REPEATABLE READ")
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()")
+            pinned = three("one open")
+        other.rollback()
+        site.patiently("VACUUM ANALYZE")
+        alone.append(three("none open"))
+    rate, spent = (statistics.mean(each[place] for each in alone) for place in (0, 1))
+    yield at_least("open transaction: relay", pinned[0], rate, 0.95, "/s", "none open")
+    yield at_most(
+        "open transaction: grant and settle", pinned[1], spent, STEADY, "ms", "Postgres's time for a job, none open"
+    )
