@@ -24,16 +24,19 @@ COPY_CLAIMS = """
          last AS (SELECT max(appointment_date) AS day FROM travel_claims),
          made AS (
             INSERT INTO travel_claims
-            SELECT (jsonb_populate_record(one, jsonb_build_object(
+            SELECT copied.*
+              FROM one, last, generate_series(1, {count}) AS number,
+                   LATERAL jsonb_populate_record(NULL::travel_claims, to_jsonb(one) || jsonb_build_object(
                         'id', gen_random_uuid(), 'appointment_date', last.day + number,
-                        'requested_at', outbox_now()))).*
-              FROM one, last, generate_series(1, {count}) AS number RETURNING id, appointment_date)
+                        'requested_at', outbox_now())) AS copied
+            RETURNING id)
     INSERT INTO outbox_messages OVERRIDING SYSTEM VALUE
-    SELECT (jsonb_populate_record(work, jsonb_build_object(
+    SELECT copied.*
+      FROM work, (SELECT id, row_number() OVER () AS number FROM made) AS made,
+           LATERAL jsonb_populate_record(NULL::outbox_messages, to_jsonb(work) || jsonb_build_object(
                 'id', nextval(pg_get_serial_sequence('outbox_messages', 'id')), 'subject_id', made.id,
                 'state', 'ready', 'fence', NULL, 'published_at', NULL,
-                'deadline_at', work.deadline_at + row_number() OVER () * interval '1 millisecond'))).*
-      FROM work, made
+                'deadline_at', work.deadline_at + made.number * interval '1 millisecond')) AS copied
 """
 
 

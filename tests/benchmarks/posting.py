@@ -95,6 +95,8 @@ def posting(ground: Ground, run: Run) -> Iterator[Row]:
                 load = drive(web.port, claimants.next_claims(path), clients=clients, seconds=seconds)
                 return load.expect(202)
 
+            for web, path in ((ours, CLAIMS), (peers, "/claims"), (peers, "/enqueued"), (stock, "/claims")):
+                drive(web.port, claimants.next_claims(path), clients=MANY, seconds=1).expect(202)
             tails: list[float] = []
 
             def ours_few() -> float:
