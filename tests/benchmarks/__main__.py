@@ -71,6 +71,7 @@ def main() -> int:
             broken += measured(each, ground, run, rows)
     shutil.rmtree(given.folder / "servers" / "valkey", ignore_errors=True)
     print("\n" + report.write(given.folder, rows, run, time.monotonic() - began))
+    import_module("tests.benchmarks.plots").draw(given.folder, rows, run)
     missed = report.missed(rows)
     for text in [*broken, *missed]:
         print(f"missed: {text}")

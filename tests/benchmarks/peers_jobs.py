@@ -18,7 +18,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import psycopg2
+from pgqueuer import AsyncpgDriver, PgQueuer
+from pgqueuer.types import QueueExecutionMode
+from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.schema import SchemaManager
 from redis import Redis
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
@@ -127,9 +132,6 @@ def raw(count: int) -> Go:
 
 
 def procrastinate(count: int) -> Go:
-    from procrastinate import App, PsycopgConnector, SyncPsycopgConnector  # noqa: PLC0415 - only this peer needs it
-    from procrastinate.schema import SchemaManager  # noqa: PLC0415
-
     with database() as held, held.cursor() as cursor:
         cursor.execute("SELECT to_regclass('procrastinate_jobs')")
         if cursor.fetchone() == (None,):
@@ -154,10 +156,6 @@ def procrastinate(count: int) -> Go:
 
 
 def pgqueuer(count: int) -> Go:
-    import asyncpg  # noqa: PLC0415 - only this peer needs it
-    from pgqueuer import AsyncpgDriver, PgQueuer  # noqa: PLC0415
-    from pgqueuer.types import QueueExecutionMode  # noqa: PLC0415
-
     loop = asyncio.new_event_loop()
 
     async def prepare() -> PgQueuer:

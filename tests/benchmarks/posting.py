@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -74,74 +76,84 @@ def itfs_of(issued: Iterator[str], path: str) -> Iterator[bytes]:
         yield request("POST", path, Authorization=f"Bearer {token}")
 
 
-@measurement("posting")
-def posting(ground: Ground, run: Run) -> Iterator[Row]:
-    """POST to 202, claims and ITFs, against bare handlers, the ORM with RQ, and Procrastinate."""
+@dataclass(frozen=True)
+class Doors:
+    """Our web process, the peers' under the same gunicorn, and the peers' under stock sync workers."""
+
+    ours: WebProcess
+    peers: WebProcess
+    stock: WebProcess
+
+
+@contextmanager
+def doors(ground: Ground) -> Iterator[tuple[Claimants, Doors]]:
+    """All three on one database, warm, and the people who post at them."""
     empty = ground.folder / "stock.conf.py"
     empty.write_text("")
     sync = f"{STOCK.format(empty, SYNC_WORKERS)} tests.benchmarks.peers_web:app"
-    seconds = run.seconds(SECONDS)
     with ground.site("posting") as site, site.web() as ours:
         claimants = Claimants(site, ours.port)
-        peers_web.prepare(
-            site.connection,
-            site.environ["ENCRYPTION_KEYS"].split(",")[0],
-            site.environ["DIGEST_KEY"],
-            claimants.sessions(),
-        )
+        sealed_with = site.environ["ENCRYPTION_KEYS"].split(",")[0]
+        peers_web.prepare(site.connection, sealed_with, site.environ["DIGEST_KEY"], claimants.sessions())
         with site.web("peers", PEERS, live="/live") as peers, site.web("sync", sync, live="/live") as stock:
-
-            def claims(web: WebProcess, path: str = CLAIMS, clients: int = FEW) -> Load:
-                load = drive(web.port, claimants.next_claims(path), clients=clients, seconds=seconds)
-                return load.expect(202)
-
             for web, path in ((ours, CLAIMS), (peers, "/claims"), (peers, "/enqueued"), (stock, "/claims")):
                 drive(web.port, claimants.next_claims(path), clients=MANY, seconds=1).expect(202)
-            tails: list[float] = []
+            yield claimants, Doors(ours, peers, stock)
 
-            def ours_few() -> float:
-                load = claims(ours)
-                tails.append(percentile(load.times, 99))
-                return load.rate
 
-            found = run.in_turn(
-                "POST claim, requests a second",
-                {
-                    "ours": ours_few,
-                    "bare": lambda: claims(peers, "/claims").rate,
-                    "ORM, then rq.enqueue": lambda: claims(peers, "/enqueued").rate,
-                    "Procrastinate": lambda: claims(peers, "/deferred").rate,
-                    "bare, stock sync workers": lambda: claims(stock, "/claims").rate,
-                    "ours, 32 clients": lambda: claims(ours, clients=MANY).rate,
-                },
-            )
-            mine = found["ours"]
-            yield at_least("POST claim, 8 clients", mine, found["bare"], 0.65, "/s", SAME)
-            queue = found["ORM, then rq.enqueue"]
-            yield at_least("POST claim, 8 clients, RQ", mine, queue, 0.7, "/s", "ORM commit, then rq.enqueue")
-            yield shown(
-                "POST claim, 8 clients, Procrastinate", mine, found["Procrastinate"], "/s", "defer in the transaction"
-            )
-            name = "POST claim, 8 clients, stock sync"
-            yield shown(
-                name, mine, found["bare, stock sync workers"], "/s", f"the bare handler, {SYNC_WORKERS} sync workers"
-            )
-            yield at_least("POST claim, 32 clients", found["ours, 32 clients"], mine, 1.0, "/s", "ours with 8 clients")
-            yield shown("POST claim, 8 clients, p99", 1000 * sorted(tails)[len(tails) // 2], None, "ms", "")
+@measurement("posting")
+def posting(ground: Ground, run: Run) -> Iterator[Row]:
+    """POST to 202, claims and ITFs, against bare handlers, the ORM with RQ, and Procrastinate."""
+    with doors(ground) as (claimants, web):
+        yield from claim_rows(run, claimants, web)
+        yield from itf_rows(run, tokens(ground, round(run.repeats * run.seconds(SECONDS) * TOKENS_PER_SECOND)), web)
 
-            run.say("making tokens")
-            issued = tokens(ground, round(run.repeats * seconds * TOKENS_PER_SECOND))
-            unused = {"ours": iter(issued), "bare": iter(issued)}
 
-            def itfs(web: WebProcess, who: str, path: str) -> float:
-                load = drive(web.port, itfs_of(unused[who], path), clients=FEW, seconds=seconds)
-                return load.expect(202).rate
+def claim_rows(run: Run, claimants: Claimants, web: Doors) -> Iterator[Row]:
+    tails: list[float] = []
 
-            found = run.in_turn(
-                "POST ITF, requests a second",
-                {"ours": lambda: itfs(ours, "ours", ITFS), "bare": lambda: itfs(peers, "bare", "/itfs")},
-            )
-            yield at_least("POST ITF, 8 clients", found["ours"], found["bare"], 0.5, "/s", SAME)
+    def claims(door: WebProcess, path: str = CLAIMS, clients: int = FEW) -> Load:
+        requests = claimants.next_claims(path)
+        return drive(door.port, requests, clients=clients, seconds=run.seconds(SECONDS)).expect(202)
+
+    def ours() -> float:
+        load = claims(web.ours)
+        tails.append(1000 * percentile(load.times, 99))
+        return load.rate
+
+    found = run.in_turn(
+        "POST claim, requests a second",
+        {
+            "ours": ours,
+            "bare": lambda: claims(web.peers, "/claims").rate,
+            "ORM, then rq.enqueue": lambda: claims(web.peers, "/enqueued").rate,
+            "Procrastinate": lambda: claims(web.peers, "/deferred").rate,
+            "bare, stock sync workers": lambda: claims(web.stock, "/claims").rate,
+            "ours, 32 clients": lambda: claims(web.ours, clients=MANY).rate,
+        },
+    )
+    mine, enqueued, deferred = found["ours"], found["ORM, then rq.enqueue"], found["Procrastinate"]
+    sync = f"the bare handler, {SYNC_WORKERS} sync workers"
+    yield at_least("POST claim, 8 clients", mine, found["bare"], 0.65, "/s", SAME)
+    yield at_least("POST claim, 8 clients, RQ", mine, enqueued, 0.7, "/s", "ORM commit, then rq.enqueue")
+    yield shown("POST claim, 8 clients, Procrastinate", mine, deferred, "/s", "defer in the transaction")
+    yield shown("POST claim, 8 clients, stock sync", mine, found["bare, stock sync workers"], "/s", sync)
+    yield at_least("POST claim, 32 clients", found["ours, 32 clients"], mine, 1.0, "/s", "ours with 8 clients")
+    yield shown("POST claim, 8 clients, p99", statistics.median(tails), None, "ms", "")
+
+
+def itf_rows(run: Run, issued: list[str], web: Doors) -> Iterator[Row]:
+    unused = {door.port: iter(issued) for door in (web.ours, web.peers)}
+
+    def itfs(door: WebProcess, path: str) -> float:
+        requests = itfs_of(unused[door.port], path)
+        return drive(door.port, requests, clients=FEW, seconds=run.seconds(SECONDS)).expect(202).rate
+
+    found = run.in_turn(
+        "POST ITF, requests a second",
+        {"ours": lambda: itfs(web.ours, ITFS), "bare": lambda: itfs(web.peers, "/itfs")},
+    )
+    yield at_least("POST ITF, 8 clients", found["ours"], found["bare"], 0.5, "/s", SAME)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tests.benchmarks.enqueuing import copy_claims
@@ -30,7 +31,7 @@ CONNECTIONS = 16
 CALM_PER_SECOND, CALM_SECONDS = 20, 10.0
 RUSH_PER_SECOND, RUSH_SECONDS = 200, 60.0
 SETTLED_WITHIN = 30.0
-BACKLOG, WINDOW_SECONDS, DRAIN_SECONDS = 12_000, 5.0, 45.0
+BACKLOG, WINDOW_SECONDS, DRAIN_SECONDS, LOOK_SECONDS = 12_000, 5.0, 45.0, 0.25
 SLOW_SECONDS, SLOW_CLAIMS, IN_FLIGHT, DYNO = 20.0, 800, 200, 512
 SLOW_SETTINGS = {"BTSSS_TOTAL_SECONDS": "29"}
 TOLD = """
@@ -102,66 +103,90 @@ def end_to_end(ground: Ground, run: Run) -> Iterator[Row]:
     yield no_less_than("POST to text, 200/s, told within 1 s", in_time, 0.99 * RUSH_PER_SECOND, "/s", many)
 
 
+class Course:
+    """How a backlog is worked off: claims that are filed and texts that are sent, at every look."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.began = time.perf_counter()
+        self.seen: list[tuple[float, int, int]] = []
+        self.look()
+
+    def look(self) -> int:
+        """How many jobs have been done so far."""
+        ((filed, sent),) = self.site.rows(DONE)
+        self.seen.append((time.perf_counter() - self.began, filed, sent))
+        return int(filed + sent)
+
+    def rate(self, seconds: float) -> float:
+        """Jobs a second, for so many seconds."""
+        done, at = self.look(), time.perf_counter()
+        time.sleep(seconds)
+        return (self.look() - done) / (time.perf_counter() - at)
+
+    def lines(self) -> dict[str, list[tuple[float, float]]]:
+        return {
+            what: [(look[0], look[place]) for look in self.seen]
+            for place, what in ((1, "claims filed"), (2, "texts sent"))
+        }
+
+
+@dataclass
+class Drain:
+    """What one worker did of what was left: jobs, seconds, its CPU in milliseconds a job, and its memory over time."""
+
+    waiting: int
+    left: int
+    rate: float
+    cpu: float
+    memory: list[int]
+
+
+def drained(site: Site, course: Course, worker: Quiet, seconds: float) -> Drain:
+    waiting, done, cpu, memory = site.work_left(), course.look(), worker.cpu_seconds(), [worker.rss()]
+    began = time.perf_counter()
+    while site.work_left() and time.perf_counter() - began < seconds:
+        time.sleep(LOOK_SECONDS)
+        course.look()
+        memory.append(worker.rss())
+    took, done = time.perf_counter() - began, course.look() - done
+    spent = 1000 * (worker.cpu_seconds() - cpu) / max(done, 1)
+    return Drain(waiting, site.work_left(), done / took, spent, memory)
+
+
 @measurement("backlog")
 def backlog(ground: Ground, run: Run) -> Iterator[Row]:
     """Real jobs (claims and texts) from a backlog: one worker and two, fairness, and the drain with its memory."""
-    count = run.whole(BACKLOG, 600)
-    window = run.seconds(WINDOW_SECONDS, 2)
+    count, window = run.whole(BACKLOG, 600), run.seconds(WINDOW_SECONDS, 2)
     with (
         backlog_of(ground, "backlog", count) as site,
         site.beating("relay"),
         site.beating("worker") as (worker,),
     ):
-        seen: list[tuple[float, int, int]] = []
-        began = time.perf_counter()
+        course = Course(site)
 
-        def look() -> tuple[int, int]:
-            (filed, sent) = site.rows(DONE)[0]
-            seen.append((time.perf_counter() - began, filed, sent))
-            return filed, sent
-
-        def worked() -> float:
-            """Claims and texts a second of one window."""
-            first, at = sum(look()), time.perf_counter()
-            time.sleep(window)
-            return (sum(look()) - first) / (time.perf_counter() - at)
-
-        def worked_by_two() -> float:
+        def by_two() -> float:
             with site.beating("worker.2"):
-                return worked()
+                return course.rate(window)
 
-        first_filed, first_sent = look()
-        found = run.in_turn("real jobs a second", {"one worker": worked, "two workers": worked_by_two})
-        filed, sent = look()
-        left, cpu, memory = site.work_left(), worker.cpu_seconds(), [worker.rss()]
-        at, jobs = time.perf_counter(), sum(look())
-        while site.work_left() and time.perf_counter() - at < run.seconds(DRAIN_SECONDS, 5):
-            time.sleep(0.25)
-            look()
-            memory.append(worker.rss())
-        took, done = time.perf_counter() - at, sum(look()) - jobs
-        cpu = 1000 * (worker.cpu_seconds() - cpu) / max(done, 1)
-        still = site.work_left()
-    rate = found["one worker"]
-    run.known["jobs"] = rate
-    run.lines["a backlog is worked off"] = {
-        "claims filed": [(at, filed - first_filed) for at, filed, _ in seen],
-        "texts sent": [(at, sent - first_sent) for at, _, sent in seen],
-    }
+        found = run.in_turn("real jobs a second", {"one worker": lambda: course.rate(window), "two workers": by_two})
+        (_, first_filed, first_sent), (_, filed, sent) = course.seen[0], course.seen[-1]
+        rest = drained(site, course, worker, run.seconds(DRAIN_SECONDS, 5))
+    run.lines["a backlog is worked off"] = course.lines()
     run.lines["memory of the worker while it drains, MiB"] = {
-        "RSS": [(number * 0.25, held / MIB) for number, held in enumerate(memory)]
+        "RSS": [(number * LOOK_SECONDS, held / MIB) for number, held in enumerate(rest.memory)]
     }
-    yield no_less_than("real jobs, one worker", rate, 400.0, "/s", f"claims and texts; worker CPU {cpu:.1f} ms a job")
-    judged = two_where_cores_allow()
+    rate, two, judged = found["one worker"], found["two workers"], two_where_cores_allow()
+    yield no_less_than("real jobs, one worker", rate, 400.0, "/s", f"worker CPU {rest.cpu:.1f} ms a job")
     why = "one worker" if judged else "one worker; not judged: too few cores for two"
-    yield at_least("real jobs, two workers", found["two workers"], rate, 1.6, "/s", why, judged)
+    yield at_least("real jobs, two workers", two, rate, 1.6, "/s", why, judged)
     fair = f"claims filed meanwhile, of {count:,} waiting"
     yield at_least("fairness under a backlog: told", sent - first_sent, filed - first_filed, 0.8, "", fair)
     slower = min(rate, run.known.get("relay", rate))
-    drained = f"the slower of relay and jobs alone; {left:,} waiting" + (f", {still:,} of them left" if still else "")
-    yield at_least("drain, one worker", done / took, slower, 0.7, "/s", drained)
-    flat = max(memory) / memory[0]
-    yield no_more_than("drain, memory at most / at first", flat, 1.1, "x", f"at most {max(memory) / MIB:.0f} MiB")
+    which = f"the slower of relay and jobs alone; {rest.waiting:,} jobs waiting, {rest.left:,} left"
+    yield at_least("drain, one worker", rest.rate, slower, 0.7, "/s", which)
+    most = max(rest.memory)
+    yield no_more_than("drain, memory at most / at first", most / rest.memory[0], 1.1, "x", f"{most / MIB:.0f} MiB")
 
 
 @measurement("in_flight")

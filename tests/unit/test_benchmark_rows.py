@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -38,16 +39,21 @@ def test_every_missed_bar_is_named_with_what_was_measured() -> None:
     assert "0.645" in missed[0] and ">= 0.65 x" in missed[0]
 
 
-def test_the_results_are_written_beside_the_table_and_the_plots(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="make bench installs it")
+def test_the_results_are_written_beside_the_table(tmp_path: Path) -> None:
     run = Run(1, 1.0, lambda text: None)
-    run.rounds["a rate"] = {"ours": [1.0, 2.0]}
-    run.lines["a line"] = {"ours": [(0.0, 1.0), (1.0, 2.0)]}
     printed = report.write(tmp_path, ROWS, run, 60.0)
     written = json.loads((tmp_path / "results.json").read_text())
     assert written == [as_json(row) for row in ROWS]
     assert set(written[0]) == {"name", "ours", "baseline", "ratio", "bar", "met"}
     assert printed == (tmp_path / "table.md").read_text()
+
+
+def test_there_is_a_plot_of_all_bars_of_each_comparison_and_of_each_course(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="make bench installs it")
+    run = Run(1, 1.0, lambda text: None)
+    run.rounds["a rate"] = {"ours": [1.0, 2.0]}
+    run.lines["a line"] = {"ours": [(0.0, 1.0), (1.0, 2.0)]}
+    import_module("tests.benchmarks.plots").draw(tmp_path, ROWS, run)
     assert {path.name for path in tmp_path.glob("*.png")} == {"bars.png", "rounds-a-rate.png", "line-a-line.png"}
 
 
