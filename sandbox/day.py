@@ -9,7 +9,9 @@ exits 0 only if nothing was lost, done twice, left untold or unaccounted for, an
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -86,11 +88,17 @@ class Monday(Crowd):
         self.seconds = seconds
         self.peak = peak
         self.began = 0.0
+        self._numbers = itertools.count()
 
-    def rate(self, at: float) -> float:
-        """Submissions a second, so many seconds after midnight."""
-        hour = min(int(at / self.seconds * len(MONDAY)), len(MONDAY) - 1)
-        return self.peak * MONDAY[hour] / max(MONDAY)
+    def when(self, number: float) -> float:
+        """When the submission of this number comes, in seconds after midnight: infinite if it is not on this day."""
+        hour = self.seconds / len(MONDAY)
+        for place, share in enumerate(MONDAY):
+            come = self.peak * share / max(MONDAY) * hour
+            if number < come:
+                return (place + number / come) * hour
+            number -= come
+        return math.inf
 
     def start(self) -> None:
         self.began = time.monotonic()
@@ -98,9 +106,10 @@ class Monday(Crowd):
 
     def _turn(self) -> None:
         with self._lock:
-            turn = self._next_turn
-            self._next_turn += 1 / self.rate(turn - self.began)
-        if turn > self.began + self.seconds or self._closed.wait(max(0.0, turn - time.monotonic())):
+            turn = self.began + self.when(next(self._numbers))
+        midnight = self.began + self.seconds
+        # Many hands hold turns that are far ahead at night: whose turn is tomorrow waits until the others had theirs.
+        if self._closed.wait(max(0.0, min(turn, midnight) - time.monotonic())) or turn > midnight:
             self._closed.set()
             raise Closed
 
@@ -286,6 +295,6 @@ def hours(day: Monday, predicted: Mapping[str, float], real: Mapping[str, float]
             f"{2 * number}-{2 * number + 2}",
             str(len(came)),
             f"{len(came) / length:.1f}",
-            *(f"{seconds:.1f}" for seconds in figures),
+            *(f"{seconds:.1f}" if came else "-" for seconds in figures),
         )
     return table

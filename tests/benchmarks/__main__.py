@@ -68,7 +68,9 @@ def main() -> int:
     with Ground(given.folder / "servers") as ground:
         for place, each in enumerate(chosen, 1):
             print(f"{time.monotonic() - began:6.0f} s  [{place}/{len(chosen)}] {each.name}: {each.what}", flush=True)
+            since = time.monotonic()
             broken += measured(each, ground, run, rows)
+            say(f"{each.name} took {time.monotonic() - since:.0f} s")
     shutil.rmtree(given.folder / "servers" / "valkey", ignore_errors=True)
     print("\n" + report.write(given.folder, rows, run, time.monotonic() - began))
     import_module("tests.benchmarks.plots").draw(given.folder, rows, run)

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -63,9 +64,13 @@ class Side:
 
 def remember(site: Site, count: int) -> None:
     """So many attempts of the past: four for each message that is done, all answered, the last just now."""
-    for first in range(0, count, CHUNK):
-        last = min(first + CHUNK, count) - 1
-        site.patiently(PAST.format(job=WORK.path, upstream=BENCH.upstream, first=first, last=last))
+    with closing(psycopg2.connect(site.url)) as own, own.cursor() as cursor:
+        own.autocommit = True
+        cursor.execute("SET statement_timeout = 0")
+        cursor.execute("SET synchronous_commit = off")
+        for first in range(0, count, CHUNK):
+            last = min(first + CHUNK, count) - 1
+            cursor.execute(PAST.format(job=WORK.path, upstream=BENCH.upstream, first=first, last=last))
 
 
 def fill(site: Site, run: Run) -> None:
@@ -77,18 +82,19 @@ def fill(site: Site, run: Run) -> None:
             for name, definition in site.rows(INDEXES, table):
                 site.execute(f"DROP INDEX {name}")
                 stack.callback(site.patiently, definition)
-        run.say("attempts of the past")
-        remember(site, run.whole(ATTEMPTS, 1_000))
-        run.say("messages that wait")
-        copy_claims(site, run.whole(CLAIMS_WAITING, 1_000))
-        enqueue(site, run.whole(WAITING - CLAIMS_WAITING, 1_000))
+        run.say("attempts of the past, and messages that wait")
+        with ThreadPoolExecutor() as pool:
+            past = pool.submit(remember, site, run.whole(ATTEMPTS, 1_000))
+            copy_claims(site, run.whole(CLAIMS_WAITING, 1_000))
+            enqueue(site, run.whole(WAITING - CLAIMS_WAITING, 1_000))
+            past.result()
         run.say("indexes")
     site.patiently("VACUUM ANALYZE")
 
 
 def prepared(stack: ExitStack, ground: Ground, name: str, redis_database: int) -> Side:
     """A database with one claim and one ITF that were posted, and a web process."""
-    site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0"))
+    site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0", ITF_FIRST_LOOK_SECONDS="0"))
     web = stack.enter_context(site.web())
     claimants = Claimants(site, web.port)
     (token,) = tokens(ground, 1)
@@ -227,23 +233,23 @@ def open_transaction(ground: Ground, run: Run) -> Iterator[Row]:
             until(lambda: site.work_left() == 0, 120)
             return rate, site.statements()[1] / count
 
-        def three(what: str) -> tuple[float, float]:
-            found = [batch() for _ in range(3)]
-            for rate, spent in found:
+        def last_of(what: str, batches: int) -> tuple[float, float]:
+            for _ in range(batches):
+                rate, spent = batch()
                 run.say(f"{what}: relay {rate:,.0f}/s, a job {spent:.2f} ms of Postgres")
-            return found[-1]
+            return rate, spent
 
         site.patiently("VACUUM ANALYZE")
-        alone = [three("none open")]
+        alone = [last_of("none open", 1)]
         # Statistics of a quiet hour: nothing is in flight.
         site.patiently("VACUUM ANALYZE")
         other.set_session(isolation_level="REPEATABLE READ")
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_current_xact_id()")
-            pinned = three("one open")
+            pinned = last_of("one open", 3)
         other.rollback()
         site.patiently("VACUUM ANALYZE")
-        alone.append(three("none open"))
+        alone.append(last_of("none open", 1))
     rate, spent = (statistics.mean(each[place] for each in alone) for place in (0, 1))
     yield at_least("open transaction: relay", pinned[0], rate, 0.95, "/s", "none open")
     yield at_most(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.benchmarks.ground import Ground, cpu_of
 from tests.benchmarks.rows import Row, Run, measurement, no_more_than
 
-IDLE_SECONDS, SETTLING_SECONDS = 40.0, 5.0
+IDLE_SECONDS, SETTLING_SECONDS = 30.0, 5.0
 # Measured on 2026-11-29, on two cores: seconds of CPU a minute, statements and Redis commands a second. Half is the
 # bar.
 BEFORE = {"worker": 0.84, "Postgres": 0.36, "Redis": 0.26, "relay": 0.10}

@@ -10,8 +10,8 @@ from tests.benchmarks.enqueuing import in_redis
 from tests.benchmarks.ground import ROOT, Ground, Site, cpu_of
 from tests.benchmarks.rows import Row, Run, at_least, measurement, no_more_than, rate_until, shown
 
-JOBS = {"ours": 3_000, "simple_worker": 500, "procrastinate": 1_000, "pgqueuer": 2_500, "raw": 4_000}
-MODULE = "tests.benchmarks.noop"
+JOBS = {"ours": 2_000, "simple_worker": 300, "procrastinate": 600, "pgqueuer": 1_500, "raw": 3_000}
+MODULE, WARM_UP = "tests.benchmarks.noop", 200
 
 
 def peer_rate(site: Site, name: str, count: int) -> float:
@@ -33,8 +33,7 @@ def jobs(ground: Ground, run: Run) -> Iterator[Row]:
     spent: dict[str, float] = dict.fromkeys(("jobs", "worker", "postgres", "redis commands", "statements"), 0.0)
     with ground.site("jobs") as site, site.beating("relay", "worker", module=MODULE) as (relay, worker):
 
-        def ours() -> float:
-            count = run.whole(JOBS["ours"], 200)
+        def ours(count: int = run.whole(JOBS["ours"], 200)) -> float:
             in_redis(site, relay, [worker], count)
             site.reset_statements()
             before = (worker.cpu_seconds(), cpu_of(ground.postgres_family()), ground.redis_commands())
@@ -45,7 +44,7 @@ def jobs(ground: Ground, run: Run) -> Iterator[Row]:
                 spent[name] += value
             return rate
 
-        ours()
+        ours(WARM_UP)
         spent.update(dict.fromkeys(spent, 0.0))
         peers = {
             name: lambda name=name, count=count: peer_rate(site, name, run.whole(count, 100))  # type: ignore[misc]

@@ -26,10 +26,10 @@ from tests.benchmarks.rows import Row, Run, at_least, at_most, measurement, perc
 CLAIMS, ITFS = "/check_in/v0/travel_claims/", "/v0/intent_to_file/compensation"
 PEERS, STOCK = "gunicorn tests.benchmarks.peers_web:app", "gunicorn --config {} --workers {} --bind 127.0.0.1:$PORT"
 FEW, MANY = 8, 32
-SECONDS, TOKENS_PER_SECOND = 3.0, 700
+SECONDS, TOKENS_PER_SECOND = 2.5, 700
 FIRST_DAY = date(2031, 1, 1)
 # One caller for the tail: it is to be the server's, not that of a queue.
-CALLS, RUNS, RUN_SECONDS = 300, 6, 2.0
+CALLS, RUNS, RUN_SECONDS = 200, 6, 2.0
 SYNC_WORKERS = 2
 SAME = "bare Flask and psycopg2, the same work, same gunicorn"
 

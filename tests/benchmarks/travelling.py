@@ -30,8 +30,8 @@ MIB = 2**20
 CONNECTIONS = 16
 CALM_PER_SECOND, CALM_SECONDS = 20, 10.0
 RUSH_PER_SECOND, RUSH_SECONDS = 200, 60.0
-SETTLED_WITHIN = 30.0
-BACKLOG, WINDOW_SECONDS, DRAIN_SECONDS, LOOK_SECONDS = 12_000, 5.0, 45.0, 0.25
+SETTLED_WITHIN, WARM_UP_SECONDS = 15.0, 2.0
+BACKLOG, WINDOW_SECONDS, DRAIN_SECONDS, LOOK_SECONDS = 12_000, 4.0, 25.0, 0.25
 SLOW_SECONDS, SLOW_CLAIMS, IN_FLIGHT, DYNO = 20.0, 800, 200, 512
 SLOW_SETTINGS = {"BTSSS_TOTAL_SECONDS": "29"}
 TOLD = """
@@ -163,6 +163,7 @@ def backlog(ground: Ground, run: Run) -> Iterator[Row]:
         site.beating("relay"),
         site.beating("worker") as (worker,),
     ):
+        time.sleep(WARM_UP_SECONDS)
         course = Course(site)
 
         def by_two() -> float:

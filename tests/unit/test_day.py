@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+from sandbox.chaos.crowd import Closed
 from sandbox.chaos.journeys import TRAVEL_CLAIM, Promise
 from sandbox.day import MONDAY, Constants, Course, Monday, expected, largest_backlog, pace_of, shortfalls
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -14,9 +21,11 @@ def promised(*at: float) -> list[Promise]:
 def test_a_day_is_whole_and_its_busiest_hour_has_the_real_rate() -> None:
     assert len(MONDAY) == 24
     day = Monday(["127.0.0.1:1"], "http://127.0.0.1:1", seconds=240.0, peak=20.0)
-    rates = [day.rate(10.0 * hour + 5.0) for hour in range(24)]
-    assert max(rates) == 20.0
-    assert rates.index(20.0) == MONDAY.index(max(MONDAY))
+    times = [day.when(number) for number in range(5_000)]
+    assert times == sorted(times)
+    came = Counter(int(at / 10) for at in times if at < 240)
+    assert all(abs(came[hour] / 10 - 20 * share / max(MONDAY)) < 0.2 for hour, share in enumerate(MONDAY))
+    assert times[-1] == math.inf
 
 
 def test_whoever_comes_alone_is_told_as_soon_as_a_single_submission() -> None:
@@ -50,3 +59,24 @@ def test_a_day_that_went_worse_than_predicted_is_named() -> None:
     assert shortfalls(Course(1.0, 0.1, 0.1), predicted) == []
     worse = shortfalls(Course(201.0, 3.1, 20.5), predicted)
     assert [reason.partition(":")[0] for reason in worse] == ["backlog", "p50", "p99"]
+
+
+def test_turns_are_taken_until_midnight_and_not_beyond() -> None:
+    day = Monday(["127.0.0.1:1"], "http://127.0.0.1:1", seconds=1.2, peak=40.0)
+    taken: list[float] = []
+
+    def take_turns() -> None:
+        with suppress(Closed):
+            while True:
+                day._turn()
+                taken.append(time.monotonic() - day.began)
+
+    day.began = time.monotonic()
+    hands = [threading.Thread(target=take_turns) for _ in range(10)]
+    for hand in hands:
+        hand.start()
+    for hand in hands:
+        hand.join()
+    by_curve = 1.2 * 40.0 * sum(MONDAY) / max(MONDAY) / 24
+    assert abs(len(taken) - by_curve) <= 1
+    assert max(taken) > 1.0
