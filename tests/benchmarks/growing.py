@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import psycopg2
 import requests
+from redis import Redis
 
 from sandbox.processes import surroundings
 from sandbox.settings import OPERATOR
@@ -34,6 +35,7 @@ WAITING, ATTEMPTS = 1_000_000, 5_000_000
 CLAIMS_WAITING = 400_000
 CHUNK, STEADY, SLOW = 1_000_000, 1.2, 2.0
 MOVED, REQUESTS, SLOW_REQUESTS = 2_000, 60, 3
+AUDIT = "flask audit"
 STEADY_CALLS = ("POST claim", "GET claim", "GET ITF")
 PAST = """
     INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
@@ -126,7 +128,7 @@ def requests_of(side: Side, password: str) -> dict[str, Callable[[], float]]:
     def audit() -> float:
         began = time.perf_counter()
         done = subprocess.run(
-            ["flask", "audit"],
+            AUDIT.split(),
             cwd=ROOT,
             env=surroundings(side.site.environ, 0),
             capture_output=True,
@@ -144,7 +146,7 @@ def requests_of(side: Side, password: str) -> dict[str, Callable[[], float]]:
         "/metrics": get("/metrics", Authorization=f"Bearer {password}"),
         "/ops": get("/ops/", Cookie=operators_cookie(side.port, OPERATOR, password)),
         "/healthz/ready": get("/healthz/ready"),
-        "flask audit": audit,
+        AUDIT: audit,
     }
 
 
@@ -159,28 +161,42 @@ def operators_cookie(port: int, name: str, password: str) -> str:
 
 
 RELAYS = "query LIKE '%SKIP LOCKED%'"
-POSTGRES_TIME = """
-    SELECT COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE {relays}), 0)::float,
-           COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE NOT {relays}), 0)::float
-      FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}'
+POSTGRES_TIME = f"""
+    SELECT COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE {RELAYS}), 0)::float,
+           COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE NOT {RELAYS}), 0)::float
+      FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{{}}'
 """
+PUBLISHED = "SELECT count(*) FROM outbox_messages WHERE queue = %s AND state = 'published'"
+PUT_BACK = "UPDATE outbox_messages SET state = 'ready' WHERE queue = %s AND state = 'published'"
 ATTEMPTED = "SELECT count(*) FROM outbox_attempts WHERE started_at > to_timestamp(%s)"
+HOLD = ("flask", "breakers", "hold", "btsss", "--for", "1d", "--reason", "only no-op jobs are measured")
 
 
-def steps(side: Side, seconds: float) -> tuple[float, float]:
-    """Milliseconds of Postgres that the relay's claim and the rest of a job take for each message, while both work."""
-    if side.site.value(READY, BENCH.name) < MOVED:
-        enqueue(side.site, 5 * MOVED)
-    with side.site.beating("relay", "worker", module=MODULE, BENCH_DEPTH=str(MOVED)):
-        time.sleep(1)
-        since = side.site.value("SELECT extract(epoch FROM outbox_now())::float")
-        side.site.reset_statements()
-        time.sleep(seconds)
-        query = POSTGRES_TIME.format(relays=RELAYS, database=side.site.database)
-        ((claims, rest),) = side.site.ground.administer(query)
-        done = side.site.value(ATTEMPTED, since)
+def postgres_time(site: Site) -> tuple[float, float]:
+    """Milliseconds since the last reset: of the relay's claims, and of everything else."""
+    (row,) = site.ground.administer(POSTGRES_TIME.format(site.database))
+    return row
+
+
+def steps(site: Site, seconds: float) -> tuple[float, float]:
+    """Milliseconds of Postgres for one message: the relay's claim of 2,000, and a job while a worker is at it."""
+    site.execute(PUT_BACK, BENCH.name)
+    with closing(Redis.from_url(site.environ["REDIS_URL"])) as redis:
+        redis.flushdb()
+    if site.value(READY, BENCH.name) < MOVED:
+        enqueue(site, 5 * MOVED)
+    site.reset_statements()
+    with site.beating("relay", module=MODULE, BENCH_DEPTH=str(MOVED)):
+        until(lambda: site.value(PUBLISHED, BENCH.name) >= MOVED, 60)
+        claims, _ = postgres_time(site)
+        with site.beating("worker", module=MODULE, BENCH_DEPTH=str(MOVED)):
+            since = site.value("SELECT extract(epoch FROM outbox_now())::float")
+            site.reset_statements()
+            time.sleep(seconds)
+            _, rest = postgres_time(site)
+            done = site.value(ATTEMPTED, since)
     assert done > 0
-    return claims / done, rest / done
+    return claims / MOVED, rest / done
 
 
 @measurement("growth")
@@ -195,18 +211,24 @@ def growth(ground: Ground, run: Run) -> Iterator[Row]:
         calls = {name: requests_of(side, password) for name, side in sides.items()}
         for name in calls["empty"]:
             times = REQUESTS if name in STEADY_CALLS else SLOW_REQUESTS
+            # A command is a new process each time, and nothing is warm in it.
+            unmeasured = 0 if name == AUDIT else 1
             found: dict[str, list[float]] = {side: [] for side in sides}
-            for number in range(times + 1):
+            for number in range(times + unmeasured):
                 for side in sides:
                     seconds = calls[side][name]()
-                    found[side] += [seconds] if number else []
+                    found[side] += [seconds] if number >= unmeasured else []
             ours, baseline = (1000 * statistics.median(found[side]) for side in ("full", "empty"))
             bar = STEADY if name in STEADY_CALLS else SLOW
             yield at_most(f"growth: {name}", ours, baseline, bar, "ms", loaded)
+        for side in sides.values():
+            subprocess.run(
+                HOLD, cwd=ROOT, env=surroundings(side.site.environ, 0), check=True, stdout=subprocess.DEVNULL
+            )
         spent: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for number in range(2):
             for name, side in sides.items():
-                spent[name].append(steps(side, run.seconds(3, 2)))
+                spent[name].append(steps(side.site, run.seconds(3, 2)))
                 run.say(f"{name}, turn {number + 1}: claim {spent[name][-1][0]:.3f}, job {spent[name][-1][1]:.3f} ms")
         for place, name in enumerate(("claim of the relay", "grant and settle")):
             ours, baseline = (min(turn[place] for turn in spent[side]) for side in ("full", "empty"))
