@@ -27,7 +27,7 @@ from tests.benchmarks.ground import ROOT, Ground, Site, frozen
 from tests.benchmarks.load import drive
 from tests.benchmarks.noop import BENCH, WORK
 from tests.benchmarks.people import until
-from tests.benchmarks.posting import CLAIMS, ITFS, Claimants, itfs_of, tokens
+from tests.benchmarks.posting import CLAIMS, ITFS, Claimants, itfs_of, visitors
 from tests.benchmarks.rows import Row, Run, at_least, at_most, measurement, rate_until
 
 WAITING, ATTEMPTS = 1_000_000, 5_000_000
@@ -96,10 +96,10 @@ def fill(site: Site, run: Run) -> None:
 
 def prepared(stack: ExitStack, ground: Ground, name: str, redis_database: int) -> Side:
     """A database with one claim and one ITF that were posted, and a web process."""
-    site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0", ITF_FIRST_LOOK_SECONDS="0"))
+    site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0"))
     web = stack.enter_context(site.web())
     claimants = Claimants(site, web.port)
-    (token,) = tokens(ground, 1)
+    (token,) = visitors(site, 1)
     drive(web.port, itfs_of(iter([token]), ITFS), clients=1, seconds=30).expect(202)
     drive(web.port, itertools.islice(claimants.next_claims(), 1), clients=1, seconds=30).expect(202)
     claim = str(site.value("SELECT id FROM travel_claims"))

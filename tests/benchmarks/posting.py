@@ -31,6 +31,10 @@ FIRST_DAY = date(2031, 1, 1)
 # One caller for the tail: it is to be the server's, not that of a queue.
 CALLS, RUNS, RUN_SECONDS = 200, 6, 2.0
 SYNC_WORKERS = 2
+LOOKED = """
+    INSERT INTO itf_first_looks (id, account_id, type, state, found, finished_at)
+    SELECT gen_random_uuid(), account, 'compensation', 'done', false, outbox_now() FROM unnest(%s::uuid[]) account
+"""
 SAME = "bare Flask and psycopg2, the same work, same gunicorn"
 
 
@@ -65,10 +69,14 @@ class Claimants:
             yield request("POST", path, json.dumps(body), Cookie=f"cie_session={token}")
 
 
-def tokens(ground: Ground, count: int) -> list[str]:
-    """Access tokens of so many people whom nobody knows yet."""
-    issue = ground.fakes.fakes.sign_in.access_token
-    return [issue(str(uuid.uuid4()), time.time() + 3600) for _ in range(count)]
+def visitors(site: Site, count: int) -> list[str]:
+    """Access tokens of so many people who have just seen the first page: upstream was asked about them, and they have
+    no ITF. Whoever was never looked up waits for that in their first POST."""
+    accounts = [str(uuid.uuid4()) for _ in range(count)]
+    site.execute("INSERT INTO accounts (id) SELECT unnest(%s::uuid[])", accounts)
+    site.execute(LOOKED, accounts)
+    issue = site.ground.fakes.fakes.sign_in.access_token
+    return [issue(account, time.time() + 3600) for account in accounts]
 
 
 def itfs_of(issued: Iterator[str], path: str) -> Iterator[bytes]:
@@ -86,7 +94,7 @@ class Doors:
 
 
 @contextmanager
-def doors(ground: Ground) -> Iterator[tuple[Claimants, Doors]]:
+def doors(ground: Ground) -> Iterator[tuple[Site, Claimants, Doors]]:
     """All three on one database, warm, and the people who post at them."""
     empty = ground.folder / "stock.conf.py"
     empty.write_text("")
@@ -98,15 +106,17 @@ def doors(ground: Ground) -> Iterator[tuple[Claimants, Doors]]:
         with site.web("peers", PEERS, live="/live") as peers, site.web("sync", sync, live="/live") as stock:
             for web, path in ((ours, CLAIMS), (peers, "/claims"), (peers, "/enqueued"), (stock, "/claims")):
                 drive(web.port, claimants.next_claims(path), clients=MANY, seconds=1).expect(202)
-            yield claimants, Doors(ours, peers, stock)
+            yield site, claimants, Doors(ours, peers, stock)
 
 
 @measurement("posting")
 def posting(ground: Ground, run: Run) -> Iterator[Row]:
     """POST to 202, claims and ITFs, against bare handlers, the ORM with RQ, and Procrastinate."""
-    with doors(ground) as (claimants, web):
+    with doors(ground) as (site, claimants, web):
         yield from claim_rows(run, claimants, web)
-        yield from itf_rows(run, tokens(ground, round(run.repeats * run.seconds(SECONDS) * TOKENS_PER_SECOND)), web)
+        run.say("people who request an ITF")
+        wanted = round(run.repeats * run.seconds(SECONDS) * TOKENS_PER_SECOND)
+        yield from itf_rows(run, visitors(site, wanted), web)
 
 
 def claim_rows(run: Run, claimants: Claimants, web: Doors) -> Iterator[Row]:
