@@ -23,7 +23,7 @@ from redis import Redis
 from sandbox.processes import surroundings
 from sandbox.settings import OPERATOR
 from tests.benchmarks.enqueuing import READY, copy_claims, enqueue
-from tests.benchmarks.ground import ROOT, Ground, Site, frozen
+from tests.benchmarks.ground import ROOT, THEIRS, Ground, Site, frozen
 from tests.benchmarks.load import drive
 from tests.benchmarks.noop import BENCH, WORK
 from tests.benchmarks.people import until
@@ -160,11 +160,10 @@ def operators_cookie(port: int, name: str, password: str) -> str:
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
 
 
-RELAYS = "query LIKE '%SKIP LOCKED%'"
+RELAYS = "query LIKE '%%SKIP LOCKED%%'"
 POSTGRES_TIME = f"""
     SELECT COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE {RELAYS}), 0)::float,
-           COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE NOT {RELAYS}), 0)::float
-      FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{{}}'
+           COALESCE(sum(total_exec_time + total_plan_time) FILTER (WHERE NOT {RELAYS}), 0)::float FROM {THEIRS}
 """
 PUBLISHED = "SELECT count(*) FROM outbox_messages WHERE queue = %s AND state = 'published'"
 PUT_BACK = "UPDATE outbox_messages SET state = 'ready' WHERE queue = %s AND state = 'published'"
@@ -174,7 +173,7 @@ HOLD = ("flask", "breakers", "hold", "btsss", "--for", "1d", "--reason", "only n
 
 def postgres_time(site: Site) -> tuple[float, float]:
     """Milliseconds since the last reset: of the relay's claims, and of everything else."""
-    (row,) = site.ground.administer(POSTGRES_TIME.format(site.database))
+    (row,) = site.ground.administer(POSTGRES_TIME, site.database)
     return row
 
 

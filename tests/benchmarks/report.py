@@ -73,5 +73,5 @@ def write(folder: Path, rows: Sequence[Row], run: Run, seconds: float) -> str:
     """Write both; returns the table with its heading."""
     whole = f"{head(seconds, run)}\n\n{table(rows)}\n"
     (folder / "table.md").write_text(whole)
-    (folder / "results.json").write_text(json.dumps([as_json(row) for row in rows], indent=1, allow_nan=True) + "\n")
+    (folder / "results.json").write_text(json.dumps([as_json(row) for row in rows], indent=1, allow_nan=False) + "\n")
     return whole

@@ -139,8 +139,9 @@ def rate_until(done: Callable[[], bool], count: int, limit: float = 180.0) -> fl
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The fields that `results.json` promises."""
-    return {name: getattr(row, name) for name in ("name", "ours", "baseline", "ratio", "bar", "met")}
+    """The fields that `results.json` promises. JSON knows nothing infinite: what never came is null."""
+    fields = {name: getattr(row, name) for name in ("name", "ours", "baseline", "ratio", "bar", "met")}
+    return {name: None if value == float("inf") else value for name, value in fields.items()}
 
 
 def two_where_cores_allow() -> bool:

@@ -26,16 +26,17 @@ ROWS = [
     no_less_than("too few", 199.0, 200.0, ""),
     at_least("two workers", 1.0, 1.0, 1.6, "/s", "one", judged=False),
     shown("only shown", 1.0, 2.0, "/s", "a peer"),
+    no_more_than("never told", float("inf"), 1.0, "s"),
 ]
 
 
 def test_a_bar_is_met_or_missed_or_not_judged() -> None:
-    assert [row.met for row in ROWS] == [True, False, True, False, True, False, None, None]
+    assert [row.met for row in ROWS] == [True, False, True, False, True, False, None, None, False]
 
 
 def test_every_missed_bar_is_named_with_what_was_measured() -> None:
     missed = report.missed(ROWS)
-    assert [text.partition(":")[0] for text in missed] == ["not fast enough", "slower", "too few"]
+    assert [text.partition(":")[0] for text in missed] == ["not fast enough", "slower", "too few", "never told"]
     assert "0.645" in missed[0] and ">= 0.65 x" in missed[0]
 
 
@@ -44,6 +45,7 @@ def test_the_results_are_written_beside_the_table(tmp_path: Path) -> None:
     printed = report.write(tmp_path, ROWS, run, 60.0)
     written = json.loads((tmp_path / "results.json").read_text())
     assert written == [as_json(row) for row in ROWS]
+    assert written[-1]["ours"] is None
     assert set(written[0]) == {"name", "ours", "baseline", "ratio", "bar", "met"}
     assert printed == (tmp_path / "table.md").read_text()
 
