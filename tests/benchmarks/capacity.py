@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from tests.benchmarks.ground import Ground, Quiet, Site
 from tests.benchmarks.people import until
 from tests.benchmarks.rows import Row, Run, measurement, shown
 
-FIRST, TIMES, MILLION, GIB, MIB = 5, 60, 1_000_000, 2**30, 2**20
+FIRST, TIMES, IDLE_SECONDS, MILLION, GIB, MIB = 5, 60, 60.0, 1_000_000, 2**30, 2**20
 STORED = """
     SELECT sum(pg_relation_size(oid, 'main'))::float FROM pg_class
      WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 't', 'm')
@@ -43,13 +44,15 @@ def capacity(ground: Ground, run: Run) -> Iterator[Row]:
         control.turn("va_notify", minute_limit=None, callback_url=None)
         control.turn("documents", **KNOBS)
         crowd = Crowd([f"127.0.0.1:{web.port}"], ground.fakes["control"], per_second=MILLION)
+        idle = written_idle(site, run.seconds(IDLE_SECONDS, 5))
         for flow in FLOWS:
             # After a checkpoint the first change to a page writes all of it. The first submissions make those changes.
             ground.administer("CHECKPOINT")
             made(site, crowd, flow, FIRST)
-            before = site.value(WRITTEN), site.value(STORED)
+            before, began = (site.value(WRITTEN), site.value(STORED)), time.perf_counter()
             made(site, crowd, flow, times)
-            written, stored = site.value(WRITTEN) - before[0], site.value(STORED) - before[1]
+            written = site.value(WRITTEN) - before[0] - idle * (time.perf_counter() - began)
+            stored = site.value(STORED) - before[1]
             run.say(f"{times} of {flow}: {written / times:,.0f} bytes of WAL, {stored / times:,.0f} bytes stored each")
             each = f"{written / times:,.0f} bytes each, from {times}"
             yield shown(f"WAL a million: {flow}", written / times * MILLION / GIB, None, "GiB", each)
@@ -59,6 +62,13 @@ def capacity(ground: Ground, run: Run) -> Iterator[Row]:
             postgres, redis = (connections(process, site.environ[url]) for url in ("DATABASE_URL", "REDIS_URL"))
             with_those = f"{postgres} connections to Postgres, {redis} to Redis, {len(process.family())} processes"
             yield shown(f"memory: {name}", process.pss() / MIB, None, "MiB", with_those)
+
+
+def written_idle(site: Site, seconds: float) -> float:
+    """Bytes of WAL a second while nobody comes: heartbeats and periodic jobs."""
+    before = site.value(WRITTEN)
+    time.sleep(seconds)
+    return float(site.value(WRITTEN) - before) / seconds
 
 
 def made(site: Site, crowd: Crowd, flow: str, times: int) -> None:
