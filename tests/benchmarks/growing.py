@@ -20,6 +20,7 @@ import psycopg2
 import requests
 from redis import Redis
 
+from outbox import breakers
 from sandbox.processes import surroundings
 from sandbox.settings import OPERATOR
 from tests.benchmarks.enqueuing import READY, copy_claims, enqueue
@@ -29,6 +30,7 @@ from tests.benchmarks.noop import BENCH, WORK
 from tests.benchmarks.people import until
 from tests.benchmarks.posting import CLAIMS, ITFS, Claimants, itfs_of, visitors
 from tests.benchmarks.rows import Row, Run, at_least, at_most, measurement, rate_until
+from tests.benchmarks.starting import engine_of
 
 WAITING, ATTEMPTS = 1_000_000, 5_000_000
 # Of those who wait, so many are claims that the consoles count; the others wait for a job that does nothing.
@@ -97,6 +99,9 @@ def fill(site: Site, run: Run) -> None:
 def prepared(stack: ExitStack, ground: Ground, name: str, redis_database: int) -> Side:
     """A database with one claim and one ITF that were posted, and a web process."""
     site = stack.enter_context(ground.site(name, redis_database, METRICS_KEEP_SECONDS="0"))
+    # A breaker that is missing where work waits would be made open.
+    with engine_of(site) as engine, engine.begin() as connection:
+        breakers.ensure_breakers(connection, [BENCH])
     web = stack.enter_context(site.web())
     claimants = Claimants(site, web.port)
     (token,) = visitors(site, 1)
