@@ -200,7 +200,9 @@ def forget_tokens(system: System, upstream: str) -> None:
 @contextmanager
 def sandboxed(ground: Ground, folder: str) -> Iterator[System]:
     """The whole system on its own database, with every fake, which alone can hang."""
-    environ = {"DATABASE_URL": ground.template.copy(), "REDIS_URL": ground.redis_server.url}
+    # It draws keys of its own, so nothing may have been stored with others.
+    ground.redis.flushall()
+    environ = {"DATABASE_URL": ground.postgres.create_database(folder), "REDIS_URL": ground.redis_server.url}
     with System(ROOT, environ=environ, folder=ground.folder / folder, say=lambda text: None) as system:
         yield system
 
