@@ -3,10 +3,11 @@ SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test faults bench simulate chaos chaos-hosts audit-dependencies docs clean
+.PHONY: run demo test faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -34,8 +35,20 @@ test: $(READY)  ## format, lint, types and every test
 faults: $(READY) ## the front end's pages with every fault of the sandbox; takes about ten minutes
 	$(BIN)/python -m pytest tests/e2e/faults_on_pages.py
 
-bench: $(READY) ## the benchmarks, as ratios in one run
+$(BENCH_READY): $(READY) requirements-bench.txt
+	@echo "Installing what we are compared with ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt || \
+	{ echo "make bench compares us with the packages of requirements-bench.txt; they could not be installed" >&2; exit 1; }
+	@touch $(BENCH_READY)
+
+bench: $(BENCH_READY) ## against peers and limits, in under 12 minutes; MEASURE="posting jobs" for a part; table and plots in build/bench
+	@$(BIN)/python -m tests.benchmarks $(MEASURE)
+
+bench-flows: $(READY) ## what slow upstreams, large files, outages and years cost in each flow; takes long
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
+
+day: $(READY)   ## one Monday in minutes; exits 0 only if all was kept and it went as its constants predict
+	@$(BIN)/python -m sandbox day
 
 SEEDS ?= 1000
 simulate: $(READY) ## relay, workers and rescue in one thread, with SEEDS stories of faults; a failing seed replays by its number
@@ -54,4 +67,4 @@ docs: $(READY)  ## write the pages of docs/ that are generated from code
 	@$(BIN)/python -m sandbox docs
 
 clean:          ## delete the virtual environment and the local data
-	rm -rf $(VENV) .run
+	rm -rf $(VENV) .run build

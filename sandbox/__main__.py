@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sandbox import demo, dependencies, docs, faults, run
+from sandbox import day, demo, dependencies, docs, faults, run
 from sandbox.chaos import command as chaos
 from sandbox.hosts import command as chaos_hosts
 from sandbox.upstreams import serve
@@ -19,6 +19,7 @@ def main() -> int:
         ("demo", demo, "a scripted story through every outcome; exits 0 only if every promise was kept"),
         ("chaos", chaos, "the same under load and struck all the time; exits 0 only if nothing was lost or doubled"),
         ("chaos-hosts", chaos_hosts, "the same on many hosts, which are cut off, frozen and failed over; needs root"),
+        ("day", day, "one Monday in minutes; exits 0 only if all was kept and it went as its constants predict"),
         ("upstreams", serve, "only the sandbox upstreams, until Ctrl-C"),
         ("faults", faults, "make a running upstream fail, or stop failing"),
         ("docs", docs, "write the pages of docs/ that are generated from code"),

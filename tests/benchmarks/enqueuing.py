@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from outbox import WAKE_CHANNEL
+from tests.benchmarks.ground import Quiet, Site, frozen
+from tests.benchmarks.noop import BENCH, WORK
+from tests.benchmarks.people import until
 
-from sqlalchemy import text
-
-from flaskapp.db import db
-from outbox.connections import connect_autocommit
-from outbox.relay import Relay
-from tests.benchmarks.noop import BENCH, NOOP
-
-CLAIMS = 25
-CLAIMED = 200
-
-# Work that waits for a retry is older than new work, so its deadlines come first: the claim must not walk past all of
-# it. The time is read once: as a column default, outbox_now() would run three times for each of a million rows.
-ENQUEUE = text("""
+# The time is read once: as a column default, outbox_now() would run three times for each of a million rows.
+ENQUEUE = """
     INSERT INTO outbox_messages
         (job, queue, upstream, subject_type, subject_id, state,
          due_at, deadline_at, budget_from, created_at, give_up_at)
-    SELECT :job, :queue, :upstream, 'bench', gen_random_uuid()::text, :state,
-           at + CASE WHEN :state = 'later' THEN interval '1 day' ELSE interval '0' END,
-           at + CASE WHEN :state = 'later' THEN interval '1 hour' ELSE interval '1 day' END
-                  + number * interval '1 millisecond',
-           at, at, at + interval '9 days'
-      FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series(1, :count) AS number
-""")
+    SELECT '{job}', '{queue}', '{upstream}', 'bench', gen_random_uuid()::text, 'ready', at,
+           at + interval '1 day' + number * interval '1 millisecond', at, at, at + interval '9 days'
+      FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series(1, {count}) AS number
+"""
+READY = "SELECT count(*) FROM outbox_messages WHERE state = 'ready' AND queue = %s"
+# Copies of the newest claim, each for a day of its own and with its message.
+COPY_CLAIMS = """
+    WITH one AS (SELECT * FROM travel_claims ORDER BY requested_at DESC LIMIT 1),
+         work AS (SELECT m.* FROM outbox_messages m JOIN one ON m.subject_id = one.id::text),
+         last AS (SELECT max(appointment_date) AS day FROM travel_claims),
+         made AS (
+            INSERT INTO travel_claims
+            SELECT copied.*
+              FROM one, last, generate_series(1, {count}) AS number,
+                   LATERAL jsonb_populate_record(NULL::travel_claims, to_jsonb(one) || jsonb_build_object(
+                        'id', gen_random_uuid(), 'appointment_date', last.day + number,
+                        'requested_at', outbox_now())) AS copied
+            RETURNING id)
+    INSERT INTO outbox_messages OVERRIDING SYSTEM VALUE
+    SELECT copied.*
+      FROM work, (SELECT id, row_number() OVER () AS number FROM made) AS made,
+           LATERAL jsonb_populate_record(NULL::outbox_messages, to_jsonb(work) || jsonb_build_object(
+                'id', nextval(pg_get_serial_sequence('outbox_messages', 'id')), 'subject_id', made.id,
+                'state', 'ready', 'fence', NULL, 'published_at', NULL,
+                'deadline_at', work.deadline_at + made.number * interval '1 millisecond')) AS copied
+"""
 
 
-# A million rows take longer than any statement of the product may.
-PATIENTLY = text("SET LOCAL statement_timeout = 0")
+def enqueue(site: Site, count: int) -> None:
+    site.patiently(ENQUEUE.format(job=WORK.path, queue=BENCH.name, upstream=BENCH.upstream, count=count))
+    site.execute(f"NOTIFY {WAKE_CHANNEL}")
 
 
-def enqueue(count: int, state: str = "ready") -> None:
-    values = {"job": NOOP.work.path, "queue": BENCH.name, "upstream": BENCH.upstream, "state": state, "count": count}
-    with db.engine.begin() as connection:
-        connection.execute(PATIENTLY)
-        connection.execute(ENQUEUE, values)
+def copy_claims(site: Site, count: int) -> None:
+    """So many more claims like the last one, which was posted while no worker ran."""
+    site.patiently(COPY_CLAIMS.format(count=count))
+    site.execute(f"NOTIFY {WAKE_CHANNEL}")
 
 
-def vacuum(table: str = "outbox_messages") -> None:
-    with connect_autocommit(db.engine) as connection:
-        connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text(f"VACUUM ANALYZE {table}"))
-        connection.execute(text("RESET statement_timeout"))
-
-
-def claims(relay: Relay) -> list[float]:
-    """Claim after claim. What was claimed is done at once, and as much new work comes in."""
-    queue = replace(BENCH, depth=CLAIMED)
-    times = []
-    for _ in range(CLAIMS):
-        began = time.perf_counter()
-        _, claimed = relay.claim(queue)
-        times.append(time.perf_counter() - began)
-        assert len(claimed) == CLAIMED
-        with db.engine.begin() as connection:
-            connection.execute(text("DELETE FROM outbox_messages WHERE state = 'published'"))
-        enqueue(CLAIMED)
-    return times
+def in_redis(site: Site, relay: Quiet, workers: list[Quiet], count: int) -> None:
+    """So many pointers more in Redis, moved by the relay while the workers stand still."""
+    with frozen(*workers):
+        enqueue(site, count)
+        until(lambda: site.value(READY, BENCH.name) == 0, 9)

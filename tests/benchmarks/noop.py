@@ -1,18 +1,31 @@
-"""Jobs whose call takes no time: what is left is the cost of doing it through the ledger, or through plain RQ."""
+"""A flow whose job does nothing, and its processes: `python -m tests.benchmarks.noop relay` or `worker`.
+
+What is left is the cost of doing a job through the ledger. It is entered through the one registration, as any flow.
+"""
 
 from __future__ import annotations
 
-from flaskapp.flows import Work
-from jobs.engine.retry import ALERT
-from jobs.engine.runner import run
-from jobs.engine.spec import JobSpec
-from outbox.values import QueueSpec
+import os
+import sys
 
-# Deep enough that the relay is measured, not the limit on Redis.
-BENCH = QueueSpec("bench", upstream="bench", threads=16, depth=1_000_000, concurrency=1_000_000)
+from flaskapp import REGISTERED, create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from flaskapp.flows import Flow, Subject, Work
+from jobs.cli import COMMANDS
+from jobs.engine.retry import ALERT
+from jobs.engine.runner import Job
+from jobs.engine.spec import JobSpec
+from outbox import QueueSpec, breakers
+
+# As a rule deep enough that the relay is measured, not the limit on Redis.
+DEPTH = int(os.environ.get("BENCH_DEPTH", "1000000"))
+BENCH = QueueSpec("bench", upstream="bench", threads=16, depth=DEPTH, concurrency=1_000_000)
+WORK = Work("tests.benchmarks.noop.do_nothing", BENCH, "bench", 86_400.0, 9 * 86_400.0)
+FLOW = Flow("bench", subjects=(Subject("bench", case_owner=lambda config: "nobody", overdue=False),), works=(WORK,))
 
 NOOP = JobSpec(
-    work=Work("tests.benchmarks.noop.through_the_ledger", BENCH, "bench", 86_400.0, 9 * 86_400.0),
+    work=WORK,
     writes=True,
     schedule=ALERT,
     lease_seconds=lambda config: 60.0,
@@ -22,11 +35,19 @@ NOOP = JobSpec(
     record=lambda session, subject_id, answer: None,
     give_up=lambda session, subject_id, kind, details: None,
 )
+do_nothing = Job(NOOP)
 
 
-def through_the_ledger(message_id: int, fence: int) -> None:
-    run(NOOP, message_id, fence)
+def main(kind: str) -> None:
+    app = create_app(from_env(os.environ), REGISTERED.and_also(FLOW))
+    with app.app_context():
+        with db.engine.begin() as connection:
+            breakers.ensure_breakers(connection, [BENCH])
+        COMMANDS[kind][0](app)
 
 
-def through_plain_rq(message_id: int, fence: int) -> None:
-    """Nothing to do, and nothing to record."""
+if __name__ == "__main__":
+    # What messages name must be this very module, not a second one called __main__.
+    from tests.benchmarks import noop
+
+    noop.main(sys.argv[1])
