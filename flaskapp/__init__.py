@@ -55,3 +55,10 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     console.init_app(app)
     commands.init_app(app)
     return app
+
+
+def create_help_app() -> Flask:
+    """Nothing but the commands, for help and shell completion: these need no settings, no database and no keys."""
+    app = Flask(__name__)
+    commands.init_app(app)
+    return app

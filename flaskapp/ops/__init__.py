@@ -11,7 +11,7 @@ from flaskapp.ops import home, login
 from flaskapp.ops.home import link, panel
 from flaskapp.ops.log_outs import LogOuts
 from flaskapp.ops.login import operator_name, require_operator
-from flaskapp.ops.operators import LOGIN_SECONDS, load_operator, operators_cli
+from flaskapp.ops.operators import LOGIN_SECONDS, load_operator
 from flaskapp.web.errors import add_page_prefix
 
 __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
@@ -42,4 +42,3 @@ def init_app(app: Flask, config: Config) -> None:
     add_page_prefix(app, "/ops")
     app.register_blueprint(login.blueprint)
     app.register_blueprint(home.blueprint)
-    app.cli.add_command(operators_cli)

@@ -24,6 +24,7 @@ from flaskapp.ops.commands import (
     release,
     travel_pay,
 )
+from flaskapp.ops.operators import operators_cli
 
 # An act of an operator writes, too. The others must run whatever the keys are: they say what is wrong, or read nothing
 # that is stored.
@@ -43,6 +44,7 @@ NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
 def init_app(app: Flask) -> None:
     for module in (release, after_restore, ledger, audit, breakers, itf, documents, travel_pay, accounts, keys, docs):
         module.init_app(app)
+    app.cli.add_command(operators_cli)
 
 
 def leaves(commands: Iterable[click.Command]) -> Iterator[click.Command]:
