@@ -78,6 +78,14 @@ def parked_for(db: Database, subject_type: str, subject_id: str) -> list[int]:
     return list(db.execute(statement, {"type": subject_type, "id": subject_id}).scalars())
 
 
+def of_subject(db: Database, subject_type: str, subject_id: str) -> list[Row[Any]]:
+    """The whole rows of the subject's messages, in the order in which they were added."""
+    statement = text("""
+        SELECT * FROM outbox_messages WHERE subject_type = :type AND subject_id = :id ORDER BY id
+    """)
+    return list(db.execute(statement, {"type": subject_type, "id": subject_id}).all())
+
+
 def count_by_state(db: Database) -> list[Row[Any]]:
     """For each queue and state: `queue`, `state`, `messages`, and the age of the `oldest` in seconds."""
     return list(db.execute(BY_STATE, {}).all())

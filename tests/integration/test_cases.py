@@ -185,6 +185,6 @@ def test_a_closed_or_unknown_case_cannot_be_changed(product: Product) -> None:
         ["show", unknown],
     ):
         result = command(product, "cases", *arguments)
-        assert (result.exit_code, "there is no such" in result.output) == (1, True)
+        assert (result.exit_code, "there is no " in result.output) == (1, True)
     assert command(product, "cases", "close", identifier).exit_code == 2
     assert product.value("SELECT resolution FROM cases") == "done"
