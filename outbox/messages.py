@@ -103,6 +103,15 @@ def count_by_queue(db: Database) -> list[Row[Any]]:
     return list(db.execute(BY_QUEUE, {}).all())
 
 
+def waiting_by_upstream(db: Database) -> dict[str, int]:
+    """How many messages are outstanding for each upstream that has any, without those that are parked."""
+    statement = text("""
+        SELECT upstream, count(*) AS messages FROM outbox_messages
+         WHERE state <> 'parked' AND upstream IS NOT NULL GROUP BY upstream
+    """)
+    return {row.upstream: row.messages for row in db.execute(statement, {}).all()}
+
+
 def oldest_due_seconds(db: Database) -> float:
     """For how many seconds the message has been due that waits longest for a worker; 0 when none waits."""
     return float(db.execute(OLDEST_DUE, {}).scalar_one())

@@ -19,6 +19,7 @@ from flaskapp.cases.service import NoSuchCase, assign_case, close_case, note_cas
 from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
 from flaskapp.ops.find import SHORT_ID, uuid_bounds
+from flaskapp.ops.forms import LONGEST, given
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.story import row_of, tell
 from flaskapp.requeue import Refused, requeue_message
@@ -29,7 +30,6 @@ blueprint = Blueprint("ops_cases", __name__, url_prefix="/ops/cases")
 require_operator(blueprint)
 
 ON_A_PAGE = 50
-LONGEST = 1_000
 LAST_PAGE = 100_000
 CODE = re.compile(r"`([^`]+)`")
 
@@ -130,14 +130,6 @@ def with_code(words: str) -> Markup:
 
 
 # -- acts -----------------------------------------------------------------------
-
-
-def given(name: str) -> str:
-    """A text that an act needs. Raises Problem 422 without it."""
-    text = request.form.get(name, "").strip()
-    if not text or len(text) > LONGEST or "\0" in text:
-        raise Problem(422, detail=f"Say something in the field “{name}”, in at most {LONGEST} characters.")
-    return text
 
 
 def act(case_id: uuid.UUID, do: Callable[[DbSession], None], done: str) -> Response:

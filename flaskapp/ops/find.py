@@ -23,6 +23,8 @@ SHORT = 8
 # Fewer digits of an id are no id, but a typing error.
 FEWEST = 6
 SHORT_ID = re.compile(rf"[0-9a-f]{{{FEWEST},32}}")
+# 0012 is the end of a claim number, and no message.
+NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 LAST_FOUR = re.compile(r"[0-9A-Za-z]{4}")
 MOST = 20
 # A claim number is stored encrypted, so its last four are looked for in what was filed last, and nowhere else.
@@ -157,9 +159,9 @@ def by_message(session: DbSession, wanted: str) -> Iterator[Found]:
     """By the id of a message, or by that of its job in RQ; also when its work is done."""
     job = rq_side.read_job_id(wanted) if wanted.isascii() else None
     number = str(job[0]) if job is not None else wanted
-    if not (number.isascii() and number.isdigit() and int(number) <= LARGEST_ID):
+    if not NUMBER.fullmatch(number) or int(number) > LARGEST_ID:
         return
     about = timeline.subject_of(session, int(number))
     if about is not None:
         words = f"message about {about.subject_type.replace('_', ' ')} {about.subject_id[:SHORT]}"
-        yield Found(MESSAGE, str(int(number)), words, "its id" if job is None else "its job in RQ")
+        yield Found(MESSAGE, number, words, "its id" if job is None else "its job in RQ")

@@ -12,31 +12,16 @@ from flask.testing import FlaskClient
 from flaskapp.cases.service import open_case
 from flaskapp.db import transaction
 from flaskapp.ops.cases import ON_A_PAGE
-from sandbox.settings import OPERATOR, kept_secrets
-from tests.edge_app import csrf_of, log_in
+from sandbox.settings import OPERATOR
+from tests.edge_app import csrf_of
+from tests.integration.console_steps import act, logged_in, read
 from tests.integration.steps import command, file_claim, filed_and_notified, refused
 from tests.product import ADA, Product
 
 
 @pytest.fixture
 def operator(product: Product, secrets_folder: Path) -> FlaskClient:
-    client = product.app.test_client()
-    assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
-    return client
-
-
-def read(operator: FlaskClient, path: str) -> str:
-    response = operator.get(path)
-    assert response.status_code == 200, response.text
-    return " ".join(response.text.split())
-
-
-def act(operator: FlaskClient, page: str, path: str, **fields: str) -> str:
-    """Post a form of this page as a browser does, and read where that leads."""
-    form = {"csrf_token": csrf_of(operator.get(page).text), **fields}
-    response = operator.post(path, data=form, follow_redirects=True)
-    assert response.status_code == 200, response.text
-    return " ".join(response.text.split())
+    return logged_in(product, secrets_folder)
 
 
 def search(operator: FlaskClient, wanted: object) -> str:

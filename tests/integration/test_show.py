@@ -96,6 +96,7 @@ def test_a_claim_is_found_by_the_last_four_of_its_number_and_by_its_finished_mes
     (text,) = sends(product)
     last_four = text["personalisation"]["claim_number"]
     assert len(last_four) == 4
+    assert '"by": "the last four of its claim number"' in command(product, "show", last_four, "--json").stdout
     for wanted in (last_four, number):
         assert heading(product, wanted) == f"travel claim {claim.id}: submitted"
 
