@@ -15,7 +15,7 @@ from flaskapp.flows import Flows
 from flaskapp.form526.flow import FLOW as FORM526
 from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
-from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, rq
+from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, rq
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
@@ -55,6 +55,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     pages.init_app(app)
     cases.init_app(app)
     breakers.init_app(app)
+    parked.init_app(app)
     console.init_app(app)
     commands.init_app(app)
     return app

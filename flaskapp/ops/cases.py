@@ -21,7 +21,8 @@ from flaskapp.db import DbSession, transaction
 from flaskapp.ops.find import SHORT_ID, uuid_bounds
 from flaskapp.ops.forms import LONGEST, given
 from flaskapp.ops.login import operator_name, require_operator
-from flaskapp.ops.story import row_of, tell
+from flaskapp.ops.redrive import newer_than
+from flaskapp.ops.story import tell
 from flaskapp.requeue import Refused, requeue_message
 from flaskapp.web.errors import Problem
 from outbox import messages
@@ -94,7 +95,7 @@ def case_page(case_id: str) -> str:
         case = found_case(session, case_id)
         parked = messages.parked_for(session, case.subject_type, case.subject_id)
         story = tell(session, case.subject_type, case.subject_id)
-        newer = newer_than(session, case)
+        newer = newer_than(session, case.subject_type, case.subject_id)
         to_do = playbook(case, case.details.get("message") or next(iter(parked), None))
         return render_template(
             "ops/case.html",
@@ -114,14 +115,6 @@ def found_case(session: DbSession, case_id: str) -> Case:
     if len(found) != 1:
         raise Problem(404, detail="There is no such case, or more than one begins like this.")
     return found[0]
-
-
-def newer_than(session: DbSession, case: Case) -> str | None:
-    """The newer submission of the same person that takes the place of the case's, if there is one."""
-    subject = flows().promises.get(case.subject_type)
-    row = row_of(session, subject, case.subject_id)
-    newer = subject.newer(session, row) if subject is not None and row is not None else None
-    return str(newer) if newer is not None else None
 
 
 def with_code(words: str) -> Markup:

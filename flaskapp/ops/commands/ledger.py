@@ -19,7 +19,8 @@ from flaskapp.cases.models import Case
 from flaskapp.cases.service import assign_case, close_case, note_case, open_case, playbook
 from flaskapp.current import flows
 from flaskapp.db import transaction
-from flaskapp.ops.commands.arguments import MESSAGE_ID, id_argument, limit_option
+from flaskapp.ops import redrive
+from flaskapp.ops.commands.arguments import MESSAGE_ID, Count, id_argument, limit_option
 from flaskapp.ops.find import CASE
 from flaskapp.requeue import REOPEN_PATH, Refused, requeue_message
 from outbox import messages, parked, registries, timeline
@@ -104,18 +105,64 @@ def show_message(message_id: int, as_json: bool) -> None:
 @outbox_cli.command("requeue")
 @click.argument("message_ids", type=MESSAGE_ID, nargs=-1, required=True, metavar="MESSAGE...")
 @click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
-def requeue(message_ids: tuple[int, ...], although_superseded: bool) -> None:
+@click.option("--reason", default="", help="Why, for the record. No personal data.")
+def requeue(message_ids: tuple[int, ...], although_superseded: bool, reason: str) -> None:
     """Reopen parked messages with a fresh budget. Open questions are looked up before anything is sent again."""
     failed = False
     for message_id in message_ids:
         try:
-            done = requeue_message(message_id, actor=operator(), although_superseded=although_superseded)
+            done = requeue_message(message_id, actor=operator(), although_superseded=although_superseded, reason=reason)
             click.echo(f"{message_id}: {'reopened' if done else 'not parked (somebody was faster, or it is done)'}")
             failed = failed or not done
         except Refused as refusal:
             click.echo(f"{message_id}: stays parked: {refusal}")
             failed = True
     sys.exit(1 if failed else 0)
+
+
+@outbox_cli.command("parked")
+@limit_option(50, "groups")
+@as_json_option
+def list_parked(limit: int, as_json: bool) -> None:
+    """Count parked messages by their job and their cause, the largest group first."""
+    with transaction() as session:
+        show(rows(messages.parked_groups(session, limit)), as_json)
+
+
+@outbox_cli.command("redrive")
+@click.argument("job")
+@click.argument("cause")
+@click.option("--most", type=Count(), default=1, show_default=True, help="How many. First 1, then 10, then all.")
+@click.option("--reason", default="", help="Why, for the record. No personal data.")
+@click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
+@click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be requeued.")
+def redrive_group(job: str, cause: str, most: int, reason: str, although_superseded: bool, yes: bool) -> None:
+    """Requeue parked messages of one JOB that were parked for one CAUSE, as `flask outbox parked` names them.
+
+    Stops by itself when their upstream cannot be called. Superseded ones are passed over.
+    """
+    if yes and not reason.strip():
+        raise click.UsageError("give a reason: it is kept with each message")
+    with transaction() as session:
+        seen = redrive.preview(session, job, cause)
+    if seen is None:
+        raise click.ClickException("nothing of this job is parked for this cause; `flask outbox parked` lists them")
+    click.echo(seen.sentence)
+    if not yes:
+        click.echo("Nothing was changed. To do it: --yes --reason …")
+        return
+    with click.progressbar(length=min(most, seen.messages), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        did = redrive.redrive(
+            job,
+            cause,
+            most=most,
+            actor=operator(),
+            reason=reason,
+            although_superseded=although_superseded,
+            done=bar.update,
+        )
+    click.echo(did.sentence)
+    sys.exit(1 if did.stopped or did.refused else 0)
 
 
 @outbox_cli.command("park")
