@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from flaskapp.cases.service import open_case
 from flaskapp.db import transaction
 from flaskapp.ops.cases import ON_A_PAGE
+from flaskapp.travel_claims.models import TravelClaim
 from sandbox.settings import OPERATOR
 from tests.edge_app import csrf_of
 from tests.integration.console_steps import act, logged_in, read
@@ -61,7 +62,10 @@ def test_a_page_tells_the_whole_story_and_names_nobody(product: Product, operato
     page = read(operator, f"/ops/submissions/travel_claim/{claim.id}")
     for words in ("received", "sent at btsss", "pending → submitted", "sent at va_notify", "nothing: it is over"):
         assert words in page, words
-    for secret in (ADA.icn, ADA.last_name, ADA.first_name):
+    with transaction() as session:
+        filed = session.get_one(TravelClaim, claim.id).filed
+    assert filed is not None and filed["claim_number"]
+    for secret in (ADA.icn, ADA.last_name, ADA.first_name, filed["claim_number"]):
         assert secret not in page
 
 
