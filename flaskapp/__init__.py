@@ -15,7 +15,7 @@ from flaskapp.flows import Flows
 from flaskapp.form526.flow import FLOW as FORM526
 from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
-from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, rq
+from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, people, rq
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
@@ -53,6 +53,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"
     rq.mount(app, config, config.redis_url, LedgerJob)
     pages.init_app(app)
+    people.init_app(app)
     cases.init_app(app)
     breakers.init_app(app)
     parked.init_app(app)

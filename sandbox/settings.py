@@ -94,6 +94,8 @@ def environment(
         "ENCRYPTION_KEYS": kept.encryption_keys,
         "DIGEST_KEY": kept.digest_key,
         "OPERATORS": json.dumps({OPERATOR: hashed(kept.operator_password)}),
+        # Somebody else's operators have roles of their own.
+        **({} if "OPERATORS" in chosen else {"OPERATOR_ADMINISTRATORS": OPERATOR}),
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
         "CASE_OWNER_INTENT_TO_FILE": OPERATOR,
         "CASE_OWNER_FORM526": OPERATOR,

@@ -249,14 +249,21 @@ def related_to(session: DbSession, subject_type: str, subject: Subject | None, r
         words = f"{row.subject_type.replace('_', ' ')}, {state}"
         return [Found(row.subject_type, row.subject_id, words, "what it tells of")]
     accounts, digests = person_of(session, row)
-    found = []
+    return of_person(session, accounts, digests, row)
+
+
+def of_person(session: DbSession, accounts: set[Any], digests: set[str], row: Any = None) -> list[Found]:
+    """The newest submissions of each type of these accounts and digests, and those that a row names or that name it;
+    without the row itself."""
+    found: list[Found] = []
     for name, other in flows().submissions.items():
         model = states_of(other).model
-        same = [*joined(model, row)]
+        same = [*joined(model, row)] if row is not None else []
         same += [model.account_id.in_(accounts)] if accounts and hasattr(model, "account_id") else []
         same += [model.person_digest.in_(digests)] if digests and hasattr(model, "person_digest") else []
         if same:
-            statement = rows_of(other).where(or_(*same), model.id != row.id)
+            statement = rows_of(other).where(or_(*same))
+            statement = statement.where(model.id != row.id) if row is not None else statement
             began = getattr(model, states_of(other).began)
             listed = session.execute(statement.order_by(began.desc()).limit(RELATED))
             found += [of_row(name, each, "of the same person") for each in listed]
