@@ -29,6 +29,10 @@ SUBJECT_OF = text("""
     SELECT subject_type, subject_id FROM outbox_attempts WHERE message_id = :id
      LIMIT 1
 """)
+REQUESTED_BY = text("""
+    SELECT DISTINCT subject_type, subject_id FROM outbox_history WHERE (detail ->> 'request_id') = :request_id
+     LIMIT :limit
+""")
 HISTORY_OF = text("""
     SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
      WHERE subject_type = :type AND subject_id = :id ORDER BY id
@@ -79,6 +83,11 @@ def subject_of(db: Database, message_id: int) -> Row[Any] | None:
     worked on."""
     row: Row[Any] | None = db.execute(SUBJECT_OF, {"id": message_id}).one_or_none()
     return row
+
+
+def requested_by(db: Database, request_id: str, limit: int) -> list[Row[Any]]:
+    """The `subject_type` and `subject_id` of what this request asked for: its history says so in `detail`."""
+    return list(db.execute(REQUESTED_BY, {"request_id": request_id, "limit": limit}).all())
 
 
 def history_of(db: Database, subject_type: str, subject_id: str) -> list[Row[Any]]:

@@ -15,6 +15,7 @@ from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject
+from flaskapp.logs import REQUEST_ID
 from flaskapp.subjects import states_of
 from outbox import rq_side, timeline
 
@@ -91,6 +92,10 @@ def candidates(session: DbSession, wanted: str, kinds: tuple[str, ...]) -> Itera
         yield from (Found(ACCOUNT, str(each), "sign-in account") for each in session.execute(accounts).scalars())
     if is_wanted(MESSAGE):
         yield from by_message(session, wanted)
+    for about in timeline.requested_by(session, wanted, MOST) if REQUEST_ID.fullmatch(wanted) else []:
+        if is_wanted(about.subject_type):
+            words = about.subject_type.replace("_", " ")
+            yield Found(about.subject_type, about.subject_id, words, "the id of the request that asked for it")
 
 
 def uuid_bounds(wanted: str) -> tuple[uuid.UUID, uuid.UUID] | None:

@@ -153,7 +153,8 @@ def of_history(row: Any, about: str) -> Event:
 
 def said_in(detail: Mapping[str, Any]) -> str:
     """What of a row's detail a person reads; ids in short."""
-    shown = [f"{name} {in_short(detail[name])}" for name in DETAIL_SHOWN if detail.get(name)]
+    shown = [f"request {detail['request_id']}"] if "request_id" in detail else []
+    shown += [f"{name} {in_short(detail[name])}" for name in DETAIL_SHOWN if detail.get(name)]
     return f" ({', '.join(shown)})" if shown else ""
 
 

@@ -44,7 +44,7 @@ def test_the_story_of_a_claim_says_what_was_received_tried_and_told(product: Pro
     told = str(product.value("SELECT id::text FROM notifications"))[:8]
     expected = (
         "btsss could not be called: unavailable, 90.0 s",
-        "received · person",
+        "received (request ",
         "sent at btsss (file_check_in_claim): success",
         "pending → submitted",
         f"[notification created {told}] sent at va_notify (send_notification): success",
@@ -99,6 +99,17 @@ def test_a_claim_is_found_by_the_last_four_of_its_number_and_by_its_finished_mes
     assert '"by": "the last four of its claim number"' in command(product, "show", last_four, "--json").stdout
     for wanted in (last_four, number):
         assert heading(product, wanted) == f"travel claim {claim.id}: submitted"
+
+
+def test_the_id_of_a_request_leads_to_what_it_asked_for(product: Product) -> None:
+    asked = product.ask(product.sign_in(), **{"X-Request-Id": "front-end.7"})
+    assert (asked.status_code, asked.headers["X-Request-Id"]) == (202, "front-end.7")
+    claim_id = asked.get_json()["data"]["id"]
+    assert heading(product, "front-end.7") == f"travel claim {claim_id}: pending"
+    assert "received (request front-end.7) · person" in shown(product, claim_id)
+    other = product.ask(product.sign_in(ADA, "2031-03-05"), date="2031-03-05", **{"X-Request-Id": ADA.icn})
+    assert other.status_code == 202
+    assert ADA.icn not in str(product.rows("SELECT detail FROM outbox_history")), "callers choose their ids"
 
 
 def test_a_story_outlives_its_row(product: Product) -> None:
