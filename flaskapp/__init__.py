@@ -17,6 +17,7 @@ from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
 from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, people, rq
 from flaskapp.ops.commands.release import MIGRATIONS
+from flaskapp.ops.operators import operators_cli
 from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
@@ -66,4 +67,5 @@ def create_help_app() -> Flask:
     """Nothing but the commands, for help and shell completion: these need no settings, no database and no keys."""
     app = Flask(__name__)
     commands.init_app(app)
+    app.cli.add_command(operators_cli)
     return app

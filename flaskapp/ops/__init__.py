@@ -11,7 +11,7 @@ from flaskapp.ops import home, login
 from flaskapp.ops.home import link, panel
 from flaskapp.ops.log_outs import LogOuts
 from flaskapp.ops.login import operator_name, require_operator
-from flaskapp.ops.operators import LOGIN_SECONDS, load_operator
+from flaskapp.ops.operators import LOGIN_SECONDS, load_operator, operators_cli
 from flaskapp.web.errors import add_page_prefix
 
 __all__ = ["init_app", "link", "operator_name", "panel", "require_operator"]
@@ -38,7 +38,10 @@ def init_app(app: Flask, config: Config) -> None:
     # Only pages that name the operator look up who it is: a page about a problem must need no database.
     manager.init_app(app, add_context_processor=False)
     app.jinja_env.globals["current_user"] = current_user
+    # An application without flows has the log-in and the home page only.
+    app.jinja_env.globals["has_page"] = lambda endpoint: endpoint in app.view_functions
     manager.user_loader(load_operator)
     add_page_prefix(app, "/ops")
     app.register_blueprint(login.blueprint)
     app.register_blueprint(home.blueprint)
+    app.cli.add_command(operators_cli)

@@ -30,7 +30,6 @@ from flaskapp.ops.commands import (
     travel_pay,
 )
 from flaskapp.ops.find import NotFound
-from flaskapp.ops.operators import operators_cli
 from outbox import away
 
 log = logging.getLogger("flaskapp.ops.commands")
@@ -48,13 +47,13 @@ NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
     travel_pay.travel_pay_cli,
     accounts.accounts_cli,
     after_restore.after_restore,
+    show.show_anything,
 )
 
 
 def init_app(app: Flask) -> None:
     for module in MODULES:
         module.init_app(app)
-    app.cli.add_command(operators_cli)
 
 
 def leaves(commands: Iterable[click.Command]) -> Iterator[click.Command]:
@@ -110,5 +109,5 @@ def with_right_keys(callback: Callable[..., Any] | None) -> Callable[..., Any]:
 
 for each in leaves(NEED_RIGHT_KEYS):
     each.callback = with_right_keys(each.callback)
-for each in leaves((*NEED_RIGHT_KEYS, show.show_anything, keys.keys_cli)):
+for each in leaves((*NEED_RIGHT_KEYS, keys.keys_cli)):
     each.callback = for_people(each.callback)
