@@ -7,7 +7,7 @@ BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs clean
+.PHONY: run shell demo test faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -18,6 +18,9 @@ $(READY): requirements.txt requirements-dev.txt
 
 run: $(READY)   ## the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m sandbox run
+
+shell: $(READY) ## beside `make run`: a shell in which every `flask …` reaches the running system
+	@$(BIN)/python -m sandbox shell
 
 demo: $(READY)  ## one scripted story through every outcome; exits 0 only if every promise was kept
 	@$(BIN)/python -m sandbox demo

@@ -15,8 +15,9 @@ from flaskapp.flows import Flows
 from flaskapp.form526.flow import FLOW as FORM526
 from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
-from flaskapp.ops import commands, console, health, metrics, rq
+from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, people, rq
 from flaskapp.ops.commands.release import MIGRATIONS
+from flaskapp.ops.operators import operators_cli
 from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
@@ -53,6 +54,19 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     ops.init_app(app, config)
     LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"
     rq.mount(app, config, config.redis_url, LedgerJob)
+    pages.init_app(app)
+    people.init_app(app)
+    cases.init_app(app)
+    breakers.init_app(app)
+    parked.init_app(app)
     console.init_app(app)
     commands.init_app(app)
+    return app
+
+
+def create_help_app() -> Flask:
+    """Nothing but the commands, for help and shell completion: these need no settings, no database and no keys."""
+    app = Flask(__name__)
+    commands.init_app(app)
+    app.cli.add_command(operators_cli)
     return app

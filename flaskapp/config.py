@@ -164,6 +164,12 @@ class Config:
     operators: dict[str, str] = setting(
         password_hashes, secret=True, text="JSON: operator name to password hash (`flask operators hash`)."
     )
+    operator_viewers: tuple[str, ...] = setting(
+        words, (), text="Those of `OPERATORS` who may look at the consoles, and change nothing."
+    )
+    operator_administrators: tuple[str, ...] = setting(
+        words, (), text="Those of `OPERATORS` who may also find a person, and be shown who it is, with a reason."
+    )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
     case_owner_form526: str = setting(text="Who owns the cases of 526 submissions and their documents.")
@@ -387,6 +393,12 @@ def contradictions(config: Config) -> dict[tuple[str, ...], str]:
         found["breaker_cap_seconds", "breaker_open_seconds"] = (
             f"BREAKER_CAP_SECONDS is less than BREAKER_OPEN_SECONDS ({config.breaker_open_seconds:g}): {why}"
         )
+    for name in ("operator_viewers", "operator_administrators"):
+        if set(getattr(config, name)) - set(config.operators or {}):
+            found[name, "operators"] = f"{name.upper()} names somebody who is not in OPERATORS"
+    if set(config.operator_viewers) & set(config.operator_administrators):
+        both = ("operator_viewers", "operator_administrators")
+        found[both] = "OPERATOR_VIEWERS and OPERATOR_ADMINISTRATORS name the same person"
     # In a demonstration nothing is sent again to anybody, and hours become seconds.
     if config.retry_scale >= 1:
         for name, writing_seconds in WRITING_SECONDS.items():

@@ -191,8 +191,8 @@ class Subject:
     `enqueue(session, row)` enqueues the next step of a pending one, `compose(session, row)` writes the notification
     that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the whole of it.
     `newer(session, row)` finds the id of a later submission of the same person that takes the row's place: with the
-    row reopened, both would be filed. `accounted` adds branches to the audit's CASE. `overdue` is False where lateness
-    has another case.
+    row reopened, both would be filed. `known_as` names the columns with ids by which upstreams know it. `accounted`
+    adds branches to the audit's CASE. `overdue` is False where lateness has another case.
 
     `content` names the columns that hold personal data: they are removed `keep_days` after its end, when nobody has a
     case for it and no condition of `needed` (SQL about the row `s`) holds. `before_removal(session, ids)` prepares that
@@ -210,6 +210,7 @@ class Subject:
     newer: Callable[[DbSession, Any], Any] = lambda session, row: None
     rules: tuple[Rule, ...] = ()
     accounted: str = ""
+    known_as: tuple[str, ...] = ()
     overdue: bool = True
     is_submission: bool = True
     first_state: str | None = None

@@ -193,6 +193,14 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def kept_request_id() -> str | None:
+    """The id of the request under way, to be kept with what it asks for. None outside of a request, and for one that
+    looks like personal data: callers choose their ids."""
+    if not has_request_context() or mask(request_id()) != request_id():
+        return None
+    return request_id()
+
+
 def start_clock() -> None:
     g.request_started = perf_counter()
 

@@ -21,7 +21,12 @@ class Refused(Exception):
 
 
 def requeue_message(
-    message_id: int, *, actor: str, fence: int | None = None, although_superseded: bool = False
+    message_id: int,
+    *,
+    actor: str,
+    fence: int | None = None,
+    although_superseded: bool = False,
+    reason: str | None = None,
 ) -> bool:
     """`parked` → `ready` and its subject back to work, in one transaction; False when somebody else was first.
 
@@ -30,7 +35,7 @@ def requeue_message(
     """
     try:
         with transaction() as session:
-            row = parked.reopen(session, message_id, actor=actor, fence=fence)
+            row = parked.reopen(session, message_id, actor=actor, fence=fence, reason=reason)
             if row is None:
                 return False
             subject = flows().subjects[row.subject_type]
@@ -38,11 +43,11 @@ def requeue_message(
             session.flush()
         return True
     except (IntegrityError, IllegalMove, NoResultFound) as error:
-        reason = constraint_of(error)
+        why = constraint_of(error)
     with transaction() as session:
-        parked.keep_parked(session, message_id, f"requeue refused: {reason}")
+        parked.keep_parked(session, message_id, f"requeue refused: {why}")
         write_history(session, "message", str(message_id), "message.reopen_refused", actor=actor, message_id=message_id)
-    raise Refused(reason)
+    raise Refused(why)
 
 
 def constraint_of(error: Exception) -> str:

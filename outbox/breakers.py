@@ -22,7 +22,7 @@ from sqlalchemy import Row, text
 
 from outbox.holds import IN_FORCE, LAST_END
 from outbox.values import BreakerSettings, Caller, QueueSpec
-from outbox.write import Database
+from outbox.write import WAKE_CHANNEL, Database, write_history
 
 UNANSWERED_TO_OPEN = 3
 DEFAULTS = BreakerSettings()
@@ -174,6 +174,21 @@ OUTAGES = text("""
 """)
 
 
+LATELY = text("""
+    SELECT * FROM (
+        SELECT 'open' AS kind, opened_at AS began_at, closed_at AS ended_at, reason, NULL AS by
+          FROM outbox_breaker_trips WHERE upstream = :upstream
+        UNION ALL
+        SELECT 'held', starts_at, NULLIF(LEAST(ends_at, lifted_at, outbox_now()), outbox_now()), reason, set_by
+          FROM outbox_breaker_holds WHERE upstream = :upstream AND starts_at <= outbox_now()
+    ) AS shut ORDER BY began_at DESC LIMIT :limit
+""")
+PROBE_NOW = text("""
+    UPDATE outbox_breakers SET open_until = outbox_now()
+     WHERE upstream = :upstream AND open_until > outbox_now() RETURNING upstream
+""")
+
+
 def limits_of(queues: Iterable[QueueSpec], sync_only: Iterable[str] = ()) -> dict[str, int]:
     """How many messages of each upstream may be in flight at once. Those in `sync_only` get synchronous calls only, and
     no messages, so any limit will do for them."""
@@ -317,6 +332,27 @@ def outages(db: Database, upstreams: Iterable[str | None], since: datetime, unti
     """
     values = {"upstreams": list(upstreams), "since": since, "until": until}
     return list(db.execute(OUTAGES, values).all())
+
+
+def lately(db: Database, upstream: str, limit: int) -> list[Row[Any]]:
+    """The last times in which this upstream could not be called, newest first.
+
+    Columns: `kind` (`open` or `held`), `began_at`, `ended_at` (null while it lasts), `reason`, and `by` of a hold.
+    """
+    return list(db.execute(LATELY, {"upstream": upstream, "limit": limit}).all())
+
+
+def probe_now(db: Database, upstream: str, *, actor: str, reason: str) -> bool:
+    """End the time of an open breaker, so that its probe goes at once; its answer decides as ever. Written in history.
+
+    False when it is closed or half-open already: then there is nothing to wait for. Relays are woken when the caller
+    commits. A hold is not ended by this.
+    """
+    if db.execute(PROBE_NOW, {"upstream": upstream}).one_or_none() is None:
+        return False
+    write_history(db, "breaker", upstream, "breaker.probed_now", actor=actor, detail={"reason": reason})
+    db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+    return True
 
 
 def closed_seconds(db: Database, upstream: str | None, since: datetime) -> float:

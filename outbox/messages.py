@@ -38,6 +38,17 @@ BY_QUEUE = text("""
            min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
       FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
 """)
+PARKED_GROUPS = text("""
+    SELECT job, upstream, parked_reason, count(*) AS messages, min(created_at) AS oldest,
+           count(*) FILTER (WHERE deadline_at <= outbox_now()) AS past
+      FROM outbox_messages
+     WHERE state = 'parked' AND (CAST(:job AS text) IS NULL OR job = :job AND parked_reason = :reason)
+     GROUP BY job, upstream, parked_reason ORDER BY count(*) DESC, min(id) LIMIT :limit
+""")
+PARKED_IN = text("""
+    SELECT id, subject_type, subject_id, deadline_at, created_at FROM outbox_messages
+     WHERE state = 'parked' AND job = :job AND parked_reason = :reason AND id > :after ORDER BY id LIMIT :limit
+""")
 OLDEST_DUE = text("""
     SELECT COALESCE(extract(epoch FROM outbox_now() - min(due_at)), 0)::float
       FROM outbox_messages WHERE state IN ('ready', 'published')
@@ -78,6 +89,39 @@ def parked_for(db: Database, subject_type: str, subject_id: str) -> list[int]:
     return list(db.execute(statement, {"type": subject_type, "id": subject_id}).scalars())
 
 
+def of_subject(db: Database, subject_type: str, subject_id: str) -> list[Row[Any]]:
+    """The whole rows of the subject's messages, in the order in which they were added."""
+    statement = text("""
+        SELECT * FROM outbox_messages WHERE subject_type = :type AND subject_id = :id ORDER BY id
+    """)
+    return list(db.execute(statement, {"type": subject_type, "id": subject_id}).all())
+
+
+def parked_groups(db: Database, limit: int) -> list[Row[Any]]:
+    """Parked messages by their job and the reason why they were parked, the largest group first: `job`, `upstream`,
+    `parked_reason`, `messages`, how many of them are `past` their deadline, and when the `oldest` was added."""
+    return list(db.execute(PARKED_GROUPS, {"limit": limit, "job": None, "reason": None}).all())
+
+
+def parked_group(db: Database, job: str, reason: str) -> Row[Any] | None:
+    """One of these groups; None when nothing of it is parked any more."""
+    row: Row[Any] | None = db.execute(PARKED_GROUPS, {"limit": 1, "job": job, "reason": reason}).one_or_none()
+    return row
+
+
+def parked_in(db: Database, job: str, reason: str, *, after: int = 0, limit: int) -> list[Row[Any]]:
+    """At most `limit` messages of a group with ids above `after`, in the order of their ids: `id`, `subject_type`,
+    `subject_id`, `deadline_at`, `created_at`."""
+    values = {"job": job, "reason": reason, "after": after, "limit": limit}
+    return list(db.execute(PARKED_IN, values).all())
+
+
+def states_of(db: Database, message_ids: Sequence[int]) -> dict[int, str]:
+    """The state of each of these messages that is outstanding; what is done is not there."""
+    statement = text("SELECT id, state FROM outbox_messages WHERE id = ANY(:ids)")
+    return {row.id: row.state for row in db.execute(statement, {"ids": list(message_ids)}).all()}
+
+
 def count_by_state(db: Database) -> list[Row[Any]]:
     """For each queue and state: `queue`, `state`, `messages`, and the age of the `oldest` in seconds."""
     return list(db.execute(BY_STATE, {}).all())
@@ -93,6 +137,15 @@ def count_by_queue(db: Database) -> list[Row[Any]]:
     """For each queue, the one with the oldest work first: `queue`, `messages`, how many of them are `parked`, and of
     the others the age of the oldest (`oldest_minutes`) and the `next_deadline`."""
     return list(db.execute(BY_QUEUE, {}).all())
+
+
+def waiting_by_upstream(db: Database) -> dict[str, int]:
+    """How many messages are outstanding for each upstream that has any, without those that are parked."""
+    statement = text("""
+        SELECT upstream, count(*) AS messages FROM outbox_messages
+         WHERE state <> 'parked' AND upstream IS NOT NULL GROUP BY upstream
+    """)
+    return {row.upstream: row.messages for row in db.execute(statement, {}).all()}
 
 
 def oldest_due_seconds(db: Database) -> float:

@@ -46,17 +46,22 @@ def draw_fence() -> int:
     return secrets.randbits(62)
 
 
-def reopen(db: Database, message_id: int, *, actor: str, fence: int | None = None) -> Any | None:
+def reopen(
+    db: Database, message_id: int, *, actor: str, fence: int | None = None, reason: str | None = None
+) -> Any | None:
     """Move a message from `parked` to `ready`, with a fresh budget; relays are woken when the caller commits.
 
     Returns its id, job, subject_type and subject_id, or None when somebody else was first: when it is not parked, or
     not under `fence`, where one is given. Nothing is granted by this. An open question stays open: a message that was
-    parked unresolved is looked up before anything is sent again. Written in history.
+    parked unresolved is looked up before anything is sent again. Written in history, with the `reason` if one is given.
     """
     row = db.execute(REOPEN, {"message_id": message_id, "fence": fence}).one_or_none()
     if row is None:
         return None
-    write_history(db, row.subject_type, row.subject_id, "message.reopened", actor=actor, message_id=row.id)
+    detail = {"reason": reason} if reason else {}
+    write_history(
+        db, row.subject_type, row.subject_id, "message.reopened", actor=actor, message_id=row.id, detail=detail
+    )
     db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     return row
 

@@ -156,6 +156,12 @@ history = Table(
     Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("at", "id"),
     Index("ix_outbox_history_subject", "subject_type", "subject_id", "id"),
+    # Only what a request asked for has one.
+    Index(
+        "ix_outbox_history_request",
+        text("(detail ->> 'request_id')"),
+        postgresql_where=text("(detail ->> 'request_id') IS NOT NULL"),
+    ),
     # Rare, and looked for in all of history at once.
     Index(
         "ix_outbox_history_case_opened",

@@ -19,9 +19,19 @@ ATTEMPTS_AT = text("""
       FROM outbox_attempts WHERE message_id = :id ORDER BY id
 """)
 ATTEMPTS_FOR = text("""
-    SELECT id, message_id, job, purpose, status, started_at, finished_at, late, http_status, error_class, error_detail,
-           upstream_ids
+    SELECT id, message_id, job, upstream, purpose, status, started_at, finished_at, late, http_status, error_class,
+           error_detail, upstream_ids, worker_id
       FROM outbox_attempts WHERE subject_type = :type AND subject_id = :id ORDER BY id
+""")
+SUBJECT_OF = text("""
+    SELECT subject_type, subject_id FROM outbox_messages WHERE id = :id
+    UNION ALL
+    SELECT subject_type, subject_id FROM outbox_attempts WHERE message_id = :id
+     LIMIT 1
+""")
+REQUESTED_BY = text("""
+    SELECT DISTINCT subject_type, subject_id FROM outbox_history WHERE (detail ->> 'request_id') = :request_id
+     LIMIT :limit
 """)
 HISTORY_OF = text("""
     SELECT at, what, moved_from, moved_to, actor, detail FROM outbox_history
@@ -66,6 +76,18 @@ def attempts_at(db: Database, message_id: int) -> list[Row[Any]]:
 def attempts_for(db: Database, subject_type: str, subject_id: str) -> list[Row[Any]]:
     """Every attempt at any message of a subject, oldest first, with its `upstream_ids`."""
     return list(db.execute(ATTEMPTS_FOR, {"type": subject_type, "id": subject_id}).all())
+
+
+def subject_of(db: Database, message_id: int) -> Row[Any] | None:
+    """The `subject_type` and `subject_id` of a message, also when it is done and gone; None for one that nobody ever
+    worked on."""
+    row: Row[Any] | None = db.execute(SUBJECT_OF, {"id": message_id}).one_or_none()
+    return row
+
+
+def requested_by(db: Database, request_id: str, limit: int) -> list[Row[Any]]:
+    """The `subject_type` and `subject_id` of what this request asked for: its history says so in `detail`."""
+    return list(db.execute(REQUESTED_BY, {"request_id": request_id, "limit": limit}).all())
 
 
 def history_of(db: Database, subject_type: str, subject_id: str) -> list[Row[Any]]:

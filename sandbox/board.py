@@ -28,6 +28,10 @@ COLUMNS = {
 }
 
 
+WIDE = 140
+NARROW = {"who": False, "state": True, "seconds": True, "what happened": False}
+
+
 class Board:
     """How many people of a scene have posted, and how many of them were notified. Plain lines without a terminal."""
 
@@ -87,17 +91,25 @@ class Board:
             self.console.print(f"{time.monotonic() - self.began:5.1f} s  {text}")
 
 
-def table_of(flows: Mapping[str, Sequence[Verdict]]) -> Table:
-    """Every promise of every flow, grouped by flow."""
+def table_of(flows: Mapping[str, Sequence[Verdict]], width: int) -> Table:
+    """Every promise of every flow, grouped by flow. On a terminal narrower than `WIDE`, what has no column of its own
+    stands in lines beneath each other."""
+    cells, columns = (cells_of, COLUMNS) if width >= WIDE else (lines_of, NARROW)
     table = Table(box=SIMPLE_HEAD, title="What became of each promise", title_justify="left", padding=(0, 1, 0, 0))
-    for name, no_wrap in COLUMNS.items():
+    for name, no_wrap in columns.items():
         table.add_column(name, no_wrap=no_wrap, justify="right" if name == "seconds" else "left")
     for flow, verdicts in flows.items():
         table.add_row(f"[bold]{flow}[/]")
         for verdict in verdicts:
-            table.add_row(*cells_of(verdict))
+            table.add_row(*cells(verdict))
         table.add_section()
     return table
+
+
+def lines_of(verdict: Verdict) -> Sequence[str]:
+    """The cells of a narrow table: the last one has a line for each column that it lacks."""
+    who, scene, happened, state, received, seconds, kept_how = cells_of(verdict)
+    return who, state, seconds, "\n".join(filter(None, (f"[bold]{scene}[/]", happened, received, kept_how)))
 
 
 def cells_of(verdict: Verdict) -> Sequence[str]:

@@ -173,7 +173,7 @@ def judge(system: System, witnesses: Witnesses, made: Sequence[Promise], console
         "526 forms": of_forms[promises_form526.FLOW],
         "their documents": of_forms[promises_documents.FLOW],
     }
-    console.print(table_of(flows))
+    console.print(table_of(flows, console.width))
     tell_waits(made, console)
     verdicts = [verdict for found in flows.values() for verdict in found]
     explain(system, verdicts, report, console)

@@ -40,11 +40,15 @@ def surroundings(environment: Mapping[str, str], port: int) -> dict[str, str]:
 
     The web process listens on this machine only, unless the caller's `WEB_ADDRESS` says otherwise: cookies need no TLS.
     """
-    programs = str(Path(sys.executable).parent)
-    path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     address = os.environ.get("WEB_ADDRESS") or "127.0.0.1"
-    own = {"PATH": path, "PORT": str(port), "WEB_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **environment, **own}
+    own = {"PORT": str(port), "WEB_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
+    return {**with_our_programs(os.environ), **environment, **own}
+
+
+def with_our_programs(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment, with the programs of this Python found first: `flask`, `gunicorn`."""
+    programs = str(Path(sys.executable).parent)
+    return {**environ, "PATH": os.pathsep.join([programs, environ.get("PATH", os.defpath)])}
 
 
 class Process:

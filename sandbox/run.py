@@ -139,6 +139,12 @@ File travel pay for {veteran.first_name} as the signed-in pages do; 201 means th
 
   {pay_line(system.url, system.upstreams["sign_in"], veteran)}
 
+In another terminal, in this folder, `make shell` opens a shell in which every command reaches this system:
+
+  flask --help
+  flask cases list
+  flask audit
+
 Ctrl-C stops everything.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -21,6 +22,8 @@ from sandbox.upstreams.settings import FakeSettings
 
 OPERATOR = "operator"
 CALLBACK_PATH = "/va_notify/callbacks"
+# Beside the data of a run, while it lasts: its environment, for commands in another terminal.
+ENVIRONMENT_FILE = "environment"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ def kept_secrets(folder: Path) -> Secrets:
     folder.mkdir(parents=True, exist_ok=True)
     keep_private(path, json.dumps(asdict(drawn), indent=2))
     return drawn
+
+
+def as_shell(environment: Mapping[str, str]) -> str:
+    """The environment as lines of shell, `export NAME='text'`."""
+    return "".join(f"export {name}={shlex.quote(text)}\n" for name, text in environment.items())
+
+
+def from_shell(lines: str) -> dict[str, str]:
+    """The environment that `as_shell` wrote."""
+    words = (word for word in shlex.split(lines) if word != "export")
+    return {name: text for name, _, text in (word.partition("=") for word in words)}
 
 
 @cache
@@ -80,6 +94,8 @@ def environment(
         "ENCRYPTION_KEYS": kept.encryption_keys,
         "DIGEST_KEY": kept.digest_key,
         "OPERATORS": json.dumps({OPERATOR: hashed(kept.operator_password)}),
+        # Somebody else's operators have roles of their own.
+        **({} if "OPERATORS" in chosen else {"OPERATOR_ADMINISTRATORS": OPERATOR}),
         "CASE_OWNER_TRAVEL_CLAIM": OPERATOR,
         "CASE_OWNER_INTENT_TO_FILE": OPERATOR,
         "CASE_OWNER_FORM526": OPERATOR,

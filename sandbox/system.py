@@ -21,9 +21,9 @@ from redis.retry import Retry
 
 from flaskapp.config import Config, from_env
 from sandbox.processes import Crew, Process, procfile, surroundings
-from sandbox.server import Server, ServerError, free_port, held_folder, port_is_free
+from sandbox.server import Server, ServerError, free_port, held_folder, keep_private, port_is_free
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
-from sandbox.settings import environment, fake_settings, kept_secrets
+from sandbox.settings import ENVIRONMENT_FILE, as_shell, environment, fake_settings, kept_secrets
 from sandbox.upstreams.serve import PORTS, Upstreams, serve
 
 RELEASE_SECONDS = 120.0
@@ -117,6 +117,7 @@ class System:
         self.upstreams = self._upstreams()
         database, broker = self._servers(config)
         self._settings(self.upstreams, database=database, redis=broker)
+        self._keep_environment()
         self._release()
         self._processes()
 
@@ -127,6 +128,12 @@ class System:
             # A direct way to another database than the one that we start.
             self.environment["DATABASE_DIRECT_URL"] = ""
         return from_env(self.environment)
+
+    def _keep_environment(self) -> None:
+        """Write the environment for `python -m sandbox flask` and `shell`, as long as this runs."""
+        path = self.folder / ENVIRONMENT_FILE
+        keep_private(path, as_shell(self.environment))
+        self._running.callback(path.unlink, missing_ok=True)
 
     def _upstreams(self) -> Upstreams:
         """Start the fakes, and with them decide all ports.

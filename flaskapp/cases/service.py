@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import uuid
 from typing import Any
 
 from sqlalchemy import text
 
 from flaskapp.cases.kinds import KINDS
+from flaskapp.cases.models import Case
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
-from flaskapp.current import flows, settings
+from flaskapp.current import database_now, flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
 from outbox import QueueSpec, write_history
@@ -24,6 +26,9 @@ SEND_ALERT = Work(
     "jobs.alerts.send_alert", ALERTS, SUBJECT, deadline_seconds=HOUR_SECONDS, give_up_seconds=7 * DAY_SECONDS
 )
 CASE_SUBJECT = Subject(SUBJECT, case_owner=lambda config: config.case_owner_notification, overdue=False)
+# A command in a playbook, and whose id it takes.
+COMMAND = re.compile(r"`flask ([a-z-]+) [^`]*`")
+ABOUT = {"documents": "form526_document", "itf": "intent_to_file"}
 ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 
 # What has been late since `{since}` and has no such case, or is late anew: beyond a date that was not reached when its
@@ -98,6 +103,56 @@ def note_cases(session: DbSession, subject_type: str, subject_id: str, note: str
     """Write a note on every open case of a subject; returns how many there are."""
     values = {"subject_type": subject_type, "subject_id": subject_id, "note": note, "actor": actor}
     return len(session.execute(NOTE, values).all())
+
+
+class NoSuchCase(LookupError):
+    """There is no open case with this id: it never was, or somebody closed it."""
+
+
+def lock_open(session: DbSession, case_id: uuid.UUID) -> Case:
+    """The open case, locked until the transaction ends. Raises NoSuchCase."""
+    case = session.get(Case, case_id, with_for_update=True, populate_existing=True)
+    if case is None or case.closed_at is not None:
+        raise NoSuchCase("there is no such open case; somebody may have closed it")
+    return case
+
+
+def record_act(session: DbSession, case: Case, what: str, actor: str, **detail: Any) -> None:
+    detail = {"case": str(case.id), "kind": case.kind, **detail}
+    write_history(session, case.subject_type, case.subject_id, what, actor=actor, detail=detail)
+
+
+def close_case(session: DbSession, case_id: uuid.UUID, actor: str, resolution: str) -> None:
+    """Nobody has to do anything about this case any more, and why. Raises NoSuchCase, as the next two do."""
+    case = lock_open(session, case_id)
+    case.closed_at, case.closed_by, case.resolution = database_now(session), actor, resolution
+    record_act(session, case, "case.closed", actor)
+
+
+def assign_case(session: DbSession, case_id: uuid.UUID, actor: str, owner: str) -> None:
+    case = lock_open(session, case_id)
+    case.owner = owner
+    record_act(session, case, "case.assigned", actor, owner=owner)
+
+
+def note_case(session: DbSession, case_id: uuid.UUID, actor: str, note: str) -> None:
+    """Write a note on every open case of this case's subject."""
+    case = lock_open(session, case_id)
+    record_act(session, case, "case.noted", actor)
+    note_cases(session, case.subject_type, case.subject_id, note, actor)
+
+
+def playbook(case: Case, message_id: int | None) -> str:
+    """What to do about this case, with its own ids in the commands."""
+
+    def filled(found: re.Match[str]) -> str:
+        command = found[0]
+        if message_id is not None:
+            command = re.sub(r"\bMESSAGE\b", str(message_id), command)
+        about = ABOUT.get(found[1])
+        return re.sub(r"\bID\b", case.subject_id, command) if about == case.subject_type else command
+
+    return COMMAND.sub(filled, KINDS[case.kind].to_do)
 
 
 def close_cases(

@@ -277,6 +277,7 @@ DOCUMENT_SUBJECT = Subject(
     enqueue=enqueue_next,
     compose=compose_about_document,
     reopen=reopen_document,
+    known_as=("lighthouse_request_id",),
     content=("name", "upstream_error"),
     needed="s.poll_due_at IS NOT NULL",
     # Watched: Lighthouse has it, and it is due to be polled. For one that arrived no notification was promised.

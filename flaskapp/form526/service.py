@@ -180,6 +180,7 @@ FORM = Subject(
     enqueue=enqueue_submission,
     compose=compose_about_form,
     newer=find_newer,
+    known_as=("job_id", "claim_id"),
     content=("form",),
     keep_days=lambda config: config.keep_form_days,
     needed=DOCUMENTS_NEED_IT,

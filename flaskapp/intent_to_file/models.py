@@ -52,6 +52,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
             postgresql_where=text("state = 'pending' AND NOT past_midnight"),
         ),
         Index("ix_intents_to_file_pending", "legal_midnight_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_intents_to_file_upstream_id", "upstream_id", postgresql_where=text("upstream_id IS NOT NULL")),
         Index("ix_intents_to_file_refresh", "refresh_due_at", postgresql_where=text("refresh_due_at IS NOT NULL")),
     )
 

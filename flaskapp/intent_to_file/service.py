@@ -404,6 +404,7 @@ ITF = Subject(
     enqueue=enqueue_creation,
     compose=compose_about_itf,
     newer=find_newer,
+    known_as=("upstream_id",),
     # A synchronous caller was informed by the answer, and nobody requested what a first look found. A broken one was
     # confirmed to the person before it broke: since then only a human accounts for it, and a closed case says that one
     # did.

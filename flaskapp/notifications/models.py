@@ -35,6 +35,7 @@ class Notification(db.Model):  # type: ignore[name-defined]
             text("COALESCE(finished_at, sent_at)"),
             postgresql_where=text("emptied_at IS NULL"),
         ),
+        Index("ix_notifications_va_notify_id", "va_notify_id", postgresql_where=text("va_notify_id IS NOT NULL")),
         Index("ix_notifications_followed", "sent_at", postgresql_where=text("state = 'sent' AND asked_at IS NULL")),
     )
 

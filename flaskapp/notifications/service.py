@@ -325,6 +325,7 @@ NOTIFICATION_SUBJECT = Subject(
     event="notification",
     enqueue=enqueue_sending,
     reopen=reopen_notification,
+    known_as=("va_notify_id",),
     content=("recipient", "personalisation"),
     is_submission=False,
     first_state=PENDING,

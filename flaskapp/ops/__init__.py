@@ -38,6 +38,8 @@ def init_app(app: Flask, config: Config) -> None:
     # Only pages that name the operator look up who it is: a page about a problem must need no database.
     manager.init_app(app, add_context_processor=False)
     app.jinja_env.globals["current_user"] = current_user
+    # An application without flows has the log-in and the home page only.
+    app.jinja_env.globals["has_page"] = lambda endpoint: endpoint in app.view_functions
     manager.user_loader(load_operator)
     add_page_prefix(app, "/ops")
     app.register_blueprint(login.blueprint)

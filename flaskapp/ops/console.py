@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from flaskapp.audit.report import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
@@ -55,12 +55,13 @@ def days_at_risk() -> Mapping[str, Any]:
 
 
 def cases() -> Mapping[str, Any]:
-    """Open cases, urgent ones first, then the oldest."""
+    """Open cases, urgent ones first, then the oldest, and how many there are in all."""
     statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.priority.desc(), Case.opened_at)
     statement = statement.limit(OPEN_CASES_SHOWN)
     with transaction() as session:
         found = session.execute(statement).scalars().all()
-        return {"cases": [(case, KINDS[case.kind]) for case in found]}
+        total = session.execute(select(func.count()).where(Case.closed_at.is_(None))).scalar_one()
+        return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total}
 
 
 def standing() -> Mapping[str, Any]:

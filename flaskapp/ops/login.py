@@ -27,6 +27,8 @@ TOO_MANY = "Too many wrong passwords {where}. Try again in {wait}: until then ev
 # Says only that an operator has logged in from this browser before: strangers who guess must not lock them out.
 KNOWN_COOKIE = "surefile_known"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+# Posts that change nothing.
+LOOKS = frozenset({"ops_pages.search"})
 CONSOLES = ("/ops", "/rq")
 
 blueprint = Blueprint("ops_login", __name__, url_prefix="/ops")
@@ -158,10 +160,17 @@ def demand_operator() -> WerkzeugResponse | None:
     raise Problem(401)
 
 
+def demand_act() -> None:
+    """Refuse a change to somebody who may only look."""
+    if request.method not in SAFE_METHODS and request.endpoint not in LOOKS and not current_user.may_act:
+        raise Problem(403, detail="You may look at everything here, and change nothing: ask an operator.")
+
+
 def guard() -> WerkzeugResponse | None:
     response = demand_operator()
     if response is None and request.method not in SAFE_METHODS:
         check_form()
+        demand_act()
     return response
 
 

@@ -42,6 +42,16 @@ class Operator(UserMixin):
         self.password_hash = password_hash
         self.log_in = log_in
 
+    @property
+    def may_act(self) -> bool:
+        """Whether they may change something, and not only look."""
+        return self.id not in operators_config().operator_viewers
+
+    @property
+    def may_see_people(self) -> bool:
+        """Whether they may find a person, and be shown who it is."""
+        return self.id in operators_config().operator_administrators
+
     def get_id(self) -> str:
         """What the session keeps: the name, signed with its time and bound to the password: it ends with either."""
         return signer().dumps([self.id, fingerprint(self.password_hash), self.log_in])
@@ -49,7 +59,7 @@ class Operator(UserMixin):
 
 def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
     """Signs with `SECRET_KEY`; what was signed with an earlier one stays valid."""
-    config: Config = current_app.extensions["operators_config"]
+    config = operators_config()
     return URLSafeTimedSerializer([*reversed(config.earlier_secret_keys), config.secret_key], salt=salt)
 
 
@@ -70,9 +80,13 @@ def fingerprint(password_hash: str) -> str:
     return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
 
 
-def operators() -> Mapping[str, str]:
+def operators_config() -> Config:
     config: Config = current_app.extensions["operators_config"]
-    return config.operators
+    return config
+
+
+def operators() -> Mapping[str, str]:
+    return operators_config().operators
 
 
 def load_operator(token: str) -> Operator | None:

@@ -20,7 +20,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flaskapp.config import Config
-from flaskapp.ops.login import SAFE_METHODS, demand_operator
+from flaskapp.ops.login import SAFE_METHODS, demand_act, demand_operator
 from flaskapp.ops.rq_views import OnChange, read_json_only, replacements
 from flaskapp.redis_pool import bounded_pool
 from flaskapp.web import access
@@ -93,6 +93,7 @@ def admit() -> WerkzeugResponse | None:
     check_arguments(request.view_args or {})
     if request.method not in SAFE_METHODS:
         check_sender()
+        demand_act()
     return None
 
 

@@ -34,6 +34,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("account_id", "starts_at", "station_digest"),
         Index("ix_travel_pay_claims_state", "state", "requested_at"),
         Index("ix_travel_pay_claims_finished_at", "finished_at"),
+        Index("ix_travel_pay_claims_claim_id", "claim_id", postgresql_where=text("claim_id IS NOT NULL")),
         Index("ix_travel_pay_claims_open", "account_id", postgresql_where=text("state = 'pending'")),
         Index("ix_travel_pay_claims_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
     )

@@ -373,6 +373,7 @@ TRAVEL_PAY_SUBJECT = Subject(
     enqueue=enqueue_step,
     compose=compose_about_claim,
     reset=note_move,
+    known_as=("claim_id",),
     content=("requested",),
     rules=(STEP_RULE,),
 )

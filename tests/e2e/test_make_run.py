@@ -214,10 +214,34 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin,
     text, form, itf, pay = sorted(messages, key=lambda message: message["template"])
     assert "We filed your travel claim" in text["body"] and "Your claim number: " in form["body"]
     assert pay["subject"].startswith("We filed your travel claim for ")
+    listed = in_another_terminal(checkout, "flask", "breakers", "list", "--json")
+    assert (listed.returncode, '"upstream": "btsss"' in listed.stdout) == (0, True), listed.stderr
     shown = requests.get(phone, timeout=30).text
     assert f"<strong>{itf['subject']}</strong>" in shown and itf["body"] in shown
     assert run.end() == 0
     assert used_by(checkout) == []
+
+
+def in_another_terminal(checkout, *words, **options):
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout if (checkout / "wsgi.py").exists() else ROOT)}
+    argv = [sys.executable, "-m", "sandbox", *words]
+    return subprocess.run(argv, cwd=checkout, env=known, capture_output=True, text=True, check=False, **options)
+
+
+def test_a_shell_in_another_terminal_reaches_what_is_running_and_only_that(begin, known_checkout):
+    run = begin().up()
+    assert "make shell" in run.text()
+    kept = known_checkout / ".run" / "environment"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    shell = in_another_terminal(known_checkout, "shell", input="echo $DATABASE_URL; command -v flask")
+    assert shell.stdout.splitlines()[1:] == [
+        database_of(run, known_checkout),
+        str(Path(sys.executable).parent / "flask"),
+    ]
+    assert run.end() == 0
+    assert not kept.exists()
+    refused = in_another_terminal(known_checkout, "flask", "cases", "list")
+    assert (refused.returncode, refused.stdout) == (1, "") and "nothing is running in this folder" in refused.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

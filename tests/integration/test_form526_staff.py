@@ -101,7 +101,7 @@ def test_the_help_and_the_cases_name_the_commands(product: Product) -> None:
     nobody = str(uuid.uuid4())
     assert f"there is no document {nobody}" in complaint(product, "show", nobody)
     assert f"there is no document {nobody}" in complaint(product, "delivered", nobody, "--note", "x")
-    assert "only a failed document" in complaint(product, "upload-again", nobody)
+    assert f"there is no document {nobody}" in complaint(product, "upload-again", nobody)
     assert command(product, "documents", "delivered", nobody).exit_code == 2
 
 

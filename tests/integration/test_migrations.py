@@ -100,3 +100,18 @@ def test_a_release_refuses_a_database_that_is_newer(product: Product) -> None:
     refused = command(product, "release")
     assert refused.exit_code != 0
     assert product.value("SELECT version_num FROM alembic_version") == "9999"
+
+
+def test_an_index_over_partitions_that_was_cut_short_is_finished_by_the_next_run(product: Product) -> None:
+    whole = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_outbox_history_request'::regclass"
+    assert product.value(whole) is True
+    db.session.remove()
+    assert command(product, "db", "downgrade", "0017").exit_code == 0
+    product.rows(
+        "CREATE INDEX ix_outbox_history_request ON ONLY outbox_history ((detail ->> 'request_id'))"
+        " WHERE (detail ->> 'request_id') IS NOT NULL; SELECT 1"
+    )
+    assert product.value(whole) is False
+    db.session.remove()
+    assert command(product, "db", "upgrade", "head").exit_code == 0
+    assert product.value(whole) is True

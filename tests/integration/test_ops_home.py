@@ -50,7 +50,9 @@ def shown(operator: FlaskClient) -> str:
 
 def breaker_of(upstream: str, page: str) -> str:
     """What the panel of breakers says of this upstream."""
-    found = re.search(rf"<td>{upstream}</td> <td>([^<]*)</td>", page[page.index("Circuit breakers</h2>") :])
+    found = re.search(
+        rf"<td><a [^>]*>{upstream}</a></td> <td>([^<]*)</td>", page[page.index("Circuit breakers</h2>") :]
+    )
     assert found is not None
     return found[1]
 

@@ -22,7 +22,9 @@ PEM = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 
 @pytest.fixture
 def settings(secrets_folder: Path) -> dict[str, str]:
-    return environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", NOWHERE, kept_secrets(secrets_folder))
+    made = environment("postgres://u:pw@h:5432/d", "redis://h:6379/0", NOWHERE, kept_secrets(secrets_folder))
+    # A role of an operator whom a test may replace.
+    return {**made, "OPERATOR_ADMINISTRATORS": ""}
 
 
 def required() -> list[str]:
@@ -225,6 +227,15 @@ def test_the_shortest_confirm_times_are_as_long_as_the_leases_of_their_jobs(sett
     assert len(writing) >= 7
     for spec in writing:
         assert spec.confirm_after_seconds(config) >= spec.lease_seconds(config), spec.work.path
+
+
+def test_a_role_is_of_an_operator_and_of_one_kind(settings: dict[str, str]) -> None:
+    settings["OPERATORS"] = '{"ana": "scrypt:1$salt$hash"}'
+    assert from_env({**settings, "OPERATOR_VIEWERS": "ana"}).operator_viewers == ("ana",)
+    with pytest.raises(ConfigError, match="OPERATOR_VIEWERS names somebody who is not in OPERATORS"):
+        from_env({**settings, "OPERATOR_VIEWERS": "anna"})
+    with pytest.raises(ConfigError, match="OPERATOR_VIEWERS and OPERATOR_ADMINISTRATORS name the same person"):
+        from_env({**settings, "OPERATOR_VIEWERS": "ana", "OPERATOR_ADMINISTRATORS": "ana"})
 
 
 def test_without_any_key_nobody_could_sign_in_and_nothing_starts(settings: dict[str, str]) -> None:

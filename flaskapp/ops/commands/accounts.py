@@ -18,7 +18,9 @@ from flaskapp.current import flows, upstreams
 from flaskapp.db import DbSession, db, transaction
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.service import UNSENT
+from flaskapp.ops.commands.arguments import id_argument
 from flaskapp.ops.commands.ledger import operator, rows, show
+from flaskapp.ops.find import ACCOUNT
 from flaskapp.subjects import states_of
 from flaskapp.upstreams.errors import UpstreamError
 from outbox import sql, write_history
@@ -41,7 +43,7 @@ CONCERNED = """
 
 
 @accounts_cli.command("look-up")
-@click.argument("account_id", type=click.UUID, metavar="ACCOUNT")
+@id_argument("account_id", ACCOUNT, "account", "ACCOUNT")
 @click.option("--reason", required=True, help="Why, for whoever reads its history. No personal data.")
 @click.option("--apply", "applied", is_flag=True, help="Keep what the account service says now.")
 def look_up(account_id: uuid.UUID, reason: str, applied: bool) -> None:

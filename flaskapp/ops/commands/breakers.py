@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,23 +12,22 @@ from flask.cli import AppGroup
 from flaskapp.current import database_now, flows
 from flaskapp.db import transaction
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
+from flaskapp.ops.durations import read_duration
 from outbox import Database, breakers, forecast, holds
 
 breakers_cli = AppGroup(
     "breakers", help="Circuit breakers: open, half-open, closed or held; and whether deadlines will be met."
 )
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
 
 class Duration(click.ParamType):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        found = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
-        if found is None or found[1].strip("0") == "":
+        duration = read_duration(str(value))
+        if duration is None:
             self.fail("expected a number and a unit: 30s, 90m, 4h, 2d", param, ctx)
-        return timedelta(**{UNITS[found[2]]: int(found[1])})
+        return duration
 
 
 class Timestamp(click.ParamType):
@@ -114,6 +112,21 @@ def lift_holds(upstream: str, hold_id: int | None) -> None:
     if not lifted:
         raise click.ClickException(f"{upstream} has no such hold; `flask breakers holds` lists them")
     click.echo(f"{lifted} lifted")
+
+
+@breakers_cli.command("try-now")
+@click.argument("upstream")
+@click.option("--reason", required=True, help="Why, for the person who is on duty next. No personal data.")
+def try_now(upstream: str, reason: str) -> None:
+    """Send an open breaker's probe at once, instead of when its time is up. Its answer closes the breaker, or not."""
+    if not reason.strip():
+        raise click.UsageError("give a reason: the person who is on duty next needs it")
+    with transaction() as session:
+        check_known(session, upstream)
+        done = breakers.probe_now(session, upstream, actor=operator(), reason=reason)
+    if not done:
+        raise click.ClickException(f"{upstream}'s breaker has no time to wait for: it is closed, or its probe may go")
+    click.echo("its probe goes next, unless the upstream is held")
 
 
 @breakers_cli.command("holds")

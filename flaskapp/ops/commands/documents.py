@@ -20,6 +20,7 @@ from flaskapp.form526.documents import (
 )
 from flaskapp.form526.models import DocumentSubmission
 from flaskapp.form526.states import FAILED
+from flaskapp.ops.commands.arguments import Count, id_argument, limit_option
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from flaskapp.requeue import Refused, requeue_message
 from flaskapp.statemachine import IllegalMove
@@ -46,8 +47,8 @@ ONE = text("""
 
 @documents_cli.command("unfinished")
 @as_json_option
-@click.option("--hours", default=24, show_default=True, help="Pending for longer than this.")
-@click.option("--limit", default=100, show_default=True, help="Most documents listed.")
+@click.option("--hours", type=Count(least=0), default=24, show_default=True, help="Pending for longer than this.")
+@limit_option(what="documents")
 def unfinished(as_json: bool, hours: int, limit: int) -> None:
     """List documents that take long, oldest first."""
     with transaction() as session:
@@ -55,7 +56,7 @@ def unfinished(as_json: bool, hours: int, limit: int) -> None:
 
 
 @documents_cli.command("show")
-@click.argument("document_id", type=click.UUID, metavar="ID")
+@id_argument("document_id", SUBJECT, "document")
 @as_json_option
 def show_one(document_id: uuid.UUID, as_json: bool) -> None:
     """Show one document: its state, step and request id, and everything that happened to it. Names no file."""
@@ -73,7 +74,7 @@ def show_one(document_id: uuid.UUID, as_json: bool) -> None:
 
 
 @documents_cli.command("upload-again")
-@click.argument("document_id", type=click.UUID, metavar="ID")
+@id_argument("document_id", SUBJECT, "document")
 def upload_again(document_id: uuid.UUID) -> None:
     """Upload a failed document once more, unless Lighthouse says that an earlier upload arrived or is on its way.
 
@@ -109,7 +110,7 @@ def start_again(document_id: str) -> None:
 
 
 @documents_cli.command("delivered")
-@click.argument("document_id", type=click.UUID, metavar="ID")
+@id_argument("document_id", SUBJECT, "document")
 @click.option("--note", required=True, help="How it got there; kept with the case. No names.")
 def delivered(document_id: uuid.UUID, note: str) -> None:
     """Record that a failed document was brought where it belongs by hand. Closes its cases."""

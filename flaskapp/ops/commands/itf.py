@@ -17,8 +17,9 @@ from flaskapp.current import flows, settings
 from flaskapp.db import transaction
 from flaskapp.intent_to_file.evidence import gather
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import INTENTS_TO_FILE
+from flaskapp.intent_to_file.service import INTENTS_TO_FILE, SUBJECT
 from flaskapp.intent_to_file.upkeep import mark_used
+from flaskapp.ops.commands.arguments import id_argument, limit_option
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from outbox import breakers, messages, sql
 
@@ -52,7 +53,7 @@ REFRESH = text("""
 
 @itf_cli.command("at-risk")
 @as_json_option
-@click.option("--limit", default=100, show_default=True, help="Most ITFs listed.")
+@limit_option(what="ITFs")
 def at_risk(as_json: bool, limit: int) -> None:
     """List pending ITFs by hours left to the legal midnight of the day of the request. Negative: it has passed."""
     with transaction() as session:
@@ -60,7 +61,7 @@ def at_risk(as_json: bool, limit: int) -> None:
 
 
 @itf_cli.command("evidence")
-@click.argument("itf_id", type=click.UUID, metavar="ID")
+@id_argument("itf_id", SUBJECT, "intent to file")
 @as_json_option
 def evidence(itf_id: uuid.UUID, as_json: bool) -> None:
     """Show what was received when, every attempt, and the outages: the evidence for having a date corrected."""
@@ -91,7 +92,7 @@ def print_evidence(found: dict[str, Any]) -> None:
 
 
 @itf_cli.command("used")
-@click.argument("itf_id", type=click.UUID, metavar="ID")
+@id_argument("itf_id", SUBJECT, "intent to file")
 def used(itf_id: uuid.UUID) -> None:
     """Record that an accepted claim used this ITF up, so that it does not count as broken."""
     with transaction() as session:

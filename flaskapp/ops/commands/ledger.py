@@ -12,15 +12,18 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 from redis.exceptions import RedisError
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
-from flaskapp.cases.service import note_cases, open_case
+from flaskapp.cases.service import assign_case, close_case, note_case, open_case, playbook
 from flaskapp.current import flows
-from flaskapp.db import db, transaction
+from flaskapp.db import transaction
+from flaskapp.ops import redrive
+from flaskapp.ops.commands.arguments import MESSAGE_ID, Count, id_argument, limit_option
+from flaskapp.ops.find import CASE
 from flaskapp.requeue import REOPEN_PATH, Refused, requeue_message
-from outbox import messages, parked, registries, timeline, write_history
+from outbox import messages, parked, registries, timeline
 
 outbox_cli = AppGroup("outbox", help="The ledger: outstanding work, parked messages, and what became of each attempt.")
 cases_cli = AppGroup("cases", help="What named humans have to decide or finish.")
@@ -67,7 +70,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 @outbox_cli.command("list")
 @click.option("--state", type=click.Choice(["later", "ready", "published", "running", "parked"]))
 @click.option("--queue", type=QueueName())
-@click.option("--limit", default=50, show_default=True)
+@limit_option(50, "messages")
 @as_json_option
 def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:
     """List messages, earliest deadline first."""
@@ -76,7 +79,7 @@ def list_messages(state: str | None, queue: str | None, limit: int, as_json: boo
 
 
 @outbox_cli.command("show")
-@click.argument("message_id", type=int)
+@click.argument("message_id", type=MESSAGE_ID, metavar="MESSAGE")
 @as_json_option
 def show_message(message_id: int, as_json: bool) -> None:
     """Show one message: where it stands, every attempt, and the history of its subject."""
@@ -100,14 +103,15 @@ def show_message(message_id: int, as_json: bool) -> None:
 
 
 @outbox_cli.command("requeue")
-@click.argument("message_ids", type=int, nargs=-1, required=True)
+@click.argument("message_ids", type=MESSAGE_ID, nargs=-1, required=True, metavar="MESSAGE...")
 @click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
-def requeue(message_ids: tuple[int, ...], although_superseded: bool) -> None:
+@click.option("--reason", default="", help="Why, for the record. No personal data.")
+def requeue(message_ids: tuple[int, ...], although_superseded: bool, reason: str) -> None:
     """Reopen parked messages with a fresh budget. Open questions are looked up before anything is sent again."""
     failed = False
     for message_id in message_ids:
         try:
-            done = requeue_message(message_id, actor=operator(), although_superseded=although_superseded)
+            done = requeue_message(message_id, actor=operator(), although_superseded=although_superseded, reason=reason)
             click.echo(f"{message_id}: {'reopened' if done else 'not parked (somebody was faster, or it is done)'}")
             failed = failed or not done
         except Refused as refusal:
@@ -116,8 +120,53 @@ def requeue(message_ids: tuple[int, ...], although_superseded: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
+@outbox_cli.command("parked")
+@limit_option(50, "groups")
+@as_json_option
+def list_parked(limit: int, as_json: bool) -> None:
+    """Count parked messages by their job and their cause, the largest group first."""
+    with transaction() as session:
+        show(rows(messages.parked_groups(session, limit)), as_json)
+
+
+@outbox_cli.command("redrive")
+@click.argument("job")
+@click.argument("cause")
+@click.option("--most", type=Count(), default=1, show_default=True, help="How many. First 1, then 10, then all.")
+@click.option("--reason", default="", help="Why, for the record. No personal data.")
+@click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
+@click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be requeued.")
+def redrive_group(job: str, cause: str, most: int, reason: str, although_superseded: bool, yes: bool) -> None:
+    """Requeue parked messages of one JOB that were parked for one CAUSE, as `flask outbox parked` names them.
+
+    Stops by itself when their upstream cannot be called. Superseded ones are passed over.
+    """
+    if yes and not reason.strip():
+        raise click.UsageError("give a reason: it is kept with each message")
+    with transaction() as session:
+        seen = redrive.preview(session, job, cause)
+    if seen is None:
+        raise click.ClickException("nothing of this job is parked for this cause; `flask outbox parked` lists them")
+    click.echo(seen.sentence)
+    if not yes:
+        click.echo("Nothing was changed. To do it: --yes --reason …")
+        return
+    with click.progressbar(length=min(most, seen.messages), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        did = redrive.redrive(
+            job,
+            cause,
+            most=most,
+            actor=operator(),
+            reason=reason,
+            although_superseded=although_superseded,
+            done=bar.update,
+        )
+    click.echo(did.sentence)
+    sys.exit(1 if did.stopped or did.refused else 0)
+
+
 @outbox_cli.command("park")
-@click.argument("message_id", type=int)
+@click.argument("message_id", type=MESSAGE_ID, metavar="MESSAGE")
 @click.option("--reason", required=True, help="Why, for the person who finds it. No personal data.")
 def park(message_id: int, reason: str) -> None:
     """Take a waiting message out of circulation until somebody requeues it. Opens a case."""
@@ -159,65 +208,60 @@ def list_cases(owner: str | None, everything: bool, as_json: bool) -> None:
 
 
 @cases_cli.command("show")
-@click.argument("case_id", type=click.UUID)
-def show_case(case_id: uuid.UUID) -> None:
+@id_argument("case_id", CASE, "case")
+@as_json_option
+def show_case(case_id: uuid.UUID, as_json: bool) -> None:
     """Show one case: what happened, what to do, and its notes."""
     with transaction() as session:
-        case = session.get(Case, case_id)
-        if case is None:
-            raise click.ClickException("there is no such case")
-        kind = KINDS[case.kind]
-        click.echo(f"{case.kind} · {case.subject_type} {case.subject_id} · owner {case.owner}")
-        click.echo(
-            f"opened {case.opened_at:%Y-%m-%d %H:%M} UTC" + (f", closed by {case.closed_by}" if case.closed_at else "")
-        )
-        click.echo(f"\nWhat happened: {kind.summary}\nWhat to do:    {kind.to_do}\n\n{json.dumps(case.details)}")
-        for note in case.notes:
-            click.echo(f"- {note['at']} {note['by']}: {note['note']}")
-        if case.resolution:
-            click.echo(f"Resolution: {case.resolution}")
+        case = session.get_one(Case, case_id)
+        if as_json:
+            show({column.key: getattr(case, column.key) for column in case.__mapper__.columns}, True)
+        else:
+            print_case(case)
 
 
-def change_case(case_id: uuid.UUID, what: str, **values: Any) -> Case:
-    case = db.session.get(Case, case_id, with_for_update=True)
-    if case is None or case.closed_at is not None:
-        raise click.ClickException("there is no such open case")
-    for name, value in values.items():
-        setattr(case, name, value)
-    detail = {"case": str(case_id), "kind": case.kind}
-    write_history(db.session, case.subject_type, case.subject_id, what, actor=operator(), detail=detail)
-    return case
+def print_case(case: Case) -> None:
+    """A case as text: what happened, what to do about it, its details and its notes."""
+    kind = KINDS[case.kind]
+    click.echo(f"{case.kind} · {case.subject_type} {case.subject_id} · owner {case.owner}")
+    click.echo(
+        f"opened {case.opened_at:%Y-%m-%d %H:%M} UTC" + (f", closed by {case.closed_by}" if case.closed_at else "")
+    )
+    to_do = playbook(case, case.details.get("message"))
+    click.echo(f"\nWhat happened: {kind.summary}\nWhat to do:    {to_do}\n\n{json.dumps(case.details)}")
+    for note in case.notes:
+        click.echo(f"- {note['at']} {note['by']}: {note['note']}")
+    if case.resolution:
+        click.echo(f"Resolution: {case.resolution}")
 
 
 @cases_cli.command("close")
-@click.argument("case_id", type=click.UUID)
+@id_argument("case_id", CASE, "case")
 @click.option("--resolution", required=True, help="What became of it. No personal data.")
-def close_case(case_id: uuid.UUID, resolution: str) -> None:
+def close(case_id: uuid.UUID, resolution: str) -> None:
     """Close a case: nobody has to do anything about it any more."""
     with transaction() as session:
-        now = session.execute(text("SELECT outbox_now()")).scalar_one()
-        change_case(case_id, "case.closed", closed_at=now, closed_by=operator(), resolution=resolution)
+        close_case(session, case_id, operator(), resolution)
     click.echo("closed")
 
 
 @cases_cli.command("assign")
-@click.argument("case_id", type=click.UUID)
+@id_argument("case_id", CASE, "case")
 @click.argument("owner")
-def assign_case(case_id: uuid.UUID, owner: str) -> None:
+def assign(case_id: uuid.UUID, owner: str) -> None:
     """Give a case to another owner."""
-    with transaction():
-        change_case(case_id, "case.assigned", owner=owner)
+    with transaction() as session:
+        assign_case(session, case_id, operator(), owner)
     click.echo(f"assigned to {owner}")
 
 
 @cases_cli.command("note")
-@click.argument("case_id", type=click.UUID)
+@id_argument("case_id", CASE, "case")
 @click.argument("note")
-def note_case(case_id: uuid.UUID, note: str) -> None:
+def note(case_id: uuid.UUID, note: str) -> None:
     """Add a note to every open case of this case's subject. No personal data."""
     with transaction() as session:
-        case = change_case(case_id, "case.noted")
-        note_cases(session, case.subject_type, case.subject_id, note, operator())
+        note_case(session, case_id, operator(), note)
     click.echo("noted")
 
 

@@ -10,6 +10,7 @@ from flask.cli import AppGroup
 from sqlalchemy import select, text
 
 from flaskapp.db import transaction
+from flaskapp.ops.commands.arguments import limit_option
 from flaskapp.ops.commands.ledger import as_json_option, rows, show
 from flaskapp.travel_pay.models import ContactDiscrepancy
 
@@ -24,7 +25,7 @@ UNFINISHED = text("""
 
 @travel_pay_cli.command("unfinished")
 @as_json_option
-@click.option("--limit", default=100, show_default=True, help="Most claims listed.")
+@limit_option(what="claims")
 def list_unfinished(as_json: bool, limit: int) -> None:
     """List claims that BTSSS does not have yet, or not completely, oldest first; `step` is the first one not done."""
     with transaction() as session:
@@ -34,7 +35,7 @@ def list_unfinished(as_json: bool, limit: int) -> None:
 @travel_pay_cli.command("discrepancies")
 @as_json_option
 @click.option("--all", "everything", is_flag=True, help="Also those that are resolved.")
-@click.option("--limit", default=100, show_default=True, help="Most discrepancies listed.")
+@limit_option(what="discrepancies")
 def list_discrepancies(as_json: bool, everything: bool, limit: int) -> None:
     """List contact details that differ between VA Profile, which counts, and BTSSS. Values are masked."""
     statement = select(ContactDiscrepancy).order_by(ContactDiscrepancy.found_at).limit(limit)
