@@ -104,6 +104,8 @@ class Relay:
         self.doubt: str | None = None
         self.low = ScanMarks()
         self.troubled: str | None = None
+        # How many messages the last round moved.
+        self.moved = 0
 
     def run_once(self) -> float:
         """Promote, claim and push; every few seconds also look for lost pointers and dead workers.
@@ -114,13 +116,14 @@ class Relay:
         """
         if self.stands_still():
             return POLL_SECONDS
-        full = self.promote() >= BATCH
+        self.moved, full = 0, self.promote() >= BATCH
         # The queue that had trouble last goes last: what only one queue has must not keep the others waiting.
         for queue in sorted(self.waiting_in(), key=lambda queue: queue.name == self.troubled):
             # Every new claim wakes us. While Redis is away, claiming and undoing each time would only wear out
             # Postgres, which has to carry everything then.
             if time.monotonic() >= self.next_push:
-                full = self.move_if_it_can(queue) >= BATCH or full
+                moved = self.move_if_it_can(queue)
+                self.moved, full = self.moved + moved, moved >= BATCH or full
         now = time.monotonic()
         if now >= self.next_rescue:
             self.next_rescue = now + RESCUE_SECONDS
