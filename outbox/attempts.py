@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.eras import DOUBTED
 from outbox.holds import IN_FORCE
@@ -39,7 +40,7 @@ GRANT = text(f"""
         UPDATE outbox_messages m
            SET state = 'running', worker_id = :worker_id,
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
-         WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
+         WHERE m.id = :message_id AND m.fence = :fence AND {in_state('published', column='m.state')}
            AND (m.upstream IS NULL OR EXISTS (
                 SELECT 1 FROM outbox_breakers b
                  WHERE b.upstream = m.upstream AND (b.open_until IS NULL
@@ -63,14 +64,14 @@ GRANT = text(f"""
 """)
 
 # A pointer that met an open breaker: its message waits in Postgres again, where waiting costs nothing.
-TURN_BACK = text("""
+TURN_BACK = text(f"""
     UPDATE outbox_messages SET state = 'ready'
-     WHERE id = :message_id AND fence = :fence AND state = 'published'
+     WHERE id = :message_id AND fence = :fence AND {in_state('published')}
 """)
 
-LOCK_MESSAGE = text("""
+LOCK_MESSAGE = text(f"""
     SELECT id FROM outbox_messages
-     WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
+     WHERE id = :message_id AND fence = :fence AND {in_state('running')} FOR UPDATE
 """)
 
 # The id of an attempt's row orders its start. Its end gets a number from the same sequence, because the clock may be

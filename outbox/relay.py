@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox import breakers, eras, rescue, rq_side
+from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.scan_marks import ScanMarks
@@ -77,9 +78,9 @@ OLDEST_OUT = text("""
       FROM unnest(CAST(:names AS text[])) AS requested (name)
 """)
 
-UNDO = text("""
+UNDO = text(f"""
     UPDATE outbox_messages SET state = 'ready'
-     WHERE id = ANY(:ids) AND fence = :fence AND state = 'published'
+     WHERE id = ANY(:ids) AND fence = :fence AND {in_state('published')}
 """)
 
 LONG_PUBLISHED = text("""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from outbox.attempts import ENDED, TURN_BACK
+from outbox.columns import in_state
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL, Database
 
@@ -36,9 +37,9 @@ BEAT = text("""
 FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) ON CONFLICT (id) DO NOTHING")
 
 # Its answer is in hand and cannot be recorded yet: nobody may begin another attempt.
-KEEP = text("""
+KEEP = text(f"""
     UPDATE outbox_messages SET lease_expires_at = outbox_now() + make_interval(secs => :lease)
-     WHERE state = 'running' AND worker_id = :worker_id AND id = ANY(:ids)
+     WHERE id = ANY(:ids) AND {in_state('running')} AND worker_id = :worker_id
        AND lease_expires_at < outbox_now() + make_interval(secs => :lease)
 """)
 
