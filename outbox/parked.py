@@ -22,7 +22,7 @@ REOPEN = text(f"""
            deadline_at = outbox_now() + (deadline_at - budget_from),
            give_up_at = outbox_now() + (give_up_at - budget_from),
            budget_from = outbox_now()
-     WHERE id = :message_id AND {in_state('parked')} AND (CAST(:fence AS bigint) IS NULL OR fence = :fence)
+     WHERE id = :message_id AND {in_state("parked")} AND (CAST(:fence AS bigint) IS NULL OR fence = :fence)
     RETURNING id, job, subject_type, subject_id
 """)
 

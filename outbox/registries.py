@@ -15,7 +15,7 @@ from outbox.connections import connect_autocommit
 
 PARKED = text("SELECT id, fence, job, parked_reason FROM outbox_messages WHERE queue = :queue AND state = 'parked'")
 PARKED_ONE = text(f"""
-    SELECT id, fence, job, queue, parked_reason FROM outbox_messages WHERE id = :id AND {in_state('parked')}
+    SELECT id, fence, job, queue, parked_reason FROM outbox_messages WHERE id = :id AND {in_state("parked")}
 """)
 LIVE = text(f"SELECT id, fence FROM outbox_messages WHERE id = ANY(:ids) AND {in_state('published', 'running')}")
 

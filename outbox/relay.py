@@ -80,7 +80,7 @@ OLDEST_OUT = text("""
 
 UNDO = text(f"""
     UPDATE outbox_messages SET state = 'ready'
-     WHERE id = ANY(:ids) AND fence = :fence AND {in_state('published')}
+     WHERE id = ANY(:ids) AND fence = :fence AND {in_state("published")}
 """)
 
 LONG_PUBLISHED = text("""

@@ -39,7 +39,7 @@ FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) O
 # Its answer is in hand and cannot be recorded yet: nobody may begin another attempt.
 KEEP = text(f"""
     UPDATE outbox_messages SET lease_expires_at = outbox_now() + make_interval(secs => :lease)
-     WHERE id = ANY(:ids) AND {in_state('running')} AND worker_id = :worker_id
+     WHERE id = ANY(:ids) AND {in_state("running")} AND worker_id = :worker_id
        AND lease_expires_at < outbox_now() + make_interval(secs => :lease)
 """)
 

@@ -41,7 +41,7 @@ PROBE = text(f"""
      WHERE b.upstream = :upstream AND b.open_until <= outbox_now()
        AND NOT EXISTS (SELECT 1 FROM outbox_messages m
                         WHERE m.id = b.probe_message_id AND m.fence = b.probe_fence
-                          AND {in_state('published', 'running', column='m.state')})
+                          AND {in_state("published", "running", column="m.state")})
     RETURNING outbox_now() AS at
 """)
 

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from outbox import attempts, breakers, parked, registries, relay, rescue, rq_side
 from tests.integration.footprint_steps import Plans
-from tests.ledger import CALLS, REOPEN, Ledger
+from tests.ledger import ACCEPTED, CALLS, REOPEN, Ledger
 
 WAITING = 4_000
 ENQUEUE = """
@@ -42,6 +42,9 @@ def plans(ledger: Ledger) -> Iterator[Plans]:
 
 def put_through_everything(ledger: Ledger) -> None:
     """A grant, a settle that parks, a requeue, and pointers whose messages are not theirs any more."""
+    done = ledger.start()
+    with ledger.engine.begin() as db:
+        assert attempts.complete_held(db, done, ACCEPTED)
     grant = ledger.start()
     rescue.keep(ledger.engine, grant.worker_id, [grant])
     ledger.park(grant)
@@ -59,6 +62,7 @@ STATEMENTS = {
     "grant": attempts.GRANT,
     "a stale pointer": attempts.TURN_BACK,
     "settle": attempts.LOCK_MESSAGE,
+    "settle in one statement": attempts.COMPLETE_HELD,
     "an answer in hand": rescue.KEEP,
     "requeue": parked.REOPEN,
     "showing it as parked": registries.PARKED_ONE,
