@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from outbox.attempts import ENDED, TURN_BACK
 from outbox.columns import in_state
+from outbox.connections import connect_autocommit
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL, Database
 
@@ -33,6 +34,7 @@ BEAT = text("""
                               ELSE returned_at END,
            beat_at = outbox_now()
      WHERE id = :id
+    RETURNING set_config('synchronous_commit', 'off', true)
 """)
 FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) ON CONFLICT (id) DO NOTHING")
 
@@ -100,9 +102,8 @@ HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = A
 
 def beat(engine: Engine, process_id: str, kind: str) -> None:
     """Record that a process is alive. Its row appears with its first beat."""
-    with engine.begin() as db:
-        db.execute(text("SET LOCAL synchronous_commit = off"))
-        if not db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).rowcount:
+    with connect_autocommit(engine) as db:
+        if db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).one_or_none() is None:
             db.execute(FIRST_BEAT, {"id": process_id, "kind": kind})
 
 
@@ -134,7 +135,7 @@ def last_beats(db: Database) -> dict[str, float]:
 
 def rescue_lost(engine: Engine) -> int:
     """Make messages due again that silent processes or ended leases hold, at most BATCH of them; returns how many."""
-    with engine.begin() as db:
+    with connect_autocommit(engine) as db:
         return rescue_lost_in(db)
 
 

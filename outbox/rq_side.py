@@ -216,6 +216,15 @@ def fields_by_rq(queue: str, message_id: int, timeout_seconds: int) -> dict[str,
     return pipe.fields if pipe.sent == expected else {}
 
 
+def wait_for_work(redis: Redis, queues: Sequence[str], seconds: float) -> Sequence[str]:
+    """The queue to which something was pushed within `seconds`; all of them if nothing was, but something waits."""
+    pushed = redis.blpop([pushed_key(queue) for queue in queues], timeout=seconds)
+    if pushed:
+        return [queue for queue in queues if pushed_key(queue).encode() == pushed[0]]
+    waits = redis.exists(*[Queue.redis_queue_namespace_prefix + queue for queue in queues])
+    return queues if waits else ()
+
+
 def take(queue: Queue) -> tuple[LedgerJob | None, int]:
     """The queue's next job, or None when it is empty, and how many are left. It stays in the intermediate list.
 
