@@ -52,9 +52,11 @@ WAITING_IN = text("""
                AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity')) IS NOT NULL
 """)
 
+# A claim that is lost is claimed again under another fence, so its commit need not wait for the disk.
 PUBLISH = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
-     WHERE id = {chosen} RETURNING deadline_at <= outbox_now(), deadline_at, id, job
+     WHERE id = {chosen}
+    RETURNING deadline_at <= outbox_now(), deadline_at, id, job, set_config('synchronous_commit', 'off', true)
 """
 NEXT = """(
     SELECT id FROM outbox_messages WHERE state = 'ready' AND queue = :queue AND {reach}
@@ -199,15 +201,13 @@ class Relay:
         """
         fence = draw_fence()
         with self.engine.begin() as db:
-            # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
-            db.execute(text("SET LOCAL synchronous_commit = off"))
             capacity, last_probe = breakers.capacity(db, queue, self.settings, self.low.mark(queue.name, "out"))
             if capacity <= 0:
                 return fence, []
             rows = self.take(db, queue, fence, min(capacity, BATCH), last_probe)
             if last_probe is not None and rows and queue.upstream is not None:
                 breakers.name_probe(db, queue.upstream, rows[0][2], fence)
-        return fence, [(message_id, job) for _, _, message_id, job in rows]
+        return fence, [(row[2], row[3]) for row in rows]
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, capacity: int, last: int | None) -> list[tuple]:
         """Publish up to `capacity` messages, or one probe, in the caller's transaction.

@@ -23,9 +23,9 @@ ROWS = 12_000
 # Round trips, and how many of them are BEGIN or COMMIT. A read of one statement has neither.
 COSTS = {
     "POST": (7, 2),
-    "relay, the claim": (9, 2),
+    "relay, the claim": (8, 2),
     "job": (12, 2),
-    "relay, the text": (9, 2),
+    "relay, the text": (8, 2),
     "text": (9, 2),
     "callback": (6, 2),
     "relay, nothing to do": (2, 0),

@@ -223,7 +223,7 @@ def test_an_answer_is_kept_even_when_its_message_is_gone(ledger: Ledger) -> None
 
 @pytest.fixture
 def noted(ledger: Ledger) -> Iterator[str]:
-    """A column that a trigger fills with the setting under which each grant commits."""
+    """A column that triggers fill with the setting under which each grant, claim and heartbeat commits."""
     ledger.run("CREATE TABLE noted (setting text)")
     ledger.run("""CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                   INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$""")
@@ -236,6 +236,23 @@ def noted(ledger: Ledger) -> Iterator[str]:
 def test_only_grants_of_writing_jobs_wait_for_the_disk(ledger: Ledger, noted: str, writes: bool, setting: str) -> None:
     ledger.start(writes=writes)
     assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": setting}]
+
+
+NOTE_AT_THE_END = """
+    CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON {} DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW EXECUTE FUNCTION note()
+"""
+
+
+def test_neither_claims_nor_heartbeats_wait_for_the_disk(ledger: Ledger, noted: str) -> None:
+    """Lost, a claim is made again under another fence, and a heartbeat follows."""
+    for table in ("outbox_messages", "outbox_processes"):
+        ledger.run(NOTE_AT_THE_END.format(table))
+    ledger.add()
+    assert len(ledger.publish()) == 1
+    rescue.beat(ledger.engine, "w7", "worker")
+    rescue.beat(ledger.engine, "w7", "worker")
+    assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": "off"}] * 2
 
 
 def test_the_status_says_whether_a_settle_was_committed(ledger: Ledger) -> None:
