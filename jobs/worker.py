@@ -34,7 +34,7 @@ from outbox import QueueSpec, rescue, rq_side
 log = logging.getLogger("jobs.worker")
 
 WAIT_SECONDS = 1
-# How long a fetcher rests when nothing wakes it: requeued and periodic jobs do not.
+# How long requeued and periodic jobs wait, which wake nobody: the listener looks for them, for all fetchers at once.
 LOOK_SECONDS = 0.25
 REGISTER_SECONDS = 5.0
 SUSPENSION_SECONDS = 1.0
@@ -108,7 +108,7 @@ class Fetcher(SimpleWorker):
         while not self.stopping.is_set():
             self.heartbeat()
             if not self.bulkhead.more:
-                self.bulkhead.pushed.wait(LOOK_SECONDS)
+                self.bulkhead.pushed.wait(WAIT_SECONDS)
             found = self.look()
             if found is not None:
                 return found
@@ -267,20 +267,22 @@ class Fetcher(SimpleWorker):
 
 def wake_forever(connection: Redis, bulkheads: Sequence[Bulkhead], stopping: threading.Event) -> None:
     """Wake a bulkhead when something was pushed to its queue. One connection waits for all that have a free thread.
-    Each push wakes few of the workers; the others look by themselves soon after."""
-    by_key = {rq_side.pushed_key(bulkhead.spec.name): bulkhead for bulkhead in bulkheads}
+
+    Each push wakes few of the workers, and some jobs come without one: where nothing is pushed, but something waits,
+    all are woken.
+    """
     while not stopping.is_set():
-        free = [key for key, bulkhead in by_key.items() if bulkhead.is_free]
+        free = {bulkhead.spec.name: bulkhead for bulkhead in bulkheads if bulkhead.is_free}
         if not free:
             stopping.wait(LOOK_SECONDS)
             continue
         try:
-            pushed = connection.blpop(free, timeout=WAIT_SECONDS)
+            names = rq_side.wait_for_work(connection, list(free), LOOK_SECONDS)
         except (redis.exceptions.RedisError, OSError):
             stopping.wait(WAIT_SECONDS)
         else:
-            for key in rq_side.texts(pushed[:1] if pushed else ()):
-                by_key[key].pushed.set()
+            for name in names:
+                free[name].pushed.set()
 
 
 def fetch_forever(app: Flask, connection: Redis, bulkhead: Bulkhead, name: str, stopping: threading.Event) -> None:

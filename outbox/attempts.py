@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.eras import DOUBTED
 from outbox.holds import IN_FORCE
@@ -39,7 +40,7 @@ GRANT = text(f"""
         UPDATE outbox_messages m
            SET state = 'running', worker_id = :worker_id,
                lease_expires_at = outbox_now() + make_interval(secs => :lease)
-         WHERE m.id = :message_id AND m.fence = :fence AND m.state = 'published'
+         WHERE m.id = :message_id AND m.fence = :fence AND {in_state("published", column="m.state")}
            AND (m.upstream IS NULL OR EXISTS (
                 SELECT 1 FROM outbox_breakers b
                  WHERE b.upstream = m.upstream AND (b.open_until IS NULL
@@ -63,14 +64,14 @@ GRANT = text(f"""
 """)
 
 # A pointer that met an open breaker: its message waits in Postgres again, where waiting costs nothing.
-TURN_BACK = text("""
+TURN_BACK = text(f"""
     UPDATE outbox_messages SET state = 'ready'
-     WHERE id = :message_id AND fence = :fence AND state = 'published'
+     WHERE id = :message_id AND fence = :fence AND {in_state("published")}
 """)
 
-LOCK_MESSAGE = text("""
+LOCK_MESSAGE = text(f"""
     SELECT id FROM outbox_messages
-     WHERE id = :message_id AND fence = :fence AND state = 'running' FOR UPDATE
+     WHERE id = :message_id AND fence = :fence AND {in_state("running")} FOR UPDATE
 """)
 
 # The id of an attempt's row orders its start. Its end gets a number from the same sequence, because the clock may be
@@ -85,6 +86,17 @@ FINISH = f"""
 """
 # The work is done: its message is deleted in the transaction that records its effect.
 COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
+# The same where nothing was read under the message's lock before: the deletion compares the fence, and locks first.
+FINISH_HELD = FINISH.replace("WHERE id = :attempt_id", "WHERE id = :attempt_id AND EXISTS (SELECT 1 FROM done)")
+COMPLETE_HELD = text(f"""
+    WITH done AS (
+        DELETE FROM outbox_messages
+         WHERE id = :message_id AND fence = :fence AND {in_state("running")} RETURNING id
+    )
+    {FINISH_HELD}, EXISTS (
+        SELECT 1 FROM outbox_breakers b
+         WHERE b.upstream = :upstream AND (b.opened_at IS NOT NULL OR b.unanswered <> '{{}}')) AS troubled
+""")
 
 # The latest answer, read off the end of its index. With EXISTS, Postgres may read years of attempts during an outage,
 # when there is no answer to find.
@@ -205,6 +217,13 @@ class Writes:
         return not (self.lost or self.at_hand or self.accepted)
 
 
+@dataclass(frozen=True)
+class Completed:
+    """`troubled`: the upstream's breaker has something to learn even from a plain success."""
+
+    troubled: bool
+
+
 def read_grant(row: Any) -> Grant:
     """The Grant that a row of GRANT or SEIZE stands for."""
     values = row._mapping
@@ -273,6 +292,15 @@ def complete(db: Database, grant: Grant, ending: Ending) -> None:
     """End the attempt and delete its message: the work is done."""
     values = {"message_id": grant.message_id, "attempt_id": grant.attempt_id, "charged": False, "late": False}
     db.execute(COMPLETE, {**values, **columns_of(ending)})
+
+
+def complete_held(db: Database, grant: Grant, ending: Ending) -> Completed | None:
+    """Lock the message, end the attempt and delete the message, all in one statement; None, with nothing written, when
+    another grant or a settle came first."""
+    keys = {"message_id": grant.message_id, "fence": grant.fence, "attempt_id": grant.attempt_id}
+    values = {**keys, "upstream": grant.upstream, "charged": False, "late": False, **columns_of(ending)}
+    row = db.execute(COMPLETE_HELD, values).one_or_none()
+    return Completed(row.troubled) if row is not None else None
 
 
 def columns_of(ending: Ending) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
+from outbox.columns import in_state
 from outbox.holds import IN_FORCE, LAST_END
 from outbox.values import BreakerSettings, Caller, QueueSpec
 from outbox.write import WAKE_CHANNEL, Database, write_history
@@ -75,7 +76,7 @@ ASK = text(f"""
            b.open_until <= outbox_now() AND NOT EXISTS (
                SELECT 1 FROM outbox_messages m
                 WHERE m.id = b.probe_message_id AND m.fence = b.probe_fence
-                  AND m.state IN ('published', 'running')) AS wants_probe,
+                  AND {in_state("published", "running", column="m.state")}) AS wants_probe,
            b.probe_message_id,
            b.concurrency_limit AS bound,
            extract(epoch FROM outbox_now() - GREATEST(

@@ -12,16 +12,17 @@ from typing import Any
 
 from sqlalchemy import text
 
+from outbox.columns import in_state
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
-REOPEN = text("""
+REOPEN = text(f"""
     UPDATE outbox_messages
        SET state = 'ready', due_at = outbox_now(), parked_reason = NULL, charged_attempts = 0,
            look_up_count = 0, not_found_count = 0,
            deadline_at = outbox_now() + (deadline_at - budget_from),
            give_up_at = outbox_now() + (give_up_at - budget_from),
            budget_from = outbox_now()
-     WHERE id = :message_id AND state = 'parked' AND (CAST(:fence AS bigint) IS NULL OR fence = :fence)
+     WHERE id = :message_id AND {in_state("parked")} AND (CAST(:fence AS bigint) IS NULL OR fence = :fence)
     RETURNING id, job, subject_type, subject_id
 """)
 

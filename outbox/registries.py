@@ -10,13 +10,14 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from outbox import rq_side
+from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 
 PARKED = text("SELECT id, fence, job, parked_reason FROM outbox_messages WHERE queue = :queue AND state = 'parked'")
-PARKED_ONE = text("""
-    SELECT id, fence, job, queue, parked_reason FROM outbox_messages WHERE id = :id AND state = 'parked'
+PARKED_ONE = text(f"""
+    SELECT id, fence, job, queue, parked_reason FROM outbox_messages WHERE id = :id AND {in_state("parked")}
 """)
-LIVE = text("SELECT id, fence FROM outbox_messages WHERE id = ANY(:ids) AND state IN ('published', 'running')")
+LIVE = text(f"SELECT id, fence FROM outbox_messages WHERE id = ANY(:ids) AND {in_state('published', 'running')}")
 
 
 def sweep_queue(engine: Engine, redis: Redis, queue: str, reopen_path: str) -> None:

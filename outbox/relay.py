@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox import breakers, eras, rescue, rq_side
+from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.scan_marks import ScanMarks
@@ -51,9 +52,11 @@ WAITING_IN = text("""
                AND deadline_at <= outbox_now() AND deadline_at >= COALESCE(missed, '-infinity')) IS NOT NULL
 """)
 
+# A claim that is lost is claimed again under another fence, so its commit need not wait for the disk.
 PUBLISH = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
-     WHERE id = {chosen} RETURNING deadline_at <= outbox_now(), deadline_at, id, job
+     WHERE id = {chosen}
+    RETURNING deadline_at <= outbox_now(), deadline_at, id, job, set_config('synchronous_commit', 'off', true)
 """
 NEXT = """(
     SELECT id FROM outbox_messages WHERE state = 'ready' AND queue = :queue AND {reach}
@@ -77,9 +80,9 @@ OLDEST_OUT = text("""
       FROM unnest(CAST(:names AS text[])) AS requested (name)
 """)
 
-UNDO = text("""
+UNDO = text(f"""
     UPDATE outbox_messages SET state = 'ready'
-     WHERE id = ANY(:ids) AND fence = :fence AND state = 'published'
+     WHERE id = ANY(:ids) AND fence = :fence AND {in_state("published")}
 """)
 
 LONG_PUBLISHED = text("""
@@ -104,6 +107,8 @@ class Relay:
         self.doubt: str | None = None
         self.low = ScanMarks()
         self.troubled: str | None = None
+        # How many messages the last round moved.
+        self.moved = 0
 
     def run_once(self) -> float:
         """Promote, claim and push; every few seconds also look for lost pointers and dead workers.
@@ -114,13 +119,14 @@ class Relay:
         """
         if self.stands_still():
             return POLL_SECONDS
-        full = self.promote() >= BATCH
+        self.moved, full = 0, self.promote() >= BATCH
         # The queue that had trouble last goes last: what only one queue has must not keep the others waiting.
         for queue in sorted(self.waiting_in(), key=lambda queue: queue.name == self.troubled):
             # Every new claim wakes us. While Redis is away, claiming and undoing each time would only wear out
             # Postgres, which has to carry everything then.
             if time.monotonic() >= self.next_push:
-                full = self.move_if_it_can(queue) >= BATCH or full
+                moved = self.move_if_it_can(queue)
+                self.moved, full = self.moved + moved, moved >= BATCH or full
         now = time.monotonic()
         if now >= self.next_rescue:
             self.next_rescue = now + RESCUE_SECONDS
@@ -195,15 +201,13 @@ class Relay:
         """
         fence = draw_fence()
         with self.engine.begin() as db:
-            # A claim that is lost is claimed again under another fence, so it need not wait for the disk.
-            db.execute(text("SET LOCAL synchronous_commit = off"))
             capacity, last_probe = breakers.capacity(db, queue, self.settings, self.low.mark(queue.name, "out"))
             if capacity <= 0:
                 return fence, []
             rows = self.take(db, queue, fence, min(capacity, BATCH), last_probe)
             if last_probe is not None and rows and queue.upstream is not None:
                 breakers.name_probe(db, queue.upstream, rows[0][2], fence)
-        return fence, [(message_id, job) for _, _, message_id, job in rows]
+        return fence, [(row[2], row[3]) for row in rows]
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, capacity: int, last: int | None) -> list[tuple]:
         """Publish up to `capacity` messages, or one probe, in the caller's transaction.

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from outbox.attempts import ENDED, TURN_BACK
+from outbox.columns import in_state
+from outbox.connections import connect_autocommit
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL, Database
 
@@ -32,13 +34,14 @@ BEAT = text("""
                               ELSE returned_at END,
            beat_at = outbox_now()
      WHERE id = :id
+    RETURNING set_config('synchronous_commit', 'off', true)
 """)
 FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) ON CONFLICT (id) DO NOTHING")
 
 # Its answer is in hand and cannot be recorded yet: nobody may begin another attempt.
-KEEP = text("""
+KEEP = text(f"""
     UPDATE outbox_messages SET lease_expires_at = outbox_now() + make_interval(secs => :lease)
-     WHERE state = 'running' AND worker_id = :worker_id AND id = ANY(:ids)
+     WHERE id = ANY(:ids) AND {in_state("running")} AND worker_id = :worker_id
        AND lease_expires_at < outbox_now() + make_interval(secs => :lease)
 """)
 
@@ -99,9 +102,8 @@ HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = A
 
 def beat(engine: Engine, process_id: str, kind: str) -> None:
     """Record that a process is alive. Its row appears with its first beat."""
-    with engine.begin() as db:
-        db.execute(text("SET LOCAL synchronous_commit = off"))
-        if not db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).rowcount:
+    with connect_autocommit(engine) as db:
+        if db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).one_or_none() is None:
             db.execute(FIRST_BEAT, {"id": process_id, "kind": kind})
 
 
@@ -133,7 +135,7 @@ def last_beats(db: Database) -> dict[str, float]:
 
 def rescue_lost(engine: Engine) -> int:
     """Make messages due again that silent processes or ended leases hold, at most BATCH of them; returns how many."""
-    with engine.begin() as db:
+    with connect_autocommit(engine) as db:
         return rescue_lost_in(db)
 
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from outbox import breakers
+from outbox.columns import in_state
 from outbox.holds import IN_FORCE
 from outbox.values import BreakerSettings
 from outbox.write import Database
@@ -34,13 +35,13 @@ LOOK = text(f"""
       FROM outbox_breakers b WHERE b.upstream = :upstream
 """)
 # The first caller to move `open_until` on is the only probe, until that time or until its own answer.
-PROBE = text("""
+PROBE = text(f"""
     UPDATE outbox_breakers b
        SET open_until = outbox_now() + make_interval(secs => :seconds), probe_message_id = :id, probe_fence = :fence
      WHERE b.upstream = :upstream AND b.open_until <= outbox_now()
        AND NOT EXISTS (SELECT 1 FROM outbox_messages m
                         WHERE m.id = b.probe_message_id AND m.fence = b.probe_fence
-                          AND m.state IN ('published', 'running'))
+                          AND {in_state("published", "running", column="m.state")})
     RETURNING outbox_now() AS at
 """)
 

@@ -37,7 +37,7 @@ from flaskapp.upstreams.errors import (
 )
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
-from jobs.engine.spec import JobSpec
+from jobs.engine.spec import JobSpec, check_nothing
 from outbox import Ending, Grant, attempts, away, breakers, messages, parked, restores, write_history
 
 log = logging.getLogger("jobs.engine.settle")
@@ -85,9 +85,33 @@ def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
 
 
 def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    if not attempts.lock_message(session, grant):
+    """One outcome, in the caller's transaction."""
+    if is_first_acceptance(spec, grant, outcome):
+        settle_first(session, spec, grant, outcome)
+    elif attempts.lock_message(session, grant):
+        settle_locked(session, spec, grant, outcome)
+    else:
         settle_late(session, spec, grant, outcome)
-        return
+
+
+def is_first_acceptance(spec: JobSpec, grant: Grant, outcome: Outcome) -> bool:
+    """Whether nothing has to be read before this outcome is recorded: the first attempt was accepted."""
+    return outcome.kind == "accepted" and grant.first and not grant.in_doubt and spec.check is check_nothing
+
+
+def settle_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+    """Record the usual outcome with fewer statements than any other."""
+    completed = attempts.complete_held(session, grant, ending(spec, outcome))
+    if completed is None:
+        return settle_late(session, spec, grant, outcome)
+    spec.record(session, grant.subject_id, outcome.answer)
+    end_case_of(session, grant)
+    report_to_breaker(session, grant, outcome, troubled=completed.troubled)
+    log_settled(spec, grant, outcome)
+    return None
+
+
+def settle_locked(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     if grant.in_doubt:
         restores.pass_on(session)
     original = outcome
@@ -96,6 +120,10 @@ def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcom
         outcome = answered_meanwhile(session, spec, grant, original) or outcome
     SETTLERS[outcome.kind](session, spec, grant, outcome)
     report_to_breaker(session, grant, original)
+    log_settled(spec, grant, outcome)
+
+
+def log_settled(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     extra = {"event": "job.settled", "job": spec.work.path, "message_id": grant.message_id, "outcome": outcome.kind}
     error = type(outcome.error).__name__ if outcome.error else None
     log.info("settled", extra={**extra, "upstream": grant.upstream, "error": error})
@@ -325,15 +353,18 @@ def is_spent(session: DbSession, spec: JobSpec, grant: Grant) -> bool:
     return breakers.closed_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.budget_seconds
 
 
-def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome) -> None:
-    """Report to the breaker what this outcome says about the upstream. The breaker comes last in the lock order."""
+def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome, *, troubled: bool = True) -> None:
+    """Report to the breaker what this outcome says about the upstream. The breaker comes last in the lock order.
+
+    To one that is not `troubled` an answer says nothing new.
+    """
     if grant.upstream is None:
         return
     settings = breaker_settings(current_app.extensions["config"])
     error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.from_upstream else None
     signal = breaker_signal(error) if error is not None else None
     if signal == ALIVE or (outcome.answered and grant.purpose != "give_up"):
-        changed, event = breakers.note_answer(session, grant), "breaker.closed"
+        changed, event = troubled and breakers.note_answer(session, grant), "breaker.closed"
     elif error is not None and (signal == SILENT or (signal == DOUBTFUL and attempts.is_charged(session, grant))):
         # Others were answered since our last try: what cannot be used may be about this message alone.
         changed, event = breakers.note_unanswered(session, grant, settings, error.retry_after), "breaker.opened"

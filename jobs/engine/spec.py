@@ -79,6 +79,10 @@ def record_nothing(session: DbSession, subject_id: str, kind: str, details: dict
     """Give-up of disposable work: it is dropped, and whoever needs its answer asks again."""
 
 
+def check_nothing(session: DbSession, subject_id: str, answer: Any) -> None:
+    """Check of an answer that can always be true."""
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """One kind of job.
@@ -109,7 +113,7 @@ class JobSpec:
     confirm_after_seconds: Callable[[Config], float] = lambda config: 0.0
     ids: Callable[[Any], dict[str, str]] = lambda answer: {}
     from_ids: Callable[[dict[str, str]], Any] = lambda ids: None
-    check: Callable[[DbSession, str, Any], None] = lambda session, subject_id, answer: None
+    check: Callable[[DbSession, str, Any], None] = check_nothing
     reconsider: Callable[[DbSession, str, Any], None] = lambda session, subject_id, accepted: None
     is_final: Callable[[Exception | None], bool] = lambda refusal: True
     let_go: Callable[[DbSession, str], None] = lambda session, subject_id: None

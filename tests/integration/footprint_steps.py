@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.sql.expression import TextClause
 
 from flaskapp.db import db, transaction
@@ -135,7 +136,7 @@ class Plans:
 
     def of(self, statement: TextClause) -> set[str]:
         """The indexes that a statement used; it must have run."""
-        return self.indexes[str(statement.compile(db.engine))]
+        return self.indexes[str(statement.compile(dialect=PGDialect_psycopg2()))]
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -25,10 +25,10 @@ ROWS = 12_000
 # Round trips, and how many of them are BEGIN or COMMIT. A read of one statement has neither.
 COSTS = {
     "POST": (2, 0),
-    "relay, the claim": (9, 2),
-    "job": (14, 2),
-    "relay, the text": (9, 2),
-    "text": (11, 2),
+    "relay, the claim": (8, 2),
+    "job": (12, 2),
+    "relay, the text": (8, 2),
+    "text": (9, 2),
     "callback": (6, 2),
     "relay, nothing to do": (2, 0),
 }
@@ -50,6 +50,8 @@ HOT: list[tuple[TextClause, str]] = [
     (attempts.GRANT, "pk_outbox_messages"),
     (attempts.LOCK_MESSAGE, "pk_outbox_messages"),
     (attempts.COMPLETE, "pk_outbox_attempts"),
+    (attempts.COMPLETE_HELD, "pk_outbox_messages"),
+    (attempts.COMPLETE_HELD, "pk_outbox_attempts"),
     (attempts.CHARGED, "ix_outbox_attempts_answered"),
     (attempts.SEIZE, "ix_outbox_messages_give_up"),
     (rescue.LOST, "ix_outbox_messages_in_flight"),

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from outbox import attempts, rescue
 from outbox.values import Ending, Grant
 from tests.ledger import ACCEPTED, OUTAGE, SILENCE, Ledger
+from tests.product import eventually
 
 
 def late(ledger: Ledger, grant: Grant, ending: Ending = ACCEPTED) -> bool:
@@ -106,6 +107,55 @@ def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
     assert ledger.end(again)
 
 
+def end_at_once(ledger: Ledger, grant: Grant) -> attempts.Completed | None:
+    with ledger.engine.begin() as db:
+        return attempts.complete_held(db, grant, ACCEPTED)
+
+
+def test_a_settle_in_one_statement_ends_the_attempt_and_deletes_the_message(ledger: Ledger) -> None:
+    grant = ledger.start()
+    assert end_at_once(ledger, grant) == attempts.Completed(troubled=False)
+    assert ledger.messages() == []
+    assert [(row["status"], row["answered"]) for row in ledger.attempts(grant.message_id)] == [("success", True)]
+    assert end_at_once(ledger, grant) is None
+
+
+def test_a_settle_in_one_statement_writes_nothing_once_the_fence_is_gone(ledger: Ledger) -> None:
+    grant = ledger.start()
+    lose_fence(ledger, grant)
+    assert end_at_once(ledger, grant) is None
+    assert ledger.state(grant.message_id) == "ready"
+    ((message_id, fence),) = ledger.publish()
+    assert end_at_once(ledger, grant) is None
+    again = ledger.grant(message_id, fence)
+    assert again is not None
+    assert end_at_once(ledger, grant) is None
+    assert [row["status"] for row in ledger.attempts(grant.message_id)] == ["unknown", "try"]
+    assert end_at_once(ledger, again) is not None
+
+
+def test_a_settle_in_one_statement_waits_for_whoever_has_the_message_locked(ledger: Ledger) -> None:
+    grant = ledger.start()
+    ended: list[attempts.Completed | None] = []
+    settling = threading.Thread(target=lambda: ended.append(end_at_once(ledger, grant)))
+    with ledger.engine.begin() as db:
+        db.execute(text("UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL"))
+        settling.start()
+        eventually(lambda: ledger.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    settling.join()
+    assert ended == [None]
+    assert ledger.attempts(grant.message_id)[0]["status"] == "try"
+
+
+@pytest.mark.parametrize("trouble", ["opened_at = outbox_now(), open_until = outbox_now()", "unanswered = '{7}'"])
+def test_a_settle_in_one_statement_says_whether_the_breaker_has_something_to_learn(
+    ledger: Ledger, trouble: str
+) -> None:
+    grant = ledger.start()
+    ledger.run(f"UPDATE outbox_breakers SET {trouble}")
+    assert end_at_once(ledger, grant) == attempts.Completed(troubled=True)
+
+
 def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger) -> None:
     grant = ledger.start()
     with ledger.engine.connect() as db:
@@ -173,7 +223,7 @@ def test_an_answer_is_kept_even_when_its_message_is_gone(ledger: Ledger) -> None
 
 @pytest.fixture
 def noted(ledger: Ledger) -> Iterator[str]:
-    """A column that a trigger fills with the setting under which each grant commits."""
+    """A column that triggers fill with the setting under which each grant, claim and heartbeat commits."""
     ledger.run("CREATE TABLE noted (setting text)")
     ledger.run("""CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                   INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$""")
@@ -186,6 +236,23 @@ def noted(ledger: Ledger) -> Iterator[str]:
 def test_only_grants_of_writing_jobs_wait_for_the_disk(ledger: Ledger, noted: str, writes: bool, setting: str) -> None:
     ledger.start(writes=writes)
     assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": setting}]
+
+
+NOTE_AT_THE_END = """
+    CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON {} DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW EXECUTE FUNCTION note()
+"""
+
+
+def test_neither_claims_nor_heartbeats_wait_for_the_disk(ledger: Ledger, noted: str) -> None:
+    """Lost, a claim is made again under another fence, and a heartbeat follows."""
+    for table in ("outbox_messages", "outbox_processes"):
+        ledger.run(NOTE_AT_THE_END.format(table))
+    ledger.add()
+    assert len(ledger.publish()) == 1
+    rescue.beat(ledger.engine, "w7", "worker")
+    rescue.beat(ledger.engine, "w7", "worker")
+    assert ledger.rows(f"SELECT {noted} FROM noted") == [{"setting": "off"}] * 2
 
 
 def test_the_status_says_whether_a_settle_was_committed(ledger: Ledger) -> None:

@@ -6,6 +6,8 @@ import json
 import pickle
 import socket
 import threading
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,75 @@ def test_a_job_is_json_in_redis_with_a_plain_description(ledger: Ledger) -> None
 def test_pointers_are_queued_in_the_order_given(ledger: Ledger) -> None:
     rq_side.push(ledger.redis, CALLS.name, [(3, f"{HERE}.allowed"), (1, f"{HERE}.allowed")], 9, 60)
     assert ledger.waiting() == [(3, 9), (1, 9)]
+
+
+@pytest.fixture
+def learning_anew() -> Iterator[None]:
+    rq_side.shared_fields.cache_clear()
+    yield
+    rq_side.shared_fields.cache_clear()
+
+
+def written(ledger: Ledger, identifier: str) -> dict[bytes, bytes]:
+    """The hash of a job, without what no two have alike: its times, and how its call is packed."""
+    found = ledger.redis.hgetall(f"rq:job:{identifier}")
+    assert {len(found.pop(name)) for name in (b"created_at", b"enqueued_at")} == {len("2031-03-04T05:06:07.000000Z")}
+    packed = found[b"data"]
+    return {**found, b"data": packed if packed.startswith(b"[") else zlib.decompress(packed)}
+
+
+def push_both(ledger: Ledger) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """One pointer as we push it, and as RQ enqueues it, in this order in one queue."""
+    rq_side.push(ledger.redis, CALLS.name, [(4, f"{HERE}.allowed")], 9, 60)
+    ours, queues = written(ledger, "4-9"), ledger.redis.smembers("rq:queues")
+    ledger.redis.delete("rq:job:4-9", "rq:queues")
+    data = rq_side.as_rq_data([(4, f"{HERE}.allowed")], 9, 60)
+    rq_side.open_queue(ledger.redis, CALLS.name).enqueue_many(data)
+    assert ledger.waiting() == [(4, 9), (4, 9)]
+    assert queues == ledger.redis.smembers("rq:queues")
+    return ours, written(ledger, "4-9")
+
+
+@pytest.mark.usefixtures("learning_anew")
+def test_a_pointer_is_written_as_rq_would_write_it(ledger: Ledger) -> None:
+    ours, by_rq = push_both(ledger)
+    assert ours == by_rq and len(ours) > 10
+    assert rq_side.shared_fields(CALLS.name, 60) is not None
+
+
+@pytest.mark.usefixtures("learning_anew")
+def test_a_field_that_rq_gives_to_every_job_is_learned(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rq = Job.to_dict
+    monkeypatch.setattr(Job, "to_dict", lambda self, **options: {**by_rq(self, **options), "new": "everywhere"})
+    assert push_both(ledger)[0][b"new"] == b"everywhere"
+    assert rq_side.shared_fields(CALLS.name, 60) is not None
+
+
+def with_a_field_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    by_rq = Job.to_dict
+    patch.setattr(Job, "to_dict", lambda self, **options: {**by_rq(self, **options), "new": self.id})
+
+
+def with_one_more_command(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Job, "cleanup", lambda self, pipeline, **options: pipeline.hset("rq:new", self.id, 1))
+
+
+@pytest.mark.usefixtures("learning_anew")
+@pytest.mark.parametrize("differing", [with_a_field_of_its_own, with_one_more_command])
+def test_where_rq_does_something_else_it_enqueues_by_itself(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, differing: Any
+) -> None:
+    differing(monkeypatch)
+    ours, by_rq = push_both(ledger)
+    assert ours == by_rq
+    assert rq_side.shared_fields(CALLS.name, 60) is None
+    assert [vars(record)["event"] for record in caplog.records] == ["outbox.rq_differs"]
+
+
+@pytest.mark.usefixtures("learning_anew")
+def test_where_rq_would_read_what_we_write_as_something_else_it_enqueues_by_itself(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rq_side, "as_data", lambda path, message_id, fence: f'["{path}", null, [{fence}], {{}}]')
+    ours, by_rq = push_both(ledger)
+    assert ours == by_rq

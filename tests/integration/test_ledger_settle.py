@@ -181,11 +181,11 @@ def fail_times(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """The next settles fail in their last statement, like the victim of a deadlock."""
     report, left = settle.report_to_breaker, [True] * times
 
-    def fail_first(*args: Any) -> None:
+    def fail_first(*args: Any, **options: Any) -> None:
         if left:
             left.pop()
             raise OperationalError("UPDATE", {}, DeadlockDetected(), connection_invalidated=True)
-        report(*args)
+        report(*args, **options)
 
     monkeypatch.setattr(settle, "report_to_breaker", fail_first)
 
@@ -197,7 +197,7 @@ def test_an_answer_that_cannot_be_settled_is_kept_on_its_attempt(
     granted = take(product, claim)
     answer = call(product, granted)
 
-    def broken(*args: Any) -> None:
+    def broken(*args: Any, **options: Any) -> None:
         raise ValueError("a fault of our own")
 
     with monkeypatch.context() as broken_once:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import Job
 
+from jobs import processes
+from jobs.processes import Listener
+from outbox import Target, rq_side
 from outbox import relay as relaying
-from outbox import rq_side
 from outbox.values import QueueSpec
 from tests.ledger import CALLS, CHORES, HookedRedis, Ledger
 
@@ -207,3 +212,35 @@ def test_redis_carries_only_the_id_and_the_fence_of_a_message(ledger: Ledger) ->
         assert job.args == list(rq_side.read_job_id(job.id) or ())
         assert (job.kwargs, job.meta) == ({}, {})
     assert not any(b"somebody" in str(ledger.redis.dump(key)).encode() for key in ledger.redis.scan_iter())
+
+
+def test_a_round_says_how_much_it_moved(ledger: Ledger) -> None:
+    for count, queues in ((3, (CALLS, CHORES, CHORES)), (1, (CALLS,)), (0, ())):
+        for queue in queues:
+            ledger.add(queue=queue)
+        ledger.relay.run_once()
+        assert ledger.relay.moved == count
+
+
+@pytest.fixture
+def listener(ledger: Ledger) -> Iterator[Listener]:
+    """One that listens already."""
+    target = Target(ledger.engine.url.render_as_string(hide_password=False), "surefile-test", {}, lambda: 10.0)
+    listening = Listener(target)
+    listening.wait(0.0)
+    yield listening
+    listening.close()
+
+
+@pytest.mark.parametrize(("gather", "waits"), [(False, []), (True, [processes.GATHER_SECONDS])])
+def test_the_first_message_is_moved_at_once_and_only_those_behind_many_wait_for_others(
+    ledger: Ledger, listener: Listener, monkeypatch: pytest.MonkeyPatch, gather: bool, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(processes, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
+    ledger.add()
+    listener.wait(60.0, gather=gather)
+    assert slept == waits
+    ledger.add()
+    listener.wait(60.0)
+    assert slept == waits, "it has heard the first one"

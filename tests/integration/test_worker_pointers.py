@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,8 +65,23 @@ def waiting(ledger: Ledger, *bulkheads: Bulkhead) -> Iterator[None]:
         yield
     finally:
         stopping.set()
+        for client in ledger.redis.client_list():
+            ledger.redis.client_unblock(int(client["id"]))
         for listener in listeners:
             listener.join()
+
+
+@contextmanager
+def listening(ledger: Ledger, *bulkheads: Bulkhead) -> Iterator[None]:
+    """One worker's listener for all of these bulkheads."""
+    stopping = threading.Event()
+    listener = threading.Thread(target=wake_forever, args=(ledger.redis, bulkheads, stopping))
+    listener.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        listener.join()
 
 
 def woken(bulkheads: list[Bulkhead]) -> int:
@@ -145,6 +161,13 @@ def test_a_pointer_costs_three_round_trips_to_redis(ledger: Ledger) -> None:
     assert not {"cmdstat_watch", "cmdstat_exists", "cmdstat_smembers"} & set(calls)
 
 
+@pytest.fixture
+def looking_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for what came without a wake-up."""
+    monkeypatch.setattr("jobs.worker.LOOK_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("looking_never")
 def test_a_push_wakes_one_worker_for_each_pointer_and_not_all(ledger: Ledger) -> None:
     bulkheads = [Bulkhead(CALLS) for _ in range(3)]
     with waiting(ledger, *bulkheads):
@@ -155,6 +178,34 @@ def test_a_push_wakes_one_worker_for_each_pointer_and_not_all(ledger: Ledger) ->
         eventually(lambda: woken(bulkheads) == 3)
 
 
+def test_a_job_that_comes_without_a_wake_up_is_found_although_its_fetcher_does_not_look(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.worker.WAIT_SECONDS", 60.0)
+    bulkhead, found = Bulkhead(CALLS), []
+    bulkhead.more = False
+    fetcher = fetcher_of(ledger, bulkhead)
+    fetcher.register_birth()
+    fetching = threading.Thread(target=lambda: found.append(fetcher.wait_for_pointer()))
+    fetching.start()
+    idle = [Bulkhead(replace(CALLS, name=f"idle {number}")) for number in range(3)]
+    with listening(ledger, bulkhead, *idle):
+        open_queue(ledger).enqueue(PATH, job_id="every-minute")
+        fetching.join()
+    assert [job.id for job, _ in found] == ["every-minute"]
+
+
+def test_nobody_looks_into_queues_where_nothing_waits(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.worker.WAIT_SECONDS", 60.0)
+    monkeypatch.setattr("jobs.worker.LOOK_SECONDS", 0.01)
+    bulkheads = [Bulkhead(replace(CALLS, name=f"idle {number}")) for number in range(10)]
+    ledger.redis.config_resetstat()
+    with listening(ledger, *bulkheads):
+        eventually(lambda: ledger.redis.info("commandstats").get("cmdstat_exists", {}).get("calls", 0) >= 3)
+        assert woken(bulkheads) == 0
+
+
+@pytest.mark.usefixtures("looking_never")
 def test_a_worker_without_a_free_thread_is_not_woken_instead_of_another(ledger: Ledger) -> None:
     full, free = Bulkhead(CALLS), Bulkhead(CALLS)
     full.running.update(str(number) for number in range(CALLS.threads))

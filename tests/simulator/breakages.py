@@ -114,11 +114,14 @@ def rescue_forgets_the_unanswered_writes_of_silent_processes(patch: Patch, produ
 @breakage
 def a_settle_does_not_delete(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "COMPLETE", text(attempts.FINISH))
+    swap(patch, attempts, "COMPLETE_HELD", ("DELETE FROM", "SELECT id FROM"), ("RETURNING id", ""))
 
 
 @breakage
 def a_settle_does_not_check_its_fence(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "lock_message", lambda db, grant: True)
+    held = ("AND EXISTS (SELECT 1 FROM done)", "")
+    swap(patch, attempts, "COMPLETE_HELD", ("AND fence = :fence AND state || '' IN ('running')", ""), held)
 
 
 @breakage
@@ -161,7 +164,7 @@ def not_found_is_trusted_at_once(patch: Patch, product: Product) -> None:
 def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, product: Product) -> None:
     changes = (
         ("state = 'ready'", "state = 'ready', worker_id = NULL, lease_expires_at = NULL"),
-        ("state = 'published'", "state IN ('published', 'running')"),
+        ("IN ('published')", "IN ('published', 'running')"),
     )
     swap(patch, attempts, "TURN_BACK", *changes)
     patch.setattr(rescue, "TURN_BACK", attempts.TURN_BACK)

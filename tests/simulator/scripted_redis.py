@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError
 
+from outbox import rq_side
 from tests.simulator.hub import Hub, PromiseBroken, Task
 
 
@@ -50,8 +51,19 @@ class Data:
         self.lists.setdefault(target, []).append(moved)
         return moved
 
-    def eval(self, script: str, keys: int, source: str, target: str, jobs: str) -> list[Any] | None:
-        """The only script that is used: take a pointer and its job, and how many are left."""
+    def eval(self, script: str, keys: int, *given: Any) -> Any:
+        return {rq_side.TAKE: self.take, rq_side.PUSH: self.push}[script](*given)
+
+    def push(self, queue: str, jobs: str, shared: int, *given: Any) -> None:
+        """Append pointers, each with the hash of its job."""
+        fields, own = given[:shared], given[shared:]
+        for identifier, data, description in zip(own[::3], own[1::3], own[2::3], strict=True):
+            alike = dict(zip(fields[::2], fields[1::2], strict=True))
+            self.hset(jobs + identifier, mapping={**alike, "data": data, "description": description})
+            self.rpush(queue, identifier)
+
+    def take(self, source: str, target: str, jobs: str) -> list[Any] | None:
+        """Take a pointer and its job, and how many are left."""
         taken = self.lmove(source, target)
         if taken is None:
             return None
@@ -199,6 +211,10 @@ class ScriptedRedis:
             answers.append(getattr(self.data, name)(*args, **options))
             if name == "rpush":
                 self.note_pushed(args[0], encoded(args[1]))
+            elif name == "eval" and args[0] == rq_side.PUSH:
+                queue, _, shared, *given = args[2:]
+                for identifier in given[shared::3]:
+                    self.note_pushed(queue, encoded(identifier))
         return answers
 
     # -- events ------------------------------------------------------------------------------------
