@@ -6,6 +6,8 @@ Nothing of it is state of a test: a session is handed on as new, with nothing of
 
 from __future__ import annotations
 
+import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -13,6 +15,7 @@ from typing import Any, ClassVar
 
 import psycopg2
 import redis.utils
+import requests.utils
 from flask import Flask
 from psycopg2.extensions import connection
 from sqlalchemy import Connection, Engine
@@ -133,6 +136,24 @@ class Sessions:
                 self.free.append(session)
 
 
+PROXIES = [name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind}_PROXY".upper())]
+
+
+class Proxies:
+    """The proxies that the environment names, as urllib finds them. It reads every variable for each call, which is a
+    twentieth of a test; so they are found anew only when one of theirs was changed."""
+
+    def __init__(self) -> None:
+        self.read = urllib.request.getproxies_environment
+        self.found: dict[tuple[str | None, ...], dict[str, str]] = {}
+
+    def __call__(self) -> dict[str, str]:
+        named = tuple(map(os.environ.get, PROXIES))
+        if named not in self.found:
+            self.found[named] = self.read()
+        return dict(self.found[named])
+
+
 def reuse() -> None:
     """Have every application and engine that this process makes share what the module's docstring names."""
     Flask.url_rule_class = CompiledRule
@@ -140,3 +161,7 @@ def reuse() -> None:
         registry.register(name, __name__, SharedDialect.__name__)
     # Each of redis-py's connections reads the version of its package from the disk.
     redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
+    proxies = Proxies()
+    if requests.utils.getproxies is urllib.request.getproxies_environment:
+        requests.utils.getproxies = proxies
+    urllib.request.getproxies_environment = proxies
