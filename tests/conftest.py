@@ -22,7 +22,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.ledger import Ledger, opened
-from tests.memory import RunFolder, postgres_folder
+from tests.memory import postgres_folder, use_run_folder
 from tests.product import SETTINGS, Product
 from tests.reuse import Sessions, reuse
 from tests.scheduling import SharedProduct, rank
@@ -34,7 +34,7 @@ NOWHERE = dict.fromkeys(
 
 
 reuse()
-run_folder = RunFolder()
+use_run_folder()
 # Most tests need no more at a time. Each is a process of PostgreSQL.
 product_sessions, ledger_sessions = Sessions(1), Sessions(1)
 
@@ -54,10 +54,6 @@ def pytest_collection() -> Generator[None, Any, Any]:
         gc.freeze()
         gc.set_threshold(5_000)
         gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    run_folder.end()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
@@ -26,39 +27,43 @@ ENOUGH = 4 * 1024**3
 NAME = "SUREFILE_TEST_FILES"
 
 
-class RunFolder:
-    """The folder of one run, for the run and all its workers; the first of them that begins, ends it.
+def use_run_folder() -> None:
+    """One folder for the temporary files of a run and all its workers; it goes with the process that began it.
 
-    Temporary files of the tests go there too, pytest's own folders do not: those are kept to be looked at.
+    pytest's own folders stay where they always are, because they are kept to be looked at.
     """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    if NAME not in os.environ:
+        remove_leftovers()
+        os.environ[NAME] = str(make_folder())
+    os.environ["TMPDIR"] = tempfile.tempdir = os.environ[NAME]
 
-    def __init__(self) -> None:
-        self.before = tempfile.gettempdir()
-        self.ours = NAME not in os.environ
-        if self.ours:
-            self.path = self._make()
-            os.environ[NAME] = str(self.path)
-        else:
-            self.path = Path(os.environ[NAME])
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", self.before)
-        os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
 
-    def _make(self) -> Path:
-        enough = MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ENOUGH
-        place = MEMORY if enough else Path(self.before)
-        for left in place.glob(f"{PREFIX}*"):
-            with suppress(ServerError, OSError), held_folder(left, "a test run"):
-                shutil.rmtree(left)
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        # PostgreSQL's account may pass.
-        path.chmod(0o711)
-        self._held = held_folder(path, "a test run")
-        return path
+def place() -> Path:
+    enough = MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ENOUGH
+    return MEMORY if enough else Path(tempfile.gettempdir())
 
-    def end(self) -> None:
-        if self.ours:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self._held.close()
+
+def remove_leftovers() -> None:
+    """What runs that were killed have left. The folder of a run that goes on is held."""
+    for left in place().glob(f"{PREFIX}*"):
+        with suppress(ServerError, OSError), held_folder(left, "a test run"):
+            shutil.rmtree(left)
+
+
+def make_folder() -> Path:
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place()))
+    # PostgreSQL's account may pass.
+    path.chmod(0o711)
+    held = held_folder(path, "a test run")
+
+    def remove() -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        held.close()
+
+    # After the folder that multiprocessing makes in it for itself.
+    Finalize(None, remove, exitpriority=-200)
+    return path
 
 
 def new_folder(name: str) -> Path:
