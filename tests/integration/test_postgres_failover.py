@@ -70,6 +70,9 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path) -> Iterator[Pair]:
     primary = EmbeddedPostgres(postgres_folder("primary"), settings={"fsync": "off"})
+    # What it was set up with cannot be replicated.
+    primary.start()
+    primary.stop()
     standby = standby_of(primary, new_folder("standby"))
     with primary, standby:
         url = primary.url.replace(f":{primary.port}/", f":{primary.port},127.0.0.1:{standby.port}/")
