@@ -7,7 +7,8 @@ BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run shell demo test faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs clean
+.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs \
+	clean
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -34,6 +35,9 @@ test: $(READY)  ## format, lint, types and every test
 	test -e $(VENV)/collected || $(BIN)/python -m pytest --collect-only -qq > $(VENV)/collected || cat $(VENV)/collected; \
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests
+
+endurance: $(READY) ## the long form of stories that `make test` tells in short
+	ENDURANCE=1 $(BIN)/python -m pytest tests/processes/test_itf_outage.py
 
 faults: $(READY) ## the front end's pages with every fault of the sandbox; takes about ten minutes
 	$(BIN)/python -m pytest tests/e2e/faults_on_pages.py

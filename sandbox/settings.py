@@ -86,7 +86,8 @@ def environment(
     `upstreams` maps the fakes' names to their base URLs. `overrides` is usually the caller's own environment; of it
     only names the product knows count, and an empty text leaves the sandbox's value.
     """
-    chosen = {name: text for name, text in (overrides or {}).items() if name in setting_names() and text}
+    known = setting_names()
+    chosen = {name: text for name, text in (overrides or {}).items() if name in known and text}
     return {
         "DATABASE_URL": database,
         "REDIS_URL": redis,

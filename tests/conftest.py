@@ -22,6 +22,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
 from tests.ledger import Ledger, opened
+from tests.memory import postgres_folder, use_run_folder
 from tests.product import SETTINGS, Product
 from tests.reuse import Sessions, reuse
 from tests.scheduling import SharedProduct, rank
@@ -33,6 +34,7 @@ NOWHERE = dict.fromkeys(
 
 
 reuse()
+use_run_folder()
 # Most tests need no more at a time. Each is a process of PostgreSQL.
 product_sessions, ledger_sessions = Sessions(1), Sessions(1)
 
@@ -74,8 +76,8 @@ def process_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True)
+def postgres() -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(postgres_folder(), fast=True)
     server.start()
     yield server
     server.stop()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import compress
 from threading import Event
 from typing import Any
@@ -29,7 +30,7 @@ from outbox import rescue
 from outbox.relay import Relay
 from outbox.scan_marks import ScanMarks
 from outbox.values import QueueSpec
-from sandbox.faults import Control
+from sandbox.faults import Control, Refused
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from sandbox.upstreams.keys import TODAYS_KEY, public_pem
 from sandbox.upstreams.serve import Upstreams
@@ -99,6 +100,21 @@ class Browser(FlaskClient):
         return contextvars.Context().run(super().open, *args, **kwargs)
 
 
+class ControlInHand(Control):
+    """The admin APIs of fakes in this process, called without HTTP."""
+
+    def __init__(self, fakes: Upstreams) -> None:
+        super().__init__(fakes["control"])
+        self.app = fakes.fakes.control.app
+
+    def _request(self, method: str, url: str, **parts: Any) -> Any:
+        called = partial(self.app.test_client().open, url, method=method, query_string=parts.pop("params", None))
+        reply = contextvars.Context().run(called, **parts)
+        if reply.status_code >= 400:
+            raise Refused(f"HTTP {reply.status_code}: {reply.text[:300]}")
+        return reply.get_json() if reply.headers.get("Content-Type") == "application/json" else None
+
+
 class NoMarks(ScanMarks):
     """No scan marks. Scans are slow on a slow machine, and then an earlier deadline would be found later than now."""
 
@@ -113,7 +129,7 @@ class Product:
     def __init__(self, app: Flask, fakes: Upstreams) -> None:
         self.app = app
         self.fakes = fakes
-        self.control = Control(fakes["control"])
+        self.control = ControlInHand(fakes)
         self.redis: Redis = app.extensions["redis"]
         self.flows: Flows = app.extensions["flows"]
         app.test_client_class = Browser

@@ -6,13 +6,19 @@ Nothing of it is state of a test: a session is handed on as new, with nothing of
 
 from __future__ import annotations
 
+import os
+import sys
+import typing
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from queue import LifoQueue
 from typing import Any, ClassVar
 
 import psycopg2
 import redis.utils
+import requests.utils
 from flask import Flask
 from psycopg2.extensions import connection
 from sqlalchemy import Connection, Engine
@@ -20,6 +26,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.util import LRUCache
+from urllib3 import HTTPConnectionPool
 from werkzeug.routing import Rule
 
 from flaskapp.db import has_unread_bytes
@@ -133,6 +140,35 @@ class Sessions:
                 self.free.append(session)
 
 
+class FilledQueue(LifoQueue[Any]):
+    """The queue of a pool of connections. urllib3 fills it with a hundred empty places before anybody else can see it,
+    and takes its locks three times for each."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if block:
+            self.queue.append(item)
+        else:
+            super().put(item, block, timeout)
+
+
+PROXIES = [name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind}_PROXY".upper())]
+
+
+class Proxies:
+    """The proxies that the environment names, as urllib finds them. It reads every variable for each call, which is a
+    twentieth of a test; so they are found anew only when one of theirs was changed."""
+
+    def __init__(self) -> None:
+        self.read = urllib.request.getproxies_environment
+        self.found: dict[tuple[str | None, ...], dict[str, str]] = {}
+
+    def __call__(self) -> dict[str, str]:
+        named = tuple(map(os.environ.get, PROXIES))
+        if named not in self.found:
+            self.found[named] = self.read()
+        return dict(self.found[named])
+
+
 def reuse() -> None:
     """Have every application and engine that this process makes share what the module's docstring names."""
     Flask.url_rule_class = CompiledRule
@@ -140,3 +176,11 @@ def reuse() -> None:
         registry.register(name, __name__, SharedDialect.__name__)
     # Each of redis-py's connections reads the version of its package from the disk.
     redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
+    HTTPConnectionPool.QueueCls = FilledQueue
+    # Python before 3.12 gathers the names of a protocol at each look whether a value follows it.
+    if sys.version_info < (3, 12):
+        typing._get_protocol_attrs = cache(typing._get_protocol_attrs)  # type: ignore[attr-defined]
+    proxies = Proxies()
+    if requests.utils.getproxies is urllib.request.getproxies_environment:
+        requests.utils.getproxies = proxies
+    urllib.request.getproxies_environment = proxies

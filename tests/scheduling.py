@@ -27,9 +27,7 @@ FIRST = (
     "tests/property",
     "tests/chaos/test_chaos_judge.py",
     "tests/e2e/test_make_run.py",
-    # Both halves side by side, after the chaos.
     "tests/simulator/test_simulator.py",
-    "tests/simulator/test_more_seeds.py",
     "tests/e2e/test_demo.py",
     "tests/simulator",
     "tests/hostile/test_every_operation.py",

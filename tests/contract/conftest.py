@@ -24,7 +24,6 @@ def _listening() -> Iterator[Upstreams]:
 @pytest.fixture
 def upstreams(_listening: Upstreams) -> Iterator[Upstreams]:
     """Base URLs by name. `.fakes` is the state behind them, which is reset after the test."""
-    _listening.fakes.reset()
     yield _listening
     _listening.fakes.reset()
 

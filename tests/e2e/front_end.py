@@ -17,6 +17,7 @@ from tests.e2e.browser import Browser
 from tests.e2e.neighbour import PATHS, Neighbour, running_neighbour
 from tests.e2e.pages import CheckInPage
 from tests.forks import ForkedProcess
+from tests.memory import postgres_folder
 from tests.processes.running import Running
 from tests.product import SETTINGS, eventually
 
@@ -124,7 +125,7 @@ class FrontEnd:
 @contextmanager
 def running_front_end(folder: Path) -> Iterator[FrontEnd]:
     with ExitStack() as stack:
-        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres", settings={"fsync": "off"}))
+        postgres = stack.enter_context(EmbeddedPostgres(postgres_folder(), settings={"fsync": "off"}))
         redis_server = stack.enter_context(EmbeddedValkey(folder / "valkey"))
         servers = {"DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url}
         environ = {**SETTINGS, **HERE, **servers}

@@ -26,6 +26,7 @@ from sandbox.server import free_port, port_is_free
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.upstreams.serve import PORTS
 from tests.forks import Fork
+from tests.memory import postgres_folder
 
 pytestmark = pytest.mark.processes
 
@@ -64,9 +65,7 @@ IDLE = "python -c 'import time; time.sleep(600)'"
 @pytest.fixture(scope="module")
 def cluster():
     """A server's folder as the first run of a checkout leaves it."""
-    with EmbeddedPostgres.throwaway() as postgres:
-        postgres.stop()
-        yield postgres.folder
+    return postgres_folder("run")
 
 
 @pytest.fixture
@@ -244,12 +243,6 @@ def test_a_shell_in_another_terminal_reaches_what_is_running_and_only_that(begin
     assert (refused.returncode, refused.stdout) == (1, "") and "nothing is running in this folder" in refused.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_stops_cleanly_on_other_signals_too(begin, known_checkout, number):
-    assert begin().up().end(number) == 0
-    assert used_by(known_checkout) == []
-
-
 def test_after_a_power_cut_it_starts_again_with_its_data_and_secrets(begin, checkout):
     run = begin().up()
     everything = [*run.processes(), psutil.Process(run.child.pid)]
@@ -304,12 +297,13 @@ def test_a_taken_port_is_one_clear_line(begin, checkout):
         assert problem_of(begin(port)) == f"surefile: port {port} (web) is taken; is Surefile running already?"
 
 
-def test_a_second_run_in_the_same_checkout_does_not_disturb_the_first(begin, known_checkout):
+def test_a_second_run_in_the_same_checkout_does_not_disturb_the_first_which_stops_on_sigterm(begin, known_checkout):
     run = begin().up()
     (known_checkout / "output").rename(known_checkout / "first")
     assert "is this checkout running already?" in problem_of(begin())
     assert requests.get(f"{run.url}/healthz/ready", timeout=30).status_code == 200
-    run.end()
+    assert run.end(signal.SIGTERM) == 0
+    assert used_by(known_checkout) == []
 
 
 @pytest.mark.parametrize(
@@ -350,13 +344,14 @@ def test_two_checkouts_begun_at_once_find_ports_and_print_them(begin, checkout):
         assert [run.end() for run in runs] == [0, 0]
 
 
-def test_port_moves_the_fakes_too_and_they_make_way_for_others(begin, known_checkout):
+def test_port_moves_the_fakes_too_and_they_make_way_for_others_until_sighup(begin, known_checkout):
     web = next(port for port in range(18_000, 19_000) if port_is_free(port) and port_is_free(port + 113))
     with closing(socket.create_server(("127.0.0.1", web + 113))):
         run = begin(PORT=str(web), finds_ports=True).up()
         assert f"Other ports are used, which are printed below: port {web + 113} (va_profile) is taken." in run.text()
         assert printed_ports(run) == (web, side_by_side(web + 200))
-        assert run.end() == 0
+        assert run.end(signal.SIGHUP) == 0
+    assert used_by(known_checkout) == []
 
 
 def test_given_servers_are_used_and_left_running_and_no_others_are_needed(begin, checkout):

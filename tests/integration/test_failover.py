@@ -24,6 +24,7 @@ from sandbox.upstreams.serve import Upstreams
 from tests.integration.restore_steps import lift_all, product_on, received, recorded, run_program
 from tests.integration.steps import command, file_claim, publish, take
 from tests.integration.travel_pay_filing import BEN, CARLA, DOV
+from tests.memory import new_folder, postgres_folder
 from tests.product import Product, eventually
 
 # A kill is no power cut: what was written is there, flushed or not.
@@ -32,17 +33,17 @@ ROLE_OFF = "ALTER ROLE surefile SET synchronous_commit = off"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = unprivileged.home_for(tmp_path_factory.mktemp("archive")) / "log"
+def archive() -> Path:
+    folder = unprivileged.home_for(new_folder("archive")) / "log"
     folder.mkdir()
     unprivileged.own(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def primary(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[EmbeddedPostgres]:
+def primary(archive: Path) -> Iterator[EmbeddedPostgres]:
     archiving = {"archive_mode": "on", "archive_command": f"cp %p {archive}/%f"}
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("primary"), settings={**SETTINGS, **archiving})
+    server = EmbeddedPostgres(postgres_folder("primary"), settings={**SETTINGS, **archiving})
     with server:
         run(server, ROLE_OFF)
         yield server
@@ -113,9 +114,8 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(
     redis_server: EmbeddedValkey,
     fakes: Upstreams,
     secrets_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    standby = copy_of(primary, tmp_path_factory.mktemp("standby"), "-R", "-X", "stream", archive_mode="off")
+    standby = copy_of(primary, new_folder("standby"), "-R", "-X", "stream", archive_mode="off")
     with standby:
         run(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
         eventually(lambda: run(primary, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"))
@@ -141,12 +141,11 @@ def test_a_restore_to_a_point_in_time_is_noticed_and_does_nothing_twice(
     redis_server: EmbeddedValkey,
     fakes: Upstreams,
     secrets_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """An hour of work is lost, and nothing but Redis knows that."""
     replay = {"restore_command": f"cp {archive}/%f %p", "recovery_target_name": "an hour ago"}
     goal = {**replay, "recovery_target_action": "promote", "archive_mode": "off", "hot_standby": "off"}
-    copy = copy_of(primary, tmp_path_factory.mktemp("copy"), "-X", "none", **goal)
+    copy = copy_of(primary, new_folder("copy"), "-X", "none", **goal)
     publish(on_primary)
     waiting = file_claim(on_primary)
     on_primary.relay.next_era_look = 0.0

@@ -25,6 +25,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams
 from tests.integration.steps import command, file_claim
+from tests.memory import new_folder, postgres_folder
 from tests.product import ADA, SETTINGS, Product, eventually
 
 
@@ -67,13 +68,12 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(
-    tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path
-) -> Iterator[Pair]:
-    primary = EmbeddedPostgres(tmp_path_factory.mktemp("primary"), settings={"fsync": "off"})
+def pair(redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path) -> Iterator[Pair]:
+    primary = EmbeddedPostgres(postgres_folder("primary"), settings={"fsync": "off"})
+    # What it was set up with cannot be replicated.
     primary.start()
     primary.stop()
-    standby = standby_of(primary, tmp_path_factory.mktemp("standby"))
+    standby = standby_of(primary, new_folder("standby"))
     with primary, standby:
         url = primary.url.replace(f":{primary.port}/", f":{primary.port},127.0.0.1:{standby.port}/")
         kept = kept_secrets(secrets_folder)

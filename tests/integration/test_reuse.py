@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from flask import Flask
+from requests.utils import get_environ_proxies
 from sqlalchemy import Connection, create_engine, text
 
 from flaskapp.config import read_database_url
 from sandbox.databases import LentDatabase
 from sandbox.servers import EmbeddedPostgres
 from tests.product import Product
-from tests.reuse import CompiledRule, Sessions
+from tests.reuse import PROXIES, CompiledRule, Sessions
 
 PID = text("SELECT pg_backend_pid()")
 LEFT_BEHIND = ("SET search_path TO nowhere", "CREATE TEMP TABLE left_behind ()", "SELECT pg_advisory_lock(526)")
@@ -97,3 +99,13 @@ def test_url_rules_of_two_applications_share_only_what_is_compiled(product: Prod
     (rule,) = [rule for rule in other.url_map.iter_rules() if rule.endpoint == "elsewhere"]
     with other.test_request_context():
         assert rule.build({}) == ("", "/healthz/live")
+
+
+def test_a_proxy_is_found_as_soon_as_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    assert get_environ_proxies("https://upstream.example", None) == {}
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert get_environ_proxies("https://upstream.example", None) == {"https": "http://proxy.example:3128"}
+    monkeypatch.setenv("NO_PROXY", "upstream.example")
+    assert get_environ_proxies("https://upstream.example", None) == {}

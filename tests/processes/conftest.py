@@ -10,6 +10,7 @@ import pytest
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
 from tests.forks import ForkedProcess
+from tests.memory import postgres_folder
 from tests.processes.running import Running
 from tests.product import SETTINGS
 
@@ -22,7 +23,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     lines: list[tuple[str, str]] = []
     with (
         # Commits do not really wait for the disk; killing Postgres is not a power cut.
-        EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"}) as postgres,
+        EmbeddedPostgres(postgres_folder(), settings={"fsync": "off"}) as postgres,
         EmbeddedValkey(tmp_path_factory.mktemp("redis")) as redis_server,
     ):
         system = System(

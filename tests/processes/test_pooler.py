@@ -12,6 +12,7 @@ import pytest
 from sandbox.pgbouncer import PgBouncer, find_pgbouncer
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
+from tests.memory import postgres_folder
 from tests.processes.conftest import ROOT
 from tests.processes.running import SUBMIT, Running, events
 from tests.product import SETTINGS, eventually
@@ -27,7 +28,7 @@ RUNS = "SELECT name FROM outbox_leases WHERE ran_at IS NOT NULL"
 def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     lines: list[tuple[str, str]] = []
     with (
-        EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"}) as postgres,
+        EmbeddedPostgres(postgres_folder(), settings={"fsync": "off"}) as postgres,
         PgBouncer(tmp_path_factory.mktemp("pgbouncer"), postgres.url) as pooler,
         EmbeddedValkey(tmp_path_factory.mktemp("redis")) as redis_server,
         System(

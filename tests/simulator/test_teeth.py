@@ -50,7 +50,9 @@ def first_caught(product: Product, likely: int) -> int | None:
 def test_the_simulator_catches(name: str, simulated: Product) -> None:
     with pytest.MonkeyPatch.context() as patch:
         BREAKAGES[name](patch, simulated)
-        caught = first_caught(simulated, CAUGHT_BY.get(name, 1))
+        caught = first_caught(simulated, CAUGHT_BY[name])
     assert caught is not None, f"{MOST_SEEDS} seeds did not catch that {name}"
-    (unbroken,) = stories(simulated, [caught])
-    assert unbroken.broken == []
+    # Unbroken code keeps its promises in the others: test_simulator.py plays them.
+    if caught != CAUGHT_BY[name]:
+        (unbroken,) = stories(simulated, [caught])
+        assert unbroken.broken == []
