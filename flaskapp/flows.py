@@ -15,6 +15,7 @@ from flask import Blueprint
 
 from flaskapp.config import Config
 from flaskapp.db import DbSession
+from flaskapp.logs import detail_of_request
 from flaskapp.statemachine import StateMachine
 from outbox import Database, QueueSpec, add, begin, breakers, sql
 
@@ -102,6 +103,7 @@ class Work:
             deadline_seconds=self.deadline_seconds if deadline_seconds is None else deadline_seconds,
             give_up_seconds=self.give_up_seconds,
             look_first=self.look_first,
+            detail=detail_of_request(),
         )
 
 

@@ -193,12 +193,12 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def kept_request_id() -> str | None:
-    """The id of the request under way, to be kept with what it asks for. None outside of a request, and for one that
-    looks like personal data: callers choose their ids."""
+def detail_of_request() -> dict[str, str]:
+    """For the history of what is asked for: the id of the request under way. Empty outside of a request, and for an id
+    that looks like personal data: callers choose their ids."""
     if not has_request_context() or mask(request_id()) != request_id():
-        return None
-    return request_id()
+        return {}
+    return {"request_id": request_id()}
 
 
 def start_clock() -> None:

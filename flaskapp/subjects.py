@@ -16,7 +16,7 @@ from flaskapp.cases.service import note_cases, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
-from flaskapp.logs import kept_request_id
+from flaskapp.logs import detail_of_request
 from flaskapp.notifications.service import enqueue_notification, is_addressed, supersede_notifications
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, write_history
@@ -60,10 +60,8 @@ def note(session: DbSession, subject: Subject, subject_id: Any, what: str, actor
 def begin(session: DbSession, subject: Subject, row: Any, actor: str = "person") -> None:
     """A row was made: its history begins, in the state that it has, with the id of the request that asked for it."""
     state = getattr(row, states_of(subject).column)
-    request_id = kept_request_id()
-    detail = {"request_id": request_id} if request_id is not None else {}
     what = f"{subject.event}.requested"
-    write_history(session, subject.name, str(row.id), what, moved_to=state, actor=actor, detail=detail)
+    write_history(session, subject.name, str(row.id), what, moved_to=state, actor=actor, detail=detail_of_request())
 
 
 def move(session: DbSession, subject: Subject, row: Any, target: str, actor: str, **detail: Any) -> None:

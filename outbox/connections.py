@@ -342,22 +342,29 @@ class PlainConnection:
 
     def execute(self, statement: Any, parameters: Any = None, /) -> PlainResult:
         """If the connection is gone, or leads to a standby now, the pool makes all of them anew."""
+        sent = as_sent(statement)
         try:
             with self.raw.cursor(cursor_factory=NamingCursor) as cursor:
-                cursor.execute(as_sent(statement), parameters or {})
+                cursor.execute(sent, parameters or {})
                 return PlainResult(cursor.fetchall())
         except psycopg2.Error as error:
             is_gone = self.engine.dialect.is_disconnect(cast(DBAPIModule.Error, error), self.raw, None)
             if is_gone or away.sqlstate_of(error) == away.READ_ONLY:
                 self.raw.close()
                 self.engine.dispose()
-            raise as_sqlalchemys(error, self.engine, is_gone) from error
+            raise as_sqlalchemys(error, self.engine, is_gone, sent) from error
 
 
-def as_sqlalchemys(error: psycopg2.Error, engine: Engine, is_gone: bool) -> BaseException:
-    """Without statement and parameters, which may be personal data."""
+def as_sqlalchemys(error: psycopg2.Error, engine: Engine, is_gone: bool, statement: str | None = None) -> BaseException:
+    """Without parameters, which may be personal data. `away` looks at the statement: whether it was to write."""
     return DBAPIError.instance(
-        None, None, error, psycopg2.Error, connection_invalidated=is_gone, dialect=engine.dialect
+        statement,
+        None,
+        error,
+        psycopg2.Error,
+        hide_parameters=True,
+        connection_invalidated=is_gone,
+        dialect=engine.dialect,
     )
 
 

@@ -138,8 +138,8 @@ def beginning_with(rows: str) -> TextClause:
     return text(f"""
         WITH {rows},
              begun AS (
-                INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor)
-                SELECT :subject_type, id::text, :what, :moved_to, :actor FROM subject),
+                INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor, detail)
+                SELECT :subject_type, id::text, :what, :moved_to, :actor, CAST(:detail AS jsonb) FROM subject),
              added AS ({MESSAGE.format(subject_id="subject.id::text", rows="subject, ")} RETURNING 1)
         SELECT subject.*, pg_notify(:channel, '')::text, {DURABLY} FROM subject
     """)
@@ -160,19 +160,21 @@ def begin(
     give_up_seconds: float,
     upstream: str | None = None,
     look_first: bool = False,
+    detail: dict[str, Any] | None = None,
 ) -> Any:
     """Insert a row of the caller's with the first row of its history and its message, in one statement: on a connection
     that commits by itself, that is the whole transaction, in one round trip.
 
     `rows` is what stands after WITH: `subject AS (INSERT ...)` with `values`, which returns the row's `id` and whatever
     else the caller wants back, and before it what that row needs. Where it inserts none, there is no history and no
-    message, and the result is None. The message is as `add` makes it, due at once.
+    message, and the result is None. The message is as `add` makes it, due at once; `detail` is the history's.
     """
     more = {
         "channel": WAKE_CHANNEL,
         "what": what,
         "moved_to": moved_to,
         "actor": actor,
+        "detail": json.dumps(detail or {}),
         "job": job,
         "args": "[]",
         "queue": queue,

@@ -76,7 +76,9 @@ def test_an_itf_made_in_one_statement_leaves_what_one_made_in_a_transaction_does
                 remember_person(session, UUID(person.veteran.account), Identity(person.veteran.icn))
     left = []
     for person, headers in zip(people, ({}, {"Idempotency-Key": "k"}), strict=True):
-        shown = person.post(**headers).get_json()["data"]["attributes"]["intentToFile"]
+        shown = person.post(**headers, **{"X-Request-Id": "front-end.7"}).get_json()["data"]["attributes"][
+            "intentToFile"
+        ]
         message, row, written = (product.value(query, id=shown["id"]) for query in LEFT)
         shared = {**shown, **dict.fromkeys(("id", "creationDate", "expirationDate"))}
         left.append((message, row, written, shared))
