@@ -13,11 +13,15 @@ from tests.integration.form526_steps import filer, poll
 from tests.integration.itf_steps import pass_time, sign_in
 from tests.integration.steps import command, file_claim, reconfigure, refused, sweep
 from tests.integration.test_audit_repair import found
-from tests.product import ADA, Product
+from tests.product import ADA, Product, eventually
 
 
 def retain(product: Product, **span: float) -> None:
-    """Let time pass, then run the sweep and retention as the scheduler does."""
+    """Let time pass, then run the sweep and retention as the scheduler does.
+
+    VANotify gets the moment that it needs first: after days without a delivery, a notification counts as undeliverable.
+    """
+    eventually(lambda: len(product.control.phone()) == len(product.control.call("GET", "va_notify", "notifications")))
     pass_time(product, **span)
     sweep(product)
     housekeeping.poll_documents()

@@ -73,7 +73,11 @@ def is_held(product: Product, subject: Any) -> bool:
 
 
 def check_words(product: Product, subject: Any, state: str, va_notify: VANotify) -> None:
-    if state != "pending":
+    # While the account service did not know the person, there was no addressee: a human has to find them.
+    had_no_addressee = state == "failed" and subject.notification is None
+    if had_no_addressee and not is_held(product, subject):
+        raise PromiseBroken(f"{type(subject).__name__} {subject.id} failed, and nobody was told")
+    if state != "pending" and not had_no_addressee:
         check_notified(product, subject, va_notify)
     check_order(product, subject, va_notify)
 

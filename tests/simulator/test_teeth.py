@@ -32,7 +32,7 @@ CAUGHT_BY = {
     "a requeue grants": 1,
     "an itf is created without a look": 6,
     "an unanswered form is sent again unseen": 21,
-    "uploads of a document are not counted": 336,
+    "uploads of a document are not counted": 840,
     "a poll whose message is lost is never made again": 3,
     "a failed document is not asked about again": 6,
     "a repaired message knows nothing of the lost one": 8,
