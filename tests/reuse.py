@@ -134,6 +134,8 @@ class Sessions:
                 proxy = engine.raw_connection()
                 session: Any = proxy.dbapi_connection
                 proxy.detach()
+                # psycopg2 itself keeps this, and would send it at every change to autocommit and back.
+                session.isolation_level = None
                 session.autocommit = True
                 session.cursor().execute("DISCARD ALL")
                 session.autocommit = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -24,6 +25,11 @@ SEEN = text("""
 """)
 
 
+def raw(connection: Connection) -> Any:
+    connection.rollback()
+    return connection.connection.dbapi_connection
+
+
 @contextmanager
 def connected(sessions: Sessions, url: str) -> Iterator[Connection]:
     """The connection that a new engine opens first."""
@@ -40,9 +46,11 @@ def test_a_session_is_handed_on_with_nothing_of_its_last_user(ledger_database_ur
             connection.execute(text(statement))
         connection.commit()
         assert connection.execute(SEEN).one() == (True, True, True)
+        raw(connection).isolation_level = "SERIALIZABLE"
     with connected(sessions, ledger_database_url) as connection:
         assert connection.execute(PID).scalar_one() == first
         assert connection.execute(SEEN).one() == (False, False, False)
+        assert raw(connection).isolation_level is None, "one statement more at every change to autocommit"
 
 
 def test_a_session_that_has_ended_is_not_handed_on(ledger_database_url: str, postgres: EmbeddedPostgres) -> None:
