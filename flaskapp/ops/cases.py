@@ -18,7 +18,7 @@ from flaskapp.cases.models import Case
 from flaskapp.cases.service import NoSuchCase, assign_case, close_case, note_case, playbook
 from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
-from flaskapp.ops.find import SHORT_ID, uuid_bounds
+from flaskapp.ops.find import uuid_bounds
 from flaskapp.ops.forms import LONGEST, given
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.redrive import newer_than
@@ -110,7 +110,7 @@ def case_page(case_id: str) -> str:
 
 def found_case(session: DbSession, case_id: str) -> Case:
     """The case that this is the id of. Raises Problem 404."""
-    bounds = uuid_bounds(case_id) if SHORT_ID.fullmatch(case_id.lower().replace("-", "")) else None
+    bounds = uuid_bounds(case_id)
     found = session.execute(select(Case).where(Case.id.between(*bounds)).limit(2)).scalars().all() if bounds else []
     if len(found) != 1:
         raise Problem(404, detail="There is no such case, or more than one begins like this.")

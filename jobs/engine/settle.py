@@ -103,12 +103,12 @@ def settle_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outco
     """Record the usual outcome with fewer statements than any other."""
     completed = attempts.complete_held(session, grant, ending(spec, outcome))
     if completed is None:
-        return settle_late(session, spec, grant, outcome)
+        settle_late(session, spec, grant, outcome)
+        return
     spec.record(session, grant.subject_id, outcome.answer)
     end_case_of(session, grant)
     report_to_breaker(session, grant, outcome, troubled=completed.troubled)
     log_settled(spec, grant, outcome)
-    return None
 
 
 def settle_locked(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
