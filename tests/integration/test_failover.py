@@ -42,7 +42,9 @@ def archive() -> Path:
 
 @pytest.fixture(scope="module")
 def primary(archive: Path) -> Iterator[EmbeddedPostgres]:
-    archiving = {"archive_mode": "on", "archive_command": f"cp %p {archive}/%f"}
+    # Under its name only when it is whole: a test waits for the name.
+    put_away = f"cp %p {archive}/part && mv {archive}/part {archive}/%f"
+    archiving = {"archive_mode": "on", "archive_command": put_away}
     server = EmbeddedPostgres(postgres_folder("primary"), settings={**SETTINGS, **archiving})
     with server:
         run(server, ROLE_OFF)
