@@ -28,7 +28,7 @@ from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
-from outbox import registries, rescue, sql
+from outbox import registries, rescue, sql, tally
 from outbox import retention as ledger_retention
 
 log = logging.getLogger("jobs.housekeeping")
@@ -77,6 +77,7 @@ def sweep_locked() -> None:
             "late_pairs": in_transaction(put_late_pairs_first),
             "overdue": one_by_one(overdue, open_found),
             "registries": partial(sweep_registries, redis),
+            "tally": in_transaction(tally.refresh),
         }
     )
 

@@ -23,7 +23,7 @@ from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
 from flaskapp.web.openapi import describe
 from flaskapp.web.passthrough import Bulkhead
-from outbox import breakers, forecast, leases
+from outbox import breakers, forecast, leases, tally
 
 blueprint = Blueprint("metrics", __name__)
 READER = access.Access(
@@ -51,13 +51,13 @@ class LedgerCollector:
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
-            outstanding = forecast.by_state(session)
+            outstanding = tally.latest(session)
             cases = session.execute(CASES).all()
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
-        yield from deadline_gauges(forecast.lines_in(outstanding))
+        yield from deadline_gauges(outstanding.lines)
         open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind"])
         for kind, count in cases:
             open_cases.add_metric([kind], count)
@@ -100,7 +100,7 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
     yield seconds
 
 
-def deadline_gauges(outlook: list[forecast.Line]) -> Iterator[Any]:
+def deadline_gauges(outlook: Iterable[forecast.Line]) -> Iterator[Any]:
     missed = GaugeMetricFamily("surefile_deadlines_missed", "Messages past their deadline.", labels=["queue"])
     at_risk = GaugeMetricFamily(
         "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
@@ -124,14 +124,15 @@ def breaker_gauges(breaker_rows: list[Any]) -> Iterator[Any]:
     yield held
 
 
-def outstanding_gauges(outstanding: Any) -> Iterator[Any]:
+def outstanding_gauges(outstanding: tally.Tally) -> Iterator[Any]:
     messages = GaugeMetricFamily("surefile_messages", "Messages by queue and state.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("surefile_oldest_seconds", "Age of the oldest message.", labels=["queue", "state"])
-    for row in outstanding:
-        messages.add_metric([row.queue, row.state], row.messages)
-        oldest.add_metric([row.queue, row.state], row.oldest)
+    for place, (count, age) in outstanding.by_state().items():
+        messages.add_metric(place, count)
+        oldest.add_metric(place, age)
     yield messages
     yield oldest
+    yield GaugeMetricFamily("surefile_counted_seconds", "Seconds since messages were counted.", outstanding.age)
 
 
 class Reading:
