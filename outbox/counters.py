@@ -26,15 +26,16 @@ BOUNDS = (*(f"{edge:g}" for edge in EDGES), "+Inf")
 # After a long time in which nobody counted, so much at a time.
 ROWS_AT_ONCE = 50_000
 
-# First the numbers, then, with a snapshot of its own, who may still be about to write one of them; both before this
-# transaction has an id itself.
+# First the numbers; then this transaction takes its own id, and whoever drew one of them has an earlier id. (The
+# latest id of a snapshot would not do: transactions that are still open may have later ones.)
 DRAWN = text("""
-    SELECT source, COALESCE(pg_sequence_last_value(sequence), 0) AS last
-      FROM (VALUES ('history', pg_get_serial_sequence('outbox_history', 'id')),
-                   ('attempts', pg_get_serial_sequence('outbox_attempts', 'id')),
-                   ('trips', pg_get_serial_sequence('outbox_breaker_trips', 'id'))) AS sources (source, sequence)
+    SELECT source, last FROM outbox_counted JOIN (VALUES
+               ('history', pg_sequence_last_value(pg_get_serial_sequence('outbox_history', 'id'))),
+               ('attempts', pg_sequence_last_value(pg_get_serial_sequence('outbox_attempts', 'id'))),
+               ('trips', pg_sequence_last_value(pg_get_serial_sequence('outbox_breaker_trips', 'id')))
+           ) AS drawn (source, last) USING (source) WHERE last > upto
 """)
-OPEN = text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+OWN_ID = text("SELECT pg_current_xact_id()::text")
 # Whoever counts already goes on alone.
 LOCK = text("SELECT source FROM outbox_counted FOR UPDATE SKIP LOCKED")
 SETTLED = """
@@ -138,7 +139,9 @@ def count_ledger(engine: Engine, durations: Sequence[Durations] = ()) -> None:
     statements = {"history": moves(durations), "attempts": ENDS, "trips": TRIPS}
     with engine.begin() as db:
         drawn = db.execute(DRAWN).all()
-        xid = db.execute(OPEN).scalar_one()
+        if not drawn:
+            return
+        xid = db.execute(OWN_ID).scalar_one()
         held = set(db.execute(LOCK).scalars())
         for row in drawn:
             if row.source in held:

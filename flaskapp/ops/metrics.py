@@ -1,5 +1,5 @@
-"""Metrics: gauges computed from Postgres, so that any web process gives the same answer. Only who has the token reads
-them, and one reading serves everybody for some seconds.
+"""Metrics: gauges and counters from Postgres, so that any web process gives the same answer. Only who has the token
+reads them, and one reading serves everybody for some seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sqlalchemy import text
 from flaskapp.audit.report import RECENT_SCOPE
 from flaskapp.current import flows, settings
 from flaskapp.db import db, transaction
+from flaskapp.ops import counters
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
@@ -55,6 +56,7 @@ class LedgerCollector:
             cases = session.execute(CASES).all()
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
+            counted = list(counters.families(session))
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outstanding.lines)
@@ -64,6 +66,7 @@ class LedgerCollector:
         yield open_cases
         yield from breaker_gauges(breaker_rows)
         yield from run_gauges(runs.values())
+        yield from counted
 
 
 def run_gauges(runs: Iterable[leases.LastRun]) -> Iterator[Any]:
@@ -165,6 +168,7 @@ class Reading:
 
 
 def read_metrics() -> bytes:
+    counters.up_to_now()
     registry = CollectorRegistry()
     registry.register(LedgerCollector())
     found: bytes = generate_latest(registry)
@@ -174,7 +178,7 @@ def read_metrics() -> bytes:
 
 @blueprint.get("/metrics")
 @describe(
-    "Gauges for Prometheus",
+    "Metrics for Prometheus",
     security=READER,
     answers={200: "Text in Prometheus's format, some seconds old."},
     problems={
