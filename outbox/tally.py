@@ -18,8 +18,10 @@ from typing import Any
 from sqlalchemy import text
 
 from outbox import forecast
+from outbox.tables import MESSAGE_STATES
 from outbox.write import Database
 
+STATES = MESSAGE_STATES
 # So many messages are counted in milliseconds, and always anew.
 LARGE = 10_000
 KEEP_SECONDS = 30.0

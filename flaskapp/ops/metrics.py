@@ -8,6 +8,7 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -16,8 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
+from flaskapp.cases.kinds import KINDS
 from flaskapp.current import flows, settings
-from flaskapp.db import db, transaction
+from flaskapp.db import AUDIT, RETENTION, SWEEP, db, transaction
 from flaskapp.ops import counters
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
@@ -53,7 +55,7 @@ class LedgerCollector:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
             outstanding = tally.latest(session)
-            cases = session.execute(CASES).all()
+            cases = [tuple(row) for row in session.execute(CASES).all()]
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
             counted = list(counters.families(session))
@@ -61,7 +63,7 @@ class LedgerCollector:
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outstanding.lines)
         open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind"])
-        for kind, count in cases:
+        for kind, count in {**dict.fromkeys(KINDS, 0), **dict(cases)}.items():
             open_cases.add_metric([kind], count)
         yield open_cases
         yield from breaker_gauges(breaker_rows)
@@ -73,7 +75,11 @@ def run_gauges(runs: Iterable[leases.LastRun]) -> Iterator[Any]:
     """Work that one process does at a time: how long ago it ran, and how often it found its lease taken."""
     age = GaugeMetricFamily("surefile_last_run_seconds", "Seconds since this work ran last.", labels=["work"])
     passed = CounterMetricFamily("surefile_passed_over", "Runs that found the lease taken.", labels=["work"])
-    for run in runs:
+    ran = {run.name: run for run in runs}
+    for name in (SWEEP, AUDIT, RETENTION):
+        if name not in ran:
+            passed.add_metric([name], 0)
+    for run in ran.values():
         if run.age is not None:
             age.add_metric([run.name], run.age)
         passed.add_metric([run.name], run.passed_over)
@@ -108,9 +114,13 @@ def deadline_gauges(outlook: Iterable[forecast.Line]) -> Iterator[Any]:
     at_risk = GaugeMetricFamily(
         "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
     )
-    for line in outlook:
-        missed.add_metric([line.queue], line.missed)
-        at_risk.add_metric([line.queue], line.will_miss)
+    found = {
+        **{queue.name: (0, 0) for queue in flows().queues},
+        **{each.queue: (each.missed, each.will_miss) for each in outlook},
+    }
+    for queue, (late, will_miss) in found.items():
+        missed.add_metric([queue], late)
+        at_risk.add_metric([queue], will_miss)
     yield missed
     yield at_risk
 
@@ -130,7 +140,8 @@ def breaker_gauges(breaker_rows: list[Any]) -> Iterator[Any]:
 def outstanding_gauges(outstanding: tally.Tally) -> Iterator[Any]:
     messages = GaugeMetricFamily("surefile_messages", "Messages by queue and state.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("surefile_oldest_seconds", "Age of the oldest message.", labels=["queue", "state"])
-    for place, (count, age) in outstanding.by_state().items():
+    none = dict.fromkeys(product([queue.name for queue in flows().queues], tally.STATES), (0, 0.0))
+    for place, (count, age) in {**none, **outstanding.by_state()}.items():
         messages.add_metric(place, count)
         oldest.add_metric(place, age)
     yield messages
