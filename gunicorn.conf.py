@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from importlib import import_module
 
 # A platform's router calls from elsewhere. On one machine `make run` sets this to the loopback address.
 bind = f"{os.environ.get('WEB_ADDRESS') or '0.0.0.0'}:{os.environ.get('PORT', '8000')}"
@@ -58,6 +59,12 @@ logconfig_dict = {
 def post_worker_init(worker):
     """Refuse to serve with keys that are not those of what is stored; Postgres may be away."""
     worker.wsgi.extensions["keys"].refuse_start(worker.wsgi)
+
+
+def worker_exit(server, worker):
+    """What was counted since the last flush."""
+    if hasattr(worker, "wsgi"):
+        import_module("flaskapp.ops.counters").end_in_web(worker.wsgi)
 
 
 def usable(folder: str) -> str | None:

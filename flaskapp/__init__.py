@@ -15,7 +15,7 @@ from flaskapp.flows import Flows
 from flaskapp.form526.flow import FLOW as FORM526
 from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
-from flaskapp.ops import breakers, cases, commands, console, health, metrics, pages, parked, people, rq
+from flaskapp.ops import breakers, cases, commands, console, counters, health, metrics, pages, parked, people, rq
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.ops.operators import operators_cli
 from flaskapp.redis_pool import open_redis
@@ -46,10 +46,11 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     for blueprint in flows.blueprints:
         app.register_blueprint(blueprint)
     metrics.init_app(app)
+    counters.init_app(app)
     health.init_app(app, MIGRATIONS)
     rate_limits.init_app(app, config)
     passthrough.init_app(app, config)
-    app.extensions["at_web_start"] = partial(sign_in.fetch_keys, app)
+    app.extensions["at_web_start"] = partial(at_web_start, app)
     openapi.init_app(app, config)
     ops.init_app(app, config)
     LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"
@@ -62,6 +63,12 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     console.init_app(app)
     commands.init_app(app)
     return app
+
+
+def at_web_start(app: Flask) -> None:
+    """What a web process does before it accepts anybody."""
+    sign_in.fetch_keys(app)
+    counters.begin_in_web(app)
 
 
 def create_help_app() -> Flask:

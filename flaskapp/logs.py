@@ -205,6 +205,11 @@ def start_clock() -> None:
     g.request_started = perf_counter()
 
 
+def seconds_of_request() -> float:
+    """Since this request began."""
+    return perf_counter() - float(g.get("request_started", perf_counter()))
+
+
 def log_answer(response: Response) -> Response:
     """One line for each request, by route and not by path: paths and queries may hold what people typed."""
     response.headers["X-Request-Id"] = request_id()
@@ -213,7 +218,7 @@ def log_answer(response: Response) -> Response:
         "method": request.method,
         "route": request.url_rule.rule if request.url_rule else None,
         "status": response.status_code,
-        "seconds": round(perf_counter() - g.get("request_started", perf_counter()), 4),
+        "seconds": round(seconds_of_request(), 4),
     }
     log.info("request answered", extra=fields)
     return response

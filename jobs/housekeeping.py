@@ -24,11 +24,12 @@ from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
+from flaskapp.ops.counters import count_ledger
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
-from outbox import registries, rescue, sql
+from outbox import registries, rescue, sql, tally
 from outbox import retention as ledger_retention
 
 log = logging.getLogger("jobs.housekeeping")
@@ -77,6 +78,8 @@ def sweep_locked() -> None:
             "late_pairs": in_transaction(put_late_pairs_first),
             "overdue": one_by_one(overdue, open_found),
             "registries": partial(sweep_registries, redis),
+            "counters": partial(count_ledger, db.engine),
+            "tally": in_transaction(tally.refresh),
         }
     )
 

@@ -26,6 +26,8 @@ from flaskapp.current import breaker_settings
 from flaskapp.db import db, listening_target, wait_as_a_process
 from flaskapp.flows import Flows
 from flaskapp.keys.checks import NOT_RECORDED, find_fault, recorded
+from flaskapp.ops.counters import flush
+from flaskapp.outside.counting import note_relay_lag
 from flaskapp.redis_pool import open_redis, refuse_redis_cluster
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
@@ -90,6 +92,7 @@ def beat_until(engine: Engine, vault: Vault, process: Process, kind: str, stoppi
             rescue.keep(engine, process.worker_id, process.kept_grants())
             rescue.hand_back(engine, process.worker_id, process.take_abandoned())
             stop_with_wrong_keys(engine, vault, process)
+            flush(engine)
         except SQLAlchemyError as error:
             log.warning("beat failed", extra={"event": "process.beat_failed", **described(error)})
         if stopping.wait(BEAT_SECONDS):
@@ -158,6 +161,7 @@ def stop_process(process: Process, beating: threading.Event, kind: str) -> None:
     """Say goodbye. Raises SystemExit with the reason, if it stops because of something that an operator has to mend."""
     beating.set()
     try:
+        flush(db.engine)
         rescue.end_process(db.engine, process.worker_id)
     except SQLAlchemyError as error:
         log.warning("could not say goodbye", extra={"event": "process.leave_failed", "error": type(error).__name__})
@@ -268,6 +272,7 @@ def run_relay(app: Flask) -> None:
     config: Config = app.extensions["config"]
     process, beating = start_process(app, "relay")
     relay = Relay(db.engine, app.extensions["redis"], app.extensions["flows"].queues, breaker_settings(config))
+    relay.note_lag = note_relay_lag
     listener = Listener(listening_target(config))
     while not process.stopping.is_set():
         try:

@@ -20,7 +20,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
   `trip`. An answer whose fence is gone goes to `attempts.record_late`.
 - **Operate:** `parked` parks by hand and requeues (`parked.reopen`); `registries` shows parked work in RQ; `holds` keep
   a breaker open; `sync_calls` are calls without a message behind the same breakers.
-- **Read:** `messages`, `timeline`, `forecast`; `sql` has fragments for the application's own queries.
+- **Read:** `messages`, `tally`, `timeline`, `forecast`, `counters`; `sql` has fragments for the application's own
+  queries.
 - **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. `away` says which
   errors mean that Postgres is away, and why. `leases` let one process at a time do a piece of work.
 - **Restore:** `eras` notice that the database was restored from a backup; `restores` have everything outstanding looked
@@ -39,6 +40,7 @@ from outbox import (
     audit,
     away,
     breakers,
+    counters,
     eras,
     forecast,
     holds,
@@ -54,6 +56,7 @@ from outbox import (
     schema,
     sql,
     sync_calls,
+    tally,
     timeline,
 )
 from outbox.attempts import grant
@@ -89,6 +92,7 @@ __all__ = [
     "commit_durably",
     "connect_autocommit",
     "connect_plainly",
+    "counters",
     "eras",
     "forecast",
     "grant",
@@ -109,6 +113,7 @@ __all__ = [
     "sql",
     "sync_calls",
     "take_back",
+    "tally",
     "timeline",
     "write_history",
 ]

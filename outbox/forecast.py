@@ -27,6 +27,7 @@ OUTLOOK = text(f"""
     ), grouped AS MATERIALIZED (
         SELECT queue, upstream, state, is_late, is_dated, distance,
                count(*) AS messages, min(created_at) AS created_at, min(deadline_at) AS deadline_at, min(id) AS id,
+               min(due_at) AS due_at,
                count(*) FILTER (WHERE deadline_at < due_at) AS due_too_late
           FROM (SELECT queue, upstream, state, created_at, deadline_at, due_at, id,
                        deadline_at <= now AS is_late, deadline_at <> budget_from AS is_dated,
@@ -70,11 +71,13 @@ OUTLOOK = text(f"""
                round(extract(epoch FROM max(done_at) - now) / 60, 1)::float AS minutes_to_empty
           FROM outlook, clock GROUP BY queue, now
     )
-    SELECT queue, g.state, sum(g.messages)::int AS messages,
-           extract(epoch FROM now - min(g.created_at))::float AS oldest,
+    SELECT queue, g.state, g.upstream, sum(g.messages)::int AS messages,
+           extract(epoch FROM min(g.created_at))::float AS added, extract(epoch FROM min(g.due_at))::float AS due,
+           extract(epoch FROM min(g.deadline_at))::float AS deadline, extract(epoch FROM now)::float AS counted,
            waiting, per_minute, missed, will_miss, minutes_to_empty
       FROM clock, grouped g LEFT JOIN lines USING (queue)
-     GROUP BY queue, g.state, now, waiting, per_minute, missed, will_miss, minutes_to_empty ORDER BY queue, g.state
+     GROUP BY queue, g.state, g.upstream, now, waiting, per_minute, missed, will_miss, minutes_to_empty
+     ORDER BY queue, g.state, g.upstream
 """)
 LINE = ("queue", "waiting", "per_minute", "missed", "will_miss", "minutes_to_empty")
 
@@ -96,7 +99,8 @@ class Line:
 
 
 def by_state(db: Database) -> list[Row[Any]]:
-    """For each queue and state: `queue`, `state`, `messages`, the age of the `oldest` in seconds, and beside it the
+    """For each queue, state and upstream: `queue`, `state`, `upstream`, `messages`, of the earliest of each when it was
+    `added`, became `due` and has its `deadline`, when this was `counted` (seconds since 1970), and beside it the
     queue's outlook, null where only parked messages are left. Only reads, and reads everything in one pass."""
     return list(db.execute(OUTLOOK, {"minutes": RATE_MINUTES}).all())
 

@@ -31,13 +31,6 @@ BY_JOB = text("""
     SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
       FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
 """)
-BY_QUEUE = text("""
-    SELECT queue, count(*) AS messages, count(*) FILTER (WHERE state = 'parked') AS parked,
-           round((extract(epoch FROM outbox_now() - min(created_at) FILTER (WHERE state <> 'parked')) / 60)::numeric, 1)
-               AS oldest_minutes,
-           min(deadline_at) FILTER (WHERE state <> 'parked') AS next_deadline
-      FROM outbox_messages GROUP BY queue ORDER BY min(created_at) FILTER (WHERE state <> 'parked') NULLS LAST
-""")
 PARKED_GROUPS = text("""
     SELECT job, upstream, parked_reason, count(*) AS messages, min(created_at) AS oldest,
            count(*) FILTER (WHERE deadline_at <= outbox_now()) AS past
@@ -48,10 +41,6 @@ PARKED_GROUPS = text("""
 PARKED_IN = text("""
     SELECT id, subject_type, subject_id, deadline_at, created_at FROM outbox_messages
      WHERE state = 'parked' AND job = :job AND parked_reason = :reason AND id > :after ORDER BY id LIMIT :limit
-""")
-OLDEST_DUE = text("""
-    SELECT COALESCE(extract(epoch FROM outbox_now() - min(due_at)), 0)::float
-      FROM outbox_messages WHERE state IN ('ready', 'published')
 """)
 
 
@@ -131,23 +120,3 @@ def count_by_job(db: Database, queues: Sequence[str]) -> list[Row[Any]]:
     """For each job and state in these queues: `job`, `state`, `messages`, and the times `oldest` (when it was added)
     and `first_deadline`."""
     return list(db.execute(BY_JOB, {"queues": list(queues)}).all())
-
-
-def count_by_queue(db: Database) -> list[Row[Any]]:
-    """For each queue, the one with the oldest work first: `queue`, `messages`, how many of them are `parked`, and of
-    the others the age of the oldest (`oldest_minutes`) and the `next_deadline`."""
-    return list(db.execute(BY_QUEUE, {}).all())
-
-
-def waiting_by_upstream(db: Database) -> dict[str, int]:
-    """How many messages are outstanding for each upstream that has any, without those that are parked."""
-    statement = text("""
-        SELECT upstream, count(*) AS messages FROM outbox_messages
-         WHERE state <> 'parked' AND upstream IS NOT NULL GROUP BY upstream
-    """)
-    return {row.upstream: row.messages for row in db.execute(statement, {}).all()}
-
-
-def oldest_due_seconds(db: Database) -> float:
-    """For how many seconds the message has been due that waits longest for a worker; 0 when none waits."""
-    return float(db.execute(OLDEST_DUE, {}).scalar_one())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -56,7 +56,8 @@ WAITING_IN = text("""
 PUBLISH = """
     UPDATE outbox_messages SET state = 'published', fence = :fence, published_at = outbox_now()
      WHERE id = {chosen}
-    RETURNING deadline_at <= outbox_now(), deadline_at, id, job, set_config('synchronous_commit', 'off', true)
+    RETURNING deadline_at <= outbox_now(), deadline_at, id, job, set_config('synchronous_commit', 'off', true),
+              extract(epoch FROM outbox_now() - due_at)::float
 """
 NEXT = """(
     SELECT id FROM outbox_messages WHERE state = 'ready' AND queue = :queue AND {reach}
@@ -105,6 +106,8 @@ class Relay:
         self.next_push = 0.0
         self.next_era_look = 0.0
         self.doubt: str | None = None
+        # Called with the queue of every message that was published, and for how many seconds it had been due.
+        self.note_lag: Callable[[str, float], None] = lambda queue, seconds: None
         self.low = ScanMarks()
         self.troubled: str | None = None
         # How many messages the last round moved.
@@ -207,6 +210,8 @@ class Relay:
             rows = self.take(db, queue, fence, min(capacity, BATCH), last_probe)
             if last_probe is not None and rows and queue.upstream is not None:
                 breakers.name_probe(db, queue.upstream, rows[0][2], fence)
+        for row in rows:
+            self.note_lag(queue.name, row[5])
         return fence, [(row[2], row[3]) for row in rows]
 
     def take(self, db: Connection, queue: QueueSpec, fence: int, capacity: int, last: int | None) -> list[tuple]:

@@ -34,6 +34,9 @@ SET_CLOCK = """
         FOR EACH ROW WHEN (OLD.clock_offset IS DISTINCT FROM NEW.clock_offset) EXECUTE FUNCTION outbox_set_clock();
 """
 KEPT = "INSERT INTO outbox_retention (single) VALUES (true)"
+COUNTED = """
+    INSERT INTO outbox_counted (source, upto, next_upto) VALUES ('history', 0, 0), ('attempts', 0, 0), ('trips', 0, 0)
+"""
 REST = "CREATE TABLE outbox_history_rest PARTITION OF outbox_history DEFAULT"
 
 
@@ -46,6 +49,7 @@ def create(db: Connection) -> None:
     metadata.create_all(db, checkfirst=False)
     db.execute(text(SET_CLOCK))
     db.execute(text(KEPT))
+    db.execute(text(COUNTED))
     db.execute(text(REST))
     make_partitions(db, db.execute(text("SELECT (outbox_now() AT TIME ZONE 'UTC')::date")).scalar_one())
 

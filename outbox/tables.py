@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     Identity,
     Index,
     Integer,
@@ -24,14 +25,28 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import UserDefinedType
 
 from outbox.columns import NAMING, Timestamp, one_of
+
+
+class XID8(UserDefinedType[str]):
+    """The id of a transaction, which is never used twice."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **options: object) -> str:
+        return "xid8"
+
 
 metadata = MetaData(naming_convention=NAMING)
 
 MESSAGE_STATES = ("later", "ready", "published", "running", "parked")
 ATTEMPT_STATUSES = ("try", "success", "error", "unknown", "expired")
 ATTEMPT_PURPOSES = ("write", "look_up", "read", "give_up")
+
+# Of the newest rows, which no vacuum has seen yet, too.
+BRIN = {"pages_per_range": 16, "autosummarize": "on"}
 
 # One row: how far tests have moved the clock, zero everywhere else. A trigger on it makes `outbox_now()` again.
 clock = Table(
@@ -138,6 +153,8 @@ attempts = Table(
     Index("ix_outbox_attempts_answered", "upstream", "finished_at", postgresql_where=text("answered")),
     Index("ix_outbox_attempts_started", "started_at"),
     Index("ix_outbox_attempts_open", "message_id", postgresql_where=text("status = 'try'")),
+    # For what is counted in the order in which it ended; it costs next to nothing.
+    Index("ix_outbox_attempts_end_number", "end_number", postgresql_using="brin", postgresql_with=BRIN),
 )
 
 # Append-only, partitioned by month so that retention drops a partition instead of deleting rows.
@@ -169,6 +186,8 @@ history = Table(
         "subject_id",
         postgresql_where=text("what = 'case.opened'"),
     ),
+    # For what is counted in the order in which it was added; it costs next to nothing.
+    Index("ix_outbox_history_id", "id", postgresql_using="brin", postgresql_with=BRIN),
     postgresql_partition_by="RANGE (at)",
 )
 
@@ -246,6 +265,36 @@ leases = Table(
     Column("passed_over", BigInteger, nullable=False, server_default=text("0")),
     Column("passed_over_since", Timestamp),
     CheckConstraint("(holder IS NULL) = (held_until IS NULL)", name="held_has_end"),
+)
+
+# One row, and none while there are few: what was outstanding when it was counted last (outbox/tally.py).
+tally = Table(
+    "outbox_tally",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("counted_at", Timestamp, nullable=False),
+    Column("counts", JSONB, nullable=False),
+    CheckConstraint("single", name="single_row"),
+)
+
+# Counters of all processes together, and up to which id of history, end of an attempt and trip they have counted
+# (outbox/counters.py).
+counts = Table(
+    "outbox_counts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("labels", JSONB, primary_key=True),
+    Column("value", Double, nullable=False),
+    postgresql_with={"fillfactor": 50},
+)
+counted = Table(
+    "outbox_counted",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+    Column("next_upto", BigInteger, nullable=False),
+    Column("next_xid", XID8, nullable=False, server_default=text("'0'")),
+    CheckConstraint("next_upto >= upto", name="forward"),
 )
 
 # One row. An era is the time between two restores from a backup; its beats, kept in Redis too, and the oid of a table

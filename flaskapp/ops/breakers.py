@@ -13,7 +13,7 @@ from flaskapp.ops.durations import read_duration
 from flaskapp.ops.forms import given
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.web.errors import Problem
-from outbox import breakers, holds, messages, timeline
+from outbox import breakers, holds, tally, timeline
 
 blueprint = Blueprint("ops_breakers", __name__, url_prefix="/ops/breakers")
 require_operator(blueprint)
@@ -28,7 +28,7 @@ def overview() -> str:
             "ops/breaker_list.html",
             breakers=breakers.all_breakers(session, flows().breaker_limits),
             holds=holds.standing(session),
-            waiting=messages.waiting_by_upstream(session),
+            waiting=tally.latest(session).by_upstream(),
         )
 
 
@@ -46,7 +46,7 @@ def breaker_page(upstream: str) -> str:
             "ops/breaker.html",
             breaker=breaker,
             holds=[each for each in holds.standing(session) if each.upstream == upstream],
-            waiting=messages.waiting_by_upstream(session).get(upstream, 0),
+            waiting=tally.latest(session).by_upstream().get(upstream, 0),
             last=attempts[-1] if attempts else None,
             past=breakers.lately(session, upstream, PAST_SHOWN),
             acts=reversed(timeline.history_of(session, "breaker", upstream)[-PAST_SHOWN:]),

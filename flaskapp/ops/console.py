@@ -15,7 +15,7 @@ from flaskapp.current import flows
 from flaskapp.db import transaction
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
-from outbox import breakers, forecast, holds, leases, messages, rescue
+from outbox import breakers, holds, leases, rescue, tally
 
 OPEN_CASES_SHOWN = 50
 # The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
@@ -40,8 +40,9 @@ def promises() -> Mapping[str, Any]:
 
 def outstanding() -> Mapping[str, Any]:
     with transaction() as session:
-        outlook = {line.queue: line for line in forecast.by_queue(session)}
-        return {"rows": [(row, outlook.get(row.queue)) for row in messages.count_by_queue(session)]}
+        found = tally.latest(session)
+    outlook = {line.queue: line for line in found.lines}
+    return {"rows": [(row, outlook.get(row.queue)) for row in found.by_queue()], "age": found.age}
 
 
 def breakers_and_holds() -> Mapping[str, Any]:

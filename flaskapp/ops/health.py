@@ -21,7 +21,7 @@ from flaskapp.redis_pool import redis_state
 from flaskapp.web import access, liveness
 from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import describe
-from outbox import Database, away, leases, messages, rescue
+from outbox import Database, away, leases, rescue, tally
 
 # What stands still without each kind of process.
 KINDS = {
@@ -109,7 +109,7 @@ def state_of(session: Database) -> dict[str, Any]:
     runs = {name: run.age for name, run in leases.last_runs(session).items()}
     return {
         "processes": rescue.beating(session),
-        "oldest_due_seconds": messages.oldest_due_seconds(session),
+        "oldest_due_seconds": tally.latest(session).oldest_due_seconds(),
         "last_runs": runs,
     }
 

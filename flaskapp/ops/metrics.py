@@ -1,5 +1,5 @@
-"""Metrics: gauges computed from Postgres, so that any web process gives the same answer. Only who has the token reads
-them, and one reading serves everybody for some seconds.
+"""Metrics: gauges and counters from Postgres, so that any web process gives the same answer. Only who has the token
+reads them, and one reading serves everybody for some seconds.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -16,14 +17,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
+from flaskapp.cases.kinds import KINDS
 from flaskapp.current import flows, settings
-from flaskapp.db import db, transaction
+from flaskapp.db import AUDIT, RETENTION, SWEEP, db, transaction
+from flaskapp.ops import counters
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
 from flaskapp.web.openapi import describe
 from flaskapp.web.passthrough import Bulkhead
-from outbox import breakers, forecast, leases
+from outbox import breakers, forecast, leases, tally
 
 blueprint = Blueprint("metrics", __name__)
 READER = access.Access(
@@ -51,26 +54,32 @@ class LedgerCollector:
     def collect(self) -> Iterator[Any]:
         with transaction() as session:
             audits = session.execute(AUDITS).all()
-            outstanding = forecast.by_state(session)
-            cases = session.execute(CASES).all()
+            outstanding = tally.latest(session)
+            cases = [tuple(row) for row in session.execute(CASES).all()]
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
+            counted = list(counters.families(session))
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
-        yield from deadline_gauges(forecast.lines_in(outstanding))
+        yield from deadline_gauges(outstanding.lines)
         open_cases = GaugeMetricFamily("surefile_open_cases", "Open cases.", labels=["kind"])
-        for kind, count in cases:
+        for kind, count in {**dict.fromkeys(KINDS, 0), **dict(cases)}.items():
             open_cases.add_metric([kind], count)
         yield open_cases
         yield from breaker_gauges(breaker_rows)
         yield from run_gauges(runs.values())
+        yield from counted
 
 
 def run_gauges(runs: Iterable[leases.LastRun]) -> Iterator[Any]:
     """Work that one process does at a time: how long ago it ran, and how often it found its lease taken."""
     age = GaugeMetricFamily("surefile_last_run_seconds", "Seconds since this work ran last.", labels=["work"])
     passed = CounterMetricFamily("surefile_passed_over", "Runs that found the lease taken.", labels=["work"])
-    for run in runs:
+    ran = {run.name: run for run in runs}
+    for name in (SWEEP, AUDIT, RETENTION):
+        if name not in ran:
+            passed.add_metric([name], 0)
+    for run in ran.values():
         if run.age is not None:
             age.add_metric([run.name], run.age)
         passed.add_metric([run.name], run.passed_over)
@@ -100,14 +109,18 @@ def audit_gauges(audits: Any) -> Iterator[Any]:
     yield seconds
 
 
-def deadline_gauges(outlook: list[forecast.Line]) -> Iterator[Any]:
+def deadline_gauges(outlook: Iterable[forecast.Line]) -> Iterator[Any]:
     missed = GaugeMetricFamily("surefile_deadlines_missed", "Messages past their deadline.", labels=["queue"])
     at_risk = GaugeMetricFamily(
         "surefile_deadlines_at_risk", "Messages that will miss their deadline at the present rate.", labels=["queue"]
     )
-    for line in outlook:
-        missed.add_metric([line.queue], line.missed)
-        at_risk.add_metric([line.queue], line.will_miss)
+    found = {
+        **{queue.name: (0, 0) for queue in flows().queues},
+        **{each.queue: (each.missed, each.will_miss) for each in outlook},
+    }
+    for queue, (late, will_miss) in found.items():
+        missed.add_metric([queue], late)
+        at_risk.add_metric([queue], will_miss)
     yield missed
     yield at_risk
 
@@ -124,14 +137,16 @@ def breaker_gauges(breaker_rows: list[Any]) -> Iterator[Any]:
     yield held
 
 
-def outstanding_gauges(outstanding: Any) -> Iterator[Any]:
+def outstanding_gauges(outstanding: tally.Tally) -> Iterator[Any]:
     messages = GaugeMetricFamily("surefile_messages", "Messages by queue and state.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("surefile_oldest_seconds", "Age of the oldest message.", labels=["queue", "state"])
-    for row in outstanding:
-        messages.add_metric([row.queue, row.state], row.messages)
-        oldest.add_metric([row.queue, row.state], row.oldest)
+    none = dict.fromkeys(product([queue.name for queue in flows().queues], tally.STATES), (0, 0.0))
+    for place, (count, age) in {**none, **outstanding.by_state()}.items():
+        messages.add_metric(place, count)
+        oldest.add_metric(place, age)
     yield messages
     yield oldest
+    yield GaugeMetricFamily("surefile_counted_seconds", "Seconds since messages were counted.", outstanding.age)
 
 
 class Reading:
@@ -164,6 +179,7 @@ class Reading:
 
 
 def read_metrics() -> bytes:
+    counters.up_to_now()
     registry = CollectorRegistry()
     registry.register(LedgerCollector())
     found: bytes = generate_latest(registry)
@@ -173,7 +189,7 @@ def read_metrics() -> bytes:
 
 @blueprint.get("/metrics")
 @describe(
-    "Gauges for Prometheus",
+    "Metrics for Prometheus",
     security=READER,
     answers={200: "Text in Prometheus's format, some seconds old."},
     problems={

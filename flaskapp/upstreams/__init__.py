@@ -32,6 +32,24 @@ from flaskapp.upstreams.va_notify import VANotifyClient
 from flaskapp.upstreams.va_profile import VAProfileClient
 from flaskapp.upstreams.veis import VEISClient
 
+# As each of them is named in logs, breakers and metrics.
+NAMES = (
+    "accounts",
+    "alert_webhook",
+    "btsss",
+    "chip",
+    "form526",
+    "lighthouse_claims",
+    "lighthouse_documents",
+    "lorota",
+    "sign_in",
+    "sts",
+    "travel_pay",
+    "va_notify",
+    "va_profile",
+    "veis",
+)
+
 
 @dataclass(frozen=True)
 class Upstreams:

@@ -17,7 +17,7 @@ ENQUEUE = """
       FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series(1, {count}) AS number
 """
 READY = "SELECT count(*) FROM outbox_messages WHERE state = 'ready' AND queue = %s"
-# Copies of the newest claim, each for a day of its own and with its message.
+# Copies of the newest claim, each for a day of its own, with its history and its message.
 COPY_CLAIMS = """
     WITH one AS (SELECT * FROM travel_claims ORDER BY requested_at DESC LIMIT 1),
          work AS (SELECT m.* FROM outbox_messages m JOIN one ON m.subject_id = one.id::text),
@@ -29,7 +29,12 @@ COPY_CLAIMS = """
                    LATERAL jsonb_populate_record(NULL::travel_claims, to_jsonb(one) || jsonb_build_object(
                         'id', gen_random_uuid(), 'appointment_date', last.day + number,
                         'requested_at', outbox_now())) AS copied
-            RETURNING id)
+            RETURNING id),
+         told AS (
+            INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, detail)
+            SELECT h.subject_type, made.id::text, h.what, h.moved_from, h.moved_to, h.actor, h.detail
+              FROM made, one, outbox_history h
+             WHERE h.subject_type = 'travel_claim' AND h.subject_id = one.id::text)
     INSERT INTO outbox_messages OVERRIDING SYSTEM VALUE
     SELECT copied.*
       FROM work, (SELECT id, row_number() OVER () AS number FROM made) AS made,

@@ -25,6 +25,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from flaskapp import clock
+from flaskapp.outside.counting import COUNTING
 from flaskapp.upstreams.errors import NO_ANSWER, TOO_LARGE, Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.transport.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
 from flaskapp.upstreams.transport.redaction import redact
@@ -226,6 +227,9 @@ def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float)
         "error": None if whole else error,
         "ms": round(seconds * 1000),
     }
+    answer = f"{outcome.status // 100}xx" if isinstance(outcome, Answer) else "none"
+    COUNTING.add("upstream_calls", upstream=outgoing.upstream, answer=answer)
+    COUNTING.observe("upstream_seconds", seconds, upstream=outgoing.upstream)
     logger.log(logging.INFO if whole else logging.WARNING, "upstream.called", extra=extra)
 
 
