@@ -16,13 +16,13 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from flaskapp.config import UPSTREAMS
 from flaskapp.current import flows
 from flaskapp.db import DbSession, db
 from flaskapp.logs import seconds_of_request
 from flaskapp.notifications.states import DELIVERED, PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.outside.counting import COUNTING, FLUSH_SECONDS
 from flaskapp.subjects import states_of
-from flaskapp.upstreams import NAMES as UPSTREAMS
 from outbox import counters, sql
 
 log = logging.getLogger("flaskapp.ops.counters")
@@ -222,5 +222,4 @@ def upstream_families(found: dict[str, dict[counters.Labels, float]]) -> Iterato
 
 def init_app(app: Flask) -> None:
     app.extensions["counts_ending"] = threading.Event()
-    COUNTING.begin()
     app.after_request(count_answer)
