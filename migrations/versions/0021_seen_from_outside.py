@@ -1,4 +1,4 @@
-"""What is looked at from outside: a kept count of what is outstanding, counters, and the request behind a message."""
+"""What is looked at from outside: a kept count of what is outstanding, counters, and what they were counted up to."""
 
 from __future__ import annotations
 
@@ -52,8 +52,6 @@ COUNTED = """
             SELECT 'trips', COALESCE(pg_sequence_last_value(pg_get_serial_sequence('outbox_breaker_trips', 'id')), 0)
            ) AS sources (source, last);
 """
-# The release before neither reads nor writes it.
-REQUEST = "ALTER TABLE outbox_messages ADD COLUMN request_id text"
 # What is only ever added to, in the order of these numbers: such an index costs next to nothing.
 ATTEMPTS = "ix_outbox_attempts_end_number"
 HISTORY = "ix_outbox_history_id"
@@ -62,7 +60,7 @@ BRIN = "USING brin ({column}) WITH (pages_per_range = 16, autosummarize = on)"
 
 
 def upgrade() -> None:
-    for statements in (TALLY, COUNTS, COUNTED, REQUEST):
+    for statements in (TALLY, COUNTS, COUNTED):
         op.execute(statements)
     # As in 0018: partition by partition beside the traffic, then at once for the whole.
     with op.get_context().autocommit_block():
@@ -86,6 +84,5 @@ def is_attached(index: str) -> bool:
 def downgrade() -> None:
     op.execute(f"DROP INDEX {HISTORY}")
     op.execute(f"DROP INDEX {ATTEMPTS}")
-    op.drop_column("outbox_messages", "request_id")
     for table in ("counted", "counts", "tally"):
         op.drop_table(f"outbox_{table}")
