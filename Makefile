@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs \
 	clean
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-watch.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)

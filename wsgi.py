@@ -14,6 +14,7 @@ gc.disable()
 
 from flaskapp import create_app, create_help_app  # noqa: E402
 from flaskapp.config import ConfigError, from_env  # noqa: E402
+from flaskapp.ops.exports import MissingPackage  # noqa: E402
 from jobs.cli import attach  # noqa: E402
 
 # Whether `flask` (or `python -m flask`) is only to say what there is, to a person or to their shell's completion.
@@ -22,7 +23,7 @@ HELP = asked and "flask" in Path(sys.argv[0]).parts[-2:]
 
 try:
     app = create_help_app() if HELP else create_app(from_env(os.environ))
-except ConfigError as error:
+except (ConfigError, MissingPackage) as error:
     sys.exit(f"surefile: {error}")
 
 attach(app)

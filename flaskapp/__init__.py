@@ -15,7 +15,20 @@ from flaskapp.flows import Flows
 from flaskapp.form526.flow import FLOW as FORM526
 from flaskapp.intent_to_file.flow import FLOW as INTENT_TO_FILE
 from flaskapp.notifications.flow import FLOW as NOTIFICATIONS
-from flaskapp.ops import breakers, cases, commands, console, counters, health, metrics, pages, parked, people, rq
+from flaskapp.ops import (
+    breakers,
+    cases,
+    commands,
+    console,
+    counters,
+    exports,
+    health,
+    metrics,
+    pages,
+    parked,
+    people,
+    rq,
+)
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.ops.operators import operators_cli
 from flaskapp.redis_pool import open_redis
@@ -47,6 +60,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
         app.register_blueprint(blueprint)
     metrics.init_app(app)
     counters.init_app(app)
+    exports.init_app(app, config)
     health.init_app(app, MIGRATIONS)
     rate_limits.init_app(app, config)
     passthrough.init_app(app, config)

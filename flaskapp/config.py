@@ -17,6 +17,7 @@ from flaskapp.config_readers import (
     at_least_one,
     days,
     fernet_keys,
+    host_and_port,
     key_blocks,
     key_text,
     line,
@@ -31,11 +32,30 @@ from flaskapp.config_readers import (
     read_database_url,
     read_log_level,
     read_redis_url,
+    some_of,
     some_words,
     string_map,
     whole,
     words,
     yes_or_no,
+)
+
+# Every upstream, as it is named in logs, breakers and metrics.
+UPSTREAMS = (
+    "accounts",
+    "alert_webhook",
+    "btsss",
+    "chip",
+    "form526",
+    "lighthouse_claims",
+    "lighthouse_documents",
+    "lorota",
+    "sign_in",
+    "sts",
+    "travel_pay",
+    "va_notify",
+    "va_profile",
+    "veis",
 )
 
 # Limits of one call, and how long something may take at all: in seconds.
@@ -229,6 +249,23 @@ class Config:
         None,
         secret=True,
         text="Token that reads `/metrics`, as bearer or as the password of basic access; without one nobody reads it.",
+    )
+    request_id_upstreams: tuple[str, ...] = setting(
+        some_of(*UPSTREAMS),
+        (),
+        text="Upstreams that are told the id of the request as `X-Request-Id`, and its trace as `traceparent`.",
+    )
+    statsd_address: tuple[str, int] | None = setting(
+        host_and_port, None, text="Host and port of a StatsD agent that understands Datadog's tags."
+    )
+    otlp_traces_url: str | None = setting(
+        read_base_url, None, text="Where traces are sent, by OTLP over http; needs `requirements-watch.txt`."
+    )
+    otlp_headers: dict[str, str] | None = setting(
+        string_map, None, secret=True, text="JSON: headers of what is sent there, such as a key."
+    )
+    sentry_dsn: str | None = setting(
+        line, None, secret=True, text="Where errors are reported, by Sentry; needs `requirements-watch.txt`."
     )
     metrics_keep_seconds: float = setting(
         number(0, 3_600), 5.0, text="How long a web process shows the metrics that it read last."

@@ -172,6 +172,23 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return choose
 
 
+def some_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    def choose(text: str) -> tuple[str, ...]:
+        found = words(text)
+        if not set(found) <= set(choices):
+            raise Expected(f"expected some of {', '.join(choices)}")
+        return found
+
+    return choose
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = line(text).rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise Expected("expected a host and a port, as in 127.0.0.1:8125")
+    return host.strip("[]"), int(port)
+
+
 def string_map(text: str) -> dict[str, str]:
     value = json.loads(text)
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):

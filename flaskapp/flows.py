@@ -75,6 +75,7 @@ class Work:
             delay_seconds=delay_seconds,
             look_first=self.look_first,
             about=about,
+            request_id=detail_of_request().get("request_id"),
         )
 
     def begin(

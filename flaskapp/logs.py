@@ -25,6 +25,7 @@ from flask import Flask, Response, g, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
 
 from flaskapp.config import Config
+from flaskapp.outside import asked
 from outbox import away
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,9 @@ class MaskingFormatter(JsonFormatter):
         super().__init__(["levelname", "name", "message"], rename_fields=names, timestamp=True)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        if has_request_context():
-            log_data.setdefault("request_id", request_id())
+        asked_by = request_id() if has_request_context() else asked.request_id()
+        if asked_by is not None:
+            log_data.setdefault("request_id", asked_by)
         return {mask(str(key)): masked(value) for key, value in log_data.items()}
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
@@ -203,6 +205,11 @@ def detail_of_request() -> dict[str, str]:
 
 def start_clock() -> None:
     g.request_started = perf_counter()
+    asked.begin(detail_of_request().get("request_id"))
+
+
+def end_request(error: BaseException | None = None) -> None:
+    asked.begin(None)
 
 
 def seconds_of_request() -> float:
@@ -228,4 +235,5 @@ def init_app(app: Flask, config: Config) -> None:
     """Call this first: its clock then starts before anything else, and its line is written after everything else."""
     configure(config.log_level)
     app.before_request(start_clock)
+    app.teardown_request(end_request)
     app.after_request(log_answer)

@@ -25,6 +25,7 @@ from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
 from flaskapp.ops.counters import count_ledger
+from flaskapp.ops.exports import tell_statsd
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
@@ -80,6 +81,7 @@ def sweep_locked() -> None:
             "registries": partial(sweep_registries, redis),
             "counters": partial(count_ledger, db.engine),
             "tally": in_transaction(tally.refresh),
+            "statsd": tell_statsd,
         }
     )
 

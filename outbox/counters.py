@@ -133,9 +133,9 @@ def moves(durations: Sequence[Durations]) -> TextClause:
     return text(MOVES.format(more=more, classes=classes))
 
 
-def count_ledger(engine: Engine, durations: Sequence[Durations] = ()) -> None:
-    """Count what the ledger recorded since the last round. Commits by itself; does nothing where another process is at
-    it."""
+def count_ledger(engine: Engine, durations: Sequence[Durations] = (), most: int = ROWS_AT_ONCE) -> None:
+    """Count what the ledger recorded since the last round, so many numbers at `most`. Commits by itself; does nothing
+    where another process is at it."""
     statements = {"history": moves(durations), "attempts": ENDS, "trips": TRIPS}
     with engine.begin() as db:
         drawn = db.execute(DRAWN).all()
@@ -145,11 +145,11 @@ def count_ledger(engine: Engine, durations: Sequence[Durations] = ()) -> None:
         held = set(db.execute(LOCK).scalars())
         for row in drawn:
             if row.source in held:
-                count_source(db, statements[row.source], row, xid)
+                count_source(db, statements[row.source], row, xid, most)
 
 
-def count_source(db: Database, statement: TextClause, drawn: Row[Any], xid: str) -> None:
-    values = {"source": drawn.source, "last": drawn.last, "xid": xid, "most": ROWS_AT_ONCE}
+def count_source(db: Database, statement: TextClause, drawn: Row[Any], xid: str, most: int) -> None:
+    values = {"source": drawn.source, "last": drawn.last, "xid": xid, "most": most}
     found = db.execute(text(SETTLED), values).one()
     if found.settled > found.upto:
         classes = {"bounds": list(BOUNDS), "edges": list(EDGES)} if drawn.source == "history" else {}

@@ -93,6 +93,8 @@ messages = Table(
     Column("lease_expires_at", Timestamp),
     Column("parked_reason", Text),
     Column("created_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
+    # Of the request that asked for it, or for what it follows from.
+    Column("request_id", Text),
     CheckConstraint(one_of("state", MESSAGE_STATES), name="state"),
     CheckConstraint("jsonb_typeof(args) = 'array'", name="args_array"),
     CheckConstraint(

@@ -80,6 +80,8 @@ class Grant:
     # From when to when the database knows nothing of what happened, by a restore from a backup; None without one.
     restored_to: datetime | None = None
     lost_at: datetime | None = None
+    # Of the request that asked for it, or for what it follows from.
+    request_id: str | None = None
 
     @property
     def in_doubt(self) -> bool:

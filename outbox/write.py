@@ -46,16 +46,24 @@ IN_FORCE = """
 
 COMMIT_DURABLY = text(f"SELECT {DURABLY}")
 
+# The id of the request that asked for this or, of work that follows from something, for that: its history begins with
+# it.
+ASKED_BY = """
+    COALESCE(CAST(:request_id AS text), (
+        SELECT h.detail ->> 'request_id' FROM outbox_history h
+         WHERE h.subject_type = COALESCE(CAST(:about_type AS text), :subject_type)
+           AND h.subject_id = COALESCE(CAST(:about_id AS text), {subject_id}) ORDER BY h.id LIMIT 1))
+"""
 MESSAGE = f"""
     INSERT INTO outbox_messages
         (job, args, queue, upstream, subject_type, subject_id, state, due_at, deadline_at, give_up_at,
-         unresolved_since, unresolved_why)
+         unresolved_since, unresolved_why, request_id)
     SELECT :job, CAST(:args AS jsonb), :queue, :upstream, :subject_type, {{subject_id}},
            CASE WHEN :delay > 0 THEN 'later' ELSE 'ready' END,
            outbox_now() + make_interval(secs => :delay),
            outbox_now() + make_interval(secs => :deadline),
            outbox_now() + make_interval(secs => :give_up),
-           doubt.since, CASE WHEN doubt.since IS NOT NULL THEN '{RESTORED}' END
+           doubt.since, CASE WHEN doubt.since IS NOT NULL THEN '{RESTORED}' END, {ASKED_BY}
       FROM {{rows}}({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
 """
@@ -98,6 +106,7 @@ def add(
     delay_seconds: float = 0.0,
     look_first: bool = False,
     about: tuple[str, str] | None = None,
+    request_id: str | None = None,
 ) -> int | None:
     """Enqueue a piece of work and return its message id; relays are woken when the caller commits.
 
@@ -109,7 +118,8 @@ def add(
 
     In the time after a restore from a backup it is looked up before it is sent if it may have been sent before: where
     `look_first` says that it may be the same work once more, or where `about`, type and id of a subject, is older than
-    the restore.
+    the restore. `request_id` is that of the request that asked for it; without one, it is what the history of the
+    subject, or of `about`, begins with.
     """
     about_type, about_id = about or (None, None)
     message_id: int | None = db.execute(
@@ -128,6 +138,7 @@ def add(
             "look_first": look_first,
             "about_type": about_type,
             "about_id": about_id,
+            "request_id": request_id,
         },
     ).scalar_one_or_none()
     return message_id
@@ -186,6 +197,7 @@ def begin(
         "look_first": look_first,
         "about_type": None,
         "about_id": None,
+        "request_id": (detail or {}).get("request_id"),
     }
     return db.execute(beginning_with(rows), {**values, **more}).one_or_none()
 

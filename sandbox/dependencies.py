@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
+REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-watch.txt", ROOT / "requirements-dev.txt")
 ACCEPTED = ROOT / "accepted-findings.toml"
 OPEN, MISTAKEN, UNASKED = 1, 2, 3
 SHOWN = 5

@@ -191,6 +191,11 @@ def test_upstream_clients_know_no_models_and_no_flask() -> None:
         assert "flask" not in {top_folder_of(module) for module in imported(path)}, path
 
 
+def test_what_only_a_setting_needs_is_imported_only_when_it_is_set() -> None:
+    named = {top_folder_of(module) for path in sources(*TOP_FOLDERS) for module in imported(path)}
+    assert not named & {"opentelemetry", "sentry_sdk"}
+
+
 def test_nothing_is_imported_inside_a_function() -> None:
     inside = set()
     for path in sources(*TOP_FOLDERS, "sandbox", "tests", "migrations"):

@@ -16,13 +16,13 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from flaskapp.config import UPSTREAMS
 from flaskapp.current import flows
 from flaskapp.db import DbSession, db
 from flaskapp.logs import seconds_of_request
 from flaskapp.notifications.states import DELIVERED, PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.outside.counting import COUNTING, FLUSH_SECONDS
 from flaskapp.subjects import states_of
-from flaskapp.upstreams import NAMES as UPSTREAMS
 from outbox import counters, sql
 
 log = logging.getLogger("flaskapp.ops.counters")
@@ -31,6 +31,8 @@ STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 NO_ANSWER = "none"
 NO_ROUTE = "none"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+# The sweep counts all; who scrapes sees the newest as well, and waits for no more than that.
+ROWS_OF_A_SCRAPE = 1_000
 OTHER_METHOD = "other"
 PURPOSES = ("write", "look_up", "read", "give_up")
 OUTCOMES = ("success", "error", "unknown", "expired")
@@ -49,8 +51,8 @@ TOLD = counters.Durations(
 )
 
 
-def count_ledger(engine: Engine) -> None:
-    counters.count_ledger(engine, [TOLD])
+def count_ledger(engine: Engine, most: int = counters.ROWS_AT_ONCE) -> None:
+    counters.count_ledger(engine, [TOLD], most)
 
 
 def count_answer(response: Response) -> Response:
@@ -99,7 +101,7 @@ def up_to_now() -> None:
     """Count what the ledger recorded, and add what this process has counted. Whatever fails there, what was counted
     before can be read."""
     try:
-        count_ledger(db.engine)
+        count_ledger(db.engine, ROWS_OF_A_SCRAPE)
     except SQLAlchemyError as error:
         log.warning("ledger not counted", extra={"event": "counts.not_counted", "error": type(error).__name__})
     flush(db.engine)
@@ -222,5 +224,4 @@ def upstream_families(found: dict[str, dict[counters.Labels, float]]) -> Iterato
 
 def init_app(app: Flask) -> None:
     app.extensions["counts_ending"] = threading.Event()
-    COUNTING.begin()
     app.after_request(count_answer)

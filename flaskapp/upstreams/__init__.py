@@ -32,24 +32,6 @@ from flaskapp.upstreams.va_notify import VANotifyClient
 from flaskapp.upstreams.va_profile import VAProfileClient
 from flaskapp.upstreams.veis import VEISClient
 
-# As each of them is named in logs, breakers and metrics.
-NAMES = (
-    "accounts",
-    "alert_webhook",
-    "btsss",
-    "chip",
-    "form526",
-    "lighthouse_claims",
-    "lighthouse_documents",
-    "lorota",
-    "sign_in",
-    "sts",
-    "travel_pay",
-    "va_notify",
-    "va_profile",
-    "veis",
-)
-
 
 @dataclass(frozen=True)
 class Upstreams:
@@ -71,7 +53,7 @@ class Upstreams:
 
 def build(config: Config, redis: Redis) -> Upstreams:
     """The clients of one process. Opens no connection; raises ValueError with the name of a setting that is wrong."""
-    http = HTTP(config.upstream_connect_seconds)
+    http = HTTP(config.upstream_connect_seconds, told=frozenset(config.request_id_upstreams))
     veis = VEISClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
     # Shared, so that all tokens together cost the process one connection.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cryptography.fernet import InvalidToken
 from flask import current_app
@@ -19,6 +21,8 @@ from redis.exceptions import RedisError
 
 from flaskapp.config import Config
 from flaskapp.db import db, reading
+from flaskapp.outside import asked
+from flaskapp.outside.tracing import TRACING
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.upstreams.errors import (
     Duplicate,
@@ -47,6 +51,27 @@ KIND_OF_ERROR: dict[type[UpstreamError], str] = {
     Duplicate: "duplicate",
     Unanswered: "unknown",
 }
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def for_its_request(step: Callable[Concatenate[JobSpec, Grant, P], R]) -> Callable[Concatenate[JobSpec, Grant, P], R]:
+    """Do this step of a job for the request that asked for it: in logs, traces and calls."""
+
+    @wraps(step)
+    def do(spec: JobSpec, grant: Grant, *args: P.args, **others: P.kwargs) -> R:
+        attributes: dict[str, int | str] = {
+            "message_id": grant.message_id,
+            "attempt_id": grant.attempt_id,
+            "purpose": grant.purpose,
+        }
+        name = f"{step.__name__} {grant.job.rpartition('.')[2]}"
+        with asked.working_for(grant.request_id), TRACING.span(name, attributes):
+            return step(spec, grant, *args, **others)
+
+    return do
 
 
 class Process:
@@ -165,6 +190,7 @@ class Job:
         run(self.spec, message_id, fence)
 
 
+@for_its_request
 def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """Settle, and keep at least the answer if that fails. Nothing is raised to RQ, which would show the text."""
     try:
@@ -188,6 +214,7 @@ def show_parked(grant: Grant) -> None:
         registries.show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
+@for_its_request
 def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
     """Load what the call needs, give the connection back, and call. However that ends, it becomes an Outcome."""
     try:

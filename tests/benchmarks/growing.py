@@ -41,9 +41,10 @@ AUDIT = "flask audit"
 STEADY_CALLS = ("POST claim", "GET claim", "GET ITF")
 PAST = """
     INSERT INTO outbox_attempts (message_id, fence, subject_type, subject_id, job, upstream, purpose, status,
-                                 started_at, finished_at, answered, worker_id)
+                                 started_at, finished_at, end_number, answered, worker_id)
     SELECT -(number / 4) - 1, number, 'bench', (number / 4)::text, '{job}', '{upstream}', 'write', 'success',
-           at - number * interval '1 second', at - number * interval '1 second', true, 'bench'
+           at - number * interval '1 second', at - number * interval '1 second',
+           nextval('outbox_attempts_id_seq'), true, 'bench'
       FROM (SELECT outbox_now() AS at OFFSET 0) AS clock, generate_series({first}, {last}) AS number
 """
 # Indexes are made after the rows, which is several times as fast; those of constraints stay.

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.processes.running import SUBMIT, events
+from tests.product import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -37,3 +38,20 @@ def test_each_step_writes_one_line_and_rq_none(received):
     assert (counted["outbox.published"], counted["job.settled"]) == (2, 2)
     assert counted["upstream.called"] in (4, 5)
     assert not [line for line in lines if line["logger"].startswith("rq")]
+
+
+def test_what_web_relay_and_worker_counted_is_in_one_scrape(running, received):
+    """Each adds its own every few seconds."""
+    counted = (
+        'surefile_requests_total{method="POST",route="/check_in/v0/travel_claims",status="2xx"}',
+        'surefile_upstream_calls_total{answer="2xx",upstream="lorota"}',
+        'surefile_upstream_calls_total{answer="2xx",upstream="btsss"}',
+        'surefile_relay_lag_seconds_count{queue="travel_claims"}',
+        'surefile_told_seconds_count{flow="travel_claim"}',
+    )
+
+    def are_all_there():
+        shown = dict(line.rsplit(" ", 1) for line in running.metrics().splitlines() if not line.startswith("#"))
+        return all(float(shown[series]) >= 1 for series in counted)
+
+    eventually(are_all_there)

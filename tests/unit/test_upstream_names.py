@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from flaskapp import upstreams
+from flaskapp.config import UPSTREAMS
 
 
 def test_every_upstream_is_named() -> None:
@@ -13,4 +14,4 @@ def test_every_upstream_is_named() -> None:
     found = {
         name for path in folder.rglob("*.py") for name in re.findall(r'^UPSTREAM = "(\w+)"', path.read_text(), re.M)
     }
-    assert found == set(upstreams.NAMES)
+    assert found == set(UPSTREAMS)

@@ -25,7 +25,9 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from flaskapp import clock
+from flaskapp.outside import asked
 from flaskapp.outside.counting import COUNTING
+from flaskapp.outside.tracing import TRACING, Span
 from flaskapp.upstreams.errors import NO_ANSWER, TOO_LARGE, Throttled, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.transport.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
 from flaskapp.upstreams.transport.redaction import redact
@@ -113,10 +115,12 @@ def seconds_left(most: float) -> float:
 class HTTP:
     """A pool of connections for one process, safe for `pool_size` threads at once.
 
-    `connect_seconds` covers name resolution and every address of the host together.
+    `connect_seconds` covers name resolution and every address of the host together. Upstreams in `told` are told the id
+    of the request that asked for a call, and its trace.
     """
 
-    def __init__(self, connect_seconds: float, pool_size: int = 100) -> None:
+    def __init__(self, connect_seconds: float, pool_size: int = 100, told: frozenset[str] = frozenset()) -> None:
+        self._told = told
         self._connect_seconds = connect_seconds
         self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -139,9 +143,17 @@ class HTTP:
         """
         started = time.monotonic()
         outgoing = replace(outgoing, total_seconds=seconds_left(outgoing.total_seconds))
-        with WATCHDOG.limit(outgoing.total_seconds) as call:
-            outcome = self._exchange(outgoing, call)
+        name = f"{outgoing.upstream} {outgoing.operation}"
+        with (
+            TRACING.span(name, {"upstream": outgoing.upstream}) as span,
+            WATCHDOG.limit(outgoing.total_seconds) as call,
+        ):
+            outcome = self._exchange(replace(outgoing, headers=self._headers(outgoing, span)), call)
             written = call.written
+            if isinstance(outcome, Answer):
+                span.note(**{"http.response.status_code": outcome.status})
+            else:
+                span.fail(outcome if isinstance(outcome, str) else type(outcome).__name__)
         _log(outgoing, outcome, time.monotonic() - started)
         if isinstance(outcome, Answer):
             return outcome
@@ -153,6 +165,13 @@ class HTTP:
         code = TOO_LARGE if outcome == BodyTooLarge.__name__ else None
         timed_out = outcome == TotalLimitPassed.__name__
         raise kind(outgoing.upstream, f"{outcome}, {stage}", code=code, timed_out=timed_out)
+
+    def _headers(self, outgoing: Outgoing, span: Span) -> Mapping[str, str]:
+        request_id = asked.request_id()
+        if outgoing.upstream not in self._told or request_id is None:
+            return outgoing.headers
+        trace = {"traceparent": span.header} if span.header is not None else {}
+        return {**outgoing.headers, "X-Request-Id": request_id, **trace}
 
     def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
         """The answer, or what went wrong: only its name, unless our own side broke the body."""
