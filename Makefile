@@ -3,11 +3,13 @@ SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+API := $(VENV)/api
+API_READY := $(API)/ready
 BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs \
+.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples \
 	clean
 
 $(READY): requirements.txt requirements-dev.txt
@@ -26,7 +28,13 @@ shell: $(READY) ## beside `make run`: a shell in which every `flask …` reaches
 demo: $(READY)  ## one scripted story through every outcome; exits 0 only if every promise was kept
 	@$(BIN)/python -m sandbox demo
 
-test: $(READY)  ## format, lint, types and every test
+$(API_READY): $(READY) requirements-api.txt
+	@echo "Setting up $(API), what others read our API's description with (once) ..."
+	@$(PYTHON) -m venv $(API)
+	@$(API)/bin/pip install --quiet --disable-pip-version-check -r requirements-api.txt
+	@touch $(API_READY)
+
+test: $(READY) $(API_READY) ## format, lint, types and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@# Types are checked beside the tests. In a fresh clone four processes would each compile every test, so one does
@@ -66,6 +74,13 @@ chaos: $(READY) ## everything under load and under faults of every kind, for SEC
 
 chaos-hosts: $(READY) ## the same on many hosts in network namespaces, with a standby, a pooler and a replica; needs root and pgbouncer
 	@$(BIN)/python -m sandbox chaos-hosts $(if $(SEED),--seed $(SEED))
+
+api: $(API_READY) ## the API's description, held against validators and a client that is generated from it
+	$(BIN)/python -m pytest tests/contract/test_openapi.py tests/contract/test_generated_client.py
+	@$(BIN)/python -m tests.linters
+
+examples: $(READY) ## keep real answers as the examples of the API's description; takes minutes
+	@$(BIN)/python -m tests.examples
 
 audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))

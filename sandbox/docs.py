@@ -13,7 +13,7 @@ from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("settings", "audit-rules")
+PAGES = ("settings", "audit-rules", "errors")
 # Printing a page asks no server and no upstream.
 NOBODY = "http://127.0.0.1:1"
 

@@ -139,6 +139,8 @@ class Product:
             self.relay = Relay(db.engine, self.redis, self.flows.queues, breaker_settings(app.extensions["config"]))
         self.relay.low = NoMarks()
         self.fetchers: dict[str, Fetcher] = {}
+        # Answers that are not as described, if somebody checks.
+        self.faults: list[str] = []
 
     # -- moving work -------------------------------------------------------
 

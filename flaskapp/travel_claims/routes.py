@@ -11,19 +11,20 @@ from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
 from flaskapp.check_in.appointments import Posted, day_of, is_among, named, posted_of
-from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
+from flaskapp.check_in.routes import CALLER, CHECK_IN_ID, NO_SESSION, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn, Identity
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import Filed
-from flaskapp.travel_claims.states import UNCONFIRMED_WORDS, WORDS
+from flaskapp.travel_claims.states import TRAVEL_CLAIM, UNCONFIRMED_WORDS, WORDS
 from flaskapp.web import access
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import Body, believable, json_body
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import DAY, FLAG, TEXT, TIMESTAMP, UUID, WHOLE, data_of, or_null, said, thing, word
 
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
 access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else gets a 401")
@@ -33,6 +34,22 @@ NO_SUCH_APPOINTMENT = (
     " an appointment that it shows, or ask a staff member."
 )
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
+
+
+CLAIM = {
+    "id": UUID,
+    "type": word("travel_claim"),
+    "state": word(*TRAVEL_CLAIM.states),
+    "unconfirmed": said(FLAG, "It may be on file, and nobody could tell us."),
+    "message": said(TEXT, "The state in words, to be shown."),
+    "appointment_date": DAY,
+    "claim_number_last_four": or_null(TEXT),
+    "requested_at": TIMESTAMP,
+    "finished_at": or_null(TIMESTAMP),
+}
+ACCEPTED_CLAIM = data_of(
+    "AcceptedTravelClaim", thing("NewTravelClaim", {**CLAIM, "status_code": WHOLE}), {"status": WHOLE}
+)
 
 
 class AppointmentDate(fields.Field):
@@ -48,7 +65,9 @@ class AppointmentDate(fields.Field):
 
 
 class ClaimFields(Body):
-    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    uuid = fields.String(
+        required=True, validate=validate.Regexp(CHECK_IN_ID.pattern + r"\Z", error="is not a check-in id.")
+    )
     appointment_date = AppointmentDate(
         required=True,
         metadata={
@@ -74,8 +93,8 @@ CLAIM_BODY = ClaimBody()
     body=ClaimBody,
     example=EXAMPLE,
     answers={
-        202: "Accepted: `data.id` names the claim. It will be filed, or a named human will have it.",
-        401: "No check-in session for this uuid; the body is the `read.none` object.",
+        202: Answer("`data.id` names the claim. It will be filed, or a named human will have it.", ACCEPTED_CLAIM),
+        401: NO_SESSION,
     },
     problems={
         409: "The check-in was never loaded, so we do not know who this is.",
@@ -168,8 +187,11 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
     security=CALLER,
     parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}],
     answers={
-        200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words.",
-        401: "No check-in session; the body is the `read.none` object.",
+        200: Answer(
+            "`data.state` says where it stands, `data.message` says it in words.",
+            data_of("TravelClaimStatus", thing("TravelClaim", CLAIM)),
+        ),
+        401: NO_SESSION,
     },
     problems={404: "No such claim of this person."},
 )
