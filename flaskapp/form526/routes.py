@@ -36,6 +36,7 @@ from flaskapp.form526.states import (
     SUBMISSION_UNCONFIRMED,
     SUBMISSION_WORDS,
 )
+from flaskapp.form526.states import DOCUMENT as DOCUMENT_STATES
 from flaskapp.form526.words import words_of
 from flaskapp.subjects import TooManyOpen
 from flaskapp.web.errors import Problem
@@ -60,6 +61,7 @@ from flaskapp.web.shapes import (
 )
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.web.threads import shares_of
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
@@ -137,6 +139,18 @@ DOCUMENT = resource(
         },
     ),
     UUID,
+)
+
+
+SUBMISSIONS = Watched(
+    "form526_submission", "SELECT id::text, state FROM form526_submissions WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
+DOCUMENTS = Watched(
+    "form526_documents",
+    """SELECT s.id::text,
+              coalesce(string_agg(d.id || ':' || d.lighthouse_status, ',' ORDER BY d.id::text COLLATE "C"), '')
+         FROM form526_submissions s LEFT JOIN form526_document_submissions d ON d.submission_id = s.id
+        WHERE s.id = ANY(CAST(:ids AS uuid[])) GROUP BY s.id""",
 )
 
 
@@ -287,6 +301,7 @@ def accept_form(
     "Where a submission stands",
     tag=TAG,
     security=CALLER,
+    parameters=[PREFER],
     answers={
         200: Answer(
             "`data.attributes.status`: `try` while we work on it, `success`, `exhausted`, `non_retryable_error`; and"
@@ -298,12 +313,17 @@ def accept_form(
     problems={404: "You have no such submission.", 503: "Our database is away."},
 )
 def show_status(job_id: str) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    return answer_when_changed(SUBMISSIONS, lambda: shown_status(account_id, job_id))
+
+
+def shown_status(account_id: uuid.UUID, job_id: str) -> Shown:
     with transaction() as session:
-        row = service.find_by_job(session, uuid.UUID(caller().account_id), job_id)
+        row = service.find_by_job(session, account_id, job_id)
         if row is None:
             raise Problem(404, detail="You have no such submission.")
-        described = described_status(row)
-    return answer({"data": {"id": "", "type": "form526_job_statuses", "attributes": described}})
+        data = {"id": "", "type": "form526_job_statuses", "attributes": described_status(row)}
+        return Shown({"data": data}, str(row.id), row.state if row.state not in SUBMISSION.final else None)
 
 
 def described_status(row: Submission) -> dict[str, Any]:
@@ -325,6 +345,7 @@ def described_status(row: Submission) -> dict[str, Any]:
     "What became of each document",
     tag=TAG,
     security=CALLER,
+    parameters=[PREFER],
     answers={
         200: Answer(
             "`data` lists each document in the order in which the form names it, then those that we made: its `name`,"
@@ -337,12 +358,22 @@ def described_status(row: Submission) -> dict[str, Any]:
     problems={404: "You have no such submission.", 503: "Our database is away."},
 )
 def show_documents(submission_id: uuid.UUID) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    return answer_when_changed(DOCUMENTS, lambda: shown_documents(account_id, submission_id))
+
+
+def shown_documents(account_id: uuid.UUID, submission_id: uuid.UUID) -> Shown:
+    """One that is done or failed may still be corrected, but nobody waits for that."""
     with transaction() as session:
-        row = service.find_own(session, uuid.UUID(caller().account_id), submission_id)
+        row = service.find_own(session, account_id, submission_id)
         if row is None:
             raise Problem(404, detail="You have no such submission.")
-        described = [described_document(document) for document in of_submission(session, row.id)]
-    return answer({"data": described})
+        documents = of_submission(session, row.id)
+        described = [described_document(document) for document in documents]
+        statuses = sorted(f"{document.id}:{document.lighthouse_status}" for document in documents)
+        pending = [each for each in documents if each.lighthouse_status not in DOCUMENT_STATES.final]
+        may_change = bool(pending) or row.state not in SUBMISSION.final
+        return Shown({"data": described}, str(row.id), ",".join(statuses) if may_change else None)
 
 
 def described_document(document: DocumentSubmission) -> dict[str, Any]:

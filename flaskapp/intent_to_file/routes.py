@@ -39,6 +39,7 @@ from flaskapp.web.inflection import answer
 from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.shapes import TEXT, TIMESTAMP, WHOLE, Shape, data_of, listed, resource, thing, word
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
 
 blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
 require_sign_in(blueprint)
@@ -48,6 +49,7 @@ require_sign_in(all_types)
 TAG = "Intent to file"
 Item = dict[str, Any]
 
+ITF_ROWS = Watched("intent_to_file", "SELECT id::text, state FROM intents_to_file WHERE id = ANY(CAST(:ids AS uuid[]))")
 ITF = thing(
     "IntentToFile",
     {
@@ -93,6 +95,7 @@ UPSTREAM_PROBLEMS = {
     tag=TAG,
     security=CALLER,
     passes_on=True,
+    parameters=[PREFER],
     answers={200: LISTED, **TOKEN_ANSWERS},
     problems={code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 503, 504)},
 )
@@ -167,7 +170,7 @@ def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
     tag=TAG,
     security=CALLER,
     passes_on=True,
-    parameters=[TYPE_PARAMETER],
+    parameters=[TYPE_PARAMETER, PREFER],
     answers={200: LISTED, **TOKEN_ANSWERS},
     problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS},
 )
@@ -240,11 +243,21 @@ def show(itf_type: str) -> Response:
     account_id = uuid.UUID(caller().account_id)
     if answered_here(account_id, itf_type):
         look_first(account_id, itf_type)
-        return answer(shaped(valid_items(account_id, itf_type)))
+        return answer_when_changed(ITF_ROWS, lambda: shown_itf(account_id, itf_type))
     found = synchronous.read_itf(account_id, itf_type)
     if found is None and itf_type != COMPENSATION:
         raise Problem(404, "Resource not found", f"There is no active {itf_type} intent to file.")
     return answer(shaped([upstream_item(found)] if found is not None else []))
+
+
+def shown_itf(account_id: uuid.UUID, itf_type: str) -> Shown:
+    """The valid one, if there is one; only a pending one is waited for."""
+    with transaction() as session:
+        itf = service.find_valid(session, account_id, itf_type)
+        if itf is None:
+            return Shown(shaped([]))
+        state: str = itf.state
+        return Shown(shaped([item(session, itf)]), str(itf.id), state if state == PENDING else None)
 
 
 def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:

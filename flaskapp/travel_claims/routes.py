@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp.check_in.appointments import Posted, day_of, is_among, named, posted_of
+from flaskapp.check_in.appointments import DATE_OR_TIME, Posted, day_of, is_among, named, posted_of
 from flaskapp.check_in.routes import CALLER, CHECK_IN_ID, NO_SESSION, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn, Identity
 from flaskapp.db import DbSession, durably, transaction
@@ -25,6 +25,9 @@ from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import Body, believable, json_body
 from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.shapes import DAY, FLAG, TEXT, TIMESTAMP, UUID, WHOLE, data_of, or_null, said, thing, word
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
+
+CLAIMS = Watched("travel_claim", "SELECT id::text, state FROM travel_claims WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
 access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else gets a 401")
@@ -71,7 +74,8 @@ class ClaimFields(Body):
     appointment_date = AppointmentDate(
         required=True,
         metadata={
-            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "type": "string",
+            "pattern": DATE_OR_TIME.pattern,
             "description": "The day of an appointment of this check-in: its `startTime` as it was served, `YYYY-MM-DD`,"
             " or a date-time of which the wall clock counts.",
         },
@@ -185,7 +189,7 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
     "Where a claim stands",
     tag="Travel claims",
     security=CALLER,
-    parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}],
+    parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}, PREFER],
     answers={
         200: Answer(
             "`data.state` says where it stands, `data.message` says it in words.",
@@ -203,9 +207,14 @@ def show_claim(claim_id: str) -> Response:
         uuids.UUID(claim_id)
     except ValueError:
         raise Problem(404, detail="You have no such claim.") from None
+    icn = check_in.identity.icn
+    return answer_when_changed(CLAIMS, lambda: shown_claim(claim_id, icn))
+
+
+def shown_claim(claim_id: str, icn: str) -> Shown:
     with transaction() as session:
-        claim = service.find_claim(session, claim_id, check_in.identity.icn)
+        claim = service.find_claim(session, claim_id, icn)
         if claim is None:
             raise Problem(404, detail="You have no such claim.")
-        described = describe_claim(claim)
-    return answer({"data": described})
+        may_change = claim.state not in TRAVEL_CLAIM.final
+        return Shown({"data": describe_claim(claim)}, str(claim.id), claim.state if may_change else None)

@@ -42,9 +42,7 @@ def claim_travel_at_check_in(client: Client, who: dict[str, str]) -> str:
     check_in_create_session.sync(client=client, body=models.SessionBody(session=fields), **CAMEL)
     loaded = check_in_show_check_in.sync(who["uuid"], client=client, **CAMEL)
     assert isinstance(loaded, models.CheckIn) and loaded.payload.appointments, loaded
-    wanted = models.ClaimBody(
-        models.ClaimFields(uuid=who["uuid"], appointment_date=datetime.date.fromisoformat(who["day"]))
-    )
+    wanted = models.ClaimBody(models.ClaimFields(uuid=who["uuid"], appointment_date=who["day"]))
     accepted = travel_claims_request_claim.sync(client=client, body=wanted, **CAMEL)
     assert isinstance(accepted, models.AcceptedTravelClaim), accepted
     claim = accepted.data.id
@@ -83,9 +81,7 @@ def file_form(client: AuthenticatedClient) -> tuple[str, list[str]]:
 
 
 def file_mileage(client: AuthenticatedClient) -> tuple[str | None, int]:
-    wanted = models.MileageClaimBody(
-        appointment_date_time=datetime.datetime(2031, 3, 4, 9, 30), facility_station_number="983"
-    )
+    wanted = models.MileageClaimBody(appointment_date_time="2031-03-04T09:30:00", facility_station_number="983")
     accepted = travel_pay_file_claim.sync(client=client, body=wanted, **CAMEL)
     assert isinstance(accepted, models.FiledTravelPayClaim), accepted
     # Filed again, the same claim is answered, as it stands then.
