@@ -16,9 +16,11 @@ from tests.integration.steps import listening
 from tests.product import ADA, APPOINTMENT_DATE, Product
 
 STRANGER = Path(__file__).with_name("stranger.py")
-TOOLS = Path(__file__).parents[2] / ".venv" / "api" / "bin"
+TOOLS = Path(__file__).parents[2] / ".venv" / "tools" / "bin"
 
-pytestmark = pytest.mark.skipif(not TOOLS.exists(), reason="`make api` installs the tools of requirements-api.txt")
+pytestmark = pytest.mark.skipif(
+    not TOOLS.exists(), reason="`make tools` installs the programs of requirements-tools.txt"
+)
 
 
 def run(tool: str, *arguments: str, **settings: str) -> str:
