@@ -2,31 +2,48 @@ PYTHON ?= python3
 SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
+RUN_READY := $(VENV)/ready-to-run
 READY := $(VENV)/ready
+TOOLS := $(VENV)/tools
+TOOLS_READY := $(TOOLS)/ready
 BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs \
+.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples tools \
 	clean
 
-$(READY): requirements.txt requirements-watch.txt requirements-dev.txt
+# uv installs the same pins in a fraction of the time, where it is installed.
+install = $(if $(shell command -v uv),uv pip install --quiet --python $(1),$(1) -m pip install --quiet --disable-pip-version-check) -r $(2)
+
+$(RUN_READY): requirements.txt requirements-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(call install,$(BIN)/python,requirements-run.txt)
+	@touch $(RUN_READY)
+
+$(READY): $(RUN_READY) requirements-watch.txt requirements-dev.txt
+	@echo "Adding to it what tests need (once) ..."
+	@$(call install,$(BIN)/python,requirements-dev.txt)
 	@touch $(READY)
 
-run: $(READY)   ## the whole system on this machine; Ctrl-C stops it
+run: $(RUN_READY) ## the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m sandbox run
 
-shell: $(READY) ## beside `make run`: a shell in which every `flask …` reaches the running system
+shell: $(RUN_READY) ## beside `make run`: a shell in which every `flask …` reaches the running system
 	@$(BIN)/python -m sandbox shell
 
-demo: $(READY)  ## one scripted story through every outcome; exits 0 only if every promise was kept
+demo: $(RUN_READY) ## one scripted story through every outcome; exits 0 only if every promise was kept
 	@$(BIN)/python -m sandbox demo
 
-test: $(READY)  ## format, lint, types and every test
+$(TOOLS_READY): $(READY) requirements-tools.txt
+	@echo "Setting up $(TOOLS), what strangers use us with (once) ..."
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(call install,$(TOOLS)/bin/python,requirements-tools.txt)
+	@touch $(TOOLS_READY)
+
+test: $(READY) $(TOOLS_READY) ## format, lint, types and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@# Types are checked beside the tests. In a fresh clone four processes would each compile every test, so one does
@@ -54,23 +71,32 @@ bench: $(BENCH_READY) ## against peers and limits, in under 12 minutes; MEASURE=
 bench-flows: $(READY) ## what slow upstreams, large files, outages and years cost in each flow; takes long
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=-q -s
 
-day: $(READY)   ## one Monday in minutes; exits 0 only if all was kept and it went as its constants predict
+day: $(RUN_READY) ## one Monday in minutes; exits 0 only if all was kept and it went as its constants predict
 	@$(BIN)/python -m sandbox day
 
 SEEDS ?= 1000
 simulate: $(READY) ## relay, workers and rescue in one thread, with SEEDS stories of faults; a failing seed replays by its number
 	@$(BIN)/python -m tests.simulator --seeds $(SEEDS)
 
-chaos: $(READY) ## everything under load and under faults of every kind, for SECONDS (300); exits 0 only if all was kept
+chaos: $(RUN_READY) ## everything under load and under faults of every kind, for SECONDS (300); exits 0 only if all was kept
 	@$(BIN)/python -m sandbox chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 chaos-hosts: $(READY) ## the same on many hosts in network namespaces, with a standby, a pooler and a replica; needs root and pgbouncer
 	@$(BIN)/python -m sandbox chaos-hosts $(if $(SEED),--seed $(SEED))
 
+tools: $(TOOLS_READY) ## the programs of requirements-tools.txt, without which their tests are skipped
+
+api: $(TOOLS_READY) ## the API's description, held against validators and a client that is generated from it
+	$(BIN)/python -m pytest tests/contract/test_openapi.py tests/contract/test_generated_client.py
+	@$(BIN)/python -m tests.linters
+
+examples: $(READY) ## keep real answers as the examples of the API's description; takes minutes
+	@$(BIN)/python -m tests.examples
+
 audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))
 
-docs: $(READY)  ## write the pages of docs/ that are generated from code
+docs: $(RUN_READY) ## write the pages of docs/ that are generated from code
 	@$(BIN)/python -m sandbox docs
 
 clean:          ## delete the virtual environment and the local data

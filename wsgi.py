@@ -12,6 +12,8 @@ from pathlib import Path
 # at every full collection. So it is off until everything is built, and then it only looks at what was made afterwards.
 gc.disable()
 
+from flask.cli import FlaskGroup  # noqa: E402
+
 from flaskapp import create_app, create_help_app  # noqa: E402
 from flaskapp.config import ConfigError, from_env  # noqa: E402
 from flaskapp.ops.exports import MissingPackage  # noqa: E402
@@ -19,7 +21,7 @@ from jobs.cli import attach  # noqa: E402
 
 # Whether `flask` (or `python -m flask`) is only to say what there is, to a person or to their shell's completion.
 asked = len(sys.argv) < 2 or "--help" in sys.argv or "_FLASK_COMPLETE" in os.environ
-HELP = asked and "flask" in Path(sys.argv[0]).parts[-2:]
+HELP = asked and not {"flask", "surefile"}.isdisjoint(Path(sys.argv[0]).parts[-2:])
 
 try:
     app = create_help_app() if HELP else create_app(from_env(os.environ))
@@ -29,3 +31,10 @@ except (ConfigError, MissingPackage) as error:
 attach(app)
 gc.freeze()
 gc.enable()
+
+
+def main() -> None:
+    """The command `surefile` of the installed package: `flask`, with this application."""
+    FlaskGroup(create_app=lambda: app, help="Surefile: its processes and operators' commands.").main(
+        prog_name="surefile"
+    )

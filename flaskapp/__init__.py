@@ -35,7 +35,7 @@ from flaskapp.redis_pool import open_redis
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
-from flaskapp.web import cross_origin, errors, json_body, key_guard, openapi, passthrough, rate_limits, sign_in
+from flaskapp.web import cross_origin, errors, json_body, key_guard, openapi, passthrough, rate_limits, sign_in, waiting
 from flaskapp.web.application import Application
 from outbox import LedgerJob
 
@@ -64,6 +64,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     health.init_app(app, MIGRATIONS)
     rate_limits.init_app(app, config)
     passthrough.init_app(app, config)
+    waiting.init_app(app)
     app.extensions["at_web_start"] = partial(at_web_start, app)
     openapi.init_app(app, config)
     ops.init_app(app, config)

@@ -81,7 +81,9 @@ class Config:
         words, (), secret=True, text="Keys used before as `SECRET_KEY`, newest first: what they signed stays valid."
     )
     encryption_keys: tuple[str, ...] = setting(
-        fernet_keys, secret=True, text="Fernet keys, comma separated; the first encrypts, all decrypt."
+        fernet_keys,
+        secret=True,
+        text="Fernet keys, comma separated, or 64 hexadecimal digits each; the first encrypts, all decrypt.",
     )
     digest_key: str = setting(
         key_text, secret=True, text="Key of the digests by which personal data is looked up; 32 characters or more."
@@ -366,6 +368,11 @@ class Config:
     )
     travel_pay_wait_seconds: float = setting(
         number(0, 20), 5.0, text="How long a posted Travel Pay claim may take before it is answered with 202."
+    )
+    status_wait_seconds: float = setting(
+        number(0, 20),
+        10.0,
+        text="Longest that a status route waits for a change if its caller prefers that (`Prefer: wait=N`); 0: never.",
     )
     travel_pay_read_seconds: float = setting(call_limit, 20.0, text="Total limit on one call a person waits for.")
     travel_pay_cache_seconds: float = setting(

@@ -18,6 +18,7 @@ from outbox import read_options
 
 DATABASE_URL = "expected postgres://user:password@host:port/name"
 MISREAD = f"{DATABASE_URL}; in the password, each of : / @ ? # % is percent-encoded"
+HEXADECIMAL_KEY = re.compile(r"[0-9a-fA-F]{64}")
 FERNET_BYTES = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Keys that sign or digest: as long as the output of the hash that they are used with.
@@ -143,9 +144,14 @@ def one_or_two(text: str) -> tuple[str, ...]:
     return found
 
 
+def from_digits(digits: str) -> str:
+    return base64.urlsafe_b64encode(bytes.fromhex(digits)).decode()
+
+
 def fernet_keys(text: str) -> tuple[str, ...]:
-    """Keys as `Fernet.generate_key` makes them, one at least."""
-    found = some_words(text)
+    """Keys as `Fernet.generate_key` makes them, one at least; or each as the 64 hexadecimal digits of its bytes, which
+    is what a platform draws as a secret."""
+    found = tuple(from_digits(word) if HEXADECIMAL_KEY.fullmatch(word) else word for word in some_words(text))
     for key in found:
         try:
             length = len(base64.urlsafe_b64decode(key))

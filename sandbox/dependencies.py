@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-watch.txt", ROOT / "requirements-dev.txt")
+REQUIREMENTS = tuple(ROOT / f"requirements{name}.txt" for name in ("", "-watch", "-run", "-dev", "-tools"))
 ACCEPTED = ROOT / "accepted-findings.toml"
 OPEN, MISTAKEN, UNASKED = 1, 2, 3
 SHOWN = 5

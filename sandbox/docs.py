@@ -1,4 +1,4 @@
-"""`python -m sandbox docs`: write the pages of docs/ that the product generates from its code."""
+"""`python -m sandbox docs`: write the pages and files that the product generates from its code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.faults import UPSTREAMS
 from sandbox.settings import environment, kept_secrets
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("settings", "audit-rules")
+PAGES = ("docs/settings.md", "docs/audit-rules.md", "docs/errors.md", ".env.example", "app.json")
 # Printing a page asks no server and no upstream.
 NOBODY = "http://127.0.0.1:1"
 
@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
         for page in PAGES:
             command = [sys.executable, "-m", "flask", "--app", "wsgi", "docs", "page", page]
             text = subprocess.check_output(command, cwd=ROOT, env={**os.environ, **settings}, text=True)
-            (ROOT / "docs" / f"{page}.md").write_text(text)
-            print(f"docs/{page}.md")
+            (ROOT / page).write_text(text)
+            print(page)
     return 0

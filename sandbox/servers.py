@@ -44,7 +44,7 @@ def package_folder(name: str) -> Path:
     the other imports a client library. Raises ServerError where it is not installed."""
     package = find_spec(name)
     if package is None or package.origin is None:
-        raise ServerError(f"the package {name.replace('_', '-')} is not installed; requirements-dev.txt has it")
+        raise ServerError(f"the package {name.replace('_', '-')} is not installed; requirements-run.txt has it")
     return Path(package.origin).parent
 
 

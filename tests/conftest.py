@@ -21,6 +21,7 @@ from sandbox.faults import UPSTREAMS
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.serve import Upstreams, running_upstreams
+from tests.described import check_answers
 from tests.ledger import Ledger, opened
 from tests.memory import postgres_folder, use_run_folder
 from tests.product import SETTINGS, Product
@@ -151,8 +152,10 @@ def product(
     kept = kept_secrets(secrets_folder)
     app = create_app(from_env(environment(database_url, redis_server.url, fakes, kept, SETTINGS)))
     built = Product(app, fakes)
+    built.faults = check_answers(app)
     built.redis.flushall()
     with app.app_context(), product_sessions.warm(db.engine):
         yield built
         db.session.remove()
     built.redis.close()
+    assert built.faults == [], "answers that are not as described: " + "\n".join(built.faults)

@@ -47,6 +47,7 @@ SETTINGS = {
     # Published keys are fetched in the background; no test is to wait for that.
     "SIS_PUBLIC_KEYS": public_pem(TODAYS_KEY),
     "REQUEST_SECONDS": "60",
+    "STATUS_WAIT_SECONDS": "20",
     "METRICS_KEEP_SECONDS": "0",
     "RETRY_SCALE": "0.001",
     "BTSSS_CONFIRM_SECONDS": "0.05",
@@ -139,6 +140,8 @@ class Product:
             self.relay = Relay(db.engine, self.redis, self.flows.queues, breaker_settings(app.extensions["config"]))
         self.relay.low = NoMarks()
         self.fetchers: dict[str, Fetcher] = {}
+        # Answers that are not as described, if somebody checks.
+        self.faults: list[str] = []
 
     # -- moving work -------------------------------------------------------
 

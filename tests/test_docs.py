@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -22,6 +23,7 @@ from flaskapp.ops.commands.docs import PAGES
 from flaskapp.statemachine import StateMachine
 from flaskapp.travel_claims.states import TRAVEL_CLAIM
 from flaskapp.travel_pay.states import TRAVEL_PAY_CLAIM
+from flaskapp.web.error_codes import CODES, NAMED
 from jobs.cli import attach
 from jobs.periodic.schedule import PERIODIC
 from outbox.tables import ATTEMPT_STATUSES, MESSAGE_STATES
@@ -41,11 +43,7 @@ OTHER_NAMES = {
     "WEB_CONCURRENCY",
     "WEB_ADDRESS",
     "OSV_URL",
-    "ALREADY_FILED",
-    "NOT_FILED",
-    "CHECK_IN_NOT_LOADED",
-    "NO_SUCH_APPOINTMENT",
-    "TOO_MANY_OPEN",
+    *CODES,
 }
 Table = dict[str, list[str]]
 
@@ -126,7 +124,20 @@ def test_the_periodic_table_is_the_schedule() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     """`make docs` writes it anew."""
-    assert text_of(ROOT / "docs" / f"{name}.md") == PAGES[name](REGISTERED)
+    assert text_of(ROOT / name) == PAGES[name](REGISTERED)
+
+
+def test_every_code_of_an_error_is_explained_and_sent() -> None:
+    """Which code comes with which status is checked wherever a test is refused (`tests/described.py`)."""
+    files = [path for path in (ROOT / "flaskapp").rglob("*.py") if path.name != "error_codes.py"]
+    calls = [node for path in files for node in ast.walk(ast.parse(text_of(path))) if isinstance(node, ast.Call)]
+    made = [call for call in calls if getattr(call.func, "id", "") in ("Problem", "entry", "refusal")]
+    written = [call.args[3] for call in made if len(call.args) > 3]
+    written += [keyword.value for call in made for keyword in call.keywords if keyword.arg == "code"]
+    sent = {each.value for each in written if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    assert sent <= CODES.keys() and len(sent) >= 10
+    code = "".join(map(text_of, files)).replace("CHIP-API_{status}", "CHIP-API_5xx")
+    assert {name for name in NAMED if f'"{name}"' not in code} == set()
 
 
 def test_the_readme_can_be_read_in_one_sitting() -> None:

@@ -22,7 +22,8 @@ from flaskapp.statemachine import StateMachine
 from flaskapp.upstreams.errors import Rejected, Unanswered
 from flaskapp.web import access
 from flaskapp.web.inflection import answer
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import UUID, data_of, thing, word
 from jobs.engine.retry import Schedule
 from jobs.engine.runner import Job
 from jobs.engine.spec import Call, EarlierWrites, Finding, Found, JobSpec, NotFound
@@ -133,10 +134,14 @@ def record_card_failed(session: DbSession, card_id: str, kind: str, details: dic
 
 blueprint = Blueprint("library", __name__, url_prefix="/library/v0/cards")
 access.declare(blueprint, "anybody: it is a toy")
+NEW_CARD = thing("NewCard", {"id": UUID, "state": word(*CARD_STATES.states)})
 
 
 @blueprint.post("/<icn>")
-@describe("Request a library card", answers={202: "Accepted: it will be issued, or you will hear why not."})
+@describe(
+    "Request a library card",
+    answers={202: Answer("It will be issued, or you will hear why not.", data_of("AcceptedCard", NEW_CARD))},
+)
 def post_card(icn: str) -> Response:
     card_id = durably(lambda session: str(request_card(session, icn).id))
     return answer({"data": {"id": card_id, "state": PENDING}}, 202)

@@ -22,14 +22,15 @@ from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import CHALLENGE, Problem
 from flaskapp.web.inflection import answer, to_snake, with_keys
 from flaskapp.web.json_body import Body, Truth, json_body
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.passthrough import waiting_for
+from flaskapp.web.shapes import ANYTHING, FLAG, OBJECT, TEXT, WHOLE, any_of, listed, or_null, thing, word
 
 blueprint = Blueprint("check_in", __name__, url_prefix="/check_in/v2")
 access.declare(blueprint, "anybody; a person proves who they are through LoROTA, then carries the cookie `cie_session`")
 
 COOKIE = "cie_session"
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CHECK_IN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CALLER = access.Access(
     "the check-in session's cookie", {"checkInSession": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
 )
@@ -58,8 +59,35 @@ APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bb\u02bc\u00b4`"), "'")
 IDENTIFIERS = ("icn", "edipi", "patientDFN")
 
 
+PERMISSIONS = thing("Permissions", {"permissions": word("read.full", "read.none"), "status": TEXT, "uuid": TEXT})
+BAD_ID = thing("BadCheckInId", {"error": FLAG, "message": TEXT})
+# What LoROTA holds of a person is LoROTA's to say.
+APPOINTMENT = thing("CheckInAppointment", {"appointment_ien": ANYTHING}, additionalProperties=True)
+CHECK_IN = thing(
+    "CheckIn",
+    {
+        "id": TEXT,
+        "payload": thing(
+            "CheckInPayload",
+            {
+                "address": ANYTHING,
+                "appointments": listed(APPOINTMENT),
+                "demographics": OBJECT,
+                "patient_demographics_status": OBJECT,
+                "set_e_checkin_started_called": or_null(FLAG),
+            },
+        ),
+    },
+)
+CONFIRMATION = thing("DemographicsAnswer", {"data": OBJECT, "status": WHOLE})
+CHECKED_IN = thing("CheckInAnswer", {"data": ANYTHING, "status": WHOLE})
+NO_SESSION = Answer("No check-in session for this uuid: the `read.none` object.", PERMISSIONS)
+
+
 class SessionFields(Body):
-    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    uuid = fields.String(
+        required=True, validate=validate.Regexp(CHECK_IN_ID.pattern + r"\Z", error="is not a check-in id.")
+    )
     dob = fields.Date(required=True, format="%Y-%m-%d", error_messages={"invalid": "has to be a date, YYYY-MM-DD."})
     last_name = fields.String(required=True, validate=validate.Length(1, 200))
 
@@ -69,7 +97,9 @@ class SessionBody(Body):
 
 
 class CheckInFields(Body):
-    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    uuid = fields.String(
+        required=True, validate=validate.Regexp(CHECK_IN_ID.pattern + r"\Z", error="is not a check-in id.")
+    )
     appointment_ien = fields.String(required=True, validate=validate.Length(1, 100))
     is_travel_enabled = Truth(load_default=False)
     travel_submitted = Truth(load_default=False)
@@ -127,10 +157,15 @@ def upstreams() -> Upstreams:
 @describe(
     "Whether this browser is signed in to a check-in",
     tag="Check-in",
-    answers={200: "`permissions` is `read.full` or `read.none`; `error` is true for an id that is not valid."},
+    answers={
+        200: Answer(
+            "`permissions` is `read.full` or `read.none`; `error` is true for an id that is not valid.",
+            any_of(PERMISSIONS, BAD_ID),
+        )
+    },
 )
 def show_session(uuid: str) -> Response:
-    if not UUID.fullmatch(uuid):
+    if not CHECK_IN_ID.fullmatch(uuid):
         return answer({"error": True, "message": "The check-in id is not valid."})
     return answer(permissions("read.full" if current_for(uuid) else "read.none", uuid))
 
@@ -148,7 +183,7 @@ def show_session(uuid: str) -> Response:
             "check_in_type": "preCheckIn",
         }
     },
-    answers={200: "`permissions` is `read.full`; the cookie `cie_session` is set."},
+    answers={200: Answer("`permissions` is `read.full`; the cookie `cie_session` is set.", PERMISSIONS)},
     problems={
         401: "No match.",
         404: "No such check-in.",
@@ -202,7 +237,12 @@ def refuse_session(error: UpstreamError) -> Response:
     "Appointments and details of a check-in",
     tag="Check-in",
     security=ANYBODY,
-    answers={200: "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object."},
+    answers={
+        200: Answer(
+            "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object.",
+            any_of(CHECK_IN, PERMISSIONS),
+        )
+    },
     problems={404: "No such check-in.", 502: "LoROTA does not answer.", 503: CROWDED},
 )
 def show_check_in(uuid: str) -> Response:
@@ -260,8 +300,8 @@ def without_identifiers(holder: Any) -> dict[str, Any]:
         }
     },
     answers={
-        200: "`data` is CHIP's answer, always an object, and `status` the number 200.",
-        401: "No check-in session for this uuid; the body is the `read.none` object.",
+        200: Answer("`data` is CHIP's answer, always an object, and `status` the number 200.", CONFIRMATION),
+        401: NO_SESSION,
     },
     problems={
         400: "Nothing was confirmed in the body, or CHIP refused or failed (`VA900`).",
@@ -315,7 +355,12 @@ def requested_confirmations() -> dict[str, bool]:
             "travel_submitted": True,
         }
     },
-    answers={200: "`data` is CHIP's answer and `status` its code; without a session the `read.none` object."},
+    answers={
+        200: Answer(
+            "`data` is CHIP's answer and `status` its code; without a session the `read.none` object.",
+            any_of(CHECKED_IN, PERMISSIONS),
+        )
+    },
     problems={
         404: "CHIP knows no such check-in.",
         422: "A field is missing or malformed.",

@@ -28,16 +28,40 @@ from flaskapp.form526.attachments.turns import Busy, Turns
 from flaskapp.form526.attachments.types import FileRefused
 from flaskapp.form526.documents import of_submission
 from flaskapp.form526.models import DocumentSubmission, Submission
-from flaskapp.form526.states import ACCEPTED, PENDING, REMOVED, SUBMISSION_UNCONFIRMED, SUBMISSION_WORDS
+from flaskapp.form526.states import (
+    ACCEPTED,
+    PENDING,
+    REMOVED,
+    SUBMISSION,
+    SUBMISSION_UNCONFIRMED,
+    SUBMISSION_WORDS,
+)
+from flaskapp.form526.states import DOCUMENT as DOCUMENT_STATES
 from flaskapp.form526.words import words_of
 from flaskapp.subjects import TooManyOpen
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import Body, json_body
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import (
+    FLAG,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+    WHOLE,
+    Shape,
+    data_of,
+    listed,
+    or_null,
+    resource,
+    said,
+    thing,
+    word,
+)
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 from flaskapp.web.threads import shares_of
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
 
 blueprint = Blueprint("form526", __name__, url_prefix="/v0")
 require_sign_in(blueprint)
@@ -77,6 +101,59 @@ TOO_MANY_FORMS = (
 GIVEN_UP, REFUSED = "exhausted", "non_retryable_error"
 
 
+def enveloped(title: str, kind: str, attributes: dict[str, Shape], id: Shape = TEXT) -> Shape:
+    return data_of(title, resource(f"{title}Data", kind, thing(f"{title}Attributes", attributes), id))
+
+
+UPLOADED = enveloped("UploadedFile", "supporting_evidence_attachment", {"guid": UUID}, UUID)
+ACCEPTED_FORM = enveloped("AcceptedForm", "submit_disability_form", {"job_id": TEXT, "submission_id": UUID})
+STATUS = enveloped(
+    "FormStatus",
+    "form526_job_statuses",
+    {
+        "job_id": TEXT,
+        "status": word(*WORD_OF_STATE.values(), GIVEN_UP, REFUSED),
+        "claim_id": or_null(WHOLE),
+        "submission_id": UUID,
+        "state": word(*SUBMISSION.states),
+        "unconfirmed": FLAG,
+        "message": said(TEXT, "The sentence to show."),
+        "updated_at": TIMESTAMP,
+    },
+)
+DOCUMENT = resource(
+    "FormDocument",
+    "form526_document",
+    thing(
+        "FormDocumentAttributes",
+        {
+            "kind": TEXT,
+            "name": TEXT,
+            "guid": or_null(UUID),
+            "doc_type": or_null(TEXT),
+            "status": or_null(TEXT),
+            "message": said(TEXT, "The sentence to show."),
+            "uploaded_at": or_null(TIMESTAMP),
+            "last_checked_at": or_null(TIMESTAMP),
+            "finished_at": or_null(TIMESTAMP),
+        },
+    ),
+    UUID,
+)
+
+
+SUBMISSIONS = Watched(
+    "form526_submission", "SELECT id::text, state FROM form526_submissions WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
+DOCUMENTS = Watched(
+    "form526_documents",
+    """SELECT s.id::text,
+              coalesce(string_agg(d.id || ':' || d.lighthouse_status, ',' ORDER BY d.id::text COLLATE "C"), '')
+         FROM form526_submissions s LEFT JOIN form526_document_submissions d ON d.submission_id = s.id
+        WHERE s.id = ANY(CAST(:ids AS uuid[])) GROUP BY s.id""",
+)
+
+
 class FormBody(Body):
     form526 = fields.Dict(keys=fields.String(), required=True)
 
@@ -87,13 +164,9 @@ class FormBody(Body):
     tag=TAG,
     security=CALLER,
     content={"multipart/form-data": FILE},
-    answers={200: "`data.attributes.guid` names the file; a form refers to it within 60 days.", **TOKEN_ANSWERS},
-    answer_example={
-        "data": {
-            "id": "0c4f6d1e-0000-4000-8000-00000000aa01",
-            "type": "supporting_evidence_attachment",
-            "attributes": {"guid": "0c4f6d1e-0000-4000-8000-00000000aa01"},
-        }
+    answers={
+        200: Answer("`data.attributes.guid` names the file; a form refers to it within 60 days.", UPLOADED),
+        **TOKEN_ANSWERS,
     },
     problems={
         413: "The file is larger than 99 MiB.",
@@ -182,7 +255,10 @@ def size_of(stream: BinaryIO) -> int:
     body=FormBody,
     example={"form526": {"attachments": []}},
     answers={
-        202: "`data.attributes.jobId` is what to poll with. The form will be filed, or a named human will have it.",
+        202: Answer(
+            "`data.attributes.jobId` is what to poll with. The form will be filed, or a named human will have it.",
+            ACCEPTED_FORM,
+        ),
         **TOKEN_ANSWERS,
     },
     problems={
@@ -225,20 +301,29 @@ def accept_form(
     "Where a submission stands",
     tag=TAG,
     security=CALLER,
+    parameters=[PREFER],
     answers={
-        200: "`data.attributes.status`: `try` while we work on it, `success`, `exhausted`, `non_retryable_error`; and"
-        " `state` and `message`, the real state and the sentence to show.",
+        200: Answer(
+            "`data.attributes.status`: `try` while we work on it, `success`, `exhausted`, `non_retryable_error`; and"
+            " `state` and `message`, the real state and the sentence to show.",
+            STATUS,
+        ),
         **TOKEN_ANSWERS,
     },
     problems={404: "You have no such submission.", 503: "Our database is away."},
 )
 def show_status(job_id: str) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    return answer_when_changed(SUBMISSIONS, lambda: shown_status(account_id, job_id))
+
+
+def shown_status(account_id: uuid.UUID, job_id: str) -> Shown:
     with transaction() as session:
-        row = service.find_by_job(session, uuid.UUID(caller().account_id), job_id)
+        row = service.find_by_job(session, account_id, job_id)
         if row is None:
             raise Problem(404, detail="You have no such submission.")
-        described = described_status(row)
-    return answer({"data": {"id": "", "type": "form526_job_statuses", "attributes": described}})
+        data = {"id": "", "type": "form526_job_statuses", "attributes": described_status(row)}
+        return Shown({"data": data}, str(row.id), row.state if row.state not in SUBMISSION.final else None)
 
 
 def described_status(row: Submission) -> dict[str, Any]:
@@ -260,40 +345,35 @@ def described_status(row: Submission) -> dict[str, Any]:
     "What became of each document",
     tag=TAG,
     security=CALLER,
+    parameters=[PREFER],
     answers={
-        200: "`data` lists each document in the order in which the form names it, then those that we made: its `name`,"
-        " its `status` (pending, done, failed), when it was last checked, and `message`, the sentence to show. `guid`"
-        " is that of the upload, and null for a file that we do not have and for a document that we made.",
+        200: Answer(
+            "`data` lists each document in the order in which the form names it, then those that we made: its `name`,"
+            " its `status` (pending, done, failed), when it was last checked, and `message`, the sentence to show."
+            " `guid` is that of the upload, and null for a file that we do not have and for a document that we made.",
+            data_of("FormDocuments", listed(DOCUMENT)),
+        ),
         **TOKEN_ANSWERS,
-    },
-    answer_example={
-        "data": [
-            {
-                "id": "5b0c3c1e-0000-4000-8000-00000000aa02",
-                "type": "form526_document",
-                "attributes": {
-                    "kind": "evidence",
-                    "name": "letter.pdf",
-                    "guid": "0c4f6d1e-0000-4000-8000-00000000aa01",
-                    "doc_type": "L015",
-                    "status": "done",
-                    "message": "This document is in your file.",
-                    "uploaded_at": "2031-03-04T16:11:12+00:00",
-                    "last_checked_at": "2031-03-04T17:11:12+00:00",
-                    "finished_at": "2031-03-04T17:11:12+00:00",
-                },
-            }
-        ]
     },
     problems={404: "You have no such submission.", 503: "Our database is away."},
 )
 def show_documents(submission_id: uuid.UUID) -> Response:
+    account_id = uuid.UUID(caller().account_id)
+    return answer_when_changed(DOCUMENTS, lambda: shown_documents(account_id, submission_id))
+
+
+def shown_documents(account_id: uuid.UUID, submission_id: uuid.UUID) -> Shown:
+    """One that is done or failed may still be corrected, but nobody waits for that."""
     with transaction() as session:
-        row = service.find_own(session, uuid.UUID(caller().account_id), submission_id)
+        row = service.find_own(session, account_id, submission_id)
         if row is None:
             raise Problem(404, detail="You have no such submission.")
-        described = [described_document(document) for document in of_submission(session, row.id)]
-    return answer({"data": described})
+        documents = of_submission(session, row.id)
+        described = [described_document(document) for document in documents]
+        statuses = sorted(f"{document.id}:{document.lighthouse_status}" for document in documents)
+        pending = [each for each in documents if each.lighthouse_status not in DOCUMENT_STATES.final]
+        may_change = bool(pending) or row.state not in SUBMISSION.final
+        return Shown({"data": described}, str(row.id), ",".join(statuses) if may_change else None)
 
 
 def described_document(document: DocumentSubmission) -> dict[str, Any]:

@@ -21,14 +21,25 @@ from flaskapp.intent_to_file import service, synchronous
 from flaskapp.intent_to_file.first_look import look_first
 from flaskapp.intent_to_file.models import IntentToFile
 from flaskapp.intent_to_file.service import Contended, Requested
-from flaskapp.intent_to_file.states import COMPENSATION, CONFIRMED, FAILED, PENDING, TYPES, UNCHECKED_WORDS, WORDS
+from flaskapp.intent_to_file.states import (
+    COMPENSATION,
+    CONFIRMED,
+    FAILED,
+    INTENT_TO_FILE,
+    PENDING,
+    TYPES,
+    UNCHECKED_WORDS,
+    WORDS,
+)
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import within
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import TEXT, TIMESTAMP, WHOLE, Shape, data_of, listed, resource, thing, word
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
 
 blueprint = Blueprint("intent_to_file", __name__, url_prefix="/v0/intent_to_file")
 require_sign_in(blueprint)
@@ -38,17 +49,33 @@ require_sign_in(all_types)
 TAG = "Intent to file"
 Item = dict[str, Any]
 
-ITEM_EXAMPLE: Item = {
-    "id": "0c4f6d1e-0000-4000-8000-0000000000aa",
-    "creation_date": "2031-03-04T16:11:12.000+00:00",
-    "expiration_date": "2032-03-04T16:11:12.000+00:00",
-    "participant_id": 0,
-    "source": "",
-    "status": "active",
-    "type": "compensation",
-    "record_state": "pending",
-    "record_message": WORDS[PENDING],
-}
+ITF_ROWS = Watched("intent_to_file", "SELECT id::text, state FROM intents_to_file WHERE id = ANY(CAST(:ids AS uuid[]))")
+ITF = thing(
+    "IntentToFile",
+    {
+        "id": TEXT,
+        "creation_date": TIMESTAMP,
+        "expiration_date": TIMESTAMP,
+        "participant_id": WHOLE,
+        "source": TEXT,
+        "status": word("active", PENDING),
+        "type": word(*TYPES),
+        "record_state": word(*INTENT_TO_FILE.states),
+        "record_message": TEXT,
+    },
+)
+
+
+def enveloped(title: str, shape: Shape) -> Shape:
+    """The shape of `shaped`."""
+    return data_of(
+        title, resource(f"{title}Data", "intent_to_file", thing(f"{title}Attributes", {"intent_to_file": shape}))
+    )
+
+
+ONE_ITF, ITFS = enveloped("OneIntentToFile", ITF), enveloped("IntentToFileList", listed(ITF))
+OF_ALL_TYPES = listed(ITF)
+LISTED = Answer("`data.attributes.intentToFile` is a list, empty when there is no valid one.", ITFS)
 TYPE_PARAMETER = {"name": "itf_type", "in": "path", "schema": {"type": "string", "enum": list(TYPES)}}
 TYPE_PROBLEM = {400: "The type is none of compensation, pension and survivor."}
 PART = "These are the intents to file that we have on record. Others could not be read just now; try again later."
@@ -67,8 +94,9 @@ UPSTREAM_PROBLEMS = {
     "The caller's compensation intent to file",
     tag=TAG,
     security=CALLER,
-    answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
-    answer_example={"data": {"id": "", "type": "intent_to_file", "attributes": {"intent_to_file": [ITEM_EXAMPLE]}}},
+    passes_on=True,
+    parameters=[PREFER],
+    answers={200: LISTED, **TOKEN_ANSWERS},
     problems={code: UPSTREAM_PROBLEMS[code] for code in (429, 502, 503, 504)},
 )
 def list_itfs() -> Response:
@@ -80,9 +108,19 @@ def list_itfs() -> Response:
     "The caller's intents to file of all types",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     answers={
-        200: "`data` is a plain list, empty when there is no valid one.",
-        206: "What we hold; `meta.missing_types` names the types that could not be looked up.",
+        200: Answer(
+            "`data` is a plain list, empty when there is no valid one.", data_of("IntentsToFile", OF_ALL_TYPES)
+        ),
+        206: Answer(
+            "What we hold; `meta.missing_types` names the types that could not be looked up.",
+            data_of(
+                "SomeIntentsToFile",
+                OF_ALL_TYPES,
+                {"meta": thing("MissingTypes", {"missing_types": listed(word(*TYPES)), "message": TEXT})},
+            ),
+        ),
         **TOKEN_ANSWERS,
     },
     problems={
@@ -131,8 +169,9 @@ def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
     "The caller's intent to file of one type",
     tag=TAG,
     security=CALLER,
-    parameters=[TYPE_PARAMETER],
-    answers={200: "`data.attributes.intentToFile` is a list, empty when there is no valid one.", **TOKEN_ANSWERS},
+    passes_on=True,
+    parameters=[TYPE_PARAMETER, PREFER],
+    answers={200: LISTED, **TOKEN_ANSWERS},
     problems={**TYPE_PROBLEM, **UPSTREAM_PROBLEMS},
 )
 def show_itf(itf_type: str) -> Response:
@@ -144,9 +183,10 @@ def show_itf(itf_type: str) -> Response:
     "Request an intent to file",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     answers={
-        200: "The caller's ITF, on record upstream. `data.attributes.intentToFile` is an object.",
-        202: "The caller's ITF, on record here and dated now; it is being sent upstream. The same shape.",
+        200: Answer("The caller's ITF, on record upstream. `data.attributes.intentToFile` is an object.", ONE_ITF),
+        202: Answer("The caller's ITF, on record here and dated now; it is being sent upstream.", ONE_ITF),
         **TOKEN_ANSWERS,
     },
     problems={
@@ -203,11 +243,21 @@ def show(itf_type: str) -> Response:
     account_id = uuid.UUID(caller().account_id)
     if answered_here(account_id, itf_type):
         look_first(account_id, itf_type)
-        return answer(shaped(valid_items(account_id, itf_type)))
+        return answer_when_changed(ITF_ROWS, lambda: shown_itf(account_id, itf_type))
     found = synchronous.read_itf(account_id, itf_type)
     if found is None and itf_type != COMPENSATION:
         raise Problem(404, "Resource not found", f"There is no active {itf_type} intent to file.")
     return answer(shaped([upstream_item(found)] if found is not None else []))
+
+
+def shown_itf(account_id: uuid.UUID, itf_type: str) -> Shown:
+    """The valid one, if there is one; only a pending one is waited for."""
+    with transaction() as session:
+        itf = service.find_valid(session, account_id, itf_type)
+        if itf is None:
+            return Shown(shaped([]))
+        state: str = itf.state
+        return Shown(shaped([item(session, itf)]), str(itf.id), state if state == PENDING else None)
 
 
 def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:

@@ -18,11 +18,13 @@ from flaskapp.upstreams.va_notify import callback_signature
 from flaskapp.web import access, rate_limits
 from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import read_object, storable
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import TEXT, thing
 
 blueprint = Blueprint("va_notify", __name__, url_prefix="/va_notify")
 access.declare(blueprint, "VANotify: a configured bearer token, or the signature made with our API key's secret")
 
+MESSAGE = thing("CallbackAnswer", {"message": TEXT})
 SIGNATURE_HEADER = "x-enp-signature"
 CALLER = access.Access(
     "VANotify, by bearer token or by signature",
@@ -65,8 +67,8 @@ CALLBACK = {
     tag="VANotify",
     security=CALLER,
     answers={
-        200: "Taken, also for a notification that is not ours.",
-        401: "Neither token nor signature fits; the body is VANotify's `message` object.",
+        200: Answer("Taken, also for a notification that is not ours.", MESSAGE),
+        401: Answer("Neither token nor signature fits.", MESSAGE),
     },
     content={"application/json": CALLBACK},
     problems={

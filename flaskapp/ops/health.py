@@ -20,7 +20,8 @@ from flaskapp.ops import ground
 from flaskapp.redis_pool import redis_state
 from flaskapp.web import access, liveness
 from flaskapp.web.inflection import answer
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import NUMBER, TEXT, WHOLE, listed, or_null, thing, word
 from outbox import Database, away, leases, rescue, tally
 
 # What stands still without each kind of process.
@@ -38,6 +39,21 @@ REDIS_STANDS = {
     "read-only": "Redis takes no writes: work waits in Postgres",
 }
 
+ALIVE = thing("Alive", {"status": word("alive")})
+# By the names of the kinds of processes, and of the periodic work.
+READY = thing(
+    "Ready",
+    {
+        "status": word("ready", "degraded"),
+        "processes": {"type": "object", "additionalProperties": WHOLE},
+        "oldest_due_seconds": or_null(NUMBER),
+        "last_runs": {"type": "object", "additionalProperties": or_null(NUMBER)},
+        "redis": word("ok", *REDIS_STANDS),
+    },
+    {"standing_still": listed(TEXT)},
+)
+UNREADY = thing("Unready", {"status": word("unready"), "reason": TEXT})
+
 blueprint = Blueprint("health", __name__, url_prefix="/healthz")
 access.declare(blueprint, "anybody: whether we run and what stands still, in words of ours")
 
@@ -53,7 +69,7 @@ def newest_migration(migrations: Path) -> str:
 
 
 @blueprint.get("/live")
-@describe("Is the process alive?", answers={200: "Yes."})
+@describe("Is the process alive?", answers={200: Answer("Yes.", ALIVE)})
 def live() -> Response:
     """The web worker answers this itself, without a thread; here it is for any other server."""
     return answer(liveness.ALIVE)
@@ -63,10 +79,16 @@ def live() -> Response:
 @describe(
     "Can requests be accepted?",
     answers={
-        200: "Yes. `status` is `ready`, or `degraded` while something stands still: `standing_still` says what, in"
-        " words. `processes` counts those beating, `redis` is `ok`, `read-only` or `away`, `last_runs` are seconds.",
-        503: "Postgres is away, takes no writes, is not migrated, was restored from a backup or is not durable, or the"
-        " keys do not fit; `reason` says which.",
+        200: Answer(
+            "Yes. `status` is `ready`, or `degraded` while something stands still: `standingStill` says what, in"
+            " words. `processes` counts those beating, `lastRuns` are seconds.",
+            READY,
+        ),
+        503: Answer(
+            "Postgres is away, takes no writes, is not migrated, was restored from a backup or is not durable, or the"
+            " keys do not fit; `reason` says which.",
+            UNREADY,
+        ),
     },
 )
 def ready() -> Response:

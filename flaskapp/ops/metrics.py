@@ -24,7 +24,7 @@ from flaskapp.ops import counters
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.passthrough import Bulkhead
 from outbox import breakers, forecast, leases, tally
 
@@ -191,7 +191,7 @@ def read_metrics() -> bytes:
 @describe(
     "Metrics for Prometheus",
     security=READER,
-    answers={200: "Text in Prometheus's format, some seconds old."},
+    answers={200: Answer("Text in Prometheus's format, some seconds old.", media=("text/plain",))},
     problems={
         401: "Not the token.",
         404: "`METRICS_TOKEN` is not set: nobody may read them.",

@@ -10,20 +10,24 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
-from flaskapp.check_in.appointments import Posted, day_of, is_among, named, posted_of
-from flaskapp.check_in.routes import CALLER, UUID, current, current_for, unauthorized
+from flaskapp.check_in.appointments import DATE_OR_TIME, Posted, day_of, is_among, named, posted_of
+from flaskapp.check_in.routes import CALLER, CHECK_IN_ID, NO_SESSION, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn, Identity
 from flaskapp.db import DbSession, durably, transaction
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import Filed
-from flaskapp.travel_claims.states import UNCONFIRMED_WORDS, WORDS
+from flaskapp.travel_claims.states import TRAVEL_CLAIM, UNCONFIRMED_WORDS, WORDS
 from flaskapp.web import access
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import Body, believable, json_body
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
+from flaskapp.web.shapes import DAY, FLAG, TEXT, TIMESTAMP, UUID, WHOLE, data_of, or_null, said, thing, word
+from flaskapp.web.waiting import PREFER, Shown, Watched, answer_when_changed
+
+CLAIMS = Watched("travel_claim", "SELECT id::text, state FROM travel_claims WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 blueprint = Blueprint("travel_claims", __name__, url_prefix="/check_in/v0/travel_claims")
 access.declare(blueprint, "the check-in session's cookie, for that session's own person; anybody else gets a 401")
@@ -33,6 +37,22 @@ NO_SUCH_APPOINTMENT = (
     " an appointment that it shows, or ask a staff member."
 )
 EXAMPLE = {"travel_claims": {"uuid": "0c4f6d1e-0000-4000-8000-0000000000aa", "appointment_date": "2031-03-04"}}
+
+
+CLAIM = {
+    "id": UUID,
+    "type": word("travel_claim"),
+    "state": word(*TRAVEL_CLAIM.states),
+    "unconfirmed": said(FLAG, "It may be on file, and nobody could tell us."),
+    "message": said(TEXT, "The state in words, to be shown."),
+    "appointment_date": DAY,
+    "claim_number_last_four": or_null(TEXT),
+    "requested_at": TIMESTAMP,
+    "finished_at": or_null(TIMESTAMP),
+}
+ACCEPTED_CLAIM = data_of(
+    "AcceptedTravelClaim", thing("NewTravelClaim", {**CLAIM, "status_code": WHOLE}), {"status": WHOLE}
+)
 
 
 class AppointmentDate(fields.Field):
@@ -48,11 +68,14 @@ class AppointmentDate(fields.Field):
 
 
 class ClaimFields(Body):
-    uuid = fields.String(required=True, validate=validate.Regexp(UUID.pattern + r"\Z", error="is not a check-in id."))
+    uuid = fields.String(
+        required=True, validate=validate.Regexp(CHECK_IN_ID.pattern + r"\Z", error="is not a check-in id.")
+    )
     appointment_date = AppointmentDate(
         required=True,
         metadata={
-            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "type": "string",
+            "pattern": DATE_OR_TIME.pattern,
             "description": "The day of an appointment of this check-in: its `startTime` as it was served, `YYYY-MM-DD`,"
             " or a date-time of which the wall clock counts.",
         },
@@ -74,8 +97,8 @@ CLAIM_BODY = ClaimBody()
     body=ClaimBody,
     example=EXAMPLE,
     answers={
-        202: "Accepted: `data.id` names the claim. It will be filed, or a named human will have it.",
-        401: "No check-in session for this uuid; the body is the `read.none` object.",
+        202: Answer("`data.id` names the claim. It will be filed, or a named human will have it.", ACCEPTED_CLAIM),
+        401: NO_SESSION,
     },
     problems={
         409: "The check-in was never loaded, so we do not know who this is.",
@@ -166,10 +189,13 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
     "Where a claim stands",
     tag="Travel claims",
     security=CALLER,
-    parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}],
+    parameters=[{"name": "claim_id", "in": "path", "schema": {"type": "string", "format": "uuid"}}, PREFER],
     answers={
-        200: "`data.state` is pending, submitted, duplicate or failed; `data.message` says it in words.",
-        401: "No check-in session; the body is the `read.none` object.",
+        200: Answer(
+            "`data.state` says where it stands, `data.message` says it in words.",
+            data_of("TravelClaimStatus", thing("TravelClaim", CLAIM)),
+        ),
+        401: NO_SESSION,
     },
     problems={404: "No such claim of this person."},
 )
@@ -181,9 +207,14 @@ def show_claim(claim_id: str) -> Response:
         uuids.UUID(claim_id)
     except ValueError:
         raise Problem(404, detail="You have no such claim.") from None
+    icn = check_in.identity.icn
+    return answer_when_changed(CLAIMS, lambda: shown_claim(claim_id, icn))
+
+
+def shown_claim(claim_id: str, icn: str) -> Shown:
     with transaction() as session:
-        claim = service.find_claim(session, claim_id, check_in.identity.icn)
+        claim = service.find_claim(session, claim_id, icn)
         if claim is None:
             raise Problem(404, detail="You have no such claim.")
-        described = describe_claim(claim)
-    return answer({"data": described})
+        may_change = claim.state not in TRAVEL_CLAIM.final
+        return Shown({"data": describe_claim(claim)}, str(claim.id), claim.state if may_change else None)

@@ -10,13 +10,13 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from flaskapp.db import db, transaction
-from flaskapp.travel_pay import places, reads, service, shapes
+from flaskapp.travel_pay import answers, places, reads, service, shapes
 from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS
 from flaskapp.travel_pay.schemas import bad
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from flaskapp.web.errors import Problem
 from flaskapp.web.inflection import answer
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("travel_pay_appointments", __name__, url_prefix="/vaos/v2/appointments")
@@ -45,8 +45,13 @@ INCLUDE = {
     "The caller's appointments",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     parameters=[*RANGE, INCLUDE],
-    answers={200: "`data` lists appointments.", 206: "The same, with a part missing.", **TOKEN_ANSWERS},
+    answers={
+        200: Answer("`data` lists appointments.", answers.APPOINTMENTS),
+        206: Answer("The same, with a part missing.", answers.APPOINTMENTS),
+        **TOKEN_ANSWERS,
+    },
     problems={400: "A time that cannot be read, or one without the other.", **UPSTREAM_PROBLEMS},
 )
 def list_appointments() -> Response:
@@ -68,10 +73,11 @@ def list_appointments() -> Response:
     "One appointment",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     parameters=[INCLUDE],
     answers={
-        200: "`data.attributes` describes it.",
-        206: "The same; whether it has a claim, or which, could not be read.",
+        200: Answer("`data.attributes` describes it.", answers.ONE_APPOINTMENT),
+        206: Answer("The same; whether it has a claim, or which, could not be read.", answers.ONE_APPOINTMENT),
         **TOKEN_ANSWERS,
     },
     problems={404: "The caller has no such appointment.", **UPSTREAM_PROBLEMS},

@@ -14,7 +14,7 @@ from flaskapp.accounts.caller import unknown_person
 from flaskapp.current import settings
 from flaskapp.db import DbSession, db, durably, transaction
 from flaskapp.subjects import TooManyOpen
-from flaskapp.travel_pay import contacts, reads, service, shapes
+from flaskapp.travel_pay import answers, contacts, reads, service, shapes
 from flaskapp.travel_pay.cache import Shown, remembered
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.schemas import (
@@ -33,7 +33,7 @@ from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
 from flaskapp.web.inflection import answer
 from flaskapp.web.json_body import json_body
-from flaskapp.web.openapi import describe
+from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.sign_in import CALLER, TOKEN_ANSWERS, caller, require_sign_in
 
 blueprint = Blueprint("travel_pay", __name__, url_prefix="/travel_pay/v0")
@@ -67,10 +67,13 @@ SHOWN_TYPES = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gi
     "The caller's claims",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     parameters=PAGING,
     answers={
-        200: "`data` lists claims, those still with us included; `metadata.pending` lists these alone.",
-        206: "The same, with a part missing that could not be read.",
+        200: Answer(
+            "`data` lists claims, those still with us included; `metadata.pending` lists these alone.", answers.CLAIMS
+        ),
+        206: Answer("The same, with a part missing that could not be read.", answers.CLAIMS),
         **TOKEN_ANSWERS,
     },
     problems={400: "A date or page that cannot be read, or one date without the other.", **UPSTREAM_PROBLEMS},
@@ -141,10 +144,13 @@ def with_known_here(
     "One claim",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     parameters=[CLAIM_ID],
     answers={
-        200: "The claim, at the top level, with its expenses and documents.",
-        206: "The same; `documentsMessage` says that documents are missing which could not be read.",
+        200: Answer("The claim, at the top level, with its expenses and documents.", answers.CLAIM),
+        206: Answer(
+            "The same; `documentsMessage` says that documents are missing which could not be read.", answers.CLAIM
+        ),
         **TOKEN_ANSWERS,
     },
     problems={400: "The id is no UUID.", 404: "The caller has no such claim.", **UPSTREAM_PROBLEMS},
@@ -173,8 +179,12 @@ def show_claim(claim_id: str) -> Response:
     "A document of a claim",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     parameters=[CLAIM_ID, DOCUMENT_ID],
-    answers={200: "The file, never as JSON.", **TOKEN_ANSWERS},
+    answers={
+        200: Answer("The file, never as JSON.", media=("application/octet-stream", *sorted(SHOWN_TYPES))),
+        **TOKEN_ANSWERS,
+    },
     problems={400: "An id is no UUID.", 404: "The claim has no such document.", **UPSTREAM_PROBLEMS},
 )
 def show_document(claim_id: str, document_id: str) -> Response:
@@ -190,11 +200,17 @@ def show_document(claim_id: str, document_id: str) -> Response:
     "File a mileage claim",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     body=MileageClaimBody,
     example=EXAMPLE,
     answers={
-        201: "Submitted: `claimId` and `status`. `Incomplete` or `Saved`: begun, and a person is finishing it.",
-        202: "Accepted: `id` names it here. It will be submitted, or a named human will have it.",
+        201: Answer(
+            "Submitted: `claimId` and `status`. `Incomplete` or `Saved`: begun, and a person is finishing it.",
+            answers.FILED,
+        ),
+        202: Answer(
+            "Accepted: `id` names it here. It will be submitted, or a named human will have it.", answers.FILED
+        ),
         **TOKEN_ANSWERS,
     },
     problems={
@@ -258,8 +274,12 @@ def outcome(row: TravelPayClaim) -> Response:
     "Where VA Profile and BTSSS differ about how to reach the caller",
     tag=TAG,
     security=CALLER,
+    passes_on=True,
     answers={
-        200: "`data.contactDiscrepancies`: each field with both sources masked; empty when they agree.",
+        200: Answer(
+            "`data.attributes.contactDiscrepancies`: each field with both sources masked; empty when they agree.",
+            answers.DISCREPANCIES,
+        ),
         **TOKEN_ANSWERS,
     },
     problems={404: "VA Profile holds no contact details of the caller.", **UPSTREAM_PROBLEMS},

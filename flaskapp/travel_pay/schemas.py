@@ -136,7 +136,7 @@ class MileageClaimBody(Body):
         required=True,
         metadata={
             "type": "string",
-            "format": "date-time",
+            "pattern": WALL_CLOCK.pattern,
             "description": "An appointment's `localStartTime` or `start` as it was served. Of any other time the wall"
             " clock counts, and an offset is dropped.",
         },

@@ -12,10 +12,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from flaskapp.config import Config
 from flaskapp.web.errors import under_pages
 
-ALLOWED_HEADERS = "content-type, x-key-inflection, source-app-name, x-csrf-token, idempotency-key"
+ALLOWED_HEADERS = "content-type, x-key-inflection, source-app-name, x-csrf-token, idempotency-key, prefer"
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
 # Without this list a script can read none of them: the CSRF token, the session's end, the time on the 429 page.
-EXPOSED_HEADERS = "X-CSRF-Token, X-Session-Expiration, X-RateLimit-Reset, X-Request-Id"
+EXPOSED_HEADERS = "X-CSRF-Token, X-Session-Expiration, X-RateLimit-Reset, X-Request-Id, Preference-Applied"
 PREFLIGHT_SECONDS = 600
 HSTS = "max-age=31536000; includeSubDomains"
 

@@ -19,6 +19,7 @@ from flaskapp.config import Config
 from flaskapp.db import is_passing
 from flaskapp.logs import request_id
 from flaskapp.web.inflection import answer, camel_wanted, to_camel
+from flaskapp.web.shapes import TEXT, listed, said, thing
 from outbox import away
 
 log = logging.getLogger(__name__)
@@ -43,27 +44,26 @@ DETAILS = {
     503: "The service cannot answer just now. Try again in a few seconds.",
 }
 # The shape of every error answer, as JSON schema.
-ERRORS_SHAPE = {
-    "type": "object",
-    "required": ["errors"],
-    "properties": {
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["title", "detail", "code", "status"],
-                "properties": {
-                    "title": {"type": "string"},
-                    "detail": {"type": "string", "description": "What is wrong and what to do; shown to people."},
-                    "code": {"type": "string"},
-                    "status": {"type": "string", "description": "The HTTP status, as text."},
-                    "source": {"type": "object", "properties": {"pointer": {"type": "string"}}},
-                    "meta": {"type": "object", "properties": {"request_id": {"type": "string"}}},
+ERRORS_SHAPE = thing(
+    "Errors",
+    {
+        "errors": listed(
+            thing(
+                "Error",
+                {
+                    "title": TEXT,
+                    "detail": said(TEXT, "What is wrong and what to do; shown to people."),
+                    "code": said(TEXT, "Which refusal it is: docs/errors.md lists them all."),
+                    "status": said(TEXT, "The HTTP status, as text."),
                 },
-            },
-        }
+                {
+                    "source": thing("ErrorSource", {"pointer": said(TEXT, "What in the body it is about.")}),
+                    "meta": thing("ErrorMeta", {"request_id": said(TEXT, "As in `X-Request-Id`.")}),
+                },
+            )
+        )
     },
-}
+)
 
 
 class Problem(Exception):

@@ -27,8 +27,10 @@ from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.errors import Unavailable
 from flaskapp.web import access, rate_limits
 from flaskapp.web.cross_origin import own_origin
-from flaskapp.web.errors import CHALLENGE, RETRY_AFTER_SECONDS, Problem
+from flaskapp.web.errors import CHALLENGE, ERRORS_SHAPE, RETRY_AFTER_SECONDS, Problem
 from flaskapp.web.inflection import answer
+from flaskapp.web.openapi import Answer
+from flaskapp.web.shapes import TEXT, any_of, thing
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +64,15 @@ CALLER = access.Access(
         },
     },
 )
+TOKEN_FAULT = thing("TokenFault", {"errors": TEXT})
 TOKEN_ANSWERS = {
-    401: "No valid access token; `errors` is a text.",
-    403: "The access token has expired (`errors` is a text), or a cookie caller sent neither an `Origin` that may call"
-    " nor a valid `X-CSRF-Token`.",
+    401: Answer("No valid access token; `errors` is a text.", TOKEN_FAULT, example={"errors": MALFORMED}),
+    403: Answer(
+        "The access token has expired (`errors` is a text), or a cookie caller sent neither an `Origin` that may call"
+        " nor a valid `X-CSRF-Token`.",
+        any_of(TOKEN_FAULT, ERRORS_SHAPE),
+        example={"errors": EXPIRED},
+    ),
 }
 
 # Only the signature: PyJWT would judge the claims too, by a clock that is not ours.

@@ -1,24 +1,39 @@
-"""The served description is true: it holds every route, its examples work, and real answers are those that it names."""
+"""The served description is true: it holds every route, and its examples are accepted and were given.
+
+That answers are as described is checked wherever a test gets one (`tests/described.py`).
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 
 import pytest
+from flask import Flask, Response, abort
 
+from flaskapp.ops import health
 from flaskapp.web import openapi
+from flaskapp.web.inflection import answer
+from tests import described
 from tests.product import ADA, Product
 
 CAMEL = {"X-Key-Inflection": "camel"}
-ERROR_KEYS = {"title", "detail", "code", "status"}
 STRANGER = "0c4f6d1e-0000-4000-8000-0000000000aa"
 
 
 @pytest.fixture
 def document(product: Product) -> dict[str, Any]:
     found: dict[str, Any] = product.app.test_client().get("/openapi.json").get_json()
+    return found
+
+
+@pytest.fixture
+def in_snake_case(product: Product) -> dict[str, Any]:
+    found: dict[str, Any] = product.app.test_client().get("/openapi.json?keys=snake").get_json()
     return found
 
 
@@ -72,8 +87,7 @@ def test_every_body_has_an_example_that_is_accepted_as_it_stands(product: Produc
         assert str(response.status_code) in operation["responses"], path
 
 
-def test_real_answers_are_the_ones_described(product: Product, document: dict[str, Any]) -> None:
-    """Each call's status is described, and what is described as an `errors` list is one."""
+def test_what_each_route_answers_is_described(product: Product, document: dict[str, Any]) -> None:
     client = product.sign_in()
     claim = product.ask(client).get_json()["data"]["id"]
     body = {"travelClaims": {"uuid": ADA.uuid, "appointmentDate": "2031-03-04"}}
@@ -111,29 +125,70 @@ def test_real_answers_are_the_ones_described(product: Product, document: dict[st
     ]
     for method, template, path, parts in calls:
         response = client.open(path, method=method.upper(), headers=CAMEL, **parts)
-        described = document["paths"][template][method]["responses"]
-        assert str(response.status_code) in described, (method, path, response.status_code)
-        assert_shape(described[str(response.status_code)], response)
-
-
-def assert_shape(described: dict[str, Any], response: Any) -> None:
-    """Only refusals have a schema: that of the `errors` list."""
-    schema = described.get("content", {}).get("application/json", {}).get("schema")
-    if schema is None:
-        assert response.status_code < 400 or "errors" not in response.get_json()
-        return
-    assert schema == {"$ref": "#/components/schemas/Errors"}
-    entries = response.get_json()["errors"]
-    assert entries and all(entry.keys() >= ERROR_KEYS for entry in entries)
-    assert all(isinstance(entry["status"], str) for entry in entries)
-
-
-def test_a_postgres_that_is_away_is_described_as_it_is_answered(product: Product, document: dict[str, Any]) -> None:
-    described = document["paths"]["/healthz/ready"]["get"]["responses"]["503"]
+        assert str(response.status_code) in document["paths"][template][method]["responses"], (path, response.text)
     product.app.extensions["expected_migration"] = "9999_later"
-    response = product.app.test_client().get("/healthz/ready")
-    assert response.status_code == 503
-    assert_shape(described, response)
+    assert product.app.test_client().get("/healthz/ready").status_code == 503
+
+
+def test_an_answer_that_is_not_as_described_fails_the_test_that_got_it(product: Product) -> None:
+    client, faults = product.app.test_client(), product.faults
+    client.get("/healthz/live")
+    assert faults == []
+    for view in (
+        lambda: answer({"status": "alive", "since": "today"}),
+        lambda: answer({"status": "dead"}),
+        lambda: answer({"status": "alive"}, 299),
+    ):
+        product.app.view_functions["health.live"] = wraps(health.live)(view)
+        client.get("/healthz/live")
+    assert [fault[:24] for fault in faults] == [
+        "healthLive: 200: Additio",
+        'healthLive: 200: "dead" ',
+        "healthLive: 299 is not d",
+    ]
+    faults.clear()
+
+
+def test_every_example_was_given_and_is_as_described(
+    product: Product, document: dict[str, Any], in_snake_case: dict[str, Any]
+) -> None:
+    """Those of answers are real ones, kept by `make examples`; refusals without one have what our code says."""
+    kept = openapi.examples()
+    ids = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    assert kept.keys() <= ids.keys()
+    for keys in (openapi.CAMEL, openapi.SNAKE):
+        checked = described.Document(product.app, keys)
+        for name, operation in ids.items():
+            for status, each in checked.operations[name]["responses"].items():
+                content = each.get("content", {}).get(openapi.JSON)
+                if content is not None and status != "4XX":
+                    assert int(status) >= 400 or status in kept.get(name, {}) or name == "openapiOpenapiJson"
+                    assert checked.fault(name, status, json.dumps(content["example"]).encode()) is None, (name, status)
+                    assert operation["description"]
+    assert in_snake_case["paths"].keys() == document["paths"].keys()
+
+
+def test_patterns_are_ones_that_a_browser_knows(document: dict[str, Any]) -> None:
+    patterns = re.findall(r'"pattern": "(.*?)"', json.dumps(document))
+    assert len(patterns) >= 4
+    assert [each for each in patterns if re.search(r"\\[AZz]|\(\?(?!:)", json.loads(f'"{each}"'))] == []
+    assert all(each.startswith("^") and each.endswith("$") for each in patterns)
+
+
+def test_a_deprecated_route_says_so_in_every_answer() -> None:
+    app = Flask(__name__)
+    ends = openapi.Deprecated(datetime(2031, 1, 1, tzinfo=UTC), datetime(2031, 7, 1, tzinfo=UTC), "/v1/new")
+
+    @app.get("/v0/old")
+    @openapi.describe("An old route", deprecated=ends)
+    def old() -> Response:
+        abort(404)
+
+    headers = app.test_client().get("/v0/old").headers
+    assert headers["Deprecation"] == "@1924992000"
+    assert headers["Sunset"] == "Tue, 01 Jul 2031 00:00:00 GMT"
+    assert headers["Link"] == '</v1/new>; rel="deprecation"'
+    assert openapi.document(app)["paths"]["/v0/old"]["get"]["deprecated"] is True
 
 
 def test_the_human_page_names_every_path(product: Product, document: dict[str, Any]) -> None:

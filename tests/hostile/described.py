@@ -48,7 +48,7 @@ def configured(url: str, headers: dict[str, str], at_random: bool) -> Schemathes
         {
             **seed,
             "base-url": url,
-            "headers": headers,
+            "headers": {"X-Key-Inflection": "camel", **headers},
             "continue-on-failure": True,
             "generation": {
                 "max-examples": EXAMPLES or FEW_EXAMPLES,

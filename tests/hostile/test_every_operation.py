@@ -32,7 +32,11 @@ WRITTEN = (*SUBMISSIONS, "form526_attachments", "idempotency_keys", "check_in_se
 
 
 def description(product: Product) -> dict[str, Any]:
+    """As it is served, but for the header of the spelling: every call sends it, because without it the other document
+    describes the answer."""
     found: dict[str, Any] = product.app.test_client().get("/openapi.json").get_json()
+    for operation in (each for methods in found["paths"].values() for each in methods.values()):
+        operation["parameters"] = [each for each in operation["parameters"] if each["name"] != "X-Key-Inflection"]
     return found
 
 

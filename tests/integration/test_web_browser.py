@@ -15,7 +15,7 @@ from flask import Response, request
 from marshmallow import fields
 from werkzeug.serving import make_server
 
-from flaskapp.web import openapi
+from flaskapp.web import openapi, shapes
 from flaskapp.web.access import Access
 from flaskapp.web.errors import Problem, add_page_prefix
 from flaskapp.web.inflection import answer
@@ -35,6 +35,9 @@ class Claim(Body):
     appointment_date = fields.Date(metadata={"description": "A day."})
 
 
+THING = shapes.thing("Thing", {"id": shapes.TEXT})
+
+
 class TravelClaim(Body):
     travel_claims = fields.Nested(Claim, required=True, metadata={"description": "What is claimed."})
     others = fields.List(fields.Nested(Claim))
@@ -48,7 +51,7 @@ def routes(app):
         "Ask for a travel claim",
         body=TravelClaim,
         example={"travel_claims": {"appointment_date": "2031-03-04"}},
-        answers={202: "Accepted."},
+        answers={202: openapi.Answer("It will be filed.")},
         problems={401: "No check-in session."},
         security=Access("a check-in session", {}),
         tag="Check-in",
@@ -58,7 +61,7 @@ def routes(app):
         return answer({"data": {"status_code": 202}}, 202)
 
     @app.get("/things/<uuid:thing_id>/")
-    @describe("One thing", answers={200: Claim}, answer_example={"appointment_date": "2031-03-04"})
+    @describe("One thing", answers={200: openapi.Answer("It.", THING, example={"id": "a"})})
     def thing(thing_id):
         return answer({"id": str(thing_id)})
 
@@ -201,11 +204,11 @@ def test_the_description_holds_every_route_with_its_real_schema(client):
 def test_the_description_is_made_once_for_all_requests_and_for_its_page(app, monkeypatch):
     made, make = [], openapi.document
 
-    def slowly(application):
+    def slowly(application, keys):
         made.append(application.extensions)
         # So that the other requests, if they did not wait, would begin as well.
         time.sleep(0.05)
-        return make(application)
+        return make(application, keys)
 
     monkeypatch.setattr(openapi, "document", slowly)
     with ThreadPoolExecutor(4) as many:
@@ -223,7 +226,7 @@ def test_a_public_route_without_description_is_named(app):
     assert openapi.undescribed(app) == ["GET /own"]
 
 
-def test_the_docs_page_shows_endpoints_fields_and_answers_without_scripts(client):
+def test_the_docs_page_shows_endpoints_fields_and_answers_without_a_script_having_run(client):
     response = client.get("/docs")
     assert response.status_code == 200
     for text in (
@@ -234,7 +237,7 @@ def test_the_docs_page_shows_endpoints_fields_and_answers_without_scripts(client
         "No check-in session.",
     ):
         assert text in response.text
-    assert "<script" not in response.text
+    assert response.text.count("<script") == 1, "only the file that tries routes out"
 
 
 def test_no_origin_is_allowed_when_none_is_set():

@@ -120,8 +120,8 @@ def test_the_projects_own_file_and_its_example_can_be_read() -> None:
 
 
 def test_the_lists_name_everything_that_they_install() -> None:
-    """What the lists do not name is not checked. Pip itself comes with Python."""
-    named = pinned(REQUIREMENTS)
+    """What the lists do not name is not checked. Pip itself comes with Python. The last list is installed elsewhere."""
+    named = pinned(REQUIREMENTS[:-1])
     assert len(named) > 90
     for name in named:
         for needed in map(Requirement, distribution(name).requires or []):
