@@ -198,9 +198,10 @@ def run_worker(app: Flask) -> None:
 
 
 def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) -> None:
-    """Hand back what is still running: writes become unknown, and all is due at once. The dashboard no longer shows it
-    as started."""
+    """Hand back what is still running: writes that were begun become unknown, and all is due at once. The dashboard no
+    longer shows it as started."""
     try:
+        rescue.hand_back(db.engine, process.worker_id, process.take_unbegun(), begun=False)
         rescue.hand_back(db.engine, process.worker_id, process.open_grants())
     except SQLAlchemyError as error:
         log.warning("left to rescue", extra={"event": "worker.hand_back_failed", "error": type(error).__name__})
