@@ -254,8 +254,6 @@ def show_parked(grant: Grant) -> None:
 def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
     """Load what the call needs, give the connection back, and call. However that ends, it becomes an Outcome."""
     try:
-        if write_guard.process.stopping.is_set():
-            raise HandBack
         with write_guard.process.turns.take(grant.queue):
             work, earlier, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
