@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from outbox import attempts, rescue
+from outbox import attempts, grants, rescue
 from outbox.values import Ending, Grant
-from tests.ledger import ACCEPTED, OUTAGE, SILENCE, Ledger
+from tests.ledger import ACCEPTED, CALLS, CHORES, OUTAGE, SILENCE, WORKER, Ledger
 from tests.product import eventually
 
 
@@ -105,6 +105,27 @@ def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
     again = ledger.start(grant.message_id)
     assert not ledger.end(grant)
     assert ledger.end(again)
+
+
+def test_pointers_that_are_granted_together_are_each_compared_with_their_own_fence(ledger: Ledger) -> None:
+    """A doubled one, one that is looked up and its pointer from before, and one that only reads."""
+    stale = ledger.start()
+    ledger.again(stale, SILENCE, unresolved_why="unanswered")
+    doubled, chore = ledger.add(), ledger.add(queue=CHORES)
+    fences = {message_id: fence for queue in (CALLS, CHORES) for message_id, fence in ledger.publish(queue)}
+    now = (stale.message_id, fences[stale.message_id])
+    pointers = [(doubled, fences[doubled]), now, (doubled, fences[doubled]), (stale.message_id, stale.fence)]
+    pointers.append((chore, fences[chore]))
+    asked = [grants.Asked(*pointer, 60.0, pointer[0] != chore) for pointer in pointers]
+    found = grants.grant_all(ledger.engine, asked, worker_id=WORKER)
+    assert [each and (each.message_id, each.fence, each.purpose) for each in found] == [
+        (*pointers[0], "write"),
+        (*now, "look_up"),
+        None,
+        None,
+        (*pointers[4], "read"),
+    ]
+    assert {row["state"] for row in ledger.messages()} == {"running"}
 
 
 def end_at_once(ledger: Ledger, grant: Grant) -> bool | None:
