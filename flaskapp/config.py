@@ -210,6 +210,12 @@ class Config:
     database_pool_size: int = setting(
         whole(2, 200), 5, text="Most PostgreSQL connections of one process (a relay: one more); 2 at least."
     )
+    worker_calls: int = setting(
+        whole(1, 1_000),
+        200,
+        text="Most calls that one worker process has under way in one queue. A queue that may have fewer keeps its own"
+        " number.",
+    )
     allow_lossy_postgres: bool = setting(
         yes_or_no,
         False,

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -31,6 +32,7 @@ from flaskapp.outside.counting import note_relay_lag
 from flaskapp.redis_pool import open_redis, refuse_redis_cluster
 from flaskapp.requeue import REOPEN_PATH
 from jobs.engine.runner import Process
+from jobs.engine.turns import Turns
 from jobs.periodic.schedule import PERIODIC
 from jobs.periodic.scheduler import LedgerScheduler
 from jobs.registry import spec_of
@@ -173,11 +175,13 @@ def stop_process(process: Process, beating: threading.Event, kind: str) -> None:
 def run_worker(app: Flask) -> None:
     """Work until SIGTERM. Then take nothing more, let calls finish for 20 seconds, hand back the rest, and exit."""
     flows: Flows = app.extensions["flows"]
+    config: Config = app.extensions["config"]
     allow_our_jobs(flows)
     # One connection listens for pushes; fetchers and the jobs' bookkeeping share the others.
-    redis = app.extensions["redis"] = open_redis(app.extensions["config"], WORKER_REDIS_CONNECTIONS)
+    redis = app.extensions["redis"] = open_redis(config, WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")
-    bulkheads = [Bulkhead(queue) for queue in flows.queues]
+    process.turns = Turns(turns_of(config))
+    bulkheads = [Bulkhead(replace(queue, threads=min(queue.threads, config.worker_calls))) for queue in flows.queues]
     fetchers = [
         start_thread(
             fetch_forever, app, redis, bulkhead, process.worker_id, process.stopping, name=f"fetch-{bulkhead.spec.name}"
@@ -201,10 +205,17 @@ def run_worker(app: Flask) -> None:
     os._exit(0 if process.fault is None else 1)
 
 
+def turns_of(config: Config) -> int:
+    """How many threads of a worker's lanes use Postgres at once. Of its connections, one is left for the heartbeat and
+    one for calls that read what they send."""
+    return max(1, config.database_pool_size - 2)
+
+
 def hand_back_rest(process: Process, redis: Redis, bulkheads: list[Bulkhead]) -> None:
-    """Hand back what is still running: writes become unknown, and all is due at once. The dashboard no longer shows it
-    as started."""
+    """Hand back what is still running: writes that were begun become unknown, and all is due at once. The dashboard no
+    longer shows it as started."""
     try:
+        rescue.hand_back(db.engine, process.worker_id, process.take_unbegun(), begun=False)
         rescue.hand_back(db.engine, process.worker_id, process.open_grants())
     except SQLAlchemyError as error:
         log.warning("left to rescue", extra={"event": "worker.hand_back_failed", "error": type(error).__name__})

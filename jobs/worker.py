@@ -9,15 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis.exceptions
-from flask import Flask
+from flask import Flask, current_app
 from redis import Redis
 from rq import Queue, SimpleWorker
-from rq.exceptions import StopRequested
+from rq.exceptions import DeserializationError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -28,8 +31,14 @@ from rq.worker_registration import clean_worker_registry
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import db
+from jobs.engine import runner
+from jobs.engine.gathering import GATHER_SECONDS, MOST, Gathering
+from jobs.engine.runner import Granted
+from jobs.engine.settle import Answered, is_first_acceptance, settle_together
+from jobs.engine.spec import JobSpec
 from jobs.periodic.isolated import PartsFailed, is_redis_away
-from outbox import QueueSpec, rescue, rq_side
+from jobs.registry import spec_of
+from outbox import LedgerJob, QueueSpec, rescue, rq_side
 
 log = logging.getLogger("jobs.worker")
 
@@ -57,7 +66,8 @@ class Bulkhead:
     def __init__(self, spec: QueueSpec) -> None:
         self.spec = spec
         self.slots = threading.BoundedSemaphore(spec.threads)
-        self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix=spec.name)
+        # One more, because the thread that records for others may have given its slot back already.
+        self.pool = ThreadPoolExecutor(spec.threads + 1, thread_name_prefix=spec.name)
         self.running: set[str] = set()
         self.pushed = threading.Event()
         # Whether the queue held more when something was last taken from it.
@@ -68,11 +78,31 @@ class Bulkhead:
         return len(self.running) < self.spec.threads
 
 
+@dataclass(eq=False)
+class InHand:
+    """An attempt that a thread of this process makes, how RQ knows it, and its outcome once there is one."""
+
+    run: rq_side.Run
+    granted: Granted
+    answered: Answered = field(init=False)
+
+
+def spec_of_pointer(job: LedgerJob) -> JobSpec | None:
+    """The spec of a pointer to a message; None for whatever else RQ has to run: periodic jobs, requeues, strangers."""
+    pointer = rq_side.read_job_id(job.id)
+    try:
+        if pointer is None or job.func_name not in LedgerJob.allowed or (*job.args,) != pointer or job.kwargs:
+            return None
+        return spec_of(job.func_name)
+    except (DeserializationError, KeyError):
+        return None
+
+
 class Fetcher(SimpleWorker):
     """Takes pointers off one queue, and only while one of its threads is free to run them."""
 
     death_penalty_class = NoDeathPenalty
-    job_class = rq_side.LedgerJob
+    job_class = LedgerJob
 
     def __init__(self, app: Flask, connection: Redis, bulkhead: Bulkhead, name: str, stopping: threading.Event) -> None:
         queue = rq_side.open_queue(connection, bulkhead.spec.name)
@@ -81,7 +111,7 @@ class Fetcher(SimpleWorker):
             name=name,
             connection=connection,
             worker_ttl=WORKER_TTL_SECONDS,
-            job_class=rq_side.LedgerJob,
+            job_class=LedgerJob,
             serializer=JSONSerializer,
             log_job_description=False,
         )
@@ -89,19 +119,19 @@ class Fetcher(SimpleWorker):
         self.stopping = stopping
         self.bulkhead = bulkhead
         self.registered_at = self.suspension_requested_at = 0.0
+        self.took_many = False
+        self.gathering = Gathering(self.settle_together)
 
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[Job, Queue] | None:
-        """The next pointer, once a thread is free. If Redis is lost, this fetcher ends quietly and another follows."""
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """The next pointers, once threads are free. If Redis is lost, this fetcher ends quietly and another follows."""
         try:
-            return self.wait_for_pointer()
+            return self.wait_for_pointers()
         except redis.exceptions.RedisError as error:
             log.warning("Redis lost", extra={"event": "worker.redis_lost", "error": type(error).__name__})
             raise StopRequested from error
 
-    def wait_for_pointer(self) -> tuple[Job, Queue]:
-        """Wait for a free thread, then for a pointer, a second at most each time, so that a stop is noticed soon.
+    def wait_for_pointers(self) -> tuple[list[LedgerJob], Queue]:
+        """Wait for a free thread, then for pointers, a second at most each time, so that a stop is noticed soon.
 
         No connection is held while waiting: many queues share the few that a process may have.
         """
@@ -114,79 +144,201 @@ class Fetcher(SimpleWorker):
                 return found
         raise StopRequested
 
-    def look(self) -> tuple[Job, Queue] | None:
-        """The next pointer, with a thread reserved for it; None when there is no pointer or no free thread."""
+    def look(self) -> tuple[list[LedgerJob], Queue] | None:
+        """The next pointers, with a thread reserved for each; None when there is no pointer or no free thread."""
         if not self.bulkhead.slots.acquire(timeout=WAIT_SECONDS):
             return None
-        found = None
+        if self.took_many:
+            # Threads become free together, because they settle together: a little later it is several.
+            time.sleep(GATHER_SECONDS)
+        free, taken = 1 + self.acquire_slots(MOST - 1), 0
         self.bulkhead.pushed.clear()
         try:
-            found = self.dequeue()
+            jobs = self.dequeue(free)
+            taken = len(jobs)
         finally:
-            if found is None:
-                self.bulkhead.slots.release()
-        return found
+            self.release_slots(free - taken)
+        self.took_many = taken > 1
+        return (jobs, self.queues[0]) if jobs else None
 
-    def dequeue(self) -> tuple[Job, Queue] | None:
-        job, left = rq_side.take(self.queues[0])
+    def acquire_slots(self, most: int) -> int:
+        """Reserve as many free threads as there are now; returns how many."""
+        count = 0
+        while count < most and self.bulkhead.slots.acquire(blocking=False):
+            count += 1
+        return count
+
+    def release_slots(self, count: int) -> None:
+        if count:
+            self.bulkhead.slots.release(count)
+
+    def dequeue(self, most: int) -> list[LedgerJob]:
+        jobs, left = rq_side.take(self.queues[0], most)
         self.bulkhead.more = left > 0
-        if job is None:
-            return None
-        if self.stopping.is_set():
-            rq_side.put_back(self.queues[0], job)
-            return None
-        return job, self.queues[0]
+        if jobs and self.stopping.is_set():
+            rq_side.put_back(self.queues[0], jobs)
+            return []
+        return jobs
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Start the job on a thread and return for the next one."""
+    def execute_job(self, jobs: list[LedgerJob], queue: Queue) -> None:  # type: ignore[override]
+        """Start the jobs, each on a thread of its own, and return for the next ones."""
         try:
-            execution = self.prepare_execution(job)
+            runs = self.begin(jobs)
         except BaseException:
-            self.bulkhead.slots.release()
-            self.turn_back(job)
+            self.release_slots(len(jobs))
+            self.turn_back(jobs)
             raise
-        self.bulkhead.running.add(execution.composite_key)
-        self.bulkhead.pool.submit(self.run_on_thread, job, queue, execution)
+        pointers = []
+        for job, execution in runs:
+            spec = spec_of_pointer(job)
+            if spec is None:
+                self.bulkhead.pool.submit(self.run_on_thread, job, queue, execution)
+            else:
+                pointers.append(((job, execution), spec))
+        if pointers:
+            with self.app.app_context():
+                self.follow(pointers)
 
-    def run_on_thread(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Run the job. RQ's bookkeeping may fail when Redis is away; the job's effect is in Postgres all the same."""
+    def begin(self, jobs: list[LedgerJob]) -> list[rq_side.Run]:
+        """Move the jobs from the intermediate list to the started ones, in one round trip; RQ needs two for each."""
+        runs = [(job, Execution(uuid.uuid4().hex, job.id, self.connection, self.name)) for job in jobs]
+        with self.connection.pipeline() as pipe:
+            self.executions |= {execution.id: execution for _, execution in runs}
+            self.set_state(WorkerStatus.BUSY, pipeline=pipe)
+            for job, _ in runs:
+                if rq_side.read_job_id(job.id) is None:
+                    pipe.persist(job.key)
+            rq_side.note_begun(pipe, self.queues[0], runs, self)
+            pipe.execute()
+        self.bulkhead.running.update(execution.composite_key for _, execution in runs)
+        return runs
+
+    def follow(self, pointers: list[tuple[rq_side.Run, JobSpec]]) -> None:
+        """Have an attempt granted for each pointer, all in one statement, and begin those at once."""
+        try:
+            granted = runner.grant_all([(spec, *job.args) for (job, _), spec in pointers])
+        except Exception as error:
+            log.warning("asked one by one", extra={"event": "worker.grant_failed", "error": type(error).__name__})
+            for (job, execution), _ in pointers:
+                self.bulkhead.pool.submit(self.run_on_thread, job, self.queues[0], execution)
+            return
+        for (run, _), found in zip(pointers, granted, strict=True):
+            if found is not None:
+                self.start(InHand(run, found))
+        self.end([run for (run, _), found in zip(pointers, granted, strict=True) if found is None])
+
+    def start(self, work: InHand) -> None:
+        """Begin an attempt on a thread of its own. Where the system has no more threads, it is handed back."""
+        try:
+            self.bulkhead.pool.submit(self.attempt, work)
+        except RuntimeError as error:
+            process: runner.Process = current_app.extensions["process"]
+            log.warning("not begun", extra={"event": "worker.no_thread", "error": type(error).__name__})
+            if process.begin(work.granted.grant):
+                rescue.hand_back(db.engine, process.worker_id, [work.granted.grant], begun=False)
+                self.let_go([work])
+
+    def attempt(self, work: InHand) -> None:
+        """Call the upstream on this thread, and record the outcome: the usual one together with others."""
+        with self.app.app_context(), self.given_up_at_death([work]):
+            outcome = runner.make_attempt(work.granted)
+            if outcome is None:
+                # Whoever took it back has handed it back as well.
+                return
+            work.answered = Answered(work.granted.spec, work.granted.grant, outcome)
+        if is_first_acceptance(work.answered):
+            self.gathering.put(work)
+        else:
+            self.settle_alone(work, again=False)
+
+    def settle_together(self, works: list[InHand]) -> None:
+        """Record outcomes in one transaction. Where that fails, each falls back to a transaction of its own."""
+        again = False
+        with self.app.app_context(), self.given_up_at_death(works):
+            try:
+                lost = {each.grant.attempt_id for each in settle_together([work.answered for work in works])}
+            except Exception as error:
+                lost, again = {work.granted.grant.attempt_id for work in works}, True
+                extra = {"event": "worker.settled_one_by_one", "count": len(works), "error": type(error).__name__}
+                log.warning("settled one by one", extra=extra)
+            done = [work for work in works if work.granted.grant.attempt_id not in lost]
+            for work in works:
+                if work not in done:
+                    self.bulkhead.pool.submit(self.settle_alone, work, again)
+            self.let_go(done)
+
+    def settle_alone(self, work: InHand, again: bool) -> None:
+        with self.app.app_context(), self.given_up_at_death([work]):
+            runner.finish(work.answered.spec, work.answered.grant, work.answered.outcome, again)
+            self.let_go([work])
+
+    @contextmanager
+    def given_up_at_death(self, works: list[InHand]) -> Iterator[None]:
+        """What this thread had in hand is given up if it ends without a word: the lease of each runs out."""
+        try:
+            yield
+        except BaseException:
+            for work in works:
+                runner.let_go(work.granted.grant)
+            self.free([work.run for work in works])
+            raise
+
+    def let_go(self, works: list[InHand]) -> None:
+        """These attempts are over: give their threads back, and have Redis forget their pointers."""
+        for work in works:
+            runner.let_go(work.granted.grant)
+        self.end([work.run for work in works])
+
+    def end(self, runs: list[rq_side.Run]) -> None:
+        """Delete pointers that were followed: nothing depends on them, and what came of them is in Postgres."""
+        if not runs:
+            return
+        try:
+            with self.connection.pipeline() as pipe:
+                seconds = sum((now() - execution.created_at).total_seconds() for _, execution in runs)
+                pipe.hincrby(self.key, "successful_job_count", len(runs))
+                pipe.hincrbyfloat(self.key, "total_working_time", seconds)
+                rq_side.note_ended(pipe, self.queues[0], runs, self)
+                pipe.execute()
+        except redis.exceptions.RedisError as error:
+            log.warning("bookkeeping failed", extra={"event": "worker.redis_lost", "error": type(error).__name__})
+        finally:
+            self.free(runs)
+
+    def free(self, runs: list[rq_side.Run]) -> None:
+        for _, execution in runs:
+            self.executions.pop(execution.id, None)
+            self.bulkhead.running.discard(execution.composite_key)
+        self.release_slots(len(runs))
+
+    def run_on_thread(self, job: LedgerJob, queue: Queue, execution: Execution) -> None:
+        """Run what is no pointer, or one for which no attempt could be granted together with others, in RQ's own way.
+
+        Its bookkeeping may fail when Redis is away; the job's effect is in Postgres all the same.
+        """
         try:
             with self.app.app_context():
                 self.perform_job(job, queue, execution)
         except redis.exceptions.RedisError as error:
             log.warning("bookkeeping failed", extra={"event": "worker.redis_lost", "error": type(error).__name__})
-            self.turn_back(job)
+            self.turn_back([job])
         finally:
-            self.executions.pop(execution.id, None)
-            self.bulkhead.running.discard(execution.composite_key)
-            self.bulkhead.slots.release()
+            self.free([(job, execution)])
 
-    def turn_back(self, job: Job) -> None:
-        """Make a message ready whose job lost Redis and may never have begun. Redis may show it as started, and then
-        the relay would miss its pointer only after half a minute."""
-        pointer = rq_side.read_job_id(job.id)
-        if pointer is None:
+    def turn_back(self, jobs: Sequence[LedgerJob]) -> None:
+        """Make messages ready whose jobs lost Redis and may never have begun. Redis may show them as started, and then
+        the relay would miss their pointers only after half a minute."""
+        pointers = [pointer for job in jobs if (pointer := rq_side.read_job_id(job.id)) is not None]
+        if not pointers:
             return
         try:
             with self.app.app_context():
-                rescue.turn_back(db.engine, *pointer)
+                rescue.turn_back(db.engine, pointers)
         except SQLAlchemyError as error:
             log.warning("left to the relay", extra={"event": "worker.turn_back_failed", "error": type(error).__name__})
 
-    def prepare_execution(self, job: Job) -> Execution:
-        """Move the job from the intermediate list to the started ones, in one round trip; RQ needs two."""
-        with self.connection.pipeline() as pipe:
-            execution = Execution.create(job, self.get_heartbeat_ttl(job), pipeline=pipe, worker_name=self.name)
-            self.executions[execution.id] = execution
-            self.set_state(WorkerStatus.BUSY, pipeline=pipe)
-            job.prepare_for_execution(self.name, pipeline=pipe)
-            pipe.persist(job.key)
-            pipe.lrem(self.queues[0].intermediate_queue_key, 1, job.id)
-            pipe.execute()
-        return execution
-
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
-        """Nothing to do: `prepare_execution` has done it before the thread started."""
+        """Nothing to do: `begin` has done it before the thread started."""
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
         """Set only the end time. RQ would also prolong the job's life in Redis, but it is about to end."""

@@ -15,9 +15,10 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
   does so for one that calls none of them.
 - **Deliver:** `Relay` moves work to Redis, `rq_side` takes its pointer from there, `LedgerJob` runs listed functions
   only. `rescue` keeps the heartbeats of workers (`beat`), and makes due again what a dead one left.
-- **Do:** `grant` gives one attempt. One transaction settles it: `attempts.lock_message`, then `attempts.complete`, or
-  `attempts.finish` with `attempts.postpone` or `attempts.park`; last `breakers.note_answer`, `note_unanswered` or
-  `trip`. An answer whose fence is gone goes to `attempts.record_late`.
+- **Do:** `grant` gives one attempt, `grants.grant_all` one for each of many. One transaction settles it:
+  `attempts.lock_message`, then `attempts.complete`, or `attempts.finish` with `attempts.postpone` or `attempts.park`;
+  last `breakers.note_answer`, `note_unanswered` or `trip`. `attempts.complete_held` is the first two at once, for many.
+  An answer whose fence is gone goes to `attempts.record_late`.
 - **Operate:** `parked` parks by hand and requeues (`parked.reopen`); `registries` shows parked work in RQ; `holds` keep
   a breaker open; `sync_calls` are calls without a message behind the same breakers.
 - **Read:** `messages`, `tally`, `timeline`, `forecast`, `counters`; `sql` has fragments for the application's own
@@ -43,6 +44,7 @@ from outbox import (
     counters,
     eras,
     forecast,
+    grants,
     holds,
     leases,
     messages,
@@ -59,9 +61,9 @@ from outbox import (
     tally,
     timeline,
 )
-from outbox.attempts import grant
 from outbox.columns import NAMING, NOW, Timestamp, one_of
 from outbox.connections import Target, autocommit, connect_autocommit, connect_plainly, read_options
+from outbox.grants import grant
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
@@ -96,6 +98,7 @@ __all__ = [
     "eras",
     "forecast",
     "grant",
+    "grants",
     "holds",
     "leases",
     "messages",

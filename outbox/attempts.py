@@ -1,7 +1,7 @@
-"""Attempts at a message: each is granted under the message's fence and settled under the same fence.
+"""Attempts at a message and their ends: each was granted under the message's fence, and is settled under the same one.
 
-`grant` commits by itself. Every other function works in the caller's transaction and never commits. An error of
-Postgres is raised as SQLAlchemy's `DBAPIError`.
+Every function works in the caller's transaction and never commits. An error of Postgres is raised as SQLAlchemy's
+`DBAPIError`.
 
 A settle locks its message first, then the flow's own rows and the attempt: nobody else touches those while the message
 is locked. A worker whose fence is gone changes nothing but its own attempt, through `record_late`.
@@ -14,60 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from outbox.columns import in_state
-from outbox.connections import connect_autocommit
-from outbox.eras import DOUBTED
-from outbox.holds import IN_FORCE
 from outbox.values import Ending, Grant, Sibling
-from outbox.write import DECIDED, DURABLY, RESTORED, WAKE_CHANNEL, Database, write_history
-
-# A statement does not see the row that it inserts itself, so an attempt never counts as its own predecessor.
-FIRST = "NOT EXISTS (SELECT 1 FROM outbox_attempts earlier WHERE earlier.message_id = {message}) AS first"
-
-# The time that was lost by restores from a backup which this message may have been sent in.
-LOST_TIME = f"""
-    LEFT JOIN LATERAL (
-        SELECT min(r.restored_to) AS restored_to, max(r.lost_at) AS lost_at FROM outbox_restores r
-         WHERE r.look_first_until > outbox_now()
-            OR {{message}}.unresolved_why IN ('{RESTORED}', '{DECIDED}')
-               AND r.lost_at >= {{message}}.unresolved_since) lost ON true
-"""
-
-GRANT = text(f"""
-    WITH granted AS (
-        UPDATE outbox_messages m
-           SET state = 'running', worker_id = :worker_id,
-               lease_expires_at = outbox_now() + make_interval(secs => :lease)
-         WHERE m.id = :message_id AND m.fence = :fence AND {in_state("published", column="m.state")}
-           AND (m.upstream IS NULL OR EXISTS (
-                SELECT 1 FROM outbox_breakers b
-                 WHERE b.upstream = m.upstream AND (b.open_until IS NULL
-                    OR b.open_until <= outbox_now() AND (b.probe_message_id, b.probe_fence) = (m.id, m.fence))))
-           AND ({IN_FORCE.format(upstream="m.upstream")}) IS NULL
-           AND NOT {DOUBTED}
-        RETURNING m.*
-    ), tried AS (
-        INSERT INTO outbox_attempts
-            (message_id, fence, subject_type, subject_id, job, upstream, purpose, worker_id)
-        SELECT id, fence, subject_type, subject_id, job, upstream,
-               CASE WHEN NOT :writes THEN 'read' WHEN unresolved_since IS NOT NULL THEN 'look_up' ELSE 'write' END,
-               :worker_id
-          FROM granted
-        RETURNING id, message_id, purpose, started_at
-    )
-    SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="granted.id")},
-           lost.restored_to, lost.lost_at,
-           CASE WHEN :writes THEN {DURABLY} ELSE set_config('synchronous_commit', 'off', true) END
-      FROM granted JOIN tried ON tried.message_id = granted.id {LOST_TIME.format(message="granted")}
-""")
-
-# A pointer that met an open breaker: its message waits in Postgres again, where waiting costs nothing.
-TURN_BACK = text(f"""
-    UPDATE outbox_messages SET state = 'ready'
-     WHERE id = :message_id AND fence = :fence AND {in_state("published")}
-""")
+from outbox.write import DURABLY, WAKE_CHANNEL, Database, write_history
 
 LOCK_MESSAGE = text(f"""
     SELECT id FROM outbox_messages
@@ -86,16 +37,29 @@ FINISH = f"""
 """
 # The work is done: its message is deleted in the transaction that records its effect.
 COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
-# The same where nothing was read under the message's lock before: the deletion compares the fence, and locks first.
-FINISH_HELD = FINISH.replace("WHERE id = :attempt_id", "WHERE id = :attempt_id AND EXISTS (SELECT 1 FROM done)")
+# The same for many, where nothing was read under their messages' locks before: the deletion compares the fences, and
+# locks first.
 COMPLETE_HELD = text(f"""
-    WITH done AS (
-        DELETE FROM outbox_messages
-         WHERE id = :message_id AND fence = :fence AND {in_state("running")} RETURNING id
+    WITH ended AS (
+        SELECT * FROM unnest(
+            CAST(:message_ids AS bigint[]), CAST(:fences AS bigint[]), CAST(:attempt_ids AS bigint[]),
+            CAST(:answered AS boolean[]), CAST(:http_statuses AS int[]), CAST(:error_classes AS text[]),
+            CAST(:error_details AS text[]), CAST(:upstream_ids AS text[])
+        ) AS e (message_id, fence, attempt_id, answered, http_status, error_class, error_detail, upstream_ids)
+    ), done AS (
+        DELETE FROM outbox_messages m USING ended e
+         WHERE m.id = e.message_id AND m.fence = e.fence AND {in_state("running", column="m.state")}
+        RETURNING m.id
     )
-    {FINISH_HELD}, EXISTS (
+    UPDATE outbox_attempts a
+       SET status = 'success', {ENDED}, answered = e.answered, charged = false, http_status = e.http_status,
+           error_class = e.error_class, error_detail = e.error_detail,
+           upstream_ids = CAST(e.upstream_ids AS jsonb), late = false
+      FROM ended e
+     WHERE a.id = e.attempt_id AND e.message_id IN (SELECT id FROM done)
+    RETURNING a.id, {DURABLY}, EXISTS (
         SELECT 1 FROM outbox_breakers b
-         WHERE b.upstream = :upstream AND (b.opened_at IS NOT NULL OR b.unanswered <> '{{}}')) AS troubled
+         WHERE b.upstream = a.upstream AND (b.opened_at IS NOT NULL OR b.unanswered <> '{{}}')) AS troubled
 """)
 
 # The latest answer, read off the end of its index. With EXISTS, Postgres may read years of attempts during an outage,
@@ -133,28 +97,6 @@ PARK = text("""
                                    ELSE unresolved_since END,
            unresolved_why = COALESCE(unresolved_why, :why)
      WHERE id = :message_id
-""")
-
-# A waiting message whose wall-clock limit has passed is taken to be given up, under a fence like any attempt.
-SEIZE = text(f"""
-    WITH seized AS (
-        UPDATE outbox_messages m
-           SET state = 'running', fence = :fence, worker_id = :worker_id,
-               lease_expires_at = outbox_now() + make_interval(secs => :lease)
-         WHERE m.id = (SELECT id FROM outbox_messages
-                        WHERE state IN ('later', 'ready') AND give_up_at <= outbox_now() AND id <> ALL(:but)
-                          AND NOT {DOUBTED}
-                        ORDER BY give_up_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING m.*
-    ), tried AS (
-        INSERT INTO outbox_attempts
-            (message_id, fence, subject_type, subject_id, job, upstream, purpose, worker_id)
-        SELECT id, fence, subject_type, subject_id, job, upstream, 'give_up', :worker_id FROM seized
-        RETURNING id, message_id, purpose, started_at
-    )
-    SELECT seized.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="seized.id")},
-           lost.restored_to, lost.lost_at
-      FROM seized JOIN tried ON tried.message_id = seized.id {LOST_TIME.format(message="seized")}
 """)
 
 # Writes of one job, by how they ended.
@@ -198,8 +140,6 @@ NOTED_BEFORE = text("""
                 SELECT max(a.id) FROM outbox_attempts a WHERE a.message_id = :message_id AND a.id < :attempt_id))
 """)
 
-GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "message_id")
-
 
 @dataclass(frozen=True)
 class Writes:
@@ -215,52 +155,6 @@ class Writes:
     def all_refused(self) -> bool:
         """Whether none of them can have happened."""
         return not (self.lost or self.at_hand or self.accepted)
-
-
-@dataclass(frozen=True)
-class Completed:
-    """`troubled`: the upstream's breaker has something to learn even from a plain success."""
-
-    troubled: bool
-
-
-def read_grant(row: Any) -> Grant:
-    """The Grant that a row of GRANT or SEIZE stands for."""
-    values = row._mapping
-    return Grant(message_id=values["id"], **{name: values[name] for name in GRANT_FIELDS})
-
-
-def grant(
-    engine: Engine, message_id: int, fence: int, *, worker_id: str, lease_seconds: float, writes: bool
-) -> Grant | None:
-    """Grant one attempt at a message for `lease_seconds`, committed before this returns, on a connection of its own.
-
-    None for a pointer that is stale or doubled, and for one whose upstream is held or has its breaker open: that
-    message waits in Postgres again. So does every message while the database seems to be restored from a backup.
-
-    One statement, so it needs no BEGIN and no COMMIT of its own. For work that writes upstream (`writes`) its commit
-    waits for the disk: with its `try` row we would lose the duty to look up first.
-    """
-    key = {"message_id": message_id, "fence": fence}
-    with connect_autocommit(engine) as db:
-        row = db.execute(GRANT, {**key, "worker_id": worker_id, "lease": lease_seconds, "writes": writes}).one_or_none()
-        if row is None:
-            db.execute(TURN_BACK, key)
-            return None
-        return read_grant(row)
-
-
-def seize_overdue(
-    db: Database, *, fence: int, worker_id: str, lease_seconds: float = 60.0, but: Sequence[int] = ()
-) -> Grant | None:
-    """Take one waiting message whose wall-clock limit has passed, to give it up in the caller's transaction.
-
-    The message is then running under `fence`, with an attempt of purpose `give_up`. Messages in `but` and those that
-    somebody else has locked are skipped. None when no other is left.
-    """
-    values = {"fence": fence, "worker_id": worker_id, "lease": lease_seconds, "but": list(but)}
-    row = db.execute(SEIZE, values).one_or_none()
-    return read_grant(row) if row is not None else None
 
 
 def lock_message(db: Database, grant: Grant) -> bool:
@@ -294,13 +188,26 @@ def complete(db: Database, grant: Grant, ending: Ending) -> None:
     db.execute(COMPLETE, {**values, **columns_of(ending)})
 
 
-def complete_held(db: Database, grant: Grant, ending: Ending) -> Completed | None:
-    """Lock the message, end the attempt and delete the message, all in one statement; None, with nothing written, when
-    another grant or a settle came first."""
-    keys = {"message_id": grant.message_id, "fence": grant.fence, "attempt_id": grant.attempt_id}
-    values = {**keys, "upstream": grant.upstream, "charged": False, "late": False, **columns_of(ending)}
-    row = db.execute(COMPLETE_HELD, values).one_or_none()
-    return Completed(row.troubled) if row is not None else None
+def complete_held(db: Database, accepted: Sequence[tuple[Grant, Ending]]) -> dict[int, bool]:
+    """Lock the messages, end their attempts as successes and delete the messages, all in one statement.
+
+    Returns, by the id of each attempt of which that is so, whether its upstream's breaker has something to learn even
+    from a plain success. Nothing was written for the others: another grant or a settle came first.
+    """
+    # Everybody locks the messages in this order.
+    in_order = sorted(accepted, key=lambda each: each[0].message_id)
+    grants, endings = [grant for grant, _ in in_order], [columns_of(ending) for _, ending in in_order]
+    values = {
+        "message_ids": [grant.message_id for grant in grants],
+        "fences": [grant.fence for grant in grants],
+        "attempt_ids": [grant.attempt_id for grant in grants],
+        "answered": [ending["answered"] for ending in endings],
+        "http_statuses": [ending["http_status"] for ending in endings],
+        "error_classes": [ending["error_class"] for ending in endings],
+        "error_details": [ending["error_detail"] for ending in endings],
+        "upstream_ids": [ending["upstream_ids"] for ending in endings],
+    }
+    return {row.id: row.troubled for row in db.execute(COMPLETE_HELD, values)}
 
 
 def columns_of(ending: Ending) -> dict[str, Any]:

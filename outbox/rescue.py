@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, text
 
-from outbox.attempts import ENDED, TURN_BACK
+from outbox.attempts import ENDED
 from outbox.columns import in_state
 from outbox.connections import connect_autocommit
+from outbox.grants import TURN_BACK, pointers_of
 from outbox.values import Grant
 from outbox.write import WAKE_CHANNEL, Database
 
@@ -64,17 +65,17 @@ GIVE_BACK = f"""
          LIMIT :batch FOR UPDATE OF m SKIP LOCKED
     ), ended AS (
         UPDATE outbox_attempts a
-           SET status = CASE WHEN a.purpose = 'write' THEN 'unknown' ELSE 'error' END,
+           SET status = CASE WHEN a.purpose = 'write' AND :begun THEN 'unknown' ELSE 'error' END,
                {ENDED}, error_class = :why
           FROM lost WHERE a.message_id = lost.id AND a.fence = lost.fence AND a.status = 'try'
-        RETURNING a.message_id, a.purpose, a.started_at
+        RETURNING a.message_id, a.purpose = 'write' AND :begun AS doubtful, a.started_at
     )
     UPDATE outbox_messages m
        SET state = 'ready', due_at = outbox_now(), worker_id = NULL, lease_expires_at = NULL,
-           not_found_count = CASE WHEN e.purpose = 'write' THEN 0 ELSE not_found_count END,
-           unresolved_since = CASE WHEN e.purpose = 'write' THEN COALESCE(m.unresolved_since, e.started_at)
+           not_found_count = CASE WHEN e.doubtful THEN 0 ELSE not_found_count END,
+           unresolved_since = CASE WHEN e.doubtful THEN COALESCE(m.unresolved_since, e.started_at)
                                    ELSE m.unresolved_since END,
-           unresolved_why = CASE WHEN e.purpose = 'write' THEN COALESCE(m.unresolved_why, 'unanswered')
+           unresolved_why = CASE WHEN e.doubtful THEN COALESCE(m.unresolved_why, 'unanswered')
                                  ELSE m.unresolved_why END
       FROM lost LEFT JOIN ended e ON e.message_id = lost.id
      WHERE m.id = lost.id
@@ -141,7 +142,7 @@ def rescue_lost(engine: Engine) -> int:
 
 def rescue_lost_in(db: Database) -> int:
     """The same in the caller's transaction."""
-    rows = db.execute(LOST, {"silent": SILENT_SECONDS, "batch": BATCH, "why": "WorkerLost"}).all()
+    rows = db.execute(LOST, {"silent": SILENT_SECONDS, "batch": BATCH, "why": "WorkerLost", "begun": True}).all()
     if rows:
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
     for row in rows:
@@ -149,10 +150,11 @@ def rescue_lost_in(db: Database) -> int:
     return len(rows)
 
 
-def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
+def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant], begun: bool = True) -> int:
     """Give this worker's own running messages back, as at SIGTERM; returns how many.
 
-    A write that is still open becomes unknown. Nothing is charged, and all are due at once.
+    A write that is still open becomes unknown, unless the worker knows that none of them was `begun`. Nothing is
+    charged, and all are due at once.
     """
     if not grants:
         return 0
@@ -161,6 +163,7 @@ def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
         "ids": [grant.message_id for grant in grants],
         "batch": BATCH,
         "why": "HandedBack",
+        "begun": begun,
     }
     with engine.begin() as db:
         rows = db.execute(HANDED_BACK, values).all()
@@ -168,10 +171,11 @@ def hand_back(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> int:
     return len(rows)
 
 
-def turn_back(engine: Engine, message_id: int, fence: int) -> None:
-    """Let a message wait in Postgres again whose pointer was taken and will not be run; nothing once it is granted."""
+def turn_back(engine: Engine, pointers: Sequence[tuple[int, int]]) -> None:
+    """Let messages wait in Postgres again whose pointers were taken and will not be run; nothing once they are
+    granted."""
     with engine.begin() as db:
-        db.execute(TURN_BACK, {"message_id": message_id, "fence": fence})
+        db.execute(TURN_BACK, pointers_of(pointers))
         db.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
 
 

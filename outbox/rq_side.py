@@ -14,11 +14,13 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
+from rq.worker.base import BaseWorker
 
 log = logging.getLogger("outbox.rq")
 
@@ -32,11 +34,15 @@ EXPLANATION = "{title}.\nNothing is lost: a person holds it. Requeue reopens it 
 PARKED_SECONDS = 400 * 24 * 3600
 
 
-# A pointer, its job, and how many more there are, in one round trip. It is safe in the intermediate list until a worker
-# records that it began.
+# Pointers, their jobs, and how many more there are, in one round trip. They are safe in the intermediate list until a
+# worker records that they began.
 TAKE = """
-local id = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
-return id and {id, redis.call('HGETALL', ARGV[1] .. id), redis.call('LLEN', KEYS[1])}
+local ids = redis.call('LPOP', KEYS[1], ARGV[2])
+if not ids then return false end
+redis.call('RPUSH', KEYS[2], unpack(ids))
+local jobs = {}
+for place, id in ipairs(ids) do jobs[place] = redis.call('HGETALL', ARGV[1] .. id) end
+return {ids, jobs, redis.call('LLEN', KEYS[1])}
 """
 
 # Of the fields of a job's hash: when it was made, and what no other job has.
@@ -85,6 +91,10 @@ class LedgerJob(Job):
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []
         return restored
+
+
+# A job that was taken, and its execution as RQ knows it.
+Run = tuple[LedgerJob, Execution]
 
 
 def open_queue(redis: Redis, name: str) -> Queue:
@@ -225,33 +235,77 @@ def wait_for_work(redis: Redis, queues: Sequence[str], seconds: float) -> Sequen
     return queues if waits else ()
 
 
-def take(queue: Queue) -> tuple[LedgerJob | None, int]:
-    """The queue's next job, or None when it is empty, and how many are left. It stays in the intermediate list.
+def take(queue: Queue, most: int) -> tuple[list[LedgerJob], int]:
+    """The queue's next jobs, `most` of them at most, and how many are left. They stay in the intermediate list.
 
     Entries that are no job of ours are dropped: Redis lost the job, or somebody else wrote it.
     """
     redis = queue.connection
     while True:
-        taken = redis.eval(TAKE, 2, queue.key, queue.intermediate_queue_key, LedgerJob.redis_job_namespace_prefix)
-        if taken is None:
-            return None, 0
-        identifier, fields, left = taken[0].decode(), taken[1], taken[2]
-        try:
-            job = LedgerJob(identifier, connection=redis)
-            job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
-        except Exception as error:
-            log.warning("no job", extra={"event": "outbox.no_job", "queue": queue.name, "error": type(error).__name__})
-        else:
-            return job, left
-        redis.lrem(queue.intermediate_queue_key, 1, identifier)
+        keys = (queue.key, queue.intermediate_queue_key)
+        taken = redis.eval(TAKE, 2, *keys, LedgerJob.redis_job_namespace_prefix, most)
+        if not taken:
+            return [], 0
+        ids, hashes, left = taken
+        found = [(text, read_job(queue, text, fields)) for text, fields in zip(texts(ids), hashes, strict=True)]
+        for identifier, job in found:
+            if job is None:
+                redis.lrem(queue.intermediate_queue_key, 1, identifier)
+        jobs = [job for _, job in found if job is not None]
+        if jobs or not left:
+            return jobs, left
 
 
-def put_back(queue: Queue, job: Job) -> None:
-    """Make a job that was taken, but not begun, the next in its queue again."""
+def read_job(queue: Queue, identifier: str, fields: Sequence[bytes]) -> LedgerJob | None:
+    """The job that a hash stands for, given as names and values in turn; None for one that nobody can read."""
+    job = LedgerJob(identifier, connection=queue.connection)
+    try:
+        job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+    except Exception as error:
+        log.warning("no job", extra={"event": "outbox.no_job", "queue": queue.name, "error": type(error).__name__})
+        return None
+    return job
+
+
+def put_back(queue: Queue, jobs: Sequence[Job]) -> None:
+    """Make jobs that were taken, but not begun, the next in their queue again."""
     with queue.connection.pipeline() as pipe:
-        pipe.lrem(queue.intermediate_queue_key, 1, job.id)
-        pipe.lpush(queue.key, job.id)
+        for job in jobs:
+            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+        pipe.lpush(queue.key, *[job.id for job in reversed(jobs)])
         pipe.execute()
+
+
+def note_begun(pipe: Pipeline, queue: Queue, runs: Sequence[Run], worker: BaseWorker) -> None:
+    """Show jobs as started by this RQ worker, and take them out of the intermediate list, with the caller's pipeline.
+
+    It is what RQ would write for each of them, but for what nobody reads: the list of a job's executions, and times to
+    live. Whoever ends or drops a job deletes what is written here.
+    """
+    at = now()
+    began: dict[Any, Any] = {"last_heartbeat": utcformat(at), "started_at": utcformat(at), "status": JobStatus.STARTED}
+    life_seconds = max(worker.get_heartbeat_ttl(job) for job, _ in runs)
+    for job, execution in runs:
+        pipe.hset(job.key, mapping={**began, "worker_name": worker.name})
+        pipe.hset(execution.key, mapping=execution.serialize())
+    entries = [execution.composite_key for _, execution in runs]
+    pipe.zadd(StartedJobRegistry(queue=queue).key, dict.fromkeys(entries, at.timestamp() + life_seconds))
+    pipe.sadd(worker.executions_key, *entries)
+    pipe.expire(worker.executions_key, life_seconds + 60)
+    for job, _ in runs:
+        pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+
+
+def note_ended(pipe: Pipeline, queue: Queue, runs: Sequence[Run], worker: BaseWorker) -> None:
+    """Delete jobs that `note_begun` showed as started, and what RQ keeps beside them, with the caller's pipeline.
+
+    Their failed entries go too: a parked message is shown as failed again by `registries`.
+    """
+    entries = [execution.composite_key for _, execution in runs]
+    pipe.zrem(StartedJobRegistry(queue=queue).key, *entries)
+    pipe.srem(worker.executions_key, *entries)
+    pipe.zrem(FailedJobRegistry(queue=queue).key, *[job.id for job, _ in runs])
+    pipe.delete(*[key for job, execution in runs for key in (job.key, execution.key, Result.get_key(job.id))])
 
 
 def forget_job(pipe: Pipeline, job: Job) -> None:

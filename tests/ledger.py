@@ -13,7 +13,7 @@ from redis.client import Pipeline
 from sqlalchemy import Engine, create_engine, text
 
 from flaskapp.config import read_database_url
-from outbox import attempts, breakers, rq_side
+from outbox import attempts, breakers, grants, rq_side
 from outbox.relay import Relay
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec
 from outbox.write import add
@@ -108,7 +108,7 @@ class Ledger:
     def grant(
         self, message_id: int, fence: int, *, worker: str = WORKER, lease: float = 60.0, writes: bool = True
     ) -> Grant | None:
-        return attempts.grant(self.engine, message_id, fence, worker_id=worker, lease_seconds=lease, writes=writes)
+        return grants.grant(self.engine, message_id, fence, worker_id=worker, lease_seconds=lease, writes=writes)
 
     def start(self, message_id: int | None = None, **options: Any) -> Grant:
         """Bring a message, by default a new one, as far as a granted attempt."""

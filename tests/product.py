@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import compress
@@ -161,7 +162,8 @@ class Product:
 
     def fetcher_of(self, queue: QueueSpec) -> Fetcher:
         if queue.name not in self.fetchers:
-            bulkhead = Bulkhead(queue)
+            # One thread: each job ends before the next one is granted.
+            bulkhead = Bulkhead(replace(queue, threads=1))
             bulkhead.pool = AtOnce()  # type: ignore[assignment]
             self.fetchers[queue.name] = Fetcher(self.app, self.redis, bulkhead, f"fetcher-{queue.name}", Event())
         return self.fetchers[queue.name]

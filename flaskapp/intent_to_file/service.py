@@ -32,7 +32,7 @@ from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox import NOW, QueueSpec, connect_plainly, write_history
 
-INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=32, depth=200, concurrency=100)
+INTENTS_TO_FILE = QueueSpec("intents_to_file", upstream="lighthouse_claims", threads=64, depth=200, concurrency=100)
 SUBJECT = "intent_to_file"
 # The deadline is the end of the legal day it was requested on, set when it is enqueued. Budgets run while the upstream
 # answers; giving up after 30 days is the wall-clock cap over any outage.

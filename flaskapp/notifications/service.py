@@ -31,7 +31,7 @@ from flaskapp.statemachine import IllegalMove
 from flaskapp.upstreams.transport.redaction import redact
 from outbox import NOW, QueueSpec, sql, take_back, write_history
 
-NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=16, depth=300, concurrency=100)
+NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=64, depth=300, concurrency=100)
 SUBJECT = "notification"
 SEND = Work("jobs.notifications.send_notification", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)
 CHECK_DELIVERY = Work("jobs.notifications.check_delivery", NOTIFICATIONS, SUBJECT, DAY_SECONDS, 3 * DAY_SECONDS)

@@ -22,7 +22,7 @@ from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
 from outbox import Database, QueueSpec, attempts, connect_plainly
 
-TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=64, depth=200, concurrency=200)
+TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=200, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
 SUBMIT = Work(
     "jobs.travel_claims.file_check_in_claim",

@@ -45,7 +45,7 @@ from flaskapp.travel_pay.states import (
 from outbox import NOW, QueueSpec, attempts, restores, sql
 
 # Short calls, four to a claim; people read from the same upstream.
-TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=32, depth=200, concurrency=100)
+TRAVEL_PAY = QueueSpec("travel_pay", upstream="travel_pay", threads=64, depth=200, concurrency=100)
 SUBJECT = "travel_pay_claim"
 DEADLINE_SECONDS, GIVE_UP_SECONDS = 25 * HOUR_SECONDS, 5 * DAY_SECONDS
 IDENTIFY = Work("jobs.travel_pay.identify_traveler", ACCOUNTS, SUBJECT, DEADLINE_SECONDS, GIVE_UP_SECONDS)

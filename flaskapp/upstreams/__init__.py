@@ -53,7 +53,8 @@ class Upstreams:
 
 def build(config: Config, redis: Redis) -> Upstreams:
     """The clients of one process. Opens no connection; raises ValueError with the name of a setting that is wrong."""
-    http = HTTP(config.upstream_connect_seconds, told=frozenset(config.request_id_upstreams))
+    told = frozenset(config.request_id_upstreams)
+    http = HTTP(config.upstream_connect_seconds, max(100, config.worker_calls), told)
     veis = VEISClient(config, http)
     cipher = MultiFernet([Fernet(key) for key in config.encryption_keys])
     # Shared, so that all tokens together cost the process one connection.

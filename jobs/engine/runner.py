@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from cryptography.fernet import InvalidToken
 from flask import current_app
@@ -21,8 +20,6 @@ from redis.exceptions import RedisError
 
 from flaskapp.config import Config
 from flaskapp.db import db, reading
-from flaskapp.outside import asked
-from flaskapp.outside.tracing import TRACING
 from flaskapp.requeue import REOPEN_PATH
 from flaskapp.upstreams.errors import (
     Duplicate,
@@ -34,10 +31,12 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
 )
 from flaskapp.upstreams.transport.streamed import BodyBroken
+from jobs.engine.asking import for_its_request
 from jobs.engine.outcome import Outcome
 from jobs.engine.settle import keep_answer, settle
 from jobs.engine.spec import Call, EarlierWrites, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Unclear
-from outbox import Grant, Sibling, attempts, registries
+from jobs.engine.turns import Turns
+from outbox import Grant, Sibling, attempts, grants, registries
 
 log = logging.getLogger("jobs.engine.runner")
 
@@ -53,27 +52,6 @@ KIND_OF_ERROR: dict[type[UpstreamError], str] = {
 }
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def for_its_request(step: Callable[Concatenate[JobSpec, Grant, P], R]) -> Callable[Concatenate[JobSpec, Grant, P], R]:
-    """Do this step of a job for the request that asked for it: in logs, traces and calls."""
-
-    @wraps(step)
-    def do(spec: JobSpec, grant: Grant, *args: P.args, **others: P.kwargs) -> R:
-        attributes: dict[str, int | str] = {
-            "message_id": grant.message_id,
-            "attempt_id": grant.attempt_id,
-            "purpose": grant.purpose,
-        }
-        name = f"{step.__name__} {grant.job.rpartition('.')[2]}"
-        with asked.working_for(grant.request_id), TRACING.span(name, attributes):
-            return step(spec, grant, *args, **others)
-
-    return do
-
-
 class Process:
     """This worker process as its jobs see it: its name in the ledger, its grants, and whether it is stopping."""
 
@@ -82,8 +60,11 @@ class Process:
         self.stopping = threading.Event()
         # Why it stops, if an operator has to mend something.
         self.fault: str | None = None
+        # Who may use the database now; all at once where nobody says otherwise.
+        self.turns = Turns()
         self.lock = threading.Lock()
         self.grants: dict[int, Grant] = {}
+        self.unbegun: dict[int, Grant] = {}
         self.kept: dict[int, Grant] = {}
         self.abandoned: list[Grant] = []
         self.moved_at = time.monotonic()
@@ -99,13 +80,29 @@ class Process:
             log.error(fault, extra={"event": "process.refused", "process_id": self.worker_id})
         self.stopping.set()
 
-    def take(self, grant: Grant) -> None:
+    def take(self, granted: Sequence[Grant]) -> None:
+        """Take grants that no thread has begun yet."""
         with self.lock:
-            self.grants[grant.attempt_id] = grant
+            self.grants |= {grant.attempt_id: grant for grant in granted}
+            self.unbegun |= {grant.attempt_id: grant for grant in granted}
+
+    def begin(self, grant: Grant) -> bool:
+        """Whether the attempt may begin: not if it was taken back before. From here on its write may happen."""
+        with self.lock:
+            return self.unbegun.pop(grant.attempt_id, None) is not None
+
+    def take_unbegun(self) -> list[Grant]:
+        """Take back the grants whose attempts did not begin. They never will."""
+        with self.lock:
+            taken, self.unbegun = list(self.unbegun.values()), {}
+            for grant in taken:
+                self.grants.pop(grant.attempt_id, None)
+            return taken
 
     def release(self, grant: Grant) -> None:
         with self.lock:
             self.grants.pop(grant.attempt_id, None)
+            self.unbegun.pop(grant.attempt_id, None)
             self.kept.pop(grant.attempt_id, None)
 
     def keep(self, grant: Grant) -> None:
@@ -161,23 +158,61 @@ def writing_seconds(spec: JobSpec, config: Config) -> float:
     return min(lease, max(spec.confirm_after_seconds(config), spec.call_seconds(config) + BEGIN_SECONDS))
 
 
-def run(spec: JobSpec, message_id: int, fence: int) -> None:
-    """Make one attempt at a message. Ends quietly when its pointer is stale or doubled, or its breaker is open."""
+@dataclass(frozen=True)
+class Granted:
+    """One attempt that may be made now, and the guard of its writes."""
+
+    spec: JobSpec
+    grant: Grant
+    write_guard: WriteGuard
+
+
+def grant_all(pointers: Sequence[tuple[JobSpec, int, int]]) -> list[Granted | None]:
+    """Grant an attempt for each pointer (spec, message id, fence) of one queue, in one statement.
+
+    None where the pointer is stale or doubled, or its breaker is open. Begin the others at once: their leases run.
+    """
     process: Process = current_app.extensions["process"]
     config: Config = current_app.extensions["config"]
-    lease = spec.lease_seconds(config)
-    write_guard = WriteGuard(process, time.monotonic() + writing_seconds(spec, config), spec.call_seconds(config))
-    grant = attempts.grant(
-        db.engine, message_id, fence, worker_id=process.worker_id, lease_seconds=lease, writes=spec.writes
-    )
-    if grant is None:
+    asked = [grants.Asked(number, fence, spec.lease_seconds(config), spec.writes) for spec, number, fence in pointers]
+    with process.turns.take(pointers[0][0].work.queue.name):
+        asked_at = time.monotonic()
+        found = grants.grant_all(db.engine, asked, worker_id=process.worker_id)
+    process.take([grant for grant in found if grant is not None])
+    return [
+        Granted(spec, grant, WriteGuard(process, asked_at + writing_seconds(spec, config), spec.call_seconds(config)))
+        if grant is not None
+        else None
+        for (spec, _, _), grant in zip(pointers, found, strict=True)
+    ]
+
+
+def run(spec: JobSpec, message_id: int, fence: int) -> None:
+    """Make one attempt at a message. Ends quietly when its pointer is stale or doubled, or its breaker is open."""
+    (granted,) = grant_all([(spec, message_id, fence)])
+    if granted is None:
         return
-    process.take(grant)
     try:
-        finish(spec, grant, attempt(spec, grant, config, write_guard))
+        outcome = make_attempt(granted)
+        if outcome is not None:
+            finish(spec, granted.grant, outcome)
     finally:
-        process.release(grant)
-        db.session.remove()
+        let_go(granted.grant)
+
+
+def make_attempt(granted: Granted) -> Outcome | None:
+    """Call the upstream; None when the grant was taken back before."""
+    process: Process = current_app.extensions["process"]
+    if not process.begin(granted.grant):
+        return None
+    return attempt(granted.spec, granted.grant, current_app.extensions["config"], granted.write_guard)
+
+
+def let_go(grant: Grant) -> None:
+    """The attempt is over, for this thread too."""
+    process: Process = current_app.extensions["process"]
+    process.release(grant)
+    db.session.remove()
 
 
 @dataclass(frozen=True)
@@ -191,10 +226,13 @@ class Job:
 
 
 @for_its_request
-def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Settle, and keep at least the answer if that fails. Nothing is raised to RQ, which would show the text."""
+def finish(spec: JobSpec, grant: Grant, outcome: Outcome, again: bool = False) -> None:
+    """Settle, and keep at least the answer if that fails. Nothing is raised to RQ, which would show the text.
+
+    `again`: a settle was tried before, and may have landed.
+    """
     try:
-        settle(spec, grant, outcome)
+        settle(spec, grant, outcome, again)
         if outcome.kind not in ("accepted", "obsolete"):
             show_parked(grant)
     except Exception as error:
@@ -210,7 +248,8 @@ def finish(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
 
 def show_parked(grant: Grant) -> None:
     """Show a parked message on the dashboard at once. While Redis is away, the sweep shows it later."""
-    with suppress(RedisError, OSError):
+    process: Process = current_app.extensions["process"]
+    with suppress(RedisError, OSError), process.turns.take(grant.queue):
         registries.show_if_parked(db.engine, current_app.extensions["redis"], grant.message_id, REOPEN_PATH)
 
 
@@ -218,7 +257,8 @@ def show_parked(grant: Grant) -> None:
 def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
     """Load what the call needs, give the connection back, and call. However that ends, it becomes an Outcome."""
     try:
-        work, earlier, late_answer = prepare(spec, grant, config)
+        with write_guard.process.turns.take(grant.queue):
+            work, earlier, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
             return Outcome("accepted", answer=late_answer, from_upstream=False)
         if work is None:

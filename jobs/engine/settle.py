@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import current_app
@@ -35,6 +35,7 @@ from flaskapp.upstreams.errors import (
     UpstreamError,
     breaker_signal,
 )
+from jobs.engine.asking import for_request_of
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec, check_nothing
@@ -56,16 +57,26 @@ STATUS_OF_KIND = {
 }
 
 
-def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
+@dataclass(frozen=True)
+class Answered:
+    """An attempt whose outcome is not recorded yet."""
+
+    spec: JobSpec
+    grant: Grant
+    outcome: Outcome
+
+
+def settle(spec: JobSpec, grant: Grant, outcome: Outcome, again: bool = False) -> None:
     """Record an outcome, through deadlocks, restarts and outages of Postgres. Raises what keeps it from being recorded.
 
-    While Postgres is away the answer stays in hand, and its lease is kept, until the process stops.
+    While Postgres is away the answer stays in hand, and its lease is kept, until the process stops. `again`: it was
+    tried before, together with others.
     """
     process = current_app.extensions["process"]
-    waits, tries = iter(SETTLE_RETRY_SECONDS), 0
+    waits, tries = iter(SETTLE_RETRY_SECONDS), int(again)
     while True:
         try:
-            with transaction() as session:
+            with process.turns.take(grant.queue), transaction() as session:
                 # A second round may follow a COMMIT whose answer was lost. Then nothing is left to do.
                 if not tries or attempts.status_of(session, grant.attempt_id) in ("try", "unknown"):
                     settle_once(session, spec, grant, outcome)
@@ -84,31 +95,53 @@ def settle(spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
             time.sleep(wait)
 
 
+def settle_together(answered: Sequence[Answered]) -> list[Answered]:
+    """Record first acceptances of one queue in one transaction. Returns those whose fence is gone, with nothing
+    recorded.
+
+    Raises what kept it from being committed; then each of them has to be settled by itself, `again`.
+    """
+    process = current_app.extensions["process"]
+    try:
+        with process.turns.take(answered[0].grant.queue), transaction() as session:
+            return settle_first(session, answered)
+    finally:
+        db.session.remove()
+
+
 def settle_once(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
     """One outcome, in the caller's transaction."""
-    if is_first_acceptance(spec, grant, outcome):
-        settle_first(session, spec, grant, outcome)
+    answered = Answered(spec, grant, outcome)
+    if is_first_acceptance(answered):
+        if settle_first(session, [answered]):
+            settle_late(session, spec, grant, outcome)
     elif attempts.lock_message(session, grant):
         settle_locked(session, spec, grant, outcome)
     else:
         settle_late(session, spec, grant, outcome)
 
 
-def is_first_acceptance(spec: JobSpec, grant: Grant, outcome: Outcome) -> bool:
+def is_first_acceptance(answered: Answered) -> bool:
     """Whether nothing has to be read before this outcome is recorded: the first attempt was accepted."""
-    return outcome.kind == "accepted" and grant.first and not grant.in_doubt and spec.check is check_nothing
+    spec, grant = answered.spec, answered.grant
+    return answered.outcome.kind == "accepted" and grant.first and not grant.in_doubt and spec.check is check_nothing
 
 
-def settle_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
-    """Record the usual outcome with fewer statements than any other."""
-    completed = attempts.complete_held(session, grant, ending(spec, outcome))
-    if completed is None:
-        settle_late(session, spec, grant, outcome)
-        return
-    spec.record(session, grant.subject_id, outcome.answer)
-    end_case_of(session, grant)
-    report_to_breaker(session, grant, outcome, troubled=completed.troubled)
-    log_settled(spec, grant, outcome)
+def settle_first(session: DbSession, answered: Sequence[Answered]) -> list[Answered]:
+    """Record the usual outcome with fewer statements than any other. Returns those whose fence is gone.
+
+    Locks are taken in the order of a single settle: all messages, then what is recorded, and the breaker last.
+    """
+    troubled = attempts.complete_held(session, [(each.grant, ending(each.spec, each.outcome)) for each in answered])
+    held = [each for each in answered if each.grant.attempt_id in troubled]
+    for each in sorted(held, key=lambda each: each.grant.message_id):
+        with for_request_of(each.grant, "settle"):
+            each.spec.record(session, each.grant.subject_id, each.outcome.answer)
+            end_case_of(session, each.grant)
+            log_settled(each.spec, each.grant, each.outcome)
+    for each in held:
+        report_to_breaker(session, each.grant, each.outcome, troubled=troubled[each.grant.attempt_id])
+    return [each for each in answered if each.grant.attempt_id not in troubled]
 
 
 def settle_locked(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:
@@ -410,7 +443,7 @@ def keep_answer(spec: JobSpec, grant: Grant, outcome: Outcome, error: Exception)
     An outage of Postgres never counts, however often it happens.
     """
     db.session.rollback()
-    with transaction() as session:
+    with current_app.extensions["process"].turns.take(grant.queue), transaction() as session:
         if not attempts.lock_message(session, grant):
             return
         why = "unanswered" if grant.purpose == "write" else None

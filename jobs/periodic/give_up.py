@@ -13,7 +13,7 @@ from jobs.engine.runner import Process
 from jobs.engine.settle import park_unsettled, settle_once
 from jobs.periodic.isolated import ENOUGH, PartsFailed
 from jobs.registry import spec_of
-from outbox import Grant, attempts, parked
+from outbox import Grant, grants, parked
 
 log = logging.getLogger("jobs.periodic.give_up")
 
@@ -55,7 +55,7 @@ def give_up_next(taken: list[Grant], passed_over: dict[int, Exception]) -> bool:
     process: Process = current_app.extensions["process"]
     with transaction() as session:
         fence = parked.draw_fence()
-        grant = attempts.seize_overdue(session, fence=fence, worker_id=process.worker_id, but=list(passed_over))
+        grant = grants.seize_overdue(session, fence=fence, worker_id=process.worker_id, but=list(passed_over))
         if grant is None:
             return False
         taken.append(grant)

@@ -10,7 +10,7 @@ from flaskapp import clock
 from flaskapp.db import db
 from jobs import housekeeping
 from jobs.documents import POLL
-from outbox import attempts
+from outbox import grants
 from outbox.values import Grant
 from tests.integration.form526_steps import Filer, filer
 from tests.integration.itf_steps import pass_time
@@ -104,7 +104,7 @@ def take_question(product: Product, which: int = 0) -> Grant:
     publish(product)
     message = outstanding_questions(product)[which]
     process = product.app.extensions["process"]
-    grant = attempts.grant(
+    grant = grants.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=False
     )
     assert grant is not None, message

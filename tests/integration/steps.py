@@ -22,7 +22,7 @@ from jobs.engine.outcome import Outcome
 from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
 from jobs.registry import spec_of
-from outbox import attempts, rescue
+from outbox import grants, rescue
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.product import ADA, APPOINTMENT_DATE, Product
@@ -158,7 +158,7 @@ def take(product: Product, claim: RequestedClaim, spec: JobSpec = SUBMIT) -> Gra
     message = claim.message
     assert message["state"] == "published", message
     process = product.app.extensions["process"]
-    grant = attempts.grant(
+    grant = grants.grant(
         db.engine, message["id"], message["fence"], worker_id=process.worker_id, lease_seconds=60, writes=spec.writes
     )
     assert grant is not None

@@ -12,7 +12,7 @@ from flaskapp.cases.service import close_ended, open_case
 from flaskapp.db import db, transaction
 from jobs import housekeeping
 from jobs.engine import runner
-from outbox import attempts
+from outbox import grants
 from tests.integration import form526_steps as form526
 from tests.integration import travel_pay_filing
 from tests.integration.itf_refresh_steps import DUE
@@ -139,9 +139,7 @@ def test_a_text_found_sent_after_it_was_given_up_closes_the_case_of_its_late_ans
     publish(product)
     (message,) = product.messages()
     worker_id = product.app.extensions["process"].worker_id
-    grant = attempts.grant(
-        db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True
-    )
+    grant = grants.grant(db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True)
     assert grant is not None
     product.redis.flushall()
     outcome = call(product, grant, SEND)

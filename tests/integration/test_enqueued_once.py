@@ -15,7 +15,7 @@ from flaskapp.ops.commands.documents import start_again
 from flaskapp.requeue import Refused
 from flaskapp.travel_claims.service import CLAIM, enqueue_filing
 from jobs.engine import runner
-from outbox import attempts
+from outbox import grants
 from outbox.values import Grant
 from tests.integration import form526_steps
 from tests.integration.form526_polling_steps import change
@@ -51,7 +51,7 @@ def granted(product: Product) -> Grant:
     publish(product)
     (message,) = product.messages()
     worker = product.app.extensions["process"].worker_id
-    grant = attempts.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
+    grant = grants.grant(db.engine, message["id"], message["fence"], worker_id=worker, lease_seconds=60, writes=True)
     assert grant is not None
     product.redis.flushall()
     return grant

@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import text
 
-from outbox import attempts, eras, restores
+from outbox import eras, grants, restores
 from outbox.write import RESTORED, add, write_history
 from tests.ledger import CALLS, JOB, Ledger
 
@@ -49,7 +49,7 @@ def test_a_database_that_was_set_back_by_more_than_seconds_moves_nothing_until_a
     assert ledger.grant(message_id, fence) is None, "a pointer from before finds nothing either"
     relay.run_once()
     with ledger.engine.begin() as db:
-        assert attempts.seize_overdue(db, fence=1, worker_id="sweep") is None
+        assert grants.seize_overdue(db, fence=1, worker_id="sweep") is None
         assert (eras.doubt(db), ledger.state(message_id)) == (relay.doubt, "ready")
         eras.renew(db)
     assert eras.look(ledger.engine, ledger.redis) is None

@@ -10,7 +10,7 @@ from flaskapp.form526 import polling
 from flaskapp.intent_to_file import upkeep
 from flaskapp.keys import checks
 from jobs import housekeeping
-from outbox import attempts, breakers, relay, rescue
+from outbox import attempts, breakers, grants, relay, rescue
 from outbox.scan_marks import ScanMarks
 from sandbox.servers import EmbeddedPostgres
 from sandbox.upstreams.cast import DEFAULT_CAST
@@ -47,13 +47,13 @@ HOT: list[tuple[TextClause, str]] = [
     (relay.LONG_PUBLISHED, "ix_outbox_messages_in_flight"),
     (relay.OLDEST_OUT, "ix_outbox_messages_in_flight"),
     (breakers.ASK, "ix_outbox_messages_in_flight"),
-    (attempts.GRANT, "pk_outbox_messages"),
+    (grants.GRANT, "pk_outbox_messages"),
     (attempts.LOCK_MESSAGE, "pk_outbox_messages"),
     (attempts.COMPLETE, "pk_outbox_attempts"),
     (attempts.COMPLETE_HELD, "pk_outbox_messages"),
     (attempts.COMPLETE_HELD, "pk_outbox_attempts"),
     (attempts.CHARGED, "ix_outbox_attempts_answered"),
-    (attempts.SEIZE, "ix_outbox_messages_give_up"),
+    (grants.SEIZE, "ix_outbox_messages_give_up"),
     (rescue.LOST, "ix_outbox_messages_in_flight"),
     (housekeeping.OVERDUE, "ix_outbox_messages_overdue"),
     (polling.ASSIGN_BATCH, "ix_form526_documents_due"),

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from outbox import attempts, rescue
+from outbox import attempts, grants, rescue
 from outbox.values import Ending, Grant
-from tests.ledger import ACCEPTED, OUTAGE, SILENCE, Ledger
+from tests.ledger import ACCEPTED, CALLS, CHORES, OUTAGE, SILENCE, WORKER, Ledger
 from tests.product import eventually
 
 
@@ -107,14 +107,36 @@ def test_a_settle_without_the_fence_changes_nothing(ledger: Ledger) -> None:
     assert ledger.end(again)
 
 
-def end_at_once(ledger: Ledger, grant: Grant) -> attempts.Completed | None:
+def test_pointers_that_are_granted_together_are_each_compared_with_their_own_fence(ledger: Ledger) -> None:
+    """A doubled one, one that is looked up and its pointer from before, and one that only reads."""
+    stale = ledger.start()
+    ledger.again(stale, SILENCE, unresolved_why="unanswered")
+    doubled, chore = ledger.add(), ledger.add(queue=CHORES)
+    fences = {message_id: fence for queue in (CALLS, CHORES) for message_id, fence in ledger.publish(queue)}
+    now = (stale.message_id, fences[stale.message_id])
+    pointers = [(doubled, fences[doubled]), now, (doubled, fences[doubled]), (stale.message_id, stale.fence)]
+    pointers.append((chore, fences[chore]))
+    asked = [grants.Asked(*pointer, 60.0, pointer[0] != chore) for pointer in pointers]
+    found = grants.grant_all(ledger.engine, asked, worker_id=WORKER)
+    assert [each and (each.message_id, each.fence, each.purpose) for each in found] == [
+        (*pointers[0], "write"),
+        (*now, "look_up"),
+        None,
+        None,
+        (*pointers[4], "read"),
+    ]
+    assert {row["state"] for row in ledger.messages()} == {"running"}
+
+
+def end_at_once(ledger: Ledger, grant: Grant) -> bool | None:
+    """Whether its breaker is troubled; None when the fence was gone."""
     with ledger.engine.begin() as db:
-        return attempts.complete_held(db, grant, ACCEPTED)
+        return attempts.complete_held(db, [(grant, ACCEPTED)]).get(grant.attempt_id)
 
 
 def test_a_settle_in_one_statement_ends_the_attempt_and_deletes_the_message(ledger: Ledger) -> None:
     grant = ledger.start()
-    assert end_at_once(ledger, grant) == attempts.Completed(troubled=False)
+    assert end_at_once(ledger, grant) is False
     assert ledger.messages() == []
     assert [(row["status"], row["answered"]) for row in ledger.attempts(grant.message_id)] == [("success", True)]
     assert end_at_once(ledger, grant) is None
@@ -136,7 +158,7 @@ def test_a_settle_in_one_statement_writes_nothing_once_the_fence_is_gone(ledger:
 
 def test_a_settle_in_one_statement_waits_for_whoever_has_the_message_locked(ledger: Ledger) -> None:
     grant = ledger.start()
-    ended: list[attempts.Completed | None] = []
+    ended: list[bool | None] = []
     settling = threading.Thread(target=lambda: ended.append(end_at_once(ledger, grant)))
     with ledger.engine.begin() as db:
         db.execute(text("UPDATE outbox_messages SET state = 'ready', worker_id = NULL, lease_expires_at = NULL"))
@@ -153,7 +175,7 @@ def test_a_settle_in_one_statement_says_whether_the_breaker_has_something_to_lea
 ) -> None:
     grant = ledger.start()
     ledger.run(f"UPDATE outbox_breakers SET {trouble}")
-    assert end_at_once(ledger, grant) == attempts.Completed(troubled=True)
+    assert end_at_once(ledger, grant) is True
 
 
 def test_a_settle_that_fails_halfway_leaves_everything_as_it_was(ledger: Ledger) -> None:

@@ -64,9 +64,7 @@ def run_next(ledger: Ledger) -> None:
     bulkhead = Bulkhead(CALLS)
     fetcher = Fetcher(Flask("toy"), ledger.redis, bulkhead, "fetcher", threading.Event())
     bulkhead.slots.acquire()
-    found = fetcher.dequeue()
-    assert found is not None
-    fetcher.execute_job(*found)
+    fetcher.execute_job(fetcher.dequeue(1), fetcher.queues[0])
     bulkhead.pool.shutdown(wait=True)
 
 

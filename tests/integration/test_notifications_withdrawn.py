@@ -14,7 +14,7 @@ from flaskapp.intent_to_file.service import ITF
 from flaskapp.intent_to_file.upkeep import break_itf
 from flaskapp.requeue import requeue_message
 from jobs.engine import runner
-from outbox import attempts, holds
+from outbox import grants, holds
 from outbox.values import Grant
 from tests.integration import form526_steps as form526
 from tests.integration import travel_pay_filing, travel_pay_steps
@@ -244,9 +244,7 @@ def sending(product: Product) -> Grant:
     publish(product)
     (message,) = [each for each in product.messages() if each["subject_type"] == "notification"]
     worker_id = product.app.extensions["process"].worker_id
-    grant = attempts.grant(
-        db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True
-    )
+    grant = grants.grant(db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=True)
     assert grant is not None
     product.redis.flushall()
     return grant

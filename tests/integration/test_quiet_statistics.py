@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event
 
-from outbox import attempts, breakers, parked, registries, relay, rescue, rq_side
+from outbox import attempts, breakers, grants, parked, registries, relay, rescue, rq_side
 from tests.integration.footprint_steps import Plans
 from tests.ledger import ACCEPTED, CALLS, REOPEN, Ledger
 
@@ -44,7 +44,7 @@ def put_through_everything(ledger: Ledger) -> None:
     """A grant, a settle that parks, a requeue, and pointers whose messages are not theirs any more."""
     done = ledger.start()
     with ledger.engine.begin() as db:
-        assert attempts.complete_held(db, done, ACCEPTED)
+        assert attempts.complete_held(db, [(done, ACCEPTED)]) == {done.attempt_id: False}
     grant = ledger.start()
     rescue.keep(ledger.engine, grant.worker_id, [grant])
     ledger.park(grant)
@@ -59,8 +59,8 @@ def put_through_everything(ledger: Ledger) -> None:
 
 
 STATEMENTS = {
-    "grant": attempts.GRANT,
-    "a stale pointer": attempts.TURN_BACK,
+    "grant": grants.GRANT,
+    "a stale pointer": grants.TURN_BACK,
     "settle": attempts.LOCK_MESSAGE,
     "settle in one statement": attempts.COMPLETE_HELD,
     "an answer in hand": rescue.KEEP,

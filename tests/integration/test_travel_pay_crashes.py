@@ -19,7 +19,7 @@ from jobs.engine.runner import WriteGuard
 from jobs.engine.spec import JobSpec
 from jobs.registry import spec_of
 from jobs.travel_pay import Begun
-from outbox import attempts
+from outbox import grants
 from outbox.values import Grant
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration import travel_pay_steps as steps
@@ -119,7 +119,7 @@ def grant_step(filing: Filing) -> Granted:
     publish(filing.product)
     message, process = filing.message, filing.product.app.extensions["process"]
     spec = spec_of(message["job"])
-    grant = attempts.grant(
+    grant = grants.grant(
         db.engine,
         message["id"],
         message["fence"],

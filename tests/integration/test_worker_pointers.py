@@ -93,9 +93,9 @@ def test_taking_a_pointer_says_whether_more_are_left(ledger: Ledger) -> None:
     bulkhead = Bulkhead(CALLS)
     fetcher = fetcher_of(ledger, bulkhead)
     assert bulkhead.more
-    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["1-9"] and bulkhead.more
-    assert [found[0].id for found in (fetcher.dequeue(),) if found] == ["2-9"] and not bulkhead.more
-    assert fetcher.dequeue() is None and not bulkhead.more
+    assert [job.id for job in fetcher.dequeue(1)] == ["1-9"] and bulkhead.more
+    assert [job.id for job in fetcher.dequeue(2)] == ["2-9"] and not bulkhead.more
+    assert fetcher.dequeue(1) == [] and not bulkhead.more
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_a_pointer_whose_job_redis_lost_is_skipped_and_kept_nowhere(ledger: Ledg
     ledger.redis.delete(LedgerJob.key_for("1-9"))
     for field, value in remains.items():
         ledger.redis.hset(LedgerJob.key_for("1-9"), field, value)
-    job, left = rq_side.take(open_queue(ledger))
-    assert job is not None and (job.id, left) == ("2-9", 0)
+    jobs, left = rq_side.take(open_queue(ledger), 2)
+    assert ([job.id for job in jobs], left) == (["2-9"], 0)
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["2-9"]
 
 
@@ -117,7 +117,7 @@ def test_a_pointer_taken_while_the_worker_stops_goes_back_to_the_front_of_its_qu
     push(ledger, 1, 2)
     fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     fetcher.stopping.set()
-    assert fetcher.dequeue() is None
+    assert fetcher.dequeue(2) == []
     assert ledger.redis.lrange(open_queue(ledger).key, 0, -1) == [b"1-9", b"2-9"]
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
 
@@ -127,10 +127,9 @@ def test_a_job_is_recorded_as_started_in_the_round_trip_that_removes_it_from_the
 ) -> None:
     push(ledger, 1)
     fetcher = fetcher_of(ledger, Bulkhead(CALLS))
-    job, _ = rq_side.take(open_queue(ledger))
-    assert job is not None
+    (job,), _ = rq_side.take(open_queue(ledger), 1)
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["1-9"]
-    fetcher.prepare_execution(job)
+    fetcher.begin([job])
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
     assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), {"1-9"})
     assert ledger.redis.hget(job.key, "status") == b"started"
@@ -186,13 +185,13 @@ def test_a_job_that_comes_without_a_wake_up_is_found_although_its_fetcher_does_n
     bulkhead.more = False
     fetcher = fetcher_of(ledger, bulkhead)
     fetcher.register_birth()
-    fetching = threading.Thread(target=lambda: found.append(fetcher.wait_for_pointer()))
+    fetching = threading.Thread(target=lambda: found.append(fetcher.wait_for_pointers()))
     fetching.start()
     idle = [Bulkhead(replace(CALLS, name=f"idle {number}")) for number in range(3)]
     with listening(ledger, bulkhead, *idle):
         open_queue(ledger).enqueue(PATH, job_id="every-minute")
         fetching.join()
-    assert [job.id for job, _ in found] == ["every-minute"]
+    assert [job.id for jobs, _ in found for job in jobs] == ["every-minute"]
 
 
 def test_nobody_looks_into_queues_where_nothing_waits(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

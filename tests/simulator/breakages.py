@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import transaction
 from flaskapp.form526 import polling, uploads
@@ -20,7 +22,7 @@ from jobs import form526, intent_to_file, ledger, worker
 from jobs.engine import runner, settle
 from jobs.engine.spec import NotFound
 from jobs.registry import spec_of
-from outbox import attempts, breakers, parked, registries, relay, repair, rescue, rq_side
+from outbox import attempts, breakers, grants, parked, registries, relay, repair, rescue, rq_side
 from tests.simulator.product import Product
 
 Patch = pytest.MonkeyPatch
@@ -51,7 +53,7 @@ def swap(patch: Patch, module: Any, name: str, *changes: tuple[str, str]) -> Non
 
 @breakage
 def a_grant_compares_no_fence(patch: Patch, product: Product) -> None:
-    swap(patch, attempts, "GRANT", ("m.fence = :fence AND", "(m.fence = :fence OR true) AND"))
+    swap(patch, grants, "GRANT", ("m.fence = a.fence AND", "(m.fence = a.fence OR true) AND"))
 
 
 @breakage
@@ -114,19 +116,53 @@ def rescue_forgets_the_unanswered_writes_of_silent_processes(patch: Patch, produ
 @breakage
 def a_settle_does_not_delete(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "COMPLETE", text(attempts.FINISH))
-    swap(patch, attempts, "COMPLETE_HELD", ("DELETE FROM", "SELECT id FROM"), ("RETURNING id", ""))
+    kept = ("DELETE FROM outbox_messages m USING ended e", "SELECT m.id FROM outbox_messages m, ended e")
+    swap(patch, attempts, "COMPLETE_HELD", kept, ("RETURNING m.id", ""))
 
 
 @breakage
 def a_settle_does_not_check_its_fence(patch: Patch, product: Product) -> None:
     patch.setattr(attempts, "lock_message", lambda db, grant: True)
-    held = ("AND EXISTS (SELECT 1 FROM done)", "")
-    swap(patch, attempts, "COMPLETE_HELD", ("AND fence = :fence AND state || '' IN ('running')", ""), held)
+    held = ("AND e.message_id IN (SELECT id FROM done)", "")
+    fence = ("AND m.fence = e.fence AND m.state || '' IN ('running')", "")
+    swap(patch, attempts, "COMPLETE_HELD", fence, held)
 
 
 @breakage
 def a_late_answer_is_dropped(patch: Patch, product: Product) -> None:
     patch.setattr(settle, "settle_late", lambda session, spec, grant, outcome: None)
+
+
+# -- many together ----------------------------------------------------------------------------------
+
+
+@breakage
+def what_could_not_be_settled_together_is_dropped(patch: Patch, product: Product) -> None:
+    def settle_together(answered: Any) -> list[Any]:
+        with suppress(SQLAlchemyError):
+            return settle.settle_together(answered)
+        return []
+
+    patch.setattr(worker, "settle_together", settle_together)
+
+
+@breakage
+def one_whose_fence_is_gone_counts_as_settled_with_the_others(patch: Patch, product: Product) -> None:
+    def settle_together(answered: Any) -> list[Any]:
+        settle.settle_together(answered)
+        return []
+
+    patch.setattr(worker, "settle_together", settle_together)
+
+
+@breakage
+def what_was_begun_is_handed_back_as_if_it_was_not(patch: Patch, product: Product) -> None:
+    patch.setattr(runner.Process, "take_unbegun", runner.Process.open_grants)
+
+
+@breakage
+def what_was_handed_back_unbegun_is_begun(patch: Patch, product: Product) -> None:
+    patch.setattr(runner.Process, "begin", lambda self, grant: True)
 
 
 # -- what may have happened -------------------------------------------------------------------------
@@ -166,36 +202,33 @@ def a_pointer_is_turned_back_though_it_was_granted(patch: Patch, product: Produc
         ("state = 'ready'", "state = 'ready', worker_id = NULL, lease_expires_at = NULL"),
         ("IN ('published')", "IN ('published', 'running')"),
     )
-    swap(patch, attempts, "TURN_BACK", *changes)
-    patch.setattr(rescue, "TURN_BACK", attempts.TURN_BACK)
+    swap(patch, grants, "TURN_BACK", *changes)
+    patch.setattr(rescue, "TURN_BACK", grants.TURN_BACK)
 
 
 @breakage
 def a_job_that_ended_is_shown_as_begun(patch: Patch, product: Product) -> None:
-    patch.setattr(worker.Fetcher, "cleanup_execution", lambda self, job, pipeline, execution: None)
+    patch.setattr(worker.Fetcher, "end", lambda self, runs: self.free(runs))
 
 
 @breakage
 def a_job_that_ended_keeps_its_thread(patch: Patch, product: Product) -> None:
-    def run_on_thread(self: worker.Fetcher, job: Any, queue: Any, execution: Any) -> None:
-        with self.app.app_context():
-            self.perform_job(job, queue, execution)
-
-    patch.setattr(worker.Fetcher, "run_on_thread", run_on_thread)
+    patch.setattr(worker.Fetcher, "free", lambda self, runs: None)
 
 
 @breakage
 def a_handled_pointer_deletes_what_is_shown_of_its_message(patch: Patch, product: Product) -> None:
     """It looks at the message's number only, and deletes only the jobs: their entries among the failed stay."""
-    forget_job = rq_side.forget_job
+    note_ended = rq_side.note_ended
 
-    def forget_jobs(pipe: Any, job: Any) -> None:
-        forget_job(pipe, job)
-        for shown in rq_side.failed_ids(job.connection, job.origin):
-            if shown.partition("-")[0] == job.id.partition("-")[0]:
-                pipe.delete(job.key_for(shown))
+    def note_all_ended(pipe: Any, queue: Any, runs: Any, of: Any) -> None:
+        note_ended(pipe, queue, runs, of)
+        handled = {job.id.partition("-")[0] for job, _ in runs}
+        for shown in rq_side.failed_ids(queue.connection, queue.name):
+            if shown.partition("-")[0] in handled:
+                pipe.delete(rq_side.LedgerJob.key_for(shown))
 
-    patch.setattr(rq_side, "forget_job", forget_jobs)
+    patch.setattr(rq_side, "note_ended", note_all_ended)
 
 
 @breakage

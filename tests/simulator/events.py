@@ -60,7 +60,7 @@ class Events(Stage):
         if self.hub.stalled:
             return
         if waiting:
-            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            self.processes.take_pointers(self.rng.choice(WORKERS), self.rng.choice(waiting))
             self.go_far(self.hub.tasks[-1], self.rng.choice((self.scene.place, "asleep")))
         jobs = self.jobs()
         if jobs:
@@ -69,9 +69,13 @@ class Events(Stage):
             self.carry_on(until)
 
     def go_far(self, task: Task, place: str) -> None:
-        """Run the task to that place, or until it waits for an upstream, or has ended; nobody else moves."""
-        while task in self.hub.runnable() and place not in task.place:
-            self.go_on(task)
+        """Run the task, and then the jobs that it began, to that place, or until they wait for an upstream, or have
+        ended; nobody else moves."""
+        while not any(place in each.place for each in (task, *task.started)):
+            going = [each for each in (task, *task.started) if each in self.hub.runnable()]
+            if not going:
+                return
+            self.go_on(going[0])
 
     def carry_on(self, until: float) -> None:
         """The others find out, and take over the work of the stopped worker."""
@@ -99,7 +103,7 @@ class Events(Stage):
     def lose_thread(self) -> None:
         """One job of a worker ends without a word, as when memory runs out. Its process lives on and keeps its
         heartbeat."""
-        jobs = self.jobs()
+        jobs = [task for task in self.jobs() if task.is_thread]
         if jobs:
             self.befall("a thread ends without a word")
             self.hub.kill_one(self.rng.choice(jobs))
@@ -125,7 +129,7 @@ class Events(Stage):
         if not waiting:
             return
         self.befall("a worker dies with a requeue")
-        self.processes.take_pointer("worker-2", waiting[0])
+        self.processes.take_pointers("worker-2", waiting[0])
         self.go_far(self.hub.tasks[-1], self.rng.choice(STEPS_OF_REQUEUE))
         self.hub.kill("worker-2")
         self.processes.begin("worker-2")
@@ -203,7 +207,7 @@ class Events(Stage):
         if found:
             self.befall("an old pointer back")
             queue = self.redis.bring_back(self.rng.choice(found))
-            self.processes.take_pointer(
+            self.processes.take_pointers(
                 self.rng.choice(WORKERS), next(each for each in self.queues if each.name == queue)
             )
 

@@ -41,6 +41,9 @@ class Task:
         self.pointer: tuple[int, int] | None = None
         self.answers: list[tuple[str, str]] = []
         self.granted = False
+        # A thread of a worker, and the tasks that this one started as threads.
+        self.is_thread = False
+        self.started: list[Task] = []
         self.connections: set[Any] = set()
 
     def run(self) -> None:

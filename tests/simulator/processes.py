@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
 from io import BytesIO
 from itertools import count
@@ -27,15 +28,15 @@ from flaskapp.form526.service import request_submission
 from flaskapp.intent_to_file.service import request_itf
 from flaskapp.intent_to_file.states import COMPENSATION
 from flaskapp.notifications.service import record_delivery
-from flaskapp.requeue import Refused, requeue_message
+from flaskapp.requeue import REOPEN_PATH, Refused, requeue_message
 from flaskapp.travel_claims.service import request_check_in_claim
 from jobs import housekeeping
 from jobs.engine.runner import Process
 from jobs.processes import hand_back_rest, stop_process
-from outbox import parked, rescue, rq_side
+from outbox import LedgerJob, parked, rescue, rq_side
 from outbox.relay import Relay
 from outbox.values import QueueSpec
-from tests.simulator.fetching import TASKS_A_WORKER, Fetching
+from tests.simulator.fetching import THREADS_A_WORKER, Fetching
 from tests.simulator.hub import Hub, PromiseBroken, Task
 from tests.simulator.product import Product
 from tests.simulator.scripted_redis import ScriptedRedis
@@ -53,6 +54,15 @@ BEATS = """
     INSERT INTO outbox_processes (id, kind) SELECT unnest(%s::text[]), 'worker'
     ON CONFLICT (id) DO UPDATE SET beat_at = outbox_now()
 """
+
+
+@dataclass
+class Taken:
+    """What one task took while nobody else moved, and what Redis showed as begun before."""
+
+    queue: str
+    before: set[bytes]
+    pointers: list[tuple[int, int]]
 
 
 def keep_letter(account_id: UUID, number: int) -> UUID:
@@ -74,6 +84,7 @@ class Processes:
         self.accepted: dict[str, str] = {}
         self.letters: dict[tuple[UUID, str], UUID] = {}
         self.granted: set[tuple[int, int]] = set()
+        self.taken: Taken | None = None
         self.relays = {name: self.new_relay() for name in RELAYS}
         self.workers: dict[str, Fetching] = {}
         for name in WORKERS:
@@ -85,7 +96,9 @@ class Processes:
             self.relays[name] = self.new_relay()
         elif name in WORKERS:
             process = self.process_of(name, Process(f"{name}.{next(self.lives)}"))
-            self.workers[name] = Fetching(self.product.apps[name], process, self.hub, self.redis)
+            self.workers[name] = Fetching(
+                self.product.apps[name], process, self.hub, self.redis, self.check_job, self.product.rng
+            )
             self.beats([name])
 
     def new_relay(self) -> Relay:
@@ -127,27 +140,29 @@ class Processes:
 
     # -- workers ------------------------------------------------------------------------------------
 
-    def take_pointer(self, name: str, queue: QueueSpec) -> None:
-        if len(self.hub.tasks_of(name)) < TASKS_A_WORKER and self.redis.waiting(queue.name):
+    def take_pointers(self, name: str, queue: QueueSpec) -> None:
+        if len(self.hub.tasks_of(name)) < THREADS_A_WORKER and self.redis.waiting(queue.name):
             worker = self.workers[name]
-            task = self.hub.start(name, f"job of {queue.name}", lambda: self.run_pointer(worker, task, queue))
+            task = self.hub.start(name, f"fetcher of {queue.name}", lambda: self.run_pointers(worker, task, queue))
 
-    def run_pointer(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
+    def run_pointers(self, worker: Fetching, task: Task, queue: QueueSpec) -> None:
         undisturbed, before = self.hub.calm and self.hub.tasks == [task], self.redis.data.begun(queue.name)
-        pointer = worker.take_one(task, queue)
-        if pointer is not None:
-            self.check_job(task, *pointer)
+        pointers = worker.take_some(queue)
         if undisturbed:
-            self.check_redis(queue.name, pointer, before)
+            if not pointers and self.redis.waiting(queue.name):
+                raise PromiseBroken("a pointer waits, and the worker has no thread for it")
+            self.taken = Taken(queue.name, before, pointers)
 
-    def check_redis(self, queue: str, pointer: tuple[int, int] | None, before: set[bytes]) -> None:
-        """When nobody else moves, what was waiting is taken, and nothing is left of what was handled."""
-        if pointer is None and self.redis.waiting(queue):
-            raise PromiseBroken("a pointer waits, and the worker has no thread for it")
-        if left := self.redis.data.begun(queue) - before:
+    def check_redis(self) -> None:
+        """When nobody else moved, nothing is left of what was taken, once all of it was handled."""
+        taken, self.taken = self.taken, None
+        if taken is None:
+            return
+        if left := self.redis.data.begun(taken.queue) - taken.before:
             raise PromiseBroken(f"Redis holds for begun what has ended: {sorted(left)}")
-        if pointer is not None and self.redis.data.hgetall(rq_side.LedgerJob.key_for(rq_side.job_id(*pointer))):
-            raise PromiseBroken(f"Redis keeps the job of a pointer that was followed: {pointer}")
+        for pointer in taken.pointers:
+            if self.redis.data.hgetall(rq_side.LedgerJob.key_for(rq_side.job_id(*pointer))):
+                raise PromiseBroken(f"Redis keeps the job of a pointer that was followed: {pointer}")
 
     def check_upstream(self, task: Task) -> None:
         """A job reaches an upstream only when its own pointer was granted, and never before."""
@@ -163,20 +178,23 @@ class Processes:
         self.granted.add(task.pointer)
         task.granted = True
 
-    def check_job(self, task: Task, message_id: int, fence: int) -> None:
-        """The upstream's answer is on an attempt; a pointer that was not granted was not the current one."""
-        look = self.product.server.look
-        for answer in task.answers:
+    def check_job(self, tasks: list[Task], job: LedgerJob) -> None:
+        """The upstream's answer is on an attempt; a pointer that was not granted was not the current one. The tasks
+        are those that worked on it, and the one that ended it."""
+        look, pointer = self.product.server.look, rq_side.read_job_id(job.id)
+        for answer in (answer for task in tasks[1:] for answer in task.answers):
             digest = self.product.apps["product"].extensions["vault"].digest(*answer)
             query = "SELECT 1 FROM outbox_attempts WHERE status = 'success' AND upstream_ids->>'digest' = %s"
             if not look(query, digest):
                 raise PromiseBroken("an answer was dropped")
-        if task.pointer is None:
-            if look("SELECT 1 FROM outbox_attempts WHERE message_id = %s AND fence = %s", message_id, fence):
+        if pointer is None:
+            return
+        if job.func_name == REOPEN_PATH:
+            if look("SELECT 1 FROM outbox_attempts WHERE message_id = %s AND fence = %s", *pointer):
                 raise PromiseBroken("a requeue granted")
-        elif not task.granted and not task.troubled:
+        elif not any(task.granted or task.troubled for task in tasks):
             query = "SELECT 1 FROM outbox_messages WHERE id = %s AND fence = %s AND state = 'published'"
-            if look(query, message_id, fence):
+            if look(query, *pointer):
                 raise PromiseBroken("a pointer that was the current one was dropped")
 
     def beat(self, name: str) -> None:

@@ -31,7 +31,7 @@ from tests.simulator.signed_in import (
 )
 from tests.simulator.upstreams import BTSSS, Fate, Upstream, VANotify
 
-PEOPLE = 2
+PEOPLE = 3
 # Of so many seeds, one is played by signed-in people.
 SIGNED_IN_EVERY = 3
 Upstreams = dict[str, Upstream]

@@ -62,13 +62,12 @@ class Data:
             self.hset(jobs + identifier, mapping={**alike, "data": data, "description": description})
             self.rpush(queue, identifier)
 
-    def take(self, source: str, target: str, jobs: str) -> list[Any] | None:
-        """Take a pointer and its job, and how many are left."""
-        taken = self.lmove(source, target)
-        if taken is None:
-            return None
-        fields = [each for pair in self.hgetall(jobs + taken.decode()).items() for each in pair]
-        return [taken, fields, len(self.lists[source])]
+    def take(self, source: str, target: str, jobs: str, most: int) -> list[Any] | None:
+        """Take pointers and their jobs, and how many are left."""
+        taken = [self.lmove(source, target) for _ in range(min(most, len(self.lists.get(source, []))))]
+        hashes = [self.hgetall(jobs + each.decode()) for each in taken if each is not None]
+        fields = [[each for pair in found.items() for each in pair] for found in hashes]
+        return [taken, fields, len(self.lists[source])] if taken else None
 
     def lrem(self, key: str, count: int, value: Any) -> int:
         """The first `count` of them from the left; all of them for 0."""

@@ -82,7 +82,7 @@ class Stage:
         if len(self.hub.tasks) >= MOST_TASKS:
             return
         if waiting and self.rng.random() < 0.8:
-            self.processes.take_pointer(self.rng.choice(WORKERS), self.rng.choice(waiting))
+            self.processes.take_pointers(self.rng.choice(WORKERS), self.rng.choice(waiting))
             return
         self.pass_time()
         self.processes.relay_round(self.rng.choice(RELAYS))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from outbox.values import QueueSpec
 from tests.simulator.events import Events
 from tests.simulator.hub import PromiseBroken
 from tests.simulator.processes import RELAYS, WORKERS
@@ -50,10 +51,13 @@ class World(Events):
         return Story(self.seed, self.hub.steps, broken, self.hub.crashes, met, accepted)
 
     def open(self) -> None:
-        """Somebody posts, and often the first worker that takes it is the first to go wrong."""
+        """Somebody posts, or several do at once, and often the first worker that takes it is the first to go wrong."""
         if self.scene.first is not None and self.rng.random() < 0.4:
             self.begin_in_the_middle()
-        self.ask()
+        for _ in range(self.rng.choice((1, 1, 4))):
+            self.ask()
+            for task in list(self.hub.tasks):
+                self.go_far(task, "nowhere")
         self.processes.relay_round(self.rng.choice(RELAYS))
         for task in list(self.hub.tasks):
             self.go_far(task, "nowhere")
@@ -69,8 +73,7 @@ class World(Events):
             self.processes.relay_round("relay-1")
             self.finish_tasks()
             while self.redis.waiting(queue.name):
-                self.processes.take_pointer("worker-1", queue)
-                self.finish_tasks()
+                self.work_at(queue)
         self.script.calm = self.hub.calm = False
 
     def end(self) -> None:
@@ -113,6 +116,12 @@ class World(Events):
                 wake = self.hub.next_wake()
                 self.advance(max(wake - self.hub.now, 0.0) if wake is not None else LOCK_SECONDS)
 
+    def work_at(self, queue: QueueSpec) -> None:
+        """Jobs of this queue from their taking to their end, while nobody else moves."""
+        self.processes.take_pointers("worker-1", queue)
+        self.finish_tasks()
+        self.processes.check_redis()
+
     def work_off(self) -> None:
         for _ in range(MOST_ROUNDS):
             self.processes.poll_documents()
@@ -123,8 +132,7 @@ class World(Events):
             for queue in self.queues:
                 while self.redis.waiting(queue.name):
                     worked = True
-                    self.processes.take_pointer("worker-1", queue)
-                    self.finish_tasks()
+                    self.work_at(queue)
             if not worked:
                 self.processes.beats(list(WORKERS))
                 ((seconds,),) = self.product.server.look_again(NEXT_DUE)

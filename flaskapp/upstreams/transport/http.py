@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -202,6 +203,20 @@ class HTTP:
 
 
 class _Session(requests.Session):
+    """Looks at the environment once for each host: proxies, and the CA bundle. Each time would be a tenth of a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_environment: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        parts = urlsplit(str(url))
+        host = (parts.scheme, parts.netloc)
+        if host not in self._of_environment:
+            self._of_environment[host] = super().merge_environment_settings(url, proxies, None, verify, cert)
+        found = self._of_environment[host]
+        return {**found, "proxies": dict(found["proxies"]), "stream": stream}
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """None: to find it, requests would read a redirect's body without any limit."""
         return None
