@@ -367,6 +367,9 @@ class Config:
     keep_contact_days: int = setting(
         whole(1, MOST_DAYS), 90, text="Days after they were last seen for which differing contact details are kept."
     )
+    release_version: str | None = setting(
+        line, None, text="Name of the running release, such as a commit; the console shows it of every process."
+    )
     log_level: str = setting(read_log_level, "INFO", text="Level of our own loggers.")
 
 

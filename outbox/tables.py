@@ -252,6 +252,8 @@ processes = Table(
     Column("beat_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
     # When it beat again after a time in which it was alive and could not.
     Column("returned_at", Timestamp),
+    # Which release it runs, where it says so.
+    Column("version", Text),
 )
 
 # Work that one process at a time does, and when it was done last.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app, url_for
+from redis.exceptions import RedisError
 from sqlalchemy import func, select, text
 
 from flaskapp.audit.report import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
@@ -13,14 +15,20 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import transaction
+from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
-from outbox import breakers, holds, leases, rescue, tally
+from flaskapp.ops.plots import in_time
+from outbox import breakers, holds, leases, rescue, rq_side, tally
 
-OPEN_CASES_SHOWN = 50
+OPEN_CASES_SHOWN = 20
+PROCESSES_SHOWN = 50
 # The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
 SILENT_SECONDS = 180
 AUDITS = text("SELECT scope, at, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits")
+OPEN_CASES = text("""
+    SELECT count(*) AS cases, count(*) FILTER (WHERE priority > 0) AS urgent FROM cases WHERE closed_at IS NULL
+""")
 # ITFs whose legal day is running out. `flask itf at-risk` lists them in the order in which they lose it.
 DAYS_AT_RISK = text("""
     SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
@@ -45,6 +53,37 @@ def outstanding() -> Mapping[str, Any]:
     return {"rows": [(row, outlook.get(row.queue)) for row in found.by_queue()], "age": found.age}
 
 
+@dataclass(frozen=True)
+class Need:
+    """Something for a person, in words, and the page on which it is done."""
+
+    words: str
+    url: str
+
+
+def needs() -> Mapping[str, Any]:
+    """What somebody has to look at, the most urgent first; nothing of it is counted by reading what is outstanding."""
+    with transaction() as session:
+        audit = {row.scope: row for row in session.execute(AUDITS).all()}.get(RECENT_SCOPE)
+        lines = tally.latest(session).lines
+        opened = session.execute(OPEN_CASES).one()
+        shut = [each for each in breakers.all_breakers(session, flows().breaker_limits) if each.open_until]
+        past = session.execute(DAYS_AT_RISK).one().past
+        standing = standing_still(session)
+    missed = sum(line.missed + line.will_miss for line in lines)
+    inbox, list_of_breakers = url_for("ops_cases.inbox"), url_for("ops_breakers.overview")
+    found = [
+        (audit.report["unaccounted"] if audit else 0, "{} unaccounted: somebody was forgotten", "#panel-promises"),
+        (len(standing), "{} of our own parts stand still", "#panel-standing"),
+        (opened.urgent, "{} urgent cases are open", inbox),
+        (opened.cases - opened.urgent, "{} cases are open", inbox),
+        (len(shut), f"{{}} upstreams cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
+        (missed, "{} deadlines are missed, or will be at this rate", "#panel-outstanding"),
+        (past, "{} intents to file are past their midnight", "#panel-days"),
+    ]
+    return {"needs": [Need(words.format(number), url) for number, words, url in found if number]}
+
+
 def breakers_and_holds() -> Mapping[str, Any]:
     with transaction() as session:
         return {"breakers": breakers.all_breakers(session, flows().breaker_limits), "holds": holds.standing(session)}
@@ -67,16 +106,32 @@ def cases() -> Mapping[str, Any]:
 
 def standing() -> Mapping[str, Any]:
     with transaction() as session:
-        beats, runs = rescue.last_beats(session), leases.last_runs(session)
-        return {"beats": beats, "runs": runs.values(), "standing": standing_still(session)}
+        seen = {
+            "processes": rescue.running(session, PROCESSES_SHOWN),
+            "runs": leases.last_runs(session).values(),
+            "standing": standing_still(session),
+        }
+    # Without a connection of Postgres in hand: a hung Redis takes its time.
+    return {**seen, "periodic": periodic_runs()}
+
+
+def periodic_runs() -> list[Any] | None:
+    """When each periodic job ran last and runs next; None while Redis is away."""
+    try:
+        return rq_side.periodic_runs(current_app.extensions["redis"])
+    except RedisError:
+        return None
 
 
 def init_app(app: Flask) -> None:
-    panel(app, "Processes and periodic work", "ops/standing.html", standing)
+    app.jinja_env.filters["in_time"] = in_time
+    panel(app, "First", "ops/first.html", needs)
     panel(app, "Promises", "ops/promises.html", promises)
     panel(app, "Oldest outstanding work", "ops/outstanding.html", outstanding)
     panel(app, "Circuit breakers", "ops/breakers.html", breakers_and_holds)
     panel(app, "Open cases", "ops/cases.html", cases)
     panel(app, "Intents to file: days at risk", "ops/days.html", days_at_risk)
+    panel(app, "Flows", "ops/activity.html", activity)
+    panel(app, "Processes and periodic work", "ops/standing.html", standing)
     link(app, "RQ dashboard", "/rq/", "Parked work shows there as failed jobs; Requeue reopens it.")
     link(app, "API", "/docs", "What the front end may call.")
