@@ -113,6 +113,7 @@ messages = Table(
         postgresql_where=text("state IN ('published', 'running')"),
     ),
     Index("ix_outbox_messages_parked", "queue", postgresql_where=text("state = 'parked'")),
+    Index("ix_outbox_messages_cause", "job", "parked_reason", "id", postgresql_where=text("state = 'parked'")),
     # A message exists as long as its work is outstanding: a job is never enqueued twice for one subject, not even while
     # it is parked.
     Index("uq_outbox_messages_subject", "subject_type", "subject_id", "job", unique=True),

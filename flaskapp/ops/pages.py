@@ -15,7 +15,7 @@ from flaskapp.ops.find import ACCOUNT, CASE, MESSAGE, Found, find
 from flaskapp.ops.login import require_operator
 from flaskapp.ops.story import related_to, tell
 from flaskapp.web.errors import Problem
-from outbox import timeline
+from outbox import messages, timeline
 
 blueprint = Blueprint("ops_pages", __name__, url_prefix="/ops")
 require_operator(blueprint)
@@ -83,11 +83,16 @@ def utc(timestamp: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
     return timestamp.strftime(pattern) if timestamp.tzinfo is None else timestamp.astimezone(UTC).strftime(pattern)
 
 
+def counted(number: int) -> str:
+    """A number that was counted up to a bound only."""
+    return f"{number:,}" if number < messages.MOST_COUNTED else f"{messages.MOST_COUNTED:,} or more"
+
+
 def as_text(value: Any) -> str:
     return f"{utc(value)}{' UTC' if value.tzinfo else ''}" if isinstance(value, datetime) else str(value)
 
 
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters.update(utc=utc, as_text=as_text)
+    app.jinja_env.filters.update(utc=utc, as_text=as_text, counted=counted)
     app.jinja_env.globals["address_of"] = address_of
     app.register_blueprint(blueprint)
