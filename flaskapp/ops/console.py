@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from flaskapp.db import transaction
 from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
-from flaskapp.ops.plots import in_time
-from outbox import breakers, holds, leases, rescue, rq_side, tally
+from flaskapp.ops.redrive import newer_than
+from flaskapp.ops.rq_pages import Ledger
+from outbox import breakers, holds, leases, rescue, rq_side, tally, timeline
 
 OPEN_CASES_SHOWN = 20
 PROCESSES_SHOWN = 50
@@ -123,8 +124,27 @@ def periodic_runs() -> list[Any] | None:
         return None
 
 
+def waiting_by_queue() -> dict[str, dict[str, int]]:
+    """What waits in Postgres beside RQ's queues."""
+    with transaction() as session:
+        found = tally.latest(session).by_queue()
+    return {each.queue: {"waiting": each.messages - each.parked, "parked": each.parked} for each in found}
+
+
+def newer_of_jobs(job_ids: Sequence[str]) -> int:
+    """Of how many of these failed jobs the person filed a newer one since."""
+    known = [pointer for pointer in map(rq_side.read_job_id, job_ids) if pointer is not None]
+    with transaction() as session:
+        about = [timeline.subject_of(session, message_id) for message_id, _ in known]
+        return sum(
+            newer_than(session, each.subject_type, each.subject_id) is not None for each in about if each is not None
+        )
+
+
+RQ_LEDGER = Ledger(waiting_by_queue, newer_of_jobs)
+
+
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters["in_time"] = in_time
     panel(app, "First", "ops/first.html", needs)
     panel(app, "Promises", "ops/promises.html", promises)
     panel(app, "Oldest outstanding work", "ops/outstanding.html", outstanding)

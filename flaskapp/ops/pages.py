@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, Flask, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -15,7 +13,7 @@ from flaskapp.ops.find import ACCOUNT, CASE, MESSAGE, Found, find
 from flaskapp.ops.login import require_operator
 from flaskapp.ops.story import related_to, tell
 from flaskapp.web.errors import Problem
-from outbox import messages, timeline
+from outbox import timeline
 
 blueprint = Blueprint("ops_pages", __name__, url_prefix="/ops")
 require_operator(blueprint)
@@ -76,23 +74,6 @@ def account_page(account_id: uuid.UUID) -> str:
     return render_template("ops/found.html", account=account_id, found=found)
 
 
-def utc(timestamp: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A time as the console shows it; naive ones are the clock on a facility's wall."""
-    if timestamp is None:
-        return ""
-    return timestamp.strftime(pattern) if timestamp.tzinfo is None else timestamp.astimezone(UTC).strftime(pattern)
-
-
-def counted(number: int) -> str:
-    """A number that was counted up to a bound only."""
-    return f"{number:,}" if number < messages.MOST_COUNTED else f"{messages.MOST_COUNTED:,} or more"
-
-
-def as_text(value: Any) -> str:
-    return f"{utc(value)}{' UTC' if value.tzinfo else ''}" if isinstance(value, datetime) else str(value)
-
-
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters.update(utc=utc, as_text=as_text, counted=counted)
     app.jinja_env.globals["address_of"] = address_of
     app.register_blueprint(blueprint)

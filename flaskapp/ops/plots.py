@@ -54,13 +54,6 @@ def bar(share: float) -> Markup:
     )
 
 
-def in_time(seconds: float) -> str:
-    """Seconds as people say them in a table: `42 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
 def in_words(what: str, line: Sequence[float | None], began: Sequence[datetime], unit: str = "") -> str:
     """`Accepted: 120 at most, at 10:15 on 4 March`: what a plot says at a glance."""
     known = [(value, at) for value, at in zip(line, began, strict=True) if value is not None]
