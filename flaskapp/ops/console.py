@@ -74,13 +74,13 @@ def needs() -> Mapping[str, Any]:
     missed = sum(line.missed + line.will_miss for line in lines)
     inbox, list_of_breakers = url_for("ops_cases.inbox"), url_for("ops_breakers.overview")
     found = [
-        (audit.report["unaccounted"] if audit else 0, "{} unaccounted: somebody was forgotten", "#panel-promises"),
-        (len(standing), "{} of our own parts stand still", "#panel-standing"),
-        (opened.urgent, "{} urgent cases are open", inbox),
-        (opened.cases - opened.urgent, "{} cases are open", inbox),
-        (len(shut), f"{{}} upstreams cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
-        (missed, "{} deadlines are missed, or will be at this rate", "#panel-outstanding"),
-        (past, "{} intents to file are past their midnight", "#panel-days"),
+        (audit.report["unaccounted"] if audit else 0, "Unaccounted, somebody was forgotten: {}", "#panel-promises"),
+        (len(standing), "Parts of ours that stand still: {}", "#panel-standing"),
+        (opened.urgent, "Urgent cases: {}", inbox),
+        (opened.cases - opened.urgent, "Open cases: {}", inbox),
+        (len(shut), f"Cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
+        (missed, "Deadlines missed, or to be missed at this rate: {}", "#panel-outstanding"),
+        (past, "Intents to file past their midnight: {}", "#panel-days"),
     ]
     return {"needs": [Need(words.format(number), url) for number, words, url in found if number]}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 from outbox import messages
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 def utc(timestamp: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -33,5 +37,10 @@ def in_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
+def with_code(words: str) -> Markup:
+    """The words with `commands` set as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(words))))
+
+
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters.update(utc=utc, as_text=as_text, counted=counted, in_time=in_time)
+    app.jinja_env.filters.update(utc=utc, as_text=as_text, counted=counted, in_time=in_time, code=with_code)

@@ -47,7 +47,7 @@ def test_what_flows_did_is_counted_by_the_minute_and_shown_without_a_scan(
     row = re.search(r'<th scope="row">travel claim</th>(.*?)</tr>', page)
     assert row and re.findall(r"<td>(\d+)<br><svg class=\"bar", row[1]) == ["3", "1", "2", "0"]
     assert "at most 3, at" in row[1] and "s on average" in row[1]
-    assert "1 cases are open" in page and "v7" in page and "<td>minutes</td>" in page
+    assert "Open cases: 1" in page and "v7" in page and "<td>minutes</td>" in page
     assert "travel_claims</td>" in page and "As of" in page
     assert "script-src 'self'" in operator.get("/ops/").headers["Content-Security-Policy"]
     assert '<meta http-equiv="refresh"' in page and '<meta http-equiv="refresh"' not in read(
