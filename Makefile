@@ -1,4 +1,6 @@
 PYTHON ?= python3
+# Debian's has no window and is the smaller one; elsewhere it has another name.
+CHROMIUM := $(shell command -v chromium-headless-shell chromium chromium-browser google-chrome 2>/dev/null | head -n 1)
 SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run shell demo test endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples tools \
+.PHONY: run shell demo test browser endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples tools \
 	clean
 
 # uv installs the same pins in a fraction of the time, where it is installed.
@@ -52,6 +54,21 @@ test: $(READY) $(TOOLS_READY) ## format, lint, types and every test
 	test -e $(VENV)/collected || $(BIN)/python -m pytest --collect-only -qq > $(VENV)/collected || cat $(VENV)/collected; \
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests
+
+browser:        ## a Chromium for the tests of the console, from the distribution's packages
+ifneq ($(CHROMIUM),)
+	@echo "$(CHROMIUM) is here"
+else
+	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+	    { timeout 300 apt-get install -y -qq --no-install-recommends chromium-headless-shell || \
+	      { timeout 300 apt-get update -qq && \
+	        timeout 300 apt-get install -y -qq --no-install-recommends chromium-headless-shell; }; } > /dev/null \
+	    || echo "No Chromium could be installed here. The tests that need one are skipped."; \
+	else \
+	    echo "Install Chromium by your system's packages (apt install chromium-headless-shell, dnf install chromium-headless," \
+	         "brew install --cask chromium). Without it the tests that need one are skipped."; \
+	fi
+endif
 
 endurance: $(READY) ## the long form of stories that `make test` tells in short
 	ENDURANCE=1 $(BIN)/python -m pytest tests/processes/test_itf_outage.py

@@ -69,7 +69,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     openapi.init_app(app, config)
     ops.init_app(app, config)
     LedgerJob.hint = "Its attempts and history: flask outbox show {message_id}"
-    rq.mount(app, config, config.redis_url, LedgerJob)
+    rq.mount(app, config, config.redis_url, LedgerJob, ledger=console.RQ_LEDGER)
     pages.init_app(app)
     people.init_app(app)
     cases.init_app(app)

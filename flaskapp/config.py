@@ -192,6 +192,21 @@ class Config:
     operator_administrators: tuple[str, ...] = setting(
         words, (), text="Those of `OPERATORS` who may also find a person, and be shown who it is, with a reason."
     )
+    oidc_issuer: str | None = setting(
+        read_base_url,
+        None,
+        text="OpenID Connect issuer by which operators may sign in, too. Unset: by password only.",
+    )
+    oidc_client_id: str | None = setting(line, None, text="Our client id there; it has to be set with the issuer.")
+    oidc_client_secret: str | None = setting(line, None, secret=True, text="Our client secret there.")
+    oidc_scopes: str = setting(line, "openid profile", text="Scopes to request there.")
+    oidc_name_claim: str = setting(line, "preferred_username", text="Claim with the name that stands beside acts.")
+    oidc_roles_claim: str = setting(
+        line,
+        "roles",
+        text="Claim with the roles: `surefile-viewer`, `surefile-operator` or `surefile-administrator`. A dot leads"
+        " into a claim, as in `realm_access.roles`.",
+    )
     case_owner_travel_claim: str = setting(text="Who owns a travel claim's cases.")
     case_owner_intent_to_file: str = setting(text="Who owns an intent to file's cases.")
     case_owner_form526: str = setting(text="Who owns the cases of 526 submissions and their documents.")
@@ -417,6 +432,9 @@ class Config:
     keep_contact_days: int = setting(
         whole(1, MOST_DAYS), 90, text="Days after they were last seen for which differing contact details are kept."
     )
+    release_version: str | None = setting(
+        line, None, text="Name of the running release, such as a commit; the console shows it of every process."
+    )
     log_level: str = setting(read_log_level, "INFO", text="Level of our own loggers.")
 
 
@@ -446,6 +464,9 @@ def contradictions(config: Config) -> dict[tuple[str, ...], str]:
     for name in ("operator_viewers", "operator_administrators"):
         if set(getattr(config, name)) - set(config.operators or {}):
             found[name, "operators"] = f"{name.upper()} names somebody who is not in OPERATORS"
+    if config.oidc_issuer is not None and not (config.oidc_client_id and config.oidc_client_secret):
+        both = ("oidc_client_id", "oidc_client_secret")
+        found[both] = "OIDC_ISSUER is set without OIDC_CLIENT_ID or OIDC_CLIENT_SECRET: nobody could sign in by it"
     if set(config.operator_viewers) & set(config.operator_administrators):
         both = ("operator_viewers", "operator_administrators")
         found[both] = "OPERATOR_VIEWERS and OPERATOR_ADMINISTRATORS name the same person"

@@ -24,6 +24,7 @@ from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
+from flaskapp.ops import minutes
 from flaskapp.ops.counters import count_ledger
 from flaskapp.ops.exports import tell_statsd
 from flaskapp.requeue import REOPEN_PATH
@@ -49,6 +50,7 @@ OLD_ROWS = {
     "idempotency_keys": "created_at < outbox_now() - interval '30 days'",
     "check_in_sessions": "expires_at < outbox_now() - interval '1 day'",
     "check_in_tries": "expires_at < outbox_now()",
+    "work_counts": minutes.OLD,
     "operator_log_outs": "at < outbox_now() - interval '1 day'",
     "contact_discrepancies": """
         COALESCE(resolved_at, seen_at) < outbox_now() - make_interval(days => :keep_contact_days)""",
@@ -146,6 +148,12 @@ def audit_locked() -> None:
     for found in report.broken:
         parts[f"{found.rule} {found.subject_id}"] = in_transaction(open_contradiction, found, lost)
     run_isolated(parts, enough=ENOUGH)
+
+
+def count_minutes() -> None:
+    """Count the last minutes for the console's plots."""
+    with long_work(), transaction() as session:
+        minutes.count_minutes(session)
 
 
 def open_unaccounted(session: DbSession, finding: Finding) -> None:

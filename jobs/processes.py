@@ -85,12 +85,14 @@ def set_at_signals(numbers: Sequence[signal.Signals], stopping: threading.Event)
         stopping.set()
 
 
-def beat_until(engine: Engine, vault: Vault, process: Process, kind: str, stopping: threading.Event) -> None:
+def beat_until(
+    engine: Engine, vault: Vault, process: Process, kind: str, version: str | None, stopping: threading.Event
+) -> None:
     """Beat until the process stops. A worker beats whatever its calls do: what it holds must not be taken from it."""
     while True:
         try:
             if kind == "worker" or time.monotonic() - process.moved_at < STUCK_SECONDS:
-                rescue.beat(engine, process.worker_id, kind)
+                rescue.beat(engine, process.worker_id, kind, version)
             rescue.keep(engine, process.worker_id, process.kept_grants())
             rescue.hand_back(engine, process.worker_id, process.take_abandoned())
             stop_with_wrong_keys(engine, vault, process)
@@ -152,7 +154,8 @@ def start_process(app: Flask, kind: str) -> tuple[Process, threading.Event]:
     stop_on_signals(process.stopping)
     wait_as_a_process(app)
     engine = db.engine
-    start_thread(beat_until, engine, app.extensions["vault"], process, kind, beating, name="beat")
+    version = app.extensions["config"].release_version
+    start_thread(beat_until, engine, app.extensions["vault"], process, kind, version, beating, name="beat")
     if not await_keys(app, process):
         stop_process(process, beating, kind)
     log.info("started", extra={"event": f"{kind}.started", "process_id": process.worker_id})

@@ -31,16 +31,35 @@ BY_JOB = text("""
     SELECT job, state, count(*) AS messages, min(created_at) AS oldest, min(deadline_at) AS first_deadline
       FROM outbox_messages WHERE queue = ANY(:queues) GROUP BY job, state ORDER BY job, state
 """)
+# Nothing that people look at counts further: what is more is said to be more.
+MOST_COUNTED = 10_000
+
+# From cause to cause by the index, and of each cause no more rows than are counted.
 PARKED_GROUPS = text("""
-    SELECT job, upstream, parked_reason, count(*) AS messages, min(created_at) AS oldest,
-           count(*) FILTER (WHERE deadline_at <= outbox_now()) AS past
-      FROM outbox_messages
-     WHERE state = 'parked' AND (CAST(:job AS text) IS NULL OR job = :job AND parked_reason = :reason)
-     GROUP BY job, upstream, parked_reason ORDER BY count(*) DESC, min(id) LIMIT :limit
+    WITH RECURSIVE causes AS (
+        (SELECT job, parked_reason FROM outbox_messages
+          WHERE state = 'parked' AND (job, parked_reason) >= (:job, :reason) ORDER BY job, parked_reason LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM causes c CROSS JOIN LATERAL (
+            SELECT job, parked_reason FROM outbox_messages m
+             WHERE state = 'parked' AND (m.job, m.parked_reason) > (c.job, c.parked_reason)
+             ORDER BY job, parked_reason LIMIT 1) AS following
+         WHERE NOT :only
+    )
+    SELECT c.job, g.upstream, c.parked_reason, g.messages, g.oldest, g.past
+      FROM causes c CROSS JOIN LATERAL (
+               SELECT min(upstream) AS upstream, count(*) AS messages, min(created_at) AS oldest, min(id) AS first,
+                      count(*) FILTER (WHERE deadline_at <= outbox_now()) AS past
+                 FROM (SELECT * FROM outbox_messages m
+                        WHERE state = 'parked' AND m.job = c.job AND m.parked_reason = c.parked_reason
+                        ORDER BY job, parked_reason, id LIMIT :most) AS counted) AS g
+     WHERE NOT :only OR c.job = :job AND c.parked_reason = :reason
+     ORDER BY g.messages DESC, g.first LIMIT :limit
 """)
 PARKED_IN = text("""
     SELECT id, subject_type, subject_id, deadline_at, created_at FROM outbox_messages
-     WHERE state = 'parked' AND job = :job AND parked_reason = :reason AND id > :after ORDER BY id LIMIT :limit
+     WHERE state = 'parked' AND job = :job AND parked_reason = :reason AND id > :after
+     ORDER BY job, parked_reason, id LIMIT :limit
 """)
 
 
@@ -88,14 +107,19 @@ def of_subject(db: Database, subject_type: str, subject_id: str) -> list[Row[Any
 
 def parked_groups(db: Database, limit: int) -> list[Row[Any]]:
     """Parked messages by their job and the reason why they were parked, the largest group first: `job`, `upstream`,
-    `parked_reason`, `messages`, how many of them are `past` their deadline, and when the `oldest` was added."""
-    return list(db.execute(PARKED_GROUPS, {"limit": limit, "job": None, "reason": None}).all())
+    `parked_reason`, `messages`, how many of them are `past` their deadline, and when the `oldest` was added. Of each
+    group `MOST_COUNTED` at most are counted."""
+    return list(db.execute(PARKED_GROUPS, of_parked("", "", only=False, limit=limit)).all())
 
 
 def parked_group(db: Database, job: str, reason: str) -> Row[Any] | None:
     """One of these groups; None when nothing of it is parked any more."""
-    row: Row[Any] | None = db.execute(PARKED_GROUPS, {"limit": 1, "job": job, "reason": reason}).one_or_none()
+    row: Row[Any] | None = db.execute(PARKED_GROUPS, of_parked(job, reason, only=True, limit=1)).one_or_none()
     return row
+
+
+def of_parked(job: str, reason: str, *, only: bool, limit: int) -> dict[str, Any]:
+    return {"job": job, "reason": reason, "only": only, "limit": limit, "most": MOST_COUNTED}
 
 
 def parked_in(db: Database, job: str, reason: str, *, after: int = 0, limit: int) -> list[Row[Any]]:

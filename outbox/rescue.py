@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from outbox.attempts import ENDED
 from outbox.columns import in_state
@@ -37,7 +38,9 @@ BEAT = text("""
      WHERE id = :id
     RETURNING set_config('synchronous_commit', 'off', true)
 """)
-FIRST_BEAT = text("INSERT INTO outbox_processes (id, kind) VALUES (:id, :kind) ON CONFLICT (id) DO NOTHING")
+FIRST_BEAT = text("""
+    INSERT INTO outbox_processes (id, kind, version) VALUES (:id, :kind, :version) ON CONFLICT (id) DO NOTHING
+""")
 
 # Its answer is in hand and cannot be recorded yet: nobody may begin another attempt.
 KEEP = text(f"""
@@ -49,6 +52,11 @@ KEEP = text(f"""
 # Every process, by the age of its last beat. Those that ended properly have no row.
 LAST_BEATS = text("""
     SELECT kind, extract(epoch FROM min(outbox_now() - beat_at))::float FROM outbox_processes GROUP BY kind
+""")
+
+RUNNING = text("""
+    SELECT id, kind, version, started_at, extract(epoch FROM outbox_now() - beat_at)::float AS age
+      FROM outbox_processes ORDER BY kind, started_at LIMIT :limit
 """)
 
 BEATING = text("""
@@ -101,11 +109,11 @@ LOST = text(
 HANDED_BACK = text(GIVE_BACK.format(whose="m.worker_id = :worker_id AND m.id = ANY(:ids)"))
 
 
-def beat(engine: Engine, process_id: str, kind: str) -> None:
-    """Record that a process is alive. Its row appears with its first beat."""
+def beat(engine: Engine, process_id: str, kind: str, version: str | None = None) -> None:
+    """Record that a process is alive. Its row appears with its first beat, with the version that it runs."""
     with connect_autocommit(engine) as db:
         if db.execute(BEAT, {"id": process_id, "silent": SILENT_SECONDS}).one_or_none() is None:
-            db.execute(FIRST_BEAT, {"id": process_id, "kind": kind})
+            db.execute(FIRST_BEAT, {"id": process_id, "kind": kind, "version": version})
 
 
 def keep(engine: Engine, worker_id: str, grants: Sequence[Grant]) -> None:
@@ -127,6 +135,12 @@ def beating(db: Database) -> dict[str, int]:
     """How many processes of each kind are alive. Reads in the caller's transaction."""
     rows = db.execute(BEATING, {"silent": SILENT_SECONDS}).all()
     return {row[0]: row[1] for row in rows}
+
+
+def running(db: Database, limit: int) -> list[Row[Any]]:
+    """Each process that did not end properly: `id`, `kind`, `version`, `started_at`, and the `age` of its last beat in
+    seconds."""
+    return list(db.execute(RUNNING, {"limit": limit}).all())
 
 
 def last_beats(db: Database) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
-from rq.utils import now, utcformat
+from rq.utils import now, utcformat, utcparse
 from rq.worker.base import BaseWorker
 
 log = logging.getLogger("outbox.rq")
@@ -31,6 +32,8 @@ WOKEN = 4
 # A wake-up that no worker was waiting for is soon of no use: workers look by themselves, too.
 WAKING_SECONDS = 5
 EXPLANATION = "{title}.\nNothing is lost: a person holds it. Requeue reopens it with a fresh budget.\n{hint}"
+# Where rq-scheduler keeps when each job runs next.
+SCHEDULED = "rq:scheduler:scheduled_jobs"
 PARKED_SECONDS = 400 * 24 * 3600
 
 
@@ -392,6 +395,20 @@ def started_entries(redis: Redis, queue: str) -> list[str]:
 def intermediate_ids(redis: Redis, queue: str) -> list[str]:
     """The job ids in a queue's intermediate list: taken, and not recorded as begun."""
     return texts(redis.lrange(open_queue(redis, queue).intermediate_queue_key, 0, -1))
+
+
+def periodic_runs(redis: Redis) -> list[tuple[str, datetime, datetime | None]]:
+    """Each periodic job of rq-scheduler by its name, with its next run and the end of the last one of which RQ still
+    knows. Raises RedisError."""
+    found: list[Any] = redis.zrange(SCHEDULED, 0, -1, withscores=True)
+    with redis.pipeline(transaction=False) as pipe:
+        for name, _ in found:
+            pipe.hget(Job.key_for(name.decode()), "ended_at")
+        ended = pipe.execute()
+    return sorted(
+        (name.decode(), datetime.fromtimestamp(at, UTC), utcparse(end.decode()).astimezone(UTC) if end else None)
+        for (name, at), end in zip(found, ended, strict=True)
+    )
 
 
 def forget_started(redis: Redis, queue: str, entries: Iterable[str]) -> None:

@@ -64,6 +64,12 @@ def history(*, subject_type: str, subject_id: str | None = None, alias: str = "h
     return rows_of("outbox_history", alias, subject_type=subject_type, subject_id=subject_id)
 
 
+def history_between(since: str, until: str) -> str:
+    """What happened to anything from one time until just before another, with the columns of `history` under `h`.
+    Index: `at`."""
+    return f"FROM outbox_history h WHERE h.at >= {since} AND h.at < {until}"
+
+
 def kept_since() -> str:
     """Since when history and attempts are kept: from before, they may have been dropped. `-infinity` while none were. A
     value in parentheses."""

@@ -115,6 +115,7 @@ messages = Table(
         postgresql_where=text("state IN ('published', 'running')"),
     ),
     Index("ix_outbox_messages_parked", "queue", postgresql_where=text("state = 'parked'")),
+    Index("ix_outbox_messages_cause", "job", "parked_reason", "id", postgresql_where=text("state = 'parked'")),
     # A message exists as long as its work is outstanding: a job is never enqueued twice for one subject, not even while
     # it is parked.
     Index("uq_outbox_messages_subject", "subject_type", "subject_id", "job", unique=True),
@@ -254,6 +255,8 @@ processes = Table(
     Column("beat_at", Timestamp, nullable=False, server_default=text("outbox_now()")),
     # When it beat again after a time in which it was alive and could not.
     Column("returned_at", Timestamp),
+    # Which release it runs, where it says so.
+    Column("version", Text),
 )
 
 # Work that one process at a time does, and when it was done last.

@@ -7,7 +7,7 @@ from flask_login import LoginManager, current_user
 from flask_wtf.csrf import generate_csrf
 
 from flaskapp.config import Config
-from flaskapp.ops import home, login
+from flaskapp.ops import home, login, oidc, shown
 from flaskapp.ops.home import link, panel
 from flaskapp.ops.log_outs import LogOuts
 from flaskapp.ops.login import operator_name, require_operator
@@ -42,6 +42,9 @@ def init_app(app: Flask, config: Config) -> None:
     app.jinja_env.globals["has_page"] = lambda endpoint: endpoint in app.view_functions
     manager.user_loader(load_operator)
     add_page_prefix(app, "/ops")
+    shown.init_app(app)
+    oidc.init_app(app, config)
+    app.jinja_env.globals["oidc_is_offered"] = oidc.is_offered
     app.register_blueprint(login.blueprint)
     app.register_blueprint(home.blueprint)
     app.cli.add_command(operators_cli)

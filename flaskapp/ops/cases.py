@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Flask, flash, redirect, render_template, request, url_for
-from markupsafe import Markup, escape
 from sqlalchemy import func, select
 from werkzeug.wrappers import Response
 
@@ -22,6 +20,7 @@ from flaskapp.ops.find import uuid_bounds
 from flaskapp.ops.forms import LONGEST, given
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.redrive import newer_than
+from flaskapp.ops.shown import with_code
 from flaskapp.ops.story import tell
 from flaskapp.requeue import Refused, requeue_message
 from flaskapp.web.errors import Problem
@@ -32,7 +31,6 @@ require_operator(blueprint)
 
 ON_A_PAGE = 50
 LAST_PAGE = 100_000
-CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,6 @@ def found_case(session: DbSession, case_id: str) -> Case:
     if len(found) != 1:
         raise Problem(404, detail="There is no such case, or more than one begins like this.")
     return found[0]
-
-
-def with_code(words: str) -> Markup:
-    """The words with `commands` set as code."""
-    return Markup(CODE.sub(r"<code>\1</code>", str(escape(words))))
 
 
 # -- acts -----------------------------------------------------------------------

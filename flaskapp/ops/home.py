@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, Flask, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, make_response, render_template, request
 
+from flaskapp import clock
 from flaskapp.ops.login import require_operator
+from flaskapp.web.cross_origin import PAGE_POLICY
 
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("ops_home", __name__, url_prefix="/ops")
 require_operator(blueprint)
+
+
+# One file of our own, which asks for this page again. Nothing else may run.
+POLICY = f"{PAGE_POLICY}; script-src 'self'; connect-src 'self'"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,11 @@ class Panel:
     title: str
     template: str
     context: Callable[[], Mapping[str, Any]]
+
+    @property
+    def anchor(self) -> str:
+        """Where it stands on the page, by the name of its template."""
+        return f"panel-{self.template.rpartition('/')[2].removesuffix('.html')}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,14 @@ def shown(item: Panel) -> str | None:
 
 
 @blueprint.get("/")
-def home() -> str:
+def home() -> Response:
+    """The page loads itself again every half minute, unless its reader wants it `still`."""
     page = contents(current_app)
-    panels = [(item.title, shown(item)) for item in page.panels]
-    return render_template("ops/home.html", panels=panels, links=page.links)
+    panels = [(item, shown(item)) for item in page.panels]
+    still = request.args.get("still") == "yes"
+    made_at = clock.now()
+    response = make_response(
+        render_template("ops/home.html", panels=panels, links=page.links, still=still, made_at=made_at)
+    )
+    response.headers["Content-Security-Policy"] = POLICY
+    return response

@@ -13,6 +13,7 @@ from wtforms import PasswordField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
 from flaskapp.config_readers import Rate
+from flaskapp.ops import oidc
 from flaskapp.ops.operators import KNOWN_SECONDS, Operator, authenticate, known_browser, known_name, log_outs
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem, page_wanted
@@ -129,6 +130,38 @@ def count(kind: str, name: str, limit: Rate, where: str) -> None:
     except Problem as problem:
         wait = in_words(float(problem.headers["Retry-After"]))
         raise Problem(429, detail=TOO_MANY.format(where=where, wait=wait), headers=problem.headers) from None
+
+
+@blueprint.get("/login/oidc")
+def begin_elsewhere() -> tuple[str, int] | WerkzeugResponse:
+    """Off to the sign-in service."""
+    if not oidc.is_offered():
+        raise Problem(404)
+    session["oidc_next"] = safe_next(request.args.get("next"))
+    try:
+        return oidc.begin(url_for("ops_login.end_elsewhere", _external=True))
+    except oidc.NotSignedIn as why:
+        return not_signed_in(str(why))
+
+
+@blueprint.get("/login/oidc/back")
+def end_elsewhere() -> tuple[str, int] | WerkzeugResponse:
+    """Back from there. The session is begun anew: one that somebody else prepared must not survive."""
+    if not oidc.is_offered():
+        raise Problem(404)
+    target = safe_next(session.get("oidc_next"))
+    try:
+        operator = oidc.end()
+    except oidc.NotSignedIn as why:
+        return not_signed_in(str(why))
+    session.clear()
+    login_user(operator)
+    return redirect(target, 303)
+
+
+def not_signed_in(why: str) -> tuple[str, int]:
+    target = safe_next(session.get("oidc_next"))
+    return render_template("ops/login.html", form=LoginForm(None), target=target, refused=False, why=why), 401
 
 
 @blueprint.post("/logout")

@@ -31,30 +31,54 @@ NOBODY = (
     "7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d"
 )
 
+VIEWER, OPERATOR, ADMINISTRATOR = "viewer", "operator", "administrator"
+# How a sign-in service names them.
+ROLES = {role: f"surefile-{role}" for role in (VIEWER, OPERATOR, ADMINISTRATOR)}
+
 operators_cli = AppGroup("operators", help="Operators of the consoles.")
 
 
 class Operator(UserMixin):
-    """A logged-in operator; `id` is the name that history shows, `log_in` the id by which this log-in is ended."""
+    """A logged-in operator; `id` is the name that history shows, `log_in` the id by which this log-in is ended.
 
-    def __init__(self, name: str, password_hash: str, log_in: str) -> None:
+    Who signed in elsewhere has no password hash, and the `role` that they have there.
+    """
+
+    def __init__(self, name: str, log_in: str, *, password_hash: str = "", role: str | None = None) -> None:
         self.id = name
-        self.password_hash = password_hash
         self.log_in = log_in
+        self.password_hash = password_hash
+        self.role = role or role_of(name)
 
     @property
     def may_act(self) -> bool:
         """Whether they may change something, and not only look."""
-        return self.id not in operators_config().operator_viewers
+        return self.role != VIEWER
 
     @property
     def may_see_people(self) -> bool:
         """Whether they may find a person, and be shown who it is."""
-        return self.id in operators_config().operator_administrators
+        return self.role == ADMINISTRATOR
 
     def get_id(self) -> str:
-        """What the session keeps: the name, signed with its time and bound to the password: it ends with either."""
-        return signer().dumps([self.id, fingerprint(self.password_hash), self.log_in])
+        """What the session keeps: the name, signed with its time and bound to the password, or to the provider and the
+        role there: it ends with either."""
+        bound_to = fingerprint(self.password_hash) if self.password_hash else elsewhere(self.role)
+        return signer().dumps([self.id, bound_to, self.log_in])
+
+
+def role_of(name: str) -> str:
+    """The role of a name in the settings, read anew at every request."""
+    config = operators_config()
+    if name in config.operator_administrators:
+        return ADMINISTRATOR
+    return VIEWER if name in config.operator_viewers else OPERATOR
+
+
+def elsewhere(role: str) -> str:
+    """What binds a session to the sign-in service of the settings, and to the role that it gave."""
+    config = operators_config()
+    return f"{role} {fingerprint(f'{config.oidc_issuer} {config.oidc_client_id}')}"
 
 
 def signer(salt: str = "operator-login") -> URLSafeTimedSerializer:
@@ -96,10 +120,19 @@ def load_operator(token: str) -> Operator | None:
         name, bound_to, log_in = signer().loads(token, max_age=LOGIN_SECONDS)
     except (BadData, ValueError, TypeError):
         return None
-    password_hash = operators().get(str(name))
-    if password_hash is None or fingerprint(password_hash) != bound_to or str(log_in) in log_outs():
-        return None
-    return Operator(str(name), password_hash, str(log_in))
+    found = bound_operator(str(name), str(bound_to), str(log_in))
+    return None if found is None or found.log_in in log_outs() else found
+
+
+def bound_operator(name: str, bound_to: str, log_in: str) -> Operator | None:
+    """The operator of a session, if what it is bound to still holds."""
+    password_hash = operators().get(name)
+    if password_hash is not None and fingerprint(password_hash) == bound_to:
+        return Operator(name, log_in, password_hash=password_hash)
+    role = bound_to.partition(" ")[0]
+    if operators_config().oidc_issuer is not None and role in ROLES and bound_to == elsewhere(role):
+        return Operator(name, log_in, role=role)
+    return None
 
 
 def log_outs() -> LogOuts:
@@ -112,7 +145,9 @@ def authenticate(name: str, password: str) -> Operator | None:
     known = operators()
     password_hash = known.get(name) or next(iter(known.values()), NOBODY)
     correct = is_right(password_hash, password)
-    return Operator(name, password_hash, secrets.token_urlsafe(16)) if correct and name in known else None
+    if not correct or name not in known:
+        return None
+    return Operator(name, secrets.token_urlsafe(16), password_hash=password_hash)
 
 
 def is_right(password_hash: str, password: str) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, Flask, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -76,18 +74,6 @@ def account_page(account_id: uuid.UUID) -> str:
     return render_template("ops/found.html", account=account_id, found=found)
 
 
-def utc(timestamp: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A time as the console shows it; naive ones are the clock on a facility's wall."""
-    if timestamp is None:
-        return ""
-    return timestamp.strftime(pattern) if timestamp.tzinfo is None else timestamp.astimezone(UTC).strftime(pattern)
-
-
-def as_text(value: Any) -> str:
-    return f"{utc(value)}{' UTC' if value.tzinfo else ''}" if isinstance(value, datetime) else str(value)
-
-
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters.update(utc=utc, as_text=as_text)
     app.jinja_env.globals["address_of"] = address_of
     app.register_blueprint(blueprint)

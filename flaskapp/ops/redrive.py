@@ -39,8 +39,9 @@ class Preview:
         of = f"of the first {self.looked_at}, " if self.looked_at < self.messages else ""
         upstream = self.upstream or "what it needs"
         shut = f"{upstream} cannot be called: {self.shut}" if self.shut else f"{upstream} can be called"
+        more = " or more" if self.messages >= messages.MOST_COUNTED else ""
         return (
-            f"{self.messages} parked; {of}{self.superseded} filed again since by the same person;"
+            f"{self.messages}{more} parked; {of}{self.superseded} filed again since by the same person;"
             f" {self.past} past their date; {shut}."
         )
 

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, cast
 
 import rq_dashboard.web as web
-from flask import Response, current_app, jsonify
+from flask import Response, current_app, jsonify, request
 from markupsafe import escape
 from redis import Redis
 from rq import Queue, Worker
@@ -21,6 +21,7 @@ from rq.job import Job
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
+from flaskapp.ops.forms import LONGEST
 from flaskapp.ops.login import operator_name
 from flaskapp.web.errors import Problem
 
@@ -133,11 +134,6 @@ def escaping(view: Callable[..., Any], *spared: str) -> Callable[..., Response]:
     return shown
 
 
-def job_view(instance_number: int, job_id: str) -> Any:
-    known_job(job_id)
-    return web.job_view(instance_number, job_id)
-
-
 def job_info(instance_number: int, job_id: str) -> Response:
     """Like the dashboard's, which fails for unknown jobs and, on this RQ, for every job that depends on another."""
     job = known_job(job_id)
@@ -162,12 +158,18 @@ def job_info(instance_number: int, job_id: str) -> Response:
     return jsonify(info)
 
 
+def failed_registry(queue_name: str) -> FailedJobRegistry:
+    return FailedJobRegistry(queue_name, connection=connection(), job_class=web.Job, serializer=JSONSerializer)
+
+
 def requeue(job: Job, operator: str) -> None:
     """Put a job back into its queue; raises InvalidJobOperation when it is not in the failed registry (any more).
 
     RQ saves meta in the transaction that pushes the job, so only the operator who really requeued it is named.
     """
     job.meta["requeued_by"] = operator
+    if reason := request.form.get("reason", "")[:LONGEST].strip():
+        job.meta["requeued_why"] = reason
     job.requeue()
 
 
@@ -189,7 +191,7 @@ def requeue_job_view(job_id: str) -> Response:
 
 def requeue_all(queue_name: str) -> Response:
     """Requeue the failed jobs of a queue. `skipped` were gone; `left` are too many for one click."""
-    registry = FailedJobRegistry(queue_name, connection=connection(), job_class=web.Job, serializer=JSONSerializer)
+    registry = failed_registry(queue_name)
     job_ids = registry.get_job_ids(0, REQUEUE_AT_MOST - 1, cleanup=False)
     done = [job_id for job_id in job_ids if requeued(registry, job_id)]
     announce(operator_name(), "requeued", done)
@@ -230,13 +232,9 @@ def replacements() -> dict[str, Callable[..., Any]]:
     """Endpoint of the dashboard → the view that replaces it."""
     return {
         "list_queues": escaping(web.list_queues),
-        # These two pages escape the named fields in their scripts; escaped twice, people would read `&lt;`.
-        "list_jobs": escaping(web.list_jobs, "description", "exc_info"),
-        "list_workers": escaping(web.list_workers, "description"),
+        "list_jobs": escaping(web.list_jobs),
+        "list_workers": escaping(web.list_workers),
         "job_info": escaping(job_info),
-        "job_view": job_view,
-        "requeue_job_view": requeue_job_view,
-        "requeue_all": requeue_all,
         "compact_queue": compact_queue,
         "delete_job_view": refuse_deletion,
         "empty_queue": refuse_deletion,

@@ -19,5 +19,6 @@ PERIODIC = (
     Periodic("periodic-itf-refresh", "jobs.housekeeping.refresh_itfs", 60),
     Periodic("periodic-document-poll", "jobs.housekeeping.poll_documents", 10),
     Periodic("periodic-audit", "jobs.housekeeping.audit_all", 60),
+    Periodic("periodic-minutes", "jobs.housekeeping.count_minutes", 60),
     Periodic("periodic-retention", "jobs.housekeeping.retain", 3600),
 )

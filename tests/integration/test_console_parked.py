@@ -11,10 +11,15 @@ from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
+from flaskapp.db import db, transaction
+from jobs import housekeeping
+from outbox import messages
 from sandbox.settings import OPERATOR
 from tests.edge_app import csrf_of
 from tests.integration.console_steps import logged_in, read
+from tests.integration.footprint_steps import FILLING, explaining
 from tests.integration.form526_steps import filer
 from tests.integration.steps import command, file_claim
 from tests.product import Product
@@ -169,3 +174,16 @@ def test_each_step_needs_its_token_and_a_reason(product: Product, operator: Flas
         odd = {**form, "csrf_token": token, "cause": "another", "after": "-9", "of": "x,²", "step": "y", "message": "²"}
         assert operator.post(path, data=odd).status_code == 303
     assert parked(product) == 1
+
+
+def test_no_page_reads_all_that_waits(product: Product, operator: FlaskClient) -> None:
+    with transaction() as session:
+        session.execute(text(FILLING[0]), {"count": 20_000, "worker": product.app.extensions["process"].worker_id})
+    with product.app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE outbox_messages"))
+    housekeeping.sweep()
+    with explaining() as plans:
+        for page in ("/ops/", "/ops/parked/", "/ops/breakers/", "/ops/breakers/btsss", group("none", "filling")):
+            read(operator, page)
+    assert "outbox_messages" not in {table for table, _ in plans.read_whole}
+    assert "ix_outbox_messages_cause" in plans.of(messages.PARKED_GROUPS)

@@ -109,5 +109,5 @@ def with_right_keys(callback: Callable[..., Any] | None) -> Callable[..., Any]:
 
 for each in leaves(NEED_RIGHT_KEYS):
     each.callback = with_right_keys(each.callback)
-for each in leaves((*NEED_RIGHT_KEYS, keys.keys_cli)):
+for each in leaves((*NEED_RIGHT_KEYS, keys.keys_cli, release.release)):
     each.callback = for_people(each.callback)

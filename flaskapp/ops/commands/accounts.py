@@ -19,7 +19,7 @@ from flaskapp.db import DbSession, db, transaction
 from flaskapp.notifications.models import Notification
 from flaskapp.notifications.service import UNSENT
 from flaskapp.ops.commands.arguments import id_argument
-from flaskapp.ops.commands.ledger import operator, rows, show
+from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from flaskapp.ops.find import ACCOUNT
 from flaskapp.subjects import states_of
 from flaskapp.upstreams.errors import UpstreamError
@@ -46,7 +46,8 @@ CONCERNED = """
 @id_argument("account_id", ACCOUNT, "account", "ACCOUNT")
 @click.option("--reason", required=True, help="Why, for whoever reads its history. No personal data.")
 @click.option("--apply", "applied", is_flag=True, help="Keep what the account service says now.")
-def look_up(account_id: uuid.UUID, reason: str, applied: bool) -> None:
+@as_json_option
+def look_up(account_id: uuid.UUID, reason: str, applied: bool, as_json: bool) -> None:
     """Ask the account service again whose account it is; say what differs from what we keep, and what it concerns.
 
     With --apply, the new answer is kept, and noted in the history with your name and on the open cases. What is pending
@@ -58,15 +59,19 @@ def look_up(account_id: uuid.UUID, reason: str, applied: bool) -> None:
     with transaction() as session:
         kept = identity_of(session, account_id)
         concerned = concerned_by(session, account_id)
-    preview(kept, found, concerned)
-    if kept == found:
-        click.echo("Nothing to correct.")
-    elif not applied:
-        click.echo("Nothing was changed. With --apply, it is kept as the account service says now.")
-    else:
+    corrects = applied and kept != found
+    if not as_json:
+        preview(kept, found, concerned)
+    if corrects:
         with transaction() as session:
             correct(session, account_id, kept, found, reason)
-        click.echo("Corrected.")
+    if as_json:
+        show({"differs": differing(kept, found), "concerned": concerned, "corrected": corrects}, True)
+    elif kept == found:
+        click.echo("Nothing to correct.")
+    else:
+        kept_so = "Nothing was changed. With --apply, it is kept as the account service says now."
+        click.echo("Corrected." if corrects else kept_so)
 
 
 def ask(account_id: uuid.UUID) -> Identity | None:

@@ -11,6 +11,7 @@ from flask.cli import AppGroup
 
 from flaskapp.current import database_now, flows
 from flaskapp.db import transaction
+from flaskapp.ops.commands.arguments import Count
 from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
 from flaskapp.ops.durations import read_duration
 from outbox import Database, breakers, forecast, holds
@@ -103,7 +104,7 @@ def shown(timestamp: datetime) -> str:
 
 @breakers_cli.command("lift")
 @click.argument("upstream")
-@click.option("--hold", "hold_id", type=int, help="Only the hold with this number.")
+@click.option("--hold", "hold_id", type=Count(), help="Only the hold with this number.")
 def lift_holds(upstream: str, hold_id: int | None) -> None:
     """End all holds of an upstream's breaker, those to come too. Its flow then starts slowly."""
     with transaction() as session:

@@ -42,7 +42,11 @@ from flaskapp.ops.commands.ledger import as_json_option, show
 log = logging.getLogger("flaskapp.ops.commands.keys")
 
 keys_cli = AppGroup("keys", help="Encryption and digest keys: what each is needed for, and how one is retired.")
-rate_option = click.option("--rows-per-second", type=float, help="Go no faster than this. A MiB of a file is a row.")
+rate_option = click.option(
+    "--rows-per-second",
+    type=click.FloatRange(0, min_open=True),
+    help="Go no faster than this. A MiB of a file is a row.",
+)
 SHOWN = 10
 
 
@@ -122,7 +126,11 @@ def from_before(rows: Sequence[Any]) -> list[dict[str, Any]]:
 @keys_cli.command("reseal")
 @rate_option
 @click.option(
-    "--notice-seconds", default=retire.NOTICE_SECONDS, show_default=True, help="Time for processes to notice."
+    "--notice-seconds",
+    type=click.FloatRange(0),
+    default=retire.NOTICE_SECONDS,
+    show_default=True,
+    help="Time for processes to notice.",
 )
 def reseal(rows_per_second: float | None, notice_seconds: float) -> None:
     """Encrypt everything with the first of ENCRYPTION_KEYS, so that the others can be dropped. Goes on where it was."""

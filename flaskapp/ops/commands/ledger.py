@@ -6,6 +6,7 @@ import getpass
 import json
 import sys
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -68,8 +69,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 
 @outbox_cli.command("list")
-@click.option("--state", type=click.Choice(["later", "ready", "published", "running", "parked"]))
-@click.option("--queue", type=QueueName())
+@click.option(
+    "--state", type=click.Choice(["later", "ready", "published", "running", "parked"]), help="Only those in this state."
+)
+@click.option("--queue", type=QueueName(), help="Only those of this queue.")
 @limit_option(50, "messages")
 @as_json_option
 def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:
@@ -136,7 +139,10 @@ def list_parked(limit: int, as_json: bool) -> None:
 @click.option("--reason", default="", help="Why, for the record. No personal data.")
 @click.option("--although-superseded", is_flag=True, help="Even where the person filed a newer one: both get filed.")
 @click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be requeued.")
-def redrive_group(job: str, cause: str, most: int, reason: str, although_superseded: bool, yes: bool) -> None:
+@as_json_option
+def redrive_group(
+    job: str, cause: str, most: int, reason: str, although_superseded: bool, yes: bool, as_json: bool
+) -> None:
     """Requeue parked messages of one JOB that were parked for one CAUSE, as `flask outbox parked` names them.
 
     Stops by itself when their upstream cannot be called. Superseded ones are passed over.
@@ -147,10 +153,12 @@ def redrive_group(job: str, cause: str, most: int, reason: str, although_superse
         seen = redrive.preview(session, job, cause)
     if seen is None:
         raise click.ClickException("nothing of this job is parked for this cause; `flask outbox parked` lists them")
-    click.echo(seen.sentence)
     if not yes:
-        click.echo("Nothing was changed. To do it: --yes --reason …")
-        return
+        if as_json:
+            return show(asdict(seen), True)
+        click.echo(seen.sentence)
+        return click.echo("Nothing was changed. To do it: --yes --reason …")
+    click.echo(seen.sentence, err=as_json)
     with click.progressbar(length=min(most, seen.messages), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         did = redrive.redrive(
             job,
@@ -161,7 +169,7 @@ def redrive_group(job: str, cause: str, most: int, reason: str, although_superse
             although_superseded=although_superseded,
             done=bar.update,
         )
-    click.echo(did.sentence)
+    show(asdict(did), True) if as_json else click.echo(did.sentence)
     sys.exit(1 if did.stopped or did.refused else 0)
 
 
@@ -196,13 +204,15 @@ def summary(as_json: bool) -> None:
 @cases_cli.command("list")
 @click.option("--owner", help="Only this owner's.")
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@limit_option(1_000, "cases")
 @as_json_option
-def list_cases(owner: str | None, everything: bool, as_json: bool) -> None:
+def list_cases(owner: str | None, everything: bool, limit: int, as_json: bool) -> None:
     """List open cases, the urgent ones first, then the oldest."""
     shown = (Case.id, Case.kind, Case.subject_type, Case.subject_id, Case.owner, Case.opened_at, Case.closed_at)
     statement = select(*shown, Case.priority).order_by(Case.priority.desc(), Case.opened_at)
     statement = statement if everything else statement.where(Case.closed_at.is_(None))
     statement = statement.where(Case.owner == owner) if owner else statement
+    statement = statement.limit(limit)
     with transaction() as session:
         show(rows(session.execute(statement)), as_json)
 

@@ -1,0 +1,236 @@
+"""The console in a real Chromium: every page and state at three widths, in light and dark, without accessibility
+faults; by the keyboard alone; and an outage from the operator's chair.
+
+One browser and one product serve all of it. Screenshots go to build/console.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from flaskapp import create_app
+from flaskapp.config import from_env
+from flaskapp.db import db
+from jobs import housekeeping
+from jobs.periodic.scheduler import LedgerScheduler
+from sandbox.databases import TemplateDatabase
+from sandbox.servers import EmbeddedValkey
+from sandbox.settings import OPERATOR, environment, kept_secrets
+from sandbox.upstreams.serve import Upstreams
+from tests.integration.steps import file_claim, listening, reconfigure
+from tests.product import SETTINGS, Product
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `make browser` installs it or says how")
+
+PICTURES = Path(__file__).parents[2] / "build" / "console"
+# What a size or a scheme changes of a page that was wholly looked at once in each scheme.
+BY_SIZE = {"runOnly": ["scrollable-region-focusable", "target-size", "link-in-text-block"]}
+SIZES = [(320, "dark", {}), (1280, "light", {}), (390, "light", BY_SIZE), (1280, "dark", BY_SIZE)]
+# What makes the page itself wider than its window.
+TOO_WIDE = """document.documentElement.scrollWidth <= innerWidth ? [] :
+    [...document.querySelectorAll('body *')].filter((each) => !each.closest('.scroll, pre')
+        && each.getBoundingClientRect().right > innerWidth).map((each) => each.outerHTML.slice(0, 120))"""
+# A page is busy for as long as a busy machine needs.
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def product(
+    migrated: TemplateDatabase, redis_server: EmbeddedValkey, fakes: Upstreams, secrets_folder: Path
+) -> Iterator[Product]:
+    """The product in this process, for all tests of this file: each goes on where the last one ended."""
+    fakes.fakes.reset()
+    with migrated.copied() as url:
+        app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)))
+        built = Product(app, fakes)
+        built.redis.flushall()
+        with app.app_context():
+            yield built
+            db.session.remove()
+            db.engine.dispose()
+        built.redis.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own, as in containers: it is shown our own pages only.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def page(product: Product, browser: Browser) -> Iterator[Page]:
+    """A page of the console before its log-in. Whatever its console says is an error: a refused script or style."""
+    with listening(product.app) as url:
+        # Without transitions, in the midst of which axe would measure colours.
+        window = {"width": 1280, "height": 900}
+        context = browser.new_context(base_url=url, viewport=window, reduced_motion="reduce")  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENCE_MS)
+        opened = context.new_page()
+        said: list[str] = []
+        opened.on("console", lambda message: said.append(message.text))
+        opened.goto("/ops/")
+        yield opened
+        context.close()
+    # A page that says no is shown, and the browser mentions its status.
+    assert [words for words in said if not words.startswith("Failed to load resource")] == []
+
+
+def without_faults(page: Page, name: str) -> None:
+    """No fault that axe finds, and nothing wider than the window, at any size."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.evaluate(Axe().axe_script)
+    for width, scheme, rules in SIZES:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        faults = page.evaluate(
+            "async (rules) => (await axe.run({resultTypes: ['violations'], ...rules})).violations", rules
+        )
+        assert not faults, (name, width, scheme, [(each["id"], each["nodes"][0]["html"]) for each in faults])
+        assert page.evaluate(TOO_WIDE) == [], (name, width)
+        if not rules:
+            page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
+
+
+def reach(page: Page, selector: str) -> None:
+    """Go to this element with the tab key alone, and see that focus is shown there."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", selector
+            return
+    raise AssertionError(f"{selector} is not reached")
+
+
+def test_a_log_in_by_the_keyboard_alone(page: Page, secrets_folder: Path) -> None:
+    without_faults(page, "log-in")
+    page.keyboard.type(OPERATOR)
+    reach(page, "#password")
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    without_faults(page, "log-in-refused")
+    page.locator("#password").focus()
+    page.keyboard.type(kept_secrets(secrets_folder).operator_password)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Log out").wait_for()
+    page.reload()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+
+
+def test_an_outage_from_the_operators_chair(page: Page, product: Product) -> None:
+    """BTSSS refuses three, and then goes away. What, for whom and until when; hold it, lift the hold, try it."""
+    reconfigure(product, breaker_open_seconds=900.0, breaker_cap_seconds=900.0)
+    product.control.play("btsss", "refused")
+    for day in (1, 2, 3):
+        file_claim(product, date=f"2031-03-0{day}")
+    product.work()
+    product.control.play("btsss", "ok")
+    product.control.set("btsss", "status", status=503)
+    file_claim(product, date="2031-03-20")
+    product.work(until=lambda: product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL"))
+    housekeeping.audit_all()
+    housekeeping.count_minutes()
+    LedgerScheduler(product.redis).tick()
+
+    page.goto("/ops/")
+    first = page.locator("section", has=page.locator("#panel-first"))
+    assert "Open cases: 3" in first.inner_text() and "Cannot be called: btsss" in first.inner_text()
+    without_faults(page, "home")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("button", name="Pause").press("Enter")
+    assert page.get_by_role("button", name="Pause").get_attribute("aria-pressed") == "true"
+    page.evaluate("document.querySelector('#fresh section').dataset.old = 'yes'")
+    page.get_by_role("button", name="Pause").press("Enter")
+    page.wait_for_function("!('old' in document.querySelector('#fresh section').dataset)")
+    first.get_by_role("link", name="Cannot be called").press("Enter")
+    page.get_by_role("heading", name="Circuit breakers", level=1).wait_for()
+    without_faults(page, "breakers")
+    page.get_by_role("link", name="btsss", exact=True).press("Enter")
+    page.get_by_role("heading", name="btsss: open").wait_for()
+    assert "HTTP 503" in page.inner_text("main") and "1 waiting" in page.inner_text("main")
+    page.locator("#duration").fill("2h")
+    page.locator("#reason").fill("they are at it until four")
+    page.locator("#reason").press("Enter")
+    page.get_by_role("status").wait_for()
+    assert "Nothing is sent to btsss" in page.get_by_role("status").inner_text()
+    without_faults(page, "breaker-held")
+
+    product.control.reset()
+    page.get_by_role("button", name="Lift this hold").press("Enter")
+    page.get_by_text("1 lifted").wait_for()
+    page.locator("#why").fill("they say it is back")
+    page.locator("#why").press("Enter")
+    page.get_by_text("Its probe goes next").wait_for()
+    product.rows("UPDATE outbox_messages SET due_at = outbox_now() WHERE state <> 'parked' RETURNING 1")
+    product.work()
+
+
+def test_what_is_parked_is_redriven_and_a_case_closed(page: Page, product: Product) -> None:
+    """After the outage: one of three is requeued, seen to succeed, and of the others one is closed by hand."""
+    page.get_by_role("link", name="Parked").press("Enter")
+    page.get_by_role("heading", name="Parked work").wait_for()
+    without_faults(page, "parked")
+    page.locator("main table a").first.press("Enter")
+    page.get_by_text("3 parked; 0 filed again since").wait_for()
+    without_faults(page, "redrive")
+    page.locator("#reason").fill("eligibility corrected")
+    page.locator("#reason").press("Enter")
+    page.get_by_text("1 requeued.").wait_for()
+    product.work()
+    page.reload()
+    page.get_by_text("1 done, 0 parked again").wait_for()
+    without_faults(page, "redrive-on")
+
+    page.get_by_role("link", name="Cases", exact=True).press("Enter")
+    page.get_by_role("heading", name="2 open cases").wait_for()
+    without_faults(page, "cases")
+    page.locator("main table a").first.press("Enter")
+    page.locator("#outcome").wait_for()
+    without_faults(page, "case")
+    page.locator("#outcome").fill("Filed by hand, person informed")
+    page.locator("#outcome").press("Enter")
+    page.get_by_text("Closed.", exact=True).wait_for()
+    without_faults(page, "case-closed")
+    page.locator("main a").first.press("Enter")
+    page.get_by_role("heading", name="What happened").wait_for()
+    without_faults(page, "story")
+
+
+def test_the_other_pages(page: Page, product: Product) -> None:
+    others: dict[str, Any] = {
+        "people": "/ops/people/",
+        "closed-cases": "/ops/cases/?closed=yes",
+        "gone": "/ops/cases/0000",
+        "rq-queues": "/rq/",
+        "rq-failed": "/rq/0/view/jobs?queue=travel_claims&registry=failed",
+        "rq-requeue-all": "/rq/requeue/travel_claims/preview",
+        "rq-workers": "/rq/0/view/workers",
+    }
+    for name, path in others.items():
+        page.goto(path)
+        without_faults(page, name)
+    page.goto(others["rq-failed"])
+    page.locator("main table a").first.press("Enter")
+    page.get_by_role("heading", name="failed").wait_for()
+    without_faults(page, "rq-job")
+    page.goto("/ops/")
+    page.locator("#wanted").fill("nothing like it")
+    page.locator("#wanted").press("Enter")
+    page.get_by_role("heading", name="0 found").wait_for()
+    without_faults(page, "found-nothing")
