@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from flaskapp.cases.service import open_case
 from flaskapp.db import transaction
 from flaskapp.ops.cases import ON_A_PAGE
+from flaskapp.ops.console import OPEN_CASES_SHOWN
 from flaskapp.travel_claims.models import TravelClaim
 from sandbox.settings import OPERATOR
 from tests.edge_app import csrf_of
@@ -122,7 +123,7 @@ def test_the_inbox_counts_groups_filters_and_pages(product: Product, operator: F
     assert "<h1>0 open cases</h1>" in read(operator, "/ops/cases/?owner=somebody")
     assert "<h1>0 closed cases</h1>" in read(operator, "/ops/cases/?closed=yes&page=-3")
     assert "<h1>69 open cases</h1>" in read(operator, "/ops/cases/?page=x&kind=")
-    assert f"The first 50 of {ON_A_PAGE + 19}" in read(operator, "/ops/")
+    assert f"The first {OPEN_CASES_SHOWN} of {ON_A_PAGE + 19}" in read(operator, "/ops/")
 
 
 def test_a_case_has_its_playbook_with_its_own_ids(product: Product, operator: FlaskClient) -> None:
