@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flaskapp.web.openapi import CAMEL, SNAKE, document
+from flaskapp.web.openapi import document
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import listening
 from tests.product import ADA, APPOINTMENT_DATE, Product
@@ -36,9 +37,9 @@ def run(tool: str, *arguments: str, **settings: str) -> str:
 
 
 def test_a_generated_client_drives_every_flow(product: Product, tmp_path: Path) -> None:
-    for keys in (CAMEL, SNAKE):
-        (tmp_path / f"{keys}.json").write_text(json.dumps(document(product.app, keys)))
-    run("openapi-spec-validator", *(str(tmp_path / f"{keys}.json") for keys in (CAMEL, SNAKE)))
+    """The other document differs in the spelling of its keys only."""
+    (tmp_path / "camel.json").write_text(json.dumps(document(product.app)))
+    run("openapi-spec-validator", str(tmp_path / "camel.json"))
     (tmp_path / "settings.yaml").write_text("post_hooks: []\npackage_name_override: surefile_client\n")
     parts = {"--path": "camel.json", "--config": "settings.yaml", "--output-path": "surefile_client"}
     options = [text for name, value in parts.items() for text in (name, str(tmp_path / value))]
@@ -53,7 +54,9 @@ def test_a_generated_client_drives_every_flow(product: Product, tmp_path: Path) 
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}
         ) as stranger:
-            product.work(until=lambda: stranger.poll() is not None)
+            while stranger.poll() is None:
+                product.work()
+                time.sleep(0.1)
             assert stranger.stdout is not None
             said = stranger.stdout.read()
     assert stranger.returncode == 0

@@ -16,6 +16,7 @@ from flaskapp.web.passthrough import Bulkhead
 from flaskapp.web.waiting import PAUSE_SECONDS, Watch, wanted_seconds
 from tests.integration.form526_steps import filer
 from tests.integration.itf_steps import sign_in
+from tests.integration.steps import reconfigure
 from tests.product import Product, eventually
 
 CLAIMS = "/check_in/v0/travel_claims"
@@ -47,6 +48,8 @@ def waiting(product: Product, many: int) -> bool:
 
 
 def test_who_waits_is_answered_when_the_state_changes(product: Product) -> None:
+    # A change that nobody sees keeps them waiting for longer than the test takes.
+    reconfigure(product, status_wait_seconds=200.0, request_seconds=200.0)
     client = product.sign_in()
     claim = product.ask(client).get_json()["data"]["id"]
     person, form = sign_in(product), filer(product)
@@ -70,8 +73,8 @@ def test_who_waits_is_answered_when_the_state_changes(product: Product) -> None:
         eventually(lambda: db.engine.pool.checkedout() == 0)
         assert waiting(product, 6)
         product.work()
-        found = {name: answer.result() for name, answer in answers.items()}
-    assert {answer.headers.get(APPLIED) for answer in found.values()} == {"wait=20"}
+        found = {name: answer.result(timeout=100) for name, answer in answers.items()}
+    assert {answer.headers.get(APPLIED) for answer in found.values()} == {"wait=200"}
     states = {found[f"claim {number}"].get_json()["data"]["state"] for number in range(3)}
     assert states == {"submitted"}
     assert found["itf"].get_json()["data"]["attributes"]["intentToFile"][0]["recordState"] == "confirmed"
