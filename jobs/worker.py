@@ -182,10 +182,11 @@ class Fetcher(SimpleWorker):
 
     def execute_job(self, jobs: list[LedgerJob], queue: Queue) -> None:  # type: ignore[override]
         """Start the jobs, each on a thread of its own, and return for the next ones."""
+        runs = [(job, Execution(uuid.uuid4().hex, job.id, self.connection, self.name)) for job in jobs]
         try:
-            runs = self.begin(jobs)
+            self.begin(runs)
         except BaseException:
-            self.release_slots(len(jobs))
+            self.free(runs)
             self.turn_back(jobs)
             raise
         pointers = []
@@ -199,19 +200,17 @@ class Fetcher(SimpleWorker):
             with self.app.app_context():
                 self.follow(pointers)
 
-    def begin(self, jobs: list[LedgerJob]) -> list[rq_side.Run]:
+    def begin(self, runs: list[rq_side.Run]) -> None:
         """Move the jobs from the intermediate list to the started ones, in one round trip; RQ needs two for each."""
-        runs = [(job, Execution(uuid.uuid4().hex, job.id, self.connection, self.name)) for job in jobs]
+        self.bulkhead.running.update(execution.composite_key for _, execution in runs)
+        self.executions |= {execution.id: execution for _, execution in runs}
         with self.connection.pipeline() as pipe:
-            self.executions |= {execution.id: execution for _, execution in runs}
             self.set_state(WorkerStatus.BUSY, pipeline=pipe)
             for job, _ in runs:
                 if rq_side.read_job_id(job.id) is None:
                     pipe.persist(job.key)
             rq_side.note_begun(pipe, self.queues[0], runs, self)
             pipe.execute()
-        self.bulkhead.running.update(execution.composite_key for _, execution in runs)
-        return runs
 
     def follow(self, pointers: list[tuple[rq_side.Run, JobSpec]]) -> None:
         """Have an attempt granted for each pointer, all in one statement, and begin those at once."""
@@ -306,10 +305,12 @@ class Fetcher(SimpleWorker):
             self.free(runs)
 
     def free(self, runs: list[rq_side.Run]) -> None:
+        """Give the threads of these back that were not given back before."""
         for _, execution in runs:
             self.executions.pop(execution.id, None)
-            self.bulkhead.running.discard(execution.composite_key)
-        self.release_slots(len(runs))
+            if execution.composite_key in self.bulkhead.running:
+                self.bulkhead.running.discard(execution.composite_key)
+                self.bulkhead.slots.release()
 
     def run_on_thread(self, job: LedgerJob, queue: Queue, execution: Execution) -> None:
         """Run what is no pointer, or one for which no attempt could be granted together with others, in RQ's own way.

@@ -70,7 +70,11 @@ def look(engine: Engine, redis: Redis) -> str | None:
         return str(row.doubted_why)
     try:
         known = last_beat(redis, row)
-        if row is not None and known is not None and known > row.beat_at.timestamp() + LOST_SECONDS:
+        if is_later(known, row):
+            # Another relay may have beaten since we read: Postgres is told before Redis is, so it knows that by now.
+            with connect_autocommit(engine) as db:
+                row = db.execute(READ).one_or_none()
+        if row is not None and known is not None and is_later(known, row):
             why = f"Redis knows of {shown(known)}, and this database ends at {shown(row.beat_at.timestamp())}"
             with connect_autocommit(engine) as db:
                 db.execute(DOUBT, {"id": row.id, "why": why})
@@ -82,6 +86,11 @@ def look(engine: Engine, redis: Redis) -> str | None:
     except (RedisError, OSError) as error:
         log.info("not compared with Redis", extra={"event": "era.not_compared", "error": type(error).__name__})
     return None
+
+
+def is_later(known: float | None, row: Any) -> bool:
+    """Whether Redis knows of a beat that this database lost."""
+    return row is not None and known is not None and known > row.beat_at.timestamp() + LOST_SECONDS
 
 
 def last_beat(redis: Redis, row: Any) -> float | None:

@@ -27,8 +27,10 @@ def raising(error):
 class LostWhenNoted(Fetcher):
     """Redis does not answer when the job is recorded as started."""
 
-    def begin(self, jobs):
-        raise RedisConnectionError
+    def begin(self, runs):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rq_side, "note_begun", raising(RedisConnectionError()))
+            super().begin(runs)
 
 
 class LostWhenRun(Fetcher):

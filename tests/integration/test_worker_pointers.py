@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from redis.exceptions import ConnectionError, ResponseError
 from rq import Queue
+from rq.executions import Execution
 from rq.worker.base import WorkerStatus
 
 from jobs.periodic.isolated import PartsFailed
@@ -129,7 +130,7 @@ def test_a_job_is_recorded_as_started_in_the_round_trip_that_removes_it_from_the
     fetcher = fetcher_of(ledger, Bulkhead(CALLS))
     (job,), _ = rq_side.take(open_queue(ledger), 1)
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == ["1-9"]
-    fetcher.begin([job])
+    fetcher.begin([(job, Execution("run", job.id, ledger.redis, fetcher.name))])
     assert rq_side.intermediate_ids(ledger.redis, CALLS.name) == []
     assert rq_side.pointers_held(ledger.redis, CALLS.name) == (set(), {"1-9"})
     assert ledger.redis.hget(job.key, "status") == b"started"
