@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from flaskapp import REGISTERED
+from flaskapp.notifications.service import NOTIFICATIONS
 from jobs.periodic.schedule import PERIODIC
 from tests.processes.running import LOOK_UP, SUBMIT, Person, Running, events
 from tests.product import eventually
@@ -18,7 +19,7 @@ from tests.product import eventually
 pytestmark = pytest.mark.processes
 
 SEND = "notifications/sms"
-THREADS = 16
+THREADS = NOTIFICATIONS.threads
 WAITING = 3
 
 
