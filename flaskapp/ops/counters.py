@@ -44,9 +44,12 @@ TOLD = counters.Durations(
     f"""
     SELECT jsonb_build_object('subject', n.subject_type) AS labels,
            extract(epoch FROM news.at - first.at)::float8 AS seconds
-      FROM news JOIN notifications n
-             ON news.subject_type = 'notification' AND news.moved_from = '{PENDING}'
-            AND news.moved_to IN ('{SENT}', '{DELIVERED}') AND n.id::text = news.subject_id,
+      FROM news,
+           -- Row by row, by its key: there is no telling how many there are to join, and notifications are many.
+           LATERAL (SELECT * FROM notifications
+                     WHERE id = CAST(CASE WHEN news.subject_type = 'notification' AND news.moved_from = '{PENDING}'
+                                           AND news.moved_to IN ('{SENT}', '{DELIVERED}')
+                                          THEN news.subject_id END AS uuid) OFFSET 0) AS n,
            LATERAL (SELECT h.at {FIRST} ORDER BY h.id LIMIT 1) AS first""",
 )
 

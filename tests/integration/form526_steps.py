@@ -17,7 +17,7 @@ from flaskapp import clock
 from flaskapp.db import db
 from jobs import housekeeping
 from jobs.registry import spec_of
-from outbox import attempts as attempts_at
+from outbox import grant as give_grant
 from outbox.values import Grant
 from sandbox.upstreams.cast import Veteran
 from tests.integration.itf_steps import Signed, pass_time, sign_in
@@ -167,9 +167,7 @@ def grant(product: Product, subject_id: Any) -> Grant:
     publish(product)
     message = message_of(product, subject_id)
     worker_id, writes = product.app.extensions["process"].worker_id, spec_of(message["job"]).writes
-    grant = attempts_at.grant(
-        db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes
-    )
+    grant = give_grant(db.engine, message["id"], message["fence"], worker_id=worker_id, lease_seconds=60, writes=writes)
     assert grant is not None
     return grant
 

@@ -24,6 +24,7 @@ from flaskapp.upstreams.errors import Unavailable
 from jobs import travel_claims
 from jobs.engine.runner import Job
 from jobs.engine.spec import Call
+from jobs.registry import spec_of
 from jobs.travel_claims import Filing
 from outbox import breakers, forecast, rq_side
 from outbox.relay import Relay
@@ -197,4 +198,6 @@ def scripted(day: Day) -> Iterator[Day]:
     with pytest.MonkeyPatch.context() as patch:
         spec = replace(travel_claims.SUBMIT, act=day.btsss.act)
         patch.setattr(travel_claims, "file_check_in_claim", Job(spec))
+        spec_of.cache_clear()
         yield day
+    spec_of.cache_clear()

@@ -117,20 +117,20 @@ def test_an_answer_stays_in_hand_until_postgres_takes_writes_however_long_that_i
 ) -> None:
     """Dropped, it would have to be looked up; and what cannot be looked up would be sent a second time."""
     file_claim(product)
-    submit, waits = settle.settle_once, []
+    settle_first, struck, waits = settle.settle_first, [], []
     trouble = TROUBLES[kind][0](administer)
 
-    def strike(*args: Any) -> None:
-        if not waits and args[2].job.endswith("check_in_claim"):
-            trouble.__enter__()
-        submit(*args)
+    def strike(session: Any, answered: Any) -> Any:
+        if not struck and answered[0].grant.job.endswith("check_in_claim"):
+            struck.append(trouble.__enter__())
+        return settle_first(session, answered)
 
     def wait(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 12:
             trouble.__exit__(None, None, None)
 
-    monkeypatch.setattr(settle, "settle_once", strike)
+    monkeypatch.setattr(settle, "settle_first", strike)
     monkeypatch.setattr(settle, "time", SimpleNamespace(sleep=wait))
     product.work()
     assert (len(waits), max(waits)) == (12, 4.0)

@@ -25,6 +25,7 @@ ROUNDS, KEPT_MONTHS = 15, 24
 BEGAN = datetime(2027, 1, 10, 12, tzinfo=UTC)
 # By then the first months are dropped; and the load repeats itself, as its people do.
 COUNTED = (13, 15)
+MOST_KINDS = 120
 TABLES = """
     SELECT relname FROM pg_class
      WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition
@@ -101,4 +102,6 @@ def test_thirty_months_leave_nothing_false_and_nothing_that_only_grows(product: 
             with transaction() as session:
                 assert trace(session).illegal == [], number
     assert product.value("SELECT count(*) FROM cases WHERE kind IN ('unaccounted', 'contradiction')") == 0
-    assert seen[COUNTED[0]] == seen[COUNTED[1]]
+    # A counter is a row for each kind of what it counts, so their number has a limit that time does not move.
+    kinds = [counted.pop("outbox_counts") for counted in seen.values()]
+    assert seen[COUNTED[0]] == seen[COUNTED[1]] and max(kinds) < MOST_KINDS

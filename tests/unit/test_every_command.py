@@ -19,7 +19,16 @@ attach(app)
 ACTS = {
     *("breakers hold", "breakers lift", "breakers try-now", "cases assign", "cases close", "cases note"),
     *("documents delivered", "documents upload-again", "itf used", "outbox park", "outbox requeue", "release", "db"),
-    *("keys forget", "keys new", "keys redigest", "keys reseal", "operators hash", "docs page", *COMMANDS),
+    *(
+        "keys forget",
+        "keys new",
+        "keys redigest",
+        "keys reseal",
+        "operators hash",
+        "docs page",
+        "docs openapi",
+        *COMMANDS,
+    ),
 }
 
 
