@@ -17,6 +17,7 @@ from sandbox.faults import Control
 from sandbox.site import check_in, current, form526, itf, start, submissions, travel, world
 from sandbox.site.current import Site
 from sandbox.site.product import Trouble
+from sandbox.site.progress import steps_by_status
 from sandbox.site.visitors import Visitors
 from sandbox.site.words import LANGUAGES
 
@@ -93,6 +94,7 @@ def shared() -> dict[str, Any]:
         "faults_of": current.faults_of,
         "site": current.site(),
         "advice": advice,
+        "steps_by_status": lambda word: steps_by_status(current.words(), word),
     }
 
 

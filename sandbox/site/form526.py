@@ -54,7 +54,7 @@ def documents() -> str:
 
 @pages.post("/documents")
 def upload() -> ResponseReturnValue:
-    """Send one file. One that was refused is kept, so that only its password has to be typed."""
+    """Send one file. What could not be sent is kept, and a PDF that was refused as well: it may lack its password."""
     person()
     draft = keep(FORM, "kind")
     sent = request.files.get("file")
@@ -68,6 +68,8 @@ def upload() -> ResponseReturnValue:
     try:
         guid = take(name, stream, request.form.get("password", ""))
     except Trouble as trouble:
+        if trouble.kind == "refused" and not name.lower().endswith(".pdf"):
+            forget_refused(draft)
         return back(FORM, "form526.documents", trouble=trouble, field="file")
     files_of(draft).append({"name": name, "confirmationCode": guid, "attachmentId": draft["kind"]})
     forget_refused(draft)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date
 from typing import Any
 
 from flask import Blueprint, render_template, request
@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from sandbox.site.current import back, note_of, onward, person, visitor, words
 from sandbox.site.product import Trouble
 from sandbox.site.progress import Progress, progress_of
-from sandbox.site.words import now, timestamp
+from sandbox.site.words import ZONE, now, timestamp
 
 pages = Blueprint("itf", __name__)
 PATH = "/v0/intent_to_file/compensation"
@@ -33,15 +33,19 @@ class Shown:
 
     @property
     def days(self) -> int:
-        return max(1, (timestamp(self.ends) - timestamp(self.counts_from)).days)
+        return max(1, (legal_day(self.ends) - legal_day(self.counts_from)).days)
 
     @property
     def days_left(self) -> int:
-        return max(0, -((now() - timestamp(self.ends)) // timedelta(days=1)) - 1)
+        return max(0, (legal_day(self.ends) - now().astimezone(ZONE).date()).days)
 
     @property
     def days_gone(self) -> int:
         return self.days - min(self.days, self.days_left)
+
+
+def legal_day(text: str) -> date:
+    return timestamp(text).astimezone(ZONE).date()
 
 
 def read() -> Shown | None:

@@ -59,6 +59,13 @@ DRAWN: dict[str, dict[str, tuple[str, ...]]] = {
         "unfinished": (DONE, DONE, TROUBLE, LATER),
     },
 }
+# What Travel Pay's own word says of the four steps of a claim. With any other word it is in decision, or decided.
+BEGUN = {
+    "incomplete": (DONE, DONE, NOW, LATER),
+    "saved": (DONE, DONE, DONE, NOW),
+}
+# Our words for claims that Travel Pay does not have completely: of these the sentence decides.
+OURS = {"received", "not_filed", "not_confirmed"}
 # As long as one of these is said, something will follow by itself.
 UNDER_WAY = {
     "claim.pending",
@@ -107,6 +114,16 @@ def progress_of(words: Words, flow: str, sentence: str | None, state: str | None
     drawn = DRAWN[flow].get((said.key or f"{flow}.{state}").partition(".")[2])
     if drawn is None:
         drawn = (DONE, NOW, *(LATER for _ in STEPS[flow][2:]))
-    steps = tuple(Step(words(f"step.{flow}.{name}"), how) for name, how in zip(STEPS[flow], drawn, strict=True))
     follows, worry = (words(f"{kind}.{said.key}") if said.key else "" for kind in ("next", "worry"))
-    return Progress(flow, steps, said, follows, worry)
+    return Progress(flow, labelled(words, flow, drawn), said, follows, worry)
+
+
+def steps_by_status(words: Words, status: str | None) -> tuple[Step, ...]:
+    """The four steps of a claim that Travel Pay has; none for a word that we do not know."""
+    key = (status or "").lower().replace(" ", "_")
+    known = words.known(f"status.{key}") and key not in OURS
+    return labelled(words, "pay", BEGUN.get(key, (DONE, DONE, DONE, DONE))) if known else ()
+
+
+def labelled(words: Words, flow: str, drawn: tuple[str, ...]) -> tuple[Step, ...]:
+    return tuple(Step(words(f"step.{flow}.{name}"), how) for name, how in zip(STEPS[flow], drawn, strict=True))
