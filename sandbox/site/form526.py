@@ -68,8 +68,10 @@ def upload() -> ResponseReturnValue:
     try:
         guid = take(name, stream, request.form.get("password", ""))
     except Trouble as trouble:
-        if trouble.kind == "refused" and not name.lower().endswith(".pdf"):
-            forget_refused(draft)
+        if trouble.kind == "refused":
+            trouble.code = "FILE"
+            if not name.lower().endswith(".pdf"):
+                forget_refused(draft)
         return back(FORM, "form526.documents", trouble=trouble, field="file")
     files_of(draft).append({"name": name, "confirmationCode": guid, "attachmentId": draft["kind"]})
     forget_refused(draft)

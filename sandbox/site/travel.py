@@ -84,8 +84,7 @@ def read_appointment(appointment_id: str) -> dict[str, Any]:
 @pages.get("/appointments/<appointment_id>")
 def appointment(appointment_id: str) -> str:
     person()
-    found = read_appointment(appointment_id)
-    visitor().draft(FORM)[appointment_id] = found
+    found, trouble = as_last_read(appointment_id)
     begun = found["start"] is not None and timestamp(found["start"].replace("Z", "+00:00")) < now()
     filed = found["travelPayClaim"].get("claim")
     return render_template(
@@ -95,9 +94,22 @@ def appointment(appointment_id: str) -> str:
         progress=progress_of_claim(filed) if filed else None,
         known=found["travelPayClaim"]["metadata"]["success"],
         begun=begun,
+        trouble=trouble,
         note=note_of(FORM),
         here=request.path,
     )
+
+
+def as_last_read(appointment_id: str) -> tuple[dict[str, Any], Trouble | None]:
+    """The appointment; while it cannot be read, as it was shown before, and why. Raises Trouble if it never was."""
+    seen = visitor().draft(FORM)
+    try:
+        seen[appointment_id] = read_appointment(appointment_id)
+    except Trouble as trouble:
+        if appointment_id not in seen:
+            raise
+        return seen[appointment_id], trouble
+    return seen[appointment_id], None
 
 
 @pages.post("/appointments/<appointment_id>")
@@ -109,7 +121,7 @@ def file(appointment_id: str) -> ResponseReturnValue:
     if not request.form.get("agree"):
         return back(FORM, place, {"agree": words()("missing.agree")}, appointment_id=appointment_id)
     try:
-        shown = visitor().draft(FORM).get(appointment_id) or read_appointment(appointment_id)
+        shown, _ = as_last_read(appointment_id)
         reply = visitor().product.call("POST", "/travel_pay/v0/claims", json=claim_for(shown))
     except Trouble as trouble:
         return back(FORM, place, trouble=trouble, appointment_id=appointment_id)

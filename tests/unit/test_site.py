@@ -33,8 +33,8 @@ from tests.pages import check_page
 
 SITE = FOLDER.parent
 ADA = EVERYBODY[0]
-# Codes that mean the same wherever they come from are the product's; these two are the pages' own.
-OWN_CODES = {"CHECK_IN", "CHECK_IN_FAILED"}
+# Codes that mean the same wherever they come from are the product's; these are the pages' own.
+OWN_CODES = {"CHECK_IN", "CHECK_IN_FAILED", "FILE"}
 
 
 # -- one catalogue for each language -------------------------------------------------
