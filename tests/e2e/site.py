@@ -136,6 +136,12 @@ class Person:
             self.go(self.url)
 
     def _show(self, reply: requests.Response) -> Person:
+        """A page that says that it could not be read just now is read again, as it says."""
+        deadline = time.monotonic() + self.seconds
+        while reply.status_code == 503 and time.monotonic() < deadline:
+            assert check_page(reply.content, self.language).xpath("//*[@id='trouble']")
+            time.sleep(1)
+            reply = self.session.get(reply.url, timeout=60)
         assert "text/html" in reply.headers["Content-Type"], (reply.status_code, reply.headers)
         assert reply.status_code < 500, (reply.status_code, reply.text[:2000])
         self.url = reply.url
