@@ -30,6 +30,8 @@ WEB_PORT = 8000
 FAKES_AFTER = 100
 WEB_STEP = 1000
 LAST_PORT = 65_535
+# What people at a terminal do not want to wait an hour for.
+FOR_WATCHING = {"DOCUMENT_POLL_MINUTES": "0.1"}
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upstream-port",
         type=int,
-        help=f"the first of the upstreams' {len(PORTS)}: else {FAKES_AFTER} above the web process, or elsewhere; "
-        "0: any free",
+        help=f"the first of the upstreams' {len(PORTS)}, then of the person's pages: else {FAKES_AFTER} above the web "
+        "process, or elsewhere; 0: any free",
     )
     parser.add_argument("--verbose", action="store_true", help="show every line the processes write, not only warnings")
 
@@ -78,7 +80,7 @@ def system_from(arguments: argparse.Namespace) -> System:
     return System(
         Path.cwd(),
         ports=choices(arguments.port, arguments.upstream_port),
-        environ=os.environ,
+        environ={**FOR_WATCHING, **os.environ},
         say=say,
         hear=Terminal(procfile(Path("Procfile")), arguments.verbose).hear,
     )
@@ -88,14 +90,19 @@ def choices(web: int | None, first_fake: int | None) -> Iterator[Ports]:
     """Ports to try, best first. A port that the caller gave stays; the others move until all are free."""
     for port in [web] if web else range(WEB_PORT, WEB_PORT + 10 * WEB_STEP, WEB_STEP):
         if first_fake is not None:
-            yield Ports(port, side_by_side(first_fake))
+            yield ports_from(port, first_fake)
         elif web:
             nearby = range(port + FAKES_AFTER, min(port + WEB_STEP, LAST_PORT - len(PORTS)), FAKES_AFTER)
-            yield from (Ports(port, side_by_side(first)) for first in nearby)
-            yield Ports(port)
+            yield from (ports_from(port, first) for first in nearby)
+            yield ports_from(port, 0)
         else:
             # Both move: of two runs that start at once, the one that gets the fakes' ports gets the web port too.
-            yield Ports(port, side_by_side(port + FAKES_AFTER))
+            yield ports_from(port, port + FAKES_AFTER)
+
+
+def ports_from(web: int, first: int) -> Ports:
+    """The fakes from `first` on, and behind them the person's pages; 0: each takes any."""
+    return Ports(web, side_by_side(first), first + len(PORTS) if first else 0)
 
 
 def side_by_side(first: int) -> dict[str, int]:
@@ -112,6 +119,12 @@ def welcome(system: System) -> str:
     veteran = DEFAULT_CAST[0]
     return f"""
 Surefile is running. Logs: {system.folder / "logs"}
+
+Begin here, in a browser: be somebody, send something, break what you like, and watch the promise:
+
+  the pages       {system.site}/
+
+Behind them:
 
   application     {system.url}
   API reference   {system.url}/docs
@@ -131,7 +144,7 @@ Sign {veteran.first_name} in and request an intent to file; the phone shows the 
   {itf_line(system.url, system.upstreams["sign_in"], veteran)}
 
 Upload a letter for {veteran.first_name} and submit a 526 that names it; the phone shows the e-mail when it is filed.
-Lighthouse is polled once an hour for the documents; with DOCUMENT_POLL_MINUTES=0.1 before `make run` it is sooner:
+Lighthouse is polled for the documents every few seconds here, once an hour without DOCUMENT_POLL_MINUTES:
 
   {form_line(system.url, system.upstreams["sign_in"], veteran)}
 

@@ -24,6 +24,8 @@ from sandbox.processes import Crew, Process, procfile, surroundings
 from sandbox.server import Server, ServerError, free_port, held_folder, keep_private, port_is_free
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import ENVIRONMENT_FILE, as_shell, environment, fake_settings, kept_secrets
+from sandbox.site.app import create_site
+from sandbox.site.serve import serving
 from sandbox.upstreams.serve import PORTS, Upstreams, serve
 
 RELEASE_SECONDS = 120.0
@@ -36,14 +38,18 @@ class PortTaken(ServerError):
 
 @dataclass(frozen=True)
 class Ports:
-    """Where one system listens: the web process, and the fakes by name. A fake that is not named takes a free port."""
+    """Where one system listens: the web process, and the fakes by name. A fake that is not named takes a free port.
+
+    The person's pages listen on `site`, or on a free port if that is 0; None: there are none.
+    """
 
     web: int
     fakes: Mapping[str, int] = field(default_factory=dict)
+    site: int | None = None
 
     def check(self) -> None:
         """Raises PortTaken unless nobody listens on any of them."""
-        wanted = {"web": self.web, **self.fakes}
+        wanted = {"web": self.web, **self.fakes, **({"site": self.site} if self.site else {})}
         taken = [f"{port} ({name})" for name, port in wanted.items() if not port_is_free(port)]
         if not taken and not port_is_free(self.web, "0.0.0.0"):
             taken = [f"{self.web} (web)"]
@@ -64,6 +70,7 @@ class System:
     url: str
     environment: dict[str, str]
     upstreams: dict[str, str]
+    site: str | None = None
     crew: Crew
 
     def __init__(
@@ -159,7 +166,12 @@ class System:
         self.port, self.url = ports.web, f"http://127.0.0.1:{ports.web}"
         ports.check()
         try:
-            return self._running.enter_context(serve(ports.fakes, fake_settings(self.url)))
+            with ExitStack() as listening:
+                upstreams = listening.enter_context(serve(ports.fakes, fake_settings(self.url)))
+                if ports.site is not None:
+                    self.site = listening.enter_context(serving(create_site(self.url, upstreams), ports.site))
+                self._running.push(listening.pop_all())
+            return upstreams
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -25,6 +25,7 @@ from sandbox.run import side_by_side
 from sandbox.server import free_port, port_is_free
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.upstreams.serve import PORTS
+from tests.e2e.site import live_through
 from tests.forks import Fork
 from tests.memory import postgres_folder
 
@@ -217,6 +218,8 @@ def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin,
     assert (listed.returncode, '"upstream": "btsss"' in listed.stdout) == (0, True), listed.stderr
     shown = requests.get(phone, timeout=30).text
     assert f"<strong>{itf['subject']}</strong>" in shown and itf["body"] in shown
+    (site,) = re.findall(r"the pages +(\S+)$", run.text(), re.MULTILINE)
+    live_through(site, PATIENCE_SECONDS)
     assert run.end() == 0
     assert used_by(checkout) == []
 
