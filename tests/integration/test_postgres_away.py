@@ -147,7 +147,7 @@ def test_each_beat_prolongs_the_lease_of_an_answer_in_hand(product: Product, adm
     process.keep(granted)
     over.set()
     with revoked(administer):
-        processes.beat_until(db.engine, vault(), process, "worker", over)
+        processes.beat_until(db.engine, vault(), process, "worker", None, over)
     assert product.value("SELECT lease_expires_at > outbox_now() + interval '20 s' FROM outbox_messages")
     process.release(granted)
     assert process.kept_grants() == []
