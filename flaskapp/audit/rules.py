@@ -20,8 +20,12 @@ from outbox import sql
 
 # Cases that the audit itself opens: they say that records are wrong, and do not make them right.
 AUDIT_KINDS = ("unaccounted", "contradiction")
-# Cases beside work that goes on: their owners rely on that work.
-WITH_WORK = ("overdue", "past_midnight", "document_not_found", "document_unclear", "document_stuck")
+# Cases beside work: their owners rely on its message.
+WITH_WORK = (
+    *("overdue", "past_midnight", "document_not_found", "document_unclear", "document_stuck"),
+    # Their message is parked, or goes on since somebody reopened it.
+    *("parked_by_hand", "unsettled"),
+)
 LIMIT = 100
 
 # Work that nobody was promised does not count.

@@ -52,11 +52,6 @@ def swap(patch: Patch, module: Any, name: str, *changes: tuple[str, str]) -> Non
 
 
 @breakage
-def a_grant_compares_no_fence(patch: Patch, product: Product) -> None:
-    swap(patch, grants, "GRANT", ("m.fence = a.fence AND", "(m.fence = a.fence OR true) AND"))
-
-
-@breakage
 def a_pointer_is_pushed_before_its_claim_is_committed(patch: Patch, product: Product) -> None:
     take = relay.Relay.take
 
