@@ -51,7 +51,9 @@ def through_an_outage(person: Person) -> None:
 
 def a_date_that_counts(person: Person) -> None:
     person.go("/").press("Be Pia Sorensen")
-    assert "Your intent to file is on record." in person.said and "Days left to send your form: 26" in person.said
+    # A page does not wait for a slow look: until it is over, nobody is told of a date.
+    person.until(lambda: "Your intent to file is on record." in person.said)
+    assert "Days left to send your form: 26" in person.said
     person.go("/").press("Be Tess Moreau").press("Make today the day that counts")
     assert "Call VA at 800-698-2411" in person.said and "keep a note of today's date" in person.said
 
