@@ -15,17 +15,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from flaskapp import create_app
-from flaskapp.config import from_env
-from flaskapp.db import db
 from jobs import housekeeping
 from jobs.periodic.scheduler import LedgerScheduler
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedValkey
-from sandbox.settings import OPERATOR, environment, kept_secrets
+from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.serve import Upstreams
+from tests.integration.restore_steps import product_on
 from tests.integration.steps import file_claim, listening, reconfigure
-from tests.product import SETTINGS, Product
+from tests.product import Product
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -49,15 +47,9 @@ def product(
 ) -> Iterator[Product]:
     """The product in this process, for all tests of this file: each goes on where the last one ended."""
     fakes.fakes.reset()
-    with migrated.copied() as url:
-        app = create_app(from_env(environment(url, redis_server.url, fakes, kept_secrets(secrets_folder), SETTINGS)))
-        built = Product(app, fakes)
+    with migrated.copied() as url, product_on(url, redis_server.url, fakes, secrets_folder) as built:
         built.redis.flushall()
-        with app.app_context():
-            yield built
-            db.session.remove()
-            db.engine.dispose()
-        built.redis.close()
+        yield built
 
 
 @pytest.fixture(scope="module")
