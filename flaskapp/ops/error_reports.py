@@ -22,11 +22,16 @@ def begin(dsn: str | None) -> None:
     if dsn is None:
         return
     sdk, logging = import_module("sentry_sdk"), import_module("sentry_sdk.integrations.logging")
+    at_exit = import_module("sentry_sdk.integrations.atexit")
     sdk.init(
         dsn=dsn,
         default_integrations=False,
         auto_enabling_integrations=False,
-        integrations=[logging.LoggingIntegration(level=None, event_level="ERROR")],
+        integrations=[
+            logging.LoggingIntegration(level=None, event_level="ERROR"),
+            # Its own callback writes to standard error, which is where log lines go.
+            at_exit.AtexitIntegration(callback=lambda pending, seconds: None),
+        ],
         before_send=rewrite,
         max_breadcrumbs=0,
         include_local_variables=False,
@@ -37,10 +42,13 @@ def begin(dsn: str | None) -> None:
 
 
 def end() -> None:
-    """Send what is left, and report nothing more."""
+    """Send what is left, and report nothing more.
+
+    Not by `init()` without an address: that would patch every library for which Sentry has an integration.
+    """
     sdk = import_module("sentry_sdk")
-    sdk.flush(2.0)
-    sdk.init()
+    sdk.get_client().close(2.0)
+    sdk.get_global_scope().set_client(None)
 
 
 def rewrite(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any]:

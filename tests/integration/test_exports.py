@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import rq
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flaskapp.db import db
@@ -130,6 +131,7 @@ def exporting(product: Product, collector: Collector, agent: socket.socket) -> I
 def test_one_trace_leads_from_the_request_to_the_text_and_nothing_that_leaves_names_anybody(
     product: Product, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    unpatched = rq.Queue.enqueue_job, rq.Worker.perform_job
     with collecting() as collector, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
         with exporting(product, collector, agent):
             browser = product.sign_in()
@@ -143,6 +145,8 @@ def test_one_trace_leads_from_the_request_to_the_text_and_nothing_that_leaves_na
         eventually(lambda: {path for path, _ in collector.came} >= {"/v1/traces", "/api/1/envelope/"})
         lines += datagrams(agent)
 
+    # A library that reports errors may not change how jobs are stored and run.
+    assert (rq.Queue.enqueue_job, rq.Worker.perform_job) == unpatched
     spans = spans_in(collector)
     trace_id, span_id = (number.to_bytes(length) for number, length in zip(ids_of(REQUEST), (16, 8), strict=True))
     assert {spans[name].trace_id for name in TOLD} == {trace_id}

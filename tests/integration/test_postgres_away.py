@@ -30,6 +30,7 @@ from flaskapp.upstreams.transport.http import within
 from jobs import housekeeping, processes
 from jobs.engine import settle
 from outbox import Target, away, connections, rescue
+from sandbox.server import free_port
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.settings import OPERATOR, environment, kept_secrets
 from tests.conftest import NOWHERE
@@ -392,7 +393,9 @@ def test_redis_that_takes_no_writes_is_called_so(product: Product) -> None:
 def test_a_redis_cluster_is_refused_in_one_sentence(
     product: Product, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with EmbeddedValkey(tmp_path_factory.mktemp("cluster"), settings={"cluster-enabled": "yes"}) as cluster:
+    # Its second port would be the first plus 10,000, which somebody's outgoing connection may have.
+    settings = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    with EmbeddedValkey(tmp_path_factory.mktemp("cluster"), settings=settings) as cluster:
         monkeypatch.setitem(product.app.extensions, "redis", redis := Redis.from_url(cluster.url))
         refused = command(product, "release")
         with pytest.raises(SystemExit, match="REDIS_URL is a Redis Cluster"):
