@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import psycopg2
@@ -26,6 +27,7 @@ from flaskapp.crypto import Vault
 from flaskapp.current import breaker_settings
 from flaskapp.db import db, listening_target, wait_as_a_process
 from flaskapp.flows import Flows
+from flaskapp.form526.uploads import PDF_MAKING
 from flaskapp.keys.checks import NOT_RECORDED, find_fault, recorded
 from flaskapp.ops.counters import flush
 from flaskapp.outside.counting import note_relay_lag
@@ -180,6 +182,9 @@ def run_worker(app: Flask) -> None:
     flows: Flows = app.extensions["flows"]
     config: Config = app.extensions["config"]
     allow_our_jobs(flows)
+    # Before there is any thread: where numpy is installed, this imports it, and numpy changes the environment as it is
+    # imported. C code that reads the environment on another thread at that moment, as libpq does, ends the process.
+    import_module(PDF_MAKING)
     # One connection listens for pushes; fetchers and the jobs' bookkeeping share the others.
     redis = app.extensions["redis"] = open_redis(config, WORKER_REDIS_CONNECTIONS)
     process, beating = start_process(app, "worker")

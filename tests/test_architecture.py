@@ -6,11 +6,14 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from flask import Flask
@@ -20,6 +23,7 @@ from flaskapp import REGISTERED, create_app
 from flaskapp.config import from_env
 from flaskapp.form526.uploads import PDF_MAKING
 from flaskapp.web import access, openapi
+from jobs import processes
 from jobs.cli import COMMANDS
 from jobs.engine.runner import Job
 from jobs.periodic.schedule import PERIODIC
@@ -209,6 +213,17 @@ def test_no_process_imports_the_libraries_for_files_before_it_needs_them() -> No
     taken = {path.name for path in sources(*TOP_FOLDERS) for module in imported(path) if module.startswith(heavy)}
     assert taken == {"making.py", "pdf_child.py", "picture_child.py"}
     assert callable(callable_at(f"{PDF_MAKING}.form_0781"))
+
+
+def test_a_worker_loads_what_changes_the_environment_before_it_has_a_second_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(processes, "import_module", loaded.append)
+    monkeypatch.setattr(processes, "open_redis", lambda *settings: sys.exit(*loaded))
+    worker = SimpleNamespace(extensions={"flows": REGISTERED, "config": None})
+    with pytest.raises(SystemExit, match=PDF_MAKING):
+        processes.run_worker(cast("Flask", worker))
 
 
 def test_only_wsgi_reads_the_environment() -> None:

@@ -26,8 +26,8 @@ from flaskapp.statemachine import Conflict
 from outbox import NOW, attempts
 
 PDF = "application/pdf"
-# Loaded when the first PDF is made: its libraries for fonts and pictures would be a fifth of every process's start, and
-# 23 MB of its memory.
+# Loaded by workers at their start, and by others only when a PDF is made: its libraries for fonts and pictures would be
+# a fifth of every process's start, and 23 MB of its memory.
 PDF_MAKING = "flaskapp.form526.pdf.making"
 
 
