@@ -38,6 +38,16 @@ def sent_and_not_settled(product: Product) -> RequestedClaim:
     return claim
 
 
+def put_aside_and_requeued(product: Product) -> RequestedClaim:
+    """Its case is open until the message is done, and says nothing of one that is lost."""
+    claim = file_claim(product)
+    number = str(claim.message["id"])
+    assert command(product, "outbox", "park", number, "--reason", "let us see").exit_code == 0
+    assert command(product, "outbox", "requeue", number).exit_code == 0
+    sweep(product)
+    return claim
+
+
 def damage(product: Product, *statements: str) -> None:
     for statement in statements:
         product.rows(f"{statement} RETURNING 1")
@@ -64,6 +74,7 @@ NO_CASE_IN_HISTORY = "DELETE FROM outbox_history WHERE what = 'case.opened'"
         (waiting, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
         (sent_and_not_settled, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
         (filed_and_not_notified_yet, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
+        (put_aside_and_requeued, ["DELETE FROM outbox_messages"], {"pending_without_work"}, ["cie.created"]),
         (filed_and_notified, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),
         (refused, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.error"]),
         (filed_and_not_notified_yet, ["DELETE FROM notifications"], {"notification_missing"}, ["cie.created"]),

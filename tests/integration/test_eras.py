@@ -80,6 +80,28 @@ def test_nothing_beats_before_redis_was_asked(ledger: Ledger, monkeypatch: pytes
     assert eras.look(ledger.engine, ledger.redis) is not None
 
 
+def test_a_beat_of_another_relay_between_the_two_looks_is_no_restore(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an hour without a relay, two begin: one beats after the other read Postgres, and before it asks Redis."""
+    set_back(ledger, 3600)
+    ledger.redis.flushall()
+    asked: list[str] = []
+
+    def asked_a_little_later(redis: Redis, key: str) -> object:
+        asked.append(key)
+        if len(asked) == 1:
+            assert eras.look(ledger.engine, ledger.redis) is None
+        return really(redis, key)
+
+    really = Redis.get
+    monkeypatch.setattr(Redis, "get", asked_a_little_later)
+    assert eras.look(ledger.engine, ledger.redis) is None
+    with ledger.engine.begin() as db:
+        assert eras.doubt(db) is None
+    assert len(asked) == 2, "both compared"
+
+
 def test_tables_made_anew_raise_the_doubt_without_redis(ledger: Ledger) -> None:
     eras.look(ledger.engine, ledger.redis)
     ledger.run("UPDATE outbox_era SET messages_oid = 1")
