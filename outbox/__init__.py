@@ -23,8 +23,9 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
   a breaker open; `sync_calls` are calls without a message behind the same breakers.
 - **Read:** `messages`, `tally`, `timeline`, `forecast`, `counters`; `sql` has fragments for the application's own
   queries.
-- **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. `away` says which
-  errors mean that Postgres is away, and why. `leases` let one process at a time do a piece of work.
+- **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. A statement from
+  `prepared` is planned once on each. `away` says which errors mean that Postgres is away, and why. `leases` let one
+  process at a time do a piece of work.
 - **Restore:** `eras` notice that the database was restored from a backup; `restores` have everything outstanding looked
   up before it is sent.
 - **Keep:** `audit` finds what is wrong in the ledger, `repair` sets it right, `retention` removes what is old.
@@ -66,6 +67,7 @@ from outbox.connections import Target, autocommit, connect_autocommit, connect_p
 from outbox.grants import grant
 from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
+from outbox.statements import prepared
 from outbox.tables import metadata
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec, Sibling
 from outbox.write import WAKE_CHANNEL, Database, add, begin, commit_durably, take_back, write_history
@@ -105,6 +107,7 @@ __all__ = [
     "metadata",
     "one_of",
     "parked",
+    "prepared",
     "read_options",
     "registries",
     "repair",

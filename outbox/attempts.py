@@ -17,10 +17,11 @@ from typing import Any
 from sqlalchemy import text
 
 from outbox.columns import in_state
+from outbox.statements import prepared
 from outbox.values import Ending, Grant, Sibling
 from outbox.write import DURABLY, WAKE_CHANNEL, Database, write_history
 
-LOCK_MESSAGE = text(f"""
+LOCK_MESSAGE = prepared(f"""
     SELECT id FROM outbox_messages
      WHERE id = :message_id AND fence = :fence AND {in_state("running")} FOR UPDATE
 """)
@@ -36,10 +37,10 @@ FINISH = f"""
      WHERE id = :attempt_id RETURNING {DURABLY}
 """
 # The work is done: its message is deleted in the transaction that records its effect.
-COMPLETE = text(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
+COMPLETE = prepared(f"WITH done AS (DELETE FROM outbox_messages WHERE id = :message_id) {FINISH}")
 # The same for many, where nothing was read under their messages' locks before: the deletion compares the fences, and
 # locks first.
-COMPLETE_HELD = text(f"""
+COMPLETE_HELD = prepared(f"""
     WITH ended AS (
         SELECT * FROM unnest(
             CAST(:message_ids AS bigint[]), CAST(:fences AS bigint[]), CAST(:attempt_ids AS bigint[]),

@@ -18,8 +18,11 @@ from outbox.write import Database
 READ_ONLY = "25006"
 # Somebody else holds a lock, or the statement took too long: it may be about this row after all.
 SLOW = ("55P03", "57014")
-# In this order: connection, read-only, ended in mid-transaction, too many or no room, shut down, system, broken files.
-AWAY = ("08", READ_ONLY, "25P03", "53", "57P", "58", "XX001", "XX002", *SLOW)
+# A session of the server that is not the one we had.
+FORGOTTEN = "26000"
+# In this order: connection, read-only, ended in mid-transaction, forgotten, too many or no room, shut down, system,
+# broken files.
+AWAY = ("08", READ_ONLY, "25P03", FORGOTTEN, "53", "57P", "58", "XX001", "XX002", *SLOW)
 # A managed plan that is full takes the right to write away. Without that right, reading is a fault of ours.
 REVOKED = "42501"
 WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
@@ -59,6 +62,7 @@ NO_SUCH = re.compile(r'(database|role|user) "[^"]*" does not exist')
 REASON_OF_SQLSTATE = {
     READ_ONLY: "PostgreSQL is read-only",
     REVOKED: "PostgreSQL refuses to be written to: our rights were taken away",
+    FORGOTTEN: "PostgreSQL, or a pooler before it, forgot what our session had prepared",
     "53100": "PostgreSQL's disk is full",
     "53200": "PostgreSQL is out of memory",
     "53300": "PostgreSQL has no connection left",

@@ -22,6 +22,7 @@ from sqlalchemy import Row, text
 
 from outbox.columns import in_state
 from outbox.holds import IN_FORCE, LAST_END
+from outbox.statements import prepared
 from outbox.values import BreakerSettings, Caller, QueueSpec
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
@@ -67,9 +68,9 @@ MAKE = text("""
 
 # The breaker is locked before it is read. A statement counts what was there when it began, and a relay that was waiting
 # for another one must count what that one has just claimed.
-LOCK = text("SELECT FROM outbox_breakers WHERE upstream = :upstream FOR UPDATE")
+LOCK = prepared("SELECT FROM outbox_breakers WHERE upstream = :upstream FOR UPDATE")
 # What is in flight, and what may follow: up to `bound` in all while closed, one probe when its time is up, or nothing.
-ASK = text(f"""
+ASK = prepared(f"""
     SELECT b.upstream IS NULL AS missing,
            ({IN_FORCE.format(upstream="b.upstream")}) IS NOT NULL AS held,
            b.opened_at IS NULL AS closed,

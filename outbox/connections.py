@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 import psycopg2
@@ -34,6 +34,7 @@ from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
 
 from outbox import away
+from outbox.statements import MARK, Statements
 
 log = logging.getLogger("outbox.connections")
 
@@ -51,6 +52,9 @@ KEPT_ALIVE = {
 }
 # A pooler answers for a session of the server, and gives a process id of its own.
 PROBE = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')"
+# A statement that is prepared is planned once, for any values. By itself, Postgres plans those with arrays anew each
+# time, because they look cheaper with the few values at hand.
+PREPARED = {"plan_cache_mode": "force_generic_plan"}
 OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)\s*")
 LISTS = ("search_path", "temp_tablespaces", "datestyle")
 BLANK, ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
@@ -126,6 +130,10 @@ class LimitedCursor(extensions.cursor):
     def execute(self, query: Any, vars: Any = None) -> None:
         connection = self.connection
         prefix = connection.prefix
+        if not prefix and isinstance(query, str) and query.startswith(MARK):
+            limited = partial(WATCH.call, connection, super().execute)
+            connection.statements.run(limited, query, vars)
+            return
         if prefix and connection.status == extensions.STATUS_READY:
             if self.name or not isinstance(query, str):
                 connection.execute_plainly(prefix)
@@ -163,6 +171,7 @@ class LimitedConnection(extensions.connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.cursor_factory = LimitedCursor
+        self.statements = Statements()
 
     def execute_plainly(self, statement: str) -> None:
         with super().cursor(cursor_factory=extensions.cursor) as cursor:
@@ -238,7 +247,7 @@ class Target:
     def open(self) -> LimitedConnection:
         if not self.refuses_options:
             try:
-                return self.open_with(options=as_options(self.settings))
+                return self.open_with(options=as_options({**PREPARED, **self.settings}))
             except psycopg2.OperationalError as error:
                 if "unsupported startup parameter" not in str(error):
                     raise

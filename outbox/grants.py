@@ -16,6 +16,7 @@ from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.eras import DOUBTED
 from outbox.holds import IN_FORCE
+from outbox.statements import prepared
 from outbox.values import Grant
 from outbox.write import DECIDED, DURABLY, RESTORED, Database
 
@@ -31,7 +32,11 @@ LOST_TIME = f"""
                AND r.lost_at >= {{message}}.unresolved_since) lost ON true
 """
 
-GRANT = text(f"""
+GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "message_id")
+OF_ATTEMPT = ("attempt_id", "purpose", "started_at", "first", "restored_to", "lost_at")
+OF_MESSAGE = ", ".join(f"granted.{name}" for name in ("id", *GRANT_FIELDS) if name not in OF_ATTEMPT)
+
+GRANT = prepared(f"""
     WITH asked AS (
         SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), CAST(:leases AS float8[]),
                              CAST(:writing AS boolean[])) AS a (id, fence, lease, writes)
@@ -57,7 +62,7 @@ GRANT = text(f"""
           FROM granted
         RETURNING id, message_id, purpose, started_at
     )
-    SELECT granted.*, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="granted.id")},
+    SELECT {OF_MESSAGE}, tried.id AS attempt_id, tried.purpose, tried.started_at, {FIRST.format(message="granted.id")},
            lost.restored_to, lost.lost_at,
            CASE WHEN :durably THEN {DURABLY} ELSE set_config('synchronous_commit', 'off', true) END
       FROM granted JOIN tried ON tried.message_id = granted.id {LOST_TIME.format(message="granted")}
@@ -91,8 +96,6 @@ SEIZE = text(f"""
            lost.restored_to, lost.lost_at
       FROM seized JOIN tried ON tried.message_id = seized.id {LOST_TIME.format(message="seized")}
 """)
-
-GRANT_FIELDS = tuple(name for name in Grant.__dataclass_fields__ if name != "message_id")
 
 
 def read_grant(row: Any) -> Grant:

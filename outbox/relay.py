@@ -22,6 +22,7 @@ from outbox.columns import in_state
 from outbox.connections import connect_autocommit
 from outbox.parked import draw_fence
 from outbox.scan_marks import ScanMarks
+from outbox.statements import prepared
 from outbox.values import BreakerSettings, QueueSpec
 
 log = logging.getLogger("outbox.relay")
@@ -35,7 +36,7 @@ POINTER_TIMEOUT_SECONDS = 600
 # A started entry without a grant means that a worker died in the milliseconds between the two.
 STARTED_GRACE_LOOKS = 6
 
-PROMOTE = text("""
+PROMOTE = prepared("""
     UPDATE outbox_messages SET state = 'ready'
      WHERE id = ANY(ARRAY(SELECT id FROM outbox_messages WHERE state = 'later' AND due_at <= outbox_now()
                            ORDER BY due_at LIMIT :batch FOR UPDATE SKIP LOCKED))
@@ -43,7 +44,7 @@ PROMOTE = text("""
 
 # Most rounds find work in one queue or in none, and reading the capacity of each would be most of a relay's work. With
 # EXISTS, Postgres may choose to read all that waits in other queues; it reads min() off the end of an index.
-WAITING_IN = text("""
+WAITING_IN = prepared("""
     SELECT name FROM unnest(CAST(:names AS text[]), CAST(:missed AS timestamptz[]), CAST(:reachable AS timestamptz[]))
            AS requested (name, missed, reachable)
      WHERE (SELECT min(deadline_at) FROM outbox_messages WHERE state = 'ready' AND queue = name
@@ -66,7 +67,7 @@ NEXT = """(
 SINCE = "deadline_at >= COALESCE(CAST(:since AS timestamptz), '-infinity')"
 REACHABLE, MISSED = "deadline_at > outbox_now()", "deadline_at <= outbox_now()"
 FIRST = {
-    kind: text(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
+    kind: prepared(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
     for kind, reach in (("reachable", REACHABLE), ("missed", MISSED))
 }
 # The last probe goes last of all, late or not: it may be what the upstream fails on. Each kind is looked for only where
@@ -75,7 +76,7 @@ PROBES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :la
 PROBE = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in PROBES)})"))
 
 # When the oldest message in flight of each queue was published, less the time another relay's claim may take to commit.
-OLDEST_OUT = text("""
+OLDEST_OUT = prepared("""
     SELECT name, (SELECT COALESCE(min(published_at), outbox_now()) - interval '1 second' FROM outbox_messages
                    WHERE queue = name AND state IN ('published', 'running')) AS since
       FROM unnest(CAST(:names AS text[])) AS requested (name)

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import TextClause, text
 
+from outbox.statements import prepared
+
 WAKE_CHANNEL = "outbox_ready"
 
 # Part of a statement: the commit of this transaction waits for the disk and, where there is one, for the synchronous
@@ -67,7 +69,7 @@ MESSAGE = f"""
       FROM {{rows}}({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
 """
-ADD = text(f"""
+ADD = prepared(f"""
     {MESSAGE.format(subject_id=":subject_id", rows="")}
     RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END, {DURABLY}
 """)
@@ -79,7 +81,7 @@ TAKE_BACK = text("""
     RETURNING id
 """)
 
-WRITE_HISTORY = text(f"""
+WRITE_HISTORY = prepared(f"""
     INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, message_id, detail)
     VALUES (:subject_type, :subject_id, :what, :moved_from, :moved_to, :actor, :message_id, CAST(:detail AS jsonb))
     RETURNING {DURABLY}
@@ -146,7 +148,7 @@ def add(
 
 @cache
 def beginning_with(rows: str) -> TextClause:
-    return text(f"""
+    return prepared(f"""
         WITH {rows},
              begun AS (
                 INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor, detail)

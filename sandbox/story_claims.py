@@ -88,12 +88,12 @@ def throttled(stage: Stage, scene: Scene) -> None:
 
 
 def worker_killed(stage: Stage, scene: Scene) -> None:
-    """BTSSS has filed the claims and not answered yet; then the worker is killed without a word, and a new one
-    comes."""
+    """BTSSS has filed a claim and not answered yet; then the worker is killed without a word, and a new one comes."""
     icns = {veteran.icn for veteran in scene.people}
     with stage.broken("btsss", "late", seconds=4, times=len(scene.people), operation=SUBMIT):
         file_all(stage, scene)
-        stage.until(lambda: icns <= {claim["icn"] for claim in stage.control.call("GET", "btsss", "claims")}, "BTSSS")
+        # The first is enough: where the machine is slow, it is answered before the next one is filed.
+        stage.until(lambda: any(each["icn"] in icns for each in stage.control.call("GET", "btsss", "claims")), "BTSSS")
         stage.crew["worker"].kill()
     stage.crew["worker"].start()
 

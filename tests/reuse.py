@@ -30,6 +30,8 @@ from urllib3 import HTTPConnectionPool
 from werkzeug.routing import Rule
 
 from flaskapp.db import has_unread_bytes
+from outbox.connections import LimitedConnection
+from outbox.statements import Statements
 
 
 class CompiledRule(Rule):
@@ -138,6 +140,8 @@ class Sessions:
                 session.isolation_level = None
                 session.autocommit = True
                 session.cursor().execute("DISCARD ALL")
+                if isinstance(session, LimitedConnection):
+                    session.statements = Statements()
                 session.autocommit = False
                 self.free.append(session)
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import text
-
 from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.check_in.tries import count_wrong, give_back, take_try
@@ -17,10 +15,10 @@ from flaskapp.db import db, transaction
 from flaskapp.keys.digests import stored_digests
 from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
-from outbox import NOW, connect_plainly
+from outbox import NOW, connect_plainly, prepared
 
 # Written out: an ORM query takes longer than all else that a request for travel pay does.
-FIND = text("""
+FIND = prepared("""
     SELECT token_digest, uuid, lorota_token, identity, appointments FROM check_in_sessions
      WHERE token_digest = ANY(:digests) AND expires_at > outbox_now()
 """)

@@ -11,7 +11,7 @@ import time
 import uuid
 from datetime import timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
@@ -41,7 +41,7 @@ from flaskapp.intent_to_file.states import BACKGROUND, CONFIRMED, DONE, DROPPED,
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web.passthrough import bulkhead
-from outbox import NOW, sql
+from outbox import NOW, prepared, sql
 
 SUBJECT = "itf_first_look"
 # Somebody is waiting for it, so it goes before all creations: their deadline is midnight. After a minute nobody is
@@ -54,7 +54,7 @@ IDENTIFY = Work("jobs.first_look.identify_visitor", ACCOUNTS, SUBJECT, DEADLINE_
 ACTOR = "first look"
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.25
 
-LOOK_STANDS = text(f"""
+LOOK_STANDS = prepared(f"""
     SELECT l.state <> 'pending' OR {sql.held_up(f"'{SUBJECT}'", "l.id::text")}
            OR {sql.open_reason(":upstream")} IS NOT NULL OR {sql.held_until(":upstream")} IS NOT NULL
            OR EXISTS (SELECT 1 FROM intents_to_file f

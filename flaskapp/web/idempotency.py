@@ -6,14 +6,14 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, text
+from sqlalchemy import Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import digest_from
 from flaskapp.db import DbSession, db
 from flaskapp.keys.digests import stored_digests
 from flaskapp.web.errors import Problem
-from outbox import NOW, Timestamp
+from outbox import NOW, Timestamp, prepared
 
 
 class IdempotencyKey(db.Model):  # type: ignore[name-defined]
@@ -27,11 +27,11 @@ class IdempotencyKey(db.Model):  # type: ignore[name-defined]
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
-REMEMBER = text("""
+REMEMBER = prepared("""
     INSERT INTO idempotency_keys (principal, key_digest, request_digest) VALUES (:principal, :key, :request)
     ON CONFLICT DO NOTHING
 """)
-RECALL = text("""
+RECALL = prepared("""
     SELECT request_digest FROM idempotency_keys WHERE principal = :principal AND key_digest = ANY(:keys)
      ORDER BY created_at LIMIT 1
 """)

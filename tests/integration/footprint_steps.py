@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.sql.expression import TextClause
 
 from flaskapp.db import db, transaction
+from outbox.statements import MARK, parts_of
 from tests.many_itfs import plant_here
 from tests.product import Product
 
@@ -123,10 +124,16 @@ class Plans:
     def explain(
         self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
     ) -> None:
-        if executemany or not statement.lstrip().startswith(EXPLAINED):
+        if executemany or not statement.removeprefix(MARK).lstrip().startswith(EXPLAINED):
             return
+        self.note(statement, cursor, f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+        if statement.startswith(MARK):
+            # As Postgres plans it once it has seen it often: for any values.
+            self.note(statement, cursor, f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {parts_of(statement)[0]}", None)
+
+    def note(self, statement: str, cursor: Any, explained: str, parameters: Any) -> None:
         with cursor.connection.cursor() as explainer:
-            explainer.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            explainer.execute(explained, parameters)
             ((plans,),) = explainer.fetchall()
         for node in nodes(plans[0]["Plan"]):
             if node["Node Type"] == "Seq Scan" and node["Relation Name"] in FILLED:
