@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
-from flaskapp.check_in.tries import count_wrong, give_back, take_try
-from flaskapp.crypto import opened, vault
+from flaskapp.check_in.tries import end_try, take_try
+from flaskapp.crypto import closed, opened, vault
 from flaskapp.db import db, transaction
-from flaskapp.keys.digests import stored_digests
+from flaskapp.keys.digests import WITH_THIS_KEY, only_digests, stored_digests
 from flaskapp.upstreams.errors import Rejected, UpstreamError
 from flaskapp.upstreams.lorota import LorotaClient
-from outbox import NOW, connect_plainly, prepared
+from outbox import connect_plainly, prepared
 
+KEEP = prepared(f"""
+    INSERT INTO check_in_sessions (token_digest, uuid, lorota_token, identity, appointments, expires_at)
+    SELECT :token, :uuid, :lorota_token, :identity, :appointments, outbox_now() + make_interval(secs => :lifetime)
+     WHERE {WITH_THIS_KEY} RETURNING token_digest
+""")
 # Written out: an ORM query takes longer than all else that a request for travel pay does.
 FIND = prepared("""
     SELECT token_digest, uuid, lorota_token, identity, appointments FROM check_in_sessions
@@ -69,18 +74,28 @@ def start_session(lorota: LorotaClient, uuid: str, dob: date, last_name: str, li
     except UpstreamError:
         pass
     token = secrets.token_urlsafe(32)
-    with transaction() as session:
-        session.add(
-            CheckInSession(
-                token_digest=stored_digests(session).of(token),
-                uuid=uuid,
-                lorota_token=lorota_token,
-                identity=vars(identity) if identity else None,
-                appointments=written(appointments),
-                expires_at=NOW + timedelta(seconds=lifetime_seconds),
-            )
-        )
+    values = {
+        "uuid": uuid,
+        "lorota_token": closed(lorota_token),
+        "identity": closed(vars(identity)) if identity else None,
+        "appointments": closed(written(appointments)) if appointments is not None else None,
+        "lifetime": lifetime_seconds,
+    }
+    keep_session(token, values)
     return token
+
+
+def keep_session(token: str, values: dict[str, Any]) -> None:
+    """In one statement, or under the key that is written with while the key changes."""
+    digests = only_digests()
+    if digests is not None:
+        values = {**values, "token": digests.of(token), "digest_key": digests.fingerprint}
+        with connect_plainly(db.engine) as connection:
+            if connection.execute(KEEP, values).one_or_none() is not None:
+                return
+    with transaction() as session:
+        digests = stored_digests(session)
+        session.execute(KEEP, {**values, "token": digests.of(token), "digest_key": digests.fingerprint})
 
 
 def counted_token(lorota: LorotaClient, uuid: str, dob: date, last_name: str) -> str:
@@ -93,8 +108,7 @@ def counted_token(lorota: LorotaClient, uuid: str, dob: date, last_name: str) ->
         is_wrong = refusal.code == "no_match"
         raise
     finally:
-        with transaction() as session:
-            (count_wrong if is_wrong else give_back)(session, uuid)
+        end_try(uuid, is_wrong)
 
 
 def find_session(token: str | None) -> CheckIn | None:

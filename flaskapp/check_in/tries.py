@@ -6,12 +6,11 @@ after each other; it is given back unless the answer was wrong.
 
 from __future__ import annotations
 
-from sqlalchemy import text
-
 from flaskapp.current import settings
-from flaskapp.db import DbSession, transaction
+from flaskapp.db import db
 from flaskapp.upstreams.errors import Rejected
 from flaskapp.upstreams.lorota import UPSTREAM
+from outbox import connect_plainly, prepared
 
 # For so long after the last wrong answer they count.
 KEPT = "interval '7 days'"
@@ -22,7 +21,7 @@ _STANDING = f"""
     CASE WHEN t.expires_at <= outbox_now() THEN 0
          WHEN t.taken_at <= outbox_now() - {LONGEST} THEN t.wrong ELSE t.taken END
 """
-_TAKE = text(f"""
+_TAKE = prepared(f"""
     INSERT INTO check_in_tries AS t (uuid, wrong, taken, taken_at, expires_at)
     VALUES (:uuid, 0, 1, outbox_now(), outbox_now() + {KEPT})
     ON CONFLICT (uuid) DO UPDATE
@@ -32,15 +31,21 @@ _TAKE = text(f"""
      WHERE {_STANDING} < :most
     RETURNING uuid
 """)
-_IS_CLOSED = text("SELECT wrong >= :most FROM check_in_tries WHERE uuid = :uuid AND expires_at > outbox_now()")
-_COUNT_WRONG = text(f"""
+_IS_CLOSED = prepared("""
+    SELECT wrong >= :most AS closed FROM check_in_tries WHERE uuid = :uuid AND expires_at > outbox_now()
+""")
+_COUNT_WRONG = prepared(f"""
     INSERT INTO check_in_tries AS t (uuid, wrong, taken, taken_at, expires_at)
     VALUES (:uuid, 1, 1, outbox_now(), outbox_now() + {KEPT})
     ON CONFLICT (uuid) DO UPDATE
        SET wrong = t.wrong + 1, taken = GREATEST(t.taken, t.wrong + 1), expires_at = EXCLUDED.expires_at
+    RETURNING uuid
 """)
-_FORGET = text("DELETE FROM check_in_tries WHERE uuid = :uuid AND wrong = 0 AND taken <= 1")
-_GIVE_BACK = text("UPDATE check_in_tries SET taken = GREATEST(wrong, taken - 1) WHERE uuid = :uuid")
+_GIVE_BACK = prepared("""
+    WITH forgotten AS (DELETE FROM check_in_tries WHERE uuid = :uuid AND wrong = 0 AND taken <= 1 RETURNING uuid)
+    UPDATE check_in_tries SET taken = GREATEST(wrong, taken - 1)
+     WHERE uuid = :uuid AND NOT EXISTS (SELECT FROM forgotten) RETURNING uuid
+""")
 
 
 class OthersRunning(Exception):
@@ -51,21 +56,17 @@ def take_try(uuid: str) -> None:
     """Take one of the tries that are left. Raises Rejected with code `too_many` when there is none; OthersRunning when
     one may be left after all, once the others are answered."""
     values = {"uuid": uuid, "most": settings().check_in_tries}
-    with transaction() as session:
-        if session.execute(_TAKE, values).first() is not None:
+    with connect_plainly(db.engine) as connection:
+        if connection.execute(_TAKE, values).one_or_none() is not None:
             return
-        closed = session.execute(_IS_CLOSED, values).scalar_one_or_none()
-    if closed:
+        standing = connection.execute(_IS_CLOSED, values).one_or_none()
+    if standing is not None and standing.closed:
         raise Rejected(UPSTREAM, "no tries left", code="too_many", from_upstream=False)
     raise OthersRunning
 
 
-def count_wrong(session: DbSession, uuid: str) -> None:
-    """The try was answered: wrong."""
-    session.execute(_COUNT_WRONG, {"uuid": uuid})
-
-
-def give_back(session: DbSession, uuid: str) -> None:
-    """The try was not answered, or not wrongly. Nothing is kept of a link without a wrong answer."""
-    if session.execute(_FORGET, {"uuid": uuid}).rowcount == 0:  # type: ignore[attr-defined]
-        session.execute(_GIVE_BACK, {"uuid": uuid})
+def end_try(uuid: str, is_wrong: bool) -> None:
+    """The try was answered: wrong. Or it was not, or not wrongly: then it is given back, and nothing is kept of a link
+    without a wrong answer."""
+    with connect_plainly(db.engine) as connection:
+        connection.execute(_COUNT_WRONG if is_wrong else _GIVE_BACK, {"uuid": uuid})
