@@ -68,7 +68,17 @@ from outbox.relay import Relay
 from outbox.rq_side import LedgerJob
 from outbox.tables import metadata
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec, Sibling
-from outbox.write import WAKE_CHANNEL, Database, add, begin, commit_durably, take_back, write_history
+from outbox.write import (
+    WAKE_CHANNEL,
+    Database,
+    add,
+    add_all,
+    begin,
+    commit_durably,
+    take_back,
+    write_histories,
+    write_history,
+)
 
 __all__ = [
     "NAMING",
@@ -85,6 +95,7 @@ __all__ = [
     "Target",
     "Timestamp",
     "add",
+    "add_all",
     "attempts",
     "audit",
     "autocommit",
@@ -118,5 +129,6 @@ __all__ = [
     "take_back",
     "tally",
     "timeline",
+    "write_histories",
     "write_history",
 ]
